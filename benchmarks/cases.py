@@ -1,0 +1,249 @@
+"""The table, row by row: what is timed, what it is compared with, and what we aim at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from metadata import PROCESSES, Merge
+from workloads import (
+    Import,
+    List,
+    Load,
+    LoadBatch,
+    MemoryLoad,
+    MemorySave,
+    Save,
+    SaveBatch,
+    Workload,
+)
+
+__all__ = ["Aim", "Case", "Figure", "cases"]
+
+Role = Literal["reference", "polystore", "incumbent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """A bound on polystore's figure, or on its ratio to that of another column."""
+
+    at_most: float | None = None
+    at_least: float | None = None
+    of: Role | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One row: how a number that the workload returns is shown and judged."""
+
+    label: str = ""
+    unit: str = "ms"
+    scale: float = 1e3
+    first: Callable[[Iterable[float]], float] = min
+    """Which round stands before the median: the best one; for waits and losses the worst.
+
+    The smallest of several differences is noise: those have only a median.
+    """
+    aim: Aim | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One workload, timed side by side."""
+
+    title: str
+    workload: Workload
+    figures: tuple[Figure, ...] = (Figure(),)
+    reference: str | None = None
+    """How the column "reference" is called in this row; ``None`` leaves it empty."""
+    reference_contender: str = "raw"
+    contender: str = "polystore"
+    incumbent: bool = True
+    on_disk: bool = False
+    """On a real disk rather than in memory: what is timed is the flush."""
+    rounds: int = 25
+
+
+def milliseconds(*, at_most: float | None = None) -> tuple[Figure, ...]:
+    """One duration; the aim is a factor of the reference's."""
+    return (Figure(aim=Aim(of="reference", at_most=at_most) if at_most else None),)
+
+
+def microseconds(*, at_most: float | None = None) -> tuple[Figure, ...]:
+    """One duration; the aim is absolute."""
+    return (Figure(unit="µs", scale=1e6, aim=Aim(at_most=at_most) if at_most else None),)
+
+
+LARGE = (2048, 4096)  # 16 MiB of uint16
+SMALL = (64, 64)
+TINY = (8, 8)  # larger ones at new paths would time the allocator's page faults
+TILE = (512, 512)
+FLUSHED = (
+    ("4 KiB", (32, 64), 2.0),
+    ("1 MiB", (512, 1024), 1.4),
+    ("8 MiB", (2048, 2048), 1.2),
+)
+
+
+def merge_figures(
+    total: int, *, longest: Aim | None = None, rate: Aim | None = None
+) -> tuple[Figure, ...]:
+    """What ``Merge`` returns, in its order."""
+    return (
+        Figure(
+            label=f"survivors of {total:,}",
+            unit="",
+            scale=1,
+            first=min,
+            aim=Aim(at_least=total),
+        ),
+        Figure(label="rate", unit="/s", scale=1, first=max, aim=rate),
+        Figure(label="99th percentile of the waits", first=max),
+        Figure(label="longest wait", first=max, aim=longest),
+    )
+
+
+def durable(
+    size: str, shape: tuple[int, ...], *, replacing: bool, at_most: float | None = None
+) -> Case:
+    """What a flush adds to a save. Replacing a file costs a flush of its own on ext4."""
+    return Case(
+        title=f"durable save {size} npy, {'replacing' if replacing else 'new file'}",
+        workload=Save(".npy", shape, replacing=replacing),
+        reference="durable=False",
+        reference_contender="polystore",
+        contender="durable",
+        incumbent=False,
+        on_disk=True,
+        rounds=31,
+        figures=milliseconds(at_most=at_most),
+    )
+
+
+def cases(*, quick: bool = False) -> tuple[Case, ...]:
+    """Return all cases; ``quick`` makes the metadata ones ten times shorter."""
+    saturated, working = (25, 10) if quick else (250, 100)
+    return (
+        Case(
+            title="save 16 MiB npy",
+            workload=Save(".npy", LARGE),
+            reference="np.save",
+            figures=milliseconds(at_most=1.05),
+        ),
+        Case(
+            title="load 16 MiB npy",
+            workload=Load(".npy", LARGE),
+            reference="np.load",
+            figures=milliseconds(at_most=1.05),
+        ),
+        Case(
+            title="save 16 MiB tif",
+            workload=Save(".tif", LARGE),
+            reference="tifffile.imwrite",
+            figures=milliseconds(at_most=1.05),
+        ),
+        Case(
+            title="load 16 MiB tif",
+            workload=Load(".tif", LARGE),
+            reference="tifffile.imread",
+            figures=milliseconds(at_most=1.05),
+        ),
+        Case(
+            title="save_batch 1,000 npy 64×64",
+            workload=SaveBatch(".npy", SMALL, 1000),
+            reference="loop of np.save",
+        ),
+        Case(
+            title="load_batch 1,000 npy 64×64",
+            workload=LoadBatch(".npy", SMALL, 1000),
+            reference="loop of np.load",
+            figures=milliseconds(at_most=1 / 3),
+        ),
+        Case(
+            title="save_batch 32 tif 512×512",
+            workload=SaveBatch(".tif", TILE, 32),
+            reference="loop of imwrite",
+        ),
+        Case(
+            title="load_batch 32 tif 512×512",
+            workload=LoadBatch(".tif", TILE, 32),
+            reference="loop of imread",
+            figures=milliseconds(at_most=1 / 2),
+        ),
+        Case(
+            title="memory save 8×8, new paths",
+            workload=MemorySave(TINY, 1000, new_paths=True),
+            reference="dict, copy",
+            figures=microseconds(at_most=2),
+        ),
+        Case(
+            title="memory save 64×64, again",
+            workload=MemorySave(SMALL, 10_000),
+            reference="dict, copy",
+            figures=microseconds(at_most=2),
+        ),
+        Case(
+            title="memory load 64×64",
+            workload=MemoryLoad(SMALL, 10_000),
+            reference="dict, copy",
+            figures=microseconds(at_most=2),
+        ),
+        Case(
+            title='memory save 16 MiB, copy="never"',
+            workload=MemorySave(LARGE, 1000, copy=False, new_paths=True),
+            reference="dict",
+            figures=microseconds(),
+        ),
+        Case(
+            title='memory load 16 MiB, copy="never"',
+            workload=MemoryLoad(LARGE, 10_000, copy=False),
+            reference="dict",
+            figures=microseconds(),
+        ),
+        Case(
+            title="import polystore, over bare Python",
+            workload=Import("package"),
+            figures=(Figure(first=median),),
+            rounds=7,
+        ),
+        Case(
+            title="import FileManager and BackendRegistry, over bare Python",
+            workload=Import("names"),
+            figures=(Figure(first=median),),
+            reference="import numpy",
+            rounds=7,
+        ),
+        Case(
+            title="the same and a first save to disk, over bare Python",
+            workload=Import("save"),
+            figures=(Figure(first=median),),
+            reference="the same with np.save",
+            rounds=7,
+        ),
+        Case(
+            title="list 10,000 files",
+            workload=List(10_000),
+            reference="sorted(os.listdir)",
+        ),
+        Case(
+            title=f"{PROCESSES} processes merge metadata",
+            workload=Merge(saturated),
+            figures=merge_figures(PROCESSES * saturated, longest=Aim(at_most=500)),
+            on_disk=True,
+            rounds=7,
+        ),
+        Case(
+            title=f"{PROCESSES} processes merge metadata, 20 ms of work between",
+            workload=Merge(working, work=0.02),
+            figures=merge_figures(PROCESSES * working, rate=Aim(at_least=2, of="incumbent")),
+            on_disk=True,
+            rounds=7,
+        ),
+        *(
+            durable(size, shape, replacing=True, at_most=bound)
+            for size, shape, bound in FLUSHED
+        ),
+        *(durable(size, shape, replacing=False) for size, shape, _ in FLUSHED),
+    )

@@ -1,0 +1,164 @@
+"""Load a folder of images, find the bright objects in memory, save masks and a table.
+
+    python demo.py [FOLDER] [--output FOLDER]
+
+Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
+goes is one word in each call: "disk" or "memory".
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path, PurePath
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polystore import BackendRegistry, FileManager, PolystoreError
+
+Image = NDArray[Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
+    parser.add_argument("--output", default="demo-output", help="default: %(default)s")
+    arguments = parser.parse_args()
+    output = Path(arguments.output)
+    fm = FileManager(BackendRegistry())
+    if arguments.folder is None:
+        folder = output / "plate"
+        with Step("make a synthetic plate") as step:
+            step.count(make_plate(fm, folder))
+    else:
+        folder = Path(arguments.folder)
+
+    paths = fm.list_image_files(folder, backend="disk", recursive=True)
+    if not paths:
+        raise SystemExit(f"there are no TIFF, PNG or JPEG images in {folder}")
+
+    with Step("load from disk, one batch") as step:
+        images = step.count(fm.load_batch(paths, backend="disk", progress=True))
+    with Step("keep in memory") as step:
+        fm.save_batch(step.count(images), paths, backend="memory")
+    with Step("find objects in memory") as step:
+        masks = step.count([bright(fm.load(path, backend="memory")) for path in paths])
+    names = [PurePath(path).relative_to(folder).with_suffix(".tif") for path in paths]
+    results = [output / "masks" / name for name in names]
+    with Step("save masks to disk") as step:
+        fm.save_batch(step.count(masks), results, backend="disk", compression="zlib")
+    table = measured(paths, images, masks)
+    with Step("save table and overview to disk") as step:
+        fm.save(table, output / "objects.csv", backend="disk")
+        overview = contact_sheet(images, masks)
+        fm.save(overview, output / "overview.png", backend="disk")
+        step.count([table, overview])
+
+    again = fm.load_batch(results, backend="disk")
+    assert all(np.array_equal(a, b) for a, b in zip(again, masks, strict=True))
+    shapes = sorted({f"{'x'.join(map(str, image.shape))} {image.dtype}" for image in images})
+    print(f"\n{len(paths)} images ({', '.join(shapes)}) from {folder}")
+    print(f"bright area: {table['area_percent'].mean():.1f} % on average")
+    print(f"results in {output}: masks/, objects.csv, overview.png")
+
+
+class Step:
+    """Time a step, and print what went through it."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.items = self.nbytes = 0
+
+    def count(self, arrays: list[Image]) -> list[Image]:
+        self.items, self.nbytes = len(arrays), sum(array.nbytes for array in arrays)
+        return arrays
+
+    def __enter__(self) -> Self:
+        self.start = time.perf_counter()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        seconds = time.perf_counter() - self.start
+        if exception[0] is None:
+            print(
+                f"{self.title:34}{self.items:5} items{self.nbytes / 2**20:9.1f} MiB"
+                f"{seconds * 1000:9.1f} ms"
+            )
+
+
+def make_plate(fm: FileManager, folder: Path) -> list[Image]:
+    """Write 6 wells x 2 fields x 2 channels of round nuclei on a noisy, uneven background."""
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[:256, :256]
+    images, paths = [], []
+    for well in ("A01", "A02", "A03", "B01", "B02", "B03"):
+        for site in (1, 2):
+            centres = random.integers(10, 246, size=(random.integers(8, 30), 2))
+            for channel in (1, 2):
+                image = 200 + 0.3 * (x + y) + random.normal(0, 12, (256, 256))
+                for cy, cx in centres:
+                    image += 1500 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (40 * channel))
+                images.append(image.clip(0, 65535).astype(np.uint16))
+                paths.append(folder / f"{well}_s{site}_w{channel}.tif")
+    fm.save_batch(images, paths, backend="disk")
+    return images
+
+
+def bright(image: Image) -> Image:
+    """Return the mask of pixels above Otsu's threshold (IEEE Trans. SMC 9:62, 1979), as uint8."""
+    gray = image.mean(axis=-1) if image.ndim == 3 and image.shape[-1] in (3, 4) else image
+    counts, edges = np.histogram(gray, bins=256)
+    levels = (edges[:-1] + edges[1:]) / 2
+    below = counts.cumsum()
+    above = below[-1] - below
+    weighted = (counts * levels).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
+    mask: Image = gray > levels[np.nanargmax(between)]
+    return mask.astype(np.uint8) * 255
+
+
+def measured(paths: list[str], images: list[Image], masks: list[Image]) -> NDArray[Any]:
+    """Return one row for each image."""
+    rows = [
+        (PurePath(path).name, image.mean(), image[mask > 0].mean(), 100 * (mask > 0).mean())
+        for path, image, mask in zip(paths, images, masks, strict=True)
+    ]
+    width = max(len(name) for name, *_ in rows)
+    return np.array(
+        rows,
+        [("image", f"U{width}"), ("mean", "f8"), ("bright_mean", "f8"), ("area_percent", "f8")],
+    )
+
+
+def contact_sheet(images: list[Image], masks: list[Image], columns: int = 6) -> Image:
+    """Return the first images in a grid, each beside its mask, as an RGB picture."""
+    tiles = []
+    for image, mask in list(zip(images, masks, strict=True))[: columns * 4]:
+        gray = image.mean(axis=-1) if image.ndim == 3 else image
+        step = max(1, gray.shape[1] // 160)
+        low, high = np.percentile(gray, (1, 99.8))
+        shade = ((gray - low) / max(high - low, 1e-9)).clip(0, 1)[::step, ::step] * 255
+        tile = np.repeat(shade[..., None], 3, axis=-1)
+        edge = mask[::step, ::step] > 0
+        edge[1:-1, 1:-1] &= ~(
+            edge[:-2, 1:-1] & edge[2:, 1:-1] & edge[1:-1, :-2] & edge[1:-1, 2:]
+        )
+        tile[edge] = (255, 160, 0)
+        tiles.append(np.pad(tile, ((2, 2), (2, 2), (0, 0))))
+    height, width = np.max([tile.shape[:2] for tile in tiles], axis=0)
+    rows = -(-len(tiles) // columns)
+    sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
+    for index, tile in enumerate(tiles):
+        y, x = height * (index // columns), width * (index % columns)
+        sheet[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return sheet
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PolystoreError as error:
+        raise SystemExit(f"error: {error}") from None

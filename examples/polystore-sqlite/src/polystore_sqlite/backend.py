@@ -1,0 +1,249 @@
+"""Values in one SQLite file, encoded by whatever formats are installed.
+
+SQLite is what makes it atomic: a value is one row, replaced in one transaction.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore import Info, LazyArray, StorageBackend, formats
+from polystore.errors import (
+    AlreadyExistsError,
+    DataError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    StorageError,
+)
+from polystore.options import check_if_exists, check_options
+from polystore.values import natural_order
+
+if TYPE_CHECKING:
+    from polystore import Region
+    from polystore.abc.backend import Path
+    from polystore.options import IfExists
+
+FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
+
+
+class SqliteBackend(StorageBackend):
+    """One table, path to bytes; folders are rows without bytes."""
+
+    def __init__(self, *, file: str) -> None:
+        self.file = os.path.abspath(file)
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection for one transaction: they may not be shared by threads or forks."""
+        database = sqlite3.connect(self.file, timeout=30)
+        try:
+            with database:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS entry (path TEXT PRIMARY KEY, content)"
+                )
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+        finally:
+            database.close()
+
+    def save(
+        self, data: Any, path: Path, /, *, if_exists: IfExists = "replace", **options: Any
+    ) -> None:
+        check_if_exists(if_exists)
+        place = self._checked(path)
+        chosen = formats().of(place, backend=self.name)
+        check_options(type(chosen).save, options, f"save() of {chosen.name!r}", "if_exists")
+        content = io.BytesIO()
+        with self._explained(place):
+            chosen.save(data, content, **options)
+        with self._database() as database:
+            found = _find(database, place)
+            if found == FOLDER:
+                raise NotAFileError(self.name, place, "save")
+            if found != MISSING and if_exists == "error":
+                raise AlreadyExistsError(self.name, place, "save")
+            if found == MISSING or if_exists == "replace":
+                self._make_folders(database, posixpath.dirname(place), place)
+                _put(database, place, content.getvalue())
+
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
+        place = self._checked(path)
+        chosen = formats().of(place, backend=self.name)
+        content = self._content(place, "load")
+        check_options(type(chosen).load, options, f"load() of {chosen.name!r}", "region")
+        with self._explained(place):
+            value = chosen.load(io.BytesIO(content), **options)
+        return value if region is None else np.array(value[region])
+
+    def open(self, path: Path, /) -> LazyArray:
+        return _Stored(self, os.fspath(path), self.info(path))
+
+    def info(self, path: Path, /) -> Info:
+        place = self._checked(path)
+        try:
+            content = self._content(place, "describe")
+        except NotAFileError:
+            return Info(path=os.fspath(path), kind="directory")
+        chosen = formats().of(place, backend=self.name)
+        with self._explained(place):
+            described = chosen.info(io.BytesIO(content))
+        return Info(
+            path=os.fspath(path),
+            kind="file",
+            size=len(content),
+            format=chosen.name,
+            **described,
+        )
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        place = self._checked(path)
+        with self._database() as database:
+            found = _find(database, place)
+            if isinstance(found, bytes):
+                raise NotADirectoryInPathError(self.name, place, "list")
+            if found == MISSING:
+                raise self._missing(database, place, "list")
+            paths = _inside(database, place)
+        return natural_order({_below(inner, place).split("/")[0] for inner in paths})
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._database() as database:
+            place = self._checked(path)
+            self._make_folders(database, place, place)
+
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        place = self._checked(path)
+        if not place:
+            raise InvalidOptionError("path", os.fspath(path), "something below the top")
+        with self._database() as database:
+            if _find(database, place) == MISSING:
+                raise self._missing(database, place, "delete")
+            inside = _inside(database, place)
+            if inside and not recursive:
+                raise DirectoryNotEmptyError(self.name, place, "delete")
+            gone = [(other,) for other in (place, *inside)]
+            database.executemany("DELETE FROM entry WHERE path = ?", gone)
+
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        origin, place = self._checked(source), self._checked(target)
+        with self._database() as database:
+            found = _find(database, origin)
+            if found == MISSING:
+                raise self._missing(database, origin, "copy")
+            inside = _inside(database, origin)
+        if found != FOLDER:
+            self.save(self.load(origin), place, if_exists=if_exists)
+            return
+        if f"{place}/".startswith(f"{origin}/"):
+            raise InvalidOptionError("target", place, "a path outside the source folder")
+        with self._database() as database:
+            if _find(database, place) != MISSING:
+                raise AlreadyExistsError(self.name, place, "copy a folder")
+            self._make_folders(database, place, place)
+            for other in inside:
+                found = _find(database, other)
+                _put(database, f"{place}/{_below(other, origin)}", _content_of(found))
+
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        if self._checked(source) == self._checked(target) and self.exists(source):
+            return
+        if if_exists == "skip" and self.is_file(target):
+            return
+        self.copy(source, target, if_exists=if_exists)
+        self.delete(source, recursive=True)
+
+    # ── rows ─────────────────────────────────────────────────────────────────────────────
+
+    def _checked(self, path: Path) -> str:
+        text = os.fspath(path)
+        if not text or "\0" in text:
+            raise InvalidOptionError("path", path, "a non-empty path without NUL")
+        if text.startswith("/") or ".." in text.split("/"):
+            raise PathOutsideRootError(self.name, text, self.file)
+        return posixpath.normpath(text).removeprefix(".")
+
+    def _content(self, place: str, operation: str) -> bytes:
+        with self._database() as database:
+            found = _find(database, place)
+            if found == MISSING:
+                raise self._missing(database, place, operation)
+        if not isinstance(found, bytes):
+            raise NotAFileError(self.name, place, operation)
+        return found
+
+    def _missing(
+        self, database: sqlite3.Connection, place: str, operation: str
+    ) -> StorageError:
+        parent = posixpath.dirname(place)
+        while parent:
+            if isinstance(_find(database, parent), bytes):
+                return NotADirectoryInPathError(self.name, place, operation)
+            parent = posixpath.dirname(parent)
+        return NotFoundError(self.name, place, operation)
+
+    def _make_folders(self, database: sqlite3.Connection, folder: str, path: str) -> None:
+        while folder:
+            if isinstance(_find(database, folder), bytes):
+                raise NotADirectoryInPathError(self.name, path, "save")
+            _put(database, folder, None)
+            folder = posixpath.dirname(folder)
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except DataError as error:
+            error.backend, error.path = self.name, path
+            raise
+
+
+class _Stored(LazyArray):
+    """A row is read whole; the handle only saves the memory until then."""
+
+    def __init__(self, backend: SqliteBackend, path: str, info: Info) -> None:
+        assert info.shape is not None
+        self._backend, self._path, self._info = backend, path, info
+        self.shape, self.dtype = info.shape, np.dtype(info.dtype)
+
+    def __getitem__(self, region: Region) -> Any:
+        return self._backend.load(self._path, region=region)
+
+
+def _find(database: sqlite3.Connection, path: str) -> bytes | str:
+    """Return the bytes of a file, or ``FOLDER``, or ``MISSING``."""
+    if not path:
+        return FOLDER
+    row = database.execute("SELECT content FROM entry WHERE path = ?", (path,)).fetchone()
+    if row is None:
+        return MISSING
+    content: bytes | None = row[0]
+    return FOLDER if content is None else content
+
+
+def _content_of(found: bytes | str) -> bytes | None:
+    return found if isinstance(found, bytes) else None
+
+
+def _put(database: sqlite3.Connection, path: str, content: bytes | None) -> None:
+    database.execute("INSERT OR REPLACE INTO entry VALUES (?, ?)", (path, content))
+
+
+def _inside(database: sqlite3.Connection, folder: str) -> list[str]:
+    rows = database.execute("SELECT path FROM entry").fetchall()
+    return [path for (path,) in rows if not folder or path.startswith(f"{folder}/")]
+
+
+def _below(path: str, folder: str) -> str:
+    return path[len(folder) + 1 :] if folder else path

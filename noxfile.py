@@ -1,0 +1,118 @@
+"""Every job of the project: ``nox -s demo``, ``nox -s tests``; ``nox --list`` for the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests", "lint", "types", "wheels"]
+
+ROOT = Path(__file__).parent
+PACKAGES = ("core", "formats", "memory", "disk", "testing", "cli")
+SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
+CHECKED = ["noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src"]
+# Tools whose findings change between releases; everything else is taken as it comes.
+LINT = ("ruff==0.17.5", "import-linter==2.16")
+TYPES = ("mypy==2.4.1",)
+TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "dask[array]", "xarray")
+# The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
+FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
+
+
+def install_packages(session: nox.Session, *format_extras: str) -> None:
+    """Install the distributions of this checkout, editable."""
+    extras = {"core": "[progress]"}
+    if format_extras:
+        extras["formats"] = f"[{','.join(format_extras)}]"
+    arguments = [(f"packages/polystore-{name}", extras.get(name, "")) for name in PACKAGES]
+    session.install(*(word for path, extra in arguments for word in ("-e", path + extra)))
+
+
+def run_pytest(session: nox.Session, *arguments: str) -> None:
+    """Run the tests with a temporary directory of their own, where leftovers are visible."""
+    scratch = Path(session.create_tmp()) / "pytest"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    session.run(
+        "pytest", "-n", str(os.cpu_count()), "--dist", "worksteal", *arguments,
+        env={"TMPDIR": str(scratch), "TORCHINDUCTOR_CACHE_DIR": session.create_tmp()},
+    )  # fmt: skip
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Load images, process them in memory, save the results: nox -s demo [-- FOLDER]"""
+    install_packages(session, "tiff", "image")
+    session.run("python", "examples/pipelines/demo.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
+    session.install(FRAMEWORKS[0])
+    session.install(*TEST_TOOLS, *TYPES, *FRAMEWORKS[1:])
+    install_packages(session, "tiff", "image", "pandas")
+    session.install("-e", "examples/polystore-sqlite")
+    run_pytest(session, *session.posargs)
+
+
+@nox.session(python=["3.12", "3.13"])
+def compat(session: nox.Session) -> None:
+    """Run the tests on newer Pythons, without the array frameworks."""
+    session.install(*TEST_TOOLS, *TYPES)
+    install_packages(session, "tiff", "image", "pandas")
+    session.install("-e", "examples/polystore-sqlite")
+    session.env.pop("POLYSTORE_REQUIRE_ALL", None)
+    run_pytest(session, "-m", "not faults", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format and the direction of imports."""
+    session.install(*LINT)
+    install_packages(session)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(*TYPES, "nox")
+    install_packages(session, "tiff", "image")
+    session.run("mypy", *SOURCES, *CHECKED, "benchmarks")
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build every wheel, install them into an empty environment, run what the documents show."""
+    session.install("build", "hatchling")
+    folder = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(folder, ignore_errors=True)
+    for package in sorted((ROOT / "packages").iterdir()):
+        session.run(
+            "python", "-m", "build", "--no-isolation", "--outdir", str(folder), str(package),
+            silent=True,
+        )  # fmt: skip
+    session.run("python", "tests/check_wheels.py", str(folder))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against NumPy, tifffile and the published polystore: nox -s bench [-- OPTIONS]"""
+    install_packages(session, "tiff", "image")
+    incumbent = Path(session.create_tmp()) / "incumbent"
+    python = incumbent / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        session.run("python", "-m", "venv", str(incumbent))
+        session.run(
+            str(python), "-m", "pip", "install", "-q", "polystore==0.6.3", external=True
+        )
+    session.run(
+        "python", "benchmarks/run.py", "--incumbent-python", str(python), *session.posargs
+    )

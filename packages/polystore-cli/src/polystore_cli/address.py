@@ -1,0 +1,75 @@
+"""Addresses on the command line: ``backend:path``, such as ``disk:plate/a.tif``."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Address", "AddressError", "parse_address"]
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+class AddressError(ValueError):
+    """The command line asks for what cannot be: exit code 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A path, and the backend that holds it."""
+
+    backend: str
+    """Name of a backend, or ``distribution:name``."""
+    path: str
+    """Never empty: ``"."`` is the backend's own top."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the text alone says that a folder is meant: ``plate/``, or the top."""
+        return self.path == "." or self.path.endswith("/")
+
+    @property
+    def name(self) -> str:
+        """Last part of the path; empty for the top."""
+        name = os.path.basename(self.path.rstrip("/"))
+        return "" if name in (".", "..") else name
+
+    def at(self, path: str) -> Address:
+        """Return the address of ``path`` in the same backend."""
+        return Address(self.backend, path)
+
+    def __truediv__(self, name: str) -> Address:
+        if self.path == "." or not name:
+            return self.at(name or self.path)
+        return self.at(f"{self.path.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        return f"{self.backend}:{self.path}"
+
+
+def parse_address(text: str, names: Collection[str]) -> Address:
+    """Split ``text`` into backend and path; ``names`` are the backends that can be asked for.
+
+    A first part that looks like a name is taken for one: whether it is known, installed or
+    switched off is the registry's to say. ``C:\\x`` and ``plate/a:b.tif`` name no backend.
+
+    Raises ``AddressError`` where no backend is named.
+    """
+    first, colon, path = text.partition(":")
+    if not colon or not _looks_like_a_name(first, names):
+        example = "disk" if "disk" in names else next(iter(names), "BACKEND")
+        raise AddressError(f"{text!r}: name the backend: {example}:{text}")
+    second, colon, rest = path.partition(":")
+    if colon and first not in names and second in names:
+        first, path = f"{first}:{second}", rest
+    return Address(first, path or ".")
+
+
+def _looks_like_a_name(text: str, names: Collection[str]) -> bool:
+    drive_letter = len(text) == 1 and text.isalpha()
+    return text in names or (not drive_letter and _NAME.fullmatch(text) is not None)

@@ -1,0 +1,86 @@
+import pytest
+
+from polystore_cli.address import Address, AddressError, parse_address
+
+NAMES = ("disk", "memory", "raw", "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "backend", "path"),
+    [
+        ("disk:a.tif", "disk", "a.tif"),
+        ("raw:plate/a.tif", "raw", "plate/a.tif"),
+        ("disk:/abs/a.tif", "disk", "/abs/a.tif"),
+        ("disk:", "disk", "."),
+        ("disk:plate/", "disk", "plate/"),
+        ("disk:C:\\data\\a.tif", "disk", "C:\\data\\a.tif"),
+        ("disk:a:b.tif", "disk", "a:b.tif"),
+        ("disk:memory:b.tif", "disk", "memory:b.tif"),
+        ("acme-disk:disk:a.tif", "acme-disk:disk", "a.tif"),
+        ("acme-disk:disk:", "acme-disk:disk", "."),
+        ("acme-disk:other:a.tif", "acme-disk", "other:a.tif"),
+        ("nobody:a.tif", "nobody", "a.tif"),
+        ("x:a.tif", "x", "a.tif"),
+    ],
+)
+def test_address_splits(text: str, backend: str, path: str) -> None:
+    assert parse_address(text, NAMES) == Address(backend, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.tif",
+        "",
+        ":a.tif",
+        "C:\\x",
+        "c:/x/a.tif",
+        "plate/a:b.tif",
+        "./disk:a",
+        "a b:c",
+        "-x:c",
+    ],
+)
+def test_no_backend_named(text: str) -> None:
+    with pytest.raises(AddressError, match="name the backend: disk:"):
+        parse_address(text, NAMES)
+
+
+def test_example_is_available() -> None:
+    with pytest.raises(AddressError, match="name the backend: raw:a"):
+        parse_address("a", ("raw", "zarr"))
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "is_folder"),
+    [
+        ("a.tif", "a.tif", False),
+        ("plate/a.tif", "a.tif", False),
+        ("plate/", "plate", True),
+        (".", "", True),
+        ("plate/..", "", False),
+        ("/", "", True),
+    ],
+)
+def test_name_and_folder(path: str, name: str, is_folder: bool) -> None:
+    address = Address("disk", path)
+    assert (address.name, address.is_folder) == (name, is_folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "joined"),
+    [
+        (".", "a.tif", "a.tif"),
+        ("plate", "a.tif", "plate/a.tif"),
+        ("plate/", "a.tif", "plate/a.tif"),
+        ("/", "a.tif", "/a.tif"),
+        ("plate", "", "plate"),
+        (".", "", "."),
+    ],
+)
+def test_name_below_address(path: str, name: str, joined: str) -> None:
+    assert Address("disk", path) / name == Address("disk", joined)
+
+
+def test_address_prints_back() -> None:
+    assert str(parse_address("acme-disk:disk:a.tif", NAMES)) == "acme-disk:disk:a.tif"

@@ -1,0 +1,152 @@
+import os
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+Process = Callable[..., subprocess.CompletedProcess[str]]
+Install = Callable[..., None]
+
+FAILING = """
+import os, signal, time
+from polystore import StorageBackend
+from polystore.errors import DamagedDataError
+
+class Backend(StorageBackend):
+    def load(self, path):
+        if path == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        if path == "bug":
+            raise AssertionError("a bug")
+        raise DamagedDataError("cut short", path=path, backend=self.name)
+
+    def save(self, data, path): ...
+"""
+
+
+def test_version_names_both(run: Run) -> None:
+    assert run("--version").stdout == (
+        f"polystore-cli {metadata.version('polystore-cli')}\n"
+        f"polystore-core {metadata.version('polystore-core')}\n"
+    )
+
+
+def test_help_names_every_command(process: Process) -> None:
+    done = process("--help")
+    assert done.returncode == 0
+    for command in ("plugins", "ls", "info", "cp", "doctor"):
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["ls", "a.tif"],
+        ["info", "C:\\x"],
+        ["cp", "a.tif", "disk:b.tif"],
+        ["cp", "disk:a.tif"],
+        ["cp", "disk:a.tif", "disk:b.tif", "--if-exists", "perhaps"],
+        ["cp", "disk:a.tif", "disk:b.tif", "-o", "compression"],
+        ["lss"],
+        ["--config", "nowhere.toml", "plugins"],
+    ],
+)
+def test_wrong_use_exits_2(run: Run, arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "rror: " in result.stderr
+
+
+def test_no_backend_says_which(run: Run) -> None:
+    assert run("ls", "a.tif").stderr == "error: 'a.tif': name the backend: disk:a.tif\n"
+
+
+def test_unknown_backend_suggests_one(run: Run) -> None:
+    result = run("ls", "memry:a")
+    assert result.exit_code == 1
+    assert "no backend is called 'memry'; did you mean 'memory'?" in result.stderr
+
+
+def test_disabled_backend_says_so(process: Process) -> None:
+    done = process("ls", "memory:", POLYSTORE_DISABLE="memory")
+    assert done.returncode == 1
+    assert "switched off by the environment variable POLYSTORE_DISABLE" in done.stderr
+
+
+def test_error_is_one_line(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", backend=FAILING)
+    done = process("cp", "bad:a", "memory:b")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("\nerror: backend 'bad': 'a' is damaged: cut short\n")
+
+
+def test_debug_shows_traceback(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", backend=FAILING)
+    done = process("--debug", "cp", "bad:a", "memory:b")
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "DamagedDataError" in done.stderr
+
+
+def test_bug_shows_traceback(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", backend=FAILING)
+    done = process("cp", "bad:bug", "memory:b")
+    assert done.returncode == 1
+    assert "AssertionError: a bug" in done.stderr
+
+
+def test_interrupt_exits_130(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", backend=FAILING)
+    done = process("cp", "bad:interrupt", "memory:b")
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+
+
+def test_closed_pipe_is_quiet(process: Process) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = process("plugins", stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk_is_said(process: Process) -> None:
+    with open("/dev/full", "wb") as full:
+        done = process("plugins", stdout=full)
+    assert done.returncode != 0
+    assert "error: [Errno 28] No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_conflict_is_settled_by_full_name(process: Process, install: Install) -> None:
+    install("acme-memory", "memory", backend=FAILING)
+    assert "declared by acme-memory and by polystore-memory" in process("ls", "memory:").stderr
+    assert process("ls", "polystore-memory:memory:").returncode == 0
+    assert "'acme-memory:memory' cannot list_dir" in process("ls", "acme-memory:memory:").stderr
+
+
+def test_config_adds_backends(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("hello\n")
+    config = tmp_path / "polystore.toml"
+    config.write_text(f"[backends.raw]\nbackend = 'disk'\nroot = '{tmp_path / 'data'}'\n")
+    assert run("--config", config, "ls", "raw:").stdout == "a.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [("not toml", "is damaged"), ("[bakends.raw]", "did you mean 'backends'?")],
+)
+def test_wrong_config_is_one_line(run: Run, tmp_path: Path, text: str, trouble: str) -> None:
+    config = tmp_path / "polystore.toml"
+    config.write_text(text)
+    result = run("--config", config, "plugins")
+    assert result.exit_code == 1
+    assert trouble in result.stderr
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,127 @@
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Process = Callable[..., subprocess.CompletedProcess[str]]
+Install = Callable[..., None]
+
+HEAVY = {"numpy", "tifffile", "torch", "pandas", "imagecodecs", "rich", "tqdm"}
+BACKENDS = {"polystore_disk.backend", "polystore_memory.backend", "acme_raw.backend"}
+
+
+def rows(process: Process, *options: str, **variables: str) -> dict[str, dict[str, Any]]:
+    done = process(*options, "plugins", "--json", **variables)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {f"{row['distribution']}:{row['name']}": row for row in json.loads(done.stdout)}
+
+
+def test_usable_plugin_is_ok(process: Process, install: Install) -> None:
+    install("acme-raw", "raw", summary="camera files")
+    assert rows(process)["acme-raw:raw"] == {
+        "kind": "backend",
+        "name": "raw",
+        "distribution": "acme-raw",
+        "version": "2.5",
+        "state": "ok",
+        "why": "",
+        "summary": "camera files",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ({"manifest": "1 / 0"}, "ZeroDivisionError: division by zero"),
+        ({"manifest": "import nowhere"}, "No module named 'nowhere'"),
+        ({"manifest": ""}, "answers None for 'raw'"),
+        ({"api": 99}, "made for plugin API 99; this polystore speaks 1"),
+    ],
+)
+def test_faulty_plugin_is_broken(
+    process: Process, install: Install, fault: dict[str, Any], why: str
+) -> None:
+    install("acme-raw", "raw", **fault)
+    row = rows(process)["acme-raw:raw"]
+    assert row["state"] == "broken"
+    assert why in row["why"]
+
+
+def test_broken_one_harms_nobody(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", manifest="raise SystemError('everything')")
+    install("acme-raw", "raw")
+    assert rows(process)["acme-raw:raw"]["state"] == "ok"
+
+
+def test_taken_name_conflicts(process: Process, install: Install) -> None:
+    install("acme-disk", "disk")
+    row = rows(process)["acme-disk:disk"]
+    assert row["state"] == "conflicting"
+    assert "declared by acme-disk and by polystore-disk" in row["why"]
+
+
+def test_config_settles_conflict(process: Process, install: Install, tmp_path: Path) -> None:
+    install("acme-disk", "disk")
+    config = tmp_path / "polystore.toml"
+    config.write_text('[prefer]\ndisk = "acme-disk"\n')
+    assert rows(process, "--config", str(config))["acme-disk:disk"]["state"] == "ok"
+
+
+@pytest.mark.parametrize("denied", ["raw", "acme-raw", "acme-raw:raw"])
+def test_denied_plugin_is_disabled(process: Process, install: Install, denied: str) -> None:
+    install("acme-raw", "raw")
+    row = rows(process, POLYSTORE_DISABLE=denied)["acme-raw:raw"]
+    assert row["state"] == "disabled"
+    assert "POLYSTORE_DISABLE" in row["why"]
+
+
+def test_listing_imports_little(process: Process, install: Install, tmp_path: Path) -> None:
+    install("acme-raw", "raw")
+    # A module that Python runs at start-up: it reports what the command has imported.
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+    )
+    done = process("plugins")
+    imported = set(done.stderr.split())
+    assert "acme_raw.plugin" in imported
+    assert not imported & (HEAVY | BACKENDS)
+
+
+def test_lines_are_never_cut(process: Process, install: Install) -> None:
+    install("acme-raw", "raw", summary="long " * 100 + "end")
+    done = process("plugins", COLUMNS="40")
+    (line,) = (line for line in done.stdout.splitlines() if "acme-raw" in line)
+    assert line.split()[:5] == ["backend", "raw", "acme-raw", "2.5", "ok"]
+    assert line.endswith("end")
+
+
+def shown(screen: int) -> str:
+    text = b""
+    with contextlib.suppress(OSError):  # Linux: nobody holds the terminal any more
+        while chunk := os.read(screen, 1 << 16):
+            text += chunk
+    os.close(screen)
+    return re.sub(r"\x1b\[[\d;]*m", "", text.decode())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("width", [80, 120])
+def test_terminal_shows_all(process: Process, install: Install, width: int) -> None:
+    install("acme-raw", "raw", summary=f"camera files [of] {'#' * 70}")
+    install("acme-bad", "bad", manifest="import nowhere")
+    screen, terminal = os.openpty()
+    process("plugins", stdout=terminal, COLUMNS=str(width), TERM="xterm")
+    os.close(terminal)
+    lines = shown(screen).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    assert "backend 'bad' is installed (acme-bad 2.5) but broken" in words
+    assert "camera files [of]" in words
+    assert words.count("#") == 70

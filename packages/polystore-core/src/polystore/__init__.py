@@ -1,0 +1,90 @@
+"""polystore: say where data goes with one word.
+
+>>> fm = FileManager(BackendRegistry())
+>>> fm.save(image, "result.npy", backend="disk")
+
+Importing the package loads nothing else: each public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
+if TYPE_CHECKING:
+    from typing import Any
+
+    from . import errors
+    from .abc import DataSink, DataSource, Entry, Format, LazyArray, Opener, StorageBackend
+    from .arrays import framework_of, is_array, to_framework, to_numpy
+    from .atomic import atomic_update_json, atomic_write, atomic_write_json
+    from .errors import PolystoreError
+    from .filemanager import FileManager
+    from .hooks import hookimpl
+    from .locking import file_lock
+    from .metadata import AtomicMetadataWriter
+    from .plugins import PLUGIN_API, BackendSpec, FormatSpec
+    from .registry import BackendRegistry, FormatRegistry, formats
+    from .values import Capabilities, Info, Region
+
+_HOME = {
+    "abc": "DataSink DataSource Entry Format LazyArray Opener StorageBackend",
+    "arrays": "framework_of is_array to_framework to_numpy",
+    "atomic": "atomic_update_json atomic_write atomic_write_json",
+    "errors": "PolystoreError",
+    "filemanager": "FileManager",
+    "locking": "file_lock",
+    "metadata": "AtomicMetadataWriter",
+    "hooks": "hookimpl",
+    "plugins": "PLUGIN_API BackendSpec FormatSpec",
+    "registry": "BackendRegistry FormatRegistry formats",
+    "values": "Capabilities Info Region",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [
+    "PLUGIN_API",
+    "AtomicMetadataWriter",
+    "BackendRegistry",
+    "BackendSpec",
+    "Capabilities",
+    "DataSink",
+    "DataSource",
+    "Entry",
+    "FileManager",
+    "Format",
+    "FormatRegistry",
+    "FormatSpec",
+    "Info",
+    "LazyArray",
+    "Opener",
+    "PolystoreError",
+    "Region",
+    "StorageBackend",
+    "atomic_update_json",
+    "atomic_write",
+    "atomic_write_json",
+    "errors",
+    "file_lock",
+    "formats",
+    "framework_of",
+    "hookimpl",
+    "is_array",
+    "to_framework",
+    "to_numpy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    elif name == "errors":
+        value = import_module(f"{__name__}.errors")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

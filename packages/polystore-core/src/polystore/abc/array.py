@@ -1,0 +1,84 @@
+"""A stored array that is read in parts."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..values import Region
+
+__all__ = ["LazyArray"]
+
+
+class LazyArray(ABC):
+    """A stored array that reads what is indexed, when it is indexed.
+
+    Dask (``dask.array.from_array``), xarray and napari take it as it is. Handles are safe to
+    use from several threads, and those of persistent backends pickle: a worker reopens the
+    same path. Indexing follows NumPy's basic rules (integers, slices, ``...``).
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...] | None = None
+    """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
+
+    @abstractmethod
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        """Return a part as an array in memory of its own, or over the mapped file."""
+
+    def __setitem__(self, region: Region, value: Any) -> None:
+        raise TypeError(
+            f"{type(self).__name__} is read-only: open(..., mode='r+') where possible"
+        )
+
+    def close(self) -> None:  # noqa: B027 - most handles hold nothing
+        """Give back what the handle holds. Reading afterwards is an error."""
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an array without dimensions")
+        return self.shape[0]
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        array = self[...]
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"converting {array.dtype} to {dtype} needs a copy")
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        chunks = "" if self.chunks is None else f", chunks={self.chunks}"
+        return f"<{type(self).__name__} shape={self.shape}, dtype={self.dtype.str!r}{chunks}>"

@@ -1,0 +1,368 @@
+"""What a backend is: a source, a sink, or a storage that is both.
+
+The life of a backend:
+
+1. The first use of its name imports its module and constructs it with the options configured
+   for that name. Construction is cheap and touches nothing outside the process.
+2. ``load`` and ``save`` are all that an author must write. Every other operation either
+   derives from what is implemented or refuses with ``UnsupportedOperationError``;
+   ``capabilities`` tells which.
+3. Calls come from many threads at once, and from processes forked after construction.
+4. ``close`` gives back what the backend holds. It is not used afterwards.
+
+Paths are strings or ``os.PathLike`` with ``/`` between parts. Authors add options to ``load``
+and ``save`` as keyword-only parameters with defaults, so that ``FileManager`` can name the
+known ones when one is misspelt. ``if_exists`` ("replace", "error", "skip") and ``region`` are
+the usual ones.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+
+from ..batch import Progress, check_lengths, run_batch
+from ..errors import NotADirectoryInPathError, NotFoundError, UnsupportedOperationError
+from ..options import check_options
+from ..values import Capabilities, natural_order
+
+if TYPE_CHECKING:
+    from ..options import IfExists
+    from ..values import Info
+    from .array import LazyArray
+
+__all__ = ["IMAGE_SUFFIXES", "DataSink", "DataSource", "Entry", "Path", "StorageBackend"]
+
+Path: TypeAlias = "str | os.PathLike[str]"
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Entry(NamedTuple):
+    """One name in a directory."""
+
+    name: str
+    is_dir: bool
+    """Links to directories included."""
+    is_symlink: bool
+
+
+def derived(*needs: str) -> Callable[[Method], Method]:
+    """Mark a method that works as soon as the operations that it ``needs`` are implemented."""
+
+    def mark(method: Method) -> Method:
+        method.__polystore_needs__ = needs  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+def refused(method: Method) -> Method:
+    """Mark a method that refuses until an author implements it."""
+    return derived(method.__name__)(method)
+
+
+class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
+    """What sources and sinks share."""
+
+    _backend_type: ClassVar[str] = ""
+    """Makes a class usable by this name in the process that defines it."""
+    _operations: ClassVar[tuple[str, ...]] = ()
+
+    name: str = ""
+    """The name under which the registry made this instance; it stands in every error."""
+    restored: bool = False
+    """Whether its registry came into this process by pickle."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The operations that this backend has, derived from what its class implements."""
+
+        def has(operation: str) -> bool:
+            needs = getattr(getattr(type(self), operation), "__polystore_needs__", ())
+            return operation not in needs and all(map(has, needs))
+
+        names = {
+            name for cls in type(self).__mro__ for name in vars(cls).get("_operations", ())
+        }
+        return Capabilities(frozenset(filter(has, names)))
+
+    def _cannot(self, operation: str) -> UnsupportedOperationError:
+        return UnsupportedOperationError(self.name, operation)
+
+    def close(self) -> None:  # noqa: B027 - most backends hold nothing
+        """Give back what the backend holds."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name or self._backend_type!r}>"
+
+
+class DataSource(_Backend):
+    """Reads."""
+
+    _operations: ClassVar[tuple[str, ...]] = (
+        "load", "load_batch", "open", "info", "exists", "is_file", "is_dir", "is_symlink",
+        "list_dir", "list_files", "list_image_files", "find_file_recursive",
+        "collect_dirs_and_files",
+    )  # fmt: skip
+
+    @abstractmethod
+    def load(self, path: Path, /) -> Any:
+        """Return the value at ``path``. Raises ``NotFoundError``, ``DamagedDataError``."""
+
+    @derived("load")
+    def load_batch(
+        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Any
+    ) -> list[Any]:
+        """Return the values in the order of ``paths``.
+
+        All paths are tried. Raises ``BatchError`` that names each one that failed.
+        """
+        load: Callable[..., Any] = self.load  # with the options that the author has added
+        check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
+        return run_batch(
+            self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
+        )
+
+    @refused
+    def open(self, path: Path, /) -> LazyArray:
+        """Return a lazy handle: nothing is read before it is indexed."""
+        raise self._cannot("open")
+
+    @refused
+    def info(self, path: Path, /) -> Info:
+        """Describe what stands at ``path`` without loading it. Raises ``NotFoundError``."""
+        raise self._cannot("info")
+
+    @derived("info")
+    def exists(self, path: Path, /) -> bool:
+        """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
+        return self.is_file(path) or self.is_dir(path)
+
+    @derived("info")
+    def is_file(self, path: Path, /) -> bool:
+        """Whether ``path`` is a file, or a link to one."""
+        info = self._info_or_none(path)
+        return info is not None and info.kind == "file"
+
+    @derived("info")
+    def is_dir(self, path: Path, /) -> bool:
+        """Whether ``path`` is a directory, or a link to one."""
+        info = self._info_or_none(path)
+        return info is not None and info.kind == "directory"
+
+    @derived("info")
+    def is_symlink(self, path: Path, /) -> bool:
+        """Whether ``path`` itself is a symbolic link."""
+        info = self._info_or_none(path)
+        return info is not None and info.target is not None
+
+    def _info_or_none(self, path: Path) -> Info | None:
+        try:
+            return self.info(path)
+        except (NotFoundError, NotADirectoryInPathError):
+            return None
+
+    @refused
+    def list_dir(self, path: Path, /) -> list[str]:
+        """Return the names in a directory, in natural order. Raises ``NotFoundError``."""
+        raise self._cannot("list_dir")
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        """Yield the entries of a directory in any order; a faster road may override it."""
+        for name in self.list_dir(directory):
+            path = join(directory, name)
+            yield Entry(name, self.is_dir(path), self.is_symlink(path))
+
+    @derived("list_dir", "is_dir")
+    def list_files(
+        self,
+        directory: Path,
+        /,
+        *,
+        pattern: str | None = None,
+        suffixes: Iterable[str] | None = None,
+        recursive: bool = False,
+    ) -> list[str]:
+        """Return the paths of the files in ``directory``, in natural order.
+
+        ``pattern`` is a shell pattern for the name ("*_w1.tif"), ``suffixes`` are compared
+        without regard to case. ``recursive`` descends into folders but not into linked ones,
+        so every file is listed once.
+        """
+        endings = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
+        return natural_order(
+            join(folder, name)
+            for folder, _, files in self._walk(os.fspath(directory), recursive)
+            for name in files
+            if (pattern is None or fnmatchcase(name, pattern))
+            and (endings is None or name.lower().endswith(endings))
+        )
+
+    def _walk(
+        self, directory: str, recursive: bool = True
+    ) -> Iterator[tuple[str, list[str], list[str]]]:
+        folders: list[str] = []
+        files: list[str] = []
+        descend: list[str] = []
+        for entry in self.scan(directory):
+            (folders if entry.is_dir else files).append(entry.name)
+            if entry.is_dir and not entry.is_symlink and recursive:
+                descend.append(entry.name)
+        yield directory, folders, files
+        for name in natural_order(descend):
+            yield from self._walk(join(directory, name))
+
+    @derived("list_files")
+    def list_image_files(
+        self, directory: Path, /, *, pattern: str | None = None, recursive: bool = False
+    ) -> list[str]:
+        """Like ``list_files`` for TIFF, PNG and JPEG files."""
+        return self.list_files(
+            directory, pattern=pattern, suffixes=IMAGE_SUFFIXES, recursive=recursive
+        )
+
+    @derived("list_dir", "is_dir")
+    def find_file_recursive(self, directory: Path, name: str, /) -> str | None:
+        """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
+        for folder, _, files in self._walk(os.fspath(directory)):
+            if name in files:
+                return join(folder, name)
+        return None
+
+    @derived("list_dir", "is_dir")
+    def collect_dirs_and_files(
+        self, directory: Path, /, *, recursive: bool = True
+    ) -> tuple[list[str], list[str]]:
+        """Return the paths of all folders and of all files below ``directory``."""
+        folders: list[str] = []
+        files: list[str] = []
+        for folder, inner, names in self._walk(os.fspath(directory), recursive):
+            folders += (join(folder, name) for name in inner)
+            files += (join(folder, name) for name in names)
+        return natural_order(folders), natural_order(files)
+
+
+class DataSink(_Backend):
+    """Writes."""
+
+    _operations: ClassVar[tuple[str, ...]] = ("save", "save_batch")
+
+    @abstractmethod
+    def save(self, data: Any, path: Path, /) -> None:
+        """Put ``data`` at ``path``, replacing whole what stands there.
+
+        Raises ``UnsupportedDataError`` before anything is written.
+        """
+
+    @derived("save")
+    def save_batch(
+        self,
+        data: Sequence[Any],
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        **options: Any,
+    ) -> None:
+        """Save each value at the path of the same position, in order.
+
+        Stops at the first failure with ``BatchError``: what came before is saved, what comes
+        after is untouched.
+        """
+        check_lengths(data, paths)
+        save: Callable[..., None] = self.save  # with the options that the author has added
+        check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
+        run_batch(
+            self.name,
+            "save",
+            paths,
+            lambda i: save(data[i], paths[i], **options),
+            progress=progress,
+            stop_at_failure=True,
+        )
+
+
+class StorageBackend(DataSource, DataSink):
+    """Reads and writes, and keeps what was written."""
+
+    _operations: ClassVar[tuple[str, ...]] = (
+        "ensure_directory", "delete", "delete_all", "copy", "move", "create_symlink",
+        "mirror_directory_with_symlinks",
+    )  # fmt: skip
+
+    @refused
+    def ensure_directory(self, path: Path, /) -> None:
+        """Create a directory and its missing parents; no error where it exists."""
+        raise self._cannot("ensure_directory")
+
+    @refused
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        """Delete a file, a link (not its target) or an empty directory.
+
+        Raises ``NotFoundError``, and ``DirectoryNotEmptyError`` unless ``recursive``.
+        """
+        raise self._cannot("delete")
+
+    @derived("delete")
+    def delete_all(self, path: Path, /) -> None:
+        """Delete a file, or a directory with all that it holds."""
+        self.delete(path, recursive=True)
+
+    @derived("load", "save")
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        """Copy a value; ``if_exists`` as for ``save``."""
+        save: Callable[..., None] = self.save
+        save(self.load(source), target, **_unless_default(if_exists))
+
+    @derived("copy", "delete")
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        """Move a value; ``if_exists`` as for ``save``."""
+        self.copy(source, target, **_unless_default(if_exists))
+        self.delete(source, recursive=True)
+
+    @refused
+    def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
+        """Make ``link`` lead to ``source``.
+
+        Raises ``NotFoundError`` for a missing ``source``, ``AlreadyExistsError`` for an
+        existing ``link`` unless ``overwrite`` (which replaces links and files, no directories).
+        """
+        raise self._cannot("create_symlink")
+
+    @derived("create_symlink", "ensure_directory", "collect_dirs_and_files")
+    def mirror_directory_with_symlinks(
+        self, source: Path, target: Path, /, *, recursive: bool = True, overwrite: bool = False
+    ) -> int:
+        """Rebuild the folders of ``source`` below ``target``, with a link for every file.
+
+        Returns the number of links.
+        """
+        source, target = os.fspath(source), os.fspath(target)
+        folders, files = self.collect_dirs_and_files(source, recursive=recursive)
+        skip = len(join(source, ""))
+        self.ensure_directory(target)
+        if recursive:
+            for folder in folders:
+                self.ensure_directory(join(target, folder[skip:]))
+        for file in files:
+            self.create_symlink(file, join(target, file[skip:]), overwrite=overwrite)
+        return len(files)
+
+
+def _unless_default(if_exists: IfExists) -> dict[str, Any]:
+    """A backend that knows no ``if_exists`` can still be asked to replace."""
+    return {} if if_exists == "replace" else {"if_exists": if_exists}
+
+
+def join(directory: Path, name: str) -> str:
+    """Join as paths are written in results: ``"."`` and ``""`` add nothing."""
+    folder = os.fspath(directory)
+    if folder in ("", "."):
+        return name
+    return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"

@@ -1,0 +1,332 @@
+"""Arrays of any framework, without importing a framework that the caller has not asked for.
+
+A value is an array if it speaks ``__dlpack__`` or ``__array_interface__``. Everything passes
+through NumPy: backends call :func:`to_numpy` once, at their boundary, and
+:func:`to_framework` hands a loaded array to PyTorch, JAX or TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from .errors import (
+    CopyRequiredError,
+    InvalidOptionError,
+    MissingDependencyError,
+    UnsupportedDataError,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["COPY", "FRAMEWORKS", "Copy", "framework_of", "is_array", "to_framework", "to_numpy"]
+
+Copy: TypeAlias = Literal["auto", "always", "never"]
+COPY: tuple[Copy, ...] = ("auto", "always", "never")
+
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` speaks ``__dlpack__`` or ``__array_interface__`` (a type does not)."""
+    return not isinstance(value, type) and (
+        hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__")
+    )
+
+
+def framework_of(value: object) -> str | None:
+    """Return the framework that ``value`` is an array of, "numpy" included, or ``None``."""
+    if not is_array(value):
+        return None
+    for cls in type(value).__mro__:  # a subclass is defined in a module of the caller's
+        package = cls.__module__.partition(".")[0].replace("jaxlib", "jax")
+        if package in FRAMEWORKS:
+            return package
+    return "numpy"
+
+
+def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
+    """Return ``value`` as a NumPy array of the same shape and element type.
+
+    ``copy="auto"`` shares memory where that is possible (the result may be read-only),
+    ``"always"`` gives memory of its own, ``"never"`` raises ``CopyRequiredError`` instead of
+    copying, as for a tensor on a GPU.
+
+    Raises ``UnsupportedDataError`` for what is no array, and for element types that NumPy lacks
+    (bfloat16) or that only pickle could store (object).
+    """
+    _check_copy(copy)
+    if isinstance(value, np.ndarray):
+        # A subclass (memmap, matrix, recarray) is data with behaviour: only the data travels.
+        array = value.view(np.ndarray) if type(value) is not np.ndarray else value
+        masked = sys.modules.get("numpy.ma")  # slow to import, and needless for a plain array
+        if masked is not None and isinstance(value, masked.MaskedArray):
+            raise UnsupportedDataError(
+                "a masked array would lose its mask: save value.filled(…), or data and mask"
+            )
+    elif not is_array(value):
+        raise UnsupportedDataError(
+            f"{_kind(value)} is no array: it speaks neither __dlpack__ nor __array_interface__; "
+            "convert it with numpy.asarray(…) first"
+        )
+    else:
+        array = _foreign_to_numpy(value, copy)
+    _check_dtype(array.dtype)
+    return array.copy(order="K") if copy == "always" else array
+
+
+def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+    framework = framework_of(value)
+    if framework == "torch":
+        return _torch_to_numpy(value, copy)
+    if framework == "jax":
+        if copy == "never" and value.devices().pop().platform != "cpu":
+            raise CopyRequiredError(f"the array is on {value.devices()}")
+        return np.asarray(value)
+    if framework == "tensorflow":
+        return _tensorflow_to_numpy(value, copy)
+    if hasattr(value, "__array_interface__"):
+        return np.asarray(value)
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError) as error:
+        raise UnsupportedDataError(
+            f"{_kind(value)} cannot be read by NumPy: {error}"
+        ) from error
+
+
+def _torch_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+    if str(value.dtype) == "torch.bfloat16":
+        raise _no_numpy_dtype("bfloat16")
+    if value.requires_grad:
+        raise UnsupportedDataError(
+            "the tensor is part of a gradient graph, which would be lost: save tensor.detach()"
+        )
+    if copy == "never" and value.device.type != "cpu":
+        raise CopyRequiredError(f"the tensor is on {value.device}")
+    try:
+        array: NDArray[Any] = value.cpu().numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantised, conjugated, without data
+        raise UnsupportedDataError(f"{_kind(value)}: {error}") from error
+    return array
+
+
+def _tensorflow_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+    dtype = np.dtype(value.dtype.as_numpy_dtype)
+    _check_dtype(dtype)
+    if dtype.kind not in "biufc":  # quantised; DLPack of such types aborts the process
+        raise _no_numpy_dtype(value.dtype.name)
+    if "CPU" in value.device:
+        return np.from_dlpack(value)
+    if copy == "never":
+        raise CopyRequiredError(f"the tensor is on {value.device}")
+    return np.asarray(value.numpy())
+
+
+def to_framework(
+    value: Any,
+    framework: str,
+    *,
+    device: str | None = None,
+    dtype: DTypeLike | None = None,
+    copy: Copy = "auto",
+) -> Any:
+    """Return the array ``value`` as an array of ``framework``, on ``device``.
+
+    ``dtype`` converts on the way (NumPy's names); nothing else changes an element type, and
+    what would (JAX without x64 narrows 64-bit numbers) is refused. The result never aliases
+    memory that one side believes to be read-only.
+
+    Raises ``MissingDependencyError`` where the framework is not installed,
+    ``UnsupportedDataError`` where it has no such element type, ``CopyRequiredError`` for
+    ``copy="never"`` where memory cannot be shared.
+    """
+    _check_copy(copy)
+    if framework not in FRAMEWORKS:
+        raise InvalidOptionError("framework", framework, f"one of {', '.join(FRAMEWORKS)}")
+    as_it_is = dtype is None and device is None and copy != "always"
+    # What only speaks to NumPy (a masked array, a DLPack object) still becomes an ndarray below.
+    if as_it_is and framework != "numpy" and framework_of(value) == framework:
+        return value
+    array = to_numpy(value, copy="never" if copy == "never" else "auto")
+    if dtype is not None and array.dtype != (wanted := _numpy_dtype(dtype)):
+        if copy == "never":
+            raise CopyRequiredError(f"{array.dtype} becomes {wanted}")
+        try:
+            array = array.astype(wanted)
+        except (TypeError, ValueError) as error:
+            reason = f"{array.dtype} does not convert to {wanted}: {error}"
+            raise UnsupportedDataError(reason) from error
+    return _FROM_NUMPY[framework](array, device, copy)
+
+
+def _to_plain_numpy(array: NDArray[Any], device: str | None, copy: Copy) -> NDArray[Any]:
+    if device not in (None, "cpu"):
+        raise InvalidOptionError("device", device, "'cpu': NumPy arrays live nowhere else")
+    return array.copy(order="K") if copy == "always" else array
+
+
+def _to_torch(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+    torch = _framework_module("torch")
+    array = _shareable(array, copy, "torch", needs_writable=True)
+    try:
+        tensor = torch.from_numpy(array)
+    except TypeError as error:
+        raise _no_such_dtype("torch", array) from error
+    if device is None:
+        return tensor
+    try:
+        place = torch.empty(0, device=device).device
+    except (AssertionError, RuntimeError) as error:
+        raise _no_such_device("torch", device) from error
+    if copy == "never" and tensor.device != place:
+        raise CopyRequiredError(f"the tensor moves to {place}")
+    return tensor.to(place)
+
+
+def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+    jax = _framework_module("jax")
+    wide = array.dtype.itemsize == (16 if array.dtype.kind == "c" else 8)
+    if wide and array.dtype.kind in "iufc" and not jax.config.jax_enable_x64:
+        raise UnsupportedDataError(
+            f"JAX would narrow {array.dtype} in silence: call "
+            'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type'
+        )
+    array = _shareable(array, copy, "jax", needs_writable=copy == "never")
+    if copy == "never":
+        _check_alignment(array)
+    try:
+        # JAX arrays are immutable, so memory that NumPy can still write is shared on demand only.
+        result = jax.dlpack.from_dlpack(array) if copy == "never" else jax.numpy.array(array)
+    except (TypeError, BufferError) as error:
+        raise _no_such_dtype("jax", array) from error
+    if device is None:
+        return result
+    platform, _, index = device.partition(":")
+    try:
+        place = jax.devices(platform)[int(index or 0)]
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise _no_such_device("jax", device) from error
+    if copy == "never" and place not in result.devices():
+        raise CopyRequiredError(f"the array moves to {place}")
+    return jax.device_put(result, place)
+
+
+def _to_tensorflow(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+    tensorflow = _framework_module("tensorflow")
+    if device is not None:
+        # TensorFlow would take another device in silence.
+        place = f"/device:{device.upper().rpartition('/')[2].removeprefix('DEVICE:')}"
+        present = [found.name for found in tensorflow.config.list_logical_devices()]
+        if not {place, f"{place}:0"}.intersection(present):
+            raise _no_such_device("tensorflow", device)
+        if copy == "never" and "CPU" not in place:
+            raise CopyRequiredError(f"the tensor moves to {place}")
+    array = _shareable(array, copy, "tensorflow", needs_writable=copy == "never")
+    if copy == "never":
+        _check_alignment(array)
+    try:
+        if copy == "never":  # TensorFlow tensors are immutable: shared on demand only
+            return tensorflow.experimental.dlpack.from_dlpack(array.__dlpack__())
+        with tensorflow.device(device):
+            return tensorflow.convert_to_tensor(array)
+    except (TypeError, ValueError, BufferError) as error:
+        raise _no_such_dtype("tensorflow", array) from error
+
+
+_FROM_NUMPY: dict[str, Callable[[NDArray[Any], str | None, Copy], Any]] = {
+    "numpy": _to_plain_numpy,
+    "torch": _to_torch,
+    "jax": _to_jax,
+    "tensorflow": _to_tensorflow,
+}
+
+
+def _shareable(
+    array: NDArray[Any], copy: Copy, framework: str, *, needs_writable: bool
+) -> NDArray[Any]:
+    """Return ``array`` in a layout that every framework survives.
+
+    Negative strides abort the process in PyTorch, and writing into a tensor over a read-only
+    memory map is a segmentation fault: check first, copy or refuse.
+    """
+    if array.dtype.kind not in "biufc":
+        raise _no_such_dtype(framework, array)
+    if not array.dtype.isnative:
+        if copy == "never":
+            raise CopyRequiredError(f"{array.dtype.str} is not in this machine's byte order")
+        return array.astype(array.dtype.newbyteorder("="))
+    reason = ""
+    if any(stride < 0 for stride in array.strides):
+        reason = "the array has negative strides"
+    elif needs_writable and not array.flags.writeable:
+        reason = "the array is read-only"
+    elif any(stride % array.itemsize for stride in array.strides) or not array.flags.aligned:
+        reason = "the array is not aligned"
+    if reason and copy == "never":
+        raise CopyRequiredError(reason)
+    return array.copy() if reason or copy == "always" else array
+
+
+def _check_alignment(array: NDArray[Any]) -> None:
+    """Refuse what JAX copies, and what aborts the process at TensorFlow's first operation."""
+    if array.ctypes.data % 64 or not array.flags.c_contiguous:
+        raise CopyRequiredError("only C-contiguous memory aligned to 64 bytes is shared")
+
+
+def _framework_module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise MissingDependencyError(
+            "framework", name, (name,), f"polystore[{name}]"
+        ) from error
+
+
+def _check_copy(copy: Copy) -> None:
+    if copy not in COPY:
+        raise InvalidOptionError("copy", copy, f"one of {', '.join(COPY)}")
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+def _check_dtype(dtype: np.dtype[Any]) -> None:
+    if dtype.hasobject:
+        raise UnsupportedDataError(
+            "an array of Python objects can only be pickled, which polystore never does: "
+            "convert it to a plain dtype, or save the parts by themselves"
+        )
+    if dtype.isbuiltin == 2:  # added to NumPy by another library, such as ml_dtypes
+        raise _no_numpy_dtype(dtype.name)
+
+
+def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    try:
+        return np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidOptionError("dtype", dtype, "an element type of NumPy") from error
+
+
+def _no_numpy_dtype(name: str) -> UnsupportedDataError:
+    return UnsupportedDataError(
+        f"NumPy has no {name}: convert it (to float32), or view its bits as integers"
+    )
+
+
+def _no_such_device(framework: str, device: str) -> InvalidOptionError:
+    return InvalidOptionError("device", device, f"a device that {framework} finds here")
+
+
+def _no_such_dtype(framework: str, array: NDArray[Any]) -> UnsupportedDataError:
+    return UnsupportedDataError(
+        f"{framework} has no {array.dtype}: pass dtype= to convert, or load it as NumPy"
+    )

@@ -1,0 +1,134 @@
+"""Many items in one call: order, progress, threads, and what failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+from .errors import BatchError, BatchLengthError, InvalidOptionError, MissingDependencyError
+
+__all__ = ["Progress", "check_lengths", "progress_reporter", "run_batch"]
+
+Progress: TypeAlias = "bool | Callable[[int, int], None]"
+"""``True`` shows a bar; a callable gets (items done, items in all) after each item."""
+
+Result = TypeVar("Result")
+
+
+def run_batch(
+    backend: str,
+    operation: str,
+    paths: Sequence[str | os.PathLike[str]],
+    work: Callable[[int], Result],
+    *,
+    progress: Progress = False,
+    stop_at_failure: bool = False,
+    threads: int = 1,
+) -> list[Result]:
+    """Call ``work(index)`` for every path and return the results in order.
+
+    Raises ``BatchError`` with each failed path and its cause.
+    """
+    check_paths(paths)
+    results: list[Any] = [None] * len(paths)
+    failed: dict[int, tuple[str, Exception]] = {}
+    done: list[int] = []
+
+    def attempt(index: int) -> int:
+        if not (failed and stop_at_failure):
+            try:
+                results[index] = work(index)
+                done.append(index)
+            except Exception as error:  # collected: BatchError carries every cause
+                failed[index] = (os.fspath(paths[index]), error)
+        return index
+
+    with progress_reporter(progress, len(paths), operation) as report:
+        if threads > 1 and len(paths) > 1:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor(threads, "polystore-batch") as pool:
+                for _ in pool.map(attempt, range(len(paths))):
+                    report()
+        else:
+            for index in range(len(paths)):
+                attempt(index)
+                report()
+    if failed:
+        raise batch_error(backend, operation, paths, failed, done)
+    return results
+
+
+def batch_error(
+    backend: str,
+    operation: str,
+    paths: Sequence[str | os.PathLike[str]],
+    failed: dict[int, tuple[str, Exception]],
+    done: Sequence[int],
+) -> BatchError:
+    """Build the error from the indices that failed and that were done."""
+    finished = set(done)
+    return BatchError(
+        backend,
+        operation,
+        dict(sorted(failed.items())),
+        done=tuple(os.fspath(paths[i]) for i in sorted(finished)),
+        not_attempted=tuple(
+            os.fspath(path)
+            for i, path in enumerate(paths)
+            if i not in finished and i not in failed
+        ),
+    )
+
+
+def check_paths(paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse one path where several are meant: its letters would be taken for paths."""
+    if isinstance(paths, str | bytes | os.PathLike) or not hasattr(paths, "__len__"):
+        raise InvalidOptionError("paths", paths, "a list of paths")
+
+
+def check_lengths(data: Sequence[Any], paths: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse a batch whose values and paths do not pair up, before any I/O."""
+    check_paths(paths)
+    if not hasattr(data, "__len__"):
+        raise InvalidOptionError("data", data, "a list of values, one for each path")
+    if len(data) != len(paths):
+        raise BatchLengthError(len(data), len(paths))
+
+
+@contextmanager
+def progress_reporter(
+    progress: Progress, total: int, label: str
+) -> Iterator[Callable[[], None]]:
+    """Give a function to call after each item."""
+    if progress is False or progress is None:
+        yield _nothing
+        return
+    if progress is True:
+        try:
+            from tqdm.auto import tqdm
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                "option", "progress=True", ("tqdm",), "polystore-core[progress]"
+            ) from error
+        with tqdm(total=total, desc=label, unit="item") as bar:
+            yield bar.update
+        return
+    if not callable(progress):
+        raise InvalidOptionError(
+            "progress", progress, "True, False or a function (done, total)"
+        )
+    finished = 0
+
+    def report() -> None:
+        nonlocal finished
+        finished += 1
+        progress(finished, total)
+
+    yield report
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,508 @@
+"""Every error that polystore raises, grouped by what a caller would do about it.
+
+::
+
+    PolystoreError
+    ├── PluginError(LookupError)            the name is wrong, or what provides it is unusable
+    │   ├── BackendRequiredError(TypeError)     no backend was named
+    │   ├── UnknownPluginError                  nobody provides that name
+    │   ├── PluginNotInstalledError             known, but its distribution is not installed
+    │   ├── PluginDisabledError                 switched off by an environment variable
+    │   ├── BrokenPluginError(ImportError)      installed, but it does not load
+    │   ├── MissingDependencyError(ImportError) installed, but a library that it needs is not
+    │   ├── IncompatiblePluginError             made for another plugin API
+    │   └── PluginConflictError                 two distributions declare one name
+    ├── RequestError                        the call is wrong: change the call
+    │   ├── UnknownOptionError(TypeError)
+    │   ├── InvalidOptionError(ValueError)
+    │   ├── BatchLengthError(ValueError)        values and paths do not pair up
+    │   ├── UnsupportedFormatError(ValueError)  no suffix, or one that no format claims
+    │   ├── UnsupportedOperationError(io.UnsupportedOperation)
+    │   └── PathOutsideRootError(ValueError)
+    ├── DataError                           the value or the stored bytes are wrong
+    │   ├── UnsupportedDataError(TypeError)     the format or backend cannot hold this value
+    │   ├── CopyRequiredError(ValueError)       copy="never" cannot be honoured
+    │   └── DamagedDataError(ValueError)        the bytes are not what they claim to be
+    ├── StorageError(OSError)               the storage refused: look at ``errno``
+    │   ├── NotFoundError(FileNotFoundError)
+    │   ├── AlreadyExistsError(FileExistsError)
+    │   ├── NotAFileError(IsADirectoryError)
+    │   ├── NotADirectoryInPathError(NotADirectoryError)
+    │   ├── DirectoryNotEmptyError
+    │   ├── AccessDeniedError(PermissionError)
+    │   ├── LockTimeoutError(TimeoutError)
+    │   └── DurabilityUnknownError
+    └── BatchError                          some items of a batch failed
+
+An error is built from its fields: raise sites stay one line, and it pickles, so a worker in
+another process raises the real thing.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+__all__ = [
+    "AccessDeniedError",
+    "AlreadyExistsError",
+    "BackendRequiredError",
+    "BatchError",
+    "BatchLengthError",
+    "BrokenPluginError",
+    "CopyRequiredError",
+    "DamagedDataError",
+    "DataError",
+    "DirectoryNotEmptyError",
+    "DurabilityUnknownError",
+    "IncompatiblePluginError",
+    "InvalidOptionError",
+    "LockTimeoutError",
+    "MissingDependencyError",
+    "NotADirectoryInPathError",
+    "NotAFileError",
+    "NotFoundError",
+    "PathOutsideRootError",
+    "PluginConflictError",
+    "PluginDisabledError",
+    "PluginError",
+    "PluginNotInstalledError",
+    "PolystoreError",
+    "RequestError",
+    "StorageError",
+    "UnknownOptionError",
+    "UnknownPluginError",
+    "UnsupportedDataError",
+    "UnsupportedFormatError",
+    "UnsupportedOperationError",
+    "storage_error",
+]
+
+
+@dataclass(eq=False)
+class PolystoreError(Exception):
+    """Root of the tree. Its text is built from its fields."""
+
+    def describe(self) -> str:
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        return self.describe()
+
+    def __reduce__(self) -> tuple[Callable[..., PolystoreError], tuple[Any, ...]]:
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        return _rebuild, (type(self), values, getattr(self, "__notes__", []))
+
+
+def _rebuild(
+    cls: type[PolystoreError], values: Mapping[str, Any], notes: Sequence[str]
+) -> PolystoreError:
+    error = cls(**values)
+    for note in notes:
+        error.add_note(note)
+    return error
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# ── the name ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class PluginError(PolystoreError, LookupError):
+    """A backend or format cannot be had. ``kind`` is "backend" or "format"."""
+
+    kind: str
+    name: str
+
+
+@dataclass(eq=False)
+class BackendRequiredError(PluginError, TypeError):
+    """The call names no backend, and polystore never picks one."""
+
+    kind: str = field(default="backend", init=False)
+    name: str = field(default="", init=False)
+    operation: str
+    known: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        return (
+            f"{self.operation}() needs backend=: name the backend, polystore never picks one. "
+            f"Available: {_listed(self.known)}"
+        )
+
+
+@dataclass(eq=False)
+class UnknownPluginError(PluginError):
+    known: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        hint = _suggestion(self.name, self.known) or "."
+        return f"no {self.kind} is called {self.name!r}{hint} Available: {_listed(self.known)}"
+
+
+@dataclass(eq=False)
+class PluginNotInstalledError(PluginError):
+    distribution: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} is provided by {self.distribution}, which is not "
+            f"installed: pip install {self.distribution}"
+        )
+
+
+@dataclass(eq=False)
+class PluginDisabledError(PluginError):
+    distribution: str
+    variable: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} (from {self.distribution}) is switched off by the "
+            f"environment variable {self.variable}={os.environ.get(self.variable, '')!r}"
+        )
+
+
+@dataclass(eq=False)
+class BrokenPluginError(PluginError, ImportError):  # type: ignore[misc]
+    distribution: str
+    version: str
+    reason: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} is installed ({self.distribution} {self.version}) but "
+            f"broken: {self.reason}. Reinstall or upgrade {self.distribution}"
+        )
+
+
+@dataclass(eq=False)
+class MissingDependencyError(PluginError, ImportError):  # type: ignore[misc]
+    missing: tuple[str, ...]
+    install: str
+
+    def describe(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} needs {' and '.join(self.missing)}, which is not "
+            f"installed: pip install {self.install!r}"
+        )
+
+
+@dataclass(eq=False)
+class IncompatiblePluginError(PluginError):
+    distribution: str
+    api: int
+    supported: int
+
+    def describe(self) -> str:
+        return (
+            f"{self.kind} {self.name!r} from {self.distribution} is made for plugin API "
+            f"{self.api}; this polystore speaks {self.supported}. Upgrade "
+            f"{'polystore-core' if self.api > self.supported else self.distribution}"
+        )
+
+
+@dataclass(eq=False)
+class PluginConflictError(PluginError):
+    distributions: tuple[str, ...]
+
+    def describe(self) -> str:
+        first = self.distributions[0]
+        return (
+            f"{self.kind} {self.name!r} is declared by {' and by '.join(self.distributions)}. "
+            f"Ask for one by its full name, such as '{first}:{self.name}', or choose once with "
+            f"BackendRegistry(prefer={{{self.name!r}: {first!r}}})"
+        )
+
+
+# ── the call ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class RequestError(PolystoreError):
+    """The call asks for something that cannot be; nothing was touched."""
+
+
+@dataclass(eq=False)
+class UnknownOptionError(RequestError, TypeError):
+    option: str
+    owner: str
+    known: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        hint = _suggestion(self.option, self.known) or "."
+        return f"{self.owner} has no option {self.option!r}{hint} Known: {_listed(self.known)}"
+
+
+@dataclass(eq=False)
+class InvalidOptionError(RequestError, ValueError):
+    option: str
+    value: object
+    expected: str
+
+    def describe(self) -> str:
+        return f"{self.option}={self.value!r} is not possible: expected {self.expected}"
+
+
+@dataclass(eq=False)
+class BatchLengthError(RequestError, ValueError):
+    values: int
+    paths: int
+
+    def describe(self) -> str:
+        return f"{self.values} values for {self.paths} paths: give one path for each value"
+
+
+@dataclass(eq=False)
+class UnsupportedFormatError(RequestError, ValueError):
+    path: str
+    known: tuple[str, ...] = ()
+    backend: str = ""
+
+    def describe(self) -> str:
+        name = self.path.rpartition("/")[2]
+        stem, dot, suffix = name.rpartition(".")
+        if not (dot and stem and suffix):
+            trouble, hint = "has no suffix, so no format can be chosen", "."
+        else:
+            trouble = f"ends in .{suffix}, which no installed format claims"
+            hint = _suggestion(suffix.lower(), self.known) or "."
+        known = ", ".join(f".{name}" for name in self.known) or "none"
+        return f"{_where(self.backend, self.path)} {trouble}{hint} Known: {known}"
+
+
+@dataclass(eq=False)
+class UnsupportedOperationError(RequestError, io.UnsupportedOperation):
+    backend: str
+    operation: str
+    reason: str = ""
+
+    def describe(self) -> str:
+        return f"backend {self.backend!r} cannot {self.operation}" + (
+            f": {self.reason}" if self.reason else ""
+        )
+
+
+@dataclass(eq=False)
+class PathOutsideRootError(RequestError, ValueError):
+    backend: str
+    path: str
+    root: str
+
+    def describe(self) -> str:
+        return (
+            f"{_where(self.backend, self.path)} is outside root {self.root!r}: give a path "
+            "relative to the root that stays inside it"
+        )
+
+
+# ── the data ─────────────────────────────────────────────────────────────────────────────
+
+
+def _where(backend: str, path: str) -> str:
+    if backend and path:
+        return f"backend {backend!r}: {path!r}"
+    return repr(path) if path else f"backend {backend!r}"
+
+
+@dataclass(eq=False)
+class DataError(PolystoreError):
+    """A value or stored bytes that cannot be what is asked.
+
+    A format raises it with a reason alone; the backend that called the format adds ``path``
+    and ``backend``.
+    """
+
+    reason: str
+    format: str = ""
+    path: str = ""
+    backend: str = ""
+    verb: ClassVar[str] = "is wrong"
+
+    def describe(self) -> str:
+        place = _where(self.backend, self.path) if self.backend or self.path else ""
+        kind = f"({self.format})" if self.format else ""
+        return " ".join(filter(None, (place, kind, f"{self.verb}: {self.reason}")))
+
+
+@dataclass(eq=False)
+class UnsupportedDataError(DataError, TypeError):
+    verb = "cannot hold this value"
+
+
+@dataclass(eq=False)
+class CopyRequiredError(DataError, ValueError):
+    verb = "needs a copy, and copy='never' was asked for"
+
+
+@dataclass(eq=False)
+class DamagedDataError(DataError, ValueError):
+    verb = "is damaged"
+
+
+# ── the storage ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class StorageError(PolystoreError, OSError):
+    """The operating system refused. ``errno`` and ``filename`` are those of the cause."""
+
+    backend: str
+    path: str
+    operation: str
+    errno: int = 0
+    advice: ClassVar[str] = ""
+
+    @property
+    def filename(self) -> str:
+        return self.path
+
+    @property
+    def strerror(self) -> str:  # type: ignore[override]
+        return os.strerror(self.errno) if self.errno else ""
+
+    def describe(self) -> str:
+        advice = self.advice or _ADVICE.get(self.errno, "")
+        return (
+            f"{_where(self.backend, self.path)}: cannot {self.operation}: "
+            f"{self.strerror or 'refused'}" + (f"; {advice}" if advice else "")
+        )
+
+
+_ADVICE = {
+    _errno.ENOSPC: "the disk is full: free space and repeat; what stood there is untouched",
+    _errno.EDQUOT: "your quota is used up: free space and repeat; what stood there is untouched",
+    _errno.EROFS: "the file system is mounted read-only",
+    _errno.EMFILE: "too many open files: close some, or raise `ulimit -n`",
+    _errno.ENAMETOOLONG: "use a shorter name",
+    _errno.ELOOP: "a chain of symbolic links leads in a circle",
+}
+
+
+@dataclass(eq=False)
+class NotFoundError(StorageError, FileNotFoundError):
+    errno: int = _errno.ENOENT
+    hint: str = ""
+
+    def describe(self) -> str:
+        hint = f"; {self.hint}" if self.hint else ""
+        return (
+            f"{_where(self.backend, self.path)} does not exist (cannot {self.operation}){hint}"
+        )
+
+
+@dataclass(eq=False)
+class AlreadyExistsError(StorageError, FileExistsError):
+    errno: int = _errno.EEXIST
+    advice = 'if_exists="replace" replaces it, "skip" keeps it'
+
+
+@dataclass(eq=False)
+class NotAFileError(StorageError, IsADirectoryError):
+    errno: int = _errno.EISDIR
+    advice = "a directory stands where a file should be"
+
+
+@dataclass(eq=False)
+class NotADirectoryInPathError(StorageError, NotADirectoryError):
+    errno: int = _errno.ENOTDIR
+    advice = "a part of the path that should be a directory is a file"
+
+
+@dataclass(eq=False)
+class DirectoryNotEmptyError(StorageError):
+    errno: int = _errno.ENOTEMPTY
+    advice = "recursive=True deletes it with all that it holds"
+
+
+@dataclass(eq=False)
+class AccessDeniedError(StorageError, PermissionError):
+    errno: int = _errno.EACCES
+    advice = "check the owner and the permissions of the path and of its directory"
+
+
+@dataclass(eq=False)
+class LockTimeoutError(StorageError, TimeoutError):
+    errno: int = _errno.ETIMEDOUT
+    seconds: float = 0.0
+    holder: str = ""
+
+    def describe(self) -> str:
+        holder = f", held by {self.holder}" if self.holder else ""
+        return (
+            f"{self.path!r} was still locked after {self.seconds:g} s{holder}. "
+            "Wait longer with timeout=, or end the holder: its lock goes with it"
+        )
+
+
+@dataclass(eq=False)
+class DurabilityUnknownError(StorageError):
+    """The new version is in place, but the directory could not be flushed to the device."""
+
+    advice = "the new version is in place, but a power cut may still bring back the old one"
+
+
+_BY_ERRNO: dict[int, type[StorageError]] = {
+    _errno.ENOENT: NotFoundError,
+    _errno.EEXIST: AlreadyExistsError,
+    _errno.EISDIR: NotAFileError,
+    _errno.ENOTDIR: NotADirectoryInPathError,
+    _errno.ENOTEMPTY: DirectoryNotEmptyError,
+    _errno.EACCES: AccessDeniedError,
+    _errno.EPERM: AccessDeniedError,
+}
+
+
+def storage_error(error: OSError, backend: str, path: str, operation: str) -> StorageError:
+    """Translate an :class:`OSError`: the one table from ``errno`` to error class."""
+    if isinstance(error, StorageError):
+        return error
+    code = error.errno or _errno.EIO
+    return _BY_ERRNO.get(code, StorageError)(backend, path, operation, errno=code)
+
+
+# ── batches ──────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class BatchError(PolystoreError):
+    """Some items of a batch failed.
+
+    ``failed`` maps the index of each failed item to its path and cause, ``done`` holds the
+    paths that were saved or loaded, ``not_attempted`` those that were left untouched.
+    """
+
+    backend: str
+    operation: str
+    failed: dict[int, tuple[str, Exception]]
+    done: tuple[str, ...] = ()
+    not_attempted: tuple[str, ...] = field(default=())
+
+    @property
+    def failed_index(self) -> int:
+        """Index of the first item that failed."""
+        return min(self.failed)
+
+    def describe(self) -> str:
+        total = len(self.failed) + len(self.done) + len(self.not_attempted)
+        counts = f"{len(self.done)} done, {len(self.not_attempted)} not attempted"
+        what = f"{self.operation} failed for {len(self.failed)} of {total}"
+        lines = [f"backend {self.backend!r}: {what} ({counts}):"]
+        for index in sorted(self.failed):
+            path, cause = self.failed[index]
+            lines.append(f"  [{index}] {path!r}: {type(cause).__name__}: {cause}")
+        return "\n".join(lines)

@@ -1,0 +1,364 @@
+"""``FileManager``: one call for every place that data goes to, routed by name alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .abc.backend import DataSink, DataSource, Path, join
+from .batch import Progress, progress_reporter, run_batch
+from .errors import (
+    BackendRequiredError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+from .options import check_options
+from .registry import BackendRegistry
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from .abc.array import LazyArray
+    from .values import Info
+
+__all__ = ["FileManager"]
+
+Class = TypeVar("Class", bound=type)
+
+
+def _backend_is_checked_by_us(cls: Class) -> Class:
+    """Let a call without ``backend=`` reach ``_call``, whose error lists the backends.
+
+    Type checkers still see a required parameter.
+    """
+    for method in vars(cls).values():
+        code = getattr(method, "__code__", None)
+        if code is not None:
+            first = code.co_argcount
+            keywords = code.co_varnames[first : first + code.co_kwonlyargcount]
+            backends = [name for name in keywords if name.endswith("backend")]
+            method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
+    return cls
+
+
+@_backend_is_checked_by_us
+class FileManager:
+    """Route each operation to the backend that the call names.
+
+    There is no default backend and no fallback. Paths are strings or ``os.PathLike``; further
+    keyword arguments go to the backend, and one that it does not know is an error.
+
+    A file manager pickles as its configuration and works in threads, and in spawned and forked
+    processes; what the memory backend holds stays in its own process.
+    """
+
+    def __init__(self, registry: BackendRegistry | None = None) -> None:
+        self.registry = BackendRegistry() if registry is None else registry
+        self._calls = self.registry._calls  # shared: it forgets them when it closes
+
+    # ── routing ──────────────────────────────────────────────────────────────────────────
+
+    def _call(self, operation: str, backend: str) -> Callable[..., Any]:
+        """Find the bound method once; later calls find it in ``_calls``."""
+        self._check_named(operation, backend)
+        instance = self.registry[backend]
+        method: Callable[..., Any] | None = getattr(instance, operation, None)
+        if method is None:
+            role = "only writes" if isinstance(instance, DataSink) else "only reads"
+            raise UnsupportedOperationError(backend, operation, f"it {role}")
+        self._calls[operation, backend] = method
+        return method
+
+    def _check_named(self, operation: str, backend: str) -> None:
+        if not isinstance(backend, str) or not backend:
+            raise BackendRequiredError(operation, tuple(self.registry.names()))
+
+    def _run(self, operation: str, backend: str, *args: Any, **options: Any) -> Any:
+        call = self._calls.get((operation, backend)) or self._call(operation, backend)
+        if options:
+            self._check_options(call, options, operation, backend)
+        return call(*args, **options)
+
+    def _check_options(
+        self, call: Callable[..., Any], options: dict[str, Any], operation: str, backend: str
+    ) -> None:
+        method = getattr(call, "__func__", call)
+        check_options(method, options, f"{operation}() of backend {backend!r}")
+
+    # ── values ───────────────────────────────────────────────────────────────────────────
+
+    def save(self, data: Any, path: Path, *, backend: str, **options: Any) -> None:
+        """Put ``data`` at ``path``, replacing whole what stands there.
+
+        Options of every storage: ``if_exists`` ("replace", "error", "skip"). Others belong to
+        the backend and to the format of the path's suffix.
+
+        Raises ``UnsupportedDataError`` before anything is written, ``AlreadyExistsError``,
+        ``StorageError``.
+        """
+        # Not through _run: a save into memory costs less than two microseconds.
+        call = self._calls.get(("save", backend)) or self._call("save", backend)
+        if options:
+            self._check_options(call, options, "save", backend)
+        call(data, path, **options)
+
+    def load(
+        self,
+        path: Path,
+        *,
+        backend: str,
+        framework: str | None = None,
+        device: str | None = None,
+        dtype: DTypeLike | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return the value at ``path``, whole or its ``region=``.
+
+        ``region`` is a NumPy index of integers, slices and ``...``: the result equals
+        ``load(path)[region]``, and only that part is read where the format allows it.
+        ``framework`` ("numpy", "torch", "jax", "tensorflow") converts an array, ``device``
+        ("cuda:0") places it, ``dtype`` changes its element type.
+
+        Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError``.
+        """
+        call = self._calls.get(("load", backend)) or self._call("load", backend)
+        if options:
+            self._check_options(call, options, "load", backend)
+        value = call(path, **options)
+        if framework is None and device is None and dtype is None:
+            return value
+        return self._converted(value, framework, device, dtype)
+
+    @staticmethod
+    def _converted(
+        value: Any, framework: str | None, device: str | None, dtype: DTypeLike | None
+    ) -> Any:
+        from .arrays import framework_of, is_array, to_framework
+
+        if not is_array(value):
+            kind = type(value).__name__
+            raise UnsupportedDataError(f"a {kind} is no array: framework= does not apply")
+        if framework is None:
+            framework = framework_of(value) or "numpy"
+        return to_framework(value, framework, device=device, dtype=dtype)
+
+    def save_batch(
+        self,
+        data: Sequence[Any],
+        paths: Sequence[Path],
+        *,
+        backend: str,
+        progress: Progress = False,
+        **options: Any,
+    ) -> None:
+        """Save each value at the path of the same position, in order.
+
+        ``progress=True`` shows a bar; a callable gets (done, total).
+
+        Raises ``BatchLengthError`` before any I/O. Stops at the first failure with
+        ``BatchError``: earlier items are saved, later ones untouched.
+        """
+        self._run("save_batch", backend, data, paths, progress=progress, **options)
+
+    def load_batch(
+        self,
+        paths: Sequence[Path],
+        *,
+        backend: str,
+        framework: str | None = None,
+        device: str | None = None,
+        dtype: DTypeLike | None = None,
+        progress: Progress = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Return the values in the order of ``paths``; options as for ``load``.
+
+        Raises ``BatchError`` that names every path that failed, with its cause.
+        """
+        values: list[Any] = self._run(
+            "load_batch", backend, paths, progress=progress, **options
+        )
+        if framework is None and device is None and dtype is None:
+            return values
+        return run_batch(
+            backend, "load", paths,
+            lambda i: self._converted(values[i], framework, device, dtype),
+        )  # fmt: skip
+
+    def open(self, path: Path, *, backend: str, **options: Any) -> LazyArray:
+        """Return a lazy handle on a stored array: it reads what is indexed."""
+        handle: LazyArray = self._run("open", backend, path, **options)
+        return handle
+
+    # ── what stands where ────────────────────────────────────────────────────────────────
+
+    def info(self, path: Path, *, backend: str) -> Info:
+        """Describe what stands at ``path`` (kind, size, shape, dtype, …) without loading it."""
+        info: Info = self._run("info", backend, path)
+        return info
+
+    def exists(self, path: Path, *, backend: str) -> bool:
+        """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
+        return bool(self._run("exists", backend, path))
+
+    def is_file(self, path: Path, *, backend: str) -> bool:
+        """Whether ``path`` is a file, or a link to one."""
+        return bool(self._run("is_file", backend, path))
+
+    def is_dir(self, path: Path, *, backend: str) -> bool:
+        """Whether ``path`` is a directory, or a link to one."""
+        return bool(self._run("is_dir", backend, path))
+
+    def is_symlink(self, path: Path, *, backend: str) -> bool:
+        """Whether ``path`` itself is a symbolic link."""
+        return bool(self._run("is_symlink", backend, path))
+
+    def list_files(
+        self,
+        directory: Path,
+        *,
+        backend: str,
+        pattern: str | None = None,
+        suffixes: Iterable[str] | None = None,
+        recursive: bool = False,
+    ) -> list[str]:
+        """Return the paths of the files in ``directory``, in natural order (z2 before z10).
+
+        ``pattern`` is a shell pattern for the name, ``suffixes`` ignore case; ``recursive``
+        descends into folders, not into linked ones.
+        """
+        files: list[str] = self._run(
+            "list_files", backend, directory,
+            pattern=pattern, suffixes=suffixes, recursive=recursive,
+        )  # fmt: skip
+        return files
+
+    def list_image_files(
+        self,
+        directory: Path,
+        *,
+        backend: str,
+        pattern: str | None = None,
+        recursive: bool = False,
+    ) -> list[str]:
+        """Like ``list_files`` for image files (TIFF, PNG, JPEG)."""
+        files: list[str] = self._run(
+            "list_image_files", backend, directory, pattern=pattern, recursive=recursive
+        )
+        return files
+
+    def list_dir(self, directory: Path, *, backend: str) -> list[str]:
+        """Return the names in ``directory``, in natural order."""
+        names: list[str] = self._run("list_dir", backend, directory)
+        return names
+
+    def find_file_recursive(self, directory: Path, name: str, *, backend: str) -> str | None:
+        """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
+        found: str | None = self._run("find_file_recursive", backend, directory, name)
+        return found
+
+    def collect_dirs_and_files(
+        self, directory: Path, *, backend: str, recursive: bool = True
+    ) -> tuple[list[str], list[str]]:
+        """Return the paths of all folders and of all files below ``directory``."""
+        found: tuple[list[str], list[str]] = self._run(
+            "collect_dirs_and_files", backend, directory, recursive=recursive
+        )
+        return found
+
+    # ── change ───────────────────────────────────────────────────────────────────────────
+
+    def ensure_directory(self, path: Path, *, backend: str) -> None:
+        """Create a directory and its missing parents; no error where it exists."""
+        self._run("ensure_directory", backend, path)
+
+    def delete(self, path: Path, *, backend: str, recursive: bool = False) -> None:
+        """Delete a file, a link (never its target) or an empty directory.
+
+        Raises ``NotFoundError``, and ``DirectoryNotEmptyError`` unless ``recursive``.
+        """
+        self._run("delete", backend, path, recursive=recursive)
+
+    def delete_all(self, path: Path, *, backend: str) -> None:
+        """Delete a file, or a directory with all that it holds."""
+        self._run("delete_all", backend, path)
+
+    def copy(self, source: Path, target: Path, *, backend: str, **options: Any) -> None:
+        """Copy a file or a folder within one backend; ``if_exists`` as for ``save``."""
+        self._run("copy", backend, source, target, **options)
+
+    def move(self, source: Path, target: Path, *, backend: str, **options: Any) -> None:
+        """Move a file or a folder within one backend; ``if_exists`` as for ``save``."""
+        self._run("move", backend, source, target, **options)
+
+    def create_symlink(
+        self, source: Path, link: Path, *, backend: str, overwrite: bool = False
+    ) -> None:
+        """Make ``link`` lead to ``source``, which must exist."""
+        self._run("create_symlink", backend, source, link, overwrite=overwrite)
+
+    def mirror_directory_with_symlinks(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        backend: str,
+        recursive: bool = True,
+        overwrite: bool = False,
+    ) -> int:
+        """Rebuild the folders of ``source`` below ``target`` with a link for every file.
+
+        Returns the number of links.
+        """
+        count: int = self._run(
+            "mirror_directory_with_symlinks", backend, source, target,
+            recursive=recursive, overwrite=overwrite,
+        )  # fmt: skip
+        return count
+
+    def transfer(
+        self,
+        source: Path,
+        target: Path,
+        *,
+        source_backend: str,
+        target_backend: str,
+        progress: Progress = False,
+        **options: Any,
+    ) -> list[str]:
+        """Copy a file, or a folder with all its files, from one backend to another.
+
+        Values are loaded and saved one at a time, so a target path with another suffix
+        converts. ``options`` go to the target's ``save``. Returns the paths written.
+
+        Raises ``BatchError`` for a folder in which some files fail; the others are copied.
+        """
+        for backend in (source_backend, target_backend):
+            self._check_named("transfer", backend)
+        load = self._call("load", source_backend)
+        self._check_options(self._call("save", target_backend), options, "save", target_backend)
+        if not self._is_directory(source, source_backend):
+            with progress_reporter(progress, 1, "transfer") as report:
+                self.save(load(source), target, backend=target_backend, **options)
+                report()
+            return [join("", str(target))]
+        files = self.list_files(source, backend=source_backend, recursive=True)
+        skip = len(join(source, "")) if str(source) not in ("", ".") else 0
+        targets = [join(target, file[skip:]) for file in files]
+
+        def copy_one(index: int) -> None:
+            self.save(load(files[index]), targets[index], backend=target_backend, **options)
+
+        run_batch(target_backend, "transfer", files, copy_one, progress=progress)
+        return targets
+
+    def _is_directory(self, path: Path, backend: str) -> bool:
+        source = self.registry[backend]
+        capable = isinstance(source, DataSource) and "is_dir" in source.capabilities
+        return capable and self.is_dir(path, backend=backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FileManager, (self.registry,)
+
+    def __repr__(self) -> str:
+        return f"FileManager({self.registry!r})"

@@ -1,0 +1,230 @@
+"""``file_lock``: one exclusive lock per file, for threads and processes alike.
+
+The lock lives on a file of its own beside the one it protects. That file is created once and
+never unlinked or truncated: unlinking it lets a waiter lock a file that nobody can see any
+more, and two processes then hold "the" lock. A waiter blocks in the kernel (``flock``, first
+come first served) instead of polling; a dead holder's lock is free at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import ref
+
+from .errors import LockTimeoutError, storage_error
+
+__all__ = ["HIDDEN_PREFIX", "file_lock", "lock_path"]
+
+HIDDEN_PREFIX = ".~ps-"
+"""Names that start so are polystore's own (lock and temporary files); listings hide them."""
+
+# A fixed length, so that writing the holder never has to truncate the lock file.
+_HOLDER_BYTES = 96
+
+
+def lock_path(path: str | os.PathLike[str]) -> str:
+    """Return the path of the lock file that protects ``path``.
+
+    All names of one file (symbolic links, relative paths) share one lock file.
+    """
+    directory, name = os.path.split(os.path.realpath(path))
+    if len(os.fsencode(name)) > 200:  # the lock's name must fit 255 bytes as well
+        import hashlib
+
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return os.path.join(directory, f"{HIDDEN_PREFIX}{name}.lock")
+
+
+# File objects, not descriptors: at whatever line Ctrl-C strikes, the object that is dropped
+# closes its file, and the lock is free.
+_held: dict[tuple[str, int], io.FileIO] = {}
+_opened: dict[int, ref[io.FileIO]] = {}  # by descriptor, so that it stays small
+
+
+@contextmanager
+def file_lock(path: str | os.PathLike[str], *, timeout: float | None = 30.0) -> Iterator[None]:
+    """Hold the exclusive lock that protects ``path`` for the length of a ``with`` block.
+
+    ``path`` need not exist; its directory is created. Nesting in one thread is allowed.
+    ``timeout`` is in seconds, ``None`` waits for ever.
+
+    Raises ``LockTimeoutError``, naming the holder, and ``StorageError`` at once where the lock
+    file cannot be opened (permissions, full disk).
+    """
+    place = lock_path(path)
+    mine = place, threading.get_ident()
+    if mine in _held:
+        yield
+        return
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        _held[mine] = _acquire(place, deadline)
+    except TimeoutError:
+        raise _timed_out(path, place, timeout) from None
+    except OSError as error:
+        raise storage_error(error, "", place, "lock") from error
+    try:
+        yield
+    finally:
+        file = _held.pop(mine, None)
+        if file is not None:  # a child forked in the body holds nothing
+            _release(file)
+
+
+def _timed_out(
+    path: str | os.PathLike[str], place: str, timeout: float | None
+) -> LockTimeoutError:
+    try:
+        with open(place, "rb") as file:
+            holder = file.read(_HOLDER_BYTES).decode("utf-8", "replace").strip()
+    except OSError:
+        holder = ""  # the error to report is the time-out; the holder's name is a courtesy
+    return LockTimeoutError("", os.fspath(path), "lock", seconds=timeout or 0.0, holder=holder)
+
+
+def _acquire(place: str, deadline: float | None) -> io.FileIO:
+    while True:
+        file = _open(place)
+        _opened[file.fileno()] = ref(file)
+        _lock(file, deadline)
+        try:
+            if _still_there(file, place):
+                _write_holder(file)
+                return file
+        except BaseException:
+            _release(file)
+            raise
+        _release(file)  # somebody removed the lock file while we waited: start over
+
+
+def _open(place: str) -> io.FileIO:
+    flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        try:
+            return io.FileIO(os.open(place, flags | os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+        except PermissionError as denied:
+            # Another user made it: flock needs no write permission, so reading will do.
+            try:
+                return io.FileIO(os.open(place, flags | os.O_RDONLY))
+            except FileNotFoundError:  # nobody has, and the directory is not ours to write
+                raise denied from None
+
+
+def _still_there(file: io.FileIO, place: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(place, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _write_holder(file: io.FileIO) -> None:
+    if not file.writable():  # another user's lock file
+        return
+    host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    text = f"process {os.getpid()} on {host}"
+    try:
+        file.seek(0)
+        file.write(text.encode()[:_HOLDER_BYTES].ljust(_HOLDER_BYTES))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # full: the lock holds anyway
+            raise
+
+
+if sys.platform == "win32":  # pragma: no cover - mandatory byte locks, no blocking wait
+    import portalocker
+
+    def _lock(file: io.FileIO, deadline: float | None) -> None:
+        pause = 0.001
+        while True:
+            try:
+                portalocker.lock(file, portalocker.LOCK_EX | portalocker.LOCK_NB)
+                return
+            except portalocker.AlreadyLocked:
+                if deadline is not None and time.monotonic() >= deadline:
+                    file.close()
+                    raise TimeoutError from None
+            except BaseException:
+                file.close()
+                raise
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+
+    def _release(file: io.FileIO) -> None:
+        file.close()
+
+else:
+    import fcntl
+
+    def _release(file: io.FileIO) -> None:
+        # A forked child shares the open file: closing alone would leave the lock with it.
+        try:
+            fcntl.flock(file, fcntl.LOCK_UN)
+        finally:
+            file.close()
+
+    def _lock(file: io.FileIO, deadline: float | None) -> None:
+        """Lock ``file``, or close it and raise (``TimeoutError`` at the deadline)."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline is None or time.monotonic() < deadline:
+                _wait(file, deadline)
+            else:
+                file.close()
+                raise TimeoutError from None
+        except BaseException:
+            file.close()
+            raise
+
+    def _wait(file: io.FileIO, deadline: float | None) -> None:
+        """Block in the kernel, in a thread of its own, because ``flock`` knows no deadline."""
+        mutex = threading.Lock()
+        finished = threading.Event()
+        abandoned = False
+        failure: OSError | None = None
+
+        def block() -> None:
+            nonlocal failure
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                failure = error
+            with mutex:
+                finished.set()
+                if abandoned:  # granted too late: pass the lock on at once
+                    _release(file)
+
+        try:
+            threading.Thread(target=block, name="polystore-lock", daemon=True).start()
+            finished.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
+            with mutex:
+                abandoned = not finished.is_set()
+        except BaseException:  # Ctrl-C: the file must still get exactly one owner
+            with mutex:
+                if finished.is_set() and not abandoned:
+                    _release(file)
+                abandoned = True
+            raise
+        if abandoned:
+            raise TimeoutError
+        if failure is not None:
+            file.close()
+            raise failure
+
+    def _forget_after_fork() -> None:
+        """In a forked child: drop the parent's locks, without unlocking them."""
+        for opened in _opened.values():
+            if (file := opened()) is not None:
+                file.close()
+        _held.clear()
+
+    os.register_at_fork(after_in_child=_forget_after_fork)

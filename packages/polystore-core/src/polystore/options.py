@@ -1,0 +1,51 @@
+"""Which options a callable has: its keyword-only parameters, and those with a default.
+
+And ``if_exists``, the one option that every storage has.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+from .errors import InvalidOptionError, UnknownOptionError
+
+__all__ = ["IfExists", "check_if_exists", "check_options", "known_options"]
+
+IfExists: TypeAlias = Literal["replace", "error", "skip"]
+_IF_EXISTS = get_args(IfExists)
+
+
+def check_if_exists(if_exists: IfExists) -> None:
+    """Raise ``InvalidOptionError`` for anything but "replace", "error" and "skip"."""
+    if if_exists not in _IF_EXISTS:
+        raise InvalidOptionError("if_exists", if_exists, f"one of {', '.join(_IF_EXISTS)}")
+
+
+@functools.lru_cache(maxsize=1024)
+def known_options(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the options of ``function``, and whether it takes any others."""
+    parameters = inspect.signature(function).parameters.values()
+    named = tuple(
+        p.name
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+        or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
+    )
+    return named, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def check_options(
+    function: Callable[..., Any], options: Mapping[str, Any], owner: str, *known: str
+) -> None:
+    """Raise ``UnknownOptionError`` for an option that ``function`` does not take.
+
+    ``known`` are further names that the caller deals with itself.
+    """
+    named, open_ended = known_options(function)
+    if not open_ended:
+        for option in options:
+            if option not in named and option not in known:
+                raise UnknownOptionError(option, owner, tuple(sorted({*named, *known})))

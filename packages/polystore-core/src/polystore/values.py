@@ -1,0 +1,88 @@
+"""Small frozen values that backends and callers exchange."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import EllipsisType
+from typing import Any, Literal, TypeAlias
+
+__all__ = [
+    "Capabilities",
+    "Info",
+    "Kind",
+    "Region",
+    "RegionItem",
+    "natural_key",
+    "natural_order",
+]
+
+Kind: TypeAlias = Literal["file", "directory", "symlink"]
+
+RegionItem: TypeAlias = int | slice | EllipsisType
+Region: TypeAlias = RegionItem | tuple[RegionItem, ...]
+"""A part of an array, as NumPy's basic indexing: ``load(p, region=r)`` is ``load(p)[r]``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What stands at a path, found without loading the data."""
+
+    path: str
+    kind: Kind
+    """"symlink" only for a link that leads nowhere."""
+    size: int | None = None
+    """Bytes in storage; ``None`` where the backend cannot know (directories)."""
+    modified: datetime | None = None
+    """Time of the last change, in UTC."""
+    format: str | None = None
+    """Name of the format, such as "tiff"; ``None`` where no format is involved."""
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    """NumPy's name of the element type with its byte order, such as "<u2"."""
+    target: str | None = None
+    """Where ``path`` points if it is a symbolic link; the rest then tells of what it leads to."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What else the format says: axes, resolution, compression, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The operations that a backend really has, derived from what it implements."""
+
+    operations: frozenset[str]
+
+    @property
+    def reads(self) -> bool:
+        return "load" in self.operations
+
+    @property
+    def writes(self) -> bool:
+        return "save" in self.operations
+
+    def __contains__(self, operation: str) -> bool:
+        return operation in self.operations
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.operations))
+
+
+# Python refuses to make a number of more than 4,300 digits.
+_BETWEEN = re.compile(r"(\d{1,4000}|/)", re.ASCII)
+
+
+def natural_key(text: str) -> tuple[tuple[str | int, ...], str]:
+    """Sort key for natural order: ``z2`` before ``z10``, folder by folder.
+
+    Total: names that differ never compare equal (``z01`` and ``z1``).
+    """
+    parts: list[Any] = _BETWEEN.split(text)  # text, separator, text, separator, …, text
+    parts[1::2] = [-1 if separator == "/" else int(separator) for separator in parts[1::2]]
+    return tuple(parts), text
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Return ``names`` in natural order."""
+    return sorted(names, key=natural_key)

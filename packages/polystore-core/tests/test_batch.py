@@ -1,0 +1,141 @@
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore.batch import check_lengths, run_batch
+from polystore.errors import (
+    BatchError,
+    BatchLengthError,
+    InvalidOptionError,
+    MissingDependencyError,
+)
+
+PATHS = ["a", "b", "c", "d"]
+
+
+def failing(*indices: int) -> Callable[[int], int]:
+    def work(index: int) -> int:
+        if index in indices:
+            raise ValueError(f"item {index}")
+        return index * 10
+
+    return work
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_keep_order(threads: int) -> None:
+    later = threading.Event()
+
+    def work(index: int) -> int:
+        if threads > 1 and index == 0:
+            assert later.wait(10)  # the first item ends after the last
+        if index == 3:
+            later.set()
+        return index
+
+    assert run_batch("disk", "load", PATHS, work, threads=threads) == [0, 1, 2, 3]
+
+
+def test_empty_batch_is_fine() -> None:
+    assert run_batch("disk", "load", [], failing()) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_all_items_are_tried(threads: int) -> None:
+    with pytest.raises(BatchError) as caught:
+        run_batch("disk", "load", [Path("a"), *PATHS[1:]], failing(0, 2), threads=threads)
+    error = caught.value
+    assert {i: (path, str(cause)) for i, (path, cause) in error.failed.items()} == {
+        0: ("a", "item 0"),
+        2: ("c", "item 2"),
+    }
+    assert (error.done, error.not_attempted) == (("b", "d"), ())
+
+
+def test_stop_leaves_later_items() -> None:
+    with pytest.raises(BatchError) as caught:
+        run_batch("disk", "save", PATHS, failing(1, 2), stop_at_failure=True)
+    error = caught.value
+    assert list(error.failed) == [error.failed_index] == [1]
+    assert (error.done, error.not_attempted) == (("a",), ("c", "d"))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_interrupt_is_no_failure(threads: int) -> None:
+    started: list[int] = []
+
+    def work(index: int) -> None:
+        started.append(index)
+        if index == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.1)  # all 100 would take 3 seconds
+
+    with pytest.raises(KeyboardInterrupt):
+        run_batch("disk", "load", ["a"] * 100, work, threads=threads)
+    assert len(started) < 50
+
+
+@pytest.mark.parametrize("paths", ["abc", b"abc", Path("abc"), iter(["a"]), None])
+def test_one_path_is_no_list(paths: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="expected a list of paths"):
+        run_batch("disk", "load", paths, failing())
+    with pytest.raises(InvalidOptionError, match="expected a list of paths"):
+        check_lengths([1], paths)
+
+
+@pytest.mark.parametrize("data", [[], [1], [1, 2, 3]])
+def test_lengths_must_match(data: list[int]) -> None:
+    with pytest.raises(BatchLengthError, match=f"{len(data)} values for 2 paths"):
+        check_lengths(data, ["a", "b"])
+
+
+def test_values_must_be_list() -> None:
+    data: Any = iter([1])
+    with pytest.raises(InvalidOptionError, match="expected a list of values"):
+        check_lengths(data, ["a"])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_progress_is_told(threads: int) -> None:
+    seen: list[tuple[int, int]] = []
+    run_batch(
+        "disk", "load", PATHS, failing(), threads=threads,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_failing_progress_ends_batch() -> None:
+    def broken(done: int, total: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_batch("disk", "load", PATHS, failing(), progress=broken)
+
+
+def test_progress_shows_bar(
+    require: Callable[[str], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    require("tqdm")
+    run_batch("disk", "load", PATHS, failing(), progress=True)
+    assert "load: 100%" in capsys.readouterr().err
+
+
+def test_bar_needs_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(
+        MissingDependencyError, match=r"pip install 'polystore-core\[progress\]'"
+    ):
+        run_batch("disk", "load", PATHS, failing(), progress=True)
+
+
+def test_progress_must_be_callable() -> None:
+    progress: Any = "yes"
+    with pytest.raises(InvalidOptionError, match="progress='yes'"):
+        run_batch("disk", "load", PATHS, failing(), progress=progress)

@@ -1,0 +1,202 @@
+import builtins
+import errno
+import inspect
+import io
+import pickle
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from polystore import errors
+from polystore.errors import PolystoreError, StorageError, storage_error
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def drawn() -> dict[str, tuple[type, ...]]:
+    """Read the tree in the docstring: name → base classes."""
+    bases: dict[str, tuple[type, ...]] = {}
+    branch: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^    ([ │├└─]*)(\w+Error)(?:\(([\w.]+)\))?(?: |$)", line)
+        if found:
+            branches, name, builtin = found.groups()
+            branch[len(branches) // 4 :] = [name]
+            parents = [getattr(errors, parent) for parent in branch[-2:-1]] or [Exception]
+            bases[name] = (*parents, *([_builtin(builtin)] if builtin else []))
+    return bases
+
+
+def _builtin(name: str) -> type:
+    module, _, plain = name.rpartition(".")
+    found: type = getattr({"": builtins, "io": io}[module], plain)
+    return found
+
+
+DRAWN = drawn()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_bases_match_drawing(name: str) -> None:
+    assert getattr(errors, name).__bases__ == DRAWN[name]
+
+
+def test_drawing_is_complete() -> None:
+    defined = {
+        name
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls) and issubclass(cls, PolystoreError)
+    }
+    assert defined == set(DRAWN)
+
+
+def test_public_names_complete() -> None:
+    assert set(errors.__all__) == {*DRAWN, "storage_error"}
+
+
+EXAMPLES = [
+    (errors.BackendRequiredError("load", ("disk", "memory")), "load() needs backend="),
+    (errors.UnknownPluginError("backend", "dsik", ("disk",)), "did you mean 'disk'?"),
+    (errors.UnknownPluginError("format", "?", ()), "no format is called '?'. Available: none"),
+    (errors.PluginNotInstalledError("backend", "s3", "acme-s3"), "pip install acme-s3"),
+    (
+        errors.PluginDisabledError("backend", "s3", "acme-s3", "POLYSTORE_DISABLE"),
+        "POLYSTORE_DISABLE=''",
+    ),
+    (errors.BrokenPluginError("backend", "s3", "acme-s3", "2.5", "it fell"), "acme-s3 2.5"),
+    (
+        errors.MissingDependencyError("format", "tif", ("tifffile",), "acme[tiff]"),
+        "needs tifffile, which is not installed: pip install 'acme[tiff]'",
+    ),
+    (
+        errors.IncompatiblePluginError("backend", "s3", "acme-s3", 2, 1),
+        "Upgrade polystore-core",
+    ),
+    (errors.IncompatiblePluginError("backend", "s3", "acme-s3", 0, 1), "Upgrade acme-s3"),
+    (
+        errors.PluginConflictError("backend", "s3", ("acme-s3", "s3-more")),
+        "'acme-s3:s3', or choose once with BackendRegistry(prefer={'s3': 'acme-s3'})",
+    ),
+    (errors.UnknownOptionError("colour", "save()", ("color",)), "did you mean 'color'?"),
+    (errors.InvalidOptionError("copy", "no", "'always' or 'never'"), "copy='no'"),
+    (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
+    (errors.UnsupportedFormatError("a/b", ("npy",)), "has no suffix"),
+    (errors.UnsupportedFormatError("a/b.npx", ("npy",)), "did you mean 'npy'?"),
+    (errors.UnsupportedOperationError("viewer", "load", "it only writes"), "it only writes"),
+    (errors.PathOutsideRootError("disk", "../a", "/data"), "outside root '/data'"),
+    (errors.UnsupportedDataError("an object array", "npy", "a.npy", "disk"), "cannot hold"),
+    (errors.CopyRequiredError("negative strides"), "copy='never' was asked for: negative"),
+    (errors.DamagedDataError("cut", "npy", "a.npy", "disk"), "'a.npy' (npy) is damaged: cut"),
+    (errors.StorageError("disk", "a", "save", errno.ENOSPC), "free space and repeat"),
+    (errors.NotFoundError("disk", "a", "load", hint="ask"), "cannot load); ask"),
+    (errors.AlreadyExistsError("disk", "a", "save"), 'if_exists="replace"'),
+    (errors.NotAFileError("disk", "a", "save"), "a directory stands where"),
+    (errors.NotADirectoryInPathError("disk", "a/b", "save"), "is a file"),
+    (errors.DirectoryNotEmptyError("disk", "a", "delete"), "recursive=True"),
+    (errors.AccessDeniedError("disk", "a", "load"), "check the owner"),
+    (errors.LockTimeoutError("", "a", "lock", seconds=3, holder="process 7"), "by process 7"),
+    (errors.DurabilityUnknownError("", "a", "save", errno.EIO), "new version is in place"),
+    (
+        errors.BatchError(
+            "disk",
+            "save",
+            {1: ("b", errors.AlreadyExistsError("disk", "b", "save"))},
+            done=("a",),
+            not_attempted=("c",),
+        ),
+        "save failed for 1 of 3 (1 done, 1 not attempted):\n  [1] 'b': AlreadyExistsError",
+    ),
+]
+LEAVES = set(DRAWN) - {"PolystoreError", "PluginError", "RequestError", "DataError"}
+
+
+def test_every_error_has_example() -> None:
+    assert {type(error).__name__ for error, _ in EXAMPLES} == LEAVES
+
+
+@pytest.mark.parametrize(("error", "text"), EXAMPLES)
+def test_message_says_enough(error: PolystoreError, text: str) -> None:
+    assert text in str(error)
+
+
+@pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
+def test_error_pickles_whole(error: PolystoreError) -> None:
+    error.add_note("while saving plate 7")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.__notes__ == error.__notes__
+    for field in fields(error):
+        assert repr(getattr(copy, field.name)) == repr(getattr(error, field.name))
+
+
+def test_disabled_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYSTORE_DISABLE", "s3,raw")
+    error = errors.PluginDisabledError("backend", "s3", "acme-s3", "POLYSTORE_DISABLE")
+    assert "POLYSTORE_DISABLE='s3,raw'" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (errno.ENOENT, errors.NotFoundError),
+        (errno.EEXIST, errors.AlreadyExistsError),
+        (errno.EISDIR, errors.NotAFileError),
+        (errno.ENOTDIR, errors.NotADirectoryInPathError),
+        (errno.ENOTEMPTY, errors.DirectoryNotEmptyError),
+        (errno.EACCES, errors.AccessDeniedError),
+        (errno.EPERM, errors.AccessDeniedError),
+        (errno.ENOSPC, StorageError),
+        (errno.EIO, StorageError),
+    ],
+)
+def test_errno_chooses_class(code: int, kind: type[StorageError]) -> None:
+    error = storage_error(OSError(code, "why", "ignored"), "disk", "a/b", "save")
+    assert type(error) is kind
+    assert (error.errno, error.filename, error.backend) == (code, "a/b", "disk")
+    assert isinstance(error, type(OSError(code, "")))
+
+
+def test_missing_errno_is_eio() -> None:
+    assert storage_error(OSError("strange"), "disk", "a", "save").errno == errno.EIO
+
+
+def test_own_error_stays() -> None:
+    error = errors.LockTimeoutError("", "a", "lock", seconds=3)
+    assert storage_error(error, "disk", "b", "save") is error
+
+
+def test_first_failure_counts() -> None:
+    failed: dict[int, tuple[str, Exception]] = {4: ("e", OSError()), 2: ("c", OSError())}
+    assert errors.BatchError("disk", "load", failed).failed_index == 2
+
+
+WORKER = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from polystore import AtomicMetadataWriter, PolystoreError
+
+merge = AtomicMetadataWriter().merge_subdirectory_metadata
+with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    for path in sys.argv[1:]:
+        try:
+            pool.submit(merge, path, {}).result()
+        except PolystoreError as error:
+            print(type(error).__name__, getattr(error, "errno", None), error.path)
+"""
+
+
+def test_workers_raise_real_thing(python: Python, tmp_path: Path) -> None:
+    file, damaged = tmp_path / "file", tmp_path / "damaged.json"
+    for path in (file, damaged):
+        path.touch()
+    done = python(WORKER, file / "a.json", damaged)
+    assert done.stdout.splitlines() == [
+        f"NotADirectoryInPathError {errno.ENOTDIR} {file}/.~ps-a.json.lock",
+        f"DamagedDataError None {damaged}",
+    ]

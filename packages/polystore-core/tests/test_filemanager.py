@@ -1,0 +1,449 @@
+import inspect
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore import BackendRegistry, DataSink, DataSource, FileManager, StorageBackend
+from polystore.errors import (
+    AlreadyExistsError,
+    BackendRequiredError,
+    BatchError,
+    BatchLengthError,
+    DamagedDataError,
+    InvalidOptionError,
+    NotFoundError,
+    UnknownOptionError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+Require = Callable[[str], ModuleType]
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "save": (1, "a"),
+    "load": ("a",),
+    "save_batch": ([1], ["a"]),
+    "load_batch": (["a"],),
+    "open": ("a",),
+    "info": ("a",),
+    "exists": ("a",),
+    "is_file": ("a",),
+    "is_dir": ("a",),
+    "is_symlink": ("a",),
+    "list_files": ("a",),
+    "list_image_files": ("a",),
+    "list_dir": ("a",),
+    "find_file_recursive": ("a", "b"),
+    "collect_dirs_and_files": ("a",),
+    "ensure_directory": ("a",),
+    "delete": ("a",),
+    "delete_all": ("a",),
+    "copy": ("a", "b"),
+    "move": ("a", "b"),
+    "create_symlink": ("a", "b"),
+    "mirror_directory_with_symlinks": ("a", "b"),
+    "transfer": ("a", "b"),
+}
+OPERATIONS = [name for name in ARGUMENTS if name != "transfer"]
+
+
+class Screen(DataSink):
+    """Only writes, as a viewer does."""
+
+    _backend_type = "test-screen"
+
+    def save(self, data: Any, path: Any, /, *, colour: str = "grey") -> None:
+        if data is None:
+            raise UnsupportedDataError("nothing to show")
+
+
+class Camera(DataSource):
+    """Only reads."""
+
+    _backend_type = "test-camera"
+
+    def load(self, path: Any, /, *, exposure: float = 1) -> Any:
+        if path == "dark":
+            raise NotFoundError(self.name, path, "load")
+        return np.full((2, 3), exposure, dtype="u1")
+
+
+class MyBackend(StorageBackend):
+    """The README's, which takes every option."""
+
+    _backend_type = "test-mine"
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+
+    def save(self, data: Any, file_path: Any, **kwargs: Any) -> None:
+        self.got.append((data, file_path, kwargs))
+
+    def load(self, file_path: Any, **kwargs: Any) -> Any:
+        return file_path, kwargs
+
+
+@pytest.fixture
+def fm() -> FileManager:
+    return FileManager()
+
+
+@pytest.fixture
+def memory(require: Require) -> FileManager:
+    """Two trees in memory, called "one" and "two"."""
+    require("polystore_memory")
+    registry = BackendRegistry()
+    registry.add("one", "memory")
+    registry.add("two", "memory")
+    return FileManager(registry)
+
+
+# ── routing ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_every_method_is_tried() -> None:
+    public = {name for name in vars(FileManager) if not name.startswith("_")}
+    assert public == set(ARGUMENTS)
+
+
+@pytest.mark.parametrize("operation", ARGUMENTS)
+@pytest.mark.parametrize("given", ["omitted", None, "", 7])
+def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> None:
+    method = getattr(fm, operation)
+    named = [name for name in inspect.signature(method).parameters if name.endswith("backend")]
+    options = {} if given == "omitted" else dict.fromkeys(named, given)
+    with pytest.raises(BackendRequiredError, match=r"\(\) needs backend=") as caught:
+        method(*ARGUMENTS[operation], **options)
+    assert caught.value.operation == operation
+    assert "'test-camera'" in str(caught.value)
+
+
+def test_target_backend_is_required(fm: FileManager) -> None:
+    with pytest.raises(BackendRequiredError, match=r"transfer\(\) needs backend="):
+        fm.transfer("a", "b", source_backend="test-camera")  # type: ignore[call-arg]
+
+
+CHECKED = """
+from polystore import FileManager
+fm = FileManager()
+fm.save(1, "a", backend="disk")
+fm.save(1, "a")
+fm.transfer("a", "b", source_backend="disk")
+"""
+
+
+def test_checkers_require_backend(require: Require, tmp_path: Path) -> None:
+    require("mypy")
+    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-numpy.*]\nfollow_imports = skip\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "-c", CHECKED],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    errors = [line.partition(" of ")[0] for line in done.stdout.splitlines() if "error" in line]
+    assert errors == [
+        '<string>:5: error: Missing named argument "backend" for "save"',
+        '<string>:6: error: Missing named argument "target_backend" for "transfer"',
+        "Found 2 errors in 1 file (checked 1 source file)",
+    ]
+
+
+@pytest.mark.parametrize("operation", [name for name in OPERATIONS if "save" not in name])
+def test_sink_refuses_rest(fm: FileManager, operation: str) -> None:
+    with pytest.raises(UnsupportedOperationError, match=": it only writes"):
+        getattr(fm, operation)(*ARGUMENTS[operation], backend="test-screen")
+
+
+@pytest.mark.parametrize(
+    "operation", ["save", "save_batch", "delete", "copy", "ensure_directory"]
+)
+def test_source_refuses_writing(fm: FileManager, operation: str) -> None:
+    with pytest.raises(UnsupportedOperationError, match=": it only reads"):
+        getattr(fm, operation)(*ARGUMENTS[operation], backend="test-camera")
+
+
+@pytest.mark.parametrize(
+    ("operation", "backend", "option", "known"),
+    [
+        ("save", "test-screen", "color", "colour"),
+        ("save_batch", "test-screen", "color", "colour"),
+        ("load", "test-camera", "exposed", "exposure"),
+        ("load_batch", "test-camera", "exposed", "exposure"),
+        ("copy", "test-mine", "if_exist", "if_exists"),
+        ("move", "test-mine", "if_exist", "if_exists"),
+    ],
+)
+def test_unknown_option_suggests(
+    fm: FileManager, operation: str, backend: str, option: str, known: str
+) -> None:
+    with pytest.raises(
+        UnknownOptionError, match=rf"\(\) of backend '{backend}' has no"
+    ) as caught:
+        getattr(fm, operation)(*ARGUMENTS[operation], backend=backend, **{option: 1})
+    assert caught.value.option == option
+    assert f"did you mean {known!r}?" in str(caught.value)
+
+
+def test_known_options_reach_backend(fm: FileManager) -> None:
+    assert fm.load("a", backend="test-camera", exposure=3).max() == 3
+    assert [a.max() for a in fm.load_batch(["a", "b"], backend="test-camera", exposure=3)] == [
+        3,
+        3,
+    ]
+    fm.save(1, "a", backend="test-screen", colour="red")
+    fm.save_batch([1], ["a"], backend="test-screen", colour="red")
+
+
+def test_open_ended_backend_gets_options(fm: FileManager) -> None:
+    fm.save(1, "a", backend="test-mine", level=3)
+    fm.save_batch([2], ["b"], backend="test-mine", level=4)
+    mine: Any = fm.registry["test-mine"]
+    assert mine.got == [(1, "a", {"level": 3}), (2, "b", {"level": 4})]
+    assert fm.load("a", backend="test-mine", level=3) == ("a", {"level": 3})
+    assert fm.load_batch(["a"], backend="test-mine", level=3) == [("a", {"level": 3})]
+
+
+def test_manager_shows_backends(fm: FileManager) -> None:
+    assert repr(fm) == f"FileManager({fm.registry!r})"
+    assert "test-camera" in repr(fm)
+
+
+def test_errors_carry_configured_name(memory: FileManager) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        memory.load("a", backend="two")
+    assert caught.value.backend == "two"
+
+
+# ── batches ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_batch_stops_at_failure(fm: FileManager) -> None:
+    with pytest.raises(BatchError) as caught:
+        fm.save_batch([1, None, 2], ["a", "b", "c"], backend="test-screen")
+    error = caught.value
+    assert (error.done, error.failed_index, error.not_attempted) == (("a",), 1, ("c",))
+
+
+def test_batch_lengths_must_match(fm: FileManager) -> None:
+    with pytest.raises(BatchLengthError, match="1 values for 2 paths"):
+        fm.save_batch([1], ["a", "b"], backend="test-screen")
+
+
+def test_batch_tries_all_loads(fm: FileManager) -> None:
+    with pytest.raises(BatchError) as caught:
+        fm.load_batch(["dark", "a", "dark"], backend="test-camera")
+    assert list(caught.value.failed) == [0, 2]
+    assert type(caught.value.failed[0][1]) is NotFoundError
+
+
+# ── conversion ───────────────────────────────────────────────────────────────────────────
+
+
+def test_dtype_converts(fm: FileManager) -> None:
+    loaded = fm.load("a", backend="test-camera", dtype="f4")
+    assert (type(loaded), loaded.dtype) == (np.ndarray, "f4")
+    (loaded,) = fm.load_batch(["a"], backend="test-camera", dtype="u2")
+    assert loaded.dtype == "u2"
+
+
+def test_framework_converts(fm: FileManager, require: Require) -> None:
+    torch = require("torch")
+    loaded = fm.load("a", backend="test-camera", framework="torch", dtype="f4", device="cpu")
+    assert (type(loaded), loaded.dtype) == (torch.Tensor, torch.float32)
+    (loaded,) = fm.load_batch(["a"], backend="test-camera", framework="torch")
+    assert (type(loaded), loaded.dtype) == (torch.Tensor, torch.uint8)
+
+
+@pytest.mark.parametrize("framework", ["", "cupyx"])
+def test_unknown_framework_refused(fm: FileManager, framework: str) -> None:
+    with pytest.raises(InvalidOptionError, match=f"framework={framework!r} is not possible"):
+        fm.load("a", backend="test-camera", framework=framework)
+
+
+def test_device_alone_keeps_framework(memory: FileManager, require: Require) -> None:
+    torch = require("torch")
+    memory.save(torch.ones(3), "a", backend="one")
+    assert type(memory.load("a", backend="one", device="cpu")) is torch.Tensor
+    memory.save(np.ones(3), "b", backend="one")
+    with pytest.raises(InvalidOptionError, match="device='cuda:0' is not possible"):
+        memory.load("b", backend="one", device="cuda:0")
+
+
+def test_text_is_no_array(memory: FileManager) -> None:
+    memory.save("text", "a", backend="one")
+    with pytest.raises(UnsupportedDataError, match="a str is no array"):
+        memory.load("a", backend="one", framework="numpy")
+    with pytest.raises(BatchError) as caught:
+        memory.load_batch(["a"], backend="one", framework="numpy")
+    assert type(caught.value.failed[0][1]) is UnsupportedDataError
+
+
+# ── transfer ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("options", [{}, {"progress": lambda done, total: None}])
+def test_file_is_transferred(memory: FileManager, options: Any) -> None:
+    memory.save("text", "a", backend="one")
+    written = memory.transfer(
+        "a", "folder/b", source_backend="one", target_backend="two", **options
+    )
+    assert written == ["folder/b"]
+    assert memory.load("folder/b", backend="two") == "text"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "written"),
+    [
+        ("plate", "copy", ["copy/deep/c", "copy/z2", "copy/z10"]),
+        ("plate/", "copy", ["copy/deep/c", "copy/z2", "copy/z10"]),
+        ("plate/deep", "", ["c"]),
+        (".", "copy", ["copy/plate/deep/c", "copy/plate/z2", "copy/plate/z10"]),
+        (Path("plate/deep"), Path("copy"), ["copy/c"]),
+    ],
+)
+def test_folder_is_transferred(
+    memory: FileManager, source: Any, target: Any, written: list[str]
+) -> None:
+    for path in ("plate/z10", "plate/z2", "plate/deep/c"):
+        memory.save(path, path, backend="one")
+    seen: list[tuple[int, int]] = []
+    found = memory.transfer(
+        source, target, source_backend="one", target_backend="two",
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert found == written
+    assert seen == [(n + 1, len(written)) for n in range(len(written))]
+    for path in written:
+        assert str(memory.load(path, backend="two")).endswith(path.removeprefix("copy/"))
+
+
+def test_partial_transfer_is_told(memory: FileManager) -> None:
+    memory.save_batch([1, None, 3], ["f/a", "f/b", "f/c"], backend="one")
+    with pytest.raises(BatchError) as caught:
+        memory.transfer("f", "g", source_backend="one", target_backend="test-screen")
+    error = caught.value
+    assert error.operation == "transfer"
+    assert list(error.failed) == [1]
+    assert (error.failed[1][0], type(error.failed[1][1])) == ("f/b", UnsupportedDataError)
+    assert error.done == ("f/a", "f/c")
+
+
+def test_transfer_options_reach_save(memory: FileManager) -> None:
+    memory.save("new", "a", backend="one")
+    memory.save("old", "a", backend="two")
+    routes: Any = {"source_backend": "one", "target_backend": "two"}
+    with pytest.raises(AlreadyExistsError):
+        memory.transfer("a", "a", **routes, if_exists="error")
+    memory.transfer("a", "a", **routes)
+    assert memory.load("a", backend="two") == "new"
+
+
+def test_misspelt_transfer_reads_nothing(fm: FileManager) -> None:
+    routes: Any = {"source_backend": "test-camera", "target_backend": "test-screen"}
+    with pytest.raises(UnknownOptionError, match="did you mean 'colour'"):
+        fm.transfer("dark", "a", **routes, color="red")
+
+
+def test_transfer_needs_both_roles(fm: FileManager) -> None:
+    assert fm.transfer(
+        "a", "b", source_backend="test-camera", target_backend="test-screen"
+    ) == ["b"]
+    for source, target in (("test-screen", "test-screen"), ("test-camera", "test-camera")):
+        with pytest.raises(UnsupportedOperationError):
+            fm.transfer("a", "b", source_backend=source, target_backend=target)
+
+
+def test_transfer_converts_format(fm: FileManager, require: Require, tmp_path: Path) -> None:
+    require("polystore_disk")
+    (tmp_path / "a.json").write_text('"text"')
+    routes: Any = {"source_backend": "disk", "target_backend": "disk"}
+    fm.transfer(tmp_path / "a.json", tmp_path / "b.txt", **routes)
+    assert (tmp_path / "b.txt").read_text() == "text"
+
+
+def test_transfer_refuses_other_kinds(
+    fm: FileManager, require: Require, tmp_path: Path
+) -> None:
+    require("polystore_disk")
+    np.save(tmp_path / "a.npy", np.arange(3))
+    with pytest.raises(UnsupportedDataError, match="JSON has no arrays"):
+        fm.transfer(
+            tmp_path / "a.npy", tmp_path / "b.json",
+            source_backend="disk", target_backend="disk",
+        )  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_damaged_file_stops_nobody(
+    memory: FileManager, require: Require, tmp_path: Path
+) -> None:
+    require("polystore_disk")
+    for name in ("a", "c"):
+        np.save(tmp_path / f"{name}.npy", np.arange(3))
+    (tmp_path / "b.npy").write_bytes(b"no array")
+    with pytest.raises(BatchError) as caught:
+        memory.transfer(tmp_path, "plate", source_backend="disk", target_backend="one")
+    ((path, cause),) = caught.value.failed.values()
+    assert (path, type(cause)) == (str(tmp_path / "b.npy"), DamagedDataError)
+    assert memory.list_dir("plate", backend="one") == ["a.npy", "c.npy"]
+
+
+# ── other processes ──────────────────────────────────────────────────────────────────────
+
+
+def test_plain_manager_is_small(fm: FileManager) -> None:
+    assert len(pickle.dumps(fm)) < 300
+
+
+def test_registry_survives_pickle(fm: FileManager) -> None:
+    copy = pickle.loads(pickle.dumps(fm))
+    assert copy.registry is fm.registry
+    assert pickle.loads(pickle.dumps(fm.registry)) is fm.registry
+
+
+WORKERS = """
+import sys
+from multiprocessing import get_context
+from polystore import BackendRegistry, FileManager, PolystoreError
+
+if __name__ == "__main__":
+    registry = BackendRegistry()
+    registry.add("raw", "disk", root=sys.argv[2])
+    registry.add("cache", "memory")
+    fm = FileManager(registry)
+    fm.save({"a": 1}, "a.json", backend="raw")
+    fm.save(0, "else", backend="cache")
+    with get_context(sys.argv[1]).Pool(1) as pool:
+        print(pool.apply(fm.load, ("a.json",), {"backend": "raw"}))
+        pool.apply(fm.save, ({"b": 2}, "b.json"), {"backend": "raw"})
+        fm.save({"a": 1}, "a.json", backend="cache")
+        try:
+            pool.apply(fm.load, ("a.json",), {"backend": "cache"})
+        except PolystoreError as error:
+            print(type(error).__name__, error.backend, error.path, error.hint.partition(":")[0])
+    print(fm.load("b.json", backend="raw"), fm.load("a.json", backend="cache"))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+def test_manager_works_in_workers(
+    python: Python, require: Require, tmp_path: Path, method: str
+) -> None:
+    if method != "spawn" and sys.platform == "win32":
+        pytest.skip("system: needs fork")
+    require("polystore_disk")
+    require("polystore_memory")
+    done = python(WORKERS, method, tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "{'a': 1}",
+        "NotFoundError cache a.json the memory backend does not travel",
+        "{'b': 2} {'a': 1}",
+    ]

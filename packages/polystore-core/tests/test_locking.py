@@ -1,0 +1,473 @@
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore import file_lock
+from polystore.errors import AccessDeniedError, LockTimeoutError, StorageError
+from polystore.locking import lock_path
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., Any]
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc")
+
+HOLDER = """
+import sys
+from polystore import file_lock
+print("starts", flush=True)
+with file_lock(sys.argv[1]):
+    print("holds", flush=True)
+    sys.stdin.readline()
+print("released", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.json"
+
+
+@pytest.fixture
+def holder(start: Start, path: Path) -> Any:
+    """Another process that holds the lock until it is told to go on."""
+    process = start(HOLDER, path)
+    assert [process.says(), process.says()] == ["starts", "holds"]
+    return process
+
+
+def is_free(path: Path) -> bool:
+    """Whether the lock can be had, seen from a thread that does not have it."""
+    free: list[bool] = []
+
+    def attempt() -> None:
+        try:
+            with file_lock(path, timeout=0.1):
+                free.append(True)
+        except LockTimeoutError:
+            free.append(False)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return free[0]
+
+
+# ── exclusion ────────────────────────────────────────────────────────────────────────────
+
+
+def test_threads_exclude_each_other(path: Path) -> None:
+    inside: list[int] = []
+    seen: list[int] = []
+
+    def work() -> None:
+        for _ in range(10):
+            with file_lock(path):
+                inside.append(1)
+                time.sleep(0.001)
+                seen.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1] * 40
+
+
+COUNTER = """
+import sys, time
+from pathlib import Path
+from polystore import file_lock
+counter = Path(sys.argv[1])
+sys.stdin.readline()
+for _ in range(25):
+    with file_lock(counter):
+        count = int(counter.read_text())
+        time.sleep(0.001)
+        counter.write_text(str(count + 1))
+print("done", flush=True)
+"""
+
+
+def test_processes_exclude_each_other(start: Start, path: Path) -> None:
+    path.write_text("0")
+    processes = [start(COUNTER, path) for _ in range(4)]
+    for process in processes:
+        process.go_on()
+    assert [process.says() for process in processes] == ["done"] * 4
+    assert path.read_text() == "100"
+
+
+def test_nesting_keeps_lock(path: Path) -> None:
+    with file_lock(path):
+        with file_lock(path, timeout=0):
+            assert not is_free(path)
+        assert not is_free(path)
+    assert is_free(path)
+
+
+def test_same_name_elsewhere_differs(path: Path) -> None:
+    with file_lock(path):
+        assert is_free(path.parent / "folder" / path.name)
+
+
+@posix
+@pytest.mark.parametrize("name", ["link.json", "folder/../a.json", "linked/a.json"])
+def test_names_share_lock(holder: Any, path: Path, name: str) -> None:
+    (path.parent / "folder").mkdir()
+    (path.parent / "linked").symlink_to(path.parent)
+    (path.parent / "link.json").symlink_to(path)
+    assert not is_free(path.parent / name)
+
+
+def test_relative_path_shares_lock(
+    holder: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    assert not is_free(Path(path.name))
+
+
+def test_longest_name_locks(tmp_path: Path) -> None:
+    longest = tmp_path / ("µ" * 127)
+    with file_lock(longest):
+        assert not is_free(longest)
+        assert is_free(tmp_path / ("µ" * 126 + "n"))
+
+
+def test_missing_directory_is_made(path: Path) -> None:
+    with file_lock(path.parent / "deep" / "folder" / "a.json"):
+        assert (path.parent / "deep" / "folder").is_dir()
+
+
+# ── waiting ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_time_out_names_holder(holder: Any, path: Path) -> None:
+    began = time.monotonic()
+    with (
+        pytest.raises(LockTimeoutError, match=rf"process {holder.pid} on \S+\. Wait") as caught,
+        file_lock(path, timeout=0.2),
+    ):
+        pass
+    assert 0.2 <= time.monotonic() - began < 1
+    assert (caught.value.path, caught.value.seconds) == (str(path), 0.2)
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+def test_time_out_in_thread(path: Path) -> None:
+    with file_lock(path), pytest.raises(LockTimeoutError, match=f"process {os.getpid()} on"):
+        _from_thread(lambda: file_lock(path, timeout=0.05).__enter__())
+
+
+def _from_thread(call: Callable[[], object]) -> None:
+    """Call in another thread, and raise here what is raised there."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def test_time_out_keeps_exclusion(holder: Any, start: Start, path: Path) -> None:
+    assert not is_free(path)
+    other = start(HOLDER, path)
+    assert other.says() == "starts"
+    holder.go_on()
+    assert other.says() == "holds"
+    assert not is_free(path)
+    other.go_on()
+    assert other.says() == "released"
+    assert is_free(path)
+
+
+def test_waiter_gets_lock(holder: Any, path: Path) -> None:
+    began = time.monotonic()
+    threading.Timer(0.1, holder.go_on).start()
+    with file_lock(path, timeout=None):
+        assert 0.1 <= time.monotonic() - began < 1
+        assert holder.says() == "released"
+
+
+@pytest.mark.parametrize("step", [1e6, -1e6])
+def test_clock_jumps_are_harmless(
+    holder: Any, path: Path, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    monkeypatch.setattr(time, "time", itertools.count(time.time(), step).__next__)
+    began = time.monotonic()
+    with pytest.raises(LockTimeoutError), file_lock(path, timeout=0.2):
+        pass
+    assert 0.2 <= time.monotonic() - began < 1
+
+
+# ── the end of a holder ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, PermissionError, KeyboardInterrupt])
+def test_body_error_passes(path: Path, error: type[BaseException]) -> None:
+    raised = error("mine")
+    with pytest.raises(error) as caught, file_lock(path):
+        raise raised
+    assert caught.value is raised
+    assert is_free(path)
+
+
+def test_lock_file_survives_release(path: Path) -> None:
+    with file_lock(path):
+        first = os.stat(lock_path(path))
+    with file_lock(path):
+        pass
+    assert os.path.samestat(first, os.stat(lock_path(path)))
+
+
+@posix
+def test_killed_holder_frees_lock(holder: Any, path: Path) -> None:
+    holder.kill()
+    began = time.monotonic()
+    with file_lock(path):
+        assert time.monotonic() - began < 1
+
+
+FORKER = """
+import ctypes, os, sys
+from polystore import file_lock
+
+def fork(then, system_fork=os.fork):
+    if system_fork() == 0:
+        then()
+        os._exit(0)
+
+lock = file_lock(sys.argv[1])
+lock.__enter__()
+if sys.argv[2] == "ends":
+    fork(lambda: None)
+    os.wait()
+elif sys.argv[2] == "leaves":
+    fork(lambda: lock.__exit__(None, None, None))
+    os.wait()
+elif sys.argv[2] == "outlives":
+    fork(sys.stdin.readline)
+else:  # a library forks, and Python does not hear of it
+    fork(sys.stdin.readline, ctypes.CDLL(None).fork)
+print("holds", flush=True)
+if sys.argv[3:] == ["released"]:
+    lock.__exit__(None, None, None)
+    print("released", flush=True)
+os.read(0, 1)
+"""
+
+
+@posix
+@pytest.mark.parametrize("child", ["ends", "leaves"])
+def test_childs_end_keeps_lock(start: Start, path: Path, child: str) -> None:
+    assert start(FORKER, path, child).says() == "holds"
+    assert not is_free(path)
+
+
+@posix
+@pytest.mark.parametrize("child", ["outlives", "unheard"])
+def test_childs_life_retains_nothing(start: Start, path: Path, child: str) -> None:
+    parent = start(FORKER, path, child, "released")
+    assert [parent.says(), parent.says()] == ["holds", "released"]
+    assert is_free(path)
+
+
+@posix
+def test_child_of_killed_retains_nothing(start: Start, path: Path) -> None:
+    parent = start(FORKER, path, "outlives")
+    assert parent.says() == "holds"
+    assert not is_free(path)
+    parent.kill()
+    with file_lock(path, timeout=1):
+        pass
+
+
+FORKED_WAITER = """
+import os, sys
+from polystore import file_lock
+with file_lock(sys.argv[1]):
+    if os.fork() == 0:
+        with file_lock(sys.argv[1]):
+            print("child", flush=True)
+        os._exit(0)
+    os.read(0, 1)
+    print("parent", flush=True)
+os.wait()
+"""
+
+
+@posix
+def test_child_waits_for_parent(start: Start, path: Path) -> None:
+    parent = start(FORKED_WAITER, path)
+    time.sleep(0.2)
+    parent.go_on()
+    assert [parent.says(), parent.says()] == ["parent", "child"]
+
+
+# ── descriptors ──────────────────────────────────────────────────────────────────────────
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@linux
+def test_time_outs_leak_nothing(holder: Any, path: Path) -> None:
+    before = descriptors()
+    for _ in range(20):
+        with pytest.raises(LockTimeoutError), file_lock(path, timeout=0.001):
+            pass
+    holder.go_on()
+    assert holder.says() == "released"
+    with file_lock(path, timeout=5):  # all the waiters stood before this one
+        pass
+    deadline = time.monotonic() + 5
+    while descriptors() != before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert descriptors() == before
+
+
+@linux
+def test_polling_leaves_nothing(holder: Any, path: Path) -> None:
+    before = descriptors(), threading.active_count()
+    for _ in range(20):
+        with pytest.raises(LockTimeoutError), file_lock(path, timeout=0):
+            pass
+    assert (descriptors(), threading.active_count()) == before
+
+
+INTERRUPTED = """
+import os, sys, time
+from polystore import file_lock
+before = len(os.listdir("/proc/self/fd"))
+print("waits", flush=True)
+try:
+    with file_lock(sys.argv[1], timeout=eval(sys.argv[2])):
+        print("holds", flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+with file_lock(sys.argv[1]):
+    print("holds", flush=True)
+deadline = time.monotonic() + 5  # the thread that waited unlocks first, and closes a moment later
+while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(len(os.listdir("/proc/self/fd")) - before, flush=True)
+"""
+
+
+@linux
+@pytest.mark.parametrize("timeout", ["30", "None"])
+def test_interrupt_ends_waiting(holder: Any, start: Start, path: Path, timeout: str) -> None:
+    waiter = start(INTERRUPTED, path, timeout)
+    assert waiter.says() == "waits"
+    time.sleep(0.2)
+    waiter.send_signal(signal.SIGINT)
+    assert waiter.says() == "interrupted"
+    holder.go_on()
+    assert holder.says() == "released"
+    assert is_free(path)
+    waiter.go_on()
+    assert [waiter.says(), waiter.says()] == ["holds", "0"]
+
+
+# ── the lock file ────────────────────────────────────────────────────────────────────────
+
+
+@posix
+def test_removed_file_excludes_still(holder: Any, start: Start, path: Path) -> None:
+    waiter = start(HOLDER, path)
+    assert waiter.says() == "starts"
+    time.sleep(0.2)
+    os.unlink(lock_path(path))
+    with file_lock(path, timeout=0):
+        holder.go_on()  # the waiter is granted a file that nobody can see any more
+        assert holder.says() == "released"
+        assert waiter.is_silent(0.2)
+    assert waiter.says() == "holds"
+    assert not is_free(path)
+
+
+@posix
+def test_symlinked_lock_file_refused(path: Path) -> None:
+    victim = path.parent / "victim"
+    victim.write_text("precious")
+    os.symlink(victim, lock_path(path))
+    with pytest.raises(StorageError) as caught, file_lock(path):
+        pass
+    assert caught.value.errno == errno.ELOOP
+    assert victim.read_text() == "precious"
+
+
+@posix
+def test_lock_file_keeps_size(path: Path) -> None:
+    with file_lock(path):
+        size = os.path.getsize(lock_path(path))
+    with file_lock(path):
+        assert os.path.getsize(lock_path(path)) == size
+
+
+# ── two users ────────────────────────────────────────────────────────────────────────────
+
+
+ATTEMPT = """
+import os, sys, time
+from polystore import file_lock, PolystoreError
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+began = time.monotonic()
+try:
+    with file_lock(sys.argv[1], timeout=float(sys.argv[2])):
+        print("holds")
+except PolystoreError as error:
+    assert time.monotonic() - began < 1
+    print(type(error).__name__, error.errno, error.path)
+"""
+
+
+def test_denied_lock_fails_soon(shared: Path, python: Python) -> None:
+    shared.chmod(0o755)
+    done = python(ATTEMPT, shared / "a.json", 30)
+    assert done.stdout == f"{AccessDeniedError.__name__} 13 {lock_path(shared / 'a.json')}\n"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_second_user_locks(shared: Path, python: Python, mode: int) -> None:
+    shared.chmod(mode)
+    with file_lock(shared / "a.json"):
+        pass
+    assert python(ATTEMPT, shared / "a.json", 5).stdout == "holds\n"
+    assert is_free(shared / "a.json")
+
+
+def test_first_user_locks_again(shared: Path, python: Python) -> None:
+    assert python(ATTEMPT, shared / "a.json", 5).stdout == "holds\n"
+    with file_lock(shared / "a.json", timeout=0):
+        pass
+
+
+def test_users_exclude_each_other(shared: Path, python: Python) -> None:
+    with file_lock(shared / "a.json"):
+        done = python(ATTEMPT, shared / "a.json", 0.1)
+    assert done.stdout.startswith("LockTimeoutError")

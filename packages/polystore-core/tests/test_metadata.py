@@ -1,0 +1,128 @@
+import json
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from polystore import AtomicMetadataWriter, file_lock
+from polystore.errors import DamagedDataError, LockTimeoutError, UnsupportedDataError
+from polystore.metadata import merged
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def metadata_path(tmp_path: Path) -> Path:
+    return tmp_path / "plate" / "metadata.json"
+
+
+def test_example_of_paper(metadata_path: Path) -> None:
+    writer = AtomicMetadataWriter()
+    writer.merge_subdirectory_metadata(
+        metadata_path, {"TimePoint_1": {"available_backends": {"zarr": True}}}
+    )
+    writer.merge_subdirectory_metadata(
+        metadata_path, {"TimePoint_1": {"available_backends": {"disk": True}}}
+    )
+    assert json.loads(metadata_path.read_text()) == {
+        "subdirectories": {"TimePoint_1": {"available_backends": {"zarr": True, "disk": True}}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("base", "updates", "expected"),
+    [
+        ({}, {}, {}),
+        ({"a": 1}, {}, {"a": 1}),
+        ({"a": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ({"a": 1}, {"a": 2}, {"a": 2}),
+        ({"a": {"x": 1}}, {"a": {"y": 2}}, {"a": {"x": 1, "y": 2}}),
+        (
+            {"a": {"b": {"c": 1, "d": 2}}},
+            {"a": {"b": {"c": 3}}},
+            {"a": {"b": {"c": 3, "d": 2}}},
+        ),
+        ({"a": {"x": 1}}, {"a": {}}, {"a": {"x": 1}}),
+        ({"a": {"x": 1}}, {"a": None}, {"a": None}),
+        ({"a": [1, 2]}, {"a": [3]}, {"a": [3]}),
+        ({"a": 1}, {"a": {"x": 1}}, {"a": {"x": 1}}),
+        ({"a": None}, {"a": {"x": {}}}, {"a": {"x": {}}}),
+        ({"a": {"x": 1}}, MappingProxyType({"a": {"y": 2}}), {"a": {"x": 1, "y": 2}}),
+    ],
+)
+def test_mappings_merge_deeply(base: Any, updates: Any, expected: Any) -> None:
+    before = pickle.dumps(base)
+    result = merged(base, updates)
+    assert result == expected
+    assert type(result) is dict
+    assert pickle.dumps(base) == before
+
+
+def test_rest_of_document_stays(metadata_path: Path) -> None:
+    metadata_path.parent.mkdir()
+    metadata_path.write_text('{"plate": 7, "subdirectories": {"a": {"x": 1}}}')
+    AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"b": {"y": 2}})
+    assert json.loads(metadata_path.read_text()) == {
+        "plate": 7,
+        "subdirectories": {"a": {"x": 1}, "b": {"y": 2}},
+    }
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b"null", b'{"subdirectories": []}', b'{"subdirectories": 1}']
+)
+def test_damaged_file_stays(metadata_path: Path, damaged: bytes) -> None:
+    metadata_path.parent.mkdir()
+    metadata_path.write_bytes(damaged)
+    with pytest.raises(DamagedDataError) as caught:
+        AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {}})
+    assert caught.value.path == str(metadata_path)
+    assert metadata_path.read_bytes() == damaged
+
+
+def test_impossible_value_refused(metadata_path: Path) -> None:
+    with pytest.raises(UnsupportedDataError):
+        AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": (1,)}})
+    assert not metadata_path.exists()
+
+
+def test_timeout_is_obeyed(metadata_path: Path) -> None:
+    writer = AtomicMetadataWriter(timeout=0.05)
+    with file_lock(metadata_path), ThreadPoolExecutor(1) as pool:
+        merge = pool.submit(writer.merge_subdirectory_metadata, metadata_path, {})
+        with pytest.raises(LockTimeoutError) as caught:
+            merge.result()
+    assert caught.value.seconds == 0.05
+
+
+def test_writer_travels() -> None:
+    writer = AtomicMetadataWriter(timeout=3, durable=False)
+    assert pickle.loads(pickle.dumps(writer)) == writer
+
+
+MERGER = """
+import sys, time
+from polystore import AtomicMetadataWriter
+writer = AtomicMetadataWriter()
+sys.stdin.readline()
+longest = 0
+for n in range(25):
+    began = time.monotonic()
+    writer.merge_subdirectory_metadata(sys.argv[1], {sys.argv[2]: {str(n): {"done": True}}})
+    longest = max(longest, time.monotonic() - began)
+print(longest, flush=True)
+"""
+
+
+def test_all_workers_merges_survive(start: Start, metadata_path: Path) -> None:
+    workers = [start(MERGER, metadata_path, worker) for worker in range(8)]
+    for worker in workers:
+        worker.go_on()
+    longest = max(float(worker.says()) for worker in workers)
+    found = json.loads(metadata_path.read_text())["subdirectories"]
+    assert found == {str(w): {str(n): {"done": True} for n in range(25)} for w in range(8)}
+    assert longest < 30

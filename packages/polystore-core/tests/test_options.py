@@ -1,0 +1,56 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from polystore.errors import UnknownOptionError
+from polystore.options import check_options, known_options
+
+
+class Made:
+    def __init__(self, *, root: str = "") -> None: ...
+
+    def method(self, path: str, /, *, region: object = None) -> None: ...
+
+
+class Plain:
+    pass
+
+
+def short_road(self: object, data: object, file_path: str, **kwargs: object) -> None: ...
+
+
+def named(path: str, overwrite: bool = False, *extra: int, depth: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "names", "open_ended"),
+    [
+        (named, ("overwrite", "depth"), False),
+        (short_road, (), True),
+        (Made, ("root",), False),
+        (Made().method, ("region",), False),
+        (Plain, (), False),
+    ],
+)
+def test_options_are_read_off(
+    function: Callable[..., Any], names: tuple[str, ...], open_ended: bool
+) -> None:
+    assert known_options(function) == (names, open_ended)
+
+
+@pytest.mark.parametrize(
+    ("function", "option"),
+    [(named, "overwrite"), (named, "depth"), (short_road, "anything"), (Plain, "more")],
+)
+def test_known_options_pass(function: Callable[..., Any], option: str) -> None:
+    check_options(function, {option: 1}, "it", "more")
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("deph", "did you mean 'depth'?"), ("path", "it has")]
+)
+def test_unknown_option_names_known(option: str, hint: str) -> None:
+    with pytest.raises(UnknownOptionError, match=hint) as caught:
+        check_options(named, {option: 1}, "it", "more")
+    assert caught.value.known == ("depth", "more", "overwrite")

@@ -1,0 +1,363 @@
+import gc
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore import BackendRegistry, DataSink, FileManager, StorageBackend
+from polystore.errors import (
+    BackendRequiredError,
+    DamagedDataError,
+    InvalidOptionError,
+    PluginConflictError,
+    UnknownOptionError,
+    UnknownPluginError,
+    UnsupportedOperationError,
+)
+from polystore.options import known_options
+
+Install = Callable[..., None]
+Python = Callable[..., subprocess.CompletedProcess[str]]
+Define = Callable[..., Any]
+
+CLASS = """
+from polystore import StorageBackend
+
+class MyBackend(StorageBackend):
+    _backend_type = "my_backend"
+
+    def save(self, data, file_path, **kwargs):
+        self.saved = (data, file_path, kwargs)
+
+    def load(self, file_path, **kwargs):
+        return (file_path, kwargs)
+"""
+
+
+@pytest.fixture
+def define() -> Iterator[Define]:
+    """Run a notebook cell; what it has defined is gone with the test."""
+    cells: list[dict[str, Any]] = []
+
+    def run(code: str, module: str = "__notebook__") -> Any:
+        cells.append({"__name__": module})
+        exec(code, cells[-1])
+        return cells[-1].get("MyBackend")
+
+    yield run
+    cells.clear()
+    known_options.cache_clear()
+    gc.collect()
+
+
+# ── the short road ───────────────────────────────────────────────────────────────────────
+
+
+def test_class_works_by_name(define: Define) -> None:
+    define(CLASS)
+    registry = BackendRegistry()
+    fm = FileManager(registry)
+    fm.save(7, "a/b", backend="my_backend", colour="red")
+    instance: Any = registry["my_backend"]
+    assert instance.saved == (7, "a/b", {"colour": "red"})
+    assert fm.load("a/b", backend="my_backend", depth=3) == ("a/b", {"depth": 3})
+    assert instance.name == "my_backend"
+    assert "my_backend" in registry
+    assert "my_backend" in list(registry)
+
+
+def test_misspelt_name_suggests(define: Define) -> None:
+    define(CLASS)
+    with pytest.raises(UnknownPluginError, match="did you mean 'my_backend'"):
+        BackendRegistry()["my_backand"]
+
+
+def test_rest_derives_or_refuses(define: Define) -> None:
+    define(CLASS)
+    backend = BackendRegistry()["my_backend"]
+    works = {"save", "load", "save_batch", "load_batch", "copy"}
+    assert backend.capabilities.operations == works
+    assert FileManager().load_batch(["a"], backend="my_backend") == [("a", {})]
+    fm = FileManager()
+    for operation, args in {
+        "open": ("a",),
+        "info": ("a",),
+        "exists": ("a",),
+        "is_file": ("a",),
+        "is_dir": ("a",),
+        "is_symlink": ("a",),
+        "list_dir": ("a",),
+        "list_files": ("a",),
+        "list_image_files": ("a",),
+        "find_file_recursive": ("a", "b"),
+        "collect_dirs_and_files": ("a",),
+        "ensure_directory": ("a",),
+        "delete": ("a",),
+        "delete_all": ("a",),
+        "move": ("a", "b"),
+        "create_symlink": ("a", "b"),
+        "mirror_directory_with_symlinks": ("a", "b"),
+    }.items():
+        with pytest.raises(UnsupportedOperationError, match="backend 'my_backend' cannot"):
+            getattr(fm, operation)(*args, backend="my_backend")
+
+
+@pytest.mark.parametrize(
+    ("method", "gained"),
+    [
+        ("def delete(self, path, /, *, recursive=False): ...", {"delete", "delete_all", "move"}),
+        ("def list_dir(self, path, /): ...", {"list_dir"}),
+        (
+            "def info(self, path, /): ...\n    def list_dir(self, path, /): ...",
+            {
+                "info", "exists", "is_file", "is_dir", "is_symlink", "list_dir", "list_files",
+                "list_image_files", "find_file_recursive", "collect_dirs_and_files",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_capabilities_follow_methods(define: Define, method: str, gained: set[str]) -> None:
+    plain = define(CLASS)().capabilities.operations
+    more = define(f"{CLASS}\n    {method}")().capabilities.operations
+    assert more - plain == gained
+
+
+def test_cell_can_run_again(define: Define) -> None:
+    define(CLASS)
+    define(CLASS.replace("(file_path, kwargs)", "'second'"))
+    assert FileManager().load("a", backend="my_backend") == "second"
+
+
+def test_two_classes_conflict(define: Define) -> None:
+    define(CLASS, "one")
+    define(CLASS, "two")
+    with pytest.raises(PluginConflictError, match=r"one\.MyBackend and by two\.MyBackend"):
+        BackendRegistry()["my_backend"]
+
+
+def test_subclass_leaves_name(define: Define) -> None:
+    base = define(f"{CLASS}\nclass Derived(MyBackend): ...")
+    assert type(BackendRegistry()["my_backend"]) is base
+
+
+def test_sink_alone_works(define: Define) -> None:
+    sink = define(
+        "from polystore import DataSink\n"
+        "class MyBackend(DataSink):\n"
+        "    _backend_type = 'my_backend'\n"
+        "    def save(self, data, path, /): ...\n"
+    )
+    assert isinstance(BackendRegistry()["my_backend"], sink)
+    assert issubclass(sink, DataSink)
+    assert not issubclass(sink, StorageBackend)
+
+
+def test_class_shadows_no_distribution(define: Define, install: Install) -> None:
+    install("acme-raw", "my_backend")
+    define(CLASS)
+    with pytest.raises(PluginConflictError, match="'acme-raw:my_backend'"):
+        BackendRegistry()["my_backend"]
+    for registry, name in (
+        (BackendRegistry(), "acme-raw:my_backend"),
+        (BackendRegistry(prefer={"my_backend": "acme-raw"}), "my_backend"),
+    ):
+        backend: Any = registry[name]
+        assert backend.load("a") == "acme_raw"
+
+
+def test_class_shadows_no_known_name(define: Define) -> None:
+    define(CLASS.replace("my_backend", "disk"))
+    with pytest.raises(PluginConflictError, match="polystore-disk"):
+        BackendRegistry()["disk"]
+
+
+# ── instances ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", [None, "", 7])
+def test_name_is_required(name: Any) -> None:
+    with pytest.raises(BackendRequiredError):
+        BackendRegistry()[name]
+
+
+COUNTED = """
+import time
+from polystore import StorageBackend
+
+class MyBackend(StorageBackend):
+    _backend_type = "my_backend"
+    made = []
+    closed = []
+
+    def __init__(self, *, root="", fails=False):
+        time.sleep(0.01)
+        self.root, self.fails = root, fails
+        self.made.append(self)
+
+    def __len__(self):
+        return 0
+
+    def save(self, data, path, /):
+        assert self not in self.closed
+
+    def load(self, path, /):
+        return self.root
+
+    def close(self):
+        self.closed.append(self)
+        if self.fails:
+            raise OSError("close")
+"""
+
+
+def test_backend_is_made_once(define: Define) -> None:
+    cls = define(COUNTED)
+    registry = BackendRegistry()
+    assert registry["my_backend"] is registry["my_backend"]
+    assert len(cls.made) == 1
+
+
+def test_threads_share_instance(define: Define) -> None:
+    define(COUNTED)
+    registry = BackendRegistry()
+    found: set[int] = set()
+    threads = [
+        threading.Thread(target=lambda: found.add(id(registry["my_backend"]))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 1
+
+
+def test_close_closes_all(define: Define) -> None:
+    cls = define(COUNTED)
+    with BackendRegistry() as registry:
+        registry.add("first", "my_backend")
+        registry.add("second", "my_backend", fails=True)
+        registry.add("third", "my_backend")
+        registry.add("unused", "my_backend")
+        used = [registry[name] for name in ("first", "second", "third")]
+        with pytest.raises(OSError, match="close"):
+            registry.close()
+        assert set(map(id, cls.closed)) == set(map(id, used))
+    assert len(cls.closed) == 3
+
+
+def test_closed_backend_is_unused(define: Define) -> None:
+    cls = define(COUNTED)
+    registry = BackendRegistry()
+    fm = FileManager(registry)
+    fm.save(1, "a", backend="my_backend")
+    registry.close()
+    fm.save(1, "a", backend="my_backend")
+    assert [len(cls.made), len(cls.closed)] == [2, 1]
+
+
+# ── configured names ─────────────────────────────────────────────────────────────────────
+
+
+def test_added_name_has_options(define: Define) -> None:
+    define(COUNTED)
+    registry = BackendRegistry()
+    registry.add("raw", "my_backend", root="/mnt/raw")
+    registry.add("more", "my_backend", root="/mnt/more")
+    backend: Any = registry["raw"]
+    assert (backend.name, backend.load("a")) == ("raw", "/mnt/raw")
+    assert FileManager(registry).load("a", backend="more") == "/mnt/more"
+    assert "raw" not in BackendRegistry()
+
+
+def test_taken_name_refused(define: Define, install: Install) -> None:
+    define(COUNTED)
+    install("acme-raw", "raw")
+    registry = BackendRegistry()
+    registry.add("mine", "my_backend")
+    for taken in ("mine", "raw", "my_backend"):
+        with pytest.raises(InvalidOptionError, match=f"name='{taken}'"):
+            registry.add(taken, "my_backend")
+
+
+@pytest.mark.parametrize("code", [COUNTED, CLASS])
+def test_wrong_option_refused_early(define: Define, code: str) -> None:
+    define(code)
+    registry = BackendRegistry()
+    with pytest.raises(UnknownOptionError, match="backend 'my_backend' has no option 'rooot'"):
+        registry.add("raw", "my_backend", rooot="/mnt/raw")
+    assert "raw" not in registry
+
+
+def test_unknown_backend_refused_early() -> None:
+    with pytest.raises(UnknownPluginError):
+        BackendRegistry().add("raw", "nobodys")
+
+
+def test_repr_hides_options(define: Define) -> None:
+    define(COUNTED)
+    registry = BackendRegistry()
+    registry.add("raw", "my_backend", root="secret")
+    assert "raw" in repr(registry)
+    assert "raw" in repr(FileManager(registry))
+    assert "secret" not in repr(FileManager(registry)) + repr(registry["raw"])
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], BackendRegistry]:
+    def read(text: str) -> BackendRegistry:
+        (tmp_path / "polystore.toml").write_text(text)
+        return BackendRegistry.from_file(tmp_path / "polystore.toml")
+
+    return read
+
+
+def test_file_names_backends(
+    toml: Callable[[str], BackendRegistry], define: Define, install: Install
+) -> None:
+    define(COUNTED)
+    install("acme-two", "two")
+    install("zeta-two", "two")
+    registry = toml(
+        '[backends.raw]\nbackend = "my_backend"\nroot = "/mnt/raw"\n'
+        '[backends.pair]\nbackend = "two"\n'
+        '[prefer]\ntwo = "zeta-two"\n'
+    )
+    assert FileManager(registry).load("a", backend="raw") == "/mnt/raw"
+    assert FileManager(registry).load("a", backend="pair") == "zeta_two"
+
+
+def test_empty_file_is_fine(toml: Callable[[str], BackendRegistry]) -> None:
+    assert toml("").names() == BackendRegistry().names()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[backends", DamagedDataError),
+        ("[backend.raw]\n", UnknownOptionError),
+        ("backends = 1\n", InvalidOptionError),
+        ("[backends]\nraw = 1\n", InvalidOptionError),
+        ("[prefer]\nraw = 1\n", InvalidOptionError),
+        ('[backends.raw]\nroot = "/mnt"\n', InvalidOptionError),
+        ("[backends.raw]\nbackend = 1\n", InvalidOptionError),
+        ('[backends.raw]\nbackend = "nobodys"\n', UnknownPluginError),
+        ('[backends.raw]\nbackend = "my_backend"\nrooot = 1\n', UnknownOptionError),
+    ],
+)
+def test_wrong_file_refused(
+    toml: Callable[[str], BackendRegistry], define: Define, text: str, error: type[Exception]
+) -> None:
+    define(COUNTED)
+    with pytest.raises(error):
+        toml(text)
+
+
+def test_missing_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        BackendRegistry.from_file(tmp_path / "nowhere.toml")

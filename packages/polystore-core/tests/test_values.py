@@ -1,0 +1,77 @@
+import dataclasses
+import itertools
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+
+from polystore import Capabilities, Info
+from polystore.values import natural_key, natural_order
+
+
+@pytest.mark.parametrize(
+    "ordered",
+    [
+        ["z1", "z2", "z10", "z100"],
+        ["z01", "z1", "z02", "z2"],
+        ["a", "a0", "a00", "b"],
+        ["1", "2", "10", "a"],
+        ["a/2", "a/10", "a1/2", "a 1", "a.b", "b"],
+        ["A01_s1_w1.tif", "A01_s1_w2.tif", "A01_s2_w1.tif", "A01_s10_w1.tif"],
+        ["x1y2", "x1y10", "x2y1"],
+        ["n²", "n³", "n٣"],
+        ["a", "a/", "a/1", "a/b", "a!"],
+        ["/1", "1", "A", "a"],
+        [""],
+    ],
+)
+def test_order_is_natural(ordered: list[str]) -> None:
+    for shuffled in itertools.islice(itertools.permutations(ordered), 200):
+        assert natural_order(shuffled) == ordered
+
+
+def test_distinct_names_differ() -> None:
+    names = ["1", "01", "001", "a1", "a01", "a/1", "a//1", "A1", "a1/"]
+    assert len({natural_key(name) for name in names}) == len(names)
+
+
+def test_huge_numbers_have_order() -> None:
+    names = ["9" * 5000, "1" * 5001, "0" * 5000]  # int() refuses more than 4,300 digits
+    assert natural_order(names) == natural_order(names[::-1])
+
+
+def test_capabilities_are_a_set() -> None:
+    can = Capabilities(frozenset({"save", "delete"}))
+    assert (can.reads, can.writes) == (False, True)
+    assert "delete" in can
+    assert "load" not in can
+    assert list(can) == ["delete", "save"]
+
+
+INFO = Info(
+    path="a.npy", kind="file", size=152, modified=datetime(2024, 5, 6, tzinfo=UTC),
+    shape=(2, 3), dtype="<u2", metadata={"axes": "YX"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [Capabilities(frozenset({"load", "save"})), INFO])
+def test_values_travel(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_values_show_content() -> None:
+    assert repr(Capabilities(frozenset({"load"}))) == (
+        "Capabilities(operations=frozenset({'load'}))"
+    )
+    shown = repr(INFO)
+    for part in ("path='a.npy'", "kind='file'", "size=152", "shape=(2, 3)", "dtype='<u2'"):
+        assert part in shown
+
+
+@pytest.mark.parametrize("value", [Capabilities(frozenset()), Info(path="a", kind="file")])
+def test_values_are_frozen(value: object) -> None:
+    field = dataclasses.fields(value)[0]  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, field.name, None)
+    with pytest.raises((AttributeError, TypeError)):
+        value.other = 1  # type: ignore[attr-defined]

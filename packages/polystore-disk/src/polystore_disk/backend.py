@@ -1,0 +1,324 @@
+"""Files of the local file system: each one is replaced whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from polystore import Format, FormatRegistry, Info, LazyArray, is_array
+from polystore import formats as shared_formats
+from polystore.atomic import PendingFile
+from polystore.batch import Progress, batch_error, check_lengths, progress_reporter, run_batch
+from polystore.errors import (
+    DamagedDataError,
+    PluginError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedFormatError,
+)
+from polystore.options import IfExists, check_if_exists, check_options, known_options
+
+from .places import checked, open_regular
+from .tree import DiskTree
+
+if TYPE_CHECKING:
+    from polystore import Region
+    from polystore.abc.backend import Path
+
+__all__ = ["DiskBackend"]
+
+# Files up to this size are read by one call.
+_SMALL = 1 << 16
+# Bytes from which threads gain: below, a file in the page cache is read faster than a thread
+# takes it over, and writing has more to do for each byte.
+_LOAD_IN_THREADS = 1 << 22
+_SAVE_IN_THREADS = 1 << 19
+# Items of a batch that are encoded before the first of them gets its name.
+_AHEAD = 32
+
+
+class DiskBackend(DiskTree):
+    """Save and load by the suffix of the path.
+
+    Without ``root`` paths are the operating system's; with it they are relative to it, and
+    nothing outside can be reached. ``durable`` is the default of ``save``: flush file and
+    directory to the device before returning, so that the new value survives a power cut.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        durable: bool = False,
+        formats: FormatRegistry | None = None,
+    ) -> None:
+        super().__init__(root=root, durable=durable)
+        self._formats = formats or shared_formats()
+
+    # ── one value ────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        data: Any,
+        path: Path,
+        /,
+        *,
+        if_exists: IfExists = "replace",
+        durable: bool | None = None,
+        **options: Any,
+    ) -> None:
+        pending = self._encoded(data, path, if_exists, durable, options)
+        if pending is None:
+            return
+        with self._translated(path, "save"):
+            try:
+                self._commit(pending, if_exists)
+                if pending.durable:
+                    pending.sync_directory()
+            finally:
+                pending.discard()
+
+    def _encoded(
+        self,
+        data: Any,
+        path: Path,
+        if_exists: IfExists,
+        durable: bool | None,
+        options: dict[str, Any],
+    ) -> PendingFile | None:
+        """Write ``data`` in full but for its name; ``None`` if what stands there is to stay."""
+        check_if_exists(if_exists)
+        with self._translated(path, "save") as text:
+            chosen = self._formats.of(text, backend=self.name)
+            if options:
+                _check(chosen, "save", options, "if_exists", "durable")
+            durable = self.durable if durable is None else durable
+            pending = self._pending(text, if_exists, durable=durable)
+            if pending is None:
+                return None
+            try:
+                encode: Callable[..., None] = chosen.save
+                encode(data, pending.file, **options)
+                pending.seal()
+            except BaseException:
+                pending.discard()
+                raise
+            return pending
+
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
+        # No context managers of our own here: a plate is ten thousand small files.
+        try:
+            text = checked(path)
+            chosen = self._formats.of(text, backend=self.name)
+            if options:
+                _check(chosen, "load", options, "region")
+            if region is None:
+                return _decoded(chosen, open_regular(self._places, text, _SMALL), options)
+            with open_regular(self._places, text) as file:
+                if "region" in known_options(type(chosen).load)[0]:
+                    return _decoded(chosen, file, {"region": region, **options})
+                return _part(_decoded(chosen, file, options), region)
+        except (PolystoreError, OSError) as error:
+            raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
+
+    def open(self, path: Path, /) -> LazyArray:
+        with self._translated(path, "open") as text:
+            chosen = self._formats.of(text, backend=self.name)
+            return chosen.open(partial(open_regular, self._places, text))
+
+    def info(self, path: Path, /) -> Info:
+        with self._translated(path, "describe") as text:
+            link = self._link_target(text)
+            found = self._stat(text)
+            if found is None and link is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), text)
+            if found is None:
+                return Info(path=text, kind="symlink", target=link)
+            modified = datetime.fromtimestamp(found.st_mtime, UTC)
+            if stat.S_ISDIR(found.st_mode):
+                return Info(path=text, kind="directory", modified=modified, target=link)
+            return Info(
+                path=text,
+                kind="file",
+                size=found.st_size,
+                modified=modified,
+                target=link,
+                **self._described(text),
+            )
+
+    def _described(self, text: str) -> dict[str, Any]:
+        try:
+            chosen = self._formats.of(text, backend=self.name)
+        except (UnsupportedFormatError, PluginError):
+            return {}  # a file all the same: its size and date are known
+        with open_regular(self._places, text) as file:
+            try:
+                return {"format": chosen.name, **chosen.info(file)}
+            except chosen.decode_errors as error:
+                if isinstance(error, PolystoreError):
+                    raise
+                raise DamagedDataError(str(error), chosen.name) from error
+
+    def _converts(self, source: str, target: str) -> bool:
+        def name(path: str) -> str | None:
+            try:
+                return self._formats.of(path, backend=self.name).name
+            except UnsupportedFormatError:
+                return None
+
+        old, new = name(source), name(target)
+        return old is not None and new is not None and old != new
+
+    # ── many values ──────────────────────────────────────────────────────────────────────
+
+    def load_batch(
+        self,
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """``threads=None`` takes several where the files are large enough to gain from it."""
+        if threads is None and len(paths) > 1:
+            first = self._stat(paths[0])
+            threads = _threads_for(first.st_size if first else 0, _LOAD_IN_THREADS)
+        return run_batch(
+            self.name,
+            "load",
+            paths,
+            lambda i: self.load(paths[i], **options),
+            progress=progress,
+            threads=threads or 1,
+        )
+
+    def save_batch(
+        self,
+        data: Sequence[Any],
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        if_exists: IfExists = "replace",
+        durable: bool | None = None,
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Encode some items ahead, in threads where that is faster, then name them in order.
+
+        Whichever thread was faster, a failure leaves every earlier item saved and every later
+        one untouched. A durable batch flushes each directory once for many files.
+        """
+        check_lengths(data, paths)
+        durable = self.durable if durable is None else durable
+        if threads is None and len(paths) > 1:
+            threads = _threads_for(getattr(data[0], "nbytes", 0), _SAVE_IN_THREADS)
+        ahead = _AHEAD if durable or (threads or 1) > 1 else 1
+        done: list[int] = []
+        started = ExitStack()
+
+        def encode(index: int) -> PendingFile | Exception | None:
+            try:
+                pending = self._encoded(data[index], paths[index], if_exists, durable, options)
+            except Exception as error:  # collected: BatchError carries every cause
+                return error
+            if pending is not None:
+                started.callback(pending.discard)
+            return pending
+
+        with (
+            progress_reporter(progress, len(paths), "save") as report,
+            started,  # around the threads: Ctrl-C leaves the last of them at work for a while
+            _mapping(threads or 1) as mapped,
+        ):
+            for start in range(0, len(paths), ahead):
+                window = range(start, min(start + ahead, len(paths)))
+                encoded = dict(zip(window, mapped(encode, window), strict=True))
+                failed, named = self._name_in_order(encoded, paths, if_exists)
+                started.close()
+                for index in named:
+                    done.append(index)
+                    report()
+                if failed:
+                    raise batch_error(self.name, "save", paths, failed, done)
+
+    def _name_in_order(
+        self,
+        encoded: Mapping[int, PendingFile | Exception | None],
+        paths: Sequence[Path],
+        if_exists: IfExists,
+    ) -> tuple[dict[int, tuple[str, Exception]], list[int]]:
+        """Commit up to the first failure; return every failure, and what has its name."""
+        failed = {
+            index: (os.fspath(paths[index]), result)
+            for index, result in encoded.items()
+            if isinstance(result, Exception)
+        }
+        named: list[int] = []
+        to_flush: dict[tuple[int, int], dict[int, PendingFile]] = {}
+        for index, result in encoded.items():
+            if index in failed:
+                break
+            try:
+                with self._translated(paths[index], "save"):
+                    if isinstance(result, PendingFile):
+                        self._commit(result, if_exists)
+                        if result.durable:
+                            to_flush.setdefault(result.directory(), {})[index] = result
+            except PolystoreError as error:
+                failed[index] = (os.fspath(paths[index]), error)
+                break
+            named.append(index)
+        for together in to_flush.values():
+            last, pending = max(together.items())
+            try:
+                with self._translated(paths[last], "save"):
+                    pending.sync_directory()
+            except PolystoreError as error:
+                failed |= {index: (os.fspath(paths[index]), error) for index in together}
+        return failed, [index for index in named if index not in failed]
+
+
+def _check(chosen: Format, operation: str, options: dict[str, Any], *known: str) -> None:
+    method = getattr(type(chosen), operation)
+    check_options(method, options, f"{operation}() of format {chosen.name!r}", *known)
+
+
+def _decoded(chosen: Format, file: BinaryIO, options: dict[str, Any]) -> Any:
+    load: Callable[..., Any] = chosen.load
+    try:
+        with file:
+            return load(file, **options)
+    except (PolystoreError, OSError):
+        raise
+    except chosen.decode_errors as error:
+        raise DamagedDataError(str(error), chosen.name) from error
+
+
+def _part(value: Any, region: Region) -> Any:
+    if not is_array(value):
+        raise UnsupportedDataError(f"a {type(value).__name__} has no region= to load")
+    return np.array(value[region])
+
+
+def _threads_for(nbytes: int, worth: int) -> int:
+    return min(os.cpu_count() or 1, 8) if nbytes >= worth else 1
+
+
+@contextmanager
+def _mapping(threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    if threads == 1:
+        yield map
+        return
+    with ThreadPoolExecutor(threads, "polystore-batch") as pool:
+        yield pool.map

@@ -1,0 +1,275 @@
+"""From a path to the place where its name stands, and never outside a root."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import BinaryIO, cast
+from weakref import finalize
+
+from polystore.atomic import Place, follow_links, make_directories, sync_directory
+from polystore.errors import InvalidOptionError, PathOutsideRootError, UnsupportedOperationError
+from polystore.locking import HIDDEN_PREFIX
+
+__all__ = ["FreePlaces", "Places", "RootedPlaces", "checked", "open_regular"]
+
+# Without O_NONBLOCK opening a named pipe would wait for its writer for ever.
+_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+# A directory on the way need not be readable, only searchable.
+_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+
+_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
+
+
+def checked(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` as text; refuse what is no path, and names reserved for polystore."""
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
+        raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
+    if HIDDEN_PREFIX in text and f"/{HIDDEN_PREFIX}" in f"/{text}":
+        raise InvalidOptionError("path", text, f"no name that starts with {HIDDEN_PREFIX}")
+    while text.endswith(("/", "/.")) and len(text) > 1:
+        text = text[: text.rindex("/")] or "/"  # "link/" means the folder, not the link
+    return text
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        return text.isascii() or bool(os.fsencode(text))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+class _File(io.FileIO):
+    """A file that a lazy handle may leave to the collector: Dask drops copies of handles."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def open_regular(places: Places, path: str, small: int = -1) -> BinaryIO:
+    """Open a regular file for reading; one of at most ``small`` bytes is read here, at once."""
+    descriptor = places.open(path)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            code = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
+            raise OSError(code, os.strerror(code), path)
+        if found.st_size > small:
+            return cast(BinaryIO, _File(descriptor, "r"))
+        content = os.read(descriptor, found.st_size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return io.BytesIO(content)
+
+
+class Places(ABC):
+    """Finds the place of a path for the length of a ``with`` block."""
+
+    @abstractmethod
+    def at(
+        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+    ) -> AbstractContextManager[Place]:
+        """Give the place of ``path``; with ``follow``, of what a link of that name leads to.
+
+        ``create`` makes missing directories, ``durable`` makes them survive a power cut.
+        Raises plain ``OSError``.
+        """
+
+    @abstractmethod
+    def open(self, path: str) -> int:
+        """Open a file for reading and return its descriptor."""
+
+    @abstractmethod
+    def link_text(self, source: str, link: str) -> str:
+        """Return what a symbolic link at ``link`` must say to lead to ``source``."""
+
+    def close(self) -> None:  # noqa: B027 - only a root is kept open
+        """Give back what is kept open."""
+
+
+class FreePlaces(Places):
+    """Paths as the operating system takes them, relative to the working directory."""
+
+    @contextmanager
+    def at(
+        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+    ) -> Iterator[Place]:
+        if follow:
+            path = follow_links(path)
+        parent = os.path.dirname(path)
+        if create and parent:
+            make_directories(parent, durable=durable)
+        yield Place(path)
+
+    def open(self, path: str) -> int:
+        return os.open(path, _READ)
+
+    def link_text(self, source: str, link: str) -> str:
+        # A relative one would lead elsewhere from the link.
+        return os.path.realpath(source, strict=True)
+
+
+class RootedPlaces(Places):
+    """Paths below ``root``: absolute paths, ``..`` and links that lead out are refused.
+
+    Every part is opened by its bare name in its open parent, without following links, and
+    links are read and walked here. Somebody who swaps a folder for a link in between wins
+    nothing, which comparing ``os.path.realpath`` with the root cannot promise.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        if os.open not in os.supports_dir_fd:
+            raise UnsupportedOperationError(
+                "disk", "confine paths to a root", "this system opens no files by directory"
+            )
+        self.root = os.path.abspath(root)
+        self._root_fd = -1
+        self._mutex = threading.Lock()
+        self._closed: Callable[[], object] = _nothing_open
+
+    @contextmanager
+    def at(
+        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+    ) -> Iterator[Place]:
+        opened: list[int] = []
+        try:
+            parts = self._walk(path, opened, follow, create, durable)
+            yield Place(parts[-1], opened[-1] if opened else self._root_fd)
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def open(self, path: str) -> int:
+        with self.at(path) as place:
+            return os.open(place.name, _READ | os.O_NOFOLLOW, dir_fd=place.dir_fd)
+
+    def link_text(self, source: str, link: str) -> str:
+        folder = os.path.dirname(self._canonical(link, follow=False))
+        return os.path.relpath(self._canonical(source, follow=True), folder or ".")
+
+    def _canonical(self, path: str, *, follow: bool) -> str:
+        opened: list[int] = []
+        try:
+            return "/".join(self._walk(path, opened, follow))
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+
+    def _walk(
+        self,
+        path: str,
+        opened: list[int],
+        follow: bool,
+        create: bool = False,
+        durable: bool = False,
+    ) -> list[str]:
+        """Open the directories on the way to ``path``, one in another.
+
+        Returns the parts of the canonical path; the last one is a name in the directory that
+        was opened last, and ``"."`` for a path that ends in that directory itself.
+        """
+        if path.startswith("/") or ".." in path.split("/"):
+            raise PathOutsideRootError("", path, self.root)
+        root = self._open_root(create, durable)
+        waiting = deque(_parts(path))
+        done: list[str] = []
+        hops = 0
+        while waiting:
+            part = waiting.popleft()
+            here = opened[-1] if opened else root
+            if part == "..":  # from a link: go back to the parent that is still open
+                if not done:
+                    raise PathOutsideRootError("", path, self.root)
+                os.close(opened.pop())
+                done.pop()
+                continue
+            if waiting or follow:
+                target = _link_target(part, here)
+                if target is not None:
+                    hops += 1
+                    if hops > _MOST_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                    if target.startswith("/"):
+                        if not f"{target}/".startswith(f"{self.root}/"):
+                            raise PathOutsideRootError("", path, self.root)
+                        target = target[len(self.root) :]
+                        done.clear()
+                        while opened:
+                            os.close(opened.pop())
+                    waiting.extendleft(reversed(_parts(target)))
+                    continue
+            if not waiting:
+                return [*done, part]
+            opened.append(_open_directory(part, here, create, durable))
+            done.append(part)
+        return [*done, "."]
+
+    def _open_root(self, create: bool, durable: bool) -> int:
+        root = self._root_fd
+        if root < 0 or os.fstat(root).st_nlink == 0:
+            # Deleted under us, and there may be a new one. The old descriptor stays open: its
+            # number, taken by another directory, would lead a walking thread astray.
+            with self._mutex:
+                if self._root_fd == root:  # no other thread was faster
+                    if create:
+                        make_directories(self.root, durable=durable)
+                    self._root_fd = os.open(self.root, _DIRECTORY | os.O_CLOEXEC)
+                    self._closed = finalize(self, os.close, self._root_fd)
+                root = self._root_fd
+        return root
+
+    def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
+        return RootedPlaces, (self.root,)  # an open root does not travel
+
+    def close(self) -> None:
+        self._closed()
+        self._root_fd = -1
+
+
+def _nothing_open() -> None:
+    """Stand for the finalizer of a root that is not open."""
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _link_target(name: str, dir_fd: int) -> str | None:
+    try:
+        return os.readlink(name, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+            return None
+        raise
+
+
+def _open_directory(name: str, dir_fd: int, create: bool, durable: bool) -> int:
+    flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=dir_fd)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(name, dir_fd=dir_fd)
+        if durable:
+            sync_directory(".", dir_fd=dir_fd)
+    except FileExistsError:  # somebody else made it just now
+        pass
+    return os.open(name, flags, dir_fd=dir_fd)

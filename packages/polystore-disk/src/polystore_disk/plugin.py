@@ -1,0 +1,15 @@
+"""Manifest: which class provides the backend. Imports nothing but polystore."""
+
+from polystore import BackendSpec, hookimpl
+
+
+@hookimpl
+def polystore_backend(name: str) -> BackendSpec | None:
+    if name != "disk":
+        return None
+    return BackendSpec(
+        name="disk",
+        target="polystore_disk.backend:DiskBackend",
+        api=1,
+        summary="files of the local file system, replaced atomically",
+    )

@@ -1,0 +1,419 @@
+"""The names on a disk: what stands where, and how names come, go and move."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from polystore import Entry, StorageBackend
+from polystore.abc.backend import join
+from polystore.atomic import PendingFile, Place, sync_directory
+from polystore.errors import (
+    AlreadyExistsError,
+    DataError,
+    DurabilityUnknownError,
+    InvalidOptionError,
+    NotAFileError,
+    PathOutsideRootError,
+    PolystoreError,
+    StorageError,
+    storage_error,
+)
+from polystore.locking import HIDDEN_PREFIX
+from polystore.options import IfExists, check_if_exists
+from polystore.values import natural_order
+
+from .places import FreePlaces, Places, RootedPlaces, checked, open_regular
+
+if TYPE_CHECKING:
+    from polystore.abc.backend import Path
+
+__all__ = ["DiskTree"]
+
+_COPY_BYTES = 1 << 24
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class DiskTree(StorageBackend):
+    """All of a disk that needs no format."""
+
+    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool) -> None:
+        self.root = None if root is None else os.path.abspath(root)
+        self.durable = durable
+        self._places: Places = FreePlaces() if root is None else RootedPlaces(root)
+
+    @contextmanager
+    def _translated(self, path: Path, operation: str) -> Iterator[str]:
+        """Give the checked path; complete errors, and translate those of the system."""
+        try:
+            yield checked(path)
+        except (PolystoreError, OSError) as error:
+            raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
+
+    def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
+        """Return ``error`` with backend and path, or what it stands for as ``StorageError``."""
+        if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
+            error.backend, error.path = self.name, error.path or os.fspath(path)
+        elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
+            translated = storage_error(error, self.name, os.fspath(path), operation)
+            translated.__cause__ = error
+            return translated
+        return error
+
+    # ── what stands where ────────────────────────────────────────────────────────────────
+
+    def _stat(self, path: Path, *, follow: bool = True) -> os.stat_result | None:
+        """Stat, or ``None`` where nothing stands and where a link leads nowhere."""
+        try:
+            with (
+                self._translated(path, "look") as text,
+                self._places.at(text, follow=follow) as place,
+            ):
+                return _lstat(place)
+        except StorageError as error:
+            if error.errno not in _NOTHING_THERE:
+                raise
+            return None
+
+    def exists(self, path: Path, /) -> bool:
+        return self._stat(path) is not None
+
+    def is_file(self, path: Path, /) -> bool:
+        found = self._stat(path)
+        return found is not None and not stat.S_ISDIR(found.st_mode)
+
+    def is_dir(self, path: Path, /) -> bool:
+        found = self._stat(path)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
+    def is_symlink(self, path: Path, /) -> bool:
+        found = self._stat(path, follow=False)
+        return found is not None and stat.S_ISLNK(found.st_mode)
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        return natural_order(entry.name for entry in self.scan(path))
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        with (
+            self._translated(directory, "list") as text,
+            self._places.at(text) as place,
+            _scandir(place) as found,
+        ):
+            return [
+                Entry(entry.name, self._leads_to_dir(text, entry), entry.is_symlink())
+                for entry in found
+                if not entry.name.startswith(HIDDEN_PREFIX)
+            ]
+
+    def _leads_to_dir(self, directory: str, entry: os.DirEntry[str]) -> bool:
+        try:
+            if self.root is None or not entry.is_symlink():
+                return entry.is_dir()
+            # The system would follow the link out of the root.
+            return self.is_dir(join(directory, entry.name))
+        except PathOutsideRootError:
+            return False
+        except OSError as error:  # one bad link must not hide the other names
+            if error.errno not in (*_NOTHING_THERE, errno.EACCES):
+                raise
+            return False
+
+    def _link_target(self, path: str) -> str | None:
+        with self._places.at(path, follow=False) as place:
+            try:
+                return _readlink(place)
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # no link
+                    return None
+                raise
+
+    # ── change ───────────────────────────────────────────────────────────────────────────
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._translated(path, "create the directory") as text:
+            self._make_directory(text)
+
+    def _make_directory(self, text: str) -> None:
+        with self._places.at(join(text, "_"), follow=False, create=True, durable=self.durable):
+            pass  # the place of a name in it is there: so is the directory
+
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        with (
+            self._translated(path, "delete") as text,
+            self._places.at(text, follow=False) as place,
+        ):
+            if place.name in (".", "/"):
+                raise InvalidOptionError("path", text, "something below the root")
+            if recursive or not stat.S_ISDIR(_lstat(place).st_mode):
+                _remove(place)
+                return
+            with _scandir(place) as found:
+                names = [entry.name for entry in found]
+            if all(name.startswith(HIDDEN_PREFIX) for name in names):
+                for name in names:  # lock files, which no listing shows
+                    with self._places.at(join(text, name), follow=False) as hidden:
+                        _remove(hidden)
+            # No rmtree: it would take along what somebody has saved since we looked.
+            os.rmdir(place.name, dir_fd=place.dir_fd)
+
+    @abstractmethod
+    def _converts(self, source: str, target: str) -> bool:
+        """Whether the two suffixes stand for different formats."""
+
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        origin, place = checked(source), checked(target)
+        check_if_exists(if_exists)
+        if self.is_dir(origin):
+            self._copy_directory(origin, place)
+        elif self._converts(origin, place):
+            save: Callable[..., None] = self.save
+            save(self.load(origin), place, if_exists=if_exists)
+        else:
+            with (
+                self._translated(origin, "copy"),
+                open_regular(self._places, origin) as file,
+                self._translated(place, "copy to"),
+            ):
+                self._copy_bytes(file, place, if_exists)
+
+    def _copy_bytes(self, file: BinaryIO, target: str, if_exists: IfExists) -> None:
+        pending = self._pending(target, if_exists, durable=self.durable)
+        if pending is None:
+            return
+        try:
+            shutil.copyfileobj(file, pending.file, _COPY_BYTES)
+            pending.seal()
+            self._commit(pending, if_exists)
+            if pending.durable:
+                pending.sync_directory()
+        finally:
+            pending.discard()
+
+    def _copy_directory(self, source: str, target: str) -> None:
+        _refuse_inside(source, target)
+        if self._stat(target, follow=False) is not None:
+            raise AlreadyExistsError(self.name, target, "copy a folder")
+        # Built beside its name and renamed when it is complete, like a file.
+        name = HIDDEN_PREFIX + os.urandom(8).hex()
+        with (
+            self._translated(target, "copy to"),
+            self._places.at(target, follow=False, create=True, durable=self.durable) as place,
+        ):
+            hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
+            os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
+            try:
+                self._fill_directory(source, join(os.path.dirname(target), name))
+                _rename_directory(hidden, place)
+            except BaseException:
+                _remove(hidden)
+                raise
+            if self.durable:
+                _flush_name(place)
+
+    def _fill_directory(self, source: str, target: str) -> None:
+        for entry in self.scan(source):
+            old, new = join(source, entry.name), join(target, entry.name)
+            with self._translated(old, "copy"):
+                if entry.is_symlink:
+                    with self._places.at(old, follow=False) as a, self._places.at(new) as b:
+                        _make_link(_readlink(a), b, replace=False)
+                elif entry.is_dir:
+                    self._make_directory(new)
+                    self._fill_directory(old, new)
+                else:
+                    with open_regular(self._places, old) as file:
+                        self._copy_bytes(file, new, "replace")
+
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
+        origin, place = checked(source), checked(target)
+        try:
+            if self._converts(origin, place) and not self.is_symlink(origin):
+                self._copy_and_delete(origin, place, replace=if_exists == "replace")
+            else:
+                self._move(origin, place, replace=if_exists == "replace")
+        except AlreadyExistsError:
+            is_folder = self.is_dir(origin) and not self.is_symlink(origin)
+            if if_exists != "skip" or is_folder:
+                raise
+
+    def _copy_and_delete(self, source: str, target: str, *, replace: bool) -> None:
+        self.copy(source, target, if_exists="replace" if replace else "error")
+        self.delete(source, recursive=True)
+
+    def _move(self, source: str, target: str, *, replace: bool) -> None:
+        with (
+            self._translated(source, "move"),
+            self._places.at(source, follow=False) as old,
+        ):
+            moved = _lstat(old)
+            if stat.S_ISDIR(moved.st_mode) and source != target:
+                _refuse_inside(source, target)
+            with (
+                self._translated(target, "move to"),
+                self._places.at(target, follow=False, create=True) as new,
+            ):
+                if self._is_same(moved, new, target, replace=replace):
+                    return
+                try:
+                    _rename(old, new, moved, replace=replace)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    if stat.S_ISLNK(moved.st_mode):
+                        _make_link(_readlink(old), new, replace=replace)
+                        os.unlink(old.name, dir_fd=old.dir_fd)
+                    else:
+                        self._copy_and_delete(source, target, replace=replace)
+
+    def _is_same(
+        self, moved: os.stat_result, new: Place, target: str, *, replace: bool
+    ) -> bool:
+        """Whether what is to be moved stands there already; raise if it may not go there."""
+        try:
+            present = _lstat(new)
+        except FileNotFoundError:
+            return False
+        if os.path.samestat(moved, present):
+            return True
+        if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
+            raise NotAFileError(self.name, target, "move")
+        if stat.S_ISDIR(moved.st_mode) or not replace:
+            raise AlreadyExistsError(self.name, target, "move")
+        return False
+
+    def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
+        with self._translated(source, "link to") as origin, self._places.at(origin) as place:
+            found = _lstat(place)
+        with (
+            self._translated(link, "link") as text,
+            self._places.at(text, follow=False, create=True) as place,
+        ):
+            target = self._places.link_text(origin, text)
+            try:
+                _make_link(target, place, replace=False)
+            except FileExistsError:
+                if not overwrite:
+                    raise
+                present = _lstat(place)
+                if stat.S_ISDIR(present.st_mode):
+                    raise NotAFileError(self.name, text, "link") from None
+                if os.path.samestat(found, present):  # nothing would be left but the link
+                    raise InvalidOptionError("link", text, "another file than source") from None
+                _make_link(target, place, replace=True)
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────
+
+    def _pending(self, path: str, if_exists: IfExists, *, durable: bool) -> PendingFile | None:
+        """Start new content for ``path``; ``None`` if what stands there is to stay."""
+        present = None if if_exists == "replace" else self._stat(path, follow=False)
+        if present is not None:
+            if stat.S_ISDIR(present.st_mode):
+                raise NotAFileError(self.name, path, "save")
+            if if_exists == "error":
+                raise AlreadyExistsError(self.name, path, "save")
+            return None
+        place = partial(self._places.at, path, create=True, durable=durable)
+        return PendingFile(
+            path,
+            durable=durable,
+            exclusive=if_exists != "replace",
+            place=None if self.root is None else place,
+        )
+
+    def _commit(self, pending: PendingFile, if_exists: IfExists) -> None:
+        try:
+            pending.commit()
+        except FileExistsError:
+            if if_exists != "skip":  # somebody else was first, which is what skip asks for
+                raise
+
+    def close(self) -> None:
+        self._places.close()
+
+    def __repr__(self) -> str:
+        root = "" if self.root is None else f", root={self.root!r}"
+        return f"<{type(self).__name__} {self.name or 'disk'!r}{root}>"
+
+
+def _refuse_inside(source: str, target: str) -> None:
+    if f"{target}/".startswith(f"{source.rstrip('/')}/"):
+        raise InvalidOptionError("target", target, "a path outside the source folder")
+
+
+def _lstat(place: Place) -> os.stat_result:
+    return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+
+@contextmanager
+def _scandir(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
+    if place.dir_fd is None:
+        with os.scandir(place.name) as found:
+            yield found
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
+    try:
+        with os.scandir(descriptor) as found:
+            yield found
+    finally:
+        os.close(descriptor)
+
+
+def _make_link(target: str, place: Place, *, replace: bool) -> None:
+    if not replace:
+        os.symlink(target, place.name, dir_fd=place.dir_fd)
+        return
+    folder = os.path.dirname(place.name)
+    temporary = os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
+    os.symlink(target, temporary, dir_fd=place.dir_fd)
+    try:
+        os.replace(temporary, place.name, src_dir_fd=place.dir_fd, dst_dir_fd=place.dir_fd)
+    except BaseException:
+        os.unlink(temporary, dir_fd=place.dir_fd)
+        raise
+
+
+def _readlink(place: Place) -> str:
+    return os.readlink(place.name, dir_fd=place.dir_fd)
+
+
+def _rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
+    if stat.S_ISDIR(moved.st_mode):
+        _rename_directory(old, new)
+    elif replace:
+        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+    else:  # link(2) refuses a name that somebody took since we looked; rename does not
+        fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
+        os.link(old.name, new.name, follow_symlinks=False, **fds)
+        os.unlink(old.name, dir_fd=old.dir_fd)
+
+
+def _rename_directory(old: Place, new: Place) -> None:
+    try:
+        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # somebody has made one of that name meanwhile
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new.name) from error
+        raise
+
+
+def _flush_name(place: Place) -> None:
+    try:
+        sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
+    except OSError as error:
+        raise DurabilityUnknownError("", "", "copy", errno=error.errno or 0) from error
+
+
+def _remove(place: Place) -> None:
+    if stat.S_ISDIR(_lstat(place).st_mode):
+        shutil.rmtree(place.name, dir_fd=place.dir_fd)
+    else:
+        os.unlink(place.name, dir_fd=place.dir_fd)

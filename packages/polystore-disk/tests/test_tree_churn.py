@@ -1,0 +1,84 @@
+"""Threads that save, delete, move and list in one folder do not disturb one another."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore.errors import DirectoryNotEmptyError, NotFoundError, StorageError
+from polystore_disk.backend import DiskBackend
+from polystore_testing.values import image
+
+SECONDS = 3.0
+PATHS = [f"f/{folder}/{name}.npy" for folder in "ab" for name in range(5)]
+
+
+def run_together(*works: Callable[[random.Random], Any]) -> list[int]:
+    """Repeat each work in a thread of its own for some seconds; count the rounds of each."""
+    end = time.monotonic() + SECONDS
+
+    def repeat(work: Callable[[random.Random], Any]) -> int:
+        chance = random.Random(threading.get_ident())
+        rounds = 0
+        while time.monotonic() < end:
+            work(chance)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(repeat, works))
+
+
+@pytest.mark.faults
+def test_listing_never_fails(disk: DiskBackend, folder: Path) -> None:
+    disk.save(image(), "f/stays.npy")
+
+    def save(chance: random.Random) -> None:
+        path = chance.choice(PATHS)
+        disk.save(image(), path, if_exists=chance.choice(["replace", "skip"]))
+
+    def rename(chance: random.Random) -> None:
+        with suppress(NotFoundError):  # somebody has deleted it
+            disk.move(chance.choice(PATHS), chance.choice(PATHS))
+
+    def delete(chance: random.Random) -> None:
+        with suppress(NotFoundError):
+            disk.delete(chance.choice(PATHS))
+
+    def list_all(chance: random.Random) -> None:
+        found = [*disk.list_files(".", recursive=True), *disk.list_dir("f")]
+        found += [name for names in disk.collect_dirs_and_files("f") for name in names]
+        assert "f/stays.npy" in found
+        assert not [name for name in found if ".~ps-" in name]
+
+    assert all(run_together(save, save, rename, delete, list_all, list_all))
+    assert not list(folder.rglob(".~ps-*"))
+
+
+@pytest.mark.faults
+def test_empty_folder_race(disk: DiskBackend, folder: Path) -> None:
+    """Deleting a folder because it is empty never takes along what is saved meanwhile."""
+
+    def save(number: int) -> Callable[[random.Random], None]:
+        def work(chance: random.Random) -> None:
+            path = f"f/{number}.npy"
+            try:
+                disk.save(image(), path)
+            except StorageError:  # the folder went while we wrote into it: we know
+                return
+            disk.load(path)
+            disk.delete(path)
+
+        return work
+
+    def delete(chance: random.Random) -> None:
+        with suppress(NotFoundError, DirectoryNotEmptyError):
+            disk.delete("f")
+
+    assert all(run_together(save(1), save(2), delete, delete))

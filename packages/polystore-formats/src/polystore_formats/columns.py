@@ -1,0 +1,219 @@
+"""Columns of a table as cells of text, and back.
+
+A cell that starts with ``QUOTED`` stood in quotes, so it is text whatever it looks like.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CELL_LIMIT",
+    "QUOTED",
+    "TEXT_BYTES_LIMIT",
+    "Column",
+    "cells_of",
+    "check_column",
+    "inferred",
+    "no_such_column",
+    "quoted",
+    "table",
+    "typed",
+    "unquoted",
+]
+
+CELL_LIMIT = 100_000
+"""Most characters in a cell that is written."""
+
+TEXT_BYTES_LIMIT = 1 << 30
+"""Most memory for a column of text in an array, where all cells are as wide as the longest."""
+
+QUOTED = "\0"
+
+Column: TypeAlias = "NDArray[Any] | list[str | None]"
+"""Numbers, or text in which ``None`` is a missing cell."""
+
+_TRUTH = {
+    "True": True,
+    "TRUE": True,
+    "true": True,
+    "False": False,
+    "FALSE": False,
+    "false": False,
+}
+_MISSING = ("", "NA")  # R writes NA
+_INTEGER = re.compile(r" *[+-]?(?:0|[1-9][0-9]{0,19}) *")
+_FLOAT = re.compile(  # whole numbers only as far as every one has a float64 of its own
+    r" *[+-]?(?:0|[1-9][0-9]{0,14}|nan|inf(?:inity)?"
+    r"|(?=\.?[0-9])(?:0|[1-9][0-9]*)?(?:\.[0-9]*(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)) *",
+    re.IGNORECASE,
+)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def unquoted(cell: str) -> str:
+    return cell.replace(QUOTED, "")
+
+
+def cells_of(column: Column) -> Iterable[str]:
+    """Return the cells as they stand in the file: text in quotes, numbers without."""
+    if isinstance(column, np.ndarray) and column.dtype.kind != "U":
+        return map(str, column.tolist())
+    return ("" if cell is None else quoted(cell) for cell in column)
+
+
+def check_column(name: object, column: Column) -> None:
+    """Raise ``UnsupportedDataError`` for what would not load as it was."""
+    if type(name) is not str or not name:
+        raise UnsupportedDataError(f"{name!r} is no name for a column: use text", "csv")
+    text: list[Any] = []
+    if isinstance(column, list):
+        text = [cell for cell in column if cell is not None]
+    elif column.ndim != 1 or not _is_storable(column.dtype):
+        raise no_such_column(name, column.dtype)
+    elif column.dtype.kind == "U":
+        text = column.tolist()
+        _check_width(name, text)
+    for cell in (name, *text):
+        if type(cell) is not str:
+            raise no_such_column(name, type(cell).__name__)
+        if len(cell) > CELL_LIMIT or QUOTED in cell:
+            raise UnsupportedDataError(
+                f"column {name!r} has a cell with NUL or over {CELL_LIMIT} characters", "csv"
+            )
+    try:
+        "".join((name, *text)).encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedDataError(f"column {name!r}: {error}", "csv") from error
+
+
+def _is_storable(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8)
+
+
+def no_such_column(name: object, kind: object) -> UnsupportedDataError:
+    return UnsupportedDataError(
+        f"column {name!r} is {kind}; CSV holds bool, integers, floats of at most 64 bits and "
+        "text: convert it, with astype(str) for example",
+        "csv",
+    )
+
+
+def _check_width(name: str, text: Sequence[str]) -> None:
+    width = max(map(len, text), default=0)
+    if len(text) * width * 4 > TEXT_BYTES_LIMIT:
+        raise UnsupportedDataError(
+            f"{len(text)} cells as wide as the longest of column {name!r}, {width} characters, "
+            f"take more than {TEXT_BYTES_LIMIT} bytes: use a data frame (as_='pandas')",
+            "csv",
+        )
+
+
+def inferred(cells: Sequence[str]) -> Column:
+    """Return bool, int64, uint64, float64 or text: the first that fits all cells."""
+    present = [cell for cell in cells if cell not in _MISSING]
+    complete = len(present) == len(cells) > 0
+    if complete and all(cell in _TRUTH for cell in present):
+        return np.array([_TRUTH[cell] for cell in present])
+    if complete and all(map(_INTEGER.fullmatch, present)):
+        integers = [int(cell) for cell in present]
+        for dtype in (np.int64, np.uint64):
+            limits = np.iinfo(dtype)
+            if limits.min <= min(integers) and max(integers) <= limits.max:
+                return np.array(integers, dtype)
+    if all(map(_FLOAT.fullmatch, present)):
+        numbers = [math.nan if cell in _MISSING else float(cell) for cell in cells]
+        return np.array(numbers, np.float64)
+    return _text(cells)
+
+
+def typed(name: str, cells: Sequence[str], dtype: np.dtype[Any]) -> Column:
+    """Return a column of ``dtype``. Raises ``DamagedDataError`` where a cell does not fit."""
+    text = _text(cells)
+    if dtype.kind == "U" and dtype.itemsize == 0:
+        return text
+    parse = _PARSERS.get(dtype.kind)
+    if parse is None:
+        known = "bool, integers, floats and text"
+        raise InvalidOptionError("dtypes", {name: dtype.str}, known)
+    values = []
+    for row, cell in enumerate(text, 1):
+        try:
+            values.append(parse(cell or "", dtype))
+        except (ValueError, KeyError) as error:
+            raise DamagedDataError(
+                f"row {row} of column {name!r}: {cell or ''!r:.80} is no {dtype}", "csv"
+            ) from error
+    return np.array(values, dtype)
+
+
+def _text(cells: Sequence[str]) -> list[str | None]:
+    return [unquoted(cell) if cell else None for cell in cells]
+
+
+def _strict(cell: str) -> str:
+    return cell.replace("_", "?")  # Python alone takes 1_000 for a number
+
+
+def _checked_truth(cell: str, _: np.dtype[Any]) -> bool:
+    return _TRUTH[cell]
+
+
+def _checked_integer(cell: str, dtype: np.dtype[Any]) -> int:
+    number, limits = int(_strict(cell)), np.iinfo(dtype)
+    if not limits.min <= number <= limits.max:
+        raise ValueError(cell)
+    return number
+
+
+def _checked_float(cell: str, dtype: np.dtype[Any]) -> float:
+    number = math.nan if cell in _MISSING else float(_strict(cell))
+    if float(np.finfo(dtype).max) < abs(number) < math.inf:
+        raise ValueError(cell)
+    return number
+
+
+def _checked_text(cell: str, dtype: np.dtype[Any]) -> str:
+    if len(cell) * 4 > dtype.itemsize:
+        raise ValueError(cell)
+    return cell
+
+
+_PARSERS: dict[str, Callable[[str, np.dtype[Any]], Any]] = {
+    "b": _checked_truth,
+    "i": _checked_integer,
+    "u": _checked_integer,
+    "f": _checked_float,
+    "U": _checked_text,
+}
+
+
+def table(columns: Mapping[str, Column]) -> NDArray[Any]:
+    """Return a structured array; a missing text is "" in it."""
+    arrays = {name: _array(name, column) for name, column in columns.items()}
+    dtype = [(name, array.dtype) for name, array in arrays.items()]
+    rows = np.empty(len(next(iter(arrays.values()))), dtype)
+    for name, array in arrays.items():
+        rows[name] = array
+    return rows
+
+
+def _array(name: str, column: Column) -> NDArray[Any]:
+    if isinstance(column, np.ndarray):
+        return column
+    text = [cell or "" for cell in column]
+    _check_width(name, text)
+    return np.array(text, f"U{max(map(len, text), default=0) or 1}")

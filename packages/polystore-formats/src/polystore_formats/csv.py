@@ -1,0 +1,213 @@
+"""``.csv``: tables with a header line (RFC 4180), as spreadsheets, R and pandas exchange them.
+
+CSV has no types. Numbers are written so that they give back the same value, and text in quotes,
+so that "007" stays text. Without ``dtypes`` a column loads as the first of these that all its
+cells are: bool, int64 or uint64, float64, text; what would lose digits as a number is text. The
+values are then those that were saved. The dtypes are too, if they were bool, int64, float64 or
+text as wide as its longest cell, and the table has rows; ``dtypes`` brings back others. Fields
+are packed: gaps between them are not kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+from polystore import Format, to_numpy
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    MissingDependencyError,
+    UnsupportedDataError,
+)
+
+from .columns import (
+    QUOTED,
+    Column,
+    cells_of,
+    check_column,
+    inferred,
+    no_such_column,
+    quoted,
+    table,
+    typed,
+    unquoted,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = ["DELIMITERS", "Csv"]
+
+DELIMITERS = (",", ";", "\t", "|")
+
+_ROWS_AT_ONCE = 10_000
+
+
+class Csv(Format):
+    """NumPy structured arrays of one dimension, and pandas data frames without an index.
+
+    ``as_="pandas"`` loads a data frame. ``dtypes`` maps names of columns to dtypes, such as
+    ``{"label": "uint16"}``. ``delimiter`` is a comma, semicolon, tab or vertical bar.
+
+    An empty cell is missing: NaN among numbers, "" among text (NaN in a data frame). There is
+    no checksum: a file cut within its last cell, or between rows, loads with what is left.
+    """
+
+    name = "csv"
+    decode_errors = (ValueError, csv.Error)
+
+    def save(self, value: Any, file: BinaryIO, /, *, delimiter: str = ",") -> None:
+        _check_option("delimiter", delimiter, DELIMITERS)
+        columns = _columns(value)
+        for name, column in columns.items():
+            check_column(name, column)
+            if len(columns) == 1 and isinstance(column, list) and None in column:
+                raise UnsupportedDataError("a missing cell alone makes a blank line", "csv")
+        file.write((delimiter.join(map(quoted, columns)) + "\n").encode())
+        rows = len(next(iter(columns.values())))
+        for start in range(0, rows, _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            cells = [cells_of(column[block]) for column in columns.values()]
+            lines = map(delimiter.join, zip(*cells, strict=True))
+            file.write(("\n".join(lines) + "\n").encode())
+
+    def load(
+        self,
+        file: BinaryIO,
+        /,
+        *,
+        delimiter: str = ",",
+        dtypes: Mapping[str, DTypeLike] | None = None,
+        as_: Literal["numpy", "pandas"] = "numpy",
+    ) -> Any:
+        _check_option("delimiter", delimiter, DELIMITERS)
+        _check_option("as_", as_, ("numpy", "pandas"))
+        rows = _rows(_decoded(file.read()), delimiter)
+        names = _header(rows)
+        wanted = _checked_dtypes(dtypes or {}, names)
+        cells: dict[str, list[str]] = {name: [] for name in names}
+        while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+            for column, part in zip(cells.values(), zip(*block, strict=True), strict=True):
+                column.extend(part)
+        columns = {
+            name: typed(name, column, wanted[name]) if name in wanted else inferred(column)
+            for name, column in cells.items()
+        }
+        return _frame(columns) if as_ == "pandas" else table(columns)
+
+
+def _check_option(option: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InvalidOptionError(option, value, f"one of {', '.join(map(repr, known))}")
+
+
+def _checked_dtypes(
+    dtypes: Mapping[str, DTypeLike], names: Sequence[str]
+) -> dict[str, np.dtype[Any]]:
+    for name in dtypes:
+        if name not in names:
+            raise InvalidOptionError("dtypes", dtypes, f"columns of {', '.join(names)}")
+    try:
+        return {name: np.dtype(dtype) for name, dtype in dtypes.items()}
+    except TypeError as error:
+        raise InvalidOptionError("dtypes", dtypes, "NumPy's names of dtypes") from error
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────
+
+
+def _columns(value: Any) -> dict[str, Column]:
+    pandas = sys.modules.get("pandas")  # nobody has a data frame without it
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        return _columns_of_frame(value, pandas)
+    if not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names):
+        raise UnsupportedDataError(
+            "CSV holds tables with named columns: pass a structured array of one dimension "
+            "(numpy.rec.fromarrays(columns, names=…)) or a pandas.DataFrame; other arrays "
+            "belong into .npy",
+            "csv",
+        )
+    array = to_numpy(value)
+    return {name: array[name] for name in value.dtype.names}
+
+
+def _columns_of_frame(frame: Any, pandas: Any) -> dict[str, Column]:
+    if frame.index.name is not None or not frame.index.equals(pandas.RangeIndex(len(frame))):
+        raise UnsupportedDataError(
+            "the index would be lost: save frame.reset_index() or reset_index(drop=True)", "csv"
+        )
+    if frame.columns.empty or not frame.columns.is_unique:
+        raise UnsupportedDataError("no columns, or two of the same name", "csv")
+    columns: dict[str, Column] = {}
+    for name, series in frame.items():
+        if isinstance(series.dtype, pandas.StringDtype) or series.dtype == object:
+            cells = zip(series.tolist(), series.isna().tolist(), strict=True)
+            columns[name] = [None if missing else cell for cell, missing in cells]
+        elif isinstance(series.dtype, np.dtype):
+            columns[name] = series.to_numpy()
+        else:
+            raise no_such_column(name, series.dtype)
+    return columns
+
+
+def _frame(columns: Mapping[str, Column]) -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        install = "polystore-formats[pandas]"
+        raise MissingDependencyError("format", "csv", ("pandas",), install) from error
+    return pandas.DataFrame(dict(columns))
+
+
+# ── bytes ────────────────────────────────────────────────────────────────────────────────
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _damaged(data.count(b"\n", 0, error.start) + 1, str(error)) from error
+    nul = data.find(b"\0")  # our own mark below
+    if nul >= 0:
+        raise _damaged(data.count(b"\n", 0, nul) + 1, "NUL is no text")
+    return text
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield header and rows, no blank lines; what stood in quotes starts with ``QUOTED``."""
+    if '"' in text:
+        opening = rf'((?:\A|[\r\n{re.escape(delimiter)}])")'
+        text = re.sub(rf'{opening}((?:[^"]++|"")*+")', rf"\1{QUOTED}\2", text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    width = 0
+    try:
+        for row in filter(None, reader):
+            width = width or len(row)
+            if len(row) != width:
+                reason = f"{len(row)} cells, and the header has {width}"
+                raise _damaged(reader.line_num, reason)
+            yield row
+    except csv.Error as error:
+        raise _damaged(reader.line_num, str(error)) from error
+
+
+def _header(rows: Iterator[list[str]]) -> list[str]:
+    names = [unquoted(cell) for cell in next(rows, [])]
+    if not names or "" in names:
+        reason = "a column has no name: pandas writes an index so, unless to_csv(index=False)"
+        raise _damaged(1, reason)
+    if len(set(names)) < len(names):
+        raise _damaged(1, "two columns have the same name")
+    return names
+
+
+def _damaged(line: int, reason: str) -> DamagedDataError:
+    return DamagedDataError(f"line {line}: {reason}", "csv")

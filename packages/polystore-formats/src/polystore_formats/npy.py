@@ -1,0 +1,225 @@
+"""``.npy``: one array, as specified in NumPy's NEP 1 (versions 1.0 to 3.0 of the header).
+
+The header is parsed here rather than by ``numpy.load``: most of the time of a small file goes
+into that parse, and a thousand files of a plate share a handful of headers.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import io
+import math
+import mmap
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+
+import numpy as np
+from numpy.lib import format as numpy_format
+
+from polystore import Format, LazyArray, Opener, to_numpy
+from polystore.errors import DamagedDataError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore import Region
+
+__all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "write_array"]
+
+_MAGIC = b"\x93NUMPY"
+_HEADER_LIMIT = 1 << 16
+_PREFIX = 12  # magic, version and the longer of the two header lengths
+
+
+class Header(NamedTuple):
+    """What the header says, the offset at which the data starts, and the data's bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+    offset: int
+    nbytes: int
+
+
+class Npy(Format):
+    name = "npy"
+
+    def save(self, value: Any, file: BinaryIO, /) -> None:
+        write_array(file, to_numpy(value))
+
+    def load(self, file: BinaryIO, /, *, region: Region | None = None) -> NDArray[Any]:
+        if region is None:
+            if isinstance(file, io.BytesIO):
+                return array_from_bytes(file.getvalue())
+            return read_array(file, _size(file))
+        if isinstance(file, io.BytesIO):  # there is nothing to map
+            return np.array(array_from_bytes(file.getvalue())[region])
+        return np.array(_mapped(file.fileno(), _checked(file))[region])
+
+    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+        header = _checked(file)
+        return {"shape": header.shape, "dtype": header.dtype.str, "metadata": {}}
+
+    def open(self, opener: Opener, /) -> NpyArray:
+        return NpyArray(opener)
+
+
+class NpyArray(LazyArray):
+    """A memory map: indexing gives read-only views, and the system reads what is touched.
+
+    The map keeps the version of the file that it was opened on, also after a later save.
+    """
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        with opener() as file:
+            header = _checked(file)
+            self._array: NDArray[Any] | None = _mapped(file.fileno(), header)
+        self.shape, self.dtype = header.shape, header.dtype
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        if self._array is None:
+            raise ValueError("this handle is closed")
+        return self._array[region]
+
+    def close(self) -> None:
+        self._array = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NpyArray, (self._opener,)
+
+
+def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
+    """Read one array that is the whole of ``file``, which has ``size`` bytes."""
+    header = read_header(file, size)
+    array: NDArray[Any] = np.empty(header.shape, header.dtype, order=header.order)
+    flat = array.reshape(-1, order="A").view(np.uint8)
+    filled = 0
+    while filled < flat.size:
+        count = file.readinto(flat[filled:].data)  # type: ignore[attr-defined]
+        if not count:
+            raise DamagedDataError(f"{flat.size - filled} bytes are missing", "npy")
+        filled += count
+    return array
+
+
+def array_from_bytes(content: bytes) -> NDArray[Any]:
+    """Return the array that is the whole of ``content``, in memory of its own."""
+    shape, dtype, order, offset, nbytes = header = _parsed(content[: _header_end(content)])
+    if offset + nbytes != len(content):
+        raise _wrong_size(header, len(content))
+    if nbytes == 0:
+        return np.empty(shape, dtype, order=order)
+    return np.frombuffer(content, dtype, offset=offset).reshape(shape, order=order).copy("K")
+
+
+def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
+    """Write header and data. Raises ``UnsupportedDataError`` before the first byte."""
+    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    file.write(_encoded_header(array.dtype, fortran, array.shape))
+    contiguous = array.T if fortran else np.ascontiguousarray(array)
+    file.write(contiguous.reshape(-1).view(np.uint8).data)
+
+
+@functools.lru_cache(maxsize=256)
+def _encoded_header(dtype: np.dtype[Any], fortran: bool, shape: tuple[int, ...]) -> bytes:
+    if dtype.hasobject:
+        raise UnsupportedDataError(
+            "an array of Python objects can only be pickled, which polystore never does: "
+            "convert it to a plain dtype, or save the parts by themselves",
+            "npy",
+        )
+    descr = numpy_format.dtype_to_descr(dtype)
+    if dtype.itemsize == 0 or numpy_format.descr_to_dtype(descr) != dtype:
+        raise UnsupportedDataError(f"npy cannot describe the dtype {dtype!r}", "npy")
+    text = repr({"descr": descr, "fortran_order": fortran, "shape": shape})
+    plain = text.isascii()
+    encoded = text.encode()
+    start = 10 if plain and len(encoded) < 60_000 else 12
+    padding = -(start + len(encoded) + 1) % numpy_format.ARRAY_ALIGN
+    encoded += b" " * padding + b"\n"
+    if len(encoded) > _HEADER_LIMIT:
+        raise UnsupportedDataError("the dtype has too many fields for an npy header", "npy")
+    if start == 10:
+        return _MAGIC + b"\1\0" + len(encoded).to_bytes(2, "little") + encoded
+    version = b"\2\0" if plain else b"\3\0"
+    return _MAGIC + version + len(encoded).to_bytes(4, "little") + encoded
+
+
+def read_header(file: BinaryIO, size: int) -> Header:
+    """Read the header at the start of ``file`` and check it against the ``size`` in bytes.
+
+    The file stands at the data afterwards. Raises ``DamagedDataError``; nothing larger than
+    the file can be allocated afterwards.
+    """
+    start = file.read(_PREFIX)
+    header = _parsed(start + file.read(_header_end(start) - _PREFIX))
+    if header.offset + header.nbytes != size:
+        raise _wrong_size(header, size)
+    return header
+
+
+def _header_end(start: bytes) -> int:
+    if not start.startswith(_MAGIC) or len(start) < _PREFIX:
+        raise DamagedDataError("it does not start as an npy file does", "npy")
+    width = 2 if start[6] == 1 else 4
+    length = int.from_bytes(start[8 : 8 + width], "little")
+    if not 2 <= length <= _HEADER_LIMIT:
+        raise DamagedDataError(f"the header claims {length} bytes", "npy")
+    return 8 + width + length
+
+
+def _wrong_size(header: Header, size: int) -> DamagedDataError:
+    return DamagedDataError(
+        f"an array of shape {header.shape} and dtype {header.dtype} has {header.nbytes} bytes, "
+        f"and the file {size - header.offset} after its header",
+        "npy",
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed(start: bytes) -> Header:
+    version, text = start[6:8], start[10 if start[6] == 1 else 12 :]
+    if version not in (b"\1\0", b"\2\0", b"\3\0"):
+        raise DamagedDataError(f"unknown npy version {version[0]}.{version[1]}", "npy")
+    try:
+        fields = ast.literal_eval(text.decode("utf-8" if version == b"\3\0" else "latin1"))
+        descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
+        dtype = numpy_format.descr_to_dtype(descr)
+        valid = (
+            len(fields) == 3
+            and type(fortran) is bool
+            and type(shape) is tuple
+            and all(type(n) is int and n >= 0 for n in shape)
+        )
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise DamagedDataError(f"unreadable header: {error}", "npy") from error
+    if not valid:
+        raise DamagedDataError(f"impossible header: {fields!r:.200}", "npy")
+    if dtype.hasobject:
+        raise DamagedDataError(
+            "it holds pickled Python objects, which could run any code: polystore never loads them",
+            "npy",
+        )
+    if dtype.itemsize == 0 or len(shape) > 64:
+        raise DamagedDataError(f"impossible dtype or shape: {fields!r:.200}", "npy")
+    nbytes = math.prod(shape) * dtype.itemsize
+    return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)
+
+
+def _size(file: BinaryIO) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def _checked(file: BinaryIO) -> Header:
+    return read_header(file, _size(file))
+
+
+def _mapped(descriptor: int, header: Header) -> NDArray[Any]:
+    if header.nbytes == 0:  # there is nothing to map
+        return np.empty(header.shape, header.dtype)
+    mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    return np.ndarray(header.shape, header.dtype, mapping, header.offset, order=header.order)

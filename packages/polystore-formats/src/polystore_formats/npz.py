@@ -1,0 +1,150 @@
+"""``.npz``: a zip archive with one ``.npy`` file for each named array, as NumPy writes it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+
+from polystore import Format, is_array, to_numpy
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, PIECE, open_archive
+from .npy import read_array, read_header, write_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["ARRAYS_LIMIT", "UNPACKED_BYTES_LIMIT", "Npz"]
+
+ARRAYS_LIMIT = 10_000
+"""Most arrays in one archive."""
+
+UNPACKED_BYTES_LIMIT = 1 << 32
+"""Default of ``max_bytes``: an archive that unpacks to more is refused if it also packs tighter
+than 200 to 1, as those do that are made to fill the memory."""
+
+_SUFFIX = ".npy"
+
+
+class Npz(Format):
+    """Mappings of names to arrays; loads a dict, in the order of the file.
+
+    A name is a relative path such as "image" or "layer/weight". ``compressed`` deflates.
+    ``arrays`` loads only those names; ``max_bytes`` raises ``UNPACKED_BYTES_LIMIT``.
+    """
+
+    name = "npz"
+    decode_errors = ARCHIVE_ERRORS
+
+    def save(self, value: Any, file: BinaryIO, /, *, compressed: bool = False) -> None:
+        arrays = _checked_arrays(value)
+        method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in arrays.items():
+                member = zipfile.ZipInfo(name + _SUFFIX)  # of 1980: equal values, equal bytes
+                member.compress_type, member.create_system = method, 3
+                with archive.open(member, "w", force_zip64=True) as part:
+                    write_array(cast("BinaryIO", part), array)
+
+    def load(
+        self,
+        file: BinaryIO,
+        /,
+        *,
+        arrays: Sequence[str] | None = None,
+        max_bytes: int = UNPACKED_BYTES_LIMIT,
+    ) -> dict[str, NDArray[Any]]:
+        with open_archive(
+            file, "npz", max_entries=ARRAYS_LIMIT, max_bytes=max_bytes
+        ) as archive:
+            members = _members(archive)
+            for name in arrays or ():
+                if name not in members:
+                    raise InvalidOptionError("arrays", arrays, f"some of {', '.join(members)}")
+            return {
+                name: _read(archive, name, member)
+                for name, member in members.items()
+                if arrays is None or name in arrays
+            }
+
+    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+        described = {}
+        with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
+            for name, member in _members(archive).items():
+                with archive.open(member) as part:
+                    header = read_header(cast("BinaryIO", part), member.file_size)
+                described[name] = {"shape": header.shape, "dtype": header.dtype.str}
+        return {"metadata": {"arrays": described}}
+
+
+def _checked_arrays(value: Any) -> dict[str, NDArray[Any]]:
+    """Return what can be written, or refuse all of it."""
+    if is_array(value) or not isinstance(value, Mapping):
+        raise UnsupportedDataError(
+            f"npz holds named arrays, not a {type(value).__name__}: save one array as .npy, or "
+            "pass a dict of names and arrays",
+            "npz",
+        )
+    if len(value) > ARRAYS_LIMIT:
+        raise UnsupportedDataError(
+            f"{len(value)} arrays; one archive holds at most {ARRAYS_LIMIT}", "npz"
+        )
+    arrays = {}
+    for name, array in value.items():
+        if not _is_good_name(name) or f"{name}{_SUFFIX}" in value:
+            raise UnsupportedDataError(
+                f"{name!r} is no name for an array: use a short relative path such as 'image' "
+                "or 'layer/weight'",
+                "npz",
+            )
+        try:
+            arrays[name] = to_numpy(array)
+            write_array(io.BytesIO(), np.empty(0, arrays[name].dtype))
+        except UnsupportedDataError as error:
+            raise UnsupportedDataError(f"array {name!r}: {error.reason}", "npz") from error
+    return arrays
+
+
+def _is_good_name(name: object) -> bool:
+    """Whether any tool would unpack it into the directory that it is told to."""
+    if type(name) is not str or "\0" in name or "\\" in name:
+        return False
+    try:
+        length = len(name.encode()) + len(_SUFFIX)
+    except UnicodeEncodeError:
+        return False
+    return length <= NAME_BYTES_LIMIT and not {"", ".", ".."}.intersection(name.split("/"))
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    members = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(_SUFFIX)
+        if name == member.filename or not _is_good_name(name):
+            raise DamagedDataError(f"member {member.filename!r} is no array", "npz")
+        members[name] = member
+    return members
+
+
+def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
+    try:
+        with archive.open(member) as part:
+            return read_array(cast("BinaryIO", _Pieces(part)), member.file_size)
+    except DamagedDataError as error:
+        raise DamagedDataError(f"array {name!r}: {error.reason}", "npz") from error
+
+
+class _Pieces:
+    """A member as a file to read an array from: piece by piece, never a second time whole."""
+
+    def __init__(self, part: IO[bytes]) -> None:
+        self.read = part.read
+
+    def readinto(self, buffer: memoryview) -> int:
+        piece = self.read(min(len(buffer), PIECE))
+        buffer[: len(piece)] = piece
+        return len(piece)

@@ -1,0 +1,47 @@
+"""``.txt``: text, byte for byte: line ends stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+from polystore import Format
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+__all__ = ["Text"]
+
+
+class Text(Format):
+    """``encoding`` is for ``save`` and ``load`` alike; the file does not say which it was."""
+
+    name = "text"
+
+    def save(self, value: Any, file: BinaryIO, /, *, encoding: str = "utf-8") -> None:
+        _check_encoding(encoding)
+        if type(value) is not str:
+            raise UnsupportedDataError(
+                f"a {type(value).__name__} is no text: pass a str, or choose another suffix",
+                "text",
+            )
+        try:
+            data = value.encode(encoding)
+            same = data.decode(encoding) == value
+        except UnicodeError as error:
+            raise UnsupportedDataError(str(error), "text") from error
+        if not same:
+            raise UnsupportedDataError(f"{encoding} would change the text: use utf-8", "text")
+        file.write(data)
+
+    def load(self, file: BinaryIO, /, *, encoding: str = "utf-8") -> str:
+        _check_encoding(encoding)
+        try:
+            return file.read().decode(encoding)
+        except UnicodeError as error:
+            raise DamagedDataError(str(error), "text") from error
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        " ".encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
+        known = "a text encoding such as 'utf-8'"
+        raise InvalidOptionError("encoding", encoding, known) from error

@@ -1,0 +1,178 @@
+"""``.tif``: images and stacks of images, with ImageJ's and OME's metadata on demand.
+
+TIFF 6.0 and BigTIFF; what tifffile reads is read, equal to ``tifffile.imread`` but for the
+byte order, which stays that of the file. Plain files, such as microscopes and tifffile write
+them, are read without importing tifffile.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+
+from polystore import Format, LazyArray, Opener, to_numpy
+from polystore.errors import InvalidOptionError
+
+from .tiff_header import read_header, read_start
+from .tiff_pixels import Flat
+from .tiff_plain import read_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from polystore import Region
+
+    from .tiff_pixels import Pixels
+
+__all__ = ["Tiff", "TiffArray"]
+
+
+class Tiff(Format):
+    """Images of at least two dimensions: bool, integers, floats and complex numbers.
+
+    Palettes are not applied and colours not converted. Planes that are in other files, and tiles
+    that were never written, are damage rather than zeros. Compressed images of more than 4 MiB
+    are decoded in as many threads as tifffile would use; ``TIFFFILE_NUM_THREADS`` sets the number.
+    """
+
+    name = "tiff"
+    decode_errors = (ValueError, RuntimeError)
+
+    def save(
+        self,
+        value: Any,
+        file: BinaryIO,
+        /,
+        *,
+        compression: Literal["lzma", "lzw", "packbits", "zlib", "zstd"] | None = None,
+        compression_level: int | None = None,
+        predictor: bool = False,
+        tile: tuple[int, int] | None = None,
+        bigtiff: bool | None = None,
+        photometric: Literal["minisblack", "miniswhite", "rgb"] | None = None,
+        resolution: tuple[float, float] | None = None,
+        resolution_unit: Literal["inch", "cm", "mm", "um"] | None = None,
+        description: str | None = None,
+        imagej: bool = False,
+        ome: bool = False,
+        axes: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write an array that loads with the same values, shape, dtype and byte order.
+
+        All codecs are lossless. ``predictor`` stores differences, which pack better. ``tile``
+        is (height, width) in multiples of 16. ``bigtiff=None`` decides by size. The last axis
+        is stored as colour samples where it has 3 or 4 of them, unless ``axes`` says otherwise.
+        ``resolution`` is in pixels per unit, x before y. ``axes`` names the dimensions, as in
+        "ZCYX". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
+        "PhysicalSizeZ"), else into the description as JSON.
+
+        Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
+        """
+        # tifffile takes half a second to import, and whoever only loads plain files needs none.
+        from . import tiff_options, tiff_writer
+
+        array = to_numpy(value)
+        tiff_options.check_array(array, imagej)
+        if description is not None and (imagej or ome):
+            raise InvalidOptionError(
+                "description", description, "None: ImageJ and OME write it"
+            )
+        packing = tiff_options.codec(
+            array.dtype,
+            compression=compression,
+            level=compression_level,
+            predictor=predictor,
+            tile=tile,
+        )
+        density, fields = tiff_options.scale(
+            resolution, resolution_unit, imagej=imagej, ome=ome
+        )
+        fields |= metadata or {}
+        if axes is not None:
+            fields["axes"] = axes
+        tiff_writer.write(
+            file,
+            array,
+            container=tiff_options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff),
+            page={
+                **tiff_options.look(array, axes=axes, photometric=photometric, imagej=imagej),
+                **density,
+                "description": description,
+                "software": "polystore",
+            },
+            codec=packing,
+            metadata=fields,
+        )
+
+    def load(
+        self, file: BinaryIO, /, *, region: Region | None = None, series: int = 0
+    ) -> NDArray[Any]:
+        """``series`` chooses among images of different shapes in one file."""
+        return _pixels(file, series).read(... if region is None else region)
+
+    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+        from . import tiff_info
+
+        pixels = _pixels(file)
+        metadata = tiff_info.describe(read_header(file, *read_start(file)))
+        return {"shape": pixels.shape, "dtype": pixels.dtype.str, "metadata": metadata}
+
+    def open(self, opener: Opener, /) -> TiffArray:
+        return TiffArray(opener)
+
+
+def _pixels(file: BinaryIO, series: int = 0) -> Pixels:
+    found = read_plain(file)
+    if isinstance(found, Flat) and series == 0:
+        return found
+    from . import tiff_layout  # slow to import, and most files do not need it
+
+    header = read_header(file, *read_start(file)) if isinstance(found, Flat) else found
+    return tiff_layout.series_pixels(header, series)
+
+
+class _Opened(NamedTuple):
+    process: int
+    file: BinaryIO
+    pixels: Pixels
+
+
+class TiffArray(LazyArray):
+    """An image that is read in parts: rows and pages, or whole strips and tiles if compressed.
+
+    It keeps the version of the file that it was opened on, also after a later save.
+    """
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._opened: _Opened | None = self._open()
+        pixels = self._opened.pixels
+        self.shape, self.dtype, self.chunks = pixels.shape, pixels.dtype, pixels.chunks
+
+    def _open(self) -> _Opened:
+        file = self._opener()
+        try:
+            return _Opened(os.getpid(), file, _pixels(file))
+        except BaseException:
+            file.close()
+            raise
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        opened = self._opened
+        if opened is None:
+            raise ValueError("this handle is closed")
+        if opened.process != os.getpid():
+            # A forked child shares the position in the file, and locks that nobody gives back.
+            opened = self._opened = self._open()
+        return opened.pixels.read(region)
+
+    def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.file.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TiffArray, (self._opener,)

@@ -1,0 +1,256 @@
+"""The pages of a TIFF file and their tags, read strictly and without any library.
+
+TIFF 6.0 (Adobe, 1992), and BigTIFF as libtiff writes it. A page is an image file directory
+(IFD); the pages are a chain, and each may have further ones (SubIFDs) that hold smaller copies.
+Everything that a directory points at must lie inside the file: a reader that goes on regardless
+takes a file that was cut short for a smaller image, or fills it up with zeros.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from operator import add
+from typing import BinaryIO, NamedTuple, TypeAlias
+
+from polystore.errors import DamagedDataError
+
+__all__ = ["Header", "Page", "Tag", "damaged", "is_ome", "read_header", "read_start"]
+
+_TYPE_SIZES = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+    16: 8, 17: 8, 18: 8,
+}  # fmt: skip
+_ASCII = 2
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_PRIVATE = 32768
+"""Codes from here on belong to vendors, who may use types of their own."""
+_TAGS_LIMIT = 4096
+_OME_START = 1024
+_FIRST_WINDOW, _WINDOW = 4096, 1024
+
+WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
+DESCRIPTION, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS = 270, 273, 277, 278, 279
+PLANAR, SOFTWARE, PREDICTOR, TILE_OFFSETS, TILE_COUNTS, SUB_PAGES = 284, 305, 317, 324, 325, 330
+SAMPLE_FORMAT, UIC1, UIC2, LSM = 339, 33628, 33629, 34412
+
+
+class Tag(NamedTuple):
+    """Where the value of a tag stands."""
+
+    type: int
+    length: int
+    inline: bytes
+    """The value itself, where it fits."""
+    offset: int
+    """Its offset in the file, or 0."""
+
+
+Page: TypeAlias = "dict[int, Tag]"
+
+
+class _Dialect(NamedTuple):
+    """How numbers are written, as formats of ``struct``."""
+
+    tags: str
+    entry: str
+    offset: str
+    first: int
+    """Where the offset of the first directory stands."""
+
+
+_CLASSIC = _Dialect("H", "HHI4s", "I", 4)
+_BIG = _Dialect("Q", "HHQ8s", "Q", 8)
+
+
+class _Template(NamedTuple):
+    """The directory read last; the pages of a stack differ in where their pixels are alone."""
+
+    before: bytes
+    """Its bytes up to the offset of its only strip."""
+    after: bytes
+    page: Page
+
+
+@dataclass(slots=True)
+class Header:
+    """The chain of pages of one open file."""
+
+    file: BinaryIO
+    size: int
+    """Of the file, in bytes."""
+    order: str
+    """"<" or ">", of the directories and of the pixels."""
+    dialect: _Dialect
+    window: bytes
+    """What was read last: the values of a directory stand close to it."""
+    window_start: int = 0
+    pages: list[Page] = field(default_factory=list)
+    descriptions: list[bytes] = field(default_factory=list)
+    """Those of the first page; tifffile adds its own after that of the user."""
+    read: int = 0
+    """Bytes read so far: directories that overlap could keep a reader busy for ever."""
+    reach: int = 0
+    """The end of what was read."""
+    end: int = 0
+    """The end of all that directories point at."""
+    template: _Template | None = None
+
+    def numbers(self, page: Page, code: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the integers of a tag, or ``default`` where the page has no such tag."""
+        tag = page.get(code)
+        if tag is None:
+            return default
+        letter = _INTEGERS.get(tag.type)
+        if letter is None or not tag.length:
+            raise damaged(f"tag {code} holds no integers")
+        values = f"{self.order}{tag.length}{letter}"
+        if tag.offset:
+            return struct.unpack(values, self._read(tag.offset, struct.calcsize(values)))
+        return struct.unpack_from(values, tag.inline)
+
+    def number(self, page: Page, code: int, default: int = 0) -> int:
+        """Return the first integer of a tag."""
+        return self.numbers(page, code)[0] if code in page else default
+
+    def text(self, tag: Tag) -> bytes:
+        if tag.offset:
+            return self._read(tag.offset, tag.length * _TYPE_SIZES[tag.type])
+        return tag.inline[: tag.length]
+
+    def _read(self, offset: int, count: int) -> bytes:
+        start, end = offset - self.window_start, offset + count
+        if end > self.reach:
+            self.reach = end
+        if start >= 0 and start + count <= len(self.window):
+            return self.window[start : start + count]
+        self.read += count
+        if end > self.size or self.read > 2 * self.size:
+            raise damaged(f"{count} bytes at {offset} lie outside of it, or are read again")
+        self.file.seek(offset)
+        data = self.file.read(max(count, _WINDOW))
+        if len(data) < count:
+            raise damaged(f"it ended while {count} bytes at {offset} were read")
+        self.window, self.window_start = data, offset
+        return data[:count]
+
+    def _walk(self) -> None:
+        """Read the chain of pages, and check those and their SubIFDs."""
+        first = self.dialect.first
+        form = self.order + self.dialect.offset
+        (offset,) = struct.unpack(form, self._read(first, struct.calcsize(form)))
+        seen: set[int] = set()
+        subpages: list[int] = []
+        while offset:
+            if offset in seen:
+                raise damaged(f"its pages form a circle: offset {offset} comes twice")
+            seen.add(offset)
+            page, offset = self._directory(offset)
+            self.pages.append(page)
+            subpages += self.numbers(page, SUB_PAGES)
+        while subpages:
+            offset = subpages.pop()
+            if offset and offset not in seen:  # SubIFDs are listed, and a chain besides
+                seen.add(offset)
+                page, following = self._directory(offset)
+                subpages += (following, *self.numbers(page, SUB_PAGES))
+        if not self.pages:
+            raise damaged("it has no pages")
+
+    def _directory(self, offset: int) -> tuple[Page, int]:
+        """Read one directory; return it and the offset of the next one."""
+        order, (count_format, entry_format, offset_format, _) = self.order, self.dialect
+        width = struct.calcsize(count_format)
+        (count,) = struct.unpack(order + count_format, self._read(offset, width))
+        if not 0 < count <= _TAGS_LIMIT:
+            raise damaged(f"the page at {offset} has {count} tags")
+        entry = struct.Struct(order + entry_format)
+        inline_size = struct.calcsize(offset_format)
+        data = self._read(offset + width, count * entry.size + inline_size)
+        self.end = max(self.end, offset + width + len(data))
+        (following,) = struct.unpack(order + offset_format, data[-inline_size:])
+        entries = data[:-inline_size]
+        page = self._page_like_last(entries, inline_size)
+        if page is None:
+            page = {}
+            for place, fields in enumerate(entry.iter_unpack(entries), 1):
+                self._add_tag(page, *fields)
+                if fields[0] == STRIP_OFFSETS:
+                    hole = place * entry.size
+                    self.template = _Template(
+                        entries[: hole - inline_size], entries[hole:], page
+                    )
+        self._check_pixels(page)
+        return page, following
+
+    def _page_like_last(self, entries: bytes, inline_size: int) -> Page | None:
+        if self.template is None or not self.pages:
+            return None
+        before, after, page = self.template
+        hole = slice(len(before), len(before) + inline_size)
+        tag = page[STRIP_OFFSETS]
+        if tag.offset or entries[: hole.start] != before or entries[hole.stop :] != after:
+            return None
+        return page | {STRIP_OFFSETS: tag._replace(inline=entries[hole])}
+
+    def _add_tag(self, page: Page, code: int, kind: int, values: int, inline: bytes) -> None:
+        size = _TYPE_SIZES.get(kind)
+        if size is None:
+            if code < _PRIVATE:
+                raise damaged(f"tag {code} is of an unknown type, {kind}")
+            return
+        where = 0
+        if values * size > len(inline):
+            (where,) = struct.unpack(self.order + self.dialect.offset, inline)
+            if where < 8 or where + values * size > self.size:
+                raise damaged(f"the value of tag {code}, at {where}, lies outside of it")
+            self.end = max(self.end, where + values * size)
+        tag = Tag(kind, values, inline, where)
+        page.setdefault(code, tag)
+        if code == DESCRIPTION and kind == _ASCII and not self.pages:
+            self.descriptions.append(self.text(tag).rstrip(b"\0").strip())
+
+    def _check_pixels(self, page: Page) -> None:
+        if LSM in page:  # its offsets wrap around at 4 GB; tifffile knows how to unwrap them
+            return
+        tiled = TILE_OFFSETS in page
+        offsets = self.numbers(page, TILE_OFFSETS if tiled else STRIP_OFFSETS)
+        counts = self.numbers(page, TILE_COUNTS if tiled else STRIP_COUNTS)
+        if offsets:
+            self.end = max(self.end, max(map(add, offsets, counts), default=max(offsets)))
+        if self.end > self.size:
+            raise damaged(
+                f"its pixels reach beyond its end, at {self.size} bytes: it was cut short"
+            )
+
+
+def is_ome(description: bytes) -> bool:
+    """Whether a description is OME-XML, complete or not."""
+    return b"<OME" in description[:_OME_START]
+
+
+def damaged(reason: str) -> DamagedDataError:
+    return DamagedDataError(reason, "tiff")
+
+
+def read_start(file: BinaryIO) -> tuple[int, bytes]:
+    """Return the size of a file, and as much of it as is looked at in any case."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size, file.read(_FIRST_WINDOW)
+
+
+def read_header(file: BinaryIO, size: int, start: bytes) -> Header:
+    """Read and check all pages of a file that ``read_start`` began. Raises ``DamagedDataError``."""
+    order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
+    version = start[2:4] if order == "<" else start[3:1:-1]
+    if version == b"*\0" and size > _CLASSIC.first + 4:
+        dialect = _CLASSIC
+    elif version == b"+\0" and start[4:8] == struct.pack(order + "HH", 8, 0):
+        dialect = _BIG
+    else:
+        raise damaged(f"it does not start as a TIFF file does, but with {start[:8]!r}")
+    header = Header(file, size, order, dialect, start)
+    header._walk()
+    return header

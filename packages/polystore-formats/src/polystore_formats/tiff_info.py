@@ -1,0 +1,72 @@
+"""What a TIFF file says about its first series besides shape and dtype."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import tifffile
+
+from .tiff_series import OME_PIXELS, find_series, lent, stumbling
+
+if TYPE_CHECKING:
+    from enum import IntEnum
+
+    from .tiff_header import Header
+
+__all__ = ["describe"]
+
+_CODECS = {1: None, 8: "zlib"}
+_X_RESOLUTION = 282
+_UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
+_OME_SCALE = re.compile(r"\bPhysicalSize([XY])(Unit)?\s*=\s*[\"']([^\"']*)[\"']")
+_OME_UNITS = {"µm": "um", "in": "inch"}
+_DESCRIPTION_LIMIT = 1000
+
+
+def describe(header: Header) -> dict[str, Any]:
+    """Return what the file says about its first series besides shape and dtype."""
+    with stumbling(), lent(header.file) as file:
+        series = find_series(header, file, 0)
+        key = series.keyframe
+        tif = key.parent
+        metadata = {
+            "kind": series.kind,
+            "axes": series.axes,
+            "pages": len(header.pages),
+            "series": len(tif.series),
+            "compression": _CODECS.get(
+                key.compression, _name(tifffile.COMPRESSION, key.compression)
+            ),
+            "photometric": _name(tifffile.PHOTOMETRIC, key.photometric),
+            **_scale(tif, key),
+        }
+        if key.description and not key.description.startswith('{"shape"'):
+            metadata["description"] = key.description[:_DESCRIPTION_LIMIT]
+        return metadata
+
+
+def _name(names: type[IntEnum], value: int) -> str:
+    return next((name.name.lower() for name in names if name == value), str(value))
+
+
+def _scale(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, Any]:
+    """Return ``resolution`` and ``resolution_unit`` as ``save`` takes them."""
+    if tif.is_ome:
+        pixels = OME_PIXELS.search(page.description)
+        found = {a + u: v for a, u, v in _OME_SCALE.findall(pixels[0] if pixels else "")}
+        if {"X", "Y"} <= found.keys():
+            unit = found.get("XUnit", "µm")
+            return {
+                "resolution": (1 / float(found["X"]), 1 / float(found["Y"])),
+                "resolution_unit": _OME_UNITS.get(unit, unit),
+            }
+    unit = _UNITS.get(page.resolutionunit)
+    more = {}
+    if tif.is_imagej and tif.imagej_metadata:
+        unit = tif.imagej_metadata.get("unit", unit)
+        if "spacing" in tif.imagej_metadata:
+            more["spacing"] = tif.imagej_metadata["spacing"]
+    if _X_RESOLUTION not in page.tags or (unit is None and page.resolution == (1, 1)):
+        return more
+    return {"resolution": page.resolution, "resolution_unit": unit, **more}

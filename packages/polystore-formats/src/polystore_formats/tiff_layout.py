@@ -1,0 +1,166 @@
+"""Where the pixels of a series that needs tifffile stand, and how tifffile decodes them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from .tiff_header import Header, damaged
+from .tiff_pixels import Box, Decode, Flat, Grid, Pixels, Segments
+from .tiff_series import find_series, lent, stumbling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["series_pixels"]
+
+_EXPANSION = {1: 1, 5: 1400, 8: 1040, 32946: 1040, 32773: 64, 34925: 8000, 50000: 34_000}
+"""How far codecs expand at most: none, LZW, deflate (two codes), PackBits, LZMA, zstd. Measured
+on zeros and rounded up: a page that claims more is damaged, and nothing is allocated for it."""
+_EXPANSION_OF_OTHERS = 1 << 20
+_SLACK = 64 << 10
+_PADDING = 4
+"""Uncompressed pieces may end up to so many bytes later than their pixels."""
+_WORTH_A_THREAD = 16 << 10
+"""Smaller segments are decoded faster than threads are switched."""
+
+_WITH_JPEG_TABLES = (6, 7, 33007, 34892)
+
+
+def series_pixels(header: Header, series: int = 0) -> Pixels:
+    """Return the pixels of one series of the file, checked as far as that needs no decoding."""
+    with stumbling(), lent(header.file) as file:
+        found = find_series(header, file, series)
+        return _flat(header, found) or _grid(header, found)
+
+
+def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Any]:
+    if series.keyframe.dtype is None or 0 in series.shape:
+        raise damaged(
+            f"impossible pixels: {series.shape}, {series.keyframe.bitspersample} bits"
+        )
+    return np.dtype(series.dtype).newbyteorder(header.order)  # type: ignore[arg-type]
+
+
+def _check_count(series: tifffile.TiffPageSeries, pages: int) -> None:
+    if math.prod(series.shape) != pages * math.prod(series.keyframe.shape):
+        raise damaged(f"{pages} pages of {series.keyframe.shape} do not make up {series.shape}")
+
+
+def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
+    """Return pixels that stand in the file as they will stand in memory, if these do."""
+    dtype, key = _dtype(header, series), series.keyframe
+    if series.transform is not None or not key.is_final:
+        return None
+    if series.dataoffset is not None:
+        starts: tuple[int, ...] = (series.dataoffset,)
+        run = math.prod(series.shape) * dtype.itemsize
+    else:
+        pages = [_page(series, index) for index in range(len(series))]
+        if not all(page.is_final for page in pages):
+            return None
+        _check_count(series, len(pages))
+        starts, run = tuple(page.dataoffsets[0] for page in pages), key.nbytes
+    if min(starts) < 8 or max(starts) + run > header.size:
+        raise damaged(f"its pixels are not {len(starts)} times {run} bytes inside of it")
+    _check_bytes(key, key.databytecounts, key.nbytes)
+    return Flat(header.file, series.shape, dtype, starts, run)
+
+
+def _check_bytes(key: tifffile.TiffPage, counts: Sequence[int], nbytes: int) -> None:
+    """Refuse a page whose pieces cannot hold its pixels, or hold others."""
+    stored = sum(counts)
+    if key.compression != 1:
+        possible = (
+            nbytes <= _EXPANSION.get(key.compression, _EXPANSION_OF_OTHERS) * stored + _SLACK
+        )
+    else:
+        possible = nbytes <= stored < nbytes + _PADDING * len(counts)
+    if not possible and not key.parent.is_lsm:
+        raise damaged(f"a page of {nbytes} bytes is said to be stored as {stored}")
+
+
+def _page(
+    series: tifffile.TiffPageSeries, index: int
+) -> tifffile.TiffPage | tifffile.TiffFrame:
+    page = series[index]
+    if page is None or not page.dataoffsets:
+        raise damaged(f"plane {index} is missing; it may be in another file")
+    return page
+
+
+def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
+    dtype, key = _dtype(header, series), series.keyframe
+    _check_count(series, len(series))
+    box = key.shaped
+    if key.is_tiled:
+        segment = (1, key.tiledepth, key.tilelength, key.tilewidth, box[4])
+    else:
+        segment = (1, 1, key.rowsperstrip, box[3], box[4])
+    pieces = math.prod(-(-extent // size) for extent, size in zip(box, segment, strict=True))
+    nbytes = _stored_bytes(key, segment) * pieces if key.is_tiled else _stored_bytes(key, box)
+
+    pages = [_page(series, index) for index in range(len(series))]
+    for index, page in enumerate(pages):
+        counts = page.databytecounts[:pieces]
+        if max(page.dataoffsets) > header.size:
+            raise damaged(f"plane {index} lies outside of it")
+        if len(page.dataoffsets) < pieces or len(counts) < pieces:
+            raise damaged(f"plane {index} has {len(counts)} pieces, not {pieces}")
+        _check_bytes(key, counts, nbytes)
+
+    with_threads = key.compression != 1 and _stored_bytes(key, segment) >= _WORTH_A_THREAD
+    return Grid(
+        header.file,
+        series.shape,
+        dtype,
+        [Segments(p.dataoffsets, p.databytecounts, _decoder(p)) for p in pages],
+        box,
+        segment,
+        None if series.transform is not None else _common_axes(series),
+        tifffile.TIFF.MAXWORKERS if with_threads else 1,
+        series.transform,
+    )
+
+
+def _stored_bytes(key: tifffile.TiffPage, box: Box) -> int:
+    """Return the bytes of an uncompressed piece of that extent."""
+    bits: int | tuple[int, ...] = key.bitspersample
+    rows, width, samples = math.prod(box[:3]), box[3], box[4]
+    of_pixel = bits * samples if isinstance(bits, int) else sum(bits)  # RGB has 5, 6 and 5
+    return rows * -(-width * of_pixel // 8)  # each row starts at a new byte
+
+
+def _common_axes(series: tifffile.TiffPageSeries) -> tuple[int, ...] | None:
+    """Return which axes of a page, in its full form, are the last ones of the series."""
+    key = series.keyframe
+    has_samples = key.samplesperpixel > 1 or key.photometric == tifffile.PHOTOMETRIC.RGB
+    samples = (0 if key.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 4,)
+    depth = (1,) if key.imagedepth > 1 else ()
+    axes = tuple(sorted(depth + (2, 3) + (samples if has_samples else ())))
+    shape = tuple(key.shaped[axis] for axis in axes)
+    return axes if series.shape[-len(axes) :] == shape else None
+
+
+def _decoder(page: tifffile.TiffPage | tifffile.TiffFrame) -> Decode:
+    key = page.aspage() if page.keyframe is None else page.keyframe
+    decode = key.decode  # a cached property, which threads must not compute
+    tables = (
+        {"jpegtables": page.jpegtables, "jpegheader": key.jpegheader}
+        if key.compression in _WITH_JPEG_TABLES
+        else {}
+    )
+
+    def decoded(data: bytes, number: int) -> tuple[NDArray[Any], tuple[int, ...]]:
+        with stumbling():
+            pixels, corner, _ = decode(data, number, **tables)
+        if pixels is None:
+            raise damaged(f"piece {number} of a page is empty")
+        return pixels, corner
+
+    return decoded

@@ -1,0 +1,165 @@
+"""What the options of ``Tiff.save`` mean to tifffile, and which of them are possible."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["check_array", "codec", "container", "look", "scale", "unsupported"]
+
+_DTYPES = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
+_IMAGEJ_DTYPES = ("uint8", "uint16", "int16", "float32")
+_IMAGEJ_AXES = "TZCYXS"
+_CLASSIC_LIMIT = (1 << 32) - (1 << 25)
+_DIRECTORY_BYTES = 512
+
+COMPRESSIONS = {"lzma": 9, "lzw": None, "packbits": None, "zlib": 9, "zstd": 22}
+"""The lossless codecs, and their highest level."""
+PHOTOMETRICS = ("minisblack", "miniswhite", "rgb")
+RESOLUTION_UNITS = ("inch", "cm", "mm", "um")
+_UNITS_PER_CM = {"cm": 1.0, "mm": 10.0, "um": 10_000.0}
+_OME_UNITS = {"inch": "in", "cm": "cm", "mm": "mm", "um": "µm"}
+
+
+def unsupported(reason: str) -> UnsupportedDataError:
+    return UnsupportedDataError(reason, "tiff")
+
+
+def check_array(array: NDArray[Any], imagej: bool) -> None:
+    """Raise ``UnsupportedDataError`` for what no option can make fit."""
+    dtype = array.dtype
+    if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
+        raise unsupported(
+            f"there are no pixels of dtype {dtype}: convert it, or save it as .npy"
+        )
+    if array.ndim < 2:
+        raise unsupported(
+            f"an array of shape {array.shape} is no image: save value[None], or save it as .npy"
+        )
+    if array.size == 0:
+        raise unsupported(f"an array of shape {array.shape} has no pixels")
+    if imagej and dtype.name not in _IMAGEJ_DTYPES:
+        raise unsupported(f"ImageJ knows {', '.join(_IMAGEJ_DTYPES)}, not {dtype}")
+
+
+def container(
+    array: NDArray[Any], *, imagej: bool, ome: bool, bigtiff: bool | None
+) -> dict[str, Any]:
+    """Return how the file as a whole is written: arguments of ``TiffWriter``."""
+    if imagej and (ome or bigtiff):
+        raise InvalidOptionError(
+            "imagej", imagej, "False together with ome=True or bigtiff=True"
+        )
+    directories = _DIRECTORY_BYTES * array.size // max(1, array.shape[-1] * array.shape[-2])
+    is_big = array.nbytes + directories > _CLASSIC_LIMIT
+    if is_big and (imagej or bigtiff is False):
+        raise unsupported(
+            f"{array.nbytes} bytes: ImageJ files and those with bigtiff=False end at 4 GiB"
+        )
+    order = array.dtype.byteorder
+    return {
+        "bigtiff": is_big if bigtiff is None else bigtiff,
+        "byteorder": order if order in "<>" else None,
+        "imagej": imagej,
+        "ome": ome,
+    }
+
+
+def look(
+    array: NDArray[Any], *, axes: str | None, photometric: str | None, imagej: bool
+) -> dict[str, Any]:
+    """Return which axes make up a page, and how viewers show it: arguments of ``write``."""
+    if axes is not None:
+        if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
+            raise InvalidOptionError("axes", axes, f"{array.ndim} different capital letters")
+        if imagej and axes != "".join(filter(axes.__contains__, _IMAGEJ_AXES)):
+            raise InvalidOptionError("axes", axes, f"some of {_IMAGEJ_AXES}, in that order")
+    if photometric not in (None, *PHOTOMETRICS):
+        raise InvalidOptionError(
+            "photometric", photometric, f"one of {', '.join(PHOTOMETRICS)}"
+        )
+    if imagej:
+        return {"photometric": photometric}
+    last = array.shape[-1]
+    if photometric == "rgb":
+        if array.ndim < 3 or not {3, 4} & {last, array.shape[-3]} or array.dtype == bool:
+            expected = "3 or 4 samples, last or before (y, x), of more than one bit"
+            raise InvalidOptionError("photometric", "rgb", expected)
+        return {
+            "photometric": "rgb",
+            "planarconfig": "contig" if last in (3, 4) else "separate",
+        }
+    samples_last = array.ndim > 2 and last in (3, 4) and (axes is None or axes[-1] in "SC")
+    if photometric is not None or not samples_last or array.dtype == bool:
+        return {"photometric": photometric or "minisblack"}
+    # A page of samples, not a page for each row. Viewers show such pages in colour where they
+    # have 8 or 16 bits; what is stored is the same.
+    shown = "rgb" if array.dtype.name in ("uint8", "uint16") else "minisblack"
+    return {"photometric": shown, "planarconfig": "contig"}
+
+
+def scale(
+    resolution: tuple[float, float] | None, unit: str | None, *, imagej: bool, ome: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the pixel density as arguments of ``write``, and as metadata."""
+    if unit not in (None, *RESOLUTION_UNITS) or (unit is not None and resolution is None):
+        expected = f"one of {', '.join(RESOLUTION_UNITS)}, together with resolution="
+        raise InvalidOptionError("resolution_unit", unit, expected)
+    if resolution is None:
+        return {}, {}
+    if len(resolution) != 2 or not all(0 < value < 4e9 for value in resolution):
+        raise InvalidOptionError("resolution", resolution, "two positive numbers, for x and y")
+    x, y = map(float, resolution)
+    if imagej:
+        return {"resolution": (x, y)}, {} if unit is None else {"unit": unit}
+    metadata: dict[str, Any] = {}
+    if ome and unit is not None:
+        metadata = {"PhysicalSizeX": 1 / x, "PhysicalSizeY": 1 / y}
+        metadata |= dict.fromkeys(("PhysicalSizeXUnit", "PhysicalSizeYUnit"), _OME_UNITS[unit])
+    if unit in _UNITS_PER_CM:  # TIFF itself knows inches and centimetres only
+        x, y, unit = x * _UNITS_PER_CM[unit], y * _UNITS_PER_CM[unit], "centimeter"
+    return {"resolution": (x, y), "resolutionunit": unit or "none"}, metadata
+
+
+def codec(
+    dtype: np.dtype[Any],
+    *,
+    compression: str | None,
+    level: int | None,
+    predictor: bool,
+    tile: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Return how pixels are cut and packed: arguments of ``write``."""
+    arguments: dict[str, Any] = {}
+    if tile is not None:
+        if len(tile) != 2 or any(side < 16 or side % 16 for side in tile):
+            raise InvalidOptionError("tile", tile, "(height, width), both multiples of 16")
+        arguments["tile"] = tile
+    if compression is not None:
+        if compression not in COMPRESSIONS:
+            known = ", ".join(COMPRESSIONS)
+            raise InvalidOptionError("compression", compression, f"None or one of {known}")
+        arguments["compression"] = compression
+    if level is not None:
+        highest = None if compression is None else COMPRESSIONS[compression]
+        if highest is None or not 0 <= level <= highest:
+            expected = (
+                f"0 to {highest} for {compression}" if highest else "None without a codec"
+            )
+            raise InvalidOptionError("compression_level", level, expected)
+        arguments["compressionargs"] = {"level": level}
+    if predictor:
+        if compression is None or not (
+            dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize <= 4)
+        ):
+            expected = (
+                "False without a codec, and for 64-bit integers, bool and complex numbers"
+            )
+            raise InvalidOptionError("predictor", predictor, expected)
+        arguments["predictor"] = True
+    return arguments

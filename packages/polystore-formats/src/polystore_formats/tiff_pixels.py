@@ -1,0 +1,254 @@
+"""Where the pixels of a TIFF series stand, and how any part of them is read.
+
+``Flat`` pixels stand in the file as they will stand in memory, in one run or page by page;
+``Grid`` pixels have to be decoded, strip by strip or tile by tile. Both read only what a
+region touches.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
+
+import numpy as np
+
+from polystore.errors import DamagedDataError
+
+from .region import select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from polystore import Region
+
+__all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments"]
+
+_GAP = 16 << 10
+"""Up to so many unwanted bytes are read and dropped: faster than one more call."""
+_BLOCK = 4 << 20
+"""Wanted and unwanted bytes are read together in blocks of about this size."""
+
+
+def _whole(shape: Sequence[int]) -> tuple[range, ...]:
+    return tuple(map(range, shape))
+
+
+# ── pixels that are read as they stand ───────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class Flat:
+    """Pixels that need no decoding."""
+
+    file: BinaryIO
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    """In the byte order of the file."""
+    starts: tuple[int, ...]
+    """Offsets of the runs that make up the array."""
+    run: int
+    """Bytes in each run."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        return None
+
+    def read(self, region: Region = ...) -> NDArray[Any]:
+        if region is ...:
+            array: NDArray[Any] = np.empty(self.shape, self.dtype)
+            self._fill(array, 0)
+            return array
+        selection = select(region, self.shape)
+        array = np.empty(tuple(map(len, selection.ranges)), self.dtype)
+        if array.size:
+            self._fill_part(array, selection.ranges)
+        return selection.arranged(array)
+
+    def _fill_part(self, out: NDArray[Any], ranges: tuple[range, ...]) -> None:
+        """Read along ``axis``, the last one at which skipping bytes pays, for all before it."""
+        shape, itemsize = self.shape, self.dtype.itemsize
+        strides = [math.prod(shape[a + 1 :]) * itemsize for a in range(len(shape))]
+        axis = max((a for a, r in enumerate(ranges) if len(r) < shape[a]), default=0)
+        while axis > 0 and strides[axis - 1] <= _GAP:
+            axis -= 1
+        along, deeper = ranges[axis], ranges[axis + 1 :]
+        direct = along.step == 1 and deeper == _whole(shape[axis + 1 :])
+        size = len(along) if direct else max(1, _BLOCK // (along.step * strides[axis]))
+        if along.step > 1 and along.step * strides[axis] > _GAP:
+            size = 1
+        for place in product(*(enumerate(r) for r in ranges[:axis])):
+            start = sum(i * strides[a] for a, (_, i) in enumerate(place))
+            target = out[tuple(n for n, _ in place)]
+            for done in range(0, len(along), size):
+                block = along[done : done + size]
+                position = start + block[0] * strides[axis]
+                if direct:
+                    self._fill(target[done : done + size], position)
+                    continue
+                span: NDArray[Any] = np.empty(
+                    (block[-1] - block[0] + 1, *shape[axis + 1 :]), self.dtype
+                )
+                self._fill(span, position)
+                wanted = (slice(None, None, block.step), *map(_as_slice, deeper))
+                target[done : done + size] = span[wanted]
+
+    def _fill(self, array: NDArray[Any], position: int) -> None:
+        """Fill a contiguous array with the bytes from ``position`` of the series."""
+        view = array.reshape(-1).view(np.uint8)
+        while view.size:
+            run, within = divmod(position, self.run)
+            part = view[: self.run - within]
+            with self.lock:
+                _read_into(self.file, self.starts[run] + within, part)
+            view = view[part.size :]
+            position += part.size
+
+
+def _read_into(file: BinaryIO, offset: int, view: NDArray[np.uint8]) -> None:
+    file.seek(offset)
+    while view.size:
+        count = file.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise DamagedDataError(f"it ended {view.size} bytes too early", "tiff")
+        view = view[count:]
+
+
+def _as_slice(indices: range) -> slice:
+    return slice(indices.start, indices.stop, indices.step)
+
+
+# ── pixels that are decoded ──────────────────────────────────────────────────────────────
+
+Decode: TypeAlias = "Callable[[bytes, int], tuple[NDArray[Any], tuple[int, ...]]]"
+"""Turn the bytes of a segment, and its number, into its pixels and their corner in the page."""
+
+Box: TypeAlias = "tuple[int, int, int, int, int]"
+"""Extent of a page: separate samples, depth, length, width, contiguous samples."""
+
+
+class Segments(NamedTuple):
+    """The encoded strips or tiles of one page."""
+
+    offsets: Sequence[int]
+    counts: Sequence[int]
+    decode: Decode
+
+
+class _Task(NamedTuple):
+    """One segment, what is wanted of it, and where that goes."""
+
+    page: Segments
+    number: int
+    corner: tuple[int, ...]
+    wanted: tuple[slice, ...]
+    target: NDArray[Any]
+
+
+@dataclass(slots=True)
+class Grid:
+    """Pages that are cut into segments, each of which is decoded as a whole."""
+
+    file: BinaryIO
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    """In the byte order of the file."""
+    pages: Sequence[Segments]
+    box: Box
+    segment: Box
+    inner: tuple[int, ...] | None
+    """Axes of ``box`` that are the last axes of ``shape``; ``None``: only read whole."""
+    workers: int
+    transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        if self.inner is None:
+            return self.shape
+        split = len(self.shape) - len(self.inner)
+        inner = (min(self.segment[a], self.box[a]) for a in self.inner)
+        return (1,) * split + tuple(inner)
+
+    def read(self, region: Region = ...) -> NDArray[Any]:
+        selection = select(region, self.shape)
+        if not all(selection.ranges):
+            return np.empty(selection.shape, self.dtype)
+        if self.inner is None:
+            array = self._decoded(self.pages, _whole(self.box))
+            array = array if self.transform is None else self.transform(array)
+            return np.array(array.reshape(self.shape)[region], self.dtype)
+        split = len(self.shape) - len(self.inner)
+        numbers = np.arange(len(self.pages)).reshape(self.shape[:split])
+        pages = [
+            self.pages[i] for i in numbers[np.ix_(*selection.ranges[:split])].ravel().tolist()
+        ]
+        box = [range(1)] * len(self.box)
+        for axis, wanted in zip(self.inner, selection.ranges[split:], strict=True):
+            box[axis] = wanted
+        array = self._decoded(pages, tuple(box))
+        return selection.arranged(array.reshape([len(r) for r in selection.ranges]))
+
+    def _decoded(self, pages: Sequence[Segments], box: tuple[range, ...]) -> NDArray[Any]:
+        out: NDArray[Any] = np.empty((len(pages), *map(len, box)), self.dtype)
+        tasks = self._tasks(pages, box, out)
+        if self.workers > 1 and out.nbytes > _BLOCK:
+            with ThreadPoolExecutor(self.workers) as pool:
+                for _ in pool.map(self._run, tasks):
+                    pass
+        else:
+            for task in tasks:
+                self._run(task)
+        return out
+
+    def _tasks(
+        self, pages: Sequence[Segments], box: tuple[range, ...], out: NDArray[Any]
+    ) -> Iterator[_Task]:
+        cuts = [list(_cut(*both)) for both in zip(box, self.segment, strict=True)]
+        grid = [-(-extent // size) for extent, size in zip(self.box, self.segment, strict=True)]
+        for page, part in zip(pages, out, strict=True):
+            for pieces in product(*cuts):
+                indices, wanted, places = zip(*pieces, strict=True)
+                number = 0
+                for index, along in zip(indices, grid, strict=True):
+                    number = number * along + index
+                corner = tuple(i * size for i, size in zip(indices, self.segment, strict=True))
+                yield _Task(page, number, corner, wanted[1:], part[places])
+
+    def _run(self, task: _Task) -> None:
+        page, number = task.page, task.number
+        count = page.counts[number]
+        if not count:
+            raise DamagedDataError(f"piece {number} of a page was never written", "tiff")
+        with self.lock:
+            self.file.seek(page.offsets[number])
+            data = self.file.read(count)
+        if len(data) != count:
+            raise DamagedDataError(f"it ended within piece {number} of a page", "tiff")
+        pixels, corner = page.decode(data, number)
+        wanted = pixels[task.wanted]
+        found = (corner, wanted.shape, pixels.dtype)
+        if found != (task.corner, task.target.shape[1:], self.dtype.newbyteorder("=")):
+            raise DamagedDataError(f"piece {number} of a page holds something else", "tiff")
+        task.target[...] = wanted
+
+
+def _cut(indices: range, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """Yield each piece of ``size`` that is touched, the part of it, and where that goes."""
+    for piece in range(indices[0] // size, indices[-1] // size + 1):
+        corner = piece * size
+        first = max(0, -((indices.start - corner) // indices.step))
+        last = min(len(indices), -((indices.start - corner - size) // indices.step))
+        if first < last:
+            start = indices[first] - corner
+            stop = indices[last - 1] - corner + 1
+            yield piece, slice(start, stop, indices.step), slice(first, last)
+
+
+Pixels: TypeAlias = Flat | Grid

@@ -1,0 +1,212 @@
+"""TIFF files whose pixels can be read as they stand, which most are: one call, and no library.
+
+Whatever could make the array something else than tifffile says sends the file to tifffile.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from operator import add
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from .tiff_header import (
+    BITS,
+    COMPRESSION,
+    FILL_ORDER,
+    LENGTH,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    ROWS_PER_STRIP,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    SOFTWARE,
+    STRIP_COUNTS,
+    STRIP_OFFSETS,
+    UIC1,
+    UIC2,
+    WIDTH,
+    Header,
+    Page,
+    Tag,
+    is_ome,
+    read_header,
+    read_start,
+)
+from .tiff_pixels import Flat
+
+__all__ = ["plain_pixels", "read_plain"]
+
+_PLAIN_TAGS = frozenset(
+    {254, 255, 256, 257, 258, 259, 262, 266, 269, 270, 271, 272, 273, 274, 277, 278, 279, 280,
+     281, 282, 283, 284, 285, 286, 287, 296, 297, 305, 306, 315, 316, 317, 320, 338, 339, 340,
+     341, 33432, 33628, 33629, 33630, 33631, 34377, 34675, 50838, 50839}
+)  # fmt: skip
+"""Tags that cannot change how the pixels of an uncompressed page are to be read."""
+_PLAIN_PHOTOMETRICS = (0, 1, 2, 3, 5, 8)
+_RGB = 2
+_KINDS = {1: "u", 2: "i", 3: "f", 6: "c"}
+_SIZES = {"u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
+_IMAGEJ_COUNTS = (b"images", b"channels", b"slices", b"frames")
+_OTHER_SOFTWARE = (b"SI.", b"PerkinElmer-QPI", b"Philips DP", b"IndicaLabs")
+
+
+class _Plane(NamedTuple):
+    """What one page holds: pages that are equal but for ``offset`` make up a stack."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    photometric: int
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class _Known(NamedTuple):
+    """A plain file that was read, for those that start with the same bytes."""
+
+    size: int
+    start: bytes
+    """All that was looked at, up to the pixels."""
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+_recent: tuple[_Known, ...] = ()
+_RECENT_LIMIT = 8
+
+
+def read_plain(file: BinaryIO) -> Flat | Header:
+    """Return the pixels of a file that needs no more than this, or a header for tifffile.
+
+    A thousand files of one plate have the same header: it is parsed once.
+    """
+    global _recent  # replaced whole, so that threads never see it change
+    size, start = read_start(file)
+    for known in _recent:
+        if known.size == size and start.startswith(known.start):
+            return _flat(file, known.shape, known.dtype, len(known.start))
+    header = read_header(file, size, start)
+    pixels = plain_pixels(header)
+    if pixels is None:
+        return header
+    (offset,) = pixels.starts
+    if header.reach <= offset <= len(start):
+        known = _Known(size, start[:offset], pixels.shape, pixels.dtype)
+        _recent = (known, *_recent[: _RECENT_LIMIT - 1])
+    return pixels
+
+
+def plain_pixels(header: Header) -> Flat | None:
+    """Return the pixels of one uncompressed page, or of several in a row that tifffile wrote.
+
+    ``None`` where there is more to it, and where other metadata could say what the array is.
+    """
+    first = _plane(header, header.pages[0])
+    shape = None if first is None else _shape_of_series(header, first)
+    if first is None or shape is None:
+        return None
+    offset, last = first.offset, header.pages[0]
+    for page in header.pages[1:]:
+        offset += first.nbytes
+        if page | {STRIP_OFFSETS: last[STRIP_OFFSETS]} != last:
+            if _plane(header, page) != first._replace(offset=offset):
+                return None
+        elif header.numbers(page, STRIP_OFFSETS) != (offset,):
+            return None
+        last = page
+    return _flat(header.file, shape, np.dtype(first.dtype), first.offset)
+
+
+def _flat(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> Flat:
+    return Flat(file, shape, dtype, (offset,), math.prod(shape) * dtype.itemsize)
+
+
+def _plane(header: Header, page: Page) -> _Plane | None:
+    if not page.keys() <= _PLAIN_TAGS or STRIP_OFFSETS not in page:
+        return None
+    number = header.number
+    samples, photometric = number(page, SAMPLES, 1), number(page, PHOTOMETRIC, 1)
+    if (
+        number(page, COMPRESSION, 1) != 1
+        or number(page, PREDICTOR, 1) != 1
+        or number(page, FILL_ORDER, 1) != 1
+        or (samples > 1 and number(page, PLANAR, 1) != 1)
+        or (samples == 1 and photometric == _RGB)
+        or photometric not in _PLAIN_PHOTOMETRICS
+        or (UIC1 in page and page.get(UIC2, Tag(0, 1, b"", 0)).length != 1)
+    ):
+        return None
+    bits = set(header.numbers(page, BITS, (1,)))
+    formats = set(header.numbers(page, SAMPLE_FORMAT, (1,)))
+    kind = _KINDS.get(formats.pop(), "")
+    size, odd_bits = divmod(bits.pop(), 8)
+    if bits or formats or odd_bits or size not in _SIZES.get(kind, ()):
+        return None
+    height, width = number(page, LENGTH), number(page, WIDTH)
+    shape = (height, width) if samples == 1 else (height, width, samples)
+    plane = _Plane(shape, f"{header.order}{kind}{size}", photometric, 0)
+    offset = _only_run(header, page, height, plane.nbytes)
+    return None if offset is None else plane._replace(offset=offset)
+
+
+def _only_run(header: Header, page: Page, height: int, nbytes: int) -> int | None:
+    """Return the offset of pixels that stand in one piece."""
+    offsets = header.numbers(page, STRIP_OFFSETS)
+    counts = header.numbers(page, STRIP_COUNTS)
+    rows = min(header.number(page, ROWS_PER_STRIP, height), height)
+    if not (
+        rows and nbytes and offsets[0] and len(offsets) == len(counts) == -(-height // rows)
+    ):
+        return None
+    if sum(counts) != nbytes or list(map(add, offsets, counts))[:-1] != list(offsets[1:]):
+        return None
+    return offsets[0]
+
+
+def _shape_of_series(header: Header, plane: _Plane) -> tuple[int, ...] | None:
+    """Return the shape that the descriptions give the stack of all pages."""
+    software = header.pages[0].get(SOFTWARE)
+    if software is not None and header.text(software).startswith(_OTHER_SOFTWARE):
+        return None
+    shape: tuple[int, ...] | None = plane.shape if len(header.pages) == 1 else None
+    for description in header.descriptions[:2]:  # tifffile looks no further
+        if description.startswith(b'{"shape":') and b'"mibi.' not in description:
+            return _shape_in_json(description, len(header.pages), plane.shape)
+        if _is_of_others(description):
+            return None
+    return shape
+
+
+def _shape_in_json(
+    description: bytes, pages: int, plane: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    try:
+        shape = json.loads(description)["shape"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if type(shape) is not list or not all(type(n) is int and n > 0 for n in shape):
+        return None
+    long, needed = [n for n in shape if n > 1], [n for n in plane if n > 1]
+    leading = long[: len(long) - len(needed)]
+    if leading + needed != long or math.prod(leading) != pages:
+        return None
+    return tuple(shape)
+
+
+def _is_of_others(description: bytes) -> bool:
+    """Whether a description makes the array something else than the page."""
+    if description.startswith(b"ImageJ="):
+        fields = (line.partition(b"=") for line in description.splitlines())
+        return any(key.strip() in _IMAGEJ_COUNTS and n.strip() != b"1" for key, _, n in fields)
+    return (
+        description.startswith((b"{", b"shape=", b"SCIFIO=", b"Aperio ", b"state."))
+        or description[-10:].strip().endswith((b"OME>", b"</scn>"))
+        or is_ome(description)
+        or b"scanimage.SI" in description[-256:]
+    )

@@ -1,0 +1,169 @@
+"""How an array becomes a TIFF file; that it loads equal is known before the first byte.
+
+tifffile makes the directories and encodes. Its directories are first made in memory, around a
+hole where the pixels will be, and read back: what would load as something else is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import os
+import struct
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+import tifffile
+
+from polystore.errors import DamagedDataError
+
+from .tiff_header import Header, read_header, read_start
+from .tiff_layout import series_pixels
+from .tiff_options import unsupported
+from .tiff_plain import plain_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["write"]
+
+_REFUSALS = (
+    ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
+    struct.error, tifffile.OmeXmlError,
+)  # fmt: skip
+"""What tifffile raises over metadata that it cannot write."""
+
+
+def write(
+    file: BinaryIO,
+    array: NDArray[Any],
+    *,
+    container: Mapping[str, Any],
+    page: Mapping[str, Any],
+    codec: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the file. Raises ``UnsupportedDataError`` before the first byte."""
+    data = np.ascontiguousarray(array)
+    packed = bool(codec) or data.dtype == bool  # bool has 1 bit
+    dtype = np.dtype(np.uint8) if data.dtype == bool else data.dtype
+    if metadata or page["description"] or container["imagej"] or container["ome"]:
+        before, after = _directories(data.shape, dtype, container, page, metadata, check=True)
+    else:
+        before, after = _plain_directories(
+            data.shape, dtype, tuple(container.items()), tuple(page.items())
+        )
+    if packed:
+        with tifffile.TiffWriter(file, **container) as writer:
+            writer.write(data, **page, **codec, metadata=dict(metadata))
+        return
+    for part in (before, data.reshape(-1).view(np.uint8).data, after):
+        _write_all(file, memoryview(part))
+
+
+@functools.lru_cache(maxsize=16)
+def _plain_directories(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    container: tuple[tuple[str, Any], ...],
+    page: tuple[tuple[str, Any], ...],
+) -> tuple[bytes, bytes]:
+    """Make the directories of all images of one kind once: small pixels take less time."""
+    return _directories(shape, dtype, dict(container), dict(page), {}, check=False)
+
+
+def _directories(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    container: Mapping[str, Any],
+    page: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+    *,
+    check: bool,
+) -> tuple[bytes, bytes]:
+    """Return what stands before and after the pixels; ``check`` reads it back first."""
+    skeleton = _Skeleton()
+    try:
+        with tifffile.TiffWriter(cast("BinaryIO", skeleton), **container) as writer:
+            hole = writer.write(
+                shape=shape, dtype=dtype, returnoffset=True, **page, metadata=dict(metadata)
+            )
+        if hole is None:
+            raise unsupported("tifffile would not store it in one piece")
+    except _REFUSALS as error:
+        raise unsupported(f"tifffile: {error}") from error
+    file = cast("BinaryIO", skeleton)
+    header = read_header(file, *read_start(file))
+    if check:
+        _check_read_back(header, shape, dtype)
+    return skeleton.around(hole[0], math.prod(shape) * dtype.itemsize, header.end)
+
+
+def _write_all(file: BinaryIO, data: memoryview) -> None:
+    while data:  # a raw file may take less than it is given
+        data = data[file.write(data) :]
+
+
+def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse what is written as one array and loads as another."""
+    try:
+        pixels = plain_pixels(header) or series_pixels(header)
+    except DamagedDataError as error:
+        raise unsupported(f"it could not be loaded again: {error.reason}") from error
+    if (pixels.shape, pixels.dtype) != (shape, dtype):
+        raise unsupported(
+            f"it would load with shape {pixels.shape}, not {shape}: ImageJ and OME files have "
+            "no axes of length 1 before the last two, and no description may look like theirs"
+        )
+
+
+class _Skeleton(io.RawIOBase):
+    """A file in memory with a hole for the pixels: what is around it is all that is kept."""
+
+    def __init__(self) -> None:
+        self._parts = [(0, io.BytesIO())]
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start, last = self._parts[-1]
+        end = start + last.getbuffer().nbytes
+        self._position = offset + (0, self._position, end)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._part().readinto(buffer)
+        self._position += count
+        return count
+
+    def write(self, data: Any) -> int:
+        start, last = self._parts[-1]
+        if self._position > start + last.getbuffer().nbytes + _HOLE:
+            self._parts.append((self._position, io.BytesIO()))
+        count = self._part().write(data)
+        self._position += count
+        return count
+
+    def _part(self) -> io.BytesIO:
+        """Return the part at the current position, which is also that of the part."""
+        start, part = next(p for p in reversed(self._parts) if p[0] <= self._position)
+        part.seek(self._position - start)
+        return part
+
+    def around(self, offset: int, count: int, end: int) -> tuple[bytes, bytes]:
+        """Return what stands before the pixels, and what stands after them up to ``end``.
+
+        tifffile leaves values behind the last directory that nothing points at: without them a
+        file that is cut short anywhere is known to be.
+        """
+        start, last = self._parts[-1]
+        before = self._parts[0][1].getvalue()[:offset].ljust(offset, b"\0")
+        return before, last.getvalue()[offset + count - start : end - start]
+
+
+_HOLE = 1 << 16

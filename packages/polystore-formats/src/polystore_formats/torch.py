@@ -1,0 +1,157 @@
+"""``.pt`` and ``.pth``: tensors, and dicts, lists and tuples of tensors and plain values.
+
+Only what PyTorch's ``weights_only`` unpickler takes is written and read: nothing in a file is
+called. That unpickler has been broken into twice (CVE-2025-32434, CVE-2026-24747; mended in
+2.10), so for files of strangers prefer formats without a pickle.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import zipfile
+from collections import OrderedDict
+from typing import Any, BinaryIO
+
+import torch
+
+from polystore import Format, is_array
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+from .archive import ARCHIVE_ERRORS, PIECE, open_archive
+
+__all__ = ["DEPTH_LIMIT", "Torch"]
+
+DEPTH_LIMIT = 100
+"""Deepest nesting that is written: pickling recurses."""
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype)
+_MEMBERS_LIMIT = 100_000  # one for each storage
+
+
+class Torch(Format):
+    """A tensor keeps dtype, shape and ``requires_grad``; its ``grad`` is not saved.
+
+    A view is saved as itself, not with all of the storage that it looks at. Tensors load onto
+    ``map_location``, wherever they were.
+    """
+
+    name = "torch"
+    decode_errors = (*ARCHIVE_ERRORS, pickle.UnpicklingError)
+
+    def save(self, value: Any, file: BinaryIO, /) -> None:
+        plain = _plain(value, 0)
+        sink = _Sink(file)
+        try:
+            torch.save(plain, sink)
+        except RuntimeError as error:
+            raise sink.error or error from None
+
+    def load(self, file: BinaryIO, /, *, map_location: str = "cpu") -> Any:
+        try:
+            torch.empty(0, device=map_location)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            known = "a device of this machine, such as 'cpu' or 'cuda:0'"
+            raise InvalidOptionError("map_location", map_location, known) from error
+        _check_archive(file)
+        file.seek(0)
+        try:
+            return torch.load(file, map_location=map_location, weights_only=True)
+        except (OSError, torch.OutOfMemoryError):  # the disk or the GPU, not the file
+            raise
+        except Exception as error:  # the unpickler raises whatever damaged opcodes lead to
+            raise DamagedDataError(_reason(error), "torch") from error
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Return ``value`` with small tensors in place of views; refuse what would not load."""
+    if depth > DEPTH_LIMIT:
+        raise UnsupportedDataError(f"it is nested more than {DEPTH_LIMIT} deep", "torch")
+    kind = type(value)
+    if kind in (torch.Tensor, torch.nn.Parameter):
+        return _tensor(value)
+    if kind in (dict, OrderedDict):
+        plain = copy.copy(value)  # with the ``_metadata`` of a state dict
+        for key, item in value.items():
+            if type(key) not in _PLAIN:
+                raise UnsupportedDataError(f"the key {key!r:.80} would not load equal", "torch")
+            plain[key] = _plain(item, depth + 1)
+        if kind is OrderedDict:
+            _plain(vars(value), depth + 1)
+        return plain
+    if kind in (list, tuple):
+        return kind(_plain(item, depth + 1) for item in value)
+    if kind in _PLAIN:
+        return value
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    raise UnsupportedDataError(f"{name} {_advice(value)}", "torch")
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, torch.nn.Module):
+        return "would need its code to load: save module.state_dict()"
+    if is_array(value):
+        return "would not load as such: save torch.asarray(value), or choose .npy"
+    return "would not load: save tensors, plain values, and dicts, lists and tuples of them"
+
+
+def _tensor(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.grad_fn is not None:
+        raise UnsupportedDataError(
+            "a tensor is part of a gradient graph, which would be lost: save tensor.detach()",
+            "torch",
+        )
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or vars(tensor):
+        raise UnsupportedDataError(
+            f"a tensor is sparse, quantised, without data or has attributes of its own "
+            f"({tensor.layout}, {tensor.dtype}, {tensor.device}): save tensor.to_dense()",
+            "torch",
+        )
+    if tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size():
+        return tensor
+    alone = tensor.detach().clone()
+    if type(tensor) is torch.nn.Parameter:
+        return torch.nn.Parameter(alone, tensor.requires_grad)
+    return alone.requires_grad_(tensor.requires_grad)
+
+
+class _Sink:
+    """Keeps the ``OSError`` of a write, which ``torch.save`` turns into a ``RuntimeError``."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """Check what PyTorch does not: the CRC-32 of all that it will read."""
+    file.seek(0)
+    if file.read(4) != b"PK\3\4":
+        raise DamagedDataError(
+            "it is no zip archive; what PyTorch before 1.6 wrote must be saved again", "torch"
+        )
+    with open_archive(file, "torch", max_entries=_MEMBERS_LIMIT) as archive:
+        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+            raise DamagedDataError("a TorchScript program, which torch.jit runs", "torch")
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise DamagedDataError(f"member {member.filename!r} is compressed", "torch")
+            with archive.open(member) as part:
+                while part.read(PIECE):
+                    pass
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without PyTorch's advice to switch its protection off."""
+    text = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
+    return text.partition(" Please use")[0] or type(error).__name__

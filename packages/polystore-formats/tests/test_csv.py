@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polystore import formats
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_testing import FormatTests, overrides
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+require = (
+    importlib.import_module
+    if os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
+    else pytest.importorskip
+)
+CSV: Any = formats().of("x.csv")
+
+CELLS = np.array(
+    [
+        (1, 20.5, True, "A01"),
+        (-2, np.nan, False, '007, "quoted"'),
+        (2**62, -np.inf, True, "two\r\nlines"),
+        (0, 5e-324, False, ""),
+    ],
+    [("label", "i8"), ("mean intensity", "f8"), ("in focus", "?"), ("well, site", "U13")],
+)
+
+
+class TestConformance(FormatTests):
+    format_ = CSV
+    values: ClassVar[list[Any]] = [
+        np.array([(1, 0.1, True, "A01"), (-2, -np.inf, False, '"x",\n')], "i8,f8,?,U5"),
+        np.array([("",), ("NA",)], [("a\r\nb", "U2")]),
+    ]
+    refused: ClassVar[list[Any]] = [
+        np.zeros(3), np.zeros((3, 2)), CELLS.reshape(2, 2), CELLS[0], [{"a": 1}], {"a": [1]},
+        np.zeros(3, [("a", "c16")]), np.zeros(3, [("a", "M8[s]")]), np.zeros(3, [("a", "S3")]),
+        np.zeros(3, [("a", "i4", (2,))]), np.zeros(3, [("a", [("b", "i4")])]), "a,b",
+        np.zeros(3, [("a", "g")]),
+        np.array([("a\0b",)], [("a", "U3")]), np.array([("\ud800",)], [("a", "U1")]),
+        np.zeros(3, [("\ud800", "i8")]), np.zeros(3, [("a\0", "i8")]),
+        np.array([("x" * 100_001,)], [("a", "U100001")]), np.array([({},)], [("a", "O")]),
+    ]  # fmt: skip
+
+    @overrides("CSV has no checksum: a cut between two rows leaves a table")
+    def test_cut_bytes_are_damage(self) -> None:
+        content = self.encoded(CELLS)
+        for length in (0, 5, content.index(b"nan"), len(content) - 2):
+            self.damaged(content[:length])
+
+
+text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
+columns = {
+    "?": st.booleans(),
+    "i8": st.integers(-(2**63), 2**63 - 1),
+    "f8": st.floats(),
+    "U": text
+    | st.sampled_from(["1", "007", "nan", "NA", "True", "", " ", '"', "\r", "\n", ";", "1.5"]),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> NDArray[Any]:
+    """Tables with rows, of the dtypes that survive without being named."""
+    names = draw(st.lists(text.filter(bool), min_size=1, max_size=4, unique=True))
+    kinds = draw(
+        st.lists(st.sampled_from(sorted(columns)), min_size=len(names), max_size=len(names))
+    )
+    rows = draw(st.lists(st.tuples(*(columns[kind] for kind in kinds)), min_size=1, max_size=5))
+    widths = [
+        max((len(row[i]) for row in rows), default=0) if kind == "U" else 0
+        for i, kind in enumerate(kinds)
+    ]
+    dtype = [
+        (name, f"U{width or 1}" if kind == "U" else kind)
+        for name, kind, width in zip(names, kinds, widths, strict=True)
+    ]
+    return np.array(rows, dtype)
+
+
+@settings(deadline=None)
+@given(tables(), st.sampled_from([",", ";", "\t", "|"]))
+def test_tables_come_back(table: NDArray[Any], delimiter: str) -> None:
+    file = io.BytesIO()
+    CSV.save(table, file, delimiter=delimiter)
+    file.seek(0)
+    found = CSV.load(file, delimiter=delimiter)
+    assert found.dtype == table.dtype
+    for name in table.dtype.names or ():
+        np.testing.assert_array_equal(found[name], table[name])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "inferred"),
+    [
+        ("i1", [-128, 127], "i8"), ("u1", [0, 255], "i8"), (">i4", [-(2**31), 7], "i8"),
+        ("u8", [0, 2**64 - 1], "u8"), ("u8", [0, 1], "i8"), ("f2", [0.1, np.nan], "f8"),
+        ("f4", [0.1, 3.4e38], "f8"), (">f8", [0.1, -0.0], "f8"), ("U9", ["a", "bc"], "U2"),
+    ],
+)  # fmt: skip
+def test_named_dtypes_come_back(
+    dtype: str,
+    values: list[Any],
+    inferred: str,
+    written: Callable[..., bytes],
+    read: Callable[..., Any],
+) -> None:
+    """Without its name another dtype becomes a wider one, with the same values."""
+    table = np.array([(value,) for value in values], [("x", dtype)])
+    data = written(CSV, table)
+    named, plain = read(CSV, data, dtypes={"x": dtype}), read(CSV, data)
+    assert named.dtype == table.dtype
+    assert named.tobytes() == table.tobytes()
+    assert plain["x"].dtype == np.dtype(inferred)
+    np.testing.assert_array_equal(plain["x"], table["x"])
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_narrow_floats_come_back(values: list[float]) -> None:
+    table = np.array([(value,) for value in values], [("x", "f4")])
+    file = io.BytesIO()
+    CSV.save(table, file)
+    file.seek(0)
+    np.testing.assert_array_equal(CSV.load(file, dtypes={"x": "f4"})["x"], table["x"])
+
+
+def test_bytes_are_plain(written: Callable[..., bytes]) -> None:
+    assert written(CSV, CELLS[:2]) == (
+        b'"label","mean intensity","in focus","well, site"\n'
+        b'1,20.5,True,"A01"\n'
+        b'-2,nan,False,"007, ""quoted"""\n'
+    )
+
+
+def test_many_rows_come_back(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    """More than are written and read at a time."""
+    table = np.zeros(25_001, [("i", "i8"), ("x", "f8")])
+    table["i"] = np.arange(25_001)
+    table["x"] = np.random.default_rng(0).normal(size=25_001)
+    np.testing.assert_array_equal(read(CSV, written(CSV, table)), table)
+
+
+def test_empty_tables_keep_names(
+    written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    empty = CELLS[:0]
+    found = read(CSV, written(CSV, empty))
+    assert (len(found), found.dtype.names) == (0, CELLS.dtype.names)
+    dtypes = {name: CELLS.dtype[name] for name in CELLS.dtype.names or ()}
+    assert read(CSV, written(CSV, empty), dtypes=dtypes).dtype == CELLS.dtype
+
+
+def test_record_arrays_are_tables(
+    written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    records = CELLS.view(np.recarray)
+    np.testing.assert_array_equal(read(CSV, written(CSV, records))["label"], CELLS["label"])
+
+
+# ── tables of others ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1", " 2", "+3 "], [1, 2, 3]),
+        (["TRUE", "false"], [True, False]),
+        (["1", ""], [1.0, np.nan]),
+        (["1", "NA"], [1.0, np.nan]),
+        (["", ""], [np.nan, np.nan]),
+        (["True", ""], ["True", ""]),
+        ([".5", "5.", "1e3", "-1.5E-3"], [0.5, 5.0, 1000.0, -0.0015]),
+        (["inf", "-Infinity", "NaN"], [np.inf, -np.inf, np.nan]),
+        (["007", "008"], ["007", "008"]),
+        (["1_000"], ["1_000"]),
+        (["\u0663"], ["\u0663"]),
+        (["0x10"], ["0x10"]),
+        (["."], ["."]),
+        (["e5"], ["e5"]),
+        (["18446744073709551615"], np.array([2**64 - 1], np.uint64)),
+        (["18446744073709551616"], ["18446744073709551616"]),
+        (["9223372036854775808", "-1"], ["9223372036854775808", "-1"]),
+        (["9007199254740993", "0.5"], ["9007199254740993", "0.5"]),
+        (["12345678901234567890123"], ["12345678901234567890123"]),
+        (['"1"', '"2"'], ["1", "2"]),
+        (['5" pipe', "b"], ['5" pipe', "b"]),
+        (["NA", "x"], ["NA", "x"]),
+    ],
+)
+def test_types_are_inferred(cells: list[str], expected: Any, read: Callable[..., Any]) -> None:
+    data = "x,row\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
+    found = read(CSV, data.encode())["x"]
+    assert found.dtype == np.asarray(expected).dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"a,b\n1,x\n2,y\n", b"a,b\r\n1,x\r\n2,y\r\n", b"a,b\r1,x\r2,y\r", b"a,b\n1,x\n2,y",
+     b"\xef\xbb\xbfa,b\n1,x\n2,y\n", b"\na,b\n\n1,x\n2,y\n\n", b'"a","b"\n1,"x"\n2,"y"\n'],
+)  # fmt: skip
+def test_line_ends_do_not_matter(data: bytes, read: Callable[..., Any]) -> None:
+    assert read(CSV, data).tolist() == [(1, "x"), (2, "y")]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_delimiters_are_read(delimiter: str, read: Callable[..., Any]) -> None:
+    data = delimiter.join(["a", '"b,"']) + "\n" + delimiter.join(["1", '"x;\t|"']) + "\n"
+    found = read(CSV, data.encode(), delimiter=delimiter)
+    assert (found.dtype.names, found.tolist()) == (("a", "b,"), [(1, "x;\t|")])
+
+
+def test_csv_module_reads_it(written: Callable[..., bytes]) -> None:
+    rows = list(csv.reader(io.StringIO(written(CSV, CELLS).decode(), newline="")))
+    assert rows[0] == list(CELLS.dtype.names or ())
+    assert rows[2] == ["-2", "nan", "False", '007, "quoted"']
+    assert rows[3][3] == "two\r\nlines"
+
+
+def test_text_becomes_wanted_dtype(read: Callable[..., Any]) -> None:
+    found = read(CSV, b'a,b\n"007",1\n"8",0\n', dtypes={"a": int, "b": "float32"})
+    assert found.tolist() == [(7, 1.0), (8, 0.0)]
+    assert found.dtype == [("a", "i8"), ("b", "f4")]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "cell"),
+    [("u1", "256"), ("i1", "-129"), ("i8", "1.5"), ("i8", ""), ("i8", "1_0"), ("f8", "1_0"),
+     ("f4", "1e39"), ("f8", "x"), ("?", "1"), ("?", ""), ("U4", "abcde")],
+)  # fmt: skip
+def test_cells_must_fit_dtype(dtype: str, cell: str, read: Callable[..., Any]) -> None:
+    fitting = "True" if dtype == "?" else "0"
+    data = f"x,y\n{fitting},1\n{cell},2\n".encode()
+    with pytest.raises(DamagedDataError, match=r"row 2 of column 'x': .* is no "):
+        read(CSV, data, dtypes={"x": dtype})
+
+
+@pytest.mark.parametrize(
+    "dtypes", [{"z": int}, {"a": "nonsense"}, {"a": "M8[s]"}, {"a": "c16"}]
+)
+def test_dtypes_are_checked(dtypes: dict[str, Any], read: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="dtypes"):
+        read(CSV, b"a\n1\n", dtypes=dtypes)
+
+
+@pytest.mark.parametrize(
+    "options", [{"delimiter": ":"}, {"delimiter": ", "}, {"as_": "polars"}]
+)
+def test_options_are_checked(options: dict[str, Any], read: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidOptionError, match="one of"):
+        read(CSV, b"a\n1\n", **options)
+
+
+# ── damage ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "line 1: a column has no name"),
+        (b"a,\n1,2\n", "line 1: a column has no name"),
+        (b",a\n0,1\n", "index=False"),
+        (b"a,b,a\n1,2,3\n", "line 1: two columns have the same name"),
+        (b"a,b\n1,2\n3\n", "line 3: 1 cells, and the header has 2"),
+        (b"a,b\n1,2\n\n3,4,5\n", "line 4: 3 cells"),
+        (b'a,b\n"x\ny",2\n3\n', "line 4: 1 cells"),
+        (b"a\n1\n\xff\n", "line 3: 'utf-8'"),
+        (b"a\n1\n2\n\0\n", "line 4: NUL"),
+        (b'a\n"x', "line 2: unexpected end of data"),
+        (b'a\n"x"y\n', "line 2: ',' expected"),
+        (b"a\n" + b"x" * 200_000, "line 2: field larger"),
+        ("a;b\n1;2".encode("utf-16"), "line 1"),
+    ],
+)
+def test_damage_names_line(data: bytes, reason: str, read: Callable[..., Any]) -> None:
+    with pytest.raises(DamagedDataError) as caught:
+        read(CSV, data)
+    assert reason in str(caught.value)
+
+
+def test_mutations_never_crash(
+    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+) -> None:
+    for found in survivors(CSV, written(CSV, np.concatenate([CELLS] * 20))):
+        assert found.dtype.names
+
+
+def test_wide_text_is_refused(read: Callable[..., Any]) -> None:
+    """An array gives every cell the width of the longest: 20 kB would become 1.6 GB."""
+    data = b"x,y\n" + b"a" * 90_000 + b",1\n" + b"b,1\n" * 5_000
+    with pytest.raises(UnsupportedDataError, match="5001 cells as wide as the longest"):
+        read(CSV, data)
+
+
+@pytest.mark.parametrize("data", [b'",' * 50_000, b'"' * 100_001, b',"""' * 50_000])
+@pytest.mark.timeout(20)
+def test_quotes_take_no_time(data: bytes, read: Callable[..., Any]) -> None:
+    with pytest.raises(DamagedDataError):
+        read(CSV, data)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (np.zeros((3, 2)), "other arrays belong into .npy"),
+        (np.zeros(3, [("a", "M8[s]")]), "column 'a' is datetime64[s]"),
+        (np.array([("x" * 100_001,)], [("a", "U100001")]), "over 100000 characters"),
+    ],
+)
+def test_refusal_gives_advice(value: Any, advice: str, refusal: Callable[..., str]) -> None:
+    assert advice in refusal(CSV, value)
+
+
+# ── pandas ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def pandas() -> Any:
+    return require("pandas")
+
+
+@pytest.fixture
+def frame(pandas: Any) -> Any:
+    return pandas.DataFrame(
+        {
+            "label": [1, 2, 3],
+            "mean": [0.1, np.nan, -np.inf],
+            "ok": [True, False, True],
+            "well": ["A01", "007", 'a, "b"\n'],
+            "note": ["x", None, ""],
+        }
+    )
+
+
+def test_frames_come_back(
+    frame: Any, pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    pandas.testing.assert_frame_equal(read(CSV, written(CSV, frame), as_="pandas"), frame)
+
+
+def test_frames_load_as_arrays(
+    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    found = read(CSV, written(CSV, frame))
+    assert found["note"].tolist() == ["x", "", ""]
+    assert found["label"].tolist() == [1, 2, 3]
+
+
+def test_empty_frames_keep_names(
+    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    assert list(read(CSV, written(CSV, frame[:0]), as_="pandas")) == list(frame)
+
+
+def test_pandas_reads_it(frame: Any, pandas: Any, written: Callable[..., bytes]) -> None:
+    numbers = frame[["label", "mean", "ok"]]
+    found = pandas.read_csv(io.BytesIO(written(CSV, numbers)))
+    pandas.testing.assert_frame_equal(found, numbers)
+    cells = pandas.read_csv(
+        io.BytesIO(written(CSV, CELLS)), keep_default_na=False, dtype={"well, site": str}
+    )
+    assert cells["well, site"].tolist() == CELLS["well, site"].tolist()
+
+
+def test_it_reads_pandas(frame: Any, pandas: Any, read: Callable[..., Any]) -> None:
+    frame = frame.assign(well=["A01", "B02", 'a, "b"\n'], note=["x", None, "y"])
+    data = frame.to_csv(index=False).encode()
+    pandas.testing.assert_frame_equal(read(CSV, data, as_="pandas"), frame)
+
+
+def test_narrow_dtypes_come_back(
+    pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    frame = pandas.DataFrame({"a": np.array([1, 2], "u2"), "b": np.array([0.1, 2], "f4")})
+    found = read(CSV, written(CSV, frame), as_="pandas", dtypes={"a": "u2", "b": "f4"})
+    pandas.testing.assert_frame_equal(found, frame)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (lambda df, pd: df.set_index("well"), "reset_index()"),
+        (lambda df, pd: df[::2], "reset_index(drop=True)"),
+        (lambda df, pd: df.rename_axis("row"), "reset_index()"),
+        (lambda df, pd: df.rename(columns={"ok": 3}), "3 is no name"),
+        (lambda df, pd: df.rename(columns={"ok": "well"}), "two of the same name"),
+        (lambda df, pd: df[[]], "no columns"),
+        (lambda df, pd: df.assign(t=pd.Timestamp(0)), "column 't' is datetime64"),
+        (lambda df, pd: df.assign(c=pd.Categorical([1, 2, 1])), "column 'c' is category"),
+        (lambda df, pd: df.assign(i=pd.array([1, None, 2])), "column 'i' is Int64"),
+        (lambda df, pd: df.assign(o=[1, "a", None]), "column 'o' is int"),
+        (lambda df, pd: df[["note"]], "blank line"),
+    ],
+)
+def test_odd_frames_are_refused(
+    change: Callable[[Any, Any], Any],
+    advice: str,
+    frame: Any,
+    pandas: Any,
+    refusal: Callable[..., str],
+) -> None:
+    assert advice in refusal(CSV, change(frame, pandas))

@@ -1,0 +1,251 @@
+"""Files made to run code, to fill the memory or to take for ever: each is refused, cheaply."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+GROWTH_LIMIT = 256  # MiB; the files are smaller than 8
+SECONDS_LIMIT = 5
+
+CHILD = """
+import resource, sys, time
+from polystore import formats
+from polystore.errors import DamagedDataError, UnsupportedDataError
+
+path = sys.argv[1]
+format = formats().of(path)
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+with open(path, "rb") as file:
+    for read in (format.load, format.info):
+        try:
+            read(file)
+            refused = False
+        except (DamagedDataError, UnsupportedDataError):
+            refused = True
+        file.seek(0)
+        if read == format.load:
+            assert refused, "it was loaded"
+growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+print(growth, time.monotonic() - start)
+"""
+
+
+class Attack:
+    """Unpickled, it makes a file called "executed"."""
+
+    def __init__(self, folder: Path) -> None:
+        self.target = folder / "executed"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+def npy(shape: str, dtype: str = "|u1", data: bytes = b"") -> bytes:
+    header = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + data
+
+
+def deflated_zeros(start: bytes, count: int) -> bytes:
+    """Return a raw deflate stream of ``start`` and ``count`` MiB of zeros."""
+    compress = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first = compress.compress(start) + compress.flush(zlib.Z_FULL_FLUSH)
+    block = compress.compress(bytes(1 << 20)) + compress.flush(zlib.Z_FULL_FLUSH)
+    return first + block * count + compress.flush()
+
+
+def packed(name: str, stream: bytes, size: int, method: int) -> tuple[bytes, bytes]:
+    """Return the local part of a zip member, and its directory entry for offset 0."""
+    fields = struct.pack("<HHHHHIII", 20, 0, method, 0, 0x21, 0, len(stream), size & 0xFFFFFFFF)
+    lengths = struct.pack("<HH", len(name), 0)
+    local = b"PK\3\4" + fields + lengths + name.encode() + stream
+    return local, b"PK\1\2" + b"\x14\0" + fields + lengths + bytes(14) + name.encode()
+
+
+def archive(local: bytes, directory: bytes, count: int) -> bytes:
+    end = struct.pack(
+        "<HHHHIIH", 0, 0, count & 0xFFFF, count & 0xFFFF, len(directory), len(local), 0
+    )
+    return local + directory + b"PK\5\6" + end
+
+
+def npz_bomb(_: Path) -> bytes:
+    header = npy("(4293918720,)")
+    stream = deflated_zeros(header, 4095)
+    parts = [packed(f"{i}.npy", stream, len(header) + (4095 << 20), 8) for i in range(2)]
+    return archive(parts[0][0], parts[0][1] + parts[1][1], 2)
+
+
+def npz_overlap(_: Path) -> bytes:
+    """Nine thousand names for one and the same member."""
+    header = npy("(104857600,)")
+    stream = deflated_zeros(header, 100)
+    size = len(header) + (100 << 20)
+    parts = [packed(f"{i:04}.npy", stream, size, 8) for i in range(9000)]
+    return archive(parts[0][0], b"".join(entry for _, entry in parts), 9000)
+
+
+def npz_crowd(_: Path) -> bytes:
+    entry = packed("a.npy", b"", 0, 0)[1]
+    return archive(b"", entry * 100_000, 100_000)
+
+
+def npz_objects(folder: Path) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=np.array([Attack(folder)], object))
+    return file.getvalue()
+
+
+def npz_claim(_: Path) -> bytes:
+    header = npy("(1000000000,)", "<f8")
+    return archive(*packed("a.npy", header, len(header) + 8_000_000_000, 0), 1)
+
+
+def npz_traversal(_: Path) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as members:
+        members.writestr("../../executed.npy", npy("(3,)", data=b"abc"))
+    return file.getvalue()
+
+
+def npz_directory(_: Path) -> bytes:
+    end = struct.pack("<HHHHIIH", 0, 0, 1, 1, 0x7FFFFFFF, 0, 0)
+    return b"PK\3\4" + bytes(1 << 20) + b"PK\5\6" + end
+
+
+def chunk(kind: bytes, payload: bytes) -> bytes:
+    checksum = zlib.crc32(kind + payload)
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", checksum)
+
+
+def png(width: int, height: int, bits: int, colour: int, *chunks: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def png_bomb(_: Path) -> bytes:
+    """All the rows of a picture of 40 GB, a thousandth of that packed: the size alone tells."""
+    zeros = b"\x78\x9c" + deflated_zeros(b"", 4000) + bytes(4)
+    return png(100_000, 100_000, 8, 6, chunk(b"IDAT", zeros))
+
+
+def png_overflow(_: Path) -> bytes:
+    """One row is claimed, and a gigabyte follows."""
+    zeros = b"\x78\x9c" + deflated_zeros(b"", 1000) + bytes(4)
+    return png(100, 1, 8, 0, chunk(b"IDAT", zeros))
+
+
+def png_text_bomb(_: Path) -> bytes:
+    text = b"Comment\0\0" + zlib.compress(bytes(1 << 20)) * 100
+    return png(65_535, 65_535, 1, 3, chunk(b"zTXt", text), chunk(b"IDAT", b""))
+
+
+def png_claim(_: Path) -> bytes:
+    return png(40_000, 40_000, 8, 0, chunk(b"IDAT", zlib.compress(bytes(1000))))
+
+
+def jpeg_claim(_: Path) -> bytes:
+    frame = (
+        b"\xff\xc0\0\x11\x08"
+        + struct.pack(">HH", 65_000, 65_000)
+        + b"\3\1\x11\0\2\x11\0\3\x11\0"
+    )
+    scan = b"\xff\xda\0\x0c\3\1\0\2\0\3\0\0\x3f\0" + bytes(100_000)
+    return b"\xff\xd8" + frame + scan + b"\xff\xd9"
+
+
+def jpeg_passes(_: Path) -> bytes:
+    """Ten thousand progressive scans over one large picture."""
+    frame = b"\xff\xc2\0\x0b\x08" + struct.pack(">HH", 16_000, 16_000) + b"\1\1\x11\0"
+    scan = b"\xff\xda\0\x08\1\1\0\1\x3f\0" + bytes(8)
+    return b"\xff\xd8" + frame + scan * 10_000 + b"\xff\xd9"
+
+
+def torch_old_attack(folder: Path) -> bytes:
+    return pickle.dumps(Attack(folder))
+
+
+def torch_attack(folder: Path) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as members:
+        members.writestr("archive/data.pkl", pickle.dumps(Attack(folder), 2))
+        members.writestr("archive/version", b"3\n")
+    return file.getvalue()
+
+
+def torch_bomb(_: Path) -> bytes:
+    stream = deflated_zeros(b"", 4000)
+    return archive(*packed("archive/data.pkl", stream, 4000 << 20, 8), 1)
+
+
+def torch_memory(_: Path) -> bytes:
+    """A pickle that asks for a bytearray of 100 GB."""
+    program = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\xe8\x76\x48\x17\x85R."
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as members:
+        members.writestr("archive/data.pkl", program)
+        members.writestr("archive/version", b"3\n")
+    return file.getvalue()
+
+
+CORPUS: dict[str, Callable[[Path], bytes]] = {
+    "bomb.npz": npz_bomb,
+    "overlap.npz": npz_overlap,
+    "crowd.npz": npz_crowd,
+    "objects.npz": npz_objects,
+    "claim.npz": npz_claim,
+    "traversal.npz": npz_traversal,
+    "directory.npz": npz_directory,
+    "deep-list.json": lambda _: b"[" * 5_000_000,
+    "deep-object.json": lambda _: b'{"a":' * 1_000_000,
+    "digits.json": lambda _: b"9" * 5_000_000,
+    "wide.csv": lambda _: b"a,b\n" + b"x" * 100_000 + b",1\n" + b",1\n" * 500_000,
+    "quotes.csv": lambda _: b',"' * 1_000_001,
+    "ragged.csv": lambda _: b"a\n" + b"," * 5_000_000,
+    "bomb.png": png_bomb,
+    "overflow.png": png_overflow,
+    "text.png": png_text_bomb,
+    "claim.png": png_claim,
+    "claim.jpg": jpeg_claim,
+    "passes.jpg": jpeg_passes,
+    "old-attack.pt": torch_old_attack,
+    "attack.pt": torch_attack,
+    "bomb.pt": torch_bomb,
+    "memory.pt": torch_memory,
+}
+NEEDS = {"png": "imagecodecs", "jpg": "imagecodecs", "pt": "torch"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="measures memory with the resource module")
+@pytest.mark.parametrize("name", CORPUS)
+def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
+    needed = NEEDS.get(name.rpartition(".")[2], "numpy")
+    required = os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
+    if importlib.util.find_spec(needed) is None and not required:
+        pytest.skip(f"{needed} is not installed")
+    path = tmp_path / name
+    path.write_bytes(CORPUS[name](tmp_path))
+    assert path.stat().st_size < 8 << 20
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120
+    )
+    assert child.returncode == 0, child.stderr
+    growth, seconds = map(float, child.stdout.split())
+    assert growth < GROWTH_LIMIT
+    assert seconds < SECONDS_LIMIT
+    assert not (tmp_path / "executed").exists()
+    assert sorted(tmp_path.iterdir()) == [path]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polystore import formats
+from polystore.errors import DamagedDataError
+from polystore_testing import FormatTests, overrides
+
+JSON: Any = formats().of("x.json")
+
+documents = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+)
+
+
+class TestConformance(FormatTests):
+    format_ = JSON
+    values: ClassVar[list[Any]] = [
+        {"well": "A01", "ü": [1, 2.5, None, True, "\u2028"]},
+        [],
+        {},
+        "text",
+        0,
+        -0.0,
+    ]
+    refused: ClassVar[list[Any]] = [
+        (1, 2),
+        {1: 2},
+        float("nan"),
+        {"a": [float("inf")]},
+        b"bytes",
+        "\ud800",
+        {1, 2},
+    ]
+
+    @overrides("the line break at the end is no part of the document")
+    def test_cut_bytes_are_damage(self) -> None:
+        content = self.encoded(self.values[0])
+        for length in range(len(content) - 1):
+            self.damaged(content[:length])
+
+
+@given(documents, st.sampled_from([None, 0, 2]))
+def test_documents_come_back(document: Any, indent: int | None) -> None:
+    file = io.BytesIO()
+    JSON.save(document, file, indent=indent)
+    file.seek(0)
+    found = JSON.load(file)
+    assert found == document
+    assert repr(found) == repr(document)  # 1, 1.0 and True are equal; this tells them apart
+
+
+def test_json_reads_it(written: Callable[..., bytes]) -> None:
+    assert json.loads(written(JSON, {"a": [1, "ü"]})) == {"a": [1, "ü"]}
+
+
+def test_it_reads_json(read: Callable[..., Any]) -> None:
+    assert read(JSON, json.dumps({"a": [1, "ü\U0001f600"]}).encode()) == {
+        "a": [1, "ü\U0001f600"]
+    }
+
+
+def test_indent_is_for_people(written: Callable[..., bytes]) -> None:
+    assert written(JSON, {"a": 1}) == b'{\n  "a": 1\n}\n'
+    assert written(JSON, {"a": 1}, indent=None) == b'{"a": 1}\n'
+
+
+def test_byte_order_mark_is_skipped(read: Callable[..., Any]) -> None:
+    assert read(JSON, b"\xef\xbb\xbf[1]") == [1]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", b"{", b"[1,]", b"{'a': 1}", b"[NaN]", b"[Infinity]", b'"\xff"', b"[1] [2]", b"\0",
+     b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5_000],
+    ids=lambda data: repr(data[:12]),
+)  # fmt: skip
+def test_damage_is_found(damaged: bytes, read: Callable[..., Any]) -> None:
+    with pytest.raises(DamagedDataError):
+        read(JSON, damaged)
+
+
+def test_array_gets_advice(refusal: Callable[..., str]) -> None:
+    assert "save it as .npy, or save value.tolist()" in refusal(JSON, np.zeros(3))
+
+
+def test_deep_nesting_is_refused(refusal: Callable[..., str]) -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    assert "recursion" in refusal(JSON, value)
+
+
+def test_mutations_never_crash(
+    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+) -> None:
+    survivors(JSON, written(JSON, {"a": list(range(200)), "ü": "text" * 50}))

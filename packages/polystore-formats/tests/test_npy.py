@@ -1,0 +1,111 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra import numpy as arrays
+
+from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore_formats.npy import Npy
+from polystore_testing import FormatTests
+from polystore_testing.values import ARRAYS, assert_same
+
+
+class TestNpy(FormatTests):
+    format_ = Npy()
+    values = [parameter.values[0] for parameter in ARRAYS]
+    refused = [
+        [1, 2],
+        {"a": 1},
+        "text",
+        None,
+        np.array([{}, 1], object),
+        np.zeros(2, [("a", "O")]),
+        np.zeros(2, "V0"),
+        np.ma.masked_array([1, 2], [True, False]),
+    ]
+
+
+def saved_by_numpy(array, version=None):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, version=version, allow_pickle=True)
+    return file.getvalue()
+
+
+def load(content):
+    return Npy().load(io.BytesIO(content))
+
+
+def header(text, data=b"\0" * 64, version=b"\1\0"):
+    encoded = text.encode("latin1")
+    return b"\x93NUMPY" + version + struct.pack("<H", len(encoded)) + encoded + data
+
+
+@settings(deadline=None)
+@given(arrays.arrays(arrays.scalar_dtypes(), arrays.array_shapes(min_dims=0, min_side=0)))
+def test_numpy_reads_and_writes_alike(array):
+    if array.dtype.itemsize == 0:
+        with pytest.raises(UnsupportedDataError):
+            Npy().save(array, io.BytesIO())
+        return
+    file = io.BytesIO()
+    Npy().save(array, file)
+    assert_same(np.load(io.BytesIO(file.getvalue())), array)
+    assert_same(load(saved_by_numpy(array)), array)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_loads(version):
+    array = np.arange(6.0).reshape(2, 3)
+    assert_same(load(saved_by_numpy(array, version)), array)
+
+
+def test_too_many_fields_refused():
+    array = np.zeros(2, [(f"a_long_name_for_a_field_{i}", "<f8") for i in range(3000)])
+    with pytest.raises(UnsupportedDataError, match="too many fields"):
+        Npy().save(array, io.BytesIO())
+
+
+def test_fortran_order_stays():
+    array = np.asfortranarray(np.arange(6).reshape(2, 3))
+    file = io.BytesIO()
+    Npy().save(array, file)
+    assert load(file.getvalue()).flags.f_contiguous
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUMPY",
+        b"\x93NUMPY\1\0\xff\xff" + b" " * 70_000,
+        b"\x93NUMPY\x09\0\x46\0" + b" " * 80,
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (9,), }\n"),
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (7,), }\n"),
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (-8,), }\n"),
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (True,), }\n", b"\0" * 8),
+        header("{'descr': '<f8', 'fortran_order': False, 'shape': (10**30,), }\n"),
+        header("{'descr': '<f8', 'fortran_order': 0, 'shape': (8,), }\n"),
+        header("{'descr': '<f8', 'fortran_order': False}\n"),
+        header("{'descr': '|O', 'fortran_order': False, 'shape': (8,), }\n"),
+        header("{'descr': '|V0', 'fortran_order': False, 'shape': (8,), }\n", b""),
+        header("__import__('os').system('true')\n"),
+        header("(" * 5000 + ")" * 5000),
+        header("[]\n"),
+    ],
+    ids=range(16),
+)
+def test_impossible_headers_are_damage(content):
+    with pytest.raises(DamagedDataError):
+        load(content)
+
+
+def test_pickles_are_never_loaded():
+    with pytest.raises(DamagedDataError, match="pickled Python objects"):
+        load(saved_by_numpy(np.array([{}], object)))
+
+
+def test_trailing_bytes_are_damage():
+    with pytest.raises(DamagedDataError):
+        load(saved_by_numpy(np.arange(3)) + b"\0")

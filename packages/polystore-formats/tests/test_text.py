@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polystore import formats
+from polystore.errors import DamagedDataError, InvalidOptionError
+from polystore_testing import FormatTests, overrides
+
+TEXT: Any = formats().of("x.txt")
+
+
+class TestConformance(FormatTests):
+    format_ = TEXT
+    values: ClassVar[list[Any]] = [
+        "a\r\nb\rc\n\x0b\x1c\u2028d",
+        "",
+        "\ufeffmark",
+        "\0",
+        "naïve 細胞 \U0001f52c",
+    ]
+    refused: ClassVar[list[Any]] = [
+        b"bytes",
+        1,
+        None,
+        ["a"],
+        np.array("a"),
+        np.str_("a"),
+        "\ud800",
+    ]
+
+    @overrides("a text that was cut is a text")
+    def test_cut_bytes_are_damage(self) -> None:
+        assert TEXT.load(io.BytesIO(b"ab")) == "ab"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_texts_come_back(text: str) -> None:
+    for encoding in ("utf-8", "utf-16", "utf-32-be"):
+        file = io.BytesIO()
+        TEXT.save(text, file, encoding=encoding)
+        file.seek(0)
+        assert TEXT.load(file, encoding=encoding) == text
+
+
+def test_bytes_are_exact(written: Callable[..., bytes]) -> None:
+    assert written(TEXT, "a\r\nµ\n") == b"a\r\n\xc2\xb5\n"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii", "shift_jis"])
+def test_missing_character_is_refused(
+    encoding: str, written: Callable[..., bytes], refusal: Callable[..., str]
+) -> None:
+    with pytest.raises(TypeError, match="can't encode"):
+        written(TEXT, "細\u2603胞", encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "no such", "a\0b", "undefined"])
+def test_encoding_must_be_known(
+    encoding: str, written: Callable[..., bytes], read: Callable[..., Any]
+) -> None:
+    with pytest.raises(InvalidOptionError, match="a text encoding such as 'utf-8'"):
+        written(TEXT, "a", encoding=encoding)
+    with pytest.raises(InvalidOptionError, match="a text encoding such as 'utf-8'"):
+        read(TEXT, b"a", encoding=encoding)
+
+
+def test_changed_text_is_refused(written: Callable[..., bytes]) -> None:
+    with pytest.raises(TypeError, match="shift_jis would change the text"):
+        written(TEXT, "¥", encoding="shift_jis")
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80"])
+def test_broken_utf8_is_damage(damaged: bytes, read: Callable[..., Any]) -> None:
+    with pytest.raises(DamagedDataError, match="utf-8"):
+        read(TEXT, damaged)
+
+
+def test_mutations_never_crash(
+    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+) -> None:
+    assert all(
+        type(text) is str for text in survivors(TEXT, written(TEXT, "µ 細胞 text\n" * 40))
+    )

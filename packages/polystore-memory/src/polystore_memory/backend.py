@@ -1,0 +1,397 @@
+"""Values in this process: a file tree without files."""
+
+from __future__ import annotations
+
+import copy as copying
+import errno
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from polystore import Entry, Info, LazyArray, StorageBackend
+from polystore.abc.backend import Path, join
+from polystore.errors import (
+    AlreadyExistsError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    StorageError,
+    UnsupportedDataError,
+)
+from polystore.options import IfExists, check_if_exists
+from polystore.values import natural_order
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore import Region
+
+__all__ = ["MemoryArray", "MemoryBackend"]
+
+Copy = Literal["always", "never"]
+
+_IMMUTABLE = (str, bytes, int, float, complex, type(None), np.generic)
+_NO_NAMES = frozenset(("", ".", ".."))
+_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
+
+
+class MemoryBackend(StorageBackend):
+    """Keep values as the objects they are: a tensor stays a tensor, on its device.
+
+    ``save`` keeps a copy and ``load`` gives one, so that neither side can change the other's;
+    ``copy="never"`` hands the object over as it is. Any path of a disk is a path here, so a
+    batch can go where it came from, "../plate/a.tif" or "/data/a.tif". With ``root`` (any
+    text) paths are confined as on a disk with a root.
+    """
+
+    def __init__(self, *, root: str | None = None) -> None:
+        self.root = root
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._files: dict[str, Any] = {}
+        self._links: dict[str, str] = {}
+        self._folders: dict[str, set[str]] = {"": set(), "/": set()}
+
+    # ── values ───────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        data: Any,
+        path: Path,
+        /,
+        *,
+        if_exists: IfExists = "replace",
+        copy: Copy = "always",
+    ) -> None:
+        value = data.copy("K") if type(data) is np.ndarray and copy == "always" else None
+        if value is None or value.dtype.hasobject:
+            value = _copied(data, copy)
+        with self._lock:
+            # A path that is a key is in canonical form: nothing is left to resolve.
+            if path.__class__ is str and path in self._files and if_exists == "replace":
+                self._files[path] = value
+            else:
+                self._place(self._resolve(path), value, if_exists)
+
+    def _place(self, place: str, value: Any, if_exists: IfExists) -> None:
+        check_if_exists(if_exists)
+        if place in self._folders:
+            raise NotAFileError(self.name, place or ".", "save")
+        if place not in self._files:
+            self._attach(place)
+        elif if_exists == "error":
+            raise AlreadyExistsError(self.name, place, "save")
+        elif if_exists == "skip":
+            return
+        self._files[place] = value
+
+    def load(
+        self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
+    ) -> Any:
+        try:
+            value = self._files[path]  # type: ignore[index]
+        except (KeyError, TypeError):
+            value = self._files[self._file(path, "load")]
+        if region is not None:
+            try:
+                value = value[region]
+            except TypeError:
+                reason = f"a {type(value).__name__} has no region= to load"
+                raise UnsupportedDataError(reason, path=str(path), backend=self.name) from None
+        if type(value) is np.ndarray and not value.dtype.hasobject:
+            return value.copy("K") if copy == "always" else _read_only(value, copy)
+        return _copied(value, copy)
+
+    def open(self, path: Path, /) -> MemoryArray:
+        value = self._files[self._file(path, "open")]
+        if not isinstance(value, np.ndarray):
+            reason = f"open() gives NumPy arrays; this is a {type(value).__name__}: load() it"
+            raise UnsupportedDataError(reason, path=str(path), backend=self.name)
+        return MemoryArray(_read_only(value, "never"))
+
+    # ── what stands where ────────────────────────────────────────────────────────────────
+
+    def info(self, path: Path, /) -> Info:
+        with self._lock:
+            link = self._links.get(self._resolve(path, follow=False))
+            place = self._resolve(path)
+            if place in self._folders:
+                return Info(path=os.fspath(path), kind="directory", target=link)
+            if place not in self._files and link is not None:
+                return Info(path=os.fspath(path), kind="symlink", target=link)
+            value = self._files[self._file(path, "describe")]
+        dtype = getattr(value, "dtype", None)
+        shape = getattr(value, "shape", None)
+        return Info(
+            path=os.fspath(path),
+            kind="file",
+            target=link,
+            size=getattr(value, "nbytes", None),
+            shape=None if shape is None else tuple(shape),
+            dtype=getattr(dtype, "str", None) or (None if dtype is None else str(dtype)),
+            metadata={"type": f"{type(value).__module__}.{type(value).__qualname__}"},
+        )
+
+    def is_file(self, path: Path, /) -> bool:
+        return self._resolved_or_none(path) in self._files
+
+    def is_dir(self, path: Path, /) -> bool:
+        return self._resolved_or_none(path) in self._folders
+
+    def is_symlink(self, path: Path, /) -> bool:
+        return self._resolved_or_none(path, follow=False) in self._links
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        with self._lock:
+            return natural_order(self._folders[self._folder(path)])
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        with self._lock:
+            folder = self._folder(directory)
+            entries = []
+            for name in natural_order(self._folders[folder]):
+                place = join(folder, name)
+                is_link = place in self._links
+                is_dir = self.is_dir(place) if is_link else place in self._folders
+                entries.append(Entry(name, is_dir, is_link))
+            return entries
+
+    # ── change ───────────────────────────────────────────────────────────────────────────
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._lock:
+            place = self._resolve(path)
+            if place in self._files:
+                raise NotADirectoryInPathError(self.name, place, "create the directory")
+            self._make_folder(place)
+
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        with self._lock:
+            place = self._resolve(path, follow=False)
+            if place in ("", "/"):
+                raise InvalidOptionError("path", str(path), "something below the top")
+            if place in self._folders:
+                if self._folders[place] and not recursive:
+                    raise DirectoryNotEmptyError(self.name, place, "delete")
+                for name in list(self._folders[place]):
+                    self.delete(f"{place}/{name}", recursive=True)
+                del self._folders[place]
+            elif place in self._links:
+                del self._links[place]
+            elif place in self._files:
+                del self._files[place]
+            else:
+                raise self._missing(path, "delete")
+            self._detach(place)
+
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        with self._lock:
+            origin = self._resolve(source)
+            if origin not in self._folders and origin not in self._files:
+                raise self._missing(source, "copy")
+            place = self._resolve(target)
+            if origin in self._folders:
+                self._refuse_folder_target(origin, place, "copy")
+                for old in self._below(origin, self._folders):
+                    self._make_folder(place + old[len(origin) :])
+                for old in self._below(origin, self._links):
+                    self._attach(place + old[len(origin) :])
+                    self._links[place + old[len(origin) :]] = self._links[old]
+                for old in self._below(origin, self._files):
+                    self._place(place + old[len(origin) :], self._files[old], "error")
+            else:
+                # Kept values never change, so both paths may share one.
+                self._place(place, self._files[origin], if_exists)
+
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        with self._lock:
+            origin = self._resolve(source, follow=False)
+            if not any(origin in kept for kept in (self._files, self._links, self._folders)):
+                raise self._missing(source, "move")
+            place = self._resolve(target, follow=False)
+            if origin == place:
+                return
+            if origin in self._folders:
+                self.copy(source, target)
+                self.delete(source, recursive=True)
+                return
+            if self._occupied(place, if_exists, "move"):
+                return
+            self._attach(place)
+            kept: dict[str, Any] = self._files if origin in self._files else self._links
+            kept[place] = kept.pop(origin)
+            self._detach(origin)
+
+    def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
+        with self._lock:
+            origin = self._resolve(source)
+            if origin not in self._files and origin not in self._folders:
+                raise self._missing(source, "link to")
+            place = self._resolve(link, follow=False)
+            if place == origin:  # nothing would be left but the link
+                raise InvalidOptionError("link", os.fspath(link), "another file than source")
+            self._occupied(place, "replace" if overwrite else "error", "link")
+            self._attach(place)
+            self._links[place] = origin or "."
+
+    # ── the tree ─────────────────────────────────────────────────────────────────────────
+
+    def _resolve(self, path: Path, *, follow: bool = True) -> str:
+        """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
+        text = os.fspath(path)
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
+        folder, slash, name = text.rpartition("/")
+        plain = folder in self._folders and bool(folder) == bool(slash) and folder != "/"
+        if plain and name not in _NO_NAMES and text not in self._links:
+            return text  # folders are kept by their canonical path: nothing is left to resolve
+        if self.root is not None and text.startswith("/"):
+            raise PathOutsideRootError(self.name, text, self.root)
+        waiting = deque(_parts(text))
+        done: list[str] = []
+        hops = 0
+        while waiting:
+            part = waiting.popleft()
+            if part == ".." and done not in ([], ["/"]) and done[-1] != "..":
+                done.pop()
+                continue
+            if part == ".." and self.root is not None:
+                raise PathOutsideRootError(self.name, text, self.root)
+            if part == ".." and done == ["/"]:
+                continue  # as in every file system, there is nothing above the top
+            place = _joined([*done, part])
+            target = self._links.get(place)
+            if target is not None and (waiting or follow):
+                hops += 1
+                if hops > _MOST_LINKS:
+                    raise StorageError(self.name, text, "follow links", errno=errno.ELOOP)
+                done.clear()
+                waiting.extendleft(reversed(_parts(target)))
+            elif waiting and place in self._files:
+                raise NotADirectoryInPathError(self.name, text, "go through it")
+            else:
+                done.append(part)
+        return _joined(done)
+
+    def _resolved_or_none(self, path: Path, *, follow: bool = True) -> str | None:
+        with self._lock:
+            try:
+                return self._resolve(path, follow=follow)
+            except StorageError:  # through a file, or links in a circle: nothing stands there
+                return None
+
+    def _file(self, path: Path, operation: str) -> str:
+        with self._lock:
+            place = self._resolve(path)
+            if place in self._files:
+                return place
+            if place in self._folders:
+                raise NotAFileError(self.name, place or ".", operation)
+            raise self._missing(path, operation)
+
+    def _folder(self, path: Path) -> str:
+        place = self._resolve(path)
+        if place in self._folders:
+            return place
+        if place in self._files:
+            raise NotADirectoryInPathError(self.name, place, "list")
+        raise self._missing(path, "list")
+
+    def _missing(self, path: Path, operation: str) -> NotFoundError:
+        hint = ""
+        if self.restored or os.getpid() != self._process:
+            hint = "the memory backend does not travel: another process has values of its own"
+        return NotFoundError(self.name, os.fspath(path), operation, hint=hint)
+
+    def _make_folder(self, place: str) -> None:
+        if place not in self._folders:
+            self._attach(place)
+            self._folders[place] = set()
+
+    def _attach(self, place: str) -> None:
+        folder, name = _split(place)
+        self._make_folder(folder)
+        if name != "..":
+            self._folders[folder].add(name)
+
+    def _detach(self, place: str) -> None:
+        folder, name = _split(place)
+        self._folders[folder].discard(name)
+
+    def _below(self, folder: str, places: Iterable[str]) -> list[str]:
+        return [p for p in places if p == folder or p.startswith(f"{folder}/")]
+
+    def _occupied(self, place: str, if_exists: IfExists, operation: str) -> bool:
+        """Make room at ``place`` for a name; true if what stands there is to stay."""
+        if place in self._folders:
+            raise NotAFileError(self.name, place or ".", operation)
+        if place not in self._files and place not in self._links:
+            return False
+        if if_exists == "error":
+            raise AlreadyExistsError(self.name, place, operation)
+        if if_exists == "replace":
+            self._files.pop(place, None)
+            self._links.pop(place, None)
+        return if_exists == "skip"
+
+    def _refuse_folder_target(self, origin: str, place: str, operation: str) -> None:
+        if origin in ("", "/") or f"{place}/".startswith(f"{origin}/"):
+            raise InvalidOptionError("target", place, "a path outside the source folder")
+        if place in self._folders or place in self._files:
+            raise AlreadyExistsError(self.name, place, operation)
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend {self.name or 'memory'!r}: {len(self._files)} values>"
+
+
+class MemoryArray(LazyArray):
+    """A read-only view of a kept array, as it was when it was opened."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        return self._array[region]
+
+
+def _parts(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return ["/", *parts] if path.startswith("/") else parts
+
+
+def _joined(parts: list[str]) -> str:
+    return "/".join(parts).replace("//", "/", 1)
+
+
+def _split(place: str) -> tuple[str, str]:
+    folder, slash, name = place.rpartition("/")
+    return folder or slash, name
+
+
+def _copied(value: Any, copy: Copy) -> Any:
+    if copy not in ("always", "never"):
+        raise InvalidOptionError("copy", copy, "'always' or 'never'")
+    if copy == "never" or isinstance(value, _IMMUTABLE):
+        return value
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.copy("K")
+    try:
+        return copying.deepcopy(value)
+    except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
+        raise UnsupportedDataError(
+            f"a {type(value).__name__} cannot be copied ({error}): copy='never' keeps the object"
+        ) from error
+
+
+def _read_only(array: NDArray[Any], copy: Copy) -> NDArray[Any]:
+    view: NDArray[Any] = _copied(array, copy).view()
+    view.flags.writeable = False
+    return view

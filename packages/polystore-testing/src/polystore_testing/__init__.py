@@ -1,0 +1,40 @@
+"""The conformance kit: polystore's table of semantics, executed against your backend or format.
+
+Subclass a slice in a test module and supply its one fixture::
+
+    import pytest
+    from polystore import BackendRegistry
+    from polystore_testing import NAME, StorageTests
+
+    class TestSqlite(StorageTests):
+        @pytest.fixture
+        def registry(self, tmp_path):
+            registry = BackendRegistry()
+            registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"))
+            return registry
+
+Refusing is part of the contract: what a backend does not implement must raise
+``UnsupportedOperationError``. A test that does not apply is replaced with
+``@overrides("the reason")``; shadowing one in silence is an error.
+"""
+
+from .conformance import NAME, Bound, Conformance, overrides
+from .format import FormatTests
+from .link import LinkTests
+from .model import check_against_model
+from .sink import SinkTests
+from .source import SourceTests
+from .storage import StorageTests
+
+__all__ = [
+    "NAME",
+    "Bound",
+    "Conformance",
+    "FormatTests",
+    "LinkTests",
+    "SinkTests",
+    "SourceTests",
+    "StorageTests",
+    "check_against_model",
+    "overrides",
+]

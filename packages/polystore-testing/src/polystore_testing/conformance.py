@@ -1,0 +1,76 @@
+"""What all slices share: the backend under test, and the rule against silent overrides."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from polystore import FileManager
+
+if TYPE_CHECKING:
+    from polystore import BackendRegistry
+
+__all__ = ["NAME", "Bound", "Conformance", "overrides"]
+
+NAME = "under_test"
+"""The name by which the kit asks the registry for the backend."""
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def overrides(reason: str) -> Callable[[Test], Test]:
+    """Declare that a test of the kit is replaced, and why."""
+
+    def mark(test: Test) -> Test:
+        test.__polystore_reason__ = reason  # type: ignore[attr-defined]
+        return test
+
+    return mark
+
+
+class Bound:
+    """A ``FileManager`` with ``backend=`` filled in: ``store.save(value, path)``."""
+
+    def __init__(self, manager: FileManager, backend: str = NAME) -> None:
+        self.manager = manager
+        self.backend = backend
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return functools.partial(getattr(self.manager, operation), backend=self.backend)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bound, (self.manager, self.backend)
+
+    @property
+    def instance(self) -> Any:
+        """The backend itself."""
+        return self.manager.registry[self.backend]
+
+
+class Conformance:
+    """Base of the slices. Supply ``registry``, which knows the backend as ``NAME``."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, member in vars(cls).items():
+            inherited = any(name in vars(base) for base in cls.__mro__[1:])
+            if name.startswith("test") and inherited and not _declared(member):
+                raise TypeError(
+                    f"{cls.__name__}.{name} silently replaces a test of the kit: "
+                    'declare it with @overrides("the reason")'
+                )
+
+    @pytest.fixture
+    def registry(self) -> BackendRegistry:
+        raise NotImplementedError("supply a fixture `registry` that knows the backend as NAME")
+
+    @pytest.fixture
+    def store(self, registry: BackendRegistry) -> Bound:
+        return Bound(FileManager(registry))
+
+
+def _declared(member: object) -> bool:
+    return bool(getattr(member, "__polystore_reason__", ""))

@@ -1,0 +1,118 @@
+"""The table for formats: bytes that give back what went in."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polystore.errors import DamagedDataError, UnknownOptionError, UnsupportedDataError
+from polystore.options import check_options
+
+from .conformance import Conformance
+
+if TYPE_CHECKING:
+    from polystore import Format
+
+__all__ = ["FormatTests"]
+
+
+class FormatTests(Conformance):
+    """Supply ``format_``, ``values`` that must come back equal and ``refused`` that must not go in.
+
+    ``lossy = True`` says that pixels come back alike, in the same shape and element type.
+    """
+
+    format_: ClassVar[Format]
+    values: ClassVar[list[Any]]
+    refused: ClassVar[list[Any]]
+    lossy: ClassVar[bool] = False
+
+    def encoded(self, value: Any) -> bytes:
+        """Return the bytes that the format makes of ``value``."""
+        file = io.BytesIO()
+        self.format_.save(value, file)
+        return file.getvalue()
+
+    def test_values_come_back(self) -> None:
+        for value in self.values:
+            found = self.format_.load(io.BytesIO(self.encoded(value)))
+            assert type(found) is type(value)
+            if self.lossy:
+                assert (found.shape, found.dtype) == (value.shape, value.dtype)
+            else:
+                _assert_equal(found, value)
+
+    def test_saving_is_repeatable(self) -> None:
+        for value in self.values:
+            assert self.encoded(value) == self.encoded(value)
+
+    def test_refusal_writes_nothing(self) -> None:
+        for value in self.refused:
+            file = io.BytesIO()
+            with pytest.raises(UnsupportedDataError):
+                self.format_.save(value, file)
+            assert file.getvalue() == b"", f"{value!r} was refused too late"
+
+    def test_info_tells_shape(self) -> None:
+        for value in self.values:
+            info = self.format_.info(io.BytesIO(self.encoded(value)))
+            assert set(info) <= {"shape", "dtype", "metadata"}
+            if "shape" in info and hasattr(value, "shape"):
+                assert info["shape"] == value.shape
+
+    def test_cut_bytes_are_damage(self) -> None:
+        content = self.encoded(self.values[0])
+        for length in {*range(0, len(content), max(1, len(content) // 40)), len(content) - 1}:
+            self.damaged(content[:length])
+
+    def test_changed_bytes_never_crash(self) -> None:
+        """A changed byte gives a value or ``DamagedDataError``: no other exception."""
+        content = self.encoded(self.values[0])
+        expected: tuple[type[Exception], ...] = (
+            DamagedDataError,
+            UnsupportedDataError,
+            *self.format_.decode_errors,
+        )
+
+        @settings(max_examples=150, deadline=None, database=None)
+        @given(st.integers(0, len(content) - 1), st.integers(1, 255))
+        def mutate(position: int, change: int) -> None:
+            changed = bytearray(content)
+            changed[position] ^= change
+            try:
+                self.format_.load(io.BytesIO(bytes(changed)))
+            except expected:
+                return
+
+        mutate()
+
+    def test_foreign_bytes_are_damage(self) -> None:
+        self.damaged(b"certainly no file of this format \x00\xff" * 10)
+
+    def test_options_have_names(self) -> None:
+        for method in (type(self.format_).save, type(self.format_).load):
+            with pytest.raises(UnknownOptionError):
+                check_options(method, {"no_such_option": 1}, "the format")
+
+    def damaged(self, content: bytes) -> None:
+        """Assert that ``content`` is refused as the backends do it."""
+        with pytest.raises((DamagedDataError, *self.format_.decode_errors)):
+            self.format_.load(io.BytesIO(content))
+
+
+def _assert_equal(found: Any, value: Any) -> None:
+    if isinstance(value, dict):
+        assert list(found) == list(value)
+        for key in value:
+            _assert_equal(found[key], value[key])
+    elif isinstance(value, np.ndarray):
+        assert (found.dtype, found.shape) == (value.dtype, value.shape)
+        assert found.dtype.str == value.dtype.str
+        np.testing.assert_array_equal(found, value)
+    else:
+        assert found == value

@@ -1,0 +1,101 @@
+"""The table for backends that know symbolic links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from polystore.errors import (
+    AlreadyExistsError,
+    InvalidOptionError,
+    NotFoundError,
+    PathOutsideRootError,
+)
+
+from .conformance import Bound, Conformance
+from .storage import OUTSIDE
+from .values import assert_same, image
+
+__all__ = ["LinkTests"]
+
+
+class LinkTests(Conformance):
+    """Links: what they lead to, what replaces them, and that nothing follows them out."""
+
+    def test_link_leads_to_value(self, store: Bound) -> None:
+        store.save(image(1), "f/a.npy")
+        store.create_symlink("f/a.npy", "g/link.npy")
+        assert store.is_symlink("g/link.npy")
+        assert store.is_file("g/link.npy")
+        assert_same(store.load("g/link.npy"), image(1))
+        assert store.info("g/link.npy").target is not None
+
+    def test_saving_through_link(self, store: Bound) -> None:
+        store.save(image(1), "f/a.npy")
+        store.create_symlink("f/a.npy", "link.npy")
+        store.save(image(2), "link.npy")
+        assert store.is_symlink("link.npy")
+        assert_same(store.load("f/a.npy"), image(2))
+
+    def test_delete_takes_the_link(self, store: Bound) -> None:
+        store.save(image(), "f/a.npy")
+        store.create_symlink("f", "link")
+        store.delete("link", recursive=True)
+        assert store.list_files(".", recursive=True) == ["f/a.npy"]
+
+    def test_dangling_link_is_nothing(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        store.create_symlink("a.npy", "link.npy")
+        store.delete("a.npy")
+        assert store.is_symlink("link.npy")
+        assert not store.exists("link.npy")
+        assert store.info("link.npy").kind == "symlink"
+        with pytest.raises(NotFoundError):
+            store.load("link.npy")
+        store.delete("link.npy")
+        assert store.list_dir(".") == []
+
+    def test_linked_folder_listed_once(self, store: Bound) -> None:
+        store.save(image(), "f/a.npy")
+        store.create_symlink("f", "f/circle")
+        assert store.list_files(".", recursive=True) == ["f/a.npy"]
+
+    def test_link_needs_source(self, store: Bound) -> None:
+        with pytest.raises(NotFoundError):
+            store.create_symlink("a.npy", "link.npy")
+        assert not store.is_symlink("link.npy")
+
+    def test_link_keeps_existing(self, store: Bound) -> None:
+        store.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
+        with pytest.raises(AlreadyExistsError):
+            store.create_symlink("a.npy", "b.npy")
+        store.create_symlink("a.npy", "b.npy", overwrite=True)
+        assert_same(store.load("b.npy"), image(1))
+
+    def test_link_to_itself_refused(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        with pytest.raises(InvalidOptionError):
+            store.create_symlink("a.npy", "a.npy", overwrite=True)
+        assert_same(store.load("a.npy"), image())
+
+    def test_mirror_links_files(self, store: Bound) -> None:
+        store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])
+        assert store.mirror_directory_with_symlinks("f", "m/n") == 2
+        assert store.list_files("m", recursive=True) == ["m/n/a.npy", "m/n/g/b.npy"]
+        assert store.is_symlink("m/n/g/b.npy")
+        assert_same(store.load("m/n/g/b.npy"), image(2))
+
+    @pytest.mark.parametrize("path", OUTSIDE)
+    def test_no_link_leaves_root(self, store: Bound, path: str) -> None:
+        store.save(image(), "inside.npy")
+        attempts: list[Callable[[], Any]] = [
+            lambda: store.create_symlink(path, "link.npy"),
+            lambda: store.create_symlink("inside.npy", path),
+            lambda: store.mirror_directory_with_symlinks(path, "mirror"),
+        ]
+        for attempt in attempts:
+            with pytest.raises((PathOutsideRootError, InvalidOptionError)):
+                attempt()
+        assert store.list_dir(".") == ["inside.npy"]

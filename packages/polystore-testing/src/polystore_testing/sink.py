@@ -1,0 +1,71 @@
+"""The table for whatever can be written."""
+
+from __future__ import annotations
+
+import pytest
+
+from polystore import DataSource
+from polystore.errors import (
+    BatchLengthError,
+    InvalidOptionError,
+    UnknownOptionError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+
+from .conformance import Bound, Conformance
+from .values import image
+
+__all__ = ["SinkTests"]
+
+
+class SinkTests(Conformance):
+    """Writing, also where nothing can be read back (viewers)."""
+
+    def test_save_returns_nothing(self, store: Bound) -> None:
+        assert store.save(image(), "a.npy") is None
+
+    def test_path_may_be_pathlike(self, store: Bound) -> None:
+        from pathlib import PurePosixPath
+
+        store.save(image(), PurePosixPath("folder/a.npy"))
+
+    def test_misspelt_option_refused(self, store: Bound) -> None:
+        with pytest.raises(UnknownOptionError, match="'compresion'"):
+            store.save(image(), "a.npy", compresion="zlib")
+
+    def test_one_path_is_no_batch(self, store: Bound) -> None:
+        with pytest.raises(InvalidOptionError):
+            store.save_batch([image()], "a.npy")
+
+    def test_lengths_must_match(self, store: Bound) -> None:
+        with pytest.raises(BatchLengthError, match="2 values for 1 paths"):
+            store.save_batch([image(), image()], ["a.npy"])
+
+    def test_batch_saves_progress(self, store: Bound) -> None:
+        seen: list[tuple[int, int]] = []
+        store.save_batch(
+            [image(1), image(2)],
+            ["a.npy", "b.npy"],
+            progress=lambda done, total: seen.append((done, total)),
+        )
+        assert seen == [(1, 2), (2, 2)]
+
+    def test_impossible_value_refused(self, store: Bound) -> None:
+        with pytest.raises(UnsupportedDataError):
+            store.save(_Unstorable(), "a.npy")
+
+    def test_sink_refuses_reading(self, store: Bound) -> None:
+        if isinstance(store.instance, DataSource):
+            assert store.instance.capabilities.reads
+            return
+        for operation in ("load", "open", "list_files", "exists"):
+            with pytest.raises(UnsupportedOperationError):
+                getattr(store, operation)("a.npy")
+
+
+class _Unstorable:
+    """No array, and nothing that can be copied or pickled."""
+
+    def __deepcopy__(self, memo: object) -> _Unstorable:
+        raise TypeError("cannot be copied")

@@ -1,0 +1,218 @@
+"""The table for whatever can be read."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore import DataSink, DataSource
+from polystore.errors import (
+    BatchError,
+    NotADirectoryInPathError,
+    NotFoundError,
+    UnknownOptionError,
+    UnsupportedOperationError,
+)
+
+from .conformance import NAME, Bound, Conformance
+from .values import assert_same, image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["REGIONS", "SourceTests"]
+
+REGIONS = [
+    pytest.param(np.s_[1], id="row"),
+    pytest.param(np.s_[1:3], id="rows"),
+    pytest.param(np.s_[..., 2], id="column"),
+    pytest.param(np.s_[1, 1:4:2], id="step"),
+    pytest.param(np.s_[-1, -2], id="pixel"),
+    pytest.param(np.s_[...], id="all"),
+    pytest.param(np.s_[2:2], id="nothing"),
+]
+
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "load": ("a.npy",),
+    "load_batch": (["a.npy"],),
+    "open": ("a.npy",),
+    "info": ("a.npy",),
+    "exists": ("a.npy",),
+    "is_file": ("a.npy",),
+    "is_dir": ("a.npy",),
+    "is_symlink": ("a.npy",),
+    "list_dir": (".",),
+    "list_files": (".",),
+    "list_image_files": (".",),
+    "find_file_recursive": (".", "a.npy"),
+    "collect_dirs_and_files": (".",),
+    "save": (image(), "new.npy"),
+    "save_batch": ([image()], ["new.npy"]),
+    "ensure_directory": ("folder",),
+    "delete": ("a.npy",),
+    "delete_all": ("a.npy",),
+    "copy": ("a.npy", "copy.npy"),
+    "move": ("a.npy", "moved.npy"),
+    "create_symlink": ("a.npy", "link.npy"),
+    "mirror_directory_with_symlinks": (".", "mirror"),
+}
+
+
+class SourceTests(Conformance):
+    """Reading. A source that cannot be written overrides ``existing`` as well."""
+
+    @pytest.fixture
+    def existing(self, store: Bound) -> Mapping[str, Any]:
+        """Put these values into the store, or return what already stands there."""
+        values = {"a.npy": image(1), "folder/b.npy": image(2), "folder/c10.npy": image(3),
+                  "folder/c9.npy": image(4)}  # fmt: skip
+        store.save_batch(list(values.values()), list(values))
+        return values
+
+    def test_load_gives_equal(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        for path, value in existing.items():
+            assert_same(store.load(path), value)
+
+    def test_missing_is_named(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        with pytest.raises(FileNotFoundError) as caught:
+            store.load("folder/missing.npy")
+        assert isinstance(caught.value, NotFoundError)
+        assert caught.value.backend == NAME
+        assert caught.value.path == "folder/missing.npy"
+
+    def test_unknown_option_refused(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        with pytest.raises(UnknownOptionError, match="'regoin'"):
+            store.load("a.npy", regoin=np.s_[0])
+
+    def test_batch_keeps_order(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        paths = [*existing, *reversed(list(existing))]
+        for path, value in zip(paths, store.load_batch(paths), strict=True):
+            assert_same(value, existing[path])
+
+    def test_batch_names_failures(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        first = next(iter(existing))
+        with pytest.raises(BatchError) as caught:
+            store.load_batch(["no1.npy", first, "no2.npy"])
+        assert [path for path, _ in caught.value.failed.values()] == ["no1.npy", "no2.npy"]
+        assert all(isinstance(e, NotFoundError) for _, e in caught.value.failed.values())
+        assert caught.value.done == (first,)
+        assert "no1.npy" in str(caught.value)
+
+    def test_batch_reports_progress(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        seen: list[tuple[int, int]] = []
+        store.load_batch(
+            list(existing), progress=lambda done, total: seen.append((done, total))
+        )
+        assert seen == [(i + 1, len(existing)) for i in range(len(existing))]
+
+    def test_empty_batch_is_fine(self, store: Bound) -> None:
+        assert store.load_batch([]) == []
+
+    @pytest.mark.parametrize("region", REGIONS)
+    def test_region_equals_indexing(
+        self, store: Bound, existing: Mapping[str, Any], region: Any
+    ) -> None:
+        np.testing.assert_array_equal(
+            store.load("a.npy", region=region), existing["a.npy"][region]
+        )
+
+    def test_region_outside_refused(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        with pytest.raises(IndexError):
+            store.load("a.npy", region=np.s_[99])
+
+    @pytest.mark.parametrize("region", REGIONS)
+    def test_handle_reads_parts(
+        self, store: Bound, existing: Mapping[str, Any], region: Any
+    ) -> None:
+        expected = existing["a.npy"]
+        with store.open("a.npy") as handle:
+            assert (handle.shape, handle.dtype) == (expected.shape, expected.dtype)
+            assert (handle.ndim, handle.nbytes) == (expected.ndim, expected.nbytes)
+            np.testing.assert_array_equal(handle[region], expected[region])
+            np.testing.assert_array_equal(np.asarray(handle), expected)
+
+    def test_handle_pickles(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        handle = pickle.loads(pickle.dumps(store.open("a.npy")))  # noqa: S301
+        np.testing.assert_array_equal(handle[...], existing["a.npy"])
+
+    def test_info_describes_array(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        info = store.info("a.npy")
+        assert (info.path, info.kind) == ("a.npy", "file")
+        assert (info.shape, info.dtype) == (
+            existing["a.npy"].shape,
+            existing["a.npy"].dtype.str,
+        )
+
+    def test_kinds_are_told(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        table = {
+            path: (store.exists(path), store.is_file(path), store.is_dir(path))
+            for path in (
+                "a.npy",
+                "folder",
+                "folder/b.npy",
+                "nothing",
+                "nothing/b.npy",
+                "a.npy/b",
+            )
+        }
+        assert table == {
+            "a.npy": (True, True, False),
+            "folder": (True, False, True),
+            "folder/b.npy": (True, True, False),
+            "nothing": (False, False, False),
+            "nothing/b.npy": (False, False, False),
+            "a.npy/b": (False, False, False),
+        }
+        assert not store.is_symlink("a.npy")
+
+    def test_lists_are_natural(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        inside = ["folder/b.npy", "folder/c9.npy", "folder/c10.npy"]
+        assert store.list_dir(".") == ["a.npy", "folder"]
+        assert store.list_files("folder") == inside
+        assert store.list_files(".") == ["a.npy"]
+        assert store.list_files(".", recursive=True) == ["a.npy", *inside]
+        assert store.list_files("folder", pattern="c*") == inside[1:]
+        assert store.list_files("folder", suffixes=[".NPY"]) == inside
+        assert store.list_files("folder", suffixes=[".tif"]) == []
+        assert store.list_image_files("folder") == []
+        assert store.collect_dirs_and_files(".") == (["folder"], ["a.npy", *inside])
+        assert store.find_file_recursive(".", "c9.npy") == "folder/c9.npy"
+        assert store.find_file_recursive(".", "c8.npy") is None
+
+    def test_missing_folder_named(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        for operation in (store.list_dir, store.list_files, store.collect_dirs_and_files):
+            with pytest.raises(NotFoundError):
+                operation("nothing")
+
+    def test_file_is_no_folder(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        with pytest.raises(NotADirectoryInPathError):
+            store.list_dir("a.npy")
+
+    def test_capabilities_are_true(self, store: Bound, existing: Mapping[str, Any]) -> None:
+        """An operation is claimed exactly if calling it does not answer "cannot"."""
+        backend = store.instance
+        claimed = backend.capabilities
+        for operation, arguments in _ARGUMENTS.items():
+            method = getattr(backend, operation, None)
+            if method is None:
+                assert operation not in claimed
+                continue
+            try:
+                method(*arguments)
+            except UnsupportedOperationError:
+                assert operation not in claimed
+            except OSError:  # an earlier operation of the table took the file away
+                assert operation in claimed
+            else:
+                assert operation in claimed
+
+    def test_role_matches_type(self, store: Bound) -> None:
+        backend = store.instance
+        assert backend.capabilities.reads == isinstance(backend, DataSource)
+        assert backend.capabilities.writes == isinstance(backend, DataSink)
+
+    def test_repr_names_backend(self, store: Bound) -> None:
+        assert NAME in repr(store.instance)

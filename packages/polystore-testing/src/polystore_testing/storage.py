@@ -1,0 +1,338 @@
+"""The table for whatever keeps what was written."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from polystore import FileManager
+from polystore.errors import (
+    AlreadyExistsError,
+    BatchError,
+    DamagedDataError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    UnsupportedDataError,
+)
+
+from .conformance import NAME, Bound
+from .sink import SinkTests, _Unstorable
+from .source import SourceTests
+from .values import ARRAYS, assert_same, image
+
+__all__ = ["StorageTests"]
+
+OUTSIDE = ["../a.npy", "folder/../../a.npy", "/a.npy", "./../a.npy"]
+
+
+class StorageTests(SourceTests, SinkTests):
+    """The whole table. The backend under test is confined to a root.
+
+    ``persistent = False`` says that values stay in their process. ``damage`` may return a
+    function that cuts the stored bytes of a path short.
+    """
+
+    persistent: ClassVar[bool] = True
+
+    @pytest.fixture
+    def damage(self) -> Callable[[str], None] | None:
+        return None
+
+    # ── saving ───────────────────────────────────────────────────────────────────────────
+
+    @pytest.mark.parametrize("value", ARRAYS)
+    def test_value_comes_back(self, store: Bound, value: Any) -> None:
+        store.save(value, "a.npy")
+        assert_same(store.load("a.npy"), value)
+
+    def test_save_replaces_whole(self, store: Bound) -> None:
+        store.save(image(1, (40, 50)), "a.npy")
+        store.save(image(2), "a.npy")
+        assert_same(store.load("a.npy"), image(2))
+
+    def test_missing_folders_made(self, store: Bound) -> None:
+        store.save(image(), "x/y/z/a.npy")
+        assert store.is_dir("x/y/z")
+
+    def test_existing_may_stay(self, store: Bound) -> None:
+        store.save(image(1), "a.npy")
+        store.save(image(2), "a.npy", if_exists="skip")
+        assert_same(store.load("a.npy"), image(1))
+        store.save(image(3), "new.npy", if_exists="skip")
+        assert_same(store.load("new.npy"), image(3))
+
+    def test_existing_may_refuse(self, store: Bound) -> None:
+        store.save(image(1), "a.npy", if_exists="error")
+        with pytest.raises(FileExistsError) as caught:
+            store.save(image(2), "a.npy", if_exists="error")
+        assert isinstance(caught.value, AlreadyExistsError)
+        assert_same(store.load("a.npy"), image(1))
+
+    def test_if_exists_is_checked(self, store: Bound) -> None:
+        with pytest.raises(InvalidOptionError, match="replace"):
+            store.save(image(), "a.npy", if_exists="overwrite")
+        assert not store.exists("a.npy")
+
+    def test_saved_value_is_free(self, store: Bound) -> None:
+        value = image()
+        store.save(value, "a.npy")
+        value[:] = 0
+        assert_same(store.load("a.npy"), image())
+
+    def test_loaded_value_is_free(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        store.load("a.npy")[:] = 0
+        assert_same(store.load("a.npy"), image())
+
+    def test_refused_value_leaves_old(self, store: Bound) -> None:
+        store.save(image(1), "a.npy")
+        with pytest.raises(UnsupportedDataError) as caught:
+            store.save(_Unstorable(), "a.npy")
+        assert "cannot" in str(caught.value)
+        assert_same(store.load("a.npy"), image(1))
+
+    def test_refused_value_leaves_nothing(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        with pytest.raises(UnsupportedDataError):
+            store.save(_Unstorable(), "x/b.npy")
+        assert store.list_dir(".") == ["a.npy"]
+
+    def test_folder_is_no_file(self, store: Bound) -> None:
+        store.ensure_directory("folder.npy")
+        operations: list[Callable[[str], Any]] = [
+            store.load,
+            lambda path: store.save(image(), path),
+        ]
+        for operation in operations:
+            with pytest.raises(IsADirectoryError) as caught:
+                operation("folder.npy")
+            assert isinstance(caught.value, NotAFileError)
+
+    def test_file_is_no_parent(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        with pytest.raises(NotADirectoryInPathError):
+            store.save(image(), "a.npy/b.npy")
+        with pytest.raises(NotADirectoryInPathError):
+            store.ensure_directory("a.npy")
+        assert_same(store.load("a.npy"), image())
+
+    def test_batch_stops_at_failure(self, store: Bound) -> None:
+        store.save(image(9), "c.npy")
+        with pytest.raises(BatchError) as caught:
+            store.save_batch([image(1), _Unstorable(), image(3)], ["a.npy", "b.npy", "c.npy"])
+        assert caught.value.failed_index == 1
+        assert caught.value.done == ("a.npy",)
+        assert caught.value.not_attempted == ("c.npy",)
+        assert_same(store.load("a.npy"), image(1))
+        assert_same(store.load("c.npy"), image(9))
+
+    @pytest.mark.parametrize("path", ["", "a\0b.npy"])
+    def test_impossible_path_refused(self, store: Bound, path: str) -> None:
+        operations: list[Callable[[str], Any]] = [
+            store.load,
+            store.delete,
+            lambda path: store.save(image(), path),
+        ]
+        for operation in operations:
+            with pytest.raises(InvalidOptionError):
+                operation(path)
+
+    def test_damage_is_noticed(
+        self, store: Bound, damage: Callable[[str], None] | None
+    ) -> None:
+        if damage is None:
+            assert not self.persistent, "a persistent backend must supply `damage`"
+            return
+        store.save(image(shape=(50, 60)), "a.npy")
+        damage("a.npy")
+        with pytest.raises(DamagedDataError) as caught:
+            store.load("a.npy")
+        assert caught.value.path == "a.npy"
+        assert caught.value.backend == NAME
+
+    # ── names ────────────────────────────────────────────────────────────────────────────
+
+    def test_listing_follows_changes(self, store: Bound) -> None:
+        store.save_batch([image(), image()], ["f/a.npy", "f/b.npy"])
+        store.move("f/a.npy", "f/c.npy")
+        store.delete("f/b.npy")
+        assert store.list_files("f") == ["f/c.npy"]
+
+    def test_delete_missing_refused(self, store: Bound) -> None:
+        with pytest.raises(NotFoundError):
+            store.delete("a.npy")
+
+    def test_full_folder_stays(self, store: Bound) -> None:
+        store.save(image(), "f/g/a.npy")
+        with pytest.raises(DirectoryNotEmptyError, match="recursive=True"):
+            store.delete("f")
+        assert store.exists("f/g/a.npy")
+        store.delete("f", recursive=True)
+        assert not store.exists("f")
+
+    def test_empty_folder_goes(self, store: Bound) -> None:
+        store.ensure_directory("f/g")
+        store.ensure_directory("f/g")
+        store.delete("f/g")
+        assert store.list_dir("f") == []
+
+    def test_delete_all_takes_both(self, store: Bound) -> None:
+        store.save_batch([image(), image()], ["f/a.npy", "b.npy"])
+        store.delete_all("f")
+        store.delete_all("b.npy")
+        assert store.list_dir(".") == []
+
+    def test_copy_is_independent(self, store: Bound) -> None:
+        store.save(image(1), "a.npy")
+        store.copy("a.npy", "f/b.npy")
+        store.save(image(2), "a.npy")
+        assert_same(store.load("f/b.npy"), image(1))
+
+    def test_copies_whole_folder(self, store: Bound) -> None:
+        store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])
+        store.copy("f", "h/i")
+        assert store.list_files("h", recursive=True) == ["h/i/a.npy", "h/i/g/b.npy"]
+        with pytest.raises(AlreadyExistsError):
+            store.copy("f", "h/i")
+        with pytest.raises(InvalidOptionError):
+            store.copy("f", "f/inside")
+
+    def test_move_takes_along(self, store: Bound) -> None:
+        store.save_batch([image(1), image(2)], ["f/a.npy", "b.npy"])
+        store.move("f", "g/h")
+        store.move("b.npy", "g/h/a.npy")
+        assert store.list_files(".", recursive=True) == ["g/h/a.npy"]
+        assert not store.exists("f")
+        assert_same(store.load("g/h/a.npy"), image(2))
+
+    def test_move_into_itself_refused(self, store: Bound) -> None:
+        store.save(image(), "f/a.npy")
+        with pytest.raises(InvalidOptionError):
+            store.move("f", "f/g")
+        store.move("f/a.npy", "f/a.npy")
+        assert_same(store.load("f/a.npy"), image())
+
+    @pytest.mark.parametrize("operation", ["copy", "move"])
+    def test_target_may_stay(self, store: Bound, operation: str) -> None:
+        store.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
+        getattr(store, operation)("a.npy", "b.npy", if_exists="skip")
+        assert_same(store.load("b.npy"), image(2))
+        with pytest.raises(AlreadyExistsError):
+            getattr(store, operation)("a.npy", "b.npy", if_exists="error")
+        assert_same(store.load("a.npy"), image(1))
+
+    @pytest.mark.parametrize("operation", ["copy", "move"])
+    def test_source_must_exist(self, store: Bound, operation: str) -> None:
+        with pytest.raises(NotFoundError):
+            getattr(store, operation)("a.npy", "b.npy")
+        assert store.list_dir(".") == []
+
+    # ── walls ────────────────────────────────────────────────────────────────────────────
+
+    @pytest.mark.parametrize("path", OUTSIDE)
+    def test_nothing_leaves_root(self, store: Bound, path: str) -> None:
+        store.save(image(), "inside.npy")
+        attempts: list[Callable[[], Any]] = [
+            lambda: store.load(path),
+            lambda: store.save(image(), path),
+            lambda: store.open(path),
+            lambda: store.info(path),
+            lambda: store.exists(path),
+            lambda: store.list_dir(path),
+            lambda: store.list_files(path),
+            lambda: store.ensure_directory(path),
+            lambda: store.delete(path, recursive=True),
+            lambda: store.copy("inside.npy", path),
+            lambda: store.copy(path, "copy.npy"),
+            lambda: store.move("inside.npy", path),
+            lambda: store.move(path, "moved.npy"),
+        ]
+        for attempt in attempts:
+            with pytest.raises((PathOutsideRootError, InvalidOptionError)):
+                attempt()
+        assert store.list_dir(".") == ["inside.npy"]
+
+    def test_top_cannot_be_deleted(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        with pytest.raises(InvalidOptionError):
+            store.delete(".", recursive=True)
+        assert store.exists("a.npy")
+
+    # ── many at once ─────────────────────────────────────────────────────────────────────
+
+    def test_threads_write_apart(self, store: Bound) -> None:
+        def work(seed: int) -> None:
+            for step in range(10):
+                store.save(image(seed), f"f{step}/{seed}.npy")
+                assert_same(store.load(f"f{step}/{seed}.npy"), image(seed))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(work, range(8)))
+        assert len(store.list_files(".", recursive=True)) == 80
+
+    def test_readers_see_whole_values(self, store: Bound) -> None:
+        """A reader beside writers sees one of the values, never a mixture."""
+        shape = (64, 65)
+        store.save(np.full(shape, 0), "a.npy")
+
+        def write(seed: int) -> None:
+            for step in range(30):
+                store.save(np.full(shape, 100 * seed + step), "a.npy")
+
+        def read(_: int) -> None:
+            for _ in range(60):
+                found = store.load("a.npy")
+                assert found.shape == shape
+                assert found.min() == found.max()
+
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(job, seed) for seed in (1, 2) for job in (write, read)]
+        for finished in jobs:
+            finished.result()
+
+    def test_one_thread_creates(self, store: Bound) -> None:
+        def create(seed: int) -> int:
+            try:
+                store.save(image(seed), "a.npy", if_exists="error")
+            except AlreadyExistsError:
+                return 0
+            return 1
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(create, range(8))) == 1
+
+    def test_manager_is_small_pickle(self, store: Bound) -> None:
+        store.save(image(), "a.npy")
+        text = pickle.dumps(store.manager)
+        assert isinstance(pickle.loads(text), FileManager)  # noqa: S301
+        assert len(text) < 1000
+
+    def test_processes_share_store(self, store: Bound) -> None:
+        store.save(image(), "parent.npy")
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, mp_context=spawn) as pool:
+            jobs = [pool.submit(_work_in_process, store, seed) for seed in range(4)]
+            if self.persistent:
+                assert [job.result() for job in jobs] == [4, 4, 4, 4]
+            else:
+                for job in jobs:
+                    with pytest.raises(NotFoundError, match="does not travel"):
+                        job.result()
+        written = [f"{seed}.npy" for seed in range(4)] if self.persistent else []
+        assert store.list_files(".") == [*written, "parent.npy"]
+
+
+def _work_in_process(store: Bound, seed: int) -> int:
+    assert_same(store.load("parent.npy"), image())
+    store.save(image(seed), f"{seed}.npy")
+    return int(store.load(f"{seed}.npy").shape[0])

@@ -1,0 +1,146 @@
+"""The kit finds what it is there to find."""
+
+import pytest
+
+from polystore import BackendRegistry, FileManager, StorageBackend
+from polystore_testing import (
+    NAME,
+    Bound,
+    SinkTests,
+    StorageTests,
+    check_against_model,
+    overrides,
+)
+
+
+def test_silent_override_refused():
+    with pytest.raises(TypeError, match="test_save_returns_nothing silently replaces"):
+
+        class Quiet(SinkTests):
+            def test_save_returns_nothing(self, store):
+                pass
+
+
+def test_declared_override_allowed():
+    class Declared(SinkTests):
+        @overrides("this backend answers with a receipt")
+        def test_save_returns_nothing(self, store):
+            assert store.save(1, "a.npy") is not None
+
+    assert Declared.test_save_returns_nothing.__polystore_reason__
+
+
+def test_registry_must_be_supplied(pytester_file):
+    assert "supply a fixture `registry`" in pytester_file(
+        "from polystore_testing import SinkTests\nclass TestMine(SinkTests): pass\n"
+    )
+
+
+@pytest.fixture
+def pytester_file(tmp_path):
+    """Run pytest on a module and return what it prints."""
+    import subprocess
+    import sys
+
+    def run(text):
+        (tmp_path / "test_mine.py").write_text(text)
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+
+    return run
+
+
+FAULTY = """
+import copy
+import pytest
+from polystore import BackendRegistry
+from polystore_testing import NAME, StorageTests
+from polystore_memory.backend import MemoryBackend
+
+class Faulty(MemoryBackend):
+    _backend_type = "faulty"
+    {fault}
+
+class TestFaulty(StorageTests):
+    persistent = False
+    @pytest.fixture
+    def registry(self):
+        registry = BackendRegistry()
+        registry.add(NAME, "faulty", root="top")
+        return registry
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "caught_by"),
+    [
+        ("def load(self, path, /, **o): return super().load(path, **{**o, 'copy': 'never'})",
+         "test_loaded_value_is_free"),
+        ("def save(self, data, path, /, **o): super().save(data, path)",
+         "test_existing_may_stay"),
+        ("def delete(self, path, /, *, recursive=False): super().delete(path, recursive=True)",
+         "test_full_folder_stays"),
+        ("def list_dir(self, path, /): return sorted(super().list_dir(path), reverse=True)",
+         "test_lists_are_natural"),
+        ("def open(self, path, /): raise self._cannot('open')",
+         "test_capabilities_are_true"),
+    ],
+)  # fmt: skip
+def test_fault_is_found(pytester_file, fault, caught_by):
+    printed = pytester_file(FAULTY.format(fault=fault))
+    assert f"::{caught_by}" in printed, printed[-2000:]
+
+
+def test_model_finds_divergence():
+    from polystore_memory.backend import MemoryBackend
+
+    class Forgetful(MemoryBackend):
+        _backend_type = "forgetful"
+
+        def ensure_directory(self, path, /):
+            if str(path) != "f/g":
+                super().ensure_directory(path)
+
+    def store():
+        registry = BackendRegistry()
+        registry.add(NAME, "forgetful", root="top")
+        return Bound(FileManager(registry))
+
+    with pytest.raises(AssertionError):
+        check_against_model(store)
+
+
+def test_small_backend_is_a_sink():
+    """Two methods are enough for the slice that asks for no more."""
+
+    class Shelf(StorageBackend):
+        _backend_type = "kit_shelf"
+
+        def save(self, data, path, /):
+            self.kept = data
+
+        def load(self, path, /):
+            return self.kept
+
+    registry = BackendRegistry()
+    registry.add(NAME, "kit_shelf")
+    store = Bound(FileManager(registry))
+    SinkTests().test_path_may_be_pathlike(store)
+    SinkTests().test_lengths_must_match(store)
+    assert set(store.instance.capabilities) == {
+        "copy",
+        "load",
+        "load_batch",
+        "save",
+        "save_batch",
+    }
+
+
+def test_storage_covers_both_directions():
+    names = {name for name in dir(StorageTests) if name.startswith("test_")}
+    assert {"test_save_returns_nothing", "test_load_gives_equal"} <= names

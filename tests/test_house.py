@@ -1,0 +1,142 @@
+"""What no single package can prove: the walls between them."""
+
+import ast
+import importlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import polystore
+from polystore import plugins
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if (path / "src").is_dir())
+# Import name to distribution, where they differ.
+DISTRIBUTION = {"polystore": "polystore-core", "_pytest": "pytest"}
+# Libraries that only a caller's own array or file can bring in: never a dependency.
+CALLER_BRINGS = {"polystore-core": {"torch", "jax", "tensorflow"}}
+
+
+def project(package):
+    return tomllib.loads((package / "pyproject.toml").read_text())["project"]
+
+
+def imported_modules(package):
+    for file in (package / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (name.name.partition(".")[0] for name in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                yield node.module.partition(".")[0]
+
+
+def declared(package):
+    content = project(package)
+    extras = content.get("optional-dependencies", {}).values()
+    texts = [*content["dependencies"], *(text for extra in extras for text in extra)]
+    return {re.match(r"[\w-]+", text).group().lower() for text in texts}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_declares_what_it_imports(package):
+    own = package.name.replace("-", "_").replace("polystore_core", "polystore")
+    imported = {
+        DISTRIBUTION.get(name, name.replace("_", "-"))
+        for name in imported_modules(package)
+        if name not in sys.stdlib_module_names and name != own
+    }
+    through_extras = {"rich"} if package.name == "polystore-cli" else set()
+    assert imported - CALLER_BRINGS.get(package.name, set()) <= declared(package)
+    unused = declared(package) - imported - through_extras
+    # disk finds its formats through the registry: it needs them installed, and imports nothing.
+    assert unused <= {"polystore-formats", "pandas", "torch", "tifffile", "imagecodecs", "tqdm"}
+
+
+def test_core_depends_on_two():
+    texts = project(ROOT / "packages/polystore-core")["dependencies"]
+    assert [re.match(r"\w+", text).group() for text in texts] == [
+        "numpy",
+        "pluggy",
+        "portalocker",
+    ]
+    assert "sys_platform == 'win32'" in texts[2]
+
+
+def test_versions_are_one():
+    packages = [*PACKAGES, ROOT / "packages/polystore"]
+    assert len({project(package)["version"] for package in packages}) == 1
+
+
+def test_packages_are_typed():
+    for package in PACKAGES:
+        assert list((package / "src").glob("*/py.typed")), package.name
+
+
+def test_meta_extras_exist():
+    """No extra of the meta distribution promises what is not there."""
+    names = {package.name for package in PACKAGES}
+    meta = project(ROOT / "packages/polystore")
+    for extra, texts in meta["optional-dependencies"].items():
+        for text in texts:
+            base, inner = re.match(r"([\w-]+)(?:\[([\w,-]+)\])?", text).groups()
+            if base == "polystore":
+                assert set(inner.split(",")) == set(meta["optional-dependencies"]) - {"all"}
+            elif base.startswith("polystore-"):
+                assert base in names
+                target = project(ROOT / "packages" / base).get("optional-dependencies", {})
+                assert inner is None or inner in target, extra
+
+
+def test_catalogue_is_true():
+    """The names that core knows to be ours are exactly those that our packages declare."""
+    file = ROOT / "packages/polystore-core/src/polystore/catalogue.json"
+    ours = {"backend": {}, "format": {}}
+    for package in PACKAGES:
+        for group, entries in project(package).get("entry-points", {}).items():
+            kind = group.removeprefix("polystore.").removesuffix("s")
+            ours[kind] |= dict.fromkeys(entries, package.name)
+    assert json.loads(file.read_text()) == ours
+
+
+def test_manifests_are_cheap():
+    """Loading every manifest imports no library and no plugin's own code."""
+    code = (
+        "import sys; from polystore.plugins import survey; rows = list(survey());"
+        "print(*sorted(n for n in sys.modules if n.partition('.')[0].startswith("
+        "('polystore', 'numpy', 'tifffile', 'torch', 'pandas', 'imagecodecs'))))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    manifests = {d.manifest for found in plugins._scan().values() for d in found}
+    packages = {name.partition(".")[0] for name in manifests}
+    strangers = {n for n in found if n.partition(".")[0] != "polystore"} - manifests - packages
+    assert strangers == set()
+
+
+def test_hooks_are_described():
+    from polystore.hooks import Hooks
+
+    tests = "".join(path.read_text() for path in (ROOT / "packages").glob("*/tests/*.py"))
+    for name in vars(Hooks):
+        if name.startswith("polystore_"):
+            assert name in tests, f"no test mentions the hook {name}"
+
+
+def test_public_names_resolve():
+    for name in polystore.__all__:
+        assert getattr(polystore, name) is not None
+    for package in PACKAGES:
+        module = package.name.replace("-", "_").replace("polystore_core", "polystore")
+        assert importlib.import_module(module).__doc__
+
+
+def test_installed_versions_match():
+    for package in PACKAGES:
+        assert metadata.version(package.name) == project(package)["version"]
