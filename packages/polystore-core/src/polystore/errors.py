@@ -79,6 +79,7 @@ __all__ = [
     "UnsupportedDataError",
     "UnsupportedFormatError",
     "UnsupportedOperationError",
+    "explained",
     "storage_error",
 ]
 
@@ -473,6 +474,17 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
         return error
     code = error.errno or _errno.EIO
     return _BY_ERRNO.get(code, StorageError)(backend, path, operation, errno=code)
+
+
+def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:
+    """Return ``error`` with backend and path, or what it stands for as ``StorageError``."""
+    if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
+        error.backend, error.path = backend, error.path or path
+    elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
+        translated = storage_error(error, backend, path, operation)
+        translated.__cause__ = error
+        return translated
+    return error
 
 
 # ── batches ──────────────────────────────────────────────────────────────────────────────

@@ -26,8 +26,9 @@ from polystore.errors import (
     UnsupportedFormatError,
 )
 from polystore.options import IfExists, check_if_exists, check_options, known_options
+from polystore.paths import checked
 
-from .places import checked, open_regular
+from .places import open_regular
 from .tree import DiskTree
 
 if TYPE_CHECKING:

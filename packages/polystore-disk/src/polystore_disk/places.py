@@ -15,10 +15,9 @@ from typing import BinaryIO, cast
 from weakref import finalize
 
 from polystore.atomic import Place, follow_links, make_directories, sync_directory
-from polystore.errors import InvalidOptionError, PathOutsideRootError, UnsupportedOperationError
-from polystore.locking import HIDDEN_PREFIX
+from polystore.errors import PathOutsideRootError, UnsupportedOperationError
 
-__all__ = ["FreePlaces", "Places", "RootedPlaces", "checked", "open_regular"]
+__all__ = ["FreePlaces", "Places", "RootedPlaces", "open_regular"]
 
 # Without O_NONBLOCK opening a named pipe would wait for its writer for ever.
 _READ = (
@@ -32,25 +31,6 @@ _READ = (
 _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 
 _MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
-
-
-def checked(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` as text; refuse what is no path, and names reserved for polystore."""
-    text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
-        raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
-    if HIDDEN_PREFIX in text and f"/{HIDDEN_PREFIX}" in f"/{text}":
-        raise InvalidOptionError("path", text, f"no name that starts with {HIDDEN_PREFIX}")
-    while text.endswith(("/", "/.")) and len(text) > 1:
-        text = text[: text.rindex("/")] or "/"  # "link/" means the folder, not the link
-    return text
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        return text.isascii() or bool(os.fsencode(text))
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
 
 
 class _File(io.FileIO):

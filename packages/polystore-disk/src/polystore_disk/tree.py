@@ -17,20 +17,20 @@ from polystore.abc.backend import join
 from polystore.atomic import PendingFile, Place, sync_directory
 from polystore.errors import (
     AlreadyExistsError,
-    DataError,
     DurabilityUnknownError,
     InvalidOptionError,
     NotAFileError,
     PathOutsideRootError,
     PolystoreError,
     StorageError,
-    storage_error,
+    explained,
 )
 from polystore.locking import HIDDEN_PREFIX
 from polystore.options import IfExists, check_if_exists
+from polystore.paths import checked
 from polystore.values import natural_order
 
-from .places import FreePlaces, Places, RootedPlaces, checked, open_regular
+from .places import FreePlaces, Places, RootedPlaces, open_regular
 
 if TYPE_CHECKING:
     from polystore.abc.backend import Path
@@ -58,14 +58,7 @@ class DiskTree(StorageBackend):
             raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
 
     def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
-        """Return ``error`` with backend and path, or what it stands for as ``StorageError``."""
-        if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
-            error.backend, error.path = self.name, error.path or os.fspath(path)
-        elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
-            translated = storage_error(error, self.name, os.fspath(path), operation)
-            translated.__cause__ = error
-            return translated
-        return error
+        return explained(error, self.name, os.fspath(path), operation)
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 

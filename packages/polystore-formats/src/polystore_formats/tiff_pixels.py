@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 import numpy as np
 
 from polystore.errors import DamagedDataError
-
-from .region import select
+from polystore.region import select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
