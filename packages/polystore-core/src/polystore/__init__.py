@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .hooks import hookimpl
     from .locking import file_lock
     from .metadata import AtomicMetadataWriter
+    from .names import NameTemplate
     from .plugins import PLUGIN_API, BackendSpec, FormatSpec
     from .registry import BackendRegistry, FormatRegistry, formats
     from .values import Capabilities, Info, Region
@@ -33,6 +34,7 @@ _HOME = {
     "filemanager": "FileManager",
     "locking": "file_lock",
     "metadata": "AtomicMetadataWriter",
+    "names": "NameTemplate",
     "hooks": "hookimpl",
     "plugins": "PLUGIN_API BackendSpec FormatSpec",
     "registry": "BackendRegistry FormatRegistry formats",
@@ -55,6 +57,7 @@ __all__ = [
     "FormatSpec",
     "Info",
     "LazyArray",
+    "NameTemplate",
     "Opener",
     "PolystoreError",
     "Region",

@@ -190,6 +190,24 @@ class FileManager:
         handle: LazyArray = self._run("open", backend, path, **options)
         return handle
 
+    def create(
+        self,
+        path: Path,
+        *,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        backend: str,
+        **options: Any,
+    ) -> LazyArray:
+        """Make an array to be written in parts; return a handle that writes (``a[0:8] = b``).
+
+        Raises ``AlreadyExistsError``, unless ``if_exists`` says otherwise.
+        """
+        handle: LazyArray = self._run(
+            "create", backend, path, shape=shape, dtype=dtype, **options
+        )
+        return handle
+
     # ── what stands where ────────────────────────────────────────────────────────────────
 
     def info(self, path: Path, *, backend: str) -> Info:

@@ -51,6 +51,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "collect_dirs_and_files": (".",),
     "save": (image(), "new.npy"),
     "save_batch": ([image()], ["new.npy"]),
+    "create": ("created.npy",),
     "ensure_directory": ("folder",),
     "delete": ("a.npy",),
     "delete_all": ("a.npy",),
@@ -59,6 +60,9 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_symlink": ("a.npy", "link.npy"),
     "mirror_directory_with_symlinks": (".", "mirror"),
 }
+
+
+_KEYWORDS: dict[str, dict[str, Any]] = {"create": {"shape": (2, 3), "dtype": "uint16"}}
 
 
 class SourceTests(Conformance):
@@ -201,7 +205,7 @@ class SourceTests(Conformance):
                 assert operation not in claimed
                 continue
             try:
-                method(*arguments)
+                method(*arguments, **_KEYWORDS.get(operation, {}))
             except UnsupportedOperationError:
                 assert operation not in claimed
             except OSError:  # an earlier operation of the table took the file away

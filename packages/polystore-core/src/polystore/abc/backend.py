@@ -30,6 +30,8 @@ from ..options import check_options
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
     from ..options import IfExists
     from ..values import Info
     from .array import LazyArray
@@ -292,9 +294,17 @@ class StorageBackend(DataSource, DataSink):
     """Reads and writes, and keeps what was written."""
 
     _operations: ClassVar[tuple[str, ...]] = (
-        "ensure_directory", "delete", "delete_all", "copy", "move", "create_symlink",
+        "create", "ensure_directory", "delete", "delete_all", "copy", "move", "create_symlink",
         "mirror_directory_with_symlinks",
     )  # fmt: skip
+
+    @refused
+    def create(self, path: Path, /, *, shape: Sequence[int], dtype: DTypeLike) -> LazyArray:
+        """Make an array to be written in parts, and return a handle that writes.
+
+        Raises ``AlreadyExistsError``.
+        """
+        raise self._cannot("create")
 
     @refused
     def ensure_directory(self, path: Path, /) -> None:

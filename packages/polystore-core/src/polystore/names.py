@@ -1,0 +1,299 @@
+"""What a file's name says: well, site, channel, plane, as instruments write them.
+
+>>> NameTemplate("*_{well}f{field}d{channel}.tif").parse("AS_0904_O01f00d2.TIF")
+{'well': 'O01', 'field': '00', 'channel': '2'}
+
+A template is cut at what may be of any length (``*`` and the fields of free text). What stands
+between two cuts has at most one end for each start, and a later start never ends earlier. So
+the first place that fits is the right one, and no cut is ever moved, however long the name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import NamedTuple, NoReturn, TypeAlias
+
+from .errors import InvalidOptionError
+
+__all__ = ["NameTemplate", "split_well"]
+
+_Refuse: TypeAlias = Callable[[str], NoReturn]
+
+_WELL = re.compile(r"([A-Za-z]{1,2})([0-9]{1,3})")
+_TOKEN = re.compile(r"\{(?P<field>[^{}]*)\}|(?P<star>\*)|(?P<text>[^{}*]+)|[{}]")
+
+
+class _Shape(NamedTuple):
+    """How the values of a field look. Runs are possessive: no value ends inside a number."""
+
+    means: str
+    regex: str
+    after_gap: str
+    """``regex`` that does not start inside a run either."""
+    first: str
+    """Classes of its first and of its last character: "a" for letters, "0" for digits."""
+    last: str
+
+
+_DIGITS = _Shape("digits", "[0-9]++", "(?<![0-9])[0-9]++", "0", "0")
+_SHAPES = dict.fromkeys(("column", "field", "site", "t", "time", "w", "z"), _DIGITS) | {
+    "row": _Shape(
+        "letters or digits",
+        "(?:[A-Za-z]++|[0-9]++)",
+        "(?:(?<![A-Za-z])[A-Za-z]++|(?<![0-9])[0-9]++)",
+        "a",  # digits too, but beside another field only letters can be told apart
+        "a",
+    ),
+    "well": _Shape(
+        "a well such as B03",
+        "[A-Za-z]{1,2}+[0-9]{1,3}+(?![0-9])",
+        "(?<![A-Za-z])[A-Za-z]{1,2}+[0-9]{1,3}+(?![0-9])",
+        "a",
+        "0",
+    ),
+}
+
+
+class _Piece(NamedTuple):
+    """Fixed text, or a field with a shape."""
+
+    field: str
+    """"" for fixed text."""
+    means: str
+    regex: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The pieces between two cuts."""
+
+    gap: str
+    """What stands before: "*", the name of a field of free text, or "" at the start."""
+    pieces: tuple[_Piece, ...]
+    is_last: bool
+    pattern: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pattern", self._compiled(len(self.pieces), self.is_last))
+
+    def _compiled(self, count: int, to_end: bool) -> re.Pattern[str]:
+        regexes = (f"({p.regex})" if p.field else p.regex for p in self.pieces[:count])
+        return re.compile("".join(regexes) + (r"\Z" if to_end else ""))
+
+    def find(self, pattern: re.Pattern[str], name: str, at: int) -> re.Match[str] | None:
+        """Return the first place in ``name[at:]``, or at its start where there is no gap."""
+        if not self.gap:
+            return pattern.match(name, at)
+        start = at + (self.gap != "*")  # a value has one character at least
+        return pattern.search(name, start) if start <= len(name) else None
+
+    def values(self, found: re.Match[str], at: int) -> Iterator[tuple[str, str]]:
+        if self.gap not in ("", "*"):
+            yield self.gap, found.string[at : found.start()]
+        yield from zip((p.field for p in self.pieces if p.field), found.groups(), strict=True)
+
+    def misfit(self, name: str, at: int) -> str:
+        """Say how far ``name`` fits, and what should stand there."""
+        for count in range(len(self.pieces), 0, -1):
+            found = self.find(self._compiled(count, to_end=False), name, at)
+            if found:
+                return _misfit(name, found.end(), self._wanted(count))
+        if self.gap in ("", "*"):
+            return _misfit(name, at, self._wanted(0), anywhere=bool(self.gap))
+        text = f"text ({{{self.gap}}})"
+        if at == len(name):
+            return _misfit(name, at, text)
+        return _misfit(name, at, f"{self._wanted(0)} after {text}", anywhere=True)
+
+    def _wanted(self, index: int) -> str:
+        return self.pieces[index].means if index < len(self.pieces) else "the end"
+
+
+def _misfit(name: str, at: int, wanted: str, *, anywhere: bool = False) -> str:
+    rest = repr(name[at:]) if at < len(name) else "nothing"
+    come = f"it fits up to {name[:at]!r}; then comes" if at else "it starts with"
+    return f"{come} {rest}, {'which does not hold' if anywhere else 'not'} {wanted}"
+
+
+@dataclass(frozen=True, slots=True)
+class NameTemplate:
+    """How the files of an experiment are named.
+
+    The language:
+
+    - ``{name}`` is a field; its name is a Python identifier, and stands once.
+    - ``*`` is anything, nothing too, but never "/"; the shortest that lets the rest fit.
+    - All else stands for itself. Case counts, except in the suffix (from the first dot of the
+      fixed text at the end): ``.tif`` also fits ``.TIF``.
+    - A template without "/" is held against the file's name alone, one with "/" against as
+      many of the last parts of the path as it has.
+
+    The values of a field, by its name:
+
+    - ``well``: one or two letters and one to three digits, such as "B3", "O01", "AA12";
+    - ``row``: letters, or digits; ``column``, ``field``, ``site``, ``z``, ``t``, ``time``,
+      ``w``: digits. They take all the letters or digits that stand there: no number is cut;
+    - any other, ``channel`` too: the shortest text, not empty, that lets the rest fit.
+
+    Fields may touch where it is clear at which character one ends: ``{row}{column}``, but
+    neither two of free text nor two of digits.
+
+    Raises:
+        InvalidOptionError: the template breaks one of these rules.
+    """
+
+    template: str
+    _parts: tuple[tuple[_Stretch, ...], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.template, str) or not self.template:
+            raise InvalidOptionError("template", self.template, "a non-empty str")
+        parts = self.template.split("/")
+        if not all(parts):
+            self._refuse("text on both sides of each '/'")
+        last = len(parts) - 1
+        compiled = tuple(_compiled(p, i == last, self._refuse) for i, p in enumerate(parts))
+        object.__setattr__(self, "_parts", compiled)
+        names = self.fields
+        for name in names:
+            if names.count(name) > 1:
+                self._refuse(f"each field once: {{{name}}} stands {names.count(name)} times")
+
+    def __reduce__(self) -> tuple[type[NameTemplate], tuple[str]]:
+        return type(self), (self.template,)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields, in the order of the template."""
+        return tuple(
+            name
+            for part in self._parts
+            for stretch in part
+            for name in (stretch.gap, *(piece.field for piece in stretch.pieces))
+            if name not in ("", "*")
+        )
+
+    def parse(self, path: str | os.PathLike[str]) -> dict[str, str]:
+        """Return the value of each field in the name at ``path``, as it is written there.
+
+        Nothing is opened: ``path`` need not exist. Sort values with
+        :func:`polystore.values.natural_order`.
+
+        Raises:
+            InvalidOptionError: the name does not fit; tells how far it does.
+        """
+        parts = _parts_of(path)
+        if len(parts) < len(self._parts):
+            self._reject(path, f"it has too few parts: {len(parts)}, not {len(self._parts)}")
+        values: dict[str, str] = {}
+        for stretches, name in zip(self._parts, parts[-len(self._parts) :], strict=True):
+            at = 0
+            for stretch in stretches:
+                found = stretch.find(stretch.pattern, name, at)
+                if found is None:
+                    self._reject(path, stretch.misfit(name, at))
+                values.update(stretch.values(found, at))
+                at = found.end()
+        return values
+
+    def matches(self, path: str | os.PathLike[str]) -> bool:
+        """Return whether :meth:`parse` takes ``path``."""
+        parts = _parts_of(path)[-len(self._parts) :]
+        return len(parts) == len(self._parts) and all(map(_fits, self._parts, parts))
+
+    def _refuse(self, expected: str) -> NoReturn:
+        raise InvalidOptionError("template", self.template, expected)
+
+    def _reject(self, path: str | os.PathLike[str], reason: str) -> NoReturn:
+        expected = f"a name that fits {self.template!r}; {reason}"
+        raise InvalidOptionError("name", os.fspath(path), expected)
+
+
+def split_well(well: str) -> tuple[str, str]:
+    """Return row and column of a well as they are written: ``"O01"`` → ``("O", "01")``.
+
+    Raises:
+        InvalidOptionError: ``well`` is not one or two letters and one to three digits.
+    """
+    found = _WELL.fullmatch(well) if isinstance(well, str) else None
+    if found is None:
+        raise InvalidOptionError("well", well, "one or two letters and one to three digits")
+    return found[1], found[2]
+
+
+def _parts_of(path: str | os.PathLike[str]) -> list[str]:
+    text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
+    if not isinstance(text, str):
+        raise InvalidOptionError("path", path, "a str, or a PathLike of one")
+    return [part for part in text.replace(os.sep, "/").split("/") if part]
+
+
+def _fits(stretches: tuple[_Stretch, ...], name: str) -> bool:
+    at = 0
+    for stretch in stretches:
+        found = stretch.find(stretch.pattern, name, at)
+        if found is None:
+            return False
+        at = found.end()
+    return True
+
+
+def _compiled(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, ...]:
+    """Cut one part of a template into its stretches."""
+    stretches: list[_Stretch] = []
+    gap, pieces = "", list[_Piece]()
+    before: re.Match[str] | None = None
+    for token in _TOKEN.finditer(part):
+        _check(token, before, refuse)
+        name = token["field"]
+        if token["star"] or (name and name not in _SHAPES):
+            stretches.append(_Stretch(gap, tuple(pieces), is_last=False))
+            gap, pieces = name or "*", []
+        elif name:
+            shape = _SHAPES[name]
+            regex = shape.after_gap if gap and not pieces else shape.regex
+            pieces.append(_Piece(name, f"{shape.means} ({{{name}}})", regex))
+        else:
+            regex = _fixed(token["text"], has_suffix and token.end() == len(part))
+            pieces.append(_Piece("", repr(token["text"]), regex))
+        before = token
+    return (*stretches, _Stretch(gap, tuple(pieces), is_last=True))
+
+
+def _fixed(text: str, has_suffix: bool) -> str:
+    stem, dot, suffix = text.partition(".") if has_suffix else (text, "", "")
+    return re.escape(stem) + (f"(?ai:{re.escape(dot + suffix)})" if dot else "")
+
+
+def _check(token: re.Match[str], before: re.Match[str] | None, refuse: _Refuse) -> None:
+    """Refuse a token that is none, or that cannot be told from the one before it."""
+    if token[0] in ("{", "}"):
+        refuse(f"braces in pairs: {token[0]!r} at {token.start()} has no partner")
+    name = token["field"]
+    if name is not None and not name.isidentifier():
+        refuse(f"a Python identifier in braces, not {token[0]!r}")
+    ends, starts = before and _edge(before, -1), _edge(token, 0)
+    if before is not None and ends == starts and (before["field"] or before["star"]):
+        refuse(f"{_SEAMS[starts]} between {before[0]!r} and {token[0]!r}")
+
+
+_SEAMS = {
+    "*": "text",
+    "a": "something other than a letter",
+    "0": "something other than a digit",
+}
+
+
+def _edge(token: re.Match[str], index: int) -> str:
+    """Return the class of a token's first or last character; "*" where it may be any."""
+    name = token["field"]
+    if name in _SHAPES:
+        return _SHAPES[name].last if index else _SHAPES[name].first
+    if token["text"]:
+        # "r{row}c{column}" is clear, where the row is a number.
+        return "0" if token[0][index] in "0123456789" else ""
+    return "*"
