@@ -101,8 +101,8 @@ def check_lengths(data: Sequence[Any], paths: Sequence[str | os.PathLike[str]]) 
 @contextmanager
 def progress_reporter(
     progress: Progress, total: int, label: str, *, unit: str = "item"
-) -> Iterator[Callable[..., None]]:
-    """Give a function to call after each item, or with how many are done more."""
+) -> Iterator[Callable[[], None]]:
+    """Give a function to call after each item."""
     if progress is False or progress is None:
         yield _nothing
         return
@@ -113,7 +113,7 @@ def progress_reporter(
             raise MissingDependencyError(
                 "option", "progress=True", ("tqdm",), "polystore-core[progress]"
             ) from error
-        with tqdm(total=total, desc=label, unit=unit, unit_scale=unit != "item") as bar:
+        with tqdm(total=total, desc=label, unit=unit) as bar:
             yield bar.update
         return
     if not callable(progress):
@@ -122,13 +122,13 @@ def progress_reporter(
         )
     finished = 0
 
-    def report(count: int = 1) -> None:
+    def report() -> None:
         nonlocal finished
-        finished += count
+        finished += 1
         progress(finished, total)
 
     yield report
 
 
-def _nothing(count: int = 1) -> None:
+def _nothing() -> None:
     pass

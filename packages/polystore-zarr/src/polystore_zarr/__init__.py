@@ -1,0 +1,1 @@
+"""Zarr backend of polystore: chunked arrays, OME-Zarr images and plates."""

@@ -1,0 +1,413 @@
+"""One array of a store: made, opened, read and written in parts. All of zarr is behind this."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore, StorePath
+
+from polystore import LazyArray
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    NotFoundError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+from polystore.locking import file_lock
+from polystore.region import Selection, select
+
+from .chunking import checked_grid
+from .codecs import codec_options
+from .nodes import Document, ZarrFormat, read_document
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+    from polystore import Region
+
+__all__ = ["MARKER", "CodecPipeline", "Layout", "Unaligned", "ZarrArray", "create_array"]
+
+CodecPipeline: TypeAlias = Literal["zarr", "zarrs"]
+Unaligned: TypeAlias = Literal["refuse", "lock"]
+
+MARKER = "polystore"
+"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How an array is to stand on the disk. ``None`` leaves the choice to us."""
+
+    chunks: int | Sequence[int] | None = None
+    shards: int | Sequence[int] | Literal[False] | None = None
+    compressor: Any = "blosc"
+    checksum: bool = True
+    fill_value: Any = None
+    zarr_format: ZarrFormat = 3
+
+
+def create_array(
+    directory: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    layout: Layout,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    dimension_names: Sequence[str] | None = None,
+    complete: bool,
+) -> None:
+    """Write the metadata of a new array into ``directory``.
+
+    ``complete`` promises that every chunk will be written before the array is seen: a chunk
+    that is missing then is damage, not fill value.
+
+    Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
+    """
+    if any(field.subdtype for field, *_ in (dtype.fields or {}).values()):
+        raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
+    chunks, shards = checked_grid(shape, dtype.itemsize, layout.chunks, layout.shards)
+    if layout.zarr_format == 2 and layout.shards:
+        raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
+    options = codec_options(
+        layout.compressor,
+        zarr_format=layout.zarr_format,
+        dtype=dtype,
+        checksum=layout.checksum,
+    )
+    marks = {"complete": complete, "dtype": dtype.str if dtype.names is None else ""}
+    with _unstable_types(dtype.kind not in "biufc"):
+        try:
+            zarr.create_array(
+                LocalStore(directory),
+                shape=shape,
+                dtype=dtype,
+                chunks=chunks,
+                shards=shards if layout.zarr_format == 3 else None,
+                fill_value=_fill_value(layout, dtype),
+                attributes={**(attributes or {}), MARKER: marks},
+                dimension_names=dimension_names if layout.zarr_format == 3 else None,
+                zarr_format=layout.zarr_format,
+                # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
+                chunk_key_encoding=None if layout.zarr_format == 3 else _FOLDERS,
+                config={"write_empty_chunks": complete},
+                **options,
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            if isinstance(error, PolystoreError):
+                raise
+            raise UnsupportedDataError(f"{dtype} array: {error}", "zarr") from error
+
+
+_FOLDERS: Any = {"name": "v2", "separator": "/"}
+
+
+def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
+    """Zarr 2 takes none for none: what was not written would be anything at all."""
+    if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
+        return dtype.type(0)
+    return layout.fill_value
+
+
+_silencing = threading.RLock()
+
+
+@contextmanager
+def _unstable_types(unstable: bool) -> Iterator[None]:
+    """Silence zarr about types that are its own until the specification has them.
+
+    ``catch_warnings`` is not for threads, so other types do not come near it.
+    """
+    if not unstable:
+        yield
+        return
+    with _silencing, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*specification")
+        yield
+
+
+class ZarrArray(LazyArray):
+    """A lazy handle on one array: reads the chunks that an index touches.
+
+    Dask, xarray and napari take it as it is. It pickles as its place. If the array is saved
+    again meanwhile, reading raises ``NotFoundError`` rather than mix old and new chunks.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        document: Document,
+        *,
+        path: str = "",
+        backend: str = "",
+        store: str = "",
+        writable: bool = False,
+        unaligned: Unaligned = "refuse",
+        pipeline: CodecPipeline = "zarr",
+    ) -> None:
+        self._directory = directory
+        self._inode = os.stat(directory).st_ino
+        self._path, self._backend, self._store = path, backend, store or directory
+        self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
+        self._array = self._opened(document)
+        marks = document.attributes.get(MARKER)
+        marks = marks if isinstance(marks, dict) else {}
+        self._complete = marks.get("complete") is True
+        self.shape = self._array.shape
+        self.dtype = _restored(self._array.dtype, marks.get("dtype"))
+        self.chunks = self._array.chunks
+        self.shards: tuple[int, ...] | None = self._array.shards
+
+    def _opened(self, document: Document) -> zarr.Array[Any]:
+        fields = document.fields
+        if document.zarr_format == 2:
+            fields = {**fields, "attributes": document.attributes}
+        unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
+        with _unstable_types(unstable), self._guarded("open"), _pipeline_of(self._pipeline):
+            place = StorePath(LocalStore(self._directory, read_only=not self._writable))
+            return zarr.Array(
+                zarr.AsyncArray(fields, place, {"write_empty_chunks": True})  # type: ignore[arg-type]
+            )
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """The box that is written at once: the shard, or the chunk where there are none."""
+        unit: tuple[int, ...] = self.shards or self._array.chunks
+        return unit
+
+    @property
+    def block_count(self) -> int:
+        """How many boxes of ``unit`` the array has."""
+        return math.prod(-(-n // u) for n, u in zip(self.shape, self.unit, strict=True))
+
+    def description(self) -> dict[str, Any]:
+        """Return the fields of ``Info`` that an array has."""
+        found = self._array.metadata.to_dict()
+        attributes = dict(found.get("attributes") or {})
+        attributes.pop(MARKER, None)
+        metadata = {
+            "zarr_format": self._array.metadata.zarr_format,
+            "chunks": self.chunks,
+            "shards": self.shards,
+            "compressors": [codec.to_dict() if hasattr(codec, "to_dict") else codec.get_config()
+                            for codec in self._array.compressors],
+            "fill_value": found["fill_value"],
+            "attributes": attributes,
+        }  # fmt: skip
+        names = found.get("dimension_names")
+        if names:
+            metadata["dimension_names"] = tuple(names)
+        return {"shape": self.shape, "dtype": self.dtype.str, "metadata": metadata}
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        selection = select(region, self.shape)
+        found = self.read(selection)
+        self._refuse_if_replaced()
+        return found
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return what ``selection`` selects, without asking whether the array is still there."""
+        if not all(selection.ranges):
+            return np.empty(selection.shape, self.dtype)
+        with self._guarded("read"):
+            self._refuse_missing_chunks(selection.ranges)
+            boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
+            found = np.asarray(self._array[boxes])
+        if found.dtype != self.dtype:
+            found = found.astype(self.dtype)
+        return selection.arranged(found)
+
+    def _refuse_missing_chunks(self, ranges: tuple[range, ...]) -> None:
+        if not self._complete:
+            return  # a chunk that nobody wrote reads as the fill value, as it should
+        touched = [range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit)]
+        for position in product(*touched):
+            name = self._array.metadata.encode_chunk_key(position)
+            if not os.path.exists(os.path.join(self._directory, name)):
+                raise DamagedDataError(
+                    f"the chunk file {name!r} is missing", "zarr", self._path, self._backend
+                )
+
+    def _refuse_if_replaced(self) -> None:
+        try:
+            same = os.stat(self._directory).st_ino == self._inode
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise NotFoundError(
+                self._backend, self._path or self._directory, "read",
+                hint="it was saved again, moved or deleted since it was opened: open it again",
+            )  # fmt: skip
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────
+
+    def __setitem__(self, region: Region, value: Any) -> None:
+        if not self._writable:
+            raise TypeError("this handle only reads: open(..., mode='r+') for one that writes")
+        self._refuse_if_replaced()
+        selection = select(region, self.shape)
+        values = self._fitting(value, selection)
+        if not all(selection.ranges):
+            return
+        aligned = aligned_box(selection.ranges, self.shape, self.unit)
+        if aligned is None:
+            self._write(selection, values)
+        elif self._unaligned == "lock":
+            with file_lock(self._lock_name()):
+                self._refuse_missing_chunks(selection.ranges)
+                self._write(selection, values)
+        else:
+            box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
+            raise InvalidOptionError(
+                "region", region,
+                f"a box on the grid of {self.unit}, such as [{box}], because others may write "
+                "the rest of a chunk at the same time; or unaligned='lock'",
+            )  # fmt: skip
+
+    def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
+        values = np.asarray(value)
+        is_number = isinstance(value, bool | int | float | complex)
+        if not is_number and not np.can_cast(values.dtype, self.dtype, "safe"):
+            raise UnsupportedDataError(
+                f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
+                "zarr", self._path, self._backend,
+            )  # fmt: skip
+        try:
+            return np.broadcast_to(values.astype(self.dtype, copy=False), selection.shape)
+        except ValueError:
+            raise UnsupportedDataError(
+                f"values of shape {values.shape} for a region of {selection.shape}",
+                "zarr", self._path, self._backend,
+            ) from None  # fmt: skip
+
+    def _write(self, selection: Selection, values: NDArray[Any]) -> None:
+        boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
+        full = values.reshape([len(r) for r in selection.ranges])
+        turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
+        with self._guarded("write"):
+            self._array[boxes] = full[turned]
+
+    def _lock_name(self) -> str:
+        """One lock per array, beside the store: inside, other readers would stumble over it."""
+        inner = os.path.relpath(self._directory, self._store)
+        name = os.path.basename(self._store)
+        return os.path.join(os.path.dirname(self._store), f"{name}!{inner.replace('/', '!')}")
+
+    # ── errors ───────────────────────────────────────────────────────────────────────────
+
+    def _guarded(self, operation: str) -> _Guard:
+        return _Guard(self._path or self._directory, self._backend, operation)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "path": self._path, "backend": self._backend, "store": self._store,
+            "writable": self._writable, "unaligned": self._unaligned,
+            "pipeline": self._pipeline,
+        }  # fmt: skip
+        return _reopened, (self._directory, self._inode, options)
+
+
+def _reopened(directory: str, inode: int, options: Mapping[str, Any]) -> ZarrArray:
+    document = read_document(directory)
+    if document is None or document.kind != "array":
+        backend, path = options["backend"], options["path"] or directory
+        raise NotFoundError(backend, path, "open", hint="it has gone since it was opened")
+    handle = ZarrArray(directory, document, **options)
+    handle._inode = inode  # noqa: SLF001 - what was opened, not what stands there now
+    return handle
+
+
+class _Guard(AbstractContextManager[None]):
+    """Tell damage from trouble: what zarr and its codecs raise becomes ours."""
+
+    def __init__(self, path: str, backend: str, operation: str) -> None:
+        self.path, self.backend, self.operation = path, backend, operation
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        if isinstance(error, PolystoreError | MemoryError):
+            return
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return  # the backend translates it
+        text = f"{type(error).__name__}: {error}"
+        if type(error).__name__ == "UnknownCodecError":
+            raise UnsupportedDataError(text, "zarr", self.path, self.backend) from error
+        if self.operation == "write":
+            raise UnsupportedDataError(text, "zarr", self.path, self.backend) from error
+        raise DamagedDataError(text, "zarr", self.path, self.backend) from error
+
+
+def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
+    """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
+    try:
+        dtype = np.dtype(marked) if isinstance(marked, str) and marked else stored
+    except TypeError:
+        return stored
+    return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
+
+
+def aligned_box(
+    ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
+) -> tuple[slice, ...] | None:
+    """Return the smallest box on the grid of ``unit`` around a region, ``None`` if it is one.
+
+    The last box of an axis ends with the array.
+    """
+    box = tuple(
+        slice(r.start // u * u, min(-(-(r[-1] + 1) // u) * u, length))
+        for r, length, u in zip(ranges, shape, unit, strict=True)
+    )
+    whole = all(
+        r.step == 1 and (r.start, r.stop) == (b.start, b.stop)
+        for r, b in zip(ranges, box, strict=True)
+    )
+    return None if whole else box
+
+
+# ── the codec pipeline ───────────────────────────────────────────────────────────────────
+
+_selecting = threading.Lock()
+_zarrs_process: int | None = None
+
+
+def _pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
+    """Select the pipeline of the arrays that are opened within; zarr knows only a global."""
+    if name == "zarr":
+        return nullcontext()
+    return _ZarrsSelected()
+
+
+class _ZarrsSelected(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        global _zarrs_process  # noqa: PLW0603
+        if _zarrs_process is None:
+            _zarrs_process = os.getpid()
+        elif _zarrs_process != os.getpid():
+            # Its threads are not there after a fork, and it would wait for them for ever.
+            raise UnsupportedOperationError(
+                "zarr", "use codec_pipeline='zarrs'",
+                "this process was forked after its first use: start workers by spawn",
+            )  # fmt: skip
+        _selecting.acquire()
+        self._set = zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+    def __exit__(self, *exc: object) -> None:
+        self._set.__exit__(None, None, None)
+        _selecting.release()

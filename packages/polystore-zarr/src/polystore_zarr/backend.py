@@ -1,0 +1,381 @@
+"""Chunked, compressed arrays: Zarr arrays, OME-Zarr images and plates."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from polystore import Info, LazyArray, is_array, to_numpy
+from polystore.batch import Progress, progress_reporter
+from polystore.errors import (
+    AlreadyExistsError,
+    DamagedDataError,
+    InvalidOptionError,
+    NotFoundError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+from polystore.options import IfExists, check_if_exists
+from polystore.region import select
+
+from .arrays import CodecPipeline, Layout, Unaligned, ZarrArray, create_array
+from .blocks import count_blocks, is_dask, layout_for, store_blocks
+from .images import Image, ImageOptions, Version, write_image, write_streamed
+from .layout import Address
+from .nodes import Document, Node, ZarrFormat, read_document
+from .ome import MultiscaleImage, read_image
+from .tree import ZarrTree
+from .trees import building, read_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from polystore import Region
+    from polystore.abc.backend import Path
+
+__all__ = ["ZarrBackend"]
+
+Ome: TypeAlias = bool | Literal["0.4", "0.5"]
+
+
+class ZarrBackend(ZarrTree):
+    """Save arrays as Zarr: chunked, compressed, and whole or not at all.
+
+    ``run.zarr/step1/image`` names an array in the store ``run.zarr``; a path that names no
+    store, such as ``plate/a.tif``, is the array ``a.tif`` of ``plate/images.zarr``. In stores
+    that end in ``.ome.zarr``, and with ``ome=True``, values are OME-Zarr images:
+    ``x.ome.zarr`` an image, ``plate.ome.zarr/B/03/0`` field 0 of well B03 of a plate,
+    ``x.ome.zarr/labels/nuclei`` a label image of it.
+
+    ``root`` confines all paths. ``durable`` is the default of ``save``: flush to the device
+    before returning. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        durable: bool = False,
+        codec_pipeline: CodecPipeline = "zarr",
+    ) -> None:
+        super().__init__(root=root, durable=durable)
+        if codec_pipeline not in ("zarr", "zarrs"):
+            raise InvalidOptionError("codec_pipeline", codec_pipeline, "'zarr' or 'zarrs'")
+        self.codec_pipeline: CodecPipeline = codec_pipeline
+
+    # ── saving ───────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        data: Any,
+        path: Path,
+        /,
+        *,
+        if_exists: IfExists = "replace",
+        durable: bool | None = None,
+        region: Region | None = None,
+        unaligned: Unaligned = "refuse",
+        chunks: int | Sequence[int] | None = None,
+        shards: int | Sequence[int] | Literal[False] | None = None,
+        compressor: Any = "blosc",
+        checksum: bool = True,
+        fill_value: Any = None,
+        attributes: Mapping[str, Any] | None = None,
+        zarr_format: ZarrFormat | None = None,
+        ome: Ome | None = None,
+        axes: str | Sequence[str] | None = None,
+        scale: Sequence[float] | Mapping[str, float] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        channels: Sequence[str | Mapping[str, Any]] | None = None,
+        levels: int | None = None,
+        progress: Progress = False,
+    ) -> None:
+        """Save an array, a Dask array or a lazy handle.
+
+        ``region`` writes into an existing array, on its grid of chunks (shards, where it has
+        them), or anywhere under a lock with ``unaligned="lock"``. ``chunks``, ``shards``
+        (``False`` for none), ``compressor`` ("blosc", "zstd", "gzip", "none", …), ``checksum``
+        and ``zarr_format`` (3 or 2) say how the array stands on the disk.
+
+        Of images: ``axes`` ("tczyx", or some of them in this order), ``scale`` (pixel size,
+        for each axis), ``units`` ("micrometer"), ``channels`` (names, or mappings with label,
+        color, window), ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
+        """
+        check_if_exists(if_exists)
+        durable = self.durable if durable is None else durable
+        of_images = ImageOptions(axes, scale, units, channels, levels)
+        with self._translated(path, "save") as place:
+            value = _value(data)
+            if region is not None:
+                self._save_region(value, place, region, unaligned)
+                return
+            version = _version(place, ome, zarr_format)
+            image = None if version is None else Image.at(place, version)
+            if image is None and (named := of_images.given()):
+                raise InvalidOptionError(
+                    named, getattr(of_images, named), "a path in a store .ome.zarr, or ome=True"
+                )
+            layout = Layout(
+                chunks=chunks, shards=shards, compressor=compressor, checksum=checksum,
+                fill_value=fill_value, zarr_format=image.zarr_format if image else zarr_format or 3,
+            )  # fmt: skip
+            write: Callable[[str], None]
+            if image is None:
+                write = partial(self._write_array, value, layout, attributes, progress)
+            else:
+                if image.is_label:
+                    self._check_label(value, place)
+                write = write_image(
+                    value, image, of_images, layout, attributes, progress, self.codec_pipeline
+                )
+            present = self._target(place, if_exists, "save")
+            if present is not None and if_exists == "skip":
+                return
+            with building(place.store, durable=durable) as tree:
+                write(tree)
+                self._settle(tree, place, if_exists, durable=durable)
+
+    def _write_array(
+        self,
+        value: Any,
+        layout: Layout,
+        attributes: Mapping[str, Any] | None,
+        progress: Progress,
+        directory: str,
+    ) -> None:
+        if is_dask(value):
+            layout = layout_for(value, layout)
+        create_array(
+            directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
+        )
+        target = self._handle(directory, writable=True)
+        if is_dask(value):
+            total = count_blocks(value, target.unit)
+            with progress_reporter(progress, total, "save", unit="block") as report:
+                store_blocks(value, target, report)
+        elif isinstance(value, np.ndarray) and not progress:
+            target[...] = value
+        else:
+            write_streamed(value, [target], "mean", progress)
+
+    def _handle(self, directory: str, **options: Any) -> ZarrArray:
+        document = read_document(directory)
+        assert document is not None  # noqa: S101 - we have just written it
+        return ZarrArray(directory, document, pipeline=self.codec_pipeline, **options)
+
+    def _save_region(
+        self, value: Any, place: Address, region: Region, unaligned: Unaligned
+    ) -> None:
+        target = self._opened(place, 0, writable=True, unaligned=unaligned)
+        expected = select(region, target.shape).shape
+        if value.shape != expected:
+            raise UnsupportedDataError(
+                f"shape {value.shape} for a region of {expected}", "zarr"
+            )
+        target[region] = value
+
+    def create(
+        self,
+        path: Path,
+        /,
+        *,
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        if_exists: IfExists = "error",
+        chunks: int | Sequence[int] | None = None,
+        shards: int | Sequence[int] | Literal[False] | None = None,
+        compressor: Any = "blosc",
+        checksum: bool = True,
+        fill_value: Any = None,
+        attributes: Mapping[str, Any] | None = None,
+        zarr_format: ZarrFormat = 3,
+        unaligned: Unaligned = "refuse",
+    ) -> ZarrArray:
+        """Make an array to be written in parts; what nobody writes reads as ``fill_value``.
+
+        ``if_exists="skip"`` opens what stands there, if it has this shape and element type.
+        """
+        check_if_exists(if_exists)
+        with self._translated(path, "create") as place:
+            wanted, kind = _checked_shape(shape), np.dtype(dtype)
+            present = self._target(place, if_exists, "create")
+            if present is None or if_exists == "replace":
+                layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
+                                checksum=checksum, fill_value=fill_value,
+                                zarr_format=zarr_format)  # fmt: skip
+                with building(place.store, durable=self.durable) as tree:
+                    create_array(
+                        tree, wanted, kind, layout, attributes=attributes, complete=False
+                    )
+                    self._settle(tree, place, if_exists, durable=self.durable)
+            handle = self._opened(place, 0, writable=True, unaligned=unaligned)
+            if (handle.shape, handle.dtype) != (wanted, kind):
+                raise AlreadyExistsError(self.name, place.path, "create")
+            return handle
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Any:
+        """``level`` of a pyramid: 0 is the image itself."""
+        with self._translated(path, "load") as place:
+            if not os.path.isdir(place.node):
+                self._pixels(place, "load")
+
+            def read() -> Any:
+                array = self._opened(place, level)
+                return array.read(select(... if region is None else region, array.shape))
+
+            return read_whole(place.node, place.store, read)
+
+    def open(
+        self,
+        path: Path,
+        /,
+        *,
+        level: int = 0,
+        mode: Literal["r", "r+"] = "r",
+        unaligned: Unaligned = "refuse",
+    ) -> ZarrArray:
+        """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes."""
+        if mode not in ("r", "r+"):
+            raise InvalidOptionError("mode", mode, "'r' or 'r+'")
+        with self._translated(path, "open") as place:
+            return self._opened(place, level, writable=mode == "r+", unaligned=unaligned)
+
+    def _opened(
+        self,
+        place: Address,
+        level: int,
+        *,
+        writable: bool = False,
+        unaligned: Unaligned = "refuse",
+    ) -> ZarrArray:
+        if unaligned not in ("refuse", "lock"):
+            raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
+        node = self._pixels(place, "load")
+        directory, document = node.directory, node.document
+        assert document is not None  # noqa: S101 - it holds pixels
+        if document.kind == "group":
+            if writable:
+                raise UnsupportedOperationError(
+                    self.name, "write into a part of an image",
+                    "its pyramid would not follow: save the image whole",
+                )  # fmt: skip
+            directory, document = self._level(node, place, level)
+        elif level != 0:
+            raise InvalidOptionError("level", level, "0: this array is no pyramid")
+        return ZarrArray(
+            directory, document, path=place.path, backend=self.name, store=place.store,
+            writable=writable, unaligned=unaligned, pipeline=self.codec_pipeline,
+        )  # fmt: skip
+
+    def _level(self, node: Node, place: Address, level: int) -> tuple[str, Document]:
+        image = self._image(node)
+        if not -len(image.levels) <= level < len(image.levels):
+            raise InvalidOptionError("level", level, f"0 to {len(image.levels) - 1}")
+        directory = os.path.join(node.directory, image.levels[level].path)
+        document = read_document(directory)
+        if document is None or document.kind != "array":
+            raise DamagedDataError(
+                f"level {image.levels[level].path!r} of the pyramid is missing", "ome-zarr"
+            )
+        return directory, document
+
+    def _image(self, node: Node) -> MultiscaleImage:
+        assert node.document is not None  # noqa: S101 - it holds pixels
+        image = read_image(node.document.attributes)
+        if image is None:
+            raise DamagedDataError("no multiscale image", "ome-zarr")
+        return image
+
+    def _described(self, node: Node) -> dict[str, Any]:
+        document = node.document
+        assert document is not None  # noqa: S101 - it holds pixels
+        if document.kind == "array":
+            array = ZarrArray(node.directory, document, backend=self.name)
+            return {"format": "zarr", **array.description()}
+        image = self._image(node)
+        handles = [
+            self._handle(os.path.join(node.directory, level.path)) for level in image.levels
+        ]
+        found = handles[0].description()
+        labels = read_document(os.path.join(node.directory, "labels"))
+        found["metadata"] |= image.description(labels.attributes if labels else {})
+        found["metadata"]["levels"] = [handle.shape for handle in handles]
+        return {"format": "ome-zarr", **found}
+
+    def _check_label(self, value: Any, place: Address) -> None:
+        """A label image needs the image that it labels, of the same height and width."""
+        owner = Address(place.path, place.store, place.inner[:-2], "")
+        document = read_document(owner.node) if os.path.isdir(owner.node) else None
+        if document is None or not document.is_image:
+            raise NotFoundError(
+                self.name, place.path, "label the image",
+                hint=f"{owner.node!r} must be an image before it can be labelled",
+            )  # fmt: skip
+        shape = ZarrArray(*self._level(Node(owner.node, document), owner, 0)).shape
+        if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
+            raise UnsupportedDataError(
+                f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "
+                "integers, of the same height and width",
+                "ome-zarr",
+            )
+
+
+def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:
+    """Return the NGFF version to write, ``None`` for a plain array."""
+    if zarr_format not in (None, 2, 3):
+        raise InvalidOptionError("zarr_format", zarr_format, "3 or 2")
+    if ome not in (None, True, False, "0.4", "0.5"):
+        raise InvalidOptionError("ome", ome, 'True, False, "0.5" or "0.4"')
+    if ome is None:
+        ome = place.in_store and place.store.lower().endswith(".ome.zarr")
+    if ome is False:
+        return None
+    if not place.in_store:
+        raise InvalidOptionError("ome", ome, "a path that names a store, such as 'x.ome.zarr'")
+    version: Version = ("0.4" if zarr_format == 2 else "0.5") if ome is True else ome
+    if zarr_format not in (None, 2 if version == "0.4" else 3):
+        raise InvalidOptionError("zarr_format", zarr_format, f"not with NGFF {version}")
+    return version
+
+
+def _value(data: Any) -> Any:
+    """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
+    if is_dask(data) or isinstance(data, LazyArray):
+        return data
+    if not is_array(data):
+        raise UnsupportedDataError(
+            f"a {type(data).__name__} is no array; {_advice(data)}", "zarr"
+        )
+    array = to_numpy(data)
+    if array.dtype.hasobject:
+        raise UnsupportedDataError("Python objects are no numbers", "zarr")
+    return array
+
+
+def _advice(data: Any) -> str:
+    item = data[0] if isinstance(data, list | tuple) and data else data
+    home = type(item).__module__.partition(".")[0]
+    if home == "roifile" or type(item).__module__ == "polystore.rois":
+        return "ROIs go to backend='disk', as .roi.zip"
+    if home == "pandas":
+        return "tables go to backend='disk', as .csv"
+    if data is None or isinstance(data, dict | list | tuple | str | int | float):
+        return "JSON values go to backend='disk', as .json (tables as .csv)"
+    return "convert it to an array, or choose another backend"
+
+
+def _checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        lengths = tuple(map(index, (shape,) if isinstance(shape, int) else shape))
+    except TypeError:
+        lengths = (-1,)
+    if any(length < 0 for length in lengths):
+        raise InvalidOptionError("shape", shape, "whole numbers, one for each axis")
+    return lengths

@@ -1,0 +1,91 @@
+"""From a path to the store and the node in it: pure text, nothing is looked up.
+
+The first part of a path that ends in ``.zarr`` is the store. A path without one lives in the
+store ``images.zarr`` of its own folder, under its own file name.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from polystore.errors import InvalidOptionError, PathOutsideRootError
+from polystore.paths import checked
+
+__all__ = ["FOLDER_STORE", "Address", "address"]
+
+FOLDER_STORE = "images.zarr"
+"""The store of all arrays whose paths name no store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a path leads: as a node of a store, and as a folder."""
+
+    path: str
+    """The path as the caller gave it."""
+    store: str
+    """Directory of the store; empty where the path can only name a folder ("." and "/")."""
+    inner: tuple[str, ...]
+    """The parts below the store; none for the store itself."""
+    folder: str
+    """The directory that the path names, if it names a folder."""
+
+    @property
+    def node(self) -> str:
+        """Directory of the array, image or group."""
+        return os.path.join(self.store, *self.inner)
+
+    @property
+    def in_store(self) -> bool:
+        """Whether the path itself names the store."""
+        return self.folder == self.node
+
+    def groups(self) -> list[str]:
+        """Return the directories of the groups above the node, the store first."""
+        return [os.path.join(self.store, *self.inner[:n]) for n in range(len(self.inner))]
+
+    def above(self) -> list[str]:
+        """Return the nodes that must be no arrays for this path to lead anywhere."""
+        outer = self.store if self.in_store else self.folder
+        found = []
+        while (parent := os.path.dirname(outer)) != outer and parent:
+            outer = parent
+            found.append(os.path.join(os.path.dirname(outer), FOLDER_STORE,
+                                      os.path.basename(outer)))  # fmt: skip
+        return [*found, *(self.groups() if self.in_store else ())]
+
+
+def address(
+    path: str | os.PathLike[str], root: str | None = None, backend: str = ""
+) -> Address:
+    """Find the store of ``path``, below ``root`` if there is one.
+
+    Raises ``InvalidOptionError`` for what is no path, and ``PathOutsideRootError``.
+    """
+    text = checked(path)
+    # Absolute, so that a handle leads to the same array in a worker, and after os.chdir.
+    full = os.path.join(os.getcwd(), text) if root is None else _below(root, text, backend)
+    parts = full.split("/")
+    for position, part in enumerate(parts):
+        if part.lower().endswith(".zarr") and part.lower() != ".zarr":
+            inner = tuple(name for name in parts[position + 1 :] if name not in ("", "."))
+            if ".." in inner:
+                raise InvalidOptionError("path", text, "no '..' within a store")
+            store = "/".join(parts[: position + 1])
+            return Address(text, store, inner, os.path.join(store, *inner))
+    folder, name = os.path.split(full)
+    if name in ("", ".", "..") or full == root:
+        return Address(text, "", (), full)
+    return Address(text, os.path.join(folder, FOLDER_STORE), (name,), full)
+
+
+def _below(root: str, text: str, backend: str) -> str:
+    depth = 0
+    for part in text.split("/"):
+        depth += -1 if part == ".." else part not in ("", ".")
+        if depth < 0:
+            break
+    if depth < 0 or text.startswith("/"):
+        raise PathOutsideRootError(backend, text, root)
+    return os.path.normpath(os.path.join(root, text))

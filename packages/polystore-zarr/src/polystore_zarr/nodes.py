@@ -1,0 +1,154 @@
+"""What stands in a store: read from its metadata documents, without importing zarr.
+
+Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` beside ``.zattrs``
+(https://zarr-specs.readthedocs.io).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from polystore.atomic import PendingFile, atomic_write, decode_json, encode_json
+from polystore.errors import DamagedDataError
+from polystore.locking import HIDDEN_PREFIX
+
+__all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
+
+ZarrFormat: TypeAlias = Literal[2, 3]
+
+_BYTES_LIMIT = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The metadata of one array or group."""
+
+    zarr_format: ZarrFormat
+    kind: Literal["array", "group"]
+    fields: dict[str, Any]
+    """The document as it stands: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an OME-Zarr image: a group that lists the levels of a pyramid."""
+        ome = self.attributes.get("ome")
+        return self.kind == "group" and (
+            "multiscales" in self.attributes or (isinstance(ome, dict) and "multiscales" in ome)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a path leads to."""
+
+    directory: str
+    document: Document | None
+    """``None`` for a directory that is no node of a store."""
+
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether it can be loaded: an array, or an image whose first level is meant."""
+        return self.document is not None and (
+            self.document.kind == "array" or self.document.is_image
+        )
+
+
+def read_document(directory: str) -> Document | None:
+    """Return what stands in ``directory``, or ``None`` if that is no node of a store.
+
+    Raises ``DamagedDataError`` and ``OSError``.
+    """
+    fields = _read(directory, "zarr.json")
+    if fields is not None:
+        return _document_3(fields, directory)
+    for name, kind in ((".zarray", "array"), (".zgroup", "group")):
+        fields = _read(directory, name)
+        if fields is not None:
+            attributes = _read(directory, ".zattrs") or {}
+            return Document(2, kind, fields, attributes)  # type: ignore[arg-type]
+    return None
+
+
+def _document_3(fields: dict[str, Any], directory: str) -> Document:
+    kind = fields.get("node_type")
+    attributes = fields.get("attributes", {})
+    if fields.get("zarr_format") != 3 or kind not in ("array", "group"):
+        raise DamagedDataError("zarr.json describes neither array nor group", "zarr", directory)
+    if not isinstance(attributes, dict):
+        raise DamagedDataError("'attributes' is no object", "zarr", directory)
+    return Document(3, kind, fields, attributes)
+
+
+def _read(directory: str, name: str) -> dict[str, Any] | None:
+    path = os.path.join(directory, name)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with open(descriptor, "rb") as file:
+        text = file.read(_BYTES_LIMIT)
+    document = decode_json(text, path)
+    if not isinstance(document, dict):
+        raise DamagedDataError("the document is no JSON object", "zarr", path)
+    return document
+
+
+def make_group(
+    directory: str, zarr_format: ZarrFormat, attributes: dict[str, Any] | None = None
+) -> None:
+    """Write the document of a group; whoever was first keeps theirs."""
+    if zarr_format == 3:
+        fields = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
+        _write_new(os.path.join(directory, "zarr.json"), fields)
+        return
+    if attributes:
+        _write_new(os.path.join(directory, ".zattrs"), attributes)
+    _write_new(os.path.join(directory, ".zgroup"), {"zarr_format": 2})
+
+
+def _write_new(path: str, fields: dict[str, Any]) -> None:
+    pending = PendingFile(path, exclusive=True)
+    try:
+        pending.file.write(encode_json(fields, indent=2))
+        pending.seal()
+        with suppress(FileExistsError):
+            pending.commit()
+    finally:
+        pending.discard()
+
+
+def write_attributes(
+    directory: str, document: Document, attributes: dict[str, Any], *, durable: bool
+) -> None:
+    """Replace the attributes of a group. The caller holds the lock of the store."""
+    if document.zarr_format == 3:
+        name, fields = "zarr.json", {**document.fields, "attributes": attributes}
+    else:
+        name, fields = ".zattrs", attributes
+    with atomic_write(os.path.join(directory, name), "wb", durable=durable, lock=False) as file:
+        file.write(encode_json(fields, indent=2))
+
+
+def visible(directory: str) -> list[os.DirEntry[str]]:
+    """Return the entries of a directory but for polystore's own."""
+    with os.scandir(directory) as found:
+        return [entry for entry in found if not entry.name.startswith(HIDDEN_PREFIX)]
+
+
+def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
+    """Return what stands in ``directory`` and no more: for long listings.
+
+    A document that cannot be read counts as an array: it must be listed, so that loading it
+    can tell what is wrong.
+    """
+    try:
+        document = read_document(directory)
+    except DamagedDataError:
+        return "array"
+    if document is None:
+        return None
+    return "image" if document.is_image else document.kind

@@ -1,0 +1,15 @@
+"""Manifest: which class provides the backend. Imports nothing but polystore."""
+
+from polystore import BackendSpec, hookimpl
+
+
+@hookimpl
+def polystore_backend(name: str) -> BackendSpec | None:
+    if name != "zarr":
+        return None
+    return BackendSpec(
+        name="zarr",
+        target="polystore_zarr.backend:ZarrBackend",
+        api=1,
+        summary="chunked, compressed arrays: Zarr, and OME-Zarr images and plates",
+    )

@@ -1,0 +1,409 @@
+"""The names in stores and in the folders around them: what stands where, how it comes and goes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from polystore import Entry, Info, StorageBackend
+from polystore.atomic import make_directories, sync_directory
+from polystore.errors import (
+    AlreadyExistsError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    PolystoreError,
+    explained,
+)
+from polystore.options import IfExists, check_if_exists
+from polystore.values import natural_order
+
+from .layout import FOLDER_STORE, Address, address
+from .members import join_members, leave_members
+from .nodes import Node, ZarrFormat, make_group, read_document, read_kind, visible
+from .trees import building, hidden_beside, read_whole, remove, sync_tree, take_place
+
+if TYPE_CHECKING:
+    from polystore.abc.backend import Path
+
+__all__ = ["ZarrTree"]
+
+
+class ZarrTree(StorageBackend):
+    """All of the backend that needs no pixels, and so no zarr.
+
+    An array, and an OME-Zarr image, is a file here; groups and the folders around stores are
+    directories. Other files in those folders are somebody else's: never listed, never touched.
+    """
+
+    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool) -> None:
+        self.root = None if root is None else os.path.abspath(root)
+        self.durable = durable
+
+    @contextmanager
+    def _translated(self, path: Path, operation: str) -> Iterator[Address]:
+        """Give the address; complete errors, and translate those of the system."""
+        try:
+            yield self._address(path)
+        except (PolystoreError, OSError) as error:
+            raise explained(error, self.name, os.fspath(path), operation)  # noqa: B904
+
+    def _address(self, path: Path) -> Address:
+        place = address(path, self.root, self.name)
+        if self.root is not None:
+            real, top = (
+                os.path.realpath(place.node or place.folder),
+                os.path.realpath(self.root),
+            )
+            if not f"{real}/".startswith(top.rstrip("/") + "/"):
+                raise PathOutsideRootError(self.name, place.path, self.root)
+        return place
+
+    # ── what stands where ────────────────────────────────────────────────────────────────
+
+    def _look(self, place: Address) -> Node | None:
+        if place.store and (document := read_document(place.node)) is not None:
+            node = Node(place.node, document)
+            if place.in_store or node.holds_pixels:
+                return node
+        return Node(place.folder, None) if os.path.isdir(place.folder) else None
+
+    def _found(self, place: Address, operation: str) -> Node:
+        node = self._look(place)
+        if node is None:
+            self._refuse_arrays_above(place, operation)
+            raise NotFoundError(self.name, place.path, operation)
+        return node
+
+    def _pixels(self, place: Address, operation: str) -> Node:
+        """Return the array or image of a path. Raises what ``load`` raises without one."""
+        node = self._found(place, operation)
+        if not node.holds_pixels:
+            raise NotAFileError(self.name, place.path, operation)
+        return node
+
+    def _refuse_arrays_above(self, place: Address, operation: str) -> None:
+        for directory in place.above():
+            if os.path.isdir(directory):
+                document = read_document(directory)
+                if document is not None and document.kind == "array":
+                    raise NotADirectoryInPathError(self.name, place.path, operation)
+
+    def info(self, path: Path, /) -> Info:
+        with self._translated(path, "describe") as place:
+            node = self._found(place, "describe")
+            status = os.stat(node.directory)
+            modified = datetime.fromtimestamp(status.st_mtime, UTC)
+            if not node.holds_pixels:
+                return Info(path=place.path, kind="directory", modified=modified)
+            return Info(
+                path=place.path,
+                kind="file",
+                size=_tree_size(node.directory),
+                modified=modified,
+                **self._described(node),
+            )
+
+    def _described(self, node: Node) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def exists(self, path: Path, /) -> bool:
+        return self._kind(path) is not None
+
+    def is_file(self, path: Path, /) -> bool:
+        return self._kind(path) == "file"
+
+    def is_dir(self, path: Path, /) -> bool:
+        return self._kind(path) == "directory"
+
+    def is_symlink(self, path: Path, /) -> bool:
+        self._kind(path)  # the path must be one
+        return False
+
+    def _kind(self, path: Path) -> str | None:
+        with self._translated(path, "look") as place:
+            node = self._look(place)
+        if node is None:
+            return None
+        return "file" if node.holds_pixels else "directory"
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        return natural_order(entry.name for entry in self.scan(path))
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        with self._translated(directory, "list") as place:
+            node = self._found(place, "list")
+            if node.holds_pixels:
+                raise NotADirectoryInPathError(self.name, place.path, "list")
+            inside = place.in_store
+            found = {entry.name: entry for entry in _entries(node.directory, inside=inside)}
+            return found.values()
+
+    # ── change ───────────────────────────────────────────────────────────────────────────
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._translated(path, "create the directory") as place:
+            self._refuse_arrays_above(place, "create the directory")
+            node = self._look(place)
+            if node is not None and node.holds_pixels:
+                raise NotADirectoryInPathError(self.name, place.path, "create the directory")
+            make_directories(place.folder, durable=self.durable)
+            if place.in_store:
+                self._make_groups(place, None)
+                if read_document(place.node) is None:
+                    parent = read_document(place.groups()[-1]) if place.inner else None
+                    make_group(place.node, parent.zarr_format if parent else 3)
+
+    def _make_groups(self, place: Address, zarr_format: ZarrFormat | None) -> None:
+        """Make all groups above a node, of ``zarr_format`` or as the store already is."""
+        for directory, below in zip(place.groups(), place.inner, strict=True):
+            document = read_document(directory)
+            if document is None:
+                make_directories(directory, durable=self.durable)
+                make_group(directory, zarr_format or 3)
+            elif document.kind == "array" or (document.is_image and below != "labels"):
+                raise NotADirectoryInPathError(self.name, place.path, "save")
+            elif zarr_format is None:
+                zarr_format = document.zarr_format
+            elif document.zarr_format != zarr_format:
+                stands = (
+                    f"{document.zarr_format}: a Zarr {document.zarr_format} group stands at"
+                )
+                raise InvalidOptionError("zarr_format", zarr_format, f"{stands} {directory!r}")
+
+    def _target(self, place: Address, if_exists: IfExists, operation: str) -> Node | None:
+        """Return what a value may replace at ``place``. Raises where no value may stand."""
+        if not place.store:
+            raise NotAFileError(self.name, place.path, operation)
+        node = self._look(place)
+        if node is None:
+            self._refuse_arrays_above(place, operation)
+            if not place.in_store and os.path.isdir(place.node):  # made by its explicit path
+                raise NotAFileError(self.name, place.path, operation)
+        elif not node.holds_pixels:
+            raise NotAFileError(self.name, place.path, operation)
+        elif if_exists == "error":
+            raise AlreadyExistsError(self.name, place.path, operation)
+        return node
+
+    def _settle(self, tree: str, place: Address, if_exists: IfExists, *, durable: bool) -> bool:
+        """Give a complete tree its name; ``False`` if what stands there was to stay."""
+        document = read_document(tree)
+        assert document is not None  # noqa: S101 - whoever built it wrote it
+        if durable:
+            sync_tree(tree)
+        self._make_groups(place, document.zarr_format)
+        make_directories(os.path.dirname(place.node), durable=durable)
+        try:
+            take_place(tree, place.node, place.store, replace=if_exists == "replace")
+        except FileExistsError:
+            if if_exists != "skip":
+                raise
+            return False
+        if durable:
+            sync_directory(os.path.dirname(place.node))
+        join_members(place, durable=durable)
+        return True
+
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        with self._translated(path, "delete") as place:
+            node = self._found(place, "delete")
+            if self._is_top(place):
+                raise InvalidOptionError("path", place.path, "something below the root")
+            if node.holds_pixels or place.in_store:
+                if not (node.holds_pixels or recursive):
+                    self._refuse_members(node.directory, place)
+                leave_members(place, durable=self.durable)
+                self._take_away(node.directory, place, whole=node.holds_pixels or recursive)
+            else:
+                self._delete_folder(node.directory, place, recursive=recursive)
+
+    def _is_top(self, place: Address) -> bool:
+        return not place.store or place.folder == self.root
+
+    def _refuse_members(self, directory: str, place: Address) -> None:
+        if any(True for _ in _entries(directory, inside=place.in_store)):
+            raise DirectoryNotEmptyError(self.name, place.path, "delete")
+
+    def _take_away(self, directory: str, place: Address, *, whole: bool) -> None:
+        """Hide a tree, then remove it: a reader never finds half of it."""
+        hidden = hidden_beside(place.store)
+        os.rename(directory, hidden)
+        if not whole and any(True for _ in _entries(hidden, inside=True)):
+            os.rename(hidden, directory)  # somebody has saved into it since we looked
+            raise DirectoryNotEmptyError(self.name, place.path, "delete")
+        remove(hidden)
+
+    def _delete_folder(self, directory: str, place: Address, *, recursive: bool) -> None:
+        if not recursive:
+            self._refuse_members(directory, place)
+        foreign = next(_foreign_files(directory), None)
+        if foreign is not None:
+            error = DirectoryNotEmptyError(self.name, place.path, "delete")
+            error.add_note(f"{foreign!r} is not Zarr's: delete it with backend='disk' first")
+            raise error
+        hidden = hidden_beside(directory)
+        os.rename(directory, hidden)
+        remove(hidden)
+
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
+        with (
+            self._translated(source, "copy") as old,
+            self._translated(target, "copy to") as new,
+        ):
+            node = self._found(old, "copy")
+            if not node.holds_pixels:
+                self._copy_folder(node.directory, old, new)
+                return
+            present = self._target(new, if_exists, "copy to")
+            if present is not None and if_exists == "skip":
+                return
+            with building(new.store, durable=self.durable) as tree:
+                copied = os.path.join(tree, "copy")
+
+                def copy_tree() -> None:
+                    remove(copied, missing_ok=True)
+                    shutil.copytree(node.directory, copied, ignore=_ignore_hidden)
+
+                read_whole(node.directory, old.store, copy_tree)
+                self._settle(copied, new, if_exists, durable=self.durable)
+
+    def _copy_folder(self, directory: str, old: Address, new: Address) -> None:
+        self._check_folder_target(old, new, "copy")
+        with building(new.store if new.in_store else new.folder) as tree:
+            copied = os.path.join(tree, "copy")
+            shutil.copytree(
+                directory, copied, ignore=_ignore_hidden if old.in_store else _ignore_foreign
+            )
+            self._settle_folder(copied, new)
+
+    def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
+        if f"{new.folder}/".startswith(f"{old.folder}/"):
+            raise InvalidOptionError("target", new.path, "a path outside the source folder")
+        if old.in_store != new.in_store:
+            kind = "a path in a store" if old.in_store else "a folder outside all stores"
+            raise InvalidOptionError("target", new.path, f"{kind}, as the source is")
+        self._refuse_arrays_above(new, operation)
+        if self._look(new) is not None:
+            raise AlreadyExistsError(self.name, new.path, operation)
+
+    def _settle_folder(self, tree: str, new: Address) -> None:
+        if new.in_store:
+            document = read_document(tree)
+            self._make_groups(new, document.zarr_format if document else None)
+        make_directories(os.path.dirname(new.folder) or ".", durable=self.durable)
+        if self.durable:
+            sync_tree(tree)
+        if os.path.isdir(new.folder):
+            raise AlreadyExistsError(self.name, new.path, "copy to")
+        os.rename(tree, new.folder)
+        if self.durable:
+            sync_directory(os.path.dirname(new.folder) or ".")
+        join_members(new, durable=self.durable)
+
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
+        with (
+            self._translated(source, "move") as old,
+            self._translated(target, "move to") as new,
+        ):
+            node = self._found(old, "move")
+            if node.holds_pixels:
+                self._move_pixels(node, old, new, if_exists)
+                return
+            if old.folder == new.folder:
+                return
+            self._check_folder_target(old, new, "move to")
+            foreign = None if old.in_store else next(_foreign_files(node.directory), None)
+            if foreign is not None:
+                error = AlreadyExistsError(self.name, old.path, "move")
+                error.add_note(
+                    f"{foreign!r} is not Zarr's: move the folder with backend='disk'"
+                )
+                raise error
+            try:
+                leave_members(old, durable=self.durable)
+                self._settle_folder(node.directory, new)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self._copy_folder(node.directory, old, new)
+                remove(node.directory)
+
+    def _move_pixels(self, node: Node, old: Address, new: Address, if_exists: IfExists) -> None:
+        if os.path.realpath(node.directory) == os.path.realpath(new.node):
+            return
+        present = self._target(new, if_exists, "move to")
+        if present is not None and if_exists == "skip":
+            return
+        try:
+            settled = self._settle(node.directory, new, if_exists, durable=self.durable)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self.copy(old.path, new.path, if_exists=if_exists)
+            remove(node.directory)
+            settled = True
+        if settled:
+            leave_members(old, durable=self.durable)
+
+    def __repr__(self) -> str:
+        root = "" if self.root is None else f", root={self.root!r}"
+        return f"<{type(self).__name__} {self.name or 'zarr'!r}{root}>"
+
+
+def _entries(directory: str, *, inside: bool) -> Iterator[Entry]:
+    """Yield what a directory holds: of a store, or of a folder around stores."""
+    for entry in visible(directory):
+        if not entry.is_dir():
+            continue  # a document, or somebody else's file
+        may_be_node = inside or entry.name.lower().endswith(".zarr")
+        kind = read_kind(entry.path) if may_be_node else None
+        if not inside and entry.name == FOLDER_STORE and kind == "group":
+            for member in visible(entry.path):
+                if member.is_dir() and read_kind(member.path) in ("array", "image"):
+                    yield Entry(member.name, is_dir=False, is_symlink=False)
+        else:
+            is_pixels = kind in ("array", "image")
+            yield Entry(entry.name, not is_pixels, entry.is_symlink() and not is_pixels)
+
+
+def _foreign_files(folder: str) -> Iterator[str]:
+    """Yield the files in and below a folder that belong to no store."""
+    for entry in visible(folder):
+        if not entry.is_dir(follow_symlinks=False):
+            yield entry.path
+        elif not entry.name.lower().endswith(".zarr"):
+            yield from _foreign_files(entry.path)
+
+
+def _ignore_hidden(folder: str, names: list[str]) -> list[str]:
+    from polystore.locking import HIDDEN_PREFIX
+
+    return [name for name in names if name.startswith(HIDDEN_PREFIX)]
+
+
+def _ignore_foreign(folder: str, names: list[str]) -> list[str]:
+    kept = _ignore_hidden(folder, names)
+    if any(part.lower().endswith(".zarr") for part in folder.split("/")):
+        return kept
+    return [*kept, *(n for n in names if not os.path.isdir(os.path.join(folder, n)))]
+
+
+def _tree_size(directory: str) -> int:
+    total = 0
+    for entry in visible(directory):
+        if entry.is_dir(follow_symlinks=False):
+            total += _tree_size(entry.path)
+        else:
+            total += entry.stat(follow_symlinks=False).st_size
+    return total

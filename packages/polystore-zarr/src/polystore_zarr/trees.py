@@ -1,0 +1,174 @@
+"""Directory trees that come, go and change places whole.
+
+A tree is built under a hidden name beside its store. A new one is renamed to its place, one
+that replaces another changes places with it (``renameat2(RENAME_EXCHANGE)``), so that a reader
+finds the old tree or the new one at every moment.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from polystore.atomic import make_directories, sync_directory
+from polystore.locking import HIDDEN_PREFIX, file_lock
+
+__all__ = ["building", "hidden_beside", "read_whole", "remove", "sync_tree", "take_place"]
+
+Result = TypeVar("Result")
+
+_TRIES = 8
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def hidden_beside(store: str) -> str:
+    """Return a new hidden name on the file system of ``store``, where no listing looks."""
+    folder = os.path.dirname(os.path.realpath(store))
+    return os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
+
+
+@contextmanager
+def building(store: str, *, durable: bool = False) -> Iterator[str]:
+    """Give a new directory to build a tree in; what is left of it goes at the end."""
+    temporary = hidden_beside(store)
+    make_directories(os.path.dirname(temporary), durable=durable)
+    os.mkdir(temporary)
+    try:
+        yield temporary
+    finally:
+        remove(temporary, missing_ok=True)
+
+
+def take_place(tree: str, place: str, store: str, *, replace: bool) -> None:
+    """Put ``tree`` at ``place``: the moment at which readers see it.
+
+    Raises ``FileExistsError`` if something stands there, unless ``replace``; the old tree is
+    removed then.
+    """
+    while True:
+        try:
+            os.rename(tree, place)  # fails on whatever is not an empty directory
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            if error.errno == errno.ENOTDIR and not os.path.lexists(place):
+                raise  # a part of the path is a file
+            if not replace:
+                code = errno.EEXIST
+                raise FileExistsError(code, os.strerror(code), place) from None
+        try:
+            with file_lock(store):  # a reader that cannot win the race holds it
+                exchange(tree, place)
+        except FileNotFoundError:  # deleted in between: the place is free
+            continue
+        remove(tree)
+        return
+
+
+if sys.platform == "linux":
+    _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+
+    def exchange(one: str, other: str) -> None:
+        """Let two trees change names, in one step."""
+        flags = ctypes.c_uint(_RENAME_EXCHANGE)
+        a, b = os.fsencode(one), os.fsencode(other)
+        if _renameat2(_AT_FDCWD, a, _AT_FDCWD, b, flags) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), other)
+        _exchange_by_steps(one, other)  # network and FUSE file systems
+
+else:
+
+    def exchange(one: str, other: str) -> None:
+        """Let two trees change names."""
+        _exchange_by_steps(one, other)
+
+
+def _exchange_by_steps(one: str, other: str) -> None:
+    # Where the system cannot exchange, a reader may for a moment find nothing. After a crash
+    # between the steps the old tree stands under a hidden name, which `polystore doctor` lists.
+    aside = hidden_beside(one)
+    os.rename(other, aside)
+    try:
+        os.rename(one, other)
+    except BaseException:
+        os.rename(aside, other)
+        raise
+    os.rename(aside, one)
+
+
+def remove(tree: str, *, missing_ok: bool = False) -> None:
+    """Remove a tree that has no name for readers any more."""
+    try:
+        shutil.rmtree(tree)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+    except NotADirectoryError:
+        os.unlink(tree)
+
+
+def sync_tree(tree: str) -> None:
+    """Flush every file and directory of a tree to the device."""
+    for folder, _, files in os.walk(tree):
+        for name in files:
+            descriptor = os.open(os.path.join(folder, name), os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_directory(folder)
+
+
+def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result:
+    """Call ``read`` until the tree at ``directory`` was the same before and after it.
+
+    A reader finds the chunks of an array by their paths, so a tree that is replaced meanwhile
+    would give a mixture of both.
+    """
+    for _ in range(_TRIES):
+        with _pinned(directory) as same:
+            try:
+                result = read()
+            except Exception:
+                if same():
+                    raise
+            else:
+                if same():
+                    return result
+    with file_lock(store):
+        return read()
+
+
+@contextmanager
+def _pinned(directory: str) -> Iterator[Callable[[], bool]]:
+    # Held open, so that its inode number is given to no other directory meanwhile.
+    try:
+        descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
+    except PermissionError:
+        if sys.platform != "win32":  # which opens no directories
+            raise
+        yield lambda: True
+        return
+    try:
+        before = os.fstat(descriptor)
+
+        def same() -> bool:
+            try:
+                return os.path.samestat(before, os.stat(directory))
+            except FileNotFoundError:
+                return False
+
+        yield same
+    finally:
+        os.close(descriptor)

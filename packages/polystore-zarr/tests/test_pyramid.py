@@ -1,0 +1,375 @@
+"""Halving, level shapes, and streaming: what is read, what is written, and how much is held."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_zarr.pyramid import downsample, level_shapes, write_blocks, write_pyramid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+NUMBERS = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"]
+
+
+def exact_mean(block: NDArray[Any]) -> NDArray[Any]:
+    """Average 2 x 2 squares with Python's integers: the definition, slowly."""
+    *leading, height, width = block.shape
+    halved = np.empty((*leading, -(-height // 2), -(-width // 2)), block.dtype)
+    for index in np.ndindex(halved.shape):
+        *before, y, x = index
+        square = block[(*before, slice(2 * y, 2 * y + 2), slice(2 * x, 2 * x + 2))]
+        values = [int(value) for value in square.ravel()]
+        halved[index] = (2 * sum(values) + len(values)) // (2 * len(values))
+    return halved
+
+
+class RecordingTarget:
+    """Keeps what was written, and refuses a box that is not made of whole units."""
+
+    def __init__(self, shape: Sequence[int], unit: Sequence[int], dtype: Any) -> None:
+        self.shape, self.unit = tuple(shape), tuple(unit)
+        self.values = np.zeros(self.shape, dtype)
+        self.times = np.zeros(self.shape, np.uint8)
+
+    def __setitem__(self, box: tuple[slice, ...], block: NDArray[Any]) -> None:
+        for part, unit, extent in zip(box, self.unit, self.shape, strict=True):
+            assert part.start % unit == 0
+            assert part.stop % unit == 0 or part.stop == extent
+        assert block.shape == self.values[box].shape
+        assert block.dtype == self.values.dtype
+        self.values[box] = block
+        self.times[box] += 1
+
+
+class RecordingSource:
+    """Counts how often each element is read, and gives copies as a file would."""
+
+    def __init__(self, values: NDArray[Any], unit: Sequence[int]) -> None:
+        self.values, self.unit = values, unit
+        self.times = np.zeros(values.shape, np.uint8)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.values.dtype
+
+    def __getitem__(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        for part, unit, extent in zip(box, self.unit, self.shape, strict=True):
+            assert part.start % unit == 0
+            assert part.stop % unit == 0 or part.stop == extent
+        self.times[box] += 1
+        return self.values[box].copy()
+
+
+# ── shapes ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_levels_halve_plane() -> None:
+    """Only y and x are halved, rounding up, until both are at most the smallest extent."""
+    assert level_shapes((3, 5, 1025, 700), "czyx", smallest=256) == [
+        (3, 5, 1025, 700),
+        (3, 5, 513, 350),
+        (3, 5, 257, 175),
+        (3, 5, 129, 88),
+    ]
+
+
+def test_small_plane_stays_alone() -> None:
+    """A plane that is small already has one level, and so has an empty one."""
+    assert level_shapes((256, 256), "yx") == [(256, 256)]
+    assert level_shapes((0, 7), ["y", "x"]) == [(0, 7)]
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000))
+def test_most_levels_reach_pixel(height: int, width: int) -> None:
+    """The greatest number of levels ends at a single pixel, and one more is refused."""
+    most = 1 + max(max(height - 1, 0).bit_length(), max(width - 1, 0).bit_length())
+    shapes = level_shapes((height, width), "yx", levels=most)
+    assert len(shapes) == most == len(set(shapes))
+    assert max(shapes[-1]) <= 1
+    with pytest.raises(InvalidOptionError, match=f"1 to {most} levels"):
+        level_shapes((height, width), "yx", levels=most + 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"levels": 0}, {"levels": -1}, {"levels": True}, {"levels": 2.0}, {"smallest": 0}],
+)
+def test_impossible_levels_refused(options: dict[str, Any]) -> None:
+    """Levels and the smallest extent are whole numbers of at least 1."""
+    with pytest.raises(InvalidOptionError):
+        level_shapes((64, 64), "yx", **options)
+
+
+@pytest.mark.parametrize("axes", ["xy", "zy", "zyx", ("y",)])
+def test_foreign_axes_refused(axes: Sequence[str]) -> None:
+    """The axes are as many as the shape's and end in y and x."""
+    with pytest.raises(InvalidOptionError, match="last two y and x"):
+        level_shapes((64, 64), axes)
+
+
+# ── one halving ──────────────────────────────────────────────────────────────────────────
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", ">u2", ">i4"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6))
+    )
+)
+def test_integers_average_exactly(block: NDArray[Any]) -> None:
+    """Integers of every width are averaged without overflow, halves rounded up."""
+    halved = downsample(block)
+    assert halved.dtype == block.dtype
+    np.testing.assert_array_equal(halved, exact_mean(block))
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=3, max_side=5)))
+def test_booleans_follow_majority(block: NDArray[Any]) -> None:
+    """A square is true if at least half of its pixels are."""
+    np.testing.assert_array_equal(downsample(block), exact_mean(block.astype(int)).astype(bool))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["f4", "f8"]).flatmap(
+        lambda dtype: hnp.arrays(
+            dtype,
+            st.tuples(st.integers(1, 4), st.integers(1, 4)).map(lambda s: (2 * s[0], 2 * s[1])),
+            elements={"min_value": -1e6, "max_value": 1e6, "allow_subnormal": False},
+        )
+    )
+)
+def test_floats_average_like_numpy(block: NDArray[Any]) -> None:
+    """Floating point means are those of numpy.mean, up to the order of additions."""
+    height, width = block.shape
+    squares = block.reshape(height // 2, 2, width // 2, 2).astype(np.float64)
+    tolerance = np.finfo(block.dtype).eps
+    np.testing.assert_allclose(
+        downsample(block), squares.mean((1, 3)), rtol=4 * tolerance, atol=1e6 * tolerance
+    )
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16", "g"])
+def test_largest_floats_stay_finite(dtype: str) -> None:
+    """The mean of four equal numbers is that number, however large."""
+    largest = np.finfo(np.dtype(dtype)).max
+    block = np.full((5, 6), largest, dtype)
+    np.testing.assert_array_equal(downsample(block), np.full((3, 3), largest, dtype))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
+def test_nan_and_infinity_spread(dtype: str) -> None:
+    """They reach their own square and no other, without a warning."""
+    block = np.ones((4, 6), dtype)
+    block[0, 0], block[2, 2], block[2, 4], block[3, 5] = np.nan, np.inf, np.inf, -np.inf
+    halved = downsample(block)
+    np.testing.assert_array_equal(
+        np.isnan(halved), [[True, False, False], [False, False, True]]
+    )
+    np.testing.assert_array_equal(np.isinf(halved), [[False] * 3, [False, True, False]])
+
+
+def test_nearest_takes_first_pixel() -> None:
+    """Labels keep their values: the first pixel of each square, of any dtype."""
+    labels = np.arange(15).astype("M8[s]").reshape(3, 5)
+    np.testing.assert_array_equal(downsample(labels, method="nearest"), labels[::2, ::2])
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_layout_changes_nothing(dtype: str) -> None:
+    """Strided, reversed and column-ordered blocks give what a contiguous one gives."""
+    whole = np.random.default_rng(0).integers(0, 2 if dtype == "?" else 99, (3, 22, 34))
+    whole = whole.astype(dtype)
+    for block in (whole[:, ::2, ::3], whole[:, ::-1, ::-1], whole.T, whole[:, 1:, 1:]):
+        expected = downsample(np.ascontiguousarray(block))
+        np.testing.assert_array_equal(downsample(block), expected)
+
+
+def test_other_axes_are_halved() -> None:
+    """The plane may lie on any two axes."""
+    block = np.arange(6 * 4 * 8, dtype=np.uint16).reshape(6, 4, 8)
+    expected = downsample(block.transpose(1, 0, 2)).transpose(1, 0, 2)
+    np.testing.assert_array_equal(downsample(block, (0, 2)), expected)
+
+
+def test_bands_leave_no_seam() -> None:
+    """A plane that is averaged in several bands equals the plain mean, edges included."""
+    block = np.random.default_rng(1).integers(0, 65536, (2, 1501, 1027), np.uint16)
+    padded = np.pad(block, ((0, 0), (0, 1), (0, 1)), mode="edge").astype(np.uint64)
+    sums = padded[:, ::2] + padded[:, 1::2]
+    expected = (sums[..., ::2] + sums[..., 1::2] + 2) // 4
+    np.testing.assert_array_equal(downsample(block), expected)
+
+
+def test_empty_block_stays_empty() -> None:
+    """A plane without pixels halves to one without pixels."""
+    assert downsample(np.empty((3, 0, 5), np.float32)).shape == (3, 0, 3)
+    assert downsample(np.empty((0, 4, 5), np.uint8)).shape == (0, 2, 3)
+
+
+def test_mean_of_text_refused() -> None:
+    """What has no mean is refused, with the method that would do."""
+    with pytest.raises(UnsupportedDataError, match="'nearest'"):
+        downsample(np.full((2, 2), "a"))
+    with pytest.raises(InvalidOptionError, match="mean, nearest"):
+        downsample(np.zeros((2, 2)), method="median")  # type: ignore[arg-type]
+
+
+# ── streaming ────────────────────────────────────────────────────────────────────────────
+
+
+@st.composite
+def pyramids(draw: st.DrawFn) -> tuple[NDArray[Any], list[tuple[int, ...]], list[list[int]]]:
+    """Pixels, the shape of each level, and the unit of each."""
+    leading = draw(st.lists(st.integers(1, 5), max_size=2))
+    shape = (*leading, draw(st.integers(1, 40)), draw(st.integers(1, 40)))
+    shapes = level_shapes(shape, "tzyx"[-len(shape) :], smallest=draw(st.integers(1, 12)))
+    units = [[draw(st.integers(1, 14)) for _ in shape] for _ in shapes]
+    dtype = draw(st.sampled_from(["u1", "u2", "i4", "?"]))
+    values = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 99, shape)
+    return values.astype(dtype), shapes, units
+
+
+@settings(deadline=None, max_examples=150)
+@given(pyramids(), st.sampled_from([1, 64, 500, 8 << 20]))
+def test_levels_equal_repeated_halving(pyramid: Any, budget: int) -> None:
+    """Each element is read once and written once, in whole units, and each level is right."""
+    values, shapes, units = pyramid
+    source = RecordingSource(values, units[0])
+    targets = [RecordingTarget(s, u, values.dtype) for s, u in zip(shapes, units, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polystore_zarr.pyramid._BLOCK", budget)
+        write_pyramid(source, targets)
+    assert (source.times == 1).all()
+    expected = values
+    for target in targets:
+        assert (target.times == 1).all()
+        np.testing.assert_array_equal(target.values, expected)
+        expected = exact_mean(expected).astype(values.dtype)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12)), max_size=4),
+    st.sampled_from([1, 40, 8 << 20]),
+)
+def test_any_array_is_copied(extents: list[tuple[int, int]], budget: int) -> None:
+    """Arrays of any number of axes, empty ones too, are copied once and in whole units."""
+    shape, unit = [n for n, _ in extents], [u for _, u in extents]
+    values = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
+    source, target = RecordingSource(values, unit), RecordingTarget(shape, unit, np.int32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polystore_zarr.pyramid._BLOCK", budget)
+        write_blocks(source, target)
+    assert (source.times == 1).all()
+    assert (target.times == 1).all()
+    np.testing.assert_array_equal(target.values, values)
+
+
+def test_labels_keep_their_values() -> None:
+    """Streamed with "nearest", every value of a level occurs in the source."""
+    labels = np.random.default_rng(0).choice([0, 7, 900], (2, 70, 50)).astype(np.uint16)
+    targets = [
+        RecordingTarget(s, (1, 16, 16), "u2")
+        for s in level_shapes(labels.shape, "zyx", levels=4)
+    ]
+    write_pyramid(labels, targets, method="nearest")
+    for factor, target in zip((1, 2, 4, 8), targets, strict=True):
+        np.testing.assert_array_equal(target.values, labels[:, ::factor, ::factor])
+
+
+def test_progress_counts_units() -> None:
+    """The report is called once for each unit of the first level, also for partial ones."""
+    values = np.zeros((3, 2100, 2048), np.uint16)
+    shapes = level_shapes(values.shape, "zyx")
+    targets = [RecordingTarget(shape, (2, 512, 512), "u2") for shape in shapes]
+    reports: list[None] = []
+    write_pyramid(values, targets, report=lambda: reports.append(None))
+    assert len(reports) == 2 * 5 * 4
+    write_blocks(values, targets[0], lambda: reports.append(None))
+    assert len(reports) == 2 * (2 * 5 * 4)
+
+
+class ForgetfulTarget:
+    """Takes whatever is written and keeps nothing."""
+
+    def __init__(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
+        self.shape, self.unit = shape, unit
+
+    def __setitem__(self, box: tuple[slice, ...], block: NDArray[Any]) -> None:
+        assert block.size
+
+
+class GeneratedSource:
+    """A plane that exists only where it is read."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.dtype = shape, np.dtype(np.uint16)
+
+    def __getitem__(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        return np.ones(tuple(part.stop - part.start for part in box), np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("shape", "unit"), [((4096, 8192), (512, 512)), ((32, 1024, 1024), (1, 1024, 1024))]
+)
+def test_memory_stays_bounded(shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
+    """64 MiB pass through three blocks' worth of memory, whether one plane or many."""
+    axes = "zyx"[-len(shape) :]
+    targets = [ForgetfulTarget(level, unit) for level in level_shapes(shape, axes)]
+    tracemalloc.start()
+    try:
+        write_pyramid(GeneratedSource(shape), targets)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * (8 << 20)
+
+
+def test_wrong_targets_refused() -> None:
+    """Shapes that are no pyramid and units that fit nothing are refused before a read."""
+    plane = np.zeros((8, 8), np.uint8)
+    for shapes, unit in (
+        ([(8, 9)], (4, 4)),
+        ([(8, 8), (4, 5)], (4, 4)),
+        ([(8, 8)], (4,)),
+        ([(8, 8)], (0, 4)),
+        ([], (4, 4)),
+    ):
+        with pytest.raises(InvalidOptionError):
+            write_pyramid(plane, [RecordingTarget(s, unit, "u1") for s in shapes])
+    with pytest.raises(InvalidOptionError, match="two axes"):
+        write_pyramid(plane[0], [RecordingTarget((8,), (4,), "u1") for _ in range(2)])
+    with pytest.raises(UnsupportedDataError):
+        write_pyramid(
+            plane.astype("S1"),
+            [RecordingTarget(s, (4, 4), "S1") for s in ((8, 8), (4, 4))],
+        )
+
+
+def test_lying_source_is_damaged() -> None:
+    """A source that gives fewer pixels than it announced is not stretched to fit."""
+
+    class Lying(GeneratedSource):
+        def __getitem__(self, box: tuple[slice, ...]) -> NDArray[Any]:
+            return super().__getitem__(box)[:1]
+
+    with pytest.raises(DamagedDataError, match="gave uint16"):
+        write_blocks(Lying((8, 8)), ForgetfulTarget((8, 8), (4, 4)))
