@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -129,7 +130,8 @@ class ZarrBackend(ZarrTree):
                 write = partial(self._write_array, value, layout, attributes, progress)
             else:
                 if image.is_label:
-                    self._check_label(value, place)
+                    count = self._checked_label(value, place)
+                    of_images = replace(of_images, levels=levels or count)
                 write = write_image(
                     value, image, of_images, layout, attributes, progress, self.codec_pipeline
                 )
@@ -309,8 +311,8 @@ class ZarrBackend(ZarrTree):
         found["metadata"]["levels"] = [handle.shape for handle in handles]
         return {"format": "ome-zarr", **found}
 
-    def _check_label(self, value: Any, place: Address) -> None:
-        """A label image needs the image that it labels, of the same height and width."""
+    def _checked_label(self, value: Any, place: Address) -> int:
+        """Return how many levels the labelled image has: its labels need as many."""
         owner = Address(place.path, place.store, place.inner[:-2], "")
         document = read_document(owner.node) if os.path.isdir(owner.node) else None
         if document is None or not document.is_image:
@@ -318,13 +320,15 @@ class ZarrBackend(ZarrTree):
                 self.name, place.path, "label the image",
                 hint=f"{owner.node!r} must be an image before it can be labelled",
             )  # fmt: skip
-        shape = ZarrArray(*self._level(Node(owner.node, document), owner, 0)).shape
+        node = Node(owner.node, document)
+        shape = ZarrArray(*self._level(node, owner, 0)).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
                 f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "
                 "integers, of the same height and width",
                 "ome-zarr",
             )
+        return len(self._image(node).levels)
 
 
 def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:

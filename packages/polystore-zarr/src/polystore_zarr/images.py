@@ -167,7 +167,11 @@ def _with_windows(
     before = (slice(None),) * names.index("c") if "c" in names else None
     channels = []
     for number, (channel, wish) in enumerate(zip(metadata.channels, given, strict=True)):
-        if not (wish["window"] if isinstance(wish, Mapping) and "window" in wish else getattr(wish, "window", None)):
+        if not (
+            wish["window"]
+            if isinstance(wish, Mapping) and "window" in wish
+            else getattr(wish, "window", None)
+        ):
             pixels = smallest[... if before is None else (*before, number)]
             channel = replace(channel, window=_window(pixels, channel.window))
         channels.append(channel)

@@ -188,6 +188,8 @@ class ZarrTree(StorageBackend):
             self._refuse_arrays_above(place, operation)
             if not place.in_store and os.path.isdir(place.node):  # made by its explicit path
                 raise NotAFileError(self.name, place.path, operation)
+            if os.path.lexists(place.node):  # somebody's file, which is not ours to replace
+                raise NotADirectoryInPathError(self.name, place.path, operation)
         elif not node.holds_pixels:
             raise NotAFileError(self.name, place.path, operation)
         elif if_exists == "error":

@@ -1,0 +1,162 @@
+"""A folder of image files, named by an instrument, as one OME-Zarr plate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore import NameTemplate
+from polystore.abc.backend import join
+from polystore.batch import Progress, progress_reporter
+from polystore.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
+from polystore.names import split_well
+from polystore.values import natural_order
+
+from .ome import check_well
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore import FileManager
+
+__all__ = ["save_plate"]
+
+_AXES = {"t": "t", "time": "t", "channel": "c", "w": "c", "z": "z"}
+_PLACES = ("well", "row", "column", "field", "site")
+
+
+def save_plate(
+    manager: FileManager,
+    folder: str,
+    plate: str,
+    *,
+    names: str | NameTemplate,
+    source_backend: str,
+    backend: str,
+    channels: Mapping[str, str | Mapping[str, Any]] | None = None,
+    progress: Progress = False,
+    **options: Any,
+) -> list[str]:
+    """Save the images of ``folder`` as one plate; return the paths of its fields.
+
+    ``names`` says what the file names mean, such as ``"*_{well}f{field}d{channel}.TIF"``: a
+    field needs ``{well}``, or ``{row}`` and ``{column}``; ``{field}`` or ``{site}`` tells the
+    fields of a well apart; ``{t}`` or ``{time}``, ``{channel}`` or ``{w}``, and ``{z}`` become
+    axes. Channels are labelled as in the names, or by ``channels`` (name to label, or to a
+    mapping with label, color and window). Further options are those of ``save``.
+
+    Raises ``InvalidOptionError``, before anything is written, for a name that does not fit and
+    for a field with files missing; ``UnsupportedDataError`` for images of different shapes.
+    """
+    template = names if isinstance(names, NameTemplate) else NameTemplate(names)
+    _check_fields(template)
+    files = manager.list_image_files(
+        folder, backend=source_backend, recursive="/" in template.template
+    )
+    if not files:
+        raise NotFoundError(source_backend, folder, "find images in")
+    fields = _fields(template, files)
+    paths = natural_order(fields)
+    with progress_reporter(progress, len(paths), "save plate", unit="field") as report:
+        for path in paths:
+            found = fields[path]
+            labels = [(channels or {}).get(name, name) for name in found.names("c")]
+            pixels = found.stacked(manager.load_batch(found.files, backend=source_backend))
+            given = {"channels": labels, **options} if "c" in found.axes else options
+            axes = "".join([*found.axes, "y", "x"])
+            manager.save(
+                pixels, join(plate, path), backend=backend, ome=True, axes=axes, **given
+            )
+            report()
+    return [join(plate, path) for path in paths]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The files of one field of view, over its axes."""
+
+    path: str
+    axes: tuple[str, ...]
+    places: dict[tuple[str, ...], str]
+    """File of each position: the names along each axis."""
+
+    def names(self, axis: str) -> list[str]:
+        """Return the names along one axis, in natural order."""
+        if axis not in self.axes:
+            return []
+        at = self.axes.index(axis)
+        return natural_order({place[at] for place in self.places})
+
+    @property
+    def files(self) -> list[str]:
+        """In the order of the axes."""
+        grid = product(*map(self.names, self.axes))
+        return [self.places[place] for place in grid]
+
+    def check_complete(self) -> None:
+        for place in product(*map(self.names, self.axes)):
+            if place not in self.places:
+                what = ", ".join(
+                    f"{axis}={name}" for axis, name in zip(self.axes, place, strict=True)
+                )
+                raise InvalidOptionError(
+                    "folder",
+                    self.path,
+                    f"a file for {what}, as other planes of this field have",
+                )
+
+    def stacked(self, planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        shapes = {(plane.shape, plane.dtype.str) for plane in planes}
+        if len(shapes) != 1 or planes[0].ndim != 2:
+            raise UnsupportedDataError(
+                f"the files of field {self.path!r} hold {sorted(shapes)}: one grey plane each, "
+                "all of one shape and type, is what can be stacked"
+            )
+        lengths = [len(self.names(axis)) for axis in self.axes]
+        return np.stack(planes).reshape(*lengths, *planes[0].shape)
+
+
+def _check_fields(template: NameTemplate) -> None:
+    has_well = "well" in template.fields or {"row", "column"} <= set(template.fields)
+    unknown = [name for name in template.fields if name not in _PLACES and name not in _AXES]
+    axes = [_AXES[name] for name in template.fields if name in _AXES]
+    if unknown or not has_well or len(axes) != len(set(axes)):
+        raise InvalidOptionError(
+            "names", template.template,
+            "{well} or {row}{column}, then of {field} or {site}, {channel} or {w}, {z}, and {t} "
+            "or {time} what the names have; * for the rest",
+        )  # fmt: skip
+
+
+def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
+    axes = sorted((_AXES[name] for name in template.fields if name in _AXES), key="tcz".index)
+    fields: dict[str, _Field] = {}
+    for file in files:
+        values = template.parse(file)
+        path = _path(values)
+        place = {_AXES[name]: value for name, value in values.items() if name in _AXES}
+        field = fields.setdefault(path, _Field(path, tuple(axes), {}))
+        key = tuple(place[axis] for axis in axes)
+        if key in field.places:
+            raise InvalidOptionError(
+                "names", template.template, f"to tell {field.places[key]!r} from {file!r}"
+            )
+        field.places[key] = file
+    for field in fields.values():
+        field.check_complete()
+    return fields
+
+
+def _path(values: Mapping[str, str]) -> str:
+    """Return ROW/COLUMN/FIELD."""
+    row, column = (
+        split_well(values["well"]) if "well" in values else (values["row"], values["column"])
+    )
+    field = values.get("field", values.get("site", "0"))
+    parts = row.upper(), column, str(int(field)) if field.isdigit() else field
+    check_well(*parts)
+    return "/".join(parts)

@@ -1,0 +1,60 @@
+import pytest
+
+from polystore.errors import InvalidOptionError, PathOutsideRootError
+from polystore_zarr.layout import address
+
+
+@pytest.mark.parametrize(
+    ("path", "store", "inner"),
+    [
+        ("/d/run.zarr/step1/image", "/d/run.zarr", ("step1", "image")),
+        ("/d/run.zarr", "/d/run.zarr", ()),
+        ("/d/plate.ome.zarr/B/03/0", "/d/plate.ome.zarr", ("B", "03", "0")),
+        ("/d/A.ZARR/x", "/d/A.ZARR", ("x",)),
+        ("/d/a.zarr/b.zarr/c", "/d/a.zarr", ("b.zarr", "c")),
+        ("/d/run.zarr//./x/", "/d/run.zarr", ("x",)),
+        ("/d/a.tif", "/d/images.zarr", ("a.tif",)),
+        ("/d/images.zarr/a.tif", "/d/images.zarr", ("a.tif",)),
+        ("/d/.zarr/a", "/d/.zarr/images.zarr", ("a",)),
+    ],
+)
+def test_first_part_names_store(path: str, store: str, inner: tuple[str, ...]) -> None:
+    found = address(path)
+    assert (found.store, found.inner) == (store, inner)
+
+
+def test_two_spellings_of_array() -> None:
+    assert address("/d/a.tif").node == address("/d/images.zarr/a.tif").node
+
+
+def test_relative_becomes_absolute(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert address("run.zarr/x").node == str(tmp_path / "run.zarr" / "x")
+    assert address("../a.tif").store == f"{tmp_path}/../images.zarr"
+
+
+def test_never_collides_with_file() -> None:
+    paths = ["/plate/a.tif", "/plate/b.tif", "/plate/sub/a.tif"]
+    nodes = {address(path).node for path in paths}
+    assert len(nodes) == 3
+    assert nodes.isdisjoint(paths)
+
+
+@pytest.mark.parametrize(
+    "path", ["/d/run.zarr/../x", "", "a\0b", "/d/.~ps-x/a", "/d/run.zarr/.~ps-a"]
+)
+def test_impossible_paths_refused(path: str) -> None:
+    with pytest.raises(InvalidOptionError):
+        address(path)
+
+
+@pytest.mark.parametrize("path", ["../a.tif", "/a.tif", "x/../../a.tif", "/r/a.tif"])
+def test_root_is_wall(path: str) -> None:
+    with pytest.raises(PathOutsideRootError):
+        address(path, "/r", "zarr")
+
+
+def test_root_may_be_store() -> None:
+    assert address("step/a", "/d/run.zarr").inner == ("step", "a")
+    assert address("x/../a.tif", "/r").node == "/r/images.zarr/a.tif"
+    assert address(".", "/r").store == ""

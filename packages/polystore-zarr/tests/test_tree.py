@@ -1,0 +1,172 @@
+"""What only this backend's names do; the rest is the conformance kit's."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polystore import FileManager
+from polystore.errors import (
+    AlreadyExistsError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+)
+from polystore_testing import Bound
+
+IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
+    monkeypatch.chdir(tmp_path)
+    return Bound(FileManager(), "zarr")
+
+
+def test_paths_of_disk_work(store: Bound, tmp_path: Path) -> None:
+    """The paper's third step: the very paths that were loaded from disk."""
+    fm = store.manager
+    paths = [str(tmp_path / "plate" / name) for name in ("a.tif", "b.npy")]
+    fm.save_batch([IMAGE, IMAGE + 1], paths, backend="disk")
+    images = fm.load_batch(paths, backend="disk")
+    fm.save_batch([image + 5 for image in images], paths, backend="zarr")
+    np.testing.assert_array_equal(fm.load(paths[0], backend="disk"), IMAGE)
+    np.testing.assert_array_equal(fm.load(paths[1], backend="zarr"), IMAGE + 6)
+    assert store.list_files("plate") == ["plate/a.tif", "plate/b.npy"]
+
+
+def test_store_may_be_array(store: Bound) -> None:
+    store.save(IMAGE, "result.zarr")
+    np.testing.assert_array_equal(store.load("result.zarr"), IMAGE)
+    assert (store.is_file("result.zarr"), store.list_dir(".")) == (True, ["result.zarr"])
+
+
+def test_groups_are_folders(store: Bound) -> None:
+    store.save(IMAGE, "run.zarr/step1/image")
+    store.ensure_directory("run.zarr/step2")
+    assert store.is_dir("run.zarr/step1")
+    assert store.list_dir("run.zarr") == ["step1", "step2"]
+    assert store.list_files(".", recursive=True) == ["run.zarr/step1/image"]
+    for folder in ("run.zarr", "run.zarr/step1", "run.zarr/step2"):
+        assert json.loads(Path(folder, "zarr.json").read_text())["node_type"] == "group"
+
+
+def test_two_spellings_one_array(store: Bound) -> None:
+    store.save(IMAGE, "f/a.npy")
+    np.testing.assert_array_equal(store.load("f/images.zarr/a.npy"), IMAGE)
+    assert store.list_dir("f/images.zarr") == ["a.npy"]
+    assert store.list_dir("f") == ["a.npy"]
+
+
+def test_strangers_folder_store_listed(store: Bound) -> None:
+    """``images.zarr`` that is an image itself, as others like to call theirs."""
+    store.save(IMAGE, "f/images.zarr", ome=True)
+    assert store.list_files("f") == ["f/images.zarr"]
+
+
+@pytest.mark.parametrize("operation", ["save", "load"])
+def test_group_is_no_array(store: Bound, operation: str) -> None:
+    store.save(IMAGE, "run.zarr/a/b")
+    arguments = (IMAGE, "run.zarr/a") if operation == "save" else ("run.zarr/a",)
+    with pytest.raises(NotAFileError):
+        getattr(store, operation)(*arguments)
+    np.testing.assert_array_equal(store.load("run.zarr/a/b"), IMAGE)
+
+
+def test_path_through_array_refused(store: Bound) -> None:
+    store.save(IMAGE, "run.zarr/a")
+    store.save(IMAGE, "x.ome.zarr")
+    for path in ("run.zarr/a/b", "x.ome.zarr/0/b", "x.ome.zarr/b"):
+        with pytest.raises(NotADirectoryInPathError):
+            store.save(IMAGE, path, ome=False)
+    with pytest.raises(NotADirectoryInPathError):
+        store.load("run.zarr/a/b")
+
+
+def test_formats_do_not_mix(store: Bound) -> None:
+    store.save(IMAGE, "old.zarr/a", zarr_format=2)
+    with pytest.raises(InvalidOptionError, match=r"Zarr 2 group stands at .*old\.zarr"):
+        store.save(IMAGE, "old.zarr/b")
+    store.save(IMAGE, "old.zarr/b", zarr_format=2)
+    store.save(IMAGE, "new.zarr/a")
+    with pytest.raises(InvalidOptionError, match="Zarr 3"):
+        store.move("old.zarr/a", "new.zarr/b")
+    assert store.list_dir("new.zarr") == ["a"]
+    assert store.list_dir("old.zarr") == ["a", "b"]
+
+
+def test_store_in_place_of_file(store: Bound) -> None:
+    Path("run.zarr").write_text("no store")
+    for path in ("run.zarr", "run.zarr/a"):
+        with pytest.raises((NotADirectoryInPathError, AlreadyExistsError)) as caught:
+            store.save(IMAGE, path)
+        assert "run.zarr" in str(caught.value)
+    assert Path("run.zarr").read_text() == "no store"
+
+
+def test_strangers_files_untouched(store: Bound) -> None:
+    """Folders belong to their images as well: none of them is deleted, moved or copied."""
+    store.save(IMAGE, "f/g/a.tif")
+    Path("f/g/raw.tif").write_bytes(b"raw")
+    assert store.list_files("f", recursive=True) == ["f/g/a.tif"]
+    with pytest.raises(DirectoryNotEmptyError) as caught:
+        store.delete("f", recursive=True)
+    assert "raw.tif" in str(caught.value.__notes__)
+    with pytest.raises(AlreadyExistsError):
+        store.move("f", "h")
+    store.copy("f", "h")
+    assert store.list_files("h", recursive=True) == ["h/g/a.tif"]
+    assert not Path("h/g/raw.tif").exists()
+    store.delete("f/g/a.tif")
+    assert Path("f/g/raw.tif").read_bytes() == b"raw"
+
+
+def test_folder_stays_what_it_is(store: Bound) -> None:
+    store.save(IMAGE, "run.zarr/g/a")
+    store.save(IMAGE, "f/a")
+    with pytest.raises(InvalidOptionError):
+        store.copy("run.zarr/g", "h")
+    with pytest.raises(InvalidOptionError):
+        store.move("f", "run.zarr/f")
+    store.copy("run.zarr/g", "other.zarr/deep/g")
+    np.testing.assert_array_equal(store.load("other.zarr/deep/g/a"), IMAGE)
+
+
+def test_arrays_change_stores(store: Bound) -> None:
+    store.save(IMAGE, "a.npy")
+    store.copy("a.npy", "run.zarr/x/a")
+    store.move("run.zarr/x/a", "other.zarr")
+    np.testing.assert_array_equal(store.load("other.zarr"), IMAGE)
+    assert store.list_dir("run.zarr/x") == []
+
+
+def test_other_tools_see_no_litter(store: Bound) -> None:
+    """Locks and unfinished trees stand beside a store: inside, zarr would warn of them."""
+    import zarr
+
+    store.save(IMAGE, "run.zarr/a")
+    store.save(IMAGE, "run.zarr/a")
+    handle = store.create("run.zarr/b", shape=(8, 8), dtype="u1", chunks=4, unaligned="lock")
+    handle[1:3] = 1
+    group = zarr.open_group("run.zarr", mode="r")
+    assert sorted(group.array_keys()) == ["a", "b"]
+    assert sorted(path.name for path in Path("run.zarr").iterdir()) == ["a", "b", "zarr.json"]
+
+
+def test_durable_saves_load(store: Bound) -> None:
+    store.save(IMAGE, "deep/run.zarr/g/a", durable=True)
+    store.save(IMAGE + 1, "deep/run.zarr/g/a", durable=True)
+    np.testing.assert_array_equal(store.load("deep/run.zarr/g/a"), IMAGE + 1)
+
+
+def test_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network file systems know no exchange of two names."""
+    from polystore_zarr import trees
+
+    monkeypatch.setattr(trees, "exchange", trees._exchange_by_steps)
+    store.save(IMAGE, "run.zarr/a")
+    store.save(IMAGE + 1, "run.zarr/a")
+    np.testing.assert_array_equal(store.load("run.zarr/a"), IMAGE + 1)
+    assert sorted(path.name for path in Path().iterdir()) == [".~ps-run.zarr.lock", "run.zarr"]
