@@ -12,7 +12,7 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ("core", "formats", "memory", "disk", "testing", "cli")
+PACKAGES = ("core", "formats", "memory", "disk", "zarr", "testing", "cli")
 SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
 CHECKED = ["noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src"]
 # Tools whose findings change between releases; everything else is taken as it comes.

@@ -1,9 +1,10 @@
 """Load a folder of images, find the bright objects in memory, save masks and a table.
 
-    python demo.py [FOLDER] [--output FOLDER]
+    python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE]
 
 Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
-goes is one word in each call: "disk" or "memory".
+goes is one word in each call: "disk", "memory" or "zarr". A template for the names of the
+files, such as "*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polystore import BackendRegistry, FileManager, PolystoreError
+from polystore_zarr import save_plate
 
 Image = NDArray[Any]
 
@@ -25,13 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
     parser.add_argument("--output", default="demo-output", help="default: %(default)s")
+    parser.add_argument("--names", help="what the file names mean, for a plate")
     arguments = parser.parse_args()
     output = Path(arguments.output)
+    template = arguments.names
     fm = FileManager(BackendRegistry())
     if arguments.folder is None:
         folder = output / "plate"
         with Step("make a synthetic plate") as step:
             step.count(make_plate(fm, folder))
+        template = "{well}_s{site}_w{channel}.tif"
     else:
         folder = Path(arguments.folder)
 
@@ -49,6 +54,14 @@ def main() -> None:
     results = [output / "masks" / name for name in names]
     with Step("save masks to disk") as step:
         fm.save_batch(step.count(masks), results, backend="disk", compression="zlib")
+    arrays = [output / "masks.zarr" / name for name in names]
+    with Step("save masks to zarr") as step:
+        fm.save_batch(step.count(masks), arrays, backend="zarr")
+    if template:
+        with Step("save images as an OME-Zarr plate") as step:
+            fields = save_plate(fm, str(folder), str(output / "plate.ome.zarr"), names=template,
+                                source_backend="disk", backend="zarr")  # fmt: skip
+            step.count(images)
     table = measured(paths, images, masks)
     with Step("save table and overview to disk") as step:
         fm.save(table, output / "objects.csv", backend="disk")
@@ -56,12 +69,17 @@ def main() -> None:
         fm.save(overview, output / "overview.png", backend="disk")
         step.count([table, overview])
 
-    again = fm.load_batch(results, backend="disk")
-    assert all(np.array_equal(a, b) for a, b in zip(again, masks, strict=True))
+    for saved, backend in ((results, "disk"), (arrays, "zarr")):
+        again = fm.load_batch(saved, backend=backend)
+        assert all(np.array_equal(a, b) for a, b in zip(again, masks, strict=True))
     shapes = sorted({f"{'x'.join(map(str, image.shape))} {image.dtype}" for image in images})
     print(f"\n{len(paths)} images ({', '.join(shapes)}) from {folder}")
     print(f"bright area: {table['area_percent'].mean():.1f} % on average")
-    print(f"results in {output}: masks/, objects.csv, overview.png")
+    if template:
+        info = fm.info(fields[0], backend="zarr")
+        print(f"plate of {len(fields)} fields, each {info.shape} {info.metadata['axes']}")
+    plate = ", plate.ome.zarr" if template else ""
+    print(f"results in {output}: masks/, masks.zarr{plate}, objects.csv, overview.png")
 
 
 class Step:
