@@ -87,7 +87,7 @@ def create_array(
         dtype=dtype,
         checksum=layout.checksum,
     )
-    marks = {"complete": complete, "dtype": dtype.str if dtype.names is None else ""}
+    marks: dict[str, Any] = {"complete": complete, "dtype": dtype.str if dtype.names is None else ""}
     with _unstable_types(dtype.kind not in "biufc"):
         try:
             zarr.create_array(
@@ -177,9 +177,8 @@ class ZarrArray(LazyArray):
         unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
         with _unstable_types(unstable), self._guarded("open"), _pipeline_of(self._pipeline):
             place = StorePath(LocalStore(self._directory, read_only=not self._writable))
-            return zarr.Array(
-                zarr.AsyncArray(fields, place, {"write_empty_chunks": True})  # type: ignore[arg-type]
-            )
+            metadata: Any = fields
+            return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": True}))
 
     @property
     def unit(self) -> tuple[int, ...]:
@@ -194,7 +193,7 @@ class ZarrArray(LazyArray):
 
     def description(self) -> dict[str, Any]:
         """Return the fields of ``Info`` that an array has."""
-        found = self._array.metadata.to_dict()
+        found: dict[str, Any] = dict(self._array.metadata.to_dict())
         attributes = dict(found.get("attributes") or {})
         attributes.pop(MARKER, None)
         metadata = {

@@ -1,12 +1,164 @@
-"""placeholder of the lead; to be replaced by the measured version"""
+"""How an array is cut into chunks and shards. Every number is a measurement: see decision 11.
+
+A plane is what the last two axes span: the last three where the last one holds at most four
+samples, as in RGB. By default no chunk and no shard reaches over two planes, so each plane can
+be written on its own, by whichever process has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import index
+from typing import Literal, TypeAlias
+
+from polystore.errors import InvalidOptionError
+
+__all__ = ["Lengths", "checked_grid", "default_chunks", "default_shards"]
+
+Lengths: TypeAlias = int | Sequence[int]
+"""One length for each axis, or one for all."""
+
+_CHUNK_ITEMS = 1 << 20
+_CHUNK_BYTES = 4 << 20
+_SHARD_BYTES = 32 << 20
+_FEW_CHUNKS = 64
+_SMALL_PLANE = 256 << 10
+_GROUP_BYTES = 1 << 20
 
 
-def checked_grid(shape, itemsize, chunks, shards):
-    c = (
-        tuple(max(1, min(n, 512)) if i >= len(shape) - 2 else 1 for i, n in enumerate(shape))
-        if chunks is None
-        else ((chunks,) * len(shape) if isinstance(chunks, int) else tuple(chunks))
-    )
-    return tuple(min(a, max(n, 1)) for a, n in zip(c, shape)), (
-        tuple(shards) if shards else None
-    )
+def default_chunks(
+    shape: Sequence[int], itemsize: int, *, by_plane: bool = True
+) -> tuple[int, ...]:
+    """Return chunks of at most 1024 x 1024 elements and 4 MiB, each within one plane.
+
+    Edges are halves, quarters and so on of the plane's, so that the last chunks are not mostly
+    padding, and even, so that halving the image again cuts no chunk in two. ``by_plane=False``
+    says that the array is written in one piece: planes of less than 256 KiB then share chunks
+    of up to 1 MiB. ``itemsize`` is in bytes.
+    """
+    chunks, before = _plane(shape)
+    while _too_large(chunks, itemsize) and max(chunks) > 2:
+        _halve(chunks, chunks.index(max(chunks)))
+    plane_bytes = math.prod(chunks) * itemsize
+    if by_plane or plane_bytes >= _SMALL_PLANE:
+        return tuple(chunks)
+    for axis in reversed(range(before)):
+        length = max(shape[axis], 1)
+        most = max(1, _GROUP_BYTES // max(1, math.prod(chunks) * itemsize))
+        chunks[axis] = -(-length // -(-length // most))
+        if chunks[axis] < length:
+            break
+    return tuple(chunks)
+
+
+def default_shards(
+    shape: Sequence[int], chunks: Sequence[int], itemsize: int
+) -> tuple[int, ...] | None:
+    """Return shards for an array of more than 64 chunks, ``None`` where files are few enough.
+
+    A shard is a whole plane, or an even part of one that has more than 32 MiB: a writer holds a
+    shard in memory. Where chunks hold several small planes, shards do so too.
+    """
+    grid = [-(-max(n, 1) // c) for n, c in zip(shape, chunks, strict=True)]
+    if math.prod(grid) <= _FEW_CHUNKS:
+        return None
+    plane, before = _plane(shape)
+    counts = [1] * before + grid[before:]
+    chunk_bytes = math.prod(chunks) * itemsize
+    while math.prod(counts) * chunk_bytes > _SHARD_BYTES and max(counts) > 1:
+        edges = [n * c if n > 1 else 0 for n, c in zip(counts, chunks, strict=True)]
+        axis = edges.index(max(edges))
+        counts[axis] = -(-counts[axis] // 2)
+    several = any(c > 1 for c in chunks[:before])
+    if several and math.prod(plane) * itemsize < _SMALL_PLANE:
+        for axis in reversed(range(before)):
+            most = max(1, _SHARD_BYTES // max(1, math.prod(counts) * chunk_bytes))
+            counts[axis] = min(grid[axis], most)
+            if counts[axis] < grid[axis]:
+                break
+    # A shard of one chunk would be that chunk with an index: slower, and not one file fewer.
+    if math.prod(counts) == 1:
+        return None
+    return tuple(n * c for n, c in zip(counts, chunks, strict=True))
+
+
+def checked_grid(
+    shape: Sequence[int],
+    itemsize: int,
+    chunks: Lengths | None,
+    shards: Lengths | Literal[False] | None,
+    *,
+    by_plane: bool = True,
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """Return the chunks and shards to use, from what the caller asked for.
+
+    ``None`` chooses, ``shards=False`` is none. Lengths beyond the shape are cut to it; an axis
+    without elements has chunks of 1. ``by_plane`` is that of :func:`default_chunks`.
+
+    Raises ``InvalidOptionError`` for lengths that are not positive integers, one for all or one
+    for each axis, and for shards that are not multiples of the chunks.
+    """
+    wanted = None if chunks is None else _lengths("chunks", chunks, len(shape))
+    if shards is None or shards is False:
+        if wanted is None:
+            found = default_chunks(shape, itemsize, by_plane=by_plane)
+        else:
+            found = _clipped(wanted, shape)
+        return found, default_shards(shape, found, itemsize) if shards is None else None
+    outer = _lengths("shards", shards, len(shape))
+    if not shape:
+        return (), None
+    if wanted is None:
+        outer = _clipped(outer, shape)
+        return _dividing(outer, itemsize), outer
+    if any(s % c for s, c in zip(outer, wanted, strict=True)):
+        raise InvalidOptionError("shards", shards, f"multiples of the chunks {wanted}")
+    found = _clipped(wanted, shape)
+    covering = [-(-max(n, 1) // c) * c for n, c in zip(shape, found, strict=True)]
+    # Where a chunk was cut to the axis it covers it, and the shard can be no longer.
+    multiples = [s // w * c for s, w, c in zip(outer, wanted, found, strict=True)]
+    return found, tuple(map(min, multiples, covering))
+
+
+def _plane(shape: Sequence[int]) -> tuple[list[int], int]:
+    """Return the box of one plane, and how many axes come before it."""
+    before = max(0, len(shape) - 2 - (len(shape) > 2 and shape[-1] <= 4))
+    return [1] * before + [max(n, 1) for n in shape[before:]], before
+
+
+def _too_large(chunks: Sequence[int], itemsize: int) -> bool:
+    items = math.prod(chunks)
+    return items > _CHUNK_ITEMS or items * itemsize > _CHUNK_BYTES
+
+
+def _halve(chunks: list[int], axis: int) -> None:
+    half = -(-chunks[axis] // 2)
+    chunks[axis] = half + half % 2
+
+
+def _dividing(shards: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Return chunks for given shards. They must divide them, which even halves may not."""
+    chunks, _ = _plane(shards)
+    while _too_large(chunks, itemsize) and (even := [n for n in chunks if n % 2 == 0]):
+        chunks[chunks.index(max(even))] //= 2
+    return tuple(chunks)
+
+
+def _clipped(lengths: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(min(c, max(n, 1)) for c, n in zip(lengths, shape, strict=True))
+
+
+def _lengths(option: str, value: object, ndim: int) -> tuple[int, ...]:
+    expected = f"a positive integer, or one for each of {ndim} axes"
+    single = not isinstance(value, Sequence)
+    parts = [value] if single else list(value)
+    try:
+        if any(isinstance(part, bool) for part in parts):
+            raise InvalidOptionError(option, value, expected)
+        found = tuple(index(part) for part in parts)
+    except TypeError:
+        raise InvalidOptionError(option, value, expected) from None
+    if any(n < 1 for n in found) or not (single or len(found) == ndim):
+        raise InvalidOptionError(option, value, expected)
+    return found * ndim if single else found

@@ -123,13 +123,13 @@ def write_image(
             write_streamed(value, levels, method, progress)
         final = _with_windows(metadata, options.channels or (), levels[-1])
         factors = [_factors(shapes[0], len(shapes[0]), n) for n in range(len(shapes))]
-        document = image_document(
+        described = image_document(
             final,
             [(str(number), factor) for number, factor in enumerate(factors)],
             version=image.version,
             kind="label" if image.is_label else "image",
         )
-        make_group(directory, image.zarr_format, {**(attributes or {}), **document})
+        make_group(directory, image.zarr_format, {**(attributes or {}), **described})
 
     return write
 
