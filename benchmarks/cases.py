@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from statistics import median
-from typing import Literal
 
+from case import Aim, Case, Figure
+from cases_zarr import chunked_cases
 from metadata import PROCESSES, Merge
 from workloads import (
     Import,
@@ -17,63 +16,18 @@ from workloads import (
     MemorySave,
     Save,
     SaveBatch,
-    Workload,
 )
 
-__all__ = ["Aim", "Case", "Figure", "cases"]
-
-Role = Literal["reference", "polystore", "incumbent"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Aim:
-    """A bound on polystore's figure, or on its ratio to that of another column."""
-
-    at_most: float | None = None
-    at_least: float | None = None
-    of: Role | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One row: how a number that the workload returns is shown and judged."""
-
-    label: str = ""
-    unit: str = "ms"
-    scale: float = 1e3
-    first: Callable[[Iterable[float]], float] = min
-    """Which round stands before the median: the best one; for waits and losses the worst.
-
-    The smallest of several differences is noise: those have only a median.
-    """
-    aim: Aim | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One workload, timed side by side."""
-
-    title: str
-    workload: Workload
-    figures: tuple[Figure, ...] = (Figure(),)
-    reference: str | None = None
-    """How the column "reference" is called in this row; ``None`` leaves it empty."""
-    reference_contender: str = "raw"
-    contender: str = "polystore"
-    incumbent: bool = True
-    on_disk: bool = False
-    """On a real disk rather than in memory: what is timed is the flush."""
-    rounds: int = 25
-
+__all__ = ["cases"]
 
 def milliseconds(*, at_most: float | None = None) -> tuple[Figure, ...]:
     """One duration; the aim is a factor of the reference's."""
-    return (Figure(aim=Aim(of="reference", at_most=at_most) if at_most else None),)
+    return (Figure(aims=(Aim(of="reference", at_most=at_most),) if at_most else ()),)
 
 
 def microseconds(*, at_most: float | None = None) -> tuple[Figure, ...]:
     """One duration; the aim is absolute."""
-    return (Figure(unit="µs", scale=1e6, aim=Aim(at_most=at_most) if at_most else None),)
+    return (Figure(unit="µs", scale=1e6, aims=(Aim(at_most=at_most),) if at_most else ()),)
 
 
 LARGE = (2048, 4096)  # 16 MiB of uint16
@@ -88,7 +42,7 @@ FLUSHED = (
 
 
 def merge_figures(
-    total: int, *, longest: Aim | None = None, rate: Aim | None = None
+    total: int, *, longest: tuple[Aim, ...] = (), rate: tuple[Aim, ...] = ()
 ) -> tuple[Figure, ...]:
     """What ``Merge`` returns, in its order."""
     return (
@@ -97,11 +51,11 @@ def merge_figures(
             unit="",
             scale=1,
             first=min,
-            aim=Aim(at_least=total),
+            aims=(Aim(at_least=total),),
         ),
-        Figure(label="rate", unit="/s", scale=1, first=max, aim=rate),
+        Figure(label="rate", unit="/s", scale=1, first=max, aims=rate),
         Figure(label="99th percentile of the waits", first=max),
-        Figure(label="longest wait", first=max, aim=longest),
+        Figure(label="longest wait", first=max, aims=longest),
     )
 
 
@@ -115,7 +69,7 @@ def durable(
         reference="durable=False",
         reference_contender="polystore",
         contender="durable",
-        incumbent=False,
+        incumbent=None,
         on_disk=True,
         rounds=31,
         figures=milliseconds(at_most=at_most),
@@ -230,14 +184,14 @@ def cases(*, quick: bool = False) -> tuple[Case, ...]:
         Case(
             title=f"{PROCESSES} processes merge metadata",
             workload=Merge(saturated),
-            figures=merge_figures(PROCESSES * saturated, longest=Aim(at_most=500)),
+            figures=merge_figures(PROCESSES * saturated, longest=(Aim(at_most=500),)),
             on_disk=True,
             rounds=7,
         ),
         Case(
             title=f"{PROCESSES} processes merge metadata, 20 ms of work between",
             workload=Merge(working, work=0.02),
-            figures=merge_figures(PROCESSES * working, rate=Aim(at_least=2, of="incumbent")),
+            figures=merge_figures(PROCESSES * working, rate=(Aim(at_least=2, of="incumbent"),)),
             on_disk=True,
             rounds=7,
         ),
@@ -246,4 +200,5 @@ def cases(*, quick: bool = False) -> tuple[Case, ...]:
             for size, shape, bound in FLUSHED
         ),
         *(durable(size, shape, replacing=False) for size, shape, _ in FLUSHED),
+        *chunked_cases(quick=quick),
     )

@@ -10,7 +10,6 @@ import importlib
 import itertools
 import json
 import logging
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -576,7 +575,12 @@ class TestNgffZarr:
 
 
 class TestArrays:
-    """What viewers do: open the levels by zarr and Dask, and slice."""
+    """What viewers do: open the levels by zarr and Dask, and slice.
+
+    napari's own reader (napari-ome-zarr) does no more than ``test_dask_reads_levels``. It is
+    not run here, because napari brings a pytest plugin that cannot be imported where warnings
+    are errors.
+    """
 
     def test_dask_reads_levels(
         self, require: Require, image: Written, fm: FileManager
@@ -609,31 +613,6 @@ class TestArrays:
                 expected[..., ::2, 1:].max(axis=-1),
             )
 
-    def test_napari_reads_images(
-        self, require: Require, image: Written, fm: FileManager, capsys: Any
-    ) -> None:
-        layers = self.layers(require, image.path)
-        ((data, metadata, kind),) = layers
-        assert kind == "image"
-        for found, expected in zip(data, levels_of(image.path, fm), strict=True):
-            np.testing.assert_array_equal(found.compute(), expected)
-        shown = dict(zip(image.sample.axes, image.sample.all_scales, strict=True))
-        shown.pop("c", None)
-        assert metadata["scale"] == pytest.approx(list(shown.values()))
-
-    def test_napari_reads_labels(
-        self, require: Require, labelled: Labelled, capsys: Any
-    ) -> None:
-        image, *labels = self.layers(require, labelled.path)
-        np.testing.assert_array_equal(image[0][0].compute(), labelled.pixels)
-        assert [kind for _, _, kind in labels] == ["labels", "labels"]
-        for (data, metadata, _), pixels in zip(labels, labelled.labels.values(), strict=True):
-            np.testing.assert_array_equal(data[0].compute(), pixels)
-            assert metadata["scale"] == pytest.approx([3.0, 0.65, 0.65])
-
-    def layers(self, require: Require, path: str) -> Any:
-        return require("napari_ome_zarr").napari_get_reader(path)()
-
     def test_xarray_wraps_handles(
         self, require: Require, image: Written, fm: FileManager
     ) -> None:
@@ -659,9 +638,390 @@ class TestArrays:
         found = array.sel(c=1).max("z").compute(scheduler="synchronous")
         np.testing.assert_array_equal(found.values, image.pixels[1].max(0))
 
-    def test_xarray_knows_dimensions(self, require: Require, written: dict[str, Written]) -> None:
-        """``xarray.open_zarr`` needs the dimension names of Zarr 3."""
+    def test_xarray_knows_dimensions(
+        self, require: Require, written: dict[str, Written]
+    ) -> None:
+        """Level 0 with named dimensions; xarray takes no levels of different lengths at once."""
         image = written["volume"]
         if image.version == "0.4":
-            return
-        found = require("xarray").open_zarr(image.path, consolidated=False)
+            pytest.skip("system: Zarr 2 names no dimensions")
+        options = {"consolidated": False, "drop_variables": ["1", "2"]}
+        found = require("xarray").open_zarr(image.path, **options)["0"]
+        assert found.dims == ("c", "z", "y", "x")
+        np.testing.assert_array_equal(found.values, image.pixels)
+
+
+class TestSilence:
+    """zarr-python warns of everything in a group that is no node of Zarr."""
+
+    def test_listing_warns_not(
+        self, fm: FileManager, plate: PlateOfOurs, labelled: Labelled, tmp_path: Path
+    ) -> None:
+        folder = str(tmp_path / "run")
+        for name in ("a.tif", "b.tif", "c.tif"):
+            fm.save(np.zeros((40, 40)), f"{folder}/{name}", backend="zarr", chunks=(8, 8))
+        fm.save(np.ones((3, 3)), f"{folder}/a.tif", backend="zarr", region=np.s_[1:4, 2:5],
+                unaligned="lock")  # fmt: skip
+        fm.save(np.ones((4, 4)), f"{folder}/b.tif", backend="zarr")
+        fm.delete(f"{folder}/c.tif", backend="zarr")
+        for path in (f"{folder}/images.zarr", plate.path, labelled.path):
+            group = opened(path)
+            found = dict(group.members(max_depth=None))
+            expected = {
+                str(file.parent.relative_to(path))
+                for name in ("zarr.json", ".zarray", ".zgroup")
+                for file in Path(path).rglob(name)
+            } - {"."}
+            assert set(found) == expected
+            assert group.tree() is not None
+
+    def test_every_name_is_one(
+        self, plate: PlateOfOurs, labelled: Labelled, written: dict[str, Written]
+    ) -> None:
+        """Documents and chunks, and nothing of ours between them."""
+        for path in (plate.path, labelled.path, *(image.path for image in written.values())):
+            names = {file.name for file in Path(path).rglob("*") if file.is_file()}
+            assert {n for n in names if not n.isdigit()} <= {
+                "zarr.json", ".zarray", ".zattrs", ".zgroup"
+            }  # fmt: skip
+            assert not [p for p in Path(path).rglob(".*") if p.is_dir()]
+
+    def test_consolidated_stays_true(
+        self, fm: FileManager, tmp_path: Path, version: str, require: Require
+    ) -> None:
+        """Readers believe consolidated metadata, so it goes when it would be wrong."""
+        path, options = f"{tmp_path}/p.ome.zarr", {"backend": "zarr", "ome": version}
+        pixels = np.arange(64, dtype="uint16").reshape(8, 8)
+        for change in ("save", "replace", "label", "delete"):
+            fm.save(pixels, f"{path}/A/1/0", **options)
+            fm.save(pixels, f"{path}/A/1/1", **options)
+            self.consolidate(path, version)
+            self.consolidate(f"{path}/A/1", version)
+            match change:
+                case "save":
+                    fm.save(pixels, f"{path}/B/2/0", **options)
+                case "replace":
+                    fm.save(pixels[:4], f"{path}/A/1/0", **options)
+                case "label":
+                    fm.save(pixels, f"{path}/A/1/0/labels/n", **options)
+                case "delete":
+                    fm.delete(f"{path}/A/1/1", backend="zarr")
+            for group in (opened(path)["A/1"], opened(f"{path}/A/1")):
+                assert isinstance(group, zarr.Group)
+                expected = ["0"] if change == "delete" else ["0", "1"]
+                assert sorted(group.group_keys()) == expected
+                level = group["0/0"]
+                assert isinstance(level, zarr.Array)
+                np.testing.assert_array_equal(
+                    level[...], pixels[:4] if change == "replace" else pixels
+                )
+                assert ("labels/n/0" in group["0"]) == (change == "label")  # type: ignore[operator]
+            assert ("B/2/0" in opened(path)) == (change != "none")
+            models = require(f"ome_zarr_models.v{version.replace('.', '')}.hcs")
+            assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 2
+
+    def consolidate(self, path: str, version: str) -> None:
+        with warnings.catch_warnings():
+            # zarr: "Consolidated metadata is currently not part in the Zarr format 3 ..."
+            warnings.filterwarnings("ignore", "Consolidated metadata is", UserWarning)
+            zarr.consolidate_metadata(path, zarr_format=ZARR_FORMAT[version])  # type: ignore[arg-type]
+
+
+# ── what others write ────────────────────────────────────────────────────────────────────
+
+PIXELS = np.random.default_rng(5).integers(0, 999, (2, 3, 64, 48)).astype("uint16")
+SCALE = {"c": 1.0, "z": 2.0, "y": 0.5, "x": 0.25}
+UNITS = dict.fromkeys("zyx", "micrometer")
+CHANNELS = [
+    {"label": "DAPI", "color": "0000FF", "window": dict.fromkeys(("min", "start"), 0) | {"max": 9, "end": 8}},
+    {"label": "GFP", "color": "00FF00", "window": dict.fromkeys(("min", "start"), 0) | {"max": 9, "end": 8}},
+]  # fmt: skip
+
+
+def check_image(
+    fm: FileManager, path: str, levels: int, pixels: np.ndarray[Any, Any] = PIXELS
+) -> dict[str, Any]:
+    """Read an image that others wrote with axes czyx, ``SCALE`` and ``UNITS``."""
+    np.testing.assert_array_equal(fm.load(path, backend="zarr"), pixels)
+    np.testing.assert_array_equal(
+        fm.load(path, backend="zarr", region=np.s_[1, :, 10:50:3, -5:]), pixels[1, :, 10:50:3, -5:]
+    )
+    info = fm.info(path, backend="zarr")
+    assert (info.shape, info.dtype) == (pixels.shape, "<u2")
+    found: dict[str, Any] = dict(info.metadata)
+    assert found["axes"] == list("czyx")
+    assert found["scale"] == list(SCALE.values())
+    assert found["units"] == [None, *["micrometer"] * 3]
+    assert len(found["levels"]) == levels
+    for number, shape in enumerate(found["levels"]):
+        theirs = zarr.open_array(path + "/" + document_levels(path)[number], mode="r")
+        ours = fm.load(path, backend="zarr", level=number)
+        assert shape == ours.shape == (2, 3, 64 // 2**number, 48 // 2**number)
+        np.testing.assert_array_equal(ours, theirs[...])
+    return found
+
+
+def document_levels(path: str) -> list[str]:
+    return [level["path"] for level in document(path)["multiscales"][0]["datasets"]]
+
+
+class TestFromOmeZarr:
+    @pytest.fixture
+    def writer(self, require: Require) -> ModuleType:
+        return require("ome_zarr.writer")
+
+    @pytest.fixture
+    def fmt(self, require: Require, version: str) -> Any:
+        return require("ome_zarr.format").format_from_version(version)
+
+    @pytest.fixture
+    def group(self, tmp_path: Path, version: str) -> zarr.Group:
+        return zarr.open_group(
+            f"{tmp_path}/theirs.zarr", mode="w", zarr_format=ZARR_FORMAT[version]  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def write(self, writer: ModuleType, group: Any, fmt: Any, **options: Any) -> None:
+        writer.write_image(
+            PIXELS, group, fmt=fmt, axes="czyx", scale=SCALE, axes_units=UNITS,
+            scale_factors=[2, 4], **options,
+        )  # fmt: skip
+
+    def test_images_are_read(
+        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path
+    ) -> None:
+        self.write(writer, group, fmt, name="cells", omero={"channels": CHANNELS})
+        found = check_image(fm, f"{tmp_path}/theirs.zarr", 3)
+        assert found["channels"] == ["DAPI", "GFP"]
+        assert (found["name"], found["ome_version"]) == ("cells", fmt.version)
+        assert fm.list_dir(str(tmp_path), backend="zarr") == ["theirs.zarr"]
+        assert fm.is_file(f"{tmp_path}/theirs.zarr", backend="zarr")
+
+    def test_multiscales_are_read(
+        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path
+    ) -> None:
+        dask = pytest.importorskip("dask.array", reason="dask is not installed")
+        pyramid = [PIXELS, PIXELS[..., ::2, ::2]]
+        writer.write_multiscale(
+            [dask.from_array(level, chunks=(1, 1, 32, 32)) for level in pyramid], group,
+            fmt=fmt, axes="czyx", scale=SCALE, axes_units=UNITS,
+        )  # fmt: skip
+        check_image(fm, f"{tmp_path}/theirs.zarr", 2)
+
+    def test_labels_are_read(
+        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        require: Require,
+    ) -> None:  # fmt: skip
+        path, nuclei = f"{tmp_path}/theirs.zarr", (PIXELS[0] % 7).astype("uint8")
+        self.write(writer, group, fmt)
+        options = {"fmt": fmt, "axes": "zyx", "scaler": None, "scale_factors": [2],
+                   "scale": {axis: SCALE[axis] for axis in "zyx"}}  # fmt: skip
+        writer.write_labels(nuclei, group, name="nuclei", **options)
+        assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei"]
+        label = f"{path}/labels/nuclei"
+        np.testing.assert_array_equal(fm.load(label, backend="zarr"), nuclei)
+        assert fm.info(label, backend="zarr").metadata["scale"] == [2.0, 0.5, 0.25]
+
+        fm.save(nuclei, f"{path}/labels/ours", backend="zarr", ome=fmt.version, axes="zyx")
+        assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei", "ours"]
+        models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}.image")
+        labels = models.Image.from_zarr(opened(path)).labels
+        assert labels is not None
+        assert set(labels.members) == {"nuclei", "ours"}
+
+    def test_plates_are_read(
+        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        require: Require,
+    ) -> None:  # fmt: skip
+        path = f"{tmp_path}/theirs.zarr"
+        writer.write_plate_metadata(
+            group, ["A", "B"], ["1", "2"], ["A/1", "B/2"], fmt=fmt, name="screen",
+            acquisitions=[{"id": 1, "maximumfieldcount": 2}], field_count=2,
+        )  # fmt: skip
+        for well in ("A/1", "B/2"):
+            made = group.require_group(well)
+            fields = [{"path": str(n), "acquisition": 1} for n in range(2)]
+            writer.write_well_metadata(made, fields, fmt=fmt)
+            for name in ("0", "1"):
+                self.write(writer, made.require_group(name), fmt)
+        assert fm.list_dir(path, backend="zarr") == ["A", "B"]
+        assert fm.list_dir(f"{path}/A/1", backend="zarr") == ["0", "1"]
+        check_image(fm, f"{path}/B/2/1", 3)
+
+        fm.save(PIXELS, f"{path}/B/1/0", backend="zarr", ome=fmt.version)
+        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=fmt.version)
+        models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}.hcs")
+        assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 3
+        plate, well = document(path)["plate"], document(f"{path}/A/1")["well"]
+        assert [found["path"] for found in plate["wells"]] == ["A/1", "B/1", "B/2"]
+        assert (plate["name"], plate["acquisitions"][0]["id"]) == ("screen", 1)
+        assert well["images"] == [*fields, {"path": "2"}]
+
+
+class TestFromNgffZarr:
+    @pytest.fixture
+    def multiscales(self, require: Require) -> Any:
+        ngff_zarr = require("ngff_zarr")
+        image = ngff_zarr.to_ngff_image(
+            PIXELS, dims=tuple("czyx"), scale={axis: SCALE[axis] for axis in "zyx"},
+            axes_units=UNITS, name="cells",
+        )  # fmt: skip
+        return ngff_zarr.to_multiscales(image, scale_factors=[{"z": 1, "y": 2, "x": 2}])
+
+    def test_images_are_read(
+        self, multiscales: Any, require: Require, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        path = f"{tmp_path}/theirs.ome.zarr"
+        require("ngff_zarr").to_ngff_zarr(path, multiscales, version=version)
+        found = check_image(fm, path, 2)
+        assert (found["name"], found["ome_version"]) == ("cells", version)
+
+    def test_label_is_seen(
+        self, multiscales: Any, require: Require, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        """It consolidates what it writes, and readers would not see what is added."""
+        path = f"{tmp_path}/theirs.ome.zarr"
+        require("ngff_zarr").to_ngff_zarr(path, multiscales, version=version)
+        nuclei = PIXELS[0]
+        fm.save(nuclei, f"{path}/labels/nuclei", backend="zarr", ome=version)
+        level = opened(path)["labels/nuclei/0"]
+        assert isinstance(level, zarr.Array)
+        np.testing.assert_array_equal(level[...], nuclei)
+        check_image(fm, path, 2)
+
+    def test_plates_are_read(
+        self, multiscales: Any, require: Require, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        hcs, path = require("ngff_zarr.hcs"), f"{tmp_path}/theirs.ome.zarr"
+        ngff_zarr = require("ngff_zarr")
+        plate = ngff_zarr.Plate(
+            rows=[ngff_zarr.PlateRow(name="A")], columns=[ngff_zarr.PlateColumn(name="1")],
+            wells=[ngff_zarr.PlateWell(path="A/1", rowIndex=0, columnIndex=0)],
+            version=version,
+        )  # fmt: skip
+        hcs.to_hcs_zarr(ngff_zarr.HCSPlate(store=path, plate_metadata=plate), path)
+        for number in range(2):
+            hcs.write_hcs_well_image(
+                path, multiscales, plate, "A", "1", number, version=version
+            )
+        assert fm.list_dir(f"{path}/A/1", backend="zarr") == ["0", "1"]
+        check_image(fm, f"{path}/A/1/1", 2)
+        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=version)
+        well = hcs.from_hcs_zarr(path).get_well("A", "1")
+        assert [image.path for image in well.metadata.images] == ["0", "1", "2"]
+        np.testing.assert_array_equal(well.get_image(2).images[0].data.compute(), PIXELS)
+
+
+class TestFromZarr:
+    """Arrays and groups that zarr-python wrote with its own settings."""
+
+    @pytest.fixture(params=[3, 2])
+    def zarr_format(self, request: pytest.FixtureRequest) -> Any:
+        return request.param
+
+    def test_defaults_are_read(self, fm: FileManager, tmp_path: Path, zarr_format: Any) -> None:
+        path = f"{tmp_path}/a.zarr"
+        array = zarr.create_array(
+            path, data=PIXELS, zarr_format=zarr_format, attributes={"exposure": 20}
+        )
+        np.testing.assert_array_equal(fm.load(path, backend="zarr"), PIXELS)
+        handle = fm.open(path, backend="zarr")
+        assert (handle.shape, handle.dtype) == (PIXELS.shape, PIXELS.dtype)
+        assert handle.chunks == array.chunks
+        np.testing.assert_array_equal(handle[1, ..., ::7, 3], PIXELS[1, ..., ::7, 3])
+        metadata = fm.info(path, backend="zarr").metadata
+        assert metadata["zarr_format"] == zarr_format
+        assert metadata["attributes"] == {"exposure": 20}
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_types_are_read(
+        self, fm: FileManager, tmp_path: Path, zarr_format: Any, kind: str
+    ) -> None:
+        path, pixels = f"{tmp_path}/a.zarr", (np.arange(60).reshape(6, 10) % 7).astype(kind)
+        zarr.create_array(path, data=pixels, zarr_format=zarr_format)
+        found = fm.load(path, backend="zarr")
+        assert found.dtype.newbyteorder("=") == pixels.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found, pixels)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"order": "F"},
+            {"chunks": (7, 9)},
+            {"compressors": None},
+            {"fill_value": None},
+            {"fill_value": 5},
+            {"shape": (), "chunks": ()},
+            {"shape": (0, 5)},
+            {"zarr_format": 2, "filters": "delta"},
+            {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "."}},
+            {"zarr_format": 3, "shards": (20, 20), "chunks": (5, 10)},
+            {"zarr_format": 3, "filters": "transpose"},
+            {"zarr_format": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}},
+            {"zarr_format": 3, "dimension_names": ("row", None)},
+        ],
+        ids=lambda options: "-".join(map(str, options)),
+    )
+    def test_layouts_are_read(
+        self, fm: FileManager, tmp_path: Path, options: dict[str, Any], zarr_format: Any,
+        require: Require,
+    ) -> None:  # fmt: skip
+        options = {"zarr_format": zarr_format, "shape": (40, 20), **options}
+        if options.get("filters") == "delta":
+            options["filters"] = require("numcodecs").Delta(dtype="<u2")
+        if options.get("filters") == "transpose":
+            options["filters"] = require("zarr.codecs").TransposeCodec(order=(1, 0))
+        order = {"config": {"order": "F"}} if options.pop("order", "C") == "F" else {}
+        if order and options["zarr_format"] == 2:
+            order = {"order": "F"}
+        shape, path = options["shape"], f"{tmp_path}/a.zarr"
+        array = zarr.create_array(path, dtype="uint16", **options, **order)
+        expected = np.full(shape, options.get("fill_value") or 0, "uint16")
+        np.testing.assert_array_equal(fm.load(path, backend="zarr"), expected)  # no chunks yet
+        expected[...] = np.arange(expected.size).reshape(shape)
+        array[...] = expected
+        np.testing.assert_array_equal(fm.load(path, backend="zarr"), expected)
+
+    def test_groups_are_listed(self, fm: FileManager, tmp_path: Path, zarr_format: Any) -> None:
+        path = f"{tmp_path}/run.zarr"
+        root = zarr.create_group(path, zarr_format=zarr_format, attributes={"who": "they"})
+        root.create_group("deep/er").create_array("a", data=PIXELS)
+        root.create_array("b", data=PIXELS[0])
+        root.create_group("empty")
+        with warnings.catch_warnings():
+            # zarr: "Consolidated metadata is currently not part in the Zarr format 3 ..."
+            warnings.filterwarnings("ignore", "Consolidated metadata is", UserWarning)
+            zarr.consolidate_metadata(path, zarr_format=zarr_format)
+        assert fm.list_dir(path, backend="zarr") == ["b", "deep", "empty"]
+        assert fm.list_dir(f"{path}/deep/er", backend="zarr") == ["a"]
+        assert fm.list_dir(f"{path}/empty", backend="zarr") == []
+        assert fm.is_dir(f"{path}/deep", backend="zarr")
+        np.testing.assert_array_equal(fm.load(f"{path}/deep/er/a", backend="zarr"), PIXELS)
+        np.testing.assert_array_equal(fm.load(f"{path}/b", backend="zarr"), PIXELS[0])
+
+        fm.save(PIXELS, f"{path}/deep/ours", backend="zarr", zarr_format=zarr_format)
+        theirs = opened(path)
+        assert theirs.attrs["who"] == "they"
+        assert sorted(theirs["deep"].keys()) == ["er", "ours"]  # type: ignore[union-attr]
+
+    def test_bioformats2raw_is_read(
+        self, fm: FileManager, tmp_path: Path, version: str, require: Require
+    ) -> None:
+        """The layout of bioformats2raw: images "0", "1" … beside a group "OME" with XML."""
+        writer, path = require("ome_zarr.writer"), f"{tmp_path}/b2r.zarr"
+        fmt = require("ome_zarr.format").format_from_version(version)
+        mark: Any = {"bioformats2raw.layout": 3}
+        root = zarr.create_group(
+            path, zarr_format=fmt.zarr_format,
+            attributes=mark if version == "0.4" else {"ome": {"version": "0.5", **mark}},
+        )  # fmt: skip
+        root.create_group("OME").attrs["series"] = ["0", "1"]
+        Path(path, "OME", "METADATA.ome.xml").write_text("<OME/>")
+        for number in range(2):
+            writer.write_image(
+                PIXELS + number, root.create_group(str(number)), fmt=fmt, axes="czyx",
+                scale=SCALE, axes_units=UNITS, scale_factors=[2],
+            )  # fmt: skip
+        assert fm.list_dir(path, backend="zarr") == ["0", "1", "OME"]
+        assert fm.is_dir(path, backend="zarr")
+        for number in range(2):
+            check_image(fm, f"{path}/{number}", 2, PIXELS + number)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ import zarr
 from zarr.storage import LocalStore, StorePath
 
 from polystore import LazyArray
+from polystore.atomic import encode_json
 from polystore.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -29,12 +31,13 @@ from polystore.errors import (
 from polystore.locking import file_lock
 from polystore.region import Selection, select
 
+from .chunkfiles import ChunkFiles
 from .chunking import checked_grid
 from .codecs import codec_options
 from .nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
     from polystore import Region
 
@@ -57,6 +60,19 @@ class Layout:
     checksum: bool = True
     fill_value: Any = None
     zarr_format: ZarrFormat = 3
+    by_plane: bool = False
+    """Whether single planes will be written."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether two arrays of this layout, shape and type have the same document."""
+        return (
+            self.zarr_format == 3
+            and type(self.compressor) in (str, type(None))
+            and type(self.fill_value) in (int, bool, type(None))
+            and all(type(grid) in (int, bool, tuple, type(None))
+                    for grid in (self.chunks, self.shards))
+        )  # fmt: skip
 
 
 def create_array(
@@ -78,16 +94,53 @@ def create_array(
     """
     if any(field.subdtype for field, *_ in (dtype.fields or {}).values()):
         raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
-    chunks, shards = checked_grid(shape, dtype.itemsize, layout.chunks, layout.shards)
-    if layout.zarr_format == 2 and layout.shards:
-        raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
+    chunks, shards = checked_grid(
+        shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
+    )
+    if layout.zarr_format == 2:
+        if layout.shards:
+            raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
+        shards = None
+    marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
+    marked = {**(attributes or {}), MARKER: marks}
+    names = None if dimension_names is None else tuple(dimension_names)
+    key = (shape, dtype, chunks, shards, names, layout) if layout.is_plain else None
+    fields = _templates.get(key)
+    if fields is None:
+        fields = _written(directory, shape, dtype, chunks, shards, names, layout, marked)
+        if key is not None and fields is not None:
+            if len(_templates) >= _MOST_TEMPLATES:
+                _templates.clear()
+            _templates[key] = fields
+    if fields is not None:
+        # zarr takes most of a millisecond to make the same document again.
+        os.makedirs(directory, exist_ok=True)
+        with open(os.path.join(directory, "zarr.json"), "wb") as file:
+            file.write(encode_json({**fields, "attributes": marked}, indent=2))
+
+
+_templates: dict[Any, dict[str, Any]] = {}
+_MOST_TEMPLATES = 256
+
+
+def _written(
+    directory: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    dimension_names: tuple[str, ...] | None,
+    layout: Layout,
+    attributes: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Let zarr write the metadata, and return the document if it is of Zarr 3."""
     options = codec_options(
         layout.compressor,
         zarr_format=layout.zarr_format,
         dtype=dtype,
         checksum=layout.checksum,
     )
-    marks: dict[str, Any] = {"complete": complete, "dtype": dtype.str if dtype.names is None else ""}
+    is_3 = layout.zarr_format == 3
     with _unstable_types(dtype.kind not in "biufc"):
         try:
             zarr.create_array(
@@ -95,20 +148,21 @@ def create_array(
                 shape=shape,
                 dtype=dtype,
                 chunks=chunks,
-                shards=shards if layout.zarr_format == 3 else None,
+                shards=shards,
                 fill_value=_fill_value(layout, dtype),
-                attributes={**(attributes or {}), MARKER: marks},
-                dimension_names=dimension_names if layout.zarr_format == 3 else None,
+                attributes=None if is_3 else dict(attributes),
+                dimension_names=dimension_names if is_3 else None,
                 zarr_format=layout.zarr_format,
                 # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
-                chunk_key_encoding=None if layout.zarr_format == 3 else _FOLDERS,
-                config={"write_empty_chunks": complete},
+                chunk_key_encoding=None if is_3 else _FOLDERS,
                 **options,
             )
         except (TypeError, ValueError, KeyError) as error:
             if isinstance(error, PolystoreError):
                 raise
             raise UnsupportedDataError(f"{dtype} array: {error}", "zarr") from error
+    document = read_document(directory)
+    return document.fields if is_3 and document is not None else None
 
 
 _FOLDERS: Any = {"name": "v2", "separator": "/"}
@@ -156,21 +210,29 @@ class ZarrArray(LazyArray):
         writable: bool = False,
         unaligned: Unaligned = "refuse",
         pipeline: CodecPipeline = "zarr",
+        seen: bool = True,
     ) -> None:
         self._directory = directory
         self._inode = os.stat(directory).st_ino
         self._path, self._backend, self._store = path, backend, store or directory
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
-        self._array = self._opened(document)
+        self._seen = seen  # by readers: chunks are then replaced, not written
+        self._document = document
         marks = document.attributes.get(MARKER)
         marks = marks if isinstance(marks, dict) else {}
         self._complete = marks.get("complete") is True
-        self.shape = self._array.shape
-        self.dtype = _restored(self._array.dtype, marks.get("dtype"))
-        self.chunks = self._array.chunks
-        self.shards: tuple[int, ...] | None = self._array.shards
+        self.chunks: tuple[int, ...]
+        self.shards: tuple[int, ...] | None = None
+        self._files = ChunkFiles.of(directory, document.fields) if pipeline == "zarr" else None
+        known = self._files or self._array
+        self.shape, self.chunks = known.shape, known.chunks
+        self.dtype = _restored(known.dtype, marks.get("dtype"))
+        if self._files is None:
+            self.shards = self._array.shards
 
-    def _opened(self, document: Document) -> zarr.Array[Any]:
+    @cached_property
+    def _array(self) -> zarr.Array[Any]:
+        document = self._document
         fields = document.fields
         if document.zarr_format == 2:
             fields = {**fields, "attributes": document.attributes}
@@ -181,10 +243,14 @@ class ZarrArray(LazyArray):
             return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": True}))
 
     @property
+    def directory(self) -> str:
+        """Where its metadata and chunks are."""
+        return self._directory
+
+    @property
     def unit(self) -> tuple[int, ...]:
         """The box that is written at once: the shard, or the chunk where there are none."""
-        unit: tuple[int, ...] = self.shards or self._array.chunks
-        return unit
+        return self.shards or self.chunks
 
     @property
     def block_count(self) -> int:
@@ -223,6 +289,9 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
         with self._guarded("read"):
+            if self._files is not None:
+                found = self._files.read(selection.ranges, complete=self._complete)
+                return selection.arranged(found.astype(self.dtype, copy=False))
             self._refuse_missing_chunks(selection.ranges)
             boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
             found = np.asarray(self._array[boxes])
@@ -233,7 +302,9 @@ class ZarrArray(LazyArray):
     def _refuse_missing_chunks(self, ranges: tuple[range, ...]) -> None:
         if not self._complete:
             return  # a chunk that nobody wrote reads as the fill value, as it should
-        touched = [range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit)]
+        touched = [
+            range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit, strict=True)
+        ]
         for position in product(*touched):
             name = self._array.metadata.encode_chunk_key(position)
             if not os.path.exists(os.path.join(self._directory, name)):
@@ -263,7 +334,9 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return
         aligned = aligned_box(selection.ranges, self.shape, self.unit)
-        if aligned is None:
+        if aligned is None and self._files is not None:
+            self._files.write(selection.ranges, _unfolded(values, selection), seen=self._seen)
+        elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
             with file_lock(self._lock_name()):
@@ -295,10 +368,8 @@ class ZarrArray(LazyArray):
 
     def _write(self, selection: Selection, values: NDArray[Any]) -> None:
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
-        full = values.reshape([len(r) for r in selection.ranges])
-        turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
         with self._guarded("write"):
-            self._array[boxes] = full[turned]
+            self._array[boxes] = _unfolded(values, selection)
 
     def _lock_name(self) -> str:
         """One lock per array, beside the store: inside, other readers would stumble over it."""
@@ -315,7 +386,7 @@ class ZarrArray(LazyArray):
         options = {
             "path": self._path, "backend": self._backend, "store": self._store,
             "writable": self._writable, "unaligned": self._unaligned,
-            "pipeline": self._pipeline,
+            "pipeline": self._pipeline, "seen": self._seen,
         }  # fmt: skip
         return _reopened, (self._directory, self._inode, options)
 
@@ -326,7 +397,7 @@ def _reopened(directory: str, inode: int, options: Mapping[str, Any]) -> ZarrArr
         backend, path = options["backend"], options["path"] or directory
         raise NotFoundError(backend, path, "open", hint="it has gone since it was opened")
     handle = ZarrArray(directory, document, **options)
-    handle._inode = inode  # noqa: SLF001 - what was opened, not what stands there now
+    handle._inode = inode
     return handle
 
 
@@ -362,6 +433,12 @@ def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
     return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
 
 
+def _unfolded(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
+    """Return the values of a region along its ascending ranges, with all axes."""
+    turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
+    return values.reshape([len(r) for r in selection.ranges])[turned]
+
+
 def aligned_box(
     ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
 ) -> tuple[slice, ...] | None:
@@ -395,7 +472,7 @@ def _pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
 
 class _ZarrsSelected(AbstractContextManager[None]):
     def __enter__(self) -> None:
-        global _zarrs_process  # noqa: PLW0603
+        global _zarrs_process
         if _zarrs_process is None:
             _zarrs_process = os.getpid()
         elif _zarrs_process != os.getpid():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from polystore import Info, LazyArray, is_array, to_numpy
+from polystore import LazyArray, is_array, to_numpy
 from polystore.batch import Progress, progress_reporter
 from polystore.errors import (
     AlreadyExistsError,
@@ -155,7 +155,7 @@ class ZarrBackend(ZarrTree):
         create_array(
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
         )
-        target = self._handle(directory, writable=True)
+        target = self._handle(directory, writable=True, seen=False)
         if is_dask(value):
             total = count_blocks(value, target.unit)
             with progress_reporter(progress, total, "save", unit="block") as report:
@@ -167,7 +167,7 @@ class ZarrBackend(ZarrTree):
 
     def _handle(self, directory: str, **options: Any) -> ZarrArray:
         document = read_document(directory)
-        assert document is not None  # noqa: S101 - we have just written it
+        assert document is not None
         return ZarrArray(directory, document, pipeline=self.codec_pipeline, **options)
 
     def _save_region(
@@ -209,7 +209,7 @@ class ZarrBackend(ZarrTree):
             if present is None or if_exists == "replace":
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
                                 checksum=checksum, fill_value=fill_value,
-                                zarr_format=zarr_format)  # fmt: skip
+                                zarr_format=zarr_format, by_plane=True)  # fmt: skip
                 with building(place.store, durable=self.durable) as tree:
                     create_array(
                         tree, wanted, kind, layout, attributes=attributes, complete=False
@@ -261,7 +261,7 @@ class ZarrBackend(ZarrTree):
             raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
         node = self._pixels(place, "load")
         directory, document = node.directory, node.document
-        assert document is not None  # noqa: S101 - it holds pixels
+        assert document is not None
         if document.kind == "group":
             if writable:
                 raise UnsupportedOperationError(
@@ -289,7 +289,7 @@ class ZarrBackend(ZarrTree):
         return directory, document
 
     def _image(self, node: Node) -> MultiscaleImage:
-        assert node.document is not None  # noqa: S101 - it holds pixels
+        assert node.document is not None
         image = read_image(node.document.attributes)
         if image is None:
             raise DamagedDataError("no multiscale image", "ome-zarr")
@@ -297,7 +297,7 @@ class ZarrBackend(ZarrTree):
 
     def _described(self, node: Node) -> dict[str, Any]:
         document = node.document
-        assert document is not None  # noqa: S101 - it holds pixels
+        assert document is not None
         if document.kind == "array":
             array = ZarrArray(node.directory, document, backend=self.name)
             return {"format": "zarr", **array.description()}

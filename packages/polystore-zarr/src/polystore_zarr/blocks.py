@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
-from itertools import product
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from polystore.errors import UnsupportedDataError
+import numpy as np
 
-from .arrays import Layout
+from polystore import to_numpy
+from polystore.errors import NotFoundError, UnsupportedDataError
+from polystore.locking import HIDDEN_PREFIX
+
 from .chunking import checked_grid
 from .pyramid import Method, downsample
 
 if TYPE_CHECKING:
-    import numpy as np
+    from contextlib import AbstractContextManager
 
-__all__ = ["aligned_chunks", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
+    from .arrays import Layout
 
+__all__ = ["count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
 
+Chunks: TypeAlias = tuple[tuple[int, ...], ...]
+"""The length of each block along each axis, as Dask writes it."""
+
+_LEAST_BYTES = 4 << 20
+"""Smaller blocks are joined before they are written, or there would be a file for each."""
 _MOST_BYTES = 128 << 20
 """A worker holds a block, and its compressed chunks, while it writes it."""
 
@@ -31,6 +42,9 @@ class Target(Protocol):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+
+    @property
+    def directory(self) -> str: ...
 
     @property
     def unit(self) -> tuple[int, ...]: ...
@@ -44,33 +58,89 @@ def is_dask(value: object) -> bool:
     return module is not None and isinstance(value, module.Array)
 
 
-def whole_chunks(array: Any) -> tuple[int, ...]:
-    """Return the largest chunk of each axis. Raises ``UnsupportedDataError`` if not known."""
-    if any(not isinstance(n, int) for lengths in array.chunks for n in lengths):
-        raise UnsupportedDataError(
-            "the Dask array has chunks of unknown size: call compute_chunk_sizes() first"
-        )
-    return tuple(max(lengths, default=1) for lengths in array.chunks)
+# ── from the blocks to the chunks of the array, and back ─────────────────────────────────
 
 
 def layout_for(array: Any, layout: Layout) -> Layout:
-    """Choose shards so that the blocks of a Dask array need not be cut again."""
-    block = whole_chunks(array)
-    chunks, shards = checked_grid(
-        array.shape, array.dtype.itemsize, layout.chunks, layout.shards
-    )
-    unit = shards or chunks
-    if layout.shards is not None or layout.zarr_format == 2 or _fits(block, unit, array.shape):
-        return layout
-    bytes_ = math.prod(block) * array.dtype.itemsize
-    if shards and bytes_ <= _MOST_BYTES and _fits(block, chunks, array.shape):
-        rounded = tuple(-(-b // c) * c for b, c in zip(block, chunks, strict=True))
-        return replace(layout, chunks=chunks, shards=rounded)
+    """Choose shards so that the blocks of a Dask array need not be cut again.
+
+    Raises ``UnsupportedDataError`` for blocks of unknown size.
+    """
+    block = _largest(array)
+    wanted = False if layout.shards is None and layout.zarr_format == 2 else layout.shards
+    chunks, shards = checked_grid(array.shape, array.dtype.itemsize, layout.chunks, wanted)
+    if layout.shards or not _is_regular(array.chunks) or _fits(block, shards or chunks, array):
+        return replace(layout, chunks=chunks, shards=shards or False)
+    # What was not asked for may give way a little.
+    inner = chunks if layout.chunks else tuple(map(_dividing, chunks, block, array.shape))
+    if _fits(block, inner, array):
+        if not shards:
+            return replace(layout, chunks=inner, shards=False)
+        if _LEAST_BYTES <= math.prod(block) * array.dtype.itemsize <= _MOST_BYTES:
+            rounded = tuple(-(-b // c) * c for b, c in zip(block, inner, strict=True))
+            return replace(layout, chunks=inner, shards=rounded)
     return replace(layout, chunks=chunks, shards=shards or False)
 
 
-def _fits(block: Sequence[int], unit: Sequence[int], shape: Sequence[int]) -> bool:
-    return all(b % u == 0 or b == n for b, u, n in zip(block, unit, shape, strict=True))
+def count_blocks(array: Any, unit: Sequence[int]) -> int:
+    """Return how many blocks ``store_blocks`` will write."""
+    return math.prod(map(len, aligned_chunks(array, unit)))
+
+
+def aligned_chunks(array: Any, unit: Sequence[int]) -> Chunks:
+    """Return chunks of a Dask array that start on the grid of ``unit``.
+
+    An axis keeps its own where they do. Blocks that must be joined do not grow beyond
+    ``_MOST_BYTES`` if one unit, and one block of the array, is smaller than that.
+    """
+    fitting = [
+        all(n % u == 0 for n in lengths[:-1])
+        for lengths, u in zip(array.chunks, unit, strict=True)
+    ]
+    block = list(_largest(array))
+    most = max(_MOST_BYTES // max(array.dtype.itemsize, 1), math.prod(block), math.prod(unit))
+    for axis, u in enumerate(unit):
+        if not fitting[axis]:
+            block[axis] = max(block[axis] // u, 1) * u
+    for axis, u in enumerate(unit):
+        if all(fitting):
+            break
+        while math.prod(block) > most and block[axis] > u:
+            block[axis] = -(-block[axis] // (2 * u)) * u
+            fitting[axis] = False
+    return tuple(
+        lengths if fits else _cut(sum(lengths), b)
+        for lengths, fits, b in zip(array.chunks, fitting, block, strict=True)
+    )
+
+
+def _cut(length: int, step: int) -> tuple[int, ...]:
+    return tuple(min(step, length - start) for start in range(0, length, step)) or (0,)
+
+
+def _largest(array: Any) -> tuple[int, ...]:
+    """Return the largest block of each axis. Raises ``UnsupportedDataError`` if not known."""
+    if any(math.isnan(n) for lengths in array.chunks for n in lengths):
+        raise UnsupportedDataError(
+            "the Dask array has blocks of unknown size: call compute_chunk_sizes() first"
+        )
+    return tuple(max(max(lengths), 1) for lengths in array.chunks)
+
+
+def _is_regular(chunks: Chunks) -> bool:
+    return all(len({*n[:-1]}) <= 1 and n[-1] <= n[0] for n in chunks)
+
+
+def _fits(block: Sequence[int], unit: Sequence[int], array: Any) -> bool:
+    return all(b % u == 0 or b >= n for b, u, n in zip(block, unit, array.shape, strict=True))
+
+
+def _dividing(chunk: int, block: int, length: int) -> int:
+    """Return what divides a block and is about ``chunk`` long, or ``chunk`` itself."""
+    if block >= length:
+        return chunk
+    near = sorted(range(chunk // 2 + 1, 2 * chunk), key=lambda n: abs(n - chunk))
+    return next((n for n in near if block % n == 0), chunk)
 
 
 def halved(above: Any, below: Target, method: Method) -> Any:
@@ -78,92 +148,180 @@ def halved(above: Any, below: Target, method: Method) -> Any:
     import dask.array
 
     block = [*below.unit[:-2], *(2 * n for n in below.unit[-2:])]
-    source = dask.array.from_array(above, chunks=tuple(block), name=False)
+    source = dask.array.from_array(above, chunks=tuple(block), name=False, inline_array=True)
     chunks = (*source.chunks[:-2], *(tuple(-(-n // 2) for n in c) for c in source.chunks[-2:]))
     return source.map_blocks(
         downsample, method=method, dtype=source.dtype, chunks=chunks, meta=source._meta
     )
 
 
-def aligned_chunks(array: Any, unit: Sequence[int]) -> Any:
-    """Return the array in chunks that start and end on the grid of ``unit``."""
-    chunks = tuple(
-        lengths if all(n % u == 0 for n in lengths[:-1]) else max(max(lengths) // u, 1) * u
-        for lengths, u in zip(array.chunks, unit, strict=True)
-    )
-    return array if chunks == array.chunks else array.rechunk(chunks)
+# ── writing ──────────────────────────────────────────────────────────────────────────────
 
 
 def store_blocks(array: Any, target: Target, report: Callable[[], None]) -> None:
     """Write a Dask array into ``target``, each block from the worker that computes it.
 
-    Nothing but block counts comes back. ``report`` is called after each block.
+    One task for each block; nothing comes back but that it was written. ``report`` is called
+    after each, in this thread. When this returns or raises, no block is being written any
+    more, and none will be.
     """
-    import dask
+    chunks = aligned_chunks(array, target.unit)
+    ndim = len(chunks)
+    written = (array if chunks == array.chunks else array.rechunk(chunks)).map_blocks(
+        _write,
+        target=target,
+        # Without a meta Dask tries the function on nothing, without a name on a cluster it
+        # takes an earlier save of the same array for this one.
+        name=f"polystore-save-{uuid.uuid4().hex}",
+        dtype=bool,
+        chunks=(1,) * ndim,
+        meta=np.empty((0,) * ndim, bool),
+    )
+    client = _client(array)
+    with _entrance(target.directory):
+        if client is None:
+            _compute_here(written, report)
+        else:
+            _compute_on(client, written, report)
 
-    array = aligned_chunks(array, target.unit)
-    write = dask.delayed(_write, pure=False)
-    blocks = array.to_delayed(optimize_graph=True).ravel().tolist()
-    tasks = [
-        write(block, target, box)
-        for block, box in zip(blocks, _boxes(array.chunks), strict=True)
-    ]
-    client = _client()
-    if client is None:
-        with _counted({task.key for task in tasks}, report):
-            dask.compute(*tasks)
-        return
-    from distributed import as_completed
 
-    futures = client.compute(tasks)
-    try:
-        for future in as_completed(futures):
-            future.result()
+def _write(block: Any, target: Target, block_info: Any) -> Any:
+    found = to_numpy(block)
+    box = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
+    shape = tuple(part.stop - part.start for part in box)
+    if found.shape != shape:
+        raise UnsupportedDataError(f"Dask gave a block of shape {found.shape}, not {shape}")
+    with _entered(target.directory):
+        target[box] = found
+    return np.ones((1,) * block.ndim, bool)
+
+
+def _compute_here(written: Any, report: Callable[[], None]) -> None:
+    from dask import compute
+    from dask.callbacks import Callback
+
+    def after(key: Any, *_: object) -> None:
+        if isinstance(key, tuple) and key[0] == written.name:
             report()
-    except BaseException:
-        client.cancel(futures)
-        raise
+
+    # Handed over, not registered: what is registered, a save in another thread may take away.
+    compute(written, callbacks=[*Callback.active, (None, None, None, after, None)])
 
 
-def count_blocks(array: Any, unit: Sequence[int]) -> int:
-    """Return how many blocks ``store_blocks`` will write."""
-    count: int = aligned_chunks(array, unit).npartitions
-    return count
+def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:
+    from distributed import as_completed, futures_of
+
+    with _thread_given_back():
+        futures = futures_of(client.persist(written))
+        try:
+            for future in as_completed(futures):
+                if future.status != "finished":
+                    future.result()
+                report()
+        except BaseException:
+            client.cancel(futures)
+            raise
 
 
-def _write(block: Any, target: Target, box: tuple[slice, ...]) -> None:
-    target[box] = block
-
-
-def _boxes(chunks: Sequence[Sequence[int]]) -> Iterator[tuple[slice, ...]]:
-    edges = []
-    for lengths in chunks:
-        start, slices = 0, []
-        for length in lengths:
-            slices.append(slice(start, start + length))
-            start += length
-        edges.append(slices)
-    return product(*edges)
-
-
-def _client() -> Any | None:
+def _client(array: Any) -> Any | None:
     """Return the client of the cluster that Dask would use here, if it would use one."""
     module = sys.modules.get("distributed")
     if module is None:
         return None
     from dask.base import get_scheduler
 
-    owner = getattr(get_scheduler(), "__self__", None)
+    owner = getattr(get_scheduler(collections=[array]), "__self__", None)
     return owner if isinstance(owner, module.Client) else None
 
 
+def _thread_given_back() -> AbstractContextManager[None]:
+    """Inside a task, let others have the thread: they are what it waits for."""
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return nullcontext()
+    return _seceded()
+
+
 @contextmanager
-def _counted(keys: set[Any], report: Callable[[], None]) -> Iterator[None]:
-    from dask.callbacks import Callback
+def _seceded() -> Iterator[None]:
+    from distributed import rejoin, secede
 
-    def after(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
-        if key in keys:
-            report()
-
-    with Callback(posttask=after):
+    secede()
+    try:
         yield
+    finally:
+        rejoin()
+
+
+# ── the end of all writing ───────────────────────────────────────────────────────────────
+#
+# A task that was cancelled runs on, and so does one whose worker was given up for lost. Each
+# holds a shared lock on a file in the array while it writes. Who ends the save takes that file
+# away, so that no other task begins, and waits for the exclusive lock.
+
+
+@contextmanager
+def _entrance(directory: str) -> Iterator[None]:
+    place = _entrance_of(directory)
+    with open(place, "xb") as file:
+        if sys.platform == "win32":
+            file.close()
+        try:
+            yield
+        finally:
+            _unlinked(place)
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def _entered(directory: str) -> Iterator[None]:
+    try:
+        file = open(_entrance_of(directory), "r+b")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        raise _too_late(directory) from None
+    with file:
+        if sys.platform == "win32":
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            if os.fstat(file.fileno()).st_nlink == 0:
+                raise _too_late(directory)
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
+
+
+def _entrance_of(directory: str) -> str:
+    return os.path.join(directory, f"{HIDDEN_PREFIX}writing")
+
+
+def _too_late(directory: str) -> NotFoundError:
+    return NotFoundError(
+        "zarr", directory, "write a block",
+        hint="the save has ended; or this worker does not have the file system of the caller",
+    )  # fmt: skip
+
+
+if sys.platform == "win32":  # pragma: no cover
+
+    def _unlinked(place: str) -> None:
+        """Wait for the tasks as well: Windows removes no file that one of them has open."""
+        while True:
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(place)
+                return
+            except PermissionError:
+                time.sleep(0.01)
+
+else:
+    import fcntl
+
+    def _unlinked(place: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(place)

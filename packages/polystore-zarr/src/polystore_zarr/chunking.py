@@ -19,7 +19,7 @@ __all__ = ["Lengths", "checked_grid", "default_chunks", "default_shards"]
 Lengths: TypeAlias = int | Sequence[int]
 """One length for each axis, or one for all."""
 
-_CHUNK_ITEMS = 1 << 20
+_CHUNK_PIXELS = 1 << 20
 _CHUNK_BYTES = 4 << 20
 _SHARD_BYTES = 32 << 20
 _FEW_CHUNKS = 64
@@ -30,7 +30,7 @@ _GROUP_BYTES = 1 << 20
 def default_chunks(
     shape: Sequence[int], itemsize: int, *, by_plane: bool = True
 ) -> tuple[int, ...]:
-    """Return chunks of at most 1024 x 1024 elements and 4 MiB, each within one plane.
+    """Return chunks of at most 1024 x 1024 pixels and 4 MiB, each within one plane.
 
     Edges are halves, quarters and so on of the plane's, so that the last chunks are not mostly
     padding, and even, so that halving the image again cuts no chunk in two. ``by_plane=False``
@@ -38,7 +38,7 @@ def default_chunks(
     of up to 1 MiB. ``itemsize`` is in bytes.
     """
     chunks, before = _plane(shape)
-    while _too_large(chunks, itemsize) and max(chunks) > 2:
+    while _too_large(chunks, before, itemsize) and max(chunks) > 2:
         _halve(chunks, chunks.index(max(chunks)))
     plane_bytes = math.prod(chunks) * itemsize
     if by_plane or plane_bytes >= _SMALL_PLANE:
@@ -127,9 +127,9 @@ def _plane(shape: Sequence[int]) -> tuple[list[int], int]:
     return [1] * before + [max(n, 1) for n in shape[before:]], before
 
 
-def _too_large(chunks: Sequence[int], itemsize: int) -> bool:
-    items = math.prod(chunks)
-    return items > _CHUNK_ITEMS or items * itemsize > _CHUNK_BYTES
+def _too_large(chunks: Sequence[int], before: int, itemsize: int) -> bool:
+    pixels = math.prod(chunks[: before + 2])
+    return pixels > _CHUNK_PIXELS or math.prod(chunks) * itemsize > _CHUNK_BYTES
 
 
 def _halve(chunks: list[int], axis: int) -> None:
@@ -139,8 +139,8 @@ def _halve(chunks: list[int], axis: int) -> None:
 
 def _dividing(shards: Sequence[int], itemsize: int) -> tuple[int, ...]:
     """Return chunks for given shards. They must divide them, which even halves may not."""
-    chunks, _ = _plane(shards)
-    while _too_large(chunks, itemsize) and (even := [n for n in chunks if n % 2 == 0]):
+    chunks, before = _plane(shards)
+    while _too_large(chunks, before, itemsize) and (even := [n for n in chunks if n % 2 == 0]):
         chunks[chunks.index(max(even))] //= 2
     return tuple(chunks)
 
@@ -149,10 +149,10 @@ def _clipped(lengths: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(min(c, max(n, 1)) for c, n in zip(lengths, shape, strict=True))
 
 
-def _lengths(option: str, value: object, ndim: int) -> tuple[int, ...]:
+def _lengths(option: str, value: Lengths, ndim: int) -> tuple[int, ...]:
     expected = f"a positive integer, or one for each of {ndim} axes"
     single = not isinstance(value, Sequence)
-    parts = [value] if single else list(value)
+    parts = list(value) if isinstance(value, Sequence) else [value]
     try:
         if any(isinstance(part, bool) for part in parts):
             raise InvalidOptionError(option, value, expected)

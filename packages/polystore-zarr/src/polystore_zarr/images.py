@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from polystore.errors import InvalidOptionError, UnsupportedDataError
 
 from .arrays import CodecPipeline, Layout, ZarrArray, create_array
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
-from .layout import Address
 from .nodes import ZarrFormat, make_group, read_document
 from .ome import (
     ImageMetadata,
@@ -28,6 +28,8 @@ from .pyramid import Method, level_shapes, write_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .layout import Address
 
 __all__ = ["Image", "ImageOptions", "Version", "write_image", "write_streamed"]
 
@@ -115,14 +117,16 @@ def write_image(
                 dimension_names=axes, complete=True,
             )  # fmt: skip
             document = read_document(level)
-            assert document is not None  # noqa: S101 - we have just written it
-            levels.append(ZarrArray(level, document, writable=True, pipeline=pipeline))
+            assert document is not None
+            levels.append(
+                ZarrArray(level, document, writable=True, seen=False, pipeline=pipeline)
+            )
         if is_dask(value):
             _write_dask(value, levels, method, progress)
         else:
             write_streamed(value, levels, method, progress)
         final = _with_windows(metadata, options.channels or (), levels[-1])
-        factors = [_factors(shapes[0], len(shapes[0]), n) for n in range(len(shapes))]
+        factors = [_factors(len(axes), level) for level in range(len(shapes))]
         described = image_document(
             final,
             [(str(number), factor) for number, factor in enumerate(factors)],
@@ -134,7 +138,7 @@ def write_image(
     return write
 
 
-def _factors(shape: Sequence[int], ndim: int, level: int) -> tuple[float, ...]:
+def _factors(ndim: int, level: int) -> tuple[float, ...]:
     """How many pixels of level 0 one pixel of ``level`` stands for, along each axis."""
     return (1.0,) * (ndim - 2) + (float(2**level),) * 2
 
@@ -152,7 +156,7 @@ def _write_dask(
 ) -> None:
     """Write each level from the one above it, which its workers read back from the store."""
     sources: list[Any] = [value]
-    sources += (halved(above, level, method) for above, level in zip(levels, levels[1:]))
+    sources += (halved(above, level, method) for above, level in pairwise(levels))
     total = sum(count_blocks(s, level.unit) for s, level in zip(sources, levels, strict=True))
     with progress_reporter(progress, total, "save", unit="block") as report:
         for source, level in zip(sources, levels, strict=True):

@@ -1,4 +1,4 @@
-"""The documents of groups that list their members: plates, wells and labels.
+"""The documents of groups that list their members: plates, wells, labels, consolidated metadata.
 
 They are changed under the lock of the store by whoever saves, moves or deletes a member, so
 that many processes fill one plate at once and none is lost.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +36,7 @@ Change = Callable[..., dict[str, Any]]
 
 def join_members(place: Address, *, durable: bool) -> None:
     """Enter what was put at ``place`` into the documents of the groups above it."""
+    _forget_copies(place, durable)
     if _is_label(place):
         _change(place, 1, partial(_named, add_label, place.inner[-1]), durable)
         return
@@ -41,12 +44,12 @@ def join_members(place: Address, *, durable: bool) -> None:
         well = Address(place.path, place.store, (row, column, field), "")
         _change(well, 1, partial(_named, well_with_field, field), durable)
         name = os.path.basename(place.store).partition(".")[0]
-        _change(well, 3, lambda a, v: plate_with_well(a, row, column, name=name, version=v),
-                durable)  # fmt: skip
+        _change(well, 3, partial(_with_well, row, column, name), durable)
 
 
 def leave_members(place: Address, *, durable: bool) -> None:
     """Strike what is or was at ``place`` from the documents of the groups above it."""
+    _forget_copies(place, durable)
     if _is_label(place):
         _change(place, 1, partial(_named, remove_label, place.inner[-1]), durable)
     elif len(place.inner) == 3 and _is_field(*place.inner):
@@ -54,8 +57,31 @@ def leave_members(place: Address, *, durable: bool) -> None:
     elif len(place.inner) in (1, 2):
         for row, column, field in _fields(place):
             plate = Address(place.path, place.store, (row, column, field), "")
-            _change(plate, 3, lambda a, v: plate_without_well(a, row, column, version=v),
-                    durable)  # fmt: skip
+            _change(plate, 3, partial(_without_well, row, column), durable)
+
+
+def _forget_copies(place: Address, durable: bool) -> None:
+    """Remove consolidated metadata: copies, in the groups above, of documents that changed.
+
+    Readers believe them unseen: they would miss what is new, and read new chunks by old shapes.
+    """
+
+    def found(directory: str) -> Document | None:
+        document = read_document(directory)
+        copies = document is not None and document.fields.get("consolidated_metadata")
+        return document if copies else None
+
+    for directory in place.groups():
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, ".zmetadata"))  # Zarr 2
+        if found(directory) is None:
+            continue
+        with file_lock(place.store):
+            if (document := found(directory)) is not None:
+                fields = {**document.fields}
+                del fields["consolidated_metadata"]
+                document = replace(document, fields=fields)
+                write_attributes(directory, document, document.attributes, durable=durable)
 
 
 def _is_label(place: Address) -> bool:
@@ -93,6 +119,18 @@ def _folders(store: str, inner: tuple[str, ...]) -> list[str]:
 
 def _named(change: Change, name: str, attributes: dict[str, Any], version: Version) -> Any:
     return change(attributes, name, version)
+
+
+def _with_well(
+    row: str, column: str, name: str, attributes: dict[str, Any], version: Version
+) -> dict[str, Any]:
+    return plate_with_well(attributes, row, column, name=name, version=version)
+
+
+def _without_well(
+    row: str, column: str, attributes: dict[str, Any], version: Version
+) -> dict[str, Any]:
+    return plate_without_well(attributes, row, column, version=version)
 
 
 def _change(

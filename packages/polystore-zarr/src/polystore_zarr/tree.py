@@ -184,12 +184,13 @@ class ZarrTree(StorageBackend):
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
         node = self._look(place)
+        if node is None and os.path.lexists(place.node):
+            if not os.path.isdir(place.node):  # somebody's file, which is not ours to replace
+                raise NotADirectoryInPathError(self.name, place.path, operation)
+            # A group that was made by its explicit path; or an array, a moment ago.
+            node = Node(place.node, read_document(place.node))
         if node is None:
             self._refuse_arrays_above(place, operation)
-            if not place.in_store and os.path.isdir(place.node):  # made by its explicit path
-                raise NotAFileError(self.name, place.path, operation)
-            if os.path.lexists(place.node):  # somebody's file, which is not ours to replace
-                raise NotADirectoryInPathError(self.name, place.path, operation)
         elif not node.holds_pixels:
             raise NotAFileError(self.name, place.path, operation)
         elif if_exists == "error":
@@ -199,7 +200,7 @@ class ZarrTree(StorageBackend):
     def _settle(self, tree: str, place: Address, if_exists: IfExists, *, durable: bool) -> bool:
         """Give a complete tree its name; ``False`` if what stands there was to stay."""
         document = read_document(tree)
-        assert document is not None  # noqa: S101 - whoever built it wrote it
+        assert document is not None
         if durable:
             sync_tree(tree)
         self._make_groups(place, document.zarr_format)
