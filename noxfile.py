@@ -104,7 +104,8 @@ def wheels(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against NumPy, tifffile and the published polystore: nox -s bench [-- OPTIONS]"""
+    """Measure against NumPy, zarr and the published polystore: nox -s bench [-- OPTIONS]"""
+    session.install("tensorstore", "zarrs>=0.2")
     install_packages(session, "tiff", "image")
     incumbent = Path(session.create_tmp()) / "incumbent"
     python = incumbent / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")

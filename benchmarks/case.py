@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from workloads import Workload
+if TYPE_CHECKING:
+    from workloads import Workload
 
 __all__ = ["Aim", "Case", "Figure", "Role"]
 

@@ -20,6 +20,7 @@ from workloads import (
 
 __all__ = ["cases"]
 
+
 def milliseconds(*, at_most: float | None = None) -> tuple[Figure, ...]:
     """One duration; the aim is a factor of the reference's."""
     return (Figure(aims=(Aim(of="reference", at_most=at_most),) if at_most else ()),)

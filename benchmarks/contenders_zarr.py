@@ -243,7 +243,11 @@ class TensorStore(Store):
             "codecs": list(layout.codecs),
             "fill_value": 0,
         }
-        spec = {**self._spec(folder, name), "metadata": metadata, "store_data_equal_to_fill_value": True}
+        spec = {
+            **self._spec(folder, name),
+            "metadata": metadata,
+            "store_data_equal_to_fill_value": True,
+        }
         return self.tensorstore.open(spec, create=True, context=self.context, **options)
 
     def _open(self, folder: Path, name: str) -> Any:
@@ -265,7 +269,8 @@ class TensorStore(Store):
                 for image, name in zip(images, names, strict=True)
             ]
             writing = [
-                array.result().write(image) for array, image in zip(opening, images, strict=True)
+                array.result().write(image)
+                for array, image in zip(opening, images, strict=True)
             ]
             for future in writing:
                 future.result()
@@ -279,7 +284,9 @@ class TensorStore(Store):
 
     def list_arrays(self, folder: Path) -> list[str]:
         spec = {"driver": "file", "path": f"{folder / 'run.zarr'}/"}
-        keys = self.tensorstore.KvStore.open(spec, context=self.context).result().list().result()
+        keys = (
+            self.tensorstore.KvStore.open(spec, context=self.context).result().list().result()
+        )
         ending = b"/zarr.json"
         return sorted(key[: -len(ending)].decode() for key in keys if key.endswith(ending))
 

@@ -12,9 +12,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cases import Aim, Case, Figure, Role
+    from case import Aim, Case, Figure, Role
 
-__all__ = ["Cell", "Row", "machine", "rows", "table"]
+__all__ = ["Cell", "Row", "machine", "rows", "tables"]
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Row:
             return None
         return Cell(ours.first / other.first, ours.median / other.median)
 
-    def met(self) -> bool | None:
-        """Whether the first number of the cell is within the aim; ``None`` without one."""
-        aim, ours = self.figure.aim, self.cells["polystore"]
-        judged = ours if aim is None or aim.of is None else self.ratio(aim.of)
-        if aim is None or judged is None or not ours.rounds:
+    def met(self, aim: Aim) -> bool | None:
+        """Whether the first number of the cell is within an aim; ``None`` if nothing says."""
+        ours = self.cells["polystore"]
+        judged = ours if aim.of is None else self.ratio(aim.of)
+        if judged is None or not ours.rounds:
             return None
         high = aim.at_most is None or judged.first <= aim.at_most
         return high and (aim.at_least is None or judged.first >= aim.at_least)
@@ -66,7 +66,7 @@ class Row:
             "row": self.title,
             "unit": self.figure.unit,
             "reference": self.case.reference,
-            "met": self.met(),
+            "met": [self.met(aim) for aim in self.figure.aims],
             **{
                 role: {"error": cell.error} if cell.error else {"rounds": cell.rounds}
                 for role, cell in self.cells.items()
@@ -89,12 +89,21 @@ def rows(case: Case, results: Mapping[Role, Sequence[Sequence[float]] | str]) ->
     ]
 
 
-def table(found: Sequence[Row], incumbent: str) -> str:
-    """Return the table in Markdown; ``incumbent`` is the heading of its column."""
+def tables(found: Sequence[Row], incumbent: str) -> str:
+    """Return the tables in Markdown; ``incumbent`` is the name of the published version."""
+    files = [row for row in found if row.case.table == "files"]
+    chunked = [row for row in found if row.case.table == "zarr"]
+    made = [_wide(files, incumbent)] if files else []
+    return "\n\n".join([*made, *([_long(chunked, incumbent)] if chunked else [])])
+
+
+def _wide(found: Sequence[Row], incumbent: str) -> str:
+    """One line for each row, the libraries side by side."""
     heading = (
         "", "unit", "reference", "polystore", incumbent,
         "÷ reference", f"÷ {incumbent}", "aim", "met",
     )  # fmt: skip
+    names = {"reference": "reference", "incumbent": incumbent}
     lines = [heading, ("---",) * 2 + ("--:",) * 5 + ("---",) * 2]
     lines += [
         (
@@ -105,24 +114,56 @@ def table(found: Sequence[Row], incumbent: str) -> str:
             _shown(row.cells.get("incumbent")),
             _shown(row.ratio("reference")),
             _shown(row.ratio("incumbent")),
-            _aim(row.figure.aim, row.figure.unit, incumbent),
-            {True: "yes", False: "**no**", None: ""}[row.met()],
+            ", ".join(_aim(aim, row.figure.unit, names) for aim in row.figure.aims),
+            ", ".join(_met(row, aim) for aim in row.figure.aims),
         )
         for row in found
     ]
+    return _markdown(lines)
+
+
+def _long(found: Sequence[Row], incumbent: str) -> str:
+    """One line for each library in a row, polystore first."""
+    lines = [("", "library", "unit", "figure", "polystore ÷ it", "aim", "met")]
+    lines += [("---",) * 3 + ("--:",) * 2 + ("---",) * 2]
+    for row in found:
+        roles = ["polystore", *(role for role in row.cells if role != "polystore")]
+        names = {"reference": row.case.reference or "reference", "incumbent": incumbent}
+        for role in roles:
+            of = None if role == "polystore" else role
+            aims = [aim for aim in row.figure.aims if aim.of == of]
+            lines.append(
+                (
+                    "" if of else row.title,
+                    names.get(role, role),
+                    row.figure.unit,
+                    _shown(row.cells[role]),
+                    _shown(row.ratio(role)) if of else "",
+                    ", ".join(_aim(aim, row.figure.unit) for aim in aims),
+                    ", ".join(_met(row, aim) for aim in aims),
+                )
+            )
+    return _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _met(row: Row, aim: Aim) -> str:
+    return {True: "yes", False: "**no**", None: ""}[row.met(aim)]
 
 
 def _shown(cell: Cell | None) -> str:
     return "—" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ")
 
 
-def _aim(aim: Aim | None, unit: str, incumbent: str) -> str:
-    if aim is None:
-        return ""
+def _aim(aim: Aim, unit: str, names: Mapping[Role, str] | None = None) -> str:
     sign, bound = ("≤", aim.at_most) if aim.at_most is not None else ("≥", aim.at_least)
-    names = {None: unit, "reference": "× reference", "incumbent": f"× {incumbent}"}
-    return f"{sign} {_number(bound or 0)} {names[aim.of]}".strip()
+    if aim.of is None:
+        return f"{sign} {_number(bound or 0)} {unit}".strip()
+    of = f" {names[aim.of]}" if names else ""
+    return f"{sign} {_number(bound or 0)} ×{of}"
 
 
 def _number(value: float) -> str:

@@ -17,10 +17,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cases import Case, Role, cases
-from report import Row, machine, rows, table
+from cases import cases
+from report import Row, machine, rows, tables
+
+if TYPE_CHECKING:
+    from case import Case, Role
 
 __all__: list[str] = []
 
@@ -78,16 +81,12 @@ class Bench:
 
     def measure(self, case: Case) -> list[Row]:
         """Time all rounds of a case, one library after the other in each."""
-        roles: dict[Role, str] = {"polystore": case.contender}
-        if case.reference is not None:
-            roles = {"reference": case.reference_contender, **roles}
-        if case.incumbent and "incumbent" in self.workers:
-            roles["incumbent"] = "incumbent"
+        roles = {r: name for r, name in case.roles.items() if name in self.workers}
         results: dict[Role, list[list[float]] | str] = {role: [] for role in roles}
         directory = self.disk if case.on_disk else self.memory
         with tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as scratch:
             case.workload.prepare(_made(scratch, "prepared"))
-            for number in range((self.rounds or case.rounds) + 1):
+            for number in range((self.rounds or case.rounds) + case.warm_ups):
                 for role, contender in roles.items():
                     so_far = results[role]
                     if isinstance(so_far, str):  # an error ends the case for this library
@@ -95,7 +94,7 @@ class Bench:
                     answer = self._round(case, self.workers[contender], scratch)
                     if "error" in answer:
                         results[role] = answer["error"]
-                    elif number > 0:  # the first round only warms up
+                    elif number >= case.warm_ups:
                         so_far.append(answer["figures"])
         return rows(case, results)
 
@@ -118,25 +117,31 @@ def _made(scratch: str, name: str) -> Path:
 def main() -> int:
     options = _options()
     memory, disk = _places(options.directory)
-    pythons = dict.fromkeys(("raw", "polystore", "durable"), sys.executable)
-    if options.incumbent_python:
-        pythons["incumbent"] = options.incumbent_python
+    chosen = [case for case in cases(quick=options.quick) if options.only in case.title]
+    pythons = {
+        name: options.incumbent_python if name.startswith("incumbent") else sys.executable
+        for case in chosen
+        for name in case.roles.values()
+    }
     found: list[Row] = []
     with ExitStack() as stack:
         workers = {
             contender: stack.enter_context(Worker(python, contender, quick=options.quick))
             for contender, python in pythons.items()
+            if python is not None
         }
-        shown = {"polystore", "incumbent"} & workers.keys()
-        versions = {name: workers[name].versions for name in sorted(shown, reverse=True)}
+        versions = {
+            "polystore" if python == sys.executable else "incumbent": workers[name].versions
+            for name, python in pythons.items()
+            if python is not None
+        }
         described = machine(versions, {"files": memory, "metadata and durable saves": disk})
         bench = Bench(workers, memory, disk, 2 if options.quick else options.rounds)
-        for case in cases(quick=options.quick):
-            if options.only in case.title:
-                print(case.title, file=sys.stderr, flush=True)
-                found += bench.measure(case)
+        for case in chosen:
+            print(case.title, file=sys.stderr, flush=True)
+            found += bench.measure(case)
     incumbent = "polystore " + versions.get("incumbent", {}).get("polystore", "published")
-    text = f"{described}\n\n{table(found, incumbent)}\n"
+    text = f"{described}\n\n{tables(found, incumbent)}\n"
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")

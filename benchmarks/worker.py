@@ -17,15 +17,20 @@ from typing import Any
 
 from cases import cases
 from contenders import CONTENDERS
+from contenders_zarr import ZARR_CONTENDERS
 
 __all__: list[str] = []
+
+LIBRARIES = (
+    "numpy", "tifffile", "zarr", "numcodecs", "zarrs", "tensorstore", "polystore-core", "polystore",
+)  # fmt: skip
 
 
 def main() -> None:
     # Whatever a library prints must not look like an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    contender = CONTENDERS[sys.argv[1]]()
+    contender = {**CONTENDERS, **ZARR_CONTENDERS}[sys.argv[1]]()
     workloads = {case.title: case.workload for case in cases(quick="--quick" in sys.argv)}
     print(json.dumps(_versions()), file=answers)
     for line in sys.stdin:
@@ -50,7 +55,7 @@ def _chain(error: BaseException | None) -> Iterator[str]:
 
 def _versions() -> dict[str, str]:
     found = {"Python": platform.python_version()}
-    for name in ("numpy", "tifffile", "polystore-core", "polystore"):
+    for name in LIBRARIES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

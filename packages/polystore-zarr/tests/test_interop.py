@@ -6,7 +6,6 @@ tensorstore, bioio-ome-zarr, ngff-zarr, xarray, and zarr-python by itself.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import json
 import logging
@@ -22,6 +21,8 @@ import pytest
 import zarr
 
 from polystore import FileManager
+from polystore.errors import InvalidOptionError
+from polystore_zarr.codecs import COMPRESSORS
 
 VERSIONS = ("0.5", "0.4")
 ZARR_FORMAT = {"0.5": 3, "0.4": 2}
@@ -193,9 +194,7 @@ def plate(
         for name in ("0", "1", "10")[: number % 3 + 1]:
             field = f"{row}/{column}/{name}"
             fields[field] = sample.pixels(10 * number + int(name))
-            fm.save(
-                fields[field], f"{path}/{field}", backend="zarr", **sample.options(version)
-            )
+            fm.save(fields[field], f"{path}/{field}", backend="zarr", **sample.options(version))
     nuclei = fields["B/2/0"][0].astype("uint16")
     fm.save(
         nuclei, f"{path}/B/2/0/labels/nuclei", backend="zarr", ome=version, axes="yx", levels=3
@@ -217,7 +216,8 @@ def halved(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The next level of integers of even height and width: means, halves rounded up."""
     *before, height, width = pixels.shape
     squares = pixels.astype(np.int64).reshape(*before, height // 2, 2, width // 2, 2)
-    return ((squares.sum((-3, -1)) + 2) // 4).astype(pixels.dtype)
+    means: np.ndarray[Any, Any] = (squares.sum((-3, -1)) + 2) // 4
+    return means.astype(pixels.dtype)
 
 
 # ── the documents ────────────────────────────────────────────────────────────────────────
@@ -282,6 +282,21 @@ class TestModels:
             source = document(f"{labelled.path}/labels/{name}")["image-label"]["source"]
             assert source == {"image": "../../"}
 
+    def test_labels_follow_image(
+        self, models: ModuleType, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        """A label image must have as many levels as its image, also if nobody says so."""
+        path, pixels = f"{tmp_path}/a.ome.zarr", np.ones((600, 600), "uint8")
+        for levels in (None, 1, 4):
+            fm.save(pixels, path, backend="zarr", ome=version, levels=levels)
+            fm.save(pixels, f"{path}/labels/n", backend="zarr", ome=version)
+            found = fm.info(f"{path}/labels/n", backend="zarr").metadata["levels"]
+            assert len(found) == (levels or 3)
+            models.Image.from_zarr(opened(path, version))
+        with pytest.raises(InvalidOptionError, match="4, as many as the labelled image has"):
+            fm.save(pixels, f"{path}/labels/m", backend="zarr", ome=version, levels=2)
+        assert fm.info(path, backend="zarr").metadata["labels"] == ["n"]
+
     def test_plates_are_valid(self, models: ModuleType, plate: PlateOfOurs) -> None:
         group = opened(plate.path, plate.version)
         found = models.HCS.from_zarr(group)
@@ -344,18 +359,14 @@ class TestOmeZarr:
             np.testing.assert_array_equal(found.compute(), expected)
         assert [axis["name"] for axis in node.metadata["axes"]] == list(image.sample.axes)
 
-    def test_scales_are_equal(
-        self, read: Callable[[str], list[Any]], image: Written
-    ) -> None:
+    def test_scales_are_equal(self, read: Callable[[str], list[Any]], image: Written) -> None:
         (node,) = read(image.path)
         for level, steps in enumerate(node.metadata["coordinateTransformations"]):
             factors = [2.0**level if axis in "yx" else 1.0 for axis in image.sample.axes]
             expected = [s * f for s, f in zip(image.sample.all_scales, factors, strict=True)]
             assert steps[0] == {"type": "scale", "scale": expected}
 
-    def test_channels_are_equal(
-        self, read: Callable[[str], list[Any]], image: Written
-    ) -> None:
+    def test_channels_are_equal(self, read: Callable[[str], list[Any]], image: Written) -> None:
         (node,) = read(image.path)
         assert node.metadata.get("channel_names", []) == image.sample.labels
         if image.path.endswith("volume.ome.zarr"):
@@ -407,7 +418,6 @@ class TestOmeZarr:
 
 # ── tensorstore ──────────────────────────────────────────────────────────────────────────
 
-COMPRESSORS = ("blosc", "zstd", "gzip", "none")
 KINDS = ("bool", "int8", "uint8", "int16", "uint16", ">u2", "int32", "uint32", "int64", "uint64",
          "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
 
@@ -426,7 +436,9 @@ class TestTensorStore:
         def pixels(path: str) -> Any:
             driver = "zarr3" if Path(path, "zarr.json").exists() else "zarr"
             place = {"driver": "file", "path": path}
-            return tensorstore.open({"driver": driver, "kvstore": place}).result().read().result()
+            return (
+                tensorstore.open({"driver": driver, "kvstore": place}).result().read().result()
+            )
 
         return pixels
 
@@ -516,7 +528,8 @@ class TestBioio:
         found = read(image.path)
         sizes = dict(zip(image.sample.axes, image.sample.all_scales, strict=True))
         pixel = found.physical_pixel_sizes
-        assert (pixel.Z, pixel.Y, pixel.X) == (sizes.get("z"), sizes["y"], sizes["x"])
+        for axis in "zyx":
+            assert getattr(pixel, axis.upper()) == sizes.get(axis)
         assert found.time_interval == sizes.get("t")
         if image.sample.units == "um":
             assert str(found.dimension_properties.X.unit) == "micrometer"
@@ -527,17 +540,15 @@ class TestBioio:
         assert found.scenes == (Path(image.path).name.partition(".")[0],)
 
     def test_fields_are_read(self, read: Callable[[str], Any], plate: PlateOfOurs) -> None:
-        for field, pixels in plate.fields.items():
-            np.testing.assert_array_equal(read(f"{plate.path}/{field}").data, pixels)
+        for path, pixels in plate.fields.items():
+            np.testing.assert_array_equal(read(f"{plate.path}/{path}").data, pixels)
 
 
 # ── ngff-zarr ────────────────────────────────────────────────────────────────────────────
 
 
 class TestNgffZarr:
-    def test_images_are_equal(
-        self, require: Require, image: Written, fm: FileManager
-    ) -> None:
+    def test_images_are_equal(self, require: Require, image: Written, fm: FileManager) -> None:
         found = require("ngff_zarr").from_ngff_zarr(image.path)
         ours = levels_of(image.path, fm)
         assert len(found.images) == len(ours)
@@ -582,9 +593,7 @@ class TestArrays:
     are errors.
     """
 
-    def test_dask_reads_levels(
-        self, require: Require, image: Written, fm: FileManager
-    ) -> None:
+    def test_dask_reads_levels(self, require: Require, image: Written, fm: FileManager) -> None:
         dask = require("dask.array")
         paths = [level["path"] for level in image.ome["multiscales"][0]["datasets"]]
         assert paths == [str(number) for number in range(len(paths))]
@@ -716,7 +725,7 @@ class TestSilence:
                     level[...], pixels[:4] if change == "replace" else pixels
                 )
                 assert ("labels/n/0" in group["0"]) == (change == "label")  # type: ignore[operator]
-            assert ("B/2/0" in opened(path)) == (change != "none")
+            assert "B/2/0" in opened(path)
             models = require(f"ome_zarr_models.v{version.replace('.', '')}.hcs")
             assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 2
 
@@ -732,10 +741,11 @@ class TestSilence:
 PIXELS = np.random.default_rng(5).integers(0, 999, (2, 3, 64, 48)).astype("uint16")
 SCALE = {"c": 1.0, "z": 2.0, "y": 0.5, "x": 0.25}
 UNITS = dict.fromkeys("zyx", "micrometer")
+WINDOW = {"min": 0, "max": 9, "start": 1, "end": 8}
 CHANNELS = [
-    {"label": "DAPI", "color": "0000FF", "window": dict.fromkeys(("min", "start"), 0) | {"max": 9, "end": 8}},
-    {"label": "GFP", "color": "00FF00", "window": dict.fromkeys(("min", "start"), 0) | {"max": 9, "end": 8}},
-]  # fmt: skip
+    {"label": "DAPI", "color": "0000FF", "window": WINDOW},
+    {"label": "GFP", "color": "00FF00", "window": WINDOW},
+]
 
 
 def check_image(
@@ -744,7 +754,8 @@ def check_image(
     """Read an image that others wrote with axes czyx, ``SCALE`` and ``UNITS``."""
     np.testing.assert_array_equal(fm.load(path, backend="zarr"), pixels)
     np.testing.assert_array_equal(
-        fm.load(path, backend="zarr", region=np.s_[1, :, 10:50:3, -5:]), pixels[1, :, 10:50:3, -5:]
+        fm.load(path, backend="zarr", region=np.s_[1, :, 10:50:3, -5:]),
+        pixels[1, :, 10:50:3, -5:],
     )
     info = fm.info(path, backend="zarr")
     assert (info.shape, info.dtype) == (pixels.shape, "<u2")
@@ -787,9 +798,11 @@ class TestFromOmeZarr:
         )  # fmt: skip
 
     def test_images_are_read(
-        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path
-    ) -> None:
-        self.write(writer, group, fmt, name="cells", omero={"channels": CHANNELS})
+        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        require: Require,
+    ) -> None:  # fmt: skip
+        omero = require("ome_zarr_models.common.omero").Omero(channels=CHANNELS)
+        self.write(writer, group, fmt, name="cells", omero=omero)
         found = check_image(fm, f"{tmp_path}/theirs.zarr", 3)
         assert found["channels"] == ["DAPI", "GFP"]
         assert (found["name"], found["ome_version"]) == ("cells", fmt.version)
@@ -813,7 +826,7 @@ class TestFromOmeZarr:
     ) -> None:  # fmt: skip
         path, nuclei = f"{tmp_path}/theirs.zarr", (PIXELS[0] % 7).astype("uint8")
         self.write(writer, group, fmt)
-        options = {"fmt": fmt, "axes": "zyx", "scaler": None, "scale_factors": [2],
+        options = {"fmt": fmt, "axes": "zyx", "scaler": None, "scale_factors": [2, 4],
                    "scale": {axis: SCALE[axis] for axis in "zyx"}}  # fmt: skip
         writer.write_labels(nuclei, group, name="nuclei", **options)
         assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei"]
@@ -823,10 +836,11 @@ class TestFromOmeZarr:
 
         fm.save(nuclei, f"{path}/labels/ours", backend="zarr", ome=fmt.version, axes="zyx")
         assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei", "ours"]
-        models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}.image")
-        labels = models.Image.from_zarr(opened(path)).labels
-        assert labels is not None
-        assert set(labels.members) == {"nuclei", "ours"}
+        models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}")
+        models.Image.from_zarr(opened(path))
+        models.Labels.from_zarr(opened(path)["labels"])
+        for name in ("nuclei", "ours"):
+            models.ImageLabel.from_zarr(opened(f"{path}/labels/{name}"))
 
     def test_plates_are_read(
         self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
@@ -857,6 +871,8 @@ class TestFromOmeZarr:
         assert well["images"] == [*fields, {"path": "2"}]
 
 
+# By itkwasm, which makes its pyramids, about NumPy 2.5.
+@pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 class TestFromNgffZarr:
     @pytest.fixture
     def multiscales(self, require: Require) -> Any:
@@ -970,7 +986,9 @@ class TestFromZarr:
             options["filters"] = require("numcodecs").Delta(dtype="<u2")
         if options.get("filters") == "transpose":
             options["filters"] = require("zarr.codecs").TransposeCodec(order=(1, 0))
-        order = {"config": {"order": "F"}} if options.pop("order", "C") == "F" else {}
+        order: dict[str, Any] = (
+            {"config": {"order": "F"}} if options.pop("order", "C") == "F" else {}
+        )
         if order and options["zarr_format"] == 2:
             order = {"order": "F"}
         shape, path = options["shape"], f"{tmp_path}/a.zarr"

@@ -124,6 +124,7 @@ class ZarrBackend(ZarrTree):
             layout = Layout(
                 chunks=chunks, shards=shards, compressor=compressor, checksum=checksum,
                 fill_value=fill_value, zarr_format=image.zarr_format if image else zarr_format or 3,
+                by_plane=image is not None,
             )  # fmt: skip
             write: Callable[[str], None]
             if image is None:
@@ -155,7 +156,7 @@ class ZarrBackend(ZarrTree):
         create_array(
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
         )
-        target = self._handle(directory, writable=True, seen=False)
+        target = self._handle(directory, writable=True, seen=is_dask(value))
         if is_dask(value):
             total = count_blocks(value, target.unit)
             with progress_reporter(progress, total, "save", unit="block") as report:

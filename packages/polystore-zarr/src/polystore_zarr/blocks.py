@@ -197,7 +197,7 @@ def _write(block: Any, target: Target, block_info: Any) -> Any:
 
 
 def _compute_here(written: Any, report: Callable[[], None]) -> None:
-    from dask import compute
+    from dask import persist
     from dask.callbacks import Callback
 
     def after(key: Any, *_: object) -> None:
@@ -205,7 +205,7 @@ def _compute_here(written: Any, report: Callable[[], None]) -> None:
             report()
 
     # Handed over, not registered: what is registered, a save in another thread may take away.
-    compute(written, callbacks=[*Callback.active, (None, None, None, after, None)])
+    persist(written, callbacks=[*Callback.active, (None, None, None, after, None)])
 
 
 def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:

@@ -1,22 +1,26 @@
-"""Chunks in files of their own, read and written without a detour.
+"""Chunks and shards in their files, read and written without a detour.
 
-What ``save`` writes by default is plain: numbers, Blosc or nothing, a CRC-32C, one file for each
-chunk. For a small image zarr-python's way there costs more than the image, so arrays of just
-this kind go through the codecs directly. Everything else is zarr's, and so are the documents.
+What ``save`` writes by default is plain: numbers, Blosc or nothing, a CRC-32C, in one file for
+each chunk or in shards. zarr-python's way there costs more than the image where images are small,
+and leaves half of the processors idle where they are large, so arrays of just this kind go through
+the codecs directly. Everything else is zarr's, and so are the documents.
 
 Formats: https://zarr-specs.readthedocs.io (Zarr 3: regular grid, default chunk key encoding,
-``bytes``, ``blosc`` and ``crc32c`` codecs), and the header of a Blosc 1 chunk.
+``bytes``, ``blosc``, ``crc32c`` and ``sharding_indexed``), and the header of a Blosc 1 chunk.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import google_crc32c
 import numcodecs
@@ -41,12 +45,20 @@ _IN_THREADS = 1 << 20
 """Bytes from which several chunks gain by threads."""
 
 
+_EMPTY = 2**64 - 1
+"""Offset and length of an inner chunk that nobody wrote."""
+
+
 class _Part(NamedTuple):
     """What one chunk has of a range, on one axis."""
 
     number: int
     inside: slice
     outside: slice
+
+
+_Parts: TypeAlias = tuple[_Part, ...]
+_Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,7 @@ class ChunkFiles:
     directory: str
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
     dtype: np.dtype[Any]
     """Little-endian."""
     fill: Any
@@ -73,25 +86,38 @@ class ChunkFiles:
     @classmethod
     def _of(cls, directory: str, fields: dict[str, Any]) -> ChunkFiles | None:
         name, fill, shape = fields["data_type"], fields["fill_value"], fields["shape"]
-        grid, keys = fields["chunk_grid"], fields["chunk_key_encoding"]
-        chunks = grid["configuration"]["chunk_shape"]
-        lengths = (*shape, *chunks)
+        grid, keys, codecs = (
+            fields["chunk_grid"],
+            fields["chunk_key_encoding"],
+            fields["codecs"],
+        )
+        chunks, shards = grid["configuration"]["chunk_shape"], None
+        if codecs[0]["name"] == "sharding_indexed":
+            sharding = codecs[0]["configuration"]
+            if len(codecs) > 1 or not _is_usual_index(sharding):
+                return None
+            chunks, shards, codecs = sharding["chunk_shape"], chunks, sharding["codecs"]
+            if any(s % c for s, c in zip(shards, chunks, strict=True)):
+                return None
         plain = (
             name in _TYPES
-            and type(fill) in (int, float, bool)
+            and (fill := _number(fill)) is not None
             and grid["name"] == "regular"
             and keys["name"] == "default"
             and keys.get("configuration", {}).get("separator", "/") == "/"
             and not fields.get("storage_transformers")
             and len(shape) == len(chunks)
-            and all(type(n) is int and n >= 0 for n in lengths)
+            and all(type(n) is int and n >= 0 for n in (*shape, *chunks))
             and all(chunks)
         )
-        chain = _chain(fields["codecs"], np.dtype(name).itemsize) if plain else None
+        chain = _chain(codecs, np.dtype(name).itemsize) if plain else None
         if chain is None:
             return None
         dtype = np.dtype(name).newbyteorder("<")
-        return cls(directory, tuple(shape), tuple(chunks), dtype, dtype.type(fill), *chain)
+        outer = None if shards is None else tuple(shards)
+        return cls(
+            directory, tuple(shape), tuple(chunks), outer, dtype, dtype.type(fill), *chain
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -102,82 +128,185 @@ class ChunkFiles:
         """
         result = np.empty([len(r) for r in ranges], self.dtype)
 
-        def load(parts: tuple[_Part, ...]) -> None:
+        def put(parts: _Parts, data: bytes | None, name: str) -> None:
             target = result[tuple(part.outside for part in parts)]
-            data = self._file(parts, complete=complete)
             if data is None:
+                if complete:
+                    raise _damaged(name, "is missing")
                 target[...] = self.fill
             elif target.shape == self.chunks and target.flags.c_contiguous:
-                self._decode(data, target, parts)
+                self._decode(data, target, name)
             else:
                 chunk = np.empty(self.chunks, self.dtype)
-                self._decode(data, chunk, parts)
+                self._decode(data, chunk, name)
                 target[...] = chunk[tuple(part.inside for part in parts)]
 
-        _each(load, list(product(*map(_parts, ranges, self.chunks))), result.nbytes)
+        def put_file(parts: _Parts) -> None:
+            name = _name(parts)
+            put(parts, self._file(name), name)
+
+        with _running(self._count(ranges), result.nbytes) as run:
+            if self.shards is None:
+                for _ in run(put_file, product(*map(_parts, ranges, self.chunks))):
+                    pass
+                return result
+            for shard in product(*map(_parts, ranges, self.shards)):
+                for _ in run(lambda item: put(*item), self._inner(shard)):
+                    pass
         return result
 
-    def _file(self, parts: Sequence[_Part], *, complete: bool) -> bytes | None:
+    def _count(self, ranges: Sequence[range]) -> int:
+        return math.prod(
+            r[-1] // c - r[0] // c + 1 for r, c in zip(ranges, self.chunks, strict=True)
+        )
+
+    def _file(self, name: str) -> bytes | None:
         try:
-            with io.FileIO(self._path(parts)) as file:
+            with io.FileIO(os.path.join(self.directory, name)) as file:
                 return file.readall()
         except FileNotFoundError:
-            if complete:
-                raise self._damaged(parts, "is missing") from None
             return None
 
-    def _decode(self, data: bytes, chunk: NDArray[Any], parts: Sequence[_Part]) -> None:
+    def _inner(self, shard: _Parts) -> Iterator[tuple[_Parts, bytes | None, str]]:
+        """Yield what is wanted of the inner chunks of one shard."""
+        name = _name(shard)
+        parts = list(
+            product(*(_within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
+        )
+        try:
+            file = io.FileIO(os.path.join(self.directory, name))
+        except FileNotFoundError:
+            yield from ((part, None, name) for part in parts)
+            return
+        with file:
+            index = self._index(file, name)
+            for part in parts:
+                inner = f"{name!r}, inner chunk {tuple(p.number for p in part)}"
+                offset, length = map(int, index[tuple(p.number for p in part)])
+                if offset == length == _EMPTY:
+                    yield part, None, inner
+                    continue
+                file.seek(min(offset, 2**62))
+                # What the index promises may be anything: no more is read than there is.
+                data = file.read(min(length, self._most))
+                if len(data) != length:
+                    raise _damaged(inner, "reaches beyond the file")
+                yield part, data, inner
+
+    @property
+    def _most(self) -> int:
+        """Bytes that no encoded chunk exceeds."""
+        return math.prod(self.chunks) * self.dtype.itemsize + _BLOSC_HEADER + _CRC
+
+    def _index(self, file: io.FileIO, name: str) -> NDArray[np.uint64]:
+        """Return offset and length of each inner chunk; they stand at the end of a shard."""
+        assert self.shards is not None
+        counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
+        size = math.prod(counts) * 16
+        end = file.seek(0, os.SEEK_END)
+        if end < size + _CRC:
+            raise _damaged(name, "is cut short")
+        file.seek(end - size - _CRC)
+        data = file.read(size + _CRC)
+        if _crc(data[:size]) != data[size:]:
+            raise _damaged(name, "has an index without the checksum it was written with")
+        return np.frombuffer(data[:size], "<u8").reshape(*counts, 2)
+
+    def _decode(self, data: bytes, chunk: NDArray[Any], name: str) -> None:
         if self.checksum:
             data, stored = data[:-_CRC], data[-_CRC:]
-            if google_crc32c.value(data).to_bytes(_CRC, "little") != stored:
-                raise self._damaged(parts, "does not have the checksum it was written with")
+            if _crc(data) != stored:
+                raise _damaged(name, "does not have the checksum it was written with")
         if self.compressor is None:
             if len(data) != chunk.nbytes:
-                raise self._damaged(parts, f"has {len(data)} bytes instead of {chunk.nbytes}")
+                raise _damaged(name, f"has {len(data)} bytes instead of {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
         sizes = np.frombuffer(data[:_BLOSC_HEADER].ljust(_BLOSC_HEADER, b"\0"), "<u4")
         if (sizes[1], sizes[3]) != (chunk.nbytes, len(data)):
-            raise self._damaged(parts, "is cut short or no Blosc chunk of this array")
+            raise _damaged(name, "is cut short or no Blosc chunk of this array")
         try:
             self.compressor.decode(data, out=chunk)
         except (RuntimeError, ValueError) as error:
-            raise self._damaged(parts, str(error)) from error
-
-    def _damaged(self, parts: Sequence[_Part], reason: str) -> DamagedDataError:
-        name = os.path.relpath(self._path(parts), self.directory)
-        return DamagedDataError(f"the chunk file {name!r} {reason}", "zarr")
-
-    def _path(self, parts: Sequence[_Part]) -> str:
-        return os.path.join(self.directory, "c", *(str(part.number) for part in parts))
+            raise _damaged(name, str(error)) from error
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
     def write(self, ranges: Sequence[range], values: NDArray[Any], *, seen: bool) -> None:
-        """Write whole chunks: ``ranges`` start and end on the grid or with the array.
+        """Write whole chunks or shards: ``ranges`` keep to their grid, or end with the array.
 
         ``seen`` says that others may read the array meanwhile.
         """
         write = _write_atomically if seen else _write
 
-        def save(parts: tuple[_Part, ...]) -> None:
+        def encoded(parts: _Parts) -> bytes:
             part = values[tuple(part.outside for part in parts)]
             if part.shape != self.chunks or part.dtype != self.dtype:
                 chunk = np.full(self.chunks, self.fill, self.dtype)
                 chunk[tuple(part.inside for part in parts)] = part
             else:
                 chunk = np.ascontiguousarray(part)
-            write(self._path(parts), self._encoded(chunk))
+            return self._encoded(chunk)
 
-        _each(save, list(product(*map(_parts, ranges, self.chunks))), values.nbytes)
+        def save_file(parts: _Parts) -> None:
+            write(os.path.join(self.directory, _name(parts)), [encoded(parts)])
+
+        with _running(self._count(ranges), values.nbytes) as run:
+            if self.shards is None:
+                for _ in run(save_file, product(*map(_parts, ranges, self.chunks))):
+                    pass
+                return
+            for shard in product(*map(_parts, ranges, self.shards)):
+                axes = [_within(part, c) for part, c in zip(shard, self.chunks, strict=True)]
+                parts = list(product(*axes))
+                data = list(run(encoded, parts))
+                path = os.path.join(self.directory, _name(shard))
+                write(path, [*data, self._index_of(parts, data)])
+
+    def _index_of(self, parts: Sequence[_Parts], data: Sequence[bytes]) -> bytes:
+        assert self.shards is not None
+        counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
+        index = np.full((*counts, 2), _EMPTY, "<u8")
+        offset = 0
+        for part, piece in zip(parts, data, strict=True):
+            index[tuple(p.number for p in part)] = offset, len(piece)
+            offset += len(piece)
+        encoded = index.tobytes()
+        return encoded + _crc(encoded)
 
     def _encoded(self, chunk: NDArray[Any]) -> bytes:
         data: bytes = (
             chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
         )
-        if self.checksum:
-            data += google_crc32c.value(data).to_bytes(_CRC, "little")
-        return data
+        return data + _crc(data) if self.checksum else data
+
+
+def _damaged(name: str, reason: str) -> DamagedDataError:
+    return DamagedDataError(f"the chunk {name} {reason}", "zarr")
+
+
+def _crc(data: bytes) -> bytes:
+    checksum: int = google_crc32c.value(data)
+    return checksum.to_bytes(_CRC, "little")
+
+
+def _name(parts: _Parts) -> str:
+    return "/".join(("c", *(str(part.number) for part in parts)))
+
+
+def _is_usual_index(sharding: dict[str, Any]) -> bool:
+    first, second = sharding["index_codecs"]
+    names = first["name"], first["configuration"]["endian"], second["name"]
+    at_end: bool = sharding.get("index_location", "end") == "end"
+    return at_end and names == ("bytes", "little", "crc32c")
+
+
+def _number(fill: Any) -> complex | None:
+    """Return a fill value, unless it is written in one of the rarer ways."""
+    if isinstance(fill, list):
+        real, imaginary = fill
+        return complex(real, imaginary)
+    return fill if type(fill) in (int, float, bool) else None
 
 
 def _chain(codecs: list[dict[str, Any]], itemsize: int) -> tuple[Any, bool] | None:
@@ -216,35 +345,62 @@ def _parts(selected: range, chunk: int) -> list[_Part]:
     return found
 
 
-def _each(work: Callable[[Any], None], items: Sequence[Any], nbytes: int) -> None:
-    workers = min(len(items), os.cpu_count() or 1, 8) if nbytes >= _IN_THREADS else 1
+def _within(part: _Part, chunk: int) -> list[_Part]:
+    """Cut what a shard has of a range at the edges of its inner chunks."""
+    inside = part.inside
+    wanted = range(inside.start, inside.stop, inside.step)
+    start = part.outside.start
+    return [
+        inner._replace(outside=slice(start + inner.outside.start, start + inner.outside.stop))
+        for inner in _parts(wanted, chunk)
+    ]
+
+
+@contextmanager
+def _running(count: int, nbytes: int) -> Iterator[_Run]:
+    """Give ``map``, in threads where that gains."""
+    workers = min(count, os.cpu_count() or 1, 8) if nbytes >= _IN_THREADS else 1
     if workers < 2:
-        for item in items:
-            work(item)
+        yield map
         return
     with ThreadPoolExecutor(workers, "polystore-zarr") as pool:
-        for _ in pool.map(work, items):
-            pass
+
+        def run(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+            # A few ahead: Executor.map would read a whole shard before the first is decoded.
+            waiting: deque[Future[Any]] = deque()
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            for future in waiting:
+                yield future.result()
+
+        yield run
 
 
-def _write(path: str, data: bytes) -> None:
+def _opened(path: str) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
     flags |= getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags, 0o666)
+        return os.open(path, flags, 0o666)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, flags, 0o666)
-    with io.FileIO(descriptor, "w") as file:
-        view = memoryview(data)
-        while view:  # Linux writes at most 2 GiB in one call
-            view = view[file.write(view) :]
+        return os.open(path, flags, 0o666)
 
 
-def _write_atomically(path: str, data: bytes) -> None:
+def _write(path: str, pieces: Sequence[bytes]) -> None:
+    with io.FileIO(_opened(path), "w") as file:
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:  # Linux writes at most 2 GiB in one call
+                view = view[file.write(view) :]
+
+
+def _write_atomically(path: str, pieces: Sequence[bytes]) -> None:
     pending = PendingFile(path)
     try:
-        pending.file.write(data)
+        for piece in pieces:
+            pending.file.write(piece)
         pending.seal()
         pending.commit()
     finally:

@@ -23,6 +23,7 @@ from .ome import (
     check_well,
     image_document,
     image_metadata,
+    read_image,
 )
 from .pyramid import Method, level_shapes, write_pyramid
 
@@ -61,6 +62,9 @@ class Image:
     version: Version
     name: str
     is_label: bool
+    levels: int | None = None
+    """Of a label image: how many levels the labelled image has. OME-NGFF ("labels metadata")
+    wants the same number of both."""
 
     @classmethod
     def at(cls, place: Address, version: Version) -> Image:
@@ -80,11 +84,17 @@ class Image:
         name = (place.inner or (os.path.basename(place.store),))[-1]
         for suffix in (".zarr", ".ome"):
             name = name.removesuffix(suffix)
-        return cls(version, name, is_label)
+        return cls(version, name, is_label, _labelled_levels(place) if is_label else None)
 
     @property
     def zarr_format(self) -> ZarrFormat:
         return 2 if self.version == "0.4" else 3
+
+
+def _labelled_levels(label: Address) -> int | None:
+    document = read_document(os.path.join(label.store, *label.inner[:-2]))
+    image = None if document is None else read_image(document.attributes)
+    return None if image is None else len(image.levels)
 
 
 def write_image(
@@ -104,7 +114,11 @@ def write_image(
         channels=options.channels, name=image.name, label=image.is_label,
     )  # fmt: skip
     axes = [axis.name for axis in metadata.axes]
-    shapes = level_shapes(value.shape, axes, levels=options.levels)
+    if options.levels is not None and image.levels not in (None, options.levels):
+        raise InvalidOptionError(
+            "levels", options.levels, f"{image.levels}, as many as the labelled image has"
+        )
+    shapes = level_shapes(value.shape, axes, levels=image.levels or options.levels)
     method: Method = "nearest" if image.is_label else "mean"
 
     def write(directory: str) -> None:
@@ -119,7 +133,9 @@ def write_image(
             document = read_document(level)
             assert document is not None
             levels.append(
-                ZarrArray(level, document, writable=True, seen=False, pipeline=pipeline)
+                ZarrArray(
+                    level, document, writable=True, seen=is_dask(value), pipeline=pipeline
+                )
             )
         if is_dask(value):
             _write_dask(value, levels, method, progress)
