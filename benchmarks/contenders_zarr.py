@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -316,7 +317,7 @@ class TensorStore(Store):
 class PolystoreZarr(Store):
     """This repository, all options left at their defaults."""
 
-    options: Mapping[str, Any] = {}
+    options: ClassVar[Mapping[str, Any]] = {}
 
     @cached_property
     def manager(self) -> Any:
@@ -373,7 +374,7 @@ class PolystoreZarr(Store):
 class PolystoreZarrs(PolystoreZarr):
     """This repository with the codec pipeline in Rust."""
 
-    options = {"codec_pipeline": "zarrs"}
+    options: ClassVar = {"codec_pipeline": "zarrs"}
 
 
 class IncumbentZarr(Store):
@@ -382,6 +383,8 @@ class IncumbentZarr(Store):
     @cached_property
     def manager(self) -> Any:
         published = import_module("polystore")
+        # It has ome-zarr warn of the format that it asks for, at every save.
+        logging.getLogger("ome_zarr").setLevel(logging.ERROR)
         backend = import_module("polystore.zarr").ZarrStorageBackend()
         return published.FileManager({"zarr": backend})
 

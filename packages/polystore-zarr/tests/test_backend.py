@@ -24,7 +24,9 @@ class TestZarr(StorageTests):
     def damage(self, tmp_path: Path):
         def cut(path: str) -> None:
             folder = tmp_path / os.path.dirname(path) / "images.zarr" / os.path.basename(path)
-            chunk = next(p for p in folder.rglob("*") if p.is_file() and p.parent.name != folder.name)
+            chunk = next(
+                p for p in folder.rglob("*") if p.is_file() and p.parent.name != folder.name
+            )
             chunk.write_bytes(chunk.read_bytes()[:-7])
 
         return cut

@@ -322,9 +322,7 @@ def listed_fields(plate: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_save_is_whole(
-    backend: ZarrBackend, root: Path, start: Any, kind: str
-) -> None:
+def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind: str) -> None:
     """What was said to be saved is there, or the version after it, and the next save works."""
     chance = random.Random(kind)
     if kind == "label":
@@ -582,7 +580,11 @@ def test_full_disk_copies_nothing(mount: Mount) -> None:
                  shards=False)  # fmt: skip
     fill(place, pages_left=12)
     before = arrays(place)
-    for source, target in (("a.zarr/g/x", "a.zarr/y"), ("a.zarr/g", "b.zarr"), ("a.zarr", "c.zarr")):
+    for source, target in (
+        ("a.zarr/g/x", "a.zarr/y"),
+        ("a.zarr/g", "b.zarr"),
+        ("a.zarr", "c.zarr"),
+    ):
         with pytest.raises(StorageError) as caught:
             backend.copy(source, target)
         assert caught.value.errno == errno.ENOSPC
@@ -652,7 +654,9 @@ def test_no_more_descriptors(backend: ZarrBackend, root: Path) -> None:
         highest = max(map(int, os.listdir("/proc/self/fd")))
         taken = len(os.listdir("/proc/self/fd")) - 1
         fillers = [os.dup(0) for _ in range(highest + 1 - taken)]  # close the gaps
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers, default=highest) + 1 + spare, hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (max(fillers, default=highest) + 1 + spare, hard)
+        )
         try:
             save(backend, "field", 2)
             kinds.append(0)
@@ -710,8 +714,12 @@ READS: dict[str, Operation] = {
     "load field": lambda b: b.load(FIELD, level=1).tolist(),
     "open": lambda b: b.open("g.zarr/a")[3:5].tolist(),
     "info": lambda b: str(b.info(FIELD)),
-    "exists": lambda b: [b.exists(path) for path in ("g.zarr/a", "f/a.tif", "f/missing", FIELD)],
-    "is_dir": lambda b: [b.is_dir(path) for path in ("g.zarr", "f", "missing", "plate.ome.zarr/B")],
+    "exists": lambda b: [
+        b.exists(path) for path in ("g.zarr/a", "f/a.tif", "f/missing", FIELD)
+    ],
+    "is_dir": lambda b: [
+        b.is_dir(path) for path in ("g.zarr", "f", "missing", "plate.ome.zarr/B")
+    ],
     "list": lambda b: b.list_files(".", recursive=True),
 }
 

@@ -1,7 +1,8 @@
 """Stores between us and the tools of others: ours opened by them, theirs opened by us.
 
 None of the readers and writers here shares code with polystore: ome-zarr-models, ome-zarr,
-tensorstore, bioio-ome-zarr, ngff-zarr, xarray, and zarr-python by itself.
+tensorstore, bioio-ome-zarr, ngff-zarr with the JSON schemas of the specification, xarray, and
+zarr-python by itself.
 """
 
 from __future__ import annotations
@@ -567,6 +568,31 @@ class TestNgffZarr:
         labels = [channel.label for channel in omero.channels] if omero else []
         assert labels == image.sample.labels
 
+    def test_schemas_agree(
+        self, require: Require, image: Written, labelled: Labelled, plate: PlateOfOurs
+    ) -> None:
+        """The JSON schemas of the specification, of which it brings a copy."""
+        require("jsonschema")
+        read = require("ngff_zarr").from_ngff_zarr
+        labels = [f"{labelled.path}/labels/{name}" for name in labelled.labels]
+        for path in (image.path, labelled.path, *labels, f"{plate.path}/B/2/0"):
+            assert read(path, validate=True).images
+        found = require("ngff_zarr.hcs").from_hcs_zarr(plate.path, validate=True)
+        for row, column in ROWS_COLUMNS:
+            assert found.get_well(row, column) is not None
+
+    def test_schemas_object(
+        self, require: Require, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        """That the schemas agree says something: they see what is wrong."""
+        require("jsonschema")
+        path = f"{tmp_path}/a.ome.zarr"
+        fm.save(np.ones((8, 8), "uint8"), path, backend="zarr", ome=version)
+        file = Path(path, "zarr.json" if version == "0.5" else ".zattrs")
+        file.write_text(file.read_text().replace('"scale"', '"scales"'))
+        with pytest.raises(require("jsonschema").ValidationError):
+            require("ngff_zarr").from_ngff_zarr(path, validate=True)
+
     def test_plates_are_equal(self, require: Require, plate: PlateOfOurs) -> None:
         found = require("ngff_zarr.hcs").from_hcs_zarr(plate.path)
         assert [well.path for well in found.metadata.wells] == [
@@ -648,16 +674,15 @@ class TestArrays:
         np.testing.assert_array_equal(found.values, image.pixels[1].max(0))
 
     def test_xarray_knows_dimensions(
-        self, require: Require, written: dict[str, Written]
+        self, require: Require, fm: FileManager, tmp_path: Path
     ) -> None:
-        """Level 0 with named dimensions; xarray takes no levels of different lengths at once."""
-        image = written["volume"]
-        if image.version == "0.4":
-            pytest.skip("system: Zarr 2 names no dimensions")
-        options = {"consolidated": False, "drop_variables": ["1", "2"]}
-        found = require("xarray").open_zarr(image.path, **options)["0"]
+        """Zarr 3 names dimensions; xarray takes no levels of different lengths at once."""
+        path, pixels = f"{tmp_path}/a.ome.zarr", SAMPLES["volume"].pixels()
+        fm.save(pixels, path, backend="zarr", levels=2)
+        options = {"consolidated": False, "drop_variables": ["1"]}
+        found = require("xarray").open_zarr(path, **options)["0"]
         assert found.dims == ("c", "z", "y", "x")
-        np.testing.assert_array_equal(found.values, image.pixels)
+        np.testing.assert_array_equal(found.values, pixels)
 
 
 class TestSilence:
@@ -986,11 +1011,9 @@ class TestFromZarr:
             options["filters"] = require("numcodecs").Delta(dtype="<u2")
         if options.get("filters") == "transpose":
             options["filters"] = require("zarr.codecs").TransposeCodec(order=(1, 0))
-        order: dict[str, Any] = (
-            {"config": {"order": "F"}} if options.pop("order", "C") == "F" else {}
-        )
-        if order and options["zarr_format"] == 2:
-            order = {"order": "F"}
+        order: dict[str, Any] = {}
+        if options.pop("order", "C") == "F":
+            order = {"order": "F"} if zarr_format == 2 else {"config": {"order": "F"}}
         shape, path = options["shape"], f"{tmp_path}/a.zarr"
         array = zarr.create_array(path, dtype="uint16", **options, **order)
         expected = np.full(shape, options.get("fill_value") or 0, "uint16")

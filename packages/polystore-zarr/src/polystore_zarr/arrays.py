@@ -224,7 +224,10 @@ class ZarrArray(LazyArray):
         seen: bool = True,
     ) -> None:
         self._directory = directory
-        self._inode = os.stat(directory).st_ino
+        self._metadata = os.path.join(
+            directory, "zarr.json" if document.zarr_format == 3 else ".zarray"
+        )
+        self._identity = _identity(self._metadata)
         self._path, self._backend, self._store = path, backend, store or directory
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
@@ -326,7 +329,7 @@ class ZarrArray(LazyArray):
 
     def _refuse_if_replaced(self) -> None:
         try:
-            same = os.stat(self._directory).st_ino == self._inode
+            same = _identity(self._metadata) == self._identity
         except FileNotFoundError:
             same = False
         if not same:
@@ -400,16 +403,27 @@ class ZarrArray(LazyArray):
             "writable": self._writable, "unaligned": self._unaligned,
             "pipeline": self._pipeline, "seen": self._seen,
         }  # fmt: skip
-        return _reopened, (self._directory, self._inode, options)
+        return _reopened, (self._directory, self._identity, options)
+
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        return type(self).__name__, self._directory, self._identity
 
 
-def _reopened(directory: str, inode: int, options: Mapping[str, Any]) -> ZarrArray:
+def _identity(metadata: str) -> tuple[int, int]:
+    """Return what no array that is saved later shares: inode numbers are given again."""
+    status = os.stat(metadata)
+    return status.st_ino, status.st_mtime_ns
+
+
+def _reopened(
+    directory: str, identity: tuple[int, int], options: Mapping[str, Any]
+) -> ZarrArray:
     document = read_document(directory)
     if document is None or document.kind != "array":
         backend, path = options["backend"], options["path"] or directory
         raise NotFoundError(backend, path, "open", hint="it has gone since it was opened")
     handle = ZarrArray(directory, document, **options)
-    handle._inode = inode
+    handle._identity = identity
     return handle
 
 

@@ -25,7 +25,7 @@ from polystore.options import IfExists, check_if_exists
 from polystore.region import select
 
 from .arrays import CodecPipeline, Layout, Unaligned, ZarrArray, create_array
-from .blocks import count_blocks, is_dask, layout_for, store_blocks
+from .blocks import check_dask, count_blocks, is_dask, layout_for, store_blocks
 from .images import Image, ImageOptions, Version, write_image, write_streamed
 from .layout import Address
 from .nodes import Document, Node, ZarrFormat, read_document
@@ -352,7 +352,10 @@ def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) ->
 
 def _value(data: Any) -> Any:
     """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
-    if is_dask(data) or isinstance(data, LazyArray):
+    if is_dask(data):
+        check_dask(data)
+        return data
+    if isinstance(data, LazyArray):
         return data
     if not is_array(data):
         raise UnsupportedDataError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .arrays import Layout
 
-__all__ = ["count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
+__all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 """The length of each block along each axis, as Dask writes it."""
@@ -58,14 +58,21 @@ def is_dask(value: object) -> bool:
     return module is not None and isinstance(value, module.Array)
 
 
+def check_dask(array: Any) -> None:
+    """Raise ``UnsupportedDataError`` for blocks of unknown size and for Python objects."""
+    if any(math.isnan(n) for lengths in array.chunks for n in lengths):
+        raise UnsupportedDataError(
+            "the Dask array has blocks of unknown size: call compute_chunk_sizes() first"
+        )
+    if array.dtype.hasobject:
+        raise UnsupportedDataError("Python objects are no numbers")
+
+
 # ── from the blocks to the chunks of the array, and back ─────────────────────────────────
 
 
 def layout_for(array: Any, layout: Layout) -> Layout:
-    """Choose shards so that the blocks of a Dask array need not be cut again.
-
-    Raises ``UnsupportedDataError`` for blocks of unknown size.
-    """
+    """Choose shards so that the blocks of a Dask array need not be cut again."""
     block = _largest(array)
     wanted = False if layout.shards is None and layout.zarr_format == 2 else layout.shards
     chunks, shards = checked_grid(array.shape, array.dtype.itemsize, layout.chunks, wanted)
@@ -119,11 +126,7 @@ def _cut(length: int, step: int) -> tuple[int, ...]:
 
 
 def _largest(array: Any) -> tuple[int, ...]:
-    """Return the largest block of each axis. Raises ``UnsupportedDataError`` if not known."""
-    if any(math.isnan(n) for lengths in array.chunks for n in lengths):
-        raise UnsupportedDataError(
-            "the Dask array has blocks of unknown size: call compute_chunk_sizes() first"
-        )
+    """Return the length of the largest block along each axis."""
     return tuple(max(max(lengths), 1) for lengths in array.chunks)
 
 

@@ -80,7 +80,7 @@ class ChunkFiles:
         """Return them, or ``None`` for an array that is not this plain."""
         try:
             return cls._of(directory, fields)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             return None  # zarr will say what is wrong with it
 
     @classmethod
@@ -129,7 +129,8 @@ class ChunkFiles:
         result = np.empty([len(r) for r in ranges], self.dtype)
 
         def put(parts: _Parts, data: bytes | None, name: str) -> None:
-            target = result[tuple(part.outside for part in parts)]
+            # The ellipsis keeps an array of an array without dimensions.
+            target = result[(*(part.outside for part in parts), ...)]
             if data is None:
                 if complete:
                     raise _damaged(name, "is missing")
@@ -139,7 +140,7 @@ class ChunkFiles:
             else:
                 chunk = np.empty(self.chunks, self.dtype)
                 self._decode(data, chunk, name)
-                target[...] = chunk[tuple(part.inside for part in parts)]
+                target[...] = chunk[(*(part.inside for part in parts), ...)]
 
         def put_file(parts: _Parts) -> None:
             name = _name(parts)
@@ -240,7 +241,7 @@ class ChunkFiles:
         write = _write_atomically if seen else _write
 
         def encoded(parts: _Parts) -> bytes:
-            part = values[tuple(part.outside for part in parts)]
+            part = values[(*(part.outside for part in parts), ...)]
             if part.shape != self.chunks or part.dtype != self.dtype:
                 chunk = np.full(self.chunks, self.fill, self.dtype)
                 chunk[tuple(part.inside for part in parts)] = part
