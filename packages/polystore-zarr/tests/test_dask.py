@@ -231,27 +231,36 @@ def test_task_saves_dask_array(tmp_path: Path, client: Any) -> None:
     assert client.gather(client.map(save, paths), errors="raise") == [12.0] * 3
 
 
-def test_cancelled_task_writes_nothing(tmp_path: Path, client: Any) -> None:
-    path, late = tmp_path / "a.zarr/x", tmp_path / "late"
+def test_cancelled_task_writes_nothing(tmp_path: Path) -> None:
+    path, began, go_on = tmp_path / "a.zarr/x", tmp_path / "began", tmp_path / "go on"
 
     def slow(block: Any, block_id: Any) -> Any:
-        if block_id == (0, 0):
-            time.sleep(0.3)
+        awaited = began if block_id == (0, 0) else go_on
+        if awaited is go_on:
+            began.touch()
+        deadline = time.monotonic() + 20
+        while not awaited.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if awaited is began:
             raise ArithmeticError
-        time.sleep(0.8)
-        late.touch()
         return block
 
     array = da.zeros((2, 5), chunks=(1, 5)).map_blocks(slow, dtype="f8")
-    with client.as_current(), pytest.raises(ArithmeticError):
-        fm.save(array, path, backend="zarr", chunks=(1, 5))
-    assert not late.exists()  # it is still in the middle of the block
-    deadline = time.monotonic() + 10
-    while not late.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.2)
-    assert late.exists()
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+            local_directory=str(tmp_path / "workers"),
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        client.as_current(),
+    ):  # fmt: skip
+        with pytest.raises(ArithmeticError):
+            fm.save(array, path, backend="zarr", chunks=(1, 5))
+        assert hidden(tmp_path) == []
+        go_on.touch()  # only now does the other task come to write
+        time.sleep(0.3)
     assert hidden(tmp_path) == []
+    assert not path.exists()
 
 
 def test_last_write_is_awaited(tmp_path: Path) -> None:
@@ -288,7 +297,7 @@ def slow(block):
     return block + 1
 array = da.zeros((400, 10), chunks=(1, 10)).map_blocks(slow)
 FileManager().save(array, sys.argv[1], backend="zarr", chunks=(1, 10),
-                   progress=lambda done, total: print(done, flush=True))
+                   shards=False, progress=lambda done, total: print(done, flush=True))
 """
     path = tmp_path / "a.zarr/x"
     fm.save(VALUES, path, backend="zarr")

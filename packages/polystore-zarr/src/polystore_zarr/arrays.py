@@ -31,7 +31,7 @@ from polystore.errors import (
 from polystore.locking import file_lock
 from polystore.region import Selection, select
 
-from .chunkfiles import ChunkFiles
+from .chunkfiles import ChunkFiles, write_file
 from .chunking import checked_grid
 from .codecs import codec_options
 from .nodes import Document, ZarrFormat, read_document
@@ -84,8 +84,8 @@ def create_array(
     attributes: Mapping[str, Any] | None = None,
     dimension_names: Sequence[str] | None = None,
     complete: bool,
-) -> None:
-    """Write the metadata of a new array into ``directory``.
+) -> Document:
+    """Write the metadata of a new array into ``directory``, and return it.
 
     ``complete`` promises that every chunk will be written before the array is seen: a chunk
     that is missing then is damage, not fill value.
@@ -111,11 +111,15 @@ def create_array(
             if len(_templates) >= _MOST_TEMPLATES:
                 _templates.clear()
             _templates[key] = fields
-    if fields is not None:
-        # zarr takes most of a millisecond to make the same document again.
-        os.makedirs(directory, exist_ok=True)
-        with open(os.path.join(directory, "zarr.json"), "wb") as file:
-            file.write(encode_json({**fields, "attributes": marked}, indent=2))
+    if fields is None:  # of Zarr 2, and as zarr has written it
+        written = read_document(directory)
+        assert written is not None
+        return written
+    # zarr takes most of a millisecond to make the same document again.
+    os.makedirs(directory, exist_ok=True)
+    fields = {**fields, "attributes": marked}
+    write_file(os.path.join(directory, "zarr.json"), [encode_json(fields)])
+    return Document(3, "array", fields, marked)
 
 
 def _refuse_lossy(dtype: np.dtype[Any]) -> None:

@@ -141,7 +141,9 @@ class ZarrBackend(ZarrTree):
                 return
             with building(place.store, durable=durable) as tree:
                 write(tree)
-                self._settle(tree, place, if_exists, durable=durable)
+                self._settle(
+                    tree, place, if_exists, zarr_format=layout.zarr_format, durable=durable
+                )
 
     def _write_array(
         self,
@@ -153,10 +155,13 @@ class ZarrBackend(ZarrTree):
     ) -> None:
         if is_dask(value):
             layout = layout_for(value, layout)
-        create_array(
+        document = create_array(
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
         )
-        target = self._handle(directory, writable=True, seen=is_dask(value))
+        target = ZarrArray(
+            directory, document, writable=True, seen=is_dask(value),
+            pipeline=self.codec_pipeline,
+        )  # fmt: skip
         if is_dask(value):
             total = count_blocks(value, target.unit)
             with progress_reporter(progress, total, "save", unit="block") as report:
@@ -165,11 +170,6 @@ class ZarrBackend(ZarrTree):
             target[...] = value
         else:
             write_streamed(value, [target], "mean", progress)
-
-    def _handle(self, directory: str, **options: Any) -> ZarrArray:
-        document = read_document(directory)
-        assert document is not None
-        return ZarrArray(directory, document, pipeline=self.codec_pipeline, **options)
 
     def _save_region(
         self, value: Any, place: Address, region: Region, unaligned: Unaligned
@@ -215,7 +215,8 @@ class ZarrBackend(ZarrTree):
                     create_array(
                         tree, wanted, kind, layout, attributes=attributes, complete=False
                     )
-                    self._settle(tree, place, if_exists, durable=self.durable)
+                    self._settle(tree, place, if_exists, zarr_format=zarr_format,
+                                 durable=self.durable)  # fmt: skip
             handle = self._opened(place, 0, writable=True, unaligned=unaligned)
             if (handle.shape, handle.dtype) != (wanted, kind):
                 raise AlreadyExistsError(self.name, place.path, "create")
@@ -269,7 +270,7 @@ class ZarrBackend(ZarrTree):
                     self.name, "write into a part of an image",
                     "its pyramid would not follow: save the image whole",
                 )  # fmt: skip
-            directory, document = self._level(node, place, level)
+            directory, document = self._level(node, level)
         elif level != 0:
             raise InvalidOptionError("level", level, "0: this array is no pyramid")
         return ZarrArray(
@@ -277,7 +278,7 @@ class ZarrBackend(ZarrTree):
             writable=writable, unaligned=unaligned, pipeline=self.codec_pipeline,
         )  # fmt: skip
 
-    def _level(self, node: Node, place: Address, level: int) -> tuple[str, Document]:
+    def _level(self, node: Node, level: int) -> tuple[str, Document]:
         image = self._image(node)
         if not -len(image.levels) <= level < len(image.levels):
             raise InvalidOptionError("level", level, f"0 to {len(image.levels) - 1}")
@@ -303,9 +304,7 @@ class ZarrBackend(ZarrTree):
             array = ZarrArray(node.directory, document, backend=self.name)
             return {"format": "zarr", **array.description()}
         image = self._image(node)
-        handles = [
-            self._handle(os.path.join(node.directory, level.path)) for level in image.levels
-        ]
+        handles = [ZarrArray(*self._level(node, number)) for number in range(len(image.levels))]
         found = handles[0].description()
         labels = read_document(os.path.join(node.directory, "labels"))
         found["metadata"] |= image.description(labels.attributes if labels else {})
@@ -322,7 +321,7 @@ class ZarrBackend(ZarrTree):
                 hint=f"{owner.node!r} must be an image before it can be labelled",
             )  # fmt: skip
         node = Node(owner.node, document)
-        shape = ZarrArray(*self._level(node, owner, 0)).shape
+        shape = ZarrArray(*self._level(node, 0)).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
                 f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "

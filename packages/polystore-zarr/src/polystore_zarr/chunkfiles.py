@@ -32,7 +32,7 @@ from polystore.errors import DamagedDataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ChunkFiles"]
+__all__ = ["ChunkFiles", "write_file"]
 
 _TYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -129,8 +129,7 @@ class ChunkFiles:
         result = np.empty([len(r) for r in ranges], self.dtype)
 
         def put(parts: _Parts, data: bytes | None, name: str) -> None:
-            # The ellipsis keeps an array of an array without dimensions.
-            target = result[(*(part.outside for part in parts), ...)]
+            target = result[_box(part.outside for part in parts)]
             if data is None:
                 if complete:
                     raise _damaged(name, "is missing")
@@ -140,7 +139,7 @@ class ChunkFiles:
             else:
                 chunk = np.empty(self.chunks, self.dtype)
                 self._decode(data, chunk, name)
-                target[...] = chunk[(*(part.inside for part in parts), ...)]
+                target[...] = chunk[_box(part.inside for part in parts)]
 
         def put_file(parts: _Parts) -> None:
             name = _name(parts)
@@ -238,13 +237,13 @@ class ChunkFiles:
 
         ``seen`` says that others may read the array meanwhile.
         """
-        write = _write_atomically if seen else _write
+        write = _write_atomically if seen else write_file
 
         def encoded(parts: _Parts) -> bytes:
-            part = values[(*(part.outside for part in parts), ...)]
+            part = values[_box(part.outside for part in parts)]
             if part.shape != self.chunks or part.dtype != self.dtype:
                 chunk = np.full(self.chunks, self.fill, self.dtype)
-                chunk[tuple(part.inside for part in parts)] = part
+                chunk[_box(part.inside for part in parts)] = part
             else:
                 chunk = np.ascontiguousarray(part)
             return self._encoded(chunk)
@@ -280,6 +279,11 @@ class ChunkFiles:
             chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
         )
         return data + _crc(data) if self.checksum else data
+
+
+def _box(slices: Iterable[slice]) -> tuple[Any, ...]:
+    # The ellipsis makes NumPy return an array where there are no dimensions.
+    return (*slices, ...)
 
 
 def _damaged(name: str, reason: str) -> DamagedDataError:
@@ -389,7 +393,8 @@ def _opened(path: str) -> int:
         return os.open(path, flags, 0o666)
 
 
-def _write(path: str, pieces: Sequence[bytes]) -> None:
+def write_file(path: str, pieces: Sequence[bytes]) -> None:
+    """Write a file that nobody reads yet, and its missing folders."""
     with io.FileIO(_opened(path), "w") as file:
         for piece in pieces:
             view = memoryview(piece)

@@ -126,12 +126,10 @@ def write_image(
         for number, shape in enumerate(shapes):
             level = os.path.join(directory, str(number))
             first = number == 0 and is_dask(value)
-            create_array(
+            document = create_array(
                 level, shape, value.dtype, layout_for(value, layout) if first else layout,
                 dimension_names=axes, complete=True,
             )  # fmt: skip
-            document = read_document(level)
-            assert document is not None
             levels.append(
                 ZarrArray(
                     level, document, writable=True, seen=is_dask(value), pipeline=pipeline

@@ -35,16 +35,46 @@ Change = Callable[..., dict[str, Any]]
 
 
 def join_members(place: Address, *, durable: bool) -> None:
-    """Enter what was put at ``place`` into the documents of the groups above it."""
+    """Enter what stands at ``place`` into the documents of the groups above it.
+
+    Whether it stands there is asked under the lock: somebody may delete it meanwhile, or save
+    it again, and whoever comes last leaves the documents as things are.
+    """
     _forget_copies(place, durable)
     if _is_label(place):
-        _change(place, 1, partial(_named, add_label, place.inner[-1]), durable)
+        _change(place, 1, _entered(place, add_label, remove_label), durable)
         return
-    for row, column, field in _fields(place):
+    paths = list(_fields(place))
+    if place.in_store and len(place.inner) == 3 and _is_field(*place.inner):
+        paths = [(place.inner[0], place.inner[1], place.inner[2])]
+    for row, column, field in paths:
         well = Address(place.path, place.store, (row, column, field), "")
-        _change(well, 1, partial(_named, well_with_field, field), durable)
-        name = os.path.basename(place.store).partition(".")[0]
-        _change(well, 3, partial(_with_well, row, column, name), durable)
+        _change(well, 1, _entered(well, well_with_field, well_without_field), durable)
+        if _stands(well):
+            name = os.path.basename(place.store).partition(".")[0]
+            _change(well, 3, partial(_with_well, well, name), durable)
+
+
+def _stands(place: Address) -> bool:
+    document = read_document(place.node)
+    return document is not None and document.is_image
+
+
+def _entered(place: Address, enter: Change, strike: Change) -> Change:
+    """Return the change of a document that lists ``place`` if, and only if, it stands there."""
+
+    def change(attributes: dict[str, Any], version: Version) -> dict[str, Any]:
+        return (enter if _stands(place) else strike)(attributes, place.inner[-1], version)
+
+    return change
+
+
+def _with_well(
+    place: Address, name: str, attributes: dict[str, Any], version: Version
+) -> dict[str, Any]:
+    if not _stands(place):
+        return attributes
+    return plate_with_well(attributes, *place.inner[:2], name=name, version=version)
 
 
 def leave_members(place: Address, *, durable: bool) -> None:
@@ -52,7 +82,7 @@ def leave_members(place: Address, *, durable: bool) -> None:
     _forget_copies(place, durable)
     if _is_label(place):
         _change(place, 1, partial(_named, remove_label, place.inner[-1]), durable)
-    elif len(place.inner) == 3 and _is_field(*place.inner):
+    elif place.in_store and len(place.inner) == 3 and _is_field(*place.inner):
         _change(place, 1, partial(_named, well_without_field, place.inner[-1]), durable)
     elif len(place.inner) in (1, 2):
         for row, column, field in _fields(place):
@@ -81,7 +111,8 @@ def _forget_copies(place: Address, durable: bool) -> None:
                 fields = {**document.fields}
                 del fields["consolidated_metadata"]
                 document = replace(document, fields=fields)
-                write_attributes(directory, document, document.attributes, durable=durable)
+                write_attributes(directory, document, document.attributes,
+                                 store=place.store, durable=durable)  # fmt: skip
 
 
 def _is_label(place: Address) -> bool:
@@ -111,20 +142,15 @@ def _fields(place: Address) -> Iterator[tuple[str, str, str]]:
 
 def _folders(store: str, inner: tuple[str, ...]) -> list[str]:
     folder = os.path.join(store, *inner)
-    if not os.path.isdir(folder):
+    try:
+        with os.scandir(folder) as found:
+            return [entry.name for entry in found if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    with os.scandir(folder) as found:
-        return [entry.name for entry in found if entry.is_dir()]
 
 
 def _named(change: Change, name: str, attributes: dict[str, Any], version: Version) -> Any:
     return change(attributes, name, version)
-
-
-def _with_well(
-    row: str, column: str, name: str, attributes: dict[str, Any], version: Version
-) -> dict[str, Any]:
-    return plate_with_well(attributes, row, column, name=name, version=version)
 
 
 def _without_well(
@@ -154,4 +180,4 @@ def _change(
         return  # many save into one well again and again, and nobody has to wait
     with file_lock(place.store):
         if (found := changed()) is not None:
-            write_attributes(directory, *found, durable=durable)
+            write_attributes(directory, *found, store=place.store, durable=durable)

@@ -6,14 +6,23 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` besid
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from polystore.atomic import PendingFile, atomic_write, decode_json, encode_json
+from polystore.atomic import (
+    PendingFile,
+    atomic_write,
+    decode_json,
+    encode_json,
+    sync_directory,
+)
 from polystore.errors import DamagedDataError
 from polystore.locking import HIDDEN_PREFIX
+
+from .trees import hidden_beside
 
 __all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
 
@@ -56,6 +65,10 @@ class Node:
             self.document.kind == "array" or self.document.is_image
         )
 
+    @property
+    def zarr_format(self) -> ZarrFormat:
+        return 3 if self.document is None else self.document.zarr_format
+
 
 def read_document(directory: str) -> Document | None:
     """Return what stands in ``directory``, or ``None`` if that is no node of a store.
@@ -86,11 +99,13 @@ def _document_3(fields: dict[str, Any], directory: str) -> Document:
 def _read(directory: str, name: str) -> dict[str, Any] | None:
     path = os.path.join(directory, name)
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        with io.FileIO(path) as file:
+            if os.fstat(file.fileno()).st_size > _BYTES_LIMIT:
+                reason = f"larger than {_BYTES_LIMIT} bytes, which no metadata document is"
+                raise DamagedDataError(reason, "zarr", path)
+            text = file.readall()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    with open(descriptor, "rb") as file:
-        text = file.read(_BYTES_LIMIT)
     document = decode_json(text, path)
     if not isinstance(document, dict):
         raise DamagedDataError("the document is no JSON object", "zarr", path)
@@ -122,15 +137,30 @@ def _write_new(path: str, fields: dict[str, Any]) -> None:
 
 
 def write_attributes(
-    directory: str, document: Document, attributes: dict[str, Any], *, durable: bool
+    directory: str,
+    document: Document,
+    attributes: dict[str, Any],
+    *,
+    store: str,
+    durable: bool,
 ) -> None:
-    """Replace the attributes of a group. The caller holds the lock of the store."""
+    """Replace the attributes of a group. The caller holds the lock of the ``store``."""
     if document.zarr_format == 3:
         name, fields = "zarr.json", {**document.fields, "attributes": attributes}
     else:
         name, fields = ".zattrs", attributes
-    with atomic_write(os.path.join(directory, name), "wb", durable=durable, lock=False) as file:
-        file.write(encode_json(fields, indent=2))
+    # Not beside its place: other readers would take the temporary file for a member.
+    hidden = hidden_beside(store)
+    try:
+        with atomic_write(hidden, "wb", durable=durable, lock=False) as file:
+            file.write(encode_json(fields, indent=2))
+        os.replace(hidden, os.path.join(directory, name))
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(hidden)
+        raise
+    if durable:
+        sync_directory(directory)
 
 
 def visible(directory: str) -> list[os.DirEntry[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,7 +28,17 @@ from polystore.values import natural_order
 from .layout import FOLDER_STORE, Address, address
 from .members import join_members, leave_members
 from .nodes import Node, ZarrFormat, make_group, read_document, read_kind, visible
-from .trees import building, hidden_beside, read_whole, remove, sync_tree, take_place
+from .trees import (
+    building,
+    copy_tree,
+    file_at,
+    hidden_beside,
+    is_directory,
+    read_whole,
+    remove,
+    sync_tree,
+    take_place,
+)
 
 if TYPE_CHECKING:
     from polystore.abc.backend import Path
@@ -74,7 +83,7 @@ class ZarrTree(StorageBackend):
             node = Node(place.node, document)
             if place.in_store or node.holds_pixels:
                 return node
-        return Node(place.folder, None) if os.path.isdir(place.folder) else None
+        return Node(place.folder, None) if is_directory(place.folder) else None
 
     def _found(self, place: Address, operation: str) -> Node:
         node = self._look(place)
@@ -92,25 +101,33 @@ class ZarrTree(StorageBackend):
 
     def _refuse_arrays_above(self, place: Address, operation: str) -> None:
         for directory in place.above():
-            if os.path.isdir(directory):
+            if is_directory(directory):
                 document = read_document(directory)
                 if document is not None and document.kind == "array":
                     raise NotADirectoryInPathError(self.name, place.path, operation)
+        file = file_at([*place.groups(), place.node]) if place.store else None
+        if file is not None:
+            error = NotADirectoryInPathError(self.name, place.path, operation)
+            error.add_note(f"{file!r} is a file, and no Zarr store")
+            raise error
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe") as place:
-            node = self._found(place, "describe")
-            status = os.stat(node.directory)
-            modified = datetime.fromtimestamp(status.st_mtime, UTC)
-            if not node.holds_pixels:
+            found = self._found(place, "describe")
+            if not found.holds_pixels:
+                modified = _modified(found.directory)
                 return Info(path=place.path, kind="directory", modified=modified)
-            return Info(
-                path=place.path,
-                kind="file",
-                size=_tree_size(node.directory),
-                modified=modified,
-                **self._described(node),
-            )
+            return read_whole(found.directory, place.store, lambda: self._info(place))
+
+    def _info(self, place: Address) -> Info:
+        node = self._pixels(place, "describe")
+        return Info(
+            path=place.path,
+            kind="file",
+            size=_tree_size(node.directory),
+            modified=_modified(node.directory),
+            **self._described(node),
+        )
 
     def _described(self, node: Node) -> dict[str, Any]:
         raise NotImplementedError
@@ -155,7 +172,8 @@ class ZarrTree(StorageBackend):
             node = self._look(place)
             if node is not None and node.holds_pixels:
                 raise NotADirectoryInPathError(self.name, place.path, "create the directory")
-            make_directories(place.folder, durable=self.durable)
+            if not is_directory(place.folder):
+                make_directories(place.folder, durable=self.durable)
             if place.in_store:
                 self._make_groups(place, None)
                 if read_document(place.node) is None:
@@ -167,7 +185,8 @@ class ZarrTree(StorageBackend):
         for directory, below in zip(place.groups(), place.inner, strict=True):
             document = read_document(directory)
             if document is None:
-                make_directories(directory, durable=self.durable)
+                if not is_directory(directory):
+                    make_directories(directory, durable=self.durable)
                 make_group(directory, zarr_format or 3)
             elif document.kind == "array" or (document.is_image and below != "labels"):
                 raise NotADirectoryInPathError(self.name, place.path, "save")
@@ -185,7 +204,7 @@ class ZarrTree(StorageBackend):
             raise NotAFileError(self.name, place.path, operation)
         node = self._look(place)
         if node is None and os.path.lexists(place.node):
-            if not os.path.isdir(place.node):  # somebody's file, which is not ours to replace
+            if not is_directory(place.node):  # somebody's file, which is not ours to replace
                 raise NotADirectoryInPathError(self.name, place.path, operation)
             # A group that was made by its explicit path; or an array, a moment ago.
             node = Node(place.node, read_document(place.node))
@@ -197,14 +216,21 @@ class ZarrTree(StorageBackend):
             raise AlreadyExistsError(self.name, place.path, operation)
         return node
 
-    def _settle(self, tree: str, place: Address, if_exists: IfExists, *, durable: bool) -> bool:
+    def _settle(
+        self,
+        tree: str,
+        place: Address,
+        if_exists: IfExists,
+        *,
+        zarr_format: ZarrFormat,
+        durable: bool,
+    ) -> bool:
         """Give a complete tree its name; ``False`` if what stands there was to stay."""
-        document = read_document(tree)
-        assert document is not None
         if durable:
             sync_tree(tree)
-        self._make_groups(place, document.zarr_format)
-        make_directories(os.path.dirname(place.node), durable=durable)
+        self._make_groups(place, zarr_format)
+        if not is_directory(os.path.dirname(place.node)):
+            make_directories(os.path.dirname(place.node), durable=durable)
         try:
             take_place(tree, place.node, place.store, replace=if_exists == "replace")
         except FileExistsError:
@@ -225,7 +251,10 @@ class ZarrTree(StorageBackend):
                 if not (node.holds_pixels or recursive):
                     self._refuse_members(node.directory, place)
                 leave_members(place, durable=self.durable)
-                self._take_away(node.directory, place, whole=node.holds_pixels or recursive)
+                try:
+                    self._take_away(node.directory, place, whole=node.holds_pixels or recursive)
+                finally:  # it may still stand there, or again
+                    join_members(place, durable=self.durable)
             else:
                 self._delete_folder(node.directory, place, recursive=recursive)
 
@@ -273,20 +302,19 @@ class ZarrTree(StorageBackend):
             with building(new.store, durable=self.durable) as tree:
                 copied = os.path.join(tree, "copy")
 
-                def copy_tree() -> None:
-                    remove(copied, missing_ok=True)
-                    shutil.copytree(node.directory, copied, ignore=_ignore_hidden)
+                def copy() -> None:
+                    remove(copied)
+                    copy_tree(node.directory, copied, _ignore_hidden)
 
-                read_whole(node.directory, old.store, copy_tree)
-                self._settle(copied, new, if_exists, durable=self.durable)
+                read_whole(node.directory, old.store, copy)
+                self._settle(copied, new, if_exists, zarr_format=node.zarr_format,
+                             durable=self.durable)  # fmt: skip
 
     def _copy_folder(self, directory: str, old: Address, new: Address) -> None:
         self._check_folder_target(old, new, "copy")
         with building(new.store if new.in_store else new.folder) as tree:
             copied = os.path.join(tree, "copy")
-            shutil.copytree(
-                directory, copied, ignore=_ignore_hidden if old.in_store else _ignore_foreign
-            )
+            copy_tree(directory, copied, _ignore_hidden if old.in_store else _ignore_foreign)
             self._settle_folder(copied, new)
 
     def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
@@ -303,10 +331,11 @@ class ZarrTree(StorageBackend):
         if new.in_store:
             document = read_document(tree)
             self._make_groups(new, document.zarr_format if document else None)
-        make_directories(os.path.dirname(new.folder) or ".", durable=self.durable)
+        if not is_directory(os.path.dirname(new.folder)):
+            make_directories(os.path.dirname(new.folder), durable=self.durable)
         if self.durable:
             sync_tree(tree)
-        if os.path.isdir(new.folder):
+        if is_directory(new.folder):
             raise AlreadyExistsError(self.name, new.path, "copy to")
         os.rename(tree, new.folder)
         if self.durable:
@@ -348,16 +377,18 @@ class ZarrTree(StorageBackend):
         present = self._target(new, if_exists, "move to")
         if present is not None and if_exists == "skip":
             return
+        leave_members(old, durable=self.durable)
         try:
-            settled = self._settle(node.directory, new, if_exists, durable=self.durable)
+            if self._settle(node.directory, new, if_exists, zarr_format=node.zarr_format,
+                            durable=self.durable):  # fmt: skip
+                return
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             self.copy(old.path, new.path, if_exists=if_exists)
-            remove(node.directory)
-            settled = True
-        if settled:
-            leave_members(old, durable=self.durable)
+            self._take_away(node.directory, old, whole=True)
+        finally:  # it may still stand there, or again
+            join_members(old, durable=self.durable)
 
     def __repr__(self) -> str:
         root = "" if self.root is None else f", root={self.root!r}"
@@ -400,6 +431,10 @@ def _ignore_foreign(folder: str, names: list[str]) -> list[str]:
     if any(part.lower().endswith(".zarr") for part in folder.split("/")):
         return kept
     return [*kept, *(n for n in names if not os.path.isdir(os.path.join(folder, n)))]
+
+
+def _modified(directory: str) -> datetime:
+    return datetime.fromtimestamp(os.stat(directory).st_mtime, UTC)
 
 
 def _tree_size(directory: str) -> int:

@@ -11,15 +11,19 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from polystore.atomic import make_directories, sync_directory
 from polystore.locking import HIDDEN_PREFIX, file_lock
 
-__all__ = ["building", "hidden_beside", "read_whole", "remove", "sync_tree", "take_place"]
+__all__ = [
+    "building", "copy_tree", "file_at", "hidden_beside", "is_directory", "read_whole", "remove",
+    "sync_tree", "take_place",
+]  # fmt: skip
 
 Result = TypeVar("Result")
 
@@ -38,12 +42,14 @@ def hidden_beside(store: str) -> str:
 def building(store: str, *, durable: bool = False) -> Iterator[str]:
     """Give a new directory to build a tree in; what is left of it goes at the end."""
     temporary = hidden_beside(store)
-    make_directories(os.path.dirname(temporary), durable=durable)
-    os.mkdir(temporary)
+    folder = os.path.dirname(temporary)
+    if not is_directory(folder):
+        make_directories(folder, durable=durable)
     try:
+        os.mkdir(temporary)  # within, so that Ctrl-C leaves nothing
         yield temporary
     finally:
-        remove(temporary, missing_ok=True)
+        remove(temporary)
 
 
 def take_place(tree: str, place: str, store: str, *, replace: bool) -> None:
@@ -69,7 +75,10 @@ def take_place(tree: str, place: str, store: str, *, replace: bool) -> None:
                 exchange(tree, place)
         except FileNotFoundError:  # deleted in between: the place is free
             continue
-        remove(tree)
+        # What stands under the name of the new tree now is the old one: out of sight with it.
+        hidden = hidden_beside(store)
+        os.rename(tree, hidden)
+        remove(hidden)
         return
 
 
@@ -107,20 +116,69 @@ def _exchange_by_steps(one: str, other: str) -> None:
     os.rename(aside, one)
 
 
-def remove(tree: str, *, missing_ok: bool = False) -> None:
-    """Remove a tree that has no name for readers any more."""
+def remove(tree: str) -> None:
+    """Remove a tree, file or link that has no name for readers any more.
+
+    What cannot be removed stays under its hidden name, where ``polystore doctor`` finds it:
+    the operation that hid it has succeeded, and must not be reported as a failure.
+    """
+    if os.path.islink(tree) or os.path.isfile(tree):
+        with suppress(OSError):
+            os.unlink(tree)
+    else:
+        shutil.rmtree(tree, ignore_errors=True)
+
+
+def is_directory(path: str) -> bool:
+    """``os.path.isdir``, but for errors: a device that fails is no missing directory."""
+    return _is_there(path, stat.S_ISDIR)
+
+
+def file_at(paths: Sequence[str]) -> str | None:
+    """Return the first of ``paths`` at which a file stands."""
+    return next((path for path in paths if _is_there(path, stat.S_ISREG)), None)
+
+
+def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
     try:
-        shutil.rmtree(tree)
-    except FileNotFoundError:
-        if not missing_ok:
-            raise
-    except NotADirectoryError:
-        os.unlink(tree)
+        return kind(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can stand there
+            return False
+        raise
+
+
+def copy_tree(
+    source: str,
+    target: str,
+    ignore: Callable[[str, list[str]], list[str]],
+    _above: tuple[tuple[int, int], ...] = (),
+) -> None:
+    """Copy a tree, following links. Raises the first ``OSError`` as it is.
+
+    ``shutil.copytree`` gathers its errors into one that has no ``errno``.
+    """
+    status = os.stat(source)
+    identity = status.st_dev, status.st_ino
+    if identity in _above:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), source)
+    os.mkdir(target)
+    names = os.listdir(source)
+    ignored = set(ignore(source, names))
+    for name in names:
+        if name not in ignored:
+            old, new = os.path.join(source, name), os.path.join(target, name)
+            if is_directory(old):
+                copy_tree(old, new, ignore, (*_above, identity))
+            else:
+                shutil.copyfile(old, new)
 
 
 def sync_tree(tree: str) -> None:
     """Flush every file and directory of a tree to the device."""
-    for folder, _, files in os.walk(tree):
+    for folder, _, files in os.walk(tree, onerror=_refuse):
         for name in files:
             descriptor = os.open(os.path.join(folder, name), os.O_RDWR)
             try:
@@ -128,6 +186,10 @@ def sync_tree(tree: str) -> None:
             finally:
                 os.close(descriptor)
         sync_directory(folder)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
 
 
 def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result:
