@@ -18,14 +18,18 @@ CHECKED = ["noxfile.py", "conftest.py", "examples/pipelines", "examples/polystor
 # Tools whose findings change between releases; everything else is taken as it comes.
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
-TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "dask[array]", "xarray")
+TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray")
+# Those that must read what polystore-zarr writes, and whose files it must read.
+ORACLES = (
+    "tensorstore", "ome-zarr", "ome-zarr-models", "bioio-ome-zarr", "ngff-zarr", "jsonschema"
+)  # fmt: skip
 # The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
 FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 
 
-def install_packages(session: nox.Session, *format_extras: str) -> None:
+def install_packages(session: nox.Session, *format_extras: str, zarr: str = "") -> None:
     """Install the distributions of this checkout, editable."""
-    extras = {"core": "[progress]"}
+    extras = {"core": "[progress]", "zarr": zarr}
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
     arguments = [(f"packages/polystore-{name}", extras.get(name, "")) for name in PACKAGES]
@@ -54,8 +58,8 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
     session.install(FRAMEWORKS[0])
-    session.install(*TEST_TOOLS, *TYPES, *FRAMEWORKS[1:])
-    install_packages(session, "tiff", "image", "pandas")
+    session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
+    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]")
     session.install("-e", "examples/polystore-sqlite")
     run_pytest(session, *session.posargs)
 
@@ -63,8 +67,8 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=["3.12", "3.13"])
 def compat(session: nox.Session) -> None:
     """Run the tests on newer Pythons, without the array frameworks."""
-    session.install(*TEST_TOOLS, *TYPES)
-    install_packages(session, "tiff", "image", "pandas")
+    session.install(*TEST_TOOLS, *ORACLES, *TYPES)
+    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]")
     session.install("-e", "examples/polystore-sqlite")
     # Setting it is what overrides the caller's: the session cannot take a variable away.
     run_pytest(session, "-m", "not faults", *session.posargs, POLYSTORE_REQUIRE_ALL="0")

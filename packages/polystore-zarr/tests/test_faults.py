@@ -667,7 +667,8 @@ def test_no_more_descriptors(backend: ZarrBackend, root: Path) -> None:
             for filler in fillers:
                 os.close(filler)
         assert saved_number(backend, KINDS["field"][0]) == (1 if kinds[-1] else 2)
-        assert not hidden(root)
+        # With so few descriptors not even the old tree can be removed.
+        assert hidden(root) == set(find_leftovers(root, older_than=-1))
         save(backend, "field", 1)
     assert kinds[0] == errno.EMFILE
     assert kinds[-1] == 0
@@ -737,13 +738,24 @@ class Fault:
     def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched_call(*args: Any, **options: Any) -> Any:
             with self.lock:
-                if self.left >= 0:
+                if self.left >= 0 and not _asked_by_makedirs():
                     self.left -= 1
                     if self.left < 0:
                         raise OSError(self.code, os.strerror(self.code))
             return call(*args, **options)
 
         return watched_call
+
+
+def _asked_by_makedirs() -> bool:
+    """``os.makedirs`` asks ``os.path.isdir``, which takes a failure for an answer."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.endswith("genericpath.py>"):
+        frame = frame.f_back
+    return frame.f_code.co_name in ("makedirs", "isdir", "exists") and "makedirs" in (
+        frame.f_code.co_name,
+        frame.f_back.f_code.co_name if frame.f_back else "",
+    )
 
 
 @pytest.fixture
@@ -803,7 +815,8 @@ def test_old_or_new_stands(backend: ZarrBackend, root: Path, fault: Fault, name:
         found = standing(backend)
         assert found in (old, new), said
         assert failure or found == new, said
-        assert not hidden(root), said
+        # One fault is one failure: either the operation failed, or the removal of what it hid.
+        assert len(hidden(root)) <= (failure is None), said
         plate = root / "plate.ome.zarr"
         assert listed_fields(plate) <= fields_of(plate), said
         if failure is None:
