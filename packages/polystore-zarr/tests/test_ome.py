@@ -300,7 +300,7 @@ def test_description_is_plain() -> None:
     metadata = image_metadata((2, 4, 4), "u2", channels=["a", "b"], units="um", name="A01")
     image = read_image(image_document(metadata, levels_of("cyx", 1)))
     assert image is not None
-    assert plain(image.description(labels_document(["nuclei"]))) == {
+    assert plain(image.description(["nuclei"])) == {
         "ome_version": "0.5",
         "axes": ["c", "y", "x"],
         "scale": [1.0, 1.0, 1.0],

@@ -29,7 +29,7 @@ from .blocks import check_dask, count_blocks, is_dask, layout_for, store_blocks
 from .images import Image, ImageOptions, Version, write_image, write_streamed
 from .layout import Address
 from .nodes import Document, Node, ZarrFormat, read_document
-from .ome import MultiscaleImage, read_image
+from .ome import MultiscaleImage, read_image, read_labels
 from .tree import ZarrTree
 from .trees import building, read_whole
 
@@ -307,7 +307,9 @@ class ZarrBackend(ZarrTree):
         handles = [ZarrArray(*self._level(node, number)) for number in range(len(image.levels))]
         found = handles[0].description()
         labels = read_document(os.path.join(node.directory, "labels"))
-        found["metadata"] |= image.description(labels.attributes if labels else {})
+        found["metadata"] |= image.description(
+            (read_labels(labels.attributes) if labels else None) or ()
+        )
         found["metadata"]["levels"] = [handle.shape for handle in handles]
         return {"format": "ome-zarr", **found}
 

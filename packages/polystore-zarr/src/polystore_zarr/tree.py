@@ -268,11 +268,15 @@ class ZarrTree(StorageBackend):
     def _take_away(self, directory: str, place: Address, *, whole: bool) -> None:
         """Hide a tree, then remove it: a reader never finds half of it."""
         hidden = hidden_beside(place.store)
-        os.rename(directory, hidden)
-        if not whole and any(True for _ in _entries(hidden, inside=True)):
-            os.rename(hidden, directory)  # somebody has saved into it since we looked
-            raise DirectoryNotEmptyError(self.name, place.path, "delete")
-        remove(hidden)
+        try:
+            os.rename(directory, hidden)
+            if not whole and any(True for _ in _entries(hidden, inside=True)):
+                os.rename(hidden, directory)  # somebody has saved into it since we looked
+                raise DirectoryNotEmptyError(self.name, place.path, "delete")
+            whole = True
+        finally:
+            if whole:
+                remove(hidden)
 
     def _delete_folder(self, directory: str, place: Address, *, recursive: bool) -> None:
         if not recursive:
@@ -283,8 +287,10 @@ class ZarrTree(StorageBackend):
             error.add_note(f"{foreign!r} is not Zarr's: delete it with backend='disk' first")
             raise error
         hidden = hidden_beside(directory)
-        os.rename(directory, hidden)
-        remove(hidden)
+        try:
+            os.rename(directory, hidden)
+        finally:
+            remove(hidden)
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)

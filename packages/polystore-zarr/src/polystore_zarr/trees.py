@@ -77,8 +77,10 @@ def take_place(tree: str, place: str, store: str, *, replace: bool) -> None:
             continue
         # What stands under the name of the new tree now is the old one: out of sight with it.
         hidden = hidden_beside(store)
-        os.rename(tree, hidden)
-        remove(hidden)
+        try:
+            os.rename(tree, hidden)
+        finally:
+            remove(hidden)
         return
 
 
@@ -122,11 +124,19 @@ def remove(tree: str) -> None:
     What cannot be removed stays under its hidden name, where ``polystore doctor`` finds it:
     the operation that hid it has succeeded, and must not be reported as a failure.
     """
-    if os.path.islink(tree) or os.path.isfile(tree):
-        with suppress(OSError):
+    try:
+        _remove(tree)
+    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
+        _remove(tree)
+        raise
+
+
+def _remove(tree: str) -> None:
+    with suppress(OSError):
+        if os.path.islink(tree) or os.path.isfile(tree):
             os.unlink(tree)
-    else:
-        shutil.rmtree(tree, ignore_errors=True)
+        else:
+            shutil.rmtree(tree, ignore_errors=True)  # the rest, where a part cannot go
 
 
 def is_directory(path: str) -> bool:

@@ -1,0 +1,59 @@
+"""OME-NGFF documents, versions 0.5 and 0.4 (https://ngff.openmicroscopy.org).
+
+Pure functions from attributes to attributes; no store is touched.
+"""
+
+from .options import SPACE_UNITS, TIME_UNITS, image_metadata
+from .reading import read_image, read_labels, read_plate, read_well
+from .values import (
+    Attributes,
+    Axis,
+    Channel,
+    ImageMetadata,
+    Level,
+    MultiscaleImage,
+    Plate,
+    Version,
+    Well,
+    Window,
+)
+from .writing import (
+    add_label,
+    check_well,
+    image_document,
+    labels_document,
+    plate_with_well,
+    plate_without_well,
+    remove_label,
+    well_with_field,
+    well_without_field,
+)
+
+__all__ = [
+    "SPACE_UNITS",
+    "TIME_UNITS",
+    "Attributes",
+    "Axis",
+    "Channel",
+    "ImageMetadata",
+    "Level",
+    "MultiscaleImage",
+    "Plate",
+    "Version",
+    "Well",
+    "Window",
+    "add_label",
+    "check_well",
+    "image_document",
+    "image_metadata",
+    "labels_document",
+    "plate_with_well",
+    "plate_without_well",
+    "read_image",
+    "read_labels",
+    "read_plate",
+    "read_well",
+    "remove_label",
+    "well_with_field",
+    "well_without_field",
+]

@@ -1,0 +1,244 @@
+"""What a caller may say about an image, checked before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+
+from .values import AXIS_TYPES, HEX_COLOR, Axis, Channel, ImageMetadata, Window, finite
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = ["SPACE_UNITS", "TIME_UNITS", "image_metadata"]
+
+_AXES = "tczyx"
+
+_PREFIXES = (
+    "yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "milli", "centi", "deci", "",
+    "hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta",
+)  # fmt: skip
+SPACE_UNITS = (
+    *(f"{prefix}meter" for prefix in _PREFIXES),
+    "angstrom", "foot", "inch", "mile", "parsec", "yard",
+)  # fmt: skip
+"""UDUNITS-2 names that the section "axes" of the specification lists for space."""
+TIME_UNITS = (*(f"{prefix}second" for prefix in _PREFIXES), "day", "hour", "minute")
+_ABBREVIATIONS = {
+    "pm": "picometer", "nm": "nanometer", "um": "micrometer", "\u00b5m": "micrometer",
+    "\u03bcm": "micrometer", "micron": "micrometer", "microns": "micrometer",
+    "mm": "millimeter", "cm": "centimeter", "m": "meter", "\u00c5": "angstrom",
+    "\u212b": "angstrom", "A": "angstrom", "ns": "nanosecond", "us": "microsecond",
+    "\u00b5s": "microsecond", "\u03bcs": "microsecond", "ms": "millisecond", "s": "second",
+    "sec": "second", "min": "minute", "h": "hour", "d": "day",
+}  # fmt: skip
+
+_COLORS = {
+    "red": "FF0000", "green": "00FF00", "blue": "0000FF", "cyan": "00FFFF",
+    "magenta": "FF00FF", "yellow": "FFFF00", "white": "FFFFFF",
+}  # fmt: skip
+_ALONE, _PAIR = ("white",), ("magenta", "green")
+_MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
+
+
+def image_metadata(
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    *,
+    axes: str | Sequence[str] | None = None,
+    scale: Sequence[float] | Mapping[str, float] | None = None,
+    units: str | Mapping[str, str] | None = None,
+    channels: Sequence[str | Mapping[str, Any] | Channel] | None = None,
+    name: str = "",
+    label: bool = False,
+) -> ImageMetadata:
+    """Check what is to be written beside an array of ``shape`` and ``dtype``, and complete it.
+
+    ``axes`` are some of t, c, z, y, x in this order, the last two y and x. By default two axes
+    are yx, three zyx (cyx where as many channels are given as the first axis is long), four
+    czyx and five tczyx. ``scale`` has one positive number for each axis, or names axes, the
+    others being 1. ``units`` is one unit for z, y and x, or names axes; common abbreviations
+    such as "um" are written out. ``channels`` are labels, or mappings with some of label,
+    color (RRGGBB or a common name), window (min, max, start, end) and active; colours and
+    windows that are missing are chosen as viewers do, and from ``dtype``.
+
+    Raises:
+        UnsupportedDataError: fewer than 2 or more than 5 axes, or a label image (``label``)
+            of anything but integers.
+        InvalidOptionError: anything else that OME-NGFF does not allow.
+    """
+    shape, dtype = tuple(shape), np.dtype(dtype)
+    if not 2 <= len(shape) <= 5:
+        raise UnsupportedDataError(f"{len(shape)} axes: images have 2 to 5", "ome-zarr")
+    if label and dtype.kind not in "ui":
+        raise UnsupportedDataError(f"{dtype} as a label image: labels are integers", "ome-zarr")
+    if label and channels is not None:
+        raise InvalidOptionError("channels", channels, "none for a label image")
+    if not isinstance(name, str):
+        raise InvalidOptionError("name", name, "a string")
+    names = _axis_names(shape, axes, channels)
+    unit_of = _checked_units(units, names)
+    return ImageMetadata(
+        axes=tuple(Axis(axis, AXIS_TYPES[axis], unit_of.get(axis)) for axis in names),
+        scale=_checked_scale(scale, names),
+        channels=_checked_channels(channels, shape, names, dtype),
+        name=name,
+    )
+
+
+def _axis_names(shape: tuple[int, ...], axes: Any, channels: Any) -> tuple[str, ...]:
+    if axes is None:
+        if len(shape) == 3 and _length(channels) == shape[0]:
+            return ("c", "y", "x")
+        return {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("c", "z", "y", "x")}.get(
+            len(shape), tuple(_AXES)
+        )
+    names = tuple(axes) if isinstance(axes, str | Sequence) else ()
+    ordered = tuple(axis for axis in _AXES if axis in names)
+    if names != ordered or len(names) != len(shape) or names[-2:] != ("y", "x"):
+        raise InvalidOptionError(
+            "axes", axes,
+            f"{len(shape)} of t, c, z, y, x in this order and once each, for shape {shape}; "
+            "y and x are the last two",
+        )  # fmt: skip
+    return names
+
+
+def _length(values: object) -> int:
+    return len(values) if isinstance(values, Sequence) and not isinstance(values, str) else -1
+
+
+def _checked_scale(scale: Any, names: tuple[str, ...]) -> tuple[float, ...]:
+    if scale is None:
+        return (1.0,) * len(names)
+    if isinstance(scale, Mapping):
+        _check_known("scale", scale, names)
+        values = [scale.get(axis, 1.0) for axis in names]
+    elif isinstance(scale, str | bytes) or not hasattr(scale, "__len__"):
+        values = []
+    else:
+        values = list(scale)
+    numbers = [_positive(value) for value in values]
+    if len(numbers) != len(names) or None in numbers:
+        raise InvalidOptionError(
+            "scale", scale, f"a positive number for each of {', '.join(names)}"
+        )
+    return tuple(number for number in numbers if number is not None)
+
+
+def _positive(value: object) -> float | None:
+    number = finite(value.item() if isinstance(value, np.generic) else value)
+    return number if number is not None and number > 0 else None
+
+
+def _check_known(option: str, given: Iterable[Any], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InvalidOptionError(option, name, f"one of {', '.join(known)}")
+
+
+def _checked_units(units: Any, names: tuple[str, ...]) -> dict[str, str]:
+    if units is None:
+        return {}
+    if isinstance(units, str):
+        units = {axis: units for axis in names if AXIS_TYPES[axis] == "space"}
+    if not isinstance(units, Mapping):
+        raise InvalidOptionError("units", units, "a unit, or a mapping from axes to units")
+    with_units = [axis for axis in names if AXIS_TYPES[axis] != "channel"]
+    _check_known("units", units, with_units)
+    return {axis: _unit(units[axis], axis) for axis in units if units[axis] is not None}
+
+
+def _unit(unit: Any, axis: str) -> str:
+    space = AXIS_TYPES[axis] == "space"
+    known, example = (SPACE_UNITS, "micrometer") if space else (TIME_UNITS, "second")
+    if not isinstance(unit, str):
+        raise InvalidOptionError("units", unit, f"for {axis} a unit such as {example!r}")
+    name = _ABBREVIATIONS.get(unit, unit)
+    if name in known:
+        return name
+    short = [key for key, full in _ABBREVIATIONS.items() if full in known]
+    close = difflib.get_close_matches(unit.lower(), [*known, *short], n=1)
+    hint = f"; did you mean {_ABBREVIATIONS.get(close[0], close[0])!r}?" if close else ""
+    raise InvalidOptionError(
+        "units", unit, f"for {axis} a unit of {AXIS_TYPES[axis]}, such as {example!r}{hint}"
+    )
+
+
+def _checked_channels(
+    channels: Any, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Any]
+) -> tuple[Channel, ...]:
+    if channels is None:
+        return ()
+    count = shape[names.index("c")] if "c" in names else 1
+    if _length(channels) != count:
+        where = "axis c" if "c" in names else "an image without axis c"
+        raise InvalidOptionError("channels", channels, f"a list of {count}, for {where}")
+    colors = {1: _ALONE, 2: _PAIR}.get(count, _MANY)
+    return tuple(
+        _channel(channel, colors[index % len(colors)], dtype)
+        for index, channel in enumerate(channels)
+    )
+
+
+def _channel(channel: Any, color: str, dtype: np.dtype[Any]) -> Channel:
+    if isinstance(channel, Channel):
+        given: Mapping[str, Any] = {key: getattr(channel, key) for key in Channel.__slots__}
+    else:
+        given = {"label": channel} if isinstance(channel, str) else channel
+    if not isinstance(given, Mapping) or not isinstance(given.get("label", ""), str):
+        raise InvalidOptionError(
+            "channels", channel, "labels, or mappings with label, color, window and active"
+        )
+    _check_known("channels", given, Channel.__slots__)
+    active = given.get("active", True)
+    if not isinstance(active, bool):
+        raise InvalidOptionError("channels", active, "active=True or False")
+    return Channel(
+        label=given.get("label", ""),
+        color=_color(given.get("color") or color),
+        window=_window(given.get("window"), dtype),
+        active=active,
+    )
+
+
+def _color(color: Any) -> str:
+    found = (
+        HEX_COLOR.fullmatch(_COLORS.get(color.lower(), color))
+        if isinstance(color, str)
+        else None
+    )
+    if found is None:
+        raise InvalidOptionError(
+            "channels", color, f"a color RRGGBB in hexadecimal, or {', '.join(_COLORS)}"
+        )
+    return found[1].upper()
+
+
+def _window(window: Any, dtype: np.dtype[Any]) -> Window:
+    least, most = 0.0, 1.0
+    if dtype.kind in "ui":
+        least, most = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    if isinstance(window, Window):
+        window = {key: getattr(window, key) for key in Window.__slots__}
+    if window is None:
+        window = {}
+    if not isinstance(window, Mapping):
+        raise InvalidOptionError("channels", window, "a window with min, max, start and end")
+    _check_known("channels", window, Window.__slots__)
+    numbers = {
+        key: finite(value.item() if isinstance(value, np.generic) else value)
+        for key, value in window.items()
+    }
+    least, most = numbers.get("min", least) or 0.0, numbers.get("max", most) or 0.0
+    start, end = numbers.get("start", least), numbers.get("end", most)
+    if None in numbers.values() or start is None or end is None or start > end or least > most:
+        raise InvalidOptionError(
+            "channels", window, "numbers, min not above max and start not above end"
+        )
+    return Window(min=least, max=most, start=start, end=end)
