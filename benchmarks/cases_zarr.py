@@ -81,11 +81,11 @@ def chunked_cases(*, quick: bool = False) -> tuple[Case, ...]:
         ),
         _case(
             f"save {volume_bytes}, {_shape(volume)}",
-            SaveArray(volume), BY_HAND, ON_VOLUMES, rounds=4,
+            SaveArray(volume), BY_HAND, ON_VOLUMES, rounds=3,
         ),
         _case(
             f"load {volume_bytes}, {_shape(volume)}",
-            LoadArray(volume), BY_HAND, ON_VOLUMES, rounds=4,
+            LoadArray(volume), BY_HAND, ON_VOLUMES, rounds=5,
         ),
         _case(
             f"open and list {many:,} arrays",

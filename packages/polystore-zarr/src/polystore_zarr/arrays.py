@@ -27,6 +27,7 @@ from polystore.errors import (
     PolystoreError,
     UnsupportedDataError,
     UnsupportedOperationError,
+    explained,
 )
 from polystore.locking import file_lock
 from polystore.region import Selection, select
@@ -296,9 +297,10 @@ class ZarrArray(LazyArray):
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
         selection = select(region, self.shape)
-        found = self.read(selection)
-        self._refuse_if_replaced()
-        return found
+        try:
+            return self.read(selection)
+        finally:
+            self._refuse_if_replaced()
 
     def read(self, selection: Selection) -> NDArray[Any]:
         """Return what ``selection`` selects, without asking whether the array is still there."""
@@ -401,13 +403,10 @@ class ZarrArray(LazyArray):
     def _guarded(self, operation: str) -> _Guard:
         return _Guard(self._path or self._directory, self._backend, operation)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        options = {
-            "path": self._path, "backend": self._backend, "store": self._store,
-            "writable": self._writable, "unaligned": self._unaligned,
-            "pipeline": self._pipeline, "seen": self._seen,
-        }  # fmt: skip
-        return _reopened, (self._directory, self._identity, options)
+    def __getstate__(self) -> dict[str, Any]:
+        # Nothing is looked up before it is used: an error while a task is unpickled, because
+        # its array has gone meanwhile, ends a worker of Dask.
+        return {name: value for name, value in vars(self).items() if name != "_array"}
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return type(self).__name__, self._directory, self._identity
@@ -417,18 +416,6 @@ def _identity(metadata: str) -> tuple[int, int]:
     """Return what no array that is saved later shares: inode numbers are given again."""
     status = os.stat(metadata)
     return status.st_ino, status.st_mtime_ns
-
-
-def _reopened(
-    directory: str, identity: tuple[int, int], options: Mapping[str, Any]
-) -> ZarrArray:
-    document = read_document(directory)
-    if document is None or document.kind != "array":
-        backend, path = options["backend"], options["path"] or directory
-        raise NotFoundError(backend, path, "open", hint="it has gone since it was opened")
-    handle = ZarrArray(directory, document, **options)
-    handle._identity = identity
-    return handle
 
 
 class _Guard(AbstractContextManager[None]):
@@ -443,6 +430,7 @@ class _Guard(AbstractContextManager[None]):
         if error is None or not isinstance(error, Exception):
             return
         if isinstance(error, PolystoreError | MemoryError):
+            explained(error, self.backend, self.path, self.operation)  # which array it was
             return
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             return  # the backend translates it

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from polystore import LazyArray, is_array, to_numpy
-from polystore.batch import Progress, progress_reporter
+from polystore.batch import Progress, check_paths, progress_reporter, run_batch
 from polystore.errors import (
     AlreadyExistsError,
     DamagedDataError,
     InvalidOptionError,
     NotFoundError,
+    PolystoreError,
     UnsupportedDataError,
     UnsupportedOperationError,
 )
-from polystore.options import IfExists, check_if_exists
+from polystore.options import IfExists, check_if_exists, check_options
 from polystore.region import select
 
 from .arrays import CodecPipeline, Layout, Unaligned, ZarrArray, create_array
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from polystore.abc.backend import Path
 
 __all__ = ["ZarrBackend"]
+
+_IN_THREADS = 1 << 17
+"""Bytes of an array from which a batch gains by threads."""
 
 Ome: TypeAlias = bool | Literal["0.4", "0.5"]
 
@@ -235,6 +241,63 @@ class ZarrBackend(ZarrTree):
                 return array.read(select(... if region is None else region, array.shape))
 
             return read_whole(place.node, place.store, read)
+
+    def load_batch(
+        self,
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """``threads=None`` takes several where the arrays are large enough to gain from it."""
+        check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
+        check_paths(paths)
+        level = options.get("level", 0)
+        if threads is None:
+            first = self._opened_early(paths[0], level) if len(paths) > 1 else None
+            large = first is not None and first.nbytes >= _IN_THREADS
+            threads = min(os.cpu_count() or 1, 8) if large else 1
+        if threads == 1:
+            return run_batch(
+                self.name, "load", paths, lambda i: self.load(paths[i], **options),
+                progress=progress,
+            )  # fmt: skip
+        waiting: dict[int, Future[Any]] = {}
+        indices = iter(range(len(paths)))
+        with ThreadPoolExecutor(threads, "polystore-batch") as pool:
+
+            def start() -> None:
+                # Documents are read here, pixels there: the lock of the interpreter is what
+                # the threads would wait for.
+                for index in islice(indices, 1):
+                    early = self._opened_early(paths[index], level)
+                    waiting[index] = pool.submit(self._load, early, paths[index], options)
+
+            def take(index: int) -> Any:
+                start()
+                return waiting.pop(index).result()
+
+            for _ in range(2 * threads):
+                start()
+            return run_batch(self.name, "load", paths, take, progress=progress)
+
+    def _opened_early(self, path: Path, level: int) -> ZarrArray | None:
+        """Return a handle; ``None`` where ``load`` will say what is wrong."""
+        try:
+            return self.open(path, level=level)
+        except PolystoreError:
+            return None
+
+    def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Any:
+        if early is not None:
+            region = options.get("region")
+            try:
+                return early[... if region is None else region]
+            except (PolystoreError, OSError):
+                pass  # damaged, or saved again meanwhile, which only `load` can tell
+        return self.load(path, **options)
 
     def open(
         self,

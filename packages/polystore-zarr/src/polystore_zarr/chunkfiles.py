@@ -58,6 +58,8 @@ class _Part(NamedTuple):
 
 
 _Parts: TypeAlias = tuple[_Part, ...]
+_Stored: TypeAlias = tuple[bytes, bytes]
+"""A chunk as it stands on the disk, and its checksum."""
 _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
@@ -128,17 +130,17 @@ class ChunkFiles:
         """
         result = np.empty([len(r) for r in ranges], self.dtype)
 
-        def put(parts: _Parts, data: bytes | None, name: str) -> None:
+        def put(parts: _Parts, stored: _Stored | None, name: str) -> None:
             target = result[_box(part.outside for part in parts)]
-            if data is None:
+            if stored is None:
                 if complete:
                     raise _damaged(name, "is missing")
                 target[...] = self.fill
             elif target.shape == self.chunks and target.flags.c_contiguous:
-                self._decode(data, target, name)
+                self._decode(stored, target, name)
             else:
                 chunk = np.empty(self.chunks, self.dtype)
-                self._decode(data, chunk, name)
+                self._decode(stored, chunk, name)
                 target[...] = chunk[_box(part.inside for part in parts)]
 
         def put_file(parts: _Parts) -> None:
@@ -160,14 +162,19 @@ class ChunkFiles:
             r[-1] // c - r[0] // c + 1 for r, c in zip(ranges, self.chunks, strict=True)
         )
 
-    def _file(self, name: str) -> bytes | None:
+    def _file(self, name: str) -> _Stored | None:
         try:
             with io.FileIO(os.path.join(self.directory, name)) as file:
-                return file.readall()
+                return self._stored(file, os.fstat(file.fileno()).st_size)
         except FileNotFoundError:
             return None
 
-    def _inner(self, shard: _Parts) -> Iterator[tuple[_Parts, bytes | None, str]]:
+    def _stored(self, file: io.FileIO, length: int) -> _Stored:
+        """Read a chunk in its parts: to cut them out of one piece would copy it."""
+        crc = min(_CRC, length) if self.checksum else 0
+        return file.read(length - crc), file.read(crc)
+
+    def _inner(self, shard: _Parts) -> Iterator[tuple[_Parts, _Stored | None, str]]:
         """Yield what is wanted of the inner chunks of one shard."""
         name = _name(shard)
         parts = list(
@@ -187,11 +194,11 @@ class ChunkFiles:
                     yield part, None, inner
                     continue
                 file.seek(min(offset, 2**62))
-                # What the index promises may be anything: no more is read than there is.
-                data = file.read(min(length, self._most))
-                if len(data) != length:
+                # What the index promises may be anything: no more is read than there can be.
+                stored = self._stored(file, min(length, self._most))
+                if sum(map(len, stored)) != length:
                     raise _damaged(inner, "reaches beyond the file")
-                yield part, data, inner
+                yield part, stored, inner
 
     @property
     def _most(self) -> int:
@@ -212,11 +219,10 @@ class ChunkFiles:
             raise _damaged(name, "has an index without the checksum it was written with")
         return np.frombuffer(data[:size], "<u8").reshape(*counts, 2)
 
-    def _decode(self, data: bytes, chunk: NDArray[Any], name: str) -> None:
-        if self.checksum:
-            data, stored = data[:-_CRC], data[-_CRC:]
-            if _crc(data) != stored:
-                raise _damaged(name, "does not have the checksum it was written with")
+    def _decode(self, stored: _Stored, chunk: NDArray[Any], name: str) -> None:
+        data, checksum = stored
+        if self.checksum and _crc(data) != checksum:
+            raise _damaged(name, "does not have the checksum it was written with")
         if self.compressor is None:
             if len(data) != chunk.nbytes:
                 raise _damaged(name, f"has {len(data)} bytes instead of {chunk.nbytes}")

@@ -13,6 +13,7 @@ from polystore import Entry, Info, StorageBackend
 from polystore.atomic import make_directories, sync_directory
 from polystore.errors import (
     AlreadyExistsError,
+    DamagedDataError,
     DirectoryNotEmptyError,
     InvalidOptionError,
     NotADirectoryInPathError,
@@ -22,6 +23,7 @@ from polystore.errors import (
     PolystoreError,
     explained,
 )
+from polystore.locking import HIDDEN_PREFIX
 from polystore.options import IfExists, check_if_exists
 from polystore.values import natural_order
 
@@ -79,11 +81,18 @@ class ZarrTree(StorageBackend):
     # ── what stands where ────────────────────────────────────────────────────────────────
 
     def _look(self, place: Address) -> Node | None:
-        if place.store and (document := read_document(place.node)) is not None:
-            node = Node(place.node, document)
-            if place.in_store or node.holds_pixels:
-                return node
-        return Node(place.folder, None) if is_directory(place.folder) else None
+        node = self._node(place)
+        if node is None and is_directory(place.folder):
+            # Asked again: it may have been saved since, and is no mere folder then.
+            return self._node(place) or Node(place.folder, None)
+        return node
+
+    def _node(self, place: Address) -> Node | None:
+        document = read_document(place.node) if place.store else None
+        if document is None:
+            return None
+        node = Node(place.node, document)
+        return node if place.in_store or node.holds_pixels else None
 
     def _found(self, place: Address, operation: str) -> Node:
         node = self._look(place)
@@ -147,7 +156,10 @@ class ZarrTree(StorageBackend):
 
     def _kind(self, path: Path) -> str | None:
         with self._translated(path, "look") as place:
-            node = self._look(place)
+            try:
+                node = self._look(place)
+            except DamagedDataError:
+                return "file"  # as it is listed: whoever loads it is told what is wrong
         if node is None:
             return None
         return "file" if node.holds_pixels else "directory"
@@ -168,6 +180,8 @@ class ZarrTree(StorageBackend):
 
     def ensure_directory(self, path: Path, /) -> None:
         with self._translated(path, "create the directory") as place:
+            if place.in_store:
+                _refuse_reserved(place)
             self._refuse_arrays_above(place, "create the directory")
             node = self._look(place)
             if node is not None and node.holds_pixels:
@@ -202,6 +216,7 @@ class ZarrTree(StorageBackend):
         """Return what a value may replace at ``place``. Raises where no value may stand."""
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
+        _refuse_reserved(place)
         node = self._look(place)
         if node is None and os.path.lexists(place.node):
             if not is_directory(place.node):  # somebody's file, which is not ours to replace
@@ -329,6 +344,8 @@ class ZarrTree(StorageBackend):
         if old.in_store != new.in_store:
             kind = "a path in a store" if old.in_store else "a folder outside all stores"
             raise InvalidOptionError("target", new.path, f"{kind}, as the source is")
+        if new.in_store:
+            _refuse_reserved(new)
         self._refuse_arrays_above(new, operation)
         if self._look(new) is not None:
             raise AlreadyExistsError(self.name, new.path, operation)
@@ -401,20 +418,45 @@ class ZarrTree(StorageBackend):
         return f"<{type(self).__name__} {self.name or 'zarr'!r}{root}>"
 
 
+_RESERVED = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+def _refuse_reserved(place: Address) -> None:
+    """Refuse what would stand where a group has its document."""
+    for name in place.inner:
+        if name in _RESERVED:
+            raise InvalidOptionError(
+                "path", place.path, f"names other than {name!r} in a store"
+            )
+
+
 def _entries(directory: str, *, inside: bool) -> Iterator[Entry]:
     """Yield what a directory holds: of a store, or of a folder around stores."""
     for entry in visible(directory):
-        if not entry.is_dir():
+        if not _leads_to_folder(entry):
             continue  # a document, or somebody else's file
         may_be_node = inside or entry.name.lower().endswith(".zarr")
         kind = read_kind(entry.path) if may_be_node else None
+        if may_be_node and kind is None:
+            if not is_directory(entry.path):
+                continue  # deleted since it was found
+            kind = read_kind(entry.path)  # and saved again
         if not inside and entry.name == FOLDER_STORE and kind == "group":
             for member in visible(entry.path):
-                if member.is_dir() and read_kind(member.path) in ("array", "image"):
+                if _leads_to_folder(member) and read_kind(member.path) in ("array", "image"):
                     yield Entry(member.name, is_dir=False, is_symlink=False)
         else:
             is_pixels = kind in ("array", "image")
             yield Entry(entry.name, not is_pixels, entry.is_symlink() and not is_pixels)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
 
 
 def _foreign_files(folder: str) -> Iterator[str]:
@@ -426,9 +468,7 @@ def _foreign_files(folder: str) -> Iterator[str]:
             yield from _foreign_files(entry.path)
 
 
-def _ignore_hidden(folder: str, names: list[str]) -> list[str]:
-    from polystore.locking import HIDDEN_PREFIX
-
+def _ignore_hidden(_: str, names: list[str]) -> list[str]:
     return [name for name in names if name.startswith(HIDDEN_PREFIX)]
 
 
