@@ -374,7 +374,8 @@ class ZarrArray(LazyArray):
     def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
         values = np.asarray(value)
         is_number = isinstance(value, bool | int | float | complex)
-        if not is_number and not np.can_cast(values.dtype, self.dtype, "safe"):
+        fits = _holds(self.dtype, value) if is_number else np.can_cast(values.dtype, self.dtype)
+        if not fits:
             raise UnsupportedDataError(
                 f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
                 "zarr", self._path, self._backend,
@@ -401,6 +402,8 @@ class ZarrArray(LazyArray):
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
     def _guarded(self, operation: str) -> _Guard:
+        if self._pipeline == "zarrs":
+            _refuse_after_fork()
         return _Guard(self._path or self._directory, self._backend, operation)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -416,6 +419,13 @@ def _identity(metadata: str) -> tuple[int, int]:
     """Return what no array that is saved later shares: inode numbers are given again."""
     status = os.stat(metadata)
     return status.st_ino, status.st_mtime_ns
+
+
+def _holds(dtype: np.dtype[Any], number: complex) -> bool:
+    """Whether an array can hold a number of Python; floating point may round it."""
+    if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
+        return False
+    return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)
 
 
 class _Guard(AbstractContextManager[None]):
@@ -488,17 +498,21 @@ def _pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
     return _ZarrsSelected()
 
 
+def _refuse_after_fork() -> None:
+    """Raise where the threads of ``zarrs`` are not: it would wait for them for ever."""
+    global _zarrs_process
+    if _zarrs_process is None:
+        _zarrs_process = os.getpid()
+    elif _zarrs_process != os.getpid():
+        raise UnsupportedOperationError(
+            "zarr", "use codec_pipeline='zarrs'",
+            "this process was forked after its first use: start workers by spawn",
+        )  # fmt: skip
+
+
 class _ZarrsSelected(AbstractContextManager[None]):
     def __enter__(self) -> None:
-        global _zarrs_process
-        if _zarrs_process is None:
-            _zarrs_process = os.getpid()
-        elif _zarrs_process != os.getpid():
-            # Its threads are not there after a fork, and it would wait for them for ever.
-            raise UnsupportedOperationError(
-                "zarr", "use codec_pipeline='zarrs'",
-                "this process was forked after its first use: start workers by spawn",
-            )  # fmt: skip
+        _refuse_after_fork()
         _selecting.acquire()
         self._set = zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 

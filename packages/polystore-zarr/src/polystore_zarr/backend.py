@@ -114,6 +114,7 @@ class ZarrBackend(ZarrTree):
         color, window), ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
         """
         check_if_exists(if_exists)
+        _check_attributes(attributes)
         durable = self.durable if durable is None else durable
         of_images = ImageOptions(axes, scale, units, channels, levels)
         with self._translated(path, "save") as place:
@@ -210,6 +211,7 @@ class ZarrBackend(ZarrTree):
         ``if_exists="skip"`` opens what stands there, if it has this shape and element type.
         """
         check_if_exists(if_exists)
+        _check_attributes(attributes)
         with self._translated(path, "create") as place:
             wanted, kind = _checked_shape(shape), np.dtype(dtype)
             present = self._target(place, if_exists, "create")
@@ -441,6 +443,11 @@ def _advice(data: Any) -> str:
     if data is None or isinstance(data, dict | list | tuple | str | int | float):
         return "JSON values go to backend='disk', as .json (tables as .csv)"
     return "convert it to an array, or choose another backend"
+
+
+def _check_attributes(attributes: object) -> None:
+    if attributes is not None and not isinstance(attributes, Mapping):
+        raise InvalidOptionError("attributes", attributes, "a mapping of names to JSON values")
 
 
 def _checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
