@@ -1,3 +1,4 @@
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ def save(fm: FileManager, names: str, **options) -> list[str]:
 
 
 def test_names_become_axes(fm: FileManager) -> None:
-    planes = fill(fm, [f"x_B03_s{s}_w{w}_z{z}_t{t}.tif"
-                       for s in (1, 2) for w in (1, 2) for z in (9, 10) for t in (1, 2)])  # fmt: skip
+    numbers = product((1, 2), (1, 2), (9, 10), (1, 2))
+    planes = fill(fm, [f"x_B03_s{s}_w{w}_z{z}_t{t}.tif" for s, w, z, t in numbers])
     paths = save(fm, "*_{well}_s{site}_w{channel}_z{z}_t{t}.tif", channels={"2": "GFP"})
     assert paths == ["p.ome.zarr/B/03/1", "p.ome.zarr/B/03/2"]
     info = fm.info(paths[1], backend="zarr")

@@ -45,7 +45,7 @@ class StorageTests(SourceTests, SinkTests):
 
     persistent: ClassVar[bool] = True
     refused: ClassVar[frozenset[str]] = frozenset()
-    """Ids of ``values.ARRAYS`` that the backend refuses, as no storage of its kind can hold them."""
+    """Ids of ``values.ARRAYS`` that no storage of this kind can hold: they must be refused."""
 
     @pytest.fixture
     def damage(self) -> Callable[[str], None] | None:

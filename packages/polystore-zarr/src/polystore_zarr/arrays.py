@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import math
 import os
+import stat
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +29,7 @@ from polystore.errors import (
     UnsupportedDataError,
     UnsupportedOperationError,
     explained,
+    storage_error,
 )
 from polystore.locking import file_lock
 from polystore.region import Selection, select
@@ -36,6 +38,7 @@ from .chunkfiles import ChunkFiles, write_file
 from .chunking import checked_grid
 from .codecs import codec_options
 from .nodes import Document, ZarrFormat, read_document
+from .writing import WritingStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,22 +160,24 @@ def _written(
         checksum=layout.checksum,
     )
     is_3 = layout.zarr_format == 3
+    store = WritingStore(directory, seen=False)
     with _unstable_types(dtype.kind not in "biufc"):
         try:
-            zarr.create_array(
-                LocalStore(directory),
-                shape=shape,
-                dtype=dtype,
-                chunks=chunks,
-                shards=shards,
-                fill_value=_fill_value(layout, dtype),
-                attributes=None if is_3 else dict(attributes),
-                dimension_names=dimension_names if is_3 else None,
-                zarr_format=layout.zarr_format,
-                # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
-                chunk_key_encoding=None if is_3 else _FOLDERS,
-                **options,
-            )
+            with store.ending():
+                zarr.create_array(
+                    store,
+                    shape=shape,
+                    dtype=dtype,
+                    chunks=chunks,
+                    shards=shards,
+                    fill_value=_fill_value(layout, dtype),
+                    attributes=None if is_3 else dict(attributes),
+                    dimension_names=dimension_names if is_3 else None,
+                    zarr_format=layout.zarr_format,
+                    # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
+                    chunk_key_encoding=None if is_3 else _FOLDERS,
+                    **options,
+                )
         except (TypeError, ValueError, KeyError) as error:
             if isinstance(error, PolystoreError):
                 raise
@@ -191,6 +196,8 @@ def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
     return layout.fill_value
 
 
+_MOST = 2**62
+"""No axis is as long; NumPy and Python's ranges end at twice this."""
 _silencing = threading.RLock()
 
 
@@ -245,19 +252,23 @@ class ZarrArray(LazyArray):
         self._files = ChunkFiles.of(directory, document.fields) if pipeline == "zarr" else None
         known = self._files or self._array
         self.shape, self.chunks, self.shards = known.shape, known.chunks, known.shards
+        if any(length >= _MOST for length in self.shape):
+            raise DamagedDataError(f"no array has shape {self.shape}", "zarr", path, backend)
         self.dtype = _restored(known.dtype, marks.get("dtype"))
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
-        document = self._document
-        fields = document.fields
-        if document.zarr_format == 2:
-            fields = {**fields, "attributes": document.attributes}
-        unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
+        return self._over(LocalStore(self._directory, read_only=True))
+
+    def _over(self, store: LocalStore) -> zarr.Array[Any]:
+        """Return zarr's array of this document in ``store``."""
+        metadata: Any = self._document.fields
+        if self._document.zarr_format == 2:
+            metadata = {**metadata, "attributes": self._document.attributes}
+        unstable = not isinstance(metadata.get("data_type", metadata.get("dtype")), str)
         with _unstable_types(unstable), self._guarded("open"), _pipeline_of(self._pipeline):
-            place = StorePath(LocalStore(self._directory, read_only=not self._writable))
-            metadata: Any = fields
-            return zarr.Array(zarr.AsyncArray(metadata, place, {"write_empty_chunks": True}))
+            config: Any = {"write_empty_chunks": True}
+            return zarr.Array(zarr.AsyncArray(metadata, StorePath(store), config))
 
     @property
     def directory(self) -> str:
@@ -323,13 +334,16 @@ class ZarrArray(LazyArray):
         touched = [
             range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit, strict=True)
         ]
-        for position in product(*touched):
+        # The last one first: where the shape is a lie, there is no end of chunks to look for.
+        last = tuple(numbers[-1] for numbers in touched)
+        for position in chain((last,), product(*touched)):
             name = self._array.metadata.encode_chunk_key(position)
             try:
-                size = os.stat(os.path.join(self._directory, name)).st_size
+                status = os.stat(os.path.join(self._directory, name))
+                there = stat.S_ISREG(status.st_mode) and status.st_size > 0
             except FileNotFoundError:
-                size = 0
-            if not size:  # zarr 3.1 takes an empty shard for one that nobody wrote
+                there = False
+            if not there:  # zarr 3.1 takes an empty shard for one that nobody wrote
                 reason = f"the chunk {name} is missing or empty"
                 raise DamagedDataError(reason, "zarr", self._path, self._backend)
 
@@ -356,13 +370,15 @@ class ZarrArray(LazyArray):
             return
         aligned = aligned_box(selection.ranges, self.shape, self.unit)
         if aligned is None and self._files is not None:
-            self._files.write(selection.ranges, _unfolded(values, selection), seen=self._seen)
+            with self._guarded("write"):
+                self._files.write(
+                    selection.ranges, _unfolded(values, selection), seen=self._seen
+                )
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
             with file_lock(self._lock_name()):
-                self._refuse_missing_chunks(selection.ranges)
-                self._write(selection, values)
+                self._write_into(aligned, selection, values)
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
             raise InvalidOptionError(
@@ -388,10 +404,31 @@ class ZarrArray(LazyArray):
                 "zarr", self._path, self._backend,
             ) from None  # fmt: skip
 
+    def _write_into(
+        self, box: tuple[slice, ...], selection: Selection, values: NDArray[Any]
+    ) -> None:
+        """Read the whole chunks around a region, change it there, and write them."""
+        around = select(box, self.shape)
+        chunks = self.read(around).copy()
+        inside = tuple(
+            slice(r.start - b.start, r[-1] + 1 - b.start, r.step)
+            for r, b in zip(selection.ranges, box, strict=True)
+        )
+        chunks[inside] = _unfolded(values, selection)
+        if self._files is not None:
+            self._files.write(around.ranges, chunks, seen=self._seen)
+        else:
+            self._write(around, chunks)
+
     def _write(self, selection: Selection, values: NDArray[Any]) -> None:
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
         with self._guarded("write"):
-            self._array[boxes] = _unfolded(values, selection)
+            if self._pipeline == "zarrs":  # writes by itself, and knows zarr's own store only
+                self._over(LocalStore(self._directory))[boxes] = _unfolded(values, selection)
+                return
+            store = WritingStore(self._directory, seen=self._seen)
+            with store.ending():
+                self._over(store)[boxes] = _unfolded(values, selection)
 
     def _lock_name(self) -> str:
         """One lock per array, beside the store: inside, other readers would stumble over it."""
@@ -443,7 +480,7 @@ class _Guard(AbstractContextManager[None]):
             explained(error, self.backend, self.path, self.operation)  # which array it was
             return
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            return  # the backend translates it
+            raise storage_error(error, self.backend, self.path, self.operation) from error
         text = f"{type(error).__name__}: {error}"
         if type(error).__name__ == "UnknownCodecError":
             raise UnsupportedDataError(text, "zarr", self.path, self.backend) from error

@@ -34,7 +34,7 @@ from .layout import Address
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
 from .tree import ZarrTree
-from .trees import building, read_whole
+from .trees import building, is_directory, read_whole
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -235,7 +235,7 @@ class ZarrBackend(ZarrTree):
     def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Any:
         """``level`` of a pyramid: 0 is the image itself."""
         with self._translated(path, "load") as place:
-            if not os.path.isdir(place.node):
+            if not is_directory(place.node):
                 self._pixels(place, "load")
 
             def read() -> Any:
@@ -381,7 +381,7 @@ class ZarrBackend(ZarrTree):
     def _checked_label(self, value: Any, place: Address) -> int:
         """Return how many levels the labelled image has: its labels need as many."""
         owner = Address(place.path, place.store, place.inner[:-2], "")
-        document = read_document(owner.node) if os.path.isdir(owner.node) else None
+        document = read_document(owner.node) if is_directory(owner.node) else None
         if document is None or not document.is_image:
             raise NotFoundError(
                 self.name, place.path, "label the image",

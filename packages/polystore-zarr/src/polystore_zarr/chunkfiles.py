@@ -32,7 +32,7 @@ from polystore.errors import DamagedDataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ChunkFiles", "write_file"]
+__all__ = ["ChunkFiles", "write_atomically", "write_file"]
 
 _TYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -82,7 +82,7 @@ class ChunkFiles:
         """Return them, or ``None`` for an array that is not this plain."""
         try:
             return cls._of(directory, fields)
-        except (LookupError, TypeError, ValueError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return None  # zarr will say what is wrong with it
 
     @classmethod
@@ -128,6 +128,14 @@ class ChunkFiles:
 
         Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
         """
+        if complete:  # before any memory is taken: the shape may be a lie
+            name = _name_at(
+                r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
+            )
+            try:
+                os.stat(os.path.join(self.directory, name))
+            except FileNotFoundError:
+                raise _damaged(name, "is missing") from None
         result = np.empty([len(r) for r in ranges], self.dtype)
 
         def put(parts: _Parts, stored: _Stored | None, name: str) -> None:
@@ -168,6 +176,8 @@ class ChunkFiles:
                 return self._stored(file, os.fstat(file.fileno()).st_size)
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise _damaged(name, "is a folder") from None
 
     def _stored(self, file: io.FileIO, length: int) -> _Stored:
         """Read a chunk in its parts: to cut them out of one piece would copy it."""
@@ -185,6 +195,8 @@ class ChunkFiles:
         except FileNotFoundError:
             yield from ((part, None, name) for part in parts)
             return
+        except IsADirectoryError:
+            raise _damaged(name, "is a folder") from None
         with file:
             index = self._index(file, name)
             for part in parts:
@@ -243,7 +255,7 @@ class ChunkFiles:
 
         ``seen`` says that others may read the array meanwhile.
         """
-        write = _write_atomically if seen else write_file
+        write = write_atomically if seen else write_file
 
         def encoded(parts: _Parts) -> bytes:
             part = values[_box(part.outside for part in parts)]
@@ -302,7 +314,11 @@ def _crc(data: bytes) -> bytes:
 
 
 def _name(parts: _Parts) -> str:
-    return "/".join(("c", *(str(part.number) for part in parts)))
+    return _name_at(part.number for part in parts)
+
+
+def _name_at(position: Iterable[int]) -> str:
+    return "/".join(("c", *map(str, position)))
 
 
 def _is_usual_index(sharding: dict[str, Any]) -> bool:
@@ -399,7 +415,7 @@ def _opened(path: str) -> int:
         return os.open(path, flags, 0o666)
 
 
-def write_file(path: str, pieces: Sequence[bytes]) -> None:
+def write_file(path: str, pieces: Sequence[bytes | memoryview]) -> None:
     """Write a file that nobody reads yet, and its missing folders."""
     with io.FileIO(_opened(path), "w") as file:
         for piece in pieces:
@@ -408,7 +424,8 @@ def write_file(path: str, pieces: Sequence[bytes]) -> None:
                 view = view[file.write(view) :]
 
 
-def _write_atomically(path: str, pieces: Sequence[bytes]) -> None:
+def write_atomically(path: str, pieces: Sequence[bytes | memoryview]) -> None:
+    """Replace a file that others may be reading."""
     pending = PendingFile(path)
     try:
         for piece in pieces:

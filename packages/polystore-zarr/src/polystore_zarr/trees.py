@@ -224,14 +224,11 @@ def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result
 
 @contextmanager
 def _pinned(directory: str) -> Iterator[Callable[[], bool]]:
-    # Held open, so that its inode number is given to no other directory meanwhile.
-    try:
-        descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
-    except PermissionError:
-        if sys.platform != "win32":  # which opens no directories
-            raise
+    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
         yield lambda: True
         return
+    # Held open, so that its inode number is given to no other directory meanwhile.
+    descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
     try:
         before = os.fstat(descriptor)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
@@ -218,7 +219,8 @@ class DataSource(_Backend):
                 descend.append(entry.name)
         yield directory, folders, files
         for name in natural_order(descend):
-            yield from self._walk(join(directory, name))
+            with suppress(NotFoundError, NotADirectoryInPathError):  # gone since it was listed
+                yield from self._walk(join(directory, name))
 
     @derived("list_files")
     def list_image_files(

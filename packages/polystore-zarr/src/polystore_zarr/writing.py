@@ -1,0 +1,67 @@
+"""The store that zarr writes into: its writing ends with the call that began it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from zarr.storage import LocalStore
+
+from .chunkfiles import write_atomically, write_file
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
+
+__all__ = ["WritingStore"]
+
+
+class WritingStore(LocalStore):
+    """A folder, for the length of one call.
+
+    zarr writes from threads of its own, which go on after Ctrl-C or a full disk has ended the
+    call in ours, and would make a folder again that we have just removed. Each file is replaced
+    whole and under no second name, which a killed writer would leave behind.
+    """
+
+    def __init__(self, root: str, *, seen: bool) -> None:
+        super().__init__(root)
+        self._seen = seen
+        self._changed = threading.Condition()
+        self._writing = 0
+        self._ended = False
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Wait for what is being written, and refuse the rest, if the body fails."""
+        try:
+            yield
+        except BaseException:
+            with self._changed:
+                self._ended = True
+                self._changed.wait_for(lambda: self._writing == 0)
+            raise
+
+    async def set(self, key: str, value: Buffer, *options: Any) -> None:
+        await asyncio.to_thread(self._write, key, value)
+
+    def set_sync(self, key: str, value: Buffer, *options: Any) -> None:
+        self._write(key, value)
+
+    def _write(self, key: str, value: Buffer) -> None:
+        with self._changed:
+            if self._ended:
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), key)
+            self._writing += 1
+        try:
+            write = write_atomically if self._seen else write_file
+            data: Any = value.as_numpy_array()
+            write(os.path.join(self.root, key), [memoryview(data)])
+        finally:
+            with self._changed:
+                self._writing -= 1
+                self._changed.notify_all()
