@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, product
+from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -335,21 +335,25 @@ class ZarrArray(LazyArray):
             range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit, strict=True)
         ]
         # The last one first: where the shape is a lie, there is no end of chunks to look for.
-        last = tuple(numbers[-1] for numbers in touched)
-        for position in chain((last,), product(*touched)):
-            name = self._array.metadata.encode_chunk_key(position)
-            try:
-                status = os.stat(os.path.join(self._directory, name))
-                there = stat.S_ISREG(status.st_mode) and status.st_size > 0
-            except FileNotFoundError:
-                there = False
-            if not there:  # zarr 3.1 takes an empty shard for one that nobody wrote
-                reason = f"the chunk {name} is missing or empty"
-                raise DamagedDataError(reason, "zarr", self._path, self._backend)
+        self._refuse_missing_chunk(tuple(numbers[-1] for numbers in touched))
+        for position in product(*touched):
+            self._refuse_missing_chunk(position)
+
+    def _refuse_missing_chunk(self, position: tuple[int, ...]) -> None:
+        name = self._array.metadata.encode_chunk_key(position)
+        try:
+            status = os.stat(os.path.join(self._directory, name))
+            there = stat.S_ISREG(status.st_mode) and status.st_size > 0
+        except FileNotFoundError:
+            there = False
+        if not there:  # zarr 3.1 takes an empty shard for one that nobody wrote
+            reason = f"the chunk {name} is missing or empty"
+            raise DamagedDataError(reason, "zarr", self._path, self._backend)
 
     def _refuse_if_replaced(self) -> None:
         try:
-            same = _identity(self._metadata) == self._identity
+            with self._guarded("read"):
+                same = _identity(self._metadata) == self._identity
         except FileNotFoundError:
             same = False
         if not same:
@@ -441,7 +445,7 @@ class ZarrArray(LazyArray):
     def _guarded(self, operation: str) -> _Guard:
         if self._pipeline == "zarrs":
             _refuse_after_fork()
-        return _Guard(self._path or self._directory, self._backend, operation)
+        return _Guard(self._path, self._backend, operation)
 
     def __getstate__(self) -> dict[str, Any]:
         # Nothing is looked up before it is used: an error while a task is unpickled, because
@@ -480,6 +484,8 @@ class _Guard(AbstractContextManager[None]):
             explained(error, self.backend, self.path, self.operation)  # which array it was
             return
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            if not self.path:  # in the midst of a save, which tells it
+                return
             raise storage_error(error, self.backend, self.path, self.operation) from error
         text = f"{type(error).__name__}: {error}"
         if type(error).__name__ == "UnknownCodecError":
