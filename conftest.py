@@ -50,16 +50,19 @@ def survivors() -> Iterator[str]:
             yield f"process {process.name}: {command}"
 
 
+def leftovers(known: set[Path]) -> list[str]:
+    return [*map(str, sorted(places() - known)), *survivors()]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
-    # Workers of the test runner itself take a moment to end.
+    # Workers of the test runner take a moment to end, and with them goes what they still hold:
+    # multiprocessing removes the semaphores of a process when it has ended.
     deadline = time.monotonic() + 10
-    while (processes := list(survivors())) and time.monotonic() < deadline:
+    while (left := leftovers(session.config.stash[before])) and time.monotonic() < deadline:
         time.sleep(0.1)
-    known = session.config.stash[before]
-    left = [*map(str, sorted(places() - known)), *processes]
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\nLEFT BEHIND by the tests:", *left, sep="\n  ")

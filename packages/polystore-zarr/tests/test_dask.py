@@ -215,7 +215,8 @@ def kill_once(block, block_id):
         else:
             os.kill(os.getpid(), signal.SIGKILL)
     return block + block_id[0]
-array = da.zeros((6, 9), chunks=(1, 9), dtype="u1").map_blocks(kill_once, meta=np.empty((0, 0), "u1"))
+zeros = da.zeros((6, 9), chunks=(1, 9), dtype="u1")
+array = zeros.map_blocks(kill_once, meta=np.empty((0, 0), "u1"))
 with (
     distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
                              local_directory=sys.argv[1]) as cluster,
