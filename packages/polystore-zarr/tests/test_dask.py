@@ -25,8 +25,8 @@ dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
-from polystore_zarr.arrays import Layout  # noqa: E402
 from polystore_zarr.blocks import aligned_chunks, layout_for, store_blocks  # noqa: E402
+from polystore_zarr.creating import Layout  # noqa: E402
 
 MIB = 1 << 20
 LOCAL = ("synchronous", "threads", "processes")

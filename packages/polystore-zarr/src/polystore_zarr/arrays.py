@@ -6,11 +6,8 @@ import errno
 import math
 import os
 import stat
-import threading
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -20,24 +17,21 @@ import zarr
 from zarr.storage import LocalStore, StorePath
 
 from polystore import LazyArray
-from polystore.atomic import encode_json
 from polystore.errors import (
     DamagedDataError,
     InvalidOptionError,
     NotFoundError,
     PolystoreError,
     UnsupportedDataError,
-    UnsupportedOperationError,
     explained,
     storage_error,
 )
 from polystore.locking import file_lock
 from polystore.region import Selection, select
 
-from .chunkfiles import ChunkFiles, write_file
-from .chunking import checked_grid
-from .codecs import codec_options
-from .nodes import Document, ZarrFormat, read_document
+from .chunkfiles import ChunkFiles
+from .creating import MARKER, unstable_types
+from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .writing import WritingStore
 
 if TYPE_CHECKING:
@@ -45,174 +39,14 @@ if TYPE_CHECKING:
 
     from polystore import Region
 
-__all__ = ["MARKER", "CodecPipeline", "Layout", "Unaligned", "ZarrArray", "create_array"]
+    from .nodes import Document
 
-CodecPipeline: TypeAlias = Literal["zarr", "zarrs"]
+__all__ = ["Unaligned", "ZarrArray"]
+
 Unaligned: TypeAlias = Literal["refuse", "lock"]
-
-MARKER = "polystore"
-"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How an array is to stand on the disk. ``None`` leaves the choice to us."""
-
-    chunks: int | Sequence[int] | None = None
-    shards: int | Sequence[int] | Literal[False] | None = None
-    compressor: Any = "blosc"
-    checksum: bool = True
-    fill_value: Any = None
-    zarr_format: ZarrFormat = 3
-    by_plane: bool = False
-    """Whether single planes will be written."""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether two arrays of this layout, shape and type have the same document."""
-        return (
-            self.zarr_format == 3
-            and type(self.compressor) in (str, type(None))
-            and type(self.fill_value) in (int, bool, type(None))
-            and all(type(grid) in (int, bool, tuple, type(None))
-                    for grid in (self.chunks, self.shards))
-        )  # fmt: skip
-
-
-def create_array(
-    directory: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    layout: Layout,
-    *,
-    attributes: Mapping[str, Any] | None = None,
-    dimension_names: Sequence[str] | None = None,
-    complete: bool,
-) -> Document:
-    """Write the metadata of a new array into ``directory``, and return it.
-
-    ``complete`` promises that every chunk will be written before the array is seen: a chunk
-    that is missing then is damage, not fill value.
-
-    Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
-    """
-    _refuse_lossy(dtype)
-    chunks, shards = checked_grid(
-        shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
-    )
-    if layout.zarr_format == 2:
-        if layout.shards:
-            raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
-        shards = None
-    marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
-    marked = {**(attributes or {}), MARKER: marks}
-    names = None if dimension_names is None else tuple(dimension_names)
-    key = (shape, dtype, chunks, shards, names, layout) if layout.is_plain else None
-    fields = _templates.get(key)
-    if fields is None:
-        fields = _written(directory, shape, dtype, chunks, shards, names, layout, marked)
-        if key is not None and fields is not None:
-            if len(_templates) >= _MOST_TEMPLATES:
-                _templates.clear()
-            _templates[key] = fields
-    if fields is None:  # of Zarr 2, and as zarr has written it
-        written = read_document(directory)
-        assert written is not None
-        return written
-    # zarr takes most of a millisecond to make the same document again.
-    os.makedirs(directory, exist_ok=True)
-    fields = {**fields, "attributes": marked}
-    write_file(os.path.join(directory, "zarr.json"), [encode_json(fields)])
-    return Document(3, "array", fields, marked)
-
-
-def _refuse_lossy(dtype: np.dtype[Any]) -> None:
-    """Refuse structured types that zarr takes, and gives back as something else."""
-    fields = [field for field, *_ in (dtype.fields or {}).values()]
-    if any(field.subdtype for field in fields):
-        raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
-    if fields and dtype.newbyteorder("<") != dtype:
-        raise UnsupportedDataError(f"fields must be little-endian: {dtype}", "zarr")
-    if fields and sum(field.itemsize for field in fields) != dtype.itemsize:
-        advice = "numpy.lib.recfunctions.repack_fields removes it"
-        raise UnsupportedDataError(f"there is padding between the fields; {advice}", "zarr")
-
-
-_templates: dict[Any, dict[str, Any]] = {}
-_MOST_TEMPLATES = 256
-
-
-def _written(
-    directory: str,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
-    dimension_names: tuple[str, ...] | None,
-    layout: Layout,
-    attributes: Mapping[str, Any],
-) -> dict[str, Any] | None:
-    """Let zarr write the metadata, and return the document if it is of Zarr 3."""
-    options = codec_options(
-        layout.compressor,
-        zarr_format=layout.zarr_format,
-        dtype=dtype,
-        checksum=layout.checksum,
-    )
-    is_3 = layout.zarr_format == 3
-    store = WritingStore(directory, seen=False)
-    with _unstable_types(dtype.kind not in "biufc"):
-        try:
-            with store.ending():
-                zarr.create_array(
-                    store,
-                    shape=shape,
-                    dtype=dtype,
-                    chunks=chunks,
-                    shards=shards,
-                    fill_value=_fill_value(layout, dtype),
-                    attributes=None if is_3 else dict(attributes),
-                    dimension_names=dimension_names if is_3 else None,
-                    zarr_format=layout.zarr_format,
-                    # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
-                    chunk_key_encoding=None if is_3 else _FOLDERS,
-                    **options,
-                )
-        except (TypeError, ValueError, KeyError) as error:
-            if isinstance(error, PolystoreError):
-                raise
-            raise UnsupportedDataError(f"{dtype} array: {error}", "zarr") from error
-    document = read_document(directory)
-    return document.fields if is_3 and document is not None else None
-
-
-_FOLDERS: Any = {"name": "v2", "separator": "/"}
-
-
-def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
-    """Zarr 2 takes none for none: what was not written would be anything at all."""
-    if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
-        return dtype.type(0)
-    return layout.fill_value
-
 
 _MOST = 2**62
 """No axis is as long; NumPy and Python's ranges end at twice this."""
-_silencing = threading.RLock()
-
-
-@contextmanager
-def _unstable_types(unstable: bool) -> Iterator[None]:
-    """Silence zarr about types that are its own until the specification has them.
-
-    ``catch_warnings`` is not for threads, so other types do not come near it.
-    """
-    if not unstable:
-        yield
-        return
-    with _silencing, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*specification")
-        yield
 
 
 class ZarrArray(LazyArray):
@@ -266,7 +100,7 @@ class ZarrArray(LazyArray):
         if self._document.zarr_format == 2:
             metadata = {**metadata, "attributes": self._document.attributes}
         unstable = not isinstance(metadata.get("data_type", metadata.get("dtype")), str)
-        with _unstable_types(unstable), self._guarded("open"), _pipeline_of(self._pipeline):
+        with unstable_types(unstable), self._guarded("open"), pipeline_of(self._pipeline):
             config: Any = {"write_empty_chunks": True}
             return zarr.Array(zarr.AsyncArray(metadata, StorePath(store), config))
 
@@ -444,7 +278,7 @@ class ZarrArray(LazyArray):
 
     def _guarded(self, operation: str) -> _Guard:
         if self._pipeline == "zarrs":
-            _refuse_after_fork()
+            refuse_after_fork()
         return _Guard(self._path, self._backend, operation)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -526,39 +360,3 @@ def aligned_box(
         for r, b in zip(ranges, box, strict=True)
     )
     return None if whole else box
-
-
-# ── the codec pipeline ───────────────────────────────────────────────────────────────────
-
-_selecting = threading.Lock()
-_zarrs_process: int | None = None
-
-
-def _pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
-    """Select the pipeline of the arrays that are opened within; zarr knows only a global."""
-    if name == "zarr":
-        return nullcontext()
-    return _ZarrsSelected()
-
-
-def _refuse_after_fork() -> None:
-    """Raise where the threads of ``zarrs`` are not: it would wait for them for ever."""
-    global _zarrs_process
-    if _zarrs_process is None:
-        _zarrs_process = os.getpid()
-    elif _zarrs_process != os.getpid():
-        raise UnsupportedOperationError(
-            "zarr", "use codec_pipeline='zarrs'",
-            "this process was forked after its first use: start workers by spawn",
-        )  # fmt: skip
-
-
-class _ZarrsSelected(AbstractContextManager[None]):
-    def __enter__(self) -> None:
-        _refuse_after_fork()
-        _selecting.acquire()
-        self._set = zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-
-    def __exit__(self, *exc: object) -> None:
-        self._set.__exit__(None, None, None)
-        _selecting.release()

@@ -27,8 +27,9 @@ from polystore.errors import (
 from polystore.options import IfExists, check_if_exists, check_options
 from polystore.region import select
 
-from .arrays import CodecPipeline, Layout, Unaligned, ZarrArray, create_array
+from .arrays import Unaligned, ZarrArray
 from .blocks import check_dask, count_blocks, is_dask, layout_for, store_blocks
+from .creating import Layout, create_array
 from .images import Image, ImageOptions, Version, write_image, write_streamed
 from .layout import Address
 from .nodes import Document, Node, ZarrFormat, read_document
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
     from polystore import Region
     from polystore.abc.backend import Path
+
+    from .pipelines import CodecPipeline
 
 __all__ = ["ZarrBackend"]
 
@@ -314,7 +317,14 @@ class ZarrBackend(ZarrTree):
         if mode not in ("r", "r+"):
             raise InvalidOptionError("mode", mode, "'r' or 'r+'")
         with self._translated(path, "open") as place:
-            return self._opened(place, level, writable=mode == "r+", unaligned=unaligned)
+            if not is_directory(place.node):
+                self._pixels(place, "open")
+            # Whole, so that no old document is paired with the chunks of a new array.
+            return read_whole(
+                place.node,
+                place.store,
+                lambda: self._opened(place, level, writable=mode == "r+", unaligned=unaligned),
+            )
 
     def _opened(
         self,

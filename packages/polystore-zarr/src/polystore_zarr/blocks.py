@@ -24,7 +24,7 @@ from .pyramid import Method, downsample
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from .arrays import Layout
+    from .creating import Layout
 
 __all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
 

@@ -13,8 +13,9 @@ import numpy as np
 from polystore.batch import Progress, progress_reporter
 from polystore.errors import InvalidOptionError, UnsupportedDataError
 
-from .arrays import CodecPipeline, Layout, ZarrArray, create_array
+from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
+from .creating import Layout, create_array
 from .nodes import ZarrFormat, make_group, read_document
 from .ome import (
     ImageMetadata,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .layout import Address
+    from .pipelines import CodecPipeline
 
 __all__ = ["Image", "ImageOptions", "Version", "write_image", "write_streamed"]
 

@@ -45,15 +45,15 @@ class Address:
         """Return the directories of the groups above the node, the store first."""
         return [os.path.join(self.store, *self.inner[:n]) for n in range(len(self.inner))]
 
-    def above(self) -> list[str]:
-        """Return the nodes that must be no arrays for this path to lead anywhere."""
+    def around(self) -> list[str]:
+        """Return the nodes that must be no arrays for the store to stand where it does."""
         outer = self.store if self.in_store else self.folder
         found = []
         while (parent := os.path.dirname(outer)) != outer and parent:
             outer = parent
             found.append(os.path.join(os.path.dirname(outer), FOLDER_STORE,
                                       os.path.basename(outer)))  # fmt: skip
-        return [*found, *(self.groups() if self.in_store else ())]
+        return found
 
 
 def address(

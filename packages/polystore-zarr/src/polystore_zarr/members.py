@@ -131,6 +131,8 @@ def _fields(place: Address) -> Iterator[tuple[str, str, str]]:
     """Yield the fields of a plate that stand at and below ``place``: images, three deep."""
     if not place.in_store or not 1 <= len(place.inner) <= 3:
         return
+    if not _is_field(*place.inner, *("1", "0")[len(place.inner) - 1 :]):
+        return  # not even the row is one
     paths = [place.inner]
     while paths and len(paths[0]) < 3:
         paths = [(*path, name) for path in paths for name in _folders(place.store, path)]

@@ -109,7 +109,9 @@ class ZarrTree(StorageBackend):
         return node
 
     def _refuse_arrays_above(self, place: Address, operation: str) -> None:
-        for directory in place.above():
+        # Where the store stands, no array has its folders.
+        around = [] if place.store and is_directory(place.store) else place.around()
+        for directory in (*around, *(place.groups() if place.in_store else ())):
             if is_directory(directory):
                 document = read_document(directory)
                 if document is not None and document.kind == "array":

@@ -1,0 +1,189 @@
+"""How an array is to stand on the disk, and the document that says so."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import zarr
+
+from polystore.atomic import encode_json
+from polystore.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
+
+from .chunkfiles import write_file
+from .chunking import checked_grid
+from .codecs import codec_options
+from .nodes import Document, ZarrFormat, read_document
+from .writing import WritingStore
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["MARKER", "Layout", "create_array", "unstable_types"]
+
+MARKER = "polystore"
+"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How an array is to stand on the disk. ``None`` leaves the choice to us."""
+
+    chunks: int | Sequence[int] | None = None
+    shards: int | Sequence[int] | Literal[False] | None = None
+    compressor: Any = "blosc"
+    checksum: bool = True
+    fill_value: Any = None
+    zarr_format: ZarrFormat = 3
+    by_plane: bool = False
+    """Whether single planes will be written."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether two arrays of this layout, shape and type have the same document."""
+        return (
+            self.zarr_format == 3
+            and type(self.compressor) in (str, type(None))
+            and type(self.fill_value) in (int, bool, type(None))
+            and all(type(grid) in (int, bool, tuple, type(None))
+                    for grid in (self.chunks, self.shards))
+        )  # fmt: skip
+
+
+def create_array(
+    directory: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    layout: Layout,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    dimension_names: Sequence[str] | None = None,
+    complete: bool,
+) -> Document:
+    """Write the metadata of a new array into ``directory``, and return it.
+
+    ``complete`` promises that every chunk will be written before the array is seen: a chunk
+    that is missing then is damage, not fill value.
+
+    Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
+    """
+    _refuse_lossy(dtype)
+    chunks, shards = checked_grid(
+        shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
+    )
+    if layout.zarr_format == 2:
+        if layout.shards:
+            raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
+        shards = None
+    marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
+    marked = {**(attributes or {}), MARKER: marks}
+    names = None if dimension_names is None else tuple(dimension_names)
+    key = (shape, dtype, chunks, shards, names, layout) if layout.is_plain else None
+    fields = _templates.get(key)
+    if fields is None:
+        fields = _written(directory, shape, dtype, chunks, shards, names, layout, marked)
+        if key is not None and fields is not None:
+            if len(_templates) >= _MOST_TEMPLATES:
+                _templates.clear()
+            _templates[key] = fields
+    if fields is None:  # of Zarr 2, and as zarr has written it
+        written = read_document(directory)
+        assert written is not None
+        return written
+    # zarr takes most of a millisecond to make the same document again.
+    os.makedirs(directory, exist_ok=True)
+    fields = {**fields, "attributes": marked}
+    write_file(os.path.join(directory, "zarr.json"), [encode_json(fields)])
+    return Document(3, "array", fields, marked)
+
+
+def _refuse_lossy(dtype: np.dtype[Any]) -> None:
+    """Refuse structured types that zarr takes, and gives back as something else."""
+    fields = [field for field, *_ in (dtype.fields or {}).values()]
+    if any(field.subdtype for field in fields):
+        raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
+    if fields and dtype.newbyteorder("<") != dtype:
+        raise UnsupportedDataError(f"fields must be little-endian: {dtype}", "zarr")
+    if fields and sum(field.itemsize for field in fields) != dtype.itemsize:
+        advice = "numpy.lib.recfunctions.repack_fields removes it"
+        raise UnsupportedDataError(f"there is padding between the fields; {advice}", "zarr")
+
+
+_templates: dict[Any, dict[str, Any]] = {}
+_MOST_TEMPLATES = 256
+
+
+def _written(
+    directory: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    dimension_names: tuple[str, ...] | None,
+    layout: Layout,
+    attributes: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Let zarr write the metadata, and return the document if it is of Zarr 3."""
+    options = codec_options(
+        layout.compressor,
+        zarr_format=layout.zarr_format,
+        dtype=dtype,
+        checksum=layout.checksum,
+    )
+    is_3 = layout.zarr_format == 3
+    store = WritingStore(directory, seen=False)
+    with unstable_types(dtype.kind not in "biufc"):
+        try:
+            with store.ending():
+                zarr.create_array(
+                    store,
+                    shape=shape,
+                    dtype=dtype,
+                    chunks=chunks,
+                    shards=shards,
+                    fill_value=_fill_value(layout, dtype),
+                    attributes=None if is_3 else dict(attributes),
+                    dimension_names=dimension_names if is_3 else None,
+                    zarr_format=layout.zarr_format,
+                    # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
+                    chunk_key_encoding=None if is_3 else _FOLDERS,
+                    **options,
+                )
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            if isinstance(error, PolystoreError):
+                raise
+            raise UnsupportedDataError(f"{dtype} array: {error}", "zarr") from error
+    document = read_document(directory)
+    return document.fields if is_3 and document is not None else None
+
+
+_FOLDERS: Any = {"name": "v2", "separator": "/"}
+
+
+def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
+    """Zarr 2 takes none for none: what was not written would be anything at all."""
+    if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
+        return dtype.type(0)
+    return layout.fill_value
+
+
+_silencing = threading.RLock()
+
+
+@contextmanager
+def unstable_types(unstable: bool) -> Iterator[None]:
+    """Silence zarr about types that are its own until the specification has them.
+
+    ``catch_warnings`` is not for threads, so other types do not come near it.
+    """
+    if not unstable:
+        yield
+        return
+    with _silencing, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*specification")
+        yield

@@ -1,0 +1,49 @@
+"""Which implementation of zarr's codec pipeline an array uses: zarr's own, or ``zarrs`` in Rust."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeAlias
+
+import zarr
+
+from polystore.errors import UnsupportedOperationError
+
+__all__ = ["CodecPipeline", "pipeline_of", "refuse_after_fork"]
+
+CodecPipeline: TypeAlias = Literal["zarr", "zarrs"]
+
+_selecting = threading.Lock()
+_zarrs_process: int | None = None
+
+
+def pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
+    """Select the pipeline of the arrays that are opened within; zarr knows only a global."""
+    if name == "zarr":
+        return nullcontext()
+    return _ZarrsSelected()
+
+
+def refuse_after_fork() -> None:
+    """Raise where the threads of ``zarrs`` are not: it would wait for them for ever."""
+    global _zarrs_process
+    if _zarrs_process is None:
+        _zarrs_process = os.getpid()
+    elif _zarrs_process != os.getpid():
+        raise UnsupportedOperationError(
+            "zarr", "use codec_pipeline='zarrs'",
+            "this process was forked after its first use: start workers by spawn",
+        )  # fmt: skip
+
+
+class _ZarrsSelected(AbstractContextManager[None]):
+    def __enter__(self) -> None:
+        refuse_after_fork()
+        _selecting.acquire()
+        self._set = zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+    def __exit__(self, *exc: object) -> None:
+        self._set.__exit__(None, None, None)
+        _selecting.release()
