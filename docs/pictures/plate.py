@@ -1,6 +1,6 @@
 """Draw plate.png: a synthetic plate as it is read back from OME-Zarr, and one field's pyramid.
 
-    python plate.py OUTPUT.png        (needs matplotlib)
+python plate.py OUTPUT.png        (needs matplotlib)
 """
 
 from __future__ import annotations
