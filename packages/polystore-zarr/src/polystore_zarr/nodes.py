@@ -113,25 +113,31 @@ def _read(directory: str, name: str) -> dict[str, Any] | None:
 
 
 def make_group(
-    directory: str, zarr_format: ZarrFormat, attributes: dict[str, Any] | None = None
+    directory: str,
+    zarr_format: ZarrFormat,
+    attributes: dict[str, Any] | None = None,
+    *,
+    durable: bool = False,
 ) -> None:
     """Write the document of a group; whoever was first keeps theirs."""
     if zarr_format == 3:
         fields = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
-        _write_new(os.path.join(directory, "zarr.json"), fields)
+        _write_new(os.path.join(directory, "zarr.json"), fields, durable)
         return
     if attributes:
-        _write_new(os.path.join(directory, ".zattrs"), attributes)
-    _write_new(os.path.join(directory, ".zgroup"), {"zarr_format": 2})
+        _write_new(os.path.join(directory, ".zattrs"), attributes, durable)
+    _write_new(os.path.join(directory, ".zgroup"), {"zarr_format": 2}, durable)
 
 
-def _write_new(path: str, fields: dict[str, Any]) -> None:
-    pending = PendingFile(path, exclusive=True)
+def _write_new(path: str, fields: dict[str, Any], durable: bool) -> None:
+    pending = PendingFile(path, exclusive=True, durable=durable)
     try:
         pending.file.write(encode_json(fields, indent=2))
         pending.seal()
         with suppress(FileExistsError):
             pending.commit()
+            if durable:
+                pending.sync_directory()
     finally:
         pending.discard()
 

@@ -191,19 +191,22 @@ class ZarrTree(StorageBackend):
             if not is_directory(place.folder):
                 make_directories(place.folder, durable=self.durable)
             if place.in_store:
-                self._make_groups(place, None)
+                self._make_groups(place, None, durable=self.durable)
                 if read_document(place.node) is None:
                     parent = read_document(place.groups()[-1]) if place.inner else None
-                    make_group(place.node, parent.zarr_format if parent else 3)
+                    zarr_format = parent.zarr_format if parent else 3
+                    make_group(place.node, zarr_format, durable=self.durable)
 
-    def _make_groups(self, place: Address, zarr_format: ZarrFormat | None) -> None:
+    def _make_groups(
+        self, place: Address, zarr_format: ZarrFormat | None, *, durable: bool
+    ) -> None:
         """Make all groups above a node, of ``zarr_format`` or as the store already is."""
         for directory, below in zip(place.groups(), place.inner, strict=True):
             document = read_document(directory)
             if document is None:
                 if not is_directory(directory):
-                    make_directories(directory, durable=self.durable)
-                make_group(directory, zarr_format or 3)
+                    make_directories(directory, durable=durable)
+                make_group(directory, zarr_format or 3, durable=durable)
             elif document.kind == "array" or (document.is_image and below != "labels"):
                 raise NotADirectoryInPathError(self.name, place.path, "save")
             elif zarr_format is None:
@@ -245,7 +248,7 @@ class ZarrTree(StorageBackend):
         """Give a complete tree its name; ``False`` if what stands there was to stay."""
         if durable:
             sync_tree(tree)
-        self._make_groups(place, zarr_format)
+        self._make_groups(place, zarr_format, durable=durable)
         if not is_directory(os.path.dirname(place.node)):
             make_directories(os.path.dirname(place.node), durable=durable)
         try:
@@ -355,7 +358,8 @@ class ZarrTree(StorageBackend):
     def _settle_folder(self, tree: str, new: Address) -> None:
         if new.in_store:
             document = read_document(tree)
-            self._make_groups(new, document.zarr_format if document else None)
+            zarr_format = document.zarr_format if document else None
+            self._make_groups(new, zarr_format, durable=self.durable)
         if not is_directory(os.path.dirname(new.folder)):
             make_directories(os.path.dirname(new.folder), durable=self.durable)
         if self.durable:
