@@ -43,6 +43,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "list_dir": ("a",),
     "find_file_recursive": ("a", "b"),
     "collect_dirs_and_files": ("a",),
+    "create": ("a",),
     "ensure_directory": ("a",),
     "delete": ("a",),
     "delete_all": ("a",),
@@ -52,6 +53,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "mirror_directory_with_symlinks": ("a", "b"),
     "transfer": ("a", "b"),
 }
+KEYWORDS: dict[str, dict[str, Any]] = {"create": {"shape": (2,), "dtype": "u1"}}
 OPERATIONS = [name for name in ARGUMENTS if name != "transfer"]
 
 
@@ -121,7 +123,7 @@ def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> Non
     named = [name for name in inspect.signature(method).parameters if name.endswith("backend")]
     options = {} if given == "omitted" else dict.fromkeys(named, given)
     with pytest.raises(BackendRequiredError, match=r"\(\) needs backend=") as caught:
-        method(*ARGUMENTS[operation], **options)
+        method(*ARGUMENTS[operation], **KEYWORDS.get(operation, {}), **options)
     assert caught.value.operation == operation
     assert "'test-camera'" in str(caught.value)
 
@@ -158,7 +160,9 @@ def test_checkers_require_backend(require: Require, tmp_path: Path) -> None:
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if "save" not in name])
 def test_sink_refuses_rest(fm: FileManager, operation: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=": it only writes"):
-        getattr(fm, operation)(*ARGUMENTS[operation], backend="test-screen")
+        getattr(fm, operation)(
+            *ARGUMENTS[operation], **KEYWORDS.get(operation, {}), backend="test-screen"
+        )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,9 @@ def test_sink_refuses_rest(fm: FileManager, operation: str) -> None:
 )
 def test_source_refuses_writing(fm: FileManager, operation: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=": it only reads"):
-        getattr(fm, operation)(*ARGUMENTS[operation], backend="test-camera")
+        getattr(fm, operation)(
+            *ARGUMENTS[operation], **KEYWORDS.get(operation, {}), backend="test-camera"
+        )
 
 
 @pytest.mark.parametrize(

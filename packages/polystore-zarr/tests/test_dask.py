@@ -24,6 +24,7 @@ from polystore.locking import HIDDEN_PREFIX
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
+cloudpickle = pytest.importorskip("cloudpickle")
 
 from polystore_zarr.blocks import aligned_chunks, layout_for, store_blocks  # noqa: E402
 from polystore_zarr.creating import Layout  # noqa: E402
@@ -49,6 +50,15 @@ def hidden(folder: Path) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what the clusters leave, besides the folders of their workers."""
+    folder = str(tmp_path_factory.mktemp("dask"))
+    with dask.config.set(temporary_directory=folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_TEMPORARY_DIRECTORY", folder)
+        yield
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with (
@@ -61,6 +71,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as found,
     ):
+        # The workers do not have this module.
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         yield found
 
 

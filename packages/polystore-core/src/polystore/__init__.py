@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # typing itself costs more than all the rest of this modu
 if TYPE_CHECKING:
     from typing import Any
 
-    from . import errors
+    from . import errors, rois
     from .abc import DataSink, DataSource, Entry, Format, LazyArray, Opener, StorageBackend
     from .arrays import framework_of, is_array, to_framework, to_numpy
     from .atomic import atomic_update_json, atomic_write, atomic_write_json
@@ -30,7 +30,7 @@ _HOME = {
     "abc": "DataSink DataSource Entry Format LazyArray Opener StorageBackend",
     "arrays": "framework_of is_array to_framework to_numpy",
     "atomic": "atomic_update_json atomic_write atomic_write_json",
-    "errors": "PolystoreError",
+    "errors": "errors PolystoreError",
     "filemanager": "FileManager",
     "locking": "file_lock",
     "metadata": "AtomicMetadataWriter",
@@ -38,6 +38,7 @@ _HOME = {
     "hooks": "hookimpl",
     "plugins": "PLUGIN_API BackendSpec FormatSpec",
     "registry": "BackendRegistry FormatRegistry formats",
+    "rois": "rois",
     "values": "Capabilities Info Region",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -71,6 +72,7 @@ __all__ = [
     "framework_of",
     "hookimpl",
     "is_array",
+    "rois",
     "to_framework",
     "to_numpy",
 ]
@@ -79,12 +81,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
-    if name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    elif name == "errors":
-        value = import_module(f"{__name__}.errors")
-    else:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+    value = module if name == _MODULE_OF[name] else getattr(module, name)
     globals()[name] = value  # the next use does not come here
     return value
 

@@ -1,11 +1,11 @@
 """Regions of interest as plain values: what every viewer and every file of ROIs has in common.
 
-**Coordinates** are ``(y, x)`` in pixels of the image, and a pixel's *centre* has integers: the
-first pixel is centred on (0, 0) and spans -0.5 to 0.5 on both axes; y grows downwards. That is
-the convention of napari (``layer.data``) and of scikit-image: theirs need no change.
+**Coordinates** are ``(y, x)`` in pixels, and a pixel's *centre* has integers: the first pixel is
+centred on (0, 0) and spans -0.5 to 0.5 on both axes; y grows downwards. That is the convention
+of napari (``layer.data``) and of scikit-image: theirs need no change.
 
 ImageJ writes ``(x, y)`` and counts *areas* from the corner of the first pixel, but *lines and
-points* from its centre (``Roi.useLineSubpixelConvention`` in its source), so::
+points* from its centre (``Roi.useLineSubpixelConvention`` in its source)::
 
     areas            y = Y - 0.5, x = X - 0.5      polygon, rectangle, oval, composite
     lines and points y = Y,       x = X            line, polyline, angle, point
@@ -13,10 +13,9 @@ points* from its centre (``Roi.useLineSubpixelConvention`` in its source), so::
 **Angles** are in degrees, counter-clockwise as seen on the screen (ImageJ, scikit-image): the
 offset (dy, dx) from the centre becomes (dy cos a - dx sin a, dy sin a + dx cos a).
 
-**Which pixels are inside**: those whose centre is, by the even-odd rule. A centre that lies on
-an outline of straight edges is inside if what touches it on the right is (on a horizontal
-edge: what is below), so shapes that share an edge share no pixel. This is also Java's rule
-(``java.awt.Shape``, "insideness").
+**Inside** are the pixels whose centre is, by the even-odd rule. A centre on a straight edge is
+inside if what touches it on the right is (on a level edge: what is below), so shapes that share
+an edge share no pixel. This is Java's rule too (``java.awt.Shape``, "insideness").
 
 All values are immutable, compare by content, hash and pickle. Nothing here knows a viewer or a
 file: each conversion stands beside the foreign type.
@@ -26,6 +25,7 @@ from __future__ import annotations
 
 import binascii
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -41,31 +41,20 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "LIMIT",
-    "ROI",
-    "VERSION",
-    "Area",
-    "Bounds",
-    "Composite",
-    "Ellipse",
-    "Line",
-    "Mask",
-    "Points",
-    "Polygon",
-    "Polyline",
-    "Position",
-    "Rectangle",
-    "Shape",
-]
+    "LIMIT", "ROI", "VERSION", "Area", "Bounds", "Composite", "Ellipse", "Line", "Mask",
+    "Points", "Polygon", "Polyline", "Position", "Rectangle", "Shape",
+]  # fmt: skip
 
 VERSION = 1
 """Of the form that :meth:`ROI.to_dict` writes."""
 LIMIT = 1e12
 """Largest coordinate, length or angle: float64 still resolves 0.0001 pixel there."""
 
-Pair: TypeAlias = tuple[float, float]
 Bounds: TypeAlias = tuple[float, float, float, float]
 """y0, x0, y1, x1 in pixels. An area of whole pixels ends half a pixel beyond their centres."""
+_Pair: TypeAlias = tuple[float, float]
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which UTF-8 cannot hold."""
 
 
 # ── shapes ───────────────────────────────────────────────────────────────────────────────
@@ -73,7 +62,7 @@ Bounds: TypeAlias = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape(ABC):
-    """Where a ROI is. Positions and lengths are in pixels, as the module says."""
+    """Where a ROI is."""
 
     @property
     @abstractmethod
@@ -88,11 +77,11 @@ class Shape(ABC):
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _values(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
 
     def _to_json(self) -> dict[str, Any]:
-        return {name: _plain(value) for name, value in self._values().items()}
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -103,7 +92,7 @@ class Shape(ABC):
         # No coordinate is NaN or -0.0: the same numbers are the same bytes.
         return tuple(
             (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
-            for value in self._values().values()
+            for value in self._values()
         )
 
     def __eq__(self, other: object) -> bool:
@@ -113,8 +102,7 @@ class Shape(ABC):
         return hash((type(self), self._key()))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        # Without it, a pickled array would come back writable.
-        return type(self), tuple(self._values().values())
+        return type(self), self._values()  # an array that pickle restores could be written
 
 
 class Area(Shape):
@@ -132,7 +120,7 @@ class Area(Shape):
 
         What lies outside of the image is cut off.
         """
-        height, width = _integers("shape", shape, "a height and a width in pixels", least=0)
+        height, width = _pair("shape", shape, "a height and a width in pixels", 0, Integral)
         y0, x0, y1, x1 = self.bounds
         rows, columns = _window(y0, y1, height), _window(x0, x1, width)
         mask = np.zeros((height, width), np.bool_)
@@ -144,32 +132,35 @@ class Area(Shape):
         """Rasterise a window that lies within the bounds; it may be empty."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class _Path(Shape):
-    """A shape that is given by its vertices."""
-
     coordinates: NDArray[np.float64]
     """(y, x) of each vertex: shape (n, 2), read-only."""
     _least: ClassVar[int] = 1
+    _most: ClassVar[float] = math.inf
 
     def __init__(self, coordinates: ArrayLike) -> None:
-        self._set(coordinates=_coordinates(coordinates, self._least))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({np.array2string(self.coordinates, separator=', ')})"
+        self._set(coordinates=_coordinates(coordinates, self._least, self._most))
 
     @property
     def bounds(self) -> Bounds:
         return _bounds(self.coordinates)
 
     def translated(self, dy: float, dx: float) -> Self:
-        return type(self)(self.coordinates + _pair("dy, dx", (dy, dx)))
+        return type(self)(self.coordinates + _step(dy, dx))
 
 
 class Points(_Path):
     """Positions that belong together, such as the points of one counter; at least one."""
 
     __slots__ = ()
+
+
+class Line(_Path):
+    """A straight line from the first of two points to the second."""
+
+    __slots__ = ()
+    _least = _most = 2
 
 
 class Polyline(_Path):
@@ -192,41 +183,17 @@ class Polygon(_Path, Area):
         Where the outline crosses itself, parts that turn the other way count as negative.
         """
         y, x = (self.coordinates - self.coordinates[0]).T
-        return abs(float(np.dot(y, np.roll(x, -1)) - np.dot(x, np.roll(y, -1)))) / 2
+        return abs(float(np.sum(y * np.roll(x, -1) - x * np.roll(y, -1)))) / 2
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         return _even_odd(_edges(self.coordinates), rows, columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
-class Line(Shape):
-    """A straight line with a direction."""
-
-    start: Pair
+class _Box(Area):
+    centre: _Pair
     """(y, x)"""
-    end: Pair
-
-    def __init__(self, start: Iterable[float], end: Iterable[float]) -> None:
-        self._set(start=_pair("start", start), end=_pair("end", end))
-
-    @property
-    def bounds(self) -> Bounds:
-        return _bounds(np.array((self.start, self.end)))
-
-    def translated(self, dy: float, dx: float) -> Self:
-        return type(self)(_moved(self.start, dy, dx), _moved(self.end, dy, dx))
-
-
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class Rectangle(Area):
-    """A rectangle, turned around its centre.
-
-    Rows 2 to 4 and columns 10 to 15 are ``Rectangle(centre=(3, 12.5), size=(3, 6))``.
-    """
-
-    centre: Pair
-    """(y, x)"""
-    size: Pair
+    size: _Pair
     """Height and width before it is turned: positive."""
     angle: float
     """Degrees, counter-clockwise; kept as given, so 360 is not 0."""
@@ -235,22 +202,35 @@ class Rectangle(Area):
         self, centre: Iterable[float], size: Iterable[float], angle: float = 0.0
     ) -> None:
         self._set(
-            centre=_pair("centre", centre),
-            size=_pair("size", size, positive=True),
-            angle=_number("angle", angle),
+            centre=_pair("centre", centre, "y and x in pixels"),
+            size=_pair("size", size, "a height and a width above 0", math.ulp(0.0)),
+            angle=_number("angle", angle, "a finite number of degrees"),
         )
+
+    def translated(self, dy: float, dx: float) -> Self:
+        by = _step(dy, dx)
+        return type(self)(
+            (self.centre[0] + by[0], self.centre[1] + by[1]), self.size, self.angle
+        )
+
+
+class Rectangle(_Box):
+    """A rectangle, turned around its centre.
+
+    Rows 2 to 4 and columns 10 to 15 are ``Rectangle(centre=(3, 12.5), size=(3, 6))``.
+    """
+
+    __slots__ = ()
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """The (y, x) of the corners, shape (4, 2).
+        """(y, x) of the corners, shape (4, 2), as napari's Shapes layer gives and takes them.
 
-        Before turning: top left, top right, bottom right, bottom left. In this order napari's
-        Shapes layer gives and takes a rectangle.
+        Before turning: top left, top right, bottom right, bottom left.
         """
-        height, width = self.size
+        (height, width), (cos, sin) = self.size, _direction(self.angle)
         dy = np.array((-height, -height, height, height)) / 2
         dx = np.array((-width, width, width, -width)) / 2
-        cos, sin = _direction(self.angle)
         return np.stack((dy * cos - dx * sin, dy * sin + dx * cos), axis=1) + self.centre
 
     @property
@@ -261,52 +241,35 @@ class Rectangle(Area):
     def area(self) -> float:
         return self.size[0] * self.size[1]
 
-    def translated(self, dy: float, dx: float) -> Self:
-        return type(self)(_moved(self.centre, dy, dx), self.size, self.angle)
-
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         return _even_odd(_edges(self.corners), rows, columns)
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
-class Ellipse(Area):
-    """An ellipse, turned around its centre. A pixel centre on its outline is outside."""
+class Ellipse(_Box):
+    """An ellipse, turned around its centre; ``size`` is that of its box: twice the radii.
 
-    centre: Pair
-    """(y, x)"""
-    radii: Pair
-    """Half of the height and of the width before it is turned: positive."""
-    angle: float
-    """Degrees, counter-clockwise; kept as given, so 360 is not 0."""
+    A pixel centre that lies on the outline is outside.
+    """
 
-    def __init__(
-        self, centre: Iterable[float], radii: Iterable[float], angle: float = 0.0
-    ) -> None:
-        self._set(
-            centre=_pair("centre", centre),
-            radii=_pair("radii", radii, positive=True),
-            angle=_number("angle", angle),
-        )
+    __slots__ = ()
 
     @property
     def bounds(self) -> Bounds:
-        (y, x), (ry, rx), (cos, sin) = self.centre, self.radii, _direction(self.angle)
-        dy, dx = math.hypot(ry * cos, rx * sin), math.hypot(ry * sin, rx * cos)
+        (y, x), (height, width), (cos, sin) = self.centre, self.size, _direction(self.angle)
+        dy = math.hypot(height * cos, width * sin) / 2
+        dx = math.hypot(height * sin, width * cos) / 2
         return y - dy, x - dx, y + dy, x + dx
 
     @property
     def area(self) -> float:
-        return math.pi * self.radii[0] * self.radii[1]
-
-    def translated(self, dy: float, dx: float) -> Self:
-        return type(self)(_moved(self.centre, dy, dx), self.radii, self.angle)
+        return math.pi * self.size[0] * self.size[1] / 4
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        (y, x), (ry, rx), (cos, sin) = self.centre, self.radii, _direction(self.angle)
+        (y, x), (height, width), (cos, sin) = self.centre, self.size, _direction(self.angle)
         dy = np.arange(rows.start, rows.stop)[:, None] - y
         dx = np.arange(columns.start, columns.stop)[None, :] - x
-        v, u = dy * cos + dx * sin, dx * cos - dy * sin
-        inside: NDArray[np.bool_] = (v * rx) ** 2 + (u * ry) ** 2 < (ry * rx) ** 2
+        v, u = width * (dy * cos + dx * sin), height * (dx * cos - dy * sin)
+        inside: NDArray[np.bool_] = v * v + u * u < (height * width / 2) ** 2
         return inside
 
 
@@ -320,21 +283,18 @@ class Mask(Area):
     """(y, x) of ``pixels[0, 0]`` in the image."""
 
     def __init__(self, pixels: ArrayLike, origin: Iterable[int] = (0, 0)) -> None:
-        given = np.asarray(pixels)
+        given = _array("pixels", pixels)
         if given.dtype != np.bool_ or given.ndim != 2:
             raise UnsupportedDataError(
                 f"pixels: {given.dtype} of shape {given.shape}, where a mask is bool of shape "
                 "(height, width): compare first, such as pixels > 0"
             )
-        rows, columns = given.any(axis=1).nonzero()[0], given.any(axis=0).nonzero()[0]
+        rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         if not rows.size:
             raise UnsupportedDataError("pixels: none is True, and an empty mask is nowhere")
-        y, x = _integers("origin", origin, "the row and the column of a pixel")
+        y, x = _pair("origin", origin, "row and column of a pixel", kind=Integral)
         trimmed = given[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        self._set(
-            pixels=np.frombuffer(trimmed.tobytes(), np.bool_).reshape(trimmed.shape),
-            origin=(y + int(rows[0]), x + int(columns[0])),
-        )
+        self._set(pixels=_sealed(trimmed), origin=(y + int(rows[0]), x + int(columns[0])))
 
     @property
     def bounds(self) -> Bounds:
@@ -346,9 +306,10 @@ class Mask(Area):
         return float(np.count_nonzero(self.pixels))
 
     def translated(self, dy: float, dx: float) -> Self:
-        """Return the mask moved by ``dy`` and ``dx``: whole pixels, or ``InvalidOptionError``."""
-        if not all(step.is_integer() for step in _pair("dy, dx", (dy, dx))):
-            raise InvalidOptionError("dy, dx", (dy, dx), "whole pixels: a mask has no others")
+        """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
+        by = _step(dy, dx)
+        if not (by[0].is_integer() and by[1].is_integer()):
+            raise InvalidOptionError("dy, dx", by, "whole pixels: a mask has no others")
         return type(self)(self.pixels, (self.origin[0] + int(dy), self.origin[1] + int(dx)))
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
@@ -357,42 +318,43 @@ class Mask(Area):
 
     def _to_json(self) -> dict[str, Any]:
         bits = binascii.b2a_base64(np.packbits(self.pixels).tobytes(), newline=False)
-        return {
-            "origin": list(self.origin),
-            "shape": list(self.pixels.shape),
-            "bits": bits.decode("ascii"),
-        }
+        shape = list(self.pixels.shape)
+        return {"origin": list(self.origin), "shape": shape, "bits": bits.decode("ascii")}
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Self:
         _check_keys(content, ("origin", "shape", "bits"))
-        what = "the height and the width of the bits"
-        height, width = _integers("shape", content["shape"], what, least=1)
+        shape = _pair("shape", content["shape"], "height and width of the bits", 1, Integral)
+        count = shape[0] * shape[1]
         try:
             packed = binascii.a2b_base64(content["bits"], strict_mode=True)
         except (TypeError, ValueError) as error:
             raise UnsupportedDataError(f"bits: no base64: {error}") from error
-        if len(packed) != -(-height * width // 8):
-            raise UnsupportedDataError(f"bits: {len(packed)} bytes for {height} × {width} bits")
-        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=height * width)
-        return cls(bits.astype(np.bool_).reshape(height, width), content["origin"])
+        if len(packed) != -(-count // 8):
+            raise UnsupportedDataError(
+                f"bits: {len(packed)} bytes, not one for each 8 of {count}"
+            )
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
+        return cls(bits.astype(np.bool_).reshape(shape), content["origin"])
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Composite(Area):
     """One region of several outlines, joined by the even-odd rule: pieces, holes, islands.
 
-    Neither a polygon nor, with its sub-pixel outlines, a mask can hold it. ImageJ has such a
-    selection for anything with a hole, OGC calls it a multipolygon.
+    ImageJ has such a selection for whatever has a hole or several pieces; no polygon can hold
+    it, and a mask would round its outlines to pixels.
     """
 
     parts: tuple[Polygon, ...]
-    """At least one."""
+    """At least one; made from polygons or from their coordinates."""
 
-    def __init__(self, parts: Iterable[Polygon]) -> None:
-        found = tuple(parts) if isinstance(parts, Iterable) else ()
-        if not found or not all(type(part) is Polygon for part in found):
-            raise InvalidOptionError("parts", parts, "one Polygon or more")
+    def __init__(self, parts: Iterable[Polygon | ArrayLike]) -> None:
+        if not isinstance(parts, Iterable):
+            raise InvalidOptionError("parts", parts, "several polygons")
+        found = tuple(p if isinstance(p, Polygon) else Polygon(p) for p in parts)
+        if not found:
+            raise InvalidOptionError("parts", found, "one polygon or more")
         self._set(parts=found)
 
     @property
@@ -405,16 +367,14 @@ class Composite(Area):
 
         An outline within an odd number of others is a hole.
         """
-        sized = sorted(((part.area, i) for i, part in enumerate(self.parts)), reverse=True)
-        outlines = [self.parts[i].coordinates for area, i in sized if area > 0]
-        edges = [_edges(outline) for outline in outlines]
-        joined = np.concatenate(edges, axis=1) if edges else np.empty((4, 0))
-        total, before = 0.0, 0  # only what is larger can be around it
-        for (area, _), own in zip(sized, edges, strict=False):
-            y, x = _inner_point(own)
-            is_hole = np.count_nonzero(_crossings(joined[:, :before], y) <= x) % 2
-            total += -area if is_hole else area
-            before += own.shape[1]
+        total, larger = 0.0, np.empty((4, 0))  # only what is larger can be around an outline
+        for part in sorted(self.parts, key=lambda part: part.area, reverse=True):
+            if part.area > 0:
+                edges = _edges(part.coordinates)
+                y, x = _inner_point(edges)
+                is_hole = np.count_nonzero(_crossings(larger, y) <= x) % 2
+                total += -part.area if is_hole else part.area
+                larger = np.concatenate((larger, edges), axis=1)
         return total
 
     def translated(self, dy: float, dx: float) -> Self:
@@ -422,17 +382,6 @@ class Composite(Area):
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         return _even_odd(_edges(*(part.coordinates for part in self.parts)), rows, columns)
-
-    def _to_json(self) -> dict[str, Any]:
-        return {"parts": [part.coordinates.tolist() for part in self.parts]}
-
-    @classmethod
-    def _from_json(cls, content: Mapping[str, Any]) -> Self:
-        _check_keys(content, ("parts",))
-        parts = content["parts"]
-        if not isinstance(parts, list):
-            raise InvalidOptionError("parts", parts, "a list of lists of vertices")
-        return cls(map(Polygon, parts))
 
 
 _SHAPES: dict[str, type[Shape]] = {
@@ -459,7 +408,7 @@ class Position:
         for name in ("c", "z", "t"):
             value = getattr(self, name)
             if value is not None:
-                index = _integer(name, value, "the index of a plane, from 0, or None", least=0)
+                index = _number(name, value, "an index from 0, or None", 0, Integral)
                 object.__setattr__(self, name, index)
 
 
@@ -500,15 +449,15 @@ class ROI:
     def to_dict(self) -> dict[str, Any]:
         """Return the ROI as JSON has it: "type" and "version", the shape's fields, the rest.
 
-        A mask's pixels are "bits": row by row, eight to a byte, the first the highest
-        (``numpy.packbits``), in base64. A composite's "parts" are lists of vertices.
+        A mask's pixels are its "shape" and "bits": row by row, eight to a byte, the first the
+        highest (``numpy.packbits``), in base64. A composite's "parts" are lists of vertices.
         """
         return {
             "type": type(self.shape).__name__.lower(),
             "version": VERSION,
             **self.shape._to_json(),
             "name": self.name,
-            "position": {axis: getattr(self.position, axis) for axis in ("c", "z", "t")},
+            "position": {axis: getattr(self.position, axis) for axis in "czt"},
             "properties": _plain(self.properties),
         }
 
@@ -517,7 +466,7 @@ class ROI:
         """Return the ROI that :meth:`to_dict` wrote.
 
         Raises:
-            DamagedDataError: a key is missing, unknown, or its value cannot be.
+            DamagedDataError: a key is missing or unknown, or its value cannot be.
         """
         try:
             return cls._from_json(content)
@@ -537,14 +486,13 @@ class ROI:
             raise InvalidOptionError("type", kind, f"one of {', '.join(_SHAPES)}")
         if type(version) is not int or version != VERSION:
             raise InvalidOptionError("version", version, f"{VERSION}, all that is known here")
-        own = {
-            name: rest.pop(name) for name in ("name", "position", "properties") if name in rest
-        }
-        _check_keys(own, ("name", "position", "properties"))
+        names = ("name", "position", "properties")
+        own: dict[str, Any] = {name: rest.pop(name) for name in names if name in rest}
+        _check_keys(own, names)
         position = own["position"]
         if not isinstance(position, Mapping):
             raise InvalidOptionError("position", position, "an object of c, z and t")
-        _check_keys(position, ("c", "z", "t"))
+        _check_keys(position, "czt")
         shape = _SHAPES[kind]._from_json(rest)
         return cls(shape, own["name"], Position(**position), own["properties"])
 
@@ -552,82 +500,66 @@ class ROI:
 # ── what may stand in a field ────────────────────────────────────────────────────────────
 
 
-def _number(name: str, value: object, expected: str = "", *, least: float = -LIMIT) -> float:
+def _number(
+    name: str, value: Any, expected: str, least: float = -LIMIT, kind: Any = Real
+) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()  # a float16 would overflow beside LIMIT
     # Compared before it is converted: NaN fails, and an int may be too large for a float.
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not least <= value <= LIMIT:  # type: ignore[operator]
-        raise InvalidOptionError(
-            name, value, expected or f"a number from {-LIMIT:g} to {LIMIT:g}"
-        )
-    return float(value) + 0.0  # type: ignore[arg-type]
+    if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= LIMIT:
+        raise InvalidOptionError(name, value, f"{expected} (at most {LIMIT:g})")
+    return int(value) if kind is Integral else float(value) + 0.0
 
 
-def _pair(name: str, value: Iterable[float], *, positive: bool = False) -> Pair:
-    sign = "positive " if positive else ""
-    expected = f"two {sign}numbers, for y and x, of at most {LIMIT:g}"
+def _pair(
+    name: str, value: Any, expected: str, least: float = -LIMIT, kind: Any = Real
+) -> tuple[Any, Any]:
     try:
         y, x = value
     except (TypeError, ValueError):
-        raise InvalidOptionError(name, value, expected) from None
-    pair = _number(name, y, expected), _number(name, x, expected)
-    if positive and min(pair) <= 0:
-        raise InvalidOptionError(name, value, expected)
-    return pair
+        raise InvalidOptionError(name, value, f"two numbers: {expected}") from None
+    return _number(name, y, expected, least, kind), _number(name, x, expected, least, kind)
 
 
-def _moved(point: Pair, dy: float, dx: float) -> Pair:
-    by = _pair("dy, dx", (dy, dx))
-    return point[0] + by[0], point[1] + by[1]
+def _step(dy: float, dx: float) -> _Pair:
+    return _pair("dy, dx", (dy, dx), "pixels to move by")
 
 
-def _integer(name: str, value: object, expected: str, *, least: float = -LIMIT) -> int:
-    if (
-        not isinstance(value, Integral)
-        or isinstance(value, bool)
-        or not least <= value <= LIMIT
-    ):
-        raise InvalidOptionError(name, value, expected)
-    return int(value)
-
-
-def _integers(
-    name: str, value: Iterable[int], expected: str, *, least: float = -LIMIT
-) -> tuple[int, int]:
+def _array(name: str, value: ArrayLike) -> NDArray[Any]:
     try:
-        y, x = value
-    except (TypeError, ValueError):
-        raise InvalidOptionError(name, value, expected) from None
-    return _integer(name, y, expected, least=least), _integer(name, x, expected, least=least)
-
-
-def _coordinates(value: ArrayLike, least: int) -> NDArray[np.float64]:
-    """Return a copy that cannot be made writable: its memory is that of ``bytes``."""
-    try:
-        given = np.asarray(value)
+        return np.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnsupportedDataError(f"coordinates: no array of numbers: {error}") from error
+        raise UnsupportedDataError(f"{name}: no array: {error}") from error
+
+
+def _sealed(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a copy that cannot be made writable: its memory is that of ``bytes``."""
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+
+def _coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.float64]:
+    given = _array("coordinates", value)
     if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != 2:
         raise UnsupportedDataError(
             f"coordinates: {given.dtype} of shape {given.shape}, where numbers of shape (n, 2) "
             "are needed: the y and the x of each vertex"
         )
-    if len(given) < least:
-        raise UnsupportedDataError(f"coordinates: {len(given)} vertices, of at least {least}")
-    array = given.astype(np.float64) + 0.0
+    if not least <= len(given) <= most:
+        count = f"at least {least}" if most > least else least
+        raise UnsupportedDataError(f"coordinates: {len(given)} vertices, not {count}")
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float64) + 0.0
     fits = (np.abs(array) <= LIMIT).all(axis=1)  # NaN does not
     if not fits.all():
         at = int(np.argmin(fits))
         raise UnsupportedDataError(
             f"coordinates: [{at}] is {array[at].tolist()}, beyond {LIMIT:g} or no number"
         )
-    return np.frombuffer(array.tobytes(), np.float64).reshape(array.shape)
+    return _sealed(array)
 
 
 def _is_text(value: object) -> bool:
-    try:
-        return isinstance(value, str) and value.encode() is not None
-    except UnicodeEncodeError:  # half of a surrogate pair, which no JSON file can hold
-        return False
+    return isinstance(value, str) and not _SURROGATES.search(value)
 
 
 def _frozen(value: Any, where: str, depth: int = 32) -> Any:
@@ -652,7 +584,9 @@ def _frozen(value: Any, where: str, depth: int = 32) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return the lists and dicts that JSON knows for what is frozen."""
+    """Return what JSON knows for what stands in a field."""
+    if isinstance(value, Polygon):
+        value = value.coordinates
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -676,7 +610,7 @@ def _bounds(points: NDArray[np.float64]) -> Bounds:
     return y0, x0, y1, x1
 
 
-def _direction(angle: float) -> Pair:
+def _direction(angle: float) -> _Pair:
     """Cosine and sine of an angle in degrees, exact where it is a multiple of 90."""
     quarters, rest = divmod(angle, 90.0)
     cos, sin = math.cos(math.radians(rest)), math.sin(math.radians(rest))
@@ -708,9 +642,9 @@ def _crossings(edges: NDArray[np.float64], y: float) -> NDArray[np.float64]:
     return _x_at(edges[:, (edges[0] <= y) & (y < edges[2])], y)
 
 
-def _x_at(edges: NDArray[np.float64], y: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def _x_at(edges: NDArray[np.float64], y: float | NDArray[Any]) -> NDArray[np.float64]:
     y0, x0, y1, x1 = edges
-    # Multiplied first: dividing first can overflow, and misses crossings at whole pixels.
+    # Divided first, it could overflow, and would miss crossings at whole pixels.
     x: NDArray[np.float64] = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
     return x
 
@@ -719,9 +653,8 @@ def _even_odd(edges: NDArray[np.float64], rows: slice, columns: slice) -> NDArra
     """Count, for each pixel centre of the window, the edges that its row crosses up to it."""
     first = np.clip(np.ceil(edges[0]), rows.start, rows.stop).astype(np.intp)
     count = np.clip(np.ceil(edges[2]), rows.start, rows.stop).astype(np.intp) - first
-    before = np.cumsum(count) - count
-    row = np.arange(count.sum()) + np.repeat(first - before, count)
-    x = _x_at(np.repeat(edges, count, axis=1), row.astype(np.float64))
+    row = np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+    x = _x_at(np.repeat(edges, count, axis=1), row)
     column = np.clip(np.ceil(x), columns.start, columns.stop).astype(np.intp)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     crossed = np.zeros((height, width + 1), np.uint8)  # wraps at 256, which keeps what is odd
@@ -730,7 +663,7 @@ def _even_odd(edges: NDArray[np.float64], rows: slice, columns: slice) -> NDArra
     return (counts & 1).astype(np.bool_)
 
 
-def _inner_point(edges: NDArray[np.float64]) -> Pair:
+def _inner_point(edges: NDArray[np.float64]) -> _Pair:
     """Return the (y, x) of a point inside of an outline that has an area."""
     levels = np.unique(edges[::2])
     at = int(np.argmax(np.diff(levels)))
