@@ -67,12 +67,18 @@ def main(output: str) -> None:
         for level, shape in enumerate(fm.info(path, backend="zarr").metadata["levels"]):
             size = 0.155 / 2**level * 4.4 / 9.6 * 2.4
             axes = figure.add_axes((left, 0.5 - size * 9.6 / 4.4 / 2, size, size * 9.6 / 4.4))
-            axes.imshow(shade(fm.load(path, backend="zarr", level=level)), interpolation="nearest")
+            axes.imshow(
+                shade(fm.load(path, backend="zarr", level=level)), interpolation="nearest"
+            )
             axes.set(xticks=[], yticks=[])
             axes.set_title(f"{shape[-2]}²", fontsize=8, pad=3)
             left += size + 0.012
-        figure.text(0.3, 0.95, "plate.ome.zarr: level 3 of every field", ha="center", fontsize=9)
-        figure.text(0.8, 0.95, "plate.ome.zarr/C/03/0: its levels 0 to 3", ha="center", fontsize=9)
+        figure.text(
+            0.3, 0.95, "plate.ome.zarr: level 3 of every field", ha="center", fontsize=9
+        )
+        figure.text(
+            0.8, 0.95, "plate.ome.zarr/C/03/0: its levels 0 to 3", ha="center", fontsize=9
+        )
         figure.savefig(output)
         Image.open(output).convert("RGB").quantize(96).save(output, optimize=True)
 

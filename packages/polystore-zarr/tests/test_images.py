@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polystore import FileManager
+from polystore import FileManager, rois
 from polystore.errors import (
     InvalidOptionError,
     NotADirectoryInPathError,
@@ -246,6 +246,14 @@ def test_other_values_find_home(store: Bound, value: object, advice: str) -> Non
     with pytest.raises(UnsupportedDataError, match=advice):
         store.save(value, "run.zarr/a")
     assert list(Path().iterdir()) == []
+
+
+def test_rois_find_home(store: Bound) -> None:
+    roi = rois.ROI(rois.Rectangle(centre=(4, 5), size=(2, 3)))
+    for value in (roi, [roi], roi.shape):
+        with pytest.raises(UnsupportedDataError, match=r"'disk', as \.json"):
+            store.save(value, "run.zarr/a")
+    store.manager.save([roi.to_dict()], "rois.json", backend="disk")
 
 
 def test_tables_go_to_csv(store: Bound) -> None:

@@ -446,8 +446,8 @@ def _value(data: Any) -> Any:
 def _advice(data: Any) -> str:
     item = data[0] if isinstance(data, list | tuple) and data else data
     home = type(item).__module__.partition(".")[0]
-    if home == "roifile" or type(item).__module__ == "polystore.rois":
-        return "ROIs go to backend='disk', as .roi.zip"
+    if type(item).__module__ == "polystore.rois":
+        return "ROIs go to backend='disk', as .json: [roi.to_dict() for roi in rois]"
     if home == "pandas":
         return "tables go to backend='disk', as .csv"
     if data is None or isinstance(data, dict | list | tuple | str | int | float):
