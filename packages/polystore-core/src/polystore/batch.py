@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from .errors import BatchError, BatchLengthError, InvalidOptionError, MissingDependencyError
 
-__all__ = ["Progress", "check_lengths", "progress_reporter", "run_batch"]
+__all__ = ["Progress", "check_lengths", "progress_reporter", "run_batch", "threads_for"]
 
 Progress: TypeAlias = "bool | Callable[[int, int], None]"
 """``True`` shows a bar; a callable gets (items done, items in all) after each item."""
@@ -59,6 +59,11 @@ def run_batch(
     if failed:
         raise batch_error(backend, operation, paths, failed, done)
     return results
+
+
+def threads_for(nbytes: int, worth: int) -> int:
+    """Return how many threads to use: one for less than ``worth`` bytes."""
+    return min(os.cpu_count() or 1, 8) if nbytes >= worth else 1
 
 
 def batch_error(

@@ -17,7 +17,14 @@ import numpy as np
 from polystore import Format, FormatRegistry, Info, LazyArray, is_array
 from polystore import formats as shared_formats
 from polystore.atomic import PendingFile
-from polystore.batch import Progress, batch_error, check_lengths, progress_reporter, run_batch
+from polystore.batch import (
+    Progress,
+    batch_error,
+    check_lengths,
+    progress_reporter,
+    run_batch,
+    threads_for,
+)
 from polystore.errors import (
     DamagedDataError,
     PluginError,
@@ -193,7 +200,7 @@ class DiskBackend(DiskTree):
         """``threads=None`` takes several where the files are large enough to gain from it."""
         if threads is None and len(paths) > 1:
             first = self._stat(paths[0])
-            threads = _threads_for(first.st_size if first else 0, _LOAD_IN_THREADS)
+            threads = threads_for(first.st_size if first else 0, _LOAD_IN_THREADS)
         return run_batch(
             self.name,
             "load",
@@ -223,7 +230,7 @@ class DiskBackend(DiskTree):
         check_lengths(data, paths)
         durable = self.durable if durable is None else durable
         if threads is None and len(paths) > 1:
-            threads = _threads_for(getattr(data[0], "nbytes", 0), _SAVE_IN_THREADS)
+            threads = threads_for(getattr(data[0], "nbytes", 0), _SAVE_IN_THREADS)
         ahead = _AHEAD if durable or (threads or 1) > 1 else 1
         done: list[int] = []
         started = ExitStack()
@@ -310,10 +317,6 @@ def _part(value: Any, region: Region) -> Any:
     if not is_array(value):
         raise UnsupportedDataError(f"a {type(value).__name__} has no region= to load")
     return np.array(value[region])
-
-
-def _threads_for(nbytes: int, worth: int) -> int:
-    return min(os.cpu_count() or 1, 8) if nbytes >= worth else 1
 
 
 @contextmanager

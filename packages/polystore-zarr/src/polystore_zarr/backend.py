@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
-from itertools import islice
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from polystore import LazyArray, is_array, to_numpy
-from polystore.batch import Progress, check_paths, progress_reporter, run_batch
+from polystore.batch import Progress, check_paths, progress_reporter, run_batch, threads_for
 from polystore.errors import (
     AlreadyExistsError,
     DamagedDataError,
@@ -35,7 +34,7 @@ from .layout import Address
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
 from .tree import ZarrTree
-from .trees import building, is_directory, read_whole
+from .trees import building, is_directory
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -141,8 +140,7 @@ class ZarrBackend(ZarrTree):
                 write = partial(self._write_array, value, layout, attributes, progress)
             else:
                 if image.is_label:
-                    count = self._checked_label(value, place)
-                    of_images = replace(of_images, levels=levels or count)
+                    self._check_label(value, place)
                 write = write_image(
                     value, image, of_images, layout, attributes, progress, self.codec_pipeline
                 )
@@ -238,14 +236,12 @@ class ZarrBackend(ZarrTree):
     def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Any:
         """``level`` of a pyramid: 0 is the image itself."""
         with self._translated(path, "load") as place:
-            if not is_directory(place.node):
-                self._pixels(place, "load")
 
             def read() -> Any:
-                array = self._opened(place, level)
+                array = self._handle(place, level)
                 return array.read(select(... if region is None else region, array.shape))
 
-            return read_whole(place.node, place.store, read)
+            return self._whole(place, "load", read)
 
     def load_batch(
         self,
@@ -262,27 +258,27 @@ class ZarrBackend(ZarrTree):
         level = options.get("level", 0)
         if threads is None:
             first = self._opened_early(paths[0], level) if len(paths) > 1 else None
-            large = first is not None and first.nbytes >= _IN_THREADS
-            threads = min(os.cpu_count() or 1, 8) if large else 1
+            threads = threads_for(first.nbytes if first else 0, _IN_THREADS)
         if threads == 1:
             return run_batch(
                 self.name, "load", paths, lambda i: self.load(paths[i], **options),
                 progress=progress,
             )  # fmt: skip
         waiting: dict[int, Future[Any]] = {}
-        indices = iter(range(len(paths)))
+        numbers = iter(range(len(paths)))
         with ThreadPoolExecutor(threads, "polystore-batch") as pool:
 
             def start() -> None:
                 # Documents are read here, pixels there: the lock of the interpreter is what
                 # the threads would wait for.
-                for index in islice(indices, 1):
-                    early = self._opened_early(paths[index], level)
-                    waiting[index] = pool.submit(self._load, early, paths[index], options)
+                number = next(numbers, None)
+                if number is not None:
+                    early = self._opened_early(paths[number], level)
+                    waiting[number] = pool.submit(self._load, early, paths[number], options)
 
-            def take(index: int) -> Any:
+            def take(number: int) -> Any:
                 start()
-                return waiting.pop(index).result()
+                return waiting.pop(number).result()
 
             for _ in range(2 * threads):
                 start()
@@ -296,12 +292,10 @@ class ZarrBackend(ZarrTree):
             return None
 
     def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Any:
-        if early is not None:
-            region = options.get("region")
-            try:
+        region = options.get("region")
+        with suppress(PolystoreError):  # damaged, or saved again: only `load` can tell which
+            if early is not None:
                 return early[... if region is None else region]
-            except (PolystoreError, OSError):
-                pass  # damaged, or saved again meanwhile, which only `load` can tell
         return self.load(path, **options)
 
     def open(
@@ -317,16 +311,13 @@ class ZarrBackend(ZarrTree):
         if mode not in ("r", "r+"):
             raise InvalidOptionError("mode", mode, "'r' or 'r+'")
         with self._translated(path, "open") as place:
-            if not is_directory(place.node):
-                self._pixels(place, "open")
-            # Whole, so that no old document is paired with the chunks of a new array.
-            return read_whole(
-                place.node,
-                place.store,
-                lambda: self._opened(place, level, writable=mode == "r+", unaligned=unaligned),
-            )
+            return self._opened(place, level, writable=mode == "r+", unaligned=unaligned)
 
-    def _opened(
+    def _opened(self, place: Address, level: int, **options: Any) -> ZarrArray:
+        """Whole, so that no old document is paired with the chunks of a new array."""
+        return self._whole(place, "open", lambda: self._handle(place, level, **options))
+
+    def _handle(
         self,
         place: Address,
         level: int,
@@ -388,8 +379,8 @@ class ZarrBackend(ZarrTree):
         found["metadata"]["levels"] = [handle.shape for handle in handles]
         return {"format": "ome-zarr", **found}
 
-    def _checked_label(self, value: Any, place: Address) -> int:
-        """Return how many levels the labelled image has: its labels need as many."""
+    def _check_label(self, value: Any, place: Address) -> None:
+        """Labels need the image that they label, of the same height and width."""
         owner = Address(place.path, place.store, place.inner[:-2], "")
         document = read_document(owner.node) if is_directory(owner.node) else None
         if document is None or not document.is_image:
@@ -397,15 +388,13 @@ class ZarrBackend(ZarrTree):
                 self.name, place.path, "label the image",
                 hint=f"{owner.node!r} must be an image before it can be labelled",
             )  # fmt: skip
-        node = Node(owner.node, document)
-        shape = ZarrArray(*self._level(node, 0)).shape
+        shape = ZarrArray(*self._level(Node(owner.node, document), 0)).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
                 f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "
                 "integers, of the same height and width",
                 "ome-zarr",
             )
-        return len(self._image(node).levels)
 
 
 def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:

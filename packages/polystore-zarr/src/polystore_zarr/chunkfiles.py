@@ -26,13 +26,15 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from polystore.atomic import PendingFile
+from polystore.batch import threads_for
 from polystore.errors import DamagedDataError
+
+from .files import write_atomically, write_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ChunkFiles", "write_atomically", "write_file"]
+__all__ = ["ChunkFiles"]
 
 _TYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -386,7 +388,7 @@ def _within(part: _Part, chunk: int) -> list[_Part]:
 @contextmanager
 def _running(count: int, nbytes: int) -> Iterator[_Run]:
     """Give ``map``, in threads where that gains."""
-    workers = min(count, os.cpu_count() or 1, 8) if nbytes >= _IN_THREADS else 1
+    workers = min(count, threads_for(nbytes, _IN_THREADS))
     if workers < 2:
         yield map
         return
@@ -403,34 +405,3 @@ def _running(count: int, nbytes: int) -> Iterator[_Run]:
                 yield future.result()
 
         yield run
-
-
-def _opened(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_BINARY", 0)
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o666)
-
-
-def write_file(path: str, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write a file that nobody reads yet, and its missing folders."""
-    with io.FileIO(_opened(path), "w") as file:
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:  # Linux writes at most 2 GiB in one call
-                view = view[file.write(view) :]
-
-
-def write_atomically(path: str, pieces: Sequence[bytes | memoryview]) -> None:
-    """Replace a file that others may be reading."""
-    pending = PendingFile(path)
-    try:
-        for piece in pieces:
-            pending.file.write(piece)
-        pending.seal()
-        pending.commit()
-    finally:
-        pending.discard()

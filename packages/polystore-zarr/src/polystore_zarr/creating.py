@@ -15,9 +15,9 @@ import zarr
 from polystore.atomic import encode_json
 from polystore.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
 
-from .chunkfiles import write_file
 from .chunking import checked_grid
 from .codecs import codec_options
+from .files import write_file
 from .nodes import Document, ZarrFormat, read_document
 from .writing import WritingStore
 

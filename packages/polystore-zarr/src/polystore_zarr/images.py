@@ -25,6 +25,7 @@ from .ome import (
     image_document,
     image_metadata,
     read_image,
+    read_plate,
 )
 from .pyramid import Method, level_shapes, write_pyramid
 
@@ -81,7 +82,7 @@ class Image:
             raise InvalidOptionError("path", place.path, _EXPECTED)
         elif parts:
             root = read_document(place.store)
-            if root is not None and "plate" in (root.attributes.get("ome") or root.attributes):
+            if root is not None and read_plate(root.attributes) is not None:
                 raise InvalidOptionError("path", place.path, f"a field: {_EXPECTED}")
         name = (place.inner or (os.path.basename(place.store),))[-1]
         for suffix in (".zarr", ".ome"):
@@ -187,11 +188,8 @@ def _with_windows(
     before = (slice(None),) * names.index("c") if "c" in names else None
     channels = []
     for number, (channel, wish) in enumerate(zip(metadata.channels, given, strict=True)):
-        if not (
-            wish["window"]
-            if isinstance(wish, Mapping) and "window" in wish
-            else getattr(wish, "window", None)
-        ):
+        window = wish.get("window") if isinstance(wish, Mapping) else None
+        if not (window or getattr(wish, "window", None)):
             pixels = smallest[... if before is None else (*before, number)]
             channel = replace(channel, window=_window(pixels, channel.window))
         channels.append(channel)

@@ -95,24 +95,22 @@ def _forget_copies(place: Address, durable: bool) -> None:
 
     Readers believe them unseen: they would miss what is new, and read new chunks by old shapes.
     """
-
-    def found(directory: str) -> Document | None:
-        document = read_document(directory)
-        copies = document is not None and document.fields.get("consolidated_metadata")
-        return document if copies else None
-
     for directory in place.groups():
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(directory, ".zmetadata"))  # Zarr 2
-        if found(directory) is None:
-            continue
-        with file_lock(place.store):
-            if (document := found(directory)) is not None:
-                fields = {**document.fields}
-                del fields["consolidated_metadata"]
-                document = replace(document, fields=fields)
-                write_attributes(directory, document, document.attributes,
-                                 store=place.store, durable=durable)  # fmt: skip
+        document = read_document(directory)
+        if document is not None and document.zarr_format == 2:
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, ".zmetadata"))
+        elif document is not None and document.fields.get("consolidated_metadata"):
+            with file_lock(place.store):
+                _forget_copy(directory, place.store, durable)
+
+
+def _forget_copy(directory: str, store: str, durable: bool) -> None:
+    document = read_document(directory)
+    if document is not None:
+        kept = {k: v for k, v in document.fields.items() if k != "consolidated_metadata"}
+        document = replace(document, fields=kept)
+        write_attributes(directory, document, document.attributes, store=store, durable=durable)
 
 
 def _is_label(place: Address) -> bool:

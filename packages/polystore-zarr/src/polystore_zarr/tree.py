@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from polystore import Entry, Info, StorageBackend
 from polystore.atomic import make_directories, sync_directory
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from polystore.abc.backend import Path
 
 __all__ = ["ZarrTree"]
+
+Result = TypeVar("Result")
 
 
 class ZarrTree(StorageBackend):
@@ -107,6 +109,12 @@ class ZarrTree(StorageBackend):
         if not node.holds_pixels:
             raise NotAFileError(self.name, place.path, operation)
         return node
+
+    def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
+        """Call ``read`` on an array or image that stays the same meanwhile."""
+        if not is_directory(place.node):
+            self._pixels(place, operation)
+        return read_whole(place.node, place.store, read)
 
     def _refuse_arrays_above(self, place: Address, operation: str) -> None:
         # Where the store stands, no array has its folders.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore
 
-from .chunkfiles import write_atomically, write_file
+from .files import write_atomically, write_file
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
