@@ -26,9 +26,15 @@ import resource, sys, time
 from polystore import formats
 from polystore.errors import DamagedDataError, UnsupportedDataError
 
+def peak():
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open("/proc/self/status") as status:  # getrusage tells also of the parent's
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
 path = sys.argv[1]
 format = formats().of(path)
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+before, start = peak(), time.monotonic()
 with open(path, "rb") as file:
     for read in (format.load, format.info):
         try:
@@ -39,7 +45,7 @@ with open(path, "rb") as file:
         file.seek(0)
         if read == format.load:
             assert refused, "it was loaded"
-growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
+growth = (peak() - before) // 1024
 print(growth, time.monotonic() - start)
 """
 

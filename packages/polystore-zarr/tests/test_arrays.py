@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,9 @@ import zarr
 
 from polystore import BackendRegistry, FileManager
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 fm = FileManager()
 VALUES = np.random.default_rng(7).integers(0, 60_000, (3, 100, 120), "u2")

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,9 @@ from hypothesis import strategies as st
 
 from polystore.errors import InvalidOptionError
 from polystore_zarr.chunking import checked_grid, default_chunks, default_shards
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Shape = tuple[int, ...]
 shapes = st.lists(st.integers(0, 20_000), max_size=5).map(tuple)

@@ -12,9 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -37,6 +36,9 @@ from polystore.errors import (
     UnsupportedDataError,
 )
 from polystore_zarr.backend import ZarrBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 SHAPE = (40, 36)
 NOBODY = 65534

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,6 +25,10 @@ cloudpickle = pytest.importorskip("cloudpickle")
 
 from polystore_zarr.blocks import aligned_chunks, layout_for, store_blocks  # noqa: E402
 from polystore_zarr.creating import Layout  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 MIB = 1 << 20
 LOCAL = ("synchronous", "threads", "processes")

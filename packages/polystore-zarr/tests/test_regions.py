@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,9 @@ from polystore.errors import (
     UnsupportedDataError,
     UnsupportedOperationError,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 fm = FileManager()
 VALUES = np.random.default_rng(5).integers(0, 60_000, (5, 60, 70), "u2")

@@ -79,8 +79,9 @@ def test_path_through_array_refused(store: Bound) -> None:
     store.save(IMAGE, "run.zarr/a")
     store.save(IMAGE, "x.ome.zarr")
     for path in ("run.zarr/a/b", "x.ome.zarr/0/b", "x.ome.zarr/b"):
-        with pytest.raises(NotADirectoryInPathError):
+        with pytest.raises(NotADirectoryInPathError) as caught:
             store.save(IMAGE, path, ome=False)
+        assert "is an " in str(caught.value.__notes__)
     with pytest.raises(NotADirectoryInPathError):
         store.load("run.zarr/a/b")
 

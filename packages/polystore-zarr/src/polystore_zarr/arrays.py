@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import stat
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import product
@@ -35,6 +34,8 @@ from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .writing import WritingStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from polystore import Region

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from operator import index
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from polystore import LazyArray, is_array, to_numpy
 from polystore.batch import Progress, check_paths, progress_reporter, run_batch, threads_for
 from polystore.errors import (
     AlreadyExistsError,
@@ -27,7 +24,7 @@ from polystore.options import IfExists, check_if_exists, check_options
 from polystore.region import select
 
 from .arrays import Unaligned, ZarrArray
-from .blocks import check_dask, count_blocks, is_dask, layout_for, store_blocks
+from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .images import Image, ImageOptions, Version, write_image, write_streamed
 from .layout import Address
@@ -35,8 +32,11 @@ from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
 from .tree import ZarrTree
 from .trees import building, is_directory
+from .values import check_attributes, checked_shape, checked_value
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import DTypeLike
 
     from polystore import Region
@@ -116,11 +116,11 @@ class ZarrBackend(ZarrTree):
         color, window), ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
         """
         check_if_exists(if_exists)
-        _check_attributes(attributes)
+        check_attributes(attributes)
         durable = self.durable if durable is None else durable
         of_images = ImageOptions(axes, scale, units, channels, levels)
         with self._translated(path, "save") as place:
-            value = _value(data)
+            value = checked_value(data)
             if region is not None:
                 self._save_region(value, place, region, unaligned)
                 return
@@ -212,9 +212,9 @@ class ZarrBackend(ZarrTree):
         ``if_exists="skip"`` opens what stands there, if it has this shape and element type.
         """
         check_if_exists(if_exists)
-        _check_attributes(attributes)
+        check_attributes(attributes)
         with self._translated(path, "create") as place:
-            wanted, kind = _checked_shape(shape), np.dtype(dtype)
+            wanted, kind = checked_shape(shape), np.dtype(dtype)
             present = self._target(place, if_exists, "create")
             if present is None or if_exists == "replace":
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
@@ -413,47 +413,3 @@ def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) ->
     if zarr_format not in (None, 2 if version == "0.4" else 3):
         raise InvalidOptionError("zarr_format", zarr_format, f"not with NGFF {version}")
     return version
-
-
-def _value(data: Any) -> Any:
-    """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
-    if is_dask(data):
-        check_dask(data)
-        return data
-    if isinstance(data, LazyArray):
-        return data
-    if not is_array(data):
-        raise UnsupportedDataError(
-            f"a {type(data).__name__} is no array; {_advice(data)}", "zarr"
-        )
-    array = to_numpy(data)
-    if array.dtype.hasobject:
-        raise UnsupportedDataError("Python objects are no numbers", "zarr")
-    return array
-
-
-def _advice(data: Any) -> str:
-    item = data[0] if isinstance(data, list | tuple) and data else data
-    home = type(item).__module__.partition(".")[0]
-    if type(item).__module__ == "polystore.rois":
-        return "ROIs go to backend='disk', as .json: [roi.to_dict() for roi in rois]"
-    if home == "pandas":
-        return "tables go to backend='disk', as .csv"
-    if data is None or isinstance(data, dict | list | tuple | str | int | float):
-        return "JSON values go to backend='disk', as .json (tables as .csv)"
-    return "convert it to an array, or choose another backend"
-
-
-def _check_attributes(attributes: object) -> None:
-    if attributes is not None and not isinstance(attributes, Mapping):
-        raise InvalidOptionError("attributes", attributes, "a mapping of names to JSON values")
-
-
-def _checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
-    try:
-        lengths = tuple(map(index, (shape,) if isinstance(shape, int) else shape))
-    except TypeError:
-        lengths = (-1,)
-    if any(length < 0 for length in lengths):
-        raise InvalidOptionError("shape", shape, "whole numbers, one for each axis")
-    return lengths

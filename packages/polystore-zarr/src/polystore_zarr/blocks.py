@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -22,6 +21,7 @@ from .chunking import checked_grid
 from .pyramid import Method, downsample
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from .creating import Layout

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from polystore.atomic import PendingFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["write_atomically", "write_file"]
 

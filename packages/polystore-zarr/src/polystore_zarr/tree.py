@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polystore import Entry, Info, StorageBackend
@@ -23,13 +21,20 @@ from polystore.errors import (
     PolystoreError,
     explained,
 )
-from polystore.locking import HIDDEN_PREFIX
 from polystore.options import IfExists, check_if_exists
 from polystore.values import natural_order
 
-from .layout import FOLDER_STORE, Address, address
+from .entries import (
+    entries,
+    foreign_files,
+    ignore_foreign,
+    ignore_hidden,
+    modified_at,
+    tree_size,
+)
+from .layout import Address, address
 from .members import join_members, leave_members
-from .nodes import Node, ZarrFormat, make_group, read_document, read_kind, visible
+from .nodes import Node, ZarrFormat, make_group, read_document
 from .trees import (
     building,
     copy_tree,
@@ -43,6 +48,8 @@ from .trees import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from polystore.abc.backend import Path
 
 __all__ = ["ZarrTree"]
@@ -123,18 +130,23 @@ class ZarrTree(StorageBackend):
             if is_directory(directory):
                 document = read_document(directory)
                 if document is not None and document.kind == "array":
-                    raise NotADirectoryInPathError(self.name, place.path, operation)
+                    raise self._in_the_way(place, operation, f"{directory!r} is an array")
         file = file_at([*place.groups(), place.node]) if place.store else None
         if file is not None:
-            error = NotADirectoryInPathError(self.name, place.path, operation)
-            error.add_note(f"{file!r} is a file, and no Zarr store")
-            raise error
+            raise self._in_the_way(place, operation, f"{file!r} is a file, and no Zarr store")
+
+    def _in_the_way(
+        self, place: Address, operation: str, what: str
+    ) -> NotADirectoryInPathError:
+        error = NotADirectoryInPathError(self.name, place.path, operation)
+        error.add_note(what)
+        return error
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe") as place:
             found = self._found(place, "describe")
             if not found.holds_pixels:
-                modified = _modified(found.directory)
+                modified = modified_at(found.directory)
                 return Info(path=place.path, kind="directory", modified=modified)
             return read_whole(found.directory, place.store, lambda: self._info(place))
 
@@ -143,8 +155,8 @@ class ZarrTree(StorageBackend):
         return Info(
             path=place.path,
             kind="file",
-            size=_tree_size(node.directory),
-            modified=_modified(node.directory),
+            size=tree_size(node.directory),
+            modified=modified_at(node.directory),
             **self._described(node),
         )
 
@@ -183,7 +195,7 @@ class ZarrTree(StorageBackend):
             if node.holds_pixels:
                 raise NotADirectoryInPathError(self.name, place.path, "list")
             inside = place.in_store
-            found = {entry.name: entry for entry in _entries(node.directory, inside=inside)}
+            found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             return found.values()
 
     # ── change ───────────────────────────────────────────────────────────────────────────
@@ -216,7 +228,8 @@ class ZarrTree(StorageBackend):
                     make_directories(directory, durable=durable)
                 make_group(directory, zarr_format or 3, durable=durable)
             elif document.kind == "array" or (document.is_image and below != "labels"):
-                raise NotADirectoryInPathError(self.name, place.path, "save")
+                kind = "image" if document.is_image else "array"
+                raise self._in_the_way(place, "save", f"{directory!r} is an {kind}")
             elif zarr_format is None:
                 zarr_format = document.zarr_format
             elif document.zarr_format != zarr_format:
@@ -290,7 +303,7 @@ class ZarrTree(StorageBackend):
         return not place.store or place.folder == self.root
 
     def _refuse_members(self, directory: str, place: Address) -> None:
-        if any(True for _ in _entries(directory, inside=place.in_store)):
+        if any(True for _ in entries(directory, inside=place.in_store)):
             raise DirectoryNotEmptyError(self.name, place.path, "delete")
 
     def _take_away(self, directory: str, place: Address, *, whole: bool) -> None:
@@ -298,7 +311,7 @@ class ZarrTree(StorageBackend):
         hidden = hidden_beside(place.store)
         try:
             os.rename(directory, hidden)
-            if not whole and any(True for _ in _entries(hidden, inside=True)):
+            if not whole and any(True for _ in entries(hidden, inside=True)):
                 os.rename(hidden, directory)  # somebody has saved into it since we looked
                 raise DirectoryNotEmptyError(self.name, place.path, "delete")
             whole = True
@@ -309,7 +322,7 @@ class ZarrTree(StorageBackend):
     def _delete_folder(self, directory: str, place: Address, *, recursive: bool) -> None:
         if not recursive:
             self._refuse_members(directory, place)
-        foreign = next(_foreign_files(directory), None)
+        foreign = next(foreign_files(directory), None)
         if foreign is not None:
             error = DirectoryNotEmptyError(self.name, place.path, "delete")
             error.add_note(f"{foreign!r} is not Zarr's: delete it with backend='disk' first")
@@ -338,7 +351,7 @@ class ZarrTree(StorageBackend):
 
                 def copy() -> None:
                     remove(copied)
-                    copy_tree(node.directory, copied, _ignore_hidden)
+                    copy_tree(node.directory, copied, ignore_hidden)
 
                 read_whole(node.directory, old.store, copy)
                 self._settle(copied, new, if_exists, zarr_format=node.zarr_format,
@@ -348,7 +361,7 @@ class ZarrTree(StorageBackend):
         self._check_folder_target(old, new, "copy")
         with building(new.store if new.in_store else new.folder) as tree:
             copied = os.path.join(tree, "copy")
-            copy_tree(directory, copied, _ignore_hidden if old.in_store else _ignore_foreign)
+            copy_tree(directory, copied, ignore_hidden if old.in_store else ignore_foreign)
             self._settle_folder(copied, new)
 
     def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
@@ -392,7 +405,7 @@ class ZarrTree(StorageBackend):
             if old.folder == new.folder:
                 return
             self._check_folder_target(old, new, "move to")
-            foreign = None if old.in_store else next(_foreign_files(node.directory), None)
+            foreign = None if old.in_store else next(foreign_files(node.directory), None)
             if foreign is not None:
                 error = AlreadyExistsError(self.name, old.path, "move")
                 error.add_note(
@@ -442,66 +455,3 @@ def _refuse_reserved(place: Address) -> None:
             raise InvalidOptionError(
                 "path", place.path, f"names other than {name!r} in a store"
             )
-
-
-def _entries(directory: str, *, inside: bool) -> Iterator[Entry]:
-    """Yield what a directory holds: of a store, or of a folder around stores."""
-    for entry in visible(directory):
-        if not _leads_to_folder(entry):
-            continue  # a document, or somebody else's file
-        may_be_node = inside or entry.name.lower().endswith(".zarr")
-        kind = read_kind(entry.path) if may_be_node else None
-        if may_be_node and kind is None:
-            if not is_directory(entry.path):
-                continue  # deleted since it was found
-            kind = read_kind(entry.path)  # and saved again
-        if not inside and entry.name == FOLDER_STORE and kind == "group":
-            for member in visible(entry.path):
-                if _leads_to_folder(member) and read_kind(member.path) in ("array", "image"):
-                    yield Entry(member.name, is_dir=False, is_symlink=False)
-        else:
-            is_pixels = kind in ("array", "image")
-            yield Entry(entry.name, not is_pixels, entry.is_symlink() and not is_pixels)
-
-
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError as error:
-        if error.errno == errno.ELOOP:  # a link that leads to itself
-            return False
-        raise
-
-
-def _foreign_files(folder: str) -> Iterator[str]:
-    """Yield the files in and below a folder that belong to no store."""
-    for entry in visible(folder):
-        if not entry.is_dir(follow_symlinks=False):
-            yield entry.path
-        elif not entry.name.lower().endswith(".zarr"):
-            yield from _foreign_files(entry.path)
-
-
-def _ignore_hidden(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.startswith(HIDDEN_PREFIX)]
-
-
-def _ignore_foreign(folder: str, names: list[str]) -> list[str]:
-    kept = _ignore_hidden(folder, names)
-    if any(part.lower().endswith(".zarr") for part in folder.split("/")):
-        return kept
-    return [*kept, *(n for n in names if not os.path.isdir(os.path.join(folder, n)))]
-
-
-def _modified(directory: str) -> datetime:
-    return datetime.fromtimestamp(os.stat(directory).st_mtime, UTC)
-
-
-def _tree_size(directory: str) -> int:
-    total = 0
-    for entry in visible(directory):
-        if entry.is_dir(follow_symlinks=False):
-            total += _tree_size(entry.path)
-        else:
-            total += entry.stat(follow_symlinks=False).st_size
-    return total

@@ -13,12 +13,14 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polystore.atomic import make_directories, sync_directory
 from polystore.locking import HIDDEN_PREFIX, file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
     "building", "copy_tree", "file_at", "hidden_beside", "is_directory", "read_whole", "remove",

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from zarr.storage import LocalStore
 from .files import write_atomically, write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zarr.core.buffer import Buffer
 
 __all__ = ["WritingStore"]

@@ -1,0 +1,58 @@
+"""What a caller gives to be saved, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import index
+from typing import Any
+
+from polystore import LazyArray, is_array, to_numpy
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+
+from .blocks import check_dask, is_dask
+
+__all__ = ["check_attributes", "checked_shape", "checked_value"]
+
+
+def checked_value(data: Any) -> Any:
+    """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
+    if is_dask(data):
+        check_dask(data)
+        return data
+    if isinstance(data, LazyArray):
+        return data
+    if not is_array(data):
+        raise UnsupportedDataError(
+            f"a {type(data).__name__} is no array; {_advice(data)}", "zarr"
+        )
+    array = to_numpy(data)
+    if array.dtype.hasobject:
+        raise UnsupportedDataError("Python objects are no numbers", "zarr")
+    return array
+
+
+def _advice(data: Any) -> str:
+    item = data[0] if isinstance(data, list | tuple) and data else data
+    home = type(item).__module__.partition(".")[0]
+    if type(item).__module__ == "polystore.rois":
+        return "ROIs go to backend='disk', as .json: [roi.to_dict() for roi in rois]"
+    if home == "pandas":
+        return "tables go to backend='disk', as .csv"
+    if data is None or isinstance(data, dict | list | tuple | str | int | float):
+        return "JSON values go to backend='disk', as .json (tables as .csv)"
+    return "convert it to an array, or choose another backend"
+
+
+def check_attributes(attributes: object) -> None:
+    if attributes is not None and not isinstance(attributes, Mapping):
+        raise InvalidOptionError("attributes", attributes, "a mapping of names to JSON values")
+
+
+def checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+    try:
+        lengths = tuple(map(index, (shape,) if isinstance(shape, int) else shape))
+    except TypeError:
+        lengths = (-1,)
+    if any(length < 0 for length in lengths):
+        raise InvalidOptionError("shape", shape, "whole numbers, one for each axis")
+    return lengths
