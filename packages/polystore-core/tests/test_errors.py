@@ -82,6 +82,17 @@ EXAMPLES = [
         "'acme-s3:s3', or choose once with BackendRegistry(prefer={'s3': 'acme-s3'})",
     ),
     (errors.UnknownOptionError("colour", "save()", ("color",)), "did you mean 'color'?"),
+    (
+        errors.RejectedError("it has 3 axes", path="a.tif", backend="napari_stream"),
+        "backend 'napari_stream': 'a.tif' was rejected: it has 3 axes",
+    ),
+    (
+        errors.ReceiverUnavailableError("s", "viewer 'left'", "does not run", "start it"),
+        "backend 's': viewer 'left' does not run; start it",
+    ),
+    (errors.ReceiverTimeoutError("s", "viewer 'left'", "is busy"), "viewer 'left' is busy"),
+    (errors.ReceiverError("s", "viewer", "is odd"), "backend 's': viewer is odd"),
+    (errors.IncompatibleReceiverError("s", "viewer", "speaks 2"), "viewer speaks 2"),
     (errors.InvalidOptionError("copy", "no", "'always' or 'never'"), "copy='no'"),
     (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
     (errors.UnsupportedFormatError("a/b", ("npy",)), "has no suffix"),

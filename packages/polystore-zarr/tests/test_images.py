@@ -130,7 +130,7 @@ def test_impossible_place_refused(store: Bound, path: str) -> None:
 
 def test_impossible_pixels_refused(store: Bound) -> None:
     for value in (np.array(["a"]), STACK[0, 0, 0], STACK.astype(complex)):
-        with pytest.raises(UnsupportedDataError):
+        with pytest.raises(UnsupportedDataError, match=r"'x\.ome\.zarr' \(ome-zarr\)"):
             store.save(value, "x.ome.zarr")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import math
 import string
 from typing import Any
 
@@ -14,18 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import DamagedDataError, InvalidOptionError
+from polystore.images import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
 from polystore_zarr.ome import (
-    SPACE_UNITS,
-    TIME_UNITS,
-    Axis,
-    Channel,
     Level,
-    Window,
     add_label,
     check_well,
     image_document,
-    image_metadata,
     labels_document,
     plate_with_well,
     plate_without_well,
@@ -84,7 +78,7 @@ def levels_of(axes: str, count: int) -> list[tuple[str, tuple[float, ...]]]:
     ]
 
 
-# ── what a caller gives ──────────────────────────────────────────────────────────────────
+# ── images ───────────────────────────────────────────────────────────────────────────────
 
 
 @st.composite
@@ -146,135 +140,8 @@ def test_centre_shift_is_written() -> None:
     assert image.axes == tuple(Axis(axis, "space", "micrometer") for axis in "zyx")
 
 
-@pytest.mark.parametrize(
-    ("shape", "channels", "axes"),
-    [
-        ((4, 4), None, "yx"),
-        ((3, 4, 4), None, "zyx"),
-        ((3, 4, 4), ["a", "b", "c"], "cyx"),
-        ((3, 2, 4, 4), None, "czyx"),
-        ((2, 3, 2, 4, 4), None, "tczyx"),
-    ],
-)
-def test_axes_are_guessed(shape: tuple[int, ...], channels: Any, axes: str) -> None:
-    """Without axes, their number decides, and channels make the first of three one of them."""
-    metadata = image_metadata(shape, "u2", channels=channels)
-    assert "".join(axis.name for axis in metadata.axes) == axes
-
-
-@pytest.mark.parametrize("axes", ["xy", "yxz", "yyx", "zyx", "cz", "YX", "", ("y", 3), 7])
-def test_impossible_axes_refused(axes: Any) -> None:
-    """Axes out of order, twice, unknown, or of another number are refused."""
-    with pytest.raises(InvalidOptionError, match="y and x are the last two"):
-        image_metadata((4, 4), "u2", axes=axes)
-
-
-@pytest.mark.parametrize(
-    "scale",
-    [(1,), (1, 2, 3), (0, 1), (-1, 1), (math.nan, 1), (math.inf, 1), ("1", 1), (True, 1), 1.0,
-     "11", {"q": 1}, {"y": 0}, (10**400, 1)],
-)  # fmt: skip
-def test_impossible_scale_refused(scale: Any) -> None:
-    """A scale has one positive finite number for each axis, and the error names the axes."""
-    with pytest.raises(InvalidOptionError, match="y, x"):
-        image_metadata((4, 4), "u2", scale=scale)
-
-
-def test_numpy_scale_becomes_plain() -> None:
-    """Pixel sizes may come as NumPy numbers, and are stored as Python's."""
-    sizes: Any = np.array([0.5, 2], np.float32)
-    metadata = image_metadata((4, 4), "u2", scale=sizes)
-    assert metadata.scale == (0.5, 2.0)
-    assert {type(number) for number in metadata.scale} == {float}
-
-
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [("um", "micrometer"), ("µm", "micrometer"), ("\u03bcm", "micrometer"),
-     ("nm", "nanometer"), ("mm", "millimeter"), ("angstrom", "angstrom")],
-)  # fmt: skip
-def test_unit_abbreviations_accepted(given: str, meant: str) -> None:
-    """A unit for the whole image is that of its spatial axes, written out."""
-    metadata = image_metadata((2, 2, 4, 4), "u2", axes="tcyx", units=given)
-    assert [axis.unit for axis in metadata.axes] == [None, None, meant, meant]
-
-
-@pytest.mark.parametrize(
-    ("units", "told"),
-    [
-        ("micrometre", "did you mean 'micrometer'"),
-        ("Micrometer", "did you mean 'micrometer'"),
-        ("second", "a unit of space"),
-        ({"t": "um"}, "a unit of time"),
-        ({"t": "seconds"}, "did you mean 'second'"),
-        ({"c": "um"}, "one of t, y, x"),
-        ({"z": "um"}, "one of t, y, x"),
-        ({"y": 3}, "for y a unit"),
-        (["um"], "a mapping"),
-    ],
-)
-def test_impossible_units_refused(units: Any, told: str) -> None:
-    """A unit is one that NGFF lists for the axis; near misses are recognised."""
-    with pytest.raises(InvalidOptionError, match=told):
-        image_metadata((2, 2, 4, 4), "u2", axes="tcyx", units=units)
-
-
-def test_channels_are_completed() -> None:
-    """Labels, mappings and channels mix; missing colours and windows are filled in."""
-    given: list[Any] = [
-        "DAPI",
-        {
-            "label": "GFP",
-            "color": "#00ff00",
-            "window": {"start": 10, "end": 99},
-            "active": False,
-        },
-        Channel(label="RFP", color="red", window=Window(min=0, max=9, start=1, end=2)),
-    ]
-    metadata = image_metadata((3, 4, 4), np.uint8, channels=given)
-    assert metadata.channels == (
-        Channel(label="DAPI", color="00FFFF", window=Window(min=0, max=255, start=0, end=255)),
-        Channel(
-            label="GFP", color="00FF00", active=False,
-            window=Window(min=0, max=255, start=10, end=99),
-        ),
-        Channel(label="RFP", color="FF0000", window=Window(min=0, max=9, start=1, end=2)),
-    )  # fmt: skip
-
-
-def test_default_colors_follow_count() -> None:
-    """One channel is white, two are magenta and green, more go through the colours."""
-    for count, first in ((1, "FFFFFF"), (2, "FF00FF"), (7, "00FFFF")):
-        metadata = image_metadata((count, 4, 4), "f4", axes="cyx", channels=["a"] * count)
-        assert metadata.channels[0].color == first
-        assert metadata.channels[0].window == Window(min=0, max=1, start=0, end=1)
-    assert metadata.channels[6].color == first
-
-
-@pytest.mark.parametrize(
-    "channels",
-    ["ab", ["a"], ["a", "b", "c"], [1, 2], ["a", {"colour": "red"}], ["a", {"color": "reddish"}],
-     ["a", {"color": 255}], ["a", {"active": 1}], ["a", {"window": [0, 1]}],
-     ["a", {"window": {"low": 1}}], ["a", {"window": {"start": 5, "end": 1}}],
-     ["a", {"window": {"min": "0"}}], ["a", {"window": {"max": math.nan}}], ["a", {"label": 3}]],
-)  # fmt: skip
-def test_impossible_channels_refused(channels: Any) -> None:
-    """Channels are as many as axis c is long, and each says only what NGFF knows."""
-    with pytest.raises(InvalidOptionError, match="channels="):
-        image_metadata((2, 4, 4), "u2", axes="cyx", channels=channels)
-
-
-def test_impossible_images_refused() -> None:
-    """Images have 2 to 5 axes, labels are integers without channels, names are text."""
-    for shape in ((4,), (1,) * 6):
-        with pytest.raises(UnsupportedDataError, match="2 to 5"):
-            image_metadata(shape, "u2")
-    with pytest.raises(UnsupportedDataError, match="integers"):
-        image_metadata((4, 4), "f4", label=True)
-    with pytest.raises(InvalidOptionError, match="label image"):
-        image_metadata((1, 4, 4), "u2", channels=["a"], label=True)
-    with pytest.raises(InvalidOptionError, match="name="):
-        image_metadata((4, 4), "u2", name=3)  # type: ignore[arg-type]
+def test_unknown_version_refused() -> None:
+    """Documents are written in the two versions that there are, and the error lists them."""
     with pytest.raises(InvalidOptionError, match=r"0\.5, 0\.4"):
         image_document(image_metadata((4, 4), "u2"), [("0", (1, 1))], version="0.3")  # type: ignore[arg-type]
 

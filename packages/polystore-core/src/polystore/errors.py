@@ -21,6 +21,7 @@
     │   └── PathOutsideRootError(ValueError)
     ├── DataError                           the value or the stored bytes are wrong
     │   ├── UnsupportedDataError(TypeError)     the format or backend cannot hold this value
+    │   │   └── RejectedError                       the viewer has looked at it, and refuses it
     │   ├── CopyRequiredError(ValueError)       copy="never" cannot be honoured
     │   └── DamagedDataError(ValueError)        the bytes are not what they claim to be
     ├── StorageError(OSError)               the storage refused: look at ``errno``
@@ -32,6 +33,10 @@
     │   ├── AccessDeniedError(PermissionError)
     │   ├── LockTimeoutError(TimeoutError)
     │   └── DurabilityUnknownError
+    ├── ReceiverError                       a viewer, or another receiver, did not take it
+    │   ├── ReceiverUnavailableError(ConnectionError)  it does not run, has died or was closed
+    │   ├── ReceiverTimeoutError(TimeoutError)  it is there, but does not answer
+    │   └── IncompatibleReceiverError           it speaks another protocol
     └── BatchError                          some items of a batch failed
 
 An error is built from its fields: raise sites stay one line, and it pickles, so a worker in
@@ -60,6 +65,7 @@ __all__ = [
     "DirectoryNotEmptyError",
     "DurabilityUnknownError",
     "IncompatiblePluginError",
+    "IncompatibleReceiverError",
     "InvalidOptionError",
     "LockTimeoutError",
     "MissingDependencyError",
@@ -72,6 +78,10 @@ __all__ = [
     "PluginError",
     "PluginNotInstalledError",
     "PolystoreError",
+    "ReceiverError",
+    "ReceiverTimeoutError",
+    "ReceiverUnavailableError",
+    "RejectedError",
     "RequestError",
     "StorageError",
     "UnknownOptionError",
@@ -346,6 +356,13 @@ class UnsupportedDataError(DataError, TypeError):
 
 
 @dataclass(eq=False)
+class RejectedError(UnsupportedDataError):
+    """A viewer refused the value when it had come; nothing that it shows has changed."""
+
+    verb = "was rejected"
+
+
+@dataclass(eq=False)
 class CopyRequiredError(DataError, ValueError):
     verb = "needs a copy, and copy='never' was asked for"
 
@@ -485,6 +502,39 @@ def explained(error: Exception, backend: str, path: str, operation: str) -> Exce
         translated.__cause__ = error
         return translated
     return error
+
+
+# ── receivers ────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(eq=False)
+class ReceiverError(PolystoreError):
+    """What was sent did not arrive, or nobody knows whether it did."""
+
+    backend: str
+    receiver: str
+    """What was meant to take it: "napari viewer 'default'"."""
+    reason: str
+    advice: str = ""
+
+    def describe(self) -> str:
+        advice = f"; {self.advice}" if self.advice else ""
+        return f"backend {self.backend!r}: {self.receiver} {self.reason}{advice}"
+
+
+@dataclass(eq=False)
+class ReceiverUnavailableError(ReceiverError, ConnectionError):
+    errno: int = _errno.ENOTCONN
+
+
+@dataclass(eq=False)
+class ReceiverTimeoutError(ReceiverError, TimeoutError):
+    errno: int = _errno.ETIMEDOUT
+
+
+@dataclass(eq=False)
+class IncompatibleReceiverError(ReceiverError):
+    pass
 
 
 # ── batches ──────────────────────────────────────────────────────────────────────────────

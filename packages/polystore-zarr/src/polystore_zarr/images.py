@@ -12,21 +12,13 @@ import numpy as np
 
 from polystore.batch import Progress, progress_reporter
 from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore.images import ImageMetadata, Window, image_metadata
 
 from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .nodes import ZarrFormat, make_group, read_document
-from .ome import (
-    ImageMetadata,
-    Version,
-    Window,
-    check_well,
-    image_document,
-    image_metadata,
-    read_image,
-    read_plate,
-)
+from .ome import Version, check_well, image_document, read_image, read_plate
 from .pyramid import Method, level_shapes, write_pyramid
 
 if TYPE_CHECKING:
@@ -112,10 +104,7 @@ def write_image(
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(f"no image has {value.dtype} pixels", "ome-zarr")
-    metadata = image_metadata(
-        value.shape, value.dtype, axes=options.axes, scale=options.scale, units=options.units,
-        channels=options.channels, name=image.name, label=image.is_label,
-    )  # fmt: skip
+    metadata = _checked_metadata(value, image, options)
     axes = [axis.name for axis in metadata.axes]
     if options.levels is not None and image.levels not in (None, options.levels):
         raise InvalidOptionError(
@@ -153,6 +142,18 @@ def write_image(
         make_group(directory, image.zarr_format, {**(attributes or {}), **described})
 
     return write
+
+
+def _checked_metadata(value: Any, image: Image, options: ImageOptions) -> ImageMetadata:
+    try:
+        return image_metadata(
+            value.shape, value.dtype, axes=options.axes, scale=options.scale,
+            units=options.units, channels=options.channels, name=image.name,
+            label=image.is_label,
+        )  # fmt: skip
+    except UnsupportedDataError as error:
+        error.format = "ome-zarr"
+        raise
 
 
 def _factors(ndim: int, level: int) -> tuple[float, ...]:

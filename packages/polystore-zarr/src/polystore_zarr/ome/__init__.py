@@ -3,20 +3,8 @@
 Pure functions from attributes to attributes; no store is touched.
 """
 
-from .options import SPACE_UNITS, TIME_UNITS, image_metadata
 from .reading import read_image, read_labels, read_plate, read_well
-from .values import (
-    Attributes,
-    Axis,
-    Channel,
-    ImageMetadata,
-    Level,
-    MultiscaleImage,
-    Plate,
-    Version,
-    Well,
-    Window,
-)
+from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
 from .writing import (
     add_label,
     check_well,
@@ -30,22 +18,15 @@ from .writing import (
 )
 
 __all__ = [
-    "SPACE_UNITS",
-    "TIME_UNITS",
     "Attributes",
-    "Axis",
-    "Channel",
-    "ImageMetadata",
     "Level",
     "MultiscaleImage",
     "Plate",
     "Version",
     "Well",
-    "Window",
     "add_label",
     "check_well",
     "image_document",
-    "image_metadata",
     "labels_document",
     "plate_with_well",
     "plate_without_well",

@@ -7,20 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from polystore.errors import DamagedDataError
+from polystore.images import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
 
-from .values import (
-    AXIS_TYPES,
-    HEX_COLOR,
-    Attributes,
-    Axis,
-    Channel,
-    Level,
-    MultiscaleImage,
-    Plate,
-    Well,
-    Window,
-    finite,
-)
+from .values import Attributes, Level, MultiscaleImage, Plate, Well
 
 __all__ = ["found_in", "mapping", "read_image", "read_labels", "read_plate", "read_well"]
 

@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-__all__ = [
-    "AXIS_TYPES",
-    "HEX_COLOR",
-    "Attributes",
-    "Axis",
-    "Channel",
-    "ImageMetadata",
-    "Level",
-    "MultiscaleImage",
-    "Plate",
-    "Version",
-    "Well",
-    "Window",
-    "finite",
-]
+if TYPE_CHECKING:
+    from polystore.images import Axis, Channel
+
+__all__ = ["Attributes", "Level", "MultiscaleImage", "Plate", "Version", "Well"]
 
 Version: TypeAlias = Literal["0.5", "0.4"]
 Attributes: TypeAlias = Mapping[str, Any]
-AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-HEX_COLOR = re.compile("#?([0-9A-Fa-f]{6})")
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """One dimension of the arrays."""
-
-    name: str
-    type: str
-    """"time", "channel" or "space"; another or none in documents of others."""
-    unit: str | None = None
-    """UDUNITS-2 name, such as "micrometer"."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """How intensities are shown."""
-
-    min: float
-    """The least that can occur."""
-    max: float
-    start: float
-    """The intensity shown as black."""
-    end: float
-    """The intensity shown in full colour."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
-    """One channel, and how viewers show it."""
-
-    label: str
-    color: str | None = None
-    """RRGGBB in hexadecimal."""
-    window: Window | None = None
-    active: bool = True
-    """Whether it is shown at first."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageMetadata:
-    """What an image says of itself, checked: see :func:`image_metadata`."""
-
-    axes: tuple[Axis, ...]
-    scale: tuple[float, ...]
-    """Extent of a pixel of level 0 along each axis, in the unit of that axis."""
-    channels: tuple[Channel, ...] = ()
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +73,3 @@ class Well:
     version: str
     fields: tuple[str, ...]
     """Paths of its images, relative to the well."""
-
-
-def finite(value: object) -> float | None:
-    """Return ``value`` as a float if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 from polystore.errors import InvalidOptionError
+from polystore.images import ImageMetadata, Window
 
 from .reading import found_in, mapping, read_labels, read_plate, read_well
-from .values import Attributes, ImageMetadata, Version, Window
+from .values import Attributes, Version
 
 __all__ = [
     "add_label",

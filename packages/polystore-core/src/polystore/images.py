@@ -1,23 +1,42 @@
-"""What a caller may say about an image, checked before anything is written."""
+"""What an image says of itself: its axes, pixel size, units and channels.
+
+What writes images and what shows them take the same words: :func:`image_metadata` checks what a
+caller says beside an array, and completes it. Nothing here knows a file or a viewer.
+"""
 
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-
-from .values import AXIS_TYPES, HEX_COLOR, Axis, Channel, ImageMetadata, Window, finite
+from .errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = ["SPACE_UNITS", "TIME_UNITS", "image_metadata"]
+__all__ = [
+    "AXIS_TYPES",
+    "HEX_COLOR",
+    "SPACE_UNITS",
+    "TIME_UNITS",
+    "Axis",
+    "Channel",
+    "ImageMetadata",
+    "Window",
+    "finite",
+    "image_metadata",
+]
 
-_AXES = "tczyx"
+AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+"""What each axis is; in the order that arrays have them."""
+HEX_COLOR = re.compile("#?([0-9A-Fa-f]{6})")
+"""RRGGBB, in group 1."""
 
 _PREFIXES = (
     "yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "milli", "centi", "deci", "",
@@ -27,8 +46,9 @@ SPACE_UNITS = (
     *(f"{prefix}meter" for prefix in _PREFIXES),
     "angstrom", "foot", "inch", "mile", "parsec", "yard",
 )  # fmt: skip
-"""UDUNITS-2 names that the section "axes" of the specification lists for space."""
+"""UDUNITS-2 names of lengths: those that OME-NGFF lists."""
 TIME_UNITS = (*(f"{prefix}second" for prefix in _PREFIXES), "day", "hour", "minute")
+"""UDUNITS-2 names of durations, likewise."""
 _ABBREVIATIONS = {
     "pm": "picometer", "nm": "nanometer", "um": "micrometer", "\u00b5m": "micrometer",
     "\u03bcm": "micrometer", "micron": "micrometer", "microns": "micrometer",
@@ -46,6 +66,53 @@ _ALONE, _PAIR = ("white",), ("magenta", "green")
 _MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
 
 
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One dimension of an array."""
+
+    name: str
+    type: str
+    """"time", "channel" or "space"; another or none in files of others."""
+    unit: str | None = None
+    """UDUNITS-2 name, such as "micrometer"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How intensities are shown."""
+
+    min: float
+    """The least that can occur."""
+    max: float
+    start: float
+    """The intensity shown as black."""
+    end: float
+    """The intensity shown in full colour."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One channel, and how viewers show it."""
+
+    label: str
+    color: str | None = None
+    """RRGGBB in hexadecimal."""
+    window: Window | None = None
+    active: bool = True
+    """Whether it is shown at first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMetadata:
+    """What an image says of itself, checked: see :func:`image_metadata`."""
+
+    axes: tuple[Axis, ...]
+    scale: tuple[float, ...]
+    """Extent of a pixel (of the finest level) along each axis, in the unit of that axis."""
+    channels: tuple[Channel, ...] = ()
+    name: str = ""
+
+
 def image_metadata(
     shape: Sequence[int],
     dtype: DTypeLike,
@@ -56,27 +123,29 @@ def image_metadata(
     channels: Sequence[str | Mapping[str, Any] | Channel] | None = None,
     name: str = "",
     label: bool = False,
+    windows: bool = True,
 ) -> ImageMetadata:
-    """Check what is to be written beside an array of ``shape`` and ``dtype``, and complete it.
+    """Check what is said of an array of ``shape`` and ``dtype``, and complete it.
 
     ``axes`` are some of t, c, z, y, x in this order, the last two y and x. By default two axes
     are yx, three zyx (cyx where as many channels are given as the first axis is long), four
     czyx and five tczyx. ``scale`` has one positive number for each axis, or names axes, the
     others being 1. ``units`` is one unit for z, y and x, or names axes; common abbreviations
     such as "um" are written out. ``channels`` are labels, or mappings with some of label,
-    color (RRGGBB or a common name), window (min, max, start, end) and active; colours and
-    windows that are missing are chosen as viewers do, and from ``dtype``.
+    color (RRGGBB or a common name), window (min, max, start, end) and active. Colours that
+    are missing are chosen as viewers do, and windows span what ``dtype`` can hold (0 to 1 for
+    floats); with ``windows=False`` a channel without a window keeps ``None``.
 
     Raises:
         UnsupportedDataError: fewer than 2 or more than 5 axes, or a label image (``label``)
             of anything but integers.
-        InvalidOptionError: anything else that OME-NGFF does not allow.
+        InvalidOptionError: anything else that is not as above.
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
     if not 2 <= len(shape) <= 5:
-        raise UnsupportedDataError(f"{len(shape)} axes: images have 2 to 5", "ome-zarr")
+        raise UnsupportedDataError(f"{len(shape)} axes: images have 2 to 5")
     if label and dtype.kind not in "ui":
-        raise UnsupportedDataError(f"{dtype} as a label image: labels are integers", "ome-zarr")
+        raise UnsupportedDataError(f"{dtype} as a label image: labels are integers")
     if label and channels is not None:
         raise InvalidOptionError("channels", channels, "none for a label image")
     if not isinstance(name, str):
@@ -86,7 +155,7 @@ def image_metadata(
     return ImageMetadata(
         axes=tuple(Axis(axis, AXIS_TYPES[axis], unit_of.get(axis)) for axis in names),
         scale=_checked_scale(scale, names),
-        channels=_checked_channels(channels, shape, names, dtype),
+        channels=_checked_channels(channels, shape, names, dtype, windows),
         name=name,
     )
 
@@ -96,10 +165,10 @@ def _axis_names(shape: tuple[int, ...], axes: Any, channels: Any) -> tuple[str, 
         if len(shape) == 3 and _length(channels) == shape[0]:
             return ("c", "y", "x")
         return {2: ("y", "x"), 3: ("z", "y", "x"), 4: ("c", "z", "y", "x")}.get(
-            len(shape), tuple(_AXES)
+            len(shape), tuple(AXIS_TYPES)
         )
     names = tuple(axes) if isinstance(axes, str | Sequence) else ()
-    ordered = tuple(axis for axis in _AXES if axis in names)
+    ordered = tuple(axis for axis in AXIS_TYPES if axis in names)
     if names != ordered or len(names) != len(shape) or names[-2:] != ("y", "x"):
         raise InvalidOptionError(
             "axes", axes,
@@ -171,7 +240,11 @@ def _unit(unit: Any, axis: str) -> str:
 
 
 def _checked_channels(
-    channels: Any, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Any]
+    channels: Any,
+    shape: tuple[int, ...],
+    names: tuple[str, ...],
+    dtype: np.dtype[Any],
+    windows: bool,
 ) -> tuple[Channel, ...]:
     if channels is None:
         return ()
@@ -181,12 +254,12 @@ def _checked_channels(
         raise InvalidOptionError("channels", channels, f"a list of {count}, for {where}")
     colors = {1: _ALONE, 2: _PAIR}.get(count, _MANY)
     return tuple(
-        _channel(channel, colors[index % len(colors)], dtype)
+        _channel(channel, colors[index % len(colors)], dtype, windows)
         for index, channel in enumerate(channels)
     )
 
 
-def _channel(channel: Any, color: str, dtype: np.dtype[Any]) -> Channel:
+def _channel(channel: Any, color: str, dtype: np.dtype[Any], windows: bool) -> Channel:
     if isinstance(channel, Channel):
         given: Mapping[str, Any] = {key: getattr(channel, key) for key in Channel.__slots__}
     else:
@@ -202,7 +275,7 @@ def _channel(channel: Any, color: str, dtype: np.dtype[Any]) -> Channel:
     return Channel(
         label=given.get("label", ""),
         color=_color(given.get("color") or color),
-        window=_window(given.get("window"), dtype),
+        window=_window(given.get("window"), dtype, windows),
         active=active,
     )
 
@@ -220,21 +293,23 @@ def _color(color: Any) -> str:
     return found[1].upper()
 
 
-def _window(window: Any, dtype: np.dtype[Any]) -> Window:
-    least, most = 0.0, 1.0
-    if dtype.kind in "ui":
-        least, most = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+def _window(window: Any, dtype: np.dtype[Any], windows: bool) -> Window | None:
     if isinstance(window, Window):
         window = {key: getattr(window, key) for key in Window.__slots__}
     if window is None:
         window = {}
     if not isinstance(window, Mapping):
         raise InvalidOptionError("channels", window, "a window with min, max, start and end")
+    if not window and not windows:
+        return None
     _check_known("channels", window, Window.__slots__)
     numbers = {
         key: finite(value.item() if isinstance(value, np.generic) else value)
         for key, value in window.items()
     }
+    least, most = 0.0, 1.0
+    if dtype.kind in "ui":
+        least, most = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     least, most = numbers.get("min", least) or 0.0, numbers.get("max", most) or 0.0
     start, end = numbers.get("start", least), numbers.get("end", most)
     if None in numbers.values() or start is None or end is None or start > end or least > most:
@@ -242,3 +317,14 @@ def _window(window: Any, dtype: np.dtype[Any]) -> Window:
             "channels", window, "numbers, min not above max and start not above end"
         )
     return Window(min=least, max=most, start=start, end=end)
+
+
+def finite(value: object) -> float | None:
+    """Return ``value`` as a float if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
