@@ -1,0 +1,15 @@
+"""Manifest: which class provides the backend. Imports nothing but polystore."""
+
+from polystore import BackendSpec, hookimpl
+
+
+@hookimpl
+def polystore_backend(name: str) -> BackendSpec | None:
+    if name != "napari_stream":
+        return None
+    return BackendSpec(
+        name="napari_stream",
+        target="polystore_napari.backend:NapariBackend",
+        api=1,
+        summary="into a live napari, which is started if none runs",
+    )

@@ -1,0 +1,465 @@
+"""Backends that send: what all viewers share, and ``streaming`` for any script that listens."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from msgspec.structs import replace
+
+from polystore import DataSink, NameTemplate, is_array
+from polystore.batch import Progress, batch_error, check_lengths, progress_reporter
+from polystore.errors import (
+    InvalidOptionError,
+    PolystoreError,
+    ReceiverError,
+    ReceiverUnavailableError,
+    RejectedError,
+    explained,
+)
+
+from . import discovery
+from .connection import Connection, Counters, Transfer
+from .describe import Look, check_policy, check_wait, described
+from .discovery import Endpoint, check_name
+from .layout import Layout, Place, place_of, places_of
+from .remote import RemoteViewer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore.abc.backend import Path
+
+    from .messages import Image, Policy, Rois, Wait
+
+__all__ = ["StreamSink", "StreamingBackend", "ViewerSink"]
+
+_WINDOW = 64
+"""Values of a batch that are on their way at once."""
+
+
+class _State:
+    """Connections of one process: after a fork the child makes its own."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connections: dict[str, Connection] = {}
+        """By the token of the receiver: a restarted one has another."""
+
+
+class StreamSink(DataSink):
+    """Sends images and ROIs to receivers.
+
+    ``policy`` says what happens where they come faster than they are shown: "block" waits,
+    "drop_oldest" discards what has waited longest, "coalesce" keeps the newest of each path;
+    ``counters`` tells how often. ``max_in_flight`` bytes are on their way at most, a receiver
+    that has not answered for ``timeout`` seconds is an error, and ``connection`` is the file
+    of a receiver elsewhere, copied from there.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: str | os.PathLike[str] | None = None,
+        policy: Policy = "block",
+        timeout: float = 30.0,
+        max_in_flight: int = 32 << 20,
+    ) -> None:
+        check_policy(policy)
+        if not isinstance(timeout, int | float) or not timeout > 0:
+            raise InvalidOptionError("timeout", timeout, "a number of seconds above 0")
+        if not isinstance(max_in_flight, int) or max_in_flight < 1:
+            raise InvalidOptionError("max_in_flight", max_in_flight, "a number of bytes above 0")
+        self.connection = connection
+        self.policy = policy
+        self.timeout = timeout
+        self.max_in_flight = max_in_flight
+        self.counters = Counters()
+        self._states: dict[int, _State] = {}
+
+    # ── values ───────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        data: Any,
+        path: Path,
+        /,
+        *,
+        wait: Wait | None = "received",
+        names: str | NameTemplate | None = None,
+        layout: Layout | None = None,
+        at: Mapping[str, object] | None = None,
+        labels: bool = False,
+        axes: str | Sequence[str] | None = None,
+        scale: Sequence[float] | Mapping[str, float] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        channels: Sequence[str | Mapping[str, Any]] | None = None,
+        colormap: str | None = None,
+        contrast_limits: Sequence[float] | None = None,
+    ) -> None:
+        """Show an array, a ROI or a list of ROIs; the same path again updates it in place.
+
+        ``wait`` is what the call waits for: "received" (the receiver holds the pixels),
+        "shown" (they were on the screen), or ``None`` (they are on their way; what goes wrong
+        is raised by the next call, by ``flush`` or by ``close``).
+
+        ``names``, a template such as "{well}_s{site}_w{channel}_z{z}.tif", says what the path
+        means, or ``at`` says it outright ({"z": 3}); ``layout`` says which parts of it become
+        layers, sliders and windows.
+
+        Of images: ``axes`` ("tczyx", some of them in this order, with "s" last for RGB),
+        ``scale`` (pixel size, for each axis), ``units``, ``channels`` (names, or mappings with
+        label, color and window), ``colormap``, ``contrast_limits``, ``labels`` for a label
+        image. ROIs with ``labels=True`` are shown as a label image.
+
+        Raises ``UnsupportedDataError`` and ``InvalidOptionError`` before anything travels,
+        ``RejectedError`` if the viewer refuses it, ``ReceiverError`` if there is none.
+        """
+        check_wait(wait)
+        layout = layout or _LAYOUT
+        place = place_of(path, names=_template(names), layout=layout, at=at)
+        look = Look(
+            labels=labels, axes=axes, scale=scale, units=units, channels=channels,
+            colormap=colormap, contrast_limits=contrast_limits,
+        )  # fmt: skip
+        item, pixels = self._described(data, path, place, look, layout, wait)
+        transfers = self._send(item, pixels, wait)
+        for connection, transfer in transfers if wait is not None else ():
+            connection.wait_for(transfer)
+
+    def save_batch(
+        self,
+        data: Sequence[Any],
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        wait: Wait | None = "received",
+        names: str | NameTemplate | None = None,
+        layout: Layout | None = None,
+        at: Sequence[Mapping[str, object]] | None = None,
+        labels: bool = False,
+        axes: str | Sequence[str] | None = None,
+        scale: Sequence[float] | Mapping[str, float] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        channels: Sequence[str | Mapping[str, Any]] | None = None,
+        colormap: str | None = None,
+        contrast_limits: Sequence[float] | None = None,
+    ) -> None:
+        """Show a series: without ``names`` its planes become one stack, with a slider.
+
+        Options as for ``save``; ``at`` has one mapping for each value. Stops at the first
+        failure with ``BatchError``: what came before is shown, what comes after is not.
+        """
+        check_lengths(data, paths)
+        check_wait(wait)
+        layout = layout or _LAYOUT
+        places = places_of(paths, names=_template(names), layout=layout, at=at)
+        look = Look(
+            labels=labels, axes=axes, scale=scale, units=units, channels=channels,
+            colormap=colormap, contrast_limits=contrast_limits,
+        )  # fmt: skip
+        batch = _Batch(self, data, paths, places, look, layout, wait)
+        batch.check()
+        batch.run(progress)
+
+    def _described(
+        self,
+        data: Any,
+        path: Path,
+        place: Place,
+        look: Look,
+        layout: Layout,
+        wait: Wait | None,
+    ) -> tuple[Image | Rois, NDArray[Any]]:
+        try:
+            item, pixels = described(data, path, place, look, layout.channels_are_layers)
+        except PolystoreError as error:
+            raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
+        if wait == "shown" or self.policy != "block":
+            item = replace(item, wait=wait or "received", policy=self.policy)
+        return item, pixels
+
+    def _send(
+        self, item: Image | Rois, pixels: NDArray[Any], wait: Wait | None
+    ) -> list[tuple[Connection, Transfer]]:
+        connections = self._connections()
+        for connection in connections:
+            connection.raise_failures()
+        awaited = wait is not None
+        return [(c, c.send(item, pixels, awaited=awaited)) for c in connections]
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged, and raise what went wrong with it."""
+        for connection in list(self._state().connections.values()):
+            connection.settle()
+
+    # ── connections ──────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def _connections(self) -> list[Connection]:
+        """Return who gets the next value: at least one, or ``ReceiverUnavailableError``."""
+
+    def _state(self) -> _State:
+        state = self._states.get(os.getpid())
+        if state is None:
+            state = self._states.setdefault(os.getpid(), _State())
+            # What nobody waited for must not be lost because the pipeline ends.
+            atexit.register(_close_quietly, weakref.ref(self))
+        return state
+
+    def _connected(self, state: _State, endpoint: Endpoint) -> Connection:
+        found = state.connections.get(endpoint.token)
+        if found is None or not found.is_usable:
+            found = state.connections[endpoint.token] = Connection(
+                endpoint,
+                self.name,
+                max_in_flight=self.max_in_flight,
+                timeout=self.timeout,
+                counters=self.counters,
+            )
+        return found
+
+    def close(self) -> None:
+        """Wait for what is on its way, then close the connections; viewers stay open."""
+        state = self._states.pop(os.getpid(), None)
+        connections = list(state.connections.values()) if state else []
+        try:
+            for connection in connections:
+                if connection.is_usable:
+                    connection.settle()
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+class StreamingBackend(StreamSink):
+    """Send to every script that runs ``polystore_stream.receive(channel)`` on this machine.
+
+    Nobody listening is an error. Further options are those of :class:`StreamSink`.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: str = "default",
+        connection: str | os.PathLike[str] | None = None,
+        policy: Policy = "block",
+        timeout: float = 30.0,
+        max_in_flight: int = 32 << 20,
+    ) -> None:
+        super().__init__(
+            connection=connection, policy=policy, timeout=timeout, max_in_flight=max_in_flight
+        )
+        self.channel = check_name("channel", channel)
+        self._seen: tuple[int, list[Endpoint]] = -1, []
+
+    def _connections(self) -> list[Connection]:
+        state = self._state()
+        with state.lock:
+            found, errors = [], list[ReceiverError]()
+            for endpoint in self._endpoints():
+                try:
+                    found.append(self._connected(state, endpoint))
+                except ReceiverUnavailableError as error:  # it ends at this very moment
+                    errors.append(error)
+            gone = state.connections.keys() - {c.endpoint.token for c in found}
+            for token in gone:
+                state.connections.pop(token).close()
+        if not found:
+            raise self._nobody(errors)
+        return found
+
+    def _endpoints(self) -> list[Endpoint]:
+        if self.connection is not None:
+            return [discovery.read_connection(self.connection)]
+        # A look at the folder alone, unless receivers have come or gone.
+        changed = discovery.runtime_directory().stat().st_mtime_ns
+        if changed != self._seen[0] or not self._seen[1]:
+            self._seen = changed, discovery.find("script", self.channel)
+        return self._seen[1]
+
+    def _nobody(self, errors: list[ReceiverError]) -> ReceiverError:
+        if errors:
+            return errors[0]
+        others = sorted({endpoint.name for endpoint in discovery.find("script")})
+        channel = "" if self.channel == "default" else repr(self.channel)
+        return ReceiverUnavailableError(
+            self.name,
+            f"channel {self.channel!r}",
+            "has no receiver" + (f" (there are {', '.join(others)})" if others else ""),
+            f"start one: for item in polystore_stream.receive({channel}): …",
+        )
+
+
+class ViewerSink(StreamSink):
+    """Sends to one viewer, which is started by the first ``save`` if none runs.
+
+    ``viewer`` is its name, for several of them. Once it was there and is gone, because it was
+    closed or has died, only the user starts it again: saves are errors until then.
+    ``launch=False`` never starts one.
+    """
+
+    viewer_kind: ClassVar[str]
+    """As the viewer announces itself: "napari"."""
+    start_advice: ClassVar[str]
+    """What starts it: a command."""
+
+    def __init__(
+        self,
+        *,
+        viewer: str = "default",
+        launch: bool = True,
+        connection: str | os.PathLike[str] | None = None,
+        policy: Policy = "block",
+        timeout: float = 30.0,
+        max_in_flight: int = 32 << 20,
+    ) -> None:
+        super().__init__(
+            connection=connection, policy=policy, timeout=timeout, max_in_flight=max_in_flight
+        )
+        self.viewer = check_name("viewer", viewer)
+        self.launch = launch
+        self._had_one = False
+
+    @abstractmethod
+    def start(self) -> Endpoint:
+        """Start the viewer, or find the one that runs."""
+
+    def connect(self) -> RemoteViewer:
+        """Return a handle on the viewer: screenshots, ROIs, layers. Starts it as ``save`` does."""
+        return RemoteViewer(self._endpoint(), backend=self.name, timeout=self.timeout)
+
+    def _connections(self) -> list[Connection]:
+        state = self._state()
+        connection = next(iter(state.connections.values()), None)
+        if connection is not None and connection.is_usable:
+            return [connection]
+        with state.lock:
+            connection = next(iter(state.connections.values()), None)
+            if connection is None or not connection.is_usable:
+                if connection is not None:
+                    state.connections.clear()
+                    connection.close()
+                    connection.raise_failures()
+                connection = self._connected(state, self._endpoint())
+        return [connection]
+
+    def _endpoint(self) -> Endpoint:
+        if self.connection is not None:
+            return discovery.read_connection(self.connection)
+        running = discovery.find(self.viewer_kind, self.viewer)
+        if running:
+            self._had_one = True
+            return running[0]
+        if self.launch and not self._had_one:
+            started = self.start()
+            self._had_one = True
+            return started
+        gone = "is gone: it was closed, or has died" if self._had_one else "does not run"
+        raise ReceiverUnavailableError(
+            self.name,
+            f"{self.viewer_kind} {self.viewer!r}",
+            gone,
+            f"start it: {self.start_advice}"
+            + ("" if self.viewer == "default" else f" --name {self.viewer!r}"),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name or self.viewer_kind!r}: viewer {self.viewer!r}>"
+
+
+class _Batch:
+    """A series on its way."""
+
+    def __init__(
+        self,
+        sink: StreamSink,
+        data: Sequence[Any],
+        paths: Sequence[Path],
+        places: Sequence[Place],
+        look: Look,
+        layout: Layout,
+        wait: Wait | None,
+    ) -> None:
+        self.sink, self.data, self.paths, self.places = sink, data, paths, places
+        self.look, self.layout, self.wait = look, layout, wait
+        self.failed: dict[int, tuple[str, Exception]] = {}
+        self.done: list[int] = []
+        self.on_way: deque[tuple[int, list[tuple[Connection, Transfer]]]] = deque()
+
+    def check(self) -> None:
+        """Refuse the whole series for a value that no viewer shows, before anything travels."""
+        for index, value in enumerate(self.data):
+            # Not what is on a GPU: it would be copied from there twice.
+            if isinstance(value, np.ndarray) or not is_array(value):
+                self._attempt(index, self._message)
+            if self.failed:
+                raise self._error()
+
+    def run(self, progress: Progress) -> None:
+        with progress_reporter(progress, len(self.paths), "save") as report:
+            for index in range(len(self.paths)):
+                if self.failed:
+                    break
+                self._attempt(index, self._start)
+                while len(self.on_way) > _WINDOW:
+                    self._finish(report)
+            while self.on_way:
+                self._finish(report)
+        if self.failed:
+            raise self._error()
+
+    def _message(self, index: int) -> tuple[Image | Rois, NDArray[Any]]:
+        return self.sink._described(
+            self.data[index], self.paths[index], self.places[index], self.look, self.layout,
+            self.wait,
+        )  # fmt: skip
+
+    def _start(self, index: int) -> None:
+        item, pixels = self._message(index)
+        self.on_way.append((index, self.sink._send(item, pixels, self.wait)))
+
+    def _finish(self, report: Any) -> None:
+        index, transfers = self.on_way.popleft()
+
+        def settle(_: int) -> None:
+            for connection, transfer in transfers if self.wait is not None else ():
+                connection.wait_for(transfer)
+            self.done.append(index)
+
+        self._attempt(index, settle)
+        report()
+
+    def _attempt(self, index: int, work: Any) -> None:
+        try:
+            work(index)
+        except Exception as error:  # collected: BatchError carries every cause
+            self.failed[index] = (os.fspath(self.paths[index]), error)
+
+    def _error(self) -> Exception:
+        return batch_error(self.sink.name, "save", self.paths, self.failed, self.done)
+
+
+_LAYOUT = Layout()
+
+
+def _template(names: str | NameTemplate | None) -> NameTemplate | None:
+    return NameTemplate(names) if isinstance(names, str) else names
+
+
+def _close_quietly(backend: weakref.ref[StreamSink]) -> None:
+    """Give what is on its way a moment, at the end of the interpreter; nobody can be told more."""
+    sink = backend()
+    if sink is not None:
+        sink.timeout = min(sink.timeout, 2.0)
+        with suppress(ReceiverError, RejectedError):
+            sink.close()

@@ -1,0 +1,493 @@
+"""The producer's side of one connection: pixels out, acknowledgements in, without a thread.
+
+Whoever waits for an acknowledgement reads the socket, for everybody: a single caller pays for
+no switch between threads, and several share one connection.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import zmq
+from msgspec.structs import replace
+from zmq.utils.monitor import parse_monitor_message
+
+from polystore.errors import (
+    DamagedDataError,
+    IncompatibleReceiverError,
+    ReceiverError,
+    ReceiverTimeoutError,
+    ReceiverUnavailableError,
+    RejectedError,
+)
+
+from .discovery import host_identity, process_runs
+from .messages import (
+    PIECE,
+    PROTOCOL,
+    Ack,
+    Answer,
+    Bye,
+    Failure,
+    Header,
+    Hello,
+    Item,
+    Piece,
+    Query,
+    Welcome,
+    encode,
+    read_reply,
+)
+from .ring import RingWriter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .discovery import Endpoint
+
+__all__ = ["Connection", "Counters", "Transfer", "context"]
+
+Result = TypeVar("Result")
+
+_HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
+_SLICE = 20  # milliseconds between two looks at whether the receiver lives
+_HEARTBEAT, _DEAD = 300, 900  # milliseconds
+_MORE, _AT_ONCE = int(zmq.SNDMORE), int(zmq.NOBLOCK)  # as numbers: enumerations are slow
+_SMALL = 1 << 15
+"""Payloads of fewer bytes travel as frames: a slot would not be faster."""
+_MOST_MESSAGES = 500  # waiting for an answer; ZeroMQ would block at 1,000
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of all that was sent by one backend."""
+
+    sent: int = 0
+    received: int = 0
+    """Acknowledged as held by the receiver."""
+    shown: int = 0
+    """Of those that were sent with ``wait="shown"``."""
+    coalesced: int = 0
+    """A newer one took the place before it was shown."""
+    dropped: int = 0
+    """Made room for others, by the policy "drop_oldest" or "coalesce"."""
+    rejected: int = 0
+    blocked: int = 0
+    """Had to wait for room."""
+    nbytes: int = 0
+
+
+class Transfer:
+    """One value on its way; ``outcome`` is set when the last word about it has come."""
+
+    __slots__ = ("awaited", "outcome", "path")
+
+    def __init__(self, path: str, *, awaited: bool) -> None:
+        self.path = path
+        self.awaited = awaited
+        """Whether a caller will ask: else what goes wrong is kept for the next call."""
+        self.outcome: Ack | None = None
+
+
+class _Pending:
+    __slots__ = ("is_last", "nbytes", "slot", "transfer")
+
+    def __init__(
+        self, transfer: Transfer | None, slot: int | None, nbytes: int, is_last: bool
+    ) -> None:
+        self.transfer, self.slot, self.nbytes, self.is_last = transfer, slot, nbytes, is_last
+
+
+_contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the context of this process: that of a parent must not be touched after a fork."""
+    return _contexts.setdefault(os.getpid(), zmq.Context())
+
+
+class Connection:
+    """One producer at one receiver. Raises ``ReceiverError`` where none answers."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        backend: str,
+        *,
+        max_in_flight: int = 32 << 20,
+        timeout: float = 30.0,
+        counters: Counters | None = None,
+        share_memory: bool = True,
+    ) -> None:
+        self.endpoint = endpoint
+        self.backend = backend
+        self.timeout = timeout
+        self.counters = counters or Counters()
+        self.welcome: Welcome | None = None
+        self._slots = max(2, max_in_flight // PIECE)
+        self._room = max(max_in_flight, 2 * PIECE)
+        self._in_flight = 0
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._pending: dict[int, _Pending] = {}
+        self._answers: dict[int, tuple[Welcome | Answer | Ack, list[bytes]]] = {}
+        self._failures: list[RejectedError] = []
+        self._broken: ReceiverError | None = None
+        self._ring: RingWriter | None = None
+        self._free: deque[int] = deque()
+        self._shares = share_memory and endpoint.is_local
+        self._socket, self._monitor = self._connected()
+        try:
+            self.welcome = self._greeted()
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def _connected(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        socket = context().socket(zmq.DEALER)
+        for option, value in (
+            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
+            (zmq.LINGER, 0),
+            (zmq.SNDTIMEO, int(_HANDSHAKE * 1000)),
+            (zmq.RCVTIMEO, _SLICE),
+            (zmq.HEARTBEAT_IVL, _HEARTBEAT),
+            (zmq.HEARTBEAT_TIMEOUT, _DEAD),
+            (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
+        ):
+            socket.setsockopt(option, value)
+        if self.endpoint.server_key:
+            public, secret = zmq.curve_keypair()
+            socket.curve_publickey, socket.curve_secretkey = public, secret
+            socket.curve_serverkey = self.endpoint.server_key.encode("ascii")
+        gone = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_CONNECT_RETRIED
+        refused = (
+            zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        )
+        monitor = socket.get_monitor_socket(gone | refused)
+        monitor.setsockopt(zmq.LINGER, 0)
+        socket.connect(self.endpoint.address)
+        return socket, monitor
+
+    def _greeted(self) -> Welcome:
+        program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
+        hello = Hello(
+            protocol=PROTOCOL, token=self.endpoint.token, producer=program[:80],
+            pid=os.getpid(), host=host_identity(),
+        )  # fmt: skip
+        answer, _ = self._ask(hello, _HANDSHAKE)
+        if isinstance(answer, Ack) and answer.stage == "rejected":
+            if answer.reason.startswith("protocol"):
+                raise IncompatibleReceiverError(
+                    self.backend, self.endpoint.title, f"refuses: {answer.reason}"
+                )
+            raise ReceiverUnavailableError(
+                self.backend, self.endpoint.title, f"refuses: {answer.reason}"
+            )
+        if not isinstance(answer, Welcome):
+            raise IncompatibleReceiverError(
+                self.backend, self.endpoint.title, f"answers hello with {answer!r}"
+            )
+        if answer.protocol[0] != PROTOCOL[0]:
+            raise self._other_protocol(answer.protocol)
+        return answer
+
+    def _other_protocol(self, theirs: tuple[int, int]) -> IncompatibleReceiverError:
+        older = "the receiver" if theirs[0] < PROTOCOL[0] else "polystore-stream here"
+        return IncompatibleReceiverError(
+            self.backend,
+            self.endpoint.title,
+            f"speaks protocol {theirs[0]}.{theirs[1]}, this producer {PROTOCOL[0]}.{PROTOCOL[1]}",
+            f"upgrade {older}",
+        )
+
+    # ── values ───────────────────────────────────────────────────────────────────────────
+
+    def send(self, item: Item, pixels: NDArray[Any], *, awaited: bool) -> Transfer:
+        """Hand over ``pixels`` (``item.nbytes`` bytes in C order), and do not wait for more.
+
+        Waits for room. Raises ``ReceiverError``; the caller may change ``pixels`` afterwards
+        once ``wait_for`` has returned, or at once where it is not ``awaited``.
+        """
+        transfer = Transfer(item.path, awaited=awaited)
+        if self._ring is None and self._shares and item.nbytes >= _SMALL:
+            self._share_memory()
+        self.counters.sent += 1
+        self.counters.nbytes += item.nbytes
+        if item.nbytes <= PIECE:
+            self._post(item, pixels, transfer, is_last=True)
+            return transfer
+        flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
+        number = self._post(item, flat[:PIECE], transfer, is_last=False)
+        for start in range(PIECE, item.nbytes, PIECE):
+            if transfer.outcome is not None:  # rejected: the rest need not travel
+                break
+            piece = flat[start : start + PIECE]
+            header = Piece(of=number, start=start, nbytes=piece.nbytes)
+            self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
+        return transfer
+
+    def _post(
+        self, header: Item | Piece, pixels: NDArray[Any], transfer: Transfer, *, is_last: bool
+    ) -> int:
+        nbytes = pixels.nbytes
+        through_ring = self._ring is not None and nbytes >= _SMALL
+        slot = self._until(lambda: self._claimed(nbytes, through_ring), blocks=True)
+        frames = []
+        if slot >= 0 and self._ring is not None:
+            try:
+                target = self._ring.slot(slot, nbytes)
+            except OSError:  # no memory left for this slot: the pixels travel as a frame
+                slot = -1
+            else:
+                np.copyto(target.view(pixels.dtype).reshape(pixels.shape), pixels)
+        if slot < 0:
+            contiguous = np.ascontiguousarray(pixels)
+            frames = [contiguous.reshape(-1).view(np.uint8).data]
+        number = next(self._numbers)
+        header = replace(header, number=number, slot=slot if slot >= 0 else None)
+        with self._lock:
+            self._pending[number] = _Pending(transfer, header.slot, nbytes, is_last)
+            # What is awaited stays as it is until it is acknowledged: ZeroMQ needs no copy.
+            self._write(header, frames, copy=not transfer.awaited)
+        return number
+
+    def _claimed(self, nbytes: int, through_ring: bool) -> int | None:
+        """Take room for a payload: a slot, -1 for a frame, ``None`` where there is none."""
+        if len(self._pending) >= _MOST_MESSAGES:
+            return None
+        if through_ring:
+            if not self._free:
+                return None
+            self._in_flight += nbytes
+            # A small image finds the slot that was freed last still in the cache. The pieces of
+            # a large one take turns: what the other processor has just read is slow to write.
+            return self._free.pop() if nbytes < PIECE // 2 else self._free.popleft()
+        if self._in_flight and self._in_flight + nbytes > self._room:
+            return None
+        self._in_flight += nbytes
+        return -1
+
+    def wait_for(self, transfer: Transfer) -> Ack:
+        """Return what became of a value. Raises ``RejectedError``, ``ReceiverError``."""
+        outcome = transfer.outcome or self._until(lambda: transfer.outcome)
+        if outcome.stage == "rejected":
+            raise RejectedError(outcome.reason, path=transfer.path, backend=self.backend)
+        if outcome.stage == "closed":
+            raise ReceiverUnavailableError(
+                self.backend, self.endpoint.title, outcome.reason or "was closed"
+            )
+        return outcome
+
+    def settle(self) -> None:
+        """Wait until everything is acknowledged, and raise what was not raised before."""
+        self._until(lambda: not self._pending or None)
+        self.raise_failures()
+
+    def raise_failures(self) -> None:
+        """Raise what went wrong with values that nobody waited for."""
+        if self._failures:
+            first, *others = self._failures
+            self._failures = []
+            for error in others:
+                first.add_note(str(error))
+            raise first
+
+    def ask(self, query: Query, timeout: float) -> tuple[Answer, list[bytes]]:
+        """Return the receiver's answer and its frames. Raises ``RejectedError``."""
+        answer, frames = self._ask(query, timeout)
+        if isinstance(answer, Ack):
+            if answer.stage == "closed":
+                raise ReceiverUnavailableError(self.backend, self.endpoint.title, "was closed")
+            raise RejectedError(answer.reason, path=query.name, backend=self.backend)
+        if not isinstance(answer, Answer):
+            raise DamagedDataError(f"a {type(answer).__name__} answers a query", "message")
+        return answer, frames
+
+    def _ask(
+        self, header: Header, timeout: float
+    ) -> tuple[Welcome | Answer | Ack, list[bytes]]:
+        number = next(self._numbers)
+        with self._lock:
+            self._pending[number] = _Pending(None, None, 0, is_last=True)
+            self._write(replace(header, number=number))
+        return self._until(lambda: self._answers.pop(number, None), timeout=timeout)
+
+    def _share_memory(self) -> None:
+        """Offer a ring; where it cannot be made or opened, pixels travel as frames."""
+        self._shares = False
+        try:
+            ring = RingWriter(self._slots)
+        except OSError:  # no memory for it
+            return
+        answer, _ = self._ask(ring.message, self.timeout)
+        ring.forget_name()
+        if isinstance(answer, Ack) and answer.stage == "received":
+            self._ring = ring
+            self._free.extend(range(ring.slots))
+        else:
+            ring.close()
+
+    # ── the socket ───────────────────────────────────────────────────────────────────────
+
+    def _write(
+        self, header: Header, frames: Sequence[memoryview] = (), *, copy: bool = True
+    ) -> None:
+        try:
+            self._socket.send(encode(header), _MORE if frames else 0)
+            if frames:
+                self._socket.send(frames[0], copy=copy)
+        except zmq.ZMQError as error:
+            self._pending.pop(header.number, None)
+            raise self._break("is not reachable") from error
+
+    def _until(
+        self,
+        found: Callable[[], Result | None],
+        *,
+        timeout: float | None = None,
+        blocks: bool = False,
+    ) -> Result:
+        """Read answers until ``found`` returns something; ``timeout`` seconds without one.
+
+        Raises ``ReceiverUnavailableError``, ``ReceiverTimeoutError``.
+        """
+        limit = self.timeout if timeout is None else timeout
+        last = time.monotonic()
+        while True:
+            with self._lock:
+                result = found()
+                if result is not None:
+                    return result
+                if self._broken is not None:
+                    raise self._broken
+                if blocks:
+                    self.counters.blocked += 1
+                    blocks = False
+                if self._read():
+                    last = time.monotonic()
+                    continue
+                self._check_alive()
+            if time.monotonic() - last > limit:
+                raise ReceiverTimeoutError(
+                    self.backend,
+                    self.endpoint.title,
+                    f"has not answered for {limit:g} s",
+                    "it is busy, paused or not a receiver: look at it, or raise timeout=",
+                )
+
+    def _read(self) -> bool:
+        """Take the answers that are there, after a wait of ``_SLICE`` for the first."""
+        came = False
+        try:
+            while True:
+                frames = [self._socket.recv(_AT_ONCE if came else 0)]
+                while self._socket.getsockopt(zmq.RCVMORE):
+                    frames.append(self._socket.recv())
+                came = True
+                self._take(frames)
+        except zmq.Again:
+            return came
+        except zmq.ZMQError as error:
+            raise self._break("is not reachable") from error
+
+    def _take(self, frames: list[bytes]) -> None:
+        reply = read_reply(frames[0])
+        if isinstance(reply, Failure):
+            failure = RejectedError(reply.reason, path=reply.path, backend=self.backend)
+            self._failures.append(failure)
+            return
+        self._answered(reply.number, reply, frames)
+        if isinstance(reply, Ack):
+            for number in reply.others:
+                self._answered(number, reply, frames)
+
+    def _answered(self, number: int, reply: Welcome | Answer | Ack, frames: list[bytes]) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is None:  # nobody waits any more
+            return
+        if pending.transfer is None:
+            self._answers[number] = reply, frames[1:]
+            return
+        self._in_flight -= pending.nbytes
+        if pending.slot is not None:
+            self._free.append(pending.slot)
+        if isinstance(reply, Ack):
+            self._note(reply, pending)
+
+    def _note(self, ack: Ack, pending: _Pending) -> None:
+        transfer = pending.transfer
+        refused = ack.stage in ("rejected", "closed")
+        if transfer is None or transfer.outcome is not None or not (pending.is_last or refused):
+            return
+        transfer.outcome = ack
+        name = {"closed": "rejected"}.get(ack.stage, ack.stage)
+        setattr(self.counters, name, getattr(self.counters, name) + 1)
+        if name in ("shown", "coalesced", "dropped"):
+            self.counters.received += 1
+        if refused and not transfer.awaited:
+            failure = RejectedError(ack.reason, path=transfer.path, backend=self.backend)
+            self._failures.append(failure)
+
+    def _check_alive(self) -> None:
+        try:
+            while True:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                if event["event"] in _REFUSED:
+                    raise self._break("refuses the connection: another key")
+                raise self._break("was closed, or has died")
+        except zmq.Again:
+            pass  # the usual case: nothing has happened
+        endpoint = self.endpoint
+        if endpoint.is_local and not process_runs(endpoint.pid, endpoint.started):
+            raise self._break("has died")
+
+    def _break(self, reason: str) -> ReceiverUnavailableError:
+        """Remember that the connection is lost: a new one must be made."""
+        error = ReceiverUnavailableError(self.backend, self.endpoint.title, reason)
+        self._broken = self._broken or error
+        return error
+
+    @property
+    def is_usable(self) -> bool:
+        return self._broken is None
+
+    def close(self) -> None:
+        """Say goodbye; what was not acknowledged may be lost: see ``settle``."""
+        with self._lock:
+            if self._broken is None:
+                with suppress(zmq.ZMQError):  # it has gone first
+                    self._socket.setsockopt(zmq.LINGER, 200)
+                    self._socket.send(encode(Bye()), _AT_ONCE)
+            self._broken = ReceiverUnavailableError(
+                self.backend, self.endpoint.title, "was left: the connection is closed"
+            )
+            self._close_sockets()
+            if self._ring is not None:
+                self._ring.close()
+
+    def _close_sockets(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+
+    def __repr__(self) -> str:
+        return f"<Connection to {self.endpoint.title}>"
+
+
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+)

@@ -1,0 +1,218 @@
+"""From a value and what is said about it to a message: all that can be refused is refused here."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+
+import numpy as np
+
+from polystore.arrays import to_numpy
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore.images import HEX_COLOR, finite, image_metadata
+from polystore.rois import ROI
+
+from .messages import DTYPES, Channel, Image, Policy, Rois, Wait
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .layout import Place
+
+__all__ = ["Look", "check_policy", "check_wait", "described"]
+
+Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
+
+_FORMAT = "stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a caller says about an image beside its pixels: see ``StreamSink.save``."""
+
+    labels: bool = False
+    axes: str | Sequence[str] | None = None
+    scale: Sequence[float] | Mapping[str, float] | None = None
+    units: str | Mapping[str, str] | None = None
+    channels: Sequence[str | Mapping[str, Any]] | None = None
+    colormap: str | None = None
+    contrast_limits: Sequence[float] | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        return self == _PLAIN
+
+
+_PLAIN = Look()
+
+
+def check_wait(wait: Wait | None) -> None:
+    """Raise ``InvalidOptionError`` for anything but "received", "shown" and ``None``."""
+    if wait is not None and wait not in get_args(Wait):
+        raise InvalidOptionError("wait", wait, "'received', 'shown' or None")
+
+
+def check_policy(policy: Policy) -> None:
+    if policy not in get_args(Policy):
+        raise InvalidOptionError("policy", policy, f"one of {', '.join(get_args(Policy))}")
+
+
+def described(
+    data: Any, path: str | os.PathLike[str], place: Place, look: Look, split_channels: bool
+) -> Described:
+    """Return the message for a value, and its pixels (of ROIs: their JSON).
+
+    ``split_channels``: each channel of the array is a layer. Raises ``UnsupportedDataError``
+    and ``InvalidOptionError`` for what no viewer shows.
+    """
+    text = _text(path)
+    if isinstance(data, ROI) or (isinstance(data, list | tuple) and all(map(_is_roi, data))):
+        rois = [data] if isinstance(data, ROI) else data
+        _check_only_labels(look)
+        return _rois(rois, text, place, look.labels)
+    pixels = to_numpy(data)
+    dtype = _plain_dtype(pixels.dtype)
+    if not pixels.ndim or not pixels.size:
+        raise UnsupportedDataError(f"an array of shape {pixels.shape} has no pixels", _FORMAT)
+    about = _about(pixels.shape, dtype, look) if not look.is_plain else _plain(pixels.shape, dtype)
+    if pixels.dtype.str != dtype:
+        pixels = pixels.astype(dtype)
+    image = Image(
+        path=text, nbytes=pixels.nbytes, window=place.window, layer=place.layer,
+        title=place.title, at=place.at, layers="c" if split_channels and "c" in about.axes else "",
+        shape=pixels.shape, dtype=dtype, axes=about.axes, labels=look.labels, scale=about.scale,
+        units=about.units, channels=about.channels, colormap=look.colormap,
+        contrast_limits=about.contrast_limits,
+    )  # fmt: skip
+    return image, pixels
+
+
+def _is_roi(value: object) -> bool:
+    return isinstance(value, ROI)
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text:
+        raise InvalidOptionError("path", path, "a non-empty str, or a PathLike of one")
+    # A name that is not UTF-8 has lone surrogates, which JSON cannot carry.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def _rois(rois: Sequence[ROI], path: str, place: Place, labels: bool) -> Described:
+    document = json.dumps([roi.to_dict() for roi in rois], separators=(",", ":"))
+    payload = np.frombuffer(document.encode("utf-8"), np.uint8)
+    message = Rois(
+        path=path, nbytes=payload.nbytes, window=place.window, layer=place.layer,
+        title=place.title, at=place.at, count=len(rois), labels=labels,
+    )  # fmt: skip
+    return message, payload
+
+
+def _check_only_labels(look: Look) -> None:
+    plain = replace(look, labels=False)
+    if not plain.is_plain:
+        name = next(n for n in Look.__slots__ if getattr(plain, n) != getattr(_PLAIN, n))
+        raise InvalidOptionError(name, getattr(plain, name), "nothing: ROIs have names and properties")
+
+
+def _plain_dtype(dtype: np.dtype[Any]) -> str:
+    text = dtype.newbyteorder("<").str
+    if text in DTYPES:
+        return text
+    kind = dtype.kind
+    if kind == "c":
+        advice = "show np.abs(…), np.angle(…) or .real"
+    elif kind == "f":
+        advice = "convert it with .astype('float64')"
+    elif dtype.names:
+        advice = "show one field of it"
+    else:
+        advice = "a viewer shows bool, integers and floats"
+    raise UnsupportedDataError(f"pixels of {dtype}: {advice}", _FORMAT)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    axes: str
+    scale: tuple[float, ...] = ()
+    units: tuple[str | None, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    contrast_limits: tuple[float, float] | None = None
+
+
+@functools.lru_cache(maxsize=256)
+def _plain(shape: tuple[int, ...], dtype: str) -> _About:
+    return _about(shape, dtype, _PLAIN)
+
+
+def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
+    axes, has_samples = look.axes, _has_samples(shape, dtype, look.axes)
+    if has_samples:
+        shape = shape[:-1]
+        axes = None if axes is None else tuple(axes)[:-1]
+    try:
+        found = image_metadata(
+            shape, dtype, axes=axes, scale=look.scale, units=look.units,
+            channels=look.channels, label=look.labels, windows=False,
+        )  # fmt: skip
+    except UnsupportedDataError as error:
+        error.format = _FORMAT
+        raise
+    names = "".join(axis.name for axis in found.axes)
+    if has_samples and "c" in names:
+        raise InvalidOptionError("axes", look.axes, "either channels (c) or samples of RGB (s)")
+    if has_samples and look.labels:
+        raise InvalidOptionError("labels", True, "False for RGB: a label is one number")
+    if look.colormap is not None and (not isinstance(look.colormap, str) or has_samples):
+        raise InvalidOptionError("colormap", look.colormap, "a name, and an image that is not RGB")
+    return _About(
+        axes=names + "s" * has_samples,
+        scale=() if look.scale is None else found.scale,
+        units=() if look.units is None else tuple(axis.unit for axis in found.axes),
+        channels=tuple(
+            Channel(
+                label=channel.label,
+                color=channel.color if _gives_color(look.channels, index) else None,
+                window=None if channel.window is None else (channel.window.start, channel.window.end),
+            )
+            for index, channel in enumerate(found.channels)
+        ),
+        contrast_limits=_limits(look.contrast_limits),
+    )
+
+
+def _gives_color(channels: Any, index: int) -> bool:
+    """Whether several channels are told apart by colour, or one was given its own."""
+    return len(channels) > 1 or (isinstance(channels[index], Mapping) and "color" in channels[index])
+
+
+def _has_samples(shape: tuple[int, ...], dtype: str, axes: Any) -> bool:
+    """Whether the last axis is red, green, blue (and alpha): said, or clear from the shape."""
+    if axes is None:
+        return len(shape) == 3 and shape[-1] in (3, 4) and dtype == "|u1"
+    if not isinstance(axes, str | Sequence) or not axes or axes[-1] != "s":
+        return False
+    if shape[-1] not in (3, 4) or len(axes) != len(shape) or dtype[1] not in "uf":
+        raise InvalidOptionError(
+            "axes", axes, f"s for the 3 or 4 samples of RGB(A), not for shape {shape} of {dtype}"
+        )
+    return True
+
+
+def _limits(limits: Any) -> tuple[float, float] | None:
+    if limits is None:
+        return None
+    numbers = [finite(n.item() if isinstance(n, np.generic) else n) for n in _listed(limits)]
+    match numbers:
+        case [float(low), float(high)] if low < high:
+            return low, high
+    raise InvalidOptionError("contrast_limits", limits, "two numbers: black, and full brightness")
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence | np.ndarray) and len(value) == 2 else []

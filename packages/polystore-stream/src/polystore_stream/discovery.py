@@ -1,0 +1,215 @@
+"""Who receives on this machine: one private file for each receiver, checked before it is believed.
+
+The files stand in ``$POLYSTORE_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/polystore``, else a folder
+of this user's in the temporary directory; nobody else may read it. Whoever looks also removes
+what receivers left that were killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import socket
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polystore.errors import AccessDeniedError, DamagedDataError, InvalidOptionError, NotFoundError
+
+__all__ = [
+    "Endpoint",
+    "announce",
+    "check_name",
+    "find",
+    "host_identity",
+    "process_runs",
+    "process_start",
+    "read_connection",
+    "runtime_directory",
+    "withdraw",
+]
+
+_NAME = re.compile(r"[\w. -]{1,64}")
+_LONGEST_FOLDER = 80  # bytes, of 107 that the kernel takes as the name of a socket
+_SOCKET_FOLDER = "polystore-socket-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a receiver listens, and what it takes to speak with it."""
+
+    kind: str
+    """"napari", "fiji", or "script" for those that :func:`polystore_stream.receive` makes."""
+    name: str
+    address: str
+    """Of ZeroMQ: "ipc://…" or "tcp://…"."""
+    token: str = field(repr=False)
+    pid: int
+    started: str = ""
+    """Start of the process as the system counts it: another process may get the same pid."""
+    since: float = 0.0
+    """When it was announced, in seconds since 1970."""
+    server_key: str = ""
+    """Public key of CURVE (Z85): set for tcp."""
+    host: str = ""
+    """See :func:`host_identity`."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {self.name!r} (process {self.pid})"
+
+    @property
+    def is_local(self) -> bool:
+        return self.host == host_identity()
+
+
+def check_name(option: str, name: str) -> str:
+    """Return ``name`` if a receiver can be called so."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidOptionError(option, name, "1 to 64 letters, digits, spaces, '.', '_' or '-'")
+    return name
+
+
+def runtime_directory() -> Path:
+    """Return the private folder, made if it is missing.
+
+    Raises ``AccessDeniedError`` where it belongs to somebody else, or others may enter.
+    """
+    given, session = os.environ.get("POLYSTORE_RUNTIME_DIR"), os.environ.get("XDG_RUNTIME_DIR")
+    if given:
+        folder = Path(given)
+    elif session and Path(session).is_dir():
+        folder = Path(session, "polystore")
+    else:
+        user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+        folder = Path(tempfile.gettempdir(), f"polystore-{user}")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    private = not stat.S_IMODE(status.st_mode) & 0o077 and stat.S_ISDIR(status.st_mode)
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or not private):
+        raise AccessDeniedError("", str(folder), "use as a private folder (mode 0700)")
+    return folder
+
+
+def announce(endpoint: Endpoint) -> Path:
+    """Make a receiver known; :func:`withdraw` what this returns when it ends."""
+    target = runtime_directory() / f"{endpoint.kind}-{endpoint.pid}-{secrets.token_hex(4)}.json"
+    draft = target.with_suffix(".new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(draft, "w", encoding="utf-8", opener=lambda p, _: os.open(p, flags, 0o600)) as file:
+        json.dump(asdict(endpoint), file, indent=1)
+    draft.replace(target)
+    return target
+
+
+def withdraw(announced: Path) -> None:
+    announced.unlink(missing_ok=True)
+
+
+def socket_address() -> str:
+    """Return a new address of a local socket (where there are none, a port of this machine)."""
+    if not hasattr(socket, "AF_UNIX"):
+        return "tcp://127.0.0.1:*"
+    folder = runtime_directory()
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
+    return f"ipc://{folder}/{os.getpid()}-{secrets.token_hex(4)}.sock"
+
+
+def find(kind: str, name: str | None = None) -> list[Endpoint]:
+    """Return the receivers of this machine whose process runs, the newest first."""
+    found = []
+    for path in runtime_directory().glob(f"{kind}-*.json"):
+        try:
+            endpoint = read_connection(path)
+        except (DamagedDataError, NotFoundError):  # withdrawn meanwhile, or of another version
+            continue
+        if not process_runs(endpoint.pid, endpoint.started):
+            _sweep(path, endpoint)
+        elif name is None or endpoint.name == name:
+            found.append(endpoint)
+    return sorted(found, key=lambda endpoint: endpoint.since, reverse=True)
+
+
+def read_connection(path: str | os.PathLike[str]) -> Endpoint:
+    """Read the file of a receiver, which may have been copied from another machine.
+
+    Raises ``NotFoundError``, ``DamagedDataError``.
+    """
+    try:
+        content: dict[str, Any] = json.loads(Path(path).read_bytes())
+        return Endpoint(**content)
+    except FileNotFoundError:
+        raise NotFoundError("", os.fspath(path), "connect to a receiver") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DamagedDataError(str(error), "connection file", os.fspath(path)) from error
+
+
+def _sweep(path: Path, endpoint: Endpoint) -> None:
+    path.unlink(missing_ok=True)
+    remove_socket(endpoint)
+
+
+def remove_socket(endpoint: Endpoint) -> None:
+    """Remove the file of a local socket: ZeroMQ leaves it."""
+    transport, _, place = endpoint.address.partition("://")
+    if transport == "ipc":
+        Path(place).unlink(missing_ok=True)
+        if Path(place).parent.name.startswith(_SOCKET_FOLDER):
+            with suppress(OSError):  # somebody else's file is in it, or it is gone already
+                Path(place).parent.rmdir()
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────
+
+
+def process_start(pid: int) -> str:
+    """Return when a process started, in the system's own count; "" where nobody tells."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The second field is the program's name in brackets, and may hold brackets and blanks.
+    return text.rpartition(")")[2].split()[19]
+
+
+def process_runs(pid: int, started: str = "") -> bool:
+    """Whether the process is there, and is not another one with its number, or a zombie."""
+    if os.name != "posix":
+        return True  # nobody answers to hello, if not
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not started or (process_start(pid) == started and not _is_zombie(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    with suppress(OSError):
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()[0] in ("Z", "X")
+    return False
+
+
+def host_identity() -> str:
+    """Return a text that is equal in processes that can share memory by their pids."""
+    parts: Iterator[str] = (
+        _read(path) for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid")
+    )
+    return "-".join(filter(None, (socket.gethostname(), *parts)))
+
+
+def _read(path: str) -> str:
+    try:
+        return os.readlink(path) if os.path.islink(path) else Path(path).read_text().strip()
+    except OSError:
+        return ""
+

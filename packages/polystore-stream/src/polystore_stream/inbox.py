@@ -1,0 +1,99 @@
+"""What has come and was not taken yet: a queue with a limit, and what happens at the limit."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from .messages import Image, Rois
+
+if TYPE_CHECKING:
+    from .messages import Stage
+    from .viewer import Delivery
+
+__all__ = ["Inbox"]
+
+
+class Inbox:
+    """Deliveries in order, of ``limit`` bytes at most (one may be larger, alone).
+
+    - "block": nothing is discarded; ``has_room`` tells whether more may come.
+    - "drop_oldest": the oldest make room, unless their own policy is "block".
+    - "coalesce": a newer value takes the place of one with the same path; else as above.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._queue: deque[Delivery] = deque()
+        self._nbytes = 0
+        self._came = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def has_room(self, nbytes: int) -> bool:
+        return not self._nbytes or self._nbytes + nbytes <= self.limit
+
+    def reserve(self, nbytes: int) -> None:
+        """Take room for what is on its way; ``push`` or ``release`` it."""
+        with self._came:
+            self._nbytes += nbytes
+
+    def release(self, nbytes: int) -> None:
+        with self._came:
+            self._nbytes -= nbytes
+
+    def push(self, delivery: Delivery) -> list[tuple[Delivery, Stage]]:
+        """Append what room was reserved for; return what was discarded for it, and how."""
+        with self._came:
+            discarded = self._displaced(delivery)
+            for old, _ in discarded:
+                self._queue.remove(old)
+                self._nbytes -= _nbytes(old)
+            self._queue.append(delivery)
+            self._came.notify()
+        return discarded
+
+    def _displaced(self, new: Delivery) -> list[tuple[Delivery, Stage]]:
+        if not isinstance(new.item, Image | Rois) or new.item.policy == "block":
+            return []
+        found: list[tuple[Delivery, Stage]] = []
+        if new.item.policy == "coalesce":
+            found += ((old, "coalesced") for old in self._queue if _replaces(new, old))
+        excess = self._nbytes - sum(_nbytes(old) for old, _ in found) - self.limit
+        for old in self._queue:
+            if excess <= 0:
+                break
+            if isinstance(old.item, Image | Rois) and old.item.policy != "block":
+                if all(old is not other for other, _ in found):
+                    found.append((old, "dropped"))
+                    excess -= _nbytes(old)
+        return found
+
+    def take(self, timeout: float | None = 0.0, most: int | None = None) -> list[Delivery]:
+        """Return what is there, after a wait for the first (``None``: however long it takes)."""
+        with self._came:
+            self._came.wait_for(lambda: self._queue, timeout)
+            count = len(self._queue) if most is None else min(most, len(self._queue))
+            taken = [self._queue.popleft() for _ in range(count)]
+            self._nbytes -= sum(map(_nbytes, taken))
+        return taken
+
+    def interrupt(self) -> None:
+        """Wake whoever waits in ``take``."""
+        with self._came:
+            self._came.notify_all()
+
+
+def _nbytes(delivery: Delivery) -> int:
+    return delivery.item.nbytes if isinstance(delivery.item, Image | Rois) else 0
+
+
+def _replaces(new: Delivery, old: Delivery) -> bool:
+    return (
+        isinstance(old.item, Image | Rois)
+        and isinstance(new.item, Image | Rois)
+        and (old.item.window, old.item.path) == (new.item.window, new.item.path)
+        and old.item.policy == "coalesce"
+    )

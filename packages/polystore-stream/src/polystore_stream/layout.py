@@ -1,0 +1,346 @@
+"""Where in a viewer an image goes, read off its path: pure text, no viewer is asked.
+
+Names are compared through their aliases: "time" is "t"; "channel" and "w" are "c". An image
+without a name template stands alone, a series without one becomes one stack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from polystore.errors import InvalidOptionError
+from polystore.paths import checked
+
+if TYPE_CHECKING:
+    from polystore.abc.backend import Path
+    from polystore.names import NameTemplate
+
+__all__ = ["Layout", "Place", "place_of", "places_of"]
+
+_ALIASES = {"time": "t", "channel": "c", "w": "c"}
+_AXES = ("t", "z", "c")
+_SEPARATORS = "_-. "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Which parts of a name become layers, sliders and windows of a viewer.
+
+    Parts are the fields of the template and the names given with ``at=``. Those that stand
+    nowhere become sliders too, before the others, so that no two images share a place. The
+    axes "t" ("time"), "z" and "channel" ("c", "w") may be named where no image has them.
+
+    Raises:
+        InvalidOptionError: something other than names, or a name that stands twice.
+    """
+
+    layer: tuple[str, ...] = ("channel",)
+    """Each combination of their values is a layer."""
+    slider: tuple[str, ...] = ("t", "z")
+    """Each is a slider, the outermost first."""
+    window: tuple[str, ...] = ()
+    """Each combination of their values is a window."""
+
+    def __post_init__(self) -> None:
+        where: dict[str, str] = {}
+        for option in (field.name for field in fields(self)):
+            names = _names(option, getattr(self, option))
+            object.__setattr__(self, option, names)
+            for name in names:
+                if other := where.get(_canonical(name)):
+                    expected = f"each name once: {name!r} stands in {other}={getattr(self, other)!r} too"
+                    raise InvalidOptionError(option, names, expected)
+                where[_canonical(name)] = option
+
+    @property
+    def channels_are_layers(self) -> bool:
+        return "c" in map(_canonical, self.layer)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image stands in a viewer."""
+
+    window: str
+    """"" is the main window."""
+    layer: str | None
+    """Key of the layer; ``None``: where this path stands already, else a layer of its own."""
+    title: str
+    """What a person reads as the name of the layer."""
+    at: tuple[tuple[str, str], ...]
+    """Name of each slider and the coordinate on it, the outermost first."""
+
+    def __str__(self) -> str:
+        told = [f"layer {self.title!r}", *(f"{name}={value}" for name, value in self.at)]
+        return ", ".join([*told, f"window {self.window!r}"] if self.window else told)
+
+
+def place_of(
+    path: Path, *, names: NameTemplate | None, layout: Layout, at: Mapping[str, object] | None
+) -> Place:
+    """Return the place of one image.
+
+    Raises ``InvalidOptionError``: the name does not fit the template, ``at`` is no mapping from
+    names to str and int, or ``layout`` names what neither of them has.
+    """
+    given = _coordinates(at or {})
+    plan = _planned(names, tuple(given), layout)
+    parts = _parts(path)
+    return _alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
+
+
+def places_of(
+    paths: Sequence[Path],
+    *,
+    names: NameTemplate | None,
+    layout: Layout,
+    at: Sequence[Mapping[str, object]] | None,
+) -> list[Place]:
+    """Return the place of each image of a series; ``at`` has one mapping for each.
+
+    Without ``names`` and ``at`` several images become one stack: its slider is "image", its
+    title what their names have in common.
+
+    Raises ``InvalidOptionError`` as ``place_of`` does, for a place that two paths share, and
+    for mappings with different names.
+    """
+    given = _series(at, len(paths))
+    plan = _planned(names, tuple(given[0]) if given else (), layout)
+    parts = [_parts(path) for path in paths]
+    if plan.is_empty:
+        places = _stacked(parts) if len(parts) > 1 else list(map(_alone, parts))
+    else:
+        found = plan.all_values(parts)
+        if given:
+            found = [values | more for values, more in zip(found, given, strict=True)]
+        places = list(map(plan.place, parts, found))
+    _check_distinct(parts, places, names)
+    return places
+
+
+_Parts: TypeAlias = tuple[str, ...]
+"""A path; "/" comes first if it is absolute."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What each part of the names of one call becomes."""
+
+    names: NameTemplate | None
+    layer: tuple[str, ...]
+    slider: tuple[str, ...]
+    window: tuple[str, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the call has neither a template nor ``at``."""
+        return self.names is None and not (self.layer or self.slider or self.window)
+
+    def values(self, parts: _Parts) -> dict[str, str]:
+        parsed = self.names.parse(_joined(parts)) if self.names else {}
+        return {_canonical(name): value for name, value in parsed.items()}
+
+    def all_values(self, paths: Sequence[_Parts]) -> list[dict[str, str]]:
+        """Raise for the first that does not fit; tell how many others do not."""
+        found = []
+        for index, parts in enumerate(paths):
+            try:
+                found.append(self.values(parts))
+            except InvalidOptionError as error:
+                rest = sum(not self._fits(other) for other in paths[index + 1 :])
+                also = f"; {rest} more of {len(paths)} names do not fit" if rest else ""
+                raise InvalidOptionError(
+                    error.option, error.value, error.expected + also
+                ) from None
+        return found
+
+    def _fits(self, parts: _Parts) -> bool:
+        return self.names is None or self.names.matches(_joined(parts))
+
+    def place(self, parts: _Parts, values: Mapping[str, str]) -> Place:
+        folder = self._folder(parts)
+        kept = {name: values[name] for name in (*self.window, *self.layer)}
+        return Place(
+            _titled(self.window, values),
+            # All that makes a layer what it is: one with other sliders could not hold this.
+            json.dumps([_joined(folder), kept, self.slider]),
+            _titled(self.layer, values) or self._title(folder),
+            tuple((name, values[name]) for name in self.slider),
+        )
+
+    def _folder(self, parts: _Parts) -> _Parts:
+        """Return the folders of a path; those that hold fields as the template has them."""
+        scope = self.names.template.split("/")[:-1] if self.names else []
+        cut = len(parts) - 1 - len(scope)
+        below = zip(scope, parts[cut:-1], strict=True)
+        return (*parts[:cut], *(named if "{" in named else part for named, part in below))
+
+    def _title(self, folder: _Parts) -> str:
+        constant = self.names.template.rpartition("/")[2] if self.names else ""
+        text, brace, _ = constant.partition("{")
+        return _last(part for part in folder if "{" not in part) or (
+            text.strip("*" + _SEPARATORS) if brace else ""
+        ) or "images"  # fmt: skip
+
+
+def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:
+    """Sort the parts of the names; ``given`` are those of ``at``."""
+    template = () if names is None else names.fields
+    known = [*map(_canonical, template), *given]
+    for name in known:
+        if names is not None and known.count(name) > 1:
+            raise InvalidOptionError(
+                "names",
+                names.template,
+                f"each part of a name once: {name!r} stands twice, by its aliases or in at=",
+            )
+    chosen = {}
+    for option in (field.name for field in fields(layout)):
+        wanted = getattr(layout, option)
+        for name in wanted:
+            if _canonical(name) not in (*known, *_AXES):
+                some = dict.fromkeys([*template, *given, "t", "z", "channel"])
+                expected = f"names of {', '.join(map(repr, some))}; {name!r} is none"
+                raise InvalidOptionError(option, wanted, expected)
+        chosen[option] = tuple(name for name in map(_canonical, wanted) if name in known)
+    placed = {name for group in chosen.values() for name in group}
+    rest = tuple(name for name in known if name not in placed)
+    return _Plan(names, chosen["layer"], rest + chosen["slider"], chosen["window"])
+
+
+def _alone(parts: _Parts) -> Place:
+    return Place("", None, _stem_and_suffix(_last(parts))[0] or "images", ())
+
+
+def _stacked(paths: Sequence[_Parts]) -> list[Place]:
+    """Return the places of a series on one slider.
+
+    The key holds all that is cut from the coordinates. So they say the same of a path in every
+    batch that comes to the layer.
+    """
+    folders = [parts[:-1] for parts in paths]
+    folder = folders[0][: _common_length(folders)]
+    split = [_stem_and_suffix(_last(parts)) for parts in paths]
+    suffixes = {suffix for _, suffix in split}
+    suffix = suffixes.pop() if len(suffixes) == 1 else ""
+    stems = [stem if suffix else stem + own for stem, own in split]
+    start = _common_words(stems)
+    title = start.strip(_SEPARATORS) or _last(folder) or "images"
+    layer = json.dumps([_joined(folder), start, suffix])
+    places = []
+    for parts, stem in zip(paths, stems, strict=True):
+        text = "/".join(filter(None, (*parts[len(folder) : -1], stem[len(start) :])))
+        places.append(Place("", layer, title, (("image", text or stem),)))
+    return places
+
+
+def _common_words(names: Sequence[str]) -> str:
+    """Return what all names start with, up to where a word ends."""
+    start = names[0][: _common_length(names)]
+    if all(name == start for name in names):
+        return start
+    return start[: 1 + max(start.rfind(separator) for separator in _SEPARATORS)]
+
+
+def _common_length(sequences: Sequence[Sequence[str]]) -> int:
+    least, most = min(sequences), max(sequences)  # all others start as these two do
+    pairs = enumerate(zip(least, most, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), len(least))
+
+
+def _check_distinct(
+    paths: Sequence[_Parts], places: Sequence[Place], names: NameTemplate | None
+) -> None:
+    first: dict[Place, _Parts] = {}
+    for parts, place in zip(paths, places, strict=True):
+        other = first.setdefault(place, parts)
+        if other != parts and place.layer is not None:
+            value = names.template if names is not None else dict(place.at)
+            raise InvalidOptionError(
+                "names" if names is not None else "at",
+                value,
+                f"to name the field that tells {_joined(other)!r} from {_joined(parts)!r}: "
+                f"both stand at {place}",
+            )
+
+
+def _series(at: Sequence[Mapping[str, object]] | None, count: int) -> list[dict[str, str]]:
+    if at is None:
+        return []
+    if isinstance(at, Mapping) or len(at) != count:
+        raise InvalidOptionError("at", at, f"a list of {count} mappings, one for each path")
+    found = [_coordinates(mapping) for mapping in at]
+    for values in found:
+        if values.keys() != found[0].keys():
+            known = ", ".join(map(repr, found[0])) or "none"
+            raise InvalidOptionError("at", values, f"the names of the first mapping: {known}")
+    return found
+
+
+def _coordinates(at: Mapping[str, object]) -> dict[str, str]:
+    if not isinstance(at, Mapping):
+        raise InvalidOptionError("at", at, "a mapping such as {'z': 3}")
+    found: dict[str, str] = {}
+    for name, value in at.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InvalidOptionError("at", at, f"names such as 'z' as keys, not {name!r}")
+        if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+            raise InvalidOptionError("at", at, f"a str or an int for {name!r}")
+        if _canonical(name) in found:
+            raise InvalidOptionError("at", at, f"each name once: {name!r} is one more alias")
+        found[_canonical(name)] = _encodable(str(value))
+    return found
+
+
+def _names(option: str, given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise InvalidOptionError(option, given, f"a tuple of names: ({given!r},)")
+    names = tuple(given) if isinstance(given, Iterable) else ()
+    if not isinstance(given, Iterable) or not all(isinstance(n, str) and n for n in names):
+        raise InvalidOptionError(option, given, "a tuple of names, such as ('z',)")
+    return names
+
+
+def _canonical(name: str) -> str:
+    return _ALIASES.get(name, name)
+
+
+def _titled(names: Iterable[str], values: Mapping[str, str]) -> str:
+    """Return values as a person reads them: a bare number with its name."""
+    texts = ((name, values[name]) for name in names)
+    return " ".join(
+        f"{'channel' if name == 'c' else name} {text}" if text.isdigit() else text
+        for name, text in texts
+    )
+
+
+def _stem_and_suffix(name: str) -> tuple[str, str]:
+    """Split at the last dot; "cells.ome.tif" at ".ome.tif"."""
+    stem = os.path.splitext(name)[0]
+    stem = stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+    return stem, name[len(stem) :]
+
+
+def _last(parts: Iterable[str]) -> str:
+    return next((part for part in reversed(tuple(parts)) if part not in ("/", "..")), "")
+
+
+def _parts(path: Path) -> _Parts:
+    text = _encodable(checked(path)).replace(os.sep, "/")
+    parts = tuple(part for part in text.split("/") if part not in ("", "."))
+    return ("/", *parts) if text.startswith("/") else parts
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "/".join(parts).replace("//", "/", 1)
+
+
+def _encodable(text: str) -> str:
+    # A name that is not UTF-8 has lone surrogates, which no message can carry.
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,62 @@
+"""Memory for what comes in, used again: new memory costs more than the copy into it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Pool"]
+
+_SMALL = 1 << 18
+"""Below this many bytes the allocator keeps memory by itself."""
+
+
+class Pool:
+    """Arrays whose memory comes back when the last view of it is gone.
+
+    ``keep`` bytes are held for later at most.
+    """
+
+    def __init__(self, keep: int = 128 << 20) -> None:
+        self.keep = keep
+        self._lock = threading.RLock()  # a finalizer may run while it is held
+        self._idle: dict[int, list[mmap.mmap]] = {}
+        self._idle_bytes = 0
+
+    def empty(self, nbytes: int) -> NDArray[np.uint8]:
+        """Return an array of ``nbytes`` with any content. Raises ``MemoryError``."""
+        if nbytes < _SMALL:
+            return np.empty(nbytes, np.uint8)
+        with self._lock:
+            idle = self._idle.get(nbytes)
+            block = idle.pop() if idle else None
+            self._idle_bytes -= nbytes if block is not None else 0
+        if block is None:
+            try:
+                block = mmap.mmap(-1, nbytes)
+            except OSError as error:
+                raise MemoryError(str(error)) from error
+        # Every view of the array, however it is sliced, keeps this object.
+        owner = _bytes_type(nbytes).from_buffer(block)
+        weakref.finalize(owner, self._give_back, block, nbytes).atexit = False
+        return np.frombuffer(owner, np.uint8)
+
+    def _give_back(self, block: mmap.mmap, nbytes: int) -> None:
+        with self._lock:
+            if self._idle_bytes + nbytes <= self.keep:
+                self._idle.setdefault(nbytes, []).append(block)
+                self._idle_bytes += nbytes
+
+
+@functools.lru_cache(maxsize=64)
+def _bytes_type(nbytes: int) -> type[ctypes.Array[ctypes.c_uint8]]:
+    return ctypes.c_uint8 * nbytes

@@ -1,0 +1,264 @@
+"""The wire protocol: what a producer and a receiver say to each other, as typed values.
+
+A message is one multipart message of ZeroMQ, DEALER (producer) to ROUTER (receiver)::
+
+    header (JSON, UTF-8) | payload, or nothing
+
+Every message of a producer has a number of its own, and is answered with that number. The
+header's "type" says which of the structures below it is. Unknown fields are ignored, so that
+a minor version can add some; another major version is refused.
+
+docs/stream-protocol.md has all of it for those who write a receiver in another language.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from polystore.errors import DamagedDataError
+
+__all__ = [
+    "DTYPES",
+    "PIECE",
+    "PROTOCOL",
+    "Ack",
+    "Answer",
+    "Bye",
+    "Channel",
+    "Failure",
+    "Header",
+    "Hello",
+    "Image",
+    "Item",
+    "Piece",
+    "Policy",
+    "Query",
+    "Reply",
+    "Ring",
+    "Rois",
+    "Stage",
+    "Wait",
+    "Welcome",
+    "encode",
+    "read_header",
+    "read_reply",
+]
+
+PROTOCOL = (1, 0)
+"""Major and minor version."""
+PIECE = 1 << 21
+"""Largest payload of one message, and the size of a slot of the ring: what is larger travels in
+pieces, so that one side copies in while the other copies out."""
+
+DTYPES = frozenset(
+    f"{order}{kind}{size}"
+    for kinds, sizes, order in (("b", "1", "|"), ("iu", "1", "|"), ("iu", "248", "<"), ("f", "248", "<"))
+    for kind in kinds
+    for size in sizes
+)  # fmt: skip
+"""Element types that travel, as NumPy writes them. Any other could crash who receives it."""
+
+Wait: TypeAlias = Literal["received", "shown"]
+Policy: TypeAlias = Literal["block", "drop_oldest", "coalesce"]
+Stage: TypeAlias = Literal["received", "shown", "coalesced", "dropped", "rejected", "closed"]
+
+
+class _Message(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, omit_defaults=True):
+    number: int = 0
+
+
+# ── producer to receiver ─────────────────────────────────────────────────────────────────
+
+
+class Hello(_Message, tag="hello"):
+    """The first message: who is there, and that it may."""
+
+    protocol: tuple[int, int]
+    token: str
+    producer: str
+    pid: int
+    host: str
+    """Of the machine's boot and the process's namespace: memory is shared where it is equal."""
+
+    def __repr__(self) -> str:
+        return f"Hello(producer={self.producer!r}, pid={self.pid})"  # never the token
+
+
+class Ring(_Message, tag="ring"):
+    """Memory of the producer, in slots of ``PIECE`` bytes behind a page with the nonce."""
+
+    path: str
+    size: int
+    nonce: str
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one channel is called and shown."""
+
+    label: str = ""
+    color: str | None = None
+    """RRGGBB in hexadecimal."""
+    window: tuple[float, float] | None = None
+    """Intensities shown as black and in full colour."""
+
+
+class Item(_Message):
+    """What is shown: its path, and its place."""
+
+    path: str
+    nbytes: int
+    window: str = ""
+    layer: str | None = None
+    """Key of the layer; absent: the receiver knows where the path stands, or makes a layer."""
+    title: str = ""
+    at: tuple[tuple[str, str], ...] = ()
+    """Slider and coordinate, outermost first."""
+    wait: Wait = "received"
+    policy: Policy = "block"
+    slot: int | None = None
+    """Where the (first piece of the) payload is in the ring; absent: it is the third frame."""
+
+
+class Image(Item, tag="image", kw_only=True):
+    """An array: little-endian, C order."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    axes: str
+    """One letter for each axis: some of t c z y x, and s last for the samples of RGB(A)."""
+    labels: bool = False
+    layers: str = ""
+    """"c" where the channels become layers."""
+    scale: tuple[float, ...] = ()
+    """Extent of a pixel along each axis but s."""
+    units: tuple[str | None, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    colormap: str | None = None
+    contrast_limits: tuple[float, float] | None = None
+
+
+class Rois(Item, tag="rois", kw_only=True):
+    """Regions of interest; the payload is a JSON list of what ``ROI.to_dict`` gives."""
+
+    count: int
+    labels: bool = False
+    """Show them as a label image."""
+
+
+class Piece(_Message, tag="piece"):
+    """More of the payload of the message number ``of``."""
+
+    of: int
+    start: int
+    nbytes: int
+    slot: int | None = None
+
+
+class Query(_Message, tag="query"):
+    """A question to the receiver; what it can be asked depends on its kind."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Bye(_Message, tag="bye"):
+    """The producer goes."""
+
+
+Header: TypeAlias = Hello | Ring | Image | Rois | Piece | Query | Bye
+
+
+# ── receiver to producer ─────────────────────────────────────────────────────────────────
+
+
+class Welcome(_Message, tag="welcome"):
+    """The answer to hello."""
+
+    protocol: tuple[int, int]
+    kind: str
+    name: str
+    version: str
+    pid: int
+
+
+class Ack(_Message, tag="ack"):
+    """What became of a message.
+
+    "received": the receiver holds the pixels. "shown": they were on the screen (taken, by a
+    script). "coalesced": a newer one took the place before this was shown. "dropped": made room
+    by policy. "rejected", with a reason. "closed": the receiver, or the window, is gone.
+    """
+
+    stage: Stage
+    reason: str = ""
+    others: tuple[int, ...] = ()
+    """Further numbers of which the same is true."""
+
+
+class Failure(_Message, tag="failure"):
+    """Something went wrong with what was acknowledged before."""
+
+    path: str
+    reason: str
+
+
+class Answer(_Message, tag="answer"):
+    """The answer to a query; its arrays follow as frames."""
+
+    value: Any = None
+    arrays: tuple[tuple[tuple[int, ...], str], ...] = ()
+    """Shape and element type of each."""
+
+
+Reply: TypeAlias = Welcome | Ack | Failure | Answer
+
+
+# ── bytes ────────────────────────────────────────────────────────────────────────────────
+
+encode = msgspec.json.Encoder().encode
+_read_header = msgspec.json.Decoder(Header).decode
+_read_reply = msgspec.json.Decoder(Reply).decode
+
+_MOST_AXES = 16
+
+
+def read_header(frame: bytes) -> Header:
+    """Decode what a producer says. Raises ``DamagedDataError`` for what cannot be."""
+    try:
+        header = _read_header(frame)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DamagedDataError(str(error), "message") from error
+    if isinstance(header, Item):
+        fault = _item_fault(header)
+        if fault:
+            raise DamagedDataError(fault, "message")
+    return header
+
+
+def read_reply(frame: bytes) -> Reply:
+    """Decode what a receiver says. Raises ``DamagedDataError`` for what cannot be."""
+    try:
+        return _read_reply(frame)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise DamagedDataError(str(error), "message") from error
+
+
+def _item_fault(item: Item) -> str:
+    """Say what is wrong: the receiver makes arrays of these numbers."""
+    if isinstance(item, Image):
+        if item.dtype not in DTYPES:
+            return f"an image of {item.dtype!r}"
+        if not 2 <= len(item.shape) <= _MOST_AXES or min(item.shape) < 1:
+            return f"an image of shape {item.shape}"
+        if len(item.axes) != len(item.shape) or set(item.axes[:-2]) - set("tczy"):
+            return f"axes {item.axes!r} for shape {item.shape}"
+        if math.prod(item.shape) * int(item.dtype[2:]) != item.nbytes:
+            return f"{item.nbytes} bytes for shape {item.shape} of {item.dtype}"
+        if item.scale and len(item.scale) != len(item.axes.rstrip("s")):
+            return f"a scale of {len(item.scale)} numbers for axes {item.axes!r}"
+    if item.nbytes < 1 or (item.slot is not None and item.slot < 0):
+        return f"{item.nbytes} bytes in slot {item.slot}"
+    return ""

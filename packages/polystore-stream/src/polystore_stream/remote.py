@@ -1,0 +1,81 @@
+"""A handle on a running viewer: what it shows, asked over the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from polystore.errors import DamagedDataError
+from polystore.rois import ROI
+
+from .connection import Connection
+from .messages import DTYPES, Query
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .discovery import Endpoint
+
+__all__ = ["RemoteViewer"]
+
+
+class RemoteViewer:
+    """Ask a viewer. Questions are answered after everything that was sent before them.
+
+    Raises ``RejectedError`` for what it cannot answer, ``ReceiverError`` where it is gone.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, backend: str = "", timeout: float = 30.0) -> None:
+        self.endpoint = endpoint
+        self.timeout = timeout
+        self._connection = Connection(endpoint, backend or endpoint.kind, timeout=timeout)
+
+    def query(self, name: str, **arguments: Any) -> tuple[Any, list[NDArray[Any]]]:
+        """Return a viewer's answer: what JSON can hold, and arrays."""
+        query = Query(name=name, arguments=arguments)
+        answer, frames = self._connection.ask(query, self.timeout)
+        if len(frames) != len(answer.arrays) or any(d not in DTYPES for _, d in answer.arrays):
+            raise DamagedDataError(f"{len(frames)} frames for {answer.arrays}", "message")
+        arrays = [
+            np.frombuffer(frame, dtype).reshape(shape).copy()
+            for frame, (shape, dtype) in zip(frames, answer.arrays, strict=True)
+        ]
+        return answer.value, arrays
+
+    def layers(self) -> list[dict[str, Any]]:
+        """Return what the viewer shows: window, name, type, shape, … of each layer."""
+        layers: list[dict[str, Any]] = self.query("layers")[0]
+        return layers
+
+    def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
+        """Return the pixels that the viewer holds for ``path``, as they were saved."""
+        return self.query("pixels", path=str(path), window=window)[1][0]
+
+    def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
+        """Return what is on the screen: RGBA, shape (height, width, 4)."""
+        _, arrays = self.query("screenshot", window=window, canvas_only=canvas_only)
+        return arrays[0]
+
+    def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
+        """Return the ROIs of all layers, or of the layer of that name: the user's too."""
+        found, _ = self.query("rois", layer=layer, window=window)
+        return [ROI.from_dict(document) for document in found]
+
+    def close(self) -> None:
+        """Let go of the viewer; it stays open."""
+        self._connection.close()
+
+    def quit(self) -> None:
+        """Close the viewer with all its windows."""
+        self.query("quit")
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<RemoteViewer {self.endpoint.title}>"

@@ -1,0 +1,166 @@
+"""Memory that a producer and a receiver of one machine share: slots of ``PIECE`` bytes.
+
+On Linux it has no name (``memfd``), so that nothing can stay behind, whoever is killed; the
+receiver opens it through ``/proc``. It is sealed against shrinking: reading it cannot fail.
+Elsewhere it is a file that loses its name as soon as the receiver has opened it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import secrets
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from polystore.errors import DamagedDataError
+
+from .messages import PIECE, Ring
+
+if sys.platform == "linux":
+    import fcntl
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RingReader", "RingWriter"]
+
+_HEAD = 4096
+_MAGIC = b"polystore ring 1"
+_NONCE = 16
+_PROC = re.compile(r"/proc/[0-9]+/fd/[0-9]+")
+_PREFIX = "polystore-ring-"
+
+
+class RingWriter:
+    """The producer's side. Which slot is free is for its caller to know."""
+
+    def __init__(self, slots: int, *, named: bool = False) -> None:
+        """``named`` makes a file, as systems without ``memfd`` need. Raises ``OSError``."""
+        self.slots = slots
+        self.size = _HEAD + slots * PIECE
+        self._nonce = secrets.token_bytes(_NONCE)
+        self._path = ""
+        self._fd = self._named() if named or sys.platform != "linux" else self._unnamed()
+        self._reserved: set[int] = set()
+        try:
+            os.truncate(self._fd, self.size)
+            self._reserve(0, _HEAD)
+            self._seal(named)
+            self._map = mmap.mmap(self._fd, self.size)
+        except OSError:
+            self.close()
+            raise
+        head = _MAGIC + self._nonce
+        self._map[: len(head)] = head
+        self._pixels = np.frombuffer(self._map, np.uint8)
+
+    def _unnamed(self) -> int:
+        return os.memfd_create("polystore-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+    def _named(self) -> int:
+        shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
+        fd, self._path = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shared)
+        return fd
+
+    def _seal(self, named: bool) -> None:
+        if sys.platform == "linux" and not named:
+            fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+
+    def _reserve(self, start: int, length: int) -> None:
+        # Writing to memory that is not there kills the process; this raises ENOSPC.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._fd, start, length)
+
+    @property
+    def message(self) -> Ring:
+        """What tells the receiver how to open it."""
+        path = self._path or f"/proc/{os.getpid()}/fd/{self._fd}"
+        return Ring(path=path, size=self.size, nonce=self._nonce.hex())
+
+    def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
+        """Return the first bytes of a slot, to write. Raises ``OSError`` if memory is full."""
+        start = _HEAD + index * PIECE
+        if index not in self._reserved:
+            self._reserve(start, PIECE)
+            self._reserved.add(index)
+        return self._pixels[start : start + nbytes]
+
+    def forget_name(self) -> None:
+        """Let the memory go with the last process that has it open."""
+        if self._path:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+            self._path = ""
+
+    def close(self) -> None:
+        self.forget_name()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self._pixels = np.empty(0, np.uint8)  # the map goes with the last view of it
+
+
+class RingReader:
+    """The receiver's side.
+
+    Raises ``DamagedDataError`` for memory that is not what the message says: the path may
+    lead to another process's file, in another namespace of processes.
+    """
+
+    def __init__(self, message: Ring) -> None:
+        path = Path(message.path)
+        named = path.name.startswith(_PREFIX) and str(path.parent) in (
+            "/dev/shm",
+            tempfile.gettempdir(),
+        )
+        if not named and not _PROC.fullmatch(message.path):
+            raise DamagedDataError(f"no ring of a producer: {message.path!r}", "ring")
+        try:
+            fd = os.open(message.path, os.O_RDONLY | (os.O_NOFOLLOW if named else 0))
+        except OSError as error:
+            raise DamagedDataError(f"{message.path!r}: {error.strerror}", "ring") from error
+        try:
+            self._map = self._mapped(fd, message, named)
+        finally:
+            os.close(fd)
+        self._pixels = np.frombuffer(self._map, np.uint8)
+        self.slots = (message.size - _HEAD) // PIECE
+
+    def _mapped(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
+        size = os.fstat(fd).st_size
+        if size != message.size or (size - _HEAD) % PIECE or size <= _HEAD:
+            raise DamagedDataError(f"{size} bytes, not {message.size}", "ring")
+        if sys.platform == "linux" and not named and not self._is_sealed(fd):
+            raise DamagedDataError("it could shrink while it is read", "ring")
+        mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ) if os.name == "posix" else mmap.mmap(
+            fd, size, access=mmap.ACCESS_READ
+        )  # fmt: skip
+        if mapped[: len(_MAGIC) + _NONCE] != _MAGIC + bytes.fromhex(message.nonce):
+            mapped.close()
+            raise DamagedDataError("another process's memory", "ring")
+        return mapped
+
+    @staticmethod
+    def _is_sealed(fd: int) -> bool:
+        try:
+            return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK)
+        except OSError:
+            return False
+
+    def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
+        """Return the first bytes of a slot, to copy out."""
+        if not (0 <= index < self.slots and 0 < nbytes <= PIECE):
+            raise DamagedDataError(f"{nbytes} bytes in slot {index} of {self.slots}", "ring")
+        start = _HEAD + index * PIECE
+        return self._pixels[start : start + nbytes]
+
+    def close(self) -> None:
+        self._pixels = np.empty(0, np.uint8)
+        self._map.close()

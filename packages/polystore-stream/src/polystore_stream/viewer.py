@@ -1,0 +1,59 @@
+"""What all viewers have in common: the side that shows what a :class:`Receiver` takes in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
+
+from .messages import Image, Query, Rois
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore.rois import ROI
+
+__all__ = ["Delivery", "Value", "Viewer"]
+
+Value: TypeAlias = "NDArray[np.generic] | list[ROI] | None"
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One thing that came: an image or ROIs with their place, or a question."""
+
+    item: Image | Rois | Query
+    data: Value
+    """The pixels, of the shape and element type that ``item`` says; ROIs; nothing of a query."""
+    session: bytes = field(repr=False)
+    number: int = field(repr=False)
+    awaited: bool = field(default=False, repr=False)
+    """Whether the producer still waits for a word about it."""
+
+
+class Viewer(ABC):
+    """The life of a viewer:
+
+    1. It makes a :class:`Receiver` of itself, and with that is found by producers.
+    2. ``accept`` and ``wake`` are called in the receiver's thread.
+    3. In its own thread, after ``wake``, it calls ``receiver.take()``, shows what came in that
+       order, and says of each ``receiver.settle(delivery, "shown")`` (or "coalesced", or
+       "rejected" with a reason). A query is settled with ``receiver.answer``.
+    4. ``receiver.close()`` when it ends: producers are told.
+    """
+
+    kind: ClassVar[str]
+    """Name of the program: "napari"."""
+    version: str = ""
+    """Of the program."""
+
+    def accept(self, item: Image | Rois) -> None:  # noqa: B027 - most take everything
+        """Raise a ``PolystoreError`` for what cannot be shown, before its pixels travel.
+
+        It is the error of the producer's ``save``. What is accepted will come, or the
+        producer is gone.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have the viewer's own thread take what came. Must return at once."""
