@@ -42,10 +42,11 @@ def pytester_file(tmp_path):
     import subprocess
     import sys
 
-    def run(text):
+    def run(text, *arguments):
         (tmp_path / "test_mine.py").write_text(text)
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         return subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"],
+            [*command, "test_mine.py", *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -94,6 +95,86 @@ class TestFaulty(StorageTests):
 def test_fault_is_found(pytester_file, fault, caught_by):
     printed = pytester_file(FAULTY.format(fault=fault))
     assert f"::{caught_by}" in printed, printed[-2000:]
+
+
+FAULTY_STREAM = """
+import numpy as np
+import pytest
+from polystore import BackendRegistry, DataSink, NameTemplate, to_numpy
+from polystore.errors import InvalidOptionError, ReceiverUnavailableError, UnsupportedDataError
+from polystore_testing import NAME, StreamReceiver, StreamTests
+
+class Shelf(StreamReceiver):
+    def __init__(self):
+        self.values = {{}}
+    def held(self, path):
+        return self.values.get(path)
+    def kill(self):
+        self.values = None
+    def restart(self):
+        self.values = {{}}
+
+shelves = []
+
+class Honest(DataSink):
+    def save(self, data, path, /, *, wait="received", names=None):
+        if wait not in ("received", "shown", None) or wait is True:
+            raise InvalidOptionError("wait", wait, "another")
+        if names:
+            NameTemplate(names).parse(path)
+        self.send(self.taken(data, str(path)), str(path))
+    def taken(self, data, path):
+        try:
+            value = to_numpy(data)
+        except UnsupportedDataError as error:
+            error.backend, error.path = self.name, path
+            raise
+        if value.dtype.kind not in "biuf" or not value.size or not value.ndim:
+            raise UnsupportedDataError("no image", path=path, backend=self.name)
+        if value.dtype == np.longdouble:
+            raise UnsupportedDataError("too long", path=path, backend=self.name)
+        return value.copy()
+    def send(self, value, path):
+        if shelves[-1].values is None:
+            raise ReceiverUnavailableError(self.name, "shelf", "fell down")
+        shelves[-1].values[path] = value
+
+class Faulty(Honest):
+    _backend_type = "faulty"
+    {fault}
+
+class TestFaulty(StreamTests):
+    @pytest.fixture
+    def registry(self):
+        registry = BackendRegistry()
+        registry.add(NAME, "faulty")
+        return registry
+    @pytest.fixture
+    def receiver(self):
+        shelves.append(Shelf())
+        return shelves[-1]
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "caught_by"),
+    [
+        ("def taken(self, data, path): return to_numpy(data)", "test_sent_value_is_free"),
+        ("def taken(self, data, path): return np.array(data)", "test_refused_value_never_travels"),
+        ("def send(self, value, path): shelves[-1].values.setdefault(path, value)",
+         "test_last_save_wins"),
+        ("def send(self, *sent): shelves[-1].values is None or super().send(*sent)",
+         "test_killed_receiver_is_error"),
+        ("def save_batch(self, data, paths, /, **o): [self.save(*x) for x in zip(data, paths)]",
+         "test_series_stops_at_failure"),
+    ],
+)  # fmt: skip
+def test_fault_of_stream_is_found(pytester_file, fault, caught_by):
+    unharmed = "test_paths_stay_apart"
+    text = FAULTY_STREAM.format(fault=fault)
+    printed = pytester_file(text, "-k", f"{caught_by} or {unharmed}")
+    assert f"::{caught_by}" in printed, printed[-2000:]
+    assert f"::{unharmed}" not in printed, printed[-2000:]
 
 
 def test_model_finds_divergence():

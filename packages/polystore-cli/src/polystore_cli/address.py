@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["Address", "AddressError", "parse_address"]
+    from polystore import FileManager
+
+__all__ = ["Address", "AddressError", "is_directory", "parse_address"]
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -68,6 +70,12 @@ def parse_address(text: str, names: Collection[str]) -> Address:
     if colon and first not in names and second in names:
         first, path = f"{first}:{second}", rest
     return Address(first, path or ".")
+
+
+def is_directory(files: FileManager, address: Address) -> bool:
+    """Whether a folder stands there; ``False`` where the backend knows none."""
+    able = "is_dir" in files.registry[address.backend].capabilities
+    return able and files.is_dir(address.path, backend=address.backend)
 
 
 def _looks_like_a_name(text: str, names: Collection[str]) -> bool:

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from polystore import BackendRegistry, FileManager, PolystoreError
 
 from .address import AddressError
-from .commands import cp, doctor, info, ls, plugins
+from .commands import cp, doctor, info, ls, plugins, view
 from .output import warn
 
 __all__ = ["app"]
@@ -40,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (plugins.plugins, ls.ls, info.info, cp.cp, doctor.doctor):
+for command in (plugins.plugins, ls.ls, info.info, cp.cp, view.view, doctor.doctor):
     app.command()(command)
 
 

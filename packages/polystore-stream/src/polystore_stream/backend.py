@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
+import time
 import weakref
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 from msgspec.structs import replace
 
-from polystore import DataSink, NameTemplate, is_array
+from polystore import DataSink, NameTemplate
 from polystore.batch import Progress, batch_error, check_lengths, progress_reporter
 from polystore.errors import (
     InvalidOptionError,
@@ -44,6 +45,8 @@ __all__ = ["StreamSink", "StreamingBackend", "ViewerSink"]
 
 _WINDOW = 64
 """Values of a batch that are on their way at once."""
+_TICK = 50_000_000
+"""Nanoseconds: more than any clock takes to its next time stamp of a file."""
 
 
 class _State:
@@ -168,7 +171,6 @@ class StreamSink(DataSink):
             colormap=colormap, contrast_limits=contrast_limits,
         )  # fmt: skip
         batch = _Batch(self, data, paths, places, look, layout, wait)
-        batch.check()
         batch.run(progress)
 
     def _described(
@@ -179,13 +181,14 @@ class StreamSink(DataSink):
         look: Look,
         layout: Layout,
         wait: Wait | None,
+        series: int = 1,
     ) -> tuple[Image | Rois, NDArray[Any]]:
         try:
             item, pixels = described(data, path, place, look, layout.channels_are_layers)
         except PolystoreError as error:
             raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
-        if wait == "shown" or self.policy != "block":
-            item = replace(item, wait=wait or "received", policy=self.policy)
+        if wait == "shown" or self.policy != "block" or series > 1:
+            item = replace(item, wait=wait or "received", policy=self.policy, series=series)
         return item, pixels
 
     def _send(
@@ -212,8 +215,7 @@ class StreamSink(DataSink):
         state = self._states.get(os.getpid())
         if state is None:
             state = self._states.setdefault(os.getpid(), _State())
-            # What nobody waited for must not be lost because the pipeline ends.
-            atexit.register(_close_quietly, weakref.ref(self))
+            _at_exit(_close_quietly, weakref.ref(self))
         return state
 
     def _connected(self, state: _State, endpoint: Endpoint) -> Connection:
@@ -230,15 +232,13 @@ class StreamSink(DataSink):
 
     def close(self) -> None:
         """Wait for what is on its way, then close the connections; viewers stay open."""
+        self._close(self.timeout)
+
+    def _close(self, timeout: float) -> None:
         state = self._states.pop(os.getpid(), None)
-        connections = list(state.connections.values()) if state else []
-        try:
-            for connection in connections:
-                if connection.is_usable:
-                    connection.settle()
-        finally:
-            for connection in connections:
-                connection.close()
+        with ExitStack() as closing:  # one that fails must not keep the others from settling
+            for connection in state.connections.values() if state else ():
+                closing.callback(_leave, connection, timeout)
 
 
 class StreamingBackend(StreamSink):
@@ -266,26 +266,31 @@ class StreamingBackend(StreamSink):
         state = self._state()
         with state.lock:
             found, errors = [], list[ReceiverError]()
-            for endpoint in self._endpoints():
+            for endpoint in self._endpoints(state):
                 try:
                     found.append(self._connected(state, endpoint))
                 except ReceiverUnavailableError as error:  # it ends at this very moment
                     errors.append(error)
+                    self._seen = -1, []
             gone = state.connections.keys() - {c.endpoint.token for c in found}
             for token in gone:
-                state.connections.pop(token).close()
+                _leave(state.connections.pop(token), self.timeout)
         if not found:
             raise self._nobody(errors)
         return found
 
-    def _endpoints(self) -> list[Endpoint]:
+    def _endpoints(self, state: _State) -> list[Endpoint]:
         if self.connection is not None:
             return [discovery.read_connection(self.connection)]
-        # A look at the folder alone, unless receivers have come or gone.
+        # A look at the folder alone, unless receivers have come, gone or died.
         changed = discovery.runtime_directory().stat().st_mtime_ns
-        if changed != self._seen[0] or not self._seen[1]:
-            self._seen = changed, discovery.find("script", self.channel)
-        return self._seen[1]
+        seen, found = self._seen
+        if changed != seen or not all(c.is_usable for c in state.connections.values()):
+            found = discovery.find("script", self.channel)
+            # One more change within a tick of the file system's clock would not be noticed.
+            is_settled = abs(time.time_ns() - changed) > _TICK
+            self._seen = changed if is_settled else -1, found
+        return found
 
     def _nobody(self, errors: list[ReceiverError]) -> ReceiverError:
         if errors:
@@ -348,8 +353,7 @@ class ViewerSink(StreamSink):
             if connection is None or not connection.is_usable:
                 if connection is not None:
                     state.connections.clear()
-                    connection.close()
-                    connection.raise_failures()
+                    _leave(connection, self.timeout)
                 connection = self._connected(state, self._endpoint())
         return [connection]
 
@@ -396,15 +400,6 @@ class _Batch:
         self.done: list[int] = []
         self.on_way: deque[tuple[int, list[tuple[Connection, Transfer]]]] = deque()
 
-    def check(self) -> None:
-        """Refuse the whole series for a value that no viewer shows, before anything travels."""
-        for index, value in enumerate(self.data):
-            # Not what is on a GPU: it would be copied from there twice.
-            if isinstance(value, np.ndarray) or not is_array(value):
-                self._attempt(index, self._message)
-            if self.failed:
-                raise self._error()
-
     def run(self, progress: Progress) -> None:
         with progress_reporter(progress, len(self.paths), "save") as report:
             for index in range(len(self.paths)):
@@ -421,7 +416,7 @@ class _Batch:
     def _message(self, index: int) -> tuple[Image | Rois, NDArray[Any]]:
         return self.sink._described(
             self.data[index], self.paths[index], self.places[index], self.look, self.layout,
-            self.wait,
+            self.wait, len(self.paths),
         )  # fmt: skip
 
     def _start(self, index: int) -> None:
@@ -456,10 +451,28 @@ def _template(names: str | NameTemplate | None) -> NameTemplate | None:
     return NameTemplate(names) if isinstance(names, str) else names
 
 
+def _leave(connection: Connection, timeout: float) -> None:
+    """Wait for the last answers, raise what went wrong with what nobody waited for, and close."""
+    try:
+        if connection.is_usable:
+            connection.settle(timeout)
+        else:
+            connection.raise_failures()
+    finally:
+        connection.close()
+
+
+def _at_exit(work: Callable[..., None], *arguments: object) -> None:
+    atexit.register(work, *arguments)
+    if "multiprocessing.util" in sys.modules:  # a forked worker ends without those of atexit
+        from multiprocessing.util import Finalize
+
+        Finalize(None, work, arguments, exitpriority=0)
+
+
 def _close_quietly(backend: weakref.ref[StreamSink]) -> None:
-    """Give what is on its way a moment, at the end of the interpreter; nobody can be told more."""
+    """Give what nobody waited for a moment, as the process ends; nobody can be told more."""
     sink = backend()
     if sink is not None:
-        sink.timeout = min(sink.timeout, 2.0)
         with suppress(ReceiverError, RejectedError):
-            sink.close()
+            sink._close(min(sink.timeout, 2.0))

@@ -6,6 +6,7 @@ no switch between threads, and several share one connection.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import sys
@@ -25,6 +26,7 @@ from zmq.utils.monitor import parse_monitor_message
 from polystore.errors import (
     DamagedDataError,
     IncompatibleReceiverError,
+    PolystoreError,
     ReceiverError,
     ReceiverTimeoutError,
     ReceiverUnavailableError,
@@ -60,9 +62,12 @@ __all__ = ["Connection", "Counters", "Transfer", "context"]
 Result = TypeVar("Result")
 
 _HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
+_GREETING = 5.0  # seconds: it is there, and may be busy with its start
 _SLICE = 20  # milliseconds between two looks at whether the receiver lives
+_YIELD = 0.0002  # seconds: whoever waits for a lock needs them to wake up and take it
 _HEARTBEAT, _DEAD = 300, 900  # milliseconds
-_MORE, _AT_ONCE = int(zmq.SNDMORE), int(zmq.NOBLOCK)  # as numbers: enumerations are slow
+# As numbers: enumerations are slow.
+_MORE, _AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
 _SMALL = 1 << 15
 """Payloads of fewer bytes travel as frames: a slot would not be faster."""
 _MOST_MESSAGES = 500  # waiting for an answer; ZeroMQ would block at 1,000
@@ -113,7 +118,13 @@ _contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
     """Return the context of this process: that of a parent must not be touched after a fork."""
-    return _contexts.setdefault(os.getpid(), zmq.Context())
+    found = _contexts.get(os.getpid())
+    if found is None:
+        made = zmq.Context[zmq.Socket[bytes]]()
+        found = _contexts.setdefault(os.getpid(), made)
+        if found is not made:  # another thread was first
+            made.term()
+    return found
 
 
 class Connection:
@@ -138,10 +149,11 @@ class Connection:
         self._room = max(max_in_flight, 2 * PIECE)
         self._in_flight = 0
         self._numbers = itertools.count(1)
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._pending: dict[int, _Pending] = {}
         self._answers: dict[int, tuple[Welcome | Answer | Ack, list[bytes]]] = {}
-        self._failures: list[RejectedError] = []
+        self._failures: list[PolystoreError] = []
         self._broken: ReceiverError | None = None
         self._ring: RingWriter | None = None
         self._free: deque[int] = deque()
@@ -158,7 +170,7 @@ class Connection:
         for option, value in (
             (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
             (zmq.LINGER, 0),
-            (zmq.SNDTIMEO, int(_HANDSHAKE * 1000)),
+            (zmq.SNDTIMEO, _SLICE),
             (zmq.RCVTIMEO, _SLICE),
             (zmq.HEARTBEAT_IVL, _HEARTBEAT),
             (zmq.HEARTBEAT_TIMEOUT, _DEAD),
@@ -186,7 +198,7 @@ class Connection:
             protocol=PROTOCOL, token=self.endpoint.token, producer=program[:80],
             pid=os.getpid(), host=host_identity(),
         )  # fmt: skip
-        answer, _ = self._ask(hello, _HANDSHAKE)
+        answer, _ = self._ask(hello, min(self.timeout, _GREETING))
         if isinstance(answer, Ack) and answer.stage == "rejected":
             if answer.reason.startswith("protocol"):
                 raise IncompatibleReceiverError(
@@ -221,22 +233,32 @@ class Connection:
         once ``wait_for`` has returned, or at once where it is not ``awaited``.
         """
         transfer = Transfer(item.path, awaited=awaited)
-        if self._ring is None and self._shares and item.nbytes >= _SMALL:
-            self._share_memory()
-        self.counters.sent += 1
-        self.counters.nbytes += item.nbytes
-        if item.nbytes <= PIECE:
-            self._post(item, pixels, transfer, is_last=True)
-            return transfer
+        # One after the other: a value that waits for room at the receiver holds up the pieces
+        # behind it, and with them what would make room.
+        with self._turn:
+            if self._ring is None and self._shares and item.nbytes >= _SMALL:
+                self._share_memory()
+            self.counters.sent += 1
+            self.counters.nbytes += item.nbytes
+            if item.nbytes <= PIECE:
+                self._post(item, pixels, transfer, is_last=True)
+            else:
+                self._post_pieces(item, pixels, transfer)
+        return transfer
+
+    def _post_pieces(self, item: Item, pixels: NDArray[Any], transfer: Transfer) -> None:
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         number = self._post(item, flat[:PIECE], transfer, is_last=False)
-        for start in range(PIECE, item.nbytes, PIECE):
-            if transfer.outcome is not None:  # rejected: the rest need not travel
-                break
-            piece = flat[start : start + PIECE]
-            header = Piece(of=number, start=start, nbytes=piece.nbytes)
-            self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
-        return transfer
+        try:
+            for start in range(PIECE, item.nbytes, PIECE):
+                if transfer.outcome is not None:  # rejected: the rest need not travel
+                    break
+                piece = flat[start : start + PIECE]
+                header = Piece(of=number, start=start, nbytes=piece.nbytes)
+                self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
+        except BaseException:  # Ctrl-C, too: or the receiver keeps room for the rest for ever
+            self._break("was left in the middle of a value")
+            raise
 
     def _post(
         self, header: Item | Piece, pixels: NDArray[Any], transfer: Transfer, *, is_last: bool
@@ -249,6 +271,7 @@ class Connection:
             try:
                 target = self._ring.slot(slot, nbytes)
             except OSError:  # no memory left for this slot: the pixels travel as a frame
+                self._free.append(slot)
                 slot = -1
             else:
                 np.copyto(target.view(pixels.dtype).reshape(pixels.shape), pixels)
@@ -282,21 +305,20 @@ class Connection:
     def wait_for(self, transfer: Transfer) -> Ack:
         """Return what became of a value. Raises ``RejectedError``, ``ReceiverError``."""
         outcome = transfer.outcome or self._until(lambda: transfer.outcome)
-        if outcome.stage == "rejected":
-            raise RejectedError(outcome.reason, path=transfer.path, backend=self.backend)
-        if outcome.stage == "closed":
-            raise ReceiverUnavailableError(
-                self.backend, self.endpoint.title, outcome.reason or "was closed"
-            )
+        if outcome.stage in _REFUSALS:
+            raise self._refusal(outcome, transfer)
         return outcome
 
-    def settle(self) -> None:
+    def settle(self, timeout: float | None = None) -> None:
         """Wait until everything is acknowledged, and raise what was not raised before."""
-        self._until(lambda: not self._pending or None)
+        self._until(lambda: not self._pending or None, timeout=timeout)
         self.raise_failures()
 
     def raise_failures(self) -> None:
-        """Raise what went wrong with values that nobody waited for."""
+        """Raise what went wrong with values that nobody waited for, as far as it is known."""
+        if self._pending and self._broken is None:
+            with self._lock:
+                self._read(_AT_ONCE)
         if self._failures:
             first, *others = self._failures
             self._failures = []
@@ -322,7 +344,10 @@ class Connection:
         with self._lock:
             self._pending[number] = _Pending(None, None, 0, is_last=True)
             self._write(replace(header, number=number))
-        return self._until(lambda: self._answers.pop(number, None), timeout=timeout)
+        try:
+            return self._until(lambda: self._answers.pop(number, None), timeout=timeout)
+        finally:
+            self._pending.pop(number, None)  # an answer that comes too late is for nobody
 
     def _share_memory(self) -> None:
         """Offer a ring; where it cannot be made or opened, pixels travel as frames."""
@@ -331,26 +356,45 @@ class Connection:
             ring = RingWriter(self._slots)
         except OSError:  # no memory for it
             return
-        answer, _ = self._ask(ring.message, self.timeout)
-        ring.forget_name()
-        if isinstance(answer, Ack) and answer.stage == "received":
-            self._ring = ring
-            self._free.extend(range(ring.slots))
-        else:
-            ring.close()
+        try:
+            answer, _ = self._ask(ring.message, self.timeout)
+            ring.forget_name()
+            if isinstance(answer, Ack) and answer.stage == "received":
+                self._ring = ring
+                self._free.extend(range(ring.slots))
+        finally:
+            if self._ring is None:
+                ring.close()
 
     # ── the socket ───────────────────────────────────────────────────────────────────────
 
     def _write(
         self, header: Header, frames: Sequence[memoryview] = (), *, copy: bool = True
     ) -> None:
+        sent = False
         try:
-            self._socket.send(encode(header), _MORE if frames else 0)
+            self._write_first(encode(header), _MORE if frames else 0)
             if frames:
                 self._socket.send(frames[0], copy=copy)
+            sent = True
         except zmq.ZMQError as error:
-            self._pending.pop(header.number, None)
             raise self._break("is not reachable") from error
+        finally:
+            if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
+                self._pending.pop(header.number, None)
+                self._break("was left in the middle of a message")
+
+    def _write_first(self, frame: bytes, flags: int) -> None:
+        deadline = time.monotonic() + _HANDSHAKE
+        while True:
+            try:
+                self._socket.send(frame, flags)
+            except zmq.Again:
+                self._check_alive()
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     def _until(
         self,
@@ -371,7 +415,7 @@ class Connection:
                 if result is not None:
                     return result
                 if self._broken is not None:
-                    raise self._broken
+                    raise self._lost(self._broken)
                 if blocks:
                     self.counters.blocked += 1
                     blocks = False
@@ -379,6 +423,7 @@ class Connection:
                     last = time.monotonic()
                     continue
                 self._check_alive()
+            time.sleep(_YIELD)  # or this thread has the lock again before another wakes up
             if time.monotonic() - last > limit:
                 raise ReceiverTimeoutError(
                     self.backend,
@@ -387,12 +432,12 @@ class Connection:
                     "it is busy, paused or not a receiver: look at it, or raise timeout=",
                 )
 
-    def _read(self) -> bool:
+    def _read(self, flags: int = 0) -> bool:
         """Take the answers that are there, after a wait of ``_SLICE`` for the first."""
         came = False
         try:
             while True:
-                frames = [self._socket.recv(_AT_ONCE if came else 0)]
+                frames = [self._socket.recv(_AT_ONCE if came else flags)]
                 while self._socket.getsockopt(zmq.RCVMORE):
                     frames.append(self._socket.recv())
                 came = True
@@ -401,6 +446,9 @@ class Connection:
             return came
         except zmq.ZMQError as error:
             raise self._break("is not reachable") from error
+        except DamagedDataError as error:
+            reason = f"does not answer as a receiver does: {error}"
+            raise self._break(reason, IncompatibleReceiverError) from error
 
     def _take(self, frames: list[bytes]) -> None:
         reply = read_reply(frames[0])
@@ -408,6 +456,11 @@ class Connection:
             failure = RejectedError(reply.reason, path=reply.path, backend=self.backend)
             self._failures.append(failure)
             return
+        if isinstance(reply, Ack) and reply.stage == "rejected" and not reply.number:
+            # It could not even read the number, and takes nothing more from this connection.
+            raise self._break(
+                f"cannot read what it is sent: {reply.reason}", IncompatibleReceiverError
+            )
         self._answered(reply.number, reply, frames)
         if isinstance(reply, Ack):
             for number in reply.others:
@@ -428,7 +481,7 @@ class Connection:
 
     def _note(self, ack: Ack, pending: _Pending) -> None:
         transfer = pending.transfer
-        refused = ack.stage in ("rejected", "closed")
+        refused = ack.stage in _REFUSALS
         if transfer is None or transfer.outcome is not None or not (pending.is_last or refused):
             return
         transfer.outcome = ack
@@ -437,8 +490,14 @@ class Connection:
         if name in ("shown", "coalesced", "dropped"):
             self.counters.received += 1
         if refused and not transfer.awaited:
-            failure = RejectedError(ack.reason, path=transfer.path, backend=self.backend)
-            self._failures.append(failure)
+            self._failures.append(self._refusal(ack, transfer))
+
+    def _refusal(self, ack: Ack, transfer: Transfer) -> PolystoreError:
+        if ack.stage == "rejected":
+            return RejectedError(ack.reason, path=transfer.path, backend=self.backend)
+        return ReceiverUnavailableError(
+            self.backend, self.endpoint.title, ack.reason or "was closed"
+        )
 
     def _check_alive(self) -> None:
         try:
@@ -453,19 +512,37 @@ class Connection:
         if endpoint.is_local and not process_runs(endpoint.pid, endpoint.started):
             raise self._break("has died")
 
-    def _break(self, reason: str) -> ReceiverUnavailableError:
-        """Remember that the connection is lost: a new one must be made."""
-        error = ReceiverUnavailableError(self.backend, self.endpoint.title, reason)
-        self._broken = self._broken or error
-        return error
+    def _break(
+        self, reason: str, kind: type[ReceiverError] = ReceiverUnavailableError
+    ) -> ReceiverError:
+        """Remember that the connection is lost, and why first: a new one must be made."""
+        self._broken = self._broken or kind(self.backend, self.endpoint.title, reason)
+        return self._lost(self._broken)
+
+    @staticmethod
+    def _lost(error: ReceiverError) -> ReceiverError:
+        # One that was raised keeps every frame that it came through, with the pixels in them.
+        return dataclasses.replace(error)
 
     @property
     def is_usable(self) -> bool:
-        return self._broken is None
+        """Whether it still stands; if it was lost just now, ``raise_failures`` tells of what."""
+        with self._lock:
+            if self._broken is None and int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
+                try:
+                    self._read(_AT_ONCE)
+                    self._check_alive()
+                except ReceiverError as error:
+                    sent = (pending.transfer for pending in self._pending.values())
+                    if any(transfer and not transfer.awaited for transfer in sent):
+                        self._failures.append(error)
+            return self._broken is None
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged may be lost: see ``settle``."""
         with self._lock:
+            if self._socket.closed:
+                return
             if self._broken is None:
                 with suppress(zmq.ZMQError):  # it has gone first
                     self._socket.setsockopt(zmq.LINGER, 200)
@@ -486,6 +563,7 @@ class Connection:
         return f"<Connection to {self.endpoint.title}>"
 
 
+_REFUSALS = ("rejected", "closed")
 _REFUSED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH,
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,

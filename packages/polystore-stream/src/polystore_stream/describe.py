@@ -6,16 +6,17 @@ import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
 from polystore.arrays import to_numpy
 from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.images import HEX_COLOR, finite, image_metadata
+from polystore.images import finite, image_metadata
 from polystore.rois import ROI
 
+from .layout import encodable
 from .messages import DTYPES, Channel, Image, Policy, Rois, Wait
 
 if TYPE_CHECKING:
@@ -43,8 +44,11 @@ class Look:
     contrast_limits: Sequence[float] | None = None
 
     @property
-    def is_plain(self) -> bool:
-        return self == _PLAIN
+    def given(self) -> list[str]:
+        """Names of what is said: an array among it has no answer to ``==``."""
+        return [
+            name for name in self.__slots__ if getattr(self, name) is not getattr(_PLAIN, name)
+        ]
 
 
 _PLAIN = Look()
@@ -70,6 +74,8 @@ def described(
     and ``InvalidOptionError`` for what no viewer shows.
     """
     text = _text(path)
+    if not isinstance(look.labels, bool):
+        raise InvalidOptionError("labels", look.labels, "True or False")
     if isinstance(data, ROI) or (isinstance(data, list | tuple) and all(map(_is_roi, data))):
         rois = [data] if isinstance(data, ROI) else data
         _check_only_labels(look)
@@ -78,7 +84,7 @@ def described(
     dtype = _plain_dtype(pixels.dtype)
     if not pixels.ndim or not pixels.size:
         raise UnsupportedDataError(f"an array of shape {pixels.shape} has no pixels", _FORMAT)
-    about = _about(pixels.shape, dtype, look) if not look.is_plain else _plain(pixels.shape, dtype)
+    about = _about(pixels.shape, dtype, look) if look.given else _plain(pixels.shape, dtype)
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
     image = Image(
@@ -99,8 +105,7 @@ def _text(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if not isinstance(text, str) or not text:
         raise InvalidOptionError("path", path, "a non-empty str, or a PathLike of one")
-    # A name that is not UTF-8 has lone surrogates, which JSON cannot carry.
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return encodable(text)
 
 
 def _rois(rois: Sequence[ROI], path: str, place: Place, labels: bool) -> Described:
@@ -114,10 +119,10 @@ def _rois(rois: Sequence[ROI], path: str, place: Place, labels: bool) -> Describ
 
 
 def _check_only_labels(look: Look) -> None:
-    plain = replace(look, labels=False)
-    if not plain.is_plain:
-        name = next(n for n in Look.__slots__ if getattr(plain, n) != getattr(_PLAIN, n))
-        raise InvalidOptionError(name, getattr(plain, name), "nothing: ROIs have names and properties")
+    for name in look.given:
+        if name != "labels":
+            expected = "nothing: ROIs have names and properties"
+            raise InvalidOptionError(name, getattr(look, name), expected)
 
 
 def _plain_dtype(dtype: np.dtype[Any]) -> str:
@@ -168,27 +173,34 @@ def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
         raise InvalidOptionError("axes", look.axes, "either channels (c) or samples of RGB (s)")
     if has_samples and look.labels:
         raise InvalidOptionError("labels", True, "False for RGB: a label is one number")
-    if look.colormap is not None and (not isinstance(look.colormap, str) or has_samples):
-        raise InvalidOptionError("colormap", look.colormap, "a name, and an image that is not RGB")
+    if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
+        expected = "a name, and an image that is not RGB"
+        raise InvalidOptionError("colormap", look.colormap, expected)
     return _About(
         axes=names + "s" * has_samples,
         scale=() if look.scale is None else found.scale,
         units=() if look.units is None else tuple(axis.unit for axis in found.axes),
         channels=tuple(
             Channel(
-                label=channel.label,
-                color=channel.color if _gives_color(look.channels, index) else None,
-                window=None if channel.window is None else (channel.window.start, channel.window.end),
+                label=encodable(channel.label),
+                color=channel.color if len(found.channels) > 1 or _has_color(given) else None,
+                window=(window.start, window.end) if (window := channel.window) else None,
             )
-            for index, channel in enumerate(found.channels)
+            for channel, given in zip(found.channels, look.channels or (), strict=True)
         ),
         contrast_limits=_limits(look.contrast_limits),
     )
 
 
-def _gives_color(channels: Any, index: int) -> bool:
-    """Whether several channels are told apart by colour, or one was given its own."""
-    return len(channels) > 1 or (isinstance(channels[index], Mapping) and "color" in channels[index])
+def _is_printable(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()  # lone surrogates are not
+
+
+def _has_color(channel: Any) -> bool:
+    """Whether a colour was given: the only channel of an image needs none."""
+    if isinstance(channel, Mapping):
+        return channel.get("color") is not None
+    return getattr(channel, "color", None) is not None
 
 
 def _has_samples(shape: tuple[int, ...], dtype: str, axes: Any) -> bool:
@@ -198,21 +210,18 @@ def _has_samples(shape: tuple[int, ...], dtype: str, axes: Any) -> bool:
     if not isinstance(axes, str | Sequence) or not axes or axes[-1] != "s":
         return False
     if shape[-1] not in (3, 4) or len(axes) != len(shape) or dtype[1] not in "uf":
-        raise InvalidOptionError(
-            "axes", axes, f"s for the 3 or 4 samples of RGB(A), not for shape {shape} of {dtype}"
-        )
+        expected = f"s for the 3 or 4 samples of RGB(A), not for shape {shape} of {dtype}"
+        raise InvalidOptionError("axes", axes, expected)
     return True
 
 
 def _limits(limits: Any) -> tuple[float, float] | None:
     if limits is None:
         return None
-    numbers = [finite(n.item() if isinstance(n, np.generic) else n) for n in _listed(limits)]
-    match numbers:
+    given = limits.tolist() if isinstance(limits, np.ndarray) else limits
+    given = given if isinstance(given, Sequence) and len(given) == 2 else ()
+    match [finite(n.item() if isinstance(n, np.generic) else n) for n in given]:
         case [float(low), float(high)] if low < high:
             return low, high
-    raise InvalidOptionError("contrast_limits", limits, "two numbers: black, and full brightness")
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence | np.ndarray) and len(value) == 2 else []
+    expected = "two numbers: black, and full brightness"
+    raise InvalidOptionError("contrast_limits", limits, expected)

@@ -18,9 +18,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from polystore.errors import AccessDeniedError, DamagedDataError, InvalidOptionError, NotFoundError
+import msgspec
+
+from polystore.errors import (
+    AccessDeniedError,
+    DamagedDataError,
+    InvalidOptionError,
+    StorageError,
+    storage_error,
+)
 
 __all__ = [
     "Endpoint",
@@ -31,7 +39,9 @@ __all__ = [
     "process_runs",
     "process_start",
     "read_connection",
+    "remove_socket",
     "runtime_directory",
+    "socket_address",
     "withdraw",
 ]
 
@@ -68,18 +78,25 @@ class Endpoint:
     def is_local(self) -> bool:
         return self.host == host_identity()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the endpoint of {self.title} holds a secret: send the path of its connection file"
+        )
+
 
 def check_name(option: str, name: str) -> str:
     """Return ``name`` if a receiver can be called so."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidOptionError(option, name, "1 to 64 letters, digits, spaces, '.', '_' or '-'")
+        expected = "1 to 64 letters, digits, spaces, '.', '_' or '-'"
+        raise InvalidOptionError(option, name, expected)
     return name
 
 
 def runtime_directory() -> Path:
     """Return the private folder, made if it is missing.
 
-    Raises ``AccessDeniedError`` where it belongs to somebody else, or others may enter.
+    Raises ``AccessDeniedError`` where it belongs to somebody else, or others may enter, and
+    ``StorageError`` where it cannot be made.
     """
     given, session = os.environ.get("POLYSTORE_RUNTIME_DIR"), os.environ.get("XDG_RUNTIME_DIR")
     if given:
@@ -89,11 +106,16 @@ def runtime_directory() -> Path:
     else:
         user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
         folder = Path(tempfile.gettempdir(), f"polystore-{user}")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = folder.lstat()
+    purpose = "use as a private folder (mode 0700)"
+    try:
+        with suppress(FileExistsError):  # a file, or a link: told apart below
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise storage_error(error, "", str(folder), purpose) from None
     private = not stat.S_IMODE(status.st_mode) & 0o077 and stat.S_ISDIR(status.st_mode)
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or not private):
-        raise AccessDeniedError("", str(folder), "use as a private folder (mode 0700)")
+        raise AccessDeniedError("", str(folder), purpose)
     return folder
 
 
@@ -102,9 +124,13 @@ def announce(endpoint: Endpoint) -> Path:
     target = runtime_directory() / f"{endpoint.kind}-{endpoint.pid}-{secrets.token_hex(4)}.json"
     draft = target.with_suffix(".new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with open(draft, "w", encoding="utf-8", opener=lambda p, _: os.open(p, flags, 0o600)) as file:
-        json.dump(asdict(endpoint), file, indent=1)
-    draft.replace(target)
+    try:
+        with open(draft, "wb", opener=lambda p, _: os.open(p, flags, 0o600)) as file:
+            file.write(json.dumps(asdict(endpoint), indent=1).encode("ascii"))
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise storage_error(error, "", str(target), "announce a receiver") from None
     return target
 
 
@@ -128,11 +154,12 @@ def find(kind: str, name: str | None = None) -> list[Endpoint]:
     for path in runtime_directory().glob(f"{kind}-*.json"):
         try:
             endpoint = read_connection(path)
-        except (DamagedDataError, NotFoundError):  # withdrawn meanwhile, or of another version
+        except (DamagedDataError, StorageError):  # withdrawn meanwhile, or of another version
             continue
         if not process_runs(endpoint.pid, endpoint.started):
-            _sweep(path, endpoint)
-        elif name is None or endpoint.name == name:
+            if endpoint.is_local:  # nobody here can tell who runs in another container
+                _sweep(path, endpoint)
+        elif endpoint.kind == kind and name in (None, endpoint.name):
             found.append(endpoint)
     return sorted(found, key=lambda endpoint: endpoint.since, reverse=True)
 
@@ -140,15 +167,17 @@ def find(kind: str, name: str | None = None) -> list[Endpoint]:
 def read_connection(path: str | os.PathLike[str]) -> Endpoint:
     """Read the file of a receiver, which may have been copied from another machine.
 
-    Raises ``NotFoundError``, ``DamagedDataError``.
+    Raises ``NotFoundError`` or another ``StorageError``, and ``DamagedDataError``.
     """
     try:
-        content: dict[str, Any] = json.loads(Path(path).read_bytes())
-        return Endpoint(**content)
-    except FileNotFoundError:
-        raise NotFoundError("", os.fspath(path), "connect to a receiver") from None
-    except (ValueError, TypeError, RecursionError) as error:
+        return _decoded(Path(path).read_bytes())
+    except OSError as error:
+        raise storage_error(error, "", os.fspath(path), "connect to a receiver") from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DamagedDataError(str(error), "connection file", os.fspath(path)) from error
+
+
+_decoded = msgspec.json.Decoder(Endpoint).decode
 
 
 def _sweep(path: Path, endpoint: Endpoint) -> None:
@@ -158,12 +187,14 @@ def _sweep(path: Path, endpoint: Endpoint) -> None:
 
 def remove_socket(endpoint: Endpoint) -> None:
     """Remove the file of a local socket: ZeroMQ leaves it."""
-    transport, _, place = endpoint.address.partition("://")
+    transport, _, name = endpoint.address.partition("://")
+    place = Path(name)
     if transport == "ipc":
-        Path(place).unlink(missing_ok=True)
-        if Path(place).parent.name.startswith(_SOCKET_FOLDER):
-            with suppress(OSError):  # somebody else's file is in it, or it is gone already
-                Path(place).parent.rmdir()
+        with suppress(OSError):  # it is gone already, or somebody else's file is in the folder
+            if place.is_socket():
+                place.unlink()
+            if place.parent.name.startswith(_SOCKET_FOLDER):
+                place.parent.rmdir()
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────
@@ -183,9 +214,11 @@ def process_runs(pid: int, started: str = "") -> bool:
     """Whether the process is there, and is not another one with its number, or a zombie."""
     if os.name != "posix":
         return True  # nobody answers to hello, if not
+    if pid <= 0:
+        return False  # to the system, a group of processes
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -212,4 +245,3 @@ def _read(path: str) -> str:
         return os.readlink(path) if os.path.islink(path) else Path(path).read_text().strip()
     except OSError:
         return ""
-

@@ -28,6 +28,7 @@ class Inbox:
         self._queue: deque[Delivery] = deque()
         self._nbytes = 0
         self._came = threading.Condition()
+        self._is_ended = False
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -65,29 +66,33 @@ class Inbox:
         for old in self._queue:
             if excess <= 0:
                 break
-            if isinstance(old.item, Image | Rois) and old.item.policy != "block":
-                if all(old is not other for other, _ in found):
-                    found.append((old, "dropped"))
-                    excess -= _nbytes(old)
+            if _may_go(old) and all(old is not other for other, _ in found):
+                found.append((old, "dropped"))
+                excess -= _nbytes(old)
         return found
 
     def take(self, timeout: float | None = 0.0, most: int | None = None) -> list[Delivery]:
         """Return what is there, after a wait for the first (``None``: however long it takes)."""
         with self._came:
-            self._came.wait_for(lambda: self._queue, timeout)
+            self._came.wait_for(lambda: self._queue or self._is_ended, timeout)
             count = len(self._queue) if most is None else min(most, len(self._queue))
             taken = [self._queue.popleft() for _ in range(count)]
             self._nbytes -= sum(map(_nbytes, taken))
         return taken
 
     def interrupt(self) -> None:
-        """Wake whoever waits in ``take``."""
+        """Wake whoever waits in ``take``, which waits no more from now on."""
         with self._came:
+            self._is_ended = True
             self._came.notify_all()
 
 
 def _nbytes(delivery: Delivery) -> int:
     return delivery.item.nbytes if isinstance(delivery.item, Image | Rois) else 0
+
+
+def _may_go(delivery: Delivery) -> bool:
+    return isinstance(delivery.item, Image | Rois) and delivery.item.policy != "block"
 
 
 def _replaces(new: Delivery, old: Delivery) -> bool:

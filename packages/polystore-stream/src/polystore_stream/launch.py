@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from polystore.errors import ReceiverUnavailableError
+from polystore.errors import LockTimeoutError, ReceiverUnavailableError
 from polystore.locking import file_lock
 
 from . import discovery
-from .discovery import Endpoint
+
+if TYPE_CHECKING:
+    from .discovery import Endpoint
 
 __all__ = ["start_viewer"]
 
@@ -34,40 +39,73 @@ def start_viewer(
 
     Of several processes that call this at once, one starts it. The viewer outlives its
     starter, and leaves no zombie in it. Raises ``ReceiverUnavailableError`` with the end of
-    its log if it ends, or is not ready after ``timeout`` seconds.
+    its log if it cannot be started, ends, or is not ready after ``timeout`` seconds.
     """
     folder = discovery.runtime_directory()
-    with file_lock(folder / f"{kind}-{name}", timeout=timeout):
-        running = discovery.find(kind, name)
-        if running:
-            return running[0]
-        log = folder / f"{kind}-{secrets.token_hex(4)}.log"
-        process = _started(command, log, environment)
-        try:
-            return _ready(process, kind, name, log, backend, timeout)
-        except BaseException:
-            process.kill()  # not ready, or nobody waits for it any more (Ctrl-C)
-            raise
-        finally:
-            # Unlinked while it is written: what the viewer still prints goes with it.
-            log.unlink(missing_ok=True)
+    try:
+        with file_lock(folder / f"{kind}-{name}", timeout=timeout):
+            running = discovery.find(kind, name)
+            if running:
+                return running[0]
+            log = folder / f"{kind}-{secrets.token_hex(4)}.log"
+            try:
+                return _launched(command, kind, name, log, backend, timeout, environment)
+            except FileNotFoundError as error:
+                reason = f"cannot be started: there is no {error.filename!r}"
+            except OSError as error:
+                if isinstance(error, ReceiverUnavailableError):
+                    raise
+                reason = f"cannot be started: {error}"
+            finally:
+                # Unlinked while it is written: what the viewer still prints goes with it.
+                log.unlink(missing_ok=True)
+    except LockTimeoutError:
+        reason = f"is being started by another process, for {timeout:g} s already"
+    raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason)
+
+
+def _launched(
+    command: Sequence[str],
+    kind: str,
+    name: str,
+    log: Path,
+    backend: str,
+    timeout: float,
+    environment: Mapping[str, str] | None,
+) -> Endpoint:
+    with open(log, "xb") as output:
+        process = _started(command, output, environment)
+    try:
+        return _ready(process, kind, name, log, backend, timeout)
+    except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
+        _kill(process)
+        raise
 
 
 def _started(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None
+    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
-    with open(log, "xb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
-        )
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
+    )
     # A viewer that the user closes is a zombie until somebody has waited for it.
     threading.Thread(target=process.wait, name=f"reaps-{process.pid}", daemon=True).start()
     return process
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill it with its children: the command may be a wrapper."""
+    with suppress(ProcessLookupError, PermissionError):  # it has ended already
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
 
 
 def _ready(
@@ -75,9 +113,8 @@ def _ready(
 ) -> Endpoint:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        for endpoint in discovery.find(kind, name):
-            if endpoint.pid == process.pid:
-                return endpoint
+        for endpoint in discovery.find(kind, name):  # a child's, if the command is a wrapper
+            return endpoint
         if process.returncode is not None:
             reason = f"ended with status {process.returncode} when it was started"
             break

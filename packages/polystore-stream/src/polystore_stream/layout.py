@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from polystore.abc.backend import Path
     from polystore.names import NameTemplate
 
-__all__ = ["Layout", "Place", "place_of", "places_of"]
+__all__ = ["Layout", "Place", "encodable", "place_of", "places_of"]
 
 _ALIASES = {"time": "t", "channel": "c", "w": "c"}
 _AXES = ("t", "z", "c")
@@ -54,7 +54,8 @@ class Layout:
             object.__setattr__(self, option, names)
             for name in names:
                 if other := where.get(_canonical(name)):
-                    expected = f"each name once: {name!r} stands in {other}={getattr(self, other)!r} too"
+                    also = f"{name!r} stands in {other}={getattr(self, other)!r} too"
+                    expected = f"each name once: {also}"
                     raise InvalidOptionError(option, names, expected)
                 where[_canonical(name)] = option
 
@@ -89,7 +90,7 @@ def place_of(
     Raises ``InvalidOptionError``: the name does not fit the template, ``at`` is no mapping from
     names to str and int, or ``layout`` names what neither of them has.
     """
-    given = _coordinates(at or {})
+    given = _coordinates({} if at is None else at)
     plan = _planned(names, tuple(given), layout)
     parts = _parts(path)
     return _alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
@@ -126,6 +127,7 @@ def places_of(
 
 _Parts: TypeAlias = tuple[str, ...]
 """A path; "/" comes first if it is absolute."""
+_Comparable = TypeVar("_Comparable", str, tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +250,7 @@ def _common_words(names: Sequence[str]) -> str:
     return start[: 1 + max(start.rfind(separator) for separator in _SEPARATORS)]
 
 
-def _common_length(sequences: Sequence[Sequence[str]]) -> int:
+def _common_length(sequences: Sequence[_Comparable]) -> int:
     least, most = min(sequences), max(sequences)  # all others start as these two do
     pairs = enumerate(zip(least, most, strict=False))
     return next((index for index, (a, b) in pairs if a != b), len(least))
@@ -273,7 +275,7 @@ def _check_distinct(
 def _series(at: Sequence[Mapping[str, object]] | None, count: int) -> list[dict[str, str]]:
     if at is None:
         return []
-    if isinstance(at, Mapping) or len(at) != count:
+    if not isinstance(at, Sequence) or len(at) != count:
         raise InvalidOptionError("at", at, f"a list of {count} mappings, one for each path")
     found = [_coordinates(mapping) for mapping in at]
     for values in found:
@@ -294,7 +296,7 @@ def _coordinates(at: Mapping[str, object]) -> dict[str, str]:
             raise InvalidOptionError("at", at, f"a str or an int for {name!r}")
         if _canonical(name) in found:
             raise InvalidOptionError("at", at, f"each name once: {name!r} is one more alias")
-        found[_canonical(name)] = _encodable(str(value))
+        found[_canonical(name)] = encodable(str(value))
     return found
 
 
@@ -332,7 +334,7 @@ def _last(parts: Iterable[str]) -> str:
 
 
 def _parts(path: Path) -> _Parts:
-    text = _encodable(checked(path)).replace(os.sep, "/")
+    text = encodable(checked(path)).replace(os.sep, "/")
     parts = tuple(part for part in text.split("/") if part not in ("", "."))
     return ("/", *parts) if text.startswith("/") else parts
 
@@ -341,6 +343,6 @@ def _joined(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("//", "/", 1)
 
 
-def _encodable(text: str) -> str:
-    # A name that is not UTF-8 has lone surrogates, which no message can carry.
+def encodable(text: str) -> str:
+    """Write out lone surrogates, as names that are not UTF-8 have: no message can carry them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import mmap
+import os
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ __all__ = ["Pool"]
 
 _SMALL = 1 << 18
 """Below this many bytes the allocator keeps memory by itself."""
+# Shared memory, the default, would be used again while a forked process still reads it.
+_FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANON} if os.name == "posix" else {}
 
 
 class Pool:
@@ -42,16 +45,18 @@ class Pool:
             self._idle_bytes -= nbytes if block is not None else 0
         if block is None:
             try:
-                block = mmap.mmap(-1, nbytes)
-            except OSError as error:
+                block = mmap.mmap(-1, nbytes, **_FLAGS)
+            except (OSError, OverflowError) as error:
                 raise MemoryError(str(error)) from error
         # Every view of the array, however it is sliced, keeps this object.
         owner = _bytes_type(nbytes).from_buffer(block)
         weakref.finalize(owner, self._give_back, block, nbytes).atexit = False
-        return np.frombuffer(owner, np.uint8)
+        return np.frombuffer(memoryview(owner), np.uint8)
 
     def _give_back(self, block: mmap.mmap, nbytes: int) -> None:
         with self._lock:
+            if self._idle_bytes + nbytes > self.keep and not self._idle.get(nbytes):
+                self._idle, self._idle_bytes = {}, 0  # of sizes that may never come again
             if self._idle_bytes + nbytes <= self.keep:
                 self._idle.setdefault(nbytes, []).append(block)
                 self._idle_bytes += nbytes

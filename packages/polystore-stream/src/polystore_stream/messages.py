@@ -14,6 +14,7 @@ docs/stream-protocol.md has all of it for those who write a receiver in another 
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -55,10 +56,10 @@ pieces, so that one side copies in while the other copies out."""
 
 DTYPES = frozenset(
     f"{order}{kind}{size}"
-    for kinds, sizes, order in (("b", "1", "|"), ("iu", "1", "|"), ("iu", "248", "<"), ("f", "248", "<"))
+    for kinds, sizes, order in (("biu", "1", "|"), ("iuf", "248", "<"))
     for kind in kinds
     for size in sizes
-)  # fmt: skip
+)
 """Element types that travel, as NumPy writes them. Any other could crash who receives it."""
 
 Wait: TypeAlias = Literal["received", "shown"]
@@ -73,7 +74,7 @@ class _Message(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, omit
 # ── producer to receiver ─────────────────────────────────────────────────────────────────
 
 
-class Hello(_Message, tag="hello"):
+class Hello(_Message, tag="hello", frozen=True):
     """The first message: who is there, and that it may."""
 
     protocol: tuple[int, int]
@@ -87,7 +88,7 @@ class Hello(_Message, tag="hello"):
         return f"Hello(producer={self.producer!r}, pid={self.pid})"  # never the token
 
 
-class Ring(_Message, tag="ring"):
+class Ring(_Message, tag="ring", frozen=True):
     """Memory of the producer, in slots of ``PIECE`` bytes behind a page with the nonce."""
 
     path: str
@@ -105,7 +106,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Intensities shown as black and in full colour."""
 
 
-class Item(_Message):
+class Item(_Message, frozen=True):
     """What is shown: its path, and its place."""
 
     path: str
@@ -116,13 +117,15 @@ class Item(_Message):
     title: str = ""
     at: tuple[tuple[str, str], ...] = ()
     """Slider and coordinate, outermost first."""
+    series: int = 1
+    """How many values are sent together with this one, as a batch."""
     wait: Wait = "received"
     policy: Policy = "block"
     slot: int | None = None
     """Where the (first piece of the) payload is in the ring; absent: it is the third frame."""
 
 
-class Image(Item, tag="image", kw_only=True):
+class Image(Item, tag="image", kw_only=True, frozen=True):
     """An array: little-endian, C order."""
 
     shape: tuple[int, ...]
@@ -140,7 +143,7 @@ class Image(Item, tag="image", kw_only=True):
     contrast_limits: tuple[float, float] | None = None
 
 
-class Rois(Item, tag="rois", kw_only=True):
+class Rois(Item, tag="rois", kw_only=True, frozen=True):
     """Regions of interest; the payload is a JSON list of what ``ROI.to_dict`` gives."""
 
     count: int
@@ -148,7 +151,7 @@ class Rois(Item, tag="rois", kw_only=True):
     """Show them as a label image."""
 
 
-class Piece(_Message, tag="piece"):
+class Piece(_Message, tag="piece", frozen=True):
     """More of the payload of the message number ``of``."""
 
     of: int
@@ -157,14 +160,14 @@ class Piece(_Message, tag="piece"):
     slot: int | None = None
 
 
-class Query(_Message, tag="query"):
+class Query(_Message, tag="query", frozen=True):
     """A question to the receiver; what it can be asked depends on its kind."""
 
     name: str
     arguments: dict[str, Any] = {}
 
 
-class Bye(_Message, tag="bye"):
+class Bye(_Message, tag="bye", frozen=True):
     """The producer goes."""
 
 
@@ -174,7 +177,7 @@ Header: TypeAlias = Hello | Ring | Image | Rois | Piece | Query | Bye
 # ── receiver to producer ─────────────────────────────────────────────────────────────────
 
 
-class Welcome(_Message, tag="welcome"):
+class Welcome(_Message, tag="welcome", frozen=True):
     """The answer to hello."""
 
     protocol: tuple[int, int]
@@ -184,7 +187,7 @@ class Welcome(_Message, tag="welcome"):
     pid: int
 
 
-class Ack(_Message, tag="ack"):
+class Ack(_Message, tag="ack", frozen=True):
     """What became of a message.
 
     "received": the receiver holds the pixels. "shown": they were on the screen (taken, by a
@@ -198,14 +201,14 @@ class Ack(_Message, tag="ack"):
     """Further numbers of which the same is true."""
 
 
-class Failure(_Message, tag="failure"):
+class Failure(_Message, tag="failure", frozen=True):
     """Something went wrong with what was acknowledged before."""
 
     path: str
     reason: str
 
 
-class Answer(_Message, tag="answer"):
+class Answer(_Message, tag="answer", frozen=True):
     """The answer to a query; its arrays follow as frames."""
 
     value: Any = None
@@ -222,14 +225,15 @@ encode = msgspec.json.Encoder().encode
 _read_header = msgspec.json.Decoder(Header).decode
 _read_reply = msgspec.json.Decoder(Reply).decode
 
-_MOST_AXES = 16
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+_AXES = re.compile("t?c?z?yxs?")
 
 
 def read_header(frame: bytes) -> Header:
     """Decode what a producer says. Raises ``DamagedDataError`` for what cannot be."""
     try:
-        header = _read_header(frame)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        header: Header = _read_header(frame)
+    except _UNREADABLE as error:
         raise DamagedDataError(str(error), "message") from error
     if isinstance(header, Item):
         fault = _item_fault(header)
@@ -241,24 +245,41 @@ def read_header(frame: bytes) -> Header:
 def read_reply(frame: bytes) -> Reply:
     """Decode what a receiver says. Raises ``DamagedDataError`` for what cannot be."""
     try:
-        return _read_reply(frame)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        reply: Reply = _read_reply(frame)
+    except _UNREADABLE as error:
         raise DamagedDataError(str(error), "message") from error
+    return reply
 
 
 def _item_fault(item: Item) -> str:
     """Say what is wrong: the receiver makes arrays of these numbers."""
-    if isinstance(item, Image):
-        if item.dtype not in DTYPES:
-            return f"an image of {item.dtype!r}"
-        if not 2 <= len(item.shape) <= _MOST_AXES or min(item.shape) < 1:
-            return f"an image of shape {item.shape}"
-        if len(item.axes) != len(item.shape) or set(item.axes[:-2]) - set("tczy"):
-            return f"axes {item.axes!r} for shape {item.shape}"
-        if math.prod(item.shape) * int(item.dtype[2:]) != item.nbytes:
-            return f"{item.nbytes} bytes for shape {item.shape} of {item.dtype}"
-        if item.scale and len(item.scale) != len(item.axes.rstrip("s")):
-            return f"a scale of {len(item.scale)} numbers for axes {item.axes!r}"
     if item.nbytes < 1 or (item.slot is not None and item.slot < 0):
         return f"{item.nbytes} bytes in slot {item.slot}"
+    return (_pixels_fault(item) or _look_fault(item)) if isinstance(item, Image) else ""
+
+
+def _pixels_fault(image: Image) -> str:
+    shape, dtype, axes = image.shape, image.dtype, image.axes
+    if dtype not in DTYPES:
+        return f"an image of {dtype!r}"
+    if not _AXES.fullmatch(axes) or len(axes) != len(shape):
+        return f"axes {axes!r} for an array of {len(shape)} axes"
+    if min(shape) < 1 or math.prod(shape) * int(dtype[2:]) != image.nbytes:
+        return f"{image.nbytes} bytes for shape {shape} of {dtype}"
+    if axes[-1] == "s" and (shape[-1] not in (3, 4) or dtype[1] not in "uf"):
+        return f"samples of RGB(A) in shape {shape} of {dtype}"
+    return ""
+
+
+def _look_fault(image: Image) -> str:
+    extents = dict(zip(image.axes.rstrip("s"), image.shape, strict=False))
+    if image.layers and (image.layers != "c" or "c" not in extents):
+        return f"layers along {image.layers!r} for axes {image.axes!r}"
+    for name, values, count in (
+        ("scale", image.scale, len(extents)),
+        ("units", image.units, len(extents)),
+        ("channels", image.channels, extents.get("c", 1)),
+    ):
+        if values and len(values) != count:
+            return f"{name} of {len(values)}, not {count}, for axes {image.axes!r}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hmac
 import json
 import logging
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from polystore.errors import (
     DamagedDataError,
@@ -68,7 +70,7 @@ log = logging.getLogger("polystore.stream")
 _LARGEST_FRAME = 4 * PIECE
 _BURST = 64  # messages between two looks at everything else
 _TOGETHER = 4  # messages that one answer acknowledges
-_AT_ONCE = int(zmq.NOBLOCK)  # as a number: enumerations are slow
+_AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerations are slow
 _MEMORY_STEP = 16 << 20
 _LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
 
@@ -79,6 +81,7 @@ class _Partial:
 
     item: Image | Rois
     pixels: NDArray[np.uint8]
+    plan: object
     filled: int = 0
 
     @property
@@ -105,7 +108,8 @@ class _Partial:
             if len(frames) != 1 or len(frames[0]) != nbytes:
                 raise DamagedDataError(f"no frame of {nbytes} bytes", "message")
             source = np.frombuffer(frames[0].buffer, np.uint8)
-        np.copyto(self.pixels[self.filled : self.filled + nbytes], source)
+        # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
+        self.pixels.data[self.filled : self.filled + nbytes] = source.data
         self.filled += nbytes
 
 
@@ -116,6 +120,8 @@ class _Session:
     identity: bytes
     hello: Hello
     started: str
+    descriptor: int
+    """Of the socket that it came through: what tells that it has gone."""
     ring: RingReader | None = None
     partial: dict[int, _Partial] = field(default_factory=dict)
     parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
@@ -148,12 +154,14 @@ class Receiver:
         self._sessions: dict[bytes, _Session] = {}
         self._outgoing: deque[tuple[bytes, Reply, Sequence[Any]]] = deque()
         self._received: dict[bytes, list[int]] = {}
+        self._gone: set[bytes] = set()
         self._held: set[Delivery] = set()
         self._parked = False
         self._stopping = False
         self._unchecked = _MEMORY_STEP
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._woken, self._waker = socket.socketpair()
         self._woken.setblocking(False)
         self._waker.setblocking(False)
@@ -168,6 +176,7 @@ class Receiver:
             raise
         self._thread = threading.Thread(target=self._run, name="polystore-receiver", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # a script that just ends has told nobody
 
     def _check_free(self) -> None:
         for other in discovery.find(self.viewer.kind, self.name):
@@ -245,12 +254,14 @@ class Receiver:
 
     def close(self) -> None:
         """Tell the producers, and stop. What was not shown is answered with "closed"."""
-        if self._stopping:
+        if os.getpid() != self.endpoint.pid:  # a forked child has no part in it
             return
-        self._stopping = True
-        discovery.withdraw(self.connection_file)
-        self._wake()
-        self.inbox.interrupt()
+        if not self._stopping:
+            self._stopping = True
+            atexit.unregister(self.close)
+            discovery.withdraw(self.connection_file)
+            self._wake()
+            self.inbox.interrupt()
         self._thread.join()
 
     @property
@@ -275,8 +286,8 @@ class Receiver:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._woken, zmq.POLLIN)
+        for waited in (self._socket, self._monitor, self._woken):
+            poller.register(waited, zmq.POLLIN)
         looked = time.monotonic()
         try:
             while not self._stopping:
@@ -284,11 +295,13 @@ class Receiver:
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)
                 self._send_outgoing()
-                self._retry_parked()
+                self._note_disconnected()
                 self._receive()
+                # Only now: room that was made before the first was parked has waked nobody.
+                self._retry_parked()
                 if time.monotonic() - looked > 1:
                     looked = time.monotonic()
-                    self._forget_dead()
+                    self._note_dead()
             self._say_closed()
         finally:
             self._close_sockets()
@@ -298,6 +311,7 @@ class Receiver:
             try:
                 frame = self._socket.recv(_AT_ONCE, copy=False)
             except zmq.Again:
+                self._forget_gone()
                 break
             identity, frames = frame.bytes, list[zmq.Frame]()
             while frame.more:
@@ -315,7 +329,7 @@ class Receiver:
             return
         session = self._sessions.get(identity)
         if isinstance(header, Hello):
-            self._send(identity, self._greeting(identity, header))
+            self._send(identity, self._greeting(identity, header, frames[0].get(zmq.SRCFD)))
         elif session is None:
             reason = "say hello first"
             self._send(identity, Ack(number=header.number, stage="rejected", reason=reason))
@@ -323,7 +337,10 @@ class Receiver:
             session.parked.append((header, frames[1:]))
             self._parked = True
 
-    def _greeting(self, identity: bytes, hello: Hello) -> Reply:
+    def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
+        self._note_disconnected()  # it may have the descriptor of one that has just gone
+        self._forget(identity)
+        self._gone.discard(identity)
         reason = ""
         if hello.protocol[0] != PROTOCOL[0]:
             ours, theirs = (".".join(map(str, p)) for p in (PROTOCOL, hello.protocol))
@@ -334,7 +351,7 @@ class Receiver:
             return Ack(number=hello.number, stage="rejected", reason=reason)
         is_here = hello.host == host_identity()
         started = discovery.process_start(hello.pid) if is_here else ""
-        self._sessions[identity] = _Session(identity, hello, started)
+        self._sessions[identity] = _Session(identity, hello, started, descriptor)
         return Welcome(
             number=hello.number,
             protocol=PROTOCOL,
@@ -354,7 +371,7 @@ class Receiver:
             elif isinstance(header, Piece):
                 self._go_on(session, header, frames)
             elif isinstance(header, Query):
-                self._push(Delivery(header, None, session.identity, header.number, awaited=True))
+                self._push(Delivery(header, None, session.identity, header.number, None, awaited=True))
             elif isinstance(header, Ring):
                 session.ring = RingReader(header)
                 self._received_now(session, header.number)
@@ -373,9 +390,11 @@ class Receiver:
         return True
 
     def _begin(self, session: _Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
-        self.viewer.accept(item)
+        if item.number in session.partial:
+            raise DamagedDataError(f"a second message {item.number}", "message")
+        plan = self.viewer.accept(item)
         self._check_memory(item.nbytes)
-        partial = _Partial(item, self._pool.empty(item.nbytes))
+        partial = _Partial(item, self._pool.empty(item.nbytes), plan)
         partial.fill(session.ring, item.slot, min(item.nbytes, PIECE), frames)
         self.inbox.reserve(item.nbytes)
         if partial.is_full:
@@ -391,7 +410,7 @@ class Receiver:
         try:
             partial.check_next(piece)
             partial.fill(session.ring, piece.slot, piece.nbytes, frames)
-        except DamagedDataError:
+        except Exception:  # whatever it is: nothing waits for the rest any more
             self.inbox.release(partial.item.nbytes)
             del session.partial[piece.of]
             raise
@@ -405,11 +424,11 @@ class Receiver:
         item = partial.item
         try:
             data = _value(item, partial.pixels)
-        except PolystoreError:
+        except Exception:  # whatever it is: the room is free again
             self.inbox.release(item.nbytes)
             raise
         shown = item.wait == "shown"
-        self._push(Delivery(item, data, session.identity, number, awaited=shown))
+        self._push(Delivery(item, data, session.identity, number, partial.plan, shown))
         # Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
         if not shown:
             self._received_now(session, number)
@@ -429,16 +448,19 @@ class Receiver:
             self._acknowledge()
 
     def _acknowledge(self) -> None:
-        for identity, (number, *others) in self._received.items():
+        received, self._received = self._received, {}  # to send may be to forget one of them
+        for identity, (number, *others) in received.items():
             self._send(identity, Ack(number=number, stage="received", others=tuple(others)))
-        self._received.clear()
 
     def _retry_parked(self) -> None:
         if not self._parked:
             return
         for session in list(self._sessions.values()):
-            while session.parked and self._handled(session, *session.parked[0]):
-                session.parked.popleft()
+            while session.parked:  # not those of one that is forgotten meanwhile
+                message = session.parked.popleft()
+                if not self._handled(session, *message):
+                    session.parked.appendleft(message)
+                    break
         self._acknowledge()
         self._parked = any(session.parked for session in self._sessions.values())
 
@@ -449,8 +471,8 @@ class Receiver:
     def _send(self, identity: bytes, reply: Reply, frames: Sequence[Any] = ()) -> None:
         try:
             self._socket.send_multipart([identity, encode(reply), *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:  # it is gone, or reads no answers: its next message says hello
-            self._forget(identity)
+        except zmq.ZMQError:  # it is gone, or reads no answers
+            self._gone.add(identity)
 
     def _check_memory(self, nbytes: int) -> None:
         """Refuse what would drive the machine out of memory: a stack may grow for days."""
@@ -472,13 +494,30 @@ class Receiver:
                 self.inbox.release(partial.item.nbytes)
             if session.ring is not None:
                 session.ring.close()
+            session.parked.clear()
         self._received.pop(identity, None)
 
-    def _forget_dead(self) -> None:
-        """Let go of the memory of producers that were killed."""
-        for identity, session in list(self._sessions.items()):
-            if session.started and not process_runs(session.hello.pid, session.started):
+    def _forget_gone(self) -> None:
+        """Let go of producers that have ended, now that all which they sent before was read."""
+        for identity in self._gone:
+            session = self._sessions.get(identity)
+            if session is None or not session.parked:
                 self._forget(identity)
+        self._gone &= self._sessions.keys()
+
+    def _note_disconnected(self) -> None:
+        """Learn who has gone without a word, or has lost the connection and comes by another."""
+        while int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
+            descriptor = parse_monitor_message(self._monitor.recv_multipart())["value"]
+            for identity, session in self._sessions.items():
+                if session.descriptor == descriptor:
+                    self._gone.add(identity)
+
+    def _note_dead(self) -> None:
+        """Learn who was killed while a child of it holds the connection."""
+        for identity, session in self._sessions.items():
+            if session.started and not process_runs(session.hello.pid, session.started):
+                self._gone.add(identity)
 
     def _say_closed(self) -> None:
         reason = "was closed"
@@ -492,6 +531,8 @@ class Receiver:
             self._forget(session.identity)
 
     def _close_sockets(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
         self._socket.close()
         self._context.term()
         self._woken.close()

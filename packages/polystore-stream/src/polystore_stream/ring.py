@@ -36,6 +36,9 @@ _MAGIC = b"polystore ring 1"
 _NONCE = 16
 _PROC = re.compile(r"/proc/[0-9]+/fd/[0-9]+")
 _PREFIX = "polystore-ring-"
+_NAMED = re.compile(f"{_PREFIX}[0-9A-Za-z_-]+")
+# A pipe would keep whoever opens it waiting. Windows has none of these.
+_NO_WAIT, _NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
 
 
 class RingWriter:
@@ -53,13 +56,13 @@ class RingWriter:
             os.truncate(self._fd, self.size)
             self._reserve(0, _HEAD)
             self._seal(named)
-            self._map = mmap.mmap(self._fd, self.size)
+            mapped = mmap.mmap(self._fd, self.size)
         except OSError:
             self.close()
             raise
         head = _MAGIC + self._nonce
-        self._map[: len(head)] = head
-        self._pixels = np.frombuffer(self._map, np.uint8)
+        mapped[: len(head)] = head
+        self._pixels = np.frombuffer(mapped, np.uint8)
 
     def _unnamed(self) -> int:
         return os.memfd_create("polystore-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -116,21 +119,21 @@ class RingReader:
 
     def __init__(self, message: Ring) -> None:
         path = Path(message.path)
-        named = path.name.startswith(_PREFIX) and str(path.parent) in (
+        named = bool(_NAMED.fullmatch(path.name)) and str(path.parent) in (
             "/dev/shm",
             tempfile.gettempdir(),
         )
         if not named and not _PROC.fullmatch(message.path):
             raise DamagedDataError(f"no ring of a producer: {message.path!r}", "ring")
         try:
-            fd = os.open(message.path, os.O_RDONLY | (os.O_NOFOLLOW if named else 0))
+            fd = os.open(path, os.O_RDONLY | _NO_WAIT | (_NO_LINK if named else 0))
+            try:
+                mapped = self._mapped(fd, message, named)
+            finally:
+                os.close(fd)
         except OSError as error:
             raise DamagedDataError(f"{message.path!r}: {error.strerror}", "ring") from error
-        try:
-            self._map = self._mapped(fd, message, named)
-        finally:
-            os.close(fd)
-        self._pixels = np.frombuffer(self._map, np.uint8)
+        self._pixels = np.frombuffer(mapped, np.uint8)
         self.slots = (message.size - _HEAD) // PIECE
 
     def _mapped(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
@@ -142,7 +145,8 @@ class RingReader:
         mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ) if os.name == "posix" else mmap.mmap(
             fd, size, access=mmap.ACCESS_READ
         )  # fmt: skip
-        if mapped[: len(_MAGIC) + _NONCE] != _MAGIC + bytes.fromhex(message.nonce):
+        head = mapped[: len(_MAGIC) + _NONCE]
+        if not head.startswith(_MAGIC) or head[len(_MAGIC) :].hex() != message.nonce:
             mapped.close()
             raise DamagedDataError("another process's memory", "ring")
         return mapped
@@ -162,5 +166,4 @@ class RingReader:
         return self._pixels[start : start + nbytes]
 
     def close(self) -> None:
-        self._pixels = np.empty(0, np.uint8)
-        self._map.close()
+        self._pixels = np.empty(0, np.uint8)  # the map goes with the last view of it

@@ -1,185 +1,242 @@
-"""What one layer holds: blocks (planes, or small volumes) that stand on sliders.
+"""What one layer of a viewer holds: blocks that stand on sliders, as one lazy array.
 
-Growing copies no pixels: a block is kept as it came, and a viewer gets a lazy array over all.
+One thread may put blocks while others slice. A view never changes its shape, and takes no lock:
+it keeps its own coordinates and looks blocks up by them. So a coordinate that comes in between
+shifts none of its indices, and a block that is replaced is seen at once.
 """
 
 from __future__ import annotations
 
 import math
+import threading
+import uuid
 from bisect import bisect_left
+from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from polystore import LazyArray
-from polystore.errors import UnsupportedDataError
+from polystore.abc.array import LazyArray
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore.region import select
 from polystore.values import natural_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import DTypeLike, NDArray
+
+    from polystore.values import Region
 
 __all__ = ["Coordinates", "Stack", "StackView"]
 
 Coordinates: TypeAlias = tuple[str, ...]
-"""One text for each slider, as it stands in names: ("001", "z3")."""
-_Blocks: TypeAlias = "dict[Coordinates, NDArray[Any]]"
+"""Where a block stands: its coordinate on each slider."""
 
 
 class Stack:
-    """The blocks of one layer, by their coordinates.
+    """The blocks of one layer by their coordinates on its sliders.
 
-    Blocks may be put by one thread while others read views.
+    All blocks have one shape and type. They are kept as they come, without a copy, and must not
+    be written to afterwards: put another instead. Without sliders there is one block, at ``()``.
     """
 
     def __init__(
         self, sliders: tuple[str, ...], block_shape: tuple[int, ...], dtype: DTypeLike
     ) -> None:
         self.sliders = sliders
-        self.block_shape = block_shape
-        self.dtype = np.dtype(dtype)
-        self._blocks: _Blocks = {}
-        # Replaced, never changed: views keep the lists that they were made with.
-        self._coordinates: tuple[tuple[str, ...], ...] = ((),) * len(sliders)
+        self._lock = threading.Lock()
+        self.reset(block_shape, dtype)
 
-    def __len__(self) -> int:
-        return len(self._blocks)
-
-    def __contains__(self, at: Coordinates) -> bool:
-        return at in self._blocks
+    def reset(self, block_shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        """Empty the stack, for blocks of another shape. Views of before keep what they show."""
+        empty = np.zeros(block_shape, dtype)
+        empty.flags.writeable = False
+        with self._lock:
+            self._empty = empty
+            self._blocks: dict[Coordinates, NDArray[Any]] = {}
+            self._scales = [_Scale() for _ in self.sliders]
 
     @property
-    def coordinates(self) -> tuple[tuple[str, ...], ...]:
-        """Of each slider, in natural order: "z2" before "z10"."""
-        return self._coordinates
+    def block_shape(self) -> tuple[int, ...]:
+        return self._empty.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._empty.dtype
 
     @property
     def nbytes(self) -> int:
-        """Of the blocks that are there."""
-        return len(self) * math.prod(self.block_shape) * self.dtype.itemsize
+        """Bytes of the blocks held."""
+        return len(self) * self._empty.nbytes
 
-    def check(self, block_shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Raise ``UnsupportedDataError`` for what does not stand beside the other blocks."""
-        if block_shape != self.block_shape or np.dtype(dtype) != self.dtype:
-            raise UnsupportedDataError(
-                f"{np.dtype(dtype)} of shape {block_shape}, where the layer holds {len(self)} of "
-                f"{self.dtype} and shape {self.block_shape}: save it under a name, or with a "
-                "layout, that makes a layer of its own"
-            )
+    @property
+    def coordinates(self) -> tuple[Coordinates, ...]:
+        """The coordinates on each slider, in natural order."""
+        with self._lock:
+            return tuple(scale.coordinates for scale in self._scales)
 
-    def put(self, at: Coordinates, block: NDArray[Any]) -> None:
-        """Place a block, or replace the one that stands there; it is kept, not copied."""
-        self.check(block.shape, block.dtype)
-        if at not in self._blocks:
-            self._coordinates = tuple(
-                _inserted(known, new) for known, new in zip(self._coordinates, at, strict=True)
-            )
-        self._blocks[at] = block
+    def __len__(self) -> int:
+        """Return how many blocks are held."""
+        return len(self._blocks)
 
-    def get(self, at: Coordinates) -> NDArray[Any] | None:
-        return self._blocks.get(at)
-
-    def remove(self, at: Coordinates) -> None:
-        """Take a block away; its place reads as zeros."""
-        self._blocks.pop(at, None)
-
-    def index(self, at: Coordinates) -> tuple[int, ...]:
-        """Return where coordinates stand on the sliders."""
-        return tuple(
-            known.index(one) for known, one in zip(self._coordinates, at, strict=True)
-        )
-
-    def view(self) -> StackView:
-        """Return an array of what is there now."""
-        return StackView(self._blocks, self._coordinates, self.block_shape, self.dtype)
+    def __contains__(self, coords: object) -> bool:
+        return coords in self._blocks
 
     def __repr__(self) -> str:
-        return f"<Stack {self.sliders} of {len(self)} {self.dtype} {self.block_shape}>"
+        kind = f"block_shape={self.block_shape}, dtype={self.dtype.str!r}"
+        return f"<Stack of {len(self)} blocks, sliders={self.sliders}, {kind}>"
 
+    def put(self, coords: Coordinates, block: NDArray[Any]) -> None:
+        """Let ``block`` stand at ``coords``, instead of the one that stands there.
 
-def _inserted(known: tuple[str, ...], new: str) -> tuple[str, ...]:
-    if known and natural_key(known[-1]) < natural_key(new):
-        return (*known, new)
-    if new in known:
-        return known
-    at = bisect_left(known, natural_key(new), key=natural_key)
-    return (*known[:at], new, *known[at:])
+        Raises ``UnsupportedDataError`` for another shape or type than that of the stack.
+        """
+        with self._lock:
+            self._check(coords, block)
+            if coords not in self._blocks:
+                for scale, coordinate in zip(self._scales, coords, strict=True):
+                    scale.add(coordinate)
+            self._blocks[coords] = block
+
+    def remove(self, coords: Coordinates) -> None:
+        """Take a block away, and the coordinates that no other has; ``KeyError`` if none is."""
+        with self._lock:
+            del self._blocks[coords]
+            for scale, coordinate in zip(self._scales, coords, strict=True):
+                scale.discard(coordinate)
+
+    def index(self, coords: Coordinates) -> tuple[int, ...]:
+        """Return the index on each slider; ``KeyError`` for a coordinate that no block has."""
+        with self._lock:
+            pairs = zip(self._scales, coords, strict=True)
+            return tuple(scale.index(coordinate) for scale, coordinate in pairs)
+
+    def snapshot(self) -> StackView:
+        """Return all blocks as one array, with the shape that it has now."""
+        with self._lock:
+            coordinates = tuple(scale.coordinates for scale in self._scales)
+            return StackView(coordinates, self._blocks, self._empty)
+
+    def _check(self, coords: Coordinates, block: NDArray[Any]) -> None:
+        is_tuple = isinstance(coords, tuple) and all(isinstance(text, str) for text in coords)
+        if not is_tuple or len(coords) != len(self.sliders):
+            raise InvalidOptionError("coords", coords, f"a str for each of {self.sliders}")
+        if block.shape != self.block_shape or block.dtype != self.dtype:
+            raise UnsupportedDataError(
+                f"this layer holds {_kind(self._empty)}, and {_kind(block)} came: save it under "
+                "a name that leads to another layer, or make it alike"
+            )
 
 
 class StackView(LazyArray):
-    """An array over the blocks of a stack, of the shape that it had when the view was made.
+    """A stack as one array: its shape is the number of coordinates on each slider, then a block.
 
-    A block that is replaced shows; one whose coordinates came later does not. Places without
-    a block are zero.
+    One index on each slider gives the block that is held, without a copy; slices gather blocks
+    into a new array. Where no block is, all is zero.
     """
 
     def __init__(
         self,
-        blocks: _Blocks,
-        coordinates: tuple[tuple[str, ...], ...],
-        block_shape: tuple[int, ...],
-        dtype: np.dtype[Any],
+        coordinates: tuple[Coordinates, ...],
+        blocks: Mapping[Coordinates, NDArray[Any]],
+        empty: NDArray[Any],
     ) -> None:
+        self.coordinates = coordinates
+        """The coordinates on each slider, in the order of the indices."""
+        self.shape = (*map(len, coordinates), *empty.shape)
+        self.dtype = empty.dtype
+        self.chunks = (*(1 for _ in coordinates), *empty.shape)
         self._blocks = blocks
-        self._coordinates = coordinates
-        self._block_shape = block_shape
-        self.shape = (*map(len, coordinates), *block_shape)
-        self.dtype = dtype
-        self._zero: NDArray[Any] | None = None
+        self._empty = empty
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        items = _of_each_axis(region, self.shape)
+        inner = items[len(self.coordinates) :]
+        chosen: list[Coordinates] = []
+        lengths: list[int] = []
+        for coordinates, item in zip(self.coordinates, items, strict=False):
+            if isinstance(item, slice):
+                chosen.append(coordinates[item])
+                lengths.append(len(chosen[-1]))
+            else:
+                chosen.append((coordinates[item],))
+        if not lengths:
+            place = tuple(coordinate for (coordinate,) in chosen)
+            part: NDArray[Any] = self._blocks.get(place, self._empty)[inner]
+            return part
+        gathered = self._gathered(chosen, inner)
+        return gathered.reshape(*lengths, *gathered.shape[1:])
+
+    def __array__(
+        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
+    ) -> NDArray[Any]:
+        if not self.coordinates:
+            return super().__array__(dtype, copy)
+        if copy is False:
+            raise ValueError("an array of all blocks of a stack is always a copy")
+        return super().__array__(dtype)
+
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        # Without it, Dask reads all blocks to name them, and names them alike when one changed.
+        return type(self).__name__, uuid.uuid4().hex
+
+    def _gathered(
+        self, chosen: list[Coordinates], inner: tuple[int | slice, ...]
+    ) -> NDArray[Any]:
+        """Return the parts ``inner`` of the blocks at all combinations, one after another."""
+        count = math.prod(map(len, chosen))
+        gathered = np.zeros((count, *self._empty[inner].shape), self.dtype)
+        for position, place in enumerate(product(*chosen)):
+            block = self._blocks.get(place)
+            if block is not None:
+                gathered[position] = block[inner]
+        return gathered
+
+
+class _Scale:
+    """The coordinates on one slider, and how many blocks stand at each."""
+
+    def __init__(self) -> None:
+        self._blocks: Counter[str] = Counter()
+        self._keys: list[tuple[tuple[str | int, ...], str]] = []
+        self._known: Coordinates | None = ()
 
     @property
-    def chunks(self) -> tuple[int, ...]:
-        return (1,) * len(self._coordinates) + self._block_shape
+    def coordinates(self) -> Coordinates:
+        if self._known is None:
+            self._known = tuple(coordinate for _, coordinate in self._keys)
+        return self._known
 
-    def __getitem__(self, region: Any) -> NDArray[Any]:
-        keys = self._completed(region)
-        outer, inner = keys[: len(self._coordinates)], tuple(keys[len(self._coordinates) :])
-        if all(isinstance(key, int) for key in outer):
-            return self._block(tuple(c[k] for c, k in zip(self._coordinates, outer, strict=True)))[
-                inner
-            ]
-        chosen = [
-            [c[k]] if isinstance(k, int) else list(c[k])
-            for c, k in zip(self._coordinates, outer, strict=True)
-        ]
-        lengths = tuple(
-            len(some) for some, key in zip(chosen, outer, strict=True) if isinstance(key, slice)
-        )
-        parts = [self._block(at)[inner] for at in product(*chosen)]
-        if not parts:
-            empty = np.zeros(self._block_shape, self.dtype)[inner]
-            return np.empty((*lengths, *empty.shape), self.dtype)
-        return np.stack(parts).reshape((*lengths, *parts[0].shape))
+    def add(self, coordinate: str) -> None:
+        if coordinate not in self._blocks:
+            key = natural_key(coordinate)
+            self._keys.insert(bisect_left(self._keys, key), key)
+            self._known = None
+        self._blocks[coordinate] += 1
 
-    def _completed(self, region: Any) -> list[Any]:
-        """Return one int or slice for each axis. Raises ``IndexError`` as NumPy does."""
-        keys = list(region) if isinstance(region, tuple) else [region]
-        if Ellipsis in keys:
-            at = keys.index(Ellipsis)
-            keys[at : at + 1] = [slice(None)] * (len(self.shape) - len(keys) + 1)
-        if len(keys) > len(self.shape):
-            raise IndexError(f"too many indices: {len(keys)} for {len(self.shape)} axes")
-        keys += [slice(None)] * (len(self.shape) - len(keys))
-        return [
-            key if isinstance(key, slice) else _checked_index(key, length, axis)
-            for axis, (key, length) in enumerate(zip(keys, self.shape, strict=True))
-        ]
+    def discard(self, coordinate: str) -> None:
+        self._blocks[coordinate] -= 1
+        if not self._blocks[coordinate]:
+            del self._keys[self.index(coordinate)], self._blocks[coordinate]
+            self._known = None
 
-    def _block(self, at: Coordinates) -> NDArray[Any]:
-        found = self._blocks.get(at)
-        if found is not None:
-            return found
-        if self._zero is None:
-            self._zero = np.zeros(self._block_shape, self.dtype)
-            self._zero.flags.writeable = False
-        return self._zero
+    def index(self, coordinate: str) -> int:
+        if coordinate not in self._blocks:
+            raise KeyError(coordinate)
+        return bisect_left(self._keys, natural_key(coordinate))
 
 
-def _checked_index(key: Any, length: int, axis: int) -> int:
-    try:
-        index = int(key.__index__())
-    except AttributeError:
-        raise IndexError(f"only integers, slices and ... select, not {key!r}") from None
-    if not -length <= index < length:
-        raise IndexError(f"index {index} is out of bounds for axis {axis} with size {length}")
-    return index % length
+def _of_each_axis(region: Region, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
+    select(region, shape)  # refuses what NumPy refuses, and all but basic indexing
+    items: list[Any] = list(region) if isinstance(region, tuple) else [region]
+    if ... not in items:
+        items.append(...)
+    at = items.index(...)
+    items[at : at + 1] = [slice(None)] * (len(shape) - len(items) + 1)
+    return tuple(items)
+
+
+def _kind(block: NDArray[Any]) -> str:
+    return f"{' × '.join(map(str, block.shape)) or 'a number'} of {block.dtype}"

@@ -27,6 +27,8 @@ class Delivery:
     """The pixels, of the shape and element type that ``item`` says; ROIs; nothing of a query."""
     session: bytes = field(repr=False)
     number: int = field(repr=False)
+    plan: object = None
+    """What the viewer's ``accept`` gave for it."""
     awaited: bool = field(default=False, repr=False)
     """Whether the producer still waits for a word about it."""
 
@@ -47,12 +49,13 @@ class Viewer(ABC):
     version: str = ""
     """Of the program."""
 
-    def accept(self, item: Image | Rois) -> None:  # noqa: B027 - most take everything
-        """Raise a ``PolystoreError`` for what cannot be shown, before its pixels travel.
+    def accept(self, item: Image | Rois) -> object:
+        """Return what the viewer wants to find in ``Delivery.plan``, before the pixels travel.
 
-        It is the error of the producer's ``save``. What is accepted will come, or the
-        producer is gone.
+        Raises a ``PolystoreError`` for what cannot be shown: the error of the producer's
+        ``save``. What is accepted may still not come, if the producer dies.
         """
+        return None
 
     @abstractmethod
     def wake(self) -> None:

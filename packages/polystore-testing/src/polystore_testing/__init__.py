@@ -13,6 +13,11 @@ Subclass a slice in a test module and supply its one fixture::
             registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"))
             return registry
 
+``StorageTests`` are for what keeps values, ``SourceTests`` and ``SinkTests`` for what only reads
+or only writes, ``LinkTests`` for symbolic links. ``StreamTests``, for backends that send to a
+viewer or to another receiver, need a second fixture: ``receiver``, a ``StreamReceiver`` that
+tells what has come to the other end, and that can be killed and started again.
+
 Refusing is part of the contract: what a backend does not implement must raise
 ``UnsupportedOperationError``. A test that does not apply is replaced with
 ``@overrides("the reason")``; shadowing one in silence is an error.
@@ -25,6 +30,7 @@ from .model import check_against_model
 from .sink import SinkTests
 from .source import SourceTests
 from .storage import StorageTests
+from .stream import StreamReceiver, StreamTests
 
 __all__ = [
     "NAME",
@@ -35,6 +41,8 @@ __all__ = [
     "SinkTests",
     "SourceTests",
     "StorageTests",
+    "StreamReceiver",
+    "StreamTests",
     "check_against_model",
     "overrides",
 ]

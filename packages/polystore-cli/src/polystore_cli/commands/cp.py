@@ -1,6 +1,5 @@
 """``polystore cp``."""
 
-import json
 import posixpath
 import sys
 from typing import Annotated, Any, NamedTuple
@@ -11,7 +10,8 @@ from polystore import FileManager
 from polystore.batch import progress_reporter
 from polystore.errors import BatchError, InvalidOptionError, UnknownOptionError
 from polystore.options import IfExists
-from polystore_cli.address import Address, AddressError, parse_address
+from polystore_cli.address import Address, AddressError, is_directory, parse_address
+from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import warn
 
 __all__ = ["cp"]
@@ -39,16 +39,13 @@ def cp(
     if_exists: Annotated[
         IfExists | None, typer.Option(help="What to do where something stands.")
     ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("-o", metavar="NAME=VALUE", help="Save option: -o compression=zlib"),
-    ] = None,
+    options: SaveOptions = None,
 ) -> None:
     """Copy between backends. Another suffix converts; a target that ends in / is a folder."""
     files: FileManager = context.obj
     names = files.registry.names()
     goal = parse_address(target, names)
-    save_options = dict(map(_option, options or []))
+    save_options = parse_options(options)
     if if_exists is not None:
         save_options["if_exists"] = if_exists
     jobs = _plan(files, [parse_address(text, names) for text in sources], goal, recursive)
@@ -60,26 +57,16 @@ def cp(
         _copy_all(files, jobs, save_options)
 
 
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise AddressError(f"-o {text!r}: write -o NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
 def _plan(
     files: FileManager, sources: list[Address], target: Address, recursive: bool
 ) -> list[Job]:
     """Pair each source file with its target, before anything is read or written."""
-    exists = _is_dir(files, target)
+    exists = is_directory(files, target)
     if len(sources) > 1 and not (exists or target.is_folder):
         raise AddressError(f"several sources need a folder as target: {target}/")
     jobs: dict[Address, Job] = {}
     for source in sources:
-        folder = _is_dir(files, source)
+        folder = is_directory(files, source)
         if folder and not recursive:
             raise AddressError(f"{source} is a folder: copy it with -r")
         # An existing folder takes files in. A folder copied to a name becomes that folder
@@ -98,11 +85,6 @@ def _files_below(files: FileManager, source: Address, target: Address) -> list[J
     return [
         Job(source.at(path), target / posixpath.relpath(path, source.path)) for path in paths
     ]
-
-
-def _is_dir(files: FileManager, address: Address) -> bool:
-    able = "is_dir" in files.registry[address.backend].capabilities
-    return able and files.is_dir(address.path, backend=address.backend)
 
 
 def _copy(files: FileManager, job: Job, options: dict[str, Any]) -> None:

@@ -1,0 +1,101 @@
+"""What a source knows of an image, in the words in which the ``save`` of a viewer is told."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from polystore import Info, PolystoreError
+from polystore.images import image_metadata
+
+__all__ = ["Described", "described"]
+
+_AXES = "tczyxs"
+"""In the order that viewers take; s are the samples of RGB."""
+_MICROMETERS = {"um": 1.0, "mm": 1e3, "cm": 1e4, "inch": 25_400.0}
+"""TIFF counts pixels per inch or centimetre, also those of microscopes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An image as it is sent to a viewer."""
+
+    shape: tuple[int, ...] | None = None
+    dtype: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For ``save``."""
+    order: tuple[int, ...] | None = None
+    """How the stored array must be transposed for that."""
+
+    def arranged(self, stored: Any) -> Any:
+        return stored if self.order is None else stored.transpose(self.order)
+
+
+def described(info: Info, given: Mapping[str, Any], wanted: Collection[str]) -> Described:
+    """Return what ``info`` knows of axes, scale, units and channels, if it is ``wanted``.
+
+    What is ``given`` counts more, and what no viewer understands (an axis "q", a unit "pixel")
+    is left out: it is not the fault of who asks to see the image.
+    """
+    if info.shape is None or info.dtype is None:
+        return Described(info.shape, info.dtype)
+    known = {option: value for option, value in _known(info).items() if option in wanted}
+    shape, order, kept = info.shape, None, dict[str, Any]()
+    axes = known.pop("axes", "")
+    if "axes" not in given and sorted(axes) == sorted(set(axes) & set(_AXES)):
+        places = tuple(sorted(range(len(axes)), key=lambda place: _AXES.index(axes[place])))
+        moved = {"axes": "".join(axes[place] for place in places)}
+        if len(axes) == len(shape):
+            arranged = tuple(shape[place] for place in places)
+            if _is_possible(arranged, info.dtype, {**given, **moved}):
+                shape, order, kept = arranged, places, moved
+    for option, value in known.items():
+        together = {**given, **kept, option: value}
+        if option not in given and _is_possible(shape, info.dtype, together):
+            kept[option] = value
+    return Described(shape, info.dtype, kept, order)
+
+
+def _is_possible(shape: tuple[int, ...], dtype: str, said: Mapping[str, Any]) -> bool:
+    axes = said.get("axes")
+    if axes is not None and axes[-1:] == "s":
+        shape, axes = shape[:-1], axes[:-1]
+    try:
+        image_metadata(
+            shape, dtype, axes=axes, scale=said.get("scale"), units=said.get("units"),
+            channels=said.get("channels"), label=said.get("labels") is True,
+        )  # fmt: skip
+    except PolystoreError:
+        return False
+    return True
+
+
+def _known(info: Info) -> dict[str, Any]:
+    """Return what the formats and zarr tell: see what their ``info`` gives as metadata."""
+    about = info.metadata
+    names = about.get("axes") or about.get("dimension_names") or ()
+    known: dict[str, Any] = {}
+    if all(isinstance(name, str) and len(name) == 1 for name in names):
+        known["axes"] = "".join(names).lower()
+    if "resolution" in about:
+        known |= _pixel_size(about)
+    elif "scale" in about:
+        known["scale"] = dict(zip(names, about["scale"], strict=False))
+        units = zip(names, about.get("units", ()), strict=False)
+        known["units"] = {name: unit for name, unit in units if unit is not None}
+    if any(about.get("channels", ())):
+        known["channels"] = list(about["channels"])
+    return {option: value for option, value in known.items() if value}
+
+
+def _pixel_size(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scale and units of a TIFF: it tells pixels per unit, x before y."""
+    unit = about.get("resolution_unit") or ""
+    factor = _MICROMETERS.get(unit, 1.0)
+    across, down = about["resolution"]
+    scale = {"y": down and factor / down, "x": across and factor / across}
+    if "spacing" in about and "Z" in about.get("axes", ""):
+        scale["z"] = about["spacing"] * factor
+    unit = "um" if unit in _MICROMETERS else unit
+    return {"scale": scale, "units": unit and dict.fromkeys(scale, unit)}

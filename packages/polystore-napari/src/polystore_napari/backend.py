@@ -1,0 +1,70 @@
+"""The pipeline's side: imports neither napari nor Qt."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from polystore.errors import InvalidOptionError
+from polystore_stream.backend import ViewerSink
+from polystore_stream.launch import start_viewer
+
+if TYPE_CHECKING:
+    from polystore_stream.discovery import Endpoint
+    from polystore_stream.messages import Policy
+
+__all__ = ["NapariBackend", "launch"]
+
+KIND = "napari"
+_PYTHON = "POLYSTORE_NAPARI_PYTHON"
+
+
+class NapariBackend(ViewerSink):
+    """Show in napari, in a process of its own.
+
+    ``python`` is the interpreter that has napari, where it is not this one (or the environment
+    variable POLYSTORE_NAPARI_PYTHON). Further options are those of ``ViewerSink`` and
+    ``StreamSink``.
+    """
+
+    viewer_kind = KIND
+    start_advice = "python -m polystore_napari, or polystore_napari.launch()"
+
+    def __init__(
+        self,
+        *,
+        viewer: str = "default",
+        launch: bool = True,
+        python: str | None = None,
+        connection: str | os.PathLike[str] | None = None,
+        policy: Policy = "block",
+        timeout: float = 30.0,
+        max_in_flight: int = 32 << 20,
+    ) -> None:
+        super().__init__(
+            viewer=viewer, launch=launch, connection=connection, policy=policy,
+            timeout=timeout, max_in_flight=max_in_flight,
+        )  # fmt: skip
+        self.python = python
+
+    def start(self) -> Endpoint:
+        return launch(self.viewer, python=self.python, backend=self.name)
+
+
+def launch(
+    name: str = "default",
+    *,
+    python: str | None = None,
+    timeout: float = 90.0,
+    backend: str = "napari_stream",
+) -> Endpoint:
+    """Start a napari called ``name``, or return the one that runs.
+
+    Raises ``ReceiverUnavailableError`` with the end of what it printed, if it does not come up.
+    """
+    interpreter = python or os.environ.get(_PYTHON) or sys.executable
+    if not interpreter:
+        raise InvalidOptionError("python", python, "an interpreter that has polystore-napari")
+    command = [interpreter, "-m", "polystore_napari", "--name", name]
+    return start_viewer(command, KIND, name, backend=backend, timeout=timeout)

@@ -1,0 +1,463 @@
+"""What a pipeline saved, as layers of one napari window.
+
+Written against ``napari.components.ViewerModel``, which needs no Qt and no screen; called in
+the thread of the window alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore.rois import ROI
+from polystore_stream.messages import Channel, Image
+from polystore_stream.stack import Stack, StackView
+
+from .rois import from_layer, to_layers
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from polystore_stream.viewer import Delivery
+
+    from .planning import Key, Plan, Target
+    from .rois import RoiLayer
+
+__all__ = ["Layers", "colormap"]
+
+_SAMPLE = 1 << 20
+"""Pixels that contrast limits are taken from."""
+_RoiKind = tuple[str, tuple[str, ...], int]
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A stack, and the layer that shows it once there is one."""
+
+    stack: Stack
+    layer: Layer | None = None
+    look: Mapping[str, Any] = field(default_factory=dict)
+    """What was said of it last: only what is said anew undoes what the user has set."""
+
+
+@dataclass(slots=True)
+class _Touched:
+    """A layer that what came has changed."""
+
+    delivery: Delivery
+    target: Target
+    plan: Plan
+
+
+class Layers:
+    """The layers of one window: made, grown and updated in place."""
+
+    def __init__(self, model: ViewerModel, forget: Callable[[Key], None]) -> None:
+        """``forget`` hears of layers that the user has removed."""
+        self.model = model
+        self._forget = forget
+        self._images: dict[Key, _Shown] = {}
+        self._rois: dict[Key, dict[_RoiKind, tuple[Layer, RoiLayer]]] = {}
+        self._followed: dict[int, int] = {}
+        """Step of each slider, counted from the right, as it was set here last."""
+        model.layers.events.removed.connect(self._on_removed)
+        model.dims.events.current_step.connect(self._tell_position)
+
+    def show(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[Delivery], dict[Delivery, Exception]]:
+        """Show what came, in order; each layer is changed once.
+
+        Returns those whose place a later one has taken, and those that failed.
+        """
+        superseded: list[Delivery] = []
+        failed: dict[Delivery, Exception] = {}
+        latest: dict[tuple[Target, ...], Delivery] = {}
+        touched: dict[Key, _Touched] = {}
+        for delivery in deliveries:
+            plan: Plan = delivery.plan  # type: ignore[assignment]
+            places = tuple(plan.targets)
+            if places in latest:
+                superseded.append(latest[places])
+            latest[places] = delivery
+            with _caught(delivery, failed):
+                if isinstance(delivery.item, Image):
+                    for target, block in _blocks(delivery, plan):
+                        self._put(target, block, plan)
+                        touched[target.key] = _Touched(delivery, target, plan)
+                else:
+                    self._show_rois(plan, delivery)
+        for touch in touched.values():
+            with _caught(touch.delivery, failed):
+                self._refresh(touch)
+        for touch in list(touched.values())[-1:]:
+            self._follow(touch.target)
+        return superseded, failed
+
+    # ── images ───────────────────────────────────────────────────────────────────────────
+
+    def _put(self, target: Target, block: NDArray[Any], plan: Plan) -> None:
+        shown = self._images.get(target.key)
+        if shown is None or target.restarts:
+            stack = Stack(plan.sliders, block.shape, block.dtype)
+            if shown is None:
+                shown = self._images[target.key] = _Shown(stack)
+            else:
+                shown.stack = stack
+        shown.stack.put(target.at, block)
+
+    def _refresh(self, touch: _Touched) -> None:
+        item = touch.delivery.item
+        assert isinstance(item, Image)
+        shown = self._images[touch.target.key]
+        look = _look(item, touch.target, touch.plan)
+        if shown.layer is None:
+            shown.layer = self._made(shown.stack, item, touch, look)
+        else:
+            self._updated(shown.layer, shown.stack, touch.target.restarts, item.labels)
+            changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
+            for name, value in changed.items():
+                setattr(shown.layer, name, value)
+        shown.look = look
+
+    def _made(
+        self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Any]
+    ) -> Layer:
+        axes = (*touch.plan.sliders, *touch.plan.axes.rstrip("s"))
+        common = {"name": _name(item, touch.target, touch.plan), "axis_labels": axes, **look}
+        if item.labels:
+            return self.model.add_labels(_labels_data(stack), **common)
+        is_rgb = touch.plan.axes.endswith("s")
+        if not is_rgb:
+            common.setdefault("contrast_limits", _contrast(stack))
+        return self.model.add_image(
+            # Never guessed: (height, width, 3) is an RGB image for napari.
+            stack.snapshot(), rgb=is_rgb, multiscale=False, **common
+        )  # fmt: skip
+
+    @staticmethod
+    def _updated(layer: Layer, stack: Stack, restarts: bool, labels: bool) -> None:
+        shape = stack.snapshot().shape
+        if labels or restarts or layer.data.shape != shape:
+            layer.data = _labels_data(stack) if labels else stack.snapshot()
+            if restarts and not labels and not layer.rgb:
+                layer.contrast_limits = _contrast(stack)
+        else:
+            layer.refresh(extent=False)  # a third of the time that new data take
+
+    def _follow(self, target: Target) -> None:
+        """Show what came last, unless the user has moved a slider since this was done."""
+        shown = self._images.get(target.key)
+        if shown is None or shown.layer is None:
+            return
+        dims = self.model.dims
+        behind = shown.layer.ndim  # axes from the layer's first slider to the right end
+        steps = {at - behind: step for at, step in enumerate(shown.stack.index(target.at))}
+        moved = any(
+            dims.current_step[axis] != step
+            for axis, step in self._followed.items()
+            if -axis <= dims.ndim
+        )
+        if moved:
+            return
+        for axis, step in steps.items():
+            dims.set_current_step(dims.ndim + axis, step)
+        self._followed = steps
+        self._tell_position()
+
+    def _tell_position(self, event: object = None) -> None:
+        """Say which well, field or file the sliders are at: napari shows numbers alone."""
+        for shown in reversed(self._images.values()):
+            if shown.layer is not None and shown.stack.sliders:
+                steps = self.model.dims.current_step[-shown.layer.ndim :]
+                texts = [
+                    known[min(step, len(known) - 1)] if name == "image" else
+                    f"{name} {known[min(step, len(known) - 1)]}"
+                    for name, known, step in zip(
+                        shown.stack.sliders, shown.stack.coordinates, steps, strict=False
+                    )
+                ]  # fmt: skip
+                self.model.text_overlay.text = "   ".join(texts)
+                self.model.text_overlay.visible = True
+                return
+
+    # ── regions of interest ──────────────────────────────────────────────────────────────
+
+    def _show_rois(self, plan: Plan, delivery: Delivery) -> None:
+        rois: list[ROI] = delivery.data  # type: ignore[assignment]
+        key = plan.targets[0].key
+        shown = self._rois.setdefault(key, {})
+        reference = self._reference()
+        wanted: dict[_RoiKind, RoiLayer] = {}
+        for found in to_layers(rois, self._sliders(), shape=self._image_shape()):
+            kind: _RoiKind = (found.type, found.axes, 0)
+            while kind in wanted:  # masks that overlap need several layers of one kind
+                kind = (*kind[:2], kind[2] + 1)
+            wanted[kind] = found
+        for kind, roi_layer in wanted.items():
+            layer = shown[kind][0] if kind in shown else None
+            if layer is None:
+                layer = self._made_rois(roi_layer, plan.title, reference)
+            else:
+                _update_rois(layer, roi_layer)
+            shown[kind] = layer, roi_layer
+        for kind in shown.keys() - wanted.keys():
+            # Emptied, not removed: drawing after a removal is a segmentation fault in vispy.
+            _empty_rois(shown[kind][0])
+            del shown[kind]
+
+    def _made_rois(self, found: RoiLayer, title: str, reference: Layer | None) -> Layer:
+        given = dict(found.arguments)
+        scale, translate = np.array(found.scale), np.array(found.translate)
+        axes = len(found.axes)
+        if reference is not None and reference.ndim >= axes:
+            plain = np.array([bool(axis) for axis in found.axes])
+            factors = np.where(plain, reference.scale[-axes:], 1)
+            given["scale"], given["translate"] = scale * factors, translate * factors
+            given["units"] = reference.units[-axes:]
+        data = given.pop("data")
+        make = getattr(self.model, f"add_{found.type}")
+        layer: Layer = make(data, name=f"{title} {found.type}" if found.type == "labels" else title,
+                            **given, **_ROI_STYLE.get(found.type, {}))  # fmt: skip
+        return layer
+
+    def rois(self, name: str | None = None) -> Iterator[ROI]:
+        """Yield the ROIs of the layer called ``name``, or of all that hold some."""
+        streamed = {shown.layer for shown in self._images.values()}
+        for layer in self.model.layers:
+            kind = layer._type_string
+            if name is not None and layer.name != name:
+                continue
+            if kind not in ("shapes", "points", "labels") or (name is None and layer in streamed):
+                continue
+            yield from self._rois_of(layer, kind)
+
+    def _rois_of(self, layer: Layer, kind: Any) -> list[ROI]:
+        known = next(
+            (r for group in self._rois.values() for held, r in group.values() if held is layer),
+            None,
+        )
+        axes = known.axes if known is not None else self._axis_names(layer.ndim)
+        shape_types = layer.shape_type if kind == "shapes" else ()
+        return from_layer(
+            kind, np.asarray(layer.data) if kind == "labels" else layer.data, shape_types,
+            layer.features, axes, known=known.rois if known is not None else (),
+            to_pixels=self._to_pixels(layer, axes),
+        )  # fmt: skip
+
+    def _to_pixels(
+        self, layer: Layer, axes: Sequence[str]
+    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
+        """Map the layer's coordinates through the world to pixels of the image below."""
+        reference = self._reference()
+        count = layer.ndim
+        scale, translate = np.ones(count), np.zeros(count)
+        if reference is not None:
+            shared = min(count, reference.ndim)
+            scale[-shared:] = reference.scale[-shared:]
+            translate[-shared:] = reference.translate[-shared:]
+        plain = np.array([bool(axis) for axis in axes])
+        scale, translate = np.where(plain, scale, 1), np.where(plain, translate, 0)
+
+        def convert(coordinates: NDArray[Any]) -> NDArray[Any]:
+            world: NDArray[Any] = coordinates * layer.scale + layer.translate
+            return (world - translate) / scale
+
+        return convert
+
+    # ── the window ───────────────────────────────────────────────────────────────────────
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what a person sees in the list of layers."""
+        stacks = {id(shown.layer): shown.stack for shown in self._images.values()}
+        found = []
+        for layer in self.model.layers:
+            stack = stacks.get(id(layer))
+            found.append({
+                "name": layer.name,
+                "type": layer._type_string,
+                "shape": list(getattr(layer.data, "shape", (len(layer.data),))),
+                "dtype": str(getattr(layer.data, "dtype", "")),
+                "scale": list(map(float, layer.scale)),
+                "units": [str(unit) for unit in layer.units],
+                "visible": bool(layer.visible),
+                "rgb": bool(getattr(layer, "rgb", False)),
+                "colormap": str(getattr(getattr(layer, "colormap", None), "name", "")),
+                "contrast_limits": [float(v) for v in getattr(layer, "contrast_limits", ())],
+                "axes": list(layer.axis_labels),
+                "coordinates": [list(c) for c in stack.coordinates] if stack is not None else [],
+            })  # fmt: skip
+        return found
+
+    def pixels(self, plan: Plan, axes: str) -> NDArray[Any] | None:
+        """Return what is held at the place of a plan, with the ``axes`` of the saved array."""
+        blocks = []
+        for target in plan.targets:
+            shown = self._images.get(target.key)
+            if shown is None or target.at not in shown.stack:
+                return None
+            block: NDArray[Any] = shown.stack.snapshot()[shown.stack.index(target.at)]
+            blocks.append(block)
+        if "c" in axes and "c" not in plan.axes:
+            return np.stack(blocks, axis=axes.index("c"))
+        return blocks[0]
+
+    def _on_removed(self, event: Any) -> None:
+        for key, shown in list(self._images.items()):
+            if shown.layer is event.value:
+                del self._images[key]
+                self._forget(key)
+        for group in self._rois.values():
+            for kind, (layer, _) in list(group.items()):
+                if layer is event.value:
+                    del group[kind]
+
+    def _reference(self) -> Layer | None:
+        """Return the image whose pixels ROIs are counted in: the first that came."""
+        return next((s.layer for s in self._images.values() if s.layer is not None), None)
+
+    def _image_shape(self) -> tuple[int, int] | None:
+        shown = next((s for s in self._images.values() if s.layer is not None), None)
+        if shown is None:
+            return None
+        rgb = bool(getattr(shown.layer, "rgb", False))
+        height, width = shown.stack.block_shape[-3:-1] if rgb else shown.stack.block_shape[-2:]
+        return height, width
+
+    def _sliders(self) -> tuple[str, ...]:
+        return self._axis_names(max((layer.ndim for layer in self.model.layers), default=2))[:-2]
+
+    def _axis_names(self, count: int) -> tuple[str, ...]:
+        """Return the names of the last ``count`` axes of the window."""
+        widest = max(
+            (s.layer for s in self._images.values() if s.layer is not None),
+            key=lambda layer: int(layer.ndim),
+            default=None,
+        )
+        names = tuple(widest.axis_labels) if widest is not None else ()
+        names = names[-count:] or ("y", "x")
+        return (*(f"axis {n}" for n in range(count, len(names), -1)), *names)
+
+
+_ROI_STYLE: dict[str, dict[str, Any]] = {
+    "shapes": {"face_color": "transparent", "edge_color": "yellow", "edge_width": 1},
+    "points": {"face_color": "yellow", "size": 5},
+    "labels": {"opacity": 0.5},
+}
+
+
+class _caught:  # noqa: N801 - a context manager that reads as a word
+    """Keep what goes wrong with one delivery: it is told to whoever saved it."""
+
+    def __init__(self, delivery: Delivery, failed: dict[Delivery, Exception]) -> None:
+        self.delivery, self.failed = delivery, failed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.failed[self.delivery] = error
+        return True
+
+
+def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, NDArray[Any]]]:
+    data: Any = delivery.data
+    item = delivery.item
+    if isinstance(item, Image) and item.layers == "c":
+        yield from zip(plan.targets, np.moveaxis(data, item.axes.index("c"), 0), strict=True)
+    else:
+        yield plan.targets[0], data
+
+
+def _channel(item: Image, target: Target) -> Channel:
+    number = target.key[3]
+    return item.channels[number] if number < len(item.channels) else Channel()
+
+
+def _name(item: Image, target: Target, plan: Plan) -> str:
+    label = _channel(item, target).label
+    if item.layers != "c":
+        return label or plan.title
+    return f"{plan.title} {label or target.key[3]}"
+
+
+def _look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
+    """Return what was said about how it looks, as attributes of the layer."""
+    look: dict[str, Any] = {}
+    ones = (1.0,) * len(plan.sliders)
+    letters = item.axes.rstrip("s")
+    kept = [at for at, letter in enumerate(letters) if letter in plan.axes]
+    if item.scale:
+        look["scale"] = (*ones, *(item.scale[at] for at in kept))
+    if any(item.units):
+        names = [item.units[at] or "pixel" for at in kept]
+        look["units"] = (*("pixel" for _ in ones), *names)
+    if item.labels or item.axes.endswith("s"):
+        return look
+    channel = _channel(item, target)
+    color = item.colormap or channel.color
+    if color:
+        look["colormap"] = colormap(color)
+    if channel.color:
+        look["blending"] = "additive"
+    limits = item.contrast_limits or channel.window
+    if limits:
+        look["contrast_limits"] = limits
+    return look
+
+
+def colormap(name: str) -> Any:
+    """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
+    from napari.utils.colormaps import Colormap, ensure_colormap
+    from polystore.images import HEX_COLOR
+
+    if HEX_COLOR.fullmatch(name):
+        digits = name.lstrip("#")
+        color = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        return Colormap([[0, 0, 0], color], name=f"#{digits}")
+    return ensure_colormap(name)
+
+
+def _contrast(stack: Stack) -> tuple[float, float]:
+    """Return the limits for what a stack holds: all of 8 bits, else least and greatest pixel."""
+    if stack.dtype == np.bool_:
+        return 0.0, 1.0
+    if stack.dtype == np.uint8:
+        return 0.0, 255.0
+    view = stack.snapshot()
+    plane = np.asarray(view[(0,) * len(stack.sliders)])
+    step = max(1, int((plane.size / _SAMPLE) ** (1 / plane.ndim)))
+    sample = plane[(slice(None, None, step),) * plane.ndim]
+    if stack.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
+    low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
+    return (low, high) if low < high else (low, low + 1.0)
+
+
+def _labels_data(stack: Stack) -> Any:
+    """Return what the user can paint in: the block itself, or all blocks as one array."""
+    return stack.snapshot()[...] if not stack.sliders else np.asarray(stack.snapshot())
+
+
+def _update_rois(layer: Layer, found: RoiLayer) -> None:
+    if found.type == "shapes":
+        layer.data = list(zip(found.data, found.shape_types, strict=True))
+    else:
+        layer.data = found.data
+    layer.features = found.features
+    if found.type != "labels":
+        layer.feature_defaults = found.feature_defaults
+
+
+def _empty_rois(layer: Layer) -> None:
+    if layer._type_string == "labels":
+        layer.data = np.zeros_like(layer.data)
+    else:
+        layer.data = []

@@ -1,0 +1,141 @@
+"""Which layers a value goes to, decided before its pixels travel; knows no napari.
+
+The receiver's thread plans and refuses, the viewer's thread shows. So a value that does not fit
+is the error of the ``save`` that sent it, however busy the viewer is.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from polystore.errors import UnsupportedDataError
+
+if TYPE_CHECKING:
+    from polystore_stream.messages import Image, Rois
+
+__all__ = ["Key", "Plan", "Planner", "Target"]
+
+Key: TypeAlias = tuple[str, str, str, int]
+"""Window, key of the layer in it, "image", "labels" or "rois", and number of the channel."""
+_Sliders: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One layer, and where in it."""
+
+    key: Key
+    at: tuple[str, ...]
+    """Coordinates on the layer's sliders."""
+    restarts: bool = False
+    """Whether the layer begins anew, with another shape or type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Where one value goes: to a layer for each of its channels, or to one."""
+
+    targets: tuple[Target, ...]
+    sliders: tuple[str, ...]
+    axes: str
+    """Of the block that each layer gets: no channels that are layers."""
+    title: str
+
+
+@dataclass(slots=True)
+class _Outline:
+    """What a layer holds, and will hold when all that was accepted has come."""
+
+    sliders: tuple[str, ...]
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    held: set[tuple[str, ...]] = field(default_factory=set)
+
+    def fits(self, other: _Outline) -> bool:
+        mine = self.sliders, self.axes, self.shape, self.dtype
+        return mine == (other.sliders, other.axes, other.shape, other.dtype)
+
+    def __str__(self) -> str:
+        sliders = f" on {', '.join(self.sliders)}" if self.sliders else ""
+        return f"{self.dtype} of shape {self.shape} ({self.axes}){sliders}"
+
+
+class Planner:
+    """Remembers the outline of each layer, and where each path stands."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outlines: dict[Key, _Outline] = {}
+        self._places: dict[tuple[str, str, str], tuple[str, str, _Sliders]] = {}
+        self._plans: dict[tuple[str, str, str], tuple[Plan, str]] = {}
+
+    def plan(self, item: Image | Rois, kind: str) -> Plan:
+        """Return where an item goes, and remember it.
+
+        Raises ``UnsupportedDataError`` for what does not fit the layer that it is meant for. A
+        layer begins anew if as many values come together as it holds: then all are replaced.
+        """
+        with self._lock:
+            place = item.window, item.path, kind
+            layer, title, at = self._place(item, place)
+            if kind == "rois":
+                plan = Plan((Target((item.window, layer, kind, 0), ()),), (), "yx", title)
+            else:
+                plan = self._image_plan(item, kind, layer, title, at)  # type: ignore[arg-type]
+            self._places[place] = layer, title, at
+            self._plans[place] = plan, item.axes if kind != "rois" else ""  # type: ignore[union-attr]
+            return plan
+
+    def place(self, window: str, path: str, kind: str) -> tuple[Plan, str] | None:
+        """Return where the value of a path went last, and its axes."""
+        with self._lock:
+            return self._plans.get((window, path, kind))
+
+    def _place(
+        self, item: Image | Rois, place: tuple[str, str, str]
+    ) -> tuple[str, str, _Sliders]:
+        if item.layer is not None:
+            return item.layer, item.title, item.at
+        # A path that came with a series, and is saved alone now, is updated where it stands.
+        return self._places.get(place, (f"path\0{item.path}", item.title, item.at))
+
+    def _image_plan(self, item: Image, kind: str, layer: str, title: str, at: _Sliders) -> Plan:
+        axes, shape, count = item.axes, item.shape, 1
+        if item.layers == "c":
+            channel = axes.index("c")
+            count = shape[channel]
+            axes, shape = axes.replace("c", ""), shape[:channel] + shape[channel + 1 :]
+        sliders = tuple(name for name, _ in at)
+        coordinates = tuple(value for _, value in at)
+        new = _Outline(sliders, axes, shape, item.dtype)
+        targets = []
+        for number in range(count):
+            key = item.window, layer, kind, number
+            old = self._outlines.get(key)
+            restarts = old is not None and not old.fits(new)
+            if old is not None and restarts and item.series < len(old.held):
+                raise UnsupportedDataError(
+                    f"{new}, where layer {title!r} holds {len(old.held)} of {old}: save it under "
+                    "another name or with labels=True, for a layer of its own, or all "
+                    f"{len(old.held)} as one batch"
+                )
+            targets.append(Target(key, coordinates, restarts))
+        for target in targets:
+            outline = self._outlines.get(target.key)
+            if outline is None or target.restarts:
+                outline = self._outlines[target.key] = _Outline(sliders, axes, shape, item.dtype)
+            outline.held.add(coordinates)
+        return Plan(tuple(targets), sliders, axes, title)
+
+    def forget(self, key: Key) -> None:
+        """A layer is gone: what comes for it makes a new one."""
+        with self._lock:
+            self._outlines.pop(key, None)
+
+    def forget_window(self, window: str) -> None:
+        with self._lock:
+            for key in [key for key in self._outlines if key[0] == window]:
+                del self._outlines[key]

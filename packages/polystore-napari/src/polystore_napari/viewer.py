@@ -1,0 +1,324 @@
+"""The viewer's side: napari windows that show what a receiver takes in."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore_stream.messages import Image, Query, Rois
+from polystore_stream.receiver import Receiver
+from polystore_stream.viewer import Delivery, Viewer
+
+from .backend import KIND
+from .layers import Layers, colormap
+from .planning import Plan, Planner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["NapariViewer"]
+
+log = logging.getLogger("polystore.napari")
+
+_FRAME = 1 / 30
+"""Seconds between two changes of what is shown, at least."""
+_REST, _MOST_REST = 2.0, 0.12
+"""The next change is shown after so many times the cost of the last, but so many seconds at most:
+the rest of the time is the pipeline's, where both share few processors."""
+_SWITCH = 0.0005  # seconds
+_HIDDEN = 1.0
+"""Seconds after which what was not painted counts as received alone: the window is hidden."""
+_PULSE = 5  # milliseconds
+
+
+@dataclass(slots=True)
+class _Window:
+    """One napari window with its layers, and those who wait until it is painted."""
+
+    viewer: napari.Viewer
+    main: QMainWindow | None
+    layers: Layers
+    waiting: list[tuple[float, Delivery]] = field(default_factory=list)
+
+
+class _Events(QObject):
+    """What comes from other threads and from windows, as signals of Qt."""
+
+    woken = Signal()
+    closing = Signal(object)
+    changed = Signal()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        if event.type() == QEvent.Type.Close:
+            self.closing.emit(watched)
+        return False
+
+
+class NapariViewer(Viewer):
+    """Shows in ``viewer``, and in further windows where a layout asks for them.
+
+    Lives in the thread of Qt. ``name`` is what backends know it by, ``listen`` an address for
+    producers of other machines: see ``Receiver``.
+    """
+
+    kind = KIND
+
+    def __init__(
+        self,
+        viewer: napari.Viewer,
+        name: str = "default",
+        *,
+        listen: str | None = None,
+        on_quit: Callable[[], None] | None = None,
+    ) -> None:
+        # The receiver's thread asks for the interpreter several times for each image; by default
+        # a painting viewer lets it wait 5 ms each time, and the pipeline with it.
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH))
+        self.version = napari.__version__
+        self._events = _Events()
+        self.changed = self._events.changed
+        """A signal: something came."""
+        self.shown = 0
+        self._on_quit = on_quit
+        self._planner = Planner()
+        self._windows: dict[str, _Window] = {}
+        self._closed: set[str] = set()
+        self._is_due = False
+        self._is_painting = False
+        self._begun = 0.0
+        self._cost = 0.0
+        self._pulse: list[float] = []
+        self._pulse_timer = QTimer(self._events, interval=_PULSE)
+        self._pulse_timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._pulse_timer.timeout.connect(self._beat)
+        self._flush_timer = QTimer(self._events, singleShot=True)
+        self._flush_timer.timeout.connect(self._flush)
+        self._after_timer = QTimer(self._events, singleShot=True)
+        self._after_timer.timeout.connect(self._after_painting)
+        self._hidden_timer = QTimer(self._events, interval=200)
+        self._hidden_timer.timeout.connect(self._give_up_on_hidden)
+        self._events.woken.connect(self._schedule, Qt.ConnectionType.QueuedConnection)
+        self._events.closing.connect(self._on_closing)
+        self._adopt("", viewer)
+        self.receiver = Receiver(self, name, listen=listen)
+
+    # ── the receiver's thread ────────────────────────────────────────────────────────────
+
+    def accept(self, item: Image | Rois) -> Plan:
+        if item.window in self._closed:
+            raise UnsupportedDataError(
+                f"the window {item.window!r} was closed: restart the viewer to open it again"
+            )
+        if isinstance(item, Image):
+            _check_colormaps(item)
+            return self._planner.plan(item, "labels" if item.labels else "image")
+        return self._planner.plan(item, "rois")
+
+    def wake(self) -> None:
+        if not self._is_due:  # one signal, however much comes until it is heard
+            self._is_due = True
+            self._events.woken.emit()
+
+    # ── the thread of Qt ─────────────────────────────────────────────────────────────────
+
+    def _schedule(self) -> None:
+        """Flush when the last one has been painted, and as much again is left to others."""
+        if not self._is_painting:
+            pause = max(_FRAME, min(_REST * self._cost, _MOST_REST)) - (time.monotonic() - self._begun)
+            self._flush_timer.start(max(0, int(pause * 1000)))
+
+    def _flush(self) -> None:
+        self._is_due, self._is_painting = False, True
+        self._begun = time.monotonic()
+        by_window: dict[str, list[Delivery]] = {}
+        for delivery in self.receiver.take():
+            if isinstance(delivery.item, Query):
+                self._show(by_window)  # a question is about all that came before it
+                by_window = {}
+                self._reply(delivery)
+            else:
+                by_window.setdefault(delivery.item.window, []).append(delivery)
+        self._show(by_window)
+        # Its time is up when all that the change has caused is done: painting costs most.
+        self._after_timer.start(0)
+
+    def _after_painting(self) -> None:
+        self._is_painting = False
+        self._cost = time.monotonic() - self._begun
+        if self._is_due:
+            self._schedule()
+
+    def _show(self, by_window: dict[str, list[Delivery]]) -> None:
+        for name, deliveries in by_window.items():
+            window = self._window(name)
+            superseded, failed = window.layers.show(deliveries)
+            for delivery in deliveries:
+                if delivery in failed:
+                    error = failed[delivery]
+                    log.error("cannot show %r: %s", delivery.item.path, error, exc_info=error)  # type: ignore[union-attr]
+                    reason = f"napari cannot show it: {type(error).__name__}: {error}"
+                    self.receiver.settle(delivery, "rejected", reason)
+                elif delivery in superseded:
+                    self.receiver.settle(delivery, "coalesced")
+                elif delivery.awaited:
+                    window.waiting.append((time.monotonic(), delivery))
+                    self._hidden_timer.start()
+            self.shown += len(deliveries) - len(failed)
+        if by_window:
+            self.changed.emit()
+
+    def _painted(self, window: _Window) -> None:
+        waiting, window.waiting = window.waiting, []
+        for _, delivery in waiting:
+            self.receiver.settle(delivery, "shown")
+
+    def _give_up_on_hidden(self) -> None:
+        late = time.monotonic() - _HIDDEN
+        for window in self._windows.values():
+            for since, delivery in list(window.waiting):
+                if since < late:
+                    window.waiting.remove((since, delivery))
+                    self.receiver.settle(delivery, "received")
+        if not any(window.waiting for window in self._windows.values()):
+            self._hidden_timer.stop()
+
+    # ── windows ──────────────────────────────────────────────────────────────────────────
+
+    def _window(self, name: str) -> _Window:
+        found = self._windows.get(name)
+        return found if found is not None else self._adopt(name, napari.Viewer(title=name))
+
+    def _adopt(self, name: str, viewer: napari.Viewer) -> _Window:
+        main = _main_window(viewer)
+        window = _Window(viewer, main, Layers(viewer, self._planner.forget))
+        self._windows[name] = window
+        if main is not None:
+            for canvas in _canvases(main):
+                canvas.frameSwapped.connect(lambda: self._painted(window))
+            main.installEventFilter(self._events)
+        return window
+
+    def _on_closing(self, main: QObject) -> None:
+        for name, window in list(self._windows.items()):
+            if window.main is main:
+                self._forget_window(name)
+
+    def _forget_window(self, name: str) -> None:
+        window = self._windows[name]
+        for _, delivery in window.waiting:
+            self.receiver.settle(delivery, "closed", f"the window {name!r} was closed")
+        window.waiting.clear()
+        if not name:
+            self.close()
+            return
+        self._closed.add(name)
+        del self._windows[name]
+        self._planner.forget_window(name)
+
+    def close(self) -> None:
+        """Take nothing more in; the windows stay as they are."""
+        for timer in (self._flush_timer, self._after_timer, self._hidden_timer, self._pulse_timer):
+            timer.stop()
+        self.receiver.close()
+
+    # ── questions ────────────────────────────────────────────────────────────────────────
+
+    def _reply(self, delivery: Delivery) -> None:
+        query = delivery.item
+        assert isinstance(query, Query)
+        answer = getattr(self, f"_answer_{query.name}", None)
+        if answer is None:
+            known = sorted(n.removeprefix("_answer_") for n in dir(self) if n.startswith("_answer_"))
+            self.receiver.settle(
+                delivery, "rejected", f"napari answers {', '.join(known)}, not {query.name!r}"
+            )
+            return
+        try:
+            value, arrays = answer(**query.arguments)
+        except Exception as error:  # what a stranger asks must not end the viewer
+            self.receiver.settle(delivery, "rejected", str(error))
+        else:
+            self.receiver.answer(delivery, value, arrays)
+            if query.name == "quit" and self._on_quit is not None:
+                QTimer.singleShot(50, self._on_quit)
+
+    def _open(self, window: str) -> _Window:
+        if window not in self._windows:
+            known = ", ".join(map(repr, self._windows))
+            raise InvalidOptionError("window", window, f"one of {known}")
+        return self._windows[window]
+
+    def _answer_layers(self) -> tuple[Any, list[Any]]:
+        found = [
+            {"window": name, **layer}
+            for name, window in self._windows.items()
+            for layer in window.layers.describe()
+        ]
+        return found, []
+
+    def _answer_pixels(self, path: str, window: str = "") -> tuple[Any, list[NDArray[Any]]]:
+        for kind in ("image", "labels"):
+            found = self._planner.place(window, path, kind)
+            pixels = None if found is None else self._open(window).layers.pixels(*found)
+            if pixels is not None:
+                return None, [pixels]
+        raise InvalidOptionError("path", path, "a path that is shown")
+
+    def _answer_screenshot(
+        self, window: str = "", canvas_only: bool = True
+    ) -> tuple[Any, list[NDArray[Any]]]:
+        viewer = self._open(window).viewer
+        return None, [np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))]
+
+    def _answer_rois(self, layer: str | None = None, window: str = "") -> tuple[Any, list[Any]]:
+        return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
+
+    def _answer_quit(self) -> tuple[Any, list[Any]]:
+        return None, []
+
+    def _answer_pulse(self) -> tuple[Any, list[Any]]:
+        """Seconds of the longest time without an event since this was asked last."""
+        self._beat()
+        gaps = np.diff(self._pulse)
+        self._pulse = [time.monotonic()]
+        self._pulse_timer.start()
+        return float(gaps.max()) if gaps.size else 0.0, []
+
+    def _beat(self) -> None:
+        self._pulse.append(time.monotonic())
+
+
+def _check_colormaps(item: Image) -> None:
+    for name in {item.colormap, *(channel.color for channel in item.channels)} - {None}:
+        try:
+            colormap(str(name))
+        except (KeyError, ValueError, TypeError) as error:
+            raise UnsupportedDataError(f"napari has no colormap {name!r}: {error}") from error
+
+
+def _main_window(viewer: napari.Viewer) -> QMainWindow | None:
+    """Return the Qt window of a viewer; a viewer without one (headless) has none."""
+    # napari names it in no public way: it is the one whose canvas is of this viewer.
+    window = getattr(viewer.window, "_qt_window", None)
+    return window if isinstance(window, QMainWindow) else None
+
+
+def _canvases(main: QMainWindow) -> list[Any]:
+    return [w for w in main.findChildren(QWidget) if hasattr(w, "frameSwapped")]
+
+
+def quit_application() -> None:
+    """Close all windows, as the user does."""
+    for widget in QApplication.topLevelWidgets():
+        if isinstance(widget, QMainWindow):
+            widget.close()

@@ -1,0 +1,625 @@
+"""Producers and receivers in processes of their own: what travels, and who is let in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from polystore import FileManager
+from polystore.errors import (
+    IncompatibleReceiverError,
+    ReceiverError,
+    ReceiverTimeoutError,
+    ReceiverUnavailableError,
+    RejectedError,
+)
+from polystore_stream import Endpoint, RemoteViewer, receive
+from polystore_stream.connection import Connection
+from polystore_stream.messages import (
+    PIECE,
+    Hello,
+    Welcome,
+    encode,
+    read_header,
+    read_reply,
+)
+
+from .processes import (
+    becomes,
+    checksum,
+    described,
+    hello_to,
+    image,
+    listening,
+    pattern,
+    raw,
+    running,
+    sending,
+    within,
+)  # fmt: skip
+
+pytestmark = [
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
+
+SMALL, LARGE = (40, 50), (1500, 1100)
+"""A frame, and a value of several pieces."""
+
+
+@contextmanager
+def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
+    connection = Connection(endpoint, "out", **options)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+# ── several at once ──────────────────────────────────────────────────────────────────────
+
+
+def test_two_producers_interleave() -> None:
+    """Pieces of two producers' images arrive in turns, and each image is whole."""
+    with listening() as listener, connected(listener.endpoint) as one:
+        with connected(listener.endpoint, share_memory=False) as other:
+            first, second = pattern(1, LARGE), pattern(2, LARGE)
+            threads = [
+                threading.Thread(target=_send, args=(connection, path, data))
+                for connection, path, data in ((one, "a", first), (other, "b", second))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            taken = sorted(listener.items(20), key=lambda item: item["path"])
+    assert taken == [described("a", first)] * 10 + [described("b", second)] * 10
+
+
+def _send(connection: Connection, path: str, data: Any) -> None:
+    for transfer in [connection.send(image(path, data), data, awaited=True) for _ in range(10)]:
+        connection.wait_for(transfer)
+
+
+def test_two_receivers_share() -> None:
+    """Every receiver of a channel gets everything; one of another channel nothing."""
+    data = [pattern(number, LARGE if number % 2 else SMALL) for number in range(6)]
+    expected = [described(f"{n}", value) for n, value in enumerate(data)]
+    with listening() as one, listening() as other, listening("quiet", timeout=0.1) as quiet:
+        with sending() as files:
+            for number, value in enumerate(data):
+                files.save(value, f"{number}", backend="out")
+        assert one.items(6) == expected
+        assert other.items(6) == expected
+        assert quiet.item() == {"ended": True}
+
+
+def test_threads_share_connection() -> None:
+    """Eight threads save through one file manager: all that they save arrives whole."""
+    shapes = [SMALL, (300, 300), LARGE, (900, 800)]
+
+    def save(thread: int) -> None:
+        for number in range(6):
+            data = pattern(thread * 6 + number, shapes[(thread + number) % 4])
+            files.save(data, f"{thread}/{number}", backend="out")
+
+    with listening(max_queued=4 << 20) as listener, sending() as files:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(save, range(8)))
+        taken = {item["path"]: item for item in listener.items(48)}
+    for number in range(48):
+        path = f"{number // 6}/{number % 6}"
+        data = pattern(number, shapes[(number // 6 + number % 6) % 4])
+        assert taken[path] == described(path, data)
+
+
+def test_waiting_thread_shares() -> None:
+    """A thread that waits for "shown" does not keep others from saving."""
+    with listening(hold=True) as listener, sending() as files:
+        shown = threading.Thread(
+            target=files.save,
+            args=(pattern(0, SMALL), "slow"),
+            kwargs={"backend": "out", "wait": "shown"},
+        )
+        shown.start()
+        assert becomes(lambda: listener.state()["nbytes"])
+        with within(3):
+            for number in range(10):
+                files.save(pattern(number, SMALL), f"{number}", backend="out")
+        assert shown.is_alive()
+        listener.go_on()
+        shown.join()
+
+
+def test_small_queue_takes_pieces() -> None:
+    """A small image that waits for room does not hold up the rest of a large one."""
+    with listening(max_queued=1 << 20, hold=True) as listener, sending() as files:
+        with ThreadPoolExecutor(4) as pool:
+            for number in range(8):
+                shape = LARGE if number % 2 else SMALL
+                pool.submit(files.save, pattern(number, shape), f"{number}", backend="out")
+            time.sleep(0.2)
+            listener.go_on()
+            taken = sorted(listener.items(8), key=lambda item: item["path"])
+    for number, item in enumerate(taken):
+        data = pattern(number, LARGE if number % 2 else SMALL)
+        assert item == described(f"{number}", data)
+
+
+# ── a receiver that is slower ────────────────────────────────────────────────────────────
+
+
+def test_block_loses_nothing() -> None:
+    """The producer waits, everything comes in order, and the receiver's memory is bounded."""
+    data = [pattern(number, (1024, 1024)) for number in range(5)]
+    with listening(max_queued=4 << 20, pause=0.02) as listener:
+        with sending(max_in_flight=4 << 20) as files:
+            files.save(data[0], "first", backend="out")
+            before = listener.state()["peak"]
+            for number in range(40):  # of 2 MiB each
+                files.save(data[number % 5], f"{number}", backend="out", wait=None)
+            backend: Any = files.registry["out"]
+            backend.flush()
+            counters = backend.counters
+        taken = listener.items(41)
+        assert listener.state()["peak"] - before < 24 << 20
+    assert taken[1:] == [described(f"{n}", data[n % 5]) for n in range(40)]
+    assert (counters.sent, counters.received, counters.dropped) == (41, 41, 0)
+    assert counters.blocked > 0
+
+
+def test_drop_oldest_keeps_newest() -> None:
+    """The producer does not wait for the viewer; what comes is in order, the newest always."""
+    with listening(max_queued=3 << 20, pause=0.2) as listener:
+        with sending(policy="drop_oldest") as files:
+            with within(3):
+                for number in range(50):
+                    files.save(pattern(number, (700, 700)), f"{number}", backend="out")
+            backend: Any = files.registry["out"]
+            listener.go_on()
+            numbers = [int(item["path"]) for item in listener.until("49")]
+    assert numbers == sorted(numbers)
+    assert len(numbers) < 30
+    assert backend.counters.sent == 50
+
+
+def test_dropped_is_counted() -> None:
+    """A producer that waits until its values are shown hears of those that were dropped."""
+    with listening(max_queued=1 << 20, hold=True) as listener:
+        with sending(policy="drop_oldest") as files:
+            with ThreadPoolExecutor(6) as pool:
+                saves = [
+                    pool.submit(
+                        files.save, pattern(0, (500, 500)), f"{n}", backend="out", wait="shown"
+                    )
+                    for n in range(6)
+                ]
+                assert becomes(lambda: sum(save.done() for save in saves) == 4)
+                listener.go_on()
+            backend: Any = files.registry["out"]
+            counters = backend.counters
+            assert (counters.sent, counters.dropped, counters.shown) == (6, 4, 2)
+
+
+def test_coalesce_keeps_newest_each() -> None:
+    """Of each path the newest comes; those that it replaced are counted."""
+    with listening(hold=True) as listener, sending(policy="coalesce") as files:
+        with ThreadPoolExecutor(9) as pool:
+            saves = []
+            for number in range(9):
+                data = pattern(number, SMALL)
+                save = pool.submit(
+                    files.save, data, f"{number % 3}", backend="out", wait="shown"
+                )
+                saves.append(save)
+                assert becomes(lambda: listener.state()["nbytes"] >= min(len(saves), 3) * 4000)
+            assert becomes(lambda: sum(save.done() for save in saves) == 6)
+            listener.go_on()
+        backend: Any = files.registry["out"]
+        taken = sorted(listener.items(3), key=lambda item: item["path"])
+    assert (backend.counters.coalesced, backend.counters.shown) == (6, 3)
+    assert taken == [described(f"{n}", pattern(6 + n, SMALL)) for n in range(3)]
+
+
+# ── who is let in ────────────────────────────────────────────────────────────────────────
+
+
+def test_wrong_token_is_refused(tmp_path: Path) -> None:
+    """The error says that the token is wrong, and where the right one stands."""
+    with listening() as listener:
+        forged = tmp_path / "forged.json"
+        forged.write_text(json.dumps(asdict(listener.endpoint) | {"token": "guessed"}))
+        listener.file.write_text(forged.read_text())  # what was announced is no better
+        for options in ({"connection": forged}, {}):
+            with sending(**options) as files, within(1):
+                with pytest.raises(ReceiverUnavailableError, match="the token is wrong: read"):
+                    files.save(pattern(0, SMALL), "a", backend="out")
+
+
+def test_newer_producer_is_refused() -> None:
+    """A receiver refuses another major version of the protocol, and says which it speaks."""
+    with listening() as listener, raw(listener.endpoint) as socket:
+        hello = hello_to(listener.endpoint, protocol=(2, 0))
+        socket.send(encode(hello))
+        reply = read_reply(socket.recv())
+        assert (reply.number, reply.stage) == (hello.number, "rejected")  # type: ignore[union-attr]
+        assert "protocol 2.0, where 1.0 is spoken" in reply.reason  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (
+            b'{"type":"welcome","number":1,"protocol":[2,0]',
+            "2.0, this producer 1.0; upgrade poly",
+        ),
+        (
+            b'{"type":"welcome","number":1,"protocol":[0,9]',
+            "0.9, this producer 1.0; upgrade the",
+        ),
+        (b'{"type":"answer","number":1}', "answers hello with Answer"),
+        (b"HTTP/1.1 400 Bad Request", "does not answer as a receiver does"),
+        (
+            b'{"type":"ack","stage":"rejected","reason":"what?"}',
+            "cannot read what it is sent: w",
+        ),
+    ],
+    ids=["newer", "older", "other", "garbage", "confused"],
+)
+def test_other_receiver_is_refused(runtime_directory: Path, answer: bytes, text: str) -> None:
+    """A receiver of another protocol, or none, is an error with both versions."""
+    if b"welcome" in answer:
+        answer += b',"kind":"script","name":"default","version":"9","pid":1}'
+    with pretending(runtime_directory, lambda header: answer) as endpoint, within(1):
+        with pytest.raises(IncompatibleReceiverError, match=text):
+            Connection(endpoint, "out")
+
+
+def test_confused_receiver_is_left(runtime_directory: Path) -> None:
+    """A receiver that cannot read a message ends the connection: nothing waits for it."""
+
+    def reply(header: Any) -> bytes:
+        if isinstance(header, Hello):
+            return encode(welcome(header))
+        return b'{"type":"ack","stage":"rejected","reason":"no such axes"}'
+
+    with pretending(runtime_directory, reply) as endpoint, connected(endpoint) as connection:
+        data = pattern(0, SMALL)
+        with within(1), pytest.raises(IncompatibleReceiverError, match="no such axes"):
+            connection.wait_for(connection.send(image("a", data), data, awaited=True))
+        assert not connection.is_usable
+
+
+def test_silent_receiver_times_out(runtime_directory: Path) -> None:
+    """A receiver that never answers is an error after the time-out, with what to do."""
+
+    def reply(header: Any) -> bytes | None:
+        return encode(welcome(header)) if isinstance(header, Hello) else None
+
+    with pretending(runtime_directory, reply) as endpoint:
+        with connected(endpoint, timeout=0.3) as connection, within(2):
+            data = pattern(0, SMALL)
+            transfer = connection.send(image("a", data), data, awaited=True)
+            with pytest.raises(
+                ReceiverTimeoutError, match=r"not answered for 0.3 s; .*timeout="
+            ):
+                connection.wait_for(transfer)
+
+
+def welcome(hello: Hello) -> Welcome:
+    return Welcome(
+        number=hello.number, protocol=(1, 0), kind="script", name="default", version="",
+        pid=os.getpid(),
+    )  # fmt: skip
+
+
+@contextmanager
+def pretending(folder: Path, reply: Any) -> Iterator[Endpoint]:
+    """Run a ROUTER that answers each message as it is told: a receiver of another make."""
+    endpoint = Endpoint(
+        kind="script", name="default", address=f"ipc://{folder}/fake.sock", token="t",
+        pid=os.getpid(), host="elsewhere",
+    )  # fmt: skip
+    ends = threading.Event()
+
+    def serve() -> None:
+        with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
+            socket.linger = 0
+            socket.bind(endpoint.address)
+            while not ends.is_set():
+                if socket.poll(20):
+                    identity, frame, *_ = socket.recv_multipart()
+                    answer = reply(read_header(frame))
+                    if answer is not None:
+                        socket.send_multipart([identity, answer])
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield endpoint
+    ends.set()
+    thread.join()
+    (folder / "fake.sock").unlink(missing_ok=True)
+
+
+# ── tcp ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["ring", "frames"])
+def test_tcp_brings_images(share: bool) -> None:
+    """Images travel encrypted to whoever has the file of the connection."""
+    with listening(listen="tcp://127.0.0.1:0") as listener:
+        assert listener.endpoint.address.startswith("tcp://127.0.0.1:")
+        with sending(connection=listener.file) as files:
+            files.save(pattern(1, LARGE), "a", backend="out")
+        with connected(listener.endpoint, share_memory=share) as connection:
+            data = pattern(2, LARGE)
+            connection.wait_for(connection.send(image("b", data), data, awaited=True))
+        assert listener.items(2) == [
+            described("a", pattern(1, LARGE)),
+            described("b", pattern(2, LARGE)),
+        ]
+
+
+def test_elsewhere_gets_frames() -> None:
+    """A producer of another machine shares no memory: the pixels travel as frames."""
+    with listening(listen="tcp://127.0.0.1:0") as listener:
+        endpoint = replace(listener.endpoint, host="elsewhere")
+        with connected(endpoint) as connection:
+            data = pattern(2, LARGE)
+            connection.wait_for(connection.send(image("b", data), data, awaited=True))
+        assert listener.state()["rings"] == 0
+        assert listener.item() == described("b", data)
+
+
+def test_plain_client_is_unheard() -> None:
+    """Over tcp nobody is answered who does not have the key."""
+    with listening(listen="tcp://127.0.0.1:0") as listener:
+        with raw(listener.endpoint) as socket:
+            socket.rcvtimeo = 500
+            socket.send(encode(hello_to(listener.endpoint)))
+            with pytest.raises(zmq.Again):
+                socket.recv()
+        with sending(connection=listener.file) as files:
+            files.save(pattern(1, SMALL), "a", backend="out")
+
+
+@pytest.mark.parametrize("key", [zmq.curve_keypair()[0].decode(), ""], ids=["other", "none"])
+def test_wrong_key_is_error(tmp_path: Path, key: str) -> None:
+    """A key that is not the receiver's is an error at once, not a time-out."""
+    with listening(listen="tcp://127.0.0.1:0") as listener:
+        forged = tmp_path / "forged.json"
+        forged.write_text(json.dumps(asdict(listener.endpoint) | {"server_key": key}))
+        with sending(connection=forged) as files, within(1):
+            with pytest.raises(ReceiverUnavailableError, match="key"):
+                files.save(pattern(0, SMALL), "a", backend="out")
+
+
+def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """The token is in no text, log or pickle."""
+    caplog.set_level(logging.DEBUG)
+    with receive(listen="tcp://127.0.0.1:0") as items:
+        endpoint, receiver = items.receiver.endpoint, items.receiver
+        with sending(connection=receiver.connection_file) as files:
+            with connected(endpoint) as connection, RemoteViewer(endpoint) as viewer:
+                files.save(pattern(0, SMALL), "a", backend="out")
+                backend = files.registry["out"]
+                texts = [*map(repr, (endpoint, connection, backend, files, viewer, receiver))]
+                texts += [str(connection.__dict__), *map(str, items._current or ())]
+                texts.append(pickle.dumps(files).decode("latin-1"))
+                for unpicklable in (endpoint, connection, viewer):
+                    with pytest.raises(TypeError):
+                        pickle.dumps(unpicklable)
+    with pytest.raises(ReceiverError) as caught:
+        Connection(replace(endpoint, token="guessed"), "out")
+    texts += [str(caught.value), repr(caught.value), caplog.text]
+    assert not [text for text in texts if endpoint.token in text]
+
+
+# ── processes ────────────────────────────────────────────────────────────────────────────
+
+
+def test_fork_has_its_own() -> None:
+    """A forked child saves by a connection of its own; its parent's goes on."""
+    with listening() as listener, sending() as files:
+        files.save(pattern(0, LARGE), "parent", backend="out")
+        child = os.fork()
+        if child == 0:  # pragma: no cover - another process
+            status = 1
+            try:
+                files.save(pattern(1, LARGE), "child", backend="out")
+                files.registry.close()
+                status = 0
+            finally:
+                os._exit(status)
+        files.save(pattern(2, LARGE), "parent", backend="out")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        files.save(pattern(3, LARGE), "parent", backend="out")
+        taken = listener.items(4)
+    assert [i["crc"] for i in taken if i["path"] == "parent"] == [
+        checksum(pattern(number, LARGE)) for number in (0, 2, 3)
+    ]
+    assert described("child", pattern(1, LARGE)) in taken
+
+
+def test_fork_keeps_receiver() -> None:
+    """A forked child of a receiver that ends takes nothing of it away."""
+    code = """
+with receive() as items:
+    child = os.fork()
+    if child == 0:
+        sys.exit()
+    os.waitpid(child, 0)
+    say(ready=True)
+    say(path=next(items).path)
+"""
+    with running(code) as child, sending() as files:
+        assert child.says() == {"ready": True}
+        files.save(pattern(0, SMALL), "a", backend="out")
+        assert child.says() == {"path": "a"}
+        assert child.wait() == 0
+
+
+def _save(files: FileManager, number: int) -> None:
+    files.save(pattern(number, LARGE), f"{number}", backend="out")
+
+
+def test_spawned_pool_saves() -> None:
+    """A pickled file manager connects in each process of a pool."""
+    with listening() as listener, sending() as files:
+        with multiprocessing.get_context("spawn").Pool(2) as pool:
+            pool.starmap(_save, [(files, number) for number in range(4)])
+            pool.close()
+            pool.join()
+        taken = sorted(listener.items(4), key=lambda item: item["path"])
+    assert taken == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+
+
+# ── values that nobody waits for ─────────────────────────────────────────────────────────
+
+
+def test_unawaited_rejection_comes_later() -> None:
+    """What a viewer refuses is raised by a later save, by flush, or by close."""
+    code = """
+class Strict(Toy):
+    def accept(self, item):
+        if item.path.startswith("bad"):
+            raise UnsupportedDataError("nothing bad")
+Strict.kind = "script"
+from polystore.errors import UnsupportedDataError
+viewer = Strict()
+say(ready=True)
+viewer.show()
+"""
+    with running(code) as child:
+        assert child.says() == {"ready": True}
+        with pytest.raises(RejectedError, match=r"bad4.*nothing bad"), sending() as files:
+            backend: Any = files.registry["out"]
+            for path in ("bad1", "bad2"):
+                files.save(pattern(0, SMALL), path, backend="out", wait=None)
+                with pytest.raises(RejectedError, match=f"{path}.*nothing bad"):
+                    for _ in range(500):
+                        files.save(pattern(0, SMALL), "good", backend="out", wait=None)
+                        time.sleep(0.001)
+            files.save(pattern(0, SMALL), "bad3", backend="out", wait=None)
+            with pytest.raises(RejectedError, match=r"bad3.*nothing bad"):
+                backend.flush()
+            backend.flush()
+            with pytest.raises(RejectedError, match=r"bad.*nothing bad"):
+                files.save(pattern(0, LARGE), "bad", backend="out")
+            files.save(pattern(0, SMALL), "bad4", backend="out", wait=None)
+
+
+@pytest.mark.parametrize("shape", [SMALL, LARGE])
+def test_exit_sends_the_rest(shape: tuple[int, int]) -> None:
+    """What nobody waited for arrives, although the interpreter ends at once."""
+    code = f"""
+files = FileManager()
+for number in range(5):
+    files.save(pattern(number, {shape}), str(number), backend="streaming", wait=None)
+"""
+    with listening() as listener, running(code) as child:
+        assert child.wait() == 0
+        assert listener.items(5) == [described(f"{n}", pattern(n, shape)) for n in range(5)]
+
+
+def test_exit_waits_a_moment() -> None:
+    """A receiver that takes nothing does not keep a pipeline from ending."""
+    code = """
+files = FileManager()
+for number in range(2):
+    files.save(pattern(number, (500, 500)), str(number), backend="streaming", wait=None)
+say(sent=True)
+"""
+    with listening(max_queued=1 << 18, hold=True), running(code) as child:
+        assert child.says() == {"sent": True}
+        with within(6):
+            assert child.wait() == 0
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_close_repeats() -> None:
+    """A connection, a handle and a backend can be closed again, and the backend used again."""
+    with listening() as listener:
+        with connected(listener.endpoint) as connection:
+            connection.close()
+            with pytest.raises(ReceiverUnavailableError, match="connection is closed"):
+                data = pattern(0, SMALL)
+                connection.send(image("a", data), data, awaited=True)
+        with RemoteViewer(listener.endpoint) as viewer:
+            viewer.close()
+        with sending() as files:
+            files.save(pattern(0, LARGE), "a", backend="out")
+            backend: Any = files.registry["out"]
+            backend.close()
+            backend.close()
+            files.save(pattern(0, LARGE), "a", backend="out")
+        assert becomes(lambda: listener.state()["producers"] == 0)
+        assert becomes(lambda: listener.state()["rings"] == 0)
+        assert listener.items(2) == [described("a", pattern(0, LARGE))] * 2
+
+
+def test_late_answer_is_dropped() -> None:
+    """An answer to a question that timed out is for nobody; the connection goes on."""
+    with listening(hold=True) as listener, RemoteViewer(listener.endpoint) as viewer:
+        viewer.timeout = 0.2
+        with pytest.raises(ReceiverTimeoutError):
+            viewer.layers()
+        listener.go_on()
+        viewer.timeout = 10
+        with pytest.raises(RejectedError, match="a script answers no queries"):
+            viewer.layers()
+        assert not viewer._connection._answers
+        assert not viewer._connection._pending
+
+
+def test_lost_memory_becomes_frames() -> None:
+    """A ring that the receiver cannot open is given up: the pixels travel as frames."""
+    with listening() as listener:
+        with connected(listener.endpoint) as connection:
+            # As in another namespace of processes, where the path leads elsewhere.
+            stranger = replace(listener.endpoint, host=listener.endpoint.host)
+            assert connection.endpoint == stranger
+            data = pattern(1, LARGE)
+            connection.wait_for(connection.send(image("a", data), data, awaited=True))
+        assert listener.item() == described("a", data)
+
+
+def test_views_travel_whole() -> None:
+    """Slices, transposed arrays and arrays of one row arrive as they look."""
+    base = pattern(3, (1300, 1700))
+    views = [base[::2, 5:-3], base.T, base[3:4], base[:, ::-1], np.asfortranarray(base)]
+    with listening() as listener, sending() as files:
+        for number, view in enumerate(views):
+            files.save(view, f"{number}", backend="out")
+        assert listener.items(5) == [
+            described(f"{n}", np.ascontiguousarray(view)) for n, view in enumerate(views)
+        ]
+
+
+@pytest.mark.parametrize("nbytes", [PIECE - 2, PIECE, PIECE + 2, 3 * PIECE])
+@pytest.mark.parametrize("share", [True, False], ids=["ring", "frames"])
+def test_pieces_fit_exactly(nbytes: int, share: bool) -> None:
+    """Values of about a piece, and of several, arrive whole."""
+    data = pattern(nbytes, (2, nbytes // 4))
+    with listening() as listener:
+        with connected(listener.endpoint, share_memory=share) as connection:
+            connection.wait_for(connection.send(image("a", data), data, awaited=True))
+        assert listener.item() == described("a", data)

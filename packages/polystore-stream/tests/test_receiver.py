@@ -1,0 +1,448 @@
+"""What comes to a receiver that it cannot use, and producers that die."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from polystore.errors import InvalidOptionError
+from polystore_stream import Receiver, receive
+from polystore_stream.messages import (
+    PIECE,
+    Ack,
+    Bye,
+    Image,
+    Piece,
+    Query,
+    Ring,
+    Rois,
+    encode,
+    read_reply,
+)
+from polystore_stream.ring import RingWriter
+
+from .processes import (
+    Listener,
+    Toy,
+    becomes,
+    described,
+    hello_to,
+    listening,
+    pattern,
+    raw,
+    running,
+    sending,
+    within,
+)
+
+pytestmark = [
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
+
+IMAGE = Image(number=7, path="a", nbytes=12, shape=(3, 4), dtype="|u1", axes="yx")
+PIXELS = bytes(range(12))
+
+
+def large(**changes: Any) -> Image:
+    """The header of an image of two pieces and a half."""
+    nbytes = 2 * PIECE + PIECE // 2
+    found: Image = msgspec.structs.replace(
+        IMAGE, **{"nbytes": nbytes, "shape": (2, nbytes // 2), **changes}
+    )
+    return found
+
+
+Ask = Any
+
+
+@contextmanager
+def greeted(listener: Listener) -> Iterator[Ask]:
+    """Give a function that sends frames after hello, and returns the answer to them."""
+    with raw(listener.endpoint) as socket:
+
+        def ask(*frames: Any, hear: bool = True) -> Any:
+            parts = [
+                encode(frame) if isinstance(frame, msgspec.Struct) else frame for frame in frames
+            ]
+            socket.send_multipart(parts)
+            return read_reply(socket.recv()) if hear else None
+
+        ask(hello_to(listener.endpoint))
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def strong() -> Iterator[Listener]:
+    """One receiver that has to outlive all that is sent to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = f"/tmp/ps-{secrets.token_hex(4)}"
+        patch.setenv("POLYSTORE_RUNTIME_DIR", folder)
+        with listening() as listener:
+            yield listener
+            listener.close()
+            assert listener.child.says() == {"ended": True}
+        for name in os.listdir(folder):
+            os.unlink(f"{folder}/{name}")
+        os.rmdir(folder)
+
+
+@pytest.fixture
+def served(strong: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """That receiver, which serves a well-behaved producer afterwards."""
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(strong.file.parent))
+    yield strong
+    data = pattern(1, (1200, 1000))
+    with sending() as files, within(3):
+        files.save(data, "fine", backend="out")
+    assert strong.until("fine")[-1] == described("fine", data)
+    assert becomes(lambda: strong.state()["producers"] == 0)
+    state = strong.state()
+    assert (state["nbytes"], state["rings"]) == (0, 0)
+
+
+# ── what is no message ───────────────────────────────────────────────────────────────────
+
+UNREADABLE: dict[str, list[bytes]] = {
+    "empty": [b""],
+    "garbage": [b"\x80\x04\x95garbage"],
+    "no-object": [b"[1, 2]"],
+    "unknown-type": [b'{"type":"launch_missiles","number":1}'],
+    "no-type": [b'{"number":1}'],
+    "deep": [b"[" * 100_000],
+    "wrong-field": [b'{"type":"piece","number":1,"of":"x","start":0,"nbytes":1}'],
+    "surrogate": [b'{"type":"query","number":1,"name":"\\ud800"}'],
+    "no-utf8": [b'{"type":"query","number":1,"name":"\xff"}'],
+    "object-dtype": [encode(msgspec.structs.replace(IMAGE, dtype="|O")), PIXELS],
+    "big-endian": [encode(msgspec.structs.replace(IMAGE, dtype=">u2")), PIXELS],
+    "negative-shape": [encode(msgspec.structs.replace(IMAGE, shape=(-3, -4))), PIXELS],
+    "other-nbytes": [encode(msgspec.structs.replace(IMAGE, nbytes=11)), PIXELS[:11]],
+    "no-bytes": [encode(Rois(number=7, path="a", nbytes=0, count=0))],
+}
+
+
+@pytest.mark.parametrize("frames", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_ends_session(served: Listener, frames: list[bytes]) -> None:
+    """Whoever sends what cannot be read is told so once, and has to say hello again."""
+    with greeted(served) as ask:
+        reply = ask(*frames)
+        assert (reply.stage, reply.number) == ("rejected", 0)
+        assert "(message) is damaged" in reply.reason
+        assert ask(IMAGE, PIXELS).reason == "say hello first"
+        ask(hello_to(served.endpoint))
+        assert ask(IMAGE, PIXELS) == Ack(number=7, stage="received")
+
+
+def test_no_frames_are_survived(served: Listener) -> None:
+    """Messages of nothing, of a thousand frames, and of a huge header."""
+    with greeted(served) as ask:
+        ask(b"", hear=False)
+        ask(*[b"x"] * 1000, hear=False)
+        ask(b'{"type":"query","name":"' + b"x" * 8_000_000 + b'"}', hear=False)
+
+
+def test_hello_comes_first(served: Listener) -> None:
+    """Without hello nothing is taken."""
+    with raw(served.endpoint) as socket:
+        for header in (IMAGE, Piece(of=1, start=0, nbytes=3), Query(name="layers"), Bye()):
+            socket.send_multipart([encode(header), PIXELS])
+            assert read_reply(socket.recv()) == Ack(
+                number=header.number, stage="rejected", reason="say hello first"
+            )
+
+
+REFUSED: dict[str, tuple[list[Any], str]] = {
+    "no-frame": ([IMAGE], "no frame of 12 bytes"),
+    "short-frame": ([IMAGE, PIXELS[:5]], "no frame of 12 bytes"),
+    "long-frame": ([IMAGE, PIXELS * 2], "no frame of 12 bytes"),
+    "two-frames": ([IMAGE, PIXELS, PIXELS], "no frame of 12 bytes"),
+    "no-ring": ([msgspec.structs.replace(IMAGE, slot=0)], "a slot of a ring that was not shown"),
+    "unknown-message": ([Piece(number=7, of=99, start=0, nbytes=3), b"abc"], "message 99, which"),
+    "too-large": ([large(shape=(1 << 30, 1 << 30), nbytes=1 << 60), PIXELS], "memory are left"),
+    "beyond-words": ([large(shape=(1 << 80, 1), nbytes=1 << 80), PIXELS], "memory are left"),
+    "rois-no-json": ([Rois(number=7, path="a", nbytes=3, count=1), b"abc"], "damaged"),
+    "rois-no-list": ([Rois(number=7, path="a", nbytes=2, count=1), b"{}"], "no list of 1"),
+    "rois-of-numbers": ([Rois(number=7, path="a", nbytes=3, count=1), b"[5]"], ""),
+    "rois-unknown": ([Rois(number=7, path="a", nbytes=4, count=1), b"[{}]"], ""),
+    "ring-anywhere": ([Ring(number=7, path="/etc/passwd", size=1, nonce="")], "no ring of a"),
+    "ring-nowhere": ([Ring(number=7, path="/proc/1/fd/999", size=1, nonce="")], "/proc/1/fd/999"),
+    "ring-above": ([Ring(number=7, path="/dev/shm/../etc", size=1, nonce="")], "no ring of a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("frames", "reason"), REFUSED.values(), ids=REFUSED)
+def test_unusable_is_refused(served: Listener, frames: list[Any], reason: str) -> None:
+    """What is readable but cannot be is rejected with its number; the session goes on."""
+    with greeted(served) as ask:
+        reply = ask(*frames)
+        assert (reply.stage, reply.number) == ("rejected", 7)
+        assert reason in reply.reason
+        assert ask(msgspec.structs.replace(IMAGE, number=8), PIXELS).stage == "received"
+
+
+def test_ring_is_checked(served: Listener) -> None:
+    """Slots that are not there, another nonce or size, and memory that is no ring."""
+    pipe = os.pipe()
+    ring = RingWriter(2)
+    honest = ring.message
+    with greeted(served) as ask:
+        for changes in (
+            {"nonce": "00" * 16},
+            {"nonce": "no hexadecimal"},
+            {"size": honest.size + PIECE},
+            {"path": f"/proc/{os.getpid()}/fd/{pipe[0]}"},
+            {"path": f"/proc/{os.getpid()}/fd/{os.open('/dev/null', os.O_RDONLY)}"},
+        ):
+            reply = ask(msgspec.structs.replace(honest, number=7, **changes))
+            assert (reply.number, reply.stage) == (7, "rejected")
+        assert ask(msgspec.structs.replace(honest, number=7)).stage == "received"
+        for slot in (2, 1 << 40):
+            reply = ask(msgspec.structs.replace(IMAGE, slot=slot))
+            assert f"12 bytes in slot {slot} of 2" in reply.reason
+        assert ask(msgspec.structs.replace(IMAGE, number=9, slot=1)).stage == "received"
+    os.close(int(changes["path"].rpartition("/")[2]))
+    for end in pipe:
+        os.close(end)
+    ring.close()
+
+
+def test_pieces_come_in_order(served: Listener) -> None:
+    """A piece at the wrong place ends the value, and the room for it is free again."""
+    whole = bytes(PIECE)
+    for wrong in (
+        Piece(number=8, of=7, start=0, nbytes=PIECE),
+        Piece(number=8, of=7, start=2 * PIECE, nbytes=PIECE // 2),
+        Piece(number=8, of=7, start=PIECE, nbytes=PIECE + 1),
+        Piece(number=8, of=7, start=PIECE, nbytes=0),
+        Piece(number=8, of=7, start=PIECE, nbytes=-5),
+        Piece(number=8, of=7, start=PIECE, nbytes=PIECE // 2),
+    ):
+        with greeted(served) as ask:
+            assert ask(large(), whole).stage == "received"
+            assert served.state()["nbytes"] == large().nbytes
+            assert ask(wrong, whole).stage == "rejected"
+            assert served.state()["nbytes"] == 0
+            assert ask(Piece(number=9, of=7, start=PIECE, nbytes=PIECE), whole).stage == "rejected"
+
+
+def test_number_is_used_once(served: Listener) -> None:
+    """A second message with the number of an unfinished one, or a second hello, leaks no room."""
+    with greeted(served) as ask:
+        ask(large(), bytes(PIECE))
+        assert "a second message 7" in ask(large(), bytes(PIECE)).reason
+        assert served.state()["nbytes"] == large().nbytes
+        assert ask(hello_to(served.endpoint)).pid == served.pid
+        assert served.state()["nbytes"] == 0
+
+
+def test_goodbye_frees_room(served: Listener) -> None:
+    """Bye, or a connection that is lost, ends an unfinished value at once."""
+    with greeted(served) as ask:
+        ask(large(), bytes(PIECE))
+        ask(Bye(), hear=False)
+        assert becomes(lambda: served.state()["nbytes"] == 0, 1)
+        assert ask(IMAGE, PIXELS).reason == "say hello first"
+    with greeted(served) as ask:
+        ask(large(), bytes(PIECE))
+        assert served.state()["nbytes"] == large().nbytes
+    assert becomes(lambda: served.state()["nbytes"] == 0, 1)  # this process lives
+
+
+def test_huge_frame_ends_connection(served: Listener) -> None:
+    """A frame of 100 MB is not even read."""
+    before = served.state()["peak"]
+    with greeted(served) as ask:
+        ask(msgspec.structs.replace(IMAGE, nbytes=100 << 20), bytes(100 << 20), hear=False)
+        time.sleep(0.2)
+    assert served.state()["peak"] - before < 50 << 20
+
+
+def test_random_messages_are_survived(served: Listener) -> None:
+    """Two thousand messages, each an honest one with some of its bytes changed."""
+    chance = random.Random(5)
+    honest = [
+        [encode(IMAGE), PIXELS],
+        [encode(large()), bytes(PIECE)],
+        [encode(Piece(number=8, of=7, start=PIECE, nbytes=PIECE)), bytes(PIECE)],
+        [encode(Rois(number=7, path="a", nbytes=2, count=0)), b"[]"],
+        [encode(Ring(number=1, path=f"/proc/{os.getpid()}/fd/1", size=4096, nonce="00"))],
+        [encode(Query(number=3, name="layers", arguments={"a": [1, {}]}))],
+        [encode(hello_to(served.endpoint))],
+        [encode(Bye())],
+    ]
+    with raw(served.endpoint) as socket:
+        for _ in range(2000):
+            frames = [bytearray(frame) for frame in chance.choice(honest)]
+            for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
+                frame = chance.choice(frames)
+                frame[chance.randrange(len(frame))] = chance.choice(b'0123456789-."{}[]ax\xff\0')
+            if chance.random() < 0.1:
+                chance.shuffle(frames)
+            socket.send_multipart(frames)
+            while socket.poll(0):
+                read_reply(socket.recv_multipart()[0])
+
+
+# ── producers that die ───────────────────────────────────────────────────────────────────
+
+PRODUCER = """
+files = FileManager()
+files.registry.add("out", "streaming", max_in_flight=4 << 20)
+files.save(pattern(1, (1200, 1000)), "before", backend="out")
+say(saved=True)
+hear()
+number = 0
+while True:
+    files.save(pattern(1, (4000, 4000)), "large", backend="out", wait=None)
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("trial", range(3))
+def test_killed_producer_frees_all(trial: int) -> None:
+    """Its ring is let go of, its unfinished image released; another producer goes on."""
+    with listening() as listener, sending() as files:
+        with running(PRODUCER) as producer:
+            assert producer.says() == {"saved": True}
+            assert listener.state()["rings"] == 1
+            producer.tell("go")
+            assert listener.until("before")
+            time.sleep(0.3 + trial * 0.05)
+            producer.kill()
+            assert becomes(lambda: listener.state()["rings"] == 0, 3)
+            assert becomes(lambda: listener.state()["producers"] == 0, 3)
+        files.save(pattern(2, (1200, 1000)), "after", backend="out")
+        taken = listener.until("after")
+        assert taken[-1] == described("after", pattern(2, (1200, 1000)))
+        large = described("large", pattern(1, (4000, 4000)))
+        assert taken[:-1] == [large] * (len(taken) - 1)
+        assert listener.state()["nbytes"] == 0
+
+
+@pytest.mark.faults
+def test_killed_while_parked() -> None:
+    """A producer that dies while it waits for room leaves no room taken."""
+    with listening(max_queued=1 << 20, hold=True) as listener:
+        with running(PRODUCER) as producer:
+            assert producer.says() == {"saved": True}
+            producer.tell("go")
+            time.sleep(0.3)
+            producer.kill()
+        listener.go_on()
+        assert becomes(lambda: listener.state()["producers"] == 0, 3)
+        with sending() as files:
+            files.save(pattern(2, (1200, 1000)), "after", backend="out")
+        assert listener.until("after")[-1] == described("after", pattern(2, (1200, 1000)))
+        state = listener.state()
+        assert (state["nbytes"], state["rings"]) == (0, 0)
+
+
+@pytest.mark.faults
+def test_killed_while_child_lives() -> None:
+    """A child that inherited its descriptors keeps nothing at the receiver."""
+    code = PRODUCER.replace("hear()", "os.fork() or time.sleep(8) or os._exit(0)")
+    with listening() as listener, running(code) as producer:
+        assert producer.says() == {"saved": True}
+        children = Path(f"/proc/{producer.pid}/task/{producer.pid}/children")
+        assert becomes(children.read_text)
+        child = int(children.read_text())
+        time.sleep(0.2)
+        producer.process.kill()
+        try:
+            assert becomes(lambda: listener.state()["producers"] == 0, 3)
+            assert becomes(lambda: listener.state()["rings"] == 0, 3)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+# ── the life of a receiver ───────────────────────────────────────────────────────────────
+
+
+def test_name_is_taken_once() -> None:
+    """Of viewers with one name only one can run; its name is free when it has ended."""
+    with Toy("one").receiver as first:
+        with pytest.raises(InvalidOptionError, match=r"'one'.*no running viewer has"):
+            Toy("one")
+        with Toy("other").receiver as other:
+            assert other.endpoint.name == "other"
+        assert not first.is_closed
+    with Toy("one").receiver:
+        pass
+
+
+def test_killed_name_is_free() -> None:
+    """The name of a viewer that was killed can be used at once, and its files are removed."""
+    with running("viewer = Toy('one'); say(ready=True); viewer.show()") as viewer:
+        assert viewer.says() == {"ready": True}
+        viewer.kill()
+        with Toy("one").receiver as receiver:
+            assert len(list(receiver.connection_file.parent.glob("*.sock"))) == 1
+
+
+def test_bad_address_is_error() -> None:
+    """An address that cannot be bound leaves nothing behind."""
+    for address in ("tcp://256.1.1.1:0", "nowhere", "ipc:///no/such/folder/socket"):
+        with pytest.raises(InvalidOptionError, match="listen"):
+            receive(listen=address)
+
+
+def test_close_ends_iteration() -> None:
+    """Closed by another thread or twice, a receiver ends its loop and leaves nothing."""
+    with listening() as listener:
+        listener.close()
+        listener.close()
+        assert listener.child.says() == {"ended": True}
+        assert not listener.file.exists()
+
+
+def test_forgotten_receiver_is_closed() -> None:
+    """A script that ends without closing its receiver leaves no file."""
+    with running("items = receive(); say(file=str(items.receiver.connection_file))") as child:
+        file = child.says()["file"]
+        assert child.wait() == 0
+        assert not os.path.exists(file)
+        assert not [name for name in os.listdir(os.path.dirname(file)) if "~" not in name]
+
+
+def test_receiver_shows_itself() -> None:
+    """Its text says who it is and how many producers it has."""
+    with Toy("one").receiver as receiver:
+        assert isinstance(receiver, Receiver)
+        assert repr(receiver).endswith(".sock: 0 producers>")
+    assert repr(receiver).endswith(".sock: closed>")
+
+
+def test_values_are_its_own() -> None:
+    """What a script received stays as it is when the producer sends the next."""
+    code = """
+held = []
+with receive() as items:
+    say(ready=True)
+    for item in items:
+        held.append(item.data)
+        if len(held) == 6:
+            break
+say(sums=[checksum(data) for data in held], writable=[data.flags.writeable for data in held])
+"""
+    with running(code) as child, sending(max_in_flight=4 << 20) as files:
+        assert child.says() == {"ready": True}
+        data = np.empty((1200, 1000), "u2")
+        expected = []
+        for number in range(6):
+            data[:] = pattern(number, (1200, 1000))
+            files.save(data, "same", backend="out")
+            expected.append(described("same", data)["crc"])
+        assert child.says() == {"sums": expected, "writable": [True] * 6}

@@ -1,0 +1,307 @@
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from polystore.errors import DamagedDataError
+from polystore_stream.messages import PIECE, Ring, encode
+from polystore_stream.ring import RingReader, RingWriter
+
+HEAD = 4096
+linux = pytest.mark.skipif(sys.platform != "linux", reason="system: has no memfd")
+fcntl = pytest.importorskip("fcntl", reason="system: has no POSIX files")
+
+Make = Callable[..., RingWriter]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[RingWriter] = []
+
+    def writer(slots: int = 2, *, named: bool = False) -> RingWriter:
+        made.append(RingWriter(slots, named=named))
+        return made[-1]
+
+    yield writer
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def folder() -> Path:
+    return Path("/dev/shm") if os.path.isdir("/dev/shm") else Path(tempfile.gettempdir())
+
+
+@pytest.fixture
+def place(folder: Path) -> Iterator[Path]:
+    """Give a name of a ring, and remove what stands there afterwards."""
+    path = folder / f"polystore-ring-test-{os.getpid()}"
+    yield path
+    if path.is_dir():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+
+
+def refused(message: Ring) -> str:
+    with pytest.raises(DamagedDataError) as caught:
+        RingReader(message)
+    assert caught.value.format == "ring"
+    return caught.value.reason
+
+
+def mappings() -> str:
+    return Path("/proc/self/maps").read_text()
+
+
+# ── both sides ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("named", [pytest.param(False, marks=linux), True])
+def test_pixels_pass_through(make: Make, named: bool) -> None:
+    writer = make(3, named=named)
+    reader = RingReader(writer.message)
+    writer.forget_name()
+    assert reader.slots == writer.slots == 3
+    for index, nbytes in [(0, 1), (2, PIECE), (1, 1000), (0, PIECE)]:
+        pixels = np.random.default_rng(index).integers(0, 256, nbytes, np.uint8)
+        writer.slot(index, nbytes)[:] = pixels
+        np.testing.assert_array_equal(reader.slot(index, nbytes), pixels)
+    reader.close()
+
+
+@linux
+def test_other_process_reads(make: Make) -> None:
+    writer = make()
+    writer.slot(1, 3)[:] = [1, 2, 3]
+    code = (
+        "import sys, msgspec\n"
+        "from polystore_stream.messages import read_header\n"
+        "from polystore_stream.ring import RingReader\n"
+        "reader = RingReader(read_header(sys.stdin.buffer.read()))\n"
+        "print(reader.slot(1, 3).tolist())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], input=encode(writer.message),
+        capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout == b"[1, 2, 3]\n"
+
+
+def test_slots_do_not_overlap(make: Make) -> None:
+    writer = make(2, named=True)
+    reader = RingReader(writer.message)
+    writer.slot(0, PIECE)[:] = 1
+    writer.slot(1, PIECE)[:] = 2
+    assert (reader.slot(0, PIECE) == 1).all()
+    assert (reader.slot(1, PIECE) == 2).all()
+
+
+def test_reader_cannot_write(make: Make) -> None:
+    writer = make(named=True)
+    assert not RingReader(writer.message).slot(0, 10).flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("index", "nbytes"), [(2, 1), (-1, 1), (10**30, 1), (0, 0), (0, -1), (0, PIECE + 1)]
+)
+def test_wrong_slot_is_damage(make: Make, index: int, nbytes: int) -> None:
+    reader = RingReader(make(2, named=True).message)
+    with pytest.raises(DamagedDataError, match=f"{nbytes} bytes in slot {index} of 2"):
+        reader.slot(index, nbytes)
+
+
+@linux
+@pytest.mark.parametrize("named", [False, True])
+def test_memory_goes_with_last_view(make: Make, named: bool) -> None:
+    writer = make(named=named)
+    reader = RingReader(writer.message)
+    writer.slot(0, 4)[:] = 7
+    view = reader.slot(0, 4)
+    writer.close()
+    reader.close()
+    assert view.tolist() == [7] * 4
+    assert mappings().count("polystore-ring") == 1
+    del view
+    assert "polystore-ring" not in mappings()
+
+
+@linux
+def test_slots_take_memory_when_used(make: Make) -> None:
+    writer = make(64)
+    status = os.stat(writer.message.path)
+    assert status.st_size == HEAD + 64 * PIECE
+    assert status.st_blocks * 512 <= 2 * HEAD
+    writer.slot(5, 1)[:] = 1
+    assert PIECE <= os.stat(writer.message.path).st_blocks * 512 <= 2 * PIECE
+
+
+@linux
+def test_no_memory_is_os_error(make: Make) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Errno"):
+        make(1 << 41)
+    assert os.listdir("/proc/self/fd") == before
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────
+
+
+@linux
+def test_memory_has_no_name(make: Make, folder: Path) -> None:
+    before = {*folder.iterdir()}
+    writer = make()
+    RingReader(writer.message)
+    assert {*folder.iterdir()} == before
+
+
+def test_name_is_forgotten(make: Make, folder: Path) -> None:
+    before = {*folder.iterdir()}
+    writer = make(named=True)
+    (path,) = {*folder.iterdir()} - before
+    assert str(path) == writer.message.path
+    assert path.stat().st_mode & 0o777 == 0o600
+    writer.forget_name()
+    writer.forget_name()
+    assert {*folder.iterdir()} == before
+
+
+def test_close_removes_name(make: Make, folder: Path) -> None:
+    before = {*folder.iterdir()}
+    writer = make(named=True)
+    Path(writer.message.path).unlink()  # somebody was faster
+    writer.close()
+    other = make(named=True)
+    other.close()
+    other.close()
+    assert {*folder.iterdir()} == before
+
+
+# ── what is no ring ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", "/etc/passwd", "/proc/self/fd/0", "/proc/1/fd/../../../etc/passwd", "/proc/1/fd/1/",
+        "/proc/1/mem", "proc/1/fd/1", "/dev/shm/../../etc/passwd", "/dev/shm/passwd",
+        "/dev/shm/../etc/polystore-ring-1", "/dev/shm/a/polystore-ring-1",
+        "/dev/shm/polystore-ring-1\0", "/dev/shm/polystore-ring-\ud800", "/proc/1/fd/1\n",
+        "/proc/\N{ARABIC-INDIC DIGIT ONE}/fd/1", "/dev/shm/polystore-ring-", "polystore-ring-1",
+    ],
+)  # fmt: skip
+def test_other_paths_are_refused(path: str) -> None:
+    assert "no ring of a producer" in refused(
+        Ring(path=path, size=HEAD + PIECE, nonce="00" * 16)
+    )
+
+
+@pytest.mark.parametrize("name", ["/proc/999999999/fd/1", "polystore-ring-gone"])
+def test_missing_ring_is_damage(folder: Path, name: str) -> None:
+    message = Ring(path=str(folder / name), size=HEAD + PIECE, nonce="00" * 16)
+    assert "No such file" in refused(message)
+
+
+@pytest.mark.parametrize("named", [pytest.param(False, marks=linux), True])
+@pytest.mark.parametrize("nonce", ["00" * 16, "", "00", "zz" * 16, "é", "00" * 1000])
+def test_wrong_nonce_is_refused(make: Make, named: bool, nonce: str) -> None:
+    message = make(named=named).message
+    assert "another process's memory" in refused(replace(message, nonce=nonce))
+    RingReader(message)
+
+
+@pytest.mark.parametrize(
+    "size", [0, -1, HEAD, HEAD + PIECE, HEAD + 2 * PIECE + 1, HEAD + 3 * PIECE, 10**30]
+)
+def test_wrong_size_is_refused(make: Make, size: int) -> None:
+    message = make(2, named=True).message
+    assert f"not {size}" in refused(replace(message, size=size))
+
+
+@pytest.mark.parametrize("size", [0, 100, HEAD, HEAD + PIECE - 1])
+def test_odd_size_is_refused(place: Path, size: int) -> None:
+    place.write_bytes(bytes(size))
+    assert f"{size} bytes" in refused(Ring(path=str(place), size=size, nonce="00" * 16))
+
+
+def test_other_magic_is_refused(place: Path) -> None:
+    place.write_bytes(b"polystore ring 2".ljust(HEAD + PIECE, b"\0"))
+    message = Ring(path=str(place), size=HEAD + PIECE, nonce="00" * 16)
+    assert "another process's memory" in refused(message)
+
+
+def test_link_is_not_followed(make: Make, place: Path) -> None:
+    message = make(named=True).message
+    place.symlink_to(message.path)
+    refused(replace(message, path=str(place)))
+
+
+def test_folder_is_refused(place: Path) -> None:
+    place.mkdir()
+    refused(Ring(path=str(place), size=place.stat().st_size, nonce="00" * 16))
+
+
+def test_pipe_keeps_nobody_waiting(place: Path) -> None:
+    os.mkfifo(place)
+    assert "0 bytes" in refused(Ring(path=str(place), size=HEAD + PIECE, nonce="00" * 16))
+
+
+def memory(*seals: int, size: int = HEAD + PIECE) -> tuple[int, Ring]:
+    fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.write(fd, b"polystore ring 1" + bytes(16))
+    os.truncate(fd, size)
+    for seal in seals:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seal)
+    return fd, Ring(path=f"/proc/{os.getpid()}/fd/{fd}", size=size, nonce="00" * 16)
+
+
+@linux
+def test_unsealed_memory_is_refused() -> None:
+    for seals in ((), (fcntl.F_SEAL_GROW,), (fcntl.F_SEAL_WRITE,)):
+        fd, message = memory(*seals)
+        assert "could shrink" in refused(message)
+        os.close(fd)
+
+
+@linux
+def test_sealed_memory_is_taken() -> None:
+    fd, message = memory(fcntl.F_SEAL_SHRINK)
+    os.lseek(fd, HEAD, os.SEEK_SET)
+    os.write(fd, b"abc")
+    assert RingReader(message).slot(0, 3).tobytes() == b"abc"
+    os.close(fd)
+
+
+@linux
+def test_open_file_is_no_ring(tmp_path: Path) -> None:
+    content = (b"polystore ring 1" + bytes(16)).ljust(HEAD + PIECE, b"\0")
+    (tmp_path / "private").write_bytes(content)
+    with open(tmp_path / "private", "rb") as file:
+        path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        assert "could shrink" in refused(Ring(path=path, size=len(content), nonce="00" * 16))
+
+
+@linux
+def test_writer_cannot_shrink_it(make: Make) -> None:
+    message = make().message
+    fd = int(message.path.rpartition("/")[2])
+    for size in (0, message.size - 1, message.size + 1):
+        with pytest.raises(PermissionError):
+            os.truncate(fd, size)
+
+
+@linux
+def test_refusal_leaves_nothing_open(make: Make, place: Path) -> None:
+    message = make().message
+    place.write_bytes(bytes(HEAD + PIECE))
+    before = len(os.listdir("/proc/self/fd"))
+    refused(replace(message, nonce="11" * 16))
+    refused(replace(message, size=message.size + PIECE))
+    refused(replace(message, path=str(place), size=HEAD + PIECE))
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert mappings().count("polystore-ring") == 1  # the writer's
