@@ -12,7 +12,7 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ("core", "formats", "memory", "disk", "zarr", "testing", "cli")
+PACKAGES = ("core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari")
 SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
 CHECKED = ["noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src"]
 # Tools whose findings change between releases; everything else is taken as it comes.
@@ -27,13 +27,18 @@ ORACLES = (
 FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 
 
-def install_packages(session: nox.Session, *format_extras: str, zarr: str = "") -> None:
-    """Install the distributions of this checkout, editable."""
+def install_packages(
+    session: nox.Session, *format_extras: str, zarr: str = "", viewers: bool = False
+) -> None:
+    """Install the distributions of this checkout, editable; napari itself (1 GB) if asked for."""
     extras = {"core": "[progress]", "zarr": zarr}
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
-    arguments = [(f"packages/polystore-{name}", extras.get(name, "")) for name in PACKAGES]
-    session.install(*(word for path, extra in arguments for word in ("-e", path + extra)))
+    names = [name for name in PACKAGES if viewers or name != "napari"]
+    arguments = [f"packages/polystore-{name}{extras.get(name, '')}" for name in names]
+    session.install(*(word for argument in arguments for word in ("-e", argument)))
+    if not viewers:
+        session.install("--no-deps", "-e", "packages/polystore-napari")
 
 
 def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
@@ -49,8 +54,8 @@ def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Load images, process them in memory, save the results: nox -s demo [-- FOLDER]"""
-    install_packages(session, "tiff", "image")
+    """Load images, process them in memory, save them, show them: nox -s demo [-- FOLDER --view]"""
+    install_packages(session, "tiff", "image", viewers="--view" in session.posargs)
     session.run("python", "examples/pipelines/demo.py", *session.posargs)
 
 
@@ -59,7 +64,7 @@ def tests(session: nox.Session) -> None:
     """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
     session.install(FRAMEWORKS[0])
     session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
-    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]")
+    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]", viewers=True)
     session.install("-e", "examples/polystore-sqlite")
     run_pytest(session, *session.posargs)
 
@@ -68,7 +73,7 @@ def tests(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Run the tests on newer Pythons, without the array frameworks."""
     session.install(*TEST_TOOLS, *ORACLES, *TYPES)
-    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]")
+    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]", viewers=True)
     session.install("-e", "examples/polystore-sqlite")
     # Setting it is what overrides the caller's: the session cannot take a variable away.
     run_pytest(session, "-m", "not faults", *session.posargs, POLYSTORE_REQUIRE_ALL="0")
@@ -106,18 +111,30 @@ def wheels(session: nox.Session) -> None:
     session.run("python", "tests/check_wheels.py", str(folder))
 
 
+@nox.session(name="bench-streams")
+def bench_streams(session: nox.Session) -> None:
+    """Measure streams beside memcpy, pyzmq and the published polystore, and a live napari."""
+    install_packages(session, viewers=True)
+    python = published(session, "polystore[streaming]==0.6.3")
+    session.run(
+        "python", "benchmarks/streaming.py", "--incumbent-python", python, *session.posargs
+    )
+
+
+def published(session: nox.Session, requirement: str) -> str:
+    """Return the interpreter of an environment with a published version."""
+    folder = Path(session.create_tmp()) / "incumbent"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not python.exists():
+        session.run("python", "-m", "venv", str(folder))
+        session.run(str(python), "-m", "pip", "install", "-q", requirement, external=True)
+    return str(python)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against NumPy, zarr and the published polystore: nox -s bench [-- OPTIONS]"""
     session.install("tensorstore", "zarrs>=0.2")
     install_packages(session, "tiff", "image")
-    incumbent = Path(session.create_tmp()) / "incumbent"
-    python = incumbent / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not python.exists():
-        session.run("python", "-m", "venv", str(incumbent))
-        session.run(
-            str(python), "-m", "pip", "install", "-q", "polystore==0.6.3", external=True
-        )
-    session.run(
-        "python", "benchmarks/run.py", "--incumbent-python", str(python), *session.posargs
-    )
+    python = published(session, "polystore==0.6.3")
+    session.run("python", "benchmarks/run.py", "--incumbent-python", python, *session.posargs)

@@ -1,10 +1,11 @@
 """Load a folder of images, find the bright objects in memory, save masks and a table.
 
-    python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE]
+    python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE] [--view]
 
 Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
 goes is one word in each call: "disk", "memory" or "zarr". A template for the names of the
 files, such as "*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
+``--view`` shows images and masks in napari, which is one more backend.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
     parser.add_argument("--output", default="demo-output", help="default: %(default)s")
     parser.add_argument("--names", help="what the file names mean, for a plate")
+    parser.add_argument("--view", action="store_true", help="show the results in napari")
     arguments = parser.parse_args()
     output = Path(arguments.output)
     template = arguments.names
@@ -62,6 +64,8 @@ def main() -> None:
             fields = save_plate(fm, str(folder), str(output / "plate.ome.zarr"), names=template,
                                 source_backend="disk", backend="zarr")  # fmt: skip
             step.count(images)
+    if arguments.view:
+        view(fm, images, paths, masks, results, output)
     table = measured(paths, images, masks)
     with Step("save table and overview to disk") as step:
         fm.save(table, output / "objects.csv", backend="disk")
@@ -80,6 +84,26 @@ def main() -> None:
         print(f"plate of {len(fields)} fields, each {info.shape} {info.metadata['axes']}")
     plate = ", plate.ome.zarr" if template else ""
     print(f"results in {output}: masks/, masks.zarr{plate}, objects.csv, overview.png")
+
+
+def view(
+    fm: FileManager,
+    images: list[Image],
+    paths: list[str],
+    masks: list[Image],
+    results: list[Path],
+    output: Path,
+) -> None:
+    """Show the images with their masks; the viewer stays open, and its picture is kept."""
+    import polystore_napari
+
+    with Step("show images in napari") as step:
+        fm.save_batch(step.count(images), paths, backend="napari_stream")
+    with Step("show masks in napari") as step:
+        labels = step.count([mask // 255 for mask in masks])
+        fm.save_batch(labels, results, backend="napari_stream", labels=True, wait="shown")
+    with polystore_napari.connect() as viewer:
+        fm.save(viewer.screenshot(canvas_only=False), output / "view.png", backend="disk")
 
 
 class Step:

@@ -6,6 +6,7 @@ process that started it, because that closes the pipe.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import queue
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,11 @@ TIMEOUT = 20.0
 class Child:
     """A Python that runs beside the test. Every warning in it is an error."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, before: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-W", "error", *arguments],
+            [*before, sys.executable, "-P", "-W", "error", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | environment,
         )
         self.pid = self.process.pid
         self._lines: queue.Queue[bytes] = queue.Queue()
@@ -83,11 +83,11 @@ class Child:
 
 
 @contextmanager
-def running(code: str, *arguments: object, **environment: str) -> Iterator[Child]:
-    """Run code, which has ``say`` and ``hear``, until the block ends."""
+def running(code: str, *arguments: object, before: Sequence[str] = ()) -> Iterator[Child]:
+    """Run code, which has all names of this module, until the block ends."""
     prelude = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     prelude += "from processes import *\n"
-    child = Child("-c", prelude + code, *map(str, arguments), **environment)
+    child = Child("-c", prelude + code, *map(str, arguments), before=before)
     try:
         yield child
     finally:
@@ -173,6 +173,7 @@ def hear() -> str:
     return sys.stdin.readline().strip()
 
 
+@functools.cache
 def pattern(number: int, shape: tuple[int, ...], dtype: str = "u2") -> Any:
     """An image of which no part is like another, or like that of another number."""
     chance = np.random.default_rng(number)

@@ -41,20 +41,26 @@ def described(info: Info, given: Mapping[str, Any], wanted: Collection[str]) -> 
     if info.shape is None or info.dtype is None:
         return Described(info.shape, info.dtype)
     known = {option: value for option, value in _known(info).items() if option in wanted}
-    shape, order, kept = info.shape, None, dict[str, Any]()
-    axes = known.pop("axes", "")
-    if "axes" not in given and sorted(axes) == sorted(set(axes) & set(_AXES)):
-        places = tuple(sorted(range(len(axes)), key=lambda place: _AXES.index(axes[place])))
-        moved = {"axes": "".join(axes[place] for place in places)}
-        if len(axes) == len(shape):
-            arranged = tuple(shape[place] for place in places)
-            if _is_possible(arranged, info.dtype, {**given, **moved}):
-                shape, order, kept = arranged, places, moved
+    shape, kept = info.shape, dict[str, Any]()
+    order = _order(known.pop("axes", ""), shape) if "axes" not in given else None
+    if order is not None:
+        axes, places = order
+        arranged = tuple(shape[place] for place in places)
+        if _is_possible(arranged, info.dtype, {**given, "axes": axes}):
+            shape, kept["axes"] = arranged, axes
     for option, value in known.items():
         together = {**given, **kept, option: value}
         if option not in given and _is_possible(shape, info.dtype, together):
             kept[option] = value
-    return Described(shape, info.dtype, kept, order)
+    return Described(shape, info.dtype, kept, order[1] if order and "axes" in kept else None)
+
+
+def _order(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]] | None:
+    """Return the axes as viewers take them, and where each stands now."""
+    if len(axes) != len(shape) or len(set(axes)) != len(axes) or not set(axes) <= set(_AXES):
+        return None
+    ordered = "".join(sorted(axes, key=_AXES.index))
+    return ordered, tuple(map(axes.index, ordered))
 
 
 def _is_possible(shape: tuple[int, ...], dtype: str, said: Mapping[str, Any]) -> bool:

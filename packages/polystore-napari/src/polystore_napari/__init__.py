@@ -9,9 +9,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
 if TYPE_CHECKING:
-    from polystore_stream import Endpoint, RemoteViewer
+    from polystore_stream import Endpoint, Layout, RemoteViewer
 
-__all__ = ["connect", "launch"]
+__all__ = ["Layout", "connect", "launch"]
 
 
 def launch(name: str = "default", *, python: str | None = None, timeout: float = 90.0) -> Endpoint:
@@ -23,6 +23,15 @@ def launch(name: str = "default", *, python: str | None = None, timeout: float =
     from .backend import launch
 
     return launch(name, python=python, timeout=timeout)
+
+
+def __getattr__(name: str) -> type[Layout]:
+    if name != "Layout":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from polystore_stream import Layout
+
+    globals()[name] = Layout  # the next use does not come here
+    return Layout
 
 
 def connect(name: str = "default") -> RemoteViewer:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polystore import LazyArray
 from polystore.rois import ROI
 from polystore_stream.messages import Channel, Image
 from polystore_stream.stack import Stack, StackView
@@ -32,6 +33,7 @@ __all__ = ["Layers", "colormap"]
 
 _SAMPLE = 1 << 20
 """Pixels that contrast limits are taken from."""
+_COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue")
 _RoiKind = tuple[str, tuple[str, ...], int]
 
 
@@ -43,6 +45,7 @@ class _Shown:
     layer: Layer | None = None
     look: Mapping[str, Any] = field(default_factory=dict)
     """What was said of it last: only what is said anew undoes what the user has set."""
+    channel: str = ""
 
 
 @dataclass(slots=True)
@@ -117,7 +120,9 @@ class Layers:
         shown = self._images[touch.target.key]
         look = _look(item, touch.target, touch.plan)
         if shown.layer is None:
+            shown.channel = "" if {"colormap", "blending"} & look.keys() else item.channel
             shown.layer = self._made(shown.stack, item, touch, look)
+            self._color_channels()
         else:
             self._updated(shown.layer, shown.stack, touch.target.restarts, item.labels)
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
@@ -139,6 +144,14 @@ class Layers:
             # Never guessed: (height, width, 3) is an RGB image for napari.
             stack.snapshot(), rgb=is_rgb, multiscale=False, **common
         )  # fmt: skip
+
+    def _color_channels(self) -> None:
+        """Tell channels apart that nobody gave a colour, once there are two."""
+        channels = [s.layer for s in self._images.values() if s.channel and s.layer is not None]
+        gray = [layer for layer in channels if layer.colormap.name == "gray"]
+        for layer in gray if len(channels) > 1 else ():
+            layer.colormap = _COLORS[channels.index(layer) % len(_COLORS)]
+            layer.blending = "additive"
 
     @staticmethod
     def _updated(layer: Layer, stack: Stack, restarts: bool, labels: bool) -> None:
@@ -281,7 +294,7 @@ class Layers:
             found.append({
                 "name": layer.name,
                 "type": layer._type_string,
-                "shape": list(getattr(layer.data, "shape", (len(layer.data),))),
+                "shape": list(layer.data.shape if hasattr(layer.data, "shape") else (len(layer.data),)),
                 "dtype": str(getattr(layer.data, "dtype", "")),
                 "scale": list(map(float, layer.scale)),
                 "units": [str(unit) for unit in layer.units],
@@ -383,6 +396,8 @@ def _channel(item: Image, target: Target) -> Channel:
 
 def _name(item: Image, target: Target, plan: Plan) -> str:
     label = _channel(item, target).label
+    if item.labels:
+        return f"{plan.title} labels"  # beside the image that they belong to
     if item.layers != "c":
         return label or plan.title
     return f"{plan.title} {label or target.key[3]}"
@@ -442,8 +457,54 @@ def _contrast(stack: Stack) -> tuple[float, float]:
 
 
 def _labels_data(stack: Stack) -> Any:
-    """Return what the user can paint in: the block itself, or all blocks as one array."""
-    return stack.snapshot()[...] if not stack.sliders else np.asarray(stack.snapshot())
+    """Return what the user can paint in: the block itself, or a view that writes into blocks."""
+    return PaintableView(stack.snapshot()) if stack.sliders else stack.snapshot()[...]
+
+
+class PaintableView(LazyArray):
+    """The blocks of a stack as napari's brushes need them: they write, and index with arrays."""
+
+    def __init__(self, view: StackView) -> None:
+        self._view = view
+        self.shape, self.dtype, self.chunks = view.shape, view.dtype, view.chunks
+
+    def __getitem__(self, region: Any) -> NDArray[Any]:
+        if not _has_arrays(region):
+            return self._view[region]
+        where = np.broadcast_arrays(*region)
+        found = np.empty(where[0].shape, self.dtype)
+        for chosen, block, inner in self._pixels(where):
+            found[chosen] = block[inner]
+        return found
+
+    def __setitem__(self, region: Any, value: Any) -> None:
+        if _has_arrays(region):
+            where = np.broadcast_arrays(*region)
+            values = np.broadcast_to(value, where[0].shape)
+        else:
+            axes = [
+                np.arange(length)[key] if isinstance(key, slice) else np.array([key])
+                for key, length in zip(region, self.shape, strict=True)
+            ]
+            where = np.broadcast_arrays(*np.ix_(*axes))
+            values = np.broadcast_to(value, self[region].shape).reshape(where[0].shape)
+        for chosen, block, inner in self._pixels(where):
+            block[inner] = values[chosen]
+
+    def _pixels(
+        self, where: Sequence[NDArray[Any]]
+    ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[NDArray[Any], ...]]]:
+        """Yield which of the pixels are in one block, the block, and where in it they are."""
+        count = len(self._view.coordinates)
+        outer = np.stack(where[:count], axis=-1)
+        for place in np.unique(outer.reshape(-1, count), axis=0):
+            chosen = (outer == place).all(axis=-1)
+            block = self._view[tuple(map(int, place))]
+            yield chosen, block, tuple(axis[chosen] for axis in where[count:])
+
+
+def _has_arrays(region: Any) -> bool:
+    return isinstance(region, tuple) and any(isinstance(key, np.ndarray) for key in region)
 
 
 def _update_rois(layer: Layer, found: RoiLayer) -> None:

@@ -265,6 +265,9 @@ class StreamingBackend(StreamSink):
     def _connections(self) -> list[Connection]:
         state = self._state()
         with state.lock:
+            for token in [t for t, c in state.connections.items() if not c.is_usable]:
+                self._seen = -1, []  # its file stands as it was, if it has died
+                _leave(state.connections.pop(token), self.timeout)
             found, errors = [], list[ReceiverError]()
             for endpoint in self._endpoints(state):
                 try:

@@ -256,9 +256,10 @@ class Connection:
                 piece = flat[start : start + PIECE]
                 header = Piece(of=number, start=start, nbytes=piece.nbytes)
                 self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
-        except BaseException:  # Ctrl-C, too: or the receiver keeps room for the rest for ever
+        except BaseException as error:  # Ctrl-C, too: or the receiver waits for the rest for ever
             self._break("was left in the middle of a value")
-            raise
+            if transfer.outcome is None or not isinstance(error, ReceiverError):
+                raise
 
     def _post(
         self, header: Item | Piece, pixels: NDArray[Any], transfer: Transfer, *, is_last: bool
@@ -375,7 +376,7 @@ class Connection:
         try:
             self._write_first(encode(header), _MORE if frames else 0)
             if frames:
-                self._socket.send(frames[0], copy=copy)
+                self._write_pixels(frames[0], copy=copy)
             sent = True
         except zmq.ZMQError as error:
             raise self._break("is not reachable") from error
@@ -395,6 +396,14 @@ class Connection:
                     raise
             else:
                 return
+
+    def _write_pixels(self, pixels: memoryview, *, copy: bool) -> None:
+        try:
+            self._socket.send(pixels, copy=copy)
+        except (OSError, zmq.ZMQError):  # not copying takes open files, of which none may be left
+            if copy:
+                raise
+            self._socket.send(pixels)
 
     def _until(
         self,

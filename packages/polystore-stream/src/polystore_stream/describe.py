@@ -89,7 +89,7 @@ def described(
         pixels = pixels.astype(dtype)
     image = Image(
         path=text, nbytes=pixels.nbytes, window=place.window, layer=place.layer,
-        title=place.title, at=place.at, layers="c" if split_channels and "c" in about.axes else "",
+        title=place.title, at=place.at, channel=place.channel, layers="c" if split_channels and "c" in about.axes else "",
         shape=pixels.shape, dtype=dtype, axes=about.axes, labels=look.labels, scale=about.scale,
         units=about.units, channels=about.channels, colormap=look.colormap,
         contrast_limits=about.contrast_limits,

@@ -96,9 +96,10 @@ def _may_go(delivery: Delivery) -> bool:
 
 
 def _replaces(new: Delivery, old: Delivery) -> bool:
-    return (
-        isinstance(old.item, Image | Rois)
-        and isinstance(new.item, Image | Rois)
-        and (old.item.window, old.item.path) == (new.item.window, new.item.path)
-        and old.item.policy == "coalesce"
-    )
+    if not isinstance(new.item, Image | Rois) or not isinstance(old.item, Image | Rois):
+        return False
+    return old.item.policy == "coalesce" and _place(old.item) == _place(new.item)
+
+
+def _place(item: Image | Rois) -> tuple[object, ...]:
+    return type(item), item.labels, item.window, item.path, item.at

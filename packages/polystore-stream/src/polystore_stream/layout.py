@@ -76,6 +76,8 @@ class Place:
     """What a person reads as the name of the layer."""
     at: tuple[tuple[str, str], ...]
     """Name of each slider and the coordinate on it, the outermost first."""
+    channel: str = ""
+    """Which channel a layer of its own shows, where the path says it."""
 
     def __str__(self) -> str:
         told = [f"layer {self.title!r}", *(f"{name}={value}" for name, value in self.at)]
@@ -174,6 +176,7 @@ class _Plan:
             json.dumps([_joined(folder), kept, self.slider]),
             _titled(self.layer, values) or self._title(folder),
             tuple((name, values[name]) for name in self.slider),
+            values["c"] if "c" in self.layer else "",
         )
 
     def _folder(self, parts: _Parts) -> _Parts:

@@ -133,6 +133,9 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     axes: str
     """One letter for each axis: some of t c z y x, and s last for the samples of RGB(A)."""
     labels: bool = False
+    channel: str = ""
+    """Name of the channel that the layer shows, where the path says it: the layers of one window
+    that have one are the channels of one image."""
     layers: str = ""
     """"c" where the channels become layers."""
     scale: tuple[float, ...] = ()

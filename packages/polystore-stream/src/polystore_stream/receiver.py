@@ -480,7 +480,7 @@ class Receiver:
         if self._unchecked < _MEMORY_STEP:  # looking takes 30 microseconds
             return
         free, total = _memory()
-        if free - nbytes < total * _LEAST_FREE:
+        if total and free - nbytes < total * _LEAST_FREE:
             raise UnsupportedDataError(
                 f"{nbytes} bytes, where {free >> 20} MiB of memory are left on the viewer's "
                 "machine: close layers or windows that are not needed"
@@ -555,11 +555,11 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
 
 
 def _memory() -> tuple[int, int]:
-    """Return how many bytes of memory are free, and how many there are; 1, 0 if nobody tells."""
+    """Return how many bytes of memory are free, and how many there are; 0, 0 if nobody tells."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
-        return 1, 0
+        return 0, 0
     fields = dict(line.split(":", 1) for line in text.splitlines())
     free, total = (int(fields[name].split()[0]) << 10 for name in ("MemAvailable", "MemTotal"))
     return free, total

@@ -1,0 +1,358 @@
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from polystore import BackendRegistry, DataSink, FileManager, Info
+from polystore_cli.described import described
+
+pytest.importorskip("polystore_stream")
+pytest.importorskip("polystore_zarr")
+pytest.importorskip("tifffile")
+
+Run = Callable[..., Result]
+Shown = Callable[[], list[dict[str, Any]]]
+
+IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
+
+# The question travels as an image does: so it comes after everything that was sent before it.
+LISTENER = """
+import pickle, sys
+from polystore_stream import receive
+
+names = ("path", "data", "axes", "scale", "units", "labels", "layer", "at")
+shown = []
+with receive() as incoming:
+    print("ready", flush=True)
+    for item in incoming:
+        if item.path == "?":
+            document = [{name: getattr(x, name) for name in names}
+                        | {"channels": [c.label for c in x.channels]} for x in shown]
+            pickle.dump(document, sys.stdout.buffer)
+            sys.stdout.flush()
+        else:
+            shown.append(item)
+"""
+
+
+@pytest.fixture
+def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="ps-")  # short: the kernel allows sockets no long names
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", folder)
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shown(runtime_directory: None) -> Iterator[Shown]:
+    """Run a script that listens; what it has received is what the fixture's function returns."""
+    process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
+    output = process.stdout
+    assert output is not None
+    assert output.readline() == b"ready\n"
+
+    def ask() -> list[dict[str, Any]]:
+        with BackendRegistry() as registry:
+            FileManager(registry).save(np.zeros((1, 1)), "?", backend="streaming")
+        found: list[dict[str, Any]] = pickle.load(output)
+        return found
+
+    yield ask
+    process.kill()
+    process.wait()
+    output.close()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
+    """A current folder with some images: TIFF, NumPy, OME-Zarr; and a folder ``plate``."""
+    monkeypatch.chdir(tmp_path)
+    files = FileManager(BackendRegistry())
+    files.save(IMAGE, "a.npy", backend="disk")
+    files.save(IMAGE + 1, "plate/B03_z1.npy", backend="disk")
+    files.save(IMAGE + 2, "plate/B03_z2.npy", backend="disk")
+    files.save(
+        IMAGE, "a.tif", backend="disk", imagej=True, resolution=(4, 2), resolution_unit="um"
+    )
+    files.save(
+        np.stack([IMAGE, IMAGE + 1]), "p.ome.zarr/B/03/0", backend="zarr", axes="cyx",
+        scale={"y": 0.5, "x": 0.25}, units="um", channels=["DAPI", "GFP"],
+    )  # fmt: skip
+    return files
+
+
+STREAM = ("--viewer", "streaming")
+
+
+# ── what is shown ────────────────────────────────────────────────────────────────────────
+
+
+def test_bare_paths_are_shown(run: Run, here: FileManager, shown: Shown) -> None:
+    result = run("view", "a.npy", "disk:plate/B03_z1.npy", "p.ome.zarr/B/03/0", *STREAM)
+    assert (result.exit_code, result.output) == (0, "")
+    first, second, third = shown()
+    assert [first["path"], second["path"], third["path"]] == [
+        "a.npy",
+        "plate/B03_z1.npy",
+        "p.ome.zarr/B/03/0",
+    ]
+    np.testing.assert_array_equal(first["data"], IMAGE)
+    np.testing.assert_array_equal(second["data"], IMAGE + 1)
+    np.testing.assert_array_equal(third["data"], [IMAGE, IMAGE + 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "backend"),
+    [
+        ("none.tif", "disk"),
+        ("none.zarr", "zarr"),
+        ("none.OME.ZARR/x", "zarr"),
+        ("a.zarr.tif", "disk"),
+        (".zarr/a.tif", "disk"),
+        ("folder/none:2.tif", "disk"),
+    ],
+)
+def test_suffix_names_backend(
+    run: Run, here: FileManager, shown: Shown, text: str, backend: str
+) -> None:
+    result = run("view", text, *STREAM)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: backend '{backend}': {text!r} does not exist")
+
+
+def test_zarr_tells_its_axes(run: Run, here: FileManager, shown: Shown) -> None:
+    run("view", "p.ome.zarr/B/03/0", *STREAM)
+    (image,) = shown()
+    assert (image["axes"], image["scale"]) == ("cyx", (1.0, 0.5, 0.25))
+    assert image["units"] == (None, "micrometer", "micrometer")
+    assert image["channels"] == ["DAPI", "GFP"]
+
+
+def test_tiff_tells_pixel_size(run: Run, here: FileManager, shown: Shown) -> None:
+    run("view", "a.tif", *STREAM)
+    (image,) = shown()
+    assert (image["axes"], image["scale"]) == ("yx", (0.5, 0.25))
+    assert image["units"] == ("micrometer", "micrometer")
+
+
+def test_hyperstack_is_put_in_order(run: Run, here: FileManager, shown: Shown) -> None:
+    stack = np.arange(2 * 3 * 20, dtype="<u2").reshape(2, 3, 4, 5)
+    here.save(stack, "h.tif", backend="disk", imagej=True, axes="ZCYX")
+    run("view", "h.tif", *STREAM)
+    (image,) = shown()
+    assert image["axes"] == "czyx"
+    np.testing.assert_array_equal(image["data"], stack.swapaxes(0, 1))
+
+
+def test_options_count_more(run: Run, here: FileManager, shown: Shown) -> None:
+    stack = np.zeros((2, 3, 4, 5), "<u2")
+    here.save(
+        stack, "h.tif", backend="disk", imagej=True, axes="ZCYX", resolution=(4, 4),
+        resolution_unit="um",
+    )  # fmt: skip
+    run("view", "h.tif", "-o", "axes=tzyx", "-o", 'scale={"x": 7}', *STREAM)
+    (image,) = shown()
+    assert (image["axes"], image["scale"]) == ("tzyx", (1.0, 1.0, 1.0, 7.0))
+    assert image["data"].shape == stack.shape
+
+
+def test_labels_are_labels(run: Run, here: FileManager, shown: Shown) -> None:
+    run("view", "p.ome.zarr/B/03/0", "--labels", *STREAM)
+    (image,) = shown()
+    assert image["labels"]
+    assert image["channels"] == []  # labels have none
+
+
+@pytest.mark.parametrize(
+    ("arguments", "slider"),
+    [(("--stack",), "image"), (("--names", "{well}_z{z}.npy"), "z")],
+)
+def test_series_is_one_layer(
+    run: Run, here: FileManager, shown: Shown, arguments: tuple[str, ...], slider: str
+) -> None:
+    paths = ("plate/B03_z1.npy", "plate/B03_z2.npy")
+    result = run("view", *paths, *arguments, *STREAM)
+    assert (result.exit_code, result.output) == (0, "")
+    first, second = shown()
+    assert first["layer"] == second["layer"]
+    assert second["at"][slider].endswith("2")
+    np.testing.assert_array_equal(second["data"], IMAGE + 2)
+
+
+def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> None:
+    found = json.loads(run("view", "a.tif", "plate/B03_z1.npy", "--json", *STREAM).stdout)
+    assert found[0] == {
+        "source": "disk:a.tif",
+        "viewer": "streaming",
+        "path": "a.tif",
+        "shape": [4, 5],
+        "dtype": "<u2",
+        "options": {
+            "axes": "yx",
+            "scale": {"y": 0.5, "x": 0.25},
+            "units": {"y": "um", "x": "um"},
+        },
+    }
+    assert found[1]["source"] == "disk:plate/B03_z1.npy"
+    series = run("view", "a.tif", "a.npy", "--stack", "--json", *STREAM)
+    assert [document["path"] for document in json.loads(series.stdout)] == ["a.tif", "a.npy"]
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────
+
+
+def test_others_are_shown(run: Run, here: FileManager, shown: Shown, tmp_path: Path) -> None:
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    result = run("view", "bad.npy", "none.npy", "a.npy", "--json", *STREAM)
+    assert result.exit_code == 1
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["error"] * 2
+    assert ["error" in document for document in json.loads(result.stdout)] == [
+        True,
+        True,
+        False,
+    ]
+    assert [image["path"] for image in shown()] == ["a.npy"]
+
+
+def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown) -> None:
+    result = run("view", "a.npy", "none.npy", "--stack", *STREAM)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "'none.npy' does not exist" in result.stderr
+    assert shown() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "trouble"),
+    [
+        ("a.npy plate --viewer streaming", 2, "disk:plate is a folder: name the images in it"),
+        ("p.ome.zarr --viewer streaming", 2, "zarr:p.ome.zarr is a folder"),
+        ("a.npy --viewer disk", 2, "'disk' is no viewer, but a place to keep data: see cp"),
+        ("a.npy --viewer disk:", 2, "'disk' is no viewer"),
+        ("a.npy --viewer nothing", 1, "no backend is called 'nothing'"),
+        ("nothing:a.npy --viewer streaming", 1, "no backend is called 'nothing'"),
+        ("a.npy --viewer streaming --name b", 1, "has no option 'viewer'"),
+        ("a.npy --viewer streaming -o colour=red", 1, "has no option 'colour'"),
+        ("a.npy --viewer streaming -o colour", 2, "write -o NAME=VALUE"),
+        ("a.npy --viewer streaming -o axes=qq", 1, "axes='qq' is not possible"),
+        ("a.npy --viewer streaming --names {z}.npy", 1, "a name that fits '{z}.npy'"),
+    ],
+)
+def test_refusal_is_one_line(
+    run: Run, here: FileManager, shown: Shown, arguments: str, exit_code: int, trouble: str
+) -> None:
+    result = run("view", *arguments.split())
+    assert (result.exit_code, result.stdout) == (exit_code, "")
+    assert trouble in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert shown() == []
+
+
+def test_nobody_listens(run: Run, here: FileManager, runtime_directory: None) -> None:
+    result = run("view", "a.npy", "a.tif", *STREAM)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: backend 'streaming': channel 'default' has no ")
+    assert result.stderr.count("\n") == 1
+
+
+class Painter(DataSink):
+    """A viewer of few words, one of several by its name."""
+
+    _backend_type = "painter_stream"
+    painted: list[tuple[str, str, dict[str, Any]]] = []
+
+    def __init__(self, *, viewer: str = "default") -> None:
+        self.viewer = viewer
+
+    def save(self, data: Any, path: Any, /, *, scale: Any = None, labels: bool = False) -> None:
+        self.painted.append((self.viewer, data.shape, {"scale": scale, "labels": labels}))
+
+
+@pytest.fixture
+def painted() -> list[tuple[str, str, dict[str, Any]]]:
+    Painter.painted.clear()
+    return Painter.painted
+
+
+def test_viewer_has_a_name(
+    run: Run, here: FileManager, painted: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    for arguments in ((), ("--name", "left")):
+        assert run("view", "a.npy", "--viewer", "painter", *arguments).exit_code == 0
+    assert [viewer for viewer, _, _ in painted] == ["default", "left"]
+
+
+def test_viewer_hears_what_it_knows(
+    run: Run, here: FileManager, painted: list[tuple[str, str, dict[str, Any]]]
+) -> None:
+    """No axes, units and channels; so nothing is put in order for them."""
+    here.save(np.zeros((2, 3, 4, 5), "<u2"), "h.tif", backend="disk", imagej=True, axes="ZCYX")
+    run("view", "a.tif", "h.tif", "--labels", "--viewer", "painter")
+    assert painted == [
+        ("default", (4, 5), {"scale": {"y": 0.5, "x": 0.25}, "labels": True}),
+        ("default", (2, 3, 4, 5), {"scale": None, "labels": True}),
+    ]
+
+
+def test_missing_viewer_is_named(process: Callable[..., Any], tmp_path: Path) -> None:
+    """Not installed, or switched off: one line names what provides it."""
+    np.save(tmp_path / "a.npy", IMAGE)
+    done = process("view", "a.npy", POLYSTORE_DISABLE="polystore-napari")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "polystore-napari" in done.stderr
+
+
+# ── what a source knows ──────────────────────────────────────────────────────────────────
+
+ALL = ("axes", "scale", "units", "channels")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "options"),
+    [
+        ({}, {}),
+        ({"axes": "ZYX"}, {"axes": "zyx"}),
+        ({"axes": "QYX"}, {}),
+        ({"axes": "XYZ"}, {"axes": "zyx"}),
+        ({"axes": "YX"}, {}),
+        ({"axes": ["z", "y", "x"], "scale": [2.0, 0.5, 0.5], "units": ["pixel", None, None]},
+         {"axes": "zyx", "scale": {"z": 2.0, "y": 0.5, "x": 0.5}}),
+        ({"axes": ["angle", "y", "x"], "scale": [2.0, 0.5, 0.5]}, {}),
+        ({"dimension_names": ("c", "y", "x")}, {"axes": "cyx"}),
+        ({"dimension_names": (None, "y", "x")}, {}),
+        ({"axes": "CYX", "channels": ["DAPI"]}, {"axes": "cyx"}),
+        ({"axes": "CYX", "channels": ["", "", "", ""]}, {"axes": "cyx"}),
+        ({"resolution": (0, 2)}, {}),
+        ({"resolution": (2, 4), "resolution_unit": None}, {"scale": {"y": 0.25, "x": 0.5}}),
+        ({"resolution": (2, 4), "resolution_unit": "pixel"}, {"scale": {"y": 0.25, "x": 0.5}}),
+        ({"resolution": (20_000, 10_000), "resolution_unit": "cm"},
+         {"scale": {"y": 1.0, "x": 0.5}, "units": {"y": "um", "x": "um"}}),
+        ({"axes": "ZYX", "resolution": (1, 2), "resolution_unit": "nm", "spacing": 3.0},
+         {"axes": "zyx", "scale": {"y": 0.5, "x": 1.0, "z": 3.0},
+          "units": {"y": "nm", "x": "nm", "z": "nm"}}),
+    ],
+)  # fmt: skip
+def test_known_words_are_told(metadata: dict[str, Any], options: dict[str, Any]) -> None:
+    info = Info(path="a", kind="file", shape=(4, 5, 6), dtype="<u2", metadata=metadata)
+    assert described(info, {}, ALL).options == options
+
+
+def test_colour_comes_last() -> None:
+    info = Info(path="a", kind="file", shape=(3, 5, 6), dtype="|u1", metadata={"axes": "SYX"})
+    found = described(info, {}, ALL)
+    assert (found.options, found.shape) == ({"axes": "yxs"}, (5, 6, 3))
+    assert found.arranged(np.zeros(info.shape)).shape == found.shape
+
+
+def test_no_array_says_nothing() -> None:
+    info = Info(path="a", kind="file", metadata={"axes": "YX"})
+    assert described(info, {}, ALL).options == {}

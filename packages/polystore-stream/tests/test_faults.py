@@ -1,0 +1,405 @@
+"""Receivers that are killed, stopped or closed; producers that are interrupted; no memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from polystore import FileManager
+from polystore.errors import ReceiverError, ReceiverUnavailableError
+
+from .processes import (
+    Child,
+    becomes,
+    described,
+    listening,
+    pattern,
+    running,
+    sending,
+    within,
+)
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
+
+SMALL, LARGE, HUGE = (40, 50), (1500, 1100), (4000, 5000)
+SOON = 3.0
+"""Seconds: it is known in less than one, on a machine that does nothing else."""
+
+
+def save(files: FileManager, path: str = "a", shape: Any = SMALL, **options: Any) -> None:
+    files.save(pattern(1, shape), path, backend="out", **options)
+
+
+WAITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "shown": ({}, {"shape": SMALL, "wait": "shown"}),
+    "large-shown": ({}, {"shape": LARGE, "wait": "shown"}),
+    "room": ({"max_queued": 1 << 20}, {"shape": HUGE}),
+    "room-unawaited": ({"max_queued": 1 << 20}, {"shape": HUGE, "wait": None}),
+}
+waits = pytest.mark.parametrize(("options", "call"), WAITS.values(), ids=WAITS)
+"""A save that waits for the viewer, and one that waits for room in the middle of its pixels."""
+
+
+def blocked(pool: ThreadPoolExecutor, files: FileManager, call: dict[str, Any]) -> Future[None]:
+    """Save until a save waits."""
+    save(files, "first", LARGE)
+    pattern(1, call["shape"])
+    waiting = pool.submit(save, files, **call)
+    time.sleep(0.3)
+    assert not waiting.done()
+    return waiting
+
+
+# ── a receiver that is gone ──────────────────────────────────────────────────────────────
+
+
+@waits
+def test_killed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
+    """A save that waits learns at once that the receiver has died; a new one gets the next."""
+    with sending() as files, ThreadPoolExecutor(1) as pool:
+        with listening(hold=True, **options) as listener:
+            waiting = blocked(pool, files, call)
+            listener.kill()
+            with pytest.raises(ReceiverUnavailableError, match="died"):
+                waiting.result(timeout=SOON)
+        with listening() as listener:
+            save(files, "next", LARGE)
+            assert listener.item() == described("next", pattern(1, LARGE))
+
+
+def test_killed_between_saves() -> None:
+    """The next save is an error, and the one after it, until a receiver is there again."""
+    with sending() as files:
+        with listening() as listener:
+            save(files, "first", LARGE)
+            assert listener.item()["path"] == "first"
+            listener.kill()
+            for _ in range(3):
+                with within(SOON), pytest.raises(ReceiverUnavailableError):
+                    save(files, shape=LARGE)
+        with listening() as listener:
+            save(files, "next", LARGE)
+            assert listener.item() == described("next", pattern(1, LARGE))
+
+
+def test_killed_before_acknowledgement() -> None:
+    """Values that nobody waited for, and that died with the receiver, are told by a later save."""
+    with sending() as files:
+        with listening(hold=True, max_queued=1 << 20) as listener:
+            save(files, "first", LARGE)
+            save(files, "lost", SMALL, wait=None)
+            time.sleep(0.2)
+            listener.kill()
+        with listening() as listener:
+            with pytest.raises(ReceiverUnavailableError, match="died"):
+                save(files, "next", LARGE)
+            save(files, "next", LARGE)
+            assert listener.item() == described("next", pattern(1, LARGE))
+
+
+def test_one_of_two_dies() -> None:
+    """The save says that one receiver has died; the other one gets all that follows."""
+    with listening() as one, listening() as other, sending() as files:
+        save(files, "both", LARGE)
+        one.kill()
+        with within(SOON):
+            try:
+                save(files, "perhaps", LARGE)
+            except ReceiverUnavailableError:
+                save(files, "after", LARGE)
+            save(files, "last", LARGE)
+        paths = [item["path"] for item in other.until("last")]
+        assert paths[0] == "both"
+        assert {"perhaps", "after"} & {*paths}
+
+
+@waits
+def test_closed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
+    """A receiver that is closed by its user tells those who wait for it."""
+    with sending() as files, ThreadPoolExecutor(1) as pool:
+        with listening(hold=True, **options) as listener:
+            waiting = blocked(pool, files, call)
+            listener.close()
+            with pytest.raises(ReceiverUnavailableError, match="was closed"):
+                waiting.result(timeout=SOON)
+            assert becomes(lambda: not listener.file.exists())
+            with within(SOON), pytest.raises(ReceiverUnavailableError, match="has no receiver"):
+                save(files)
+
+
+# ── a receiver that hangs ────────────────────────────────────────────────────────────────
+
+
+@waits
+def test_stopped_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
+    """A receiver that hangs whole is an error; as soon as it goes on, saves work again."""
+    with sending() as files, ThreadPoolExecutor(1) as pool:
+        with listening(hold=True, **options) as listener:
+            waiting = blocked(pool, files, call)
+            listener.stop()
+            with pytest.raises(ReceiverError):
+                waiting.result(timeout=SOON + 1)
+            with within(SOON), pytest.raises(ReceiverError):
+                save(files, "while", LARGE)
+            listener.carry_on()
+            listener.go_on()
+            save(files, "next", LARGE)
+            assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+            assert becomes(lambda: listener.state()["producers"] == 1)
+            assert becomes(lambda: listener.state()["nbytes"] == 0)
+
+
+def test_pause_between_saves() -> None:
+    """A receiver that was stopped for a while, and goes on, is simply connected to again."""
+    with listening() as listener, sending() as files:
+        save(files, "first", LARGE)
+        assert listener.item()["path"] == "first"
+        listener.stop()
+        time.sleep(1.7)  # longer than heartbeats may be late
+        listener.carry_on()
+        time.sleep(0.3)
+        save(files, "next", LARGE)
+        assert listener.item() == described("next", pattern(1, LARGE))
+        state = listener.state()
+        assert (state["producers"], state["rings"]) == (1, 1)
+
+
+def test_stopped_before_hello() -> None:
+    """A receiver that hangs when it is first spoken to is an error in a moment."""
+    with listening() as listener, sending() as files:
+        listener.stop()
+        with within(SOON), pytest.raises(ReceiverError):
+            save(files, "a", LARGE)
+        listener.carry_on()
+        save(files, "next", LARGE)
+        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+
+
+# ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
+
+INTERRUPTED = """
+files = FileManager()
+first, data = (pattern(1, tuple(shape)) for shape in json.loads(sys.argv[1]))
+files.save(first, "first", backend="streaming")
+try:
+    say(ready=True)
+    files.save(data, "a", backend="streaming", wait=json.loads(sys.argv[2]))
+    say(end="saved")
+except KeyboardInterrupt:
+    say(end="interrupted")
+hear()
+files.save(first, "next", backend="streaming")
+files.registry.close()
+say(end="closed")
+"""
+
+
+@waits
+def test_interrupted_save_ends(options: dict[str, Any], call: dict[str, Any]) -> None:
+    """Ctrl-C ends a save that waits, at once; the next one works, and no room stays taken."""
+    arguments = json.dumps([LARGE, call["shape"]]), json.dumps(call.get("wait", "received"))
+    with listening(hold=True, **options) as listener, running(INTERRUPTED, *arguments) as child:
+        assert child.says() == {"ready": True}
+        time.sleep(0.4)
+        with within(1.5):
+            child.send_signal(signal.SIGINT)
+            assert child.says() == {"end": "interrupted"}
+        listener.go_on()
+        child.tell("go")
+        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+        assert child.says() == {"end": "closed"}
+        assert child.wait() == 0
+        assert becomes(lambda: listener.state()["producers"] == 0)
+        state = listener.state()
+        assert (state["nbytes"], state["rings"]) == (0, 0)
+
+
+STORM = """
+files = FileManager()
+data = [pattern(n, shape) for n, shape in enumerate([(40, 50), (300, 300), (1500, 1100)])]
+files.save(data[0], "first", backend="streaming")
+say(ready=True)
+number = interrupted = 0
+ends = False
+while not ends:
+    try:
+        while True:
+            number += 1
+            wait = (None, "received", "shown")[number // 3 % 3]
+            files.save(data[number % 3], str(number % 3), backend="streaming", wait=wait)
+    except KeyboardInterrupt:
+        interrupted += 1
+        ends = interrupted == 25
+say(number=number)
+files.save(data[0], "last", backend="streaming")
+files.registry.close()
+"""
+
+
+def test_interrupts_damage_nothing() -> None:
+    """Whenever Ctrl-C strikes, what arrives is whole, and later saves work."""
+    chance = random.Random(3)
+    whole = {
+        str(n): described(str(n), pattern(n, shape))
+        for n, shape in enumerate([SMALL, (300, 300), LARGE])
+    }
+    with listening() as listener, running(STORM) as child:
+        assert child.says() == {"ready": True}
+        for _ in range(25):
+            time.sleep(0.03 + chance.uniform(0, 0.02))
+            child.send_signal(signal.SIGINT)
+        while True:
+            said = child.says()
+            if said is None or "number" in said:
+                break
+        taken = listener.until("last")
+        assert child.wait() == 0
+        assert all(item == whole[item["path"]] for item in taken[1:-1])
+        assert len(taken) > 25
+        assert becomes(lambda: listener.state()["producers"] == 0)
+        state = listener.state()
+        assert (state["nbytes"], state["rings"]) == (0, 0)
+
+
+def test_interrupted_receiver_ends() -> None:
+    """Ctrl-C ends a loop over what comes, at once, and the receiver leaves nothing."""
+    code = """
+try:
+    for item in receive():
+        say(path=item.path)
+except KeyboardInterrupt:
+    say(end="interrupted")
+"""
+    with running(code) as child, sending() as files:
+        assert becomes(lambda: is_there(files))
+        assert child.says() == {"path": "a"}
+        time.sleep(0.2)
+        with within(1.5):
+            child.send_signal(signal.SIGINT)
+            while (said := child.says()) == {"path": "a"}:
+                pass
+            assert said == {"end": "interrupted"}
+        assert child.wait() == 0
+
+
+def is_there(files: FileManager) -> bool:
+    try:
+        save(files)
+    except ReceiverUnavailableError:
+        return False
+    return True
+
+
+# ── no memory to share ───────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def on_full_memory() -> Callable[..., Child]:
+    """Run code where /dev/shm holds some MiB and no more."""
+    tried = subprocess.run(
+        ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/dev/shm"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if tried.returncode:
+        pytest.skip(f"system: no tmpfs can be mounted: {tried.stderr.strip()}")
+
+    def begin(code: str, *, size: str) -> Any:
+        mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$@"'
+        return running(code, before=["unshare", "-m", "/bin/sh", "-c", mount, "sh"])
+
+    return begin
+
+
+def test_full_memory_is_survived(on_full_memory: Any) -> None:
+    """A full /dev/shm, as in containers, keeps nothing from arriving."""
+    code = """
+from polystore_stream.ring import RingWriter
+with open("/dev/shm/filler", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+with sending() as files:
+    for number in range(4):
+        files.save(pattern(number, (1500, 1100)), str(number), backend="out")
+try:
+    RingWriter(4, named=True)
+except OSError as error:
+    say(refused=error.errno, left=os.listdir("/dev/shm"))
+"""
+    with listening() as listener, on_full_memory(code, size="1m") as child:
+        assert listener.items(4) == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+        assert child.says() == {"refused": 28, "left": ["filler"]}
+        assert child.wait() == 0
+
+
+def test_half_full_memory_is_used(on_full_memory: Any) -> None:
+    """Of slots for which there is no memory, each payload travels as a frame instead."""
+    code = """
+from polystore_stream.connection import Connection
+from polystore_stream.ring import RingWriter
+with listening() as listener:
+    connection = Connection(listener.endpoint, "out", share_memory=False)
+    # As where there is no memory without a name.
+    connection._ring = RingWriter(8, named=True)
+    connection._ask(connection._ring.message, 5)
+    connection._free.extend(range(8))
+    connection._ring.forget_name()
+    values = [pattern(n, (1500, 1100) if n % 2 else (300, 300)) for n in range(6)]
+    for number, data in enumerate(values):
+        connection.wait_for(connection.send(image(str(number), data), data, awaited=True))
+    whole = listener.items(6) == [described(str(n), data) for n, data in enumerate(values)]
+    say(whole=whole, left=os.listdir("/dev/shm"), reserved=len(connection._ring._reserved))
+    say(free=sorted(connection._free), in_flight=connection._in_flight)
+    connection.close()
+"""
+    with on_full_memory(code, size="5m") as child:
+        assert child.says() == {"whole": True, "left": [], "reserved": 2}
+        assert child.says() == {"free": [*range(8)], "in_flight": 0}
+        assert child.wait() == 0
+
+
+@pytest.mark.parametrize("limit", ["FSIZE, (1 << 20, -1)", "NOFILE, (opened, opened)"])
+def test_no_ring_becomes_frames(limit: str) -> None:
+    """Where the system gives no memory to share, pixels travel as frames."""
+    code = f"""
+import resource
+with sending() as files:
+    files.save(pattern(0, (40, 50)), "first", backend="out")
+    opened = len(os.listdir("/proc/self/fd")) - 1
+    resource.setrlimit(resource.RLIMIT_{limit})
+    for number in range(4):
+        files.save(pattern(number, (1500, 1100)), str(number), backend="out")
+    hear()
+"""
+    with listening() as listener, running(code) as child:
+        assert listener.item()["path"] == "first"
+        assert listener.items(4) == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+        assert listener.state()["rings"] == 0
+        child.tell("end")
+        assert child.wait() == 0
+
+
+def test_lost_token_of_file() -> None:
+    """What a receiver announces is read again when it has changed: a new token works at once."""
+    with sending() as files:
+        for _ in range(3):
+            with listening() as listener:
+                save(files, "a", LARGE)
+                assert listener.item() == described("a", pattern(1, LARGE))
+                listener.close()
+                assert listener.child.says() == {"ended": True}
