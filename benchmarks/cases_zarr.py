@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from case import Aim, Case, Figure, Role
@@ -18,6 +17,7 @@ from workloads_zarr import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from workloads import Workload
 
 __all__ = ["chunked_cases"]

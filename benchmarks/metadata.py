@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import multiprocessing
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from workloads import Workload
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    import threading
     from contenders import Contender
 
 __all__ = ["Merge"]

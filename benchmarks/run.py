@@ -16,13 +16,13 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cases import cases
 from report import Row, machine, rows, tables
 
 if TYPE_CHECKING:
+    from types import TracebackType
     from case import Case, Role
 
 __all__: list[str] = []

@@ -10,14 +10,16 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from cases import cases
 from contenders import CONTENDERS
 from contenders_zarr import ZARR_CONTENDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__: list[str] = []
 

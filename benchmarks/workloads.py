@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from contenders import Contender, Image, Raw
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Callable
 
 __all__ = [
     "Import",

@@ -7,11 +7,10 @@ import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 from contenders_zarr import (
@@ -24,6 +23,9 @@ from contenders_zarr import (
     Store,
 )
 from workloads import Workload, check, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ListArrays",

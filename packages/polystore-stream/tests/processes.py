@@ -139,6 +139,13 @@ class Listener:
         """Close it as a user does."""
         self.child.tell("close")
 
+    def closed(self) -> bool:
+        """Whether it has ended by itself, after what it still reports."""
+        while (said := self.child.says()) is not None:
+            if "ended" in said:
+                return True
+        return False
+
     def kill(self) -> None:
         self.child.kill()
 
@@ -213,6 +220,7 @@ def _obey(items: Subscription, goes: threading.Event) -> None:
             goes.set()
         elif word == "close\n":
             items.receiver.close()
+            goes.set()
         else:
             say(**state_of(items.receiver))
     os._exit(0)  # whoever started it is gone

@@ -304,14 +304,18 @@ def test_labels_are_true_or_false(labels) -> None:
     "rois",
     [[], (), [POINT], [POINT, ROI(Rectangle((3, 4), (2, 2), 30), properties={"é": [1, "\n"]})]],
 )
-@pytest.mark.parametrize("labels", [False, True])
-def test_rois_are_described(rois, labels: bool) -> None:
-    message, payload = describe(rois, labels=labels)
+def test_rois_are_described(rois) -> None:
+    message, payload = describe(rois)
     assert message == Rois(
         path="a.tif", nbytes=payload.nbytes, window="B02", layer="key", title="channel 1",
-        at=PLACE.at, count=len(rois), labels=labels,
+        at=PLACE.at, count=len(rois),
     )  # fmt: skip
     assert [ROI.from_dict(one) for one in json.loads(payload.tobytes())] == list(rois)
+
+
+def test_areas_become_labels() -> None:
+    assert describe([ROI(Rectangle((3, 4), (2, 2)))], labels=True)[0].labels
+    assert "a Points has none" in refused([POINT], labels=True)
 
 
 def test_one_roi_is_list() -> None:

@@ -168,7 +168,13 @@ def test_replacing_may_suffice() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [image("a", 1), image("a", 1, "drop_oldest"), image("a", 1, "coalesce", "B02")]
+    "other",
+    [
+        image("a", 1),
+        image("a", 1, "drop_oldest"),
+        image("a", 1, "coalesce", "B02"),
+        rois("a", 1, "coalesce"),
+    ],
 )
 def test_others_are_not_replaced(other: Delivery) -> None:
     inbox = Inbox(LIMIT)
@@ -256,12 +262,14 @@ class Walk(RuleBasedStateMachine):
         for old, stage in discarded.items():
             assert old.item.policy != "block"
             assert new.item.policy != "block"
-            same = (old.item.path, old.item.policy) == (new.item.path, "coalesce")
+            same = type(old.item) is type(new.item) and (
+                (old.item.path, old.item.policy) == (new.item.path, "coalesce")
+            )
             assert (stage == "coalesced") == (same and new.item.policy == "coalesce")
         if not isinstance(new.item, Query) and new.item.policy == "coalesce":
             alike = [
                 one for one in before
-                if not isinstance(one.item, Query)
+                if type(one.item) is type(new.item)
                 and (one.item.path, one.item.policy) == (new.item.path, "coalesce")
             ]  # fmt: skip
             assert {one for one, stage in discarded.items() if stage == "coalesced"} == {*alike}

@@ -94,7 +94,7 @@ def strong() -> Iterator[Listener]:
         with listening() as listener:
             yield listener
             listener.close()
-            assert listener.child.says() == {"ended": True}
+            assert listener.closed()
         for name in os.listdir(folder):
             os.unlink(f"{folder}/{name}")
         os.rmdir(folder)
@@ -404,7 +404,7 @@ def test_close_ends_iteration() -> None:
     with listening() as listener:
         listener.close()
         listener.close()
-        assert listener.child.says() == {"ended": True}
+        assert listener.closed()
         assert not listener.file.exists()
 
 

@@ -9,7 +9,6 @@ import io
 import os
 import posixpath
 import sqlite3
-from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ from polystore.options import check_if_exists, check_options
 from polystore.values import natural_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from polystore import Region
     from polystore.abc.backend import Path
     from polystore.options import IfExists

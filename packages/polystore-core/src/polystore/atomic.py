@@ -14,9 +14,8 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from typing import IO, Any, Literal, NamedTuple, TextIO, overload
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, overload
 
 from .errors import (
     DamagedDataError,
@@ -26,6 +25,9 @@ from .errors import (
     storage_error,
 )
 from .locking import HIDDEN_PREFIX, file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "PendingFile",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path, join
@@ -16,6 +15,8 @@ from .options import check_options
 from .registry import BackendRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from numpy.typing import DTypeLike
 
     from .abc.array import LazyArray

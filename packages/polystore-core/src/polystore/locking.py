@@ -14,11 +14,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from weakref import ref
 
 from .errors import LockTimeoutError, storage_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["HIDDEN_PREFIX", "file_lock", "lock_path"]
 

@@ -24,7 +24,6 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -40,6 +39,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from importlib.metadata import Distribution
 
 __all__ = [

@@ -9,13 +9,15 @@ import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from weakref import finalize
 
 from polystore.atomic import Place, follow_links, make_directories, sync_directory
 from polystore.errors import PathOutsideRootError, UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FreePlaces", "Places", "RootedPlaces", "open_regular"]
 
@@ -49,7 +51,7 @@ def open_regular(places: Places, path: str, small: int = -1) -> BinaryIO:
             code = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
             raise OSError(code, os.strerror(code), path)
         if found.st_size > small:
-            return cast(BinaryIO, _File(descriptor, "r"))
+            return cast("BinaryIO", _File(descriptor, "r"))
         content = os.read(descriptor, found.st_size)
     except BaseException:
         os.close(descriptor)

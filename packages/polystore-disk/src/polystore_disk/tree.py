@@ -7,7 +7,6 @@ import os
 import shutil
 import stat
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
@@ -33,6 +32,8 @@ from polystore.values import natural_order
 from .places import FreePlaces, Places, RootedPlaces, open_regular
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from polystore.abc.backend import Path
 
 __all__ = ["DiskTree"]

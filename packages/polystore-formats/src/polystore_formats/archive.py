@@ -11,11 +11,13 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polystore.errors import DamagedDataError, PolystoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "open_archive"]
 

@@ -15,7 +15,6 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
@@ -42,6 +41,8 @@ from .columns import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from numpy.typing import DTypeLike
 
 __all__ = ["DELIMITERS", "Csv"]

@@ -14,7 +14,6 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
 
@@ -25,6 +24,8 @@ from polystore import Format, to_numpy
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 __all__ = ["PICTURE_BYTES_LIMIT", "Jpeg", "Png"]

@@ -7,7 +7,6 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +28,8 @@ from polystore.options import IfExists, check_if_exists
 from polystore.values import natural_order
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from polystore import Region

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "connect", "launch"]
 
 
-def launch(name: str = "default", *, python: str | None = None, timeout: float = 90.0) -> Endpoint:
+def launch(
+    name: str = "default", *, python: str | None = None, timeout: float = 90.0
+) -> Endpoint:
     """Start a napari called ``name`` in a process of its own, or return the one that runs.
 
     ``python`` is the interpreter that has napari, where it is not this one. Raises

@@ -6,20 +6,22 @@ the thread of the window alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polystore import LazyArray
-from polystore.rois import ROI
+from polystore.rois import ROI, Area, Mask
 from polystore_stream.messages import Channel, Image
 from polystore_stream.stack import Stack, StackView
 
 from .rois import from_layer, to_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
     from napari.components import ViewerModel
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -203,6 +205,8 @@ class Layers:
 
     def _show_rois(self, plan: Plan, delivery: Delivery) -> None:
         rois: list[ROI] = delivery.data  # type: ignore[assignment]
+        if delivery.item.labels:  # type: ignore[union-attr]
+            rois = [_filled(roi) for roi in rois]
         key = plan.targets[0].key
         shown = self._rois.setdefault(key, {})
         reference = self._reference()
@@ -246,7 +250,9 @@ class Layers:
             kind = layer._type_string
             if name is not None and layer.name != name:
                 continue
-            if kind not in ("shapes", "points", "labels") or (name is None and layer in streamed):
+            if kind not in ("shapes", "points", "labels") or (
+                name is None and layer in streamed
+            ):
                 continue
             yield from self._rois_of(layer, kind)
 
@@ -294,7 +300,7 @@ class Layers:
             found.append({
                 "name": layer.name,
                 "type": layer._type_string,
-                "shape": list(layer.data.shape if hasattr(layer.data, "shape") else (len(layer.data),)),
+                "shape": list(getattr(layer.data, "shape", None) or [len(layer.data)]),
                 "dtype": str(getattr(layer.data, "dtype", "")),
                 "scale": list(map(float, layer.scale)),
                 "units": [str(unit) for unit in layer.units],
@@ -343,7 +349,9 @@ class Layers:
         return height, width
 
     def _sliders(self) -> tuple[str, ...]:
-        return self._axis_names(max((layer.ndim for layer in self.model.layers), default=2))[:-2]
+        return self._axis_names(max((layer.ndim for layer in self.model.layers), default=2))[
+            :-2
+        ]
 
     def _axis_names(self, count: int) -> tuple[str, ...]:
         """Return the names of the last ``count`` axes of the window."""
@@ -431,6 +439,7 @@ def _look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
 def colormap(name: str) -> Any:
     """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
     from napari.utils.colormaps import Colormap, ensure_colormap
+
     from polystore.images import HEX_COLOR
 
     if HEX_COLOR.fullmatch(name):
@@ -505,6 +514,17 @@ class PaintableView(LazyArray):
 
 def _has_arrays(region: Any) -> bool:
     return isinstance(region, tuple) and any(isinstance(key, np.ndarray) for key in region)
+
+
+def _filled(roi: ROI) -> ROI:
+    """Return a ROI as the pixels inside; one that holds no pixel's centre stays as it is."""
+    if not isinstance(roi.shape, Area) or isinstance(roi.shape, Mask):
+        return roi
+    y0, x0, y1, x1 = roi.shape.bounds
+    top, left = math.floor(y0), math.floor(x0)
+    moved = roi.shape.translated(-top, -left)
+    pixels = moved.to_mask((math.ceil(y1) - top + 1, math.ceil(x1) - left + 1))
+    return replace(roi, shape=Mask(pixels, (top, left))) if pixels.any() else roi
 
 
 def _update_rois(layer: Layer, found: RoiLayer) -> None:

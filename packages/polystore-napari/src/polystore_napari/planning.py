@@ -126,7 +126,9 @@ class Planner:
         for target in targets:
             outline = self._outlines.get(target.key)
             if outline is None or target.restarts:
-                outline = self._outlines[target.key] = _Outline(sliders, axes, shape, item.dtype)
+                outline = self._outlines[target.key] = _Outline(
+                    sliders, axes, shape, item.dtype
+                )
             outline.held.add(coordinates)
         return Plan(tuple(targets), sliders, axes, title)
 

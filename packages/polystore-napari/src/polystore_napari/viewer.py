@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from .layers import Layers, colormap
 from .planning import Plan, Planner
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["NapariViewer"]
@@ -134,7 +135,9 @@ class NapariViewer(Viewer):
     def _schedule(self) -> None:
         """Flush when the last one has been painted, and as much again is left to others."""
         if not self._is_painting:
-            pause = max(_FRAME, min(_REST * self._cost, _MOST_REST)) - (time.monotonic() - self._begun)
+            pause = max(_FRAME, min(_REST * self._cost, _MOST_REST)) - (
+                time.monotonic() - self._begun
+            )
             self._flush_timer.start(max(0, int(pause * 1000)))
 
     def _flush(self) -> None:
@@ -227,7 +230,12 @@ class NapariViewer(Viewer):
 
     def close(self) -> None:
         """Take nothing more in; the windows stay as they are."""
-        for timer in (self._flush_timer, self._after_timer, self._hidden_timer, self._pulse_timer):
+        for timer in (
+            self._flush_timer,
+            self._after_timer,
+            self._hidden_timer,
+            self._pulse_timer,
+        ):
             timer.stop()
         self.receiver.close()
 
@@ -238,7 +246,9 @@ class NapariViewer(Viewer):
         assert isinstance(query, Query)
         answer = getattr(self, f"_answer_{query.name}", None)
         if answer is None:
-            known = sorted(n.removeprefix("_answer_") for n in dir(self) if n.startswith("_answer_"))
+            known = sorted(
+                n.removeprefix("_answer_") for n in dir(self) if n.startswith("_answer_")
+            )
             self.receiver.settle(
                 delivery, "rejected", f"napari answers {', '.join(known)}, not {query.name!r}"
             )

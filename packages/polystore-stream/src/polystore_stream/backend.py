@@ -10,7 +10,6 @@ import time
 import weakref
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +25,7 @@ from polystore.errors import (
     RejectedError,
     explained,
 )
+from polystore.options import check_options
 
 from . import discovery
 from .connection import Connection, Counters, Transfer
@@ -35,6 +35,8 @@ from .layout import Layout, Place, place_of, places_of
 from .remote import RemoteViewer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from polystore.abc.backend import Path
@@ -80,7 +82,9 @@ class StreamSink(DataSink):
         if not isinstance(timeout, int | float) or not timeout > 0:
             raise InvalidOptionError("timeout", timeout, "a number of seconds above 0")
         if not isinstance(max_in_flight, int) or max_in_flight < 1:
-            raise InvalidOptionError("max_in_flight", max_in_flight, "a number of bytes above 0")
+            raise InvalidOptionError(
+                "max_in_flight", max_in_flight, "a number of bytes above 0"
+            )
         self.connection = connection
         self.policy = policy
         self.timeout = timeout
@@ -145,17 +149,8 @@ class StreamSink(DataSink):
         /,
         *,
         progress: Progress = False,
-        wait: Wait | None = "received",
-        names: str | NameTemplate | None = None,
-        layout: Layout | None = None,
         at: Sequence[Mapping[str, object]] | None = None,
-        labels: bool = False,
-        axes: str | Sequence[str] | None = None,
-        scale: Sequence[float] | Mapping[str, float] | None = None,
-        units: str | Mapping[str, str] | None = None,
-        channels: Sequence[str | Mapping[str, Any]] | None = None,
-        colormap: str | None = None,
-        contrast_limits: Sequence[float] | None = None,
+        **options: Any,
     ) -> None:
         """Show a series: without ``names`` its planes become one stack, with a slider.
 
@@ -163,15 +158,13 @@ class StreamSink(DataSink):
         failure with ``BatchError``: what came before is shown, what comes after is not.
         """
         check_lengths(data, paths)
+        check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
+        wait: Wait | None = options.pop("wait", "received")
         check_wait(wait)
-        layout = layout or _LAYOUT
-        places = places_of(paths, names=_template(names), layout=layout, at=at)
-        look = Look(
-            labels=labels, axes=axes, scale=scale, units=units, channels=channels,
-            colormap=colormap, contrast_limits=contrast_limits,
-        )  # fmt: skip
-        batch = _Batch(self, data, paths, places, look, layout, wait)
-        batch.run(progress)
+        layout = options.pop("layout", None) or _LAYOUT
+        names = _template(options.pop("names", None))
+        places = places_of(paths, names=names, layout=layout, at=at)
+        _Batch(self, data, paths, places, Look(**options), layout, wait).run(progress)
 
     def _described(
         self,
@@ -381,7 +374,9 @@ class ViewerSink(StreamSink):
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name or self.viewer_kind!r}: viewer {self.viewer!r}>"
+        return (
+            f"<{type(self).__name__} {self.name or self.viewer_kind!r}: viewer {self.viewer!r}>"
+        )
 
 
 class _Batch:

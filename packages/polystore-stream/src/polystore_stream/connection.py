@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,9 +42,10 @@ from .messages import (
     Failure,
     Header,
     Hello,
-    Item,
+    Image,
     Piece,
     Query,
+    Rois,
     Welcome,
     encode,
     read_reply,
@@ -53,6 +53,8 @@ from .messages import (
 from .ring import RingWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from .discovery import Endpoint
@@ -226,7 +228,7 @@ class Connection:
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def send(self, item: Item, pixels: NDArray[Any], *, awaited: bool) -> Transfer:
+    def send(self, item: Image | Rois, pixels: NDArray[Any], *, awaited: bool) -> Transfer:
         """Hand over ``pixels`` (``item.nbytes`` bytes in C order), and do not wait for more.
 
         Waits for room. Raises ``ReceiverError``; the caller may change ``pixels`` afterwards
@@ -240,13 +242,19 @@ class Connection:
                 self._share_memory()
             self.counters.sent += 1
             self.counters.nbytes += item.nbytes
-            if item.nbytes <= PIECE:
-                self._post(item, pixels, transfer, is_last=True)
-            else:
-                self._post_pieces(item, pixels, transfer)
+            try:
+                if item.nbytes <= PIECE:
+                    self._post(item, pixels, transfer, is_last=True)
+                else:
+                    self._post_pieces(item, pixels, transfer)
+            except BaseException:
+                transfer.awaited = True  # its caller hears of it now, and need not hear it twice
+                raise
         return transfer
 
-    def _post_pieces(self, item: Item, pixels: NDArray[Any], transfer: Transfer) -> None:
+    def _post_pieces(
+        self, item: Image | Rois, pixels: NDArray[Any], transfer: Transfer
+    ) -> None:
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         number = self._post(item, flat[:PIECE], transfer, is_last=False)
         try:
@@ -256,13 +264,20 @@ class Connection:
                 piece = flat[start : start + PIECE]
                 header = Piece(of=number, start=start, nbytes=piece.nbytes)
                 self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
-        except BaseException as error:  # Ctrl-C, too: or the receiver waits for the rest for ever
+        except (
+            BaseException
+        ) as error:  # Ctrl-C, too: or the receiver waits for the rest for ever
             self._break("was left in the middle of a value")
             if transfer.outcome is None or not isinstance(error, ReceiverError):
                 raise
 
     def _post(
-        self, header: Item | Piece, pixels: NDArray[Any], transfer: Transfer, *, is_last: bool
+        self,
+        header: Image | Rois | Piece,
+        pixels: NDArray[Any],
+        transfer: Transfer,
+        *,
+        is_last: bool,
     ) -> int:
         nbytes = pixels.nbytes
         through_ring = self._ring is not None and nbytes >= _SMALL
@@ -399,8 +414,11 @@ class Connection:
 
     def _write_pixels(self, pixels: memoryview, *, copy: bool) -> None:
         try:
-            self._socket.send(pixels, copy=copy)
-        except (OSError, zmq.ZMQError):  # not copying takes open files, of which none may be left
+            self._socket.send(pixels, 0, copy)
+        except (
+            OSError,
+            zmq.ZMQError,
+        ):  # not copying takes open files, of which none may be left
             if copy:
                 raise
             self._socket.send(pixels)
@@ -475,7 +493,9 @@ class Connection:
             for number in reply.others:
                 self._answered(number, reply, frames)
 
-    def _answered(self, number: int, reply: Welcome | Answer | Ack, frames: list[bytes]) -> None:
+    def _answered(
+        self, number: int, reply: Welcome | Answer | Ack, frames: list[bytes]
+    ) -> None:
         pending = self._pending.pop(number, None)
         if pending is None:  # nobody waits any more
             return

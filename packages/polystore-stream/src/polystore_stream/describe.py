@@ -14,7 +14,7 @@ import numpy as np
 from polystore.arrays import to_numpy
 from polystore.errors import InvalidOptionError, UnsupportedDataError
 from polystore.images import finite, image_metadata
-from polystore.rois import ROI
+from polystore.rois import ROI, Area
 
 from .layout import encodable
 from .messages import DTYPES, Channel, Image, Policy, Rois, Wait
@@ -89,10 +89,10 @@ def described(
         pixels = pixels.astype(dtype)
     image = Image(
         path=text, nbytes=pixels.nbytes, window=place.window, layer=place.layer,
-        title=place.title, at=place.at, channel=place.channel, layers="c" if split_channels and "c" in about.axes else "",
-        shape=pixels.shape, dtype=dtype, axes=about.axes, labels=look.labels, scale=about.scale,
-        units=about.units, channels=about.channels, colormap=look.colormap,
-        contrast_limits=about.contrast_limits,
+        title=place.title, at=place.at, channel=place.channel, shape=pixels.shape, dtype=dtype,
+        axes=about.axes, layers="c" if split_channels and "c" in about.axes else "",
+        labels=look.labels, scale=about.scale, units=about.units, channels=about.channels,
+        colormap=look.colormap, contrast_limits=about.contrast_limits,
     )  # fmt: skip
     return image, pixels
 
@@ -109,6 +109,12 @@ def _text(path: str | os.PathLike[str]) -> str:
 
 
 def _rois(rois: Sequence[ROI], path: str, place: Place, labels: bool) -> Described:
+    for roi in rois if labels else ():
+        if not isinstance(roi.shape, Area):
+            kind = type(roi.shape).__name__
+            raise UnsupportedDataError(
+                f"labels=True fills areas, and a {kind} has none", _FORMAT
+            )
     document = json.dumps([roi.to_dict() for roi in rois], separators=(",", ":"))
     payload = np.frombuffer(document.encode("utf-8"), np.uint8)
     message = Rois(

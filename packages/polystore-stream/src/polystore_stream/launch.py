@@ -8,9 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from polystore.errors import LockTimeoutError, ReceiverUnavailableError
@@ -19,6 +17,9 @@ from polystore.locking import file_lock
 from . import discovery
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from .discovery import Endpoint
 
 __all__ = ["start_viewer"]
@@ -109,7 +110,12 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ready(
-    process: subprocess.Popen[bytes], kind: str, name: str, log: Path, backend: str, timeout: float
+    process: subprocess.Popen[bytes],
+    kind: str,
+    name: str,
+    log: Path,
+    backend: str,
+    timeout: float,
 ) -> Endpoint:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

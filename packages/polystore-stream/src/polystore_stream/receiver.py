@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +57,8 @@ from .ring import RingReader
 from .viewer import Delivery
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from .messages import Reply, Stage
@@ -174,7 +175,9 @@ class Receiver:
         except BaseException:
             self._close_sockets()
             raise
-        self._thread = threading.Thread(target=self._run, name="polystore-receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name="polystore-receiver", daemon=True
+        )
         self._thread.start()
         atexit.register(self.close)  # a script that just ends has told nobody
 
@@ -195,7 +198,9 @@ class Receiver:
         address = listen or discovery.socket_address()
         server_key = self._encrypted() if address.startswith("tcp://") else ""
         try:
-            self._socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+            self._socket.bind(
+                address.replace(":0", ":*") if address.endswith(":0") else address
+            )
         except zmq.ZMQError as error:
             raise InvalidOptionError(
                 "listen", address, f"an address that can be bound: {error.strerror}"
@@ -205,7 +210,9 @@ class Receiver:
         return Endpoint(
             kind=self.viewer.kind,
             name=self.name,
-            address=bound.rstrip(b"\0").decode().replace("//0.0.0.0:", f"//{socket.gethostname()}:"),
+            address=bound.rstrip(b"\0")
+            .decode()
+            .replace("//0.0.0.0:", f"//{socket.gethostname()}:"),
             token=secrets.token_urlsafe(16),
             pid=os.getpid(),
             started=discovery.process_start(os.getpid()),
@@ -371,7 +378,9 @@ class Receiver:
             elif isinstance(header, Piece):
                 self._go_on(session, header, frames)
             elif isinstance(header, Query):
-                self._push(Delivery(header, None, session.identity, header.number, None, awaited=True))
+                self._push(
+                    Delivery(header, None, session.identity, header.number, None, awaited=True)
+                )
             elif isinstance(header, Ring):
                 session.ring = RingReader(header)
                 self._received_now(session, header.number)
@@ -523,7 +532,9 @@ class Receiver:
         reason = "was closed"
         self._send_outgoing()
         for delivery in list(self._held):
-            self._send(delivery.session, Ack(number=delivery.number, stage="closed", reason=reason))
+            self._send(
+                delivery.session, Ack(number=delivery.number, stage="closed", reason=reason)
+            )
         for session in list(self._sessions.values()):
             for header, _ in session.parked:
                 refusal = Ack(number=header.number, stage="closed", reason=reason)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from polystore.rois import ROI
-
 from .messages import Channel, Image, Query, Rois
 from .receiver import Receiver
 from .viewer import Delivery, Viewer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from polystore.rois import ROI
 
 __all__ = ["Received", "Subscription", "receive"]
 

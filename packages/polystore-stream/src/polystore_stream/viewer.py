@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from .messages import Image, Query, Rois
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from polystore.rois import ROI
+
+    from .messages import Image, Query, Rois
 
 __all__ = ["Delivery", "Value", "Viewer"]
 

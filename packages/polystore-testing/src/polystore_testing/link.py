@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +16,9 @@ from polystore.errors import (
 from .conformance import Bound, Conformance
 from .storage import OUTSIDE
 from .values import assert_same, image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["LinkTests"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,8 @@ from polystore.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .conformance import Bound
 
 __all__ = ["check_against_model"]

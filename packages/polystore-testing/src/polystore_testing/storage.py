@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -29,6 +28,9 @@ from .conformance import NAME, Bound
 from .sink import SinkTests, _Unstorable
 from .source import SourceTests
 from .values import ARRAYS, assert_same, image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["StorageTests"]
 

@@ -6,7 +6,6 @@ import multiprocessing
 import pickle
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,8 @@ from .sink import SinkTests, _Unstorable
 from .values import image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from polystore import BackendRegistry

@@ -14,12 +14,13 @@ The life of a format:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 from ..errors import UnsupportedOperationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .array import LazyArray
 
 __all__ = ["Format", "Opener"]

@@ -1,0 +1,49 @@
+"""A private screen for the real napari, and a viewer on it that the tests of a module share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import polystore_napari
+from polystore import BackendRegistry, FileManager
+from polystore_stream import RemoteViewer
+
+from .display import Display, private_display
+
+SETTINGS = """
+application:
+  window_size: [640, 420]
+  confirm_close_window: false
+"""
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[Display]:
+    try:
+        with private_display() as display:
+            yield display
+    except FileNotFoundError:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb libgl1-mesa-dri libglx-mesa0")
+
+
+@pytest.fixture(scope="module")
+def desktop(display: Display) -> Iterator[Path]:
+    """Have viewers open on the private screen, and be found in a private folder: this one."""
+    folder = Path(tempfile.mkdtemp(prefix="ps"))  # short: the kernel allows sockets no long names
+    settings = folder / "napari.yaml"
+    settings.write_text(SETTINGS)
+    runtime = folder / "polystore"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", display.name)
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        patch.setenv("POLYSTORE_RUNTIME_DIR", str(runtime))
+        patch.setenv("NAPARI_CONFIG", str(settings))
+        for name in ("QT_QPA_PLATFORM", "WAYLAND_DISPLAY", "XAUTHORITY"):
+            patch.delenv(name, raising=False)
+        yield runtime
+    shutil.rmtree(folder)

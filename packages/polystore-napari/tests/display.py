@@ -1,0 +1,152 @@
+"""A screen that nobody sees, and what a window manager and a user's eyes would do with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Display", "private_display"]
+
+SIZE = "1280x900x24"
+
+
+class Display:
+    """An Xvfb of our own."""
+
+    def __init__(self, name: str, framebuffer: Path) -> None:
+        self.name = name
+        """As DISPLAY has it: ":99"."""
+        self._framebuffer = framebuffer
+
+    def painted(self) -> NDArray[np.uint8]:
+        """Return what a person in front of it would see: RGB, shape (height, width, 3)."""
+        content = self._framebuffer.read_bytes()
+        header = struct.unpack_from(">20I", content)  # X Window Dump, see XWDFile.h
+        header_size, width, height, row, colors = (header[at] for at in (0, 4, 5, 12, 19))
+        rows = np.frombuffer(content, np.uint8, height * row, header_size + 12 * colors)
+        return rows.reshape(height, -1, 4)[:, :width, 2::-1]
+
+    def count(self, color: tuple[int, int, int], tolerance: int = 2) -> int:
+        """Return how many pixels of the screen have about this colour."""
+        off = np.abs(self.painted().astype(int) - color).max(axis=-1)
+        return int((off <= tolerance).sum())
+
+    def titles(self) -> list[str]:
+        """Return the titles of the windows that are open."""
+        with _connected(self.name) as (x11, display):
+            return [title for _, title in _windows(x11, display)]
+
+    def press_close(self, title: str, timeout: float = 5.0) -> None:
+        """Press the button that closes the window of this title, which may take time to come."""
+        deadline = time.monotonic() + timeout
+        with _connected(self.name) as (x11, display):
+            while title not in (found := {text: at for at, text in _windows(x11, display)}):
+                assert time.monotonic() < deadline, f"no window {title!r} among {list(found)}"
+                time.sleep(0.02)
+            atom = lambda name: x11.XInternAtom(display, name, 0)  # noqa: E731
+            event = _ClientMessage(
+                type=33, window=found[title], message_type=atom(b"WM_PROTOCOLS"), format=32
+            )
+            event.data[0] = atom(b"WM_DELETE_WINDOW")
+            x11.XSendEvent(display, found[title], 0, 0, ctypes.byref(event))
+
+
+@contextmanager
+def private_display() -> Iterator[Display]:
+    """Run an Xvfb until the block ends. Raises ``FileNotFoundError`` where none is installed."""
+    program = shutil.which("Xvfb")
+    if program is None:
+        raise FileNotFoundError("Xvfb")
+    folder = tempfile.mkdtemp(prefix="ps-x")
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [program, "-displayfd", str(writing), "-screen", "0", SIZE, "-nolisten", "tcp",
+         "-fbdir", folder],
+        pass_fds=[writing], stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(writing)
+    try:
+        # Open as long as it runs: what it writes into a closed pipe would end it.
+        with open(reading) as pipe:
+            number = pipe.readline().strip()
+            assert number, f"Xvfb ended with status {process.wait()}"
+            yield Display(f":{number}", Path(folder, "Xvfb_screen0"))
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+        with suppress(OSError):  # other screens are in use, or it was there before
+            Path("/tmp/.X11-unix").rmdir()
+
+
+class _ClientMessage(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("serial", ctypes.c_ulong),
+        ("send_event", ctypes.c_int),
+        ("display", ctypes.c_void_p),
+        ("window", ctypes.c_ulong),
+        ("message_type", ctypes.c_ulong),
+        ("format", ctypes.c_int),
+        ("data", ctypes.c_long * 5),
+        ("rest", ctypes.c_long * 24),  # of the union of all events, which is what is read
+    ]
+
+
+@contextmanager
+def _connected(name: str) -> Iterator[tuple[Any, int]]:
+    x11 = ctypes.CDLL("libX11.so.6")
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    for function, arguments in (
+        ("XInternAtom", [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]),
+        ("XDefaultRootWindow", [ctypes.c_void_p]),
+        ("XFetchName", [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p]),
+        ("XQueryTree", [ctypes.c_void_p, ctypes.c_ulong, *[ctypes.c_void_p] * 4]),
+        ("XSendEvent", [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long,
+                        ctypes.c_void_p]),
+        ("XFree", [ctypes.c_void_p]),
+        ("XCloseDisplay", [ctypes.c_void_p]),
+    ):  # fmt: skip
+        getattr(x11, function).argtypes = arguments
+    for function in ("XInternAtom", "XDefaultRootWindow"):
+        getattr(x11, function).restype = ctypes.c_ulong
+    display = x11.XOpenDisplay(name.encode())
+    assert display
+    try:
+        yield x11, display
+    finally:
+        x11.XCloseDisplay(display)  # sends what was not sent yet
+
+
+def _windows(x11: Any, display: int) -> list[tuple[int, str]]:
+    unused = (ctypes.c_ulong * 2)()
+    children = ctypes.POINTER(ctypes.c_ulong)()
+    count = ctypes.c_uint()
+    root = x11.XDefaultRootWindow(display)
+    x11.XQueryTree(
+        display, root, ctypes.byref(unused), ctypes.byref(unused, 8), ctypes.byref(children),
+        ctypes.byref(count),
+    )  # fmt: skip
+    found = []
+    for at in range(count.value):
+        text = ctypes.c_char_p()
+        if x11.XFetchName(display, children[at], ctypes.byref(text)):
+            found.append((children[at], (text.value or b"").decode("utf-8", "replace")))
+            x11.XFree(text)
+    if children:
+        x11.XFree(children)
+    return found

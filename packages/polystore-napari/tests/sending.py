@@ -1,0 +1,57 @@
+"""What a pipeline sends, made as the backend makes it, without a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec.structs import replace
+
+from polystore import NameTemplate
+from polystore_stream.describe import Look, described
+from polystore_stream.layout import Layout, place_of, places_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore_stream.messages import Image, Rois
+
+__all__ = ["Message", "batch", "one"]
+
+Message: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
+
+
+def one(
+    data: Any,
+    path: str = "a.npy",
+    *,
+    names: str | None = None,
+    layout: Layout | None = None,
+    at: Mapping[str, object] | None = None,
+    **look: Any,
+) -> Message:
+    """Return what ``save`` sends."""
+    layout = layout or Layout()
+    place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=at)
+    return described(data, path, place, Look(**look), layout.channels_are_layers)
+
+
+def batch(
+    data: Sequence[Any],
+    paths: Sequence[str],
+    *,
+    names: str | None = None,
+    layout: Layout | None = None,
+    at: Sequence[Mapping[str, object]] | None = None,
+    **look: Any,
+) -> list[Message]:
+    """Return what ``save_batch`` sends."""
+    layout = layout or Layout()
+    places = places_of(
+        paths, names=NameTemplate(names) if names else None, layout=layout, at=at
+    )
+    made = [
+        described(value, path, place, Look(**look), layout.channels_are_layers)
+        for value, path, place in zip(data, paths, places, strict=True)
+    ]
+    return [(replace(item, series=len(paths)), pixels) for item, pixels in made]
