@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
     from workloads import Workload
 
 __all__ = ["Aim", "Case", "Figure", "Role"]

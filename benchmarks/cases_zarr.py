@@ -18,6 +18,7 @@ from workloads_zarr import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from workloads import Workload
 
 __all__ = ["chunked_cases"]

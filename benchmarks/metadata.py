@@ -14,8 +14,9 @@ import numpy as np
 from workloads import Workload
 
 if TYPE_CHECKING:
-    from pathlib import Path
     import threading
+    from pathlib import Path
+
     from contenders import Contender
 
 __all__ = ["Merge"]

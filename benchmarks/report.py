@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     from case import Aim, Case, Figure, Role
 
 __all__ = ["Cell", "Row", "machine", "rows", "tables"]

@@ -23,6 +23,7 @@ from report import Row, machine, rows, tables
 
 if TYPE_CHECKING:
     from types import TracebackType
+
     from case import Case, Role
 
 __all__: list[str] = []

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from report import Cell, machine
@@ -274,6 +274,11 @@ def main() -> int:
             print(case.title, file=sys.stderr, flush=True)
             lines += _measure(case, pairs, rounds, quick=options.quick)
     text = f"{described}\n\n{_table(lines)}\n\n{NOTES}\n"
+    if options.napari:
+        import viewers_streaming
+
+        found = viewers_streaming.measured(quick=options.quick)
+        text += f"\n## A live napari\n\n{found}\n"
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")
@@ -288,6 +293,7 @@ def _options() -> argparse.Namespace:
     add("--only", action="append", default=[], metavar="TEXT",
         help="run the lines whose title contains this; may be repeated")  # fmt: skip
     add("--rounds", type=int, default=7, help="rounds of every case (default: 7)")
+    add("--napari", action="store_true", help="time a live napari as well: it needs a screen")
     add("--quick", action="store_true", help="two short rounds, to see that it runs")
     return parser.parse_args()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Protocol, TypeAlias
 
@@ -15,10 +16,14 @@ import numpy as np
 from contenders_streaming import Image
 from report import Cell
 
-__all__ = ["Save", "Viewer", "growing", "in_place", "longest_freeze", "one_by_one", "table"]
+import polystore_napari
+from polystore import BackendRegistry, FileManager
+
+__all__ = ["measured"]
 
 Save: TypeAlias = Callable[[Image, str], object]
 """``FileManager.save`` with the backend of the viewer: takes an image and its path."""
+SaveBatch: TypeAlias = Callable[[list[Image], list[str]], object]
 SIDE = 512
 
 NOTES = """\
@@ -70,27 +75,54 @@ def in_place(save: Save, viewer: Viewer, *, count: int = 500) -> tuple[float, fl
     return rate, longest_freeze(viewer)
 
 
-def growing(save: Save, path_of: Callable[[int], str], *, count: int = 1000) -> float:
-    """Save slices, each of which grows one stack; return images per second for the caller.
-
-    ``path_of`` names the slice of a number, so that the viewer finds its place in the stack.
-    """
-    return _rate(save, _images(count), [path_of(number) for number in range(count)])
+def growing(save: Save, stack: int, *, count: int = 1000) -> float:
+    """Save slices one by one, each of which grows one stack; return images per second."""
+    return _rate(save, _images(count), _slices(stack, count))
 
 
-def table(save: Save, viewer: Viewer, *, rounds: int = 3, quick: bool = False) -> str:
+def growing_by_batch(save_batch: SaveBatch, stack: int, *, count: int = 1000) -> float:
+    """Save the slices of one stack by one call; return images per second for the caller."""
+    images, paths = _images(count), _slices(stack, count)
+    begin = time.perf_counter()
+    save_batch(images, paths)
+    return count / (time.perf_counter() - begin)
+
+
+def _slices(stack: int, count: int) -> list[str]:
+    return [f"stack{stack}_z{number:04}.npy" for number in range(count)]
+
+
+def measured(*, rounds: int = 3, quick: bool = False) -> str:
+    """Start a napari, measure it, and close it; return a table in Markdown."""
+    with BackendRegistry() as registry:
+        fm = FileManager(registry)
+        registry.add("bench", "napari_stream", viewer="bench")
+        polystore_napari.launch("bench")
+        with polystore_napari.connect("bench") as viewer:
+            try:
+                return table(fm, viewer, rounds=rounds, quick=quick)
+            finally:
+                viewer.query("quit")
+
+
+def table(fm: FileManager, viewer: Viewer, *, rounds: int, quick: bool) -> str:
     """Measure all of it, in turns; return a table in Markdown."""
+    save = partial(fm.save, backend="bench")
+    stacked: dict[str, Any] = {
+        "backend": "bench",
+        "names": "stack{stack}_z{z}.npy",
+        "layout": polystore_napari.Layout(layer=("stack",)),
+    }
     scale = 20 if quick else 1
     found: dict[_Figure, list[float]] = {figure: [] for figure in _FIGURES}
     for number in range(rounds):
         p50, p99 = one_by_one(save, count=300 // scale)
         rate, freeze = in_place(save, viewer, count=500 // scale)
-
-        def path_of(plane: int, stack: int = number) -> str:
-            return f"stack{stack}_z{plane:04}.npy"
-
-        grown = growing(save, path_of, count=1000 // scale)
-        for figure, value in zip(_FIGURES, (p50, p99, rate, freeze, grown), strict=True):
+        count = 1000 // scale
+        grown = growing(partial(fm.save, **stacked), 2 * number, count=count)
+        batch = growing_by_batch(partial(fm.save_batch, **stacked), 2 * number + 1, count=count)
+        values = p50, p99, rate, freeze, grown, batch
+        for figure, value in zip(_FIGURES, values, strict=True):
             found[figure].append(value * figure.scale)
     lines = [("", "unit", "polystore"), ("---", "---", "--:")]
     lines += [
@@ -113,7 +145,8 @@ _FIGURES = (
     _Figure("one by one: 99th percentile", "ms", 1e3, max),
     _Figure("500 in place: rate for the caller", "images/s", 1, max),
     _Figure("500 in place: longest freeze of the window", "ms", 1e3, max),
-    _Figure("1,000 slices that grow a stack: rate for the caller", "images/s", 1, max),
+    _Figure("1,000 slices that grow a stack, one by one: rate", "images/s", 1, max),
+    _Figure("1,000 slices that grow a stack, one batch: rate", "images/s", 1, max),
 )
 
 

@@ -30,7 +30,7 @@ def keys(plan: Plan) -> list[Any]:
 
 
 def series(count: int, value: Any = PLANE, **options: Any) -> list[Message]:
-    return batch([value] * count, [f"z{n}.npy" for n in range(count)], **options)
+    return batch([value] * count, [f"cells_{n}.npy" for n in range(count)], **options)
 
 
 def test_each_path_has_own_layer() -> None:
@@ -108,10 +108,10 @@ def test_misfit_is_refused(other: Any) -> None:
     planner = Planner()
     planned(planner, *series(3))
     with pytest.raises(UnsupportedDataError) as caught:
-        planned(planner, one(other, "z1.npy"))
+        planned(planner, one(other, "cells_1.npy"))
     text = caught.value.reason
-    assert text.startswith(f"{other.dtype.str} of shape {other.shape}")
-    assert "layer 'z' holds 3 of <u2 of shape (4, 5) (yx) on image" in text
+    assert text.startswith(f"{other.dtype} of shape {other.shape}")
+    assert "layer 'cells' holds 3 of uint16 of shape (4, 5), axes yx" in text
     assert "another name or with labels=True" in text
     assert "all 3 as one batch" in text
 
@@ -121,9 +121,9 @@ def test_refusal_changes_nothing() -> None:
     planner = Planner()
     before = planned(planner, *series(3))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(np.zeros((9, 9)), "z1.npy"))
-    assert planner.place("", "z1.npy", "image") == (before[1], "yx")
-    (again,) = planned(planner, one(PLANE, "z1.npy"))
+        planned(planner, one(np.zeros((9, 9)), "cells_1.npy"))
+    assert planner.place("", "cells_1.npy", "image") == (before[1], "yx")
+    (again,) = planned(planner, one(PLANE, "cells_1.npy"))
     assert again == before[1]
 
 
@@ -133,8 +133,8 @@ def test_refused_channel_changes_none() -> None:
     two, three = np.zeros((2, 4, 5), "u2"), np.zeros((3, 6, 7), "u2")
     planned(planner, *series(2, two, axes="cyx"))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(three, "z1.npy", axes="cyx"))
-    (again,) = planned(planner, one(two, "z1.npy", axes="cyx"))
+        planned(planner, one(three, "cells_1.npy", axes="cyx"))
+    (again,) = planned(planner, one(two, "cells_1.npy", axes="cyx"))
     assert not any(target.restarts for target in again.targets)
 
 
@@ -158,9 +158,9 @@ def test_slice_alone_finds_place() -> None:
     """A path that came with a series, and is saved alone, is updated where it stands."""
     planner = Planner()
     before = planned(planner, *series(3))
-    (after,) = planned(planner, one(PLANE, "z1.npy"))
+    (after,) = planned(planner, one(PLANE, "cells_1.npy"))
     assert after == before[1]
-    (other,) = planned(planner, one(PLANE, "z7.npy"))
+    (other,) = planned(planner, one(PLANE, "cells_7.npy"))
     assert keys(other) != keys(before[0])
 
 
@@ -179,7 +179,7 @@ def test_removed_layer_is_new() -> None:
     planner = Planner()
     plans = planned(planner, *series(3))
     planner.forget(keys(plans[0])[0])
-    (plan,) = planned(planner, one(np.zeros((9, 9)), "z1.npy"))
+    (plan,) = planned(planner, one(np.zeros((9, 9)), "cells_1.npy"))
     assert keys(plan) == keys(plans[1])
     assert not plan.targets[0].restarts
 

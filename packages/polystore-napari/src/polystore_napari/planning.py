@@ -10,6 +10,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from polystore.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -59,8 +61,7 @@ class _Outline:
         return mine == (other.sliders, other.axes, other.shape, other.dtype)
 
     def __str__(self) -> str:
-        sliders = f" on {', '.join(self.sliders)}" if self.sliders else ""
-        return f"{self.dtype} of shape {self.shape} ({self.axes}){sliders}"
+        return f"{np.dtype(self.dtype)} of shape {self.shape}, axes {self.axes}"
 
 
 class Planner:

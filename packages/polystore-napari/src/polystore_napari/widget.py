@@ -22,7 +22,8 @@ class ReceiveWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self._window = napari_viewer
+        # npe2 hands over a proxy that hides the window, which is watched for being closed.
+        self._window = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.viewer: NapariViewer | None = None
         self.name = QLineEdit("default")
         self.button = QPushButton()
@@ -74,7 +75,8 @@ class ReceiveWidget(QWidget):
         self.name.setEnabled(not self._receives())
 
     def event(self, event: QEvent) -> bool:
-        # napari takes a closed widget out of its window, and never tells it otherwise.
-        if event.type() in (QEvent.Type.Close, QEvent.Type.DeferredDelete):
+        # napari takes the widget out of a dock that is closed, and does not say so otherwise.
+        taken_out = event.type() == QEvent.Type.ParentChange and self.parent() is None
+        if taken_out or event.type() in (QEvent.Type.Close, QEvent.Type.DeferredDelete):
             self.stop()
         return bool(super().event(event))

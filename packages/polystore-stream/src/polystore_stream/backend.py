@@ -58,6 +58,8 @@ class _State:
         self.lock = threading.Lock()
         self.connections: dict[str, Connection] = {}
         """By the token of the receiver: a restarted one has another."""
+        self.folder: str | None = None
+        """Where receivers announce themselves: checking that it is private takes time."""
 
 
 class StreamSink(DataSink):
@@ -279,7 +281,7 @@ class StreamingBackend(StreamSink):
         if self.connection is not None:
             return [discovery.read_connection(self.connection)]
         # A look at the folder alone, unless receivers have come, gone or died.
-        changed = discovery.runtime_directory().stat().st_mtime_ns
+        changed = _last_change(state)
         seen, found = self._seen
         if changed != seen or not all(c.is_usable for c in state.connections.values()):
             found = discovery.find("script", self.channel)
@@ -299,6 +301,14 @@ class StreamingBackend(StreamSink):
             "has no receiver" + (f" (there are {', '.join(others)})" if others else ""),
             f"start one: for item in polystore_stream.receive({channel}): …",
         )
+
+
+def _last_change(state: _State) -> int:
+    if state.folder is not None:
+        with suppress(FileNotFoundError):  # removed: it is made again
+            return os.stat(state.folder).st_mtime_ns
+    state.folder = os.fspath(discovery.runtime_directory())
+    return os.stat(state.folder).st_mtime_ns
 
 
 class ViewerSink(StreamSink):

@@ -562,8 +562,8 @@ class Connection:
                     self._read(_AT_ONCE)
                     self._check_alive()
                 except ReceiverError as error:
-                    sent = (pending.transfer for pending in self._pending.values())
-                    if any(transfer and not transfer.awaited for transfer in sent):
+                    sent = {p.transfer for p in self._pending.values() if p.transfer is not None}
+                    if any(not t.awaited and t.outcome is None for t in sent):
                         self._failures.append(error)
             return self._broken is None
 

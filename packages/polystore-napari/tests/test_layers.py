@@ -1,0 +1,801 @@
+"""What was saved, as the layers of a window; without Qt and without a screen."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore.errors import UnsupportedDataError
+from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
+from polystore_napari.layers import Layers
+from polystore_napari.planning import Planner
+from polystore_stream import Layout
+from polystore_stream.messages import Image
+from polystore_stream.viewer import Delivery
+
+from .sending import Message, batch, one
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # napari's own use of pydantic
+    from napari.components import ViewerModel
+
+PLANE = np.arange(20, dtype="u2").reshape(4, 5)
+ZSTACK = "{well}_z{z}.npy"
+BOX = ROI(Rectangle((3, 4), (2, 4)), "nucleus")
+SPOTS = ROI(Points([(1, 2), (3, 4)]), "spots")
+
+
+class Window:
+    """A window as the viewer fills it: planned, then shown."""
+
+    def __init__(self) -> None:
+        self.model = ViewerModel()
+        self.planner = Planner()
+        self.layers = Layers(self.model, self.planner.forget)
+
+    def save(self, data: Any, path: str = "a.npy", **options: Any) -> list[Delivery]:
+        """Show one value by itself."""
+        return self.show(one(data, path, **options))
+
+    def save_batch(self, data: Sequence[Any], paths: Sequence[str], **options: Any) -> None:
+        """Show a series together, as a busy viewer does."""
+        self.show(*batch(data, paths, **options))
+
+    def show(self, *messages: Message) -> list[Delivery]:
+        """Show what came; return what was replaced before it was shown."""
+        deliveries = [self._delivery(*message) for message in messages]
+        superseded, failed = self.layers.show(deliveries)
+        for error in failed.values():
+            raise error
+        return superseded
+
+    def _delivery(self, item: Any, payload: Any) -> Delivery:
+        is_image = isinstance(item, Image)
+        kind = ("labels" if item.labels else "image") if is_image else "rois"
+        plan = self.planner.plan(item, kind)
+        data = payload if is_image else [ROI.from_dict(d) for d in json.loads(payload.tobytes())]
+        return Delivery(item, data, b"", 0, plan)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.model.layers[name]
+
+    @property
+    def names(self) -> list[str]:
+        return [layer.name for layer in self.model.layers]
+
+    @property
+    def only(self) -> Any:
+        (layer,) = self.model.layers
+        return layer
+
+    @property
+    def step(self) -> tuple[int, ...]:
+        return tuple(self.model.dims.current_step)
+
+    @property
+    def text(self) -> str:
+        overlay = self.model.text_overlay
+        return str(overlay.text) if overlay.visible else ""
+
+    def shown(self, layer: Any) -> Any:
+        """What napari has sliced of a layer for the screen."""
+        return np.asarray(layer._slice.image.raw)
+
+    def pixels(self, path: str, kind: str = "image") -> Any:
+        place = self.planner.place("", path, kind)
+        return None if place is None else self.layers.pixels(*place)
+
+
+@pytest.fixture
+def window() -> Iterator[Window]:
+    yield Window()
+
+
+def planes(count: int, start: int = 0) -> list[Any]:
+    return [np.full((4, 5), 10 * n, "u2") for n in range(start, start + count)]
+
+
+# ── images ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (2, 3, 4, 5)])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "u8", "f2", "f4", "f8", "?"])
+def test_pixels_are_held(window: Window, shape: tuple[int, ...], dtype: str) -> None:
+    """A layer holds what was saved, in the element type that it was saved in."""
+    value = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
+    axes = "tzyx"[-len(shape) :]
+    window.save(value, axes=axes)
+    layer = window.only
+    assert (layer.data.shape, layer.data.dtype) == (shape, value.dtype)
+    assert np.array_equal(np.asarray(layer.data), value)
+    assert np.array_equal(window.pixels("a.npy"), value)
+    assert layer.axis_labels == tuple(axes)
+    middle = window.step[: len(shape) - 2]
+    assert np.array_equal(window.shown(layer), value[middle])
+
+
+def test_three_rows_are_no_colors(window: Window) -> None:
+    """Only what says so, or is 8-bit, is RGB: other images may be three pixels wide."""
+    window.save(np.zeros((4, 5, 3), "u2"))
+    assert not window.only.rgb
+    assert window.only.data.shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("value", "axes"),
+    [
+        (np.full((4, 5, 3), 7, "u1"), None),
+        (np.full((4, 5, 4), 0.5, "f4"), "yxs"),
+        (np.full((2, 4, 5, 3), 7, "u1"), "zyxs"),
+    ],
+)
+def test_rgb_is_one_layer(window: Window, value: Any, axes: str | None) -> None:
+    """An RGB image, or stack of them, is one layer in its own colours."""
+    window.save(value, axes=axes)
+    assert window.only.rgb
+    assert np.array_equal(window.pixels("a.npy"), value)
+    window.save(value + value, axes=axes)
+    assert np.array_equal(window.pixels("a.npy"), value + value)
+
+
+def test_series_of_rgb(window: Window) -> None:
+    """RGB images on a slider are shown in colour too."""
+    values = [np.full((4, 5, 3), n, "u1") for n in range(3)]
+    window.save_batch(values, ["c_0.npy", "c_1.npy", "c_2.npy"])
+    assert (window.only.rgb, window.only.data.shape) == (True, (3, 4, 5, 3))
+    assert window.shown(window.only)[0, 0].tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"),
+    [
+        (np.array([[3, 900], [20, 7]], "u2"), (3, 900)),
+        (np.array([[-3, 900]], "i2"), (-3, 900)),
+        (np.array([[3, 90]], "u1"), (0, 255)),
+        (np.array([[False, True]]), (0, 1)),
+        (np.array([[np.nan, 0.5, np.inf, -2]]), (-2, 0.5)),
+        (np.array([[np.nan, np.inf]]), (0, 1)),
+        (np.full((2, 2), 7, "u2"), (7, 8)),
+        (np.zeros((2, 2), "f4"), (0, 1)),
+    ],
+)
+def test_contrast_spans_pixels(
+    window: Window, value: Any, limits: tuple[float, float]
+) -> None:
+    """Contrast reaches from the least finite pixel to the greatest; of 8 bits it is all."""
+    window.save(value)
+    assert window.only.contrast_limits == list(limits)
+
+
+def test_large_image_is_sampled(window: Window) -> None:
+    """The contrast of a large image comes from a part of its pixels, spread over all of it."""
+    value = np.zeros((3000, 3000), "u2")
+    value[2000:] = 500
+    window.save(value)
+    assert window.only.contrast_limits == [0, 500]
+
+
+def test_look_is_taken(window: Window) -> None:
+    """Colormap, contrast, scale and units are those that were given."""
+    window.save(
+        PLANE, colormap="magma", contrast_limits=(1, 9), scale=(0.5, 0.25), units="um"
+    )
+    layer = window.only
+    assert layer.colormap.name == "magma"
+    assert layer.contrast_limits == [1, 9]
+    assert layer.scale.tolist() == [0.5, 0.25]
+    assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
+
+
+def test_color_from_digits(window: Window) -> None:
+    """A colormap may be a colour: black to it."""
+    window.save(PLANE, colormap="#12AB34")
+    black, color = window.only.colormap.map(np.array([0.0, 1.0]))
+    assert black.tolist() == [0, 0, 0, 1]
+    assert (color * 255).round().tolist() == [0x12, 0xAB, 0x34, 255]
+
+
+def test_pixel_size_on_stack(window: Window) -> None:
+    """The pixel size of planes leaves their slider at steps of one."""
+    window.save_batch(planes(3), [f"c_{n}.npy" for n in range(3)], scale=(0.5, 0.25), units="um")
+    assert window.only.scale.tolist() == [1, 0.5, 0.25]
+    assert [str(unit) for unit in window.only.units][1:] == ["micrometer"] * 2
+    assert window.step[0] == 2
+
+
+def test_units_may_be_missing(window: Window) -> None:
+    """Images with and without units share a window."""
+    window.save(PLANE, "a.npy", scale=(0.5, 0.5), units="um")
+    window.save(PLANE, "b.npy")
+    window.save_batch(planes(3), [f"c_{n}.npy" for n in range(3)], units="nm")
+    assert window.names == ["a", "b", "c"]
+
+
+# ── channels ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_channels_are_layers(window: Window) -> None:
+    """Channels are layers with their names, colours and windows, blended additively."""
+    value = np.arange(40, dtype="u2").reshape(2, 4, 5)
+    window.save(value, channels=[
+        {"label": "DAPI", "color": "blue", "window": {"start": 2, "end": 9}}, "GFP"
+    ])  # fmt: skip
+    assert window.names == ["a DAPI", "a GFP"]
+    dapi, gfp = window["a DAPI"], window["a GFP"]
+    assert np.array_equal(np.asarray(gfp.data), value[1])
+    assert dapi.contrast_limits == [2, 9]
+    assert gfp.contrast_limits == [20, 39]
+    assert (dapi.colormap.name, gfp.colormap.name) == ("#0000FF", "#00FF00")
+    assert (dapi.blending, gfp.blending) == ("additive", "additive")
+    assert np.array_equal(window.pixels("a.npy"), value)
+
+
+def test_plain_channels_are_told_apart(window: Window) -> None:
+    """Channels of which nothing is said get numbers and colours of their own."""
+    window.save(np.zeros((2, 3, 4, 5), "u2"), axes="czyx")
+    assert window.names == ["a 0", "a 1"]
+    first, second = window.model.layers
+    assert first.colormap.name != second.colormap.name
+    assert first.blending == second.blending == "additive"
+    assert first.axis_labels == ("z", "y", "x")
+
+
+def test_middle_channels_are_split(window: Window) -> None:
+    """Channels need not be the first axis; each layer keeps time and depth."""
+    value = np.arange(2 * 3 * 2 * 20, dtype="u2").reshape(2, 3, 2, 4, 5)
+    window.save(value, channels=["A", "B", "C"], scale=(9, 1, 2, 0.5, 0.5))
+    assert window.names == ["a A", "a B", "a C"]
+    assert np.array_equal(np.asarray(window["a B"].data), value[:, 1])
+    assert window["a B"].scale.tolist() == [9, 2, 0.5, 0.5]
+    assert np.array_equal(window.pixels("a.npy"), value)
+
+
+def test_channels_by_name_are_composite(window: Window) -> None:
+    """Channels that come as files get colours once there are two; one alone stays gray."""
+    window.save(PLANE, "A01_w1.npy", names="{well}_w{w}.npy")
+    assert window.only.colormap.name == "gray"
+    window.save(PLANE, "A01_w2.npy", names="{well}_w{w}.npy")
+    window.save(PLANE, "A01_w3.npy", names="{well}_w{w}.npy")
+    assert window.names == ["channel 1", "channel 2", "channel 3"]
+    assert [c.colormap.name for c in window.model.layers] == ["magenta", "green", "cyan"]
+    assert {c.blending for c in window.model.layers} == {"additive"}
+
+
+def test_given_colors_are_kept(window: Window) -> None:
+    """A channel whose colour was given, or set by the user, is not coloured."""
+    window.save(PLANE, "A01_w1.npy", names="{well}_w{w}.npy", colormap="magma")
+    window.save(PLANE, "A01_w2.npy", names="{well}_w{w}.npy")
+    window["channel 2"].colormap = "viridis"
+    window.save(PLANE, "A01_w3.npy", names="{well}_w{w}.npy")
+    names = [layer.colormap.name for layer in window.model.layers]
+    assert names[:2] == ["magma", "viridis"]
+
+
+def test_images_of_two_stay_gray(window: Window) -> None:
+    """Images that are no channels of one another keep napari's gray."""
+    window.save(PLANE, "a.npy")
+    window.save(PLANE, "b.npy")
+    assert {layer.colormap.name for layer in window.model.layers} == {"gray"}
+
+
+# ── stacks ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_stack_grows_out_of_order(window: Window) -> None:
+    """Slices stand in natural order, in whichever order they come; what is missing is black."""
+    for z in (10, 2, 7):
+        window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
+    window.save(np.full((4, 5), 99, "u2"), "A02_z7.npy", names=ZSTACK)
+    layer = window.only
+    assert layer.axis_labels == ("well", "z", "y", "x")
+    assert np.asarray(layer.data)[..., 0, 0].tolist() == [[2, 7, 10], [0, 99, 0]]
+    assert window.pixels("A01_z10.npy")[0, 0] == 10
+
+
+def test_growing_keeps_layer(window: Window) -> None:
+    """A stack that grows is the same layer, with what the user has set of it."""
+    window.save(PLANE, "A01_z1.npy", names=ZSTACK)
+    layer = window.only
+    layer.name, layer.opacity, layer.visible = "mine", 0.5, False
+    layer.contrast_limits, layer.colormap = (3, 17), "viridis"
+    for z in (3, 2):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    assert window.only is layer
+    assert layer.data.shape == (1, 3, 4, 5)
+    assert (layer.name, layer.opacity, layer.visible) == ("mine", 0.5, False)
+    assert layer.contrast_limits == [3, 17]
+    assert layer.colormap.name == "viridis"
+
+
+def test_update_is_in_place(window: Window) -> None:
+    """The same path again changes the pixels of its layer, and what is on the screen."""
+    window.save(PLANE)
+    layer = window.only
+    layer.contrast_limits = (3, 17)
+    window.save(PLANE + 100)
+    assert window.only is layer
+    assert np.array_equal(window.shown(layer), PLANE + 100)
+    assert layer.contrast_limits == [3, 17]
+
+
+def test_slice_alone_is_updated(window: Window) -> None:
+    """A path of a series, saved alone, changes its slice: also where that is on the screen."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    layer = window.only
+    window.save(np.full((4, 5), 77, "u2"), "c_1.npy")
+    assert np.asarray(layer.data)[:, 0, 0].tolist() == [0, 77, 20]
+    assert window.step[0] == 1
+    assert window.shown(layer)[0, 0] == 77
+    window.save(np.full((4, 5), 78, "u2"), "c_1.npy")
+    assert window.shown(layer)[0, 0] == 78
+
+
+def test_newest_of_a_burst_is_shown(window: Window) -> None:
+    """Of many values that come together for one place, the last is shown, the others told."""
+    superseded = window.show(*(one(plane) for plane in planes(5)))
+    assert len(superseded) == 4
+    assert window.pixels("a.npy")[0, 0] == 40
+    assert window.shown(window.only)[0, 0] == 40
+
+
+@pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
+def test_lone_image_restarts(window: Window, value: Any) -> None:
+    """A path alone in its layer may come with another shape or type: with fresh contrast."""
+    window.save(PLANE)
+    layer = window.only
+    layer.contrast_limits = (3, 17)
+    window.save(value)
+    assert window.only is layer
+    assert np.array_equal(np.asarray(layer.data), value)
+    assert np.array_equal(window.shown(layer), value)
+    assert layer.contrast_limits[0] == value[0, 0]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
+def test_whole_batch_restarts(window: Window, value: Any, together: bool) -> None:
+    """A full batch of another kind replaces the stack, whether it is shown at once or not."""
+    paths = ["c_0.npy", "c_1.npy", "c_2.npy"]
+    window.save_batch(planes(3), paths)
+    layer = window.only
+    messages = batch([value, value * 2, value * 3], paths)
+    for group in [messages] if together else [[message] for message in messages]:
+        window.show(*group)
+    assert window.only is layer
+    assert (layer.data.shape, layer.data.dtype) == ((3, *value.shape), value.dtype)
+    assert np.array_equal(np.asarray(layer.data)[2], value * 3)
+    assert np.array_equal(window.shown(layer), value * 3)
+    assert layer.contrast_limits[0] == value[0, 0]
+
+
+def test_restart_within_burst(window: Window) -> None:
+    """What came for a layer before it began anew, in the same burst, does no harm."""
+    window.show(one(PLANE), one(np.full((6, 7), 0.5)), one(np.full((6, 7), 0.75)))
+    assert np.array_equal(np.asarray(window.only.data), np.full((6, 7), 0.75))
+
+
+def test_misfit_keeps_stack(window: Window) -> None:
+    """A slice of another shape is refused, and nothing changes."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    with pytest.raises(UnsupportedDataError, match="layer 'c' holds 3 of uint16"):
+        window.save(np.zeros((6, 7)), "c_1.npy")
+    assert np.asarray(window.only.data)[:, 0, 0].tolist() == [0, 10, 20]
+
+
+def test_changed_look_is_applied(window: Window) -> None:
+    """What the pipeline says anew is set; what it says again leaves the user's choice."""
+    window.save(PLANE, colormap="magma", contrast_limits=(0, 9))
+    layer = window.only
+    layer.colormap = "viridis"
+    window.save(PLANE, colormap="magma", contrast_limits=(0, 5))
+    assert (layer.colormap.name, layer.contrast_limits) == ("viridis", [0, 5])
+
+
+# ── label images ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "u8"])
+def test_labels_are_labels(window: Window, dtype: str) -> None:
+    """A label image is a labels layer beside the image of the same path."""
+    labels = (PLANE // 7).astype(dtype)
+    window.save(PLANE)
+    window.save(labels, labels=True, scale=(1, 1))
+    assert [layer._type_string for layer in window.model.layers] == ["image", "labels"]
+    assert window.names == ["a", "a labels"]
+    layer = window["a labels"]
+    assert np.array_equal(np.asarray(layer.data), labels)
+    window.save(labels + 1, labels=True)
+    assert np.array_equal(window.pixels("a.npy", "labels"), labels + 1)
+    assert np.array_equal(window.shown(layer), labels + 1)
+
+
+def test_labels_on_slider(window: Window) -> None:
+    """Label images grow a stack; a slice is updated where it stands."""
+    window.save(PLANE, "A01_z2.npy", names=ZSTACK, labels=True)
+    layer = window.only
+    window.save(PLANE + 1, "A01_z1.npy", names=ZSTACK, labels=True)
+    assert window.only is layer
+    assert layer.data.shape == (1, 2, 4, 5)
+    window.save(PLANE + 5, "A01_z1.npy", labels=True)
+    assert np.array_equal(np.asarray(layer.data)[0, 0], PLANE + 5)
+    assert np.array_equal(window.shown(layer), PLANE + 5)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_user_paints_labels(window: Window, stacked: bool) -> None:
+    """Labels can be painted, filled, and read back; the next save replaces them."""
+    options = {"names": ZSTACK} if stacked else {}
+    window.save(np.zeros((20, 30), "u2"), "A01_z1.npy", labels=True, **options)
+    layer = window.only
+    layer.brush_size = 1
+    at = (0,) * (layer.ndim - 2)
+    layer.paint((*at, 5, 7), 3)
+    layer.fill((*at, 9, 9), 2)
+    assert window.pixels("A01_z1.npy", "labels")[5, 7] == 3
+    assert window.pixels("A01_z1.npy", "labels")[0, 0] == 2
+    layer.undo()
+    assert window.pixels("A01_z1.npy", "labels")[0, 0] == 0
+    window.save(np.ones((20, 30), "u2"), "A01_z1.npy", labels=True, **options)
+    assert (window.pixels("A01_z1.npy", "labels") == 1).all()
+
+
+def test_painting_a_hole_is_harmless(window: Window) -> None:
+    """Where no label image has come, a brush does nothing, and raises nothing."""
+    for path in ("A01_z1.npy", "A02_z2.npy"):
+        window.save(np.zeros((20, 30), "u2"), path, names=ZSTACK, labels=True)
+    layer = window.only
+    layer.paint((0, 1, 5, 7), 3)
+    assert not np.asarray(layer.data).any()
+
+
+# ── what the user does with layers ───────────────────────────────────────────────────────
+
+
+def test_removed_layer_is_made_again(window: Window) -> None:
+    """A layer that the user has removed comes again with the next save, of any shape."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    window.save(PLANE, "other.npy")
+    window.model.layers.remove(window["c"])
+    assert window.pixels("c_1.npy") is None
+    window.save(np.ones((6, 7), "f4"), "c_1.npy")
+    assert window.names == ["other", "c"]
+    assert window["c"].data.shape == (1, 6, 7)
+
+
+def test_removed_channel_is_made_again(window: Window) -> None:
+    """One channel that was removed comes again; the other stays the layer that it is."""
+    value = np.arange(40, dtype="u2").reshape(2, 4, 5)
+    window.save(value, channels=["A", "B"])
+    kept = window["a B"]
+    window.model.layers.remove(window["a A"])
+    window.save(value, channels=["A", "B"])
+    assert sorted(window.names) == ["a A", "a B"]
+    assert window["a B"] is kept
+
+
+def test_all_layers_removed(window: Window) -> None:
+    """After the user has cleared the window, everything begins anew."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    window.save([BOX], "r.roi")
+    window.model.layers.clear()
+    window.save(PLANE, "c_1.npy")
+    window.save([BOX], "r.roi")
+    assert window.names == ["c", "r"]
+
+
+def test_renamed_layer_is_found(window: Window) -> None:
+    """A layer is the same under the name that the user gives it."""
+    window.save(PLANE)
+    window.only.name = "mine"
+    window.save(PLANE + 1)
+    assert window.names == ["mine"]
+
+
+def test_equal_titles_are_two(window: Window) -> None:
+    """Files of equal names in two folders are two layers, each updated by its own path."""
+    window.save(PLANE, "f/a.npy")
+    window.save(PLANE + 1, "g/a.npy")
+    first, second = window.model.layers
+    window.save(PLANE + 2, "f/a.npy")
+    assert list(window.model.layers) == [first, second]
+    assert np.array_equal(np.asarray(first.data), PLANE + 2)
+    assert np.array_equal(np.asarray(second.data), PLANE + 1)
+
+
+def test_user_layers_are_left_alone(window: Window) -> None:
+    """What the user has opened stays as it is."""
+    own = window.model.add_image(np.zeros((7, 8)), name="a")
+    window.save(PLANE)
+    assert window.model.layers[0] is own
+    assert own.data.shape == (7, 8)
+    assert len(window.model.layers) == 2
+
+
+# ── sliders ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_slider_follows_newest(window: Window) -> None:
+    """The slice that came last is shown, also one that comes in between."""
+    for z, at in ((5, 0), (9, 1), (7, 1), (11, 3), (5, 0)):
+        window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
+        assert window.step[:2] == (0, at)
+        assert window.shown(window.only)[0, 0] == z
+
+
+def test_moved_slider_stays(window: Window) -> None:
+    """Once the user has moved a slider, it stays; other images change nothing about that."""
+    for z in range(4):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    window.model.dims.set_current_step(1, 1)
+    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
+    assert window.step[1] == 1
+    window.save(PLANE, "other.npy")
+    window.save(PLANE, "A01_z5.npy", names=ZSTACK)
+    assert window.step[1] == 1
+
+
+def test_slider_moved_after_image(window: Window) -> None:
+    """An image without sliders that came in between does not hide that the user moved one."""
+    for z in range(4):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    window.save(PLANE, "other.npy")
+    window.model.dims.set_current_step(1, 1)
+    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
+    assert window.step[1] == 1
+
+
+def test_slider_follows_again(window: Window) -> None:
+    """A slider that the user has put back on the newest slice follows again."""
+    for z in range(4):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    window.model.dims.set_current_step(1, 1)
+    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
+    window.model.dims.set_current_step(1, 4)
+    window.save(PLANE, "A01_z5.npy", names=ZSTACK)
+    assert window.step[1] == 5
+
+
+def test_own_axes_are_not_followed(window: Window) -> None:
+    """The planes of an image that has them are the user's to choose."""
+    volume = np.zeros((9, 4, 5), "u2")
+    window.save(volume)
+    window.model.dims.set_current_step(0, 2)
+    window.save(volume + 1)
+    assert window.step[0] == 2
+    assert (window.shown(window.only) == 1).all()
+
+
+def test_text_tells_coordinates(window: Window) -> None:
+    """A text says which well and plane the sliders are at, where napari has numbers."""
+    for path in ("A01_z3.npy", "A01_z12.npy", "B07_z3.npy"):
+        window.save(PLANE, path, names=ZSTACK)
+    assert window.text == "well B07   z 3"
+    window.model.dims.set_current_step(0, 0)
+    window.model.dims.set_current_step(1, 1)
+    assert window.text == "well A01   z 12"
+
+
+def test_text_of_series_is_plain(window: Window) -> None:
+    """Of a series without names the text is what tells its files apart."""
+    window.save_batch(planes(2), ["cells_ctrl.npy", "cells_drug.npy"])
+    assert window.text == "drug"
+    window.model.dims.set_current_step(0, 0)
+    assert window.text == "ctrl"
+
+
+def test_text_needs_sliders(window: Window) -> None:
+    """Without a slider there is nothing to tell, and no more after its stack was removed."""
+    window.save(PLANE)
+    assert window.text == ""
+    window.save_batch(planes(2), ["c_0.npy", "c_1.npy"])
+    assert window.text == "1"
+    window.model.layers.remove(window["c"])
+    assert window.text == ""
+
+
+# ── ROIs ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_rois_are_replaced_in_place(window: Window) -> None:
+    """More, other, fewer and no ROIs of a path are shown by the layer that it has."""
+    ring = ROI(Ellipse((8, 8), (4, 4)), "ring")
+    moved = ROI(Rectangle((5, 6), (2, 4)), "nucleus")
+    window.save([BOX], "r.roi")
+    layer = window.only
+    for rois in ([BOX, ring], [moved, ring], [ring], [], [BOX], [], []):
+        window.save(rois, "r.roi")
+        assert window.only is layer
+        assert list(window.layers.rois()) == rois
+        assert len(layer.data) == len(rois)
+        assert list(layer.features["name"]) == [roi.name for roi in rois]
+
+
+def test_kinds_of_rois_are_layers(window: Window) -> None:
+    """Shapes, points and masks need a layer each; those that fall away are emptied, and kept."""
+    mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)), "mask")
+    window.save(PLANE)
+    window.save([BOX, SPOTS, mask], "r.roi")
+    layers = list(window.model.layers)
+    assert [layer._type_string for layer in layers] == ["image", "shapes", "points", "labels"]
+    for rois in ([mask], [SPOTS], [BOX], [], [BOX, SPOTS, mask]):
+        window.save(rois, "r.roi")
+        assert list(window.model.layers) == layers
+        assert list(window.layers.rois()) == rois
+
+
+def test_masks_that_overlap(window: Window) -> None:
+    """Masks that cover each other are kept apart, and found again in place."""
+    masks = [ROI(Mask(np.ones((3, 3), bool), (n, n)), f"m{n}") for n in range(3)]
+    window.save(masks, "r.roi")
+    layers = list(window.model.layers)
+    assert len(layers) == 3
+    window.save(masks[:1], "r.roi")
+    window.save(masks, "r.roi")
+    assert list(window.model.layers) == layers
+    assert sorted(roi.name for roi in window.layers.rois()) == ["m0", "m1", "m2"]
+
+
+def test_masks_may_move(window: Window) -> None:
+    """A mask that is moved to the left of the image, and back, is where it was saved."""
+    window.save(PLANE)
+    for origin in ((1, 1), (-3, -2), (1, 1), (50, 60)):
+        roi = ROI(Mask(np.ones((2, 3), bool), origin))
+        window.save([roi], "r.roi")
+        assert list(window.layers.rois()) == [roi]
+    assert len(window.model.layers) == 2
+
+
+def test_rois_lie_on_scaled_image(window: Window) -> None:
+    """ROIs count pixels: over an image with a pixel size they lie where they belong."""
+    mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)))
+    window.save(PLANE, scale=(0.5, 0.25), units="um")
+    window.save([BOX, SPOTS, mask], "r.roi")
+    shapes, points, labels = list(window.model.layers)[1:]
+    assert shapes.data_to_world((3, 4)) == (1.5, 1.0)
+    assert points.data_to_world((3, 4)) == (1.5, 1.0)
+    assert labels.data_to_world((1, 1)) == (0.5, 0.25)
+    assert [str(unit) for unit in shapes.units] == ["micrometer"] * 2
+    assert list(window.layers.rois()) == [BOX, SPOTS, mask]
+
+
+def test_rois_before_scaled_image(window: Window) -> None:
+    """ROIs that came before the image are over it when they come again."""
+    window.save([BOX], "r.roi")
+    window.save(PLANE, scale=(0.5, 0.25), units="um")
+    window.save([BOX], "r.roi")
+    assert window["r"].data_to_world((3, 4)) == (1.5, 1.0)
+    assert list(window.layers.rois()) == [BOX]
+
+
+def test_rois_stand_on_planes(window: Window) -> None:
+    """A ROI with a position is on its plane of the stack alone, one without on all of them."""
+    window.save(np.zeros((4, 20, 20), "u1"))
+    fixed = ROI(Rectangle((3, 4), (2, 4)), "one", Position(z=2))
+    window.save([fixed, BOX], "r.roi")
+    on_plane, everywhere = list(window.model.layers)[1:]
+    for z in range(4):
+        window.model.dims.set_current_step(0, z)
+        hit = on_plane.get_value((z, 3, 4), world=True)[0]
+        assert (hit is not None) == (z == 2)
+        assert everywhere.get_value((3, 4), world=True)[0] is not None
+    assert list(window.layers.rois()) == [fixed, BOX]
+
+
+def test_drawn_rectangle_is_in_pixels(window: Window) -> None:
+    """What a user draws over a scaled image is read in the pixels of that image."""
+    window.save(PLANE, scale=(0.5, 0.25), units="um")
+    own = window.model.add_shapes(
+        [[(1, 1), (1, 2), (2, 2), (2, 1)]], shape_type="rectangle", name="mine"
+    )
+    assert [str(unit) for unit in own.units] == ["pixel", "pixel"] or own.units
+    assert list(window.layers.rois("mine")) == [ROI(Rectangle((3, 6), (2, 4)))]
+
+
+def test_drawn_on_plane(window: Window) -> None:
+    """What a user draws on a plane of a stack knows the plane."""
+    window.save_batch(planes(3), ["z0.npy", "z1.npy", "z2.npy"], names="z{z}.npy")
+    window.model.add_points([(1, 2, 3)], name="mine")
+    assert list(window.layers.rois()) == [ROI(Points([(2, 3)]), position=Position(z=1))]
+
+
+def test_added_to_streamed_rois(window: Window) -> None:
+    """What a user draws into a streamed layer is read back beside what came."""
+    window.save(PLANE)
+    window.save([BOX], "r.roi")
+    layer = window["r"]
+    layer.add_rectangles([(0, 0), (2, 4)])
+    assert list(window.layers.rois()) == [BOX, ROI(Rectangle((1, 2), (2, 4)))]
+
+
+def test_moved_roi_keeps_name(window: Window) -> None:
+    """A ROI that the user has moved keeps its name."""
+    window.save([BOX], "r.roi")
+    layer = window.only
+    layer.data = [np.asarray(layer.data[0]) + (1, 2)]
+    assert list(window.layers.rois()) == [ROI(Rectangle((4, 6), (2, 4)), "nucleus")]
+
+
+def test_rois_by_layer_name(window: Window) -> None:
+    """ROIs can be asked of one layer; images and streamed labels hold none."""
+    window.save(PLANE)
+    window.save(PLANE, "l.npy", labels=True)
+    window.save([BOX], "f/r.roi")
+    window.save([SPOTS], "s.roi")
+    assert list(window.layers.rois()) == [BOX, SPOTS]
+    assert list(window.layers.rois("s")) == [SPOTS]
+    assert list(window.layers.rois("nothing")) == []
+
+
+def test_polygons_keep_vertices(window: Window) -> None:
+    """A polygon comes back with the coordinates that it had, not those of float32."""
+    outline = [(0.1, 0.2), (0.3, 9.1), (7.7, 4.4)]
+    roi = ROI(Polygon(outline), "cell", properties={"area": 3.5})
+    window.save([roi], "r.roi")
+    assert list(window.layers.rois()) == [roi]
+
+
+def test_removed_rois_come_again(window: Window) -> None:
+    """A layer of ROIs that the user has removed is made again by the next save."""
+    window.save(PLANE)
+    window.save([BOX, SPOTS], "r.roi")
+    window.model.layers.remove(window.model.layers[1])
+    window.save([BOX, SPOTS], "r.roi")
+    assert sorted(layer._type_string for layer in window.model.layers) == [
+        "image", "points", "shapes",
+    ]  # fmt: skip
+    assert sorted(roi.name for roi in window.layers.rois()) == ["nucleus", "spots"]
+
+
+# ── what is told ─────────────────────────────────────────────────────────────────────────
+
+
+def test_layers_are_described(window: Window) -> None:
+    """The description names what a person sees of each layer, and is plain JSON."""
+    window.save_batch(planes(2), ["c_0.npy", "c_1.npy"], scale=(0.5, 0.5), units="um")
+    window.save([BOX], "r.roi")
+    found = json.loads(json.dumps(window.layers.describe()))
+    assert found[0] == {
+        "name": "c", "type": "image", "shape": [2, 4, 5], "dtype": "uint16",
+        "scale": [1, 0.5, 0.5], "units": ["pixel", "micrometer", "micrometer"],
+        "visible": True, "rgb": False, "colormap": "gray", "contrast_limits": [0, 1],
+        "axes": ["image", "y", "x"], "coordinates": [["0", "1"]],
+    }  # fmt: skip
+    assert (found[1]["name"], found[1]["type"], found[1]["shape"]) == ("r", "shapes", [1])
+
+
+def test_failure_is_of_one(window: Window) -> None:
+    """What napari cannot show is the error of that value; what came with it is shown."""
+    good, bad = one(PLANE, "a.npy"), one(PLANE, "b.npy")
+    deliveries = [window._delivery(*message) for message in (good, bad)]
+    deliveries[1].data = np.zeros((9, 9, 9))  # not what was planned
+    deliveries.append(window._delivery(*one(PLANE, "b.npy")))
+    deliveries[2].data = np.zeros((9, 9))
+    _, failed = window.layers.show(deliveries)
+    assert window["a"].data.shape == (4, 5)
+    assert list(failed) == [deliveries[2]]
+
+
+def test_sliders_of_two_stacks(window: Window) -> None:
+    """Two stacks share their sliders; the text is of the one that came last."""
+    for channel in "12":
+        for z in range(3):
+            window.save(PLANE, f"A01_w{channel}_z{z}.npy", names="{well}_w{w}_z{z}.npy")
+    assert window.names == ["channel 1", "channel 2"]
+    assert window.model.dims.ndim == 4
+    assert window.step[:2] == (0, 2)
+    assert window.text == "well A01   z 2"
+
+
+def test_layout_chooses_sliders(window: Window) -> None:
+    """What a layout makes a layer is one, and what it makes a slider is one."""
+    layout = Layout(layer=("well",), slider=("z",))
+    for path in ("A01_z1.npy", "A01_z2.npy", "A02_z1.npy"):
+        window.save(PLANE, path, names=ZSTACK, layout=layout)
+    assert [(layer.name, layer.data.shape) for layer in window.model.layers] == [
+        ("A01", (2, 4, 5)), ("A02", (1, 4, 5)),
+    ]  # fmt: skip

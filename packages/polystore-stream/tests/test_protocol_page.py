@@ -1,0 +1,161 @@
+"""docs/stream-protocol.md: it says what is spoken, and the receiver in it works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore.errors import ReceiverUnavailableError
+from polystore.rois import ROI, Polygon
+from polystore_stream import messages
+from polystore_stream.discovery import Endpoint
+from polystore_stream.messages import DTYPES, encode, read_header, read_reply
+
+from .processes import TIMEOUT, becomes, pattern, sending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).parents[3] / "docs" / "stream-protocol.md"
+
+pytestmark = [
+    pytest.mark.skipif(not PAGE.exists(), reason="system: the documents are not here"),
+    pytest.mark.skipif(sys.platform == "win32", reason="system: needs local sockets"),
+]
+
+
+def page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+def code() -> str:
+    (found,) = re.findall(r"```python\n(import .*?)```", page(), re.DOTALL)
+    return str(found)
+
+
+def fields_in(section: str) -> set[str]:
+    """Return the names in the first column of the section's first table."""
+    _, _, rest = page().partition(f"\n{section}\n")
+    text, _, _ = re.split(r"\n##+ ", rest)[0].partition("\n| stage |")
+    return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+
+
+class Printing:
+    """The receiver of the page, in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "raw.json"
+        program = folder / "receiver.py"
+        program.write_text(code(), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-P",
+            "-W",
+            "error",
+            program,
+            self.file,
+            f"ipc://{folder}/raw",
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert becomes(self.file.exists, TIMEOUT)
+
+    def line(self) -> list[str]:
+        """Return what it printed next: path, element type, shape or count, checksum."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n").split("\t")
+
+
+@pytest.fixture
+def printing(runtime_directory: Path) -> Iterator[Printing]:
+    folder = runtime_directory / "raw"
+    folder.mkdir(mode=0o700)
+    receiver = Printing(folder)
+    yield receiver
+    receiver.process.kill()
+    receiver.process.communicate()
+
+
+def printed(path: str, data: Any) -> list[str]:
+    return [path, data.dtype.str, str(list(data.shape)), str(zlib.crc32(data.tobytes()))]
+
+
+def test_receiver_is_short() -> None:
+    """The receiver of the page has at most 60 lines, and knows no polystore."""
+    assert "polystore" not in code()
+    assert len(code().splitlines()) <= 60
+
+
+def test_receiver_takes_images(printing: Printing) -> None:
+    """Images of one piece and of several, alone and in a batch, arrive equal."""
+    small, large = pattern(1, (30, 40)), pattern(2, (3, 1024, 1024))
+    turned = large[:, ::-1]
+    with sending(connection=printing.file) as files:
+        files.save(small, "small", backend="out")
+        assert printing.line() == printed("small", small)
+        files.save(large, "large", backend="out", wait="shown")
+        assert printing.line() == printed("large", large)
+        files.save_batch([small, turned], ["one", "two"], backend="out")
+        assert printing.line() == printed("one", small)
+        assert printing.line() == printed("two", turned)
+        assert files.registry["out"].counters.shown == 1
+
+
+def test_receiver_takes_rois(printing: Printing) -> None:
+    """ROIs arrive with their number."""
+    triangle = ROI(Polygon([(1, 1), (1, 8), (6, 8)]))
+    with sending(connection=printing.file) as files:
+        files.save([triangle, triangle], "cells", backend="out")
+    assert printing.line()[:3] == ["cells", "rois", "2"]
+
+
+def test_receiver_checks_token(printing: Printing) -> None:
+    """A producer without the token is refused, by its own error."""
+    text = printing.file.read_text(encoding="utf-8")
+    other = printing.file.with_name("other.json")
+    other.write_text(re.sub(r'"token": "[^"]*"', '"token": "guessed"', text), encoding="utf-8")
+    with sending(connection=other) as files, pytest.raises(ReceiverUnavailableError):
+        files.save(np.zeros((2, 2), np.uint8), "a", backend="out")
+
+
+def test_exchange_is_literal() -> None:
+    """Each line of the exchange is, byte for byte, what is sent or answered."""
+    sent = re.findall(r"^→ (.*)$", page(), re.MULTILINE)
+    answered = re.findall(r"^← (.*)$", page(), re.MULTILINE)
+    assert len(sent) > 5
+    assert len(answered) > 5
+    for line in sent:
+        assert encode(read_header(line.encode())).decode() == line
+    for line in answered:
+        assert encode(read_reply(line.encode())).decode() == line
+
+
+@pytest.mark.parametrize(
+    "name", ["Hello", "Ring", "Image", "Piece", "Query", "Bye", "Welcome", "Ack", "Failure", "Answer"]
+)  # fmt: skip
+def test_fields_are_listed(name: str) -> None:
+    """The table of each message has its fields, and no others."""
+    known = set(getattr(messages, name).__struct_fields__) - {"number"}
+    assert fields_in(f"### `{name.lower()}`") == known
+
+
+def test_rois_are_listed() -> None:
+    """ROIs have the fields of their own table, and those that images have too."""
+    known = set(messages.Rois.__struct_fields__) - {"number"}
+    assert fields_in("### `rois`") == known - set(messages.Item.__struct_fields__)
+
+
+def test_announcement_is_listed() -> None:
+    """The table of the receiver's file has its fields, and no others."""
+    assert fields_in("## Finding each other") == set(Endpoint.__dataclass_fields__)
+
+
+def test_elements_are_listed() -> None:
+    """The page names each element type that travels, and no others."""
+    assert set(re.findall(r"`([|<][biuf][1248])`", page())) == DTYPES
