@@ -119,7 +119,10 @@ def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
     """A command that is not ready in time is killed, with its children, and said to be late."""
     pids = runtime_directory / ".~ps-pids"
     code = f"echo $$ > {pids}; sleep 97 & echo $! >> {pids}; echo loading; wait"
-    with within(4), pytest.raises(ReceiverUnavailableError, match="was not ready 0.7 s after") as e:
+    with (
+        within(4),
+        pytest.raises(ReceiverUnavailableError, match="was not ready 0.7 s after") as e,
+    ):
         start(["/bin/sh", "-c", code], timeout=0.7)
     assert "it said:\n  loading" in str(e.value)
     for pid in pids.read_text().split():

@@ -76,7 +76,8 @@ def greeted(listener: Listener) -> Iterator[Ask]:
 
         def ask(*frames: Any, hear: bool = True) -> Any:
             parts = [
-                encode(frame) if isinstance(frame, msgspec.Struct) else frame for frame in frames
+                encode(frame) if isinstance(frame, msgspec.Struct) else frame
+                for frame in frames
             ]
             socket.send_multipart(parts)
             return read_reply(socket.recv()) if hear else None
@@ -235,7 +236,9 @@ def test_pieces_come_in_order(served: Listener) -> None:
             assert served.state()["nbytes"] == large().nbytes
             assert ask(wrong, whole).stage == "rejected"
             assert served.state()["nbytes"] == 0
-            assert ask(Piece(number=9, of=7, start=PIECE, nbytes=PIECE), whole).stage == "rejected"
+            assert (
+                ask(Piece(number=9, of=7, start=PIECE, nbytes=PIECE), whole).stage == "rejected"
+            )
 
 
 def test_number_is_used_once(served: Listener) -> None:
@@ -288,7 +291,9 @@ def test_random_messages_are_survived(served: Listener) -> None:
             frames = [bytearray(frame) for frame in chance.choice(honest)]
             for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
                 frame = chance.choice(frames)
-                frame[chance.randrange(len(frame))] = chance.choice(b'0123456789-."{}[]ax\xff\0')
+                frame[chance.randrange(len(frame))] = chance.choice(
+                    b'0123456789-."{}[]ax\xff\0'
+                )
             if chance.random() < 0.1:
                 chance.shuffle(frames)
             socket.send_multipart(frames)

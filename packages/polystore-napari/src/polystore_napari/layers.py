@@ -48,6 +48,9 @@ class _Shown:
     look: Mapping[str, Any] = field(default_factory=dict)
     """What was said of it last: only what is said anew undoes what the user has set."""
     channel: str = ""
+    """Which of several channels it is; none where its colours were given."""
+    is_anew: bool = False
+    """Whether the stack is another than the one that the layer shows."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,7 @@ class Layers:
         self._rois: dict[Key, dict[_RoiKind, tuple[Layer, RoiLayer]]] = {}
         self._followed: dict[int, int] = {}
         """Step of each slider, counted from the right, as it was set here last."""
+        self._told = ""
         model.layers.events.removed.connect(self._on_removed)
         model.dims.events.current_step.connect(self._tell_position)
 
@@ -82,11 +86,11 @@ class Layers:
         """
         superseded: list[Delivery] = []
         failed: dict[Delivery, Exception] = {}
-        latest: dict[tuple[Target, ...], Delivery] = {}
+        latest: dict[tuple[object, ...], Delivery] = {}
         touched: dict[Key, _Touched] = {}
         for delivery in deliveries:
             plan: Plan = delivery.plan  # type: ignore[assignment]
-            places = tuple(plan.targets)
+            places = tuple((target.key, target.at) for target in plan.targets)
             if places in latest:
                 superseded.append(latest[places])
             latest[places] = delivery
@@ -113,7 +117,7 @@ class Layers:
             if shown is None:
                 shown = self._images[target.key] = _Shown(stack)
             else:
-                shown.stack = stack
+                shown.stack, shown.is_anew = stack, True
         shown.stack.put(target.at, block)
 
     def _refresh(self, touch: _Touched) -> None:
@@ -122,15 +126,17 @@ class Layers:
         shown = self._images[touch.target.key]
         look = _look(item, touch.target, touch.plan)
         if shown.layer is None:
-            shown.channel = "" if {"colormap", "blending"} & look.keys() else item.channel
+            shown.channel = _uncolored(item, touch, look)
             shown.layer = self._made(shown.stack, item, touch, look)
             self._color_channels()
+        elif shown.is_anew and not _can_hold(shown.layer, shown.stack, touch.plan):
+            self._made_anew(shown, item, touch, look)
         else:
-            self._updated(shown.layer, shown.stack, touch.target.restarts, item.labels)
+            self._updated(shown, item.labels)
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
             for name, value in changed.items():
                 setattr(shown.layer, name, value)
-        shown.look = look
+        shown.look, shown.is_anew = look, False
 
     def _made(
         self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Any]
@@ -147,6 +153,18 @@ class Layers:
             stack.snapshot(), rgb=is_rgb, multiscale=False, **common
         )  # fmt: skip
 
+    def _made_anew(
+        self, shown: _Shown, item: Image, touch: _Touched, look: Mapping[str, Any]
+    ) -> None:
+        """Replace a layer by one with other axes, or with colours of its own."""
+        old, layers = shown.layer, self.model.layers
+        assert old is not None
+        new = shown.layer = self._made(shown.stack, item, touch, look)
+        at, name = layers.index(old), old.name
+        layers.remove(old)
+        new.name = name
+        layers.move(layers.index(new), at)
+
     def _color_channels(self) -> None:
         """Tell channels apart that nobody gave a colour, once there are two."""
         channels = [s.layer for s in self._images.values() if s.channel and s.layer is not None]
@@ -156,11 +174,12 @@ class Layers:
             layer.blending = "additive"
 
     @staticmethod
-    def _updated(layer: Layer, stack: Stack, restarts: bool, labels: bool) -> None:
-        shape = stack.snapshot().shape
-        if labels or restarts or layer.data.shape != shape:
+    def _updated(shown: _Shown, labels: bool) -> None:
+        layer, stack = shown.layer, shown.stack
+        assert layer is not None
+        if labels or shown.is_anew or layer.data.shape != stack.snapshot().shape:
             layer.data = _labels_data(stack) if labels else stack.snapshot()
-            if restarts and not labels and not layer.rgb:
+            if shown.is_anew and not labels and not layer.rgb:
                 layer.contrast_limits = _contrast(stack)
         else:
             layer.refresh(extent=False)  # a third of the time that new data take
@@ -182,11 +201,12 @@ class Layers:
             return
         for axis, step in steps.items():
             dims.set_current_step(dims.ndim + axis, step)
-        self._followed = steps
+        self._followed |= steps
         self._tell_position()
 
     def _tell_position(self, event: object = None) -> None:
         """Say which well, field or file the sliders are at: napari shows numbers alone."""
+        overlay = _text_overlay(self.model)
         for shown in reversed(self._images.values()):
             if shown.layer is not None and shown.stack.sliders:
                 steps = self.model.dims.current_step[-shown.layer.ndim :]
@@ -197,9 +217,11 @@ class Layers:
                         shown.stack.sliders, shown.stack.coordinates, steps, strict=False
                     )
                 ]  # fmt: skip
-                self.model.text_overlay.text = "   ".join(texts)
-                self.model.text_overlay.visible = True
+                overlay.text = self._told = "   ".join(texts)
+                overlay.visible = True
                 return
+        if self._told and overlay.text == self._told:
+            overlay.visible = False
 
     # ── regions of interest ──────────────────────────────────────────────────────────────
 
@@ -209,7 +231,6 @@ class Layers:
             rois = [_filled(roi) for roi in rois]
         key = plan.targets[0].key
         shown = self._rois.setdefault(key, {})
-        reference = self._reference()
         wanted: dict[_RoiKind, RoiLayer] = {}
         for found in to_layers(rois, self._sliders(), shape=self._image_shape()):
             kind: _RoiKind = (found.type, found.axes, 0)
@@ -217,31 +238,44 @@ class Layers:
                 kind = (*kind[:2], kind[2] + 1)
             wanted[kind] = found
         for kind, roi_layer in wanted.items():
-            layer = shown[kind][0] if kind in shown else None
-            if layer is None:
-                layer = self._made_rois(roi_layer, plan.title, reference)
-            else:
+            if kind in shown:
+                layer = shown[kind][0]
                 _update_rois(layer, roi_layer)
+                for name, value in self._placement(roi_layer).items():
+                    setattr(layer, name, value)
+            else:
+                layer = self._made_rois(roi_layer, plan.title)
             shown[kind] = layer, roi_layer
         for kind in shown.keys() - wanted.keys():
             # Emptied, not removed: drawing after a removal is a segmentation fault in vispy.
-            _empty_rois(shown[kind][0])
-            del shown[kind]
+            layer, roi_layer = shown[kind]
+            empty = _emptied(roi_layer)
+            _update_rois(layer, empty)
+            shown[kind] = layer, empty
 
-    def _made_rois(self, found: RoiLayer, title: str, reference: Layer | None) -> Layer:
-        given = dict(found.arguments)
-        scale, translate = np.array(found.scale), np.array(found.translate)
-        axes = len(found.axes)
-        if reference is not None and reference.ndim >= axes:
-            plain = np.array([bool(axis) for axis in found.axes])
-            factors = np.where(plain, reference.scale[-axes:], 1)
-            given["scale"], given["translate"] = scale * factors, translate * factors
-            given["units"] = reference.units[-axes:]
-        data = given.pop("data")
-        make = getattr(self.model, f"add_{found.type}")
-        layer: Layer = make(data, name=f"{title} {found.type}" if found.type == "labels" else title,
-                            **given, **_ROI_STYLE.get(found.type, {}))  # fmt: skip
+    def _made_rois(self, found: RoiLayer, title: str) -> Layer:
+        given = {**found.arguments, **self._placement(found), **_ROI_STYLE[found.type]}
+        name = f"{title} labels" if found.type == "labels" else title
+        layer: Layer = getattr(self.model, f"add_{found.type}")(name=name, **given)
         return layer
+
+    def _placement(self, found: RoiLayer) -> dict[str, Any]:
+        """Return where a layer of ROIs lies: on the pixels of the image."""
+        reference = self._reference()
+        scale, translate = np.array(found.scale), np.array(found.translate)
+        if reference is None:
+            return {"scale": scale, "translate": translate}
+        count = len(found.axes)
+        shared = min(count, reference.ndim)
+        factors, offsets, units = np.ones(count), np.zeros(count), ["pixel"] * count
+        factors[-shared:] = reference.scale[-shared:]
+        offsets[-shared:] = reference.translate[-shared:]
+        units[-shared:] = reference.units[-shared:]
+        plain = np.array([bool(axis) for axis in found.axes])
+        factors, offsets = np.where(plain, factors, 1), np.where(plain, offsets, 0)
+        return {
+            "scale": scale * factors, "translate": translate * factors + offsets, "units": units,
+        }  # fmt: skip
 
     def rois(self, name: str | None = None) -> Iterator[ROI]:
         """Yield the ROIs of the layer called ``name``, or of all that hold some."""
@@ -331,6 +365,8 @@ class Layers:
             if shown.layer is event.value:
                 del self._images[key]
                 self._forget(key)
+                self._followed.clear()  # without its slices sliders are somewhere else
+                self._tell_position()
         for group in self._rois.values():
             for kind, (layer, _) in list(group.items()):
                 if layer is event.value:
@@ -436,6 +472,23 @@ def _look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
     return look
 
 
+def _uncolored(item: Image, touch: _Touched, look: Mapping[str, Any]) -> str:
+    """Return which channel it is of several, if nobody has said how that looks."""
+    if item.labels or item.axes.endswith("s") or {"colormap", "blending"} & look.keys():
+        return ""
+    of_several = len(touch.plan.targets) > 1
+    return item.channel or (str(touch.target.key[3]) if of_several else "")
+
+
+def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
+    """Whether a layer can show a stack instead of its own: napari fixes axes and colours."""
+    is_rgb = plan.axes.endswith("s")
+    return bool(
+        layer.ndim == len(stack.sliders) + len(stack.block_shape) - is_rgb
+        and getattr(layer, "rgb", False) == is_rgb
+    )
+
+
 def colormap(name: str) -> Any:
     """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
     from napari.utils.colormaps import Colormap, ensure_colormap
@@ -537,8 +590,19 @@ def _update_rois(layer: Layer, found: RoiLayer) -> None:
         layer.feature_defaults = found.feature_defaults
 
 
-def _empty_rois(layer: Layer) -> None:
-    if layer._type_string == "labels":
-        layer.data = np.zeros_like(layer.data)
-    else:
-        layer.data = []
+def _emptied(found: RoiLayer) -> RoiLayer:
+    """Return the same layer without any ROI."""
+    rows = {name: column[: found.type == "labels"] for name, column in found.features.items()}
+    data = found.data
+    if isinstance(data, np.ndarray):
+        data = np.zeros_like(data) if found.type == "labels" else data[:0]
+    return replace(
+        found, data=data if isinstance(data, np.ndarray) else [], features=rows, rois=(),
+        shape_types=(),
+    )  # fmt: skip
+
+
+def _text_overlay(model: ViewerModel) -> Any:
+    """Return the line of text over the images, which has moved in napari 0.9."""
+    canvas = getattr(model, "canvas", None)
+    return model.text_overlay if canvas is None else canvas.overlays.text

@@ -157,6 +157,7 @@ class Connection:
         self._answers: dict[int, tuple[Welcome | Answer | Ack, list[bytes]]] = {}
         self._failures: list[PolystoreError] = []
         self._broken: ReceiverError | None = None
+        self._is_lost = False
         self._ring: RingWriter | None = None
         self._free: deque[int] = deque()
         self._shares = share_memory and endpoint.is_local
@@ -247,9 +248,12 @@ class Connection:
                     self._post(item, pixels, transfer, is_last=True)
                 else:
                     self._post_pieces(item, pixels, transfer)
-            except BaseException:
-                transfer.awaited = True  # its caller hears of it now, and need not hear it twice
-                raise
+            except BaseException as error:
+                # After Ctrl-C, too, nobody sends the rest, for which the receiver keeps room.
+                self._abandon("was left in the middle of a value")
+                if transfer.outcome is None or not isinstance(error, ReceiverError):
+                    transfer.awaited = True  # its caller hears of it now, and not once more
+                    raise
         return transfer
 
     def _post_pieces(
@@ -257,19 +261,12 @@ class Connection:
     ) -> None:
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         number = self._post(item, flat[:PIECE], transfer, is_last=False)
-        try:
-            for start in range(PIECE, item.nbytes, PIECE):
-                if transfer.outcome is not None:  # rejected: the rest need not travel
-                    break
-                piece = flat[start : start + PIECE]
-                header = Piece(of=number, start=start, nbytes=piece.nbytes)
-                self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
-        except (
-            BaseException
-        ) as error:  # Ctrl-C, too: or the receiver waits for the rest for ever
-            self._break("was left in the middle of a value")
-            if transfer.outcome is None or not isinstance(error, ReceiverError):
-                raise
+        for start in range(PIECE, item.nbytes, PIECE):
+            if transfer.outcome is not None:  # rejected: the rest need not travel
+                break
+            piece = flat[start : start + PIECE]
+            header = Piece(of=number, start=start, nbytes=piece.nbytes)
+            self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
 
     def _post(
         self,
@@ -327,8 +324,10 @@ class Connection:
 
     def settle(self, timeout: float | None = None) -> None:
         """Wait until everything is acknowledged, and raise what was not raised before."""
-        self._until(lambda: not self._pending or None, timeout=timeout)
-        self.raise_failures()
+        try:
+            self._until(lambda: not self._pending or None, timeout=timeout)
+        finally:
+            self.raise_failures()
 
     def raise_failures(self) -> None:
         """Raise what went wrong with values that nobody waited for, as far as it is known."""
@@ -476,6 +475,9 @@ class Connection:
         except DamagedDataError as error:
             reason = f"does not answer as a receiver does: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
+        except BaseException:  # Ctrl-C, perhaps between an answer and the note of it
+            self._abandon("was left while it was waited for")
+            raise
 
     def _take(self, frames: list[bytes]) -> None:
         reply = read_reply(frames[0])
@@ -545,8 +547,15 @@ class Connection:
         self, reason: str, kind: type[ReceiverError] = ReceiverUnavailableError
     ) -> ReceiverError:
         """Remember that the connection is lost, and why first: a new one must be made."""
+        self._is_lost = True
         self._broken = self._broken or kind(self.backend, self.endpoint.title, reason)
         return self._lost(self._broken)
+
+    def _abandon(self, reason: str) -> None:
+        """Use it no more, except to say goodbye."""
+        self._broken = self._broken or ReceiverUnavailableError(
+            self.backend, self.endpoint.title, reason
+        )
 
     @staticmethod
     def _lost(error: ReceiverError) -> ReceiverError:
@@ -562,7 +571,9 @@ class Connection:
                     self._read(_AT_ONCE)
                     self._check_alive()
                 except ReceiverError as error:
-                    sent = {p.transfer for p in self._pending.values() if p.transfer is not None}
+                    sent = {
+                        p.transfer for p in self._pending.values() if p.transfer is not None
+                    }
                     if any(not t.awaited and t.outcome is None for t in sent):
                         self._failures.append(error)
             return self._broken is None
@@ -572,13 +583,11 @@ class Connection:
         with self._lock:
             if self._socket.closed:
                 return
-            if self._broken is None:
+            if not self._is_lost:
                 with suppress(zmq.ZMQError):  # it has gone first
                     self._socket.setsockopt(zmq.LINGER, 200)
                     self._socket.send(encode(Bye()), _AT_ONCE)
-            self._broken = ReceiverUnavailableError(
-                self.backend, self.endpoint.title, "was left: the connection is closed"
-            )
+            self._abandon("was left: the connection is closed")
             self._close_sockets()
             if self._ring is not None:
                 self._ring.close()
