@@ -19,16 +19,18 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zmq
 
 from polystore import BackendRegistry, FileManager
 from polystore_stream import Receiver, Viewer, discovery, receive
-from polystore_stream.discovery import Endpoint
 from polystore_stream.messages import Hello, Image
-from polystore_stream.subscription import Subscription
+
+if TYPE_CHECKING:
+    from polystore_stream.discovery import Endpoint
+    from polystore_stream.subscription import Subscription
 
 TIMEOUT = 20.0
 

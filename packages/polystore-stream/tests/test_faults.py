@@ -10,11 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore import FileManager
 from polystore.errors import ReceiverError, ReceiverUnavailableError
 
 from .processes import (
@@ -27,6 +26,9 @@ from .processes import (
     sending,
     within,
 )
+
+if TYPE_CHECKING:
+    from polystore import FileManager
 
 pytestmark = [
     pytest.mark.faults,
@@ -136,15 +138,29 @@ def test_one_of_two_dies() -> None:
 @waits
 def test_closed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
     """A receiver that is closed by its user tells those who wait for it."""
-    with sending() as files, ThreadPoolExecutor(1) as pool:
-        with listening(hold=True, **options) as listener:
-            waiting = blocked(pool, files, call)
-            listener.close()
-            with pytest.raises(ReceiverUnavailableError, match="was closed"):
-                settled(files, waiting)
-            assert listener.closed()
-            with within(SOON), pytest.raises(ReceiverUnavailableError, match="has no receiver"):
-                save(files)
+    with (
+        sending() as files,
+        ThreadPoolExecutor(1) as pool,
+        listening(hold=True, **options) as listener,
+    ):
+        waiting = blocked(pool, files, call)
+        listener.close()
+        with pytest.raises(ReceiverUnavailableError, match="was closed"):
+            settled(files, waiting)
+        assert listener.closed()
+        with within(SOON), pytest.raises(ReceiverUnavailableError, match="has no receiver"):
+            save(files)
+
+
+def test_restarts_are_followed() -> None:
+    """However often a receiver is closed and started again, the next save finds it."""
+    with sending() as files:
+        for _ in range(3):
+            with listening() as listener:
+                save(files, "a", LARGE)
+                assert listener.item() == described("a", pattern(1, LARGE))
+                listener.close()
+                assert listener.closed()
 
 
 # ── a receiver that hangs ────────────────────────────────────────────────────────────────
@@ -155,20 +171,23 @@ def test_closed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> 
 )
 def test_stopped_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
     """A receiver that hangs whole is an error; as soon as it goes on, saves work again."""
-    with sending() as files, ThreadPoolExecutor(1) as pool:
-        with listening(hold=True, **options) as listener:
-            waiting = blocked(pool, files, call)
-            listener.stop()
-            with pytest.raises(ReceiverError):
-                waiting.result(timeout=SOON + 1)
-            with within(SOON), pytest.raises(ReceiverError):
-                save(files, "while", LARGE)
-            listener.carry_on()
-            listener.go_on()
-            save(files, "next", LARGE)
-            assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
-            assert becomes(lambda: listener.state()["producers"] == 1)
-            assert becomes(lambda: listener.state()["nbytes"] == 0)
+    with (
+        sending() as files,
+        ThreadPoolExecutor(1) as pool,
+        listening(hold=True, **options) as listener,
+    ):
+        waiting = blocked(pool, files, call)
+        listener.stop()
+        with pytest.raises(ReceiverError):
+            waiting.result(timeout=SOON + 1)
+        with within(SOON), pytest.raises(ReceiverError):
+            save(files, "while", LARGE)
+        listener.carry_on()
+        listener.go_on()
+        save(files, "next", LARGE)
+        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+        assert becomes(lambda: listener.state()["producers"] == 1)
+        assert becomes(lambda: listener.state()["nbytes"] == 0)
 
 
 def test_pause_between_saves() -> None:
@@ -401,14 +420,3 @@ with sending() as files:
         assert listener.state()["rings"] == 0
         child.tell("end")
         assert child.wait() == 0
-
-
-def test_lost_token_of_file() -> None:
-    """What a receiver announces is read again when it has changed: a new token works at once."""
-    with sending() as files:
-        for _ in range(3):
-            with listening() as listener:
-                save(files, "a", LARGE)
-                assert listener.item() == described("a", pattern(1, LARGE))
-                listener.close()
-                assert listener.closed()

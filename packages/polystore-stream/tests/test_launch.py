@@ -121,7 +121,7 @@ def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
     code = f"echo $$ > {pids}; sleep 97 & echo $! >> {pids}; echo loading; wait"
     with (
         within(4),
-        pytest.raises(ReceiverUnavailableError, match="was not ready 0.7 s after") as e,
+        pytest.raises(ReceiverUnavailableError, match=r"was not ready 0\.7 s after") as e,
     ):
         start(["/bin/sh", "-c", code], timeout=0.7)
     assert "it said:\n  loading" in str(e.value)

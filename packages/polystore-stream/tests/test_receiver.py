@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import zmq
 
 from polystore.errors import InvalidOptionError
 from polystore_stream import Receiver, receive
