@@ -79,7 +79,7 @@ class Window:
 
     @property
     def text(self) -> str:
-        overlay = self.model.text_overlay
+        overlay = self.model.canvas.overlays.text
         return str(overlay.text) if overlay.visible else ""
 
     def shown(self, layer: Any) -> Any:
@@ -356,6 +356,27 @@ def test_lone_image_restarts(window: Window, value: Any) -> None:
     assert layer.contrast_limits[0] == value[0, 0]
 
 
+@pytest.mark.parametrize(
+    ("value", "axes"),
+    [(np.full((2, 4, 5), 9, "u2"), "zyx"), (np.full((4, 5, 3), 9, "u1"), "yxs")],
+)
+def test_lone_image_changes_axes(window: Window, value: Any, axes: str) -> None:
+    """A path may become a volume or RGB, and plain again: a layer at the same place, name kept."""
+    window.save(PLANE, "a.npy")
+    window.save(PLANE, "b.npy")
+    window["a"].name = "mine"
+    for image, letters in ((value, axes), (PLANE, "yx")):
+        window.save(image, "a.npy", axes=letters)
+        assert window.names == ["mine", "b"]
+        layer = window["mine"]
+        assert layer.rgb == letters.endswith("s")
+        assert layer.axis_labels == tuple(letters.rstrip("s"))
+        assert np.array_equal(np.asarray(layer.data), image)
+        assert np.array_equal(window.pixels("a.npy"), image)
+    window.save(PLANE + 1, "a.npy")
+    assert np.array_equal(window.shown(window["mine"]), PLANE + 1)
+
+
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
 def test_whole_batch_restarts(window: Window, value: Any, together: bool) -> None:
@@ -549,17 +570,6 @@ def test_slider_moved_after_image(window: Window) -> None:
     assert window.step[1] == 1
 
 
-def test_slider_follows_again(window: Window) -> None:
-    """A slider that the user has put back on the newest slice follows again."""
-    for z in range(4):
-        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
-    window.model.dims.set_current_step(1, 1)
-    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
-    window.model.dims.set_current_step(1, 4)
-    window.save(PLANE, "A01_z5.npy", names=ZSTACK)
-    assert window.step[1] == 5
-
-
 def test_own_axes_are_not_followed(window: Window) -> None:
     """The planes of an image that has them are the user's to choose."""
     volume = np.zeros((9, 4, 5), "u2")
@@ -708,7 +718,7 @@ def test_added_to_streamed_rois(window: Window) -> None:
     window.save(PLANE)
     window.save([BOX], "r.roi")
     layer = window["r"]
-    layer.add_rectangles([(0, 0), (2, 4)])
+    layer.add_rectangles(np.array([(0, 0), (2, 4)]))
     assert list(window.layers.rois()) == [BOX, ROI(Rectangle((1, 2), (2, 4)))]
 
 
@@ -716,7 +726,7 @@ def test_moved_roi_keeps_name(window: Window) -> None:
     """A ROI that the user has moved keeps its name."""
     window.save([BOX], "r.roi")
     layer = window.only
-    layer.data = [np.asarray(layer.data[0]) + (1, 2)]
+    layer.data = [(np.asarray(layer.data[0]) + (1, 2), "rectangle")]
     assert list(window.layers.rois()) == [ROI(Rectangle((4, 6), (2, 4)), "nucleus")]
 
 
@@ -770,14 +780,11 @@ def test_layers_are_described(window: Window) -> None:
 
 def test_failure_is_of_one(window: Window) -> None:
     """What napari cannot show is the error of that value; what came with it is shown."""
-    good, bad = one(PLANE, "a.npy"), one(PLANE, "b.npy")
-    deliveries = [window._delivery(*message) for message in (good, bad)]
-    deliveries[1].data = np.zeros((9, 9, 9))  # not what was planned
-    deliveries.append(window._delivery(*one(PLANE, "b.npy")))
-    deliveries[2].data = np.zeros((9, 9))
+    deliveries = [window._delivery(*one(PLANE, path)) for path in ("a.npy", "b.npy", "c.npy")]
+    deliveries[1].data = np.full((4, 5), "text")  # nothing that a producer could send
     _, failed = window.layers.show(deliveries)
-    assert window["a"].data.shape == (4, 5)
-    assert list(failed) == [deliveries[2]]
+    assert list(failed) == [deliveries[1]]
+    assert {"a", "c"} <= {*window.names}
 
 
 def test_sliders_of_two_stacks(window: Window) -> None:

@@ -57,7 +57,8 @@ def _open_what_stays() -> None:
 
 def _standing(folder: Path) -> set[str]:
     files = {str(path) for path in folder.iterdir() if not path.name.startswith(".~ps-")}
-    shared = {str(path) for path in Path("/dev/shm").glob("*")}
+    # Others use shared memory too, at the same time.
+    shared = {str(path) for path in Path("/dev/shm").glob("polystore-ring-*")}
     children = {
         f"process {pid}: {_command(pid)}"
         for task in Path("/proc/self/task").glob("*/children")

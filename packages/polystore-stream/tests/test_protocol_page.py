@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[3] / "docs" / "stream-protocol.md"
+SPOKEN = (
+    "Hello", "Ring", "Image", "Piece", "Query", "Bye", "Welcome", "Ack", "Failure", "Answer"
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="system: the documents are not here"),
@@ -54,22 +57,16 @@ class Printing:
         self.file = folder / "raw.json"
         program = folder / "receiver.py"
         program.write_text(code(), encoding="utf-8")
-        command = [
-            sys.executable,
-            "-P",
-            "-W",
-            "error",
-            program,
-            self.file,
-            f"ipc://{folder}/raw",
-        ]
+        arguments = [str(program), str(self.file), f"ipc://{folder}/raw"]
+        command = [sys.executable, "-P", "-W", "error", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert becomes(self.file.exists, TIMEOUT)
 
     def line(self) -> list[str]:
         """Return what it printed next: path, element type, shape or count, checksum."""
         assert self.process.stdout is not None
-        return self.process.stdout.readline().rstrip("\n").split("\t")
+        line = self.process.stdout.readline()
+        return line.rstrip("\n").split("\t")
 
 
 @pytest.fixture
@@ -136,9 +133,7 @@ def test_exchange_is_literal() -> None:
         assert encode(read_reply(line.encode())).decode() == line
 
 
-@pytest.mark.parametrize(
-    "name", ["Hello", "Ring", "Image", "Piece", "Query", "Bye", "Welcome", "Ack", "Failure", "Answer"]
-)  # fmt: skip
+@pytest.mark.parametrize("name", SPOKEN)
 def test_fields_are_listed(name: str) -> None:
     """The table of each message has its fields, and no others."""
     known = set(getattr(messages, name).__struct_fields__) - {"number"}

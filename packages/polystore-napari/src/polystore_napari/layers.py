@@ -118,6 +118,7 @@ class Layers:
                 shown = self._images[target.key] = _Shown(stack)
             else:
                 shown.stack, shown.is_anew = stack, True
+                self._followed.clear()
         shown.stack.put(target.at, block)
 
     def _refresh(self, touch: _Touched) -> None:
@@ -551,7 +552,8 @@ class PaintableView(LazyArray):
             where = np.broadcast_arrays(*np.ix_(*axes))
             values = np.broadcast_to(value, self[region].shape).reshape(where[0].shape)
         for chosen, block, inner in self._pixels(where):
-            block[inner] = values[chosen]
+            if block.flags.writeable:  # where no label image has come yet, there is no block
+                block[inner] = values[chosen]
 
     def _pixels(
         self, where: Sequence[NDArray[Any]]
