@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import polystore_napari
-from polystore import BackendRegistry, FileManager
+from polystore import FileManager
 from polystore_stream import RemoteViewer
 
 from .display import Display, private_display
+from .processes import becomes, pipeline, runs
 
+SHARED = "shared"
 SETTINGS = """
 application:
   window_size: [640, 420]
@@ -47,3 +49,21 @@ def desktop(display: Display) -> Iterator[Path]:
             patch.delenv(name, raising=False)
         yield runtime
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def viewer(desktop: Path) -> Iterator[RemoteViewer]:
+    """A napari that the tests of a module share."""
+    polystore_napari.launch(SHARED)
+    with polystore_napari.connect(SHARED) as viewer:
+        yield viewer
+        viewer.quit()
+    assert becomes(lambda: not runs(viewer.endpoint.pid))
+
+
+@pytest.fixture
+def files(viewer: RemoteViewer) -> Iterator[FileManager]:
+    """What a pipeline has that shows in the shared napari, emptied, as its backend "screen"."""
+    viewer.clear()
+    with pipeline(viewer=SHARED, launch=False) as files:
+        yield files

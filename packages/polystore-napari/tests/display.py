@@ -50,19 +50,24 @@ class Display:
         with _connected(self.name) as (x11, display):
             return [title for _, title in _windows(x11, display)]
 
+    def hide(self, title: str) -> None:
+        """Take the window of this title off the screen, as one that is made an icon is."""
+        with _connected(self.name) as (x11, display):
+            x11.XUnmapWindow(display, _window(x11, display, title))
+
     def press_close(self, title: str, timeout: float = 5.0) -> None:
         """Press the button that closes the window of this title, which may take time to come."""
-        deadline = time.monotonic() + timeout
         with _connected(self.name) as (x11, display):
-            while title not in (found := {text: at for at, text in _windows(x11, display)}):
-                assert time.monotonic() < deadline, f"no window {title!r} among {list(found)}"
-                time.sleep(0.02)
-            atom = lambda name: x11.XInternAtom(display, name, 0)  # noqa: E731
-            event = _ClientMessage(
-                type=33, window=found[title], message_type=atom(b"WM_PROTOCOLS"), format=32
+            window = _window(x11, display, title, timeout)
+            protocols, delete = (
+                x11.XInternAtom(display, name, 0)
+                for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")
             )
-            event.data[0] = atom(b"WM_DELETE_WINDOW")
-            x11.XSendEvent(display, found[title], 0, 0, ctypes.byref(event))
+            event = _ClientMessage(
+                type=_CLIENT_MESSAGE, window=window, message_type=protocols, format=32
+            )
+            event.data[0] = delete
+            x11.XSendEvent(display, window, 0, 0, ctypes.byref(event))
 
 
 @contextmanager
@@ -93,6 +98,9 @@ def private_display() -> Iterator[Display]:
             Path("/tmp/.X11-unix").rmdir()
 
 
+_CLIENT_MESSAGE = 33
+
+
 class _ClientMessage(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_int),
@@ -118,6 +126,7 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         ("XQueryTree", [ctypes.c_void_p, ctypes.c_ulong, *[ctypes.c_void_p] * 4]),
         ("XSendEvent", [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long,
                         ctypes.c_void_p]),
+        ("XUnmapWindow", [ctypes.c_void_p, ctypes.c_ulong]),
         ("XFree", [ctypes.c_void_p]),
         ("XCloseDisplay", [ctypes.c_void_p]),
     ):  # fmt: skip
@@ -130,6 +139,14 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         yield x11, display
     finally:
         x11.XCloseDisplay(display)  # sends what was not sent yet
+
+
+def _window(x11: Any, display: int, title: str, timeout: float = 5.0) -> int:
+    deadline = time.monotonic() + timeout
+    while title not in (found := {text: at for at, text in _windows(x11, display)}):
+        assert time.monotonic() < deadline, f"no window {title!r} among {list(found)}"
+        time.sleep(0.02)
+    return found[title]
 
 
 def _windows(x11: Any, display: int) -> list[tuple[int, str]]:

@@ -674,12 +674,40 @@ def test_rois_lie_on_scaled_image(window: Window) -> None:
 
 
 def test_rois_before_scaled_image(window: Window) -> None:
-    """ROIs that came before the image are over it when they come again."""
+    """ROIs that came before the image, or before its pixel size, are laid over it."""
     window.save([BOX], "r.roi")
-    window.save(PLANE, scale=(0.5, 0.25), units="um")
-    window.save([BOX], "r.roi")
+    for scale in (None, (0.5, 0.25), (3, 4)):
+        window.save(PLANE, scale=scale)
+        y, x = scale or (1, 1)
+        assert window["r"].data_to_world((3, 4)) == (3 * y, 4 * x)
+        assert list(window.layers.rois()) == [BOX]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rois_and_image_together(window: Window, order: int) -> None:
+    """ROIs and their image may come in one burst, in any order."""
+    mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)))
+    messages = [one(np.zeros((3, 4, 5), "u1"), scale=(2, 0.5, 0.25)), one([BOX, mask], "r.roi")]
+    window.show(*messages[::order])
+    assert list(window.layers.rois()) == [BOX, mask]
     assert window["r"].data_to_world((3, 4)) == (1.5, 1.0)
-    assert list(window.layers.rois()) == [BOX]
+
+
+def test_cleared_window_is_filled_again(window: Window) -> None:
+    """After ``clear`` nothing is held; ROIs of the same path find their layer, emptied, again."""
+    own = window.model.add_image(np.zeros((7, 8)), name="mine")
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    window.save([BOX, SPOTS], "r.roi")
+    window.layers.clear()
+    assert window.text == ""
+    assert list(window.layers.rois()) == []
+    assert window.pixels("c_1.npy") is None
+    assert window.names == ["mine", "r", "r [1]"]
+    window.save(PLANE, "c_1.npy")
+    window.save([BOX, SPOTS], "r.roi")
+    assert window.names == ["mine", "r", "r [1]", "c"]
+    assert list(window.layers.rois()) == [BOX, SPOTS]
+    assert window.model.layers[0] is own
 
 
 def test_rois_stand_on_planes(window: Window) -> None:

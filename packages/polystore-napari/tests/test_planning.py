@@ -154,6 +154,15 @@ def test_partial_batch_is_refused() -> None:
         planned(planner, *series(2, np.zeros((6, 7), "f4")))
 
 
+def test_misfit_amid_batch_is_refused() -> None:
+    """One value of a batch that differs from those before it does not replace them."""
+    planner = Planner()
+    good, bad = batch([PLANE, np.zeros((9, 9))], ["cells_0.npy", "cells_1.npy"])
+    planned(planner, good)
+    with pytest.raises(UnsupportedDataError, match="holds 1 of"):
+        planned(planner, bad)
+
+
 def test_slice_alone_finds_place() -> None:
     """A path that came with a series, and is saved alone, is updated where it stands."""
     planner = Planner()

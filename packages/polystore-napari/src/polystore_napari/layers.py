@@ -14,7 +14,7 @@ import numpy as np
 
 from polystore import LazyArray
 from polystore.rois import ROI, Area, Mask
-from polystore_stream.messages import Channel, Image
+from polystore_stream.messages import Channel, Image, Rois
 from polystore_stream.stack import Stack, StackView
 
 from .rois import from_layer, to_layers
@@ -74,6 +74,8 @@ class Layers:
         self._followed: dict[int, int] = {}
         """Step of each slider, counted from the right, as it was set here last."""
         self._told = ""
+        self._grid: tuple[float, ...] = ()
+        """Scale and translation of the image that ROIs were laid over last."""
         model.layers.events.removed.connect(self._on_removed)
         model.dims.events.current_step.connect(self._tell_position)
 
@@ -99,11 +101,14 @@ class Layers:
                     for target, block in _blocks(delivery, plan):
                         self._put(target, block, plan)
                         touched[target.key] = _Touched(delivery, target, plan)
-                else:
-                    self._show_rois(plan, delivery)
         for touch in touched.values():
             with _caught(touch.delivery, failed):
                 self._refresh(touch)
+        self._align_rois()
+        for delivery in latest.values():  # after the images whose pixels they count
+            if isinstance(delivery.item, Rois):
+                with _caught(delivery, failed):
+                    self._show_rois(delivery.plan, delivery)  # type: ignore[arg-type]
         for touch in list(touched.values())[-1:]:
             self._follow(touch.target)
         return superseded, failed
@@ -242,23 +247,40 @@ class Layers:
             if kind in shown:
                 layer = shown[kind][0]
                 _update_rois(layer, roi_layer)
-                for name, value in self._placement(roi_layer).items():
-                    setattr(layer, name, value)
+                self._place(layer, roi_layer)
             else:
                 layer = self._made_rois(roi_layer, plan.title)
             shown[kind] = layer, roi_layer
         for kind in shown.keys() - wanted.keys():
-            # Emptied, not removed: drawing after a removal is a segmentation fault in vispy.
-            layer, roi_layer = shown[kind]
-            empty = _emptied(roi_layer)
-            _update_rois(layer, empty)
-            shown[kind] = layer, empty
+            self._empty(shown, kind)
+
+    @staticmethod
+    def _empty(shown: dict[_RoiKind, tuple[Layer, RoiLayer]], kind: _RoiKind) -> None:
+        # Emptied, not removed: drawing after a removal is a segmentation fault in vispy.
+        layer, roi_layer = shown[kind]
+        empty = _emptied(roi_layer)
+        _update_rois(layer, empty)
+        shown[kind] = layer, empty
 
     def _made_rois(self, found: RoiLayer, title: str) -> Layer:
         given = {**found.arguments, **self._placement(found), **_ROI_STYLE[found.type]}
         name = f"{title} labels" if found.type == "labels" else title
         layer: Layer = getattr(self.model, f"add_{found.type}")(name=name, **given)
         return layer
+
+    def _place(self, layer: Layer, found: RoiLayer) -> None:
+        for name, value in self._placement(found).items():
+            setattr(layer, name, value)
+
+    def _align_rois(self) -> None:
+        """Lay ROIs over an image that came after them, or has got another pixel size."""
+        reference = self._reference()
+        grid = () if reference is None else (*reference.scale, *reference.translate)
+        if grid != self._grid:
+            self._grid = grid
+            for group in self._rois.values():
+                for layer, found in group.values():
+                    self._place(layer, found)
 
     def _placement(self, found: RoiLayer) -> dict[str, Any]:
         """Return where a layer of ROIs lies: on the pixels of the image."""
@@ -360,6 +382,18 @@ class Layers:
         if "c" in axes and "c" not in plan.axes:
             return np.stack(blocks, axis=axes.index("c"))
         return blocks[0]
+
+    def clear(self) -> None:
+        """Take all images away, and empty what holds ROIs."""
+        for shown in list(self._images.values()):
+            if shown.layer is not None and shown.layer in self.model.layers:
+                self.model.layers.remove(shown.layer)
+        for group in self._rois.values():
+            for kind in group:
+                self._empty(group, kind)
+        self._images.clear()
+        self._followed.clear()
+        self._tell_position()
 
     def _on_removed(self, event: Any) -> None:
         for key, shown in list(self._images.items()):

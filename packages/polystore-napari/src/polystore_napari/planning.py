@@ -77,7 +77,8 @@ class Planner:
         """Return where an item goes, and remember it.
 
         Raises ``UnsupportedDataError`` for what does not fit the layer that it is meant for. A
-        layer begins anew if as many values come together as it holds: then all are replaced.
+        layer begins anew if one of its values is replaced, and as many come together as it
+        holds: then all are.
         """
         with self._lock:
             place = item.window, item.path, kind
@@ -117,11 +118,12 @@ class Planner:
             key = item.window, layer, kind, number
             old = self._outlines.get(key)
             restarts = old is not None and not old.fits(new)
-            if old is not None and restarts and item.series < len(old.held):
+            replaces = old is not None and coordinates in old.held
+            if old is not None and restarts and not (replaces and item.series >= len(old.held)):
                 raise UnsupportedDataError(
                     f"{new}, where layer {title!r} holds {len(old.held)} of {old}: save it under "
                     "another name or with labels=True, for a layer of its own, or all "
-                    f"{len(old.held)} as one batch"
+                    f"{len(old.held)} as one batch; or remove the layer"
                 )
             targets.append(Target(key, coordinates, restarts))
         for target in targets:

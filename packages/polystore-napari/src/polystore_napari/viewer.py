@@ -59,8 +59,16 @@ class _Events(QObject):
     closing = Signal(object)
     changed = Signal()
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked: QObject | None = None
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
+        # napari asks whether it may close, and stays if not: it is closed when it is hidden.
         if event.type() == QEvent.Type.Close:
+            self._asked = watched
+        elif event.type() == QEvent.Type.Hide and self._asked is watched:
+            self._asked = None
             self.closing.emit(watched)
         return False
 
@@ -292,6 +300,11 @@ class NapariViewer(Viewer):
 
     def _answer_rois(self, layer: str | None = None, window: str = "") -> tuple[Any, list[Any]]:
         return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
+
+    def _answer_clear(self, window: str = "") -> tuple[Any, list[Any]]:
+        self._open(window).layers.clear()
+        self._planner.forget_window(window)
+        return None, []
 
     def _answer_quit(self) -> tuple[Any, list[Any]]:
         return None, []

@@ -62,6 +62,10 @@ class RemoteViewer:
         found, _ = self.query("rois", layer=layer, window=window)
         return [ROI.from_dict(document) for document in found]
 
+    def clear(self, *, window: str = "") -> None:
+        """Take away all that pipelines have shown in a window: room for what comes next."""
+        self.query("clear", window=window)
+
     def close(self) -> None:
         """Let go of the viewer; it stays open."""
         self._connection.close()

@@ -1,0 +1,47 @@
+"""Pipelines that show, viewers that run, and what is left of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from polystore import BackendRegistry, FileManager
+
+__all__ = ["becomes", "left_in", "pipeline", "runs", "within"]
+
+
+@contextmanager
+def pipeline(**options: Any) -> Iterator[FileManager]:
+    """Give a file manager whose backend "screen" is napari with these options."""
+    with BackendRegistry() as registry:
+        registry.add("screen", "napari_stream", **options)
+        yield FileManager(registry)
+
+
+def runs(pid: int) -> bool:
+    """Whether the process is there: a zombie is."""
+    return Path(f"/proc/{pid}").exists()
+
+
+def becomes(condition: Callable[[], Any], timeout: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < seconds
+
+
+def left_in(folder: Path) -> list[str]:
+    """Return the files of a runtime directory that are no locks."""
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".~ps-")]

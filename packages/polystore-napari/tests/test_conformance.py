@@ -1,0 +1,68 @@
+"""The table of every stream, executed against a real napari."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import polystore_napari
+from polystore import BackendRegistry
+from polystore.errors import RejectedError
+from polystore_stream.discovery import process_runs
+from polystore_testing import NAME, StreamReceiver, StreamTests
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+VIEWER = "kit"
+
+
+class Napari(StreamReceiver):
+    """A napari in a process of its own; one serves all tests until one kills it."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def held(self, path: str) -> NDArray[Any] | None:
+        with polystore_napari.connect(VIEWER) as viewer:
+            try:
+                return viewer.pixels(path)
+            except RejectedError:
+                return None
+
+    def kill(self) -> None:
+        os.kill(self.endpoint.pid, signal.SIGKILL)
+        while process_runs(self.endpoint.pid, self.endpoint.started):
+            time.sleep(0.01)
+
+    def restart(self) -> None:
+        self.endpoint = polystore_napari.launch(VIEWER)
+
+
+@pytest.fixture(scope="module")
+def running(desktop: object) -> Iterator[Napari]:
+    napari = Napari()
+    yield napari
+    napari.kill()
+
+
+class TestNapari(StreamTests):
+    @pytest.fixture
+    def registry(self) -> Iterator[BackendRegistry]:
+        registry = BackendRegistry()
+        registry.add(NAME, "napari_stream", viewer=VIEWER)
+        with registry:
+            yield registry
+
+    @pytest.fixture
+    def receiver(self, running: Napari) -> Napari:
+        if not process_runs(running.endpoint.pid, running.endpoint.started):
+            running.restart()
+        with polystore_napari.connect(VIEWER) as viewer:
+            viewer.clear()
+        return running

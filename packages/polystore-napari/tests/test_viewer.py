@@ -1,0 +1,352 @@
+"""A real napari in a process of its own, on a screen that is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from polystore import FileManager
+from polystore.errors import BatchError, RejectedError
+from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
+from polystore_stream import Layout, RemoteViewer
+
+from .display import Display
+from .processes import within
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+
+SIZE = (64, 64)
+MANY = 50_000
+"""Pixels of the screen: fewer than an image that fills the window has, more than buttons have."""
+
+
+def plane(value: int) -> Any:
+    return np.full(SIZE, value, "u1")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures are kept, for people to look at."""
+    folder = Path(os.environ.get("POLYSTORE_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# ── pixels ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(4096, dtype="u2").reshape(SIZE),
+        np.arange(4096, dtype=">i4").reshape(SIZE),
+        np.linspace(-1, 1, 4096).reshape(SIZE),
+        np.where(np.eye(64) > 0, np.nan, 0.5).astype("f4"),
+        np.eye(64) > 0,
+        np.arange(3 * 4096, dtype="u2").reshape(3, *SIZE),
+    ],
+    ids=["uint16", "int32", "float64", "nan", "bool", "volume"],
+)
+def test_pixels_are_held(files: FileManager, viewer: RemoteViewer, value: Any) -> None:
+    """The viewer holds the pixels that were saved."""
+    files.save(value, "held.npy", backend="screen")
+    assert np.array_equal(viewer.pixels("held.npy"), value, equal_nan=value.dtype.kind == "f")
+
+
+def test_shown_is_painted(files: FileManager, display: Display) -> None:
+    """A save that waits until it is shown returns when the pixels are on the screen."""
+    for color in ((0x12, 0xAB, 0x34), (0xAB, 0x12, 0x34), (0x34, 0x12, 0xAB)):
+        name = "#" + "".join(f"{part:02x}" for part in color)
+        files.save(
+            plane(7), "shown.npy", backend="screen", wait="shown", colormap=name,
+            contrast_limits=(0, 7),
+        )  # fmt: skip
+        assert display.count(color) > MANY
+
+
+def test_square_is_in_place(
+    files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
+) -> None:
+    """A bright square is painted where it is in the image, in the colour asked for."""
+    image = plane(100)
+    image[8:16, 32:56] = 200
+    files.save(
+        image, "square.npy", backend="screen", wait="shown", colormap="#ff8000",
+        contrast_limits=(0, 200),
+    )  # fmt: skip
+    picture = viewer.screenshot()
+    imageio.imwrite(pictures / "napari-square.png", picture)
+    imageio.imwrite(pictures / "napari-screen.png", display.painted())
+    whole = box(picture, (128, 64, 0)) | box(picture, (255, 128, 0))
+    square = box(picture, (255, 128, 0))
+    found = (square - whole[[0, 1, 0, 1]]) / (whole[2] - whole[0])
+    assert np.allclose(found, (8 / 64, 32 / 64, 16 / 64, 56 / 64), atol=0.02)
+
+
+def box(picture: Any, color: tuple[int, int, int]) -> Any:
+    """Top, left, bottom and right of the pixels that have about this colour."""
+    rows, columns = np.nonzero((np.abs(picture[..., :3].astype(int) - color) < 4).all(axis=-1))
+    return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+
+
+def test_last_of_many_is_painted(
+    files: FileManager, viewer: RemoteViewer, display: Display
+) -> None:
+    """Of many frames at one path, faster than they are painted, the last one stays."""
+    for value in range(100, 200):
+        files.save(plane(value), "frames.npy", backend="screen")
+    assert viewer.pixels("frames.npy")[0, 0] == 199
+    files.save(plane(201), "frames.npy", backend="screen", wait="shown")
+    assert display.count((201, 201, 201)) > MANY
+
+
+def test_stack_shows_newest(
+    files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
+) -> None:
+    """A series is one layer with a slider at the last, and a text that names it."""
+    values = [plane(100 + index) for index in range(30)]
+    paths = [f"stack/cells_{index}.npy" for index in range(30)]
+    files.save_batch(values, paths, backend="screen", wait="shown")
+    (layer,) = [layer for layer in viewer.layers() if layer["name"] == "cells"]
+    assert layer["shape"] == [30, *SIZE]
+    assert layer["coordinates"] == [[str(index) for index in range(30)]]
+    assert display.count((129, 129, 129)) > MANY
+    imageio.imwrite(pictures / "napari-stack.png", viewer.screenshot(canvas_only=False))
+    for index in (0, 17, 29):
+        assert viewer.pixels(paths[index])[0, 0] == 100 + index
+
+
+def test_channels_are_added(files: FileManager, viewer: RemoteViewer, display: Display) -> None:
+    """Channels in two colours give their sum on the screen."""
+    channels = [{"label": "DAPI", "color": "red"}, {"label": "GFP", "color": "green"}]
+    files.save(
+        np.stack([plane(255), plane(255)]), "two.npy", backend="screen", channels=channels,
+        wait="shown",
+    )  # fmt: skip
+    names = [layer["name"] for layer in viewer.layers()]
+    assert names[-2:] == ["two DAPI", "two GFP"]
+
+
+def test_labels_are_painted(files: FileManager, viewer: RemoteViewer) -> None:
+    """A label image is a layer of colours."""
+    labels = np.zeros(SIZE, "u2")
+    labels[:, :32] = 3
+    files.save(labels, "cells.npy", backend="screen", labels=True, wait="shown")
+    assert viewer.layers()[-1]["type"] == "labels"
+    assert np.array_equal(viewer.pixels("cells.npy"), labels)
+
+
+def test_windows_are_opened(
+    files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
+) -> None:
+    """A layout may ask for a window of each well; they have titles, layers and pixels."""
+    layout = Layout(window=("well",))
+    for number, well in enumerate(("B03", "B04")):
+        files.save(
+            plane(100 + number), f"{well}_s1.npy", backend="screen", names="{well}_s{site}.npy",
+            layout=layout, wait="shown",
+        )  # fmt: skip
+    assert {"B03", "B04"} <= {*display.titles()}
+    windows = {layer["window"] for layer in viewer.layers()}
+    assert {"B03", "B04"} <= windows
+    assert viewer.pixels("B04_s1.npy", window="B04")[0, 0] == 101
+    picture = viewer.screenshot(window="B04")
+    imageio.imwrite(pictures / "napari-window.png", picture)
+    assert picture[picture.shape[0] // 2, picture.shape[1] // 2].tolist() == [101, 101, 101, 255]
+    with pytest.raises(RejectedError, match="one of '', 'B03', 'B04'"):
+        viewer.screenshot(window="B05")
+
+
+def test_closed_window_refuses(files: FileManager, viewer: RemoteViewer, display: Display) -> None:
+    """A window that its user has closed is told to who saves into it; others go on."""
+    options: dict[str, Any] = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
+    files.save(plane(1), "C03_s1.npy", backend="screen", **options)
+    viewer.layers()  # once it is answered the window is there
+    display.press_close("C03")
+    deadline = time.monotonic() + 5
+    with pytest.raises(RejectedError) as caught:
+        while time.monotonic() < deadline:
+            files.save(plane(2), "C03_s1.npy", backend="screen", **options)
+            time.sleep(0.05)
+    assert "window 'C03' was closed" in str(caught.value)
+    assert "C03" not in display.titles()
+    files.save(plane(3), "C04_s1.npy", backend="screen", **options)
+    files.save(plane(4), "main.npy", backend="screen", wait="shown")
+    assert viewer.pixels("main.npy")[0, 0] == 4
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────
+
+
+def test_unknown_colormap_is_refused(files: FileManager, viewer: RemoteViewer) -> None:
+    """A colormap that napari does not have is the error of that save."""
+    with pytest.raises(RejectedError, match="no colormap 'nonsense'") as caught:
+        files.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
+    assert caught.value.path == "color.npy"
+    files.save(plane(1), "color.npy", backend="screen", colormap="viridis")
+    assert viewer.pixels("color.npy")[0, 0] == 1
+
+
+def test_misfit_is_refused(files: FileManager, viewer: RemoteViewer) -> None:
+    """A slice that does not fit is the error of its save; the stack stays as it is."""
+    paths = [f"fit/fit_{index}.npy" for index in range(3)]
+    files.save_batch([plane(index) for index in range(3)], paths, backend="screen")
+    with pytest.raises(RejectedError) as caught:
+        files.save(np.zeros((9, 9)), paths[1], backend="screen")
+    assert "layer 'fit' holds 3 of uint8" in str(caught.value)
+    assert "save it under another name" in str(caught.value)
+    assert viewer.pixels(paths[1])[0, 0] == 1
+
+
+def test_misfit_ends_series(files: FileManager) -> None:
+    """In a series it is the failure of that value, and those before it are shown."""
+    values = [plane(0), plane(1), np.zeros((9, 9)), plane(3)]
+    paths = [f"ends/ends_{index}.npy" for index in range(4)]
+    with pytest.raises(BatchError) as caught:
+        files.save_batch(values, paths, backend="screen")
+    assert isinstance(caught.value.failed[2][1], RejectedError)
+
+
+def test_unawaited_misfit_is_told(files: FileManager) -> None:
+    """What nobody waited for is told by the next flush."""
+    files.save_batch([plane(1), plane(2)], ["late/late_1.npy", "late/late_2.npy"], backend="screen")
+    files.save(np.zeros((9, 9)), "late/late_1.npy", backend="screen", wait=None)
+    with pytest.raises(RejectedError, match="layer 'late' holds 2"):
+        files.registry["screen"].flush()  # type: ignore[union-attr]
+
+
+def test_unknown_questions_are_refused(viewer: RemoteViewer) -> None:
+    """What the viewer cannot answer is told, with what it can."""
+    with pytest.raises(RejectedError, match="answers .*layers, .*screenshot"):
+        viewer.query("colour")
+    with pytest.raises(RejectedError, match="nothing.npy"):
+        viewer.pixels("nothing.npy")
+    with pytest.raises(RejectedError):
+        viewer.query("pixels", wrong=1)
+    assert viewer.layers() is not None
+
+
+# ── regions of interest ──────────────────────────────────────────────────────────────────
+
+
+def test_rois_return(files: FileManager, viewer: RemoteViewer, pictures: Path) -> None:
+    """ROIs of every kind come back from the viewer as they were, over an image with a scale."""
+    window: dict[str, Any] = {
+        "names": "{well}_{name}.npy", "layout": Layout(window=("well",), layer=("name",))
+    }  # fmt: skip
+    files.save(
+        np.zeros((3, *SIZE), "u1"), "D03_image.npy", backend="screen", scale=(2, 0.5, 0.5),
+        units="um", **window,
+    )  # fmt: skip
+    rois = [
+        ROI(Rectangle((20, 30), (10, 8), 30), "box", properties={"area": 80}),
+        ROI(Ellipse((40, 20), (10, 18)), "ring", Position(z=1)),
+        ROI(Polygon([(0.1, 0.2), (9.3, 0.7), (5.5, 12.25)]), "cell"),
+        ROI(Points([(1.5, 2), (50, 60)]), "spots"),
+        ROI(Mask(np.eye(5) > 0, (8, 9)), "mask"),
+    ]
+    files.save(rois, "D03_rois.npy", backend="screen", wait="shown", **window)
+    found = viewer.rois(window="D03")
+    assert sorted(found, key=lambda roi: roi.name) == sorted(rois, key=lambda roi: roi.name)
+    imageio.imwrite(pictures / "napari-rois.png", viewer.screenshot(window="D03"))
+    files.save(rois[:1], "D03_rois.npy", backend="screen", wait="shown", **window)
+    files.save(rois, "D03_rois.npy", backend="screen", wait="shown", **window)
+    files.save([], "D03_rois.npy", backend="screen", wait="shown", **window)
+    assert viewer.rois(window="D03") == []
+
+
+def test_many_rois_are_quick(files: FileManager, viewer: RemoteViewer) -> None:
+    """A thousand outlines are shown in seconds."""
+    random = np.random.default_rng(0)
+    outlines = random.random((1000, 20, 2)) * 5 + random.random((1000, 1, 2)) * 55
+    rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
+    with within(15):
+        files.save(rois, "many.roi", backend="screen", wait="shown")
+    files.save([], "many.roi", backend="screen")
+
+
+# ── producers ────────────────────────────────────────────────────────────────────────────
+
+PRODUCER = """
+import sys
+import numpy as np
+from polystore import BackendRegistry, FileManager
+
+name, count = sys.argv[1], int(sys.argv[2])
+with BackendRegistry() as registry:
+    registry.add("screen", "napari_stream", viewer="shared", launch=False)
+    files = FileManager(registry)
+    for index in range(count):
+        image = np.full((500, 700), index, "u2")
+        files.save(image, "slice.npy", at={"producer": name, "z": index}, backend="screen")
+        if not index:
+            print("begun", flush=True)
+"""
+
+
+def produce(name: str, count: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-c", PRODUCER, name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def test_two_producers_share_viewer(files: FileManager, viewer: RemoteViewer) -> None:
+    """Two processes fill one stack at once."""
+    for producer in [produce("one", 20), produce("two", 20)]:
+        producer.communicate(timeout=60)
+        assert producer.returncode == 0
+    (layer,) = [layer for layer in viewer.layers() if layer["axes"][0] == "producer"]
+    assert layer["shape"] == [2, 20, 500, 700]
+    assert layer["coordinates"][0] == ["one", "two"]
+
+
+def test_killed_producer_is_survived(files: FileManager, viewer: RemoteViewer) -> None:
+    """A producer that is killed in the middle of a series leaves the viewer to the others."""
+    producer = produce("killed", 1_000_000)
+    assert producer.stdout is not None
+    assert producer.stdout.readline() == b"begun\n"
+    time.sleep(0.3)
+    os.kill(producer.pid, signal.SIGKILL)
+    producer.communicate()
+    files.save(plane(9), "after.npy", backend="screen", wait="shown")
+    assert viewer.pixels("after.npy")[0, 0] == 9
+
+
+def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None:
+    """Threads that all wait until their frame of one path is shown do all come to an end."""
+
+    def show(thread: int) -> None:
+        for step in range(10):
+            files.save(plane(10 * thread + step), "threads.npy", backend="screen", wait="shown")
+
+    with within(20), ThreadPoolExecutor(4) as pool:
+        list(pool.map(show, range(4)))
+    assert viewer.pixels("threads.npy")[0, 0] % 10 == 9
+
+
+def test_hidden_window_holds_nobody(
+    files: FileManager, viewer: RemoteViewer, display: Display
+) -> None:
+    """A window that is not on the screen paints nothing: whoever waits for it goes on."""
+    options: dict[str, Any] = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
+    files.save(plane(1), "E03_s1.npy", backend="screen", wait="shown", **options)
+    display.hide("E03")
+    with within(5):
+        for value in (2, 3):
+            files.save(plane(value), "E03_s1.npy", backend="screen", wait="shown", **options)
+    assert viewer.pixels("E03_s1.npy", window="E03")[0, 0] == 3
+
+
+def test_layers_are_json(viewer: RemoteViewer) -> None:
+    """The list of layers is plain data."""
+    assert json.loads(json.dumps(viewer.layers())) == viewer.layers()
