@@ -66,7 +66,7 @@ def main(wheels: Path) -> None:
         assert plain.installed() == PLAIN, plain.installed()
         print("polystore installs with", *sorted(plain.installed()))
         script = str(ROOT / "tests/run_snippets.py")
-        plain.install(f"{built['polystore']}[tiff,image,zarr,dask,cli,progress]")
+        plain.install(f"{built['polystore']}[tiff,image,zarr,dask,streaming,cli,progress]")
         print(plain.run("python", script, *map(str, DOCUMENTS)), end="")
         assert "disk" in plain.run("polystore", "plugins")
         print(plain.run("polystore", "--version"), end="")

@@ -1,6 +1,6 @@
 """Draw napari.png: a synthetic plate in a live napari, with the outlines of its nuclei.
 
-    python docs/pictures/napari.py        needs a screen: xvfb-run python …
+python docs/pictures/napari.py        needs a screen: xvfb-run python …
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ def display() -> Iterator[Display]:
 @pytest.fixture(scope="module")
 def desktop(display: Display) -> Iterator[Path]:
     """Have viewers open on the private screen, and be found in a private folder: this one."""
-    folder = Path(tempfile.mkdtemp(prefix="ps"))  # short: the kernel allows sockets no long names
+    folder = Path(
+        tempfile.mkdtemp(prefix="ps")
+    )  # short: the kernel allows sockets no long names
     settings = folder / "napari.yaml"
     settings.write_text(SETTINGS)
     runtime = folder / "polystore"

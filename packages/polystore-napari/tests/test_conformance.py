@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 VIEWER = "kit"
+pytestmark = pytest.mark.faults  # it kills viewers, and starts each again
 
 
 class Napari(StreamReceiver):

@@ -58,7 +58,9 @@ class Window:
         is_image = isinstance(item, Image)
         kind = ("labels" if item.labels else "image") if is_image else "rois"
         plan = self.planner.plan(item, kind)
-        data = payload if is_image else [ROI.from_dict(d) for d in json.loads(payload.tobytes())]
+        data = (
+            payload if is_image else [ROI.from_dict(d) for d in json.loads(payload.tobytes())]
+        )
         return Delivery(item, data, b"", 0, plan)
 
     def __getitem__(self, name: str) -> Any:
@@ -164,9 +166,7 @@ def test_series_of_rgb(window: Window) -> None:
         (np.zeros((2, 2), "f4"), (0, 1)),
     ],
 )
-def test_contrast_spans_pixels(
-    window: Window, value: Any, limits: tuple[float, float]
-) -> None:
+def test_contrast_spans_pixels(window: Window, value: Any, limits: tuple[float, float]) -> None:
     """Contrast reaches from the least finite pixel to the greatest; of 8 bits it is all."""
     window.save(value)
     assert window.only.contrast_limits == list(limits)
@@ -182,9 +182,7 @@ def test_large_image_is_sampled(window: Window) -> None:
 
 def test_look_is_taken(window: Window) -> None:
     """Colormap, contrast, scale and units are those that were given."""
-    window.save(
-        PLANE, colormap="magma", contrast_limits=(1, 9), scale=(0.5, 0.25), units="um"
-    )
+    window.save(PLANE, colormap="magma", contrast_limits=(1, 9), scale=(0.5, 0.25), units="um")
     layer = window.only
     assert layer.colormap.name == "magma"
     assert layer.contrast_limits == [1, 9]
@@ -202,7 +200,9 @@ def test_color_from_digits(window: Window) -> None:
 
 def test_pixel_size_on_stack(window: Window) -> None:
     """The pixel size of planes leaves their slider at steps of one."""
-    window.save_batch(planes(3), [f"c_{n}.npy" for n in range(3)], scale=(0.5, 0.25), units="um")
+    window.save_batch(
+        planes(3), [f"c_{n}.npy" for n in range(3)], scale=(0.5, 0.25), units="um"
+    )
     assert window.only.scale.tolist() == [1, 0.5, 0.25]
     assert [str(unit) for unit in window.only.units][1:] == ["micrometer"] * 2
     assert window.step[0] == 2

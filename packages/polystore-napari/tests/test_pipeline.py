@@ -28,7 +28,9 @@ def pipeline(images):
         ("timelapse", 21, "DrosophilaEmbryo_GFPHistone", "0020"),
     ],
 )
-def test_paper_pipeline_shows_images(desktop, tmp_path, monkeypatch, folder, count, title, last):
+def test_paper_pipeline_shows_images(
+    desktop, tmp_path, monkeypatch, folder, count, title, last
+):
     if not DATA.is_dir():
         pytest.skip(f"data: {DATA} is absent")
     monkeypatch.chdir(tmp_path)

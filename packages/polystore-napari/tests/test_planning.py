@@ -210,7 +210,11 @@ def test_place_is_told() -> None:
     planner = Planner()
     (plan,) = planned(planner, one(np.zeros((2, 4, 5), "u1"), axes="cyx"))
     assert planner.place("", "a.npy", "image") == (plan, "cyx")
-    for question in (("A01", "a.npy", "image"), ("", "b.npy", "image"), ("", "a.npy", "labels")):
+    for question in (
+        ("A01", "a.npy", "image"),
+        ("", "b.npy", "image"),
+        ("", "a.npy", "labels"),
+    ):
         assert planner.place(*question) is None
 
 

@@ -205,9 +205,11 @@ def test_drop_oldest_keeps_newest() -> None:
         backend: Any = files.registry["out"]
         listener.go_on()
         numbers = [int(item["path"]) for item in listener.until("49")]
-    assert numbers == sorted(numbers)
-    assert len(numbers) < 30
-    assert backend.counters.sent == 50
+        assert numbers == sorted(numbers)
+        assert len(numbers) < 30
+        # They were acknowledged as received: that they were dropped is told afterwards.
+        assert becomes(lambda: backend.counters.dropped == 50 - len(numbers))
+        assert (backend.counters.sent, backend.counters.received) == (50, 50)
 
 
 def test_dropped_is_counted() -> None:

@@ -31,6 +31,7 @@ from polystore.values import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
     from polystore import Region
     from polystore.abc.backend import Path
     from polystore.options import IfExists

@@ -91,7 +91,7 @@ class StreamSink(DataSink):
         self.policy = policy
         self.timeout = timeout
         self.max_in_flight = max_in_flight
-        self.counters = Counters()
+        self._counters = Counters()
         self._states: dict[int, _State] = {}
 
     # ── values ───────────────────────────────────────────────────────────────────────────
@@ -195,6 +195,14 @@ class StreamSink(DataSink):
         awaited = wait is not None
         return [(c, c.send(item, pixels, awaited=awaited)) for c in connections]
 
+    @property
+    def counters(self) -> Counters:
+        """What became of all that was sent, as far as receivers have told."""
+        for connection in list(self._state().connections.values()):
+            with suppress(ReceiverError):  # lost: the next save tells
+                connection.listen()
+        return self._counters
+
     def flush(self) -> None:
         """Wait until everything sent is acknowledged, and raise what went wrong with it."""
         for connection in list(self._state().connections.values()):
@@ -221,7 +229,7 @@ class StreamSink(DataSink):
                 self.name,
                 max_in_flight=self.max_in_flight,
                 timeout=self.timeout,
-                counters=self.counters,
+                counters=self._counters,
             )
         return found
 

@@ -500,6 +500,8 @@ class Connection:
     ) -> None:
         pending = self._pending.pop(number, None)
         if pending is None:  # nobody waits any more
+            if isinstance(reply, Ack) and reply.stage in ("coalesced", "dropped"):
+                self._count(reply.stage)  # what became of it after it was received
             return
         if pending.transfer is None:
             self._answers[number] = reply, frames[1:]
@@ -517,11 +519,20 @@ class Connection:
             return
         transfer.outcome = ack
         name = {"closed": "rejected"}.get(ack.stage, ack.stage)
-        setattr(self.counters, name, getattr(self.counters, name) + 1)
+        self._count(name)
         if name in ("shown", "coalesced", "dropped"):
             self.counters.received += 1
         if refused and not transfer.awaited:
             self._failures.append(self._refusal(ack, transfer))
+
+    def _count(self, name: str) -> None:
+        setattr(self.counters, name, getattr(self.counters, name) + 1)
+
+    def listen(self) -> None:
+        """Take the answers that have come, so that the counters tell of them."""
+        with self._lock:
+            if self._broken is None:
+                self._read(_AT_ONCE)
 
     def _refusal(self, ack: Ack, transfer: Transfer) -> PolystoreError:
         if ack.stage == "rejected":

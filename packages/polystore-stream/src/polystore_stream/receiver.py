@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import zmq
+from msgspec.structs import replace
 from zmq.utils.monitor import parse_monitor_message
 
 from polystore.errors import (
@@ -237,8 +238,11 @@ class Receiver:
         return taken
 
     def settle(self, delivery: Delivery, stage: Stage, reason: str = "") -> None:
-        """Say what became of a delivery; the producer hears it if it waits, or if it failed."""
-        if delivery.awaited:
+        """Say what became of a delivery.
+
+        The producer hears of it if it waits, if it failed, or if it was never shown.
+        """
+        if delivery.awaited or stage in ("coalesced", "dropped"):
             self._reply(delivery, Ack(number=delivery.number, stage=stage, reason=reason))
         elif stage == "rejected" and isinstance(delivery.item, Item):
             self._reply(delivery, Failure(path=delivery.item.path, reason=reason))
@@ -475,7 +479,17 @@ class Receiver:
 
     def _send_outgoing(self) -> None:
         while self._outgoing:
-            self._send(*self._outgoing.popleft())
+            identity, reply, frames = self._outgoing.popleft()
+            others: list[int] = []
+            while isinstance(reply, Ack) and self._outgoing:
+                other_identity, other, _ = self._outgoing[0]
+                if other_identity != identity or not _is_alike(reply, other):
+                    break
+                others.append(other.number)
+                self._outgoing.popleft()
+            if isinstance(reply, Ack) and others:
+                reply = replace(reply, others=tuple(others))
+            self._send(identity, reply, frames)
 
     def _send(self, identity: bytes, reply: Reply, frames: Sequence[Any] = ()) -> None:
         try:
@@ -563,6 +577,11 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
     if not isinstance(documents, list) or len(documents) != item.count:
         raise DamagedDataError(f"no list of {item.count}", "rois")
     return [ROI.from_dict(document) for document in documents]
+
+
+def _is_alike(reply: Ack, other: Reply) -> bool:
+    """Whether one answer can say both, as for the many images that one took the place of."""
+    return isinstance(other, Ack) and (reply.stage, reply.reason) == (other.stage, other.reason)
 
 
 def _memory() -> tuple[int, int]:

@@ -1,0 +1,245 @@
+"""Viewers that are started, closed by their user, killed, and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import polystore_napari
+from polystore import FileManager
+from polystore.errors import ReceiverError, ReceiverUnavailableError, RejectedError
+from polystore_stream import Layout, discovery
+
+from .display import Display
+from .processes import becomes, left_in, pipeline, runs, within
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+    pytest.mark.usefixtures("ended"),
+]
+
+PLANE = np.full((64, 64), 7, "u1")
+
+
+@pytest.fixture
+def ended(desktop: Path) -> Iterator[None]:
+    """End the viewers of a test, which outlive who started them, and demand that nothing stays."""
+    yield
+    for endpoint in discovery.find("napari"):
+        with suppress(ProcessLookupError):
+            os.kill(endpoint.pid, signal.SIGKILL)
+        assert becomes(lambda pid=endpoint.pid: not runs(pid))  # type: ignore[misc]
+    discovery.find("napari")  # whoever looks removes what killed viewers left
+    assert left_in(desktop) == []
+
+
+def save(files: FileManager, path: str = "a.npy", **options: Any) -> None:
+    files.save(PLANE, path, backend="screen", **options)
+
+
+def ends(pid: int, folder: Path) -> bool:
+    """Whether a viewer ends, and takes all with it."""
+    return becomes(lambda: not runs(pid)) and left_in(folder) == []
+
+
+def test_first_save_starts_viewer(desktop: Path) -> None:
+    """A save starts the viewer; one that is closed is not started again but by the user."""
+    with pipeline() as files:
+        save(files, wait="shown")
+        with polystore_napari.connect() as viewer:
+            assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+            assert not [name for name in left_in(desktop) if name.endswith(".log")]
+            viewer.quit()
+        assert ends(viewer.endpoint.pid, desktop)
+        for _ in range(2):
+            with within(1), pytest.raises(ReceiverUnavailableError) as caught:
+                save(files)
+        assert "napari 'default' is gone: it was closed, or has died" in str(caught.value)
+        assert "python -m polystore_napari, or polystore_napari.launch()" in str(caught.value)
+        endpoint = polystore_napari.launch()
+        assert endpoint.pid != viewer.endpoint.pid
+        save(files, "again.npy")
+        with polystore_napari.connect() as viewer:
+            assert np.array_equal(viewer.pixels("again.npy"), PLANE)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("wait", ["shown", None])
+def test_killed_amid_stream(wait: Any) -> None:
+    """A viewer that is killed while a thread saves is an error there, at once; no save hangs."""
+    endpoint = polystore_napari.launch("victim")
+    large = np.ones((1500, 1500), "u2")
+
+    def stream(files: FileManager) -> float:
+        with suppress(ReceiverError):
+            while True:
+                files.save(large, "a.npy", backend="screen", wait=wait)
+        return time.monotonic()
+
+    with pipeline(viewer="victim") as files, ThreadPoolExecutor(1) as pool:
+        files.save(large, "a.npy", backend="screen")
+        failing = pool.submit(stream, files)
+        time.sleep(0.5)
+        killed = time.monotonic()
+        os.kill(endpoint.pid, signal.SIGKILL)
+        assert failing.result(timeout=20) - killed < 3
+        with within(1), pytest.raises(ReceiverUnavailableError, match="--name 'victim'"):
+            save(files)
+
+
+@pytest.mark.faults
+def test_killed_viewer_is_started_again() -> None:
+    """After a kill the user starts another one, which takes the next save."""
+    with pipeline(viewer="phoenix") as files:
+        save(files)
+        (endpoint,) = discovery.find("napari", "phoenix")
+        os.kill(endpoint.pid, signal.SIGKILL)
+        assert becomes(lambda: not runs(endpoint.pid))
+        with within(1), pytest.raises(ReceiverUnavailableError, match="is gone"):
+            save(files)
+        polystore_napari.launch("phoenix")
+        save(files, wait="shown")
+
+
+def test_two_viewers_by_name(desktop: Path) -> None:
+    """Viewers of two names are two; a signal closes one of them, which leaves nothing."""
+    with pipeline(viewer="left") as left, pipeline(viewer="right") as right:
+        save(left, "left.npy")
+        save(right, "right.npy")
+        for name in ("left", "right"):
+            with polystore_napari.connect(name) as viewer:
+                assert [layer["name"] for layer in viewer.layers()] == [name]
+        pids = {endpoint.name: endpoint.pid for endpoint in discovery.find("napari")}
+        for name, number in (("left", signal.SIGTERM), ("right", signal.SIGINT)):
+            os.kill(pids[name], number)
+            assert becomes(lambda name=name: not runs(pids[name]))  # type: ignore[misc]
+        assert left_in(desktop) == []
+        with within(1), pytest.raises(ReceiverUnavailableError, match="is gone"):
+            save(left)
+
+
+def test_window_is_closed(desktop: Path, display: Display) -> None:
+    """A viewer whose user closes its window ends, and whoever saves next is told."""
+    with pipeline(viewer="closed") as files:
+        save(files, wait="shown")
+        (endpoint,) = discovery.find("napari", "closed")
+        display.press_close("napari: closed")
+        assert ends(endpoint.pid, desktop)
+        with within(1), pytest.raises(ReceiverUnavailableError, match="was closed"):
+            save(files)
+
+
+def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
+    """Without its main window the viewer takes nothing more; the others stay until closed."""
+    options = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
+    with pipeline(viewer="main") as files:
+        save(files)
+        save(files, "B03_s1.npy", wait="shown", **options)
+        (endpoint,) = discovery.find("napari", "main")
+        display.press_close("napari: main")
+        assert becomes(lambda: not discovery.find("napari", "main"))
+        with within(1), pytest.raises(ReceiverUnavailableError):
+            save(files, "B03_s1.npy", **options)
+        assert runs(endpoint.pid)
+        assert "B03" in display.titles()
+        display.press_close("B03")
+        assert ends(endpoint.pid, desktop)
+
+
+def test_cancelled_close_goes_on(
+    desktop: Path, display: Display, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A user who presses the button, and then does not want it, keeps viewer and stream."""
+    settings = tmp_path / "napari.yaml"
+    settings.write_text("application:\n  confirm_close_window: true\n")
+    monkeypatch.setenv("NAPARI_CONFIG", str(settings))
+    with pipeline(viewer="asks") as files:
+        save(files, wait="shown")
+        display.press_close("napari: asks")
+        display.press_close("Close Window?")  # of the question itself: no
+        assert becomes(lambda: "Close Window?" not in display.titles())
+        for _ in range(3):
+            save(files, wait="shown")
+        with polystore_napari.connect("asks") as viewer:
+            assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+
+
+def test_viewer_of_another_machine(desktop: Path) -> None:
+    """A viewer that listens on the network says which file leads there, and it does."""
+    command = [sys.executable, "-u", "-m", "polystore_napari", "--name", "far"]
+    process = subprocess.Popen(
+        [*command, "--listen", "tcp://127.0.0.1:0"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout as output:
+        connection = output.readline().rpartition(" ")[2].strip()
+        with pipeline(connection=connection) as files:
+            save(files, wait="shown")
+        with polystore_napari.connect("far") as viewer:
+            assert viewer.endpoint.address.startswith("tcp://")
+            assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+            taken = subprocess.run(command, capture_output=True, text=True, timeout=60)
+            viewer.quit()
+    assert process.wait(20) == 0
+    assert taken.returncode == 2
+    assert "error: name='far' is not possible" in taken.stderr
+    assert left_in(desktop) == []
+
+
+def test_missing_screen_is_explained(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a screen the error says why napari did not come up, and what to do."""
+    monkeypatch.delenv("DISPLAY")
+    with pipeline(viewer="blind") as files, pytest.raises(ReceiverUnavailableError) as caught:
+        save(files)
+    assert "napari 'blind' ended with status" in str(caught.value)
+    assert "it said:" in str(caught.value)
+    assert "A viewer needs a screen: set DISPLAY (ssh -X)" in str(caught.value)
+    assert left_in(desktop) == []
+
+
+def test_unknown_viewer_is_told() -> None:
+    """Where none may be started, the error names the command that does."""
+    with pipeline(viewer="nobody", launch=False) as files:
+        with within(1), pytest.raises(ReceiverUnavailableError) as caught:
+            save(files)
+    assert "napari 'nobody' does not run" in str(caught.value)
+    assert "start it: python -m polystore_napari" in str(caught.value)
+    assert "--name 'nobody'" in str(caught.value)
+    with pytest.raises(ReceiverUnavailableError, match="does not run"):
+        polystore_napari.connect("nobody")
+
+
+def test_rejected_is_no_receiver_error() -> None:
+    """A value that is refused is told apart from a viewer that is gone."""
+    assert not issubclass(RejectedError, ReceiverError)
+
+
+def test_missing_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that is not there, given as an option or in the environment, is named."""
+    with pytest.raises(ReceiverUnavailableError, match="there is no '/no/python'"):
+        polystore_napari.launch("other", python="/no/python")
+    monkeypatch.setenv("POLYSTORE_NAPARI_PYTHON", "/no/such")
+    with pipeline(viewer="other") as files:
+        with pytest.raises(ReceiverUnavailableError, match="there is no '/no/such'"):
+            save(files)
+
+
+def test_python_without_napari_is_told(tmp_path: Path) -> None:
+    """An interpreter that has no napari says so itself."""
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    with pipeline(viewer="other", python=str(bare)) as files:
+        with pytest.raises(ReceiverUnavailableError, match="No module named"):
+            save(files)
