@@ -7,8 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +15,9 @@ import pytest
 from polystore.errors import BatchError, StorageError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import image
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.faults,

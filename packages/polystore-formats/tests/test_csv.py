@@ -4,7 +4,6 @@ import csv
 import importlib
 import io
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,8 @@ from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDa
 from polystore_testing import FormatTests, overrides
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 require = (

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GROWTH_LIMIT = 256  # MiB; the files are smaller than 8
 SECONDS_LIMIT = 5

@@ -7,7 +7,6 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,6 +20,8 @@ from polystore.errors import DamagedDataError, InvalidOptionError
 from polystore_testing import FormatTests
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 require = (

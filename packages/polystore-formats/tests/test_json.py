@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +12,9 @@ from hypothesis import strategies as st
 from polystore import formats
 from polystore.errors import DamagedDataError
 from polystore_testing import FormatTests, overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSON: Any = formats().of("x.json")
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,6 +14,9 @@ from hypothesis.extra import numpy as hnp
 from polystore import formats
 from polystore.errors import DamagedDataError, InvalidOptionError
 from polystore_testing import FormatTests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NPZ: Any = formats().of("x.npz")
 

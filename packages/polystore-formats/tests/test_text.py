@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,6 +11,9 @@ from hypothesis import strategies as st
 from polystore import formats
 from polystore.errors import DamagedDataError, InvalidOptionError
 from polystore_testing import FormatTests, overrides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXT: Any = formats().of("x.txt")
 

@@ -7,15 +7,17 @@ import pickle
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from polystore import formats
 from polystore.errors import DamagedDataError, InvalidOptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 require = (
     importlib.import_module

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import polystore_napari
-from polystore import FileManager
-from polystore_stream import RemoteViewer
 
 from .display import Display, private_display
 from .processes import becomes, pipeline, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polystore import FileManager
+    from polystore_stream import RemoteViewer
 
 SHARED = "shared"
 SETTINGS = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
@@ -12,6 +11,8 @@ from polystore_stream.describe import Look, described
 from polystore_stream.layout import Layout, place_of, places_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from polystore_stream.messages import Image, Rois

@@ -64,4 +64,3 @@ def test_unknown_option_is_refused() -> None:
     """A misspelt option is told, with those there are."""
     with BackendRegistry() as registry, pytest.raises(UnknownOptionError, match="viewer"):
         registry.add("screen", "napari_stream", viewr="x")
-        registry["screen"]

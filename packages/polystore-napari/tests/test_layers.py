@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,9 @@ from polystore_stream.messages import Image
 from polystore_stream.viewer import Delivery
 
 from .sending import Message, batch, one
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # napari's own use of pydantic
@@ -95,7 +97,7 @@ class Window:
 
 @pytest.fixture
 def window() -> Iterator[Window]:
-    yield Window()
+    return Window()
 
 
 def planes(count: int, start: int = 0) -> list[Any]:
@@ -754,7 +756,7 @@ def test_moved_roi_keeps_name(window: Window) -> None:
     """A ROI that the user has moved keeps its name."""
     window.save([BOX], "r.roi")
     layer = window.only
-    layer.data = [(np.asarray(layer.data[0]) + (1, 2), "rectangle")]
+    layer.data = [(np.asarray(layer.data[0]) + np.array((1, 2)), "rectangle")]
     assert list(window.layers.rois()) == [ROI(Rectangle((4, 6), (2, 4)), "nucleus")]
 
 

@@ -7,15 +7,18 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zmq
 
 from polystore_stream import discovery
 from polystore_stream.connection import context
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ from polystore_stream import Receiver, Viewer, discovery, receive
 from polystore_stream.messages import Hello, Image
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from polystore_stream.discovery import Endpoint
     from polystore_stream.subscription import Subscription
 

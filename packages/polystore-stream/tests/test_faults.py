@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,8 @@ from .processes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from polystore import FileManager
 
 pytestmark = [

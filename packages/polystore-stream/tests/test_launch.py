@@ -7,10 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +18,9 @@ from polystore_stream import discovery
 from polystore_stream.launch import start_viewer
 
 from .processes import TOY, becomes, running, runs, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_stays"),

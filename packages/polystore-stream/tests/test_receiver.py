@@ -8,10 +8,9 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -46,6 +45,9 @@ from .processes import (
     sending,
     within,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_stays"),

@@ -29,7 +29,7 @@ class NapariBackend(ViewerSink):
     """
 
     viewer_kind = KIND
-    start_advice = "python -m polystore_napari, or polystore_napari.launch()"
+    start_advice = "polystore_napari.launch(), or python -m polystore_napari"
 
     def __init__(
         self,

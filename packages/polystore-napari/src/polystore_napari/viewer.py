@@ -118,8 +118,8 @@ class NapariViewer(Viewer):
         self._hidden_timer.timeout.connect(self._give_up_on_hidden)
         self._events.woken.connect(self._schedule, Qt.ConnectionType.QueuedConnection)
         self._events.closing.connect(self._on_closing)
-        self._adopt("", viewer)
         self.receiver = Receiver(self, name, listen=listen)
+        self._adopt("", viewer)  # last: a window that is watched closes the receiver
 
     # ── the receiver's thread ────────────────────────────────────────────────────────────
 
