@@ -214,9 +214,12 @@ def test_missing_screen_is_explained(desktop: Path, monkeypatch: pytest.MonkeyPa
 
 def test_unknown_viewer_is_told() -> None:
     """Where none may be started, the error names the command that does."""
-    with pipeline(viewer="nobody", launch=False) as files:
-        with within(1), pytest.raises(ReceiverUnavailableError) as caught:
-            save(files)
+    with (
+        pipeline(viewer="nobody", launch=False) as files,
+        within(1),
+        pytest.raises(ReceiverUnavailableError) as caught,
+    ):
+        save(files)
     assert "napari 'nobody' does not run" in str(caught.value)
     assert "or python -m polystore_napari --name 'nobody'" in str(caught.value)
     with pytest.raises(ReceiverUnavailableError, match="does not run"):
@@ -228,9 +231,11 @@ def test_missing_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ReceiverUnavailableError, match="there is no '/no/python'"):
         polystore_napari.launch("other", python="/no/python")
     monkeypatch.setenv("POLYSTORE_NAPARI_PYTHON", "/no/such")
-    with pipeline(viewer="other") as files:
-        with pytest.raises(ReceiverUnavailableError, match="there is no '/no/such'"):
-            save(files)
+    with (
+        pipeline(viewer="other") as files,
+        pytest.raises(ReceiverUnavailableError, match="there is no '/no/such'"),
+    ):
+        save(files)
 
 
 def test_python_without_napari_is_told(tmp_path: Path) -> None:
@@ -238,6 +243,8 @@ def test_python_without_napari_is_told(tmp_path: Path) -> None:
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
-    with pipeline(viewer="other", python=str(bare)) as files:
-        with pytest.raises(ReceiverUnavailableError, match="No module named"):
-            save(files)
+    with (
+        pipeline(viewer="other", python=str(bare)) as files,
+        pytest.raises(ReceiverUnavailableError, match="No module named"),
+    ):
+        save(files)
