@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ from polystore.errors import DamagedDataError
 from polystore.rois import ROI
 
 from .connection import Connection
+from .discovery import process_runs
 from .messages import DTYPES, Query
 
 if TYPE_CHECKING:
@@ -71,9 +73,14 @@ class RemoteViewer:
         self._connection.close()
 
     def quit(self) -> None:
-        """Close the viewer with all its windows."""
+        """Close the viewer with all its windows; return when it is gone, or after 5 seconds."""
         self.query("quit")
         self.close()
+        here, deadline = self.endpoint, time.monotonic() + 5
+        while here.is_local and process_runs(here.pid, here.started):
+            if time.monotonic() > deadline:  # it asks its user first
+                break
+            time.sleep(0.02)
 
     def __enter__(self) -> Self:
         return self
