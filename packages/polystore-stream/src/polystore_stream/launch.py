@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from polystore.errors import LockTimeoutError, ReceiverUnavailableError
 from polystore.locking import file_lock
@@ -42,58 +42,54 @@ def start_viewer(
     starter, and leaves no zombie in it. Raises ``ReceiverUnavailableError`` with the end of
     its log if it cannot be started, ends, or is not ready after ``timeout`` seconds.
     """
-    folder = discovery.runtime_directory()
     try:
-        with file_lock(folder / f"{kind}-{name}", timeout=timeout):
+        with file_lock(discovery.runtime_directory() / f"{kind}-{name}", timeout=timeout):
             running = discovery.find(kind, name)
             if running:
                 return running[0]
-            log = folder / f"{kind}-{secrets.token_hex(4)}.log"
-            try:
-                return _launched(command, kind, name, log, backend, timeout, environment)
-            except FileNotFoundError as error:
-                reason = f"cannot be started: there is no {error.filename!r}"
-            except OSError as error:
-                if isinstance(error, ReceiverUnavailableError):
-                    raise
-                reason = f"cannot be started: {error}"
-            finally:
-                # Unlinked while it is written: what the viewer still prints goes with it.
-                log.unlink(missing_ok=True)
-    except LockTimeoutError:
+            return _launched(command, kind, name, backend, timeout, environment)
+    except LockTimeoutError as error:
         reason = f"is being started by another process, for {timeout:g} s already"
-    raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason)
+        raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
 
 
 def _launched(
     command: Sequence[str],
     kind: str,
     name: str,
-    log: Path,
     backend: str,
     timeout: float,
     environment: Mapping[str, str] | None,
 ) -> Endpoint:
-    with open(log, "xb") as output:
-        process = _started(command, output, environment)
+    log = discovery.runtime_directory() / f"{kind}-{secrets.token_hex(4)}.log"
     try:
-        return _ready(process, kind, name, log, backend, timeout)
-    except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
-        _kill(process)
-        raise
+        try:
+            process = _started(command, log, environment)
+        except OSError as error:
+            reason = f"cannot be started: {error}"
+            raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
+        try:
+            return _ready(process, kind, name, log, backend, timeout)
+        except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
+            _kill(process)
+            raise
+    finally:
+        # Unlinked while it is written: what the viewer still prints goes with it.
+        log.unlink(missing_ok=True)
 
 
 def _started(
-    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str] | None
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, **(environment or {})},
-        start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
-    )
+    with open(log, "xb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
+        )
     # A viewer that the user closes is a zombie until somebody has waited for it.
     threading.Thread(target=process.wait, name=f"reaps-{process.pid}", daemon=True).start()
     return process
