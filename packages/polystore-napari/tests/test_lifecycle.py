@@ -156,7 +156,7 @@ def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
         with within(1), pytest.raises(ReceiverUnavailableError):
             save(files, "B03_s1.npy", **options)
         assert runs(endpoint.pid)
-        assert "B03" in display.titles()
+        assert becomes(lambda: "B03" in display.titles())
         display.press_close("B03")
         assert ends(endpoint.pid, desktop)
 

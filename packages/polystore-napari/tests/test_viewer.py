@@ -20,7 +20,7 @@ from polystore.errors import BatchError, RejectedError
 from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
 from polystore_stream import Layout, RemoteViewer
 
-from .processes import within
+from .processes import becomes, within
 
 if TYPE_CHECKING:
     from polystore import FileManager
@@ -159,7 +159,7 @@ def test_windows_are_opened(
             plane(100 + number), f"{well}_s1.npy", backend="screen", names="{well}_s{site}.npy",
             layout=layout, wait="shown",
         )  # fmt: skip
-    assert {"B03", "B04"} <= {*display.titles()}
+    assert becomes(lambda: {"B03", "B04"} <= {*display.titles()})
     windows = {layer["window"] for layer in viewer.layers()}
     assert {"B03", "B04"} <= windows
     assert viewer.pixels("B04_s1.npy", window="B04")[0, 0] == 101
@@ -196,10 +196,63 @@ def test_closed_window_refuses(
     with pytest.raises(RejectedError) as caught:
         save_for_a_while()
     assert "window 'C03' was closed" in str(caught.value)
-    assert "C03" not in display.titles()
+    assert becomes(lambda: "C03" not in display.titles())
     files.save(plane(3), "C04_s1.npy", backend="screen", **options)
     files.save(plane(4), "main.npy", backend="screen", wait="shown")
     assert viewer.pixels("main.npy")[0, 0] == 4
+
+
+def test_layers_may_be_taken_away(files: FileManager, viewer: RemoteViewer) -> None:
+    """A viewer lives on where the first of several layers is taken away, and drawn without."""
+    for value in (1, 2):
+        for name in "abc":
+            files.save(plane(value), f"{name}.npy", backend="screen", wait="shown")
+        rgb = np.full((*SIZE, 3), value, "u1")
+        files.save(rgb, "a.npy", backend="screen", wait="shown")
+        files.save([ROI(Points([(3, 4)]))], "r.roi", backend="screen", wait="shown")
+        assert viewer.layers()[0]["rgb"]
+        viewer.clear()
+        files.save(plane(value), "after.npy", backend="screen", wait="shown")
+        viewer.clear()
+    with within(15):
+        for index in range(30):
+            files.save(plane(value), f"{index}.npy", backend="screen")
+        viewer.clear()
+    assert not [layer for layer in viewer.layers() if not layer["window"]]
+
+
+USER = """
+import napari, numpy as np, time
+from qtpy.QtWidgets import QApplication
+from polystore_napari.viewer import NapariViewer
+
+def paint(times):
+    for _ in range(times):
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+window = napari.Viewer()
+viewer = NapariViewer(window, "user")
+paint(10)
+for number in range(3):
+    window.add_image(np.full((4, 5), number, np.uint16))
+paint(10)
+for layer in list(window.layers):
+    window.layers.remove(layer)
+    paint(1)
+paint(10)
+viewer.close()
+window.close()
+print("survived")
+"""
+
+
+def test_user_takes_layers_away(desktop: Path) -> None:
+    """A user may remove layers, the first of several too, on a screen without a graphics card."""
+    done = subprocess.run(
+        [sys.executable, "-c", USER], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ the thread of the window alone.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -252,15 +253,11 @@ class Layers:
                 layer = self._made_rois(roi_layer, plan.title)
             shown[kind] = layer, roi_layer
         for kind in shown.keys() - wanted.keys():
-            self._empty(shown, kind)
-
-    @staticmethod
-    def _empty(shown: dict[_RoiKind, tuple[Layer, RoiLayer]], kind: _RoiKind) -> None:
-        # Emptied, not removed: drawing after a removal is a segmentation fault in vispy.
-        layer, roi_layer = shown[kind]
-        empty = _emptied(roi_layer)
-        _update_rois(layer, empty)
-        shown[kind] = layer, empty
+            # Emptied, not removed: how it looks is the user's, and ROIs may come again.
+            layer, roi_layer = shown[kind]
+            empty = _emptied(roi_layer)
+            _update_rois(layer, empty)
+            shown[kind] = layer, empty
 
     def _made_rois(self, found: RoiLayer, title: str) -> Layer:
         given = {**found.arguments, **self._placement(found), **_ROI_STYLE[found.type]}
@@ -384,14 +381,16 @@ class Layers:
         return blocks[0]
 
     def clear(self) -> None:
-        """Take all images away, and empty what holds ROIs."""
-        for shown in list(self._images.values()):
-            if shown.layer is not None and shown.layer in self.model.layers:
-                self.model.layers.remove(shown.layer)
-        for group in self._rois.values():
-            for kind in group:
-                self._empty(group, kind)
+        """Take away all that was shown here; what the user has added stays."""
+        layers = self.model.layers
+        # A quarter of a second for each layer otherwise, in which the window is stuck.
+        with getattr(layers, "batched_update", nullcontext)():
+            images = [s.layer for s in self._images.values() if s.layer is not None]
+            rois = [layer for group in self._rois.values() for layer, _ in group.values()]
+            for layer in images + rois:
+                layers.remove(layer)
         self._images.clear()
+        self._rois.clear()
         self._followed.clear()
         self._tell_position()
 

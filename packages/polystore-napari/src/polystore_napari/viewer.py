@@ -12,6 +12,7 @@ import napari
 import numpy as np
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+from vispy.gloo.glir import GlirProgram
 
 from polystore.errors import InvalidOptionError, UnsupportedDataError
 from polystore_stream.messages import Image, Query, Rois
@@ -93,6 +94,7 @@ class NapariViewer(Viewer):
         # The receiver's thread asks for the interpreter several times for each image; by default
         # a painting viewer lets it wait 5 ms each time, and the pipeline with it.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH))
+        _keep_programs()
         self.version = napari.__version__
         self._events = _Events()
         self.changed = self._events.changed
@@ -319,6 +321,15 @@ class NapariViewer(Viewer):
 
     def _beat(self) -> None:
         self._pulse.append(time.monotonic())
+
+
+def _keep_programs() -> None:
+    """Let the window live on when a layer is removed, by its user or here.
+
+    Where Mesa draws without a graphics card (22.3, under vispy 0.17), it is a segmentation
+    fault to draw after a program was deleted. One that stays takes some kilobytes.
+    """
+    GlirProgram.delete = lambda _: None
 
 
 def _check_colormaps(item: Image) -> None:
