@@ -116,6 +116,11 @@ class _ClientMessage(ctypes.Structure):
     ]
 
 
+@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+def _ignore_error(display: int, event: int) -> int:
+    return 0
+
+
 @contextmanager
 def _connected(name: str) -> Iterator[tuple[Any, int]]:
     x11 = ctypes.CDLL("libX11.so.6")
@@ -134,6 +139,8 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         getattr(x11, function).argtypes = arguments
     for function in ("XInternAtom", "XDefaultRootWindow"):
         getattr(x11, function).restype = ctypes.c_ulong
+    # A window may go while it is asked for its title: by itself Xlib would end the process.
+    x11.XSetErrorHandler(_ignore_error)
     display = x11.XOpenDisplay(name.encode())
     assert display
     try:

@@ -20,7 +20,7 @@ from polystore_stream.viewer import Delivery
 from .sending import Message, batch, one
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # napari's own use of pydantic
@@ -96,7 +96,7 @@ class Window:
 
 
 @pytest.fixture
-def window() -> Iterator[Window]:
+def window() -> Window:
     return Window()
 
 

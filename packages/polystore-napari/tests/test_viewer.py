@@ -215,7 +215,7 @@ def test_layers_may_be_taken_away(files: FileManager, viewer: RemoteViewer) -> N
         files.save(plane(value), "after.npy", backend="screen", wait="shown")
         viewer.clear()
     with within(15):
-        for index in range(30):
+        for index in range(12):
             files.save(plane(value), f"{index}.npy", backend="screen")
         viewer.clear()
     assert not [layer for layer in viewer.layers() if not layer["window"]]
