@@ -458,15 +458,19 @@ def take_turn():
     with file_lock(path, timeout=1):
         free += 1
 
+# A function: CPython 3.13 leaves the jump back of a loop out of the try around it.
+def save_until_struck():
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.005))
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        save()
+
 save()
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 interrupts = free = 0
 for _ in range(100):
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.005))
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end:
-            save()
+        save_until_struck()
     except KeyboardInterrupt:
         interrupts += 1
     thread = threading.Thread(target=take_turn)

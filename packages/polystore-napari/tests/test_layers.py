@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from polystore_stream.viewer import Delivery
 from .sending import Message, batch, one
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # napari's own use of pydantic
@@ -625,6 +627,44 @@ def test_rois_are_replaced_in_place(window: Window) -> None:
         assert list(window.layers.rois()) == rois
         assert len(layer.data) == len(rois)
         assert list(layer.features["name"]) == [roi.name for roi in rois]
+
+
+# bermuda panics over the first every other time; no other triangulator draws the second.
+PANIC = Polygon([(-3.5, -3.5), (2, 0), (-3.5, 1), (0, 0), (0, 1), (0, 1e6)])
+BEYOND = Polygon([(0, 0), (1e6, 2), (-3.5, 1e-30), (0, 1e6), (0, 1e-30)])
+
+
+@pytest.fixture
+def triangulator() -> Iterator[Callable[[str], Any]]:
+    from napari.utils import triangulation_backend as napari
+
+    ViewerModel().add_shapes([[(0, 0), (1, 1)]])  # the first sets what the settings say
+    before = napari.get_backend()
+    yield lambda name: napari.set_backend(napari.TriangulationBackend[name])
+    napari.set_backend(before)
+
+
+def test_outlines_that_cross_are_shown(
+    window: Window, triangulator: Callable[[str], Any]
+) -> None:
+    triangulator("bermuda")
+    for number in range(16):
+        window.save([ROI(PANIC, str(number))])
+        assert list(window.layers.rois()) == [ROI(PANIC, str(number))]
+    assert not list(Path(tempfile.gettempdir()).glob("napari_*_triang_*"))
+
+
+def test_outlines_beyond_napari_are_refused(
+    window: Window, triangulator: Callable[[str], Any]
+) -> None:
+    triangulator("numba")
+    with pytest.raises(UnsupportedDataError, match=r"touches itself.*labels=True"):
+        window.save([ROI(BEYOND)])
+    window.save([BOX])
+    with pytest.raises(UnsupportedDataError):
+        window.save([ROI(BEYOND)])
+    assert list(window.layers.rois()) == [BOX]
+    assert not list(Path(tempfile.gettempdir()).glob("napari_*_triang_*"))
 
 
 def test_kinds_of_rois_are_layers(window: Window) -> None:

@@ -298,11 +298,12 @@ def test_dask_sees_what_changed(da: ModuleType) -> None:
 def test_putting_while_slicing() -> None:
     stack = Stack(("t", "z"), (4, 4), np.int64)
     stack.put(("0", "1500"), np.full((4, 4), 1500))
-    done = threading.Event()
+    looking, done = threading.Event(), threading.Event()
     wrong: list[str] = []
     looks = 0
 
     def put() -> None:
+        looking.wait(60)  # all is put before the other thread is up otherwise
         # Downwards, so that each new coordinate comes before all others.
         for z in reversed(range(1500)):
             stack.put((str(z % 7), str(z)), np.full((4, 4), z))
@@ -319,6 +320,7 @@ def test_putting_while_slicing() -> None:
                 if not (found == int(zs[z])).all():
                     wrong.append(f"{found[0, 0]} where {zs[z]} stands")
             looks += 1
+            looking.set()
 
     threads = [threading.Thread(target=put), threading.Thread(target=look)]
     for thread in threads:
@@ -326,5 +328,5 @@ def test_putting_while_slicing() -> None:
     for thread in threads:
         thread.join(60)
     assert done.is_set()
-    assert looks
+    assert looks > 1
     assert not wrong

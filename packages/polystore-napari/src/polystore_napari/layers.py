@@ -7,13 +7,16 @@ the thread of the window alone.
 from __future__ import annotations
 
 import math
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from polystore import LazyArray
+from polystore.errors import UnsupportedDataError
 from polystore.rois import ROI, Area, Mask
 from polystore_stream.messages import Channel, Image, Rois
 from polystore_stream.stack import Stack, StackView
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from .rois import RoiLayer
 
 __all__ = ["Layers", "colormap"]
+
+Result = TypeVar("Result")
 
 _SAMPLE = 1 << 20
 """Pixels that contrast limits are taken from."""
@@ -262,8 +267,8 @@ class Layers:
     def _made_rois(self, found: RoiLayer, title: str) -> Layer:
         given = {**found.arguments, **self._placement(found), **_ROI_STYLE[found.type]}
         name = f"{title} labels" if found.type == "labels" else title
-        layer: Layer = getattr(self.model, f"add_{found.type}")(name=name, **given)
-        return layer
+        add: Callable[..., Layer] = getattr(self.model, f"add_{found.type}")
+        return _triangulated(lambda: add(name=name, **given))
 
     def _place(self, layer: Layer, found: RoiLayer) -> None:
         for name, value in self._placement(found).items():
@@ -615,9 +620,44 @@ def _filled(roi: ROI) -> ROI:
     return replace(roi, shape=Mask(pixels, (top, left))) if pixels.any() else roi
 
 
+def _triangulated(show: Callable[[], Result]) -> Result:
+    """Show outlines; each of napari's triangulators gives up on some that cross themselves."""
+    from napari.utils.triangulation_backend import TriangulationBackend, set_backend
+
+    try:
+        return _without_reports(show)
+    except RuntimeError:
+        fast = set_backend(TriangulationBackend.pure_python)
+    try:
+        return _without_reports(show)
+    except RuntimeError:
+        raise UnsupportedDataError(
+            "napari cannot draw one of these regions, an outline crosses or touches itself: "
+            "save them with labels=True to see their pixels"
+        ) from None
+    finally:
+        set_backend(fast)
+
+
+def _without_reports(show: Callable[[], Result]) -> Result:
+    try:
+        return show()
+    except RuntimeError as error:
+        # Each failure leaves files for napari's developers in the temporary directory.
+        for report in re.findall(r"\S+napari_\w+_triang_\S+", str(error)):
+            Path(report).unlink(missing_ok=True)
+        raise
+
+
 def _update_rois(layer: Layer, found: RoiLayer) -> None:
     if found.type == "shapes":
-        layer.data = list(zip(found.data, found.shape_types, strict=True))
+        before = list(zip(layer.data, layer.shape_type, strict=True))
+        content = list(zip(found.data, found.shape_types, strict=True))
+        try:
+            _triangulated(lambda: setattr(layer, "data", content))
+        except UnsupportedDataError:  # napari has emptied the layer by then
+            layer.data = before
+            raise
     else:
         layer.data = found.data
     layer.features = found.features
