@@ -151,6 +151,17 @@ def test_folder_fields_share_layer() -> None:
     assert found[0].layer == found[1].layer == place("run/B09/z7.tif", "{well}/z{z}.tif").layer
 
 
+def test_channels_of_an_image_share_group() -> None:
+    names, layout = "{well}_{channel}_z{z}.tif", Layout(layer=("well", "channel"))
+    first, second, other = (
+        place(f"run/{name}_z1.tif", names, layout) for name in ("B02_DAPI", "B02_GFP", "B03_GFP")
+    )
+    assert first.layer != second.layer
+    assert first.group == second.group != other.group
+    assert (first.channel, first.group_title, first.title) == ("DAPI", "B02", "B02 DAPI")
+    assert place("run/B02_z1.tif", "{well}_z{z}.tif").group == ""
+
+
 def test_other_sliders_other_layer() -> None:
     assert place("3.tif", "{z}.tif").layer != place("3.tif", "{t}.tif").layer
 

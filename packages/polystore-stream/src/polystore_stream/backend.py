@@ -29,7 +29,7 @@ from polystore.options import check_options
 
 from . import discovery
 from .connection import Connection, Counters, Transfer
-from .describe import Look, check_policy, check_wait, described
+from .describe import Encoding, Look, check_policy, check_wait, described
 from .discovery import Endpoint, check_name
 from .layout import Layout, Place, place_of, places_of
 from .remote import RemoteViewer
@@ -71,6 +71,9 @@ class StreamSink(DataSink):
     that has not answered for ``timeout`` seconds is an error, and ``connection`` is the file
     of a receiver elsewhere, copied from there.
     """
+
+    encoding: ClassVar[Encoding | None] = None
+    """What values are on their way, for a viewer that has types and ROIs of its own."""
 
     def __init__(
         self,
@@ -179,7 +182,9 @@ class StreamSink(DataSink):
         series: int = 1,
     ) -> tuple[Image | Rois, NDArray[Any]]:
         try:
-            item, pixels = described(data, path, place, look, layout.channels_are_layers)
+            item, pixels = described(
+                data, path, place, look, layout.channels_are_layers, self.encoding
+            )
         except PolystoreError as error:
             raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
         if wait == "shown" or self.policy != "block" or series > 1:

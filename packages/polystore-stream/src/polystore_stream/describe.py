@@ -17,14 +17,14 @@ from polystore.images import finite, image_metadata
 from polystore.rois import ROI, Area
 
 from .layout import encodable
-from .messages import DTYPES, Channel, Image, Policy, Rois, Wait
+from .messages import DTYPES, Channel, Image, Policy, RoiEncoding, Rois, Wait
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .layout import Place
 
-__all__ = ["Look", "check_policy", "check_wait", "described"]
+__all__ = ["Encoding", "Look", "check_policy", "check_wait", "described"]
 
 Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
 
@@ -65,21 +65,43 @@ def check_policy(policy: Policy) -> None:
         raise InvalidOptionError("policy", policy, f"one of {', '.join(get_args(Policy))}")
 
 
+class Encoding:
+    """What a value is on its way: the viewers' own types are for those that have others."""
+
+    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
+        """Return pixels of a type that the viewer has. Raises ``UnsupportedDataError``."""
+        return pixels
+
+    def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
+        """Return a payload, and what it is called."""
+        document = json.dumps([roi.to_dict() for roi in rois], separators=(",", ":"))
+        return "json", document.encode("utf-8")
+
+
+_SHARED = Encoding()
+
+
 def described(
-    data: Any, path: str | os.PathLike[str], place: Place, look: Look, split_channels: bool
+    data: Any,
+    path: str | os.PathLike[str],
+    place: Place,
+    look: Look,
+    split_channels: bool,
+    encoding: Encoding | None = None,
 ) -> Described:
-    """Return the message for a value, and its pixels (of ROIs: their JSON).
+    """Return the message for a value, and its pixels (of ROIs: what they are encoded as).
 
     ``split_channels``: each channel of the array is a layer. Raises ``UnsupportedDataError``
     and ``InvalidOptionError`` for what no viewer shows.
     """
+    encoding = encoding or _SHARED
     text = _text(path)
     if not isinstance(look.labels, bool):
         raise InvalidOptionError("labels", look.labels, "True or False")
     if isinstance(data, ROI) or (isinstance(data, list | tuple) and all(map(_is_roi, data))):
         rois = [data] if isinstance(data, ROI) else data
         _check_only_labels(look)
-        return _rois(rois, text, place, look.labels)
+        return _rois(rois, text, place, look.labels, encoding)
     pixels = to_numpy(data)
     dtype = _plain_dtype(pixels.dtype)
     if not pixels.ndim or not pixels.size:
@@ -87,14 +109,17 @@ def described(
     about = _about(pixels.shape, dtype, look) if look.given else _plain(pixels.shape, dtype)
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
+    sent = encoding.pixels(pixels, about.axes, look.labels)
     image = Image(
-        path=text, nbytes=pixels.nbytes, window=place.window, layer=place.layer,
-        title=place.title, at=place.at, channel=place.channel, shape=pixels.shape, dtype=dtype,
+        path=text, nbytes=sent.nbytes, window=place.window, layer=place.layer,
+        title=place.title, at=place.at, channel=place.channel, group=place.group,
+        group_title=place.group_title, shape=sent.shape, dtype=sent.dtype.str,
+        original="" if sent.dtype == pixels.dtype else dtype,
         axes=about.axes, layers="c" if split_channels and "c" in about.axes else "",
         labels=look.labels, scale=about.scale, units=about.units, channels=about.channels,
         colormap=look.colormap, contrast_limits=about.contrast_limits,
     )  # fmt: skip
-    return image, pixels
+    return image, sent
 
 
 def _is_roi(value: object) -> bool:
@@ -108,18 +133,21 @@ def _text(path: str | os.PathLike[str]) -> str:
     return encodable(text)
 
 
-def _rois(rois: Sequence[ROI], path: str, place: Place, labels: bool) -> Described:
+def _rois(
+    rois: Sequence[ROI], path: str, place: Place, labels: bool, encoding: Encoding
+) -> Described:
     for roi in rois if labels else ():
         if not isinstance(roi.shape, Area):
             kind = type(roi.shape).__name__
             raise UnsupportedDataError(
                 f"labels=True fills areas, and a {kind} has none", _FORMAT
             )
-    document = json.dumps([roi.to_dict() for roi in rois], separators=(",", ":"))
-    payload = np.frombuffer(document.encode("utf-8"), np.uint8)
+    name, content = encoding.rois(rois)
+    payload = np.frombuffer(content or b"\0", np.uint8)
     message = Rois(
         path=path, nbytes=payload.nbytes, window=place.window, layer=place.layer,
         title=place.title, at=place.at, count=len(rois), labels=labels,
+        encoding=name,
     )  # fmt: skip
     return message, payload
 

@@ -78,6 +78,9 @@ class Place:
     """Name of each slider and the coordinate on it, the outermost first."""
     channel: str = ""
     """Which channel a layer of its own shows, where the path says it."""
+    group: str = ""
+    """Key of the image that the channels make up, for viewers that have channels in an image."""
+    group_title: str = ""
 
     def __str__(self) -> str:
         told = [f"layer {self.title!r}", *(f"{name}={value}" for name, value in self.at)]
@@ -170,14 +173,21 @@ class _Plan:
     def place(self, parts: _Parts, values: Mapping[str, str]) -> Place:
         folder = self._folder(parts)
         kept = {name: values[name] for name in (*self.window, *self.layer)}
+        has_channel = "c" in self.layer
+        shared = [name for name in self.layer if name != "c"]
         return Place(
             _titled(self.window, values),
             # All that makes a layer what it is: one with other sliders could not hold this.
-            json.dumps([_joined(folder), kept, self.slider]),
+            self._key(folder, kept),
             _titled(self.layer, values) or self._title(folder),
             tuple((name, values[name]) for name in self.slider),
-            values["c"] if "c" in self.layer else "",
+            values["c"] if has_channel else "",
+            self._key(folder, kept | {"c": ""}) if has_channel else "",
+            (_titled(shared, values) or self._title(folder)) if has_channel else "",
         )
+
+    def _key(self, folder: _Parts, kept: Mapping[str, str]) -> str:
+        return json.dumps([_joined(folder), kept, self.slider])
 
     def _folder(self, parts: _Parts) -> _Parts:
         """Return the folders of a path; those that hold fields as the template has them."""

@@ -39,6 +39,7 @@ __all__ = [
     "Query",
     "Reply",
     "Ring",
+    "RoiEncoding",
     "Rois",
     "Stage",
     "Wait",
@@ -64,6 +65,7 @@ DTYPES = frozenset(
 
 Wait: TypeAlias = Literal["received", "shown"]
 Policy: TypeAlias = Literal["block", "drop_oldest", "coalesce"]
+RoiEncoding: TypeAlias = Literal["json", "imagej"]
 Stage: TypeAlias = Literal["received", "shown", "coalesced", "dropped", "rejected", "closed"]
 
 
@@ -134,8 +136,10 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     """One letter for each axis: some of t c z y x, and s last for the samples of RGB(A)."""
     labels: bool = False
     channel: str = ""
-    """Name of the channel that the layer shows, where the path says it: the layers of one window
-    that have one are the channels of one image."""
+    """Name of the channel that the layer shows, where the path says it."""
+    group: str = ""
+    """Key of the image whose channels the layers with this key are, where the path says it."""
+    group_title: str = ""
     layers: str = ""
     """"c" where the channels become layers."""
     scale: tuple[float, ...] = ()
@@ -144,6 +148,8 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     channels: tuple[Channel, ...] = ()
     colormap: str | None = None
     contrast_limits: tuple[float, float] | None = None
+    original: str = ""
+    """Element type of what was saved, if it was converted to one that the viewer has."""
 
 
 class Rois(Item, tag="rois", kw_only=True, frozen=True):
@@ -152,6 +158,8 @@ class Rois(Item, tag="rois", kw_only=True, frozen=True):
     count: int
     labels: bool = False
     """Show them as a label image."""
+    encoding: RoiEncoding = "json"
+    """"imagej": each as an ImageJ ROI file, behind its length as 4 bytes (little-endian)."""
 
 
 class Piece(_Message, tag="piece", frozen=True):

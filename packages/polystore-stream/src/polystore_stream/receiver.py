@@ -570,6 +570,8 @@ class Receiver:
 def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list[ROI]:
     if isinstance(item, Image):
         return pixels.view(item.dtype).reshape(item.shape)
+    if item.encoding != "json":
+        raise DamagedDataError(f"encoded for {item.encoding}", "rois")
     try:
         documents = json.loads(pixels.tobytes())
     except (ValueError, RecursionError) as error:
