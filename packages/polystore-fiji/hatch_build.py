@@ -1,0 +1,27 @@
+"""Build hook: the compiled receiver becomes part of the wheel."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class ReceiverHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Compile the Java sources; an editable install goes on without a JDK."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        script = runpy.run_path(str(Path(self.root, "build_receiver.py")))
+        try:
+            script["build"]()
+        except script["MissingToolError"] as error:
+            if version != "editable":
+                self.app.abort(f"polystore-fiji cannot be built: {error}")
+            self.app.display_warning(
+                f"polystore-fiji is installed without its receiver for ImageJ: {error}, "
+                "then run: python build_receiver.py"
+            )
+        except RuntimeError as error:
+            self.app.abort(f"polystore-fiji cannot be built: {error}")
