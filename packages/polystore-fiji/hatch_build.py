@@ -12,7 +12,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class ReceiverHook(BuildHookInterface):  # type: ignore[type-arg]
     """Compile the Java sources; an editable install goes on without a JDK."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         script = runpy.run_path(str(Path(self.root, "build_receiver.py")))
         try:
             script["build"]()

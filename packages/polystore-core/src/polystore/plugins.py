@@ -80,6 +80,8 @@ class Spec:
     """Top-level modules that must be installed, such as ("tifffile",)."""
     install: str = ""
     """What installs them: "polystore-formats[tiff]"."""
+    check: str = ""
+    """For ``polystore doctor``, what tells which programs it needs: see ``polystore.checks``."""
 
 
 class BackendSpec(Spec):

@@ -24,13 +24,13 @@ def fiji_folders() -> Iterator[Path]:
     home = Path.home()
     parents = [home, home / "Applications", home / "Desktop", home / "Downloads"]
     if sys.platform == "win32":
-        variables = ("ProgramFiles", "LOCALAPPDATA", "SystemDrive")
+        variables = ("PROGRAMFILES", "LOCALAPPDATA", "SYSTEMDRIVE")
         values = filter(None, map(os.environ.get, variables))
         parents += [Path(f"{value}{os.sep}") for value in values]
     elif sys.platform == "darwin":
         parents += [Path("/Applications")]
     else:
-        parents += [Path("/opt"), Path("/usr/local"), Path("/usr/local/share"), Path("/usr/lib")]
+        parents += map(Path, ("/opt", "/usr/local", "/usr/local/share", "/usr/lib"))
     found = (parent / name for parent in parents for name in _FOLDER_NAMES)
     seen = set()
     for folder in (*found, *_folders_on_path()):
@@ -79,7 +79,7 @@ def java_commands() -> Iterator[Path]:
             "/usr/local/opt/openjdk*/bin/java",
         ],
         "win32": [
-            f"{os.environ.get('ProgramFiles', 'C:/Program Files')}/{vendor}/*/bin/java.exe"
+            f"{os.environ.get('PROGRAMFILES', 'C:/Program Files')}/{vendor}/*/bin/java.exe"
             for vendor in ("Java", "Eclipse Adoptium", "Zulu", "Microsoft", "Amazon Corretto")
         ],
     }.get(sys.platform, ["/usr/lib/jvm/*/bin/java"])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polystore_stream.discovery import Endpoint
     from polystore_stream.messages import Policy
 
-__all__ = ["NapariBackend", "launch"]
+__all__ = ["NapariBackend", "interpreter", "launch"]
 
 KIND = "napari"
 _PYTHON = "POLYSTORE_NAPARI_PYTHON"
@@ -63,8 +63,13 @@ def launch(
 
     Raises ``ReceiverUnavailableError`` with the end of what it printed, if it does not come up.
     """
-    interpreter = python or os.environ.get(_PYTHON) or sys.executable
-    if not interpreter:
-        raise InvalidOptionError("python", python, "an interpreter that has polystore-napari")
-    command = [interpreter, "-m", "polystore_napari", "--name", name]
+    command = [interpreter(python), "-m", "polystore_napari", "--name", name]
     return start_viewer(command, KIND, name, backend=backend, timeout=timeout)
+
+
+def interpreter(python: str | None = None) -> str:
+    """Return the interpreter that napari runs in: ``python``, POLYSTORE_NAPARI_PYTHON, or this."""
+    found = python or os.environ.get(_PYTHON) or sys.executable
+    if not found:
+        raise InvalidOptionError("python", python, "an interpreter that has polystore-napari")
+    return found

@@ -12,4 +12,5 @@ def polystore_backend(name: str) -> BackendSpec | None:
         target="polystore_napari.backend:NapariBackend",
         api=1,
         summary="into a live napari, which is started if none runs",
+        check="polystore_napari.checks:findings",
     )

@@ -3,35 +3,70 @@
 import os
 import shutil
 import stat
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polystore.atomic import find_leftovers
+from polystore.checks import Finding, findings
 from polystore.errors import storage_error
-from polystore_cli.output import local_time, print_columns, warn
+from polystore.plugins import PluginState
+from polystore_cli.output import local_time, print_columns, print_json, warn
+
+if TYPE_CHECKING:
+    from polystore import FileManager
 
 __all__ = ["doctor"]
 
-_HEADER = ("size", "modified", "path")
+_LEFTOVERS = ("size", "modified", "path")
+_FINDINGS = ("name", "what", "state", "found; what helps")
 
 
 def doctor(
+    context: typer.Context,
     directory: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="DIR", exists=True, file_okay=False, help="A folder of the file system."
+            metavar="[DIR]", exists=True, file_okay=False, help="A folder of the file system."
         ),
-    ],
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what is found.")] = False,
     older_than: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="Leave younger files to their writers."),
     ] = 3600.0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Find the temporary files that killed writers left behind."""
+    """Say what installed backends miss here, or what killed writers left behind in DIR."""
+    if directory is not None:
+        _clean_up(directory, older_than, remove=remove, json=json)
+    elif remove:
+        raise typer.BadParameter("name the folder: polystore doctor DIR --remove")
+    else:
+        files: FileManager = context.obj
+        found = list(findings(files.registry.prefer))
+        if json:
+            print_json([_document(*item) for item in found])
+        else:
+            print_columns(_FINDINGS, [_line(*item) for item in found])
+        if any(finding.state == "missing" for _, finding in found):
+            raise typer.Exit(1)
+
+
+def _line(plugin: PluginState, finding: Finding) -> tuple[str, ...]:
+    about = "; ".join(filter(None, (finding.found, finding.remedy)))
+    return plugin.name, finding.what, finding.state, about
+
+
+def _document(plugin: PluginState, finding: Finding) -> dict[str, str]:
+    named = {name: getattr(plugin, name) for name in ("kind", "name", "distribution")}
+    return {**named, **asdict(finding)}
+
+
+def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -> None:
     try:
         found = {
             path: os.stat(path, follow_symlinks=False)
@@ -45,8 +80,11 @@ def doctor(
                     Path(path).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, "", error.filename, "clean up") from error
-    if found:
-        print_columns(_HEADER, [_row(*item) for item in found.items()], right=("size",))
+    rows = [_row(*item) for item in found.items()]
+    if json:
+        print_json([dict(zip(_LEFTOVERS, row, strict=True)) for row in rows])
+    elif rows:
+        print_columns(_LEFTOVERS, rows, right=("size",))
     count = f"{len(found)} leftover{'' if len(found) == 1 else 's'}"
     total = f"{count}, {sum(status.st_size for status in found.values())} bytes"
     warn(f"{total}: {'removed' if remove else 'remove them with --remove'}" if found else count)

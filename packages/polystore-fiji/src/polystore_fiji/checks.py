@@ -1,0 +1,88 @@
+"""What ``polystore doctor`` says of Fiji and ImageJ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polystore.checks import Finding
+from polystore.errors import PolystoreError, ReceiverError
+from polystore_stream import discovery
+
+from .imagej import find_imagej, installations
+from .jars import check_installed, installed_jars, own_jar
+from .java import bundled_java, find_java, read_java
+from .launching import KIND, has_screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .imagej import ImageJ
+
+__all__ = ["findings"]
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what a save into ``fiji_stream`` would find: receiver, ImageJ, Java, screen."""
+    try:
+        yield Finding(what="receiver", state="ok", found=str(own_jar()))
+    except ReceiverError as error:
+        yield _missing("receiver", error)
+        return  # what stands in plugins/ cannot be compared with it
+    chosen = None
+    try:
+        chosen = find_imagej()
+    except PolystoreError as error:
+        yield _missing("ImageJ", error)
+    if chosen:
+        yield Finding(what="ImageJ", state="ok", found=str(chosen))
+        yield from _plugin(chosen)
+    for other in installations():
+        if other != chosen and other.folder:
+            jars = ", ".join(map(str, installed_jars(other.folder)))
+            found = f"{other}, {f'receiver {jars}' if jars else 'without our receiver'}"
+            remedy = f'polystore-fiji install --fiji "{other.folder}"'
+            yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
+    yield _java(chosen)
+    if has_screen():
+        yield Finding(what="screen", state="ok")
+    else:
+        remedy = "DISPLAY (ssh -X), xvfb-run, or no windows: headless=True, --headless"
+        yield Finding(what="screen", state="missing", found="no DISPLAY", remedy=remedy)
+    running = discovery.find(KIND)
+    yield Finding(
+        what="running",
+        state="ok",
+        found=", ".join(endpoint.title for endpoint in running) or "none: a save starts one",
+    )
+
+
+def _plugin(imagej: ImageJ) -> Iterator[Finding]:
+    if imagej.folder is None:
+        return  # our jar is given to it when it is started
+    try:
+        jar = check_installed(imagej.folder)
+    except ReceiverError as error:
+        yield _missing("plugin", error)
+        return
+    old = jar.version != own_jar().version
+    remedy = f'polystore-fiji install --fiji "{imagej.folder}"' if old else ""
+    yield Finding(what="plugin", state="note" if old else "ok", found=str(jar), remedy=remedy)
+
+
+def _java(imagej: ImageJ | None) -> Finding:
+    if imagej and imagej.launcher:  # it looks for itself, first of all in its own folder
+        own = filter(None, map(read_java, bundled_java(imagej.folder)))
+        found = next(map(str, own), "none of its own: what its launcher finds")
+        return Finding(what="Java", state="ok", found=found)
+    try:
+        java = find_java(folder=imagej.folder if imagej else None)
+    except PolystoreError as error:
+        return _missing("Java", error)
+    return Finding(what="Java", state="ok", found=str(java))
+
+
+def _missing(what: str, error: PolystoreError) -> Finding:
+    if isinstance(error, ReceiverError):
+        found = f"{error.receiver} {error.reason}"
+        return Finding(what=what, state="missing", found=found, remedy=error.advice)
+    return Finding(what=what, state="missing", found=str(error))

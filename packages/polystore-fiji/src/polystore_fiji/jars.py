@@ -1,0 +1,92 @@
+"""The receiver's jar: the one that this distribution ships, and those that stand in a Fiji."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from polystore.errors import IncompatibleReceiverError, ReceiverUnavailableError
+
+__all__ = ["BACKEND", "JAR_NAME", "ReceiverJar", "check_installed", "installed_jars", "own_jar"]
+
+BACKEND = "fiji_stream"
+JAR_NAME = "polystore_receiver.jar"
+# Ours of any version, in plugins/ or in a folder of it: ImageJ looks no deeper.
+_PATTERNS = ("polystore_receiver*.jar", "*/polystore_receiver*.jar")
+_HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverJar:
+    path: Path
+    version: str
+    """Of polystore-fiji; "unknown" where the file is damaged."""
+    protocol: tuple[int, int]
+    """Major and minor version of the wire protocol; (0, 0) where the file is damaged."""
+
+    def __str__(self) -> str:
+        major, minor = self.protocol
+        return f"{self.version}, protocol {major}.{minor}"
+
+
+def own_jar() -> ReceiverJar:
+    """Return the jar that this distribution ships.
+
+    Raises ``ReceiverUnavailableError`` where it was never compiled: in an editable install
+    without a JDK.
+    """
+    path = _HERE / JAR_NAME
+    if not path.is_file():
+        script = _HERE.parents[1] / "build_receiver.py"
+        raise ReceiverUnavailableError(
+            BACKEND, "the receiver for ImageJ", f"has not been compiled ({path} is missing)",
+            f"install a JDK and ImageJ's jar, and run: python {script}"
+            if script.exists()
+            else "install polystore-fiji again",
+        )  # fmt: skip
+    return _read(path)
+
+
+def installed_jars(folder: Path) -> list[ReceiverJar]:
+    """Return the receivers in the plugins of a Fiji or ImageJ, of whatever version."""
+    plugins = folder / "plugins"
+    return [_read(path) for pattern in _PATTERNS for path in sorted(plugins.glob(pattern))]
+
+
+def check_installed(folder: Path) -> ReceiverJar:
+    """Return the receiver in the plugins of ``folder``, if it speaks with this distribution.
+
+    Raises ``ReceiverUnavailableError`` where there is none, and ``IncompatibleReceiverError``
+    with what must be updated, where it speaks another protocol or there are several.
+    """
+    found, own = installed_jars(folder), own_jar()
+    install = f'polystore-fiji install --fiji "{folder}"'
+    if not found:
+        reason = "has no receiver among its plugins"
+        raise ReceiverUnavailableError(BACKEND, str(folder), reason, f"install it: {install}")
+    if len(found) > 1:
+        names = " and ".join(str(jar.path.relative_to(folder)) for jar in found)
+        reason = f"has several receivers, and loads one of them by chance: {names}"
+        raise IncompatibleReceiverError(BACKEND, str(folder), reason, f"keep one: {install}")
+    jar = found[0]
+    if jar.protocol[0] == own.protocol[0]:
+        return jar
+    older = jar.protocol < own.protocol
+    raise IncompatibleReceiverError(
+        BACKEND, str(folder), f"has the receiver {jar}; this polystore-fiji is {own}",
+        f"update the receiver: {install}"
+        if older
+        else "update this side: pip install --upgrade polystore-fiji",
+    )  # fmt: skip
+
+
+def _read(path: Path) -> ReceiverJar:
+    try:
+        with zipfile.ZipFile(path) as jar:
+            text = jar.read("META-INF/MANIFEST.MF").decode("utf-8")
+        lines = dict(line.split(": ", 1) for line in text.split("\r\n") if ": " in line)
+        major, minor = map(int, lines["Polystore-Protocol"].split("."))
+        return ReceiverJar(path, lines["Implementation-Version"], (major, minor))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return ReceiverJar(path, "unknown", (0, 0))

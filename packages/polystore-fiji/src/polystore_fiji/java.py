@@ -1,0 +1,120 @@
+"""Which Java is here, and what it can do."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polystore.errors import InvalidOptionError, ReceiverUnavailableError
+
+from . import places
+from .jars import BACKEND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Java", "bundled_java", "find_java", "read_java"]
+
+OLDEST_JAVA = 8
+_PROBE_SECONDS = 20.0  # a java on a network drive takes its time
+_GET_JAVA = (
+    "install one (Debian: apt-get install default-jre; others: https://adoptium.net), or set "
+    "POLYSTORE_JAVA to a java command"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Java:
+    """A Java that runs here."""
+
+    command: Path
+    version: str
+    """As it says itself: "17.0.15", "1.8.0_392"."""
+    windows: bool
+    """Whether it can open windows: a headless JRE cannot."""
+
+    @property
+    def feature(self) -> int:
+        """The version that people speak of: 8, 17."""
+        return _feature(self.version)
+
+    def __str__(self) -> str:
+        windows = "" if self.windows else ", headless (it cannot open windows)"
+        return f"{self.version}{windows}: {self.command}"
+
+
+def find_java(*, folder: Path | None = None, windows: bool = True) -> Java:
+    """Return the first Java that will do: of POLYSTORE_JAVA alone, if that is set.
+
+    Else the one that the Fiji in ``folder`` brings, those of JAVA_HOME and the PATH, and those
+    in the usual places of the system. Raises ``ReceiverUnavailableError`` where there is
+    none, it is too old, or ``windows`` are wanted and it has none; ``InvalidOptionError`` if
+    POLYSTORE_JAVA is no java command.
+    """
+    given = os.environ.get("POLYSTORE_JAVA")
+    commands = [Path(given)] if given else [*bundled_java(folder), *places.java_commands()]
+    problems = []
+    for command in dict.fromkeys(commands):
+        java = read_java(command) if command.is_file() else None
+        if java is None:
+            continue
+        if java.feature < OLDEST_JAVA:
+            problems.append((f"{command} is Java {java.version}, and 8 is needed", _GET_JAVA))
+        elif windows and not java.windows:
+            remedy = "(Debian: apt-get install default-jre), or do without: headless=True, "
+            trouble = f"{command} (Java {java.version}) is headless: it cannot open windows"
+            problems.append((trouble, f"install a complete one {remedy}--headless"))
+        else:
+            return java
+    if given and not problems:
+        raise InvalidOptionError("POLYSTORE_JAVA", given, "the path of a java command")
+    reason, advice = problems[0] if problems else ("there is no Java here", _GET_JAVA)
+    raise ReceiverUnavailableError(BACKEND, "ImageJ", f"cannot be started: {reason}", advice)
+
+
+def bundled_java(folder: Path | None) -> Iterator[Path]:
+    """Yield the java commands that a Fiji or ImageJ brings along."""
+    if folder is None:
+        return
+    java = "bin/java.exe" if sys.platform == "win32" else "bin/java"
+    # Such as java/linux64/zulu8…/jre, java/macos64/zulu21…/zulu-21.jdk/Contents/Home, jre.
+    below = ("jre", "java/*", "java/*/*", "java/*/*/jre", "java/*/*/Contents/Home")
+    for pattern in (*below, "java/*/*/*/Contents/Home"):
+        yield from sorted(folder.glob(f"{pattern}/{java}"), reverse=True)
+
+
+def read_java(command: Path) -> Java | None:
+    """Ask a java command what it is; None if it does not answer as one."""
+    try:
+        done = subprocess.run(
+            [str(command), "-XshowSettings:properties", "-version"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            timeout=_PROBE_SECONDS, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    said = done.stderr + done.stdout
+    version = re.search(r"java\.version = (\S+)", said) or re.search(r'version "(.+?)"', said)
+    if version is None:
+        return None
+    home = re.search(r"java\.home = (.+)", said)
+    windows = home is None or _has_windows(Path(home[1].strip()))
+    return Java(command=command, version=version[1], windows=windows)
+
+
+def _feature(version: str) -> int:
+    number = re.match(r"(?:1\.)?(\d+)", version)  # until 8 it was called 1.8
+    return int(number[1]) if number else 0
+
+
+def _has_windows(home: Path) -> bool:
+    """Whether a Java has the library that draws: distributions split it from the rest."""
+    names = {"win32": ["bin/awt.dll"], "darwin": ["lib/libawt_lwawt.dylib"]}
+    # Java 8 has it in a folder named after the processor.
+    unix = ["lib/libawt_xawt.so", "lib/*/libawt_xawt.so"]
+    return any(any(home.glob(name)) for name in names.get(sys.platform, unix))

@@ -1,0 +1,65 @@
+"""What ``polystore doctor`` says of napari. Imports neither napari nor Qt."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from polystore.checks import Finding
+from polystore_stream import discovery
+
+from .backend import KIND, interpreter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["findings"]
+
+_SECONDS = 30.0  # an interpreter on a network drive takes its time
+_ASK = """
+from importlib import metadata
+from importlib.util import find_spec
+needed = ("napari", "qtpy", "vispy", "polystore_napari")
+print(*[name for name in needed if find_spec(name) is None])
+print(metadata.version("napari") if find_spec("napari") else "")
+"""
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what a save into ``napari_stream`` would find: napari, a screen."""
+    yield _napari(interpreter())
+    if _has_screen():
+        yield Finding(what="screen", state="ok")
+    else:
+        remedy = "set DISPLAY (ssh -X), or run under a virtual screen: xvfb-run python …"
+        yield Finding(what="screen", state="missing", found="no DISPLAY", remedy=remedy)
+    running = discovery.find(KIND)
+    yield Finding(
+        what="running",
+        state="ok",
+        found=", ".join(endpoint.title for endpoint in running) or "none: a save starts one",
+    )
+
+
+def _napari(python: str) -> Finding:
+    try:
+        done = subprocess.run(
+            [python, "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_SECONDS, check=True,
+        )  # fmt: skip
+        missing, version = done.stdout.split("\n")[:2]
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        remedy = "name an interpreter that has napari: POLYSTORE_NAPARI_PYTHON, python="
+        return Finding(what="napari", state="missing", found=str(error), remedy=remedy)
+    if missing:
+        found = f"{python} has no {', '.join(missing.split())}"
+        remedy = f"{python} -m pip install polystore-napari"
+        return Finding(what="napari", state="missing", found=found, remedy=remedy)
+    return Finding(what="napari", state="ok", found=f"{version}: {python}")
+
+
+def _has_screen() -> bool:
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, displays))
