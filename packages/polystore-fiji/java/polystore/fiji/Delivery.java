@@ -1,0 +1,52 @@
+package polystore.fiji;
+
+import java.util.Map;
+
+/** One thing that came: an image or ROIs with their place, or a question. */
+final class Delivery {
+    /** Null for a query. */
+    final Item item;
+    /** Name of the query, or null. */
+    final String query;
+    final Map<String, Object> arguments;
+    /** Of an image, else null. */
+    final Pixels pixels;
+    /** Of ROIs, else null. */
+    final byte[] bytes;
+    /** What {@link Viewer#accept} gave for it. */
+    final Object plan;
+    /** Whether the producer still waits for a word about it. */
+    volatile boolean awaited;
+
+    final Connection connection;
+    final long number;
+
+    Delivery(Connection connection, long number, Item item, Pixels pixels, Object plan) {
+        this.connection = connection;
+        this.number = number;
+        this.item = item;
+        this.pixels = item.isImage ? pixels : null;
+        this.bytes = item.isImage ? null : (byte[]) pixels.planes[0];
+        this.plan = plan;
+        query = null;
+        arguments = null;
+        awaited = item.wait.equals("shown");
+    }
+
+    Delivery(Connection connection, long number, String query, Map<String, Object> arguments) {
+        this.connection = connection;
+        this.number = number;
+        this.query = query;
+        this.arguments = arguments;
+        item = null;
+        pixels = null;
+        bytes = null;
+        plan = null;
+        awaited = true;
+    }
+
+    /** Bytes that it takes in the queue. */
+    long nbytes() {
+        return item == null ? 0 : item.nbytes;
+    }
+}

@@ -1,0 +1,70 @@
+package polystore.fiji;
+
+import java.util.Arrays;
+import java.util.Map;
+
+/** What a message of a producer says, of the types that the protocol has. */
+final class Header {
+    final String type;
+    final long number;
+    /** Of "image" and "rois", else null. */
+    Item item;
+    /** Of "piece". */
+    long of;
+    long start;
+    long nbytes;
+    int slot;
+    /** Of "hello". */
+    int[] protocol;
+    String token;
+    long pid;
+    String host;
+    /** Of "ring". */
+    String path;
+    long size;
+    String nonce;
+    /** Of "query". */
+    String name;
+    Map<String, Object> arguments;
+
+    Header(Object json) throws Refused {
+        Fields fields = new Fields(json);
+        type = fields.text("type");
+        number = fields.integer("number", 0);
+        switch (type) {
+            case "image":
+            case "rois":
+                item = new Item(fields, type.equals("image"));
+                break;
+            case "piece":
+                of = fields.integer("of");
+                start = fields.integer("start");
+                nbytes = fields.integer("nbytes");
+                slot = fields.slot();
+                break;
+            case "hello":
+                protocol = fields.integers("protocol");
+                if (protocol.length != 2) {
+                    throw new Refused("the message is damaged: protocol is "
+                        + Arrays.toString(protocol));
+                }
+                token = fields.text("token");
+                pid = fields.integer("pid");
+                host = fields.text("host");
+                break;
+            case "ring":
+                path = fields.text("path");
+                size = fields.integer("size");
+                nonce = fields.text("nonce");
+                break;
+            case "query":
+                name = fields.text("name");
+                arguments = fields.object("arguments");
+                break;
+            case "bye":
+                break;
+            default:
+                throw new Refused("the message is damaged: its type is '" + type + "'");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+package polystore.fiji;
+
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.regex.Pattern;
+
+/** The header of a message "image" or "rois": what is shown, and its place. Checked. */
+final class Item {
+    private static final Set<String> DTYPES = new HashSet<>(Arrays.asList(
+        "|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"));
+    private static final Pattern AXES = Pattern.compile("t?c?z?yxs?");
+
+    final boolean isImage;
+    final String path;
+    final String window;
+    final String layer;
+    final String title;
+    final String policy;
+    final String wait;
+    final String axes;
+    final String dtype;
+    final String channel;
+    final String layers;
+    final String colormap;
+    final String group;
+    final String groupTitle;
+    final String original;
+    final String encoding;
+    final String[][] at;
+    final int series;
+    final int count;
+    final boolean labels;
+    final long nbytes;
+    final int[] shape;
+    final double[] scale;
+    final String[] units;
+    final Channel[] channels;
+    final double[] contrastLimits;
+    final long number;
+    final int slot;
+
+    Item(Fields fields, boolean isImage) throws Refused {
+        this.isImage = isImage;
+        number = fields.integer("number", 0);
+        path = fields.text("path");
+        nbytes = fields.integer("nbytes");
+        window = fields.text("window", "");
+        layer = fields.textOrNull("layer");
+        title = fields.text("title", "");
+        at = fields.textPairs("at");
+        series = fields.small("series", 1);
+        wait = fields.text("wait", "received");
+        policy = fields.text("policy", "block");
+        slot = fields.slot();
+        labels = fields.flag("labels");
+        count = isImage ? 0 : fields.small("count", -1);
+        shape = fields.integers("shape");
+        dtype = fields.text("dtype", "");
+        axes = fields.text("axes", "");
+        channel = fields.text("channel", "");
+        layers = fields.text("layers", "");
+        scale = fields.numbers("scale");
+        units = fields.texts("units");
+        channels = channels(fields.list("channels"));
+        colormap = fields.textOrNull("colormap");
+        contrastLimits = fields.pair("contrast_limits");
+        group = fields.text("group", "");
+        groupTitle = fields.text("group_title", "");
+        original = fields.text("original", "");
+        encoding = fields.text("encoding", "json");
+        String fault = fault();
+        if (fault != null) {
+            throw new Refused("the message is damaged: " + fault);
+        }
+    }
+
+    private static Channel[] channels(List<?> list) throws Refused {
+        Channel[] found = new Channel[list.size()];
+        for (int i = 0; i < found.length; i++) {
+            found[i] = new Channel(new Fields(list.get(i)));
+        }
+        return found;
+    }
+
+    /** Size of an element in bytes. */
+    int itemSize() {
+        return isImage ? dtype.charAt(2) - '0' : 1;
+    }
+
+    private String fault() {
+        if (nbytes < 1 || path.isEmpty()) {
+            return nbytes + " bytes for the path '" + path + "'";
+        }
+        if (!Arrays.asList("received", "shown").contains(wait)
+            || !Arrays.asList("block", "drop_oldest", "coalesce").contains(policy)) {
+            return "wait " + wait + ", policy " + policy;
+        }
+        if (!isImage) {
+            return count < 0 ? "count is missing" : null;
+        }
+        String fault = pixelsFault();
+        return fault != null ? fault : lookFault();
+    }
+
+    private String pixelsFault() {
+        if (!DTYPES.contains(dtype)) {
+            return "an image of '" + dtype + "'";
+        }
+        if (!AXES.matcher(axes).matches() || axes.length() != shape.length) {
+            return "axes '" + axes + "' for an array of " + shape.length + " axes";
+        }
+        long product = itemSize();
+        for (int length : shape) {
+            // Divided rather than multiplied: a product may overflow to the right one.
+            product = length < 1 || product > nbytes / length ? -1 : product * length;
+            if (product < 0) {
+                break;
+            }
+        }
+        if (product != nbytes) {
+            return nbytes + " bytes for shape " + Arrays.toString(shape) + " of " + dtype;
+        }
+        int samples = shape[shape.length - 1];
+        if (axes.endsWith("s")
+            && (samples != 3 && samples != 4 || "uf".indexOf(dtype.charAt(1)) < 0)) {
+            return "samples of RGB(A) in shape " + Arrays.toString(shape) + " of " + dtype;
+        }
+        return null;
+    }
+
+    private String lookFault() {
+        int c = axes.indexOf('c');
+        if (!layers.isEmpty() && (!layers.equals("c") || c < 0)) {
+            return "layers along '" + layers + "' for axes '" + axes + "'";
+        }
+        int extents = axes.endsWith("s") ? axes.length() - 1 : axes.length();
+        if (scale.length > 0 && scale.length != extents
+            || units.length > 0 && units.length != extents
+            || channels.length > 0 && channels.length != (c < 0 ? 1 : shape[c])) {
+            return "scale of " + scale.length + ", units of " + units.length + ", channels of "
+                + channels.length + " for axes '" + axes + "'";
+        }
+        return null;
+    }
+
+    /** Whether this stands at the same place as another: only one of them is shown. */
+    boolean replaces(Item other) {
+        return isImage == other.isImage && labels == other.labels
+            && window.equals(other.window) && path.equals(other.path)
+            && Arrays.deepEquals(at, other.at);
+    }
+}

@@ -1,0 +1,94 @@
+package polystore.fiji;
+
+import java.nio.ByteBuffer;
+
+/**
+ * A payload in arrays of Java: a plane for each place on the leading axes, in C order, made and
+ * filled piece by piece. A plane has the last two axes, three of RGB(A); ROIs are one of bytes.
+ *
+ * <p>Signed or not, elements of 1, 2, 4, 8 bytes are {@code byte[]}, {@code short[]} (float16
+ * too), {@code int[]}, {@code long[]}; floats are {@code float[]} and {@code double[]}.
+ */
+final class Pixels {
+    private static final int LARGEST_ARRAY = Integer.MAX_VALUE - 8;
+    private static final int ARRAY_HEAD = 24;
+
+    final Object[] planes;
+    private final Pool pool;
+    private final char type;
+    private final int size;
+    private final int length;
+    private int plane;
+    private int offset;
+
+    Pixels(Item item, Pool pool) throws Refused {
+        this.pool = pool;
+        size = item.itemSize();
+        type = type(item);
+        int inner = item.axes.endsWith("s") ? 3 : 2;
+        long elements = item.isImage ? 1 : item.nbytes;
+        for (int i = item.shape.length - inner; item.isImage && i < item.shape.length; i++) {
+            elements *= item.shape[i];
+        }
+        long count = item.nbytes / size / elements;
+        if (elements > LARGEST_ARRAY || count > LARGEST_ARRAY) {
+            throw new Refused(elements + " elements in each of " + count
+                + " planes, where an array of Java has at most " + LARGEST_ARRAY);
+        }
+        pool.check(item.nbytes + count * ARRAY_HEAD);
+        length = (int) elements;
+        planes = new Object[(int) count];
+    }
+
+    private static char type(Item item) {
+        boolean isFloat = item.dtype.startsWith("<f");
+        switch (item.itemSize()) {
+            case 1: return 'B';
+            case 2: return 'S';
+            case 4: return isFloat ? 'F' : 'I';
+            default: return isFloat ? 'D' : 'J';
+        }
+    }
+
+    int itemSize() {
+        return size;
+    }
+
+    /** Copy what remains in a little-endian source: whole elements, not more than are missing. */
+    void put(ByteBuffer source) {
+        while (source.hasRemaining()) {
+            if (planes[plane] == null) {
+                planes[plane] = pool.take(type, length);
+            }
+            int count = Math.min(length - offset, source.remaining() / size);
+            copy(source, planes[plane], offset, count);
+            source.position(source.position() + count * size);
+            offset += count;
+            if (offset == length) {
+                offset = 0;
+                plane++;
+            }
+        }
+    }
+
+    private void copy(ByteBuffer source, Object target, int start, int count) {
+        switch (type) {
+            case 'B': source.duplicate().get((byte[]) target, start, count); break;
+            case 'S': source.asShortBuffer().get((short[]) target, start, count); break;
+            case 'I': source.asIntBuffer().get((int[]) target, start, count); break;
+            case 'F': source.asFloatBuffer().get((float[]) target, start, count); break;
+            case 'J': source.asLongBuffer().get((long[]) target, start, count); break;
+            default: source.asDoubleBuffer().get((double[]) target, start, count);
+        }
+    }
+
+    /** Give the arrays away: nobody uses them any more. */
+    void release() {
+        for (int i = 0; i < planes.length; i++) {
+            if (planes[i] != null) {
+                pool.give(planes[i]);
+                planes[i] = null;
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+package polystore.fiji;
+
+import java.lang.reflect.Array;
+import java.util.ArrayDeque;
+import java.util.HashMap;
+import java.util.Map;
+
+/** Arrays that are used again: a fresh one costs several times the copy into it. */
+final class Pool {
+    private static final int SMALL = 1 << 14;
+
+    private final Map<Long, ArrayDeque<Object>> idle = new HashMap<>();
+    private final long most = Math.min(128 << 20, Runtime.getRuntime().maxMemory() / 8);
+    private long idleBytes;
+    private long live;
+    private long accepted;
+    private long collected;
+
+    /** Return an array with any content; types as the JVM writes them: B S I J F D. */
+    Object take(char type, int length) {
+        if (length >= SMALL) {
+            synchronized (this) {
+                ArrayDeque<Object> arrays = idle.get(key(type, length));
+                Object found = arrays == null ? null : arrays.pollLast();
+                if (found != null) {
+                    idleBytes -= nbytes(type, length);
+                    return found;
+                }
+            }
+        }
+        switch (type) {
+            case 'B': return new byte[length];
+            case 'S': return new short[length];
+            case 'I': return new int[length];
+            case 'J': return new long[length];
+            case 'F': return new float[length];
+            case 'D': return new double[length];
+            default: throw new IllegalArgumentException("no type of arrays: " + type);
+        }
+    }
+
+    /** Keep an array that nobody uses any more. */
+    synchronized void give(Object array) {
+        int length = Array.getLength(array);
+        char type = array.getClass().getName().charAt(1);
+        long nbytes = nbytes(type, length);
+        if (length < SMALL || nbytes > most) {
+            return;
+        }
+        ArrayDeque<Object> arrays = idle.get(key(type, length));
+        if (idleBytes + nbytes > most && (arrays == null || arrays.isEmpty())) {
+            clear(); // of sizes that may never come again
+            arrays = null;
+        }
+        if (idleBytes + nbytes <= most) {
+            if (arrays == null) {
+                arrays = new ArrayDeque<>();
+                idle.put(key(type, length), arrays);
+            }
+            arrays.addLast(array);
+            idleBytes += nbytes;
+        }
+    }
+
+    /**
+     * Refuse what would leave ImageJ without memory. What is used may be garbage: only a
+     * collection tells, which is made no oftener than what was accepted since could change it.
+     */
+    synchronized void check(long nbytes) throws Refused {
+        Runtime java = Runtime.getRuntime();
+        long limit = java.maxMemory() - java.maxMemory() / 16;
+        if (java.totalMemory() - java.freeMemory() + nbytes > limit
+            && live + accepted + nbytes > limit) {
+            clear();
+            long now = System.nanoTime() / 1_000_000;
+            if (accepted > limit / 8 || now - collected > 1000) {
+                System.gc();
+                live = java.totalMemory() - java.freeMemory();
+                accepted = 0;
+                collected = now;
+            }
+            if (live + accepted + nbytes > limit) {
+                throw new Refused(noMemory(nbytes));
+            }
+        }
+        accepted += nbytes;
+    }
+
+    static String noMemory(long nbytes) {
+        return nbytes + " bytes, where ImageJ has " + (Runtime.getRuntime().maxMemory() >> 20)
+            + " MiB of memory in all: close images, or give it more (Edit > Options > "
+            + "Memory & Threads...) and start it again";
+    }
+
+    private void clear() {
+        idle.clear();
+        idleBytes = 0;
+    }
+
+    private static long key(char type, int length) {
+        return (long) length << 8 | type;
+    }
+
+    static int size(char type) {
+        return type == 'B' ? 1 : type == 'S' ? 2 : type == 'I' || type == 'F' ? 4 : 8;
+    }
+
+    private static long nbytes(char type, int length) {
+        return (long) length * size(type);
+    }
+}

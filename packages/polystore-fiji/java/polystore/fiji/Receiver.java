@@ -1,0 +1,260 @@
+package polystore.fiji;
+
+import java.io.IOException;
+import java.net.BindException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ProtocolFamily;
+import java.net.SocketAddress;
+import java.net.StandardProtocolFamily;
+import java.net.StandardSocketOptions;
+import java.nio.channels.ClosedChannelException;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Takes in what producers send, for one viewer. Only processes of this machine reach it: by a Unix
+ * domain socket where Java has them (16 and later), else by tcp of the loopback interface.
+ *
+ * <p>The viewer's own thread calls {@link #take} after {@link Viewer#wake}, shows what came in that
+ * order, and settles each delivery; queries are answered. None of it ever waits for a producer.
+ */
+final class Receiver {
+    /** Nanoseconds in which a producer must have said hello. */
+    static final long GREETING = 5_000_000_000L;
+    private static final int MOST_CONNECTIONS = 500;
+    private static final int LONGEST_FOLDER = 80; // bytes, of 107 that the kernel takes
+    private static final long LIMIT = 256 << 20;
+
+    final Viewer viewer;
+    final Inbox inbox;
+    final Announcement announcement;
+    private final Pool pool = new Pool();
+    private final Map<Connection, Thread> connections = new ConcurrentHashMap<>();
+    private final ServerSocketChannel server;
+    private final Path socket;
+    private final Thread hook = new Thread(this::close, "polystore-end");
+    private volatile boolean isClosed;
+
+    /**
+     * Listen, and announce it. {@code port} is one of tcp, 0 for any, or -1 for a local socket.
+     * Refused with a reason for a name that a running viewer of this kind has, or a port in use.
+     */
+    Receiver(Viewer viewer, String name, int port) throws IOException, Refused {
+        this.viewer = viewer;
+        Announcement.checkName(name);
+        inbox = new Inbox(Math.min(LIMIT, Runtime.getRuntime().maxMemory() / 8));
+        socket = port < 0 ? socketPath() : null;
+        server = socket == null ? boundToPort(Math.max(port, 0)) : boundTo(socket);
+        Announcement announced = null;
+        try {
+            announced = new Announcement(viewer.kind(), name, localAddress());
+        } finally {
+            if (announced == null) {
+                isClosed = true;
+                closeServer();
+            }
+        }
+        announcement = announced;
+        thread("polystore-accept", this::accept).start();
+        thread("polystore-look", this::look).start();
+        Runtime.getRuntime().addShutdownHook(hook);
+    }
+
+    static Thread thread(String name, Runnable work) {
+        Thread thread = new Thread(work, name);
+        thread.setDaemon(true);
+        return thread;
+    }
+
+    // The address. Unix domain sockets are looked up by name: Java 8 has none.
+
+    private static Path socketPath() throws IOException, Refused {
+        if (!Announcement.IS_POSIX || family() == null) {
+            return null;
+        }
+        Path folder = Announcement.runtimeDirectory();
+        if (folder.toString().getBytes().length > LONGEST_FOLDER) {
+            folder = Files.createTempDirectory(Announcement.temporary(), "polystore-socket-");
+        }
+        return folder.resolve(Announcement.pid() + "-" + Announcement.hexadecimal() + ".sock");
+    }
+
+    private static ProtocolFamily family() {
+        try {
+            return StandardProtocolFamily.valueOf("UNIX");
+        } catch (IllegalArgumentException old) {
+            return null;
+        }
+    }
+
+    private static ServerSocketChannel boundTo(Path socket) throws IOException {
+        try {
+            ServerSocketChannel server = (ServerSocketChannel) ServerSocketChannel.class
+                .getMethod("open", ProtocolFamily.class).invoke(null, family());
+            Object address = Class.forName("java.net.UnixDomainSocketAddress")
+                .getMethod("of", Path.class).invoke(null, socket);
+            return server.bind((SocketAddress) address, MOST_CONNECTIONS);
+        } catch (ReflectiveOperationException error) {
+            throw new IOException("no local socket can be made: " + error, error);
+        }
+    }
+
+    private static ServerSocketChannel boundToPort(int port) throws IOException, Refused {
+        InetAddress here = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
+        ServerSocketChannel server = ServerSocketChannel.open();
+        try {
+            return server.bind(new InetSocketAddress(here, port), MOST_CONNECTIONS);
+        } catch (BindException error) {
+            server.close();
+            throw new Refused("port " + port + " of 127.0.0.1 cannot be used ("
+                + error.getMessage() + "): choose another, or 0 for any that is free");
+        }
+    }
+
+    private String localAddress() throws IOException {
+        return socket != null ? "ipc://" + socket.toAbsolutePath()
+            : "tcp://127.0.0.1:" + ((InetSocketAddress) server.getLocalAddress()).getPort();
+    }
+
+    String address() {
+        return announcement.address;
+    }
+
+    Path connectionFile() {
+        return announcement.file;
+    }
+
+    Pool pool() {
+        return pool;
+    }
+
+    // The viewer's thread.
+
+    /** Return what came since the last call, in order; settle each one. */
+    List<Delivery> take() {
+        return inbox.take();
+    }
+
+    /**
+     * Say what became of a delivery: "shown", "coalesced", "dropped", or "rejected" with a reason.
+     * The producer hears of it if it waits, if it failed, or if it was never shown.
+     */
+    void settle(Delivery delivery, String stage, String reason) {
+        delivery.connection.settle(delivery, stage, reason);
+    }
+
+    /** Answer a query with what JSON can hold, and arrays, whose buffers must not change. */
+    void answer(Delivery delivery, Object value, List<Array> arrays) {
+        delivery.connection.answer(delivery, value, arrays);
+    }
+
+    boolean isClosed() {
+        return isClosed;
+    }
+
+    /** Tell the producers, and stop. What was not shown is answered with "closed". */
+    void close() {
+        synchronized (this) {
+            if (isClosed) {
+                return;
+            }
+            isClosed = true;
+            announcement.withdraw();
+            notifyAll();
+        }
+        try {
+            Runtime.getRuntime().removeShutdownHook(hook);
+        } catch (IllegalStateException ending) {
+            // It is that hook which runs.
+        }
+        closeServer();
+        inbox.end();
+        for (Connection connection : connections.keySet()) {
+            connection.finish();
+        }
+        long end = System.nanoTime() + 500_000_000L;
+        for (Map.Entry<Connection, Thread> entry : connections.entrySet()) {
+            try {
+                entry.getValue().join(Math.max(1, (end - System.nanoTime()) / 1_000_000));
+            } catch (InterruptedException hurry) {
+                Thread.currentThread().interrupt();
+            }
+            entry.getKey().close();
+        }
+    }
+
+    private void closeServer() {
+        try {
+            server.close();
+            if (socket != null) {
+                Announcement.removeSocket(socket);
+            }
+        } catch (IOException error) {
+            System.err.println("polystore: " + socket + " is still there: " + error);
+        }
+    }
+
+    // Threads of its own.
+
+    private void accept() {
+        while (!isClosed) {
+            try {
+                SocketChannel channel = server.accept();
+                if (connections.size() >= MOST_CONNECTIONS) {
+                    channel.close();
+                    continue;
+                }
+                if (socket == null) {
+                    channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+                }
+                begin(new Connection(this, channel));
+            } catch (ClosedChannelException closed) {
+                return;
+            } catch (IOException | OutOfMemoryError error) { // no files, memory or threads left
+                pause();
+            }
+        }
+    }
+
+    private void begin(Connection connection) {
+        Thread thread = thread("polystore-producer", connection);
+        connections.put(connection, thread);
+        thread.start();
+    }
+
+    void ended(Connection connection) {
+        connections.remove(connection);
+    }
+
+    private void look() {
+        while (!isClosed) {
+            long now = System.nanoTime();
+            for (Connection connection : connections.keySet()) {
+                connection.look(now);
+            }
+            pause();
+        }
+    }
+
+    private synchronized void pause() {
+        try {
+            if (!isClosed) {
+                wait(500);
+            }
+        } catch (InterruptedException hurry) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** How many producers there are. */
+    int producers() {
+        return connections.size();
+    }
+}

@@ -1,0 +1,126 @@
+package polystore.fiji;
+
+import java.io.IOException;
+import java.lang.reflect.Field;
+import java.lang.reflect.Method;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.MappedByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.LinkOption;
+import java.nio.file.OpenOption;
+import java.nio.file.Path;
+import java.nio.file.Paths;
+import java.nio.file.StandardOpenOption;
+import java.util.Arrays;
+import java.util.regex.Pattern;
+
+/**
+ * Memory of a producer, mapped for reading: slots behind a page with a nonce.
+ *
+ * <p>Java cannot ask for seals. A producer is a process of this user, and a map that shrinks is an
+ * error of the one copy that reads it, not the end of the JVM.
+ */
+final class Ring {
+    static final int SLOT = 2 << 20;
+    private static final int HEAD = 4096;
+    private static final int TOP = 32;
+    private static final Pattern PROC = Pattern.compile("/proc/[0-9]+/fd/[0-9]+");
+    private static final Pattern NAMED = Pattern.compile("polystore-ring-[0-9A-Za-z_-]+");
+
+    private final ByteBuffer map;
+    private final ByteBuffer view;
+    private final int slots;
+
+    Ring(String name, long size, String nonce) throws Refused {
+        Path path = checked(name);
+        boolean isNamed = !PROC.matcher(name).matches();
+        LinkOption[] links = isNamed ? new LinkOption[] {LinkOption.NOFOLLOW_LINKS} : new LinkOption[0];
+        OpenOption[] options = isNamed
+            ? new OpenOption[] {StandardOpenOption.READ, LinkOption.NOFOLLOW_LINKS}
+            : new OpenOption[] {StandardOpenOption.READ};
+        try {
+            // Before it is opened: a pipe would keep whoever opens it waiting.
+            if (!Files.isRegularFile(path, links)
+                || !isNamed && !Files.readSymbolicLink(path).toString().startsWith("/memfd:")) {
+                throw new Refused("no memory that is there for this process: " + name);
+            }
+            try (FileChannel file = FileChannel.open(path, options)) {
+                if (file.size() != size || (size - HEAD) % SLOT != 0 || size <= HEAD
+                    || size > Integer.MAX_VALUE) {
+                    throw new Refused("a ring of " + file.size() + " bytes, not " + size);
+                }
+                map = file.map(FileChannel.MapMode.READ_ONLY, 0, size);
+            }
+        } catch (IOException error) {
+            throw new Refused("the ring " + name + " cannot be opened: " + error.getMessage());
+        }
+        view = map.duplicate().order(ByteOrder.LITTLE_ENDIAN);
+        slots = (int) ((size - HEAD) / SLOT);
+        byte[] top = new byte[TOP];
+        view.get(top);
+        if (!Arrays.equals(top, top(nonce))) {
+            close();
+            throw new Refused("the ring " + name + " is another process's memory");
+        }
+    }
+
+    private static Path checked(String name) throws Refused {
+        if (PROC.matcher(name).matches()) {
+            return Paths.get(name);
+        }
+        for (String folder : new String[] {"/dev/shm", Announcement.temporary().toString()}) {
+            if (name.startsWith(folder + "/")
+                && NAMED.matcher(name.substring(folder.length() + 1)).matches()) {
+                return Paths.get(name);
+            }
+        }
+        throw new Refused("no ring of a producer: " + name);
+    }
+
+    /** Return what the first bytes must be: never equal for what is no nonce. */
+    private static byte[] top(String nonce) {
+        byte[] top = Arrays.copyOf("polystore ring 1".getBytes(StandardCharsets.US_ASCII), TOP);
+        if (!nonce.matches("[0-9a-f]{32}")) {
+            return new byte[0];
+        }
+        for (int i = 0; i < 16; i++) {
+            top[16 + i] = (byte) Integer.parseInt(nonce.substring(2 * i, 2 * i + 2), 16);
+        }
+        return top;
+    }
+
+    /** Return the first bytes of a slot, to copy out before the next is asked for. */
+    ByteBuffer slot(int index, long nbytes) throws Refused {
+        if (index < 0 || index >= slots || nbytes < 1 || nbytes > SLOT) {
+            throw new Refused(nbytes + " bytes in slot " + index + " of " + slots);
+        }
+        view.limit(HEAD + index * SLOT + (int) nbytes);
+        view.position(HEAD + index * SLOT);
+        return view;
+    }
+
+    /**
+     * Let go of the memory. Java has no public way: Unsafe.invokeCleaner from Java 9 on, the
+     * buffer's own cleaner before; where neither can be had, the collector does it some day.
+     */
+    void close() {
+        try {
+            Class<?> unsafe = Class.forName("sun.misc.Unsafe");
+            Field field = unsafe.getDeclaredField("theUnsafe");
+            field.setAccessible(true);
+            unsafe.getMethod("invokeCleaner", ByteBuffer.class).invoke(field.get(null), map);
+        } catch (ReflectiveOperationException | RuntimeException noneYet) {
+            try {
+                Method cleaner = map.getClass().getMethod("cleaner");
+                cleaner.setAccessible(true);
+                Object found = cleaner.invoke(map);
+                found.getClass().getMethod("clean").invoke(found);
+            } catch (ReflectiveOperationException | RuntimeException none) {
+                return;
+            }
+        }
+    }
+}
