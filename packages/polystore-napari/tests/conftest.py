@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import polystore_napari
-
-from .display import Display, private_display
-from .processes import becomes, pipeline, runs
+from polystore_testing.display import Display, private_display
+from polystore_testing.processes import becomes, pipeline, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,5 +70,5 @@ def viewer(desktop: Path) -> Iterator[RemoteViewer]:
 def files(viewer: RemoteViewer) -> Iterator[FileManager]:
     """What a pipeline has that shows in the shared napari, emptied, as its backend "screen"."""
     viewer.clear()
-    with pipeline(viewer=SHARED, launch=False) as files:
+    with pipeline("napari_stream", viewer=SHARED, launch=False) as files:
         yield files

@@ -17,16 +17,14 @@ import pytest
 import polystore_napari
 from polystore.errors import ReceiverError, ReceiverUnavailableError
 from polystore_stream import Layout, discovery
-
-from .processes import becomes, left_in, pipeline, runs, within
+from polystore_testing.processes import becomes, left_in, pipeline, runs, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from polystore import FileManager
-
-    from .display import Display
+    from polystore_testing.display import Display
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
@@ -59,7 +57,7 @@ def ends(pid: int, folder: Path) -> bool:
 
 def test_first_save_starts_viewer(desktop: Path) -> None:
     """A save starts the viewer; one that is closed is not started again but by the user."""
-    with pipeline() as files:
+    with pipeline("napari_stream") as files:
         save(files, wait="shown")
         with polystore_napari.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
@@ -91,7 +89,7 @@ def test_killed_amid_stream(wait: Any) -> None:
                 files.save(large, "a.npy", backend="screen", wait=wait)
         return time.monotonic()
 
-    with pipeline(viewer="victim") as files, ThreadPoolExecutor(1) as pool:
+    with pipeline("napari_stream", viewer="victim") as files, ThreadPoolExecutor(1) as pool:
         files.save(large, "a.npy", backend="screen")
         failing = pool.submit(stream, files)
         time.sleep(0.5)
@@ -105,7 +103,7 @@ def test_killed_amid_stream(wait: Any) -> None:
 @pytest.mark.faults
 def test_killed_viewer_is_started_again() -> None:
     """After a kill the user starts another one, which takes the next save."""
-    with pipeline(viewer="phoenix") as files:
+    with pipeline("napari_stream", viewer="phoenix") as files:
         save(files)
         (endpoint,) = discovery.find("napari", "phoenix")
         os.kill(endpoint.pid, signal.SIGKILL)
@@ -118,7 +116,10 @@ def test_killed_viewer_is_started_again() -> None:
 
 def test_two_viewers_by_name(desktop: Path) -> None:
     """Viewers of two names are two; a signal closes one of them, which leaves nothing."""
-    with pipeline(viewer="left") as left, pipeline(viewer="right") as right:
+    with (
+        pipeline("napari_stream", viewer="left") as left,
+        pipeline("napari_stream", viewer="right") as right,
+    ):
         save(left, "left.npy")
         save(right, "right.npy")
         for name in ("left", "right"):
@@ -135,7 +136,7 @@ def test_two_viewers_by_name(desktop: Path) -> None:
 
 def test_window_is_closed(desktop: Path, display: Display) -> None:
     """A viewer whose user closes its window ends, and whoever saves next is told."""
-    with pipeline(viewer="closed") as files:
+    with pipeline("napari_stream", viewer="closed") as files:
         save(files, wait="shown")
         (endpoint,) = discovery.find("napari", "closed")
         display.press_close("napari: closed")
@@ -147,7 +148,7 @@ def test_window_is_closed(desktop: Path, display: Display) -> None:
 def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
     """Without its main window the viewer takes nothing more; the others stay until closed."""
     options = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
-    with pipeline(viewer="main") as files:
+    with pipeline("napari_stream", viewer="main") as files:
         save(files)
         save(files, "B03_s1.npy", wait="shown", **options)
         (endpoint,) = discovery.find("napari", "main")
@@ -168,7 +169,7 @@ def test_cancelled_close_goes_on(
     settings = tmp_path / "napari.yaml"
     settings.write_text("application:\n  confirm_close_window: true\n")
     monkeypatch.setenv("NAPARI_CONFIG", str(settings))
-    with pipeline(viewer="asks") as files:
+    with pipeline("napari_stream", viewer="asks") as files:
         save(files, wait="shown")
         display.press_close("napari: asks")
         display.press_close("Close Window?")  # of the question itself: no
@@ -188,7 +189,7 @@ def test_viewer_of_another_machine(desktop: Path) -> None:
     assert process.stdout is not None
     with process.stdout as output:
         connection = output.readline().rpartition(" ")[2].strip()
-        with pipeline(connection=connection) as files:
+        with pipeline("napari_stream", connection=connection) as files:
             save(files, wait="shown")
         with polystore_napari.connect("far") as viewer:
             assert viewer.endpoint.address.startswith("tcp://")
@@ -204,7 +205,10 @@ def test_viewer_of_another_machine(desktop: Path) -> None:
 def test_missing_screen_is_explained(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a screen the error says why napari did not come up, and what to do."""
     monkeypatch.delenv("DISPLAY")
-    with pipeline(viewer="blind") as files, pytest.raises(ReceiverUnavailableError) as caught:
+    with (
+        pipeline("napari_stream", viewer="blind") as files,
+        pytest.raises(ReceiverUnavailableError) as caught,
+    ):
         save(files)
     assert "napari 'blind' ended with status" in str(caught.value)
     assert "it said:" in str(caught.value)
@@ -215,7 +219,7 @@ def test_missing_screen_is_explained(desktop: Path, monkeypatch: pytest.MonkeyPa
 def test_unknown_viewer_is_told() -> None:
     """Where none may be started, the error names the command that does."""
     with (
-        pipeline(viewer="nobody", launch=False) as files,
+        pipeline("napari_stream", viewer="nobody", launch=False) as files,
         within(1),
         pytest.raises(ReceiverUnavailableError) as caught,
     ):
@@ -232,7 +236,7 @@ def test_missing_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         polystore_napari.launch("other", python="/no/python")
     monkeypatch.setenv("POLYSTORE_NAPARI_PYTHON", "/no/such")
     with (
-        pipeline(viewer="other") as files,
+        pipeline("napari_stream", viewer="other") as files,
         pytest.raises(ReceiverUnavailableError, match=r"cannot be started.*'/no/such'"),
     ):
         save(files)
@@ -244,7 +248,7 @@ def test_python_without_napari_is_told(tmp_path: Path) -> None:
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)
     with (
-        pipeline(viewer="other", python=str(bare)) as files,
+        pipeline("napari_stream", viewer="other", python=str(bare)) as files,
         pytest.raises(ReceiverUnavailableError, match="No module named"),
     ):
         save(files)

@@ -19,13 +19,11 @@ import pytest
 from polystore.errors import BatchError, RejectedError
 from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
 from polystore_stream import Layout, RemoteViewer
-
-from .processes import becomes, within
+from polystore_testing.processes import becomes, within
 
 if TYPE_CHECKING:
     from polystore import FileManager
-
-    from .display import Display
+    from polystore_testing.display import Display
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
 

@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +25,10 @@ import zmq
 from polystore import BackendRegistry, FileManager
 from polystore_stream import Receiver, Viewer, discovery, receive
 from polystore_stream.messages import Hello, Image
+from polystore_testing.processes import becomes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from polystore_stream.discovery import Endpoint
     from polystore_stream.subscription import Subscription
@@ -303,27 +303,6 @@ def hello_to(endpoint: Endpoint, *, protocol: tuple[int, int] = (1, 0)) -> Hello
 
 
 # ── what the tests ask ───────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < seconds
-
-
-def becomes(condition: Callable[[], Any], timeout: float = 5.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def runs(pid: int) -> bool:
-    """Whether the process is there: a zombie is."""
-    return Path(f"/proc/{pid}").exists()
 
 
 def announced(kind: str = "script", name: str | None = None) -> Endpoint:

@@ -16,8 +16,9 @@ import pytest
 from polystore.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.launch import start_viewer
+from polystore_testing.processes import becomes, runs, within
 
-from .processes import TOY, becomes, running, runs, within
+from .processes import TOY, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

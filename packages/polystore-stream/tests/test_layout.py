@@ -154,7 +154,8 @@ def test_folder_fields_share_layer() -> None:
 def test_channels_of_an_image_share_group() -> None:
     names, layout = "{well}_{channel}_z{z}.tif", Layout(layer=("well", "channel"))
     first, second, other = (
-        place(f"run/{name}_z1.tif", names, layout) for name in ("B02_DAPI", "B02_GFP", "B03_GFP")
+        place(f"run/{name}_z1.tif", names, layout)
+        for name in ("B02_DAPI", "B02_GFP", "B03_GFP")
     )
     assert first.layer != second.layer
     assert first.group == second.group != other.group

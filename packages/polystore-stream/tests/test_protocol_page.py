@@ -17,8 +17,9 @@ from polystore.rois import ROI, Polygon
 from polystore_stream import messages
 from polystore_stream.discovery import Endpoint
 from polystore_stream.messages import DTYPES, encode, read_header, read_reply
+from polystore_testing.processes import becomes
 
-from .processes import TIMEOUT, becomes, pattern, sending
+from .processes import TIMEOUT, pattern, sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -72,7 +72,7 @@ class StreamSink(DataSink):
     of a receiver elsewhere, copied from there.
     """
 
-    encoding: ClassVar[Encoding | None] = None
+    encoding: Encoding | None = None
     """What values are on their way, for a viewer that has types and ROIs of its own."""
 
     def __init__(
@@ -336,6 +336,8 @@ class ViewerSink(StreamSink):
     """As the viewer announces itself: "napari"."""
     start_advice: ClassVar[str]
     """What starts it: a command."""
+    remote: ClassVar[type[RemoteViewer]] = RemoteViewer
+    """What ``connect`` returns."""
 
     def __init__(
         self,
@@ -360,7 +362,7 @@ class ViewerSink(StreamSink):
 
     def connect(self) -> RemoteViewer:
         """Return a handle on the viewer: screenshots, ROIs, layers. Starts it as ``save`` does."""
-        return RemoteViewer(self._endpoint(), backend=self.name, timeout=self.timeout)
+        return self.remote(self._endpoint(), backend=self.name, timeout=self.timeout)
 
     def _connections(self) -> list[Connection]:
         state = self._state()

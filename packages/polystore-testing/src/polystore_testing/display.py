@@ -116,9 +116,7 @@ class _ClientMessage(ctypes.Structure):
     ]
 
 
-@ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-def _ignore_error(display: int, event: int) -> int:
-    return 0
+_ignore_error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 0)
 
 
 @contextmanager

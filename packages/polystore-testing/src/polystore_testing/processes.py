@@ -16,10 +16,10 @@ __all__ = ["becomes", "left_in", "pipeline", "runs", "within"]
 
 
 @contextmanager
-def pipeline(**options: Any) -> Iterator[FileManager]:
-    """Give a file manager whose backend "screen" is napari with these options."""
+def pipeline(backend: str, **options: Any) -> Iterator[FileManager]:
+    """Give a file manager whose backend "screen" is a viewer's, with these options."""
     with BackendRegistry() as registry:
-        registry.add("screen", "napari_stream", **options)
+        registry.add("screen", backend, **options)
         yield FileManager(registry)
 
 

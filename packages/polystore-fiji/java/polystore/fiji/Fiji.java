@@ -1,0 +1,420 @@
+package polystore.fiji;
+
+import ij.IJ;
+import ij.ImageListener;
+import ij.ImagePlus;
+import ij.gui.ImageWindow;
+import ij.gui.Roi;
+import java.awt.EventQueue;
+import java.awt.Point;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+import javax.swing.Timer;
+
+/**
+ * Shows in ImageJ what its receiver takes in. Plans are made in the receiver's threads, so that what
+ * does not fit is refused at once; images are touched in one thread alone: that of AWT, or where
+ * there is no screen, one of our own.
+ */
+final class Fiji implements Viewer, ImageListener {
+    static final String KIND = "fiji";
+
+    /** Milliseconds between two changes of what is shown, at least, and at most on account of cost. */
+    private static final long FRAME = 33, MOST_REST = 120;
+
+    /** Milliseconds after which what was not painted counts as received alone: it is hidden. */
+    private static final long HIDDEN = 1000;
+
+    private static final class Waiting {
+        final Shown shown;
+        final Delivery delivery;
+        final long since = System.currentTimeMillis();
+
+        Waiting(Shown shown, Delivery delivery) {
+            this.shown = shown;
+            this.delivery = delivery;
+        }
+    }
+
+    private final boolean visible;
+    private final Runnable onQuit;
+    private final Planner planner = new Planner();
+    private final AtomicBoolean due = new AtomicBoolean();
+    private final Map<String, Shown> images = new LinkedHashMap<>();
+    private final Map<String, ImagePlus> painted = new HashMap<>();
+    private final Marks marks = new Marks();
+    private final List<Waiting> waiting = new ArrayList<>();
+    private final Timer flush, look;
+    private final Object awake = new Object();
+    private Receiver receiver;
+    private Shown newest;
+    private long begun, cost, beat, longest;
+
+    /** {@code onQuit} ends the program; null where its user has started it, and ends it too. */
+    Fiji(boolean visible, Runnable onQuit) {
+        this.visible = visible;
+        this.onQuit = onQuit;
+        flush = visible ? new Timer(0, event -> flush()) : null;
+        look = visible ? new Timer(5, event -> settlePainted()) : null;
+        if (visible) flush.setRepeats(false);
+        ImagePlus.addImageListener(this);
+    }
+
+    void start(String name, int port) throws Exception {
+        if (!visible) {
+            Thread thread = new Thread(this::flushWhenAwake, "polystore-images");
+            thread.setDaemon(true);
+            thread.start();
+        }
+        Receiver made = new Receiver(this, name, port);
+        synchronized (awake) {
+            receiver = made;
+        }
+        wake(); // what came before this thread knew it
+    }
+
+    Receiver receiver() {
+        synchronized (awake) {
+            return receiver;
+        }
+    }
+
+    void close() {
+        ImagePlus.removeImageListener(this);
+        receiver().close();
+    }
+
+    // ── the receiver's threads ────────────────────────────────────────────────────────────
+
+    @Override
+    public String kind() {
+        return KIND;
+    }
+
+    @Override
+    public String version() {
+        return IJ.getVersion();
+    }
+
+    @Override
+    public Object accept(Item item) throws Refused {
+        if (item.isImage) {
+            if (item.colormap != null) Looks.lut(item.colormap);
+            for (Channel channel : item.channels) if (channel.color != null) Looks.lut(channel.color);
+        } else if (!item.encoding.equals("imagej"))
+            throw new Refused("Fiji takes ROIs as ImageJ's files (encoding imagej)");
+        return planner.plan(item);
+    }
+
+    @Override
+    public void wake() {
+        if (!due.compareAndSet(false, true)) return; // one call, however much comes until it is heard
+        if (visible) EventQueue.invokeLater(this::schedule);
+        else
+            synchronized (awake) {
+                awake.notify();
+            }
+    }
+
+    // ── the thread of the images ──────────────────────────────────────────────────────────
+
+    private void flushWhenAwake() {
+        try {
+            while (true) {
+                synchronized (awake) {
+                    while (!due.get() || receiver == null) awake.wait();
+                }
+                flush();
+            }
+        } catch (InterruptedException ended) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private void schedule() {
+        long pause = Math.max(FRAME, Math.min(2 * cost, MOST_REST));
+        flush.setInitialDelay(
+                (int) Math.max(0, pause - (System.currentTimeMillis() - begun)));
+        flush.start();
+    }
+
+    private void flush() {
+        due.set(false);
+        Receiver from = receiver();
+        if (from == null) return;
+        begun = System.currentTimeMillis();
+        beat();
+        List<Delivery> values = new ArrayList<>();
+        for (Delivery delivery : from.take()) {
+            if (delivery.item != null) values.add(delivery);
+            else {
+                show(values); // a question is about all that came before it
+                values.clear();
+                answer(delivery);
+            }
+        }
+        show(values);
+        if (visible) EventQueue.invokeLater(() -> cost = System.currentTimeMillis() - begun);
+    }
+
+    private void show(List<Delivery> values) {
+        Map<String, Delivery> latest = new HashMap<>();
+        for (Delivery delivery : values) latest.put(((Plan) delivery.plan).identity, delivery);
+        Map<Delivery, Throwable> failed = new HashMap<>();
+        Map<Shown, Delivery> touched = new LinkedHashMap<>();
+        for (Delivery delivery : values) {
+            if (!delivery.item.isImage) continue;
+            Plan plan = (Plan) delivery.plan;
+            if (latest.get(plan.identity) != delivery && !plan.restarts) delivery.pixels.release();
+            else
+                try {
+                    Shown shown = shown(plan, delivery.item);
+                    shown.put(plan, delivery.item, delivery.pixels.planes);
+                    touched.put(shown, delivery);
+                } catch (RuntimeException | OutOfMemoryError error) {
+                    failed.put(delivery, error);
+                }
+        }
+        for (Map.Entry<Shown, Delivery> entry : touched.entrySet())
+            try {
+                refresh(entry.getKey());
+            } catch (RuntimeException | OutOfMemoryError error) {
+                failed.put(entry.getValue(), error);
+            }
+        for (Delivery delivery : latest.values()) // after the images that they lie on
+            if (!delivery.item.isImage)
+                try {
+                    mark((Plan) delivery.plan, delivery);
+                } catch (Refused | RuntimeException | OutOfMemoryError error) {
+                    failed.put(delivery, error);
+                }
+        for (Delivery delivery : values) settle(delivery, latest, failed);
+    }
+
+    private Shown shown(Plan plan, Item item) {
+        Shown found = images.get(plan.key);
+        Point location = null;
+        if (found != null && (plan.restarts || !found.isWhole())) {
+            if (plan.restarts) {
+                ImageWindow window = found.image() == null ? null : found.image().getWindow();
+                location = window == null ? null : window.getLocation();
+                images.remove(plan.key);
+                found.close();
+            } // else its user has made something else of it, and keeps it
+            found = null;
+        }
+        if (found == null) {
+            found = new Shown(plan, item, receiver().pool(), visible);
+            images.put(plan.key, found);
+            if (location != null) ImageWindow.setNextLocation(location);
+        }
+        newest = found;
+        return found;
+    }
+
+    private void refresh(Shown shown) {
+        boolean isNew = shown.image() == null;
+        shown.refresh();
+        if (isNew) marks.showWaiting(shown.image());
+    }
+
+    private void mark(Plan plan, Delivery delivery) throws Refused {
+        List<Roi> rois = Marks.decode(delivery.item, delivery.bytes);
+        Shown below = below(delivery.item);
+        ImagePlus image = below == null ? null : below.image();
+        if (!delivery.item.labels) {
+            marks.show(plan.key, rois, image);
+            return;
+        }
+        if (image == null) throw new Refused("labels of ROIs need an image that they lie on");
+        ImagePlus labels = Marks.labels(plan.title + " labels", rois, image);
+        ImagePlus old = painted.put(plan.key, labels);
+        if (old != null) {
+            old.changes = false;
+            old.close();
+        }
+        if (visible) labels.show();
+    }
+
+    /** Return the image of the same path, or the one that came last. */
+    private Shown below(Item item) {
+        Plan plan = planner.find(item.window, item.path, "image");
+        Shown same = plan == null ? null : images.get(plan.key);
+        return same != null ? same : newest;
+    }
+
+    private void settle(
+            Delivery delivery, Map<String, Delivery> latest, Map<Delivery, Throwable> failed) {
+        Plan plan = (Plan) delivery.plan;
+        Throwable error = failed.get(delivery);
+        if (error instanceof Refused) receiver().settle(delivery, "rejected", error.getMessage());
+        else if (error != null) {
+            if (!(error instanceof OutOfMemoryError)) IJ.handleException(error);
+            receiver().settle(delivery, "rejected", "ImageJ cannot show it: " + error);
+        } else if (latest.get(plan.identity) != delivery)
+            receiver().settle(delivery, "coalesced", "");
+        else {
+            Shown shown = images.get(plan.key);
+            if (visible && delivery.awaited && shown != null) {
+                waiting.add(new Waiting(shown, delivery));
+                look.start();
+            } else receiver().settle(delivery, "shown", "");
+        }
+    }
+
+    private void settlePainted() {
+        long late = System.currentTimeMillis() - HIDDEN;
+        for (Waiting one : new ArrayList<>(waiting)) {
+            boolean gone = one.shown.image() == null || images.get(one.shown.key) != one.shown;
+            if (!gone && !one.shown.isPainted() && one.since > late) continue;
+            waiting.remove(one);
+            if (gone) receiver().settle(one.delivery, "closed", "the image was closed");
+            else receiver().settle(one.delivery, one.shown.isPainted() ? "shown" : "received", "");
+        }
+        if (waiting.isEmpty()) look.stop();
+    }
+
+    // ── images that their user closes ─────────────────────────────────────────────────────
+
+    @Override
+    public void imageOpened(ImagePlus image) {}
+
+    @Override
+    public void imageUpdated(ImagePlus image) {}
+
+    @Override
+    public void imageClosed(ImagePlus image) {
+        if (visible && !EventQueue.isDispatchThread()) EventQueue.invokeLater(() -> forget(image));
+        else forget(image);
+    }
+
+    private void forget(ImagePlus image) {
+        for (Shown shown : new ArrayList<>(images.values()))
+            if (shown.image() == image) {
+                images.remove(shown.key);
+                planner.forget(shown.key);
+                if (newest == shown) newest = null;
+            }
+        painted.values().remove(image);
+    }
+
+    // ── questions ─────────────────────────────────────────────────────────────────────────
+
+    private void answer(Delivery delivery) {
+        List<Array> arrays = new ArrayList<>();
+        try {
+            Object value = answer(delivery.query, delivery.arguments, arrays);
+            receiver().answer(delivery, value, arrays);
+            if (delivery.query.equals("quit")) onQuit.run();
+        } catch (Refused refused) {
+            receiver().settle(delivery, "rejected", refused.getMessage());
+        } catch (RuntimeException | OutOfMemoryError error) { // a stranger must not end ImageJ
+            receiver().settle(delivery, "rejected", error.toString());
+        }
+    }
+
+    private Object answer(String name, Map<String, Object> given, List<Array> arrays)
+            throws Refused {
+        String window = text(given, "window");
+        switch (name) {
+            case "layers":
+                List<Object> about = new ArrayList<>();
+                for (Shown shown : images.values()) about.add(shown.describe());
+                return about;
+            case "pixels":
+                return pixels(text(given, "path"), window, arrays);
+            case "screenshot":
+                arrays.add(
+                        Images.screenshot(open(window).image(), !Boolean.FALSE.equals(given.get("canvas_only"))));
+                return null;
+            case "rois":
+                return rois(window, text(given, "layer"), arrays);
+            case "clear":
+                clear();
+                return null;
+            case "pulse":
+                beat();
+                long most = longest;
+                longest = 0;
+                return most / 1000.0;
+            case "quit":
+                if (onQuit == null)
+                    throw new Refused("this ImageJ was started by its user, who closes it too");
+                return null;
+            default:
+                throw new Refused(
+                        "Fiji answers clear, layers, pixels, pulse, quit, rois, screenshot, not '" + name + "'");
+        }
+    }
+
+    private static String text(Map<String, Object> given, String name) {
+        Object value = given.get(name);
+        return value == null ? "" : value.toString();
+    }
+
+    private Object pixels(String path, String window, List<Array> arrays) throws Refused {
+        for (String kind : Arrays.asList("image", "labels")) {
+            Plan plan = planner.find(window, path, kind);
+            Shown shown = plan == null ? null : images.get(plan.key);
+            Object[] planes = shown == null ? null : shown.pixels(plan);
+            if (planes == null) continue;
+            arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
+            return Collections.singletonMap("original", shown.original());
+        }
+        throw new Refused("'" + path + "' is not shown");
+    }
+
+    private Object rois(String window, String layer, List<Array> arrays) throws Refused {
+        Collection<Shown> among =
+                window.isEmpty() ? images.values() : Collections.singleton(open(window));
+        Map<Roi, String> found = new LinkedHashMap<>();
+        for (Shown shown : among) if (shown.image() != null) found.putAll(Marks.of(shown.image()));
+        if (!layer.isEmpty()) found.keySet().removeIf(roi -> !layer.equals(roi.getName()));
+        List<Object> sources = new ArrayList<>();
+        arrays.add(Marks.encode(found, sources));
+        return sources;
+    }
+
+    /** Return the image of a window by its title; "" is the one that came last. */
+    private Shown open(String window) throws Refused {
+        Set<String> titles = new HashSet<>();
+        for (Shown shown : images.values()) {
+            if (window.isEmpty() ? shown == newest : shown.image().getTitle().equals(window)) return shown;
+            titles.add(shown.image().getTitle());
+        }
+        throw new Refused(
+                window.isEmpty() ? "no image is shown" : "no image '" + window + "' among " + titles);
+    }
+
+    private void clear() {
+        List<Shown> all = new ArrayList<>(images.values());
+        images.clear();
+        newest = null;
+        for (Shown shown : all) {
+            planner.forget(shown.key);
+            shown.close();
+        }
+        for (ImagePlus labels : new ArrayList<>(painted.values())) {
+            labels.changes = false;
+            labels.close();
+        }
+        painted.clear();
+        marks.clear();
+    }
+
+    /** Keep the longest time in which the thread of the images did nothing else. */
+    private void beat() {
+        long now = System.currentTimeMillis();
+        if (beat > 0) longest = Math.max(longest, now - beat);
+        beat = now;
+    }
+}

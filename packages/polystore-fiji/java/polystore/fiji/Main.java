@@ -1,0 +1,55 @@
+package polystore.fiji;
+
+import ij.IJ;
+import ij.ImageJ;
+import ij.ImagePlus;
+import ij.WindowManager;
+import java.awt.GraphicsEnvironment;
+
+/** An ImageJ that receives from its start: {@code java -cp ij.jar:… polystore.fiji.Main}. */
+public final class Main {
+    private Main() {}
+
+    public static void main(String[] arguments) {
+        String name = "default";
+        int port = -1;
+        try {
+            for (int at = 0; at < arguments.length; at += 2) {
+                if (at + 1 == arguments.length) throw new Refused(arguments[at] + " needs a value");
+                if (arguments[at].equals("--name")) name = arguments[at + 1];
+                else if (arguments[at].equals("--port")) port = Integer.parseInt(arguments[at + 1]);
+                else throw new Refused("there is --name and --port, no " + arguments[at]);
+            }
+            if (!GraphicsEnvironment.isHeadless()) new ImageJ().exitWhenQuitting(true);
+            Receive.toggle(name, port, Main::quit);
+        } catch (Exception error) {
+            System.err.println("error: " + error.getMessage());
+            System.exit(2);
+        }
+        if (GraphicsEnvironment.isHeadless()) sleep();
+    }
+
+    /** Threads of the receiver are daemons: they must not keep the ImageJ of a user alive. */
+    private static void sleep() {
+        try {
+            Thread.sleep(Long.MAX_VALUE);
+        } catch (InterruptedException ended) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    private static void quit() {
+        new Thread(
+                        () -> {
+                            if (IJ.getInstance() == null) System.exit(0);
+                            int[] open = WindowManager.getIDList();
+                            for (int id : open == null ? new int[0] : open) {
+                                ImagePlus image = WindowManager.getImage(id);
+                                if (image != null) image.changes = false; // nobody is there to be asked
+                            }
+                            IJ.getInstance().quit();
+                        },
+                        "polystore-quit")
+                .start();
+    }
+}

@@ -1,0 +1,158 @@
+package polystore.fiji;
+
+import ij.ImagePlus;
+import ij.ImageStack;
+import ij.gui.Overlay;
+import ij.gui.Roi;
+import ij.io.RoiDecoder;
+import ij.io.RoiEncoder;
+import ij.plugin.frame.RoiManager;
+import ij.process.ImageProcessor;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.stream.IntStream;
+
+/** ROIs that pipelines sent: in the overlay of their image, and in the ROI Manager if it is open. */
+final class Marks {
+    /** By the key of their set; those of no image yet wait for one. */
+    private final Map<String, List<Roi>> sets = new LinkedHashMap<>();
+    private final Set<String> waiting = new LinkedHashSet<>();
+    /** What the ROI Manager lists of them. */
+    private final Map<String, Set<Roi>> managed = new HashMap<>();
+
+    static List<Roi> decode(Item item, byte[] payload) throws Refused {
+        List<Roi> rois = new ArrayList<>();
+        ByteBuffer bytes = ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN);
+        for (int number = 0; number < item.count; number++) {
+            if (bytes.remaining() < 4) throw new Refused("ROI " + number + " is missing");
+            int length = bytes.getInt();
+            if (length < 64 || length > bytes.remaining())
+                throw new Refused("ROI " + number + " of " + length + " bytes");
+            byte[] one = new byte[length];
+            bytes.get(one);
+            Roi roi = RoiDecoder.openFromByteArray(one);
+            if (roi == null) throw new Refused("ROI " + number + " is none that ImageJ can read");
+            rois.add(roi);
+        }
+        return rois;
+    }
+
+    /** Lay a set over an image, in place of what it was before; null: none is there yet. */
+    void show(String key, List<Roi> rois, ImagePlus image) {
+        List<Roi> old = sets.put(key, rois);
+        if (image == null) waiting.add(key);
+        if (image == null) return;
+        Set<Roi> gone = Collections.newSetFromMap(new IdentityHashMap<>());
+        if (old != null) gone.addAll(old);
+        gone.addAll(rois);
+        Overlay overlay = new Overlay();
+        if (image.getOverlay() != null)
+            for (Roi roi : image.getOverlay().toArray()) if (!gone.contains(roi)) overlay.add(roi);
+        for (Roi roi : rois) overlay.add(roi);
+        image.setOverlay(overlay.size() == 0 ? null : overlay);
+        RoiManager manager = image.getWindow() == null ? null : RoiManager.getInstance2();
+        if (manager != null) manage(manager, key, rois);
+    }
+
+    private void manage(RoiManager manager, String key, List<Roi> rois) {
+        Roi[] listed = manager.getRoisAsArray();
+        Set<Roi> ours = managed.getOrDefault(key, Collections.emptySet());
+        int[] indexes = IntStream.range(0, listed.length).filter(n -> ours.contains(listed[n])).toArray();
+        if (indexes.length > 0) {
+            manager.setSelectedIndexes(indexes);
+            manager.runCommand("Delete");
+        }
+        for (Roi roi : rois) manager.addRoi(roi);
+        Roi[] now = manager.getRoisAsArray(); // it lists copies
+        Set<Roi> added = Collections.newSetFromMap(new IdentityHashMap<>());
+        added.addAll(Arrays.asList(now).subList(now.length - rois.size(), now.length));
+        managed.put(key, added);
+    }
+
+    /** Lay those over an image that came before it. */
+    void showWaiting(ImagePlus image) {
+        for (String key : waiting) show(key, sets.get(key), image);
+        waiting.clear();
+    }
+
+    void clear() {
+        sets.clear();
+        waiting.clear();
+        managed.clear();
+    }
+
+    /** Paint ROIs into a label image of the size of another: 1 for the first, 2 for the second, … */
+    static ImagePlus labels(String title, List<Roi> rois, ImagePlus like) {
+        boolean positioned = false;
+        for (Roi roi : rois) positioned |= roi.getZPosition() > 0 || roi.getTPosition() > 0;
+        int slices = positioned ? like.getNSlices() : 1;
+        int frames = positioned ? like.getNFrames() : 1;
+        ImageStack stack = ImageStack.create(like.getWidth(), like.getHeight(), slices * frames, 16);
+        for (int at = 0; at < rois.size(); at++) {
+            Roi roi = rois.get(at);
+            for (int slice = 0; slice < stack.getSize(); slice++) {
+                if (!isAt(roi.getZPosition(), slice % slices) || !isAt(roi.getTPosition(), slice / slices))
+                    continue;
+                ImageProcessor plane = stack.getProcessor(slice + 1);
+                plane.setValue(at + 1);
+                plane.fill(roi);
+            }
+        }
+        ImagePlus image = new ImagePlus(title, stack);
+        image.setDimensions(1, slices, frames);
+        image.setOpenAsHyperStack(stack.getSize() > 1);
+        image.setCalibration(like.getCalibration());
+        image.setLut(Looks.labels());
+        image.setDisplayRange(0, Math.max(255, rois.size()));
+        return image;
+    }
+
+    private static boolean isAt(int position, int index) {
+        return position == 0 || position == index + 1;
+    }
+
+    // ── what is asked ─────────────────────────────────────────────────────────────────────
+
+    /** Return all ROIs of an image, its user's too: of the overlay, the selection, the manager. */
+    static Map<Roi, String> of(ImagePlus image) {
+        Map<Roi, String> found = new LinkedHashMap<>();
+        if (image.getOverlay() != null)
+            for (Roi roi : image.getOverlay().toArray()) found.put(roi, "overlay");
+        if (image.getRoi() != null) found.putIfAbsent(image.getRoi(), "selection");
+        RoiManager manager = image.getWindow() == null ? null : RoiManager.getInstance2();
+        if (manager != null)
+            for (Roi roi : manager.getRoisAsArray())
+                if (roi.getImageID() == 0 || roi.getImageID() == image.getID())
+                    found.putIfAbsent(roi, "manager");
+        return found;
+    }
+
+    /** Return ROIs as the protocol has them; of equal ones in two places the first. */
+    static Array encode(Map<Roi, String> rois, List<Object> sources) {
+        List<byte[]> all = new ArrayList<>();
+        Map<ByteBuffer, String> seen = new HashMap<>();
+        int size = 0;
+        for (Map.Entry<Roi, String> entry : rois.entrySet()) {
+            byte[] bytes = RoiEncoder.saveAsByteArray(entry.getKey());
+            String first = seen.putIfAbsent(ByteBuffer.wrap(bytes), entry.getValue());
+            if (first != null && !first.equals(entry.getValue())) continue;
+            all.add(bytes);
+            sources.add(entry.getValue());
+            size += 4 + bytes.length;
+        }
+        ByteBuffer joined = ByteBuffer.allocate(size).order(ByteOrder.LITTLE_ENDIAN);
+        for (byte[] bytes : all) joined.putInt(bytes.length).put(bytes);
+        joined.flip();
+        return new Array(new int[] {size}, "|u1", joined);
+    }
+}

@@ -1,0 +1,105 @@
+package polystore.fiji;
+
+import java.util.Arrays;
+
+/** Coordinates of one plane on the three axes of a hyperstack; they sort naturally (2 before 10). */
+final class Place {
+    /** Each a list: of sliders and axes that ImageJ has no dimension of their own for. */
+    final Coordinate c, z, t;
+
+    Place(Coordinate c, Coordinate z, Coordinate t) {
+        this.c = c;
+        this.z = z;
+        this.t = t;
+    }
+
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof Place
+                && c.equals(((Place) other).c)
+                && z.equals(((Place) other).z)
+                && t.equals(((Place) other).t);
+    }
+
+    @Override
+    public int hashCode() {
+        return (c.hashCode() * 31 + z.hashCode()) * 31 + t.hashCode();
+    }
+
+    @Override
+    public String toString() {
+        return c + " " + z + " " + t;
+    }
+
+    static final class Coordinate implements Comparable<Coordinate> {
+        final String[] parts;
+
+        Coordinate(String... parts) {
+            this.parts = parts;
+        }
+
+        Coordinate with(String part) {
+            String[] more = Arrays.copyOf(parts, parts.length + 1);
+            more[parts.length] = part;
+            return new Coordinate(more);
+        }
+
+        @Override
+        public int compareTo(Coordinate other) {
+            for (int at = 0; at < Math.min(parts.length, other.parts.length); at++) {
+                int order = compareNaturally(parts[at], other.parts[at]);
+                if (order != 0) return order;
+            }
+            return parts.length - other.parts.length;
+        }
+
+        @Override
+        public boolean equals(Object other) {
+            return other instanceof Coordinate && Arrays.equals(parts, ((Coordinate) other).parts);
+        }
+
+        @Override
+        public int hashCode() {
+            return Arrays.hashCode(parts);
+        }
+
+        @Override
+        public String toString() {
+            return String.join(", ", parts);
+        }
+    }
+
+    /** Runs of digits by their value, all else by its characters; equal values by their text. */
+    static int compareNaturally(String a, String b) {
+        int i = 0;
+        int j = 0;
+        while (i < a.length() && j < b.length()) {
+            if (isDigit(a.charAt(i)) && isDigit(b.charAt(j))) {
+                int iEnd = digitsEnd(a, i);
+                int jEnd = digitsEnd(b, j);
+                while (i < iEnd - 1 && a.charAt(i) == '0') i++;
+                while (j < jEnd - 1 && b.charAt(j) == '0') j++;
+                int order = iEnd - i - (jEnd - j);
+                if (order == 0) order = a.substring(i, iEnd).compareTo(b.substring(j, jEnd));
+                if (order != 0) return order;
+                i = iEnd;
+                j = jEnd;
+            } else {
+                int order = a.charAt(i++) - b.charAt(j++);
+                if (order != 0) return order;
+            }
+        }
+        int order = a.length() - i - (b.length() - j);
+        return order != 0 ? order : a.compareTo(b);
+    }
+
+    private static boolean isDigit(char c) {
+        return c >= '0' && c <= '9';
+    }
+
+    private static int digitsEnd(String text, int from) {
+        int end = from;
+        while (end < text.length() && isDigit(text.charAt(end))) end++;
+        return end;
+    }
+}

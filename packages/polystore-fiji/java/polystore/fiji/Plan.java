@@ -1,0 +1,35 @@
+package polystore.fiji;
+
+/** Where one value goes: an image, and the place of each of its planes there. */
+final class Plan {
+    /** Of the image (of ROIs: of their set). */
+    final String key;
+    final String title;
+    /** In the order of the payload; none of ROIs. */
+    final Place[] places;
+    /** Whether the image begins anew, with another shape or type. */
+    final boolean restarts;
+    /** Equal in values that take each other's place. */
+    final String identity;
+    /** Of an image, as it was sent. */
+    final int[] shape;
+    final String dtype;
+    private final boolean rgb;
+
+    Plan(
+            String key, String title, Place[] places, boolean restarts, String identity, Item item) {
+        shape = item.shape;
+        dtype = item.dtype;
+        rgb = item.isImage && item.axes.endsWith("s");
+        this.key = key;
+        this.title = title;
+        this.places = places;
+        this.restarts = restarts;
+        this.identity = identity;
+    }
+
+    /** Bytes of a pixel of RGB(A); 0 of others. */
+    int samples() {
+        return rgb ? shape[shape.length - 1] : 0;
+    }
+}

@@ -1,0 +1,43 @@
+package polystore.fiji;
+
+import ij.IJ;
+import ij.Macro;
+import ij.plugin.PlugIn;
+import java.awt.GraphicsEnvironment;
+
+/**
+ * The menu entry "Receive from polystore": has the running ImageJ show what pipelines save, until
+ * it is chosen again. A macro says {@code run("Receive from polystore", "name=default port=5555")}.
+ */
+public final class Receive implements PlugIn {
+    private static Fiji running;
+
+    @Override
+    public void run(String argument) {
+        String options = Macro.getOptions();
+        String name = option(options, "name", "default");
+        String port = option(options, "port", "-1");
+        try {
+            toggle(name, Integer.parseInt(port), null);
+        } catch (Exception error) {
+            IJ.error("polystore", error.getMessage());
+        }
+    }
+
+    private static String option(String options, String key, String otherwise) {
+        return options == null ? otherwise : Macro.getValue(options, key, otherwise);
+    }
+
+    static synchronized void toggle(String name, int port, Runnable onQuit) throws Exception {
+        if (running != null && !running.receiver().isClosed()) {
+            running.close();
+            running = null;
+            IJ.showStatus("polystore: images are no longer received");
+            return;
+        }
+        Fiji made = new Fiji(!GraphicsEnvironment.isHeadless() && IJ.getInstance() != null, onQuit);
+        made.start(name, port);
+        running = made;
+        IJ.showStatus("polystore: receiving as '" + name + "'");
+    }
+}

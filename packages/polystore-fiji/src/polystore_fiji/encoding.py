@@ -1,0 +1,119 @@
+"""What ImageJ has for our element types and ROIs: nothing is rounded on the way.
+
+========================  ==================================================================
+saved as                  shown as
+========================  ==================================================================
+uint8, uint16, float32    the same
+bool                      8 bit: 0 and 255, ImageJ's masks
+int8, int16, float16      32 bit (float), which holds all of their values
+int32, uint32, 64 bits    32 bit (float), if every value is exact there; labels: 16 bit, if they
+                          fit; else refused
+RGB, RGBA of uint8        RGB
+========================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore.errors import UnsupportedDataError
+from polystore_stream.describe import Encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from polystore.rois import ROI
+    from polystore_stream.messages import RoiEncoding
+
+__all__ = ["FijiEncoding", "original_pixels"]
+
+log = logging.getLogger("polystore.fiji")
+
+_SAME = frozenset({"|u1", "<u2", "<f4"})
+_EXACT = frozenset({"|i1", "<i2", "<f2"})
+_LARGEST_PLANE = 2**31 - 9
+"""Pixels: an array of Java has no more elements."""
+
+
+class FijiEncoding(Encoding):
+    """Converts what ImageJ has no type for, and says so once for each type in the log."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
+        """Return pixels of uint8, uint16 or float32, equal to those given (bool: 0 and 255)."""
+        _check_plane(pixels.shape, axes)
+        if pixels.dtype.str in _SAME and (not axes.endswith("s") or pixels.dtype == np.uint8):
+            return pixels
+        found = _converted(pixels, axes, labels)
+        pair = str(pixels.dtype), str(found.dtype)
+        if pair not in self._told:
+            self._told.add(pair)
+            log.info("images of %s are shown by ImageJ as %s", *pair)
+        return found
+
+    def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
+        from polystore_formats.imagej_roi import encode_roi  # with roifile: images need none
+
+        encoded = map(encode_roi, rois)
+        return "imagej", b"".join(struct.pack("<I", len(one)) + one for one in encoded)
+
+
+def original_pixels(shown: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Return pixels as they were saved, from what ImageJ holds of them."""
+    if dtype == "|b1":
+        dtype, shown = "bool", shown != 0
+    with np.errstate(invalid="ignore"):  # the user may have put NaN into what were integers
+        return shown.astype(np.dtype(dtype), copy=False)
+
+
+def _converted(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
+    dtype = pixels.dtype
+    if axes.endswith("s"):
+        raise UnsupportedDataError(
+            f"RGB of {dtype}: ImageJ's RGB is uint8; convert it, or save its colours as channels "
+            "(np.moveaxis(image, -1, 0), axes='cyx')",
+            "fiji",
+        )
+    if dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if dtype.str in _EXACT:
+        return pixels.astype(np.float32)
+    if labels and dtype.kind in "iu" and pixels.min() >= 0 and pixels.max() <= 0xFFFF:
+        return pixels.astype(np.uint16)
+    with np.errstate(over="ignore"):
+        found = pixels.astype(np.float32)
+    if _are_equal(found, pixels):
+        return found
+    raise UnsupportedDataError(
+        f"pixels of {dtype} that are not exact in 32-bit float, ImageJ's largest type: round "
+        "them with image.astype('float32')"
+        + (", or rescale them to uint16" if dtype.kind in "iu" else ""),
+        "fiji",
+    )
+
+
+def _are_equal(found: NDArray[Any], pixels: NDArray[Any]) -> bool:
+    if pixels.dtype.kind == "f":
+        return np.array_equal(found.astype(pixels.dtype), pixels, equal_nan=True)
+    # Integers are exact where they are the same again; 2**64 of float32 is no uint64.
+    limits = np.iinfo(pixels.dtype)
+    inside = (found >= limits.min) & (found < float(limits.max) + 1)
+    return bool(inside.all()) and np.array_equal(found.astype(pixels.dtype), pixels)
+
+
+def _check_plane(shape: tuple[int, ...], axes: str) -> None:
+    height, width = shape[-3:-1] if axes.endswith("s") else shape[-2:]
+    if height * width > _LARGEST_PLANE:
+        raise UnsupportedDataError(
+            f"a plane of {height} x {width} pixels: ImageJ's have {_LARGEST_PLANE} at most; "
+            "show a region, or every second pixel: image[..., ::2, ::2]",
+            "fiji",
+        )

@@ -1,0 +1,51 @@
+"""A handle on a running Fiji."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from polystore.errors import DamagedDataError
+from polystore.rois import ROI
+from polystore_stream import RemoteViewer
+
+from .encoding import original_pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["RemoteFiji"]
+
+
+class RemoteFiji(RemoteViewer):
+    """Ask a Fiji for its images, pixels and ROIs; ``window`` is the title of an image.
+
+    ``layers`` has a mapping for each image that was saved there, as ImageJ tells: "name",
+    "shape" and "scale" along "axes" (tzcyx), "units", "channels" (color, window), "labels" of the
+    slices, "position" (t, z, c), the number of "rois".
+    """
+
+    def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
+        """Return the pixels that ImageJ holds for ``path``, of the type that was saved.
+
+        ``window`` is the window of the layout that it was saved with.
+        """
+        value, arrays = self.query("pixels", path=str(path), window=window)
+        return original_pixels(arrays[0], value["original"])
+
+    def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
+        """Return the ROIs of all images: of overlays, selections and the ROI Manager.
+
+        ``layer`` is the name of a ROI, ``window`` the title of an image.
+        """
+        from polystore_formats.imagej_roi import decode_roi
+
+        sources, arrays = self.query("rois", layer=layer, window=window)
+        content, start, found = arrays[0].tobytes(), 0, list[ROI]()
+        for _ in sources:
+            if start + 4 > len(content):
+                raise DamagedDataError(f"{len(found)} ROIs of {len(sources)}", "message")
+            (length,) = struct.unpack_from("<I", content, start)
+            found.append(decode_roi(content[start + 4 : start + 4 + length]))
+            start += 4 + length
+        return found
