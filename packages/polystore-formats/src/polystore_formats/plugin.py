@@ -15,6 +15,9 @@ _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "jpg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
     "jpeg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
     "pt": ("torch:Torch", "PyTorch tensors and state dicts", ("torch",), "torch"),
+    "roi": ("roi:Roi", "ImageJ ROI", ("roifile",), "roi"),
+    "roi.zip": ("roi:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
+    "zip": ("roi:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
     "pth": ("torch:Torch", "PyTorch tensors and state dicts", ("torch",), "torch"),
 }
 

@@ -1,0 +1,94 @@
+"""The text of ImageJ's ``Roi.setProperty``: lines of "key: value", sorted, in ASCII.
+
+ImageJ reads that text with ``java.util.Properties.load`` and writes it back plainly: spaces in
+keys, backslashes, and all that is not ASCII would change on the way. What does not fit is JSON,
+with percent signs for those characters, under the one key "polystore".
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
+
+from polystore.atomic import decode_json
+from polystore.errors import DamagedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["read_properties", "write_properties"]
+
+_OURS = "polystore"
+_KEY = re.compile(r"[A-Za-z0-9_.-]+")
+_VALUE = re.compile(r"([!-9;<>-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?)?")
+_SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "").replace("\\", "")
+
+
+def write_properties(properties: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+    """Return the text for ``properties``; ``more`` is what else a later reader should know."""
+    lines, rest = [], {}
+    for key, value in properties.items():
+        text = _written(value)
+        if key != _OURS and _KEY.fullmatch(key) and text is not None:
+            lines.append(f"{key}: {text}\n")
+        else:
+            rest[key] = value
+    ours = {**more, "properties": rest} if rest else dict(more)
+    if ours:
+        text = json.dumps(ours, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        lines.append(f"{_OURS}: {quote(text, safe=_SAFE)}\n")
+    return "".join(sorted(lines))
+
+
+def read_properties(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the properties, and what else :func:`write_properties` was given."""
+    properties: dict[str, Any] = {}
+    more: dict[str, Any] = {}
+    for line in text.split("\n"):
+        key, _, value = line.partition(": ")
+        ours = _decoded(value) if key == _OURS else None
+        if ours is not None:
+            properties |= ours.pop("properties", {})
+            more |= ours
+        elif line:
+            properties[key] = _read(value)
+    return properties, more
+
+
+def _written(value: Any) -> str | None:
+    """Return the text that reads as this very value, or None."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    fits = isinstance(value, str) and _VALUE.fullmatch(value) and _read(value) is value
+    return value if fits else None
+
+
+def _read(text: str) -> Any:
+    """Numbers are numbers where they would be written just so."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        fits = -(1 << 63) <= number < 1 << 64 if kind is int else math.isfinite(number)
+        if fits and repr(number) == text:
+            return number
+    return text
+
+
+def _decoded(text: str) -> dict[str, Any] | None:
+    """Return what stands under our key, or None where somebody else wrote it."""
+    try:
+        ours = decode_json(unquote(text, errors="strict").encode())
+    except (DamagedDataError, UnicodeError):
+        return None
+    if not isinstance(ours, dict) or not isinstance(ours.get("properties", {}), dict):
+        return None
+    return ours

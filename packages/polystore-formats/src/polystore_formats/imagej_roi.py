@@ -1,0 +1,209 @@
+"""ROIs as the bytes of ImageJ's ``.roi`` files: ``ij.io.RoiEncoder`` and ``RoiDecoder``.
+
+Name and position are those of the ROI, its properties those of ``Roi.setProperty`` (see
+:mod:`.imagej_properties`), and what else ImageJ keeps is ``properties["imagej"]`` (see
+:mod:`.imagej_settings`). Shapes that ImageJ would round, or does not have, come back equal: their
+exact form stands in the properties, and counts as long as ImageJ has not moved the ROI. A mask
+is an outline along the edges of its pixels, and what comes back are the pixels that it encloses.
+
+Where the bytes of a file are not those that would be written for its ROI, as for the arcs in a
+composite selection, they are kept as ``properties["imagej"]["raw"]``, and written again as long
+as the ROI is the one that they hold.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import struct
+from typing import Any
+
+from roifile import ROI_TYPE, ImagejRoi
+
+from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
+from polystore.rois import ROI, Mask, Position, Shape
+
+from .imagej_drawing import draw
+from .imagej_properties import read_properties, write_properties
+from .imagej_settings import Text, apply_settings, read_settings, refused
+from .imagej_shapes import (
+    default_kind,
+    is_near,
+    kind_of,
+    masked,
+    possible_kinds,
+    shape_of,
+)
+
+__all__ = ["decode_roi", "encode_roi"]
+
+_MAGIC = b"Iout"
+_HEADER, _TYPE, _SECOND_OFFSET, _SECOND_SIZE = 64, 6, 60, 52
+_DECODE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+_AXES = ("c", "z", "t")
+_INDEX_LIMIT = (1 << 31) - 2
+
+
+def encode_roi(roi: ROI) -> bytes:
+    """Return the bytes of a ``.roi`` file.
+
+    Raises ``UnsupportedDataError`` for settings in ``properties["imagej"]`` that ImageJ could
+    not hold, or that do not fit the shape.
+    """
+    properties = roi.to_dict()["properties"]
+    settings = properties.pop("imagej", {})
+    if not isinstance(settings, dict):
+        raise UnsupportedDataError(
+            f"properties['imagej'] is a {type(settings).__name__}: the name is for an object of "
+            "ImageJ's settings",
+            "roi",
+        )
+    raw = settings.pop("raw", None)
+    if raw is not None:
+        content = _unchanged(roi, raw, settings)
+        if content is not None:
+            return content
+    return _encode(roi, properties, settings)
+
+
+def decode_roi(content: bytes, name: str = "") -> ROI:
+    """Return the ROI in a ``.roi`` file; ``name`` is for one that has none inside.
+
+    Raises ``DamagedDataError`` for bytes that are no ROI, ``UnsupportedDataError`` for one that
+    has no area or too few points, or whose kind is unknown.
+    """
+    content = bytes(content)
+    roi = _decode(content, name)
+    try:
+        is_exact = encode_roi(roi) == content
+    except PolystoreError:
+        is_exact = False
+    if is_exact:
+        return roi
+    settings = {**roi.properties.get("imagej", {}), "raw": base64.b64encode(content).decode()}
+    return dataclasses.replace(roi, properties={**roi.properties, "imagej": settings})
+
+
+def _unchanged(roi: ROI, raw: Any, settings: dict[str, Any]) -> bytes | None:
+    """Return the bytes that a ROI was loaded from, if they still say what it is."""
+    try:
+        content = base64.b64decode(raw, validate=True)
+        before = _decode(content, roi.name)
+    except (TypeError, ValueError, PolystoreError):
+        return None  # the raw bytes of some other version: what else is known gets written
+    properties = {k: v for k, v in roi.properties.items() if k != "imagej"}
+    if settings:
+        properties["imagej"] = settings
+    return content if before == dataclasses.replace(roi, properties=properties) else None
+
+
+# ── into a file ──────────────────────────────────────────────────────────────────────────
+
+
+def _encode(roi: ROI, properties: dict[str, Any], settings: dict[str, Any]) -> bytes:
+    kind = settings.get("kind")
+    if kind is None:
+        kind = default_kind(roi.shape)
+    elif kind not in (possible := possible_kinds(roi.shape)):
+        raise refused("kind", kind, f"{' or '.join(possible)}, as this shape needs")
+    record = ImagejRoi()
+    subpixel = settings.get("subpixel")
+    if subpixel is not None and type(subpixel) is not bool:
+        raise refused("subpixel", subpixel, "true or false")
+    draw(record, roi.shape, kind, subpixel)
+    apply_settings(record, kind, settings)
+    for axis in _AXES:
+        index = getattr(roi.position, axis)
+        if index is not None and index > _INDEX_LIMIT:
+            raise UnsupportedDataError(f"position {axis}={index}: ImageJ has 2147483647", "roi")
+        setattr(record, f"{axis}_position", 0 if index is None else index + 1)
+    record.name = Text(roi.name)
+    record.props = Text(write_properties(properties, _hints(record, roi, kind)))
+    return record.tobytes()
+
+
+def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
+    """Return what ImageJ's own fields do not say about the shape."""
+    hints: dict[str, Any] = {"mask": True} if isinstance(roi.shape, Mask) else {}
+    try:
+        found = shape_of(record, kind)
+    except PolystoreError as error:
+        raise UnsupportedDataError(
+            f"a {kind} so small, or so far away, that nothing of it is left in the float32 that "
+            "ImageJ has for coordinates",
+            "roi",
+        ) from error
+    same = (masked(found) if hints else found) == roi.shape
+    return hints if same else {"shape": ROI(roi.shape).to_dict()}
+
+
+# ── from a file ──────────────────────────────────────────────────────────────────────────
+
+
+def _decode(content: bytes, name: str) -> ROI:
+    record = _read(content)
+    kind = kind_of(record)
+    properties, hints = read_properties(record.props)
+    shape, default, subpixel = _shape(record, kind, hints)
+    settings = read_settings(record, kind, content)
+    if kind != default:
+        settings = {"kind": kind, **settings}
+    if subpixel is not None:
+        settings["subpixel"] = subpixel
+    properties.pop("imagej", None)
+    if settings:
+        properties["imagej"] = settings
+    positions = {axis: getattr(record, f"{axis}_position") for axis in _AXES}
+    position = Position(
+        **{a: value - 1 if value > 0 else None for a, value in positions.items()}
+    )
+    try:
+        return ROI(shape, record.name or name, position, properties)
+    except UnsupportedDataError as error:
+        raise DamagedDataError(error.reason, "roi") from error
+
+
+def _read(content: bytes) -> ImagejRoi:
+    if len(content) < _HEADER or content[:4] != _MAGIC:
+        raise DamagedDataError("it does not begin as ImageJ's .roi files do", "roi")
+    if content[_TYPE] > max(ROI_TYPE):
+        raise UnsupportedDataError(f"ImageJ has no ROI of type {content[_TYPE]}", "roi")
+    (second,) = struct.unpack_from(">i", content, _SECOND_OFFSET)
+    if second:
+        if not _HEADER <= second < len(content) - _SECOND_SIZE:
+            raise DamagedDataError(f"its second header, at {second}, lies outside of it", "roi")
+        for offset in (16, 40):  # of the name, of the properties
+            start, count = struct.unpack_from(">ii", content, second + offset)
+            if count < 0 or start < 0 or (start and start + 2 * count > len(content)):
+                raise DamagedDataError("it ends within its name or properties", "roi")
+    try:
+        return ImagejRoi.frombytes(content)
+    except _DECODE_ERRORS as error:
+        raise DamagedDataError(f"{type(error).__name__}: {error}", "roi") from error
+
+
+def _shape(
+    record: ImagejRoi, kind: str, hints: dict[str, Any]
+) -> tuple[Shape, str, bool | None]:
+    """Return the shape, the kind it would have by default, and what "subpixel" has to say."""
+    found = shape_of(record, kind)
+    shape = masked(found) if hints.get("mask") is True else found
+    if "shape" in hints:
+        shape = _exact(found, kind, hints["shape"])
+    plain = ImagejRoi()
+    default = draw(plain, shape, kind, None)
+    is_fine = record.subpixelresolution
+    return shape, default_kind(shape), is_fine if is_fine != default else None
+
+
+def _exact(found: Shape, kind: str, hint: Any) -> Shape:
+    """Return the shape that was saved, unless ImageJ has moved it."""
+    try:
+        shape = ROI.from_dict(hint).shape
+        if kind not in possible_kinds(shape):
+            return found
+        again = ImagejRoi()
+        draw(again, shape, kind, None)
+        return shape if is_near(shape_of(again, kind), found) else found
+    except PolystoreError:
+        return found

@@ -1,0 +1,247 @@
+"""What ImageJ keeps of a ROI besides its shape, as ``properties["imagej"]``.
+
+Only what differs from ImageJ's own default is there:
+
+    kind                ImageJ's kind, where the shape has several: "freehand", "arrow", "text"
+    stroke_color, fill_color, label_color      "#rrggbb", or "#aarrggbb" where not opaque
+    stroke_width        in pixels
+    options             names of flags, such as "overlay_labels", "spline_fit", "double_headed"
+    arc_size            diameter of a rectangle's rounded corners, in pixels
+    arrow_style, arrow_head_size, point_type, point_size, label_font_size, group
+    counters, counter_positions      of each point: its counter, and the stack position
+    position            index in a stack that is no hyperstack, from 1
+    text                {"text", "font", "size", "style", "justification", "angle", "as_drawn"}
+    image, image_opacity             a TIFF file in base64; 0 to 255
+    subpixel            whether coordinates are float32, where that is not what they ask for
+    version             of the file format
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from roifile import ROI_OPTIONS, ImagejRoi
+
+from polystore.errors import UnsupportedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["NAMES", "VERSION", "Text", "apply_settings", "read_settings"]
+
+VERSION = 228
+"""Of what is written: that of ImageJ 1.53t; newer ones read it."""
+_LARGE_GROUPS = 229
+"""The first version with groups above 255."""
+_COLORS = {
+    "stroke_color": "stroke_color",
+    "fill_color": "fill_color",
+    "label_color": "overlay_label_color",
+}
+_COLOR = re.compile(r"#([0-9a-f]{2})?([0-9a-f]{6})")
+
+
+class _Number(NamedTuple):
+    attribute: str
+    least: int
+    most: int
+    kinds: tuple[str, ...] = ()
+    """Which kinds have it; all where empty."""
+    default: int = 0
+
+
+_NUMBERS = {
+    "version": _Number("version", 217, 32767, default=VERSION),
+    "position": _Number("position", -(1 << 31), (1 << 31) - 1),
+    "group": _Number("group", 0, 65535),
+    "label_font_size": _Number("overlay_font_size", -32768, 32767),
+    "image_opacity": _Number("image_opacity", 0, 255),
+    "arc_size": _Number("rounded_rect_arc_size", 0, 32767, ("rectangle", "text", "image")),
+    "arrow_style": _Number("arrow_style_or_aspect_ratio", 0, 255, ("arrow",)),
+    "arrow_head_size": _Number("arrow_head_size", 0, 255, ("arrow",), 10),
+    "point_type": _Number("arrow_style_or_aspect_ratio", 0, 255, ("point",)),
+    "point_size": _Number("stroke_width", -32768, 32767, ("point",), 1),
+}
+_FINE = ROI_OPTIONS.SUB_PIXEL_RESOLUTION
+_OPTIONS = {
+    option.name.lower(): option
+    for option in ROI_OPTIONS
+    # roifile cannot write the last, which nobody uses.
+    if option.name and option not in (_FINE, ROI_OPTIONS.NONE, ROI_OPTIONS.UNKNOWN_15)
+}
+_TEXT: dict[str, type | tuple[type, ...]] = {
+    "text": str, "font": str, "size": int, "style": int, "justification": int,
+    "angle": (float, int), "as_drawn": bool,
+}  # fmt: skip
+NAMES = (
+    "kind", *_COLORS, "stroke_width", "options", *_NUMBERS, "counters", "counter_positions",
+    "text", "image", "subpixel", "raw",
+)  # fmt: skip
+_AS_DRAWN = 1024
+_STYLE_OFFSET = 68
+
+
+class Text(str):
+    """Text whose length is that in UTF-16: what roifile writes as the number of units."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.encode("utf-16-be")) // 2
+
+
+def refused(name: str, value: object, expected: str) -> UnsupportedDataError:
+    return UnsupportedDataError(
+        f"properties['imagej'][{name!r}] is {value!r:.80}, not {expected}: change it or leave "
+        "it out",
+        "roi",
+    )
+
+
+# ── from a file ──────────────────────────────────────────────────────────────────────────
+
+
+def read_settings(record: ImagejRoi, kind: str, content: bytes) -> dict[str, Any]:
+    """Return what is not as ImageJ has it by itself."""
+    found: dict[str, Any] = {}
+    for name, attribute in _COLORS.items():
+        alpha, *rgb = color = getattr(record, attribute)
+        if any(color):
+            opaque = alpha == 255
+            found[name] = "#" + (bytes(rgb) if opaque else bytes(color)).hex()
+    width = record.float_stroke_width or (0 if kind == "point" else record.stroke_width)
+    if np.isfinite(width) and width:
+        found["stroke_width"] = float(width)
+    for name, number in _NUMBERS.items():
+        value = int(getattr(record, number.attribute))
+        if (not number.kinds or kind in number.kinds) and value != number.default:
+            found[name] = value
+    if found.get("version") == _LARGE_GROUPS and record.group > 255:
+        del found["version"]
+    if options := [name for name, bit in _OPTIONS.items() if record.options & bit]:
+        found["options"] = options
+    for name in ("counters", "counter_positions"):
+        values = getattr(record, name)
+        if values is not None and values.any():
+            found[name] = values.tolist()
+    if kind == "text":
+        found["text"] = _read_text(record, content)
+    if kind == "image" and record.image_data is not None:
+        found["image"] = base64.b64encode(record.image_data).decode("ascii")
+    return found
+
+
+def _read_text(record: ImagejRoi, content: bytes) -> dict[str, Any]:
+    (style,) = struct.unpack_from(">i", content, _STYLE_OFFSET)
+    angle = record.text_angle
+    found = {
+        "text": record.text,
+        "font": record.text_name,
+        "size": record.text_size,
+        "style": record.text_style,
+        "justification": record.text_justification,
+        "angle": float(angle) if np.isfinite(angle) else 0.0,
+        "as_drawn": bool(style & _AS_DRAWN),
+    }
+    return {name: value for name, value in found.items() if value or name == "text"}
+
+
+# ── into a file ──────────────────────────────────────────────────────────────────────────
+
+
+def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> None:
+    """Write settings into ``record``, which has its shape already.
+
+    Raises ``UnsupportedDataError`` for those that ImageJ could not hold.
+    """
+    unknown = settings.keys() - set(NAMES)
+    if unknown:
+        raise refused(min(unknown), settings[min(unknown)], f"one of {', '.join(NAMES)}")
+    for name, attribute in _COLORS.items():
+        if name in settings:
+            setattr(record, attribute, _color(name, settings[name]))
+    _set_numbers(record, kind, settings)
+    _set_stroke_width(record, kind, settings.get("stroke_width", 0))
+    for option in _sequence("options", settings.get("options", ())):
+        if option not in _OPTIONS:
+            raise refused("options", option, f"some of {', '.join(_OPTIONS)}")
+        record.options |= _OPTIONS[option]
+    if kind == "point":
+        _set_counters(record, settings)
+    if kind == "text":
+        _set_text(record, settings.get("text", {}))
+    if kind == "image":
+        _set_image(record, settings.get("image"))
+
+
+def _color(name: str, value: Any) -> bytes:
+    match = _COLOR.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise refused(name, value, "a colour such as '#ff8000' or '#80ff8000'")
+    return bytes.fromhex((match[1] or "ff") + match[2])
+
+
+def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> None:
+    for name, number in _NUMBERS.items():
+        if number.kinds and kind not in number.kinds:
+            continue
+        value = settings.get(name, number.default)
+        if type(value) is not int or not number.least <= value <= number.most:
+            raise refused(name, value, f"a whole number from {number.least} to {number.most}")
+        setattr(record, number.attribute, value)
+    if record.group > 255:
+        record.version = max(record.version, _LARGE_GROUPS)
+
+
+def _set_stroke_width(record: ImagejRoi, kind: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 32767:
+        raise refused("stroke_width", value, "a number of pixels from 0 to 32767")
+    record.float_stroke_width = float(value)
+    if kind != "point":  # whose size stands there
+        record.stroke_width = int(value)
+
+
+def _sequence(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise refused(name, value, "a list")
+    return tuple(value)
+
+
+def _set_counters(record: ImagejRoi, settings: Mapping[str, Any]) -> None:
+    count = record.n_coordinates
+    for name, most, dtype in (
+        ("counters", 255, np.uint8),
+        ("counter_positions", (1 << 24) - 1, np.uint32),
+    ):
+        values = _sequence(name, settings.get(name, (0,) * count))
+        if len(values) != count or not all(
+            type(value) is int and 0 <= value <= most for value in values
+        ):
+            raise refused(name, values, f"{count} whole numbers, one a point, of 0 to {most}")
+        setattr(record, name, np.array(values, dtype))
+
+
+def _set_text(record: ImagejRoi, text: Any) -> None:
+    fields = dict(text) if hasattr(text, "items") else {"": text}
+    for name, value in fields.items():
+        if name not in _TEXT or not isinstance(value, _TEXT[name]):
+            raise refused("text", text, f"an object of {', '.join(_TEXT)}")
+    record.text = Text(fields.get("text", ""))
+    record.text_name = Text(fields.get("font", ""))
+    record.text_size, record.text_style = fields.get("size", 0), fields.get("style", 0)
+    record.text_justification = fields.get("justification", 0)
+    record.text_justification |= fields.get("as_drawn", False) * _AS_DRAWN >> 8
+    record.text_angle = fields.get("angle", 0.0)
+
+
+def _set_image(record: ImagejRoi, image: Any) -> None:
+    try:
+        record.image_data = base64.b64decode(image, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise refused("image", image, "a TIFF file in base64") from None
+    record.image_size = len(record.image_data)

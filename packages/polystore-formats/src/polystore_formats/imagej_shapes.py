@@ -1,0 +1,209 @@
+"""ImageJ's kinds of ROI, and the shapes that they are.
+
+ImageJ counts x before y. Areas, and angles too, from the corner of the first pixel; other lines
+and points from its centre (``Roi.useLineSubpixelConvention``). Vertices are 16-bit integers from
+the upper left of the bounds, float32 besides where the ROI has sub-pixel resolution.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
+
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.rois import (
+    Composite,
+    Ellipse,
+    Line,
+    Mask,
+    Points,
+    Polygon,
+    Polyline,
+    Rectangle,
+    Shape,
+)
+
+from .imagej_outlines import fill, read_path, trace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "KINDS", "UPRIGHT", "corners_of", "default_kind", "is_near", "kind_of", "masked",
+    "possible_kinds", "shape_of", "shift_of",
+]  # fmt: skip
+
+
+class _Kind(NamedTuple):
+    code: ROI_TYPE
+    subtype: ROI_SUBTYPE
+    shapes: tuple[type[Shape], ...]
+    """What it can be; it is the default of those that name it first."""
+
+
+_NO = ROI_SUBTYPE.UNDEFINED
+KINDS = {
+    "polygon": _Kind(ROI_TYPE.POLYGON, _NO, (Polygon, Mask)),
+    "freehand": _Kind(ROI_TYPE.FREEHAND, _NO, (Polygon, Mask)),
+    "traced": _Kind(ROI_TYPE.TRACED, _NO, (Polygon, Mask)),
+    "composite": _Kind(ROI_TYPE.RECT, _NO, (Composite, Mask)),
+    "rectangle": _Kind(ROI_TYPE.RECT, _NO, (Rectangle,)),
+    "text": _Kind(ROI_TYPE.RECT, ROI_SUBTYPE.TEXT, (Rectangle,)),
+    "image": _Kind(ROI_TYPE.RECT, ROI_SUBTYPE.IMAGE, (Rectangle,)),
+    "rotated rectangle": _Kind(ROI_TYPE.FREEHAND, ROI_SUBTYPE.ROTATED_RECT, (Rectangle,)),
+    "oval": _Kind(ROI_TYPE.OVAL, _NO, (Ellipse,)),
+    "ellipse": _Kind(ROI_TYPE.FREEHAND, ROI_SUBTYPE.ELLIPSE, (Ellipse,)),
+    "line": _Kind(ROI_TYPE.LINE, _NO, (Line,)),
+    "arrow": _Kind(ROI_TYPE.LINE, ROI_SUBTYPE.ARROW, (Line,)),
+    "polyline": _Kind(ROI_TYPE.POLYLINE, _NO, (Polyline,)),
+    "freeline": _Kind(ROI_TYPE.FREELINE, _NO, (Polyline,)),
+    "angle": _Kind(ROI_TYPE.ANGLE, _NO, (Polyline,)),
+    "point": _Kind(ROI_TYPE.POINT, _NO, (Points,)),
+}
+"""ImageJ's kinds of ROI."""
+_BY_TYPE = {
+    (kind.code, kind.subtype): name for name, kind in KINDS.items() if name != "composite"
+}
+UPRIGHT = ("rectangle", "text", "image", "oval")
+_SAME_PLACE = 1e-3
+
+
+def kind_of(record: ImagejRoi) -> str:
+    """Return ImageJ's kind of ROI. Raises ``UnsupportedDataError`` for an unknown one."""
+    if record.composite:
+        return "composite"
+    subtypes = (record.subtype, ROI_SUBTYPE.UNDEFINED)
+    for subtype in subtypes:
+        if (record.roitype, subtype) in _BY_TYPE:
+            return _BY_TYPE[record.roitype, subtype]
+    raise UnsupportedDataError(
+        f"ImageJ's ROI type {int(record.roitype)} is none of {', '.join(KINDS)}", "roi"
+    )
+
+
+def default_kind(shape: Shape) -> str:
+    if isinstance(shape, Mask):
+        return "traced" if len(trace(shape.pixels)) == 1 else "composite"
+    if isinstance(shape, Rectangle | Ellipse) and shape.angle:
+        return "rotated rectangle" if isinstance(shape, Rectangle) else "ellipse"
+    return next(name for name, kind in KINDS.items() if type(shape) in kind.shapes)
+
+
+def possible_kinds(shape: Shape) -> list[str]:
+    """Return the kinds of ROI that can hold it."""
+    known = [name for name, kind in KINDS.items() if type(shape) in kind.shapes]
+    if isinstance(shape, Rectangle | Ellipse) and shape.angle:
+        return [name for name in known if name not in UPRIGHT]
+    if isinstance(shape, Mask) and default_kind(shape) == "composite":
+        return ["composite"]
+    return known
+
+
+def shape_of(record: ImagejRoi, kind: str) -> Shape:
+    """Return what a ROI of that kind covers.
+
+    Raises ``DamagedDataError`` for numbers that are none, ``UnsupportedDataError`` for a shape
+    without an area or with too few vertices.
+    """
+    try:
+        return _shape(record, kind)
+    except DamagedDataError:
+        raise
+    except InvalidOptionError as error:
+        raise UnsupportedDataError(
+            f"a {kind} whose {error.option} is not {error.expected}", "roi"
+        ) from error
+    except UnsupportedDataError as error:
+        raise UnsupportedDataError(f"a {kind}: {error.reason}", "roi") from error
+    except ValueError as error:
+        raise DamagedDataError(str(error), "roi") from error
+
+
+def _shape(record: ImagejRoi, kind: str) -> Shape:
+    shift = shift_of(kind)
+    if kind == "composite":
+        path = _finite(record.multi_coordinates).tolist()
+        return Composite(np.array(part)[:, ::-1] - shift for part in read_path(path))
+    if kind in UPRIGHT:
+        x, y = record.left, record.top
+        width, height = record.right - x, record.bottom - y
+        if record.subpixelrect:
+            box = [record.xd, record.yd, record.widthd, record.heightd]
+            x, y, width, height = _finite(box).tolist()
+        made = Ellipse if kind == "oval" else Rectangle
+        return made((y + height / 2 - shift, x + width / 2 - shift), (height, width))
+    if kind in ("line", "arrow", "ellipse", "rotated rectangle"):
+        x1, y1, x2, y2 = _finite([record.x1, record.y1, record.x2, record.y2]).tolist()
+        if kind in ("line", "arrow"):
+            return Line([[y1, x1], [y2, x2]])
+        along, across = math.hypot(x2 - x1, y2 - y1), _read_parameter(record)
+        centre = ((y1 + y2) / 2 - shift, (x1 + x2) / 2 - shift)
+        angle = math.degrees(math.atan2(y1 - y2, x2 - x1))
+        if kind == "ellipse":
+            return Ellipse(centre, (along * across, along), angle)
+        return Rectangle(centre, (across, along), angle)
+    path = next(made for made in (Polygon, Polyline, Points) if made in KINDS[kind].shapes)
+    return path(_finite(_vertices(record))[:, ::-1] - shift)
+
+
+def shift_of(kind: str) -> float:
+    lines = ("line", "arrow", "polyline", "freeline", "point")
+    return 0.0 if kind in lines else 0.5
+
+
+def _finite(numbers: Any) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        array = np.asarray(numbers, np.float64)
+    if not np.isfinite(array).all():
+        raise DamagedDataError("coordinates that are no numbers", "roi")
+    return array
+
+
+def _vertices(record: ImagejRoi) -> Any:
+    if record.subpixel_coordinates is not None:
+        return record.subpixel_coordinates
+    if record.integer_coordinates is None:
+        raise DamagedDataError("it has no vertices", "roi")
+    return record.integer_coordinates + np.array((record.left, record.top))
+
+
+def _read_parameter(record: ImagejRoi) -> float:
+    numbers = struct.pack(
+        ">BBh",
+        record.arrow_style_or_aspect_ratio,
+        record.arrow_head_size,
+        record.rounded_rect_arc_size,
+    )
+    (value,) = struct.unpack(">f", numbers)
+    return float(_finite(value))
+
+
+def masked(shape: Shape) -> Shape:
+    """Return the pixels that an outline along their edges encloses, or ``shape`` itself."""
+    parts = shape.parts if isinstance(shape, Composite) else (shape,)
+    outlines = [part.coordinates + 0.5 for part in parts if isinstance(part, Polygon)]
+    filled = fill(outlines) if outlines else None
+    return shape if filled is None or not filled[0].any() else Mask(*filled)
+
+
+def is_near(one: Shape, other: Shape) -> bool:
+    """Whether two shapes are at the same place but for what float32 rounds."""
+    if type(one) is not type(other):
+        return False
+    pairs = list(zip(corners_of(one), corners_of(other), strict=False))
+    return len(corners_of(one)) == len(corners_of(other)) and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=_SAME_PLACE) for a, b in pairs
+    )
+
+
+def corners_of(shape: Shape) -> list[NDArray[np.float64]]:
+    if isinstance(shape, Rectangle | Ellipse):
+        return [Rectangle(shape.centre, shape.size, shape.angle).corners]
+    if isinstance(shape, Composite):
+        return [part.coordinates for part in shape.parts]
+    assert isinstance(shape, Points | Line | Polyline | Polygon)
+    return [shape.coordinates]

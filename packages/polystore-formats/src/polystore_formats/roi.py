@@ -1,0 +1,154 @@
+"""``.roi`` and ``.roi.zip``: ImageJ's ROI, and the set that its ROI Manager saves."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from polystore import Format
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    PolystoreError,
+    UnsupportedDataError,
+)
+from polystore.rois import ROI
+
+from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, open_archive
+from .imagej_roi import decode_roi, encode_roi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["BYTES_LIMIT", "ROIS_LIMIT", "Roi", "RoiZip"]
+
+BYTES_LIMIT = 1 << 28
+"""Larger ROIs are not read. ``max_bytes`` of a set: more than that is refused if it also packs
+tighter than 200 to 1."""
+ROIS_LIMIT = 100_000
+"""Most ROIs in one set."""
+
+_SUFFIX = ".roi"
+_UNNAMED = b"unnamed"
+"""Comment of a member that has a name only because members need one."""
+_FORBIDDEN = {ord(character): "_" for character in '/\\:*?"<>|\x7f'} | dict.fromkeys(
+    range(32), "_"
+)
+
+
+class Roi(Format):
+    """One :class:`polystore.rois.ROI`."""
+
+    name = "roi"
+
+    def save(self, value: Any, file: BinaryIO, /) -> None:
+        if not isinstance(value, ROI):
+            raise UnsupportedDataError(
+                f"one .roi file holds one polystore.rois.ROI, not a {type(value).__name__}: save "
+                "a list of them as .roi.zip",
+                "roi",
+            )
+        file.write(encode_roi(value))
+
+    def load(self, file: BinaryIO, /) -> ROI:
+        content = file.read(BYTES_LIMIT + 1)
+        if len(content) > BYTES_LIMIT:
+            raise DamagedDataError(f"larger than {BYTES_LIMIT} bytes", "roi")
+        return decode_roi(content)
+
+
+class RoiZip(Format):
+    """A list of :class:`polystore.rois.ROI`, in its order.
+
+    Members are named as the ROIs are; where two have one name, as ImageJ does ("name-1.roi").
+    """
+
+    name = "roi.zip"
+    decode_errors = ARCHIVE_ERRORS
+
+    def save(self, value: Any, file: BinaryIO, /) -> None:
+        if not isinstance(value, list) or not all(isinstance(roi, ROI) for roi in value):
+            raise UnsupportedDataError(
+                f"a .zip holds ImageJ's set of ROIs, a list of polystore.rois.ROI, and this is "
+                f"{_described(value)}: save arrays as .npz, one ROI as .roi",
+                "roi.zip",
+            )
+        if len(value) > ROIS_LIMIT:
+            raise UnsupportedDataError(f"{len(value)} ROIs, more than {ROIS_LIMIT}", "roi.zip")
+        contents = [_encoded(index, roi) for index, roi in enumerate(value)]
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, roi, content in zip(_member_names(value), value, contents, strict=True):
+                member = zipfile.ZipInfo(name)  # of 1980: equal values, equal bytes
+                member.compress_type, member.create_system = zipfile.ZIP_DEFLATED, 3
+                member.comment = b"" if roi.name else _UNNAMED
+                archive.writestr(member, content)
+
+    def load(self, file: BinaryIO, /, *, max_bytes: int = BYTES_LIMIT) -> list[ROI]:
+        if max_bytes < 0:
+            raise InvalidOptionError("max_bytes", max_bytes, "a number of bytes")
+        with open_archive(
+            file, "roi.zip", max_entries=ROIS_LIMIT, max_bytes=max_bytes
+        ) as archive:
+            return [_read(archive, member, name) for member, name in _members(archive)]
+
+    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+        with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
+            return {"metadata": {"rois": len(list(_members(archive)))}}
+
+
+def _described(value: Any) -> str:
+    kinds = sorted({type(item).__name__ for item in value}) if isinstance(value, list) else []
+    return f"a {type(value).__name__}" + (f" of {', '.join(kinds)}" if kinds else "")
+
+
+def _encoded(index: int, roi: ROI) -> bytes:
+    try:
+        return encode_roi(roi)
+    except UnsupportedDataError as error:
+        reason = f"ROI {index}, {roi.name!r:.80}: {error.reason}"
+        raise UnsupportedDataError(reason, "roi.zip") from error
+
+
+def _member_names(rois: list[ROI]) -> Iterator[str]:
+    """Name each ROI as ImageJ would, and none as another, whatever a disk makes of case."""
+    taken: dict[str, int] = {}
+    for roi in rois:
+        y0, x0, y1, x1 = roi.shape.bounds
+        label = roi.name.removesuffix(_SUFFIX) or f"{(y0 + y1) / 2:04.0f}-{(x0 + x1) / 2:04.0f}"
+        stem = _shortened(label.translate(_FORBIDDEN))
+        name, count = stem, taken.get(stem.lower(), 0)
+        while name.lower() in taken:
+            count += 1
+            name = f"{stem}-{count}"
+        taken[stem.lower()] = count
+        taken.setdefault(name.lower(), 0)
+        yield name + _SUFFIX
+
+
+def _shortened(stem: str) -> str:
+    most = NAME_BYTES_LIMIT - len(_SUFFIX) - len("-100000")
+    return stem.encode()[:most].decode(errors="ignore")
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    for member in archive.infolist():
+        if member.is_dir() or member.filename.startswith("__MACOSX/"):
+            continue  # what packing a folder by hand adds
+        name = member.filename.rpartition("/")[2]
+        if not name.lower().endswith(_SUFFIX):
+            raise DamagedDataError(
+                f"member {member.filename!r:.200} is no .roi: of .zip files, only ImageJ's sets "
+                "of ROIs are read",
+                "roi.zip",
+            )
+        yield member, "" if member.comment == _UNNAMED else name[: -len(_SUFFIX)]
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> ROI:
+    try:
+        return decode_roi(archive.read(member), name)
+    except PolystoreError as error:
+        if not isinstance(error, DamagedDataError | UnsupportedDataError):
+            raise
+        reason = f"member {member.filename!r:.200}: {error.reason}"
+        raise type(error)(reason, "roi.zip") from error
