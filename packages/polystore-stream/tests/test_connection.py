@@ -37,9 +37,9 @@ from polystore_stream.messages import (
     read_header,
     read_reply,
 )
+from polystore_testing.processes import becomes, within
 
 from .processes import (
-    becomes,
     checksum,
     described,
     hello_to,
@@ -49,8 +49,7 @@ from .processes import (
     raw,
     running,
     sending,
-    within,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

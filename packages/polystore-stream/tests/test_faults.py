@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from polystore.errors import ReceiverError, ReceiverUnavailableError
+from polystore_testing.processes import becomes, within
 
 from .processes import (
     Child,
-    becomes,
     described,
     listening,
     pattern,
     running,
     sending,
-    within,
 )
 
 if TYPE_CHECKING:

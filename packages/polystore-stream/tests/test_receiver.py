@@ -31,11 +31,11 @@ from polystore_stream.messages import (
     read_reply,
 )
 from polystore_stream.ring import RingWriter
+from polystore_testing.processes import becomes, within
 
 from .processes import (
     Listener,
     Toy,
-    becomes,
     described,
     hello_to,
     listening,
@@ -43,7 +43,6 @@ from .processes import (
     raw,
     running,
     sending,
-    within,
 )
 
 if TYPE_CHECKING:

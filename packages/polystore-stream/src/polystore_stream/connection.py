@@ -66,8 +66,8 @@ Result = TypeVar("Result")
 _HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
 _GREETING = 5.0  # seconds: it is there, and may be busy with its start
 _SLICE = 20  # milliseconds between two looks at whether the receiver lives
+_LONGEST_SILENCE = 60_000  # milliseconds
 _YIELD = 0.0002  # seconds: whoever waits for a lock needs them to wake up and take it
-_HEARTBEAT, _DEAD = 300, 900  # milliseconds
 # As numbers: enumerations are slow.
 _MORE, _AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
 _SMALL = 1 << 15
@@ -170,13 +170,14 @@ class Connection:
 
     def _connected(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
         socket = context().socket(zmq.DEALER)
+        silence = max(1, min(int(self.endpoint.silence * 1000), _LONGEST_SILENCE))
         for option, value in (
             (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
             (zmq.LINGER, 0),
             (zmq.SNDTIMEO, _SLICE),
             (zmq.RCVTIMEO, _SLICE),
-            (zmq.HEARTBEAT_IVL, _HEARTBEAT),
-            (zmq.HEARTBEAT_TIMEOUT, _DEAD),
+            (zmq.HEARTBEAT_IVL, max(1, silence // 3)),
+            (zmq.HEARTBEAT_TIMEOUT, silence),
             (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
         ):
             socket.setsockopt(option, value)

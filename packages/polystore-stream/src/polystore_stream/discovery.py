@@ -71,6 +71,8 @@ class Endpoint:
     """Public key of CURVE (Z85): set for tcp."""
     host: str = ""
     """See :func:`host_identity`."""
+    silence: float = 0.9
+    """Seconds in which it may answer no heartbeat: Java stops while it collects garbage."""
 
     @property
     def title(self) -> str:
