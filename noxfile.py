@@ -12,13 +12,16 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ("core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari")
+PACKAGES = ("core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari", "fiji")
 SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
-CHECKED = ["noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src"]
+CHECKED = [
+    "noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src",
+    "packages/polystore-fiji/build_receiver.py",
+]  # fmt: skip
 # Tools whose findings change between releases; everything else is taken as it comes.
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
-TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray")
+TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling")
 # Those that must read what polystore-zarr writes, and whose files it must read.
 ORACLES = (
     "tensorstore", "ome-zarr", "ome-zarr-models", "bioio-ome-zarr", "ngff-zarr", "jsonschema"
@@ -64,7 +67,7 @@ def tests(session: nox.Session) -> None:
     """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
     session.install(FRAMEWORKS[0])
     session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
-    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]", viewers=True)
+    install_packages(session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True)
     session.install("-e", "examples/polystore-sqlite")
     run_pytest(session, *session.posargs)
 
@@ -73,7 +76,7 @@ def tests(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Run the tests on newer Pythons, without the array frameworks."""
     session.install(*TEST_TOOLS, *ORACLES, *TYPES)
-    install_packages(session, "tiff", "image", "pandas", zarr="[dask,zarrs]", viewers=True)
+    install_packages(session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True)
     session.install("-e", "examples/polystore-sqlite")
     # Setting it is what overrides the caller's: the session cannot take a variable away.
     run_pytest(session, "-m", "not faults", *session.posargs, POLYSTORE_REQUIRE_ALL="0")
@@ -93,7 +96,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     session.install(*TYPES, "nox")
-    install_packages(session, "tiff", "image")
+    install_packages(session, "tiff", "image", "roi")
     session.run("mypy", *SOURCES, *CHECKED, "benchmarks")
 
 

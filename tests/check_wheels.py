@@ -54,6 +54,8 @@ def main(wheels: Path) -> None:
         assert licensed, f"{path.name} has no license"
         code = [name for name in names if name.endswith(".py")]
         assert bool(code) == (not path.name.startswith("polystore-")), path.name
+    receiver = "polystore_fiji/polystore_receiver.jar"
+    assert receiver in zipfile.ZipFile(built["polystore_fiji"]).namelist()
     with tempfile.TemporaryDirectory() as folder:
         alone = Environment(Path(folder) / "core", wheels)
         alone.install(str(built["polystore_core"]))
@@ -66,9 +68,11 @@ def main(wheels: Path) -> None:
         assert plain.installed() == PLAIN, plain.installed()
         print("polystore installs with", *sorted(plain.installed()))
         script = str(ROOT / "tests/run_snippets.py")
-        plain.install(f"{built['polystore']}[tiff,image,zarr,dask,streaming,cli,progress]")
+        plain.install(f"{built['polystore']}[tiff,image,zarr,dask,streaming,fiji,cli,progress]")
         print(plain.run("python", script, *map(str, DOCUMENTS)), end="")
         assert "disk" in plain.run("polystore", "plugins")
+        compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
+        print(plain.run("python", "-c", compiled), end="")
         print(plain.run("polystore", "--version"), end="")
 
 

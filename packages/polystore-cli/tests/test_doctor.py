@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import time
 from collections.abc import Callable
@@ -87,3 +88,74 @@ def test_removes_unfinished_folders(process, tmp_path):
     done = process("doctor", tmp_path / "data", "--remove", "--older-than", "0")
     assert done.returncode == 0, done.stderr
     assert not unfinished.exists()
+
+
+# ── without a folder: what backends need ─────────────────────────────────────────────────
+
+MANIFEST = """
+from polystore import BackendSpec, hookimpl
+
+@hookimpl
+def polystore_backend(name):
+    target = "{package}.backend:Backend"
+    return BackendSpec(name=name, target=target, api={api}, check="{package}.backend:findings")
+"""
+CHECK = """
+from polystore.checks import Finding
+
+def findings():
+    yield Finding(what="driver", state="ok", found="3.1")
+    yield Finding(what="camera", state="{state}", found="none", remedy="plug one in")
+"""
+
+
+@pytest.mark.parametrize(("state", "status"), [("missing", 1), ("note", 0), ("ok", 0)])
+def test_findings_are_printed(process, install, state: str, status: int) -> None:
+    """Each thing is a line, with what helps; what is missing is told by the exit status."""
+    install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state=state))
+    install("acme-fine", "fine")
+    done = process("doctor", POLYSTORE_PLUGINS="raw,fine")
+    assert (done.returncode, done.stderr) == (status, "")
+    assert [line.split(maxsplit=3) for line in done.stdout.splitlines()] == [
+        ["name", "what", "state", "found; what helps"],
+        ["fine", "plugin", "ok", "acme-fine 2.5"],
+        ["raw", "driver", "ok", "3.1"],
+        ["raw", "camera", state, "none; plug one in"],
+    ]
+
+
+def test_findings_as_json(process, install) -> None:
+    install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state="missing"))
+    done = process("doctor", "--json", POLYSTORE_PLUGINS="raw")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)[1] == {
+        "kind": "backend",
+        "name": "raw",
+        "distribution": "acme-raw",
+        "what": "camera",
+        "state": "missing",
+        "found": "none",
+        "remedy": "plug one in",
+    }
+
+
+def test_only_checks_are_imported(process, install, tmp_path: Path) -> None:
+    """A backend that names no check is not imported."""
+    install("acme-raw", "raw", backend="raise SystemExit(9)")
+    assert process("doctor", POLYSTORE_PLUGINS="raw").returncode == 0
+
+
+def test_remove_needs_a_folder(run: Run) -> None:
+    result = run("doctor", "--remove")
+    assert result.exit_code == 2
+    assert "polystore doctor DIR --remove" in result.stderr
+
+
+def test_leftovers_as_json(run: Run, folder: Path) -> None:
+    result = run("doctor", folder, "--json")
+    assert result.exit_code == 0
+    paths = {leftover["path"] for leftover in json.loads(result.stdout)}
+    assert paths == {
+        f"{folder}/{HIDDEN_PREFIX}old",
+        f"{folder}/inner/{HIDDEN_PREFIX}older",
+    }

@@ -76,7 +76,6 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
         return [
             str(java.command), *_HEAP, *(["-Djava.awt.headless=true"] if headless else []),
             "-cp", classpath, "polystore.fiji.Main", "--name", name,
-            *(["--headless"] if headless else []),
         ]  # fmt: skip
     check_installed(imagej.folder)
     # In brackets, as ImageJ writes values that may hold blanks; a name holds no brackets.

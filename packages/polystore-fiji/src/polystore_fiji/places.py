@@ -12,7 +12,7 @@ __all__ = ["JAR_NAMES", "fiji_folders", "ij_jar_in", "ij_jars", "java_commands"]
 
 # Where the jar of ImageJ 1 stands in a folder: of Fiji and ImageJ2, of ImageJ, and of ImageJ's
 # bundle for macOS.
-JAR_NAMES = ("jars/ij-1.*.jar", "ij.jar", "Contents/Java/ij.jar")
+JAR_NAMES = ("jars/ij-1.*.jar", "ij.jar", "ImageJ.app/Contents/Java/ij.jar")
 # Debian and Ubuntu (imagej), Fedora (java packages).
 _SYSTEM_JARS = ("/usr/share/java/ij.jar",)
 _FOLDER_NAMES = ("Fiji.app", "Fiji", "fiji", "ImageJ.app", "ImageJ")

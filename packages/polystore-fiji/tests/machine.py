@@ -1,0 +1,68 @@
+"""An ImageJ that is really installed, and machines that lack something."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+__all__ = [
+    "IJ_JAR",
+    "PACKAGE",
+    "hidden",
+    "imagej_folder",
+    "needs_imagej",
+    "needs_java",
+    "python",
+]
+
+IJ_JAR = Path(os.environ.get("POLYSTORE_IJ", "/usr/share/java/ij.jar"))
+PACKAGE = Path(__file__).resolve().parents[1]
+
+needs_imagej = pytest.mark.skipif(
+    not IJ_JAR.is_file(), reason="ImageJ is not installed: apt-get install imagej"
+)
+needs_java = pytest.mark.skipif(
+    shutil.which("java") is None, reason="Java is not installed: apt-get install default-jre"
+)
+
+
+def imagej_folder(folder: Path, jar: str = "ij.jar") -> Path:
+    """Install ImageJ 1 into a folder, as its zip file or a Fiji's would leave it."""
+    (folder / "plugins").mkdir(parents=True)
+    (folder / jar).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(IJ_JAR, folder / jar)
+    return folder
+
+
+def python(
+    *arguments: str | Path, hiding: str = "", **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python on a machine that lacks the folder ``hiding``, and a screen."""
+    command = [sys.executable, *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("POLYSTORE_")}
+    for name in ("DISPLAY", "JAVA_HOME"):
+        environment.pop(name, None)
+    kept = {k: v for k, v in os.environ.items() if k == "POLYSTORE_TEST_SESSION"}
+    return subprocess.run(
+        [*hidden(hiding), *command] if hiding else command,
+        env={**environment, **kept, **variables},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def hidden(folder: str) -> list[str]:
+    """Return what runs a command in a mount namespace where ``folder`` is empty."""
+    script = f'mount -t tmpfs none {folder} && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    try:
+        allowed = subprocess.run([*command, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        allowed = False
+    if not allowed:
+        pytest.skip("system: no mount namespace, in which a program could be hidden")
+    return command

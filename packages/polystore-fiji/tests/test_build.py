@@ -1,0 +1,191 @@
+"""The receiver's jar as it is built, and the wheel that carries it."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore_fiji.jars import own_jar
+from polystore_stream.messages import PROTOCOL
+
+from .machine import IJ_JAR, PACKAGE, needs_imagej
+
+needs_jdk = pytest.mark.skipif(
+    shutil.which("javac") is None, reason="no JDK is installed: apt-get install default-jdk"
+)
+JAR = "src/polystore_fiji/polystore_receiver.jar"
+JAVA_8 = 52  # the version that its class files carry
+
+pytestmark = [needs_jdk, needs_imagej]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the package that nothing was built in."""
+    return copied(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package whose jar was built: the path of the jar."""
+    checkout = copied(tmp_path_factory.mktemp("built"))
+    (checkout / "java/notes.txt").write_text("a resource")
+    (checkout / "java/.notes.txt.swp").write_text("an editor's")
+    done = run(checkout, "build_receiver.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "the compiler warns"
+    assert done.stdout.endswith(" s\n")
+    return checkout / JAR
+
+
+def copied(folder: Path) -> Path:
+    ignore = shutil.ignore_patterns("*.jar", "__pycache__", "tests")
+    return shutil.copytree(PACKAGE, folder / "polystore-fiji", ignore=ignore)
+
+
+def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env={**os.environ, **variables},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def hatch(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    pytest.importorskip("hatchling", reason="hatchling is not installed")
+    return run(folder, "-m", "hatchling", "build", "-d", "out", *arguments, **variables)
+
+
+# ── the jar ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_builds_are_equal(built: Path, checkout: Path) -> None:
+    """The same sources make the same bytes, whenever and wherever they are built."""
+    shutil.copy(built.parents[2] / "java/notes.txt", checkout / "java")
+    for path in (checkout / "java").rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    assert run(checkout, "build_receiver.py").returncode == 0
+    assert (checkout / JAR).read_bytes() == built.read_bytes()
+
+
+def test_classes_are_of_java_8(built: Path) -> None:
+    """Fiji's own Java may be that old."""
+    with zipfile.ZipFile(built) as jar:
+        classes = [name for name in jar.namelist() if name.endswith(".class")]
+        versions = {struct.unpack(">H", jar.read(name)[6:8])[0] for name in classes}
+    assert "polystore/fiji/Main.class" in classes
+    assert versions == {JAVA_8}
+
+
+def test_jar_is_a_plugin(built: Path) -> None:
+    """The menu names a class that is there; other files of java/ come along, hidden ones not."""
+    with zipfile.ZipFile(built) as jar:
+        names = jar.namelist()
+        lines = jar.read("plugins.config").decode().splitlines()
+    assert names[0] == "META-INF/MANIFEST.MF"
+    assert "notes.txt" in names
+    assert not [name for name in names if name.endswith((".java", ".swp"))]
+    menu, command, target = (word.strip() for word in lines[-1].split(","))
+    assert (menu, command) == ("Plugins>polystore", '"Receive from polystore"')
+    assert f"{target.replace('.', '/')}.class" in names
+
+
+def test_manifest_says_versions() -> None:
+    """The jar that is here tells which distribution and which protocol it is of."""
+    jar = own_jar()
+    assert jar.version == metadata.version("polystore-fiji")
+    assert jar.protocol == PROTOCOL
+
+
+def test_wrong_source_is_told(checkout: Path) -> None:
+    """An error of the compiler comes out, and the jar that was there stays."""
+    (checkout / JAR).write_bytes(b"older")
+    (checkout / "java/polystore/fiji/Wrong.java").write_text("class Wrong { int x = y; }")
+    done = run(checkout, "build_receiver.py")
+    assert done.returncode == 2
+    assert "Wrong.java:1: error: cannot find symbol" in done.stderr
+    assert (checkout / JAR).read_bytes() == b"older"
+    assert not list((checkout / JAR).parent.glob("*.new"))
+
+
+def missing(checkout: Path, **variables: str) -> str:
+    done = run(checkout, "build_receiver.py", **variables)
+    assert done.returncode == 2
+    return done.stderr
+
+
+def test_what_is_missing_is_told(checkout: Path) -> None:
+    """No compiler, no ImageJ, no sources: each says what to install."""
+    debian = "apt-get install default-jdk-headless imagej"
+    said = missing(checkout, PATH="", JAVA_HOME="")
+    assert said.startswith("error: javac is not on the PATH")
+    assert debian in said
+    said = missing(checkout, POLYSTORE_IJ="/nowhere/ij.jar")
+    assert "no jar of ImageJ at POLYSTORE_IJ=/nowhere/ij.jar" in said
+    assert debian in said
+    shutil.rmtree(checkout / "java/polystore")
+    assert "no .java file below" in missing(checkout)
+
+
+def test_java_home_compiles(checkout: Path) -> None:
+    """The JDK of JAVA_HOME is taken before the PATH's."""
+    compiler = shutil.which("javac")
+    assert compiler is not None
+    home = str(Path(compiler).resolve().parents[1])
+    done = run(checkout, "build_receiver.py", PATH="", JAVA_HOME=home, POLYSTORE_IJ=str(IJ_JAR))
+    assert done.returncode == 0, done.stderr
+
+
+def test_jar_is_of_these_sources(tmp_path: Path) -> None:
+    """The jar that the tests run is no older one."""
+    script: dict[str, Any] = runpy.run_path(str(PACKAGE / "build_receiver.py"))
+    jar = script["build"](tmp_path / "a.jar")
+    assert jar.read_bytes() == own_jar().path.read_bytes(), "run: python build_receiver.py"
+
+
+# ── the wheel ────────────────────────────────────────────────────────────────────────────
+
+
+def test_wheel_carries_the_jar(checkout: Path) -> None:
+    """A wheel built from the source distribution alone holds the compiled receiver."""
+    done = hatch(checkout, "-t", "sdist")
+    assert done.returncode == 0, done.stderr
+    (archive,) = (checkout / "out").glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(checkout / "unpacked", filter="data")
+    (source,) = (checkout / "unpacked").iterdir()
+    assert not list(source.rglob("*.jar"))
+    done = hatch(source, "-t", "wheel")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (source / "out").glob("*-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as file:
+        assert file.read("polystore_fiji/polystore_receiver.jar") == (source / JAR).read_bytes()
+
+
+def test_wheel_needs_a_compiler(checkout: Path) -> None:
+    """Without javac there is no wheel, and the error says what to install."""
+    done = hatch(checkout, "-t", "wheel", PATH="", JAVA_HOME="")
+    assert done.returncode == 1
+    assert "polystore-fiji cannot be built: javac is not on the PATH" in done.stderr
+    assert not list((checkout / "out").glob("*.whl"))
+
+
+def test_editable_install_goes_on(checkout: Path) -> None:
+    """An editable install without javac is made, with a warning; with javac the jar is built."""
+    done = hatch(checkout, "-t", "wheel:editable", PATH="", JAVA_HOME="")
+    assert done.returncode == 0, done.stderr
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "installed without its receiver for ImageJ: javac is not on the PATH" in said
+    assert list((checkout / "out").glob("*.whl"))
+    assert hatch(checkout, "-t", "wheel:editable").returncode == 0
+    assert (checkout / JAR).is_file()

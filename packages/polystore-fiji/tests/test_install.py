@@ -1,0 +1,317 @@
+"""The receiver among the plugins of an ImageJ; the command; real programs that are started."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from polystore.errors import AccessDeniedError, IncompatibleReceiverError
+from polystore_fiji.__main__ import main
+from polystore_fiji.checks import findings
+from polystore_fiji.install import install, uninstall
+from polystore_fiji.jars import check_installed, installed_jars, own_jar
+from polystore_fiji.launching import launch
+from polystore_stream import discovery
+from polystore_testing.display import private_display
+
+from .machine import IJ_JAR, PACKAGE, imagej_folder, needs_imagej, needs_java, python
+
+pytestmark = needs_imagej
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = imagej_folder(tmp_path / "ImageJ")
+    (folder / "plugins/Other_Plugin.jar").write_bytes(b"somebody's")
+    return folder
+
+
+def plugins(folder: Path) -> list[str]:
+    found = (folder / "plugins").rglob("*.jar")
+    return sorted(str(path.relative_to(folder / "plugins")) for path in found)
+
+
+def put(folder: Path, protocol: str, name: str = "polystore_receiver.jar") -> Path:
+    """Put a receiver of another protocol among the plugins."""
+    path = folder / "plugins" / name
+    path.parent.mkdir(exist_ok=True)
+    lines = f"Implementation-Version: 9.9\r\nPolystore-Protocol: {protocol}\r\n"
+    with zipfile.ZipFile(path, "w") as jar:
+        jar.writestr("META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\n{lines}\r\n")
+    return path
+
+
+# ── plugins/ ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_install_copies_the_jar(folder: Path) -> None:
+    """The jar stands among the plugins as it was built, and nothing else is new."""
+    target, replaced = install(folder)
+    assert target.read_bytes() == own_jar().path.read_bytes()
+    assert replaced == []
+    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    assert len(list((folder / "plugins").iterdir())) == 2
+
+
+def test_older_ones_are_replaced(folder: Path) -> None:
+    """Receivers under other names, or in a folder, would be loaded as well: they go."""
+    older = [
+        put(folder, "0.9", "polystore_receiver-0.0.9.jar"),
+        put(folder, "1.0", "Stuff/polystore_receiver.jar"),
+    ]
+    assert install(folder)[1] == older
+    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    assert install(folder)[1] == [folder / "plugins/polystore_receiver.jar"]
+    assert check_installed(folder).version == own_jar().version
+
+
+def test_uninstall_removes_only_ours(folder: Path) -> None:
+    """What install put there goes, and what others did stays."""
+    target, _ = install(folder)
+    assert uninstall(folder) == [target]
+    assert plugins(folder) == ["Other_Plugin.jar"]
+    assert uninstall(folder) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: a folder that refuses root too")
+def test_refused_plugins_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where plugins/ cannot be written, the error says so, with the path."""
+    shutil.rmtree(folder / "plugins")
+    (folder / "plugins").symlink_to("/sys/kernel")
+    with pytest.raises(AccessDeniedError, match="check the owner and the permissions"):
+        install(folder)
+    assert main(["install", "--fiji", str(folder)]) == 2
+    assert str(folder) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("protocol", "advice"),
+    [
+        ("0.9", "update the receiver: polystore-fiji install"),
+        ("99.0", "update this side: pip install --upgrade polystore-fiji"),
+        ("damaged", "update the receiver: polystore-fiji install"),
+    ],
+)
+def test_other_protocols_are_told(folder: Path, protocol: str, advice: str) -> None:
+    """A receiver of another protocol is named, with which side to update."""
+    put(folder, protocol)
+    with pytest.raises(IncompatibleReceiverError) as refused:
+        check_installed(folder)
+    assert advice in str(refused.value)
+    assert str(own_jar()) in str(refused.value)
+
+
+def test_damaged_jar_is_told(folder: Path) -> None:
+    """Half a jar counts as an old one."""
+    (folder / "plugins/polystore_receiver.jar").write_bytes(b"PK\3\4 half")
+    with pytest.raises(IncompatibleReceiverError, match=r"unknown, protocol 0\.0"):
+        check_installed(folder)
+
+
+def test_minor_versions_agree(folder: Path) -> None:
+    """A receiver of another minor version speaks with us."""
+    put(folder, f"{own_jar().protocol[0]}.77")
+    assert check_installed(folder).version == "9.9"
+
+
+def test_several_receivers_are_told(folder: Path) -> None:
+    """Two receivers are two: which one ImageJ loads is chance."""
+    install(folder)
+    put(folder, "1.0", "polystore_receiver-2.jar")
+    with pytest.raises(IncompatibleReceiverError, match="several receivers"):
+        check_installed(folder)
+    assert len(installed_jars(folder)) == 2
+
+
+# ── the command ──────────────────────────────────────────────────────────────────────────
+
+
+def test_command_installs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command says where the receiver is, which one, and what comes next."""
+    put(folder, "0.9", "polystore_receiver-0.jar")
+    assert main(["install", "--fiji", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{folder}/plugins/polystore_receiver.jar: receiver {own_jar()}"
+    assert lines[1] == f"replaced {folder}/plugins/polystore_receiver-0.jar"
+    assert "Receive from polystore" in lines[2]
+    assert main(["uninstall", "--fiji", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(f"removed {folder}")
+    assert main(["uninstall", "--fiji", str(folder)]) == 0
+    assert capsys.readouterr().out == f"there is no receiver in {folder}\n"
+
+
+def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other programs read one JSON object."""
+    assert main(["install", "--json", "--fiji", str(folder)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == {
+        "installed": f"{folder}/plugins/polystore_receiver.jar",
+        "version": own_jar().version,
+        "protocol": ".".join(map(str, own_jar().protocol)),
+        "replaced": [],
+    }
+    assert main(["uninstall", "--json", "--fiji", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": [document["installed"]]}
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall", "launch"])
+def test_wrong_folder_exits_2(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong path is one line that says what was expected there."""
+    assert main([command, "--fiji", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(
+        f"error: fiji='{tmp_path}' is not possible: expected a folder of"
+    )
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["install"], ["launch", "--fiji", "a", "--ij", "b"], ["start"]]
+)
+def test_wrong_use_exits_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+
+
+def test_jar_was_never_built(folder: Path, tmp_path: Path) -> None:
+    """An editable install without a JDK has no jar: the error names the script."""
+    copy = tmp_path / "checkout"
+    ignore = shutil.ignore_patterns("*.jar", "__pycache__")
+    shutil.copytree(PACKAGE / "src", copy / "src", ignore=ignore)
+    (copy / "build_receiver.py").write_text("")
+    done = python(
+        "-m", "polystore_fiji", "install", "--fiji", folder, PYTHONPATH=str(copy / "src")
+    )
+    assert done.returncode == 2
+    assert "has not been compiled" in done.stderr
+    assert f"run: python {copy}/build_receiver.py" in done.stderr
+    assert plugins(folder) == ["Other_Plugin.jar"]
+
+
+# ── programs that run ────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(autouse=True)
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where viewers are found; whatever runs at the end of the test is ended."""
+    path = Path(tempfile.mkdtemp(prefix="ps"))  # short: the kernel allows sockets no long names
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(path))
+    monkeypatch.delenv("DISPLAY", raising=False)
+    yield path
+    for endpoint in discovery.find("fiji"):
+        os.kill(endpoint.pid, signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{endpoint.pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    shutil.rmtree(path)
+
+
+@needs_java
+def test_command_launches_headless(capsys: pytest.CaptureFixture[str]) -> None:
+    """A headless ImageJ receives within seconds; the same name again is the same process."""
+    arguments = ["launch", "--headless", "--ij", str(IJ_JAR), "--name", "left"]
+    assert main(arguments) == 0
+    (endpoint,) = discovery.find("fiji", "left")
+    assert capsys.readouterr().out == f"{endpoint.title} receives at {endpoint.address}\n"
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pid"] == endpoint.pid
+
+
+@needs_java
+def test_installed_plugin_receives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed ImageJ is started with its own plugins, twice side by side."""
+    folder = imagej_folder(tmp_path / "my ImageJ")
+    install(folder)
+    try:
+        with private_display() as display:
+            monkeypatch.setenv("DISPLAY", display.name)
+            first = launch("left eye", fiji=folder)
+            second = launch("right", fiji=folder)
+            assert first.pid != second.pid
+            assert launch("right") == second
+            for endpoint in (first, second):
+                os.kill(endpoint.pid, signal.SIGTERM)
+            deadline = time.monotonic() + 10
+            while discovery.find("fiji") and time.monotonic() < deadline:
+                time.sleep(0.02)
+    except FileNotFoundError:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+
+
+# ── polystore doctor ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Path:
+    """A home without an ImageJ, on a machine with a screen."""
+    for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", ":99")
+    return tmp_path
+
+
+def states() -> dict[str, str]:
+    return {finding.what: finding.state for finding in findings()}
+
+
+@needs_java
+def test_doctor_finds_all(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all is there, nothing is missing, and what was found is said."""
+    monkeypatch.setenv("POLYSTORE_IJ", str(IJ_JAR))
+    found = {finding.what: finding for finding in findings()}
+    assert {finding.state for finding in found.values()} <= {"ok", "note"}
+    assert found["receiver"].found == str(own_jar())
+    assert found["ImageJ"].found.endswith(str(IJ_JAR))
+    assert found["running"].found == "none: a save starts one"
+    assert "java" in found["Java"].found
+
+
+def test_doctor_tells_of_plugins(machine: Path) -> None:
+    """A folder without our plugin, with an old one and with a good one."""
+    folder = imagej_folder(machine / "Fiji.app")
+    assert states()["plugin"] == "missing"
+    put(folder, "0.9")
+    assert states()["plugin"] == "missing"
+    put(folder, f"{own_jar().protocol[0]}.0")
+    assert states()["plugin"] == "note"  # of another version
+    install(folder)
+    assert states()["plugin"] == "ok"
+    imagej_folder(machine / "ImageJ")
+    (other,) = (finding for finding in findings() if finding.what == "another ImageJ")
+    assert other.remedy == f'polystore-fiji install --fiji "{machine / "ImageJ"}"'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: a screen is X11's on Linux")
+def test_doctor_tells_what_is_missing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing comes with what helps."""
+    monkeypatch.setenv("POLYSTORE_IJ", str(machine / "nowhere.jar"))
+    monkeypatch.setenv("POLYSTORE_JAVA", str(machine / "nowhere"))
+    monkeypatch.delenv("DISPLAY")
+    missing = {finding.what: finding for finding in findings() if finding.state == "missing"}
+    assert set(missing) == {"ImageJ", "Java", "screen"}
+    assert "POLYSTORE_IJ" in missing["ImageJ"].found
+    assert "POLYSTORE_JAVA" in missing["Java"].found
+    assert "xvfb-run" in missing["screen"].remedy
+
+
+@needs_java
+def test_doctor_tells_who_runs(machine: Path) -> None:
+    """Viewers that run are named."""
+    endpoint = launch("left", ij=IJ_JAR, headless=True)
+    (running,) = (finding for finding in findings() if finding.what == "running")
+    assert running.found == endpoint.title

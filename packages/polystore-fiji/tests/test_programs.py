@@ -1,0 +1,383 @@
+"""Which Java, ImageJ and Fiji are found, and what starts them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from polystore.errors import InvalidOptionError, ReceiverUnavailableError
+from polystore_fiji import imagej, launching, places
+from polystore_fiji.install import install
+from polystore_fiji.java import find_java, read_java
+
+from .machine import IJ_JAR, imagej_folder, needs_imagej, needs_java, python
+
+Script = Callable[[str, str], Path]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="system: shell scripts")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of our own, without what the person who runs the tests has set."""
+    for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "run"))
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """Write an executable script, and return its path."""
+
+    def write(place: str, text: str) -> Path:
+        path = tmp_path / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    return write
+
+
+OLD_JAVA = """echo 'java version "1.7.0_80"' >&2"""
+
+
+@pytest.fixture(scope="module")
+def small_java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A JRE without windows, made by the JDK: what a headless package is."""
+    if shutil.which("jlink") is None:
+        pytest.skip("no JDK is installed: apt-get install default-jdk")
+    folder = tmp_path_factory.mktemp("jlink") / "jre"
+    subprocess.run(["jlink", "--add-modules", "java.base", "--output", folder], check=True)
+    yield folder / "bin/java"
+    shutil.rmtree(folder)
+
+
+# ── Java ─────────────────────────────────────────────────────────────────────────────────
+
+
+@needs_java
+def test_java_here_is_found() -> None:
+    """The Java of the PATH is taken, with the version that it says, and it can open windows."""
+    java = find_java()
+    said = subprocess.run([java.command, "-version"], capture_output=True, text=True).stderr
+    assert f'"{java.version}"' in said
+    assert (java.feature >= 8, java.windows) == (True, True)
+    assert str(java) == f"{java.version}: {java.command}"
+
+
+@pytest.mark.parametrize(
+    ("version", "feature"), [("1.8.0_392", 8), ("9", 9), ("17.0.15", 17), ("26-ea", 26)]
+)
+def test_versions_are_understood(script: Script, version: str, feature: int) -> None:
+    """Versions of both schemes are read, from a Java that tells nothing else."""
+    java = read_java(script("java", f"""echo 'openjdk version "{version}"' >&2"""))
+    assert java is not None
+    assert (java.version, java.feature) == (version, feature)
+
+
+def test_old_java_is_refused(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java before 8 is named, with its version and what helps."""
+    monkeypatch.setenv("POLYSTORE_JAVA", str(script("java", OLD_JAVA)))
+    with pytest.raises(
+        ReceiverUnavailableError, match=r"java is Java 1\.7\.0_80, and 8 is need"
+    ):
+        find_java()
+
+
+@needs_java
+def test_first_fitting_java(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old Java in JAVA_HOME does not hide the good one of the PATH."""
+    old = script("jdk7/bin/java", OLD_JAVA)
+    monkeypatch.setenv("JAVA_HOME", str(old.parents[1]))
+    assert find_java().command != old
+
+
+def test_headless_java(small_java: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java without windows will do for what opens none, and is refused otherwise."""
+    monkeypatch.setenv("POLYSTORE_JAVA", str(small_java))
+    assert "headless" in str(find_java(windows=False))
+    with pytest.raises(
+        ReceiverUnavailableError, match="headless: it cannot open windows"
+    ) as no:
+        find_java()
+    assert "apt-get install default-jre" in no.value.advice
+    assert "--headless" in no.value.advice
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo hello"])
+def test_no_java_command(script: Script, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What POLYSTORE_JAVA names is taken or refused: nothing else is tried."""
+    monkeypatch.setenv("POLYSTORE_JAVA", str(script("java", text)))
+    with pytest.raises(InvalidOptionError, match=r"POLYSTORE_JAVA=.*a java command"):
+        find_java()
+
+
+@needs_java
+@pytest.mark.parametrize(
+    "place", ["java/linux64/zulu8/jre", "jre", "java/macos64/z/Contents/Home"]
+)
+def test_bundled_java_is_first(home: Path, place: str) -> None:
+    """The Java that a Fiji brings along is taken before all others."""
+    here = shutil.which("java")
+    assert here is not None
+    bundled = home / "Fiji.app" / place
+    bundled.parent.mkdir(parents=True)
+    bundled.symlink_to(Path(here).resolve().parents[1])
+    assert find_java(folder=home / "Fiji.app").command == bundled / "bin/java"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: mount namespaces")
+@pytest.mark.skipif(not Path("/usr/lib/jvm").is_dir(), reason="system: Java stands elsewhere")
+def test_no_java_at_all(home: Path) -> None:
+    """On a machine without Java the error says so, and how to get one."""
+    done = python(
+        "-m", "polystore_fiji", "launch", "--headless", "--ij", IJ_JAR,
+        hiding="/usr/lib/jvm", PATH="/usr/bin:/bin", HOME=str(home),
+        POLYSTORE_RUNTIME_DIR=str(home / "run"),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert "ImageJ cannot be started: there is no Java here; install one" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# ── ImageJ ───────────────────────────────────────────────────────────────────────────────
+
+
+@needs_imagej
+def test_version_is_read() -> None:
+    """The version is the one that ImageJ itself shows."""
+    found = imagej.find_imagej(ij=IJ_JAR)
+    assert re.fullmatch(r"1\.\d\d[a-z]\d*", found.version)
+    assert str(found) == f"{found.version}: {IJ_JAR}"
+
+
+@needs_imagej
+@pytest.mark.parametrize(
+    "jar", ["ij.jar", "jars/ij-1.53t.jar", "ImageJ.app/Contents/Java/ij.jar"]
+)
+def test_folder_is_recognised(tmp_path: Path, jar: str) -> None:
+    """The layouts of ImageJ, of Fiji and of ImageJ's bundle for macOS."""
+    folder = imagej_folder(tmp_path / "here", jar)
+    assert imagej.imagej_at(folder).jar == folder / jar
+
+
+@needs_imagej
+def test_newest_jar_counts(tmp_path: Path) -> None:
+    """An updated Fiji may still hold the older jar."""
+    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.54p.jar")
+    imagej_folder(tmp_path / "Older", "jars/ij-1.54f.jar").rename(folder / "older")
+    shutil.copy(IJ_JAR, folder / "jars/ij-1.54f.jar")
+    assert imagej.imagej_at(folder).jar.name == "ij-1.54p.jar"
+
+
+@needs_imagej
+@pytest.mark.parametrize(
+    "launcher",
+    ["fiji-linux-x64", "Fiji.app/Contents/MacOS/fiji-macos", "Contents/MacOS/ImageJ-macosx"],
+)
+def test_launcher_leads_to_folder(tmp_path: Path, script: Script, launcher: str) -> None:
+    """The path of a launcher, or of a link to it, will do for its folder."""
+    folder = imagej_folder(tmp_path / "Fiji", "jars/ij-1.53t.jar")
+    command = script(f"Fiji/{launcher}", "exit")
+    link = tmp_path / "fiji"
+    link.symlink_to(command)
+    assert imagej.imagej_folder(command) == folder
+    assert imagej.imagej_folder(link) == folder
+
+
+@needs_imagej
+def test_bundle_leads_to_folder(tmp_path: Path) -> None:
+    """On macOS people name the .app, which stands in the folder."""
+    folder = imagej_folder(tmp_path / "Fiji", "jars/ij-1.53t.jar")
+    (folder / "Fiji.app/Contents/MacOS").mkdir(parents=True)
+    assert imagej.imagej_folder(folder / "Fiji.app") == folder
+
+
+@needs_imagej
+def test_wrong_folders_are_told(tmp_path: Path) -> None:
+    """The error says what was expected, and what stands there."""
+    for name in ("empty", "images/a.tif", "no_plugins"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(IJ_JAR, tmp_path / "no_plugins/ij.jar")
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    expected = r"jars/ij-1\.\*\.jar or ij\.jar, and plugins/"
+    for name, there in [
+        ("nowhere", r"\(it does not exist\)"),
+        ("empty", "$"),
+        ("images", r"\(it holds a\.tif\)"),
+        ("no_plugins", r"\(it holds ij\.jar\)"),
+        ("file", r"\(it is a file, and no launcher in such a folder\)"),
+    ]:
+        with pytest.raises(InvalidOptionError, match=f"fiji=.*{expected} ?{there}"):
+            imagej.find_imagej(fiji=tmp_path / name)
+
+
+@needs_imagej
+def test_wrong_jars_are_told(tmp_path: Path) -> None:
+    """A path that is no jar of ImageJ is refused, given as jar or in a folder."""
+    folder = imagej_folder(tmp_path / "ImageJ")
+    for content in (b"", b"PK no zip"):
+        (folder / "ij.jar").write_bytes(content)
+        with pytest.raises(InvalidOptionError, match="its jar is damaged"):
+            imagej.find_imagej(fiji=folder)
+    with zipfile.ZipFile(tmp_path / "other.jar", "w") as jar:
+        jar.writestr("A.class", b"")
+    for name in ("nowhere.jar", "other.jar", "ImageJ/ij.jar", "ImageJ"):
+        with pytest.raises(InvalidOptionError, match=r"ij=.*the class ij\.ImageJ"):
+            imagej.find_imagej(ij=tmp_path / name)
+
+
+@needs_imagej
+def test_variables_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """POLYSTORE_FIJI comes before POLYSTORE_IJ, an argument before both; errors say which."""
+    folder, other = imagej_folder(tmp_path / "one"), imagej_folder(tmp_path / "two")
+    monkeypatch.setenv("POLYSTORE_IJ", str(IJ_JAR))
+    assert imagej.find_imagej().folder is None
+    monkeypatch.setenv("POLYSTORE_FIJI", str(folder))
+    assert imagej.find_imagej().folder == folder
+    assert imagej.find_imagej(fiji=other).folder == other
+    assert imagej.find_imagej(ij=IJ_JAR).folder is None
+    with pytest.raises(InvalidOptionError, match="nothing, where fiji= is given"):
+        imagej.find_imagej(fiji=folder, ij=IJ_JAR)
+    monkeypatch.setenv("POLYSTORE_FIJI", str(tmp_path))
+    with pytest.raises(InvalidOptionError, match="POLYSTORE_FIJI="):
+        imagej.find_imagej()
+
+
+@needs_imagej
+def test_usual_places(home: Path) -> None:
+    """Folders at home come before the system's jar; one with our receiver before all."""
+    without = imagej_folder(home / "Fiji.app", "jars/ij-1.53t.jar")
+    assert imagej.find_imagej().folder == without
+    chosen = imagej_folder(home / "ImageJ")
+    install(chosen)
+    assert imagej.find_imagej().folder == chosen
+    assert {without, chosen} <= {found.folder for found in imagej.installations()}
+
+
+@needs_imagej
+def test_command_leads_to_folder(
+    home: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Fiji anywhere is found by the command that starts it."""
+    folder = imagej_folder(tmp_path / "far/away", "jars/ij-1.53t.jar")
+    (home / "bin").mkdir()
+    (home / "bin/fiji").symlink_to(script("far/away/fiji-linux-x64", "exit"))
+    monkeypatch.setenv("PATH", f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert folder in list(places.fiji_folders())
+
+
+@needs_imagej
+def test_damaged_folder_is_passed(home: Path) -> None:
+    """A damaged ImageJ in a usual place does not hide the others."""
+    broken = imagej_folder(home / "Fiji.app")
+    (broken / "ij.jar").write_bytes(b"half a downl")
+    good = imagej_folder(home / "ImageJ")
+    assert [found.folder for found in imagej.installations() if found.folder] == [good]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: mount namespaces")
+def test_no_imagej_at_all(home: Path) -> None:
+    """On a machine without ImageJ the error says how to get Fiji or ImageJ."""
+    done = python(
+        "-m", "polystore_fiji", "launch", "--headless", hiding="/usr/share/java",
+        HOME=str(home), POLYSTORE_RUNTIME_DIR=str(home / "run"),
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert "ImageJ was not found; get Fiji (https://fiji.sc) and name its folder" in done.stderr
+
+
+# ── what starts it ───────────────────────────────────────────────────────────────────────
+
+
+@needs_java
+@needs_imagej
+def test_jar_is_started_with_ours() -> None:
+    """A jar alone is started with the receiver beside it, headless if that is asked for."""
+    found = imagej.find_imagej(ij=IJ_JAR)
+    start = launching.command(found, "left")
+    assert start[-2:] == ["--name", "left"]
+    assert start[start.index("-cp") + 1].split(os.pathsep)[0] == str(IJ_JAR)
+    assert "-Djava.awt.headless=true" not in start
+    assert "-Djava.awt.headless=true" in launching.command(found, "left", headless=True)
+
+
+@needs_java
+@needs_imagej
+def test_folder_is_started_by_its_user(tmp_path: Path) -> None:
+    """An ImageJ is started with its plugins, and runs the receiver's command."""
+    folder = imagej_folder(tmp_path / "my ImageJ")
+    install(folder)
+    start = launching.command(imagej.imagej_at(folder), "left eye")
+    ends = ["-port0", "-eval", 'run("Receive from polystore", "name=[left eye]");']
+    assert start[-6:] == [str(folder / "ij.jar"), "-ijpath", str(folder), *ends]
+
+
+@needs_imagej
+@pytest.mark.skipif(sys.platform != "linux", reason="system: the launchers of Linux")
+def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None:
+    """A Fiji is started by its launcher, and not handed to one that runs already."""
+    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
+    install(folder)
+    with pytest.raises(ReceiverUnavailableError, match="has no launcher for this system"):
+        launching.command(imagej.imagej_at(folder), "left")
+    arm = os.uname().machine == "aarch64"
+    launcher = script(f"Fiji.app/fiji-linux-{'arm64' if arm else 'x64'}", "exit")
+    macro = 'run("Receive from polystore", "name=[left]");'
+    assert launching.command(imagej.imagej_at(folder), "left") == [
+        str(launcher), "--forbid-single-instance", "-eval", macro
+    ]  # fmt: skip
+
+
+@needs_java
+@needs_imagej
+def test_headless_needs_no_plugin(tmp_path: Path) -> None:
+    """Without windows the folder lends its jar, and nothing need be installed."""
+    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
+    start = launching.command(imagej.imagej_at(folder), "left", headless=True)
+    assert f"{folder / 'jars/ij-1.53t.jar'}{os.pathsep}" in start[start.index("-cp") + 1]
+
+
+@needs_imagej
+def test_folder_without_plugin(tmp_path: Path) -> None:
+    """A Fiji without our plugin is left as it is: the error says how to install it."""
+    folder = imagej_folder(tmp_path / "Fiji.app")
+    with pytest.raises(ReceiverUnavailableError) as refused:
+        launching.launch("left", fiji=folder, backend="screen")
+    install_it = f'polystore-fiji install --fiji "{folder}"'
+    assert str(refused.value).startswith("backend 'screen': ")
+    assert str(refused.value).endswith(install_it)
+    assert list((folder / "plugins").iterdir()) == []
+
+
+@needs_imagej
+@pytest.mark.skipif(sys.platform != "linux", reason="system: a screen is X11's on Linux")
+def test_screen_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a screen the error names the ways out; nothing is made headless in silence."""
+    monkeypatch.delenv("DISPLAY")
+    with pytest.raises(ReceiverUnavailableError, match="DISPLAY is not set") as refused:
+        launching.launch(ij=IJ_JAR)
+    assert "xvfb-run" in refused.value.advice
+    assert "headless=True" in refused.value.advice
+
+
+@pytest.mark.parametrize("name", ["", 'a"b', "a]b", "a/b", "x" * 65])
+def test_wrong_names_are_refused(name: str) -> None:
+    """A name that would break out of the macro is refused before anything is looked for."""
+    with pytest.raises(InvalidOptionError, match="name="):
+        launching.launch(name)
