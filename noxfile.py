@@ -12,7 +12,9 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = ("core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari", "fiji")
+PACKAGES = (
+    "core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari", "fiji"
+)  # fmt: skip
 SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
 CHECKED = [
     "noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src",
