@@ -69,7 +69,9 @@ def tests(session: nox.Session) -> None:
     """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
     session.install(FRAMEWORKS[0])
     session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
-    install_packages(session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True)
+    install_packages(
+        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True
+    )
     session.install("-e", "examples/polystore-sqlite")
     run_pytest(session, *session.posargs)
 
@@ -78,7 +80,9 @@ def tests(session: nox.Session) -> None:
 def compat(session: nox.Session) -> None:
     """Run the tests on newer Pythons, without the array frameworks."""
     session.install(*TEST_TOOLS, *ORACLES, *TYPES)
-    install_packages(session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True)
+    install_packages(
+        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True
+    )
     session.install("-e", "examples/polystore-sqlite")
     # Setting it is what overrides the caller's: the session cannot take a variable away.
     run_pytest(session, "-m", "not faults", *session.posargs, POLYSTORE_REQUIRE_ALL="0")

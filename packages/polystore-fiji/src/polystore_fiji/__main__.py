@@ -62,7 +62,7 @@ def _install(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     jar = own_jar()
     lines = [f"{target}: receiver {jar}"]
     lines += [f"replaced {path}" for path in replaced]
-    lines += ["Start Fiji anew, then: Plugins › polystore › Receive from polystore"]
+    lines += ["Start it anew, then: Plugins › polystore › Receive from polystore"]
     result: dict[str, object] = {
         "installed": str(target),
         "version": jar.version,
