@@ -1,17 +1,18 @@
 """Load a folder of images, find the bright objects in memory, save masks and a table.
 
-    python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE] [--view]
+    python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE] [--view [napari | fiji]]
 
 Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
 goes is one word in each call: "disk", "memory" or "zarr". A template for the names of the
 files, such as "*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
-``--view`` shows images and masks in napari, which is one more backend.
+``--view`` shows images and masks in napari or Fiji: a live viewer is one more backend.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Any, Self
 
@@ -29,7 +30,11 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
     parser.add_argument("--output", default="demo-output", help="default: %(default)s")
     parser.add_argument("--names", help="what the file names mean, for a plate")
-    parser.add_argument("--view", action="store_true", help="show the results in napari")
+    parser.add_argument(
+        "--view", nargs="?", const="napari", choices=("napari", "fiji"),
+        help="show the results, in napari unless said otherwise",
+    )  # fmt: skip
+    parser.add_argument("--pixel-size", type=float, help="in micrometres, for what is shown")
     arguments = parser.parse_args()
     output = Path(arguments.output)
     template = arguments.names
@@ -65,7 +70,7 @@ def main() -> None:
                                 source_backend="disk", backend="zarr")  # fmt: skip
             step.count(images)
     if arguments.view:
-        view(fm, images, paths, masks, results, output)
+        view(fm, arguments.view, images, paths, masks, results, output, arguments.pixel_size)
     table = measured(paths, images, masks)
     with Step("save table and overview to disk") as step:
         fm.save(table, output / "objects.csv", backend="disk")
@@ -88,22 +93,27 @@ def main() -> None:
 
 def view(
     fm: FileManager,
+    viewer: str,
     images: list[Image],
     paths: list[str],
     masks: list[Image],
     results: list[Path],
     output: Path,
+    pixel_size: float | None,
 ) -> None:
     """Show the images with their masks; the viewer stays open, and its picture is kept."""
-    import polystore_napari
-
-    with Step("show images in napari") as step:
-        fm.save_batch(step.count(images), paths, backend="napari_stream")
-    with Step("show masks in napari") as step:
+    backend = f"{viewer}_stream"
+    extent = dict.fromkeys("yx", pixel_size)
+    known: dict[str, Any] = {"scale": extent, "units": "micrometer"} if pixel_size else {}
+    with Step(f"show images in {viewer}") as step:
+        fm.save_batch(step.count(images), paths, backend=backend, wait="shown", **known)
+    with Step(f"show masks in {viewer}") as step:
         labels = step.count([mask // 255 for mask in masks])
-        fm.save_batch(labels, results, backend="napari_stream", labels=True, wait="shown")
-    with polystore_napari.connect() as viewer:
-        fm.save(viewer.screenshot(canvas_only=False), output / "view.png", backend="disk")
+        fm.save_batch(labels, results, backend=backend, labels=True, wait="shown", **known)
+    with import_module(f"polystore_{viewer}").connect() as shown:
+        window = shown.layers()[0]["window"]
+        picture = shown.screenshot(window=window, canvas_only=False)
+        fm.save(picture, output / "view.png", backend="disk")
 
 
 class Step:

@@ -134,6 +134,7 @@ final class Fiji implements Viewer, ImageListener {
                     while (!due.get() || receiver == null) awake.wait();
                 }
                 flush();
+                Thread.sleep(FRAME); // what comes one by one is taken together
             }
         } catch (InterruptedException ended) {
             Thread.currentThread().interrupt();

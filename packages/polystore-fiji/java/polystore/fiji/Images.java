@@ -114,6 +114,7 @@ final class Images {
             Graphics graphics = picture.getGraphics();
             graphics.setColor(window.getBackground());
             graphics.fillRect(0, 0, picture.getWidth(), picture.getHeight());
+            graphics.setColor(window.getForeground());
             window.paint(graphics); // by itself: to print a window adds a frame of Java's own
             if (window instanceof Container)
                 for (Component part : ((Container) window).getComponents())
