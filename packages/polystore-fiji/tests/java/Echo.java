@@ -124,7 +124,10 @@ final class Echo implements Viewer {
 
     private void answer(Delivery delivery) {
         Delivery found = shown.get(String.valueOf(delivery.arguments.get("path")));
-        if (!delivery.query.equals("pixels") || found == null) {
+        if (delivery.query.equals("clear")) {
+            shown.clear();
+            receiver.answer(delivery, null, Collections.emptyList());
+        } else if (!delivery.query.equals("pixels") || found == null) {
             receiver.settle(delivery, "rejected", "asked for " + delivery.query);
         } else if (found.bytes != null) {
             String text = new String(found.bytes, StandardCharsets.UTF_8);

@@ -152,7 +152,7 @@ final class Connection implements Runnable, Zmtp.Owner {
                 greet(header);
             } else if (isGreeted) {
                 handle(header);
-            } else if (!header.type.equals("bye") || header.number != 0) {
+            } else {
                 throw new Refused("say hello first");
             }
             return;

@@ -14,7 +14,7 @@ final class Pool {
     private long idleBytes;
     private long live;
     private long accepted;
-    private long collected;
+    private long nextCollection = System.nanoTime();
 
     /** Return an array with any content; types as the JVM writes them: B S I J F D. */
     Object take(char type, int length) {
@@ -64,7 +64,7 @@ final class Pool {
 
     /**
      * Refuse what would leave ImageJ without memory. What is used may be garbage: only a
-     * collection tells, which is made no oftener than what was accepted since could change it.
+     * collection tells, for which a tenth of the time is spent at most, or where much has come.
      */
     synchronized void check(long nbytes) throws Refused {
         Runtime java = Runtime.getRuntime();
@@ -72,12 +72,13 @@ final class Pool {
         if (java.totalMemory() - java.freeMemory() + nbytes > limit
             && live + accepted + nbytes > limit) {
             clear();
-            long now = System.nanoTime() / 1_000_000;
-            if (accepted > limit / 8 || now - collected > 1000) {
+            long start = System.nanoTime();
+            if (accepted > limit / 8 || start > nextCollection) {
                 System.gc();
                 live = java.totalMemory() - java.freeMemory();
                 accepted = 0;
-                collected = now;
+                long end = System.nanoTime();
+                nextCollection = end + 10 * (end - start);
             }
             if (live + accepted + nbytes > limit) {
                 throw new Refused(noMemory(nbytes));

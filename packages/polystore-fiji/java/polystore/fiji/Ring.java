@@ -30,7 +30,7 @@ final class Ring {
     private static final Pattern PROC = Pattern.compile("/proc/[0-9]+/fd/[0-9]+");
     private static final Pattern NAMED = Pattern.compile("polystore-ring-[0-9A-Za-z_-]+");
 
-    private final ByteBuffer map;
+    private AutoCloseable unmap;
     private final ByteBuffer view;
     private final int slots;
 
@@ -52,12 +52,11 @@ final class Ring {
                     || size > Integer.MAX_VALUE) {
                     throw new Refused("a ring of " + file.size() + " bytes, not " + size);
                 }
-                map = file.map(FileChannel.MapMode.READ_ONLY, 0, size);
+                view = mapped(file, size).order(ByteOrder.LITTLE_ENDIAN);
             }
         } catch (IOException error) {
             throw new Refused("the ring " + name + " cannot be opened: " + error.getMessage());
         }
-        view = map.duplicate().order(ByteOrder.LITTLE_ENDIAN);
         slots = (int) ((size - HEAD) / SLOT);
         byte[] top = new byte[TOP];
         view.get(top);
@@ -103,24 +102,50 @@ final class Ring {
     }
 
     /**
-     * Let go of the memory. Java has no public way: Unsafe.invokeCleaner from Java 9 on, the
-     * buffer's own cleaner before; where neither can be had, the collector does it some day.
+     * Map a file, so that the memory can be let go of: by its arena from Java 22 on, by
+     * Unsafe.invokeCleaner from 9 on, by the buffer's own cleaner before. Where none of these can
+     * be had, the collector does it some day.
      */
-    void close() {
+    private ByteBuffer mapped(FileChannel file, long size) throws IOException {
+        if (!System.getProperty("java.specification.version").matches("2[2-9]|[3-9][0-9]")) {
+            MappedByteBuffer plain = file.map(FileChannel.MapMode.READ_ONLY, 0, size);
+            unmap = () -> clean(plain);
+            return plain;
+        }
+        try {
+            Class<?> arenas = Class.forName("java.lang.foreign.Arena");
+            AutoCloseable arena = (AutoCloseable) arenas.getMethod("ofConfined").invoke(null);
+            unmap = arena;
+            Object segment = FileChannel.class
+                .getMethod("map", FileChannel.MapMode.class, long.class, long.class, arenas)
+                .invoke(file, FileChannel.MapMode.READ_ONLY, 0L, size, arena);
+            return (ByteBuffer) Class.forName("java.lang.foreign.MemorySegment")
+                .getMethod("asByteBuffer").invoke(segment);
+        } catch (ReflectiveOperationException error) {
+            throw new IOException(error);
+        }
+    }
+
+    private static void clean(MappedByteBuffer map) throws ReflectiveOperationException {
         try {
             Class<?> unsafe = Class.forName("sun.misc.Unsafe");
             Field field = unsafe.getDeclaredField("theUnsafe");
             field.setAccessible(true);
             unsafe.getMethod("invokeCleaner", ByteBuffer.class).invoke(field.get(null), map);
-        } catch (ReflectiveOperationException | RuntimeException noneYet) {
-            try {
-                Method cleaner = map.getClass().getMethod("cleaner");
-                cleaner.setAccessible(true);
-                Object found = cleaner.invoke(map);
-                found.getClass().getMethod("clean").invoke(found);
-            } catch (ReflectiveOperationException | RuntimeException none) {
-                return;
-            }
+        } catch (NoSuchMethodException old) {
+            Method cleaner = map.getClass().getMethod("cleaner");
+            cleaner.setAccessible(true);
+            Object found = cleaner.invoke(map);
+            found.getClass().getMethod("clean").invoke(found);
+        }
+    }
+
+    /** Let go of the memory, in the thread that has opened it. */
+    void close() {
+        try {
+            unmap.close();
+        } catch (Exception none) { // whatever it is: the collector does it
+            return;
         }
     }
 }

@@ -117,14 +117,10 @@ final class Zmtp {
     /** Read the head of a frame; return its flags. */
     private int frame() throws IOException {
         need(2);
+        boolean isLong = (in.get(in.position()) & LONG) != 0;
+        need(isLong ? 9 : 2);
         int flags = in.get();
-        long length = in.get() & 0xff;
-        if ((flags & LONG) != 0) {
-            need(7);
-            in.position(in.position() - 1);
-            need(8);
-            length = Long.reverseBytes(in.getLong());
-        }
+        long length = isLong ? Long.reverseBytes(in.getLong()) : in.get() & 0xff;
         if ((flags & ~(MORE | LONG | COMMAND)) != 0 || length < 0 || length > LARGEST) {
             throw new IOException("no frame of ZMTP, or a larger one than " + LARGEST);
         }

@@ -1,0 +1,216 @@
+"""The Java transport alone, in a process of its own, and producers that behave or do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+import zmq
+
+from polystore_stream import discovery
+from polystore_stream.connection import Connection
+from polystore_stream.messages import Hello, Image, Query, encode, read_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from polystore_stream.discovery import Endpoint
+
+HERE = Path(__file__).parent
+
+
+def java(tool: str) -> str:
+    """Return a program of the JDK in JAVA_HOME, else of the PATH; without one, skip."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which(f"{home}/bin/{tool}") if home else shutil.which(tool)
+    if found is None:
+        pytest.skip(f"no {tool}: apt-get install default-jdk-headless")
+    return found
+
+
+def compile_echo(folder: Path) -> None:
+    """Compile the transport and the viewer of the tests; not one warning is allowed."""
+    command = [java("javac"), "--release", "8", "-Xlint:all,-options", "-Werror", "-sourcepath"]
+    source = HERE / "java/Echo.java"
+    subprocess.run([*command, HERE.parent / "java", "-d", folder, source], check=True)
+
+
+class Echo:
+    """A running receiver: see java/Echo.java."""
+
+    def __init__(
+        self, classes: Path, name: str = "one", *, port: int = -1, heap: str = "256m"
+    ) -> None:
+        options = [f"-Xmx{heap}", "-cp", str(classes), "polystore.fiji.Echo"]
+        self.process = subprocess.Popen(
+            [java("java"), *options, name, str(port), "true"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.pid = self.process.pid
+        self.taken: list[str] = []
+        self.complaints = b""
+        self._lines: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._readers = [threading.Thread(target=f) for f in (self._read, self._listen)]
+        for reader in self._readers:
+            reader.start()
+        self.said = self._lines.get(timeout=20)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if "path" in said:
+                self.taken.append(said["path"])
+            else:
+                self._lines.put(said)
+        self._lines.put({"ended": True})
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        self.complaints = self.process.stderr.read()
+
+    @property
+    def file(self) -> Path:
+        return Path(self.said["ready"])
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return discovery.read_connection(self.file)
+
+    def tell(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(word.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def ask(self, word: str) -> dict[str, Any]:
+        self.tell(word)
+        return self._lines.get(timeout=20)
+
+    def is_idle(self) -> bool:
+        """Whether nothing of any producer is kept."""
+        return self.ask("state") == {"producers": 0, "nbytes": 0} and self.rings() == 0
+
+    def rings(self) -> int:
+        maps = Path(f"/proc/{self.pid}/maps").read_text()
+        return maps.count("memfd:polystore-ring")
+
+    def end(self) -> None:
+        """Close its input: it ends by itself, and has complained of nothing unforeseen."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        try:
+            self.process.stdin.close()
+            self.process.wait(10)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            for reader in self._readers:
+                reader.join()
+            self.process.stdout.close()
+            self.process.stderr.close()
+
+
+@contextmanager
+def echo(classes: Path, *arguments: Any, **options: Any) -> Iterator[Echo]:
+    running = Echo(classes, *arguments, **options)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+@contextmanager
+def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
+    connection = Connection(endpoint, "out", **options)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def image(path: str, data: Any, axes: str = "yx", **fields: Any) -> Image:
+    dtype = data.dtype.str
+    return Image(
+        path=path, nbytes=data.nbytes, shape=data.shape, dtype=dtype, axes=axes, **fields
+    )
+
+
+def send(connection: Connection, path: str, data: Any, axes: str = "yx", **fields: Any) -> Any:
+    """Send an image and return the last word about it."""
+    item = image(path, data, axes, **fields)
+    return connection.wait_for(connection.send(item, data, awaited=True))
+
+
+def held(connection: Connection, path: str) -> tuple[Any, list[str]]:
+    """Return the array that is held for a path, and the types of its planes in Java."""
+    query = Query(name="pixels", arguments={"path": path})
+    answer, frames = connection.ask(query, 10)
+    [(shape, dtype)] = answer.arrays
+    return np.frombuffer(frames[0], dtype).reshape(shape), answer.value
+
+
+def pattern(number: int, shape: tuple[int, ...], dtype: str = "u2") -> Any:
+    """An image of which no part is like another, or like that of another number."""
+    chance = np.random.default_rng(number)
+    return chance.integers(0, 250, shape, dtype=np.uint8).astype(dtype)
+
+
+# ── producers that misbehave ─────────────────────────────────────────────────────────────
+
+
+def hello_to(endpoint: Endpoint, **changes: Any) -> Hello:
+    fields: dict[str, Any] = {"number": 1, "protocol": (1, 0), "token": endpoint.token}
+    fields |= {"producer": "test", "pid": os.getpid(), "host": endpoint.host}
+    return Hello(**(fields | changes))
+
+
+@contextmanager
+def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger, socket.rcvtimeo = 0, 3000
+        socket.connect(endpoint.address)
+        yield socket
+
+
+@contextmanager
+def greeted(endpoint: Endpoint) -> Iterator[Callable[..., Any]]:
+    """Give a function that sends frames after hello, and returns the answer to them."""
+    with raw(endpoint) as socket:
+
+        def ask(*frames: Any, hear: bool = True) -> Any:
+            parts = [encode(f) if isinstance(f, msgspec.Struct) else f for f in frames]
+            socket.send_multipart(parts)
+            return read_reply(socket.recv()) if hear else None
+
+        ask(hello_to(endpoint))
+        yield ask
+
+
+@contextmanager
+def producing(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a producer beside the test: code with the names of this module."""
+    prelude = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom echo import *\n"
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-W", "error", "-c", prelude + code], stdout=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -1,0 +1,411 @@
+"""What real producers send to the Java transport, and what they are answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore.errors import ReceiverUnavailableError, RejectedError
+from polystore_stream import discovery
+from polystore_stream.messages import PIECE, Query, Rois, encode, read_reply
+from polystore_stream.ring import RingWriter
+from polystore_testing.processes import becomes, left_in, within
+
+from .echo import (
+    Echo,
+    compile_echo,
+    connected,
+    echo,
+    greeted,
+    held,
+    hello_to,
+    image,
+    pattern,
+    raw,
+    send,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+
+LARGE = (1500, 1101)
+"""Several pieces."""
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("classes")
+    compile_echo(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A private folder, of a name that the kernel takes for sockets."""
+    folder = tmp_path_factory.mktemp("ps")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYSTORE_RUNTIME_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module", params=[-1, 0], ids=["ipc", "tcp"])
+def viewer(runtime: Path, classes: Path, request: pytest.FixtureRequest) -> Iterator[Echo]:
+    with echo(classes, port=request.param) as running:
+        yield running
+        assert running.complaints == b""
+
+
+@pytest.fixture
+def alone(runtime: Path, classes: Path) -> Iterator[Echo]:
+    """A receiver of 8 MiB of room, which belongs to one test."""
+    with echo(classes, "alone", heap="64m") as running:
+        yield running
+        assert running.process.poll() is not None or becomes(running.is_idle)
+    assert not [name for name in left_in(runtime) if str(running.pid) in name]
+
+
+# ── values ───────────────────────────────────────────────────────────────────────────────
+
+TYPES = {
+    "?": "byte[]", "i1": "byte[]", "u1": "byte[]", "i2": "short[]", "u2": "short[]",
+    "f2": "short[]", "i4": "int[]", "u4": "int[]", "f4": "float[]", "i8": "long[]",
+    "u8": "long[]", "f8": "double[]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
+def test_every_type_arrives(viewer: Echo, shares: bool) -> None:
+    """Each element type fills arrays of the one type of Java that is as wide."""
+    with connected(viewer.endpoint, share_memory=shares) as producer:
+        for dtype, expected in TYPES.items():
+            for shape in ((3, 5), (130, 131), LARGE):
+                data = pattern(1, shape, dtype)
+                assert send(producer, f"{dtype}{shape}", data).stage == "received"
+                found, types = held(producer, f"{dtype}{shape}")
+                assert found.dtype == data.dtype
+                np.testing.assert_array_equal(found, data)
+                assert types == [expected]
+        assert viewer.rings() == shares
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
+def test_planes_of_stack(viewer: Echo, shares: bool) -> None:
+    """A plane for each place on the leading axes; samples stay with their pixels."""
+    with connected(viewer.endpoint, share_memory=shares) as producer:
+        for axes, shape, dtype, count in (
+            ("zyx", (3, 700, 601), "f4", 3),
+            ("tczyx", (2, 3, 4, 51, 47), "u2", 24),
+            ("yxs", (900, 1001, 3), "u1", 1),
+            ("zyxs", (3, 1000, 999, 4), "u1", 3),
+            ("zyx", (40_000, 3, 3), "f8", 40_000),
+            ("zyx", (3, 1, (2 << 20) + 1), "u1", 3),
+        ):
+            data = pattern(2, shape, dtype)
+            send(producer, axes, data, axes)
+            found, types = held(producer, axes)
+            assert len(types) == count
+            np.testing.assert_array_equal(found, data)
+
+
+def test_rois_arrive(viewer: Echo) -> None:
+    """The payload of regions comes as the bytes that it is, of several pieces too."""
+    with connected(viewer.endpoint) as producer:
+        for count in (2, 200_000):
+            payload = np.frombuffer(
+                json.dumps([{"name": "Zelle µ"}] * count).encode(), np.uint8
+            )
+            item = Rois(path="rois", nbytes=payload.nbytes, count=count)
+            producer.wait_for(producer.send(item, payload, awaited=True))
+            answer, _ = producer.ask(Query(name="pixels", arguments={"path": "rois"}), 10)
+            assert answer.value.encode() == payload.tobytes()
+
+
+def test_producers_interleave(viewer: Echo) -> None:
+    """Four producers at once, by memory and by frames: every image is whole."""
+
+    def produce(thread: int) -> None:
+        with connected(viewer.endpoint, share_memory=thread % 2 == 0) as producer:
+            for number in range(12):
+                shape = ((40, 50), (300, 301), LARGE)[number % 3]
+                data = pattern(100 * thread + number, shape)
+                send(producer, f"{thread}", data)
+                np.testing.assert_array_equal(held(producer, f"{thread}")[0], data)
+            done.append(thread)
+
+    done: list[int] = []
+    threads = [threading.Thread(target=produce, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(done) == [0, 1, 2, 3]
+    assert becomes(viewer.is_idle)
+
+
+def test_value_precedes_answer(viewer: Echo) -> None:
+    """Whoever has the answer can ask for the value over another connection at once."""
+    with connected(viewer.endpoint) as one, connected(viewer.endpoint) as other:
+        for number in range(100):
+            data = pattern(number, (200, 200))
+            send(one, "same", data)
+            np.testing.assert_array_equal(held(other, "same")[0], data)
+
+
+def test_each_is_answered_once(viewer: Echo) -> None:
+    """Of many messages sent at once each number is answered, and several at a time."""
+    numbers = range(2, 302)
+    data = pattern(0, (9, 9))
+    with raw(viewer.endpoint) as socket:
+        socket.send(encode(hello_to(viewer.endpoint)))
+        for number in numbers:
+            wait = "shown" if number % 3 == 0 else "received"
+            header = image("many", data, number=number, wait=wait)
+            socket.send_multipart([encode(header), data])
+        answered: list[int] = []
+        replies = 0
+        while len(answered) < len(numbers) + 1:
+            reply: Any = read_reply(socket.recv())
+            answered += [reply.number, *getattr(reply, "others", ())]
+            replies += 1
+        assert sorted(answered) == [1, *numbers]
+        assert replies < len(numbers)
+        assert not socket.poll(200)
+
+
+def test_answers_have_stages(viewer: Echo) -> None:
+    """Shown, refused before the pixels travel, refused afterwards, and a viewer that fails."""
+    data = pattern(3, LARGE)
+    with connected(viewer.endpoint) as producer:
+        assert send(producer, "a", data, wait="shown").stage == "shown"
+        with pytest.raises(RejectedError, match="told to refuse refuse it"):
+            send(producer, "refuse it", data)
+        with pytest.raises(RejectedError, match="told to fail late"):
+            send(producer, "late", data, wait="shown")
+        assert send(producer, "late", data).stage == "received"
+        assert becomes(lambda: producer.listen() or producer._failures)
+        with pytest.raises(RejectedError, match="told to fail late"):
+            producer.raise_failures()
+        with pytest.raises(RejectedError, match="asked for nonsense"):
+            producer.ask(Query(name="nonsense"), 5)
+    assert becomes(viewer.is_idle)
+
+
+def test_heartbeats_are_answered(viewer: Echo) -> None:
+    """A connection over which nobody says anything stays."""
+    with connected(viewer.endpoint) as producer:
+        time.sleep(2)
+        assert producer.is_usable
+        assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
+
+
+# ── room ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
+def test_block_waits(alone: Echo, shares: bool) -> None:
+    """A producer waits for room, longer than its heartbeats do, and loses nothing."""
+    alone.tell("hold")
+    data = [pattern(number, (1024, 1024)) for number in range(10)]  # 2 MiB each
+    with connected(alone.endpoint, share_memory=shares) as producer:
+        transfers = [
+            producer.send(image(f"{n}", value), value, awaited=True)
+            for n, value in enumerate(data)
+        ]
+        time.sleep(3)
+        producer.listen()
+        assert sum(transfer.outcome is not None for transfer in transfers) == 4
+        assert alone.ask("state")["nbytes"] == 8 << 20
+        with connected(alone.endpoint) as other, pytest.raises(Exception, match="answered"):
+            send_in_time(other, pattern(0, (9, 9)))
+        alone.tell("go")
+        assert {producer.wait_for(t).stage for t in transfers} == {"received"}
+        for number, value in enumerate(data):
+            np.testing.assert_array_equal(held(producer, f"{number}")[0], value)
+    assert [path for path in alone.taken if path.isdigit()] == [f"{n}" for n in range(10)]
+
+
+def send_in_time(producer: Any, data: Any) -> None:
+    producer.timeout = 0.5
+    send(producer, "small", data)
+
+
+def test_large_value_alone(alone: Echo) -> None:
+    """One value may be larger than all the room, and than a slot many times."""
+    data = pattern(4, (3000, 2000))
+    with connected(alone.endpoint) as producer:
+        for _ in range(3):
+            send(producer, "large", data)
+        np.testing.assert_array_equal(held(producer, "large")[0], data)
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "coalesce"])
+def test_old_values_make_room(alone: Echo, policy: Any) -> None:
+    """Without waiting: what comes is the newest, in order, and the producer learns of the rest."""
+    alone.tell("hold")
+    path = "same" if policy == "coalesce" else "p{}"
+    with connected(alone.endpoint) as producer:
+        for number in range(12):
+            send(producer, path.format(number), pattern(number, (1024, 1024)), policy=policy)
+        alone.tell("go")
+        last = path.format(11)
+        np.testing.assert_array_equal(held(producer, last)[0], pattern(11, (1024, 1024)))
+        counters = producer.counters
+        stage = "coalesced" if policy == "coalesce" else "dropped"
+        kept = 1 if policy == "coalesce" else 4
+        assert becomes(lambda: producer.listen() or getattr(counters, stage) == 12 - kept)
+        assert counters.received == 12
+    assert alone.taken == [path.format(n) for n in range(12 - kept, 12)]
+
+
+def test_no_memory_is_refused(alone: Echo) -> None:
+    """What ImageJ's memory cannot hold is refused with the remedy; the rest goes on."""
+    big = np.zeros((10_000, 10_000), "u1")
+    with connected(alone.endpoint) as producer:
+        with pytest.raises(RejectedError, match=r"64 MiB.*Memory & Threads"):
+            send(producer, "big", big)
+        stages = [is_taken(producer, f"{number}", big[:200]) for number in range(60)]
+        assert any(stages)
+        assert not all(stages)
+        producer.ask(Query(name="clear"), 5)
+        assert becomes(lambda: is_taken(producer, "again", big[:200]))
+
+
+def is_taken(producer: Any, path: str, data: Any) -> bool:
+    """Whether there is memory again: not the same moment in which images were closed."""
+    try:
+        return bool(send(producer, path, data).stage == "received")
+    except RejectedError as error:
+        assert "Memory & Threads" in str(error)
+        return False
+
+
+# ── who is there ─────────────────────────────────────────────────────────────────────────
+
+
+def test_announcement(viewer: Echo) -> None:
+    """The file says what Python's receivers say, to this user alone."""
+    file, endpoint = viewer.file, viewer.endpoint
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.name.startswith(f"echo-{viewer.pid}-")
+    assert (endpoint.kind, endpoint.name, endpoint.pid) == ("echo", "one", viewer.pid)
+    assert endpoint.host == discovery.host_identity()
+    assert endpoint.started == discovery.process_start(viewer.pid)
+    assert abs(endpoint.since - file.stat().st_mtime) < 5
+    assert len(endpoint.token) == 22
+    assert discovery.find("echo", "one")[0] == endpoint
+    assert endpoint.address.startswith(("ipc:///", "tcp://127.0.0.1:"))
+
+
+def test_name_is_taken_once(viewer: Echo, classes: Path) -> None:
+    """A second one of a name is refused and leaves nothing; names of others are free."""
+    with echo(classes, "one") as second:
+        assert f"echo (process {viewer.pid}) has it" in second.said["refused"]
+    with echo(classes, "a/b") as second:
+        assert "1 to 64 letters" in second.said["refused"]
+    with echo(classes, "Zwei µm.x-y") as second:
+        assert second.endpoint.name == "Zwei µm.x-y"
+    assert len(left_in(viewer.file.parent)) <= 2
+
+
+def test_killed_name_is_free(runtime: Path, classes: Path) -> None:
+    """The name of one that was killed can be used at once; its files are removed."""
+    with echo(classes, "killed") as first:
+        first.process.kill()
+        first.process.wait()
+        with echo(classes, "killed") as second:
+            assert second.endpoint.pid == second.pid
+            assert not [name for name in left_in(runtime) if str(first.pid) in name]
+
+
+def test_port_in_use(viewer: Echo, classes: Path) -> None:
+    """A port that somebody has is an error that names it."""
+    with echo(classes, "first", port=0) as first:
+        port = int(first.endpoint.address.rpartition(":")[2])
+        with echo(classes, "second", port=port) as second:
+            assert f"port {port} of 127.0.0.1 cannot be used" in second.said["refused"]
+
+
+def test_folder_is_private(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that others may enter is not used; one of a long name gets a socket elsewhere."""
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "open"))
+    (tmp_path / "open").mkdir(mode=0o755)
+    with echo(classes) as running:
+        assert "no private folder of this user" in running.said["refused"]
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / ("long" * 25)))
+    with echo(classes) as running, connected(running.endpoint) as producer:
+        socket = running.endpoint.address.removeprefix("ipc://")
+        assert os.path.exists(socket)
+        assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
+    assert not os.path.exists(os.path.dirname(socket))
+    assert not left_in(tmp_path / ("long" * 25))
+
+
+@pytest.mark.parametrize("how", ["close", "terminate"])
+def test_end_is_told(alone: Echo, how: str) -> None:
+    """Closed or terminated, it removes its files and answers what waits with "closed"."""
+    alone.tell("hold")
+    data = pattern(1, (1024, 1024))
+    with connected(alone.endpoint) as producer, greeted(alone.endpoint):
+        shown = producer.send(image("a", data, wait="shown"), data, awaited=True)
+        parked = [producer.send(image("b", data), data, awaited=True) for _ in range(5)]
+        time.sleep(0.3)
+        with within(2):
+            if how == "close":
+                assert alone.ask("close") == {"closed": True}
+            else:
+                alone.process.terminate()
+            for transfer in (shown, parked[-2]):
+                with pytest.raises(ReceiverUnavailableError, match="was closed"):
+                    producer.wait_for(transfer)
+        assert not alone.file.exists()
+    alone.tell("go") if how == "close" else alone.process.wait(5)
+
+
+def test_ring_is_checked(viewer: Echo) -> None:
+    """Slots that are not there, another nonce or size, and memory that is no ring."""
+    pipe = os.pipe()
+    null = os.open("/dev/null", os.O_RDONLY)
+    ring, named = RingWriter(2), RingWriter(2, named=True)
+    fields: dict[str, Any] = {"path": ring.message.path, "size": ring.message.size}
+
+    def offer(**changes: Any) -> bytes:
+        nonce = {"nonce": ring.message.nonce}
+        return json.dumps({"type": "ring", "number": 7} | fields | nonce | changes).encode()
+
+    with greeted(viewer.endpoint) as ask:
+        for changes in (
+            {"nonce": "00" * 16}, {"nonce": "no hexadecimal"}, {"size": fields["size"] + PIECE},
+            {"path": f"/proc/{os.getpid()}/fd/{pipe[0]}"}, {"path": "/etc/passwd"},
+            {"path": f"/proc/{os.getpid()}/fd/{null}"}, {"path": "/dev/shm/../etc/passwd"},
+            {"path": "/proc/1/fd/999"}, {"path": "\0"}, {"path": ""},
+        ):  # fmt: skip
+            reply = ask(offer(**changes))
+            assert (reply.number, reply.stage) == (7, "rejected"), changes
+        message = {"path": named.message.path, "nonce": named.message.nonce}
+        assert ask(offer(**message)).stage == "received"
+        assert ask(offer()).stage == "received"
+        data = pattern(0, (3, 4), "u1")
+        for slot in (2, 1 << 40):
+            reply = ask(image("a", data, number=7, slot=slot))
+            assert (reply.number, reply.stage) == (7, "rejected")
+        assert ask(image("a", data, number=9, slot=1)).stage == "received"
+        assert viewer.rings() == 1
+    ring.close()
+    named.close()
+    for descriptor in (*pipe, null):
+        os.close(descriptor)
+    assert becomes(lambda: viewer.rings() == 0)

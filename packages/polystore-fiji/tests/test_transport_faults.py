@@ -1,0 +1,436 @@
+"""What comes to the Java transport that it cannot use, and producers that die."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from polystore.errors import ReceiverUnavailableError
+from polystore_stream.connection import Connection
+from polystore_stream.messages import (
+    PIECE,
+    Ack,
+    Bye,
+    Image,
+    Piece,
+    Query,
+    Ring,
+    Rois,
+    encode,
+    read_reply,
+)
+from polystore_testing.processes import becomes, left_in, within
+
+from .echo import (
+    Echo,
+    compile_echo,
+    connected,
+    echo,
+    greeted,
+    held,
+    hello_to,
+    pattern,
+    producing,
+    raw,
+    send,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+
+IMAGE = Image(number=7, path="a", nbytes=12, shape=(3, 4), dtype="|u1", axes="yx")
+PIXELS = bytes(range(12))
+
+
+def like(**changes: Any) -> Image:
+    found: Image = msgspec.structs.replace(IMAGE, **changes)
+    return found
+
+
+NBYTES = 2 * PIECE + PIECE // 2
+LARGE = like(nbytes=NBYTES, shape=(2, NBYTES // 2))
+
+
+@pytest.fixture(scope="module", params=[-1, 0], ids=["ipc", "tcp"])
+def strong(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Echo]:
+    """One receiver that has to outlive all that is sent to it, without a word."""
+    folder = tmp_path_factory.mktemp("ps")
+    folder.chmod(0o700)
+    classes = tmp_path_factory.mktemp("classes")
+    compile_echo(classes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POLYSTORE_RUNTIME_DIR", str(folder))
+        with echo(classes, port=request.param) as running:
+            yield running
+    assert running.complaints == b""
+    assert not left_in(folder)
+
+
+@pytest.fixture
+def served(strong: Echo) -> Iterator[Echo]:
+    """That receiver, which serves a well-behaved producer afterwards."""
+    yield strong
+    strong.tell("go")
+    data = pattern(1, (1200, 1000))
+    with connected(strong.endpoint) as producer, within(3):
+        send(producer, "fine", data)
+        np.testing.assert_array_equal(held(producer, "fine")[0], data)
+    assert becomes(strong.is_idle)
+
+
+# ── what is no message ───────────────────────────────────────────────────────────────────
+
+UNREADABLE: dict[str, list[bytes]] = {
+    "empty": [b""],
+    "garbage": [b"\x80\x04\x95garbage"],
+    "no-object": [b"[1, 2]"],
+    "two-values": [b'{"type":"bye"} {}'],
+    "cut": [b'{"type":"bye"'],
+    "unknown-type": [b'{"type":"launch_missiles","number":1}'],
+    "no-type": [b'{"number":1}'],
+    "deep": [b"[" * 100_000],
+    "deep-arguments": [b'{"type":"query","name":"a","arguments":{"a":' + b"[" * 9999],
+    "wrong-field": [b'{"type":"piece","number":1,"of":"x","start":0,"nbytes":1}'],
+    "surrogate": [b'{"type":"query","number":1,"name":"\\ud800"}'],
+    "no-utf8": [b'{"type":"query","number":1,"name":"\xff"}'],
+    "control": [b'{"type":"query","number":1,"name":"\x01"}'],
+    "huge-number": [b'{"type":"query","number":123456789012345678901,"name":"a"}'],
+    "infinite": [b'{"type":"query","name":"a","arguments":{"a":1e999}}'],
+    "bad-number": [b'{"type":"query","name":"a","arguments":{"a":01}}'],
+    "object-dtype": [encode(like(dtype="|O")), PIXELS],
+    "big-endian": [encode(like(dtype=">u2")), PIXELS],
+    "negative-shape": [encode(like(shape=(-3, -4))), PIXELS],
+    "overflow": [encode(like(shape=(1 << 31, 1 << 31))), PIXELS],
+    "product-overflows": [encode(like(shape=(1 << 30, 1 << 30, 16), axes="zyx")), PIXELS],
+    "other-nbytes": [encode(like(nbytes=11)), PIXELS[:11]],
+    "axes": [encode(like(axes="xy")), PIXELS],
+    "scale": [encode(like(scale=(1.0,))), PIXELS],
+    "policy": [encode(like()).replace(b'"a"', b'"a","policy":"none"'), PIXELS],
+    "no-path": [encode(like(path="")), PIXELS],
+    "no-bytes": [encode(Rois(number=7, path="a", nbytes=0, count=0))],
+    "samples": [encode(like(shape=(3, 2, 2), axes="yxs")), PIXELS],
+}
+
+
+@pytest.mark.parametrize("frames", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_ends_session(served: Echo, frames: list[bytes]) -> None:
+    """Whoever sends what cannot be read is told so once, and has to say hello again."""
+    with greeted(served.endpoint) as ask:
+        reply = ask(*frames)
+        assert (reply.stage, reply.number) == ("rejected", 0)
+        assert "damaged" in reply.reason or "no array of Java" in reply.reason
+        assert ask(IMAGE, PIXELS).reason == "say hello first"
+        ask(hello_to(served.endpoint))
+        assert ask(IMAGE, PIXELS) == Ack(number=7, stage="received")
+
+
+def test_hello_comes_first(served: Echo) -> None:
+    """Without hello nothing is taken."""
+    with raw(served.endpoint) as producer:
+        for header in (IMAGE, Piece(of=1, start=0, nbytes=3), Query(name="layers"), Bye()):
+            producer.send_multipart([encode(header), PIXELS])
+            refusal = Ack(number=header.number, stage="rejected", reason="say hello first")
+            assert read_reply(producer.recv()) == refusal
+
+
+def test_wrong_token_or_protocol(served: Echo) -> None:
+    """Who has another token, or speaks another protocol, is told which, and let in by neither."""
+    with raw(served.endpoint) as producer:
+        for changes, reason in (
+            ({"token": "x" * 22}, "the token is wrong"),
+            ({"token": ""}, "the token is wrong"),
+            ({"protocol": (2, 0)}, "protocol 2.0, where 1.0 is spoken here"),
+        ):
+            producer.send(encode(hello_to(served.endpoint, **changes)))
+            reply: Any = read_reply(producer.recv())
+            assert (reply.number, reply.stage) == (1, "rejected")
+            assert reply.reason.startswith(reason)
+            producer.send_multipart([encode(IMAGE), PIXELS])
+            assert read_reply(producer.recv()).reason == "say hello first"  # type: ignore[union-attr]
+    wrong = replace(served.endpoint, token="x")
+    with pytest.raises(ReceiverUnavailableError, match="the token is wrong"):
+        Connection(wrong, "out")
+
+
+REFUSED: dict[str, tuple[list[Any], str]] = {
+    "no-frame": ([IMAGE], "no frame of 12 bytes"),
+    "short-frame": ([IMAGE, PIXELS[:5]], "no frame of 12 bytes"),
+    "long-frame": ([IMAGE, PIXELS * 2], "no frame of 12 bytes"),
+    "two-frames": ([IMAGE, PIXELS, PIXELS], "no frame of 12 bytes"),
+    "no-ring": ([like(slot=0)], "a slot of a ring that was not shown"),
+    "unknown-message": (
+        [Piece(number=7, of=99, start=0, nbytes=3), b"abc"],
+        "message 99, which",
+    ),
+    "too-large": (
+        [like(shape=(1 << 30, 1 << 20, 1 << 10), nbytes=1 << 60, axes="zyx"), PIXELS],
+        "Memory & Threads",
+    ),
+    "too-wide": ([like(shape=(1 << 30, 1 << 30), nbytes=1 << 60), PIXELS], "an array of Java"),
+    "many-planes": (
+        [like(shape=(1 << 30, 1, 1), nbytes=1 << 30, axes="zyx"), PIXELS],
+        "Memory & Threads",
+    ),
+}
+
+
+@pytest.mark.parametrize(("frames", "reason"), REFUSED.values(), ids=REFUSED)
+def test_unusable_is_refused(served: Echo, frames: list[Any], reason: str) -> None:
+    """What is readable but cannot be is rejected with its number; the session goes on."""
+    with greeted(served.endpoint) as ask:
+        reply = ask(*frames)
+        assert (reply.stage, reply.number) == ("rejected", 7)
+        assert reason in reply.reason
+        assert ask(like(number=8), PIXELS).stage == "received"
+
+
+def test_pieces_come_in_order(served: Echo) -> None:
+    """A piece at the wrong place ends the value, and the room for it is free again."""
+    whole = bytes(PIECE)
+    for start, nbytes in (
+        (0, PIECE), (2 * PIECE, PIECE // 2), (PIECE, PIECE + 1), (PIECE, 0), (PIECE, -5),
+        (PIECE, PIECE // 2), (-PIECE, PIECE), (1 << 62, 1 << 62),
+    ):  # fmt: skip
+        with greeted(served.endpoint) as ask:
+            assert ask(LARGE, whole).stage == "received"
+            assert served.ask("state")["nbytes"] == LARGE.nbytes
+            wrong = ask(Piece(number=8, of=7, start=start, nbytes=nbytes), whole)
+            assert (wrong.number, wrong.stage) == (8, "rejected")
+            assert served.ask("state")["nbytes"] == 0
+            late = ask(Piece(number=9, of=7, start=PIECE, nbytes=PIECE), whole)
+            assert (late.number, late.stage) == (9, "rejected")
+
+
+def test_number_is_used_once(served: Echo) -> None:
+    """A second message with the number of an unfinished one, or a second hello, leaks no room."""
+    with greeted(served.endpoint) as ask:
+        ask(LARGE, bytes(PIECE))
+        assert "a second message 7" in ask(LARGE, bytes(PIECE)).reason
+        assert served.ask("state")["nbytes"] == LARGE.nbytes
+        assert ask(hello_to(served.endpoint)).pid == served.pid
+        assert served.ask("state")["nbytes"] == 0
+
+
+def test_goodbye_frees_room(served: Echo) -> None:
+    """Bye, or a connection that is lost, ends an unfinished value at once."""
+    with greeted(served.endpoint) as ask:
+        ask(LARGE, bytes(PIECE))
+        ask(Bye(), hear=False)
+        assert becomes(lambda: served.ask("state")["nbytes"] == 0, 1)
+        assert ask(IMAGE, PIXELS).reason == "say hello first"
+    with greeted(served.endpoint) as ask:
+        ask(LARGE, bytes(PIECE))
+        assert served.ask("state")["nbytes"] == LARGE.nbytes
+    assert becomes(lambda: served.ask("state")["nbytes"] == 0, 1)  # this process lives
+
+
+def test_odd_frames_are_survived(served: Echo) -> None:
+    """Messages of nothing, of a thousand frames, of a huge header and of 100 MB."""
+    with greeted(served.endpoint) as ask:
+        ask(b"", hear=False)
+        ask(*[b"x"] * 1000, hear=False)
+        ask(b'{"type":"query","name":"' + b"x" * 8_000_000 + b'"}', hear=False)
+    with greeted(served.endpoint) as ask:
+        ask(like(nbytes=100 << 20, shape=(100, 1 << 20)), bytes(100 << 20), hear=False)
+        assert becomes(lambda: served.ask("state")["nbytes"] == 0, 3)
+
+
+def test_random_messages_are_survived(served: Echo) -> None:
+    """Two thousand messages, each an honest one with some of its bytes changed."""
+    chance = random.Random(5)
+    ring = Ring(number=1, path=f"/proc/{os.getpid()}/fd/1", size=4096, nonce="00")
+    honest = [
+        [encode(IMAGE), PIXELS],
+        [encode(LARGE), bytes(PIECE)],
+        [encode(Piece(number=8, of=7, start=PIECE, nbytes=PIECE)), bytes(PIECE)],
+        [encode(Rois(number=7, path="a", nbytes=2, count=0)), b"[]"],
+        [encode(ring)],
+        [encode(Query(number=3, name="layers", arguments={"a": [1, {}]}))],
+        [encode(hello_to(served.endpoint))],
+        [encode(Bye())],
+    ]
+    with raw(served.endpoint) as producer:
+        for _ in range(2000):
+            frames = [bytearray(frame) for frame in chance.choice(honest)]
+            for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
+                frame = chance.choice(frames)
+                index = chance.randrange(len(frame))
+                frame[index] = chance.choice(b'0123456789-."{}[]ax\xff\0')
+            if chance.random() < 0.1:
+                chance.shuffle(frames)
+            producer.send_multipart(frames)
+            while producer.poll(0):
+                read_reply(producer.recv_multipart()[0])
+
+
+# ── what is no ZeroMQ ────────────────────────────────────────────────────────────────────
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\3\1NULL" + bytes(48)
+READY = b"\4\x1a\5READY\13Socket-Type\0\0\0\6DEALER"
+
+
+def plain(running: Echo) -> socket.socket:
+    transport, _, place = running.endpoint.address.partition("://")
+    if transport == "ipc":
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(place)
+    else:
+        host, _, port = place.rpartition(":")
+        made = socket.create_connection((host, int(port)))
+    made.settimeout(10)
+    return made
+
+
+def is_dropped(connection: socket.socket) -> bool:
+    with suppress(ConnectionError):  # dropped while there was more to read
+        while connection.recv(4096):
+            pass
+    return True
+
+
+GARBAGE = {
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + bytes(64),
+    "old": GREETING.replace(b"\x7f\3", b"\x7f\2") + READY,
+    "curve": GREETING.replace(b"NULL\0", b"CURVE"),
+    "publisher": GREETING + b"\4\x17\5READY\13Socket-Type\0\0\0\3PUB",
+    "no-ready": GREETING + b"\0\1x",
+    "flags": GREETING + READY + b"\xf0\1x",
+    "long": GREETING + READY + b"\2" + bytes([0x7F]) + b"\xff" * 7,
+    "negative": GREETING + READY + b"\2" + b"\xff" * 8,
+    "long-header": GREETING + READY + b"\2" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20),
+    "long-command": GREETING + READY + b"\6" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20),
+    "error": GREETING + READY + b"\4\x09\5ERROR\2no",
+}
+
+
+@pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_dropped(served: Echo, sent: bytes) -> None:
+    """Whoever speaks something else loses the connection at once."""
+    with plain(served) as connection, within(2):
+        with suppress(ConnectionError):  # dropped already
+            connection.sendall(sent)
+        assert is_dropped(connection)
+
+
+def test_random_bytes_are_survived(served: Echo) -> None:
+    """Three hundred beginnings of a conversation, cut off or damaged."""
+    chance = random.Random(6)
+    hello = encode(hello_to(served.endpoint))
+    said = GREETING + READY + b"\2" + len(hello).to_bytes(8, "big") + hello
+    for _ in range(300):
+        damaged = bytearray(said[: chance.randrange(len(said))])
+        for _ in range(chance.choice((0, 1, 3))):
+            if damaged:
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        with plain(served) as connection:
+            connection.sendall(damaged)
+
+
+def test_silence_is_dropped(served: Echo) -> None:
+    """Who never greets, or greets and never says hello, is gone after five seconds."""
+    with plain(served) as silent, plain(served) as greets, connected(served.endpoint) as good:
+        greets.sendall(GREETING + READY)
+        start = time.monotonic()
+        assert is_dropped(silent)
+        assert is_dropped(greets)
+        assert 4 < time.monotonic() - start < 7
+        assert good.is_usable
+
+
+def test_many_connections(served: Echo) -> None:
+    """Of a thousand connections those beyond a bound are dropped, and room comes back."""
+    with ExitStack() as stack:
+        opened = [stack.enter_context(plain(served)) for _ in range(1000)]
+        assert served.ask("state")["producers"] <= 500
+        assert is_dropped(opened[-1])
+    assert becomes(lambda: served.ask("state")["producers"] == 0)
+
+
+# ── producers that die ───────────────────────────────────────────────────────────────────
+
+PRODUCER = """
+from polystore_stream.discovery import read_connection
+with connected(read_connection({file!r}), max_in_flight=4 << 20) as producer:
+    data = pattern(1, (1200, 1000))
+    send(producer, "before", data)
+    {fork}
+    print(flush=True)
+    data = pattern(1, (4000, 4000))
+    while True:
+        producer.send(image("large", data), data, awaited=True)
+"""
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("holds", [False, True], ids=["reading", "waiting"])
+def test_killed_producer_frees_all(served: Echo, holds: bool) -> None:
+    """Its ring is let go of, its unfinished image released, also while it waits for room."""
+    for trial in range(2):
+        with producing(PRODUCER.format(file=str(served.file), fork="")) as producer:
+            assert producer.stdout is not None
+            assert producer.stdout.readline()
+            assert served.rings() == 1
+            served.tell("hold" if holds else "go")
+            time.sleep(0.5 + trial * 0.05)
+            producer.kill()
+            served.tell("go")
+            assert becomes(served.is_idle, 3)
+
+
+@pytest.mark.faults
+def test_killed_while_child_lives(served: Echo) -> None:
+    """A child that inherited its descriptors keeps nothing at the receiver."""
+    fork = "child = os.fork() or time.sleep(8) or os._exit(0)"
+    code = "import time\n" + PRODUCER.format(file=str(served.file), fork=fork)
+    with producing(code) as producer:
+        assert producer.stdout is not None
+        assert producer.stdout.readline()
+        child = int(Path(f"/proc/{producer.pid}/task/{producer.pid}/children").read_text())
+        time.sleep(0.2)
+        producer.kill()
+        try:
+            assert becomes(served.is_idle, 4)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.faults
+def test_stopped_producer_holds_up_nobody(served: Echo) -> None:
+    """One that reads no answers keeps neither the viewer nor other producers waiting."""
+    with producing(PRODUCER.format(file=str(served.file), fork="")) as producer:
+        assert producer.stdout is not None
+        assert producer.stdout.readline()
+        producer.send_signal(signal.SIGSTOP)
+        data = pattern(1, (300, 300))
+        with connected(served.endpoint) as other, within(3):
+            for _ in range(50):
+                send(other, "other", data, wait="shown")
+
+
+def test_unknown_fields_are_ignored(served: Echo) -> None:
+    """A later minor version may say more."""
+    header = json.loads(encode(IMAGE)) | {
+        "more": {"of": ["it"]},
+        "group": "g",
+        "original": "|b1",
+    }
+    with greeted(served.endpoint) as ask:
+        assert ask(json.dumps(header).encode(), PIXELS).stage == "received"
+        assert ask(hello_to(served.endpoint, protocol=(1, 7))).protocol == (1, 0)
