@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
 import random
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -16,7 +21,10 @@ from polystore.errors import DamagedDataError, UnsupportedDataError
 Written: TypeAlias = Callable[..., bytes]
 Read: TypeAlias = Callable[..., Any]
 Refusal: TypeAlias = Callable[[Format, Any], str]
+ImageJ: TypeAlias = Callable[[str, Path], list[dict[str, Any]]]
 Survivors: TypeAlias = Callable[[Format, bytes], list[Any]]
+
+HARNESS = Path(__file__).with_name("imagej") / "Harness.java"
 
 
 @pytest.fixture
@@ -78,3 +86,34 @@ def _damaged(data: bytes) -> Iterator[bytes]:
         changed = bytearray(data)
         changed[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         yield bytes(changed)
+
+
+@pytest.fixture(scope="session")
+def imagej() -> ImageJ:
+    """Run ``imagej/Harness.java`` in ImageJ: its command, a folder; the lines that it prints."""
+    jar = os.environ.get("POLYSTORE_IJ", "/usr/share/java/ij.jar")
+    missing = [name for name in ("java", "javac") if shutil.which(name) is None]
+    if missing or not Path(jar).is_file():
+        pytest.skip(
+            f"no {' and no '.join(missing) or jar}: apt-get install imagej default-jdk-headless, "
+            "or set POLYSTORE_IJ to an ij.jar"
+        )
+
+    def run(command: str, folder: Path) -> list[dict[str, Any]]:
+        result = subprocess.run(
+            ["java", "-Djava.awt.headless=true", "-cp", jar, HARNESS, command, folder],
+            capture_output=True, encoding="utf-8", timeout=120, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        lines = result.stdout.splitlines()  # ImageJ misses its tables of colours in some
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def made_by_imagej(imagej: ImageJ, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ROIs, a set of them, and images, all written by ImageJ."""
+    folder = tmp_path_factory.mktemp("imagej")
+    imagej("make", folder)
+    return folder

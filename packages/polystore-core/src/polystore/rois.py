@@ -7,8 +7,8 @@ of napari (``layer.data``) and of scikit-image: theirs need no change.
 ImageJ writes ``(x, y)`` and counts *areas* from the corner of the first pixel, but *lines and
 points* from its centre (``Roi.useLineSubpixelConvention`` in its source)::
 
-    areas            y = Y - 0.5, x = X - 0.5      polygon, rectangle, oval, composite
-    lines and points y = Y,       x = X            line, polyline, angle, point
+    areas            y = Y - 0.5, x = X - 0.5      polygon, rectangle, oval, composite, angle
+    lines and points y = Y,       x = X            line, polyline, point
 
 **Angles** are in degrees, counter-clockwise as seen on the screen (ImageJ, scikit-image): the
 offset (dy, dx) from the centre becomes (dy cos a - dx sin a, dy sin a + dx cos a).

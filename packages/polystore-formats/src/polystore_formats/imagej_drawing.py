@@ -14,8 +14,8 @@ from roifile import ROI_OPTIONS, ImagejRoi
 
 from polystore.rois import Ellipse, Line, Mask, Polygon, Rectangle, Shape
 
-from .imagej_outlines import path_of, trace
-from .imagej_shapes import KINDS, UPRIGHT, corners_of, shift_of
+from .imagej_outlines import path_of
+from .imagej_shapes import KINDS, UPRIGHT, corners_of, mask_outlines, shift_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,8 +66,7 @@ def draw(record: ImagejRoi, shape: Shape, kind: str, subpixel: bool | None) -> b
 def _outlines(shape: Shape) -> list[NDArray[np.float64]]:
     """Return (x, y) from the corner of the first pixel."""
     if isinstance(shape, Mask):
-        y, x = shape.origin
-        return [loop[:, ::-1] + (x, y) for loop in trace(shape.pixels)]
+        return mask_outlines(shape)
     return [part[:, ::-1] + 0.5 for part in corners_of(shape)]
 
 

@@ -33,7 +33,8 @@ def trace(pixels: NDArray[np.bool_]) -> list[Outline]:
 
     The corner of the first pixel is (0, 0). Pixels that touch at a corner alone are apart.
     """
-    padded = np.pad(pixels, 1)
+    padded = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 2), np.bool_)
+    padded[1:-1, 1:-1] = pixels
     above, below = padded[:-1], padded[1:]
     a, b, c, d = above[:, :-1], above[:, 1:], below[:, :-1], below[:, 1:]
     y, x = np.nonzero(a ^ b ^ c ^ d)

@@ -7,6 +7,7 @@ the upper left of the bounds, float32 besides where the ROI has sub-pixel resolu
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "KINDS", "UPRIGHT", "corners_of", "default_kind", "is_near", "kind_of", "masked",
+    "KINDS", "UPRIGHT", "corners_of", "default_kind", "is_near", "kind_of",
+    "mask_outlines", "masked",
     "possible_kinds", "shape_of", "shift_of",
 ]  # fmt: skip
 
@@ -87,10 +89,17 @@ def kind_of(record: ImagejRoi) -> str:
 
 def default_kind(shape: Shape) -> str:
     if isinstance(shape, Mask):
-        return "traced" if len(trace(shape.pixels)) == 1 else "composite"
+        return "traced" if len(mask_outlines(shape)) == 1 else "composite"
     if isinstance(shape, Rectangle | Ellipse) and shape.angle:
         return "rotated rectangle" if isinstance(shape, Rectangle) else "ellipse"
     return next(name for name, kind in KINDS.items() if type(shape) in kind.shapes)
+
+
+@functools.lru_cache(maxsize=1)  # asked for twice in a row
+def mask_outlines(mask: Mask) -> list[NDArray[np.float64]]:
+    """Return the outlines along a mask's pixels: (x, y) from the corner of the image."""
+    y, x = mask.origin
+    return [loop[:, ::-1] + (x, y) for loop in trace(mask.pixels)]
 
 
 def possible_kinds(shape: Shape) -> list[str]:
