@@ -1,24 +1,14 @@
 package polystore.fiji;
 
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.nio.channels.SocketChannel;
-import java.util.ArrayDeque;
-import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
-import java.util.Set;
 
-/**
- * One producer: a thread that reads what it sends, copies pixels out, and acknowledges. Answers of
- * other threads are queued, and sent by a second thread: nobody else ever waits for a producer.
- */
+/** One producer: a thread that reads what it sends, copies pixels out, and acknowledges. */
 final class Connection implements Runnable, Zmtp.Owner {
-    private static final int TOGETHER = 4;
-    private static final int MOST_ANSWERS = 10_000;
+    /** Milliseconds between two words to a producer that waits: it gives up after 900. */
     private static final long BEAT = 250;
 
     /** A value of which more pieces are to come. */
@@ -35,41 +25,11 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    /** An answer; acknowledgements that say the same are sent as one. */
-    private static final class Reply {
-        final long number;
-        final String stage;
-        final String reason;
-        final Map<String, Object> header;
-        final List<Array> arrays;
-
-        Reply(long number, String stage, String reason) {
-            this.number = number;
-            this.stage = stage;
-            this.reason = reason == null ? "" : reason;
-            header = null;
-            arrays = null;
-        }
-
-        Reply(Map<String, Object> header, List<Array> arrays) {
-            number = 0;
-            stage = null;
-            reason = null;
-            this.header = header;
-            this.arrays = arrays;
-        }
-
-        boolean isLike(Reply other) {
-            return stage != null && stage.equals(other.stage) && reason.equals(other.reason)
-                && number != 0 && other.number != 0;
-        }
-    }
-
     final SocketChannel channel;
     final long since = System.nanoTime();
     private final Receiver receiver;
     private final Zmtp zmtp;
-    private final Object output = new Object();
+    private final Answers answers;
     private final Map<Long, Partial> partials = new HashMap<>();
     private boolean isGreeted;
     private Ring ring;
@@ -78,19 +38,11 @@ final class Connection implements Runnable, Zmtp.Owner {
     private volatile String started = "";
     private long lookedReads;
 
-    // All below belong to whoever holds the lock of queue.
-    private final ArrayDeque<Reply> queue = new ArrayDeque<>();
-    private final Set<Delivery> held = new LinkedHashSet<>();
-    private long parked;
-    private Thread writer;
-    private boolean isUrgent;
-    private boolean isEnded;
-    private boolean isClosing;
-
     Connection(Receiver receiver, SocketChannel channel) {
         this.receiver = receiver;
         this.channel = channel;
         zmtp = new Zmtp(channel, this);
+        answers = new Answers(zmtp, channel);
     }
 
     // The thread that reads.
@@ -108,33 +60,19 @@ final class Connection implements Runnable, Zmtp.Owner {
             // The usual end: it said bye, or was killed, or sent what is no ZMTP.
         } finally {
             forget();
-            synchronized (queue) {
-                isEnded = true;
-                queue.notifyAll();
-            }
-            close();
+            answers.end();
             receiver.ended(this);
-        }
-    }
-
-    void close() {
-        try {
-            channel.close();
-        } catch (IOException error) {
-            // It is as good as closed: the peer has gone first.
         }
     }
 
     @Override
     public void beforeRead() throws IOException {
-        flush();
+        answers.flush();
     }
 
     @Override
     public void onPing(byte[] context) throws IOException {
-        synchronized (output) {
-            zmtp.pong(context);
-        }
+        answers.pong(context);
     }
 
     private void onMessage(byte[] frame) throws IOException, InterruptedException {
@@ -143,7 +81,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             header = new Header(Json.read(frame));
         } catch (Refused refused) { // whoever sends this speaks something else
             forget();
-            reply(new Reply(0, "rejected", refused.getMessage()));
+            answers.add(0, "rejected", refused.getMessage());
             return;
         }
         String reason;
@@ -164,7 +102,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             error.printStackTrace();
             reason = "the receiver failed: " + error;
         }
-        reply(new Reply(header.number, "rejected", reason));
+        answers.add(header.number, "rejected", reason);
     }
 
     private void greet(Header hello) throws Refused {
@@ -189,7 +127,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         welcome.put("version", receiver.viewer.version());
         welcome.put("pid", receiver.announcement.pid);
         welcome.put("number", hello.number);
-        reply(new Reply(welcome, null));
+        answers.add(welcome);
     }
 
     private void handle(Header header) throws IOException, InterruptedException, Refused {
@@ -207,7 +145,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             case "ring":
                 releaseRing();
                 ring = new Ring(header.path, header.size, header.nonce);
-                received(header.number);
+                answers.received(header.number);
                 break;
             default:
                 forget();
@@ -296,14 +234,12 @@ final class Connection implements Runnable, Zmtp.Owner {
             }
         }
         // Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
-        received(number);
+        answers.received(number);
     }
 
     private void push(Delivery delivery) {
-        synchronized (queue) {
-            if (delivery.awaited) {
-                held.add(delivery);
-            }
+        if (delivery.awaited) {
+            answers.hold(delivery);
         }
         for (Map.Entry<Delivery, String> old : receiver.inbox.push(delivery).entrySet()) {
             receiver.settle(old.getKey(), old.getValue(), "");
@@ -323,26 +259,20 @@ final class Connection implements Runnable, Zmtp.Owner {
         if (receiver.inbox.reserve(item.nbytes, 0)) {
             return;
         }
-        synchronized (queue) {
-            parked = item.number;
-        }
+        answers.park(item.number);
         boolean isThere = true;
         while (!receiver.inbox.reserve(item.nbytes, isThere ? BEAT : 60_000)) {
             if (receiver.isClosed()) {
                 throw new IOException("closed");
             }
             try {
-                flush();
-                synchronized (output) {
-                    zmtp.ping();
-                }
+                answers.flush();
+                answers.ping();
             } catch (IOException gone) {
                 isThere = false; // what had come whole is still taken
             }
         }
-        synchronized (queue) {
-            parked = 0;
-        }
+        answers.park(0);
     }
 
     /** Let go of all that the producer began. */
@@ -362,188 +292,24 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    // Answers of the thread that reads: sent before it waits.
-
-    /** Acknowledge, together with what else has come: an answer costs a wake-up. */
-    private void received(long number) throws IOException {
-        int waiting;
-        synchronized (queue) {
-            queue.add(new Reply(number, "received", ""));
-            waiting = queue.size();
-        }
-        if (waiting >= TOGETHER) {
-            flush();
-        }
-    }
-
-    private void reply(Reply reply) {
-        synchronized (queue) {
-            queue.add(reply);
-        }
-    }
-
-    private void flush() throws IOException {
-        synchronized (output) {
-            while (true) {
-                List<Reply> replies;
-                synchronized (queue) {
-                    if (queue.isEmpty()) {
-                        return;
-                    }
-                    replies = new ArrayList<>(queue);
-                    queue.clear();
-                }
-                for (int i = 0; i < replies.size();) {
-                    i = write(replies, i);
-                }
-                zmtp.flush();
-            }
-        }
-    }
-
-    private int write(List<Reply> replies, int first) throws IOException {
-        Reply reply = replies.get(first);
-        int end = first + 1;
-        Map<String, Object> header = reply.header;
-        if (header == null) {
-            List<Long> others = new ArrayList<>();
-            for (; end < replies.size() && reply.isLike(replies.get(end)); end++) {
-                others.add(replies.get(end).number);
-            }
-            header = new LinkedHashMap<>();
-            header.put("type", "ack");
-            header.put("stage", reply.stage);
-            if (!reply.reason.isEmpty()) {
-                header.put("reason", reply.reason);
-            }
-            if (!others.isEmpty()) {
-                header.put("others", others);
-            }
-            header.put("number", reply.number);
-        }
-        int frames = reply.arrays == null ? 0 : reply.arrays.size();
-        zmtp.write(ByteBuffer.wrap(Json.write(header)), frames > 0);
-        for (int i = 0; i < frames; i++) {
-            zmtp.write(reply.arrays.get(i).bytes.duplicate(), i + 1 < frames);
-        }
-        return end;
-    }
-
-    // Answers of other threads.
-
-    /** Say what became of a delivery: of one that nobody waits for, only what he must know. */
-    void settle(Delivery delivery, String stage, String reason) {
-        synchronized (queue) {
-            boolean wasHeld = held.remove(delivery);
-            delivery.awaited = false;
-            if (wasHeld || stage.equals("coalesced") || stage.equals("dropped")) {
-                post(new Reply(delivery.number, stage, reason));
-            } else if (stage.equals("rejected") && delivery.item != null) {
-                Map<String, Object> failure = new LinkedHashMap<>();
-                failure.put("type", "failure");
-                failure.put("path", delivery.item.path);
-                failure.put("reason", reason);
-                post(new Reply(failure, null));
-            }
-        }
-    }
-
-    void answer(Delivery delivery, Object value, List<Array> arrays) {
-        List<Object> kinds = new ArrayList<>();
-        for (Array array : arrays) {
-            kinds.add(new Object[] {array.shape, array.dtype});
-        }
-        Map<String, Object> header = new LinkedHashMap<>();
-        header.put("type", "answer");
-        header.put("value", value);
-        header.put("arrays", kinds);
-        header.put("number", delivery.number);
-        synchronized (queue) {
-            delivery.awaited = false;
-            if (held.remove(delivery)) {
-                post(new Reply(header, arrays));
-            }
-        }
-    }
-
-    private void post(Reply reply) {
-        if (isEnded) {
-            return; // nobody is there to hear it
-        }
-        if (queue.size() >= MOST_ANSWERS) { // it reads no answers
-            close();
-            return;
-        }
-        queue.add(reply);
-        isUrgent = true;
-        wakeWriter();
-    }
-
-    private void wakeWriter() {
-        if (writer == null) {
-            writer = Receiver.thread("polystore-answers", this::writeAnswers);
-            writer.start();
-        }
-        queue.notifyAll();
-    }
-
-    private void writeAnswers() {
-        try {
-            while (true) {
-                boolean isLast;
-                synchronized (queue) {
-                    while (!isUrgent && !isEnded && !isClosing) {
-                        queue.wait();
-                    }
-                    if (isEnded) {
-                        return;
-                    }
-                    isUrgent = false;
-                    isLast = isClosing;
-                }
-                flush();
-                if (isLast) {
-                    channel.shutdownOutput();
-                    close();
-                    return;
-                }
-            }
-        } catch (IOException | InterruptedException gone) {
-            close(); // the thread that reads notices, and ends
-        }
-    }
-
-    /** Answer all that is unanswered with "closed", and end. */
-    void finish() {
-        synchronized (queue) {
-            List<Long> numbers = new ArrayList<>();
-            for (Delivery delivery : held) {
-                numbers.add(delivery.number);
-            }
-            if (parked != 0) {
-                numbers.add(parked);
-            }
-            held.clear();
-            for (Long number : numbers) {
-                queue.add(new Reply(number, "closed", "was closed"));
-            }
-            isClosing = true;
-            wakeWriter();
-        }
-    }
-
     /** End what never says hello, and what was killed while a child of it holds the connection. */
     void look(long now) {
         if (!wasGreeted) {
             if (now - since > Receiver.GREETING) {
-                close();
+                answers.close();
             }
         } else if (!started.isEmpty() && !Announcement.processRuns(pid, started)) {
             // What had come whole is still read: only who waits in vain is ended.
             if (zmtp.isReading && zmtp.reads == lookedReads) {
-                close();
+                answers.close();
             }
         }
         lookedReads = zmtp.reads;
+    }
+
+    // Other threads.
+
+    Answers answers() {
+        return answers;
     }
 }

@@ -147,19 +147,22 @@ final class Receiver {
      * The producer hears of it if it waits, if it failed, or if it was never shown.
      */
     void settle(Delivery delivery, String stage, String reason) {
-        delivery.connection.settle(delivery, stage, reason);
+        delivery.connection.answers().settle(delivery, stage, reason);
     }
 
     /** Answer a query with what JSON can hold, and arrays, whose buffers must not change. */
     void answer(Delivery delivery, Object value, List<Array> arrays) {
-        delivery.connection.answer(delivery, value, arrays);
+        delivery.connection.answers().answer(delivery, value, arrays);
     }
 
     boolean isClosed() {
         return isClosed;
     }
 
-    /** Tell the producers, and stop. What was not shown is answered with "closed". */
+    /**
+     * Tell the producers, and stop. What was not shown is answered with "closed". Takes half a
+     * second where a producer has stopped reading, else milliseconds.
+     */
     void close() {
         synchronized (this) {
             if (isClosed) {
@@ -177,7 +180,7 @@ final class Receiver {
         closeServer();
         inbox.end();
         for (Connection connection : connections.keySet()) {
-            connection.finish();
+            connection.answers().finish();
         }
         long end = System.nanoTime() + 500_000_000L;
         for (Map.Entry<Connection, Thread> entry : connections.entrySet()) {
@@ -186,7 +189,7 @@ final class Receiver {
             } catch (InterruptedException hurry) {
                 Thread.currentThread().interrupt();
             }
-            entry.getKey().close();
+            entry.getKey().answers().close();
         }
     }
 
@@ -206,15 +209,7 @@ final class Receiver {
     private void accept() {
         while (!isClosed) {
             try {
-                SocketChannel channel = server.accept();
-                if (connections.size() >= MOST_CONNECTIONS) {
-                    channel.close();
-                    continue;
-                }
-                if (socket == null) {
-                    channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
-                }
-                begin(new Connection(this, channel));
+                begin(server.accept());
             } catch (ClosedChannelException closed) {
                 return;
             } catch (IOException | OutOfMemoryError error) { // no files, memory or threads left
@@ -223,10 +218,25 @@ final class Receiver {
         }
     }
 
-    private void begin(Connection connection) {
-        Thread thread = thread("polystore-producer", connection);
-        connections.put(connection, thread);
-        thread.start();
+    private void begin(SocketChannel channel) throws IOException {
+        Connection connection = null;
+        try {
+            if (connections.size() >= MOST_CONNECTIONS) {
+                return;
+            }
+            if (socket == null) {
+                channel.setOption(StandardSocketOptions.TCP_NODELAY, true);
+            }
+            Connection made = new Connection(this, channel);
+            Thread thread = thread("polystore-producer", made);
+            connections.put(made, thread);
+            thread.start();
+            connection = isClosed ? null : made; // else close() may not have seen it
+        } finally {
+            if (connection == null) {
+                channel.close();
+            }
+        }
     }
 
     void ended(Connection connection) {

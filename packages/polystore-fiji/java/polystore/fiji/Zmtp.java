@@ -19,7 +19,9 @@ final class Zmtp {
     private static final int MORE = 1;
     private static final int LONG = 2;
     private static final int COMMAND = 4;
+    /** What is read at once: more, as soon as the peer is known. */
     private static final int CHUNK = 1 << 17;
+    private static final int SMALL_CHUNK = 1 << 13;
 
     /** What its owner does while a message is read. */
     interface Owner {
@@ -31,8 +33,8 @@ final class Zmtp {
 
     private final SocketChannel channel;
     private final Owner owner;
-    private final ByteBuffer in = ByteBuffer.allocateDirect(CHUNK).order(ByteOrder.LITTLE_ENDIAN);
-    private final ByteBuffer out = ByteBuffer.allocateDirect(CHUNK);
+    private ByteBuffer in = buffer(SMALL_CHUNK);
+    private final ByteBuffer out = ByteBuffer.allocateDirect(4 * SMALL_CHUNK);
     private int rest;
     private boolean more;
     private int largest = LARGEST_BEFORE_HELLO;
@@ -56,9 +58,19 @@ final class Zmtp {
         return rest;
     }
 
+    private static ByteBuffer buffer(int size) {
+        return ByteBuffer.allocateDirect(size).order(ByteOrder.LITTLE_ENDIAN);
+    }
+
     /** Take headers of any length from now on: the peer has shown the token. */
     void trust() {
-        largest = LARGEST;
+        if (largest < LARGEST) {
+            largest = LARGEST;
+            ByteBuffer larger = buffer(CHUNK);
+            larger.put(in);
+            larger.flip();
+            in = larger;
+        }
     }
 
     // The peer: greeting and READY of both sides.
