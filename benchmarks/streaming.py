@@ -279,6 +279,10 @@ def main() -> int:
 
         found = viewers_streaming.measured(quick=options.quick)
         text += f"\n## A live napari\n\n{found}\n"
+    if options.fiji:
+        import viewers_fiji
+
+        text += f"\n{viewers_fiji.measured(quick=options.quick)}\n"
     print(text)
     if options.output:
         options.output.write_text(text, encoding="utf-8")
@@ -294,6 +298,7 @@ def _options() -> argparse.Namespace:
         help="run the lines whose title contains this; may be repeated")  # fmt: skip
     add("--rounds", type=int, default=7, help="rounds of every case (default: 7)")
     add("--napari", action="store_true", help="time a live napari as well: it needs a screen")
+    add("--fiji", action="store_true", help="time an ImageJ as well: Java and its jar")
     add("--quick", action="store_true", help="two short rounds, to see that it runs")
     return parser.parse_args()
 

@@ -294,7 +294,8 @@ final class Fiji implements Viewer, ImageListener {
 
     @Override
     public void imageClosed(ImagePlus image) {
-        if (visible && !EventQueue.isDispatchThread()) EventQueue.invokeLater(() -> forget(image));
+        // Later: a window that gets a slider is closed too, and another one opened for the image.
+        if (visible) EventQueue.invokeLater(() -> { if (image.getWindow() == null) forget(image); });
         else forget(image);
     }
 
