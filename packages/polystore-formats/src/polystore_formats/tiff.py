@@ -18,11 +18,12 @@ from .tiff_pixels import Flat
 from .tiff_plain import read_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from polystore import Region
+    from polystore.images import Channel
 
     from .tiff_pixels import Pixels
 
@@ -58,6 +59,10 @@ class Tiff(Format):
         imagej: bool = False,
         ome: bool = False,
         axes: str | None = None,
+        scale: Sequence[float] | Mapping[str, float] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        channels: Sequence[str | Mapping[str, Any] | Channel] | None = None,
+        contrast_limits: Sequence[float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Write an array that loads with the same values, shape, dtype and byte order.
@@ -69,13 +74,29 @@ class Tiff(Format):
         "ZCYX". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
         "PhysicalSizeZ"), else into the description as JSON.
 
+        With ``imagej=True`` the words of :func:`polystore.images.image_metadata` are known too:
+        ``scale`` is the extent of a pixel along each axis, ``units`` its unit, ``channels``
+        are labels, or mappings with label, color and window; ``contrast_limits`` are for those
+        without a window. ImageJ's axes are some of TZCYXS, in that order.
+
         Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
         """
         # tifffile takes half a second to import, and whoever only loads plain files needs none.
         from . import tiff_options, tiff_writer
+        from .tiff_imagej import imagej_fields
 
         array = to_numpy(value)
         tiff_options.check_array(array, imagej)
+        look = {"scale": scale, "units": units, "channels": channels}
+        look |= {"contrast_limits": contrast_limits}
+        look = {option: value for option, value in look.items() if value is not None}
+        for option, value in look.items():
+            if not imagej:
+                raise InvalidOptionError(option, value, "None without imagej=True")
+        if scale is not None and resolution is not None:
+            raise InvalidOptionError("resolution", resolution, "None together with scale=")
+        if imagej and axes is not None:
+            axes = axes.upper()
         if description is not None and (imagej or ome):
             raise InvalidOptionError(
                 "description", description, "None: ImageJ and OME write it"
@@ -90,6 +111,10 @@ class Tiff(Format):
         density, fields = tiff_options.scale(
             resolution, resolution_unit, imagej=imagej, ome=ome
         )
+        shown = tiff_options.look(array, axes=axes, photometric=photometric, imagej=imagej)
+        if look:
+            calibration, described = imagej_fields(array, axes, **look)
+            density, fields, axes = density | calibration, fields | described, described["axes"]
         fields |= metadata or {}
         if axes is not None:
             fields["axes"] = axes
@@ -98,7 +123,7 @@ class Tiff(Format):
             array,
             container=tiff_options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff),
             page={
-                **tiff_options.look(array, axes=axes, photometric=photometric, imagej=imagej),
+                **shown,
                 **density,
                 "description": description,
                 "software": "polystore",

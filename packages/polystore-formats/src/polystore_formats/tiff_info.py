@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tifffile
 
+from .tiff_imagej import COLOR_MAP, imagej_info, plain_unit
 from .tiff_series import OME_PIXELS, find_series, lent, stumbling
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ def describe(header: Header) -> dict[str, Any]:
             "photometric": _name(tifffile.PHOTOMETRIC, key.photometric),
             **_scale(tif, key),
         }
+        if tif.is_imagej and tif.imagej_metadata:
+            found = tif.imagej_metadata
+            colors = key.tags.valueof(COLOR_MAP)
+            metadata |= imagej_info(found, series.axes, series.shape, key.resolution, colors)
         if key.description and not key.description.startswith('{"shape"'):
             metadata["description"] = key.description[:_DESCRIPTION_LIMIT]
         return metadata
@@ -62,11 +67,8 @@ def _scale(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, Any]:
                 "resolution_unit": _OME_UNITS.get(unit, unit),
             }
     unit = _UNITS.get(page.resolutionunit)
-    more = {}
     if tif.is_imagej and tif.imagej_metadata:
-        unit = tif.imagej_metadata.get("unit", unit)
-        if "spacing" in tif.imagej_metadata:
-            more["spacing"] = tif.imagej_metadata["spacing"]
+        unit = plain_unit(tif.imagej_metadata.get("unit", unit))
     if _X_RESOLUTION not in page.tags or (unit is None and page.resolution == (1, 1)):
-        return more
-    return {"resolution": page.resolution, "resolution_unit": unit, **more}
+        return {}
+    return {"resolution": page.resolution, "resolution_unit": unit}

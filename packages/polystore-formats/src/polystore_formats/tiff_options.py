@@ -44,7 +44,12 @@ def check_array(array: NDArray[Any], imagej: bool) -> None:
     if array.size == 0:
         raise unsupported(f"an array of shape {array.shape} has no pixels")
     if imagej and dtype.name not in _IMAGEJ_DTYPES:
-        raise unsupported(f"ImageJ knows {', '.join(_IMAGEJ_DTYPES)}, not {dtype}")
+        small = dtype.kind in "bui" and dtype.itemsize == 1
+        raise unsupported(
+            f"ImageJ knows {', '.join(_IMAGEJ_DTYPES)}, not {dtype}: convert it, such as with "
+            f"value.astype('{'uint8' if dtype.kind == 'b' else 'int16' if small else 'float32'}')"
+            + (", one of its parts" if dtype.kind == "c" else "")
+        )
 
 
 def container(
@@ -78,7 +83,11 @@ def look(
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
             raise InvalidOptionError("axes", axes, f"{array.ndim} different capital letters")
         if imagej and axes != "".join(filter(axes.__contains__, _IMAGEJ_AXES)):
-            raise InvalidOptionError("axes", axes, f"some of {_IMAGEJ_AXES}, in that order")
+            raise InvalidOptionError(
+                "axes",
+                axes,
+                f"some of {_IMAGEJ_AXES}, in that order: move the others with np.transpose",
+            )
     if photometric not in (None, *PHOTOMETRICS):
         raise InvalidOptionError(
             "photometric", photometric, f"one of {', '.join(PHOTOMETRICS)}"

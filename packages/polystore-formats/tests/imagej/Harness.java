@@ -256,6 +256,10 @@ public class Harness {
             hyperstack(folder, "gray-32", 32, 1, 5, 1, 0);
             hyperstack(folder, "time-16", 16, 1, 1, 3, 0);
             hyperstack(folder, "single-8", 8, 1, 1, 1, 0);
+            for (ImageProcessor ip : new ImageProcessor[] {new ByteProcessor(7, 5), new ShortProcessor(7, 5), new FloatProcessor(7, 5)}) {
+                ip.setLut(LUT.createLutFromColor(Color.GREEN));
+                IJ.saveAsTiff(new ImagePlus("green", ip), folder.resolve("green-" + ip.getBitDepth() + ".tif").toString());
+            }
             hyperstack(folder, "rgb", 24, 1, 2, 1, 0);
             hyperstack(folder, "rgb-hyper", 24, 1, 2, 3, 0);
         }
