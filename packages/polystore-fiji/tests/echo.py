@@ -101,7 +101,11 @@ class Echo:
 
     def is_idle(self) -> bool:
         """Whether nothing of any producer is kept."""
-        return self.ask("state") == {"producers": 0, "nbytes": 0} and self.rings() == 0
+        return self.is_left() and self.ask("state")["nbytes"] == 0
+
+    def is_left(self) -> bool:
+        """Whether no producer is there, nor memory of one."""
+        return self.ask("state")["producers"] == 0 and self.rings() == 0
 
     def rings(self) -> int:
         maps = Path(f"/proc/{self.pid}/maps").read_text()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import stat
+import struct
 import sys
 import threading
 import time
@@ -14,10 +16,11 @@ import numpy as np
 import pytest
 
 from polystore.errors import ReceiverUnavailableError, RejectedError
+from polystore.rois import ROI, Polygon
 from polystore_stream import discovery
 from polystore_stream.messages import PIECE, Query, Rois, encode, read_reply
 from polystore_stream.ring import RingWriter
-from polystore_testing.processes import becomes, left_in, within
+from polystore_testing.processes import becomes, left_in, pipeline, within
 
 from .echo import (
     Echo,
@@ -72,7 +75,8 @@ def alone(runtime: Path, classes: Path) -> Iterator[Echo]:
     """A receiver of 8 MiB of room, which belongs to one test."""
     with echo(classes, "alone", heap="64m") as running:
         yield running
-        assert running.process.poll() is not None or becomes(running.is_idle)
+        assert running.process.poll() is not None or becomes(running.is_left)
+    assert running.complaints == b""
     assert not [name for name in left_in(runtime) if str(running.pid) in name]
 
 
@@ -202,12 +206,53 @@ def test_answers_have_stages(viewer: Echo) -> None:
     assert becomes(viewer.is_idle)
 
 
+def test_backend_speaks_with_it(viewer: Echo) -> None:
+    """What a file manager saves through the general backend arrives."""
+    images = {f"w{number}.tif": pattern(number, (50 * number, 99)) for number in range(1, 9)}
+    rois = [ROI(Polygon([[1.0, 1.0], [1.0, 8.0], [6.0, 8.0]]), name="cell")]
+    with pipeline("streaming", connection=str(viewer.file)) as files:
+        files.save_batch(list(images.values()), list(images), backend="screen")
+        files.save(rois, "rois.json", backend="screen")
+    with connected(viewer.endpoint) as producer:
+        for path, data in images.items():
+            np.testing.assert_array_equal(held(producer, path)[0], data)
+        answer, _ = producer.ask(Query(name="pixels", arguments={"path": "rois.json"}), 10)
+        assert [ROI.from_dict(found) for found in json.loads(answer.value)] == rois
+
+
 def test_heartbeats_are_answered(viewer: Echo) -> None:
     """A connection over which nobody says anything stays."""
     with connected(viewer.endpoint) as producer:
         time.sleep(2)
         assert producer.is_usable
         assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
+
+
+def test_json_comes_back(viewer: Echo) -> None:
+    """What is asked and answered keeps every number and letter."""
+    chance = random.Random(7)
+
+    def value(depth: int) -> Any:
+        kind = chance.randrange(9 if depth else 7)
+        if kind == 0:
+            return chance.choice([None, True, False, "", 0, -1, 0.0, [], {}])
+        if kind in (1, 2):
+            return struct.unpack("<d", chance.randbytes(8))[0] if kind == 1 else chance.random()
+        if kind in (3, 4):
+            bits = chance.randrange(64)
+            return chance.getrandbits(bits) * chance.choice((1, -1)) * 10.0 ** (kind - 4)
+        if kind == 5:
+            return chance.getrandbits(63) * chance.choice((1, -1)) >> chance.randrange(63)
+        if kind == 6:
+            return "".join(chance.choice('ab"\\/\b\n\t\0\x1f\x7fµ\u2028語🔬') for _ in range(5))
+        inner = [value(depth - 1) for _ in range(chance.randrange(5))]
+        return inner if kind == 7 else {f"{n}µ\n": found for n, found in enumerate(inner)}
+
+    with connected(viewer.endpoint) as producer:
+        for _ in range(300):
+            found = {"a": json.loads(json.dumps(value(4)).replace("NaN", "0"))}
+            answer, _ = producer.ask(Query(name="same", arguments=found), 10)
+            assert repr(answer.value) == repr(found)
 
 
 # ── room ─────────────────────────────────────────────────────────────────────────────────
@@ -336,6 +381,8 @@ def test_port_in_use(viewer: Echo, classes: Path) -> None:
         port = int(first.endpoint.address.rpartition(":")[2])
         with echo(classes, "second", port=port) as second:
             assert f"port {port} of 127.0.0.1 cannot be used" in second.said["refused"]
+    with echo(classes, port=70_000) as running:
+        assert running.said["refused"].startswith("port 70000 is none")
 
 
 def test_folder_is_private(
@@ -374,6 +421,32 @@ def test_end_is_told(alone: Echo, how: str) -> None:
                     producer.wait_for(transfer)
         assert not alone.file.exists()
     alone.tell("go") if how == "close" else alone.process.wait(5)
+
+
+def test_closed_in_full_flight(alone: Echo) -> None:
+    """Producers that send while it closes get one error each, and it ends at once."""
+
+    def produce(number: int) -> None:
+        with connected(alone.endpoint, share_memory=number % 2 == 0) as producer:
+            begun.release()
+            try:
+                while True:
+                    send(producer, f"{number}", data)
+            except ReceiverUnavailableError as error:
+                errors.append(error)
+
+    data, begun, errors = pattern(1, LARGE), threading.Semaphore(0), list[Exception]()
+    threads = [threading.Thread(target=produce, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        begun.acquire()
+    time.sleep(0.2)
+    with within(2):
+        assert alone.ask("close") == {"closed": True}
+        for thread in threads:
+            thread.join()
+    assert len(errors) == 4
 
 
 def test_ring_is_checked(viewer: Echo) -> None:

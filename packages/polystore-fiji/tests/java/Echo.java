@@ -124,7 +124,9 @@ final class Echo implements Viewer {
 
     private void answer(Delivery delivery) {
         Delivery found = shown.get(String.valueOf(delivery.arguments.get("path")));
-        if (delivery.query.equals("clear")) {
+        if (delivery.query.equals("same")) {
+            receiver.answer(delivery, delivery.arguments, Collections.emptyList());
+        } else if (delivery.query.equals("clear")) {
             shown.clear();
             receiver.answer(delivery, null, Collections.emptyList());
         } else if (!delivery.query.equals("pixels") || found == null) {

@@ -107,6 +107,9 @@ final class Receiver {
     }
 
     private static ServerSocketChannel boundToPort(int port) throws IOException, Refused {
+        if (port > 65_535) {
+            throw new Refused("port " + port + " is none: 0 (any that is free) to 65535");
+        }
         InetAddress here = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
         ServerSocketChannel server = ServerSocketChannel.open();
         try {

@@ -9,6 +9,7 @@ import java.nio.MappedByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.LinkOption;
 import java.nio.file.OpenOption;
 import java.nio.file.Path;
@@ -67,14 +68,17 @@ final class Ring {
     }
 
     private static Path checked(String name) throws Refused {
-        if (PROC.matcher(name).matches()) {
-            return Paths.get(name);
-        }
-        for (String folder : new String[] {"/dev/shm", Announcement.temporary().toString()}) {
-            if (name.startsWith(folder + "/")
-                && NAMED.matcher(name.substring(folder.length() + 1)).matches()) {
-                return Paths.get(name);
+        try {
+            Path path = Paths.get(name);
+            Path folder = path.getParent();
+            if (PROC.matcher(name).matches()
+                || folder != null && NAMED.matcher(path.getFileName().toString()).matches()
+                && (folder.equals(Paths.get("/dev/shm"))
+                || folder.equals(Announcement.temporary()))) {
+                return path;
             }
+        } catch (InvalidPathException noPath) {
+            // Refused below.
         }
         throw new Refused("no ring of a producer: " + name);
     }
