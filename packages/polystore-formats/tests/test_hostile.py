@@ -135,6 +135,27 @@ def npz_directory(_: Path) -> bytes:
     return b"PK\3\4" + bytes(1 << 20) + b"PK\5\6" + end
 
 
+def roi_claim(_: Path) -> bytes:
+    """A polygon that is said to have two thousand million vertices."""
+    header = b"Iout" + struct.pack(">hBx4hH", 228, 0, 0, 0, 9, 9, 0)
+    return (header + struct.pack(">i", 0x7FFFFFFF)).ljust(200, b"\0")
+
+
+def roi_composite(_: Path) -> bytes:
+    """Two million numbers, and the last of them is no command."""
+    numbers = np.tile(np.array([0, 1, 2, 1, 3, 4, 1, 5, 7], ">f4"), 220_000).tobytes()
+    header = b"Iout" + struct.pack(">hBx4hH18xi", 228, 1, 0, 0, 9, 9, 0, len(numbers) // 4 + 1)
+    return header.ljust(64, b"\0") + numbers + struct.pack(">f", 9)
+
+
+def roi_bomb(_: Path) -> bytes:
+    return archive(*packed("a.roi", deflated_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
+
+
+def roi_crowd(_: Path) -> bytes:
+    return archive(b"", packed("a.roi", b"", 0, 0)[1] * 100_000, 100_000)
+
+
 def chunk(kind: bytes, payload: bytes) -> bytes:
     checksum = zlib.crc32(kind + payload)
     return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", checksum)
@@ -230,12 +251,18 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "claim.png": png_claim,
     "claim.jpg": jpeg_claim,
     "passes.jpg": jpeg_passes,
+    "claim.roi": roi_claim,
+    "composite.roi": roi_composite,
+    "bomb.roi.zip": roi_bomb,
+    "crowd.zip": roi_crowd,
     "old-attack.pt": torch_old_attack,
     "attack.pt": torch_attack,
     "bomb.pt": torch_bomb,
     "memory.pt": torch_memory,
 }
-NEEDS = {"png": "imagecodecs", "jpg": "imagecodecs", "pt": "torch"}
+NEEDS = {
+    "png": "imagecodecs", "jpg": "imagecodecs", "pt": "torch", "roi": "roifile", "zip": "roifile"
+}  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures memory with the resource module")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +16,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from roifile import ROI_TYPE, ImagejRoi
 
-from polystore import formats
+from polystore import FileManager, formats
 from polystore.errors import DamagedDataError, UnsupportedDataError
 from polystore.rois import (
     ROI,
@@ -28,6 +34,8 @@ from polystore.rois import (
 )
 from polystore_formats.imagej_roi import decode_roi, encode_roi
 from polystore_testing import FormatTests
+
+Written = Callable[..., bytes]
 
 ONE: Any = formats().of("x.roi")
 SET: Any = formats().of("x.roi.zip")
@@ -91,7 +99,7 @@ boxes = st.tuples(pair, st.tuples(size, size), st.just(0.0) | st.floats(-720, 72
 polygons = paths(Polygon, 3)
 masks = st.tuples(
     arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))).filter(np.any),
-    st.tuples(st.integers(-99_999, 99_999), st.integers(-99_999, 99_999)),
+    st.tuples(st.integers(-7_999_999, 7_999_999), st.integers(-99_999, 99_999)),
 )
 shapes = (
     polygons
@@ -155,3 +163,175 @@ def test_hostile_bytes_are_refused(number: int) -> None:
         except (DamagedDataError, UnsupportedDataError):
             continue
         assert encode_roi(roi) == changed  # it is kept as it is
+
+
+def test_a_small_file_makes_no_large_mask() -> None:
+    """An outline is filled up to a limit: more than that is refused when it is saved."""
+    pixels = np.zeros((5000, 5000), bool)
+    pixels[0], pixels[:, 0] = True, True
+    with pytest.raises(UnsupportedDataError, match="save the mask as an image"):
+        encode_roi(ROI(Mask(pixels)))
+    outline = ROI(Polygon(np.array([[0, 0], [0, 9e5], [9e5, 9e5], [9e5, 0]]) - 0.5))
+    claim = encode_roi(dataclasses.replace(outline, properties={"x": [1]}))
+    flagged = claim.replace(
+        'polystore: {"properties": {"x": [1]}}'.encode("utf-16-be"),
+        'polystore: {"mask": true,  "t": 456}}'.encode("utf-16-be").replace(
+            b"\0}\0}", b"\0 \0}"
+        ),
+    )
+    assert flagged != claim
+    assert decode_roi(flagged).shape == outline.shape
+
+
+# ── what is in a file ────────────────────────────────────────────────────────────────────
+
+
+def test_properties_are_text_where_they_can_be() -> None:
+    """What ImageJ's own list of properties shows."""
+    values = {"class": "debris", "n": 3, "area": 0.1, "ok": True, "zero": "", "ids": [1]}
+    record = ImagejRoi.frombytes(encode_roi(ROI(TRIANGLE, properties=values)))
+    assert record.props == (
+        "area: 0.1\nclass: debris\nn: 3\nok: true\n"
+        'polystore: {"properties": {"ids": [1]}}\nzero: \n'
+    )
+
+
+def test_whole_coordinates_are_integers() -> None:
+    record = ImagejRoi.frombytes(encode_roi(ROI(TRIANGLE, "n", Position(c=0, z=1, t=2))))
+    assert record.roitype == ROI_TYPE.POLYGON
+    assert record.subpixel_coordinates is None
+    assert record.coordinates().tolist() == [[1, 2], [9, 3], [5, 12]]
+    assert (record.c_position, record.z_position, record.t_position) == (1, 2, 3)
+    assert (record.position, record.name, record.props) == (0, "n", "")
+    record = ImagejRoi.frombytes(encode_roi(ROI(Rectangle((3, 12.5), (3, 6)))))
+    assert (record.top, record.left, record.bottom, record.right) == (2, 10, 5, 16)
+    assert not record.subpixelrect
+
+
+def test_masks_are_outlines_along_pixels() -> None:
+    record = ImagejRoi.frombytes(encode_roi(ROI(Mask(np.ones((2, 3), bool), (5, 7)))))
+    assert record.roitype == ROI_TYPE.TRACED
+    assert sorted(record.coordinates().tolist()) == [[7, 5], [7, 7], [10, 5], [10, 7]]
+    assert ImagejRoi.frombytes(encode_roi(ROI(Mask(RING)))).composite
+
+
+def test_masks_that_imagej_moves_are_masks() -> None:
+    content = bytearray(encode_roi(ROI(Mask(np.ones((2, 3), bool), (5, 7)))))
+    content[8:16] = struct.pack(">4h", 6, 17, 8, 20)
+    assert decode_roi(bytes(content)).shape == Mask(np.ones((2, 3), bool), (6, 17))
+
+
+def test_a_large_number_of_points(written: Written) -> None:
+    points = np.arange(140_000, dtype=float).reshape(-1, 2)
+    roi = ROI(Points(points))
+    assert ONE.load(io.BytesIO(written(ONE, roi))) == roi
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "problem"),
+    [
+        (TRIANGLE, {"kind": "arrow"}, "polygon or freehand or traced"),
+        (Mask(RING), {"kind": "traced"}, "composite"),
+        (Rectangle((5, 5), (2, 3), 30), {"kind": "text"}, "rotated rectangle"),
+        (TRIANGLE, {"stroke_color": "red"}, "#ff8000"),
+        (TRIANGLE, {"stroke_width": -1}, "0 to 32767"),
+        (TRIANGLE, {"position": 1.5}, "whole number"),
+        (TRIANGLE, {"options": ["loud"]}, "overlay_labels"),
+        (TRIANGLE, {"subpixel": 1}, "true or false"),
+        (TRIANGLE, {"colour": "#ff8000"}, "stroke_color"),
+        (Points([[1, 2]]), {"counters": [1, 2]}, "1 whole numbers"),
+        (Rectangle((5, 5), (2, 3)), {"kind": "text", "text": {"size": "big"}}, "font"),
+        (Rectangle((5, 5), (2, 3)), {"kind": "image"}, "base64"),
+        (TRIANGLE, "yes", "ImageJ's settings"),
+    ],
+)
+def test_impossible_settings(shape: Any, settings: Any, problem: str) -> None:
+    with pytest.raises(UnsupportedDataError, match=problem):
+        encode_roi(ROI(shape, properties={"imagej": settings}))
+
+
+def test_shapes_too_small_for_imagej() -> None:
+    with pytest.raises(UnsupportedDataError, match="float32"):
+        encode_roi(ROI(Rectangle((1e11, 1e11), (1, 1), 45)))
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", DamagedDataError),
+        (b"Iout" + bytes(40), DamagedDataError),
+        (b"Iout" + struct.pack(">hB", 228, 6) + bytes(100), UnsupportedDataError),
+        (b"Iout" + struct.pack(">hB", 228, 77) + bytes(100), UnsupportedDataError),
+        (b"Iout" + struct.pack(">hB", 228, 1) + bytes(100), UnsupportedDataError),
+        (b"Iout" + struct.pack(">hB", 228, 0) + bytes(100), UnsupportedDataError),
+    ],
+    ids=["empty", "short", "none", "unknown", "flat", "no vertices"],
+)
+def test_no_roi(content: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        decode_roi(content)
+
+
+# ── sets ─────────────────────────────────────────────────────────────────────────────────
+
+
+def members(data: bytes) -> list[str]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return archive.namelist()
+
+
+def test_no_two_members_have_one_name(written: Written) -> None:
+    names = ["a", "a", "A", "a-1", "", "", "b/c", "b\\c", "x.roi", "ü" * 200]
+    rois = [ROI(TRIANGLE, name) for name in names]
+    data = written(SET, rois)
+    found = members(data)
+    assert found[:9] == [
+        "a.roi", "a-1.roi", "A-2.roi", "a-1-1.roi", "0006-0004.roi", "0006-0004-1.roi",
+        "b_c.roi", "b_c-1.roi", "x.roi",
+    ]  # fmt: skip
+    assert len({name.lower() for name in found}) == len(names)
+    assert max(len(name.encode()) for name in found) <= 255
+    assert SET.load(io.BytesIO(data)) == rois
+
+
+def test_sets_are_zip_files_of_rois(tmp_path: Path) -> None:
+    fm = FileManager()
+    for name in ("cells.roi.zip", "RoiSet.zip", "day.3.ROI.ZIP"):
+        fm.save(EXAMPLES, tmp_path / name, backend="disk")
+        assert fm.load(tmp_path / name, backend="disk") == EXAMPLES
+        assert fm.info(tmp_path / name, backend="disk").metadata == {"rois": len(EXAMPLES)}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "cells.roi.zip", "RoiSet.zip", "day.3.ROI.ZIP"
+    }  # fmt: skip
+
+
+def packed_set(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, encode_roi(ROI(TRIANGLE)))
+    return file.getvalue()
+
+
+def test_members_name_what_has_no_name() -> None:
+    found = SET.load(io.BytesIO(packed_set("set/", "set/one.roi", "two.ROI", "__MACOSX/._x")))
+    assert [roi.name for roi in found] == ["one", "two"]
+    assert encode_roi(found[0]) == encode_roi(ROI(TRIANGLE))  # the bytes are as they were
+
+
+def test_other_archives_are_refused() -> None:
+    with pytest.raises(DamagedDataError, match=r"'read\.me' is no \.roi"):
+        SET.load(io.BytesIO(packed_set("one.roi", "read.me")))
+
+
+def test_the_bad_member_is_named() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("good.roi", encode_roi(ROI(TRIANGLE)))
+        archive.writestr("bad.roi", b"Iout")
+    with pytest.raises(DamagedDataError, match=r"bad\.roi"):
+        SET.load(file)
+    with pytest.raises(UnsupportedDataError, match="ROI 1, 'second'"):
+        SET.save(
+            [ROI(TRIANGLE), ROI(TRIANGLE, "second", properties={"imagej": 1})], io.BytesIO()
+        )

@@ -7,6 +7,7 @@ draws a line, 2 and 3 draw curves of two and three further points, 4 closes the 
 from __future__ import annotations
 
 import math
+from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Outline = NDArray[np.float64]
-    _Point = tuple[float, float]
 
 __all__ = ["FILLED_LIMIT", "fill", "path_of", "read_path", "trace"]
 
-FILLED_LIMIT = 1 << 26
+FILLED_LIMIT = 1 << 24
 """Most pixels of the box around outlines that are filled: a few bytes can claim any size."""
 _MOVE, _LINE, _QUADRATIC, _CUBIC, _CLOSE = range(5)
 _NUMBERS = {_MOVE: 2, _LINE: 2, _QUADRATIC: 4, _CUBIC: 6, _CLOSE: 0}
@@ -80,24 +80,26 @@ def fill(outlines: Sequence[Outline]) -> tuple[NDArray[np.bool_], tuple[int, int
 
     None where an outline is of another kind, or the box is larger than ``FILLED_LIMIT``.
     """
-    points = np.concatenate(outlines)
-    (top, left), (bottom, right) = points.min(axis=0), points.max(axis=0)
-    if not ((points == np.rint(points)).all() and _is_small(bottom - top, right - left)):
+    start = np.concatenate(outlines)
+    end = np.concatenate([np.roll(outline, -1, axis=0) for outline in outlines])
+    (top, left), (bottom, right) = start.min(axis=0), start.max(axis=0)
+    height, width = float(bottom - top), float(right - left)
+    if not (min(height, width) > 0 and (height + 1) * (width + 1) <= FILLED_LIMIT):
         return None
-    crossed = np.zeros((int(bottom - top), int(right - left) + 1), np.bool_)
-    for outline in outlines:
-        rows, columns = (outline - (top, left)).astype(np.intp).T
-        next_rows, next_columns = np.roll(rows, -1), np.roll(columns, -1)
-        if not ((rows == next_rows) | (columns == next_columns)).all():
-            return None
-        low, high = np.minimum(rows, next_rows).tolist(), np.maximum(rows, next_rows).tolist()
-        for column, first, last in zip(columns.tolist(), low, high, strict=True):
-            crossed[first:last, column] ^= True  # nothing where the edge is level
+    rise = np.abs(end[:, 0] - start[:, 0])
+    is_upright = (rise == 0) | (end[:, 1] == start[:, 1])
+    # Pixels have no more edges than that; more would only keep this loop busy.
+    if not is_upright.all() or (start % 1).any() or rise.sum() > height * (width + 1):
+        return None
+    crossed = np.zeros((int(height), int(width) + 1), np.bool_)
+    rows = np.sort(np.stack((start[:, 0], end[:, 0])) - top, axis=0).astype(np.intp)
+    columns = (start[:, 1] - left).astype(np.intp)
+    edges = np.flatnonzero(rise)
+    for first, last, column in zip(
+        *rows[:, edges].tolist(), columns[edges].tolist(), strict=True
+    ):
+        crossed[first:last, column] ^= True
     return np.logical_xor.accumulate(crossed, axis=1)[:, :-1], (int(top), int(left))
-
-
-def _is_small(height: float, width: float) -> bool:
-    return min(height, width) > 0 and (height + 1) * (width + 1) <= FILLED_LIMIT
 
 
 def path_of(outlines: Iterable[Outline]) -> NDArray[np.float64]:
@@ -110,43 +112,42 @@ def path_of(outlines: Iterable[Outline]) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
-def read_path(path: Sequence[float]) -> list[list[_Point]]:
+def read_path(numbers: NDArray[np.float64]) -> list[Outline]:
     """Return the (x, y) of each outline, curves as short lines, its end joined to its start.
 
     Raises ``ValueError`` for what is no path.
     """
-    outlines: list[list[_Point]] = []
-    outline: list[_Point] = []
-    start, at = (0.0, 0.0), 0
+    path = array("d", numbers.tobytes())  # lists of floats would take eight times that
+    outlines: list[array[float]] = []
+    outline = array("d")
+    start, at = array("d", (0.0, 0.0)), 0
     while at < len(path):
-        count = _NUMBERS.get(int(path[at]), -1)
-        numbers = path[at + 1 : at + 1 + count]
-        if count < 0 or len(numbers) < count:
-            raise ValueError(f"a path cannot go on with {list(path[at : at + 7])}")
-        command, at = int(path[at]), at + 1 + count
-        points = list(zip(numbers[::2], numbers[1::2], strict=True))
+        command = int(path[at])
+        count = _NUMBERS.get(command, -1)
+        points = path[at + 1 : at + 1 + count]
+        if count < 0 or len(points) < count:
+            raise ValueError(f"a path cannot go on with {path[at : at + 7].tolist()}")
+        at += 1 + count
         if command in (_MOVE, _CLOSE):
             outlines.append(outline)
-            start = points[0] if points else start
-            outline = [start] if points else []
+            start = points or start
+            outline = points
             continue
         if not outline:
-            outline = [start]
-        outline += points if command == _LINE else _curve(outline[-1], points)
-    return [_open(outline) for outline in (*outlines, outline) if len(outline) > 2]
+            outline = array("d", start)
+        outline += points if command == _LINE else _curve(outline[-2:] + points)
+    found = [np.array(o).reshape(-1, 2) for o in (*outlines, outline) if len(o) >= 6]
+    return [o[:-1] if len(o) > 3 and (o[0] == o[-1]).all() else o for o in found]
 
 
-def _open(outline: list[_Point]) -> list[_Point]:
-    return outline[:-1] if len(outline) > 3 and outline[0] == outline[-1] else outline
-
-
-def _curve(start: _Point, points: list[_Point]) -> list[_Point]:
+def _curve(numbers: array[float]) -> array[float]:
     """Cut a Bézier curve into lines, about 0.01 pixel from it."""
-    corners = np.array([start, *points])
+    corners = np.array(numbers).reshape(-1, 2)
     length = float(np.hypot(*np.diff(corners, axis=0).T).sum())
     pieces = 4 + int(min(4 * math.sqrt(length), _PIECES_LIMIT))
     t = np.linspace(0, 1, pieces + 1)[1:, None]
-    degree = len(points)
-    weights = [math.comb(degree, k) * t**k * (1 - t) ** (degree - k) for k in range(degree + 1)]
-    curve = sum(weight * corner for weight, corner in zip(weights, corners, strict=True))
-    return [(x, y) for x, y in np.asarray(curve).tolist()[:-1]] + [points[-1]]
+    degree = len(corners) - 1
+    curve = np.zeros((pieces, 2))
+    for k, corner in enumerate(corners):
+        curve += math.comb(degree, k) * t**k * (1 - t) ** (degree - k) * corner
+    return array("d", curve.tobytes())

@@ -24,6 +24,7 @@ from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataEr
 from polystore.rois import ROI, Mask, Position, Shape
 
 from .imagej_drawing import draw
+from .imagej_outlines import FILLED_LIMIT
 from .imagej_properties import read_properties, write_properties
 from .imagej_settings import Text, apply_settings, read_settings, refused
 from .imagej_shapes import (
@@ -124,7 +125,6 @@ def _encode(roi: ROI, properties: dict[str, Any], settings: dict[str, Any]) -> b
 
 def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
     """Return what ImageJ's own fields do not say about the shape."""
-    hints: dict[str, Any] = {"mask": True} if isinstance(roi.shape, Mask) else {}
     try:
         found = shape_of(record, kind)
     except PolystoreError as error:
@@ -133,8 +133,17 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
             "ImageJ has for coordinates",
             "roi",
         ) from error
-    same = (masked(found) if hints else found) == roi.shape
-    return hints if same else {"shape": ROI(roi.shape).to_dict()}
+    if not isinstance(roi.shape, Mask):
+        return {} if found == roi.shape else {"shape": ROI(roi.shape).to_dict()}
+    if masked(found) != roi.shape:
+        height, width = roi.shape.pixels.shape
+        raise UnsupportedDataError(
+            f"a mask of {height} by {width} pixels at {roi.shape.origin}: outlines of pixels are "
+            f"exact in float32 up to 8,000,000, and filled up to {FILLED_LIMIT} pixels. Cut it, or "
+            "save the mask as an image",
+            "roi",
+        )
+    return {"mask": True}
 
 
 # ── from a file ──────────────────────────────────────────────────────────────────────────
@@ -200,7 +209,7 @@ def _exact(found: Shape, kind: str, hint: Any) -> Shape:
     """Return the shape that was saved, unless ImageJ has moved it."""
     try:
         shape = ROI.from_dict(hint).shape
-        if kind not in possible_kinds(shape):
+        if isinstance(shape, Mask) or kind not in possible_kinds(shape):
             return found
         again = ImagejRoi()
         draw(again, shape, kind, None)

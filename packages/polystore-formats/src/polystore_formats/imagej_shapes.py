@@ -135,11 +135,12 @@ def shape_of(record: ImagejRoi, kind: str) -> Shape:
 def _shape(record: ImagejRoi, kind: str) -> Shape:
     shift = shift_of(kind)
     if kind == "composite":
-        path = _finite(record.multi_coordinates).tolist()
-        return Composite(np.array(part)[:, ::-1] - shift for part in read_path(path))
+        outlines = read_path(_finite(record.multi_coordinates))
+        return Composite(outline[:, ::-1] - shift for outline in outlines)
     if kind in UPRIGHT:
         x, y = record.left, record.top
-        width, height = record.right - x, record.bottom - y
+        # roifile takes sides without a length for such that are 65536 long.
+        width, height = (record.right - x) % 65536, (record.bottom - y) % 65536
         if record.subpixelrect:
             box = [record.xd, record.yd, record.widthd, record.heightd]
             x, y, width, height = _finite(box).tolist()

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["BYTES_LIMIT", "ROIS_LIMIT", "Roi", "RoiZip"]
 
-BYTES_LIMIT = 1 << 28
-"""Larger ROIs are not read. ``max_bytes`` of a set: more than that is refused if it also packs
-tighter than 200 to 1."""
+BYTES_LIMIT = 1 << 26
+"""Larger ROIs are neither written nor read. Sets that unpack to more are refused if they also
+pack tighter than 200 to 1, as those do that are made to fill the memory: ``max_bytes`` of load
+is for sets that are trusted."""
 ROIS_LIMIT = 100_000
 """Most ROIs in one set."""
 
@@ -48,7 +49,7 @@ class Roi(Format):
                 "a list of them as .roi.zip",
                 "roi",
             )
-        file.write(encode_roi(value))
+        file.write(_encoded(value, "this ROI"))
 
     def load(self, file: BinaryIO, /) -> ROI:
         content = file.read(BYTES_LIMIT + 1)
@@ -75,7 +76,7 @@ class RoiZip(Format):
             )
         if len(value) > ROIS_LIMIT:
             raise UnsupportedDataError(f"{len(value)} ROIs, more than {ROIS_LIMIT}", "roi.zip")
-        contents = [_encoded(index, roi) for index, roi in enumerate(value)]
+        contents = [_encoded(roi, f"ROI {i}, {roi.name!r:.80}") for i, roi in enumerate(value)]
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, roi, content in zip(_member_names(value), value, contents, strict=True):
                 member = zipfile.ZipInfo(name)  # of 1980: equal values, equal bytes
@@ -101,12 +102,14 @@ def _described(value: Any) -> str:
     return f"a {type(value).__name__}" + (f" of {', '.join(kinds)}" if kinds else "")
 
 
-def _encoded(index: int, roi: ROI) -> bytes:
+def _encoded(roi: ROI, which: str) -> bytes:
     try:
-        return encode_roi(roi)
+        content = encode_roi(roi)
+        if len(content) > BYTES_LIMIT:
+            raise UnsupportedDataError(f"{len(content)} bytes, more than {BYTES_LIMIT}")
     except UnsupportedDataError as error:
-        reason = f"ROI {index}, {roi.name!r:.80}: {error.reason}"
-        raise UnsupportedDataError(reason, "roi.zip") from error
+        raise UnsupportedDataError(f"{which}: {error.reason}", "roi") from error
+    return content
 
 
 def _member_names(rois: list[ROI]) -> Iterator[str]:
@@ -146,6 +149,8 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> ROI:
     try:
+        if member.file_size > BYTES_LIMIT:
+            raise DamagedDataError(f"larger than {BYTES_LIMIT} bytes")
         return decode_roi(archive.read(member), name)
     except PolystoreError as error:
         if not isinstance(error, DamagedDataError | UnsupportedDataError):
