@@ -18,7 +18,7 @@ import dataclasses
 import struct
 from typing import Any
 
-from roifile import ROI_TYPE, ImagejRoi
+from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
 from polystore.rois import ROI, Mask, Position, Shape
@@ -39,7 +39,8 @@ from .imagej_shapes import (
 __all__ = ["decode_roi", "encode_roi"]
 
 _MAGIC = b"Iout"
-_HEADER, _TYPE, _SECOND_OFFSET, _SECOND_SIZE = 64, 6, 60, 52
+_HEADER, _TYPE, _SUBTYPE, _SECOND_OFFSET = 64, 6, 48, 60
+_SECOND_SIZE, _IMAGE_SIZE = 52, 32
 _DECODE_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, struct.error)
 _AXES = ("c", "z", "t")
 _INDEX_LIMIT = (1 << 31) - 2
@@ -175,7 +176,7 @@ def _decode(content: bytes, name: str) -> ROI:
 def _read(content: bytes) -> ImagejRoi:
     if len(content) < _HEADER or content[:4] != _MAGIC:
         raise DamagedDataError("it does not begin as ImageJ's .roi files do", "roi")
-    if content[_TYPE] > max(ROI_TYPE):
+    if content[_TYPE] > max(ROI_TYPE) or content[_TYPE] == ROI_TYPE.NOROI:
         raise UnsupportedDataError(f"ImageJ has no ROI of type {content[_TYPE]}", "roi")
     (second,) = struct.unpack_from(">i", content, _SECOND_OFFSET)
     if second:
@@ -185,6 +186,11 @@ def _read(content: bytes) -> ImagejRoi:
             start, count = struct.unpack_from(">ii", content, second + offset)
             if count < 0 or start < 0 or (start and start + 2 * count > len(content)):
                 raise DamagedDataError("it ends within its name or properties", "roi")
+    (subtype,) = struct.unpack_from(">h", content, _SUBTYPE)
+    if subtype == ROI_SUBTYPE.IMAGE:
+        size = struct.unpack_from(">i", content, second + _IMAGE_SIZE)[0] if second else 0
+        if not 0 < size <= len(content) - _HEADER:
+            raise DamagedDataError(f"its image is said to have {size} bytes", "roi")
     try:
         return ImagejRoi.frombytes(content)
     except _DECODE_ERRORS as error:
