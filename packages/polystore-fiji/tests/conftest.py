@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -84,8 +85,8 @@ class User:
         jars = os.pathsep.join(map(str, (find_imagej().jar, own_jar().path)))
         command = [str(find_java().command), "-Xmx1g", "-cp", jars, str(USER), "--name", name]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert becomes(lambda: discovery.find("fiji", name), 30)
 
     def does(self, macro: str) -> str:
@@ -94,9 +95,11 @@ class User:
         assert self.process.stdout
         self.process.stdin.write(macro.strip().replace("\n", " ") + "\n")
         self.process.stdin.flush()
+        # An error opens a dialog of ImageJ's, which waits.
+        assert select.select([self.process.stdout], [], [], 10)[0], f"no end: {macro}"
         for line in self.process.stdout:
             if line.startswith("> "):
-                assert line != "> [aborted]\n", macro
+                assert not line.startswith("> error"), f"{macro}: {line}"
                 return line[2:-1]
         raise AssertionError(f"ImageJ has ended: {macro}")
 

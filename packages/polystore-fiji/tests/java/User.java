@@ -1,4 +1,4 @@
-import ij.IJ;
+import ij.macro.Interpreter;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
@@ -16,7 +16,10 @@ public final class User {
         BufferedReader input =
                 new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String macro; (macro = input.readLine()) != null; ) {
-            String value = IJ.runMacro(macro);
+            Interpreter interpreter = new Interpreter();
+            interpreter.setIgnoreErrors(true); // else it shows a dialog, and waits
+            String value = interpreter.run(macro, "");
+            if (interpreter.wasError()) value = "error: " + interpreter.getErrorMessage();
             System.out.println("> " + (value == null ? "" : value.replace("\n", " ")));
         }
     }

@@ -6,7 +6,6 @@ import ij.ImagePlus;
 import ij.gui.ImageWindow;
 import ij.gui.Roi;
 import java.awt.EventQueue;
-import java.awt.Point;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -21,15 +20,18 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import javax.swing.Timer;
 
 /**
- * Shows in ImageJ what its receiver takes in. Plans are made in the receiver's threads, so that what
- * does not fit is refused at once; images are touched in one thread alone: that of AWT, or where
- * there is no screen, one of our own.
+ * Shows in ImageJ what its receiver takes in. Plans are made in the receiver's threads, so that
+ * what does not fit is refused at once; images are touched in one thread alone: that of AWT, or
+ * where there is no screen, one of our own.
  */
 final class Fiji implements Viewer, ImageListener {
     static final String KIND = "fiji";
 
-    /** Milliseconds between two changes of what is shown, at least, and at most on account of cost. */
+    /** Milliseconds between two changes of the screen: at least, and most on account of cost. */
     private static final long FRAME = 33, MOST_REST = 120;
+
+    /** Milliseconds between two looks at whether something was painted. */
+    private static final int LOOK = 5;
 
     /** Milliseconds after which what was not painted counts as received alone: it is hidden. */
     private static final long HIDDEN = 1000;
@@ -53,6 +55,7 @@ final class Fiji implements Viewer, ImageListener {
     private final Map<String, ImagePlus> painted = new HashMap<>();
     private final Marks marks = new Marks();
     private final List<Waiting> waiting = new ArrayList<>();
+    private final Set<Shown> unopened = new HashSet<>();
     private final Timer flush, look;
     private final Object awake = new Object();
     private Receiver receiver;
@@ -64,9 +67,9 @@ final class Fiji implements Viewer, ImageListener {
         this.visible = visible;
         this.onQuit = onQuit;
         flush = visible ? new Timer(0, event -> flush()) : null;
-        look = visible ? new Timer(5, event -> settlePainted()) : null;
+        look = visible ? new Timer(LOOK, event -> lookAgain()) : null;
         if (visible) flush.setRepeats(false);
-        ImagePlus.addImageListener(this);
+        if (visible) ImagePlus.addImageListener(this); // else nobody closes them but we
     }
 
     void start(String name, int port) throws Exception {
@@ -109,7 +112,8 @@ final class Fiji implements Viewer, ImageListener {
     public Object accept(Item item) throws Refused {
         if (item.isImage) {
             if (item.colormap != null) Looks.lut(item.colormap);
-            for (Channel channel : item.channels) if (channel.color != null) Looks.lut(channel.color);
+            for (Channel channel : item.channels)
+                if (channel.color != null) Looks.lut(channel.color);
         } else if (!item.encoding.equals("imagej"))
             throw new Refused("Fiji takes ROIs as ImageJ's files (encoding imagej)");
         return planner.plan(item);
@@ -117,7 +121,7 @@ final class Fiji implements Viewer, ImageListener {
 
     @Override
     public void wake() {
-        if (!due.compareAndSet(false, true)) return; // one call, however much comes until it is heard
+        if (!due.compareAndSet(false, true)) return; // one call, however much comes until then
         if (visible) EventQueue.invokeLater(this::schedule);
         else
             synchronized (awake) {
@@ -154,6 +158,8 @@ final class Fiji implements Viewer, ImageListener {
         if (from == null) return;
         begun = System.currentTimeMillis();
         beat();
+        // ImageJ tells of closed ones later, when they are empty already.
+        for (Shown shown : new ArrayList<>(images.values())) if (shown.isClosed()) forget(shown);
         List<Delivery> values = new ArrayList<>();
         for (Delivery delivery : from.take()) {
             if (delivery.item != null) values.add(delivery);
@@ -167,6 +173,7 @@ final class Fiji implements Viewer, ImageListener {
         if (visible) EventQueue.invokeLater(() -> cost = System.currentTimeMillis() - begun);
     }
 
+    /** Show values; whatever goes wrong is told to who sent them, and must not end this thread. */
     private void show(List<Delivery> values) {
         Map<String, Delivery> latest = new HashMap<>();
         for (Delivery delivery : values) latest.put(((Plan) delivery.plan).identity, delivery);
@@ -179,44 +186,47 @@ final class Fiji implements Viewer, ImageListener {
             else
                 try {
                     Shown shown = shown(plan, delivery.item);
-                    shown.put(plan, delivery.item, delivery.pixels.planes);
                     touched.put(shown, delivery);
-                } catch (RuntimeException | OutOfMemoryError error) {
+                    shown.put(plan, delivery.item, delivery.pixels.planes);
+                } catch (RuntimeException | Error error) { // such as of an ImageJ of other methods
                     failed.put(delivery, error);
                 }
         }
         for (Map.Entry<Shown, Delivery> entry : touched.entrySet())
             try {
                 refresh(entry.getKey());
-            } catch (RuntimeException | OutOfMemoryError error) {
-                failed.put(entry.getValue(), error);
+            } catch (RuntimeException | Error error) {
+                failed.putIfAbsent(entry.getValue(), error);
+                if (entry.getKey().image() == null) forget(entry.getKey());
             }
         for (Delivery delivery : latest.values()) // after the images that they lie on
             if (!delivery.item.isImage)
                 try {
                     mark((Plan) delivery.plan, delivery);
-                } catch (Refused | RuntimeException | OutOfMemoryError error) {
+                } catch (Refused | RuntimeException | Error error) {
                     failed.put(delivery, error);
                 }
-        for (Delivery delivery : values) settle(delivery, latest, failed);
+        for (Delivery delivery : values)
+            try {
+                settle(delivery, latest, failed);
+            } catch (RuntimeException | Error error) { // no thread for the answer, no memory
+                error.printStackTrace();
+            }
     }
 
     private Shown shown(Plan plan, Item item) {
-        Shown found = images.get(plan.key);
-        Point location = null;
-        if (found != null && (plan.restarts || !found.isWhole())) {
-            if (plan.restarts) {
-                ImageWindow window = found.image() == null ? null : found.image().getWindow();
-                location = window == null ? null : window.getLocation();
-                images.remove(plan.key);
-                found.close();
-            } // else its user has made something else of it, and keeps it
-            found = null;
-        }
+        Shown old = images.get(plan.key);
+        Shown found = old;
+        boolean isOther = old != null && (plan.restarts || !old.takes(plan, item));
+        // Where its user has made something else of it, he keeps it.
+        if (isOther || old != null && !old.isWhole()) found = null;
         if (found == null) {
             found = new Shown(plan, item, receiver().pool(), visible);
+            if (isOther) {
+                found.succeed(old);
+                old.close();
+            }
             images.put(plan.key, found);
-            if (location != null) ImageWindow.setNextLocation(location);
         }
         newest = found;
         return found;
@@ -225,7 +235,14 @@ final class Fiji implements Viewer, ImageListener {
     private void refresh(Shown shown) {
         boolean isNew = shown.image() == null;
         shown.refresh();
+        if (shown.image() == null) {
+            forget(shown); // nothing of it could be taken
+            return;
+        }
         if (isNew) marks.showWaiting(shown.image());
+        if (shown.isOpen()) return;
+        unopened.add(shown);
+        look.start();
     }
 
     private void mark(Plan plan, Delivery delivery) throws Refused {
@@ -240,8 +257,9 @@ final class Fiji implements Viewer, ImageListener {
         ImagePlus labels = Marks.labels(plan.title + " labels", rois, image);
         ImagePlus old = painted.put(plan.key, labels);
         if (old != null) {
-            old.changes = false;
-            old.close();
+            ImageWindow window = old.getWindow();
+            if (window != null) ImageWindow.setNextLocation(window.getLocation());
+            Shown.close(old);
         }
         if (visible) labels.show();
     }
@@ -259,7 +277,7 @@ final class Fiji implements Viewer, ImageListener {
         Throwable error = failed.get(delivery);
         if (error instanceof Refused) receiver().settle(delivery, "rejected", error.getMessage());
         else if (error != null) {
-            if (!(error instanceof OutOfMemoryError)) IJ.handleException(error);
+            if (!(error instanceof OutOfMemoryError)) error.printStackTrace();
             receiver().settle(delivery, "rejected", "ImageJ cannot show it: " + error);
         } else if (latest.get(plan.identity) != delivery)
             receiver().settle(delivery, "coalesced", "");
@@ -272,16 +290,23 @@ final class Fiji implements Viewer, ImageListener {
         }
     }
 
-    private void settlePainted() {
+    /** Open windows that a macro has kept closed, and settle what was painted meanwhile. */
+    private void lookAgain() {
+        for (Shown shown : new ArrayList<>(unopened)) {
+            if (images.get(shown.key) == shown) shown.show();
+            if (shown.isOpen() || images.get(shown.key) != shown) unopened.remove(shown);
+        }
         long late = System.currentTimeMillis() - HIDDEN;
         for (Waiting one : new ArrayList<>(waiting)) {
-            boolean gone = one.shown.image() == null || images.get(one.shown.key) != one.shown;
-            if (!gone && !one.shown.isPainted() && one.since > late) continue;
+            Shown now = images.get(one.shown.key);
+            boolean stays = now == one.shown;
+            if (stays && !now.isPainted() && one.since > late) continue;
             waiting.remove(one);
-            if (gone) receiver().settle(one.delivery, "closed", "the image was closed");
-            else receiver().settle(one.delivery, one.shown.isPainted() ? "shown" : "received", "");
+            if (now == null) receiver().settle(one.delivery, "closed", "the image was closed");
+            else if (!stays) receiver().settle(one.delivery, "coalesced", "");
+            else receiver().settle(one.delivery, now.isPainted() ? "shown" : "received", "");
         }
-        if (waiting.isEmpty()) look.stop();
+        if (waiting.isEmpty() && unopened.isEmpty()) look.stop();
     }
 
     // ── images that their user closes ─────────────────────────────────────────────────────
@@ -294,19 +319,25 @@ final class Fiji implements Viewer, ImageListener {
 
     @Override
     public void imageClosed(ImagePlus image) {
-        // Later: a window that gets a slider is closed too, and another one opened for the image.
-        if (visible) EventQueue.invokeLater(() -> { if (image.getWindow() == null) forget(image); });
-        else forget(image);
+        // ImageJ says so of an image, too, that gets a window with another slider: a moment later
+        // it has one. A closed image that a plugin works on keeps its window.
+        EventQueue.invokeLater(
+                () -> {
+                    ImageWindow window = image.getWindow();
+                    if (window == null || window.isClosed()) forget(image);
+                });
     }
 
     private void forget(ImagePlus image) {
         for (Shown shown : new ArrayList<>(images.values()))
-            if (shown.image() == image) {
-                images.remove(shown.key);
-                planner.forget(shown.key);
-                if (newest == shown) newest = null;
-            }
+            if (shown.image() == image) forget(shown);
         painted.values().remove(image);
+    }
+
+    private void forget(Shown shown) {
+        images.remove(shown.key, shown);
+        planner.forget(shown.key);
+        if (newest == shown) newest = null;
     }
 
     // ── questions ─────────────────────────────────────────────────────────────────────────
@@ -319,7 +350,7 @@ final class Fiji implements Viewer, ImageListener {
             if (delivery.query.equals("quit")) onQuit.run();
         } catch (Refused refused) {
             receiver().settle(delivery, "rejected", refused.getMessage());
-        } catch (RuntimeException | OutOfMemoryError error) { // a stranger must not end ImageJ
+        } catch (RuntimeException | Error error) { // a stranger must not end ImageJ
             receiver().settle(delivery, "rejected", error.toString());
         }
     }
@@ -335,8 +366,8 @@ final class Fiji implements Viewer, ImageListener {
             case "pixels":
                 return pixels(text(given, "path"), window, arrays);
             case "screenshot":
-                arrays.add(
-                        Images.screenshot(open(window).image(), !Boolean.FALSE.equals(given.get("canvas_only"))));
+                boolean canvasOnly = !Boolean.FALSE.equals(given.get("canvas_only"));
+                arrays.add(Images.screenshot(open(window).image(), canvasOnly));
                 return null;
             case "rois":
                 return rois(window, text(given, "layer"), arrays);
@@ -354,7 +385,8 @@ final class Fiji implements Viewer, ImageListener {
                 return null;
             default:
                 throw new Refused(
-                        "Fiji answers clear, layers, pixels, pulse, quit, rois, screenshot, not '" + name + "'");
+                        "Fiji answers clear, layers, pixels, pulse, quit, rois, screenshot, not '"
+                                + name + "'");
         }
     }
 
@@ -367,6 +399,10 @@ final class Fiji implements Viewer, ImageListener {
         for (String kind : Arrays.asList("image", "labels")) {
             Plan plan = planner.find(window, path, kind);
             Shown shown = plan == null ? null : images.get(plan.key);
+            if (shown != null && !shown.isWhole())
+                throw new Refused(
+                        "'" + path + "' is not shown any more: its user has made something else of '"
+                                + shown.image().getTitle() + "'; save it again");
             Object[] planes = shown == null ? null : shown.pixels(plan);
             if (planes == null) continue;
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
@@ -390,8 +426,9 @@ final class Fiji implements Viewer, ImageListener {
     private Shown open(String window) throws Refused {
         Set<String> titles = new HashSet<>();
         for (Shown shown : images.values()) {
-            if (window.isEmpty() ? shown == newest : shown.image().getTitle().equals(window)) return shown;
-            titles.add(shown.image().getTitle());
+            String title = shown.image().getTitle();
+            if (window.isEmpty() ? shown == newest : title.equals(window)) return shown;
+            titles.add(title);
         }
         throw new Refused(
                 window.isEmpty() ? "no image is shown" : "no image '" + window + "' among " + titles);
@@ -405,10 +442,7 @@ final class Fiji implements Viewer, ImageListener {
             planner.forget(shown.key);
             shown.close();
         }
-        for (ImagePlus labels : new ArrayList<>(painted.values())) {
-            labels.changes = false;
-            labels.close();
-        }
+        for (ImagePlus labels : new ArrayList<>(painted.values())) Shown.close(labels);
         painted.clear();
         marks.clear();
     }

@@ -45,7 +45,9 @@ public final class Main {
                             int[] open = WindowManager.getIDList();
                             for (int id : open == null ? new int[0] : open) {
                                 ImagePlus image = WindowManager.getImage(id);
-                                if (image != null) image.changes = false; // nobody is there to be asked
+                                if (image == null) continue;
+                                image.changes = false; // nobody is there to be asked
+                                image.deleteRoi();
                             }
                             IJ.getInstance().quit();
                         },

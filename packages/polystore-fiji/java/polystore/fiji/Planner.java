@@ -22,6 +22,7 @@ final class Planner {
         final String sliders, axes, dtype;
         final int[] shape;
         final Set<String> held = new HashSet<>();
+        private final Set<Coordinate> cs = new HashSet<>(), zs = new HashSet<>(), ts = new HashSet<>();
 
         Outline(String sliders, Item item) {
             this.sliders = sliders;
@@ -35,6 +36,23 @@ final class Planner {
                     && axes.equals(other.axes)
                     && dtype.equals(other.dtype)
                     && Arrays.equals(shape, other.shape);
+        }
+
+        /** Remember what comes; refuse what would make too many slices, holes among them. */
+        void take(Place[] places, String at) throws Refused {
+            for (Place place : places) {
+                cs.add(place.c);
+                zs.add(place.z);
+                ts.add(place.t);
+            }
+            if ((long) cs.size() * zs.size() * ts.size() > MOST_SLICES)
+                throw new Refused(
+                        String.format(
+                                "a stack of %d channels x %d z x %d t, all combinations of what has come: "
+                                        + "ImageJ shows %d slices at most; save it as several images, with "
+                                        + "layout=Layout(layer=...)",
+                                cs.size(), zs.size(), ts.size(), MOST_SLICES));
+            held.add(at);
         }
 
         @Override
@@ -54,6 +72,9 @@ final class Planner {
             this.at = at;
         }
     }
+
+    /** More would keep ImageJ busy with its own lists of them. */
+    private static final long MOST_SLICES = 1_000_000;
 
     private final Map<String, Outline> outlines = new HashMap<>();
     private final Map<String, Spot> spots = new HashMap<>();
@@ -121,11 +142,11 @@ final class Planner {
                                     + "labels=True, for an image of its own, or all %d as one batch; or close the "
                                     + "image",
                             made, spot.title, old.held.size(), old, old.held.size()));
+        Place[] places = places(item, spot);
         if (old == null || restarts) outlines.put(spot.key, old = made);
-        old.held.add(at.toString());
+        old.take(places, at.toString());
         String title = item.labels ? spot.title + " labels" : spot.title;
-        return new Plan(
-                spot.key, title, places(item, spot), restarts, key(spot.key, at.toString()), item);
+        return new Plan(spot.key, title, places, restarts, key(spot.key, at.toString()), item);
     }
 
     private static void checkType(Item item) throws Refused {

@@ -1,24 +1,28 @@
 package polystore.fiji;
 
 import ij.CompositeImage;
+import ij.IJ;
 import ij.ImagePlus;
 import ij.ImageStack;
 import ij.WindowManager;
 import ij.gui.ImageCanvas;
 import ij.gui.ImageWindow;
 import ij.gui.Overlay;
+import ij.gui.Roi;
+import ij.macro.Interpreter;
 import ij.measure.Calibration;
 import ij.process.LUT;
 import java.awt.Point;
 import java.lang.reflect.Array;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeSet;
 import polystore.fiji.Place.Coordinate;
 
 /**
@@ -28,40 +32,44 @@ import polystore.fiji.Place.Coordinate;
  * <p>To be used in one thread: that of AWT where there are windows.
  */
 final class Shown {
-    private static final int MOST_SLICES = 100_000_000;
-
     final String key;
     final boolean labels;
     private final String title;
     private final boolean rgb;
     private final int width, height;
-    private final String original;
+    private final String dtype, original;
     private final Pool pool;
     private final boolean visible;
+    private final List<String> sliders = new ArrayList<>();
     private final Map<Place, Object> planes = new HashMap<>();
     private final Map<Place, String> names = new HashMap<>();
-    private final TreeSet<Coordinate> cs = new TreeSet<>();
-    private final TreeSet<Coordinate> zs = new TreeSet<>();
-    private final TreeSet<Coordinate> ts = new TreeSet<>();
-    private final Map<Coordinate, LUT> given = new HashMap<>();
-    private final Map<Coordinate, double[]> ranges = new HashMap<>();
-    private final Map<Coordinate, String> said = new HashMap<>();
-    private final Set<Coordinate> uncolored = new HashSet<>();
-    private final List<String> sliders = new ArrayList<>();
+    private final Axis cs = new Axis(), zs = new Axis(), ts = new Axis();
+    /** Place and array of each slice that ImageJ has; holes have no array. */
+    private Place[] slots = {};
+    private Object[] held = {};
     private Object blank;
     private ImagePlus image;
-    private Calibration calibration;
-    private boolean grown, changed, recalibrated;
-    private Place last;
+    /** What channels look like: as was said, as ImageJ was told, and what it must be told yet. */
+    private final Map<Coordinate, String> said = new HashMap<>();
+    private final Map<Coordinate, LUT> given = new HashMap<>();
+    private final Map<Coordinate, double[]> ranges = new HashMap<>();
+    private final Map<Coordinate, LUT> applied = new HashMap<>();
+    private final Set<Coordinate> uncolored = new HashSet<>();
     private String calibrated = "";
-    private int[] followed = {1, 1};
-    private int[] shownSizes = {1, 1, 1};
+    private Calibration calibration;
+    private boolean grown, changed, recalibrated, hasOpened;
+    private Place last, followed;
+    /** Of the window to come. */
+    private Point location;
+    private double zoom;
+    private Overlay overlay;
 
     Shown(Plan plan, Item item, Pool pool, boolean visible) {
         key = plan.key;
         title = plan.title;
         labels = item.labels;
         rgb = item.axes.endsWith("s");
+        dtype = item.dtype;
         original = item.original.isEmpty() ? item.dtype : item.original;
         int end = item.shape.length - (rgb ? 1 : 0);
         height = item.shape[end - 2];
@@ -71,8 +79,32 @@ final class Shown {
         this.visible = visible;
     }
 
+    /** Take the place of an image on the screen, with what lies over it. */
+    void succeed(Shown old) {
+        if (old.image != null) inherit(old.image);
+    }
+
+    private void inherit(ImagePlus old) {
+        overlay = old.getOverlay();
+        ImageWindow window = old.getWindow();
+        if (window == null) return;
+        location = window.getLocation();
+        zoom = old.getWidth() == width && old.getHeight() == height
+                ? window.getCanvas().getMagnification()
+                : 0;
+    }
+
     ImagePlus image() {
         return image;
+    }
+
+    /** Whether planes of this item are like those that it holds. */
+    boolean takes(Plan plan, Item item) {
+        int end = item.shape.length - (rgb ? 1 : 0);
+        return item.dtype.equals(dtype)
+                && item.axes.endsWith("s") == rgb
+                && item.shape[end - 2] == height
+                && item.shape[end - 1] == width;
     }
 
     /** Whether the image is still as it was made: its user may have converted or cropped it. */
@@ -81,22 +113,18 @@ final class Shown {
                 || (image.getWidth() == width
                         && image.getHeight() == height
                         && image.getBitDepth() == bitDepth()
-                        && image.getNChannels() == shownSize(cs)
-                        && image.getStackSize() == image.getNChannels() * shownSize(zs) * shownSize(ts));
-    }
-
-    private int shownSize(TreeSet<Coordinate> axis) {
-        return shownSizes[axis == cs ? 0 : axis == zs ? 1 : 2];
+                        && image.getNChannels() == cs.size()
+                        && image.getStackSize() == slots.length);
     }
 
     private int bitDepth() {
-        Object any = planes.values().iterator().next();
-        return any instanceof byte[] ? 8 : any instanceof short[] ? 16 : any instanceof int[] ? 24 : 32;
+        return rgb ? 24 : dtype.equals("|u1") ? 8 : dtype.equals("<u2") ? 16 : 32;
     }
 
     // ── what comes ────────────────────────────────────────────────────────────────────────
 
     void put(Plan plan, Item item, Object[] arrays) {
+        if (!changed) adopt();
         String name = item.path.substring(item.path.lastIndexOf('/') + 1);
         for (int at = 0; at < arrays.length; at++) {
             Place place = plan.places[at];
@@ -122,6 +150,26 @@ final class Shown {
             pool.give(array);
         }
         changed = true;
+    }
+
+    /** Take up the arrays that ImageJ has put into its slices: its undo exchanges them. */
+    private void adopt() {
+        if (image == null || !isWhole()) return;
+        Set<Object> known = null;
+        for (int slice = 1; slice <= held.length; slice++) {
+            Object mine = held[slice - 1];
+            boolean isCurrent = slice == image.getCurrentSlice();
+            Object now =
+                    isCurrent ? image.getProcessor().getPixels() : image.getStack().getPixels(slice);
+            if (mine == null || mine == now) continue;
+            if (known == null) {
+                known = Collections.newSetFromMap(new IdentityHashMap<>());
+                known.addAll(Arrays.asList(held));
+            }
+            if (known.contains(now)) continue; // its user has sorted the slices
+            held[slice - 1] = now;
+            planes.put(slots[slice - 1], now);
+        }
     }
 
     private int[] packed(byte[] samples, int count) {
@@ -252,19 +300,44 @@ final class Shown {
     /** Have ImageJ show what came since the last time. */
     void refresh() {
         if (!changed) return;
-        boolean follows = image == null || isFollowing();
-        Place looked = follows || image == null ? null : placeAt(image.getCurrentSlice());
+        Place looked = image == null ? null : slots[image.getCurrentSlice() - 1];
+        boolean follows = looked == null || looked.z.equals(followed.z) && looked.t.equals(followed.t);
         if (grown) grow();
         if (recalibrated) image.setCalibration(calibration);
         color();
         image.changes = false; // nobody is asked whether to save what can be sent again
-        if (image.getWindow() == null && visible) image.show();
-        if (image.getStackSize() > 1) {
-            Place wanted = looked != null && planes.containsKey(looked) ? looked : last;
-            follow(wanted, follows);
-        }
+        show();
+        if (follows) followed = last;
+        if (slots.length > 1) look(looked, follows ? last : looked);
         draw();
         grown = changed = recalibrated = false;
+    }
+
+    /** Open its window, unless a macro keeps all windows closed: then later. */
+    void show() {
+        if (isOpen() || IJ.isMacro() && Interpreter.isBatchMode()) return;
+        if (location != null) ImageWindow.setNextLocation(location);
+        image.show();
+        hasOpened = image.getWindow() != null;
+        if (zoom > 0 && image.getCanvas().getMagnification() != zoom) magnify();
+        location = null;
+        zoom = 0;
+    }
+
+    /** Whether its user has closed it: ImageJ has emptied it then. */
+    boolean isClosed() {
+        if (image == null || !hasOpened) return false;
+        ImageWindow window = image.getWindow();
+        return window == null || window.isClosed();
+    }
+
+    boolean isOpen() {
+        return !visible || image == null || image.getWindow() != null;
+    }
+
+    private void magnify() {
+        image.getCanvas().setMagnification(zoom);
+        image.getWindow().pack();
     }
 
     private void draw() {
@@ -276,50 +349,25 @@ final class Shown {
 
     boolean isPainted() {
         ImageWindow window = image.getWindow();
-        return window == null || !window.getCanvas().getPaintPending();
+        return isOpen() && (window == null || !window.getCanvas().getPaintPending());
     }
 
-    private boolean isFollowing() {
-        return image.getZ() == followed[0] && image.getT() == followed[1];
-    }
-
-    private void follow(Place place, boolean isNewest) {
-        int z = zs.headSet(place.z, true).size();
-        int t = ts.headSet(place.t, true).size();
-        if (image.getZ() != z || image.getT() != t) image.setPosition(image.getC(), z, t);
-        if (isNewest) followed = new int[] {z, t};
-    }
-
-    private Place placeAt(int slice) {
-        int[] at = image.convertIndexToPosition(slice);
-        return new Place(nth(cs, at[0]), nth(zs, at[1]), nth(ts, at[2]));
-    }
-
-    private static Coordinate nth(TreeSet<Coordinate> axis, int position) {
-        for (Coordinate coordinate : axis) if (--position == 0) return coordinate;
-        return axis.last();
-    }
-
-    private int index(Place place) {
-        int c = cs.headSet(place.c).size();
-        int z = zs.headSet(place.z).size();
-        int t = ts.headSet(place.t).size();
-        return (t * zs.size() + z) * cs.size() + c + 1;
+    private void look(Place looked, Place at) {
+        int c = looked == null ? image.getC() : cs.position(looked.c);
+        int z = zs.position(at.z);
+        int t = ts.position(at.t);
+        if (image.getC() != c || image.getZ() != z || image.getT() != t) image.setPosition(c, z, t);
     }
 
     private void grow() {
-        if ((long) cs.size() * zs.size() * ts.size() > MOST_SLICES)
-            throw new IllegalStateException(
-                    cs.size() + " x " + zs.size() + " x " + ts.size() + " slices: save fewer as one image");
+        boolean isNew = image == null;
+        boolean isRemade = !isNew && cs.isGrown();
+        if (isRemade) keepLooks();
+        for (Axis axis : Arrays.asList(cs, zs, ts)) axis.grow();
         ImageStack stack = stack();
-        boolean composite = cs.size() > 1 && !rgb;
-        if (image == null) {
-            image = made(stack, composite);
-            uncolored.addAll(cs);
-        } else if (shownSizes[0] != cs.size()) {
-            replace(stack, composite);
-            uncolored.addAll(cs);
-        } else if (image instanceof CompositeImage) {
+        if (isNew) image = made(stack, title);
+        else if (isRemade) remake(stack);
+        else if (image instanceof CompositeImage) {
             LUT[] luts = ((CompositeImage) image).getLuts();
             setStack(stack);
             ((CompositeImage) image).setLuts(luts);
@@ -330,33 +378,36 @@ final class Shown {
             setStack(stack);
             if (!rgb) image.setDisplayRange(low, high);
         }
-        shownSizes = new int[] {cs.size(), zs.size(), ts.size()};
+        if (isNew || isRemade) uncolored.addAll(Arrays.asList(cs.coordinates()));
     }
 
     private void setStack(ImageStack stack) {
         ImageCanvas canvas = image.getCanvas();
-        double zoom = canvas == null ? 0 : canvas.getMagnification();
+        zoom = canvas == null ? 0 : canvas.getMagnification();
         image.setOpenAsHyperStack(true);
         image.setStack(stack, cs.size(), zs.size(), ts.size());
         // A window with another slider is another one for ImageJ, which forgets how it was zoomed.
         ImageCanvas now = image.getCanvas();
-        if (now != null && now != canvas && canvas != null && zoom != now.getMagnification()) {
-            now.setMagnification(zoom);
-            image.getWindow().pack();
-        }
+        if (now != null && now != canvas && zoom > 0 && zoom != now.getMagnification()) magnify();
+        zoom = 0;
     }
 
     private ImageStack stack() {
-        ImageStack stack = new ImageStack(width, height, cs.size() * zs.size() * ts.size());
+        int count = cs.size() * zs.size() * ts.size();
+        ImageStack stack = new ImageStack(width, height, count);
+        Place[] places = new Place[count];
+        Object[] arrays = new Object[count];
         int slice = 0;
-        for (Coordinate t : ts)
-            for (Coordinate z : zs)
-                for (Coordinate c : cs) {
-                    Place place = new Place(c, z, t);
-                    Object plane = planes.get(place);
+        for (Coordinate t : ts.coordinates())
+            for (Coordinate z : zs.coordinates())
+                for (Coordinate c : cs.coordinates()) {
+                    Place place = places[slice] = new Place(c, z, t);
+                    Object plane = arrays[slice] = planes.get(place);
                     stack.setPixels(plane != null ? plane : blank(), ++slice);
                     stack.setSliceLabel(names.get(place), slice);
                 }
+        slots = places;
+        held = arrays;
         return stack;
     }
 
@@ -368,45 +419,57 @@ final class Shown {
         return blank;
     }
 
-    private ImagePlus made(ImageStack stack, boolean composite) {
+    private ImagePlus made(ImageStack stack, String title) {
         ImagePlus plain = new ImagePlus(title, stack);
         plain.setDimensions(cs.size(), zs.size(), ts.size());
         plain.setOpenAsHyperStack(stack.getSize() > 1);
         if (calibration != null) plain.setCalibration(calibration);
         ImagePlus made = plain;
-        if (composite) {
-            int mode =
-                    cs.size() <= CompositeImage.MAX_CHANNELS
-                            ? CompositeImage.COMPOSITE
-                            : CompositeImage.COLOR;
-            made = new CompositeImage(plain, mode);
+        if (cs.size() > 1 && !rgb) {
+            boolean many = cs.size() > CompositeImage.MAX_CHANNELS;
+            made = new CompositeImage(plain, many ? CompositeImage.COLOR : CompositeImage.COMPOSITE);
             made.setOpenAsHyperStack(true);
         }
-        made.setProperty(
-                "Info", "saved by polystore" + (original.isEmpty() ? "" : " as " + original) + "\n");
+        if (overlay != null) made.setOverlay(overlay);
+        made.setProperty("Info", "saved by polystore as " + original + "\n");
         return made;
     }
 
-    /** ImageJ composes channels in images of a class of their own. */
-    private void replace(ImageStack stack, boolean composite) {
+    /** ImageJ composes channels in images of a class of their own, of a fixed number. */
+    private void remake(ImageStack stack) {
         ImagePlus old = image;
-        for (int at = 1; !rgb && at <= shownSizes[0] && old instanceof CompositeImage; at++) {
-            LUT lut = ((CompositeImage) old).getChannelLut(at);
-            ranges.put(nth(cs, at), new double[] {lut.min, lut.max});
+        inherit(old);
+        Roi selection = old.getRoi();
+        image = made(stack, old.getTitle());
+        image.setCalibration(old.getCalibration());
+        if (old instanceof CompositeImage && cs.size() <= CompositeImage.MAX_CHANNELS)
+            ((CompositeImage) image).setMode(((CompositeImage) old).getMode());
+        hasOpened = false;
+        close(old);
+        if (selection != null) image.setRoi(selection);
+    }
+
+    /** Remember how the user has set the channels, but for what was said anew. */
+    private void keepLooks() {
+        int number = 0;
+        for (Coordinate c : cs.coordinates()) {
+            number++;
+            if (rgb || uncolored.contains(c)) continue;
+            boolean isComposite = image instanceof CompositeImage;
+            LUT lut = isComposite
+                    ? ((CompositeImage) image).getChannelLut(number)
+                    : image.getProcessor().getLut();
+            double low = isComposite ? lut.min : image.getDisplayRangeMin();
+            double high = isComposite ? lut.max : image.getDisplayRangeMax();
+            ranges.put(c, new double[] {low, high});
+            if (!Arrays.equals(lut.getBytes(), applied.get(c).getBytes())) given.put(c, lut);
         }
-        Point location = old.getWindow() == null ? null : old.getWindow().getLocation();
-        Overlay overlay = old.getOverlay();
-        image = made(stack, composite);
-        image.setOverlay(overlay);
-        old.changes = false;
-        old.close();
-        if (location != null) ImageWindow.setNextLocation(location);
     }
 
     private void color() {
         if (rgb) return;
         int number = 0;
-        for (Coordinate c : cs) {
+        for (Coordinate c : cs.coordinates()) {
             number++;
             if (!uncolored.remove(c)) continue;
             LUT lut = given.get(c);
@@ -414,6 +477,7 @@ final class Shown {
                 lut = labels ? Looks.labels() : cs.size() > 1 ? Looks.channel(number - 1) : Looks.gray();
             double[] range = ranges.get(c);
             lut = (LUT) lut.clone();
+            applied.put(c, lut);
             if (range != null) {
                 lut.min = range[0];
                 lut.max = range[1];
@@ -430,20 +494,26 @@ final class Shown {
     void close() {
         ImagePlus closed = image;
         image = null;
-        if (closed == null) return;
-        closed.changes = false;
-        closed.close();
-        if (closed == WindowManager.getTempCurrentImage()) WindowManager.setTempCurrentImage(null);
+        if (closed != null) close(closed);
+    }
+
+    /** Close an image; its user is not asked whether to save it, nor its many points. */
+    static void close(ImagePlus image) {
+        image.changes = false;
+        image.deleteRoi();
+        image.close();
+        if (image == WindowManager.getTempCurrentImage()) WindowManager.setTempCurrentImage(null);
     }
 
     // ── what is asked ─────────────────────────────────────────────────────────────────────
 
     /** Return the planes of a value as ImageJ holds them, or null if some are not there. */
     Object[] pixels(Plan plan) {
+        adopt();
         Object[] found = new Object[plan.places.length];
         for (int at = 0; at < found.length; at++) {
-            if (!planes.containsKey(plan.places[at]) || image == null) return null;
-            found[at] = image.getStack().getPixels(index(plan.places[at]));
+            found[at] = planes.get(plan.places[at]);
+            if (found[at] == null || image == null) return null;
         }
         return found;
     }
@@ -459,11 +529,7 @@ final class Shown {
         about.put("original", original);
         about.put("sliders", sliders);
         List<Object> coordinates = new ArrayList<>();
-        for (TreeSet<Coordinate> axis : Arrays.asList(ts, zs, cs)) {
-            List<String> texts = new ArrayList<>();
-            for (Coordinate coordinate : axis) texts.add(coordinate.toString());
-            coordinates.add(texts);
-        }
+        for (Axis axis : Arrays.asList(ts, zs, cs)) coordinates.add(axis.texts());
         about.put("coordinates", coordinates);
         return about;
     }
