@@ -42,7 +42,7 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "cyx-32": (image((2, 5, 7), "f4"), {"axes": "cyx", "channels": ["one", "two"]}),
     "zyx": (image((4, 5, 7), "u2"), {"scale": {"z": 3, "x": 0.5, "y": 0.5}, "units": "nm"}),
     "tyx": (image((4, 5, 7), "u2"), {"axes": "TYX", "contrast_limits": (3, 99)}),
-    "yx": (image((5, 7), "u2"), {"channels": [CHANNELS[1]]}),
+    "yx": (image((5, 7), "u2"), {"channels": [CHANNELS[1]], "units": "nm"}),
     "yx-8": (image((5, 7), "u1"), {"channels": [CHANNELS[1]]}),
     "yx-32": (image((5, 7), "f4") / 8, {"contrast_limits": (-0.5, 0.5)}),
     "signed": (image((3, 5, 7), "i2") - 100, {"axes": "ZYX"}),
@@ -106,6 +106,7 @@ def test_imagej_has_the_calibration(shown: dict[str, dict[str, Any]]) -> None:
     assert (shown["big"]["pixel"], shown["big"]["unit"]) == ([1, 0.1, 0.1], "mm")
     assert (shown["rgb"]["pixel"][1:], shown["rgb"]["unit"]) == ([0.5, 0.5], "µm")
     assert shown["resolution"]["pixel"] == [2, 0.5, 0.25]
+    assert (shown["yx"]["pixel"], shown["yx"]["unit"]) == ([1, 1, 1], "nm")
     assert shown["no-options"]["pixel"] == [1, 1, 1]
 
 
@@ -252,6 +253,7 @@ def test_types_that_imagej_lacks(tmp_path: Path, dtype: str, remedy: str) -> Non
         {"axes": "CTYX"},
         {"axes": "TCZ"},
         {"axes": "ZYX", "scale": (1, 1, 1), "resolution": (1, 1)},
+        {"axes": "ZYX", "units": "um", "resolution": (1, 1)},
         {"axes": "ZYX", "scale": (1, 1)},
         {"axes": "ZYX", "scale": (1, 1, 0)},
         {"axes": "ZYX", "scale": (1, 1, 1), "units": {"z": "um", "y": "nm", "x": "nm"}},

@@ -111,6 +111,20 @@ shapes = (
     | masks.map(lambda mask: Mask(*mask))
     | st.lists(polygons, min_size=1, max_size=3).map(Composite)
 )
+color = st.from_regex("#[0-9a-f]{6}", fullmatch=True).filter("#000000".__ne__)
+imagej = st.fixed_dictionaries(
+    {"stroke_color": color},
+    optional={
+        "fill_color": color.map(lambda text: f"#40{text[1:]}"),
+        "label_color": color,
+        "stroke_width": st.integers(1, 32_767 * 10).map(lambda tenths: tenths / 10),
+        "group": st.integers(1, 65535),
+        "position": st.integers(1, 1 << 30),
+        "label_font_size": st.integers(1, 99),
+        "options": st.just(("overlay_labels", "draw_offset")),
+    },
+)
+properties |= st.builds(lambda own, settings: {**own, "imagej": settings}, properties, imagej)
 index = st.none() | st.integers(0, (1 << 31) - 2)
 rois = st.builds(ROI, shapes, text, st.builds(Position, index, index, index), properties)
 
@@ -242,6 +256,8 @@ def test_a_large_number_of_points(written: Written) -> None:
         (Points([[1, 2]]), {"counters": [1, 2]}, "1 whole numbers"),
         (Rectangle((5, 5), (2, 3)), {"kind": "text", "text": {"size": "big"}}, "font"),
         (Rectangle((5, 5), (2, 3)), {"kind": "image"}, "base64"),
+        (TRIANGLE, {"arrow_style": 1}, "what a polygon has"),
+        (TRIANGLE, {"text": {}}, "what a polygon has"),
         (TRIANGLE, "yes", "ImageJ's settings"),
     ],
 )
@@ -317,6 +333,8 @@ def test_members_name_what_has_no_name() -> None:
     found = SET.load(io.BytesIO(packed_set("set/", "set/one.roi", "two.ROI", "__MACOSX/._x")))
     assert [roi.name for roi in found] == ["one", "two"]
     assert encode_roi(found[0]) == encode_roi(ROI(TRIANGLE))  # the bytes are as they were
+    renamed = dataclasses.replace(found[0], name="new")
+    assert decode_roi(encode_roi(renamed)).name == "new"
 
 
 def test_other_archives_are_refused() -> None:

@@ -60,9 +60,9 @@ def encode_roi(roi: ROI) -> bytes:
             "ImageJ's settings",
             "roi",
         )
-    raw = settings.pop("raw", None)
+    raw, name = settings.pop("raw", None), settings.pop("raw_name", "")
     if raw is not None:
-        content = _unchanged(roi, raw, settings)
+        content = _unchanged(roi, raw, name, settings)
         if content is not None:
             return content
     return _encode(roi, properties, settings)
@@ -83,14 +83,16 @@ def decode_roi(content: bytes, name: str = "") -> ROI:
     if is_exact:
         return roi
     settings = {**roi.properties.get("imagej", {}), "raw": base64.b64encode(content).decode()}
+    if name and _decode(content, "").name != name:
+        settings["raw_name"] = name  # which is not in the bytes
     return dataclasses.replace(roi, properties={**roi.properties, "imagej": settings})
 
 
-def _unchanged(roi: ROI, raw: Any, settings: dict[str, Any]) -> bytes | None:
+def _unchanged(roi: ROI, raw: Any, name: Any, settings: dict[str, Any]) -> bytes | None:
     """Return the bytes that a ROI was loaded from, if they still say what it is."""
     try:
         content = base64.b64decode(raw, validate=True)
-        before = _decode(content, roi.name)
+        before = _decode(content, name)
     except (TypeError, ValueError, PolystoreError):
         return None  # the raw bytes of some other version: what else is known gets written
     properties = {k: v for k, v in roi.properties.items() if k != "imagej"}

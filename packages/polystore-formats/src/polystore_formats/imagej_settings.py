@@ -4,7 +4,7 @@ Only what differs from ImageJ's own default is there:
 
     kind                ImageJ's kind, where the shape has several: "freehand", "arrow", "text"
     stroke_color, fill_color, label_color      "#rrggbb", or "#aarrggbb" where not opaque
-    stroke_width        in pixels
+    stroke_width        in pixels; rounded to seven digits, as float32 is
     options             names of flags, such as "overlay_labels", "spline_fit", "double_headed"
     arc_size            diameter of a rectangle's rounded corners, in pixels
     arrow_style, arrow_head_size, point_type, point_size, label_font_size, group
@@ -60,7 +60,7 @@ _NUMBERS = {
     "position": _Number("position", -(1 << 31), (1 << 31) - 1),
     "group": _Number("group", 0, 65535),
     "label_font_size": _Number("overlay_font_size", -32768, 32767),
-    "image_opacity": _Number("image_opacity", 0, 255),
+    "image_opacity": _Number("image_opacity", 0, 255, ("image",)),
     "arc_size": _Number("rounded_rect_arc_size", 0, 32767, ("rectangle", "text", "image")),
     "arrow_style": _Number("arrow_style_or_aspect_ratio", 0, 255, ("arrow",)),
     "arrow_head_size": _Number("arrow_head_size", 0, 255, ("arrow",), 10),
@@ -80,8 +80,9 @@ _TEXT: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 NAMES = (
     "kind", *_COLORS, "stroke_width", "options", *_NUMBERS, "counters", "counter_positions",
-    "text", "image", "subpixel", "raw",
+    "text", "image", "subpixel", "raw", "raw_name",
 )  # fmt: skip
+_PARTS = {"counters": "point", "counter_positions": "point", "text": "text", "image": "image"}
 _AS_DRAWN = 1024
 _STYLE_OFFSET = 68
 
@@ -116,7 +117,7 @@ def read_settings(record: ImagejRoi, kind: str, content: bytes) -> dict[str, Any
             found[name] = "#" + (bytes(rgb) if opaque else bytes(color)).hex()
     width = record.float_stroke_width or (0 if kind == "point" else record.stroke_width)
     if np.isfinite(width) and width:
-        found["stroke_width"] = float(width)
+        found["stroke_width"] = _short(width)
     for name, number in _NUMBERS.items():
         value = int(getattr(record, number.attribute))
         if (not number.kinds or kind in number.kinds) and value != number.default:
@@ -136,6 +137,11 @@ def read_settings(record: ImagejRoi, kind: str, content: bytes) -> dict[str, Any
     return found
 
 
+def _short(number: float) -> float:
+    """Return 0.1 for the float32 that is nearest to it."""
+    return float(str(np.float32(number)))
+
+
 def _read_text(record: ImagejRoi, content: bytes) -> dict[str, Any]:
     (style,) = struct.unpack_from(">i", content, _STYLE_OFFSET)
     angle = record.text_angle
@@ -145,7 +151,7 @@ def _read_text(record: ImagejRoi, content: bytes) -> dict[str, Any]:
         "size": record.text_size,
         "style": record.text_style,
         "justification": record.text_justification,
-        "angle": float(angle) if np.isfinite(angle) else 0.0,
+        "angle": _short(angle) if np.isfinite(angle) else 0.0,
         "as_drawn": bool(style & _AS_DRAWN),
     }
     return {name: value for name, value in found.items() if value or name == "text"}
@@ -177,6 +183,14 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
         _set_text(record, settings.get("text", {}))
     if kind == "image":
         _set_image(record, settings.get("image"))
+    for name, only in _PARTS.items():
+        if kind != only:
+            _refuse_needless(name, kind, settings)
+
+
+def _refuse_needless(name: str, kind: str, settings: Mapping[str, Any]) -> None:
+    if name in settings:
+        raise refused(name, settings[name], f"what a {kind} has")
 
 
 def _color(name: str, value: Any) -> bytes:
@@ -189,6 +203,7 @@ def _color(name: str, value: Any) -> bytes:
 def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> None:
     for name, number in _NUMBERS.items():
         if number.kinds and kind not in number.kinds:
+            _refuse_needless(name, kind, settings)
             continue
         value = settings.get(name, number.default)
         if type(value) is not int or not number.least <= value <= number.most:

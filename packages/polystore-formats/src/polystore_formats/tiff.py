@@ -93,8 +93,8 @@ class Tiff(Format):
         for option, value in look.items():
             if not imagej:
                 raise InvalidOptionError(option, value, "None without imagej=True")
-        if scale is not None and resolution is not None:
-            raise InvalidOptionError("resolution", resolution, "None together with scale=")
+        if resolution is not None and not look.keys().isdisjoint(("scale", "units")):
+            raise InvalidOptionError("resolution", resolution, "None with scale= or units=")
         if imagej and axes is not None:
             axes = axes.upper()
         if description is not None and (imagej or ome):

@@ -73,7 +73,7 @@ def imagej_fields(
     )
     fields: dict[str, Any] = {"axes": names.upper()}
     density: dict[str, Any] = {}
-    if scale is not None:
+    if scale is not None or units is not None:
         density = _calibrate(found, units, fields)
     limits = _limits(contrast_limits)
     if channels is not None:
@@ -274,6 +274,8 @@ def _channels(
 
 def _color(table: Any) -> str | None:
     """Return the colour of a table that goes evenly from black to it."""
+    if np.shape(table) != (3, 256):
+        return None
     color = np.asarray(table)[:, -1].astype(np.uint8).tobytes().hex().upper()
     difference = _table(color).astype(int) - np.asarray(table)
     return color if np.abs(difference).max() <= 1 else None
