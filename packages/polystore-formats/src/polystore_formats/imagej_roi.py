@@ -18,16 +18,18 @@ import dataclasses
 import struct
 from typing import Any
 
+import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
 from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
-from polystore.rois import ROI, Mask, Position, Shape
+from polystore.rois import ROI, Composite, Ellipse, Mask, Position, Rectangle, Shape
 
 from .imagej_drawing import draw
 from .imagej_outlines import FILLED_LIMIT
 from .imagej_properties import read_properties, write_properties
 from .imagej_settings import Text, apply_settings, read_settings, refused
 from .imagej_shapes import (
+    corners_of,
     default_kind,
     is_near,
     kind_of,
@@ -136,8 +138,15 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
             "ImageJ has for coordinates",
             "roi",
         ) from error
+    if found == roi.shape:
+        return {}
     if not isinstance(roi.shape, Mask):
-        return {} if found == roi.shape else {"shape": ROI(roi.shape).to_dict()}
+        if not isinstance(roi.shape, Rectangle | Ellipse):
+            floats = np.concatenate(corners_of(roi.shape)).astype(">f8").tobytes()
+            hint = base64.b64encode(floats).decode("ascii")
+            if _refined(found, hint) == roi.shape:
+                return {"float64": hint}
+        return {"shape": ROI(roi.shape).to_dict()}
     if masked(found) != roi.shape:
         height, width = roi.shape.pixels.shape
         raise UnsupportedDataError(
@@ -205,12 +214,34 @@ def _shape(
     """Return the shape, the kind it would have by default, and what "subpixel" has to say."""
     found = shape_of(record, kind)
     shape = masked(found) if hints.get("mask") is True else found
+    if "float64" in hints:
+        shape = _refined(found, hints["float64"])
     if "shape" in hints:
         shape = _exact(found, kind, hints["shape"])
     plain = ImagejRoi()
     default = draw(plain, shape, kind, None)
     is_fine = record.subpixelresolution
     return shape, default_kind(shape), is_fine if is_fine != default else None
+
+
+def _refined(found: Shape, hint: Any) -> Shape:
+    """Return a shape with its vertices in float64, unless ImageJ has moved them."""
+    if isinstance(found, Rectangle | Ellipse):
+        return found
+    parts = corners_of(found)
+    try:
+        exact = np.frombuffer(base64.b64decode(hint, validate=True), ">f8").reshape(-1, 2)
+        if len(exact) != sum(map(len, parts)):
+            return found
+        if isinstance(found, Composite):
+            shape: Shape = Composite(
+                np.split(exact, np.cumsum([len(part) for part in parts])[:-1])
+            )
+        else:
+            shape = type(found)(exact)  # type: ignore[call-arg]
+    except (TypeError, ValueError, PolystoreError):
+        return found
+    return shape if is_near(shape, found) else found
 
 
 def _exact(found: Shape, kind: str, hint: Any) -> Shape:
