@@ -33,16 +33,16 @@ FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 
 
 def install_packages(
-    session: nox.Session, *format_extras: str, zarr: str = "", viewers: bool = False
+    session: nox.Session, *format_extras: str, zarr: str = "", napari: bool = False
 ) -> None:
     """Install the distributions of this checkout, editable; napari itself (1 GB) if asked for."""
     extras = {"core": "[progress]", "zarr": zarr}
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
-    names = [name for name in PACKAGES if viewers or name != "napari"]
+    names = [name for name in PACKAGES if napari or name != "napari"]
     arguments = [f"packages/polystore-{name}{extras.get(name, '')}" for name in names]
     session.install(*(word for argument in arguments for word in ("-e", argument)))
-    if not viewers:
+    if not napari:
         session.install("--no-deps", "-e", "packages/polystore-napari")
 
 
@@ -60,7 +60,8 @@ def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Load images, process them in memory, save them, show them: nox -s demo [-- FOLDER --view]"""
-    install_packages(session, "tiff", "image", viewers="--view" in session.posargs)
+    napari = "--view" in session.posargs and "fiji" not in session.posargs
+    install_packages(session, "tiff", "image", napari=napari)
     session.run("python", "examples/pipelines/demo.py", *session.posargs)
 
 
@@ -70,7 +71,7 @@ def tests(session: nox.Session) -> None:
     session.install(FRAMEWORKS[0])
     session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
     install_packages(
-        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True
+        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=True
     )
     session.install("-e", "examples/polystore-sqlite")
     run_pytest(session, *session.posargs)
@@ -81,7 +82,7 @@ def compat(session: nox.Session) -> None:
     """Run the tests on newer Pythons, without the array frameworks."""
     session.install(*TEST_TOOLS, *ORACLES, *TYPES)
     install_packages(
-        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", viewers=True
+        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=True
     )
     session.install("-e", "examples/polystore-sqlite")
     # Setting it is what overrides the caller's: the session cannot take a variable away.
@@ -123,7 +124,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session(name="bench-streams")
 def bench_streams(session: nox.Session) -> None:
     """Measure streams beside memcpy, pyzmq and the published polystore, and a live napari."""
-    install_packages(session, viewers=True)
+    install_packages(session, napari=True)
     python = published(session, "polystore[streaming]==0.6.3")
     session.run(
         "python", "benchmarks/streaming.py", "--incumbent-python", python, *session.posargs
