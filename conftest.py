@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 import uuid
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 TOKEN = "POLYSTORE_TEST_SESSION"
+RUNTIME = "POLYSTORE_RUNTIME_DIR"
 before: pytest.StashKey[set[Path]] = pytest.StashKey()
 # Where everything must be there, a test may still be skipped for what no installer provides.
 EXCUSES = ("data:", "system:")
@@ -20,6 +22,8 @@ EXCUSES = ("data:", "system:")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the one process that starts the others
         os.environ[TOKEN] = uuid.uuid4().hex
+        # Tests must not find the viewers that the user has open.
+        os.environ[RUNTIME] = tempfile.mkdtemp(prefix="ps-run-")
         config.stash[before] = places()
 
 
@@ -28,8 +32,13 @@ def places() -> set[Path]:
     found = {
         path for path in Path(tempfile.gettempdir()).iterdir() if "pytest-" not in path.name
     }
+    receivers = {
+        path
+        for path in Path(os.environ[RUNTIME]).iterdir()
+        if not path.name.startswith(".~ps-")  # locks stay
+    }
     shared = Path("/dev/shm")
-    return found | (set(shared.iterdir()) if shared.is_dir() else set())
+    return found | receivers | (set(shared.iterdir()) if shared.is_dir() else set())
 
 
 def survivors() -> Iterator[str]:
@@ -66,6 +75,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("\nLEFT BEHIND by the tests:", *left, sep="\n  ")
+    shutil.rmtree(os.environ[RUNTIME])
 
 
 @pytest.hookimpl(wrapper=True)
