@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from typing import TYPE_CHECKING, Any
 
 from polystore.errors import DamagedDataError
-from polystore.rois import ROI
+from polystore.rois import ROI, Composite
 from polystore_stream import RemoteViewer
 
 from .encoding import original_pixels
@@ -46,6 +47,21 @@ class RemoteFiji(RemoteViewer):
             if start + 4 > len(content):
                 raise DamagedDataError(f"{len(found)} ROIs of {len(sources)}", "message")
             (length,) = struct.unpack_from("<I", content, start)
-            found.append(decode_roi(content[start + 4 : start + 4 + length]))
+            found.append(_without_bytes(decode_roi(content[start + 4 : start + 4 + length])))
             start += 4 + length
         return found
+
+
+def _without_bytes(roi: ROI) -> ROI:
+    """Return a ROI that equals what was saved: ImageJ rounds its integers otherwise.
+
+    What a file would keep for that stays for composites alone, which may have arcs.
+    """
+    settings = dict(roi.properties.get("imagej", {}))
+    if "raw" not in settings or isinstance(roi.shape, Composite):
+        return roi
+    del settings["raw"]
+    properties = {name: value for name, value in roi.properties.items() if name != "imagej"}
+    if settings:
+        properties["imagej"] = settings
+    return dataclasses.replace(roi, properties=properties)

@@ -18,7 +18,12 @@ public final class User {
         for (String macro; (macro = input.readLine()) != null; ) {
             Interpreter interpreter = new Interpreter();
             interpreter.setIgnoreErrors(true); // else it shows a dialog, and waits
-            String value = interpreter.run(macro, "");
+            String value;
+            try {
+                value = interpreter.run(macro, "");
+            } catch (RuntimeException cancelled) { // such as for want of an image
+                value = "error: " + cancelled;
+            }
             if (interpreter.wasError()) value = "error: " + interpreter.getErrorMessage();
             System.out.println("> " + (value == null ? "" : value.replace("\n", " ")));
         }

@@ -22,7 +22,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.IntStream;
 
-/** ROIs that pipelines sent: in the overlay of their image, and in the ROI Manager if it is open. */
+/** ROIs that pipelines sent: in the overlay of their image, and in an open ROI Manager. */
 final class Marks {
     /** By the key of their set; those of no image yet wait for one. */
     private final Map<String, List<Roi>> sets = new LinkedHashMap<>();
@@ -57,7 +57,8 @@ final class Marks {
         gone.addAll(rois);
         Overlay overlay = new Overlay();
         if (image.getOverlay() != null)
-            for (Roi roi : image.getOverlay().toArray()) if (!gone.contains(roi)) overlay.add(roi);
+            for (Roi roi : image.getOverlay().toArray())
+                if (!gone.contains(roi)) overlay.add(roi);
         for (Roi roi : rois) overlay.add(roi);
         image.setOverlay(overlay.size() == 0 ? null : overlay);
         RoiManager manager = image.getWindow() == null ? null : RoiManager.getInstance2();
@@ -67,7 +68,8 @@ final class Marks {
     private void manage(RoiManager manager, String key, List<Roi> rois) {
         Roi[] listed = manager.getRoisAsArray();
         Set<Roi> ours = managed.getOrDefault(key, Collections.emptySet());
-        int[] indexes = IntStream.range(0, listed.length).filter(n -> ours.contains(listed[n])).toArray();
+        int[] indexes =
+                IntStream.range(0, listed.length).filter(n -> ours.contains(listed[n])).toArray();
         if (indexes.length > 0) {
             manager.setSelectedIndexes(indexes);
             manager.runCommand("Delete");
@@ -86,23 +88,28 @@ final class Marks {
     }
 
     void clear() {
+        RoiManager manager = managed.isEmpty() ? null : RoiManager.getInstance2();
+        if (manager != null)
+            for (String key : new ArrayList<>(managed.keySet()))
+                manage(manager, key, Collections.emptyList());
         sets.clear();
         waiting.clear();
         managed.clear();
     }
 
-    /** Paint ROIs into a label image of the size of another: 1 for the first, 2 for the second, … */
+    /** Paint ROIs into a label image of the size of another: 1 for the first, 2 for the second. */
     static ImagePlus labels(String title, List<Roi> rois, ImagePlus like) {
         boolean positioned = false;
         for (Roi roi : rois) positioned |= roi.getZPosition() > 0 || roi.getTPosition() > 0;
         int slices = positioned ? like.getNSlices() : 1;
         int frames = positioned ? like.getNFrames() : 1;
-        ImageStack stack = ImageStack.create(like.getWidth(), like.getHeight(), slices * frames, 16);
+        int width = like.getWidth();
+        ImageStack stack = ImageStack.create(width, like.getHeight(), slices * frames, 16);
         for (int at = 0; at < rois.size(); at++) {
             Roi roi = rois.get(at);
             for (int slice = 0; slice < stack.getSize(); slice++) {
-                if (!isAt(roi.getZPosition(), slice % slices) || !isAt(roi.getTPosition(), slice / slices))
-                    continue;
+                if (!isAt(roi.getZPosition(), slice % slices)) continue;
+                if (!isAt(roi.getTPosition(), slice / slices)) continue;
                 ImageProcessor plane = stack.getProcessor(slice + 1);
                 plane.setValue(at + 1);
                 plane.fill(roi);

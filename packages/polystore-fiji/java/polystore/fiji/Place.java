@@ -2,15 +2,17 @@ package polystore.fiji;
 
 import java.util.Arrays;
 
-/** Coordinates of one plane on the three axes of a hyperstack; they sort naturally (2 before 10). */
+/** Coordinates of one plane on the axes of a hyperstack; they sort naturally (2 before 10). */
 final class Place {
     /** Each a list: of sliders and axes that ImageJ has no dimension of their own for. */
     final Coordinate c, z, t;
+    private final int hash;
 
     Place(Coordinate c, Coordinate z, Coordinate t) {
         this.c = c;
         this.z = z;
         this.t = t;
+        hash = (c.hash * 31 + z.hash) * 31 + t.hash;
     }
 
     @Override
@@ -23,7 +25,7 @@ final class Place {
 
     @Override
     public int hashCode() {
-        return (c.hashCode() * 31 + z.hashCode()) * 31 + t.hashCode();
+        return hash;
     }
 
     @Override
@@ -33,9 +35,11 @@ final class Place {
 
     static final class Coordinate implements Comparable<Coordinate> {
         final String[] parts;
+        private final int hash;
 
         Coordinate(String... parts) {
             this.parts = parts;
+            hash = Arrays.hashCode(parts);
         }
 
         Coordinate with(String part) {
@@ -55,12 +59,14 @@ final class Place {
 
         @Override
         public boolean equals(Object other) {
-            return other instanceof Coordinate && Arrays.equals(parts, ((Coordinate) other).parts);
+            return this == other
+                    || other instanceof Coordinate
+                            && Arrays.equals(parts, ((Coordinate) other).parts);
         }
 
         @Override
         public int hashCode() {
-            return Arrays.hashCode(parts);
+            return hash;
         }
 
         @Override

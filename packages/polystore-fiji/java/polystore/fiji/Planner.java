@@ -13,8 +13,8 @@ import polystore.fiji.Place.Coordinate;
  * Which image and planes a value goes to, decided before its pixels travel: what does not fit is
  * the error of the save that sent it.
  *
- * <p>ImageJ has three axes beside y and x. Channels are C. A slider "z", and an axis z of the array,
- * are Z. All other sliders, and an axis t, share T, the outermost first.
+ * <p>ImageJ has three axes beside y and x. Channels are C. A slider "z", and an axis z of the
+ * array, are Z. All other sliders, and an axis t, share T, the outermost first.
  */
 final class Planner {
     /** What an image holds, and will hold when all that was accepted has come. */
@@ -22,7 +22,9 @@ final class Planner {
         final String sliders, axes, dtype;
         final int[] shape;
         final Set<String> held = new HashSet<>();
-        private final Set<Coordinate> cs = new HashSet<>(), zs = new HashSet<>(), ts = new HashSet<>();
+        private final Set<Coordinate> cs = new HashSet<>();
+        private final Set<Coordinate> zs = new HashSet<>();
+        private final Set<Coordinate> ts = new HashSet<>();
 
         Outline(String sliders, Item item) {
             this.sliders = sliders;
@@ -40,18 +42,27 @@ final class Planner {
 
         /** Remember what comes; refuse what would make too many slices, holes among them. */
         void take(Place[] places, String at) throws Refused {
+            Set<Coordinate> newCs = new HashSet<>();
+            Set<Coordinate> newZs = new HashSet<>();
+            Set<Coordinate> newTs = new HashSet<>();
             for (Place place : places) {
-                cs.add(place.c);
-                zs.add(place.z);
-                ts.add(place.t);
+                if (!cs.contains(place.c)) newCs.add(place.c);
+                if (!zs.contains(place.z)) newZs.add(place.z);
+                if (!ts.contains(place.t)) newTs.add(place.t);
             }
-            if ((long) cs.size() * zs.size() * ts.size() > MOST_SLICES)
+            long c = cs.size() + newCs.size();
+            long z = zs.size() + newZs.size();
+            long t = ts.size() + newTs.size();
+            if (c * z * t > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "a stack of %d channels x %d z x %d t, all combinations of what has come: "
-                                        + "ImageJ shows %d slices at most; save it as several images, with "
-                                        + "layout=Layout(layer=...)",
-                                cs.size(), zs.size(), ts.size(), MOST_SLICES));
+                                "%d channels x %d z x %d t, all combinations of what has come, is more"
+                                        + " than the %d slices that an image of ImageJ may have here:"
+                                        + " save several images, with layout=Layout(layer=...)",
+                                c, z, t, MOST_SLICES));
+            cs.addAll(newCs);
+            zs.addAll(newZs);
+            ts.addAll(newTs);
             held.add(at);
         }
 
@@ -73,8 +84,8 @@ final class Planner {
         }
     }
 
-    /** More would keep ImageJ busy with its own lists of them. */
-    private static final long MOST_SLICES = 1_000_000;
+    /** More would keep ImageJ busy for seconds, whenever one comes. */
+    private static final long MOST_SLICES = 250_000;
 
     private final Map<String, Outline> outlines = new HashMap<>();
     private final Map<String, Spot> spots = new HashMap<>();
@@ -138,23 +149,24 @@ final class Planner {
         if (restarts && !(replaces && item.series >= old.held.size()))
             throw new Refused(
                     String.format(
-                            "%s, where image '%s' holds %d of %s: save it under another name or with "
-                                    + "labels=True, for an image of its own, or all %d as one batch; or close the "
-                                    + "image",
+                            "%s, where image '%s' holds %d of %s: save it under another name or"
+                                    + " with labels=True, for an image of its own, or all %d as one"
+                                    + " batch; or close the image",
                             made, spot.title, old.held.size(), old, old.held.size()));
         Place[] places = places(item, spot);
-        if (old == null || restarts) outlines.put(spot.key, old = made);
-        old.take(places, at.toString());
+        Outline outline = old == null || restarts ? made : old;
+        outline.take(places, at.toString());
+        outlines.put(spot.key, outline);
         String title = item.labels ? spot.title + " labels" : spot.title;
         return new Plan(spot.key, title, places, restarts, key(spot.key, at.toString()), item);
     }
 
     private static void checkType(Item item) throws Refused {
         boolean isRgb = item.axes.endsWith("s");
-        if (!Arrays.asList(isRgb ? new String[] {"|u1"} : new String[] {"|u1", "<u2", "<f4"})
-                .contains(item.dtype))
+        List<String> known = isRgb ? Arrays.asList("|u1") : Arrays.asList("|u1", "<u2", "<f4");
+        if (!known.contains(item.dtype))
             throw new Refused(
-                    "ImageJ has no " + (isRgb ? "RGB" : "") + " pixels of " + item.dtype
+                    "ImageJ has no " + (isRgb ? "RGB " : "") + "pixels of " + item.dtype
                             + ": it has uint8, uint16, float32, and RGB of uint8");
         int last = item.shape.length - (isRgb ? 2 : 1);
         if ((long) item.shape[last] * item.shape[last - 1] > Integer.MAX_VALUE - 8)

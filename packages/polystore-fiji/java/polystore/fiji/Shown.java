@@ -156,11 +156,11 @@ final class Shown {
     private void adopt() {
         if (image == null || !isWhole()) return;
         Set<Object> known = null;
+        ImageStack stack = image.getStack();
+        Object current = image.getProcessor().getPixels();
         for (int slice = 1; slice <= held.length; slice++) {
             Object mine = held[slice - 1];
-            boolean isCurrent = slice == image.getCurrentSlice();
-            Object now =
-                    isCurrent ? image.getProcessor().getPixels() : image.getStack().getPixels(slice);
+            Object now = slice == image.getCurrentSlice() ? current : stack.getPixels(slice);
             if (mine == null || mine == now) continue;
             if (known == null) {
                 known = Collections.newSetFromMap(new IdentityHashMap<>());

@@ -1,0 +1,63 @@
+"""The pipeline's side: little is imported to send, and options are checked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import polystore_fiji
+from polystore import BackendRegistry
+from polystore.errors import InvalidOptionError, UnknownOptionError
+
+IMPORTED = """
+import sys
+{statement}
+print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("import polystore_fiji", "'zmq', 'numpy', 'roifile', 'subprocess', 'zipfile'"),
+        ("import polystore_fiji.plugin", "'zmq', 'roifile', 'zipfile'"),
+        ("import polystore_fiji.backend", "'roifile', 'tifffile'"),
+        ("from polystore_fiji import Layout", "'roifile', 'tifffile'"),
+        ("from polystore import BackendRegistry; BackendRegistry()['fiji_stream']", "'roifile'"),
+    ],
+)
+def test_import_is_light(statement: str, names: str) -> None:
+    """What sends imports no more than it needs, and the package itself nothing."""
+    code = IMPORTED.format(statement=statement, names=names)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_public_names() -> None:
+    """The package offers what its documentation lists, and says what it has not."""
+    assert sorted(polystore_fiji.__all__) == ["Layout", "connect", "launch"]
+    assert all(hasattr(polystore_fiji, name) for name in polystore_fiji.__all__)
+    with pytest.raises(AttributeError, match="'Viewer'"):
+        polystore_fiji.Viewer  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"viewer": ""}, {"viewer": "a/b"}, {"policy": "newest"}, {"timeout": 0}, {"timeout": "1"}],
+)
+def test_wrong_options_are_refused(options: dict[str, object]) -> None:
+    """An option that cannot be is told by its name, when the backend is made."""
+    with BackendRegistry() as registry:
+        registry.add("screen", "fiji_stream", **options)
+        with pytest.raises(InvalidOptionError, match=f"{next(iter(options))}="):
+            registry["screen"]
+
+
+def test_unknown_option_is_refused() -> None:
+    """A misspelt option is told, with those there are."""
+    with BackendRegistry() as registry, pytest.raises(UnknownOptionError, match="headless"):
+        registry.add("screen", "fiji_stream", headles=True)

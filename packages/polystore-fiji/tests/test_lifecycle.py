@@ -1,0 +1,418 @@
+"""ImageJs that are started, closed by their user, killed, and started again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import zmq
+
+import polystore_fiji
+from polystore.errors import (
+    IncompatibleReceiverError,
+    ReceiverError,
+    ReceiverUnavailableError,
+    RejectedError,
+)
+from polystore_stream import connection, discovery
+from polystore_testing.processes import becomes, left_in, pipeline, runs, within
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from polystore import FileManager
+    from polystore_fiji.remote import RemoteFiji
+    from polystore_testing.display import Display
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+    pytest.mark.usefixtures("ended"),
+]
+
+PLANE = np.full((64, 64), 7, "u1")
+LARGE = np.ones((1500, 1500), "u2")
+
+
+@pytest.fixture
+def ended(desktop: Path) -> Iterator[None]:
+    """End the viewers of a test, which outlive who started them, and demand that nothing stays."""
+    before = {*os.listdir("/dev/shm")}
+    yield
+    for endpoint in discovery.find("fiji"):
+        with suppress(ProcessLookupError):
+            os.kill(endpoint.pid, signal.SIGKILL)
+        assert becomes(lambda pid=endpoint.pid: not runs(pid))  # type: ignore[misc]
+    discovery.find("fiji")  # whoever looks removes what killed viewers left
+    assert left_in(desktop) == []
+    assert {name for name in os.listdir("/dev/shm") if "polystore" in name} <= before
+
+
+def save(files: FileManager, path: str = "a.npy", **options: Any) -> None:
+    files.save(PLANE, path, backend="screen", **options)
+
+
+def ends(pid: int, folder: Path) -> bool:
+    """Whether an ImageJ ends, and takes all with it."""
+    return becomes(lambda: not runs(pid)) and left_in(folder) == []
+
+
+# ── start and end ────────────────────────────────────────────────────────────────────────
+
+
+def test_first_save_starts_ImageJ(desktop: Path) -> None:
+    """A save starts ImageJ; one that is closed is not started again but by the user."""
+    with pipeline("fiji_stream") as files:
+        save(files, wait="shown")
+        with polystore_fiji.connect() as viewer:
+            assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+            assert viewer.layers()[0]["visible"]
+            assert not [name for name in left_in(desktop) if name.endswith(".log")]
+            viewer.quit()
+        assert ends(viewer.endpoint.pid, desktop)
+        for _ in range(2):
+            with within(1), pytest.raises(ReceiverUnavailableError) as caught:
+                save(files)
+        assert "fiji 'default' is gone: it was closed, or has died" in str(caught.value)
+        assert "start it: polystore-fiji launch, or Plugins > polystore" in str(caught.value)
+        endpoint = polystore_fiji.launch()
+        assert endpoint.pid != viewer.endpoint.pid
+        save(files, "again.npy")
+        with polystore_fiji.connect() as viewer:
+            assert np.array_equal(viewer.pixels("again.npy"), PLANE)
+
+
+def test_ImageJ_needs_no_screen(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no screen, ImageJ is started without windows if that is said."""
+    monkeypatch.delenv("DISPLAY")
+    with (
+        pipeline("fiji_stream", viewer="blind") as files,
+        within(1),
+        pytest.raises(ReceiverUnavailableError, match=r"DISPLAY is not set.*headless=True"),
+    ):
+        save(files)
+    with pipeline("fiji_stream", viewer="blind", headless=True) as files:
+        save(files, wait="shown")
+        with polystore_fiji.connect("blind") as viewer:
+            assert not viewer.layers()[0]["visible"]
+            viewer.quit()
+    assert ends(viewer.endpoint.pid, desktop)
+
+
+def test_other_processes_find_it(desktop: Path) -> None:
+    """A second process saves into the ImageJ that the first one started."""
+    code = (
+        "import numpy as np; from polystore import BackendRegistry, FileManager\n"
+        "with BackendRegistry() as registry:\n"
+        "    registry.add('screen', 'fiji_stream', viewer='both', headless=True)\n"
+        "    FileManager(registry).save(np.ones((4, 5), 'u1'), 'b.npy', backend='screen')"
+    )
+    with pipeline("fiji_stream", viewer="both", headless=True) as files:
+        save(files)
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+        with polystore_fiji.connect("both") as viewer:
+            assert [layer["name"] for layer in viewer.layers()] == ["a", "b"]
+    assert len(discovery.find("fiji")) == 1
+
+
+def test_one_of_many_starts_it(desktop: Path) -> None:
+    """Several pipelines that save at once start one ImageJ."""
+
+    def work(number: int) -> None:
+        with pipeline("fiji_stream", viewer="one", headless=True) as files:
+            save(files, f"{number}.npy")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert len(discovery.find("fiji")) == 1
+    with polystore_fiji.connect("one") as viewer:
+        assert sorted(layer["name"] for layer in viewer.layers()) == ["0", "1", "2", "3"]
+
+
+def test_two_ImageJs_by_name(desktop: Path) -> None:
+    """ImageJs of two names are two; a signal closes one of them, which leaves nothing."""
+    with (
+        pipeline("fiji_stream", viewer="left", headless=True) as left,
+        pipeline("fiji_stream", viewer="right") as right,
+    ):
+        save(left, "left.npy")
+        save(right, "right.npy")
+        for name in ("left", "right"):
+            with polystore_fiji.connect(name) as viewer:
+                assert [layer["name"] for layer in viewer.layers()] == [name]
+        pids = {endpoint.name: endpoint.pid for endpoint in discovery.find("fiji")}
+        for name, number in (("left", signal.SIGTERM), ("right", signal.SIGINT)):
+            os.kill(pids[name], number)
+            assert becomes(lambda name=name: not runs(pids[name]))  # type: ignore[misc]
+        assert left_in(desktop) == []
+        with within(1), pytest.raises(ReceiverUnavailableError, match="is gone"):
+            save(left)
+
+
+def test_unknown_viewer_is_told() -> None:
+    """Where none may be started, the error names the command that does."""
+    with (
+        pipeline("fiji_stream", viewer="nobody", launch=False) as files,
+        within(1),
+        pytest.raises(ReceiverUnavailableError) as caught,
+    ):
+        save(files)
+    assert "fiji 'nobody' does not run" in str(caught.value)
+    assert "polystore-fiji launch" in str(caught.value)
+    assert "--name 'nobody'" in str(caught.value)
+    with pytest.raises(ReceiverUnavailableError, match="does not run"):
+        polystore_fiji.connect("nobody")
+
+
+# ── the user ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_user_closes_ImageJ(desktop: Path, display: Display) -> None:
+    """When its user closes ImageJ it ends, and whoever saves next is told, at once."""
+    with pipeline("fiji_stream", viewer="closed") as files:
+        save(files, wait="shown")
+        (endpoint,) = discovery.find("fiji", "closed")
+        display.press_close("ImageJ")
+        assert ends(endpoint.pid, desktop)
+        for _ in range(2):
+            with within(1), pytest.raises(ReceiverUnavailableError, match="was closed"):
+                save(files)
+        assert discovery.find("fiji") == []
+
+
+def test_images_outlive_pipelines(desktop: Path, display: Display) -> None:
+    """What was shown stays open when the pipeline has ended."""
+    with pipeline("fiji_stream", viewer="stays") as files:
+        save(files, wait="shown")
+    time.sleep(0.3)
+    with polystore_fiji.connect("stays") as viewer:
+        assert viewer.layers()[0]["visible"]
+    assert "a" in display.titles()
+
+
+# ── sudden ends ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("wait", ["shown", None])
+@pytest.mark.parametrize("headless", [False, True])
+def test_killed_amid_stream(wait: Any, headless: bool) -> None:
+    """An ImageJ that is killed while a thread saves is an error there, at once; no save hangs."""
+    endpoint = polystore_fiji.launch("victim", headless=headless)
+
+    def stream(files: FileManager) -> float:
+        with suppress(ReceiverError):
+            while True:
+                files.save(LARGE, "a.npy", backend="screen", wait=wait)
+        return time.monotonic()
+
+    with pipeline("fiji_stream", viewer="victim") as files, ThreadPoolExecutor(1) as pool:
+        files.save(LARGE, "a.npy", backend="screen")
+        failing = pool.submit(stream, files)
+        time.sleep(0.5)
+        killed = time.monotonic()
+        os.kill(endpoint.pid, signal.SIGKILL)
+        assert failing.result(timeout=20) - killed < 3
+        with within(1), pytest.raises(ReceiverUnavailableError, match="--name 'victim'"):
+            save(files)
+
+
+@pytest.mark.faults
+def test_killed_ImageJ_is_started_again() -> None:
+    """After a kill the user starts another one, which takes the next save."""
+    with pipeline("fiji_stream", viewer="phoenix", headless=True) as files:
+        save(files)
+        (endpoint,) = discovery.find("fiji", "phoenix")
+        os.kill(endpoint.pid, signal.SIGKILL)
+        assert becomes(lambda: not runs(endpoint.pid))
+        with within(1), pytest.raises(ReceiverUnavailableError, match="is gone"):
+            save(files)
+        polystore_fiji.launch("phoenix", headless=True)
+        save(files, wait="shown")
+
+
+@pytest.mark.faults
+def test_quit_amid_stream(desktop: Path) -> None:
+    """An ImageJ that is told to quit while it is filled quits, and the pipeline is told."""
+    polystore_fiji.launch("leaves")
+
+    def stream(files: FileManager) -> str:
+        try:
+            while True:
+                files.save(LARGE, "a.npy", backend="screen", wait="shown")
+        except ReceiverError as error:
+            return str(error)
+
+    with pipeline("fiji_stream", viewer="leaves") as files, ThreadPoolExecutor(1) as pool:
+        telling = pool.submit(stream, files)
+        time.sleep(0.5)
+        with polystore_fiji.connect("leaves") as viewer, within(5):
+            viewer.quit()
+        assert "closed" in telling.result(timeout=5) or "gone" in telling.result()
+    assert ends(viewer.endpoint.pid, desktop)
+
+
+@pytest.mark.faults
+def test_stopped_ImageJ_is_told() -> None:
+    """An ImageJ that answers nothing, as one in a debugger, is an error after the timeout."""
+    endpoint = polystore_fiji.launch("stopped", headless=True)
+    with pipeline("fiji_stream", viewer="stopped", timeout=1) as files:
+        save(files)
+        os.kill(endpoint.pid, signal.SIGSTOP)
+        try:
+            with within(4), pytest.raises(ReceiverError):
+                save(files, wait="shown")
+        finally:
+            os.kill(endpoint.pid, signal.SIGCONT)
+
+
+# ── producers ────────────────────────────────────────────────────────────────────────────
+
+PRODUCER = """
+import sys
+import numpy as np
+from polystore import BackendRegistry, FileManager
+
+viewer, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with BackendRegistry() as registry:
+    registry.add("screen", "fiji_stream", viewer=viewer, launch=False)
+    files = FileManager(registry)
+    for index in range(count):
+        image = np.full((300, 400), index % 50000, "u2")
+        at = {"producer": name, "z": index % 20}
+        files.save(image, "slice.npy", at=at, backend="screen")
+        if not index:
+            print("begun", flush=True)
+"""
+
+
+def produce(viewer: str, name: str, count: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-c", PRODUCER, viewer, name, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)
+
+
+def test_two_producers_share_ImageJ() -> None:
+    """Two processes fill one hyperstack at once."""
+    polystore_fiji.launch("shares")
+    for producer in [produce("shares", "one", 20), produce("shares", "two", 20)]:
+        producer.communicate(timeout=60)
+        assert producer.returncode == 0
+    with polystore_fiji.connect("shares") as viewer:
+        (layer,) = viewer.layers()
+    assert layer["shape"] == [2, 20, 1, 300, 400]
+    assert layer["coordinates"][0] == ["one", "two"]
+
+
+@pytest.mark.faults
+def test_killed_producer_is_survived() -> None:
+    """A producer that is killed in the middle of a series leaves ImageJ to the others."""
+    polystore_fiji.launch("survives", headless=True)
+    producer = produce("survives", "killed", 10_000_000)
+    assert producer.stdout is not None
+    assert producer.stdout.readline() == b"begun\n"
+    time.sleep(0.3)
+    os.kill(producer.pid, signal.SIGKILL)
+    producer.communicate()
+    with pipeline("fiji_stream", viewer="survives") as files:
+        save(files, "after.npy", wait="shown")
+    with polystore_fiji.connect("survives") as viewer:
+        assert np.array_equal(viewer.pixels("after.npy"), PLANE)
+
+
+def test_policies_discard() -> None:
+    """A pipeline that is faster than ImageJ may have what waits discarded, and counts it."""
+    polystore_fiji.launch("slow")
+    image = np.zeros((2000, 3000), "u2")  # two of them and more come between two pictures
+    for policy, counted in (("block", None), ("coalesce", "coalesced")):
+        with pipeline("fiji_stream", viewer="slow", policy=policy) as files:
+            for value in range(40):
+                image[:] = value
+                files.save(image, f"{policy}.npy", backend="screen", wait=None)
+            files.registry["screen"].flush()  # type: ignore[union-attr]
+            with polystore_fiji.connect("slow") as viewer:
+                assert viewer.pixels(f"{policy}.npy")[0, 0] == 39
+            counters = files.registry["screen"].counters  # type: ignore[union-attr]
+            assert (counters.sent, counters.received) == (40, 40)
+            assert (counters.dropped, counters.rejected) == (0, 0)
+            assert counters.nbytes == 40 * image.nbytes
+            if counted:
+                assert 0 < getattr(counters, counted) < 40
+
+
+# ── strangers ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def listening(desktop: Path) -> RemoteFiji:
+    """An ImageJ with an image, for strangers to knock at."""
+    polystore_fiji.launch("listens", headless=True)
+    with pipeline("fiji_stream", viewer="listens") as files:
+        save(files)
+    return polystore_fiji.connect("listens")
+
+
+def test_wrong_token_is_refused(listening: RemoteFiji, tmp_path: Path) -> None:
+    """Whoever has not the token sends nothing and is told nothing."""
+    document = dataclasses.asdict(listening.endpoint) | {"token": "0" * 22}
+    forged = tmp_path / "forged.json"
+    forged.write_text(json.dumps(document))
+    with (
+        pipeline("fiji_stream", connection=forged) as files,
+        pytest.raises(ReceiverError, match="token is wrong"),
+    ):
+        save(files, "forged.npy")
+    with listening:
+        assert [layer["name"] for layer in listening.layers()] == ["a"]
+
+
+def test_other_protocol_is_refused(
+    listening: RemoteFiji, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipeline of another major version is told so."""
+    monkeypatch.setattr(connection, "PROTOCOL", (2, 0))
+    with (
+        pipeline("fiji_stream", viewer="listens") as files,
+        pytest.raises(IncompatibleReceiverError, match=r"protocol 2\.0"),
+    ):
+        save(files, "new.npy")
+    with listening:
+        assert [layer["name"] for layer in listening.layers()] == ["a"]
+
+
+def test_noise_is_survived(listening: RemoteFiji) -> None:
+    """Whoever talks nonsense is answered or dropped; the others go on."""
+    random = np.random.default_rng(3)
+    with zmq.Context() as context:
+        for _ in range(20):
+            with context.socket(zmq.DEALER) as socket:
+                socket.setsockopt(zmq.LINGER, 100)
+                socket.connect(listening.endpoint.address)
+                socket.send_multipart([random.bytes(40), b"", random.bytes(5)])
+                socket.send(b'{"type": "image", "path": "x", "nbytes": 1e99}')
+                socket.poll(20)
+    with listening, pipeline("fiji_stream", viewer="listens") as files:
+        save(files, "b.npy", wait="shown")
+        assert [layer["name"] for layer in listening.layers()] == ["a", "b"]
+
+
+def test_too_many_slices_are_refused(listening: RemoteFiji) -> None:
+    """Combinations of coordinates that would be more slices than ImageJ can take are refused."""
+    with pipeline("fiji_stream", viewer="listens") as files, listening:
+        with pytest.raises(RejectedError, match="1 channels x 501 z x 501 t.*250000 slices"):
+            files.save(np.zeros((501, 501, 1, 1), "u1"), "x", backend="screen", axes="tzyx")
+        volume = np.zeros((125_001, 1, 1), "u1")
+        files.save(volume, "y", backend="screen", axes="tyx", at={"z": 0})
+        with pytest.raises(RejectedError, match="1 channels x 2 z x 125001 t.*layout=Layout"):
+            files.save(volume, "y", backend="screen", axes="tyx", at={"z": 1})
+        files.save(volume + 1, "y", backend="screen", axes="tyx", at={"z": 0})
+        assert listening.layers()[-1]["shape"] == [125_001, 1, 1, 1, 1]

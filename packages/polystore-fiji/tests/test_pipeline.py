@@ -1,0 +1,58 @@
+"""The paper's research pipeline, word for word, on real images and a real ImageJ."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import polystore_fiji
+from polystore import BackendRegistry, FileManager
+
+DATA = Path(__file__).parents[4] / "shared/data"
+
+
+def pipeline(images):
+    """Bright pixels, of the mean over the samples of RGB."""
+    gray = [image.mean(axis=-1) if image.ndim == 3 else image for image in images]
+    return [(g > np.percentile(g, 95)).astype(np.uint8) * 255 for g in gray]
+
+
+@pytest.mark.parametrize(
+    ("folder", "count", "title", "last"),
+    [
+        ("plate-cellomics", 72, "AS_09047_050428030001", "O24f02d2"),
+        ("timelapse", 21, "DrosophilaEmbryo_GFPHistone", "0020"),
+    ],
+)
+def test_paper_pipeline_shows_images(
+    desktop, tmp_path, monkeypatch, pictures, folder, count, title, last
+):
+    if not DATA.is_dir():
+        pytest.skip(f"data: {DATA} is absent")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DATA / folder, folder)  # Zarr writes beside the files
+    with BackendRegistry() as registry:
+        fm = FileManager(registry)
+        paths = fm.list_image_files(folder, backend="disk")
+
+        # Load → process → save → stream: same API
+        images = fm.load_batch(paths, backend="disk")
+        processed = pipeline(images)
+        fm.save_batch(processed, paths, backend="zarr")
+        fm.save_batch(processed, paths, backend="fiji_stream", wait="shown")
+
+        with polystore_fiji.connect() as viewer:
+            (layer,) = viewer.layers()
+            size = list(processed[0].shape)
+            assert (layer["name"], layer["shape"]) == (title, [count, 1, 1, *size])
+            assert layer["coordinates"][0][-1] == last
+            for path, mask in list(zip(paths, processed, strict=True))[:: count // 3]:
+                np.testing.assert_array_equal(viewer.pixels(path), mask)
+            picture = viewer.screenshot(canvas_only=False)
+            fm.save(picture, pictures / f"fiji-pipeline-{folder}.png", backend="disk")
+            canvas = viewer.screenshot()
+            assert (canvas[..., :3].min(axis=-1) > 200).mean() > 0.01  # the bright pixels
+            viewer.quit()

@@ -1,0 +1,246 @@
+"""ROIs in a real ImageJ: those that pipelines send, and those that its user draws."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from polystore.errors import RejectedError, UnsupportedDataError
+from polystore.rois import (
+    ROI,
+    Composite,
+    Ellipse,
+    Line,
+    Mask,
+    Points,
+    Polygon,
+    Polyline,
+    Position,
+    Rectangle,
+)
+from polystore_testing.processes import within
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import User
+
+    from polystore import FileManager
+    from polystore_fiji.remote import RemoteFiji
+    from polystore_testing.display import Display
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+
+SIZE = (120, 160)
+TRIANGLE = Polygon([(0.1, 0.2), (9.3, 0.7), (5.5, 12.25)])
+SQUARE = [(20.5, 20.5), (20.5, 39.5), (39.5, 39.5), (39.5, 20.5)]
+HOLE = [(25.5, 25.5), (25.5, 29.5), (29.5, 29.5), (29.5, 25.5)]
+ROIS = [
+    ROI(Rectangle((20, 30), (11, 9)), "box", properties={"area": 99, "tags": ["a", None]}),
+    ROI(Rectangle((20, 30), (10, 8), 30), "turned box"),
+    ROI(Ellipse((40, 20), (11, 19)), "ring", Position(z=1)),
+    ROI(Ellipse((40, 20), (11, 19), 20), "turned ring", Position(c=0, z=1, t=2)),
+    ROI(TRIANGLE, "cell"),
+    ROI(TRIANGLE.translated(30, 3), "Zelle µ 細胞", Position(t=1)),
+    ROI(Points([(1.5, 2), (50, 60)]), "spots"),
+    ROI(Line([(1, 2), (30.5, 40)]), "axis"),
+    ROI(Polyline([(1, 2), (30.5, 40), (60, 3)]), "path"),
+    ROI(Mask(np.pad(np.eye(5) == 0, 1), (8, 9)), "mask"),
+    ROI(Composite([Polygon(SQUARE), Polygon(HOLE)]), "with a hole"),
+    ROI(Rectangle((20, 30), (11, 9))),
+]
+
+
+def by_name(rois: list[ROI]) -> list[ROI]:
+    return sorted(rois, key=lambda roi: roi.name)
+
+
+def show(files: FileManager, path: str = "image.npy", **options: Any) -> None:
+    files.save(np.full(SIZE, 50, "u1"), path, backend="screen", **options)
+
+
+@pytest.mark.parametrize("index", range(len(ROIS)))
+def test_roi_returns(there: FileManager, hidden: RemoteFiji, index: int) -> None:
+    """A ROI of each kind comes back from ImageJ as it was, with name, position, properties."""
+    show(there)
+    there.save(ROIS[index], "one.roi", backend="screen")
+    assert hidden.layers()[0]["rois"] == 1
+    assert hidden.rois() == [ROIS[index]]
+
+
+def test_sets_are_replaced(there: FileManager, hidden: RemoteFiji) -> None:
+    """The ROIs of a path are those that were saved there last; others stay."""
+    show(there)
+    there.save(ROIS, "many.roi.zip", backend="screen")
+    there.save(ROIS[0], "one.roi", backend="screen")
+    assert hidden.layers()[0]["rois"] == len(ROIS) + 1
+    there.save(ROIS[:3], "many.roi.zip", backend="screen")
+    assert by_name(hidden.rois()) == by_name([*ROIS[:3], ROIS[0]])
+    assert hidden.rois(layer="ring") == [ROIS[2]]
+    there.save([], "many.roi.zip", backend="screen")
+    assert hidden.rois() == [ROIS[0]]
+    there.save([], "one.roi", backend="screen")
+    assert (hidden.rois(), hidden.layers()[0]["rois"]) == ([], 0)
+
+
+def test_rois_wait_for_images(there: FileManager, hidden: RemoteFiji) -> None:
+    """ROIs that come before any image lie on the first one that does."""
+    there.save(ROIS[:2], "early.roi", backend="screen")
+    there.save(ROIS[:3], "early.roi", backend="screen")
+    assert hidden.rois() == []
+    show(there)
+    assert by_name(hidden.rois()) == by_name(ROIS[:3])
+
+
+def test_rois_lie_on_their_image(there: FileManager, hidden: RemoteFiji) -> None:
+    """ROIs lie on the image of the same path, else on the one that came last."""
+    show(there, "a.npy")
+    show(there, "b.npy")
+    there.save(ROIS[:2], "a.npy", backend="screen")
+    there.save(ROIS[:3], "c.npy", backend="screen")
+    assert {layer["name"]: layer["rois"] for layer in hidden.layers()} == {"a": 2, "b": 3}
+    assert by_name(hidden.rois(window="a")) == by_name(ROIS[:2])
+    with pytest.raises(RejectedError, match="no image 'z' among"):
+        hidden.rois(window="z")
+
+
+def test_rois_stay_on_growing_images(there: FileManager, hidden: RemoteFiji) -> None:
+    """ROIs stay while their image grows, gets channels, and begins anew."""
+    names = {"names": "w{channel}_z{z}.npy"}
+    show(there, "w1_z0.npy", **names)
+    there.save(ROIS, "r.roi", backend="screen")
+    for path in ("w1_z1.npy", "w2_z0.npy", "w3_z5.npy"):
+        show(there, path, **names)
+        assert by_name(hidden.rois()) == by_name(ROIS)
+    hidden.clear()
+    assert hidden.rois() == []
+    show(there)
+    there.save(ROIS, "r.roi", backend="screen")
+    there.save(np.zeros((9, 9), "f4"), "image.npy", backend="screen")
+    assert by_name(hidden.rois()) == by_name(ROIS)
+    there.save(ROIS[:1], "r.roi", backend="screen")
+    assert hidden.rois() == ROIS[:1]
+
+
+def test_areas_are_labels(there: FileManager, hidden: RemoteFiji) -> None:
+    """With labels=True areas are painted into a label image, which the next ones replace."""
+    show(there)
+    there.save(ROIS[:2], "cells.roi", backend="screen", labels=True)
+    there.save(ROIS[:1], "cells.roi", backend="screen", labels=True)
+    assert hidden.layers()[0]["rois"] == 0
+    with pytest.raises(UnsupportedDataError, match="a Points has none"):
+        there.save(ROIS[6], "cells.roi", backend="screen", labels=True)
+    hidden.clear()
+    with pytest.raises(RejectedError, match="need an image that they lie on"):
+        there.save(ROIS[:1], "cells.roi", backend="screen", labels=True, wait="shown")
+
+
+def test_many_rois_are_quick(
+    there: FileManager, hidden: RemoteFiji, record_property: Any
+) -> None:
+    """Thousands of outlines are sent and read back in seconds."""
+    show(there)
+    random = np.random.default_rng(0)
+    outlines = random.random((2000, 20, 2)) * 5 + random.random((2000, 1, 2)) * 100
+    rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
+    start = time.monotonic()
+    with within(15):
+        there.save(rois, "many.roi.zip", backend="screen", wait="shown")
+        sent = time.monotonic()
+        found = hidden.rois()
+    took = f"{sent - start:.2f} s to show, {time.monotonic() - sent:.2f} s to read back"
+    record_property("2000 ROIs", took)
+    print(f"2,000 ROIs: {took}")
+    assert found == rois
+
+
+# ── on the screen, with a user ───────────────────────────────────────────────────────────
+
+
+def test_rois_are_painted(
+    files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
+) -> None:
+    """ROIs are drawn where they are, in the colour that they have."""
+    show(files, wait="shown")
+    red = {"imagej": {"stroke_color": "#ffff0000"}}
+    box = ROI(Rectangle((50, 80), (41, 61)), "box", properties=red)
+    files.save([box], "box.roi", backend="screen", wait="shown")
+    picture = viewer.screenshot()[..., :3]
+    imageio.imwrite(pictures / "fiji-rois.png", picture)
+    rows, columns = np.nonzero((picture == (255, 0, 0)).all(axis=-1))
+    assert (rows.min(), rows.max()) == pytest.approx((30, 70), abs=1)
+    assert (columns.min(), columns.max()) == pytest.approx((50, 110), abs=1)
+    assert display.count((255, 0, 0)) > 100
+
+
+def test_user_draws(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """What the user has selected, laid over the image, or put into the ROI Manager is read."""
+    show(files, wait="shown")
+    user.does('makeRectangle(10, 20, 30, 40); Roi.setName("mine");')
+    (roi,) = viewer.rois()
+    assert (roi.name, roi.shape) == ("mine", Rectangle((39.5, 24.5), (40, 30)))
+    user.does('makeOval(10, 20, 30, 40); Roi.setName("round"); Overlay.addSelection;')
+    user.does('makePolygon(1, 2, 30, 4, 5, 60); Roi.setName("poly"); roiManager("add");')
+    user.does('run("Select None");')
+    found = {roi.name: roi.shape for roi in viewer.rois()}
+    assert found["round"] == Ellipse((39.5, 24.5), (40, 30))
+    assert isinstance(found["poly"], Polygon)
+    assert len(found) == 2
+    user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+
+
+def test_user_changes_rois(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A ROI that its user has moved comes back where it is, with its name and properties."""
+    show(files, wait="shown")
+    for roi in (ROIS[0], ROIS[4], ROIS[2]):
+        files.save([roi], "r.roi", backend="screen", wait="shown")
+        user.does("Overlay.activateSelection(0); Roi.move(70, 50); Overlay.removeSelection(0); "
+                  "Overlay.addSelection; run('Select None');")  # fmt: skip
+        (found,) = viewer.rois()
+        assert (found.name, found.properties) == (roi.name, roi.properties)
+        assert type(found.shape) is type(roi.shape)
+        assert found.shape != roi.shape
+        moved = dataclasses.replace(found, shape=roi.shape)
+        assert moved == roi
+        files.save([], "r.roi", backend="screen")
+        user.does('if (Overlay.size > 0) run("Remove Overlay");')
+
+
+def test_manager_lists_sets(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """An open ROI Manager lists what pipelines send, and its user's own; each is read once."""
+    show(files, wait="shown")
+    user.does('run("ROI Manager..."); makeRectangle(1, 2, 3, 4); Roi.setName("own"); '
+              'roiManager("add"); run("Select None");')  # fmt: skip
+    try:
+        for rois in (ROIS[:4], ROIS[:6], ROIS[:2]):
+            files.save(rois, "set.roi", backend="screen", wait="shown")
+            assert user.does('return "" + roiManager("count");') == str(len(rois) + 1)
+            assert user.does('name = RoiManager.getName(0); return name;') == "own"
+            names = sorted(roi.name for roi in viewer.rois())
+            assert names == sorted([*(roi.name for roi in rois), "own"])
+        viewer.clear()
+        assert user.does('return "" + roiManager("count");') == "1"
+    finally:
+        user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+
+
+def test_labels_are_painted(
+    files: FileManager, viewer: RemoteFiji, display: Display, user: User
+) -> None:
+    """Areas as labels are an image of their own: 1 for the first, 2 for the second."""
+    show(files, wait="shown")
+    cells = [ROI(Ellipse((30, 30), (21, 21)), "a"), ROI(Ellipse((80, 90), (31, 31)), "b")]
+    files.save(cells, "cells.roi", backend="screen", labels=True, wait="shown")
+    user.does('selectWindow("cells labels");')
+    pixels = 'return "" + getPixel(30, 30) + "," + getPixel(90, 80) + "," + getPixel(0, 0);'
+    assert user.does(pixels) == "1,2,0"
+    files.save(cells[1:], "cells.roi", backend="screen", labels=True, wait="shown")
+    assert display.titles().count("cells labels") == 1
+    user.does('selectWindow("cells labels");')
+    assert user.does(pixels) == "0,1,0"
