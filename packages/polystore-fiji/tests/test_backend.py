@@ -25,7 +25,10 @@ print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
         ("import polystore_fiji.plugin", "'zmq', 'roifile', 'zipfile'"),
         ("import polystore_fiji.backend", "'roifile', 'tifffile'"),
         ("from polystore_fiji import Layout", "'roifile', 'tifffile'"),
-        ("from polystore import BackendRegistry; BackendRegistry()['fiji_stream']", "'roifile'"),
+        (
+            "from polystore import BackendRegistry; BackendRegistry()['fiji_stream']",
+            "'roifile'",
+        ),
     ],
 )
 def test_import_is_light(statement: str, names: str) -> None:

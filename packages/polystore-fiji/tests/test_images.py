@@ -202,7 +202,7 @@ def test_large_images_are_scaled(files: FileManager, viewer: RemoteFiji, user: U
     for z in range(3):
         files.save(np.full((2000, 2100), z, "u1"), f"l_{z}.tif", backend="screen",
                    names="l_{z}.tif", wait="shown")  # fmt: skip
-        assert 0.2 < float(user.does("return \"\" + getZoom();")) < 0.5
+        assert 0.2 < float(user.does('return "" + getZoom();')) < 0.5
     assert only(viewer)["shape"] == [1, 3, 1, 2000, 2100]
 
 
@@ -255,11 +255,11 @@ def test_zoom_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> Non
     """The zoom stays, also where a window gets its first slider."""
     files.save(plane(0), "z_0.npy", backend="screen", names="z_{z}.npy", wait="shown")
     user.does('run("In [+]");')
-    zoom = user.does("return \"\" + getZoom();")
+    zoom = user.does('return "" + getZoom();')
     assert float(zoom) > 1
     for z in (0, 1, 2):
         files.save(plane(z), f"z_{z}.npy", backend="screen", names="z_{z}.npy", wait="shown")
-        assert user.does("return \"\" + getZoom();") == zoom
+        assert user.does('return "" + getZoom();') == zoom
 
 
 def test_window_stays_in_place(files: FileManager, viewer: RemoteFiji, user: User) -> None:
@@ -316,7 +316,7 @@ def test_selection_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -
     """A selection stays while its image is updated and grows."""
     for z in (0, 0, 1, 2):
         files.save(plane(z), f"r_{z}.npy", backend="screen", names="r_{z}.npy", wait="shown")
-        if user.does("return \"\" + selectionType();") == "-1":
+        if user.does('return "" + selectionType();') == "-1":
             assert z == 0
             user.does("makeRectangle(10, 20, 30, 40);")
     assert user.does('Roi.getBounds(x, y, w, h); return "" + x + " " + y;') == "10 20"
@@ -336,7 +336,9 @@ def test_edited_image_is_updated(
     user.does('run("Undo");')
     files.save(plane(88), paths[1], backend="screen", wait="shown")
     assert display.count((88, 88, 88)) > MOST
-    user.does('run("Gaussian Blur...", "sigma=3 slice"); run("Undo"); setSlice(1); setSlice(2);')
+    user.does(
+        'run("Gaussian Blur...", "sigma=3 slice"); run("Undo"); setSlice(1); setSlice(2);'
+    )
     files.save(plane(99), paths[1], backend="screen", wait="shown")
     assert display.count((99, 99, 99)) > MOST
     assert (viewer.pixels(paths[1]) == 99).all()
@@ -375,7 +377,9 @@ def test_converted_image_is_left(
     files.save_batch([plane(z + 5) for z in range(3)], paths, backend="screen", wait="shown")
     assert [viewer.pixels(path)[0, 0] for path in paths] == [5, 6, 7]
     assert len(viewer.layers()) == 1
-    user.does('while (nImages > 0) { selectImage(nImages); setOption("Changes", false); close(); }')
+    user.does(
+        'while (nImages > 0) { selectImage(nImages); setOption("Changes", false); close(); }'
+    )
     assert becomes(lambda: viewer.layers() == [])
 
 
@@ -392,12 +396,13 @@ def test_renamed_image_is_updated(files: FileManager, viewer: RemoteFiji, user: 
 def test_points_ask_nothing(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """Points that the user has clicked lead to no question while their image is made anew."""
     for c in range(3):
-        files.save(plane(c), f"w{c}.npy", backend="screen", names="w{channel}.npy", wait="shown")
+        files.save(
+            plane(c), f"w{c}.npy", backend="screen", names="w{channel}.npy", wait="shown"
+        )
         if not c:
             points = ", ".join(map(str, range(10, 190, 5)))
             user.does(f'makeSelection("point", newArray({points}), newArray({points}));')
-        count = 'if (selectionType() < 0) return "none"; Roi.getCoordinates(x, y); return "" + x.length;'
-        assert user.does(count) == "36"
+        assert user.does('Roi.getCoordinates(x, y); return "" + x.length;') == "36"
     with within(3):
         viewer.clear()
 
@@ -448,17 +453,14 @@ def test_closing_amid_saves_hangs_nothing(
 ) -> None:
     """A user who closes windows while they are filled neither hangs nor loses the pipeline."""
 
-    def save_for_a_while() -> int:
-        deadline, told = time.monotonic() + 3, 0
+    def save_for_a_while() -> list[str]:
+        deadline, told = time.monotonic() + 3, list[str]()
         while time.monotonic() < deadline:
             for wait in ("received", "shown"):
                 try:
-                    files.save(plane(told), "busy.npy", backend="screen", wait=wait)
-                except RejectedError:
-                    raise
+                    files.save(plane(len(told)), "busy.npy", backend="screen", wait=wait)
                 except ConnectionError as error:
-                    assert "was closed" in str(error)
-                    told += 1
+                    told.append(str(error))
         return told
 
     with within(15), ThreadPoolExecutor(1) as pool:
@@ -467,7 +469,7 @@ def test_closing_amid_saves_hangs_nothing(
             if "busy" in display.titles():
                 display.press_close("busy")
             time.sleep(0.1)
-        saving.result()
+        assert all("the image was closed" in text for text in saving.result())
     files.save(plane(111), "busy.npy", backend="screen", wait="shown")
     assert display.count((111, 111, 111)) > MOST
     assert len(viewer.layers()) == 1

@@ -349,6 +349,27 @@ def test_policies_discard() -> None:
                 assert 0 < getattr(counters, counted) < 40
 
 
+@pytest.mark.parametrize("headless", [False, True])
+def test_full_memory_is_told(headless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ImageJ without memory left refuses what is too much, lives on, and can be emptied."""
+    options = f"{os.environ['JAVA_TOOL_OPTIONS']} -Xmx160m"
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", options)
+    image = np.zeros((1000, 2000), "u2")
+    polystore_fiji.launch("small", headless=headless)
+    with (
+        pipeline("fiji_stream", viewer="small") as files,
+        polystore_fiji.connect("small") as viewer,
+    ):
+        for _ in range(2):
+            with pytest.raises(RejectedError, match="close images, or give it more"):
+                for z in range(60):
+                    files.save(image + z, f"z_{z}.npy", backend="screen", names="z_{z}.npy")
+            assert viewer.layers()[0]["shape"][1] > 10
+            viewer.clear()
+        save(files, wait="shown")
+        assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+
+
 # ── strangers ────────────────────────────────────────────────────────────────────────────
 
 
@@ -408,11 +429,11 @@ def test_noise_is_survived(listening: RemoteFiji) -> None:
 def test_too_many_slices_are_refused(listening: RemoteFiji) -> None:
     """Combinations of coordinates that would be more slices than ImageJ can take are refused."""
     with pipeline("fiji_stream", viewer="listens") as files, listening:
-        with pytest.raises(RejectedError, match="1 channels x 501 z x 501 t.*250000 slices"):
+        with pytest.raises(RejectedError, match=r"1 channels x 501 z x 501 t.*250000 slices"):
             files.save(np.zeros((501, 501, 1, 1), "u1"), "x", backend="screen", axes="tzyx")
         volume = np.zeros((125_001, 1, 1), "u1")
         files.save(volume, "y", backend="screen", axes="tyx", at={"z": 0})
-        with pytest.raises(RejectedError, match="1 channels x 2 z x 125001 t.*layout=Layout"):
+        with pytest.raises(RejectedError, match=r"1 channels x 2 z x 125001 t.*layout=Layout"):
             files.save(volume, "y", backend="screen", axes="tyx", at={"z": 1})
         files.save(volume + 1, "y", backend="screen", axes="tyx", at={"z": 0})
         assert listening.layers()[-1]["shape"] == [125_001, 1, 1, 1, 1]

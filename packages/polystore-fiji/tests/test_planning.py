@@ -154,7 +154,9 @@ def test_sliders_share_frames(there: FileManager, hidden: RemoteFiji) -> None:
         for well in ("B03", "B10", "B2") for field in (1, 2) for t in (0, 1) for z in (0, 1)
         for c in (1, 2)
     ]  # fmt: skip
-    there.save_batch([plane(n) for n in range(len(paths))], paths, backend="screen", names=names)
+    there.save_batch(
+        [plane(n) for n in range(len(paths))], paths, backend="screen", names=names
+    )
     layer = only(hidden)
     assert layer["shape"] == [12, 2, 2, *SIZE]
     assert layer["sliders"] == ["well", "field", "t", "z"]
@@ -220,7 +222,7 @@ def test_layouts_make_images(there: FileManager, hidden: RemoteFiji) -> None:
                 there.save(plane(z), f"{well}_{stain}_z{z}.tif", backend="screen", **options)
     found = {layer["name"]: layer["shape"] for layer in hidden.layers()}
     names = ["B03 raw", "B03 mask", "B04 raw", "B04 mask"]
-    assert found == dict.fromkeys(names, [1, 2, 1, *SIZE])
+    assert found == {name: [1, 2, 1, *SIZE] for name in names}
     assert hidden.pixels("B04_mask_z1.tif", window="B04")[0, 0] == 1
 
 
@@ -344,7 +346,7 @@ def test_channels_have_looks(there: FileManager, hidden: RemoteFiji) -> None:
     ]
     value = np.stack([plane(n) + np.arange(16, dtype="u2") for n in range(3)])
     there.save(value, "c.npy", backend="screen", axes="cyx", channels=channels)
-    first, second, third = only(hidden)["channels"]
+    first, second, _ = only(hidden)["channels"]
     assert (first["color"], first["window"]) == ("0000ff", [5, 500])
     assert (second["color"], second["window"]) == ("00ff00", [1, 16])
     there.save(value, "d.npy", backend="screen", axes="cyx")
@@ -398,7 +400,9 @@ def test_ranges_are_chosen(there: FileManager, hidden: RemoteFiji) -> None:
 
 def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> None:
     """A colormap that ImageJ does not have is the error of that save, and names some it has."""
-    with pytest.raises(RejectedError, match="no lookup table 'nonsense': it has grays") as caught:
+    with pytest.raises(
+        RejectedError, match="no lookup table 'nonsense': it has grays"
+    ) as caught:
         there.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
     assert caught.value.path == "color.npy"
     assert hidden.layers() == []

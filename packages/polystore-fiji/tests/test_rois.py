@@ -221,7 +221,7 @@ def test_manager_lists_sets(files: FileManager, viewer: RemoteFiji, user: User) 
         for rois in (ROIS[:4], ROIS[:6], ROIS[:2]):
             files.save(rois, "set.roi", backend="screen", wait="shown")
             assert user.does('return "" + roiManager("count");') == str(len(rois) + 1)
-            assert user.does('name = RoiManager.getName(0); return name;') == "own"
+            assert user.does("name = RoiManager.getName(0); return name;") == "own"
             names = sorted(roi.name for roi in viewer.rois())
             assert names == sorted([*(roi.name for roi in rois), "own"])
         viewer.clear()

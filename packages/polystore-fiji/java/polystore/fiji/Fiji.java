@@ -338,6 +338,7 @@ final class Fiji implements Viewer, ImageListener {
         images.remove(shown.key, shown);
         planner.forget(shown.key);
         if (newest == shown) newest = null;
+        receiver().pool().recheck();
     }
 
     // ── questions ─────────────────────────────────────────────────────────────────────────
@@ -350,6 +351,9 @@ final class Fiji implements Viewer, ImageListener {
             if (delivery.query.equals("quit")) onQuit.run();
         } catch (Refused refused) {
             receiver().settle(delivery, "rejected", refused.getMessage());
+        } catch (OutOfMemoryError error) {
+            String reason = "ImageJ has too little memory left for the answer: close images";
+            receiver().settle(delivery, "rejected", reason);
         } catch (RuntimeException | Error error) { // a stranger must not end ImageJ
             receiver().settle(delivery, "rejected", error.toString());
         }
@@ -401,8 +405,8 @@ final class Fiji implements Viewer, ImageListener {
             Shown shown = plan == null ? null : images.get(plan.key);
             if (shown != null && !shown.isWhole())
                 throw new Refused(
-                        "'" + path + "' is not shown any more: its user has made something else of '"
-                                + shown.image().getTitle() + "'; save it again");
+                        "'" + path + "' is not shown any more: its user has made something else"
+                                + " of '" + shown.image().getTitle() + "'; save it again");
             Object[] planes = shown == null ? null : shown.pixels(plan);
             if (planes == null) continue;
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
@@ -431,7 +435,9 @@ final class Fiji implements Viewer, ImageListener {
             titles.add(title);
         }
         throw new Refused(
-                window.isEmpty() ? "no image is shown" : "no image '" + window + "' among " + titles);
+                window.isEmpty()
+                        ? "no image is shown"
+                        : "no image '" + window + "' among " + titles);
     }
 
     private void clear() {
@@ -445,6 +451,7 @@ final class Fiji implements Viewer, ImageListener {
         for (ImagePlus labels : new ArrayList<>(painted.values())) Shown.close(labels);
         painted.clear();
         marks.clear();
+        receiver().pool().recheck();
     }
 
     /** Keep the longest time in which the thread of the images did nothing else. */

@@ -39,10 +39,13 @@ final class Images {
         about.put(
                 "scale",
                 Arrays.asList(
-                        scale.frameInterval, scale.pixelDepth, 1.0, scale.pixelHeight, scale.pixelWidth));
+                        scale.frameInterval, scale.pixelDepth, 1.0, scale.pixelHeight,
+                        scale.pixelWidth));
         about.put(
                 "units",
-                Arrays.asList(scale.getTimeUnit(), scale.getZUnit(), "", scale.getYUnit(), scale.getUnit()));
+                Arrays.asList(
+                        scale.getTimeUnit(), scale.getZUnit(), "", scale.getYUnit(),
+                        scale.getUnit()));
         about.put("visible", image.getWindow() != null && image.getWindow().isVisible());
         about.put("position", new int[] {image.getT(), image.getZ(), image.getC()});
         about.put("mode", image instanceof CompositeImage
@@ -64,8 +67,8 @@ final class Images {
         } else {
             int color = image.getProcessor().getColorModel().getRGB(255);
             about.put("color", String.format("%06x", color & 0xffffff));
-            about.put(
-                    "window", Arrays.asList(image.getDisplayRangeMin(), image.getDisplayRangeMax()));
+            double low = image.getDisplayRangeMin();
+            about.put("window", Arrays.asList(low, image.getDisplayRangeMax()));
         }
         return about;
     }
@@ -109,8 +112,8 @@ final class Images {
         BufferedImage picture;
         if (window == null) picture = image.flatten().getBufferedImage();
         else {
-            picture =
-                    new BufferedImage(window.getWidth(), window.getHeight(), BufferedImage.TYPE_INT_RGB);
+            int width = window.getWidth();
+            picture = new BufferedImage(width, window.getHeight(), BufferedImage.TYPE_INT_RGB);
             Graphics graphics = picture.getGraphics();
             graphics.setColor(window.getBackground());
             graphics.fillRect(0, 0, picture.getWidth(), picture.getHeight());
@@ -122,10 +125,10 @@ final class Images {
                         part.getX(), part.getY(), part.getWidth(), part.getHeight()));
             graphics.dispose();
         }
-        int width = picture.getWidth();
-        int height = picture.getHeight();
-        int[] pixels = picture.getRGB(0, 0, width, height, null, 0, width);
+        int columns = picture.getWidth();
+        int rows = picture.getHeight();
+        int[] pixels = picture.getRGB(0, 0, columns, rows, null, 0, columns);
         for (int at = 0; at < pixels.length; at++) pixels[at] |= 0xff000000;
-        return array(new Object[] {pixels}, new int[] {height, width, 4}, "|u1", 4);
+        return array(new Object[] {pixels}, new int[] {rows, columns, 4}, "|u1", 4);
     }
 }

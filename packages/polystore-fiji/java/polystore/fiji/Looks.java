@@ -27,8 +27,9 @@ final class Looks {
             if (found != null) return new LUT(found, 0, 0);
         }
         throw new Refused(
-                "ImageJ has no lookup table '" + color + "': it has grays, fire, ice, spectrum, red, "
-                        + "green, blue, cyan, magenta, yellow, those of its folder luts, and RRGGBB");
+                "ImageJ has no lookup table '" + color + "': it has grays, fire, ice, spectrum,"
+                        + " red, green, blue, cyan, magenta, yellow, those of its folder luts,"
+                        + " and RRGGBB");
     }
 
     static LUT channel(int index) {
@@ -46,7 +47,8 @@ final class Looks {
         byte[][] parts = new byte[3][256];
         for (int value = 1; value < 256; value++) {
             int rgb = Color.HSBtoRGB(random.nextFloat(), 0.5f + random.nextFloat() / 2, 1);
-            for (int part = 0; part < 3; part++) parts[part][value] = (byte) (rgb >> (16 - 8 * part));
+            for (int part = 0; part < 3; part++)
+                parts[part][value] = (byte) (rgb >> (16 - 8 * part));
         }
         return new LUT(parts[0], parts[1], parts[2]);
     }
@@ -54,13 +56,13 @@ final class Looks {
     /** All of 8 bits, else from the least to the greatest pixel. */
     static double[] range(Object pixels) {
         if (pixels instanceof byte[]) return new double[] {0, 255};
-        int count = pixels instanceof short[] ? ((short[]) pixels).length : ((float[]) pixels).length;
+        boolean isShort = pixels instanceof short[];
+        int count = isShort ? ((short[]) pixels).length : ((float[]) pixels).length;
         int step = Math.max(1, count / SAMPLE);
         double low = Double.POSITIVE_INFINITY;
         double high = Double.NEGATIVE_INFINITY;
         for (int at = 0; at < count; at += step) {
-            double value =
-                    pixels instanceof short[] ? ((short[]) pixels)[at] & 0xffff : ((float[]) pixels)[at];
+            double value = isShort ? ((short[]) pixels)[at] & 0xffff : ((float[]) pixels)[at];
             if (Double.isNaN(value) || Double.isInfinite(value)) continue;
             low = Math.min(low, value);
             high = Math.max(high, value);

@@ -17,7 +17,12 @@ final class Plan {
     private final boolean rgb;
 
     Plan(
-            String key, String title, Place[] places, boolean restarts, String identity, Item item) {
+            String key,
+            String title,
+            Place[] places,
+            boolean restarts,
+            String identity,
+            Item item) {
         shape = item.shape;
         dtype = item.dtype;
         rgb = item.isImage && item.axes.endsWith("s");

@@ -56,9 +56,9 @@ final class Planner {
             if (c * z * t > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "%d channels x %d z x %d t, all combinations of what has come, is more"
-                                        + " than the %d slices that an image of ImageJ may have here:"
-                                        + " save several images, with layout=Layout(layer=...)",
+                                "%d channels x %d z x %d t, all combinations of what has come,"
+                                    + " is more than the %d slices that an image of ImageJ may"
+                                    + " have here: save several, with layout=Layout(layer=...)",
                                 c, z, t, MOST_SLICES));
             cs.addAll(newCs);
             zs.addAll(newZs);

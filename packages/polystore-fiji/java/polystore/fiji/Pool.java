@@ -73,7 +73,7 @@ final class Pool {
             && live + accepted + nbytes > limit) {
             clear();
             long start = System.nanoTime();
-            if (accepted > limit / 8 || start > nextCollection) {
+            if (accepted > limit / 8 || start - nextCollection > 0) {
                 System.gc();
                 live = java.totalMemory() - java.freeMemory();
                 accepted = 0;
@@ -85,6 +85,11 @@ final class Pool {
             }
         }
         accepted += nbytes;
+    }
+
+    /** Images are gone: what was found out about memory is true no more. */
+    synchronized void recheck() {
+        nextCollection = System.nanoTime();
     }
 
     static String noMemory(long nbytes) {

@@ -18,7 +18,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
@@ -49,12 +48,7 @@ final class Shown {
     private Object[] held = {};
     private Object blank;
     private ImagePlus image;
-    /** What channels look like: as was said, as ImageJ was told, and what it must be told yet. */
-    private final Map<Coordinate, String> said = new HashMap<>();
-    private final Map<Coordinate, LUT> given = new HashMap<>();
-    private final Map<Coordinate, double[]> ranges = new HashMap<>();
-    private final Map<Coordinate, LUT> applied = new HashMap<>();
-    private final Set<Coordinate> uncolored = new HashSet<>();
+    private final ChannelLooks looks;
     private String calibrated = "";
     private Calibration calibration;
     private boolean grown, changed, recalibrated, hasOpened;
@@ -71,6 +65,7 @@ final class Shown {
         rgb = item.axes.endsWith("s");
         dtype = item.dtype;
         original = item.original.isEmpty() ? item.dtype : item.original;
+        looks = new ChannelLooks(labels, original);
         int end = item.shape.length - (rgb ? 1 : 0);
         height = item.shape[end - 2];
         width = item.shape[end - 1];
@@ -128,7 +123,8 @@ final class Shown {
         String name = item.path.substring(item.path.lastIndexOf('/') + 1);
         for (int at = 0; at < arrays.length; at++) {
             Place place = plan.places[at];
-            put(place, rgb ? packed((byte[]) arrays[at], item.shape[item.shape.length - 1]) : arrays[at]);
+            if (rgb) put(place, packed((byte[]) arrays[at], plan.samples()));
+            else put(place, arrays[at]);
             names.put(place, name);
             last = place;
         }
@@ -191,47 +187,21 @@ final class Shown {
         return axis < 0 ? 1 : item.shape[axis];
     }
 
-    /** Take up what is said of a channel: only what is said anew undoes what the user has set. */
     private void say(Plan plan, Item item, int number) {
-        // Planes of channel `number`: the first one that has it.
-        Coordinate c = plan.places[firstOf(item, number)].c;
-        Channel channel = number < item.channels.length ? item.channels[number] : null;
-        String color = item.colormap != null ? item.colormap : channel != null ? channel.color : null;
-        double[] window =
-                item.contrastLimits != null ? item.contrastLimits : channel != null ? channel.window : null;
-        boolean isFirst = !said.containsKey(c);
-        String now = color + Arrays.toString(window);
-        if (now.equals(said.put(c, now))) return;
-        try {
-            if (color != null) given.put(c, Looks.lut(color));
-        } catch (Refused error) {
-            throw new IllegalStateException(error); // it was looked up when it was accepted
-        }
-        if (window != null) ranges.put(c, scaled(window));
-        else if (isFirst) ranges.put(c, labels ? labelRange() : firstRange(plan, item, number));
-        uncolored.add(c);
+        List<Object> ofChannel = new ArrayList<>();
+        int first = firstOf(item, number);
+        ofChannel.add(planes.get(plan.places[first]));
+        if (labels) for (Place place : plan.places) ofChannel.add(planes.get(place));
+        looks.say(plan.places[first].c, item, number, ofChannel);
     }
 
+    /** Which of the planes is the first one of a channel. */
     private static int firstOf(Item item, int number) {
         int axis = item.axes.indexOf('c');
         int inner = 1; // planes from one channel to the next
-        for (int at = axis + 1; axis >= 0 && at < item.axes.indexOf('y'); at++) inner *= item.shape[at];
+        if (axis >= 0)
+            for (int at = axis + 1; at < item.axes.indexOf('y'); at++) inner *= item.shape[at];
         return number * inner;
-    }
-
-    private double[] firstRange(Plan plan, Item item, int number) {
-        return Looks.range(planes.get(plan.places[firstOf(item, number)]));
-    }
-
-    private double[] scaled(double[] window) {
-        // True has become 255.
-        return original.equals("|b1") ? new double[] {window[0] * 255, window[1] * 255} : window;
-    }
-
-    private double[] labelRange() {
-        double most = 255;
-        for (Object plane : planes.values()) most = Math.max(most, Looks.range(plane)[1]);
-        return new double[] {0, most};
     }
 
     private void calibrate(Item item) {
@@ -239,60 +209,8 @@ final class Shown {
         String now = Arrays.toString(item.scale) + Arrays.toString(item.units);
         if (now.equals(calibrated)) return;
         calibrated = now;
-        calibration = new Calibration();
-        for (int at = 0; at < item.axes.length() - (rgb ? 1 : 0); at++) {
-            double scale = at < item.scale.length ? item.scale[at] : 1;
-            String unit = at < item.units.length ? unit(item.units[at]) : null;
-            switch (item.axes.charAt(at)) {
-                case 'x':
-                    calibration.pixelWidth = scale;
-                    if (unit != null) calibration.setXUnit(unit);
-                    break;
-                case 'y':
-                    calibration.pixelHeight = scale;
-                    if (unit != null) calibration.setYUnit(unit);
-                    break;
-                case 'z':
-                    calibration.pixelDepth = scale;
-                    if (unit != null) calibration.setZUnit(unit);
-                    break;
-                case 't':
-                    calibration.frameInterval = scale;
-                    if (unit != null) calibration.setTimeUnit(unit);
-                    break;
-                default: // channels have no extent
-            }
-        }
+        calibration = Scale.of(item);
         recalibrated = true;
-    }
-
-    /** Names of UDUNITS-2, as ImageJ writes them. */
-    private static String unit(String name) {
-        if (name == null) return null;
-        switch (name) {
-            case "micrometer":
-                return "\u00b5m";
-            case "nanometer":
-                return "nm";
-            case "millimeter":
-                return "mm";
-            case "centimeter":
-                return "cm";
-            case "meter":
-                return "m";
-            case "angstrom":
-                return "\u00c5";
-            case "second":
-                return "sec";
-            case "millisecond":
-                return "ms";
-            case "minute":
-                return "min";
-            case "hour":
-                return "h";
-            default:
-                return name;
-        }
     }
 
     // ── what is shown ─────────────────────────────────────────────────────────────────────
@@ -301,10 +219,11 @@ final class Shown {
     void refresh() {
         if (!changed) return;
         Place looked = image == null ? null : slots[image.getCurrentSlice() - 1];
-        boolean follows = looked == null || looked.z.equals(followed.z) && looked.t.equals(followed.t);
+        boolean follows =
+                looked == null || looked.z.equals(followed.z) && looked.t.equals(followed.t);
         if (grown) grow();
         if (recalibrated) image.setCalibration(calibration);
-        color();
+        if (!rgb) looks.tell(image, cs.coordinates());
         image.changes = false; // nobody is asked whether to save what can be sent again
         show();
         if (follows) followed = last;
@@ -362,7 +281,7 @@ final class Shown {
     private void grow() {
         boolean isNew = image == null;
         boolean isRemade = !isNew && cs.isGrown();
-        if (isRemade) keepLooks();
+        if (isRemade && !rgb) looks.keep(image, cs.coordinates());
         for (Axis axis : Arrays.asList(cs, zs, ts)) axis.grow();
         ImageStack stack = stack();
         if (isNew) image = made(stack, title);
@@ -378,7 +297,7 @@ final class Shown {
             setStack(stack);
             if (!rgb) image.setDisplayRange(low, high);
         }
-        if (isNew || isRemade) uncolored.addAll(Arrays.asList(cs.coordinates()));
+        if (isNew || isRemade) looks.retell(cs.coordinates());
     }
 
     private void setStack(ImageStack stack) {
@@ -426,8 +345,9 @@ final class Shown {
         if (calibration != null) plain.setCalibration(calibration);
         ImagePlus made = plain;
         if (cs.size() > 1 && !rgb) {
-            boolean many = cs.size() > CompositeImage.MAX_CHANNELS;
-            made = new CompositeImage(plain, many ? CompositeImage.COLOR : CompositeImage.COMPOSITE);
+            boolean few = cs.size() <= CompositeImage.MAX_CHANNELS;
+            int mode = few ? CompositeImage.COMPOSITE : CompositeImage.COLOR;
+            made = new CompositeImage(plain, mode);
             made.setOpenAsHyperStack(true);
         }
         if (overlay != null) made.setOverlay(overlay);
@@ -447,47 +367,6 @@ final class Shown {
         hasOpened = false;
         close(old);
         if (selection != null) image.setRoi(selection);
-    }
-
-    /** Remember how the user has set the channels, but for what was said anew. */
-    private void keepLooks() {
-        int number = 0;
-        for (Coordinate c : cs.coordinates()) {
-            number++;
-            if (rgb || uncolored.contains(c)) continue;
-            boolean isComposite = image instanceof CompositeImage;
-            LUT lut = isComposite
-                    ? ((CompositeImage) image).getChannelLut(number)
-                    : image.getProcessor().getLut();
-            double low = isComposite ? lut.min : image.getDisplayRangeMin();
-            double high = isComposite ? lut.max : image.getDisplayRangeMax();
-            ranges.put(c, new double[] {low, high});
-            if (!Arrays.equals(lut.getBytes(), applied.get(c).getBytes())) given.put(c, lut);
-        }
-    }
-
-    private void color() {
-        if (rgb) return;
-        int number = 0;
-        for (Coordinate c : cs.coordinates()) {
-            number++;
-            if (!uncolored.remove(c)) continue;
-            LUT lut = given.get(c);
-            if (lut == null)
-                lut = labels ? Looks.labels() : cs.size() > 1 ? Looks.channel(number - 1) : Looks.gray();
-            double[] range = ranges.get(c);
-            lut = (LUT) lut.clone();
-            applied.put(c, lut);
-            if (range != null) {
-                lut.min = range[0];
-                lut.max = range[1];
-            }
-            if (image instanceof CompositeImage) ((CompositeImage) image).setChannelLut(lut, number);
-            else {
-                image.setLut(lut);
-                image.setDisplayRange(lut.min, lut.max);
-            }
-        }
     }
 
     /** Take the image away. */
