@@ -347,6 +347,7 @@ def test_channels_have_looks(there: FileManager, hidden: RemoteFiji) -> None:
     value = np.stack([plane(n) + np.arange(16, dtype="u2") for n in range(3)])
     there.save(value, "c.npy", backend="screen", axes="cyx", channels=channels)
     first, second, _ = only(hidden)["channels"]
+    assert only(hidden)["labels"][:2] == ["DAPI: c.npy", "GFP: c.npy"]
     assert (first["color"], first["window"]) == ("0000ff", [5, 500])
     assert (second["color"], second["window"]) == ("00ff00", [1, 16])
     there.save(value, "d.npy", backend="screen", axes="cyx")

@@ -125,11 +125,18 @@ final class Shown {
             Place place = plan.places[at];
             if (rgb) put(place, packed((byte[]) arrays[at], plan.samples()));
             else put(place, arrays[at]);
-            names.put(place, name);
+            names.put(place, labelOf(item, at) + name);
             last = place;
         }
         if (!rgb) for (int at = 0; at < channels(item); at++) say(plan, item, at);
         calibrate(item);
+    }
+
+    /** What was said of the channel that a plane is of: the beginning of its slice's label. */
+    private static String labelOf(Item item, int plane) {
+        int number = plane / firstOf(item, 1) % channels(item);
+        boolean isSaid = number < item.channels.length && !item.channels[number].label.isEmpty();
+        return isSaid ? item.channels[number].label + ": " : "";
     }
 
     private void put(Place place, Object array) {
