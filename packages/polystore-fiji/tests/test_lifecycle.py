@@ -19,6 +19,7 @@ import zmq
 
 import polystore_fiji
 from polystore.errors import (
+    BatchError,
     IncompatibleReceiverError,
     ReceiverError,
     ReceiverUnavailableError,
@@ -361,9 +362,9 @@ def test_full_memory_is_told(headless: bool, monkeypatch: pytest.MonkeyPatch) ->
         polystore_fiji.connect("small") as viewer,
     ):
         for _ in range(2):
-            with pytest.raises(RejectedError, match="close images, or give it more"):
-                for z in range(60):
-                    files.save(image + z, f"z_{z}.npy", backend="screen", names="z_{z}.npy")
+            values, paths = [image] * 60, [f"z_{z}.npy" for z in range(60)]
+            with pytest.raises(BatchError, match="close images, or give it more"):
+                files.save_batch(values, paths, backend="screen", names="z_{z}.npy")
             assert viewer.layers()[0]["shape"][1] > 10
             viewer.clear()
         save(files, wait="shown")

@@ -41,6 +41,9 @@ public final class Main {
     private static void quit() {
         new Thread(
                         () -> {
+                            // Who asked has read the answer then: ZeroMQ drops it with a
+                            // connection that is lost at the same moment.
+                            IJ.wait(100);
                             if (IJ.getInstance() == null) System.exit(0);
                             int[] open = WindowManager.getIDList();
                             for (int id : open == null ? new int[0] : open) {
