@@ -267,7 +267,7 @@ def test_window_stays_in_place(files: FileManager, viewer: RemoteFiji, user: Use
     where = 'getLocationAndSize(x, y, w, h); return "" + x + " " + y;'
     files.save(plane(0), "w1_z0.npy", backend="screen", names="w{channel}_z{z}.npy",
                wait="shown")  # fmt: skip
-    user.does("setLocation(311, 222);")
+    user.does("setLocation(311, 222); wait(200);")  # until the screen has told Java of it
     assert user.does(where) == "311 222"
     for name in ("w1_z1", "w2_z0", "w2_z1"):
         files.save(plane(1), f"{name}.npy", backend="screen", names="w{channel}_z{z}.npy",
@@ -277,7 +277,7 @@ def test_window_stays_in_place(files: FileManager, viewer: RemoteFiji, user: Use
     for shape in ((90, 90), (91, 91)):
         files.save(np.zeros(shape, "u1"), "b.npy", backend="screen", wait="shown")
         if shape == (90, 90):
-            user.does("setLocation(311, 222);")
+            user.does("setLocation(311, 222); wait(200);")
     assert user.does(where) == "311 222"
 
 

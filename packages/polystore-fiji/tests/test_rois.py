@@ -230,6 +230,24 @@ def test_manager_lists_sets(files: FileManager, viewer: RemoteFiji, user: User) 
         user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
 
 
+def test_manager_takes_many(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """An open ROI Manager takes thousands of ROIs, and gives them up, in a moment."""
+    show(files, wait="shown")
+    user.does('run("ROI Manager...");')
+    rois = [ROI(TRIANGLE.translated(at % 90, at % 110), f"cell {at}") for at in range(2000)]
+    try:
+        viewer.query("pulse")
+        with within(10):
+            files.save(rois, "many.roi", backend="screen", wait="shown")
+            assert user.does('return "" + roiManager("count");') == "2000"
+            files.save(rois[:5], "many.roi", backend="screen", wait="shown")
+            assert user.does('return "" + roiManager("count");') == "5"
+        pause, _ = viewer.query("pulse")
+        print(f"longest pause of ImageJ: {pause:.2f} s")
+    finally:
+        user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+
+
 def test_labels_are_painted(
     files: FileManager, viewer: RemoteFiji, display: Display, user: User
 ) -> None:

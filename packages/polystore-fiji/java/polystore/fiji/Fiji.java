@@ -6,6 +6,7 @@ import ij.ImagePlus;
 import ij.gui.ImageWindow;
 import ij.gui.Roi;
 import java.awt.EventQueue;
+import java.awt.Toolkit;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -78,7 +79,13 @@ final class Fiji implements Viewer, ImageListener {
             thread.setDaemon(true);
             thread.start();
         }
-        Receiver made = new Receiver(this, name, port);
+        Receiver made;
+        try {
+            made = new Receiver(this, name, port);
+        } catch (Exception error) { // its name is taken, or its port
+            ImagePlus.removeImageListener(this);
+            throw error;
+        }
         synchronized (awake) {
             receiver = made;
         }
@@ -296,6 +303,9 @@ final class Fiji implements Viewer, ImageListener {
             if (images.get(shown.key) == shown) shown.show();
             if (shown.isOpen() || images.get(shown.key) != shown) unopened.remove(shown);
         }
+        // What was painted may still be on its way to the screen.
+        if (waiting.stream().anyMatch(one -> one.shown.isPainted()))
+            Toolkit.getDefaultToolkit().sync();
         long late = System.currentTimeMillis() - HIDDEN;
         for (Waiting one : new ArrayList<>(waiting)) {
             Shown now = images.get(one.shown.key);

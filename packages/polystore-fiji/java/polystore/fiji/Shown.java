@@ -274,6 +274,7 @@ final class Shown {
     }
 
     boolean isPainted() {
+        if (image == null) return false;
         ImageWindow window = image.getWindow();
         return isOpen() && (window == null || !window.getCanvas().getPaintPending());
     }
