@@ -30,11 +30,11 @@ ROIS = 2000
 
 NOTES = """\
 Best round and, in brackets, median; of 99th percentiles and freezes the worst round and the
-median. Small images are 512² uint16. "In place" is one path, again and again; "as a batch" is
-save_batch, whose last image is acknowledged at the end. memcpy is `np.copyto` between two arrays,
-one thread, in the same round. The first round of each only warms Java up. "First image" is saved with wait="shown" as soon as the receiver
-is announced; "from nothing" includes the start of the JVM and of ImageJ. ROIs are polygons of 20
-vertices, laid over an image and acknowledged as shown.
+median. A round before them only warms Java up. Small images are 512² uint16. "In place" is one
+path, again and again; "as a batch" is save_batch, whose last image is acknowledged at the end.
+memcpy is `np.copyto` between two arrays, one thread, in the same round. "First image" is saved
+with wait="shown" as soon as the receiver is announced; "from nothing" includes the start of the
+JVM and of ImageJ. ROIs are polygons of 20 vertices, laid over an image and acknowledged as shown.
 
 - polystore 0.6.3 has no line: it ships no receiver for ImageJ."""
 
