@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from polystore.errors import AccessDeniedError, IncompatibleReceiverError
+from polystore.errors import AccessDeniedError, IncompatibleReceiverError, RejectedError
+from polystore_fiji import connect
 from polystore_fiji.__main__ import main
 from polystore_fiji.checks import findings
 from polystore_fiji.install import install, uninstall
@@ -23,6 +25,7 @@ from polystore_fiji.jars import check_installed, installed_jars, own_jar
 from polystore_fiji.launching import launch
 from polystore_stream import discovery
 from polystore_testing.display import private_display
+from polystore_testing.processes import becomes
 
 from .machine import IJ_JAR, PACKAGE, imagej_folder, needs_imagej, needs_java, python
 
@@ -243,11 +246,40 @@ def test_installed_plugin_receives(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             second = launch("right", fiji=folder)
             assert first.pid != second.pid
             assert launch("right") == second
-            for endpoint in (first, second):
-                os.kill(endpoint.pid, signal.SIGTERM)
-            deadline = time.monotonic() + 10
-            while discovery.find("fiji") and time.monotonic() < deadline:
-                time.sleep(0.02)
+            with connect("left eye") as viewer:
+                viewer.quit()
+            assert discovery.find("fiji") == [second]
+            os.kill(second.pid, signal.SIGTERM)
+            assert becomes(lambda: not discovery.find("fiji"))
+    except FileNotFoundError:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+
+
+@needs_java
+def test_menu_starts_and_ends_receiving(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The menu entry has an open ImageJ receive, which no pipeline may end, and stops that."""
+    folder = imagej_folder(tmp_path / "ImageJ")
+    install(folder)
+    go = tmp_path / "go"
+    macro = f"""
+        run("Receive from polystore", "name=mine");
+        while (!File.exists("{go}")) wait(50);
+        run("Receive from polystore");
+    """
+    command = ["java", "-jar", folder / "ij.jar", "-ijpath", folder, "-port0", "-eval", macro]
+    try:
+        with private_display() as display:
+            monkeypatch.setenv("DISPLAY", display.name)
+            with subprocess.Popen(command) as imagej:
+                assert becomes(lambda: discovery.find("fiji", "mine"), 20)
+                with connect("mine") as viewer, pytest.raises(RejectedError, match="its user"):
+                    viewer.query("quit")
+                go.touch()
+                assert becomes(lambda: not discovery.find("fiji"))
+                assert imagej.poll() is None
+                imagej.terminate()
     except FileNotFoundError:
         pytest.skip("Xvfb is not installed: apt-get install xvfb")
 

@@ -324,7 +324,7 @@ def test_folder_is_started_by_its_user(tmp_path: Path) -> None:
     folder = imagej_folder(tmp_path / "my ImageJ")
     install(folder)
     start = launching.command(imagej.imagej_at(folder), "left eye")
-    ends = ["-port0", "-eval", 'run("Receive from polystore", "name=[left eye]");']
+    ends = ["-port0", "-eval", 'run("Receive from polystore", "name=[left eye] started");']
     assert start[-6:] == [str(folder / "ij.jar"), "-ijpath", str(folder), *ends]
 
 
@@ -338,7 +338,7 @@ def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None
         launching.command(imagej.imagej_at(folder), "left")
     arm = os.uname().machine == "aarch64"
     launcher = script(f"Fiji.app/fiji-linux-{'arm64' if arm else 'x64'}", "exit")
-    macro = 'run("Receive from polystore", "name=[left]");'
+    macro = 'run("Receive from polystore", "name=[left] started");'
     assert launching.command(imagej.imagej_at(folder), "left") == [
         str(launcher), "--forbid-single-instance", "-eval", macro
     ]  # fmt: skip

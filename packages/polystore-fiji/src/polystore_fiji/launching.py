@@ -81,7 +81,7 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
         ]  # fmt: skip
     check_installed(imagej.folder)
     # In brackets, as ImageJ writes values that may hold blanks; a name holds no brackets.
-    macro = f'run("{_COMMAND}", "name=[{name}]");'
+    macro = f'run("{_COMMAND}", "name=[{name}] started");'
     if imagej.launcher:
         # Otherwise ImageJ2 hands the macro to a Fiji that runs already, and ends.
         return [str(imagej.launcher), "--forbid-single-instance", "-eval", macro]

@@ -73,6 +73,7 @@ _LARGEST_FRAME = 4 * PIECE
 _BURST = 64  # messages between two looks at everything else
 _TOGETHER = 4  # messages that one answer acknowledges
 _AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerations are slow
+_READ_SOON = 0.05  # seconds
 _MEMORY_STEP = 16 << 20
 _LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
 
@@ -160,6 +161,7 @@ class Receiver:
         self._held: set[Delivery] = set()
         self._parked = False
         self._stopping = False
+        self._answered = 0.0
         self._unchecked = _MEMORY_STEP
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -314,6 +316,8 @@ class Receiver:
                     looked = time.monotonic()
                     self._note_dead()
             self._say_closed()
+            # A producer's ZeroMQ forgets what it has not read when the connection goes.
+            time.sleep(max(0.0, self._answered + _READ_SOON - time.monotonic()))
         finally:
             self._close_sockets()
 
@@ -492,6 +496,7 @@ class Receiver:
             self._send(identity, reply, frames)
 
     def _send(self, identity: bytes, reply: Reply, frames: Sequence[Any] = ()) -> None:
+        self._answered = time.monotonic()
         try:
             self._socket.send_multipart([identity, encode(reply), *frames], zmq.NOBLOCK)
         except zmq.ZMQError:  # it is gone, or reads no answers

@@ -38,7 +38,7 @@ public final class Main {
         }
     }
 
-    private static void quit() {
+    static void quit() {
         new Thread(
                         () -> {
                             // Who asked has read the answer then: ZeroMQ drops it with a

@@ -7,7 +7,8 @@ import java.awt.GraphicsEnvironment;
 
 /**
  * The menu entry "Receive from polystore": has the running ImageJ show what pipelines save, until
- * it is chosen again. A macro says {@code run("Receive from polystore", "name=default port=5555")}.
+ * it is chosen again. A macro says {@code run("Receive from polystore", "name=default port=5555")};
+ * with the word {@code started}, a pipeline may end this ImageJ, because one has started it.
  */
 public final class Receive implements PlugIn {
     private static Fiji running;
@@ -18,7 +19,8 @@ public final class Receive implements PlugIn {
         String name = option(options, "name", "default");
         String port = option(options, "port", "-1");
         try {
-            toggle(name, Integer.parseInt(port), null);
+            boolean started = options != null && (" " + options + " ").contains(" started ");
+            toggle(name, Integer.parseInt(port), started ? Main::quit : null);
         } catch (Exception error) {
             IJ.error("polystore", error.getMessage());
         }
