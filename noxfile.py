@@ -23,7 +23,9 @@ CHECKED = [
 # Tools whose findings change between releases; everything else is taken as it comes.
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
-TEST_TOOLS = ("pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling")
+TEST_TOOLS = (
+    "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling", "editables"
+)  # fmt: skip
 # Those that must read what polystore-zarr writes, and whose files it must read.
 ORACLES = (
     "tensorstore", "ome-zarr", "ome-zarr-models", "bioio-ome-zarr", "ngff-zarr", "jsonschema"

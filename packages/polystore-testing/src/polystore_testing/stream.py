@@ -230,6 +230,7 @@ class StreamTests(SinkTests):
 
     @pytest.mark.parametrize("method", _START_METHODS)
     @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX, where it is loaded
     def test_processes_send_too(
         self, store: Bound, receiver: StreamReceiver, method: str
     ) -> None:
