@@ -136,7 +136,6 @@ def test_threads_share_handle(disk: DiskBackend, path: str) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*:RuntimeWarning")  # JAX, where it is loaded
 def test_handle_survives_fork(disk: DiskBackend, path: str) -> None:
     disk.save(image(1, SHAPE), path)
     expected = int(image(1, SHAPE)[4].sum())
