@@ -51,7 +51,10 @@ from .echo import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
 
 IMAGE = Image(number=7, path="a", nbytes=12, shape=(3, 4), dtype="|u1", axes="yx")
 PIXELS = bytes(range(12))
