@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -47,21 +46,10 @@ class RemoteFiji(RemoteViewer):
             if start + 4 > len(content):
                 raise DamagedDataError(f"{len(found)} ROIs of {len(sources)}", "message")
             (length,) = struct.unpack_from("<I", content, start)
-            found.append(_without_bytes(decode_roi(content[start + 4 : start + 4 + length])))
+            one = content[start + 4 : start + 4 + length]
+            # ImageJ rounds its integers otherwise than we do: with its bytes, no ROI would equal
+            # the one that was saved. Composites may have arcs, which nothing but the bytes holds.
+            roi = decode_roi(one, keep_bytes=False)
+            found.append(decode_roi(one) if isinstance(roi.shape, Composite) else roi)
             start += 4 + length
         return found
-
-
-def _without_bytes(roi: ROI) -> ROI:
-    """Return a ROI that equals what was saved: ImageJ rounds its integers otherwise.
-
-    What a file would keep for that stays for composites alone, which may have arcs.
-    """
-    settings = dict(roi.properties.get("imagej", {}))
-    if "raw" not in settings or isinstance(roi.shape, Composite):
-        return roi
-    del settings["raw"]
-    properties = {name: value for name, value in roi.properties.items() if name != "imagej"}
-    if settings:
-        properties["imagej"] = settings
-    return dataclasses.replace(roi, properties=properties)

@@ -70,14 +70,19 @@ def encode_roi(roi: ROI) -> bytes:
     return _encode(roi, properties, settings)
 
 
-def decode_roi(content: bytes, name: str = "") -> ROI:
+def decode_roi(content: bytes, name: str = "", *, keep_bytes: bool = True) -> ROI:
     """Return the ROI in a ``.roi`` file; ``name`` is for one that has none inside.
+
+    Bytes that :func:`encode_roi` would not write for it are kept in its properties, unless
+    ``keep_bytes`` is false, which takes half the time.
 
     Raises ``DamagedDataError`` for bytes that are no ROI, ``UnsupportedDataError`` for one that
     has no area or too few points, or whose kind is unknown.
     """
     content = bytes(content)
     roi = _decode(content, name)
+    if not keep_bytes:
+        return roi
     try:
         is_exact = encode_roi(roi) == content
     except PolystoreError:
