@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from polystore.checks import Finding
 from polystore.errors import PolystoreError, ReceiverError
-from polystore_stream import discovery
+from polystore_stream.checks import running_viewers, screen
 
 from .imagej import find_imagej, installations
 from .jars import check_installed, installed_jars, own_jar
 from .java import bundled_java, find_java, read_java
-from .launching import KIND, has_screen
+from .launching import DISPLAY, KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,17 +43,9 @@ def findings() -> Iterator[Finding]:
             remedy = f'polystore-fiji install --fiji "{other.folder}"'
             yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
     yield _java(chosen)
-    if has_screen():
-        yield Finding(what="screen", state="ok")
-    else:
-        remedy = "DISPLAY (ssh -X), xvfb-run, or no windows: headless=True, --headless"
-        yield Finding(what="screen", state="missing", found="no DISPLAY", remedy=remedy)
-    running = discovery.find(KIND)
-    yield Finding(
-        what="running",
-        state="ok",
-        found=", ".join(endpoint.title for endpoint in running) or "none: a save starts one",
-    )
+    remedy = "DISPLAY (ssh -X), xvfb-run, or no windows: headless=True, --headless"
+    yield screen(DISPLAY, remedy=remedy)
+    yield running_viewers(KIND)
 
 
 def _plugin(imagej: ImageJ) -> Iterator[Finding]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from polystore.errors import ReceiverError, ReceiverUnavailableError
 from polystore_stream import discovery
+from polystore_stream.checks import has_screen
 from polystore_stream.launch import start_viewer
 
 from .imagej import find_imagej
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from .imagej import ImageJ
 
-__all__ = ["KIND", "command", "has_screen", "launch"]
+__all__ = ["DISPLAY", "KIND", "command", "launch"]
 
 KIND = "fiji"
+DISPLAY = "DISPLAY"  # Java needs X11, also within Wayland
 # Of the machine's memory (the container's, if in one): images stay in the heap, and Java would
 # take a quarter. Java 8 before its update 191 does not know the option, and goes on without.
 # By default Java gives each plane a region of its own: a stack grows at half the rate, and slower
@@ -66,7 +67,7 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
     as its user does, with the receiver that is among its plugins. Raises
     ``ReceiverUnavailableError`` and ``IncompatibleReceiverError``.
     """
-    if not headless and not has_screen():
+    if not headless and not has_screen(DISPLAY):
         raise ReceiverUnavailableError(
             BACKEND, "ImageJ", "needs a screen, and DISPLAY is not set",
             "set DISPLAY (ssh -X), run under a virtual screen (xvfb-run python …), or do "
@@ -95,8 +96,3 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
     run = [str(java.command), *_HEAP, "-jar", str(imagej.jar), "-ijpath", str(imagej.folder)]
     # Port 0: otherwise ImageJ hands the macro to one that runs already, and ends.
     return [*run, "-port0", "-eval", macro]
-
-
-def has_screen() -> bool:
-    """Whether windows can be opened: on Linux, Java needs X11 (also within Wayland)."""
-    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from polystore.checks import Finding
-from polystore_stream import discovery
+from polystore_stream.checks import running_viewers, screen
 
 from .backend import KIND, interpreter
 
@@ -30,17 +28,9 @@ print(metadata.version("napari") if find_spec("napari") else "")
 def findings() -> Iterator[Finding]:
     """Yield what a save into ``napari_stream`` would find: napari, a screen."""
     yield _napari(interpreter())
-    if _has_screen():
-        yield Finding(what="screen", state="ok")
-    else:
-        remedy = "set DISPLAY (ssh -X), or run under a virtual screen: xvfb-run python …"
-        yield Finding(what="screen", state="missing", found="no DISPLAY", remedy=remedy)
-    running = discovery.find(KIND)
-    yield Finding(
-        what="running",
-        state="ok",
-        found=", ".join(endpoint.title for endpoint in running) or "none: a save starts one",
-    )
+    remedy = "set DISPLAY (ssh -X), or run under a virtual screen: xvfb-run python …"
+    yield screen("DISPLAY", "WAYLAND_DISPLAY", remedy=remedy)
+    yield running_viewers(KIND)
 
 
 def _napari(python: str) -> Finding:
@@ -58,8 +48,3 @@ def _napari(python: str) -> Finding:
         remedy = f"{python} -m pip install polystore-napari"
         return Finding(what="napari", state="missing", found=found, remedy=remedy)
     return Finding(what="napari", state="ok", found=f"{version}: {python}")
-
-
-def _has_screen() -> bool:
-    displays = ("DISPLAY", "WAYLAND_DISPLAY")
-    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, displays))
