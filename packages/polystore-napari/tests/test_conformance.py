@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
 import polystore_napari
 from polystore import BackendRegistry
-from polystore.errors import RejectedError
-from polystore_stream.discovery import process_runs
-from polystore_testing import NAME, StreamReceiver, StreamTests
+from polystore_testing import NAME, StreamTests, ViewerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 VIEWER = "kit"
 pytestmark = pytest.mark.faults  # it kills viewers, and starts each again
 
 
-class Napari(StreamReceiver):
-    """A napari in a process of its own; one serves all tests until one kills it."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def held(self, path: str) -> NDArray[Any] | None:
-        with polystore_napari.connect(VIEWER) as viewer:
-            try:
-                return viewer.pixels(path)
-            except RejectedError:
-                return None
-
-    def kill(self) -> None:
-        os.kill(self.endpoint.pid, signal.SIGKILL)
-        while process_runs(self.endpoint.pid, self.endpoint.started):
-            time.sleep(0.01)
-
-    def restart(self) -> None:
-        self.endpoint = polystore_napari.launch(VIEWER)
-
-
 @pytest.fixture(scope="module")
-def running(desktop: object) -> Iterator[Napari]:
-    napari = Napari()
-    yield napari
-    napari.kill()
+def running(desktop: object) -> Iterator[ViewerProcess]:
+    launch = partial(polystore_napari.launch, VIEWER)
+    viewer = ViewerProcess(launch, partial(polystore_napari.connect, VIEWER))
+    yield viewer
+    viewer.kill()
 
 
 class TestNapari(StreamTests):
@@ -62,9 +35,5 @@ class TestNapari(StreamTests):
             yield registry
 
     @pytest.fixture
-    def receiver(self, running: Napari) -> Napari:
-        if not process_runs(running.endpoint.pid, running.endpoint.started):
-            running.restart()
-        with polystore_napari.connect(VIEWER) as viewer:
-            viewer.clear()
-        return running
+    def receiver(self, running: ViewerProcess) -> ViewerProcess:
+        return running.emptied()

@@ -30,7 +30,7 @@ from .model import check_against_model
 from .sink import SinkTests
 from .source import SourceTests
 from .storage import StorageTests
-from .stream import StreamReceiver, StreamTests
+from .stream import StreamReceiver, StreamTests, ViewerProcess
 
 __all__ = [
     "NAME",
@@ -43,6 +43,7 @@ __all__ = [
     "StorageTests",
     "StreamReceiver",
     "StreamTests",
+    "ViewerProcess",
     "check_against_model",
     "overrides",
 ]

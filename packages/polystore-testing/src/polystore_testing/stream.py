@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import signal
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from polystore.errors import (
     BatchError,
     InvalidOptionError,
     ReceiverError,
+    RejectedError,
     UnsupportedDataError,
 )
 
 from .conformance import NAME, Bound
+from .processes import runs
 from .sink import SinkTests, _Unstorable
 from .values import image
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     from polystore import BackendRegistry
 
-__all__ = ["StreamReceiver", "StreamTests"]
+__all__ = ["StreamReceiver", "StreamTests", "ViewerProcess"]
 
 
 class StreamReceiver(ABC):
@@ -51,6 +55,43 @@ class StreamReceiver(ABC):
     @abstractmethod
     def restart(self) -> None:
         """Start another one by the same name, after ``kill``; return when it can be found."""
+
+
+class ViewerProcess(StreamReceiver):
+    """A viewer in a process of its own; one serves all tests until one kills it.
+
+    ``launch`` starts it, or returns the one that runs, and ``connect`` gives a handle on it: what
+    ``polystore_stream`` calls ``Endpoint`` and ``RemoteViewer``.
+    """
+
+    def __init__(self, launch: Callable[[], Any], connect: Callable[[], Any]) -> None:
+        self._launch, self._connect = launch, connect
+        self.restart()
+
+    def held(self, path: str) -> NDArray[Any] | None:
+        with self._connect() as viewer:
+            try:
+                pixels: NDArray[Any] = viewer.pixels(path)
+            except RejectedError:
+                return None
+        return pixels
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while runs(self._pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def restart(self) -> None:
+        self._pid: int = self._launch().pid
+
+    def emptied(self) -> Self:
+        """Return it as a test needs it: running, with nothing shown."""
+        if not runs(self._pid):
+            self.restart()
+        with self._connect() as viewer:
+            viewer.clear()
+        return self
 
 
 _LARGE = (1200, 1000)
