@@ -442,10 +442,24 @@ def test_pictures_without_windows(there: FileManager, hidden: RemoteFiji) -> Non
 
 
 def test_cleared_series_begins_anew(there: FileManager, hidden: RemoteFiji) -> None:
-    """Once all is taken away, a path that stood in a series begins that anew, alone."""
+    """Once all is taken away, a path that stood in a series is an image of its own."""
     paths = [f"gone/gone_{index}.npy" for index in range(3)]
     there.save_batch([plane(n) for n in range(3)], paths, backend="screen")
     hidden.clear()
     assert hidden.layers() == []
     there.save(plane(1, "f4"), paths[1], backend="screen")
-    assert (only(hidden)["name"], only(hidden)["shape"]) == ("gone", [1, 1, 1, *SIZE])
+    assert (only(hidden)["name"], only(hidden)["shape"]) == ("gone_1", [1, 1, 1, *SIZE])
+
+
+def test_one_window_is_cleared(there: FileManager, hidden: RemoteFiji) -> None:
+    """clear() of a window takes that image alone; of none, all, and paths stand nowhere then."""
+    for name in ("a", "b"):
+        there.save(plane(1), f"{name}.npy", backend="screen")
+    hidden.clear(window="a")
+    assert [layer["name"] for layer in hidden.layers()] == ["b"]
+    with pytest.raises(RejectedError, match="no image 'a' among"):
+        hidden.clear(window="a")
+    there.save_batch([plane(1), plane(2)], ["s_1.npy", "s_2.npy"], backend="screen")
+    hidden.clear()
+    there.save(plane(3), "s_2.npy", backend="screen")
+    assert only(hidden)["name"] == "s_2"

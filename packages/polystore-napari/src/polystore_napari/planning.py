@@ -141,6 +141,8 @@ class Planner:
             self._outlines.pop(key, None)
 
     def forget_window(self, window: str) -> None:
+        """All of a window is gone: paths stand nowhere there any more."""
         with self._lock:
-            for key in [key for key in self._outlines if key[0] == window]:
-                del self._outlines[key]
+            self._outlines = {k: v for k, v in self._outlines.items() if k[0] != window}
+            self._places = {k: v for k, v in self._places.items() if k[0] != window}
+            self._plans = {k: v for k, v in self._plans.items() if k[0] != window}

@@ -386,7 +386,8 @@ final class Fiji implements Viewer, ImageListener {
             case "rois":
                 return rois(window, text(given, "layer"), arrays);
             case "clear":
-                clear();
+                if (window.isEmpty()) clear();
+                else take(open(window));
                 return null;
             case "pulse":
                 beat();
@@ -451,17 +452,17 @@ final class Fiji implements Viewer, ImageListener {
     }
 
     private void clear() {
-        List<Shown> all = new ArrayList<>(images.values());
-        images.clear();
-        newest = null;
-        for (Shown shown : all) {
-            planner.forget(shown.key);
-            shown.close();
-        }
+        for (Shown shown : new ArrayList<>(images.values())) take(shown);
+        planner.clear();
         for (ImagePlus labels : new ArrayList<>(painted.values())) Shown.close(labels);
         painted.clear();
         marks.clear();
-        receiver().pool().recheck();
+    }
+
+    /** Take an image away. */
+    private void take(Shown shown) {
+        forget(shown);
+        shown.close();
     }
 
     /** Keep the longest time in which the thread of the images did nothing else. */

@@ -121,6 +121,13 @@ final class Planner {
         outlines.remove(key);
     }
 
+    /** Everything is gone: paths stand nowhere any more. */
+    synchronized void clear() {
+        outlines.clear();
+        spots.clear();
+        plans.clear();
+    }
+
     private Spot spot(Item item, String path) {
         if (item.layer != null) {
             boolean isChannel = !item.group.isEmpty();
