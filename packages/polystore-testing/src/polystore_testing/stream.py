@@ -9,6 +9,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -77,7 +78,8 @@ class ViewerProcess(StreamReceiver):
         return pixels
 
     def kill(self) -> None:
-        os.kill(self._pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # a test has killed it already
+            os.kill(self._pid, signal.SIGKILL)
         deadline = time.monotonic() + 10
         while runs(self._pid) and time.monotonic() < deadline:
             time.sleep(0.01)
