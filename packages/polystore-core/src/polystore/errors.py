@@ -385,6 +385,8 @@ class StorageError(PolystoreError, OSError):
     path: str
     operation: str
     errno: int = 0
+    reason: str = ""
+    """What is wrong, where ``errno`` alone does not tell."""
     advice: ClassVar[str] = ""
 
     @property
@@ -393,10 +395,10 @@ class StorageError(PolystoreError, OSError):
 
     @property
     def strerror(self) -> str:  # type: ignore[override]
-        return os.strerror(self.errno) if self.errno else ""
+        return self.reason or (os.strerror(self.errno) if self.errno else "")
 
     def describe(self) -> str:
-        advice = self.advice or _ADVICE.get(self.errno, "")
+        advice = "" if self.reason else self.advice or _ADVICE.get(self.errno, "")
         return (
             f"{_where(self.backend, self.path)}: cannot {self.operation}: "
             f"{self.strerror or 'refused'}" + (f"; {advice}" if advice else "")
@@ -492,7 +494,12 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
     if isinstance(error, StorageError):
         return error
     code = error.errno or _errno.EIO
-    return _BY_ERRNO.get(code, StorageError)(backend, path, operation, errno=code)
+    reason = error.strerror or ""
+    if reason == os.strerror(code):
+        reason = ""
+    return _BY_ERRNO.get(code, StorageError)(
+        backend, path, operation, errno=code, reason=reason
+    )
 
 
 def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:

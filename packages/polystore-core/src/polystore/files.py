@@ -1,0 +1,225 @@
+"""Opening, renaming and flushing files: the steps from which atomic replacement is made."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from .locking import file_lock
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = [
+    "describe_kind",
+    "exchange",
+    "flush_to_device",
+    "follow_links",
+    "make_directories",
+    "not_regular",
+    "open_regular",
+    "regular_only",
+    "rename_new",
+    "sync_directory",
+]
+
+# Without O_NONBLOCK, opening a named pipe would wait for its writer for ever.
+_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+# What a file system says of an operation that it does not have.
+_UNKNOWN_OPERATION = (
+    errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK,
+    errno.ENOTTY,
+)  # fmt: skip
+
+
+def open_regular(
+    path: str | PathLike[str], *, dir_fd: int | None = None, follow_symlinks: bool = True
+) -> int:
+    """Open a regular file for reading and return its descriptor, without ever waiting.
+
+    A named pipe waits for its writer, and a device may never end: both raise ``OSError``
+    (``EINVAL``), as a directory does (``EISDIR``).
+    """
+    flags = _READ if follow_symlinks else _READ | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise not_regular(os.stat(path, dir_fd=dir_fd), path) from error
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise not_regular(found, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def regular_only(path: str, _flags: int) -> int:
+    """For ``open(path, "rb", opener=regular_only)``: refuse what is not a regular file."""
+    return open_regular(path)
+
+
+def describe_kind(status: os.stat_result) -> str:
+    """Name what ``status`` belongs to: "a named pipe"."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
+
+
+def not_regular(status: os.stat_result, path: str | PathLike[str]) -> OSError:
+    """Return the error for a path at which something other than a regular file is."""
+    if stat.S_ISDIR(status.st_mode):
+        return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    reason = f"it is {describe_kind(status)}, and only regular files hold values"
+    return OSError(errno.EINVAL, reason, os.fspath(path))
+
+
+# ── renaming ─────────────────────────────────────────────────────────────────────────────
+
+
+_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2 if sys.platform == "linux" else None
+_AT_FDCWD, _NOREPLACE, _EXCHANGE = -100, 1, 2
+
+
+def _rename_with(
+    flag: int, source: str, target: str, src_dir_fd: int | None, dst_dir_fd: int | None
+) -> None:
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+    result = _renameat2(
+        _AT_FDCWD if src_dir_fd is None else src_dir_fd, os.fsencode(source),
+        _AT_FDCWD if dst_dir_fd is None else dst_dir_fd, os.fsencode(target),
+        ctypes.c_uint(flag),
+    )  # fmt: skip
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), target)
+
+
+def exchange(one: str, other: str) -> bool:
+    """Let two files or trees change names in one step; ``False`` where the system cannot."""
+    try:
+        _rename_with(_EXCHANGE, one, other, None, None)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
+
+
+def rename_new(
+    source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+) -> None:
+    """Rename a file to a name that nobody has. Raises ``FileExistsError``.
+
+    Where the file system has neither ``RENAME_NOREPLACE`` nor hard links (exFAT through FUSE),
+    ``file_lock(target)`` keeps out every other caller of this function.
+    """
+    try:
+        return _rename_with(_NOREPLACE, source, target, src_dir_fd, dst_dir_fd)
+    except OSError as error:
+        if error.errno not in _UNKNOWN_OPERATION:
+            raise
+    try:
+        os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd,
+                follow_symlinks=False)  # fmt: skip
+    except OSError as error:
+        if error.errno not in _UNKNOWN_OPERATION:
+            raise
+    except NotImplementedError:  # no way to link a link on this system
+        pass
+    else:
+        return os.unlink(source, dir_fd=src_dir_fd)
+    with file_lock(_path_of(target, dst_dir_fd)):
+        try:
+            os.stat(target, dir_fd=dst_dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def _path_of(name: str, dir_fd: int | None) -> str:
+    """Return a path for ``name``, which may be relative to an open directory."""
+    return name if dir_fd is None else os.path.join(f"/proc/self/fd/{dir_fd}", name)
+
+
+# ── flushing ─────────────────────────────────────────────────────────────────────────────
+
+
+def flush_to_device(descriptor: int) -> None:
+    """Flush a file's bytes through every cache, the drive's included."""
+    if sys.platform == "darwin":  # fsync there stops at the drive's cache
+        import fcntl
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(directory: str | PathLike[str], *, dir_fd: int | None = None) -> None:
+    """Flush the names in ``directory`` to the device (nothing to do on Windows)."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some FUSE and SMB mounts
+            raise
+    finally:
+        os.close(descriptor)
+
+
+# ── finding ──────────────────────────────────────────────────────────────────────────────
+
+
+def follow_links(path: str) -> str:
+    """Return where the symbolic link ``path`` leads in the end, existing or not.
+
+    Raises ``OSError``, which ``os.path.realpath`` passes over: it would name the link itself.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            target = os.readlink(path)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+                return path
+            raise
+        path = os.path.join(os.path.dirname(path), target)
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def make_directories(directory: str, *, durable: bool | None = False) -> None:
+    """Create ``directory`` and its missing parents; ``durable`` makes their names last."""
+    missing = []
+    current = os.path.abspath(directory)
+    while durable and not os.path.isdir(current):
+        missing.append(current)
+        current = os.path.dirname(current)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except FileExistsError as error:  # a file, which if_exists= is not about
+        code = errno.ENOTDIR
+        raise NotADirectoryError(code, os.strerror(code), directory) from error
+    for made in missing:
+        sync_directory(os.path.dirname(made))
