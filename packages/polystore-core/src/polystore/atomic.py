@@ -24,6 +24,16 @@ from .errors import (
     UnsupportedDataError,
     storage_error,
 )
+from .files import (
+    flush_to_device,
+    follow_links,
+    make_directories,
+    not_regular,
+    open_regular,
+    regular_only,
+    rename_new,
+    sync_directory,
+)
 from .locking import HIDDEN_PREFIX, file_lock
 
 if TYPE_CHECKING:
@@ -36,12 +46,17 @@ __all__ = [
     "atomic_write",
     "atomic_write_json",
     "find_leftovers",
+    "follow_links",
+    "make_directories",
+    "open_regular",
+    "rename_new",
     "sync_directory",
 ]
 
 _O_BINARY = getattr(os, "O_BINARY", 0)
+_TRIES = 100
+"""How often a directory that somebody deletes at the same time is made again."""
 _JSON_BYTES_LIMIT = 64 * 1024 * 1024
-_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
 
 
 class Place(NamedTuple):
@@ -119,13 +134,18 @@ class PendingFile:
     must always be called. The methods raise plain ``OSError``; ``exclusive`` refuses
     (``FileExistsError``) where something stands. ``place`` finds and holds open the directory
     when the first byte is written; the name in it is then replaced without following links.
+
+    ``durable`` decides what survives a power cut. ``None`` flushes the bytes of a file that
+    replaces another, so that the old version or the new one survives whole. ``True`` flushes
+    every file; with ``sync_directory`` after ``commit``, a new name survives as well.
+    ``False`` flushes nothing.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
-        durable: bool = False,
+        durable: bool | None = None,
         exclusive: bool = False,
         place: Callable[[], AbstractContextManager[Place]] | None = None,
     ) -> None:
@@ -140,6 +160,7 @@ class PendingFile:
         self._replaced: os.stat_result | None = None
         self._temporary: str | None = None
         self._descriptor = -1
+        self._flushed = False
         self.raw = _TemporaryFile(self._opened)
         self.file = io.BufferedRandom(self.raw, 1 << 16)
 
@@ -168,23 +189,27 @@ class PendingFile:
                 present = os.stat(self._name)
             except FileNotFoundError:
                 return None
-        if stat.S_ISDIR(present.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), self._name)
+        if not stat.S_ISREG(present.st_mode):
+            raise not_regular(present, self._name)
         return present
 
     def _open(self) -> int:
         # What replaces a private file must not be readable by others before it is complete.
         mode = 0o666 if self._replaced is None else 0o600
-        while True:
+        for _ in range(_TRIES):
             try:
                 return self._open_temporary(mode)
             except FileNotFoundError:
                 if self._dir_fd is not None or not self._directory:
                     raise
                 make_directories(self._directory, durable=self.durable)
+        # /proc, /sys and the roots of automounters say that a new file "does not exist".
+        reason = "the file system lets nobody create files in this directory"
+        raise PermissionError(errno.EPERM, reason, self._name)
 
     def _open_temporary(self, mode: int) -> int:
-        if sys.platform == "linux":
+        # An unnamed file gets its name through /proc, which a chroot may lack.
+        if sys.platform == "linux" and os.access("/proc/self/fd", os.F_OK):
             try:
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
                 return os.open(self._directory or ".", flags, mode, dir_fd=self._dir_fd)
@@ -200,44 +225,83 @@ class PendingFile:
         # Short and random: a name made from a 255-byte target would be too long.
         return os.path.join(self._directory, f"{HIDDEN_PREFIX}{os.urandom(8).hex()}")
 
-    def seal(self) -> None:
-        """Flush the content, to the device when ``durable``."""
+    def seal(self, *, flush: bool = True) -> None:
+        """Write the content out, and flush it to the device where ``durable`` asks for that.
+
+        A batch seals many files with ``flush=False`` and calls ``flush`` on them together.
+        """
         self._opened()
         self.file.flush()
         if self._replaced is not None and hasattr(os, "fchmod"):
             self._keep_owner_and_mode(self._replaced)
-        if self.durable:
+        if flush:
+            self.flush()
+
+    def flush(self) -> None:
+        """Flush the sealed content to the device, once, where ``durable`` asks for that."""
+        wanted = self._replaced is not None if self.durable is None else self.durable
+        if wanted and not self._flushed:
             # A failed fsync is final for this file: the kernel reports it once and forgets.
-            _fsync(self._descriptor)
-        if self._temporary is not None:
-            self._close()  # network file systems report a full disk here at the latest
+            flush_to_device(self._descriptor)
+            self._flushed = True
 
     def _keep_owner_and_mode(self, old: os.stat_result) -> None:
+        """Let the same people read and write the new version. Only root gives files away."""
         new = os.fstat(self._descriptor)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            try:
-                os.fchown(self._descriptor, old.st_uid, old.st_gid)
-            except PermissionError:
-                # Only root gives files away. In a directory shared by two users the new
-                # version belongs to whoever wrote it; its mode still lets the same people in.
-                os.fchmod(self._descriptor, stat.S_IMODE(old.st_mode) & 0o777)
-                return
-        os.fchmod(self._descriptor, stat.S_IMODE(old.st_mode))
+        keeps_owner, keeps_group = new.st_uid == old.st_uid, new.st_gid == old.st_gid
+        if not keeps_owner:
+            keeps_owner = self._give(old.st_uid, -1)
+        if not keeps_group:
+            keeps_group = self._give(-1, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+        owner, group, others = mode >> 6, mode >> 3, mode
+        lost = 0
+        if not keeps_owner:
+            lost |= owner & ~(group if keeps_group else others)
+        if not keeps_group:
+            lost |= group & ~others
+        if lost & 4:
+            reason = (
+                f"user {old.st_uid} or group {old.st_gid} could no longer read it: it would "
+                "belong to you, and its mode lets nobody else in"
+            )
+            raise PermissionError(errno.EPERM, reason, self._name)
+        if not (keeps_owner and keeps_group):
+            mode &= 0o777  # setuid and setgid were meant for the old owner
+        os.fchmod(self._descriptor, mode)
+
+    def _give(self, owner: int, group: int) -> bool:
+        try:
+            os.fchown(self._descriptor, owner, group)
+        except OSError as error:
+            # EINVAL: an owner that this container has no number for.
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+                raise
+            return False
+        return True
 
     def commit(self) -> None:
         """Give the content its name. This is the moment at which readers see it."""
         if self._temporary is None:
             if self._replaced is None and self._named(self._name):
                 return
+            self._flush_for_newcomer()
             self._temporary = self._new_name()
             self._link_unnamed(self._temporary)
-            self._close()
+        elif self._replaced is None and not self.exclusive and self._look() is not None:
+            self._flush_for_newcomer()
+        self._close()  # network file systems report a full disk here at the latest
         if self.exclusive:
-            os.link(self._temporary, self._name, src_dir_fd=self._dir_fd,
-                    dst_dir_fd=self._dir_fd)  # fmt: skip
-            return
-        _replace(self._temporary, self._name, self._dir_fd)
+            rename_new(self._temporary, self._name, src_dir_fd=self._dir_fd,
+                       dst_dir_fd=self._dir_fd)  # fmt: skip
+        else:
+            _replace(self._temporary, self._name, self._dir_fd)
         self._temporary = None
+
+    def _flush_for_newcomer(self) -> None:
+        """Flush if somebody has saved here since ``seal``, and is to be replaced after all."""
+        if self.durable is None and not self._flushed:
+            flush_to_device(self._descriptor)
 
     def _named(self, name: str) -> bool:
         """Link the unnamed file straight to ``name`` unless something has come to stand there."""
@@ -291,15 +355,6 @@ class PendingFile:
             os.close(descriptor)
 
 
-def _fsync(descriptor: int) -> None:
-    if sys.platform == "darwin":  # fsync there stops at the drive's cache
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
 if sys.platform == "win32":  # pragma: no cover
 
     def _replace(source: str, target: str, dir_fd: int | None) -> None:  # noqa: ARG001
@@ -318,52 +373,6 @@ else:
         os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
-def sync_directory(directory: str | os.PathLike[str], *, dir_fd: int | None = None) -> None:
-    """Flush the names in ``directory`` to the device (nothing to do on Windows)."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some FUSE and SMB mounts
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def follow_links(path: str) -> str:
-    """Return where the symbolic link ``path`` leads in the end, existing or not.
-
-    Raises ``OSError``, which ``os.path.realpath`` passes over: it would name the link itself.
-    """
-    for _ in range(_MOST_LINKS):
-        try:
-            target = os.readlink(path)
-        except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
-                return path
-            raise
-        path = os.path.join(os.path.dirname(path), target)
-    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-
-
-def make_directories(directory: str, *, durable: bool = False) -> None:
-    """Create ``directory`` and its missing parents; ``durable`` makes their names last."""
-    missing = []
-    current = os.path.abspath(directory)
-    while durable and not os.path.isdir(current):
-        missing.append(current)
-        current = os.path.dirname(current)
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except FileExistsError as error:  # a file, which if_exists= is not about
-        code = errno.ENOTDIR
-        raise NotADirectoryError(code, os.strerror(code), directory) from error
-    for made in missing:
-        sync_directory(os.path.dirname(made))
-
-
 @overload
 def atomic_write(
     path: str | os.PathLike[str],
@@ -371,7 +380,7 @@ def atomic_write(
     *,
     encoding: str = ...,
     newline: str | None = ...,
-    durable: bool = ...,
+    durable: bool | None = ...,
     lock: bool = ...,
     timeout: float | None = ...,
 ) -> AbstractContextManager[TextIO]: ...
@@ -380,7 +389,7 @@ def atomic_write(
     path: str | os.PathLike[str],
     mode: Literal["wb"],
     *,
-    durable: bool = ...,
+    durable: bool | None = ...,
     lock: bool = ...,
     timeout: float | None = ...,
 ) -> AbstractContextManager[io.BufferedRandom]: ...
@@ -391,15 +400,16 @@ def atomic_write(
     *,
     encoding: str = "utf-8",
     newline: str | None = None,
-    durable: bool = True,
+    durable: bool | None = True,
     lock: bool = True,
     timeout: float | None = 30.0,
 ) -> Iterator[IO[Any]]:
     """Open a file that replaces ``path`` when the ``with`` block ends, and only if it succeeds.
 
-    ``lock`` holds ``file_lock(path)`` meanwhile, so that no ``atomic_update_json`` of another
-    worker is overtaken; ``timeout`` in seconds is for that lock. ``durable`` flushes file and
-    directory to the device before it returns. Missing directories are created.
+    ``lock`` holds ``file_lock(path)`` until then, so that it does not overtake an
+    ``atomic_update_json`` of another worker; ``timeout`` in seconds is for that lock.
+    ``durable=True`` flushes file and directory to the device before it returns, ``None`` and
+    ``False`` are as for ``PendingFile``. Missing directories are created.
 
     Raises ``StorageError`` (``errno`` set) with the old content untouched.
     """
@@ -439,7 +449,7 @@ def atomic_write_json(
     path: str | os.PathLike[str],
     *,
     indent: int | None = 2,
-    durable: bool = True,
+    durable: bool | None = True,
     timeout: float | None = 30.0,
 ) -> None:
     """Replace ``path`` by ``data`` as UTF-8 JSON, under the file's lock.
@@ -458,7 +468,7 @@ def atomic_update_json(
     *,
     default: Any = None,
     indent: int | None = None,
-    durable: bool = True,
+    durable: bool | None = True,
     timeout: float | None = 30.0,
     check: bool = True,
 ) -> Any:
@@ -481,7 +491,7 @@ def atomic_update_json(
 
 def _read_json(path: str | os.PathLike[str], default: Any) -> Any:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=regular_only) as file:
             text = file.read(_JSON_BYTES_LIMIT + 1)
     except FileNotFoundError:
         return default

@@ -19,8 +19,8 @@ class AtomicMetadataWriter:
 
     timeout: float | None = 30.0
     """Seconds to wait for the lock; ``None`` waits for ever."""
-    durable: bool = True
-    """Flush every update to the device before returning."""
+    durable: bool | None = True
+    """``True`` flushes every update to the device before returning; see ``atomic_write``."""
 
     def merge_subdirectory_metadata(
         self, path: str | os.PathLike[str], updates: Mapping[str, Mapping[str, Any]]

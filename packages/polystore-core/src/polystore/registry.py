@@ -64,8 +64,10 @@ class BackendRegistry:
         """
         import tomllib
 
+        from .files import regular_only
+
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=regular_only) as file:
                 document = tomllib.load(file)
         except tomllib.TOMLDecodeError as error:
             raise DamagedDataError(str(error), "toml", os.fspath(path)) from error
