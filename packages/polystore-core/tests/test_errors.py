@@ -95,6 +95,7 @@ EXAMPLES = [
     (errors.IncompatibleReceiverError("s", "viewer", "speaks 2"), "viewer speaks 2"),
     (errors.InvalidOptionError("copy", "no", "'always' or 'never'"), "copy='no'"),
     (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
+    (errors.DuplicatePathError("a.npy", 0, 3), "two values, [0] and [3]"),
     (errors.UnsupportedFormatError("a/b", ("npy",)), "has no suffix"),
     (errors.UnsupportedFormatError("a/b.npx", ("npy",)), "did you mean 'npy'?"),
     (errors.UnsupportedOperationError("viewer", "load", "it only writes"), "it only writes"),
@@ -103,6 +104,10 @@ EXAMPLES = [
     (errors.CopyRequiredError("negative strides"), "copy='never' was asked for: negative"),
     (errors.DamagedDataError("cut", "npy", "a.npy", "disk"), "'a.npy' (npy) is damaged: cut"),
     (errors.StorageError("disk", "a", "save", errno.ENOSPC), "free space and repeat"),
+    (
+        errors.StorageError("disk", "a", "load", errno.EINVAL, reason="it is a pipe"),
+        "it is a pipe",
+    ),
     (errors.NotFoundError("disk", "a", "load", hint="ask"), "cannot load); ask"),
     (errors.AlreadyExistsError("disk", "a", "save"), 'if_exists="replace"'),
     (errors.NotAFileError("disk", "a", "save"), "a directory stands where"),

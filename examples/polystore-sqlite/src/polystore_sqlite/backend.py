@@ -157,13 +157,8 @@ class SqliteBackend(StorageBackend):
                 found = _find(database, other)
                 _put(database, f"{place}/{_below(other, origin)}", _content_of(found))
 
-    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        if self._checked(source) == self._checked(target) and self.exists(source):
-            return
-        if if_exists == "skip" and self.is_file(target):
-            return
-        self.copy(source, target, if_exists=if_exists)
-        self.delete(source, recursive=True)
+    def _identity(self, path: Path) -> str:
+        return self._checked(path)
 
     # ── rows ─────────────────────────────────────────────────────────────────────────────
 

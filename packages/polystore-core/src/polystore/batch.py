@@ -6,12 +6,21 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from .errors import BatchError, BatchLengthError, InvalidOptionError, MissingDependencyError
+from .errors import (
+    BatchError,
+    BatchLengthError,
+    DuplicatePathError,
+    InvalidOptionError,
+    MissingDependencyError,
+    PolystoreError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
-__all__ = ["Progress", "check_lengths", "progress_reporter", "run_batch", "threads_for"]
+__all__ = [
+    "Progress", "check_lengths", "plain_path", "progress_reporter", "run_batch", "threads_for"
+]  # fmt: skip
 
 Progress: TypeAlias = "bool | Callable[[int, int], None]"
 """``True`` shows a bar; a callable gets (items done, items in all) after each item."""
@@ -96,13 +105,38 @@ def check_paths(paths: Sequence[str | os.PathLike[str]]) -> None:
         raise InvalidOptionError("paths", paths, "a list of paths")
 
 
-def check_lengths(data: Sequence[Any], paths: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuse a batch whose values and paths do not pair up, before any I/O."""
+def plain_path(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` without parts that add nothing: ``"./f//a.npy"`` is ``"f/a.npy"``."""
+    text = os.fspath(path)
+    if "//" not in text and "./" not in text and not text.endswith(("/", ".")):
+        return text
+    top = "/" if text.startswith("/") else ""
+    return top + "/".join(part for part in text.split("/") if part not in ("", "."))
+
+
+def check_lengths(
+    data: Sequence[Any],
+    paths: Sequence[str | os.PathLike[str]],
+    identity: Callable[[str | os.PathLike[str]], Hashable] = plain_path,
+) -> None:
+    """Check before any I/O that each value has a path, and a path of its own.
+
+    ``identity`` returns the same for two paths of one value. Raises ``BatchLengthError`` and
+    ``DuplicatePathError``.
+    """
     check_paths(paths)
     if not hasattr(data, "__len__"):
         raise InvalidOptionError("data", data, "a list of values, one for each path")
     if len(data) != len(paths):
         raise BatchLengthError(len(data), len(paths))
+    seen: dict[Hashable, int] = {}
+    for index, path in enumerate(paths):
+        try:
+            first = seen.setdefault(identity(path), index)
+        except (PolystoreError, OSError, TypeError, ValueError):
+            continue  # a path that cannot be used: `save` says what is wrong with it
+        if first != index:
+            raise DuplicatePathError(os.fspath(path), first, index)
 
 
 @contextmanager

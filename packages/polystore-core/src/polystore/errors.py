@@ -16,6 +16,7 @@
     │   ├── UnknownOptionError(TypeError)
     │   ├── InvalidOptionError(ValueError)
     │   ├── BatchLengthError(ValueError)        values and paths do not pair up
+    │   ├── DuplicatePathError(ValueError)      two values of a batch have one path
     │   ├── UnsupportedFormatError(ValueError)  no suffix, or one that no format claims
     │   ├── UnsupportedOperationError(io.UnsupportedOperation)
     │   └── PathOutsideRootError(ValueError)
@@ -65,6 +66,7 @@ __all__ = [
     "DamagedDataError",
     "DataError",
     "DirectoryNotEmptyError",
+    "DuplicatePathError",
     "DurabilityUnknownError",
     "IncompatiblePluginError",
     "IncompatibleReceiverError",
@@ -278,6 +280,19 @@ class BatchLengthError(RequestError, ValueError):
 
     def describe(self) -> str:
         return f"{self.values} values for {self.paths} paths: give one path for each value"
+
+
+@dataclass(eq=False)
+class DuplicatePathError(RequestError, ValueError):
+    path: str
+    first: int
+    second: int
+
+    def describe(self) -> str:
+        return (
+            f"{self.path!r} is the path of two values, [{self.first}] and [{self.second}]: the "
+            "second would replace the first. Give each value a path of its own"
+        )
 
 
 @dataclass(eq=False)

@@ -156,8 +156,8 @@ class FileManager:
 
         ``progress=True`` shows a bar; a callable gets (done, total).
 
-        Raises ``BatchLengthError`` before any I/O. Stops at the first failure with
-        ``BatchError``: earlier items are saved, later ones untouched.
+        Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the
+        first failure with ``BatchError``: earlier items are saved, later ones untouched.
         """
         self._run("save_batch", backend, data, paths, progress=progress, **options)
 

@@ -28,7 +28,7 @@ from polystore.options import IfExists, check_if_exists
 from polystore.values import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from numpy.typing import NDArray
 
@@ -80,6 +80,10 @@ class MemoryBackend(StorageBackend):
                 self._files[path] = value
             else:
                 self._place(self._resolve(path), value, if_exists)
+
+    def _identity(self, path: Path) -> Hashable:
+        with self._lock:
+            return self._resolve(path)
 
     def _place(self, place: str, value: Any, if_exists: IfExists) -> None:
         check_if_exists(if_exists)

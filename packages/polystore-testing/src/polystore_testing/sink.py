@@ -7,6 +7,7 @@ import pytest
 from polystore import DataSource
 from polystore.errors import (
     BatchLengthError,
+    DuplicatePathError,
     InvalidOptionError,
     UnknownOptionError,
     UnsupportedDataError,
@@ -41,6 +42,13 @@ class SinkTests(Conformance):
     def test_lengths_must_match(self, store: Bound) -> None:
         with pytest.raises(BatchLengthError, match="2 values for 1 paths"):
             store.save_batch([image(), image()], ["a.npy"])
+
+    @pytest.mark.parametrize("twin", ["a.npy", "./a.npy"])
+    def test_paths_must_differ(self, store: Bound, twin: str) -> None:
+        with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
+            store.save_batch([image(1), image(2), image(3)], ["a.npy", "b.npy", twin])
+        if isinstance(store.instance, DataSource) and "exists" in store.instance.capabilities:
+            assert not store.exists("b.npy")
 
     def test_batch_saves_progress(self, store: Bound) -> None:
         seen: list[tuple[int, int]] = []

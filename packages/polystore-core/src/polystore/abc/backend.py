@@ -20,14 +20,20 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
-from ..batch import Progress, check_lengths, run_batch
-from ..errors import NotADirectoryInPathError, NotFoundError, UnsupportedOperationError
-from ..options import check_options
+from ..batch import Progress, check_lengths, plain_path, run_batch
+from ..errors import (
+    AlreadyExistsError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotFoundError,
+    UnsupportedOperationError,
+)
+from ..options import check_if_exists, check_options
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:
@@ -94,6 +100,15 @@ class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
             name for cls in type(self).__mro__ for name in vars(cls).get("_operations", ())
         }
         return Capabilities(frozenset(filter(has, names)))
+
+    def _identity(self, path: Path) -> Hashable:
+        """Return the same for two paths of one value. Override it where paths have aliases."""
+        return plain_path(path)
+
+    def _check_can(self, operation: str) -> None:
+        """Refuse an operation of several steps before its first step, not in the middle."""
+        if operation not in self.capabilities:
+            raise self._cannot(operation)
 
     def _cannot(self, operation: str) -> UnsupportedOperationError:
         return UnsupportedOperationError(self.name, operation)
@@ -276,10 +291,10 @@ class DataSink(_Backend):
     ) -> None:
         """Save each value at the path of the same position, in order.
 
-        Stops at the first failure with ``BatchError``: what came before is saved, what comes
-        after is untouched.
+        Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the first
+        failure with ``BatchError``: earlier items are saved, later ones are untouched.
         """
-        check_lengths(data, paths)
+        check_lengths(data, paths, self._identity)
         save: Callable[..., None] = self.save  # with the options that the author has added
         check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
         run_batch(
@@ -329,14 +344,39 @@ class StorageBackend(DataSource, DataSink):
     @derived("load", "save")
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         """Copy a value; ``if_exists`` as for ``save``."""
+        check_if_exists(if_exists)
         save: Callable[..., None] = self.save
-        save(self.load(source), target, **_unless_default(if_exists))
+        options = {} if if_exists == "replace" else {"if_exists": if_exists}
+        check_options(type(self).save, options, f"save() of backend {self.name!r}")
+        save(self.load(source), target, **options)
 
     @derived("copy", "delete")
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        """Move a value; ``if_exists`` as for ``save``."""
-        self.copy(source, target, **_unless_default(if_exists))
+        """Move a value; ``if_exists`` as for ``save``.
+
+        ``source`` is deleted only when its value is at ``target``: not where "skip" leaves the
+        target as it is, and not where both are one path.
+        """
+        check_if_exists(if_exists)
+        self._check_can("move")
+        if self._identity(source) == self._identity(target):
+            self._require(source, "move")
+            return
+        try:
+            # Not "skip": nobody could tell afterwards whether the value was copied.
+            self.copy(source, target, if_exists="error" if if_exists == "skip" else if_exists)
+        except AlreadyExistsError:
+            if if_exists != "skip" or ("is_dir" in self.capabilities and self.is_dir(source)):
+                raise
+            return
         self.delete(source, recursive=True)
+
+    def _require(self, path: Path, operation: str) -> None:
+        """Raise ``NotFoundError`` unless something is at ``path``."""
+        if "exists" not in self.capabilities:
+            self.load(path)
+        elif not self.exists(path):
+            raise NotFoundError(self.name, os.fspath(path), operation)
 
     @refused
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
@@ -355,7 +395,10 @@ class StorageBackend(DataSource, DataSink):
 
         Returns the number of links.
         """
+        self._check_can("mirror_directory_with_symlinks")
         source, target = os.fspath(source), os.fspath(target)
+        if self._identity(source) == self._identity(target):
+            raise InvalidOptionError("target", target, "another folder than source")
         folders, files = self.collect_dirs_and_files(source, recursive=recursive)
         skip = len(join(source, ""))
         self.ensure_directory(target)
@@ -365,11 +408,6 @@ class StorageBackend(DataSource, DataSink):
         for file in files:
             self.create_symlink(file, join(target, file[skip:]), overwrite=overwrite)
         return len(files)
-
-
-def _unless_default(if_exists: IfExists) -> dict[str, Any]:
-    """A backend that knows no ``if_exists`` can still be asked to replace."""
-    return {} if if_exists == "replace" else {"if_exists": if_exists}
 
 
 def join(directory: Path, name: str) -> str:

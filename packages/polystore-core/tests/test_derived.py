@@ -1,0 +1,251 @@
+"""Every operation that core derives, on a backend of two methods, and of a few more."""
+
+from typing import Any
+
+import pytest
+
+from polystore import BackendRegistry, FileManager, Info, StorageBackend
+from polystore.batch import plain_path
+from polystore.errors import (
+    AlreadyExistsError,
+    BatchError,
+    DuplicatePathError,
+    InvalidOptionError,
+    NotFoundError,
+    UnknownOptionError,
+    UnsupportedOperationError,
+)
+
+
+class Two(StorageBackend):
+    """All that an author must write."""
+
+    _backend_type = "two"
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.calls: list[str] = []
+
+    def save(self, data: Any, path: Any, /) -> None:
+        self.calls.append(f"save {path}")
+        self.values[str(path)] = data
+
+    def load(self, path: Any, /) -> Any:
+        self.calls.append(f"load {path}")
+        try:
+            return self.values[str(path)]
+        except KeyError:
+            raise NotFoundError(self.name, str(path), "load") from None
+
+
+class Three(Two):
+    """With ``delete`` and ``if_exists``: everything but listings."""
+
+    _backend_type = "three"
+
+    def save(self, data: Any, path: Any, /, *, if_exists: str = "replace") -> None:
+        if str(path) in self.values and if_exists == "error":
+            raise AlreadyExistsError(self.name, str(path), "save")
+        if str(path) not in self.values or if_exists == "replace":
+            super().save(data, path)
+
+    def delete(self, path: Any, /, *, recursive: bool = False) -> None:
+        self.calls.append(f"delete {path}")
+        try:
+            del self.values[str(path)]
+        except KeyError:
+            raise NotFoundError(self.name, str(path), "delete") from None
+
+
+class Four(Three):
+    """With ``info``, from which ``exists`` and its kin derive."""
+
+    _backend_type = "four"
+
+    def info(self, path: Any, /) -> Info:
+        if str(path) not in self.values:
+            raise NotFoundError(self.name, str(path), "describe")
+        return Info(path=str(path), kind="file")
+
+
+class Blind(Four):
+    """Takes upper and lower case for one name, as some file systems do."""
+
+    _backend_type = "blind"
+
+    def _identity(self, path: Any) -> str:
+        return plain_path(path).lower()
+
+    def save(self, data: Any, path: Any, /, *, if_exists: str = "replace") -> None:
+        super().save(data, self._identity(path), if_exists=if_exists)
+
+    def load(self, path: Any, /) -> Any:
+        return super().load(self._identity(path))
+
+    def info(self, path: Any, /) -> Info:
+        return super().info(self._identity(path))
+
+    def delete(self, path: Any, /, *, recursive: bool = False) -> None:
+        super().delete(self._identity(path))
+
+
+def filled(name: str) -> tuple[FileManager, dict[str, Any]]:
+    fm = FileManager(BackendRegistry())
+    backend = fm.registry[name]
+    assert isinstance(backend, Two)
+    backend.values.update(a="first", b="second")
+    return fm, backend.values
+
+
+ALL = pytest.mark.parametrize("name", ["two", "three", "four", "blind"])
+MOVERS = pytest.mark.parametrize("name", ["three", "four", "blind"])
+
+
+@ALL
+def test_batches_derive(name: str) -> None:
+    fm, values = filled(name)
+    fm.save_batch([1, 2], ["c", "d"], backend=name)
+    assert fm.load_batch(["d", "a", "c", "a"], backend=name) == [2, "first", 1, "first"]
+    with pytest.raises(BatchError) as caught:
+        fm.load_batch(["a", "x", "y"], backend=name)
+    assert [path for path, _ in caught.value.failed.values()] == ["x", "y"]
+    assert values == {"a": "first", "b": "second", "c": 1, "d": 2}
+
+
+@ALL
+@pytest.mark.parametrize("twin", ["c", "./c", ".//c"])
+def test_twins_in_batch_refused(name: str, twin: str) -> None:
+    fm, values = filled(name)
+    with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
+        fm.save_batch([1, 2, 3], ["c", "d", twin], backend=name)
+    assert values == {"a": "first", "b": "second"}
+
+
+def test_aliases_in_batch_refused() -> None:
+    fm, values = filled("blind")
+    with pytest.raises(DuplicatePathError):
+        fm.save_batch([1, 2], ["c", "C"], backend="blind")
+    assert values == {"a": "first", "b": "second"}
+
+
+@ALL
+def test_copy_derives(name: str) -> None:
+    fm, values = filled(name)
+    fm.copy("a", "c", backend=name)
+    fm.copy("a", "a", backend=name)
+    fm.copy("a", "b", backend=name)
+    assert values == {"a": "first", "b": "first", "c": "first"}
+    with pytest.raises(NotFoundError):
+        fm.copy("x", "a", backend=name)
+    assert values["a"] == "first"
+
+
+@MOVERS
+def test_copy_respects_target(name: str) -> None:
+    fm, values = filled(name)
+    fm.copy("a", "b", backend=name, if_exists="skip")
+    with pytest.raises(AlreadyExistsError):
+        fm.copy("a", "b", backend=name, if_exists="error")
+    assert values == {"a": "first", "b": "second"}
+
+
+@MOVERS
+def test_move_derives(name: str) -> None:
+    fm, values = filled(name)
+    fm.move("a", "c", backend=name)
+    assert values == {"b": "second", "c": "first"}
+    fm.move("c", "b", backend=name)
+    assert values == {"b": "first"}
+
+
+@MOVERS
+@pytest.mark.parametrize("if_exists", ["skip", "error"])
+def test_move_keeps_both(name: str, if_exists: str) -> None:
+    fm, values = filled(name)
+    if if_exists == "error":
+        with pytest.raises(AlreadyExistsError):
+            fm.move("a", "b", backend=name, if_exists=if_exists)
+    else:
+        fm.move("a", "b", backend=name, if_exists=if_exists)
+    assert values == {"a": "first", "b": "second"}
+    fm.move("a", "c", backend=name, if_exists=if_exists)
+    assert values == {"b": "second", "c": "first"}
+
+
+@MOVERS
+@pytest.mark.parametrize("if_exists", ["replace", "skip", "error"])
+@pytest.mark.parametrize("target", ["a", "./a", "A"])
+def test_move_onto_itself(name: str, if_exists: str, target: str) -> None:
+    if target == "A" and name != "blind":
+        target = "a/."
+    fm, values = filled(name)
+    fm.move("a", target, backend=name, if_exists=if_exists)
+    assert values == {"a": "first", "b": "second"}
+    with pytest.raises(NotFoundError):
+        fm.move("x", "x", backend=name, if_exists=if_exists)
+
+
+@MOVERS
+def test_move_of_missing_source(name: str) -> None:
+    fm, values = filled(name)
+    for if_exists in ("replace", "skip", "error"):
+        with pytest.raises(NotFoundError):
+            fm.move("x", "b", backend=name, if_exists=if_exists)
+    with pytest.raises(InvalidOptionError):
+        fm.move("a", "b", backend=name, if_exists="overwrite")
+    assert values == {"a": "first", "b": "second"}
+
+
+class NoOption(Three):
+    """Its ``save`` always replaces, so "skip" and "error" cannot be kept."""
+
+    _backend_type = "no_option"
+
+    def save(self, data: Any, path: Any, /) -> None:
+        Two.save(self, data, path)
+
+
+@pytest.mark.parametrize("if_exists", ["skip", "error"])
+@pytest.mark.parametrize("operation", ["copy", "move"])
+def test_unknown_option_touches_nothing(operation: str, if_exists: str) -> None:
+    fm, values = filled("no_option")
+    with pytest.raises(UnknownOptionError, match="if_exists"):
+        getattr(fm, operation)("a", "b", backend="no_option", if_exists=if_exists)
+    assert values == {"a": "first", "b": "second"}
+    getattr(fm, operation)("a", "c", backend="no_option")
+    assert values["c"] == "first"
+
+
+def test_delete_all_derives() -> None:
+    fm, values = filled("three")
+    fm.delete_all("a", backend="three")
+    assert values == {"b": "second"}
+
+
+@pytest.mark.parametrize("name", ["four", "blind"])
+def test_questions_derive(name: str) -> None:
+    fm, _ = filled(name)
+    assert fm.exists("a", backend=name)
+    assert fm.is_file("a", backend=name)
+    assert not fm.exists("x", backend=name)
+    assert not fm.is_dir("a", backend=name)
+    assert not fm.is_symlink("a", backend=name)
+
+
+UNDERIVED: dict[str, tuple[Any, ...]] = {
+    "open": ("a",), "info": ("a",), "exists": ("a",), "is_file": ("a",), "is_dir": ("a",),
+    "is_symlink": ("a",), "list_dir": (".",), "list_files": (".",), "list_image_files": (".",),
+    "find_file_recursive": (".", "a"), "collect_dirs_and_files": (".",),
+    "ensure_directory": ("f",), "delete": ("a",), "delete_all": ("a",), "move": ("a", "b"),
+    "create_symlink": ("a", "c"), "mirror_directory_with_symlinks": (".", "f"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", UNDERIVED)
+def test_rest_is_refused(operation: str) -> None:
+    """What two methods do not give is refused by name, before anything is touched."""
+    fm, values = filled("two")
+    with pytest.raises(UnsupportedOperationError):
+        getattr(fm, operation)(*UNDERIVED[operation], backend="two")
+    assert values == {"a": "first", "b": "second"}
+    assert operation not in fm.registry["two"].capabilities
