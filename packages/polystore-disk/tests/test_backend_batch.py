@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.errors import BatchError, DurabilityUnknownError, UnsupportedDataError
+from polystore.errors import (
+    BatchError,
+    DuplicatePathError,
+    DurabilityUnknownError,
+    UnsupportedDataError,
+)
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 
@@ -82,13 +87,24 @@ def test_every_unread_path_is_named(
     assert len(caught.value.done) == len(PATHS) - 2
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-@pytest.mark.parametrize("durable", [False, True])
-def test_one_path_twice(disk: DiskBackend, threads: int, durable: bool) -> None:
-    disk.save_batch(
-        [image(n) for n in range(9)], ["a.npy"] * 9, threads=threads, durable=durable
-    )
-    assert_same(disk.load("a.npy"), image(8))
+@pytest.mark.parametrize("twin", ["a.npy", "./a.npy", "link/a.npy", "b.npy"])
+def test_one_path_twice(disk: DiskBackend, folder: Path, twin: str) -> None:
+    """The second value would replace the first, without an error."""
+    (folder / "link").symlink_to(".")
+    disk.save(image(9), "a.npy")
+    (folder / "b.npy").symlink_to("a.npy")
+    with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
+        disk.save_batch([image(1), image(2), image(3)], ["a.npy", "new.npy", twin])
+    assert_same(disk.load("a.npy"), image(9))
+    assert not disk.exists("new.npy")
+
+
+def test_unusable_path_in_batch(disk: DiskBackend) -> None:
+    """Looking for twins leaves it to the save to say what is wrong."""
+    with pytest.raises(BatchError) as caught:
+        disk.save_batch([image(1), image(2), image(3)], ["a.npy", "", ""])
+    assert caught.value.failed_index == 1
+    assert_same(disk.load("a.npy"), image(1))
 
 
 @pytest.mark.parametrize("threads", [1, 8])

@@ -1,13 +1,16 @@
-"""``durable=True`` flushes the file, then the names that lead to it; otherwise nothing does."""
+"""What reaches the device before a name: of a replaced file its bytes; with ``True`` all of it."""
 
+import errno
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from polystore.atomic import PendingFile
 from polystore.errors import DurabilityUnknownError, StorageError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
@@ -50,13 +53,96 @@ def files(flushes: list[Flush]) -> list[int]:
     return [flush.inode for flush in flushes if not flush.is_dir]
 
 
-def test_nothing_flushes_unasked(disk: DiskBackend, flushes: list[Flush]) -> None:
+def test_new_files_are_not_flushed(disk: DiskBackend, flushes: list[Flush]) -> None:
     disk.save(image(), "f/a.npy")
-    disk.save(image(), "f/a.npy")
+    disk.save(image(), "f/b.npy", if_exists="error")
     disk.save_batch([image()] * 40, [f"g/{n}.npy" for n in range(40)], threads=2)
     disk.copy("f", "h")
-    disk.save(image(), "f/a.npy", durable=False)
+    disk.copy("f/a.npy", "f/c.npy")
+    disk.move("f/a.npy", "f/d.npy")
     assert flushes == []
+
+
+def test_false_flushes_nothing(folder: Path, disk: DiskBackend, flushes: list[Flush]) -> None:
+    fast = DiskBackend(root=folder, durable=False)
+    for _ in range(2):
+        disk.save(image(), "a.npy", durable=False)
+        fast.save(image(), "a.npy")
+        fast.save_batch([image()] * 40, [f"{n}.npy" for n in range(40)])
+        fast.copy("a.npy", "0.npy")
+        fast.move("0.npy", "a.npy")
+    assert flushes == []
+    fast.close()
+
+
+REPLACING: dict[str, Callable[[DiskBackend], None]] = {
+    "save": lambda disk: disk.save(image(2), "a.npy"),
+    "save in a batch": lambda disk: disk.save_batch([image(2)], ["a.npy"]),
+    "save behind a link": lambda disk: disk.save(image(2), "link.npy"),
+    "copy": lambda disk: disk.copy("b.npy", "a.npy"),
+    "convert": lambda disk: disk.copy("b.tif", "a.npy"),
+    "move": lambda disk: disk.move("b.npy", "a.npy"),
+}
+
+
+@pytest.mark.parametrize("operation", REPLACING)
+def test_replacing_flushes_bytes(
+    disk: DiskBackend, folder: Path, flushes: list[Flush], operation: str
+) -> None:
+    """Without it a power cut leaves neither the old value nor the new one."""
+    disk.save(image(1), "a.npy")
+    disk.save_batch([image(2), image(2)], ["b.npy", "b.tif"])
+    (folder / "link.npy").symlink_to("a.npy")
+    REPLACING[operation](disk)
+    assert_same(disk.load("a.npy"), image(2))
+    assert flushes == [(inode(folder / "a.npy"), False, operation == "move")]
+
+
+def test_batch_flushes_what_it_replaces(
+    disk: DiskBackend, folder: Path, flushes: list[Flush]
+) -> None:
+    paths = [f"{n}.npy" for n in range(70)]
+    disk.save_batch([image(1)] * 35, paths[::2])
+    disk.save_batch([image(2)] * 70, paths)
+    assert sorted(files(flushes)) == sorted(inode(folder / path) for path in paths[::2])
+    assert not any(flush.named for flush in flushes)
+
+
+def test_newcomer_is_flushed_too(folder: Path, flushes: list[Flush]) -> None:
+    """A file that came after the new content was sealed is replaced like any other."""
+    pending = PendingFile(folder / "a.npy")
+    try:
+        pending.file.write(b"new")
+        pending.seal()
+        assert flushes == []
+        (folder / "a.npy").write_bytes(b"old")
+        pending.commit()
+    finally:
+        pending.discard()
+    assert files(flushes) == [inode(folder / "a.npy")]
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_moved_copy_is_flushed_before_source_goes(
+    disk: DiskBackend, folder: Path, flushes: list[Flush], convert: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A move that has to copy must not lose both to a power cut."""
+    disk.save(image(1), "a.npy")
+    if not convert:
+        rename = os.rename
+
+        def other_device(source: Any, target: Any, **options: Any) -> None:
+            if str(source).endswith("a.npy"):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            rename(source, target, **options)
+
+        monkeypatch.setattr(os, "rename", other_device)
+    target = "b.tif" if convert else "b.npy"
+    disk.move("a.npy", target)
+    assert files(flushes) == [inode(folder / target)]
+    assert directories(flushes) == [inode(folder)]
+    assert not disk.exists("a.npy")
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "error"])

@@ -1,17 +1,29 @@
 """Links: what is saved goes through them, what is deleted or moved is the link itself."""
 
 import errno
+import json
 import os
+import socket
 import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from polystore import atomic_update_json
-from polystore.errors import InvalidOptionError, NotAFileError, NotFoundError, StorageError
+from polystore import atomic_update_json, file_lock
+from polystore.errors import (
+    BatchError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotAFileError,
+    NotFoundError,
+    StorageError,
+)
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 
@@ -270,9 +282,53 @@ def test_pipe_does_not_hang(disk: DiskBackend, folder: Path, names: Names) -> No
         with pytest.raises(StorageError):
             operation("pipe.npy")
     assert names() == ["f", "f/pipe.npy", "pipe.npy"]
-    disk.save(image(), "pipe.npy")  # as over any other file
-    assert_same(disk.load("pipe.npy"), image())
     disk.delete("f/pipe.npy")
+
+
+SPECIAL: dict[str, Callable[[DiskBackend, str], Any]] = {
+    "save": lambda disk, path: disk.save(image(), path),
+    "save durably": lambda disk, path: disk.save(image(), path, durable=True),
+    "save in a batch": lambda disk, path: disk.save_batch([image()], [path]),
+    "copy": lambda disk, path: disk.copy("a.npy", path),
+    "convert": lambda disk, path: disk.copy("a.tif", path),
+    "move": lambda disk, path: disk.move("a.npy", path),
+    "link": lambda disk, path: disk.create_symlink("a.npy", path, overwrite=True),
+}
+
+
+@pytest.mark.parametrize("operation", SPECIAL)
+@pytest.mark.parametrize("kind", ["a named pipe", "a socket", "a character device"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_special_file_stays(
+    disk: DiskBackend,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    operation: str,
+    kind: str,
+    linked: bool,
+) -> None:
+    disk.save(image(), "a.npy")
+    disk.save(image(), "a.tif")
+    path = folder / "special.npy"
+    if kind == "a named pipe":
+        os.mkfifo(path)
+    elif kind == "a socket":
+        monkeypatch.chdir(folder)  # the path of a socket must be short
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("special.npy")
+    elif os.geteuid() != 0:
+        pytest.skip("system: only root makes devices")
+    else:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    if linked:
+        (folder / "link.npy").symlink_to("special.npy")
+    before = path.lstat()
+    if linked and operation in ("move", "link"):
+        SPECIAL[operation](disk, "link.npy")  # replaces the link, as over any other link
+    else:
+        with pytest.raises((StorageError, BatchError), match=f"it is {kind}"):
+            SPECIAL[operation](disk, "link.npy" if linked else "special.npy")
+    assert path.lstat() == before
 
 
 def test_lock_files_are_hidden(disk: DiskBackend, folder: Path, names: Names) -> None:
@@ -294,8 +350,47 @@ def test_lock_files_keep_no_folder(disk: DiskBackend, folder: Path, names: Names
     with pytest.raises(OSError, match="recursive=True"):
         disk.delete("f")
     disk.delete("f/meta.json")
-    (folder / "f/.~ps-0123456789abcdef").mkdir()  # of a copy that was killed
     disk.delete("f")
+    assert names() == []
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_lock_in_use_stays(disk: DiskBackend, folder: Path, recursive: bool) -> None:
+    """Without it the next updater would lock a new file, and one of the updates were lost."""
+    meta = folder / "f/meta.json"
+    disk.ensure_directory("f")
+    inside, leave = threading.Event(), threading.Event()
+
+    def update(document: dict[str, int]) -> dict[str, int]:
+        inside.set()
+        leave.wait()
+        return document | {"first": 1}
+
+    def delete() -> None:
+        with suppress(DirectoryNotEmptyError):
+            disk.delete("f", recursive=recursive)
+
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(atomic_update_json, meta, update)]
+        inside.wait()
+        jobs.append(pool.submit(delete))
+        if not recursive:
+            jobs.pop().result()  # refused at once
+        jobs.append(pool.submit(atomic_update_json, meta, lambda old: old | {"second": 2}))
+        leave.set()
+        for job in jobs:
+            job.result()
+    if not recursive:
+        assert json.loads(meta.read_text()) == {"first": 1, "second": 2}
+    elif (
+        meta.exists()
+    ):  # deleted before or between the updates, which lost nothing to each other
+        assert json.loads(meta.read_text())["second"] == 2
+
+
+def test_holder_may_delete(disk: DiskBackend, folder: Path, names: Names) -> None:
+    with file_lock(folder / "f/meta.json"):
+        disk.delete("f", recursive=True)
     assert names() == []
 
 

@@ -237,10 +237,15 @@ class PendingFile:
         if flush:
             self.flush()
 
+    @property
+    def wants_flush(self) -> bool:
+        """Whether ``durable`` asks for a flush that has not been made."""
+        wanted = self._replaced is not None if self.durable is None else self.durable
+        return wanted and not self._flushed
+
     def flush(self) -> None:
         """Flush the sealed content to the device, once, where ``durable`` asks for that."""
-        wanted = self._replaced is not None if self.durable is None else self.durable
-        if wanted and not self._flushed:
+        if self.wants_flush:
             # A failed fsync is final for this file: the kernel reports it once and forgets.
             flush_to_device(self._descriptor)
             self._flushed = True

@@ -5,16 +5,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import stat
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .locking import file_lock
+from .locking import file_lock, is_lock, remove_unused
 
 if TYPE_CHECKING:
     from os import PathLike
 
 __all__ = [
+    "MOST_LINKS",
     "describe_kind",
     "exchange",
     "flush_to_device",
@@ -23,6 +26,7 @@ __all__ = [
     "not_regular",
     "open_regular",
     "regular_only",
+    "remove_tree",
     "rename_new",
     "sync_directory",
 ]
@@ -35,7 +39,8 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
+MOST_LINKS = 40
+"""As the kernel: a longer chain of symbolic links is taken for a circle."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -163,6 +168,41 @@ def _path_of(name: str, dir_fd: int | None) -> str:
     return name if dir_fd is None else os.path.join(f"/proc/self/fd/{dir_fd}", name)
 
 
+# ── removing ─────────────────────────────────────────────────────────────────────────────
+
+
+def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) -> None:
+    """Remove a file, a link, or a directory with all that it holds. Follows no link.
+
+    Waits up to ``timeout`` seconds for each lock in it, so that nobody who updates a file there
+    loses the lock. Raises ``LockTimeoutError`` then, with the rest of the tree in place.
+
+    ``shutil.rmtree`` closes a descriptor twice when Ctrl-C strikes, and the caller gets EBADF
+    instead of ``KeyboardInterrupt``. Raises ``OSError``, and ``FileNotFoundError`` only for
+    ``name`` itself.
+    """
+    if os.open not in os.supports_dir_fd:  # pragma: no cover - Windows
+        (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
+        return
+    if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=dir_fd)
+    try:
+        entries = os.listdir(descriptor)
+        # Locks first: a lock whose file is gone already would not keep anybody out.
+        for entry in sorted(entries, key=is_lock, reverse=True):
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if is_lock(entry):
+                    remove_unused(entry, dir_fd=descriptor, timeout=timeout)
+                else:
+                    remove_tree(entry, dir_fd=descriptor, timeout=timeout)
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=dir_fd)
+
+
 # ── flushing ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -198,7 +238,7 @@ def follow_links(path: str) -> str:
 
     Raises ``OSError``, which ``os.path.realpath`` passes over: it would name the link itself.
     """
-    for _ in range(_MOST_LINKS):
+    for _ in range(MOST_LINKS):
         try:
             target = os.readlink(path)
         except OSError as error:

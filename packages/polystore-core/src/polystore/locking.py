@@ -23,7 +23,7 @@ from .errors import LockTimeoutError, storage_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HIDDEN_PREFIX", "file_lock", "lock_path"]
+__all__ = ["HIDDEN_PREFIX", "file_lock", "is_lock", "lock_path", "remove_unused"]
 
 HIDDEN_PREFIX = ".~ps-"
 """Names that start so are polystore's own (lock and temporary files); listings hide them."""
@@ -43,6 +43,11 @@ def lock_path(path: str | os.PathLike[str]) -> str:
 
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return os.path.join(directory, f"{HIDDEN_PREFIX}{name}.lock")
+
+
+def is_lock(name: str) -> bool:
+    """Whether ``name``, without its directory, is that of a lock file."""
+    return name.startswith(HIDDEN_PREFIX) and name.endswith(".lock")
 
 
 # File objects, not descriptors: at whatever line Ctrl-C strikes, the object that is dropped
@@ -79,6 +84,36 @@ def file_lock(path: str | os.PathLike[str], *, timeout: float | None = 30.0) -> 
         file = _held.pop(mine, None)
         if file is not None:  # a child forked in the body holds nothing
             _release(file)
+
+
+def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0) -> None:
+    """Remove a lock file once nobody else holds it.
+
+    Removing it under its holder would let the next caller lock a new file, and two would hold
+    "the" lock. Raises ``LockTimeoutError`` after ``timeout`` seconds.
+    """
+    flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(name, flags | os.O_RDWR, dir_fd=dir_fd)
+    except PermissionError:  # another user's: flock needs no write permission
+        descriptor = os.open(name, flags | os.O_RDONLY, dir_fd=dir_fd)
+    with io.FileIO(descriptor) as file:
+        status = os.fstat(descriptor)
+        mine = any(
+            thread == threading.get_ident()
+            and os.path.samestat(status, os.fstat(held.fileno()))
+            for (_, thread), held in list(_held.items())
+        )
+        if not mine:
+            try:
+                _lock(file, time.monotonic() + timeout)
+            except TimeoutError:
+                raise LockTimeoutError("", name, "delete", seconds=timeout) from None
+        try:
+            os.unlink(name, dir_fd=dir_fd)
+        finally:
+            if not mine:
+                _release(file)
 
 
 def _timed_out(

@@ -51,6 +51,8 @@ _SMALL = 1 << 16
 # takes it over, and writing has more to do for each byte.
 _LOAD_IN_THREADS = 1 << 22
 _SAVE_IN_THREADS = 1 << 19
+# Files that are flushed at once: the journal of a file system takes them in one transaction.
+_FLUSHES = 8
 # Items of a batch that are encoded before the first of them gets its name.
 _AHEAD = 32
 
@@ -59,15 +61,18 @@ class DiskBackend(DiskTree):
     """Save and load by the suffix of the path.
 
     Without ``root`` paths are the operating system's; with it they are relative to it, and
-    nothing outside can be reached. ``durable`` is the default of ``save``: flush file and
-    directory to the device before returning, so that the new value survives a power cut.
+    nothing outside can be reached.
+
+    ``durable`` is the default of ``save`` and decides what survives a power cut. ``None``: the
+    old value or the new one, where one replaces the other. ``True``: every value whose ``save``
+    has returned, new names included. ``False`` flushes nothing.
     """
 
     def __init__(
         self,
         *,
         root: str | os.PathLike[str] | None = None,
-        durable: bool = False,
+        durable: bool | None = None,
         formats: FormatRegistry | None = None,
     ) -> None:
         super().__init__(root=root, durable=durable)
@@ -90,6 +95,7 @@ class DiskBackend(DiskTree):
             return
         with self._translated(path, "save"):
             try:
+                pending.flush()
                 self._commit(pending, if_exists)
                 if pending.durable:
                     pending.sync_directory()
@@ -104,7 +110,7 @@ class DiskBackend(DiskTree):
         durable: bool | None,
         options: dict[str, Any],
     ) -> PendingFile | None:
-        """Write ``data`` in full but for its name; ``None`` if what stands there is to stay."""
+        """Write ``data``, unflushed and unnamed; ``None`` if the present value is to stay."""
         check_if_exists(if_exists)
         with self._translated(path, "save") as text:
             chosen = self._formats.of(text, backend=self.name)
@@ -117,7 +123,7 @@ class DiskBackend(DiskTree):
             try:
                 encode: Callable[..., None] = chosen.save
                 encode(data, pending.file, **options)
-                pending.seal()
+                pending.seal(flush=False)
             except BaseException:
                 pending.discard()
                 raise
@@ -226,13 +232,14 @@ class DiskBackend(DiskTree):
         """Encode some items ahead, in threads where that is faster, then name them in order.
 
         Whichever thread was faster, a failure leaves every earlier item saved and every later
-        one untouched. A durable batch flushes each directory once for many files.
+        one untouched. Files that must be flushed are flushed together, and so is each directory
+        of a durable batch.
         """
-        check_lengths(data, paths)
+        check_lengths(data, paths, self._identity)
         durable = self.durable if durable is None else durable
         if threads is None and len(paths) > 1:
             threads = threads_for(getattr(data[0], "nbytes", 0), _SAVE_IN_THREADS)
-        ahead = _AHEAD if durable or (threads or 1) > 1 else 1
+        ahead = 1 if durable is False and (threads or 1) == 1 else _AHEAD
         done: list[int] = []
         started = ExitStack()
 
@@ -245,19 +252,30 @@ class DiskBackend(DiskTree):
                 started.callback(pending.discard)
             return pending
 
+        def flush(index: int) -> PendingFile | Exception | None:
+            pending = encoded[index]
+            try:
+                if isinstance(pending, PendingFile):
+                    with self._translated(paths[index], "save"):
+                        pending.flush()
+            except PolystoreError as error:
+                return error
+            return pending
+
         with (
             progress_reporter(progress, len(paths), "save") as report,
             started,  # around the threads: Ctrl-C leaves the last of them at work for a while
             _mapping(threads or 1) as mapped,
+            _mapping(1 if durable is False else _FLUSHES) as flushed,
         ):
             for start in range(0, len(paths), ahead):
                 window = range(start, min(start + ahead, len(paths)))
                 encoded = dict(zip(window, mapped(encode, window), strict=True))
-                failed, named = self._name_in_order(encoded, paths, if_exists)
+                unflushed = [i for i in window if _wants_flush(encoded[i])]
+                encoded |= zip(unflushed, flushed(flush, unflushed), strict=True)
+                failed, named = self._name_in_order(encoded, paths, if_exists, report)
                 started.close()
-                for index in named:
-                    done.append(index)
-                    report()
+                done += named
                 if failed:
                     raise batch_error(self.name, "save", paths, failed, done)
 
@@ -266,8 +284,12 @@ class DiskBackend(DiskTree):
         encoded: Mapping[int, PendingFile | Exception | None],
         paths: Sequence[Path],
         if_exists: IfExists,
+        report: Callable[[], None],
     ) -> tuple[dict[int, tuple[str, Exception]], list[int]]:
-        """Commit up to the first failure; return every failure, and what has its name."""
+        """Commit up to the first failure; return every failure, and the items that are saved.
+
+        An item is saved, and reported, when it has its name; a durable one when that is flushed.
+        """
         failed = {
             index: (os.fspath(paths[index]), result)
             for index, result in encoded.items()
@@ -288,6 +310,8 @@ class DiskBackend(DiskTree):
                 failed[index] = (os.fspath(paths[index]), error)
                 break
             named.append(index)
+            if not (isinstance(result, PendingFile) and result.durable):
+                report()
         for together in to_flush.values():
             last, pending = max(together.items())
             try:
@@ -295,6 +319,9 @@ class DiskBackend(DiskTree):
                     pending.sync_directory()
             except PolystoreError as error:
                 failed |= {index: (os.fspath(paths[index]), error) for index in together}
+            else:
+                for _ in together:
+                    report()
         return failed, [index for index in named if index not in failed]
 
 
@@ -318,6 +345,10 @@ def _part(value: Any, region: Region) -> Any:
     if not is_array(value):
         raise UnsupportedDataError(f"a {type(value).__name__} has no region= to load")
     return np.array(value[region])
+
+
+def _wants_flush(result: PendingFile | Exception | None) -> bool:
+    return isinstance(result, PendingFile) and result.wants_flush
 
 
 @contextmanager

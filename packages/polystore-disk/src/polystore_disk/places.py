@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -13,7 +12,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 from weakref import finalize
 
-from polystore.atomic import Place, follow_links, make_directories, sync_directory
+from polystore import files
+from polystore.atomic import Place
 from polystore.errors import PathOutsideRootError, UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -21,18 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FreePlaces", "Places", "RootedPlaces", "open_regular"]
 
-# Without O_NONBLOCK opening a named pipe would wait for its writer for ever.
-_READ = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
 # A directory on the way need not be readable, only searchable.
 _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-
-_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
 
 
 class _File(io.FileIO):
@@ -44,20 +34,13 @@ class _File(io.FileIO):
 
 def open_regular(places: Places, path: str, small: int = -1) -> BinaryIO:
     """Open a regular file for reading; one of at most ``small`` bytes is read here, at once."""
-    descriptor = places.open(path)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            code = errno.EISDIR if stat.S_ISDIR(found.st_mode) else errno.EINVAL
-            raise OSError(code, os.strerror(code), path)
-        if found.st_size > small:
-            return cast("BinaryIO", _File(descriptor, "r"))
-        content = os.read(descriptor, found.st_size)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return io.BytesIO(content)
+    # The file object owns the descriptor from the start: Ctrl-C cannot close it twice.
+    file = _File(path, "r", opener=lambda path, _: places.open(path))
+    size = os.fstat(file.fileno()).st_size
+    if size > small:
+        return cast("BinaryIO", file)
+    with file:
+        return io.BytesIO(os.read(file.fileno(), size))
 
 
 class Places(ABC):
@@ -65,7 +48,12 @@ class Places(ABC):
 
     @abstractmethod
     def at(
-        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+        self,
+        path: str,
+        *,
+        follow: bool = True,
+        create: bool = False,
+        durable: bool | None = False,
     ) -> AbstractContextManager[Place]:
         """Give the place of ``path``; with ``follow``, of what a link of that name leads to.
 
@@ -75,7 +63,7 @@ class Places(ABC):
 
     @abstractmethod
     def open(self, path: str) -> int:
-        """Open a file for reading and return its descriptor."""
+        """Open a regular file for reading and return its descriptor."""
 
     @abstractmethod
     def link_text(self, source: str, link: str) -> str:
@@ -90,17 +78,22 @@ class FreePlaces(Places):
 
     @contextmanager
     def at(
-        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+        self,
+        path: str,
+        *,
+        follow: bool = True,
+        create: bool = False,
+        durable: bool | None = False,
     ) -> Iterator[Place]:
         if follow:
-            path = follow_links(path)
+            path = files.follow_links(path)
         parent = os.path.dirname(path)
         if create and parent:
-            make_directories(parent, durable=durable)
+            files.make_directories(parent, durable=durable)
         yield Place(path)
 
     def open(self, path: str) -> int:
-        return os.open(path, _READ)
+        return files.open_regular(path)
 
     def link_text(self, source: str, link: str) -> str:
         # A relative one would lead elsewhere from the link.
@@ -127,7 +120,12 @@ class RootedPlaces(Places):
 
     @contextmanager
     def at(
-        self, path: str, *, follow: bool = True, create: bool = False, durable: bool = False
+        self,
+        path: str,
+        *,
+        follow: bool = True,
+        create: bool = False,
+        durable: bool | None = False,
     ) -> Iterator[Place]:
         opened: list[int] = []
         try:
@@ -139,7 +137,7 @@ class RootedPlaces(Places):
 
     def open(self, path: str) -> int:
         with self.at(path) as place:
-            return os.open(place.name, _READ | os.O_NOFOLLOW, dir_fd=place.dir_fd)
+            return files.open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     def link_text(self, source: str, link: str) -> str:
         folder = os.path.dirname(self._canonical(link, follow=False))
@@ -159,7 +157,7 @@ class RootedPlaces(Places):
         opened: list[int],
         follow: bool,
         create: bool = False,
-        durable: bool = False,
+        durable: bool | None = False,
     ) -> list[str]:
         """Open the directories on the way to ``path``, one in another.
 
@@ -185,7 +183,7 @@ class RootedPlaces(Places):
                 target = _link_target(part, here)
                 if target is not None:
                     hops += 1
-                    if hops > _MOST_LINKS:
+                    if hops > files.MOST_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                     if target.startswith("/"):
                         if not f"{target}/".startswith(f"{self.root}/"):
@@ -202,7 +200,7 @@ class RootedPlaces(Places):
             done.append(part)
         return [*done, "."]
 
-    def _open_root(self, create: bool, durable: bool) -> int:
+    def _open_root(self, create: bool, durable: bool | None) -> int:
         root = self._root_fd
         if root < 0 or os.fstat(root).st_nlink == 0:
             # Deleted under us, and there may be a new one. The old descriptor stays open: its
@@ -210,7 +208,7 @@ class RootedPlaces(Places):
             with self._mutex:
                 if self._root_fd == root:  # no other thread was faster
                     if create:
-                        make_directories(self.root, durable=durable)
+                        files.make_directories(self.root, durable=durable)
                     self._root_fd = os.open(self.root, _DIRECTORY | os.O_CLOEXEC)
                     self._closed = finalize(self, os.close, self._root_fd)
                 root = self._root_fd
@@ -241,7 +239,7 @@ def _link_target(name: str, dir_fd: int) -> str | None:
         raise
 
 
-def _open_directory(name: str, dir_fd: int, create: bool, durable: bool) -> int:
+def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) -> int:
     flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=dir_fd)
@@ -251,7 +249,7 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool) -> int:
     try:
         os.mkdir(name, dir_fd=dir_fd)
         if durable:
-            sync_directory(".", dir_fd=dir_fd)
+            files.sync_directory(".", dir_fd=dir_fd)
     except FileExistsError:  # somebody else made it just now
         pass
     return os.open(name, flags, dir_fd=dir_fd)

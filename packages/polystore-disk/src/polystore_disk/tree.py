@@ -7,24 +7,25 @@ import os
 import shutil
 import stat
 from abc import abstractmethod
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from polystore import Entry, StorageBackend
+from polystore import Entry, StorageBackend, files
 from polystore.abc.backend import join
-from polystore.atomic import PendingFile, Place, sync_directory
+from polystore.atomic import PendingFile, Place
 from polystore.errors import (
     AlreadyExistsError,
     DurabilityUnknownError,
     InvalidOptionError,
+    LockTimeoutError,
     NotAFileError,
     PathOutsideRootError,
     PolystoreError,
     StorageError,
     explained,
 )
-from polystore.locking import HIDDEN_PREFIX
+from polystore.locking import HIDDEN_PREFIX, is_lock, remove_unused
 from polystore.options import IfExists, check_if_exists
 from polystore.paths import checked
 from polystore.values import natural_order
@@ -32,7 +33,7 @@ from polystore.values import natural_order
 from .places import FreePlaces, Places, RootedPlaces, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from polystore.abc.backend import Path
 
@@ -45,7 +46,7 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class DiskTree(StorageBackend):
     """All of a disk that needs no format."""
 
-    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool) -> None:
+    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
         self.root = None if root is None else os.path.abspath(root)
         self.durable = durable
         self._places: Places = FreePlaces() if root is None else RootedPlaces(root)
@@ -60,6 +61,16 @@ class DiskTree(StorageBackend):
 
     def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
         return explained(error, self.name, os.fspath(path), operation)
+
+    def _identity(self, path: Path) -> Hashable:
+        """Return the place of ``path`` with all links followed: only to find twins."""
+        full = os.path.join(self.root or "", checked(path))
+        folder, name = os.path.split(files.follow_links(full))
+        try:
+            found = os.stat(folder or ".")
+        except FileNotFoundError:
+            return os.path.realpath(folder), name
+        return found.st_dev, found.st_ino, name
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 
@@ -148,37 +159,52 @@ class DiskTree(StorageBackend):
             if recursive or not stat.S_ISDIR(_lstat(place).st_mode):
                 _remove(place)
                 return
-            with _scandir(place) as found:
-                names = [entry.name for entry in found]
-            if all(name.startswith(HIDDEN_PREFIX) for name in names):
-                for name in names:  # lock files, which no listing shows
-                    with self._places.at(join(text, name), follow=False) as hidden:
-                        _remove(hidden)
+            self._remove_hidden(place)
             # No rmtree: it would take along what somebody has saved since we looked.
             os.rmdir(place.name, dir_fd=place.dir_fd)
+
+    def _remove_hidden(self, folder: Place) -> None:
+        """Remove the lock files of a directory that listings show as empty."""
+        with _scandir(folder) as found:
+            names = [entry.name for entry in found]
+        if not all(map(is_lock, names)):
+            return
+        with _opened(folder) as descriptor:
+            for name in names:
+                try:
+                    remove_unused(name, dir_fd=descriptor)
+                except LockTimeoutError as error:
+                    reason = f"somebody is writing a file in it, and holds {name!r}"
+                    raise OSError(errno.ENOTEMPTY, reason, folder.name) from error
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
         """Whether the two suffixes stand for different formats."""
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        origin, place = checked(source), checked(target)
         check_if_exists(if_exists)
-        if self.is_dir(origin):
-            self._copy_directory(origin, place)
-        elif self._converts(origin, place):
+        self._copy(checked(source), checked(target), if_exists, self.durable)
+
+    def _copy(
+        self, source: str, target: str, if_exists: IfExists, durable: bool | None
+    ) -> None:
+        if self.is_dir(source):
+            self._copy_directory(source, target, durable)
+        elif self._converts(source, target):
             save: Callable[..., None] = self.save
-            save(self.load(origin), place, if_exists=if_exists)
+            save(self.load(source), target, if_exists=if_exists, durable=durable)
         else:
             with (
-                self._translated(origin, "copy"),
-                open_regular(self._places, origin) as file,
-                self._translated(place, "copy to"),
+                self._translated(source, "copy"),
+                open_regular(self._places, source) as file,
+                self._translated(target, "copy to"),
             ):
-                self._copy_bytes(file, place, if_exists)
+                self._copy_bytes(file, target, if_exists, durable)
 
-    def _copy_bytes(self, file: BinaryIO, target: str, if_exists: IfExists) -> None:
-        pending = self._pending(target, if_exists, durable=self.durable)
+    def _copy_bytes(
+        self, file: BinaryIO, target: str, if_exists: IfExists, durable: bool | None
+    ) -> None:
+        pending = self._pending(target, if_exists, durable=durable)
         if pending is None:
             return
         try:
@@ -190,7 +216,7 @@ class DiskTree(StorageBackend):
         finally:
             pending.discard()
 
-    def _copy_directory(self, source: str, target: str) -> None:
+    def _copy_directory(self, source: str, target: str, durable: bool | None) -> None:
         _refuse_inside(source, target)
         if self._stat(target, follow=False) is not None:
             raise AlreadyExistsError(self.name, target, "copy a folder")
@@ -198,20 +224,21 @@ class DiskTree(StorageBackend):
         name = HIDDEN_PREFIX + os.urandom(8).hex()
         with (
             self._translated(target, "copy to"),
-            self._places.at(target, follow=False, create=True, durable=self.durable) as place,
+            self._places.at(target, follow=False, create=True, durable=durable) as place,
         ):
             hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
-            os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
             try:
-                self._fill_directory(source, join(os.path.dirname(target), name))
+                os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
+                self._fill_directory(source, join(os.path.dirname(target), name), durable)
                 _rename_directory(hidden, place)
             except BaseException:
-                _remove(hidden)
+                with suppress(FileNotFoundError):  # not made yet
+                    _remove(hidden)
                 raise
-            if self.durable:
+            if durable:
                 _flush_name(place)
 
-    def _fill_directory(self, source: str, target: str) -> None:
+    def _fill_directory(self, source: str, target: str, durable: bool | None) -> None:
         for entry in self.scan(source):
             old, new = join(source, entry.name), join(target, entry.name)
             with self._translated(old, "copy"):
@@ -220,10 +247,10 @@ class DiskTree(StorageBackend):
                         _make_link(_readlink(a), b, replace=False)
                 elif entry.is_dir:
                     self._make_directory(new)
-                    self._fill_directory(old, new)
+                    self._fill_directory(old, new, durable)
                 else:
                     with open_regular(self._places, old) as file:
-                        self._copy_bytes(file, new, "replace")
+                        self._copy_bytes(file, new, "replace", durable)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
@@ -239,7 +266,9 @@ class DiskTree(StorageBackend):
                 raise
 
     def _copy_and_delete(self, source: str, target: str, *, replace: bool) -> None:
-        self.copy(source, target, if_exists="replace" if replace else "error")
+        # The copy reaches the device before the source goes, or a power cut could take both.
+        durable = self.durable is not False
+        self._copy(source, target, "replace" if replace else "error", durable)
         self.delete(source, recursive=True)
 
     def _move(self, source: str, target: str, *, replace: bool) -> None:
@@ -252,12 +281,20 @@ class DiskTree(StorageBackend):
                 _refuse_inside(source, target)
             with (
                 self._translated(target, "move to"),
-                self._places.at(target, follow=False, create=True) as new,
+                self._places.at(target, follow=False, create=True, durable=self.durable) as new,
             ):
-                if self._is_same(moved, new, target, replace=replace):
+                try:
+                    present = _lstat(new)
+                except FileNotFoundError:
+                    present = None
+                if present is not None and self._is_same(moved, present, target, replace):
                     return
                 try:
+                    if present is not None and self.durable is not False:
+                        _flush_bytes(old, moved)
                     _rename(old, new, moved, replace=replace)
+                    if self.durable:
+                        _flush_name(new, "move")
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
@@ -268,19 +305,16 @@ class DiskTree(StorageBackend):
                         self._copy_and_delete(source, target, replace=replace)
 
     def _is_same(
-        self, moved: os.stat_result, new: Place, target: str, *, replace: bool
+        self, moved: os.stat_result, present: os.stat_result, target: str, replace: bool
     ) -> bool:
-        """Whether what is to be moved stands there already; raise if it may not go there."""
-        try:
-            present = _lstat(new)
-        except FileNotFoundError:
-            return False
+        """Whether ``present`` is what is to be moved; raise if it may not be replaced."""
         if os.path.samestat(moved, present):
             return True
         if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
             raise NotAFileError(self.name, target, "move")
         if stat.S_ISDIR(moved.st_mode) or not replace:
             raise AlreadyExistsError(self.name, target, "move")
+        _refuse_special(present, target)
         return False
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
@@ -299,13 +333,16 @@ class DiskTree(StorageBackend):
                 present = _lstat(place)
                 if stat.S_ISDIR(present.st_mode):
                     raise NotAFileError(self.name, text, "link") from None
+                _refuse_special(present, text)
                 if os.path.samestat(found, present):  # nothing would be left but the link
                     raise InvalidOptionError("link", text, "another file than source") from None
                 _make_link(target, place, replace=True)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
-    def _pending(self, path: str, if_exists: IfExists, *, durable: bool) -> PendingFile | None:
+    def _pending(
+        self, path: str, if_exists: IfExists, *, durable: bool | None
+    ) -> PendingFile | None:
         """Start new content for ``path``; ``None`` if what stands there is to stay."""
         present = None if if_exists == "replace" else self._stat(path, follow=False)
         if present is not None:
@@ -342,8 +379,25 @@ def _refuse_inside(source: str, target: str) -> None:
         raise InvalidOptionError("target", target, "a path outside the source folder")
 
 
+def _refuse_special(present: os.stat_result, path: str) -> None:
+    """Refuse to replace a device, a pipe or a socket, which is not a value."""
+    if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
+        raise files.not_regular(present, path)
+
+
 def _lstat(place: Place) -> os.stat_result:
     return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[int]:
+    """Open a directory, and not what a link of its name leads to."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -352,13 +406,8 @@ def _scandir(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(place.name) as found:
             yield found
         return
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
-    try:
-        with os.scandir(descriptor) as found:
-            yield found
-    finally:
-        os.close(descriptor)
+    with _opened(place) as descriptor, os.scandir(descriptor) as found:
+        yield found
 
 
 def _make_link(target: str, place: Place, *, replace: bool) -> None:
@@ -384,10 +433,8 @@ def _rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> 
         _rename_directory(old, new)
     elif replace:
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    else:  # link(2) refuses a name that somebody took since we looked; rename does not
-        fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
-        os.link(old.name, new.name, follow_symlinks=False, **fds)
-        os.unlink(old.name, dir_fd=old.dir_fd)
+    else:  # somebody may have taken the name since we looked
+        files.rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
 
 
 def _rename_directory(old: Place, new: Place) -> None:
@@ -399,15 +446,23 @@ def _rename_directory(old: Place, new: Place) -> None:
         raise
 
 
-def _flush_name(place: Place) -> None:
+def _flush_bytes(place: Place, status: os.stat_result) -> None:
+    """Flush a file that replaces another, so that the old or the new one survives whole."""
+    if stat.S_ISREG(status.st_mode):
+        with open(place.name, "rb", opener=partial(_open_place, dir_fd=place.dir_fd)) as file:
+            files.flush_to_device(file.fileno())
+
+
+def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
+    return files.open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
+
+
+def _flush_name(place: Place, operation: str = "copy") -> None:
     try:
-        sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
+        files.sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
     except OSError as error:
-        raise DurabilityUnknownError("", "", "copy", errno=error.errno or 0) from error
+        raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
 
 
 def _remove(place: Place) -> None:
-    if stat.S_ISDIR(_lstat(place).st_mode):
-        shutil.rmtree(place.name, dir_fd=place.dir_fd)
-    else:
-        os.unlink(place.name, dir_fd=place.dir_fd)
+    files.remove_tree(place.name, dir_fd=place.dir_fd)
