@@ -1,0 +1,136 @@
+"""Power cuts on a real ext4: what they leave is the old value or the new one, whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polystore_disk.backend import DiskBackend
+from polystore_testing.power import WEAK, PowerCut, require_power_cuts
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+CUTS = 4
+N = 60_000
+"""Elements of each array: several pages, and less than the device can take in a moment."""
+
+START = """
+import os, sys, threading, time
+import numpy as np
+from polystore import atomic_update_json
+from polystore_disk.backend import DiskBackend
+folder, n, noise = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "noise"
+disk = DiskBackend(root=folder)
+def value(version): return np.full(n, version, "<u4")
+def keep_committing():
+    # What another program flushes makes the journal commit: names without their bytes.
+    with open(folder + "/noise", "wb", buffering=0) as file:
+        while True:
+            file.write(b"0"); os.fsync(file.fileno()); time.sleep(0.004)
+"""
+LOOP = """
+os.sync()
+if noise: threading.Thread(target=keep_committing, daemon=True).start()
+print("ready", flush=True)
+version = 1
+while True:
+    version += 1
+    step(version)
+    print(version, flush=True)
+"""
+REPLACING = {
+    "save": """
+disk.save(value(1), "a.npy")
+def step(version): disk.save(value(version), "a.npy")
+""",
+    "save durably": """
+disk.save(value(1), "a.npy")
+def step(version): disk.save(value(version), "a.npy", durable=True)
+""",
+    "save_batch": """
+n //= 8
+paths = [f"{i}.npy" for i in range(8)]
+disk.save_batch([value(1)] * 8, paths)
+def step(version): disk.save_batch([value(version)] * 8, paths)
+""",
+    "copy": """
+disk.save(value(1), "a.npy")
+def step(version):
+    disk.save(value(version), f"{version % 3}.tmp.npy", durable=False)
+    disk.copy(f"{version % 3}.tmp.npy", "a.npy")
+""",
+    "move": """
+disk.save(value(1), "a.npy")
+def step(version):
+    disk.save(value(version), "new.tmp.npy", durable=False)
+    disk.move("new.tmp.npy", "a.npy")
+""",
+    "update": """
+atomic_update_json(folder + "/a.json", lambda _: {"v": 1})
+def step(version):
+    atomic_update_json(folder + "/a.json", lambda old: {"v": version, "pad": "x" * 9000})
+""",
+}
+UNFLUSHED = """
+disk.save(value(1), "a.npy")
+def step(version): disk.save(value(version), "a.npy", durable=False)
+"""
+NEW = """
+def step(version):
+    disk.save(value(version)[: n // 8], f"f{version % 4}/{version}.npy", durable=True)
+"""
+
+
+@pytest.fixture(params=["", WEAK], ids=["default", "weak"])
+def power(request: pytest.FixtureRequest, tmp_path: Path) -> PowerCut:
+    require_power_cuts()
+    return PowerCut(tmp_path, request.param, seed=7)
+
+
+def run(power: PowerCut, code: str) -> tuple[Path, list[str]]:
+    return power.run(START + code + LOOP, str(N), "noise" if "noauto" in power.options else "")
+
+
+def version_of(path: Path) -> int:
+    """Return which value a file holds; every element must be of the same one."""
+    if path.suffix == ".json":
+        return int(json.loads(path.read_text())["v"])
+    (version,) = np.unique(DiskBackend().load(path))
+    return int(version)
+
+
+@pytest.mark.parametrize("operation", REPLACING)
+def test_old_or_new_survives(power: PowerCut, operation: str) -> None:
+    for _ in range(CUTS):
+        after, acknowledged = run(power, REPLACING[operation])
+        names = [path for path in after.glob("[!.]*.*") if ".tmp" not in path.name]
+        assert names
+        newest = int(acknowledged[-1]) if acknowledged else 1
+        for path in names:
+            version = version_of(path)
+            assert 1 <= version <= newest + 1
+            if operation in ("save durably", "update"):
+                assert version >= newest, "an acknowledged save is gone"
+
+
+def test_durable_names_survive(power: PowerCut) -> None:
+    for _ in range(CUTS):
+        after, acknowledged = run(power, NEW)
+        for version in map(int, acknowledged):
+            assert version_of(after / f"f{version % 4}/{version}.npy") == version
+
+
+def test_power_cuts_do_harm(tmp_path: Path) -> None:
+    """Without a flush they do, or the tests above would prove nothing."""
+    require_power_cuts()
+    power = PowerCut(tmp_path, WEAK, seed=7)
+    for _ in range(20):
+        after, _ = run(power, UNFLUSHED)
+        try:
+            version_of(after / "a.npy")
+        except (ValueError, OSError):
+            return
+    pytest.fail("20 power cuts, and every value is whole")
