@@ -11,10 +11,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import stat
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -27,6 +28,9 @@ __all__ = ["HIDDEN_PREFIX", "file_lock", "is_lock", "lock_path", "remove_unused"
 
 HIDDEN_PREFIX = ".~ps-"
 """Names that start so are polystore's own (lock and temporary files); listings hide them."""
+
+_TRIES = 100
+"""How often a directory that somebody deletes at the same time is made again."""
 
 # A fixed length, so that writing the holder never has to truncate the lock file.
 _HOLDER_BYTES = 96
@@ -144,17 +148,43 @@ def _acquire(place: str, deadline: float | None) -> io.FileIO:
 
 def _open(place: str) -> io.FileIO:
     flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-    while True:
+    for _ in range(_TRIES):
         try:
-            return io.FileIO(os.open(place, flags | os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            return io.FileIO(os.open(place, flags | os.O_RDWR), "r+")
+        except FileNotFoundError:
+            pass
+        except PermissionError:
+            # Another user made it: flock needs no write permission, so reading will do.
+            return io.FileIO(os.open(place, flags | os.O_RDONLY))
+        try:
+            made = os.open(place, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:  # somebody else was faster
+            continue
         except FileNotFoundError:
             os.makedirs(os.path.dirname(place), exist_ok=True)
-        except PermissionError as denied:
-            # Another user made it: flock needs no write permission, so reading will do.
-            try:
-                return io.FileIO(os.open(place, flags | os.O_RDONLY))
-            except FileNotFoundError:  # nobody has, and the directory is not ours to write
-                raise denied from None
+            continue
+        file = io.FileIO(made, "r+")
+        _share(file, os.path.dirname(place))
+        return file
+    # /proc, /sys and the roots of automounters say that a new file "does not exist".
+    reason = "the file system lets nobody create files in this directory"
+    raise PermissionError(errno.EPERM, reason, place)
+
+
+def _share(file: io.FileIO, folder: str) -> None:
+    """Let everybody lock who may write into ``folder``, whatever the umask and our group."""
+    if not hasattr(os, "fchmod"):
+        return
+    shared, own = os.stat(folder), os.fstat(file.fileno())
+    if shared.st_gid != own.st_gid:
+        with suppress(PermissionError):  # not a member: the lock is as private as our files
+            os.fchown(file.fileno(), -1, shared.st_gid)
+            own = os.fstat(file.fileno())
+    theirs = 0o066 if shared.st_gid == own.st_gid else 0o006
+    mode = stat.S_IMODE(own.st_mode) | (shared.st_mode & theirs)
+    if mode != stat.S_IMODE(own.st_mode):
+        with suppress(PermissionError):  # file systems without modes
+            os.fchmod(file.fileno(), mode)
 
 
 def _still_there(file: io.FileIO, place: str) -> bool:

@@ -253,7 +253,7 @@ class DiskBackend(DiskTree):
             return pending
 
         def flush(index: int) -> PendingFile | Exception | None:
-            pending = encoded[index]
+            pending: PendingFile | Exception | None = encoded[index]
             try:
                 if isinstance(pending, PendingFile):
                     with self._translated(paths[index], "save"):

@@ -1,0 +1,350 @@
+"""Files that are none, and file systems that can do less."""
+
+import errno
+import io
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polystore import BackendRegistry, atomic_update_json, atomic_write, files
+from polystore.atomic import PendingFile
+from polystore.errors import AccessDeniedError, LockTimeoutError, StorageError
+from polystore.locking import file_lock, lock_path, remove_unused
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX"),
+    pytest.mark.timeout(60),
+]
+linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+KINDS = ["a named pipe", "a socket", "a character device"]
+
+
+@pytest.fixture(params=KINDS)
+def special(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Something under the name of a file from which no value can be read."""
+    path = tmp_path / "special"
+    if request.param == "a named pipe":
+        os.mkfifo(path)
+    elif request.param == "a socket":
+        monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("special")
+    else:
+        path.symlink_to("/dev/zero")
+    return path
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "open_regular": files.open_regular,
+    "open": lambda path: io.FileIO(path, opener=files.regular_only),
+    "update": lambda path: atomic_update_json(path, lambda document: document),
+    "registry": BackendRegistry.from_file,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_special_file_is_told(special: Path, reader: str) -> None:
+    """A pipe waits for its writer, and /dev/zero never ends: neither is read."""
+    with pytest.raises(
+        OSError, match=r"it is a (named pipe|socket|character device)"
+    ) as caught:
+        READERS[reader](special)
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_lock_is_free_after_special_file(special: Path) -> None:
+    with pytest.raises(StorageError):
+        atomic_update_json(special, lambda document: document)
+    with file_lock(special, timeout=0):
+        pass
+
+
+def test_special_file_stays(special: Path) -> None:
+    before = os.stat(special)
+    with (
+        pytest.raises(StorageError, match="only regular files hold values"),
+        atomic_write(special) as file,
+    ):
+        file.write("new")
+    assert os.stat(special).st_mode == before.st_mode
+
+
+def test_directory_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        files.open_regular(tmp_path)
+
+
+def test_links_may_be_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "link").symlink_to("a")
+    os.close(files.open_regular(tmp_path / "link"))
+    with pytest.raises(OSError, match="symbolic link"):
+        files.open_regular(tmp_path / "link", follow_symlinks=False)
+
+
+# ── new names ────────────────────────────────────────────────────────────────────────────
+
+
+def failing(code: int) -> Callable[..., Any]:
+    def fail(*args: object, **options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.fixture(params=["renameat2", "link", "lock"])
+def poor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file system that has this way to a new name, and none that is better."""
+    if request.param != "renameat2":
+        monkeypatch.setattr(files, "_renameat2", None)
+    if request.param == "lock":
+        monkeypatch.setattr(os, "link", failing(errno.EPERM))
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("poor")
+def test_new_name_is_new(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("mine")
+    files.rename_new(str(source), str(target))
+    assert (source.exists(), target.read_text()) == (False, "mine")
+    source.write_text("second")
+    for kind in ("file", "dangling link"):
+        with pytest.raises(FileExistsError):
+            files.rename_new(str(source), str(target))
+        assert source.read_text() == "second"
+        if kind == "file":
+            assert target.read_text() == "mine"
+            target.unlink()
+            target.symlink_to("nowhere")
+
+
+@pytest.mark.usefixtures("poor")
+def test_new_name_in_open_folder(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("mine")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        files.rename_new("source", "target", src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
+    assert (tmp_path / "target").read_text() == "mine"
+
+
+@pytest.mark.usefixtures("poor")
+def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of savers that all refuse to replace, one wins, whatever the file system can do."""
+    system_open, unnamed = os.open, getattr(os, "O_TMPFILE", -1)
+
+    def open_named(path: Any, flags: int, *args: Any, **options: Any) -> int:
+        if flags & unnamed == unnamed:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+        return system_open(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", open_named)
+    start = threading.Barrier(8)
+
+    def save(number: int) -> int:
+        pending = PendingFile(tmp_path / "a", exclusive=True)
+        try:
+            pending.file.write(bytes([number]))
+            pending.seal()
+            start.wait()
+            pending.commit()
+        except FileExistsError:
+            return 0
+        finally:
+            pending.discard()
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        (winner,) = filter(None, pool.map(save, range(1, 9)))
+    assert (tmp_path / "a").read_bytes() == bytes([winner])
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == ["a"]
+
+
+# ── places without ───────────────────────────────────────────────────────────────────────
+
+
+@linux
+@pytest.mark.parametrize("path", ["/proc/x.json", "/proc/self/x.json"])
+def test_no_new_files_in_proc(path: str) -> None:
+    """There a new file "does not exist", however often its directory is made."""
+    with pytest.raises(AccessDeniedError, match="create files in this directory"):
+        atomic_update_json(path, lambda document: document)
+    with pytest.raises(AccessDeniedError), atomic_write(path, lock=False) as file:
+        file.write("x")
+
+
+NO_PROC = """
+import os, sys
+from polystore import atomic_update_json, atomic_write
+os.chroot(sys.argv[1])
+os.chdir("/")
+for text in ("old", "new"):
+    with atomic_write("a.txt", durable=None) as file:
+        file.write(text)
+atomic_update_json("/f/a.json", lambda _: {"x": 1})
+"""
+
+
+@linux
+def test_chroot_without_proc(tmp_path: Path, python: Python) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("system: only root changes its root")
+    assert python(NO_PROC, tmp_path).stderr == ""
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert json.loads((tmp_path / "f/a.json").read_text()) == {"x": 1}
+    assert [name for name in os.listdir(tmp_path) if name.startswith(".~ps")] == [
+        ".~ps-a.txt.lock"
+    ]
+
+
+# ── shared folders ───────────────────────────────────────────────────────────────────────
+
+
+COLLEAGUE = """
+import os, sys
+from polystore import atomic_update_json, atomic_write
+path, user, groups = sys.argv[1], int(sys.argv[2]), [int(g) for g in sys.argv[3].split(",") if g]
+os.setgroups(groups)
+os.setgid(user)
+os.setuid(user)
+os.umask(0o027)
+if path.endswith(".json"):
+    atomic_update_json(path, lambda old: old | {str(user): len(old)})
+else:
+    with atomic_write(path, lock=False) as file:
+        file.write(str(user))
+"""
+
+
+@pytest.fixture
+def common(shared: Path) -> Path:
+    """A folder of the user 1234, shared with the group 5000."""
+    folder = shared / "common"
+    folder.mkdir()
+    os.chown(folder, 1234, 5000)
+    folder.chmod(0o770)
+    return folder
+
+
+def owned(path: Path, mode: int, user: int = 1234, group: int = 5000) -> Path:
+    path.write_text('"old"')
+    os.chown(path, user, group)
+    path.chmod(mode)
+    return path
+
+
+def test_group_keeps_access(common: Path, python: Python) -> None:
+    path = owned(common / "a.txt", 0o660)
+    for user in ("1235", "1234", "1235"):
+        assert python(COLLEAGUE, path, user, "5000").stderr == ""
+        found = path.stat()
+        assert (path.read_text(), found.st_gid) == (user, 5000)
+        assert stat.S_IMODE(found.st_mode) == 0o660
+
+
+def test_group_takes_turns(common: Path, python: Python) -> None:
+    """With a strict umask, too: the lock file lets the same people in as its folder."""
+    path = common / "a.json"
+    assert python(COLLEAGUE, path, "1234", "5000").stderr == ""
+    os.chown(path, -1, 5000)
+    path.chmod(0o660)
+    for user in ("1235", "1234", "1236"):
+        assert python(COLLEAGUE, path, user, "5000").stderr == ""
+    assert json.loads(path.read_text()) == {"1234": 2, "1235": 1, "1236": 2}
+    assert (path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (5000, 0o660)
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "groups"),
+    [(0o600, 5000, "5000"), (0o660, 6000, ""), (0o640, 6000, "5000"), (0o600, 6000, "")],
+)
+def test_nobody_is_locked_out(
+    common: Path, python: Python, mode: int, group: int, groups: str
+) -> None:
+    """The new version would belong to somebody else, and its owner could not read it."""
+    common.chmod(0o777)
+    path = owned(common / "a.txt", mode, group=group)
+    done = python(COLLEAGUE, path, "1235", groups)
+    assert "AccessDeniedError" in done.stderr
+    assert "could no longer read it" in done.stderr
+    assert (path.read_text(), path.stat().st_uid) == ('"old"', 1234)
+    assert os.listdir(common) == ["a.txt"]
+
+
+@pytest.mark.parametrize(("mode", "groups"), [(0o664, ""), (0o644, "5000"), (0o666, "")])
+def test_readable_by_all_is_replaced(
+    common: Path, python: Python, mode: int, groups: str
+) -> None:
+    common.chmod(0o777)
+    path = owned(common / "a.txt", mode)
+    assert python(COLLEAGUE, path, "1235", groups).stderr == ""
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("1235", mode)
+
+
+# ── locks ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_lock_in_use_is_kept(tmp_path: Path) -> None:
+    place = lock_path(tmp_path / "a")
+    with file_lock(tmp_path / "a"), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(LockTimeoutError):
+            pool.submit(remove_unused, place).result()
+        with pytest.raises(LockTimeoutError):
+            pool.submit(files.remove_tree, str(tmp_path), timeout=0).result()
+        assert os.path.exists(place)
+        remove_unused(place)  # its holder may
+    assert not os.path.exists(place)
+
+
+def test_tree_waits_for_its_locks(tmp_path: Path) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with file_lock(tmp_path / "f/g/a"):
+            inside.set()
+            leave.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        holding = pool.submit(hold)
+        inside.wait()
+        removing = pool.submit(files.remove_tree, str(tmp_path / "f"))
+        assert not removing.done()
+        leave.set()
+        holding.result()
+        removing.result()
+    assert not (tmp_path / "f").exists()
+
+
+def test_tree_of_links_and_files(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a").touch()
+    tree = tmp_path / "f"
+    (tree / "g").mkdir(parents=True)
+    (tree / "g/b").touch()
+    (tree / "link").symlink_to(outside)
+    os.mkfifo(tree / "pipe")
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+    assert (outside / "a").exists()
+    with pytest.raises(FileNotFoundError):
+        files.remove_tree(str(tree))
