@@ -15,7 +15,8 @@ def checked(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
-    if HIDDEN_PREFIX in text and f"/{HIDDEN_PREFIX}" in f"/{text}":
+    # In any case: on some file systems .~PS-x is .~ps-x.
+    if ".~" in text and f"/{HIDDEN_PREFIX}" in f"/{text}".lower():
         raise InvalidOptionError("path", text, f"no name that starts with {HIDDEN_PREFIX}")
     while text.endswith(("/", "/.")) and len(text) > 1:
         text = text[: text.rindex("/")] or "/"  # "link/" means the folder, not the link
