@@ -487,7 +487,7 @@ def test_interrupts_leave_no_litter(
 ) -> None:
     done = python(STORM, tmp_path / "a.json", road)
     interrupts, free = map(int, done.stdout.split())
-    assert interrupts >= 90  # CPython drops those that strike while a buffer is made
+    assert interrupts >= 98  # CPython drops one that strikes in a finalizer
     assert free == 100
     assert set(json.loads((tmp_path / "a.json").read_text())) == {1}
     # Where temporary files have names, the call that removes one can be interrupted itself.

@@ -162,7 +162,11 @@ class PendingFile:
         self._descriptor = -1
         self._flushed = False
         self.raw = _TemporaryFile(self._opened)
+        # While CPython makes a buffer it drops what `tell` raises, Ctrl-C included. No signal
+        # handler runs in a `tell` that is written in C, and int() is 0.
+        self.raw.tell = int  # type: ignore[method-assign]
         self.file = io.BufferedRandom(self.raw, 1 << 16)
+        del self.raw.tell
 
     def _opened(self) -> int:
         if self._descriptor < 0:
