@@ -36,9 +36,9 @@ SMALL = (64, 64)
 TINY = (8, 8)  # larger ones at new paths would time the allocator's page faults
 TILE = (512, 512)
 FLUSHED = (
-    ("4 KiB", (32, 64), 2.0),
-    ("1 MiB", (512, 1024), 1.4),
-    ("8 MiB", (2048, 2048), 1.2),
+    ("4 KiB", (32, 64), 2.2),
+    ("1 MiB", (512, 1024), 1.5),
+    ("16 MiB", LARGE, 1.3),
 )
 
 
@@ -60,16 +60,17 @@ def merge_figures(
     )
 
 
-def durable(
-    size: str, shape: tuple[int, ...], *, replacing: bool, at_most: float | None = None
+def flushed(
+    size: str, shape: tuple[int, ...], contender: str, *, replacing: bool, at_most: float | None
 ) -> Case:
-    """What a flush adds to a save. Replacing a file costs a flush of its own on ext4."""
+    """What a flush adds to a save: by default to one that replaces a file, or to any."""
+    level = {"polystore": "durable=None", "durable": "durable=True"}[contender]
     return Case(
-        title=f"durable save {size} npy, {'replacing' if replacing else 'new file'}",
+        title=f"flushed save {size} npy, {'replacing' if replacing else 'new file'}, {level}",
         workload=Save(".npy", shape, replacing=replacing),
         reference="durable=False",
-        reference_contender="polystore",
-        contender="durable",
+        reference_contender="unflushed",
+        contender=contender,
         incumbent=None,
         on_disk=True,
         rounds=31,
@@ -197,9 +198,17 @@ def cases(*, quick: bool = False) -> tuple[Case, ...]:
             rounds=7,
         ),
         *(
-            durable(size, shape, replacing=True, at_most=bound)
-            for size, shape, bound in FLUSHED
+            flushed(size, shape, contender, replacing=replacing, at_most=bound)
+            for contender, replacing in (
+                ("polystore", True),
+                ("durable", True),
+                ("polystore", False),
+                ("durable", False),
+            )
+            for size, shape, bound in (
+                (size, shape, bound if (contender, replacing) == ("polystore", True) else None)
+                for size, shape, bound in FLUSHED
+            )
         ),
-        *(durable(size, shape, replacing=False) for size, shape, _ in FLUSHED),
         *chunked_cases(quick=quick),
     )

@@ -151,6 +151,13 @@ class DurablePolystore(Polystore):
         self.manager.save(image, path, backend="disk", durable=True)
 
 
+class UnflushedPolystore(Polystore):
+    """This repository, with no save flushed to the device."""
+
+    def save(self, image: Image, path: str) -> None:
+        self.manager.save(image, path, backend="disk", durable=False)
+
+
 class Incumbent(_Managed):
     """The published ``polystore``: its registry is a dictionary that the user fills."""
 
@@ -177,5 +184,6 @@ CONTENDERS: Mapping[str, type[Contender]] = {
     "raw": Raw,
     "polystore": Polystore,
     "durable": DurablePolystore,
+    "unflushed": UnflushedPolystore,
     "incumbent": Incumbent,
 }
