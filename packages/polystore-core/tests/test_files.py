@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -298,6 +299,29 @@ def test_readable_by_all_is_replaced(
     path = owned(common / "a.txt", mode)
     assert python(COLLEAGUE, path, "1235", groups).stderr == ""
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("1235", mode)
+
+
+def acl(*entries: tuple[int, int, int]) -> bytes:
+    """Encode (tag, permissions, id) as Linux stores a list: man 5 acl, and acl_xattr.h."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@linux
+def test_access_list_is_kept(common: Path, python: Python) -> None:
+    """Rights of single users, which clusters give to members of several groups."""
+    path = owned(common / "a.txt", 0o600)
+    common.chmod(0o777)
+    nobody, name = 0xFFFFFFFF, "system.posix_acl_access"
+    rights = acl((1, 6, nobody), (2, 6, 1235), (4, 0, nobody), (16, 6, nobody), (32, 0, nobody))
+    try:
+        os.setxattr(path, name, rights)
+    except OSError:
+        pytest.skip("system: this file system has no access control lists")
+    mode = path.stat().st_mode
+    with atomic_write(path) as file:
+        file.write("new")
+    assert os.getxattr(path, name) == rights
+    assert path.stat().st_mode == mode
 
 
 # ── locks ────────────────────────────────────────────────────────────────────────────────

@@ -407,3 +407,13 @@ def test_names_within_do_not_matter(disk: DiskBackend, folder: Path, names: Name
     (folder / "f/_").symlink_to(folder.parent / "nowhere/at/all")
     disk.ensure_directory("f")
     assert names() == ["f", "f/_"]
+
+
+@pytest.mark.parametrize("operation", ["copy", "move"])
+def test_source_is_no_target(disk: DiskBackend, folder: Path, operation: str) -> None:
+    """Converted through a link, the value would lie under a suffix that is not its own."""
+    disk.save(image(), "a.npy")
+    (folder / "link.tif").symlink_to("a.npy")
+    with pytest.raises(InvalidOptionError, match="another file than source"):
+        getattr(disk, operation)("a.npy", "link.tif")
+    assert_same(disk.load("a.npy"), image())

@@ -27,6 +27,7 @@ from .errors import (
 from .files import (
     flush_to_device,
     follow_links,
+    keep_acl,
     make_directories,
     not_regular,
     open_regular,
@@ -278,6 +279,7 @@ class PendingFile:
         if not (keeps_owner and keeps_group):
             mode &= 0o777  # setuid and setgid were meant for the old owner
         os.fchmod(self._descriptor, mode)
+        keep_acl(self._name, self._descriptor, dir_fd=self._dir_fd)
 
     def _give(self, owner: int, group: int) -> bool:
         try:

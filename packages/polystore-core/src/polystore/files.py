@@ -22,6 +22,7 @@ __all__ = [
     "exchange",
     "flush_to_device",
     "follow_links",
+    "keep_acl",
     "make_directories",
     "not_regular",
     "open_regular",
@@ -97,6 +98,26 @@ def not_regular(status: os.stat_result, path: str | PathLike[str]) -> OSError:
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     reason = f"it is {describe_kind(status)}, and only regular files hold values"
     return OSError(errno.EINVAL, reason, os.fspath(path))
+
+
+_ACL = "system.posix_acl_access"
+
+
+def keep_acl(path: str, descriptor: int, *, dir_fd: int | None = None) -> None:
+    """Give an open file the access control list of the file at ``path``, if that has one.
+
+    Without it the mode alone would be kept, whose group bits then mean something else: they are
+    the mask of the list.
+    """
+    if not hasattr(os, "getxattr"):
+        return
+    try:
+        acl = os.getxattr(_path_of(path, dir_fd), _ACL, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM):
+            return
+        raise
+    os.setxattr(descriptor, _ACL, acl)
 
 
 # ── renaming ─────────────────────────────────────────────────────────────────────────────

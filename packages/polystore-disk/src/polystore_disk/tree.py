@@ -191,6 +191,8 @@ class DiskTree(StorageBackend):
         if self.is_dir(source):
             self._copy_directory(source, target, durable)
         elif self._converts(source, target):
+            if self._identity(source) == self._identity(target):  # a link with another suffix
+                raise InvalidOptionError("target", target, "another file than source")
             save: Callable[..., None] = self.save
             save(self.load(source), target, if_exists=if_exists, durable=durable)
         else:
