@@ -1,8 +1,9 @@
-"""What holds for every test: nothing stays behind, and nothing is skipped in silence."""
+"""Rules for every test: two speeds, nothing is left behind, and no test is skipped in silence."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -11,34 +12,104 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 TOKEN = "POLYSTORE_TEST_SESSION"
 RUNTIME = "POLYSTORE_RUNTIME_DIR"
-before: pytest.StashKey[set[Path]] = pytest.StashKey()
+scratch: pytest.StashKey[Path] = pytest.StashKey()
+OWN = ("run", "torch")
+"""Folders that the session itself makes in its temporary directory."""
 # Where everything must be there, a test may still be skipped for what no installer provides.
 EXCUSES = ("data:", "system:")
 
+# ── two speeds ───────────────────────────────────────────────────────────────────────────
+
+HEAVY = frozenset({"faults", "slow", "screen", "frameworks"})
+"""Marks of the tests that run at the speed "full" only."""
+NEEDS = {"display": "screen", "programs": "screen", "imagej": "screen"}
+"""Fixtures that give their tests a mark."""
+MARKED = re.compile(rf"^pytestmark = \[?\s*pytest\.mark\.({'|'.join(HEAVY)})\b", re.MULTILINE)
+
+for name, examples in (("full", 100), ("quick", 20)):
+    # A slow machine is not a failure: no deadline, and no complaint about slow generation.
+    settings.register_profile(
+        name,
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--speed",
+        choices=("full", "quick", "smoke"),
+        default="full",
+        help="quick leaves out the tests marked faults, slow, screen or frameworks, and tries "
+        "fewer examples. smoke is quick with the tests marked smoke.",
+    )
+
+
+def is_heavy(marks: set[str], speed: str) -> bool:
+    return bool(marks & HEAVY) and not (speed == "smoke" and "smoke" in marks)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a module whose ``pytestmark`` leaves it out: its needs may be missing."""
+    speed = config.getoption("speed")
+    if speed == "full" or not collection_path.match("test_*.py"):
+        return None
+    text = collection_path.read_text("utf-8")
+    marks = {*MARKED.findall(text), *re.findall(r"pytest\.mark\.(smoke)\b", text)}
+    return True if is_heavy(marks, speed) else None
+
+
+@pytest.hookimpl(trylast=True)  # other conftest.py files add marks first
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    speed = config.getoption("speed")
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        for fixture in NEEDS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(NEEDS[fixture])
+        marks = {mark.name for mark in item.iter_markers()}
+        out = speed != "full" and is_heavy(marks, speed)
+        (left_out if out else kept).append(item)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+# ── nothing is left behind ───────────────────────────────────────────────────────────────
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # the one process that starts the others
-        os.environ[TOKEN] = uuid.uuid4().hex
-        # Tests must not find the viewers that the user has open.
-        os.environ[RUNTIME] = tempfile.mkdtemp(prefix="ps-run-")
-        config.stash[before] = places()
+    settings.load_profile("full" if config.getoption("speed") == "full" else "quick")
+    if hasattr(config, "workerinput"):  # one process starts the others
+        return
+    os.environ[TOKEN] = uuid.uuid4().hex
+    # pytest keeps the folders of the last tests in the shared temporary directory, as always.
+    # The tests themselves get one of their own, where anything that they leave can be seen.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    folder = Path(tempfile.mkdtemp(prefix="ps-"))  # short: sockets take no long names
+    folder.chmod(0o755)  # tests act as other users
+    config.stash[scratch] = folder
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    # Tests must not find the viewers that the user has open.
+    (folder / "run").mkdir(0o700)
+    os.environ[RUNTIME] = str(folder / "run")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "torch")
 
 
-def places() -> set[Path]:
-    """Everything in shared memory, and in the temporary directory but for pytest's own."""
-    found = {
-        path for path in Path(tempfile.gettempdir()).iterdir() if "pytest-" not in path.name
-    }
-    receivers = {
-        path
-        for path in Path(os.environ[RUNTIME]).iterdir()
-        if not path.name.startswith(".~ps-")  # locks stay
-    }
-    shared = Path("/dev/shm")
-    return found | receivers | (set(shared.iterdir()) if shared.is_dir() else set())
+def files_left(folder: Path) -> Iterator[Path]:
+    """Find files in the temporary directory, announced receivers, and shared memory."""
+    yield from (path for path in folder.iterdir() if path.name not in OWN)
+    # Locks stay.
+    yield from (path for path in (folder / "run").iterdir() if path.name[:5] != ".~ps-")
+    # Other programs use shared memory too. The name says which process has made it.
+    for ring in Path("/dev/shm").glob("polystore-ring-*"):
+        if not Path("/proc", ring.name.split("-")[2]).exists():
+            yield ring
 
 
 def survivors() -> Iterator[str]:
@@ -59,23 +130,23 @@ def survivors() -> Iterator[str]:
             yield f"process {process.name}: {command}"
 
 
-def leftovers(known: set[Path]) -> list[str]:
-    return [*map(str, sorted(places() - known)), *survivors()]
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
-    # Workers of the test runner take a moment to end, and with them goes what they still hold:
-    # multiprocessing removes the semaphores of a process when it has ended.
-    deadline = time.monotonic() + 10
-    while (left := leftovers(session.config.stash[before])) and time.monotonic() < deadline:
+    folder = session.config.stash[scratch]
+    # Workers of the test runner take a moment to end.
+    patience = time.monotonic() + 60
+    while left := [*map(str, files_left(folder)), *survivors()]:
+        if time.monotonic() > patience:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            print("\nLEFT BEHIND by the tests:", *sorted(left), sep="\n  ")
+            break
         time.sleep(0.1)
-    if left:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print("\nLEFT BEHIND by the tests:", *left, sep="\n  ")
-    shutil.rmtree(os.environ[RUNTIME])
+    shutil.rmtree(folder)
+
+
+# ── nothing is skipped in silence ────────────────────────────────────────────────────────
 
 
 @pytest.hookimpl(wrapper=True)

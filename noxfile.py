@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import nox
@@ -24,12 +25,11 @@ CHECKED = [
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
 TEST_TOOLS = (
-    "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling", "editables"
+    "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling",
+    "editables", "ome-zarr-models",
 )  # fmt: skip
-# Those that must read what polystore-zarr writes, and whose files it must read.
-ORACLES = (
-    "tensorstore", "ome-zarr", "ome-zarr-models", "bioio-ome-zarr", "ngff-zarr", "jsonschema"
-)  # fmt: skip
+# Tools of others that must read what polystore-zarr writes, and whose files it must read.
+ORACLES = ("tensorstore", "ome-zarr", "bioio-ome-zarr", "ngff-zarr", "jsonschema")
 # The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
 FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 
@@ -48,14 +48,26 @@ def install_packages(
         session.install("--no-deps", "-e", "packages/polystore-napari")
 
 
-def run_pytest(session: nox.Session, *arguments: str, **env: str) -> None:
-    """Run the tests with a temporary directory of their own, where leftovers are visible."""
-    scratch = Path(session.create_tmp()) / "pytest"
+def install_tests(session: nox.Session, *, napari: bool = False) -> None:
+    """Install all that the quick tests need."""
+    session.install(*TEST_TOOLS)
+    install_packages(
+        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=napari
+    )
+    session.install("-e", "examples/polystore-sqlite")
+
+
+def run_pytest(session: nox.Session, *options: str) -> None:
+    """Run the tests of the packages that are named first, else all; then come options."""
+    names = list(takewhile(lambda word: word in PACKAGES, session.posargs))
+    folders = [f"packages/polystore-{name}" for name in names]
+    scratch = Path(session.create_tmp()) / "pytest"  # the disk of the checkout, not a tmpfs
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     session.run(
-        "pytest", "-n", str(os.cpu_count()), "--dist", "worksteal", *arguments,
-        env={"TMPDIR": str(scratch), "TORCHINDUCTOR_CACHE_DIR": session.create_tmp(), **env},
+        "pytest", "-n", str(os.cpu_count()), "--dist", "worksteal", "--durations", "20",
+        *options, *folders, *session.posargs[len(names):],
+        env={"TMPDIR": str(scratch)},
     )  # fmt: skip
 
 
@@ -68,27 +80,33 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def quick(session: nox.Session) -> None:
+    """Run the tests that take minutes: nox -R -s quick [-- PACKAGES PYTEST OPTIONS]"""
+    install_tests(session)
+    run_pytest(session, "--speed=quick")
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, with the array frameworks: nox -s tests [-- PYTEST ARGUMENTS]"""
+    """Run all tests: nox -s tests [-- PACKAGES PYTEST OPTIONS]"""
     session.install(FRAMEWORKS[0])
-    session.install(*TEST_TOOLS, *ORACLES, *TYPES, *FRAMEWORKS[1:])
-    install_packages(
-        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=True
-    )
-    session.install("-e", "examples/polystore-sqlite")
-    run_pytest(session, *session.posargs)
+    session.install(*ORACLES, *TYPES, *FRAMEWORKS[1:])
+    install_tests(session, napari=True)
+    run_pytest(session)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kill processes, fill disks, cut the power: nox -s faults [-- PACKAGES PYTEST OPTIONS]"""
+    install_tests(session, napari=True)
+    run_pytest(session, "-m", "faults")
 
 
 @nox.session(python=["3.12", "3.13"])
 def compat(session: nox.Session) -> None:
-    """Run the tests on newer Pythons, without the array frameworks."""
-    session.install(*TEST_TOOLS, *ORACLES, *TYPES)
-    install_packages(
-        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=True
-    )
-    session.install("-e", "examples/polystore-sqlite")
-    # Setting it is what overrides the caller's: the session cannot take a variable away.
-    run_pytest(session, "-m", "not faults", *session.posargs, POLYSTORE_REQUIRE_ALL="0")
+    """Run the quick tests, and a few of the others, on newer Pythons."""
+    install_tests(session, napari=True)
+    run_pytest(session, "--speed=smoke")
 
 
 @nox.session

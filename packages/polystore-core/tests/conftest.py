@@ -20,6 +20,18 @@ Start = Callable[..., "Process"]
 Install = Callable[..., None]
 Require = Callable[[str], ModuleType]
 
+FOREIGN = {"torch", "jax", "tensorflow"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that import a framework: by a fixture, or by a name in their parameters."""
+    for item in items:
+        used = {*getattr(item, "fixturenames", ())}
+        if {"require", "framework"} & used and hasattr(item, "callspec"):
+            used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
+        if used & FOREIGN:
+            item.add_marker(pytest.mark.frameworks)
+
 
 @pytest.fixture(autouse=True)
 def no_policy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,7 @@ fm.transfer("a", "b", source_backend="disk")
 """
 
 
+@pytest.mark.slow
 def test_checkers_require_backend(require: Require, tmp_path: Path) -> None:
     require("mypy")
     (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-numpy.*]\nfollow_imports = skip\n")
@@ -259,6 +260,7 @@ def test_dtype_converts(fm: FileManager) -> None:
     assert loaded.dtype == "u2"
 
 
+@pytest.mark.frameworks
 def test_framework_converts(fm: FileManager, require: Require) -> None:
     torch = require("torch")
     loaded = fm.load("a", backend="test-camera", framework="torch", dtype="f4", device="cpu")
@@ -273,6 +275,7 @@ def test_unknown_framework_refused(fm: FileManager, framework: str) -> None:
         fm.load("a", backend="test-camera", framework=framework)
 
 
+@pytest.mark.frameworks
 def test_device_alone_keeps_framework(memory: FileManager, require: Require) -> None:
     torch = require("torch")
     memory.save(torch.ones(3), "a", backend="one")

@@ -27,7 +27,7 @@ needs_jdk = pytest.mark.skipif(
 JAR = "src/polystore_fiji/polystore_receiver.jar"
 JAVA_8 = 52  # the version that its class files carry
 
-pytestmark = [needs_jdk, needs_imagej]
+pytestmark = [pytest.mark.screen, needs_jdk, needs_imagej]
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("name", HELD)
+@pytest.mark.smoke
 def test_pixels_are_held(there: FileManager, hidden: RemoteFiji, name: str) -> None:
     """ImageJ holds the pixels that were saved; they come back in their own type."""
     value = HELD[name]

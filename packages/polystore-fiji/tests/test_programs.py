@@ -22,7 +22,10 @@ from .machine import IJ_JAR, imagej_folder, needs_imagej, needs_java, python
 
 Script = Callable[[str, str], Path]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="system: shell scripts")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform == "win32", reason="system: shell scripts"),
+]
 
 
 @pytest.fixture(autouse=True)

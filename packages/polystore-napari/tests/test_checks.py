@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from polystore.checks import Finding
 
 
+pytestmark = pytest.mark.screen
+
+
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a screen, on which no viewer runs."""

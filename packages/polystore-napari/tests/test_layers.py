@@ -28,6 +28,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # napari's own use of pydantic
     from napari.components import ViewerModel
 
+pytestmark = pytest.mark.screen
+
 PLANE = np.arange(20, dtype="u2").reshape(4, 5)
 ZSTACK = "{well}_z{z}.npy"
 BOX = ROI(Rectangle((3, 4), (2, 4)), "nucleus")

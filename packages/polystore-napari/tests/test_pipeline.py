@@ -28,6 +28,7 @@ def pipeline(images):
         ("timelapse", 21, "DrosophilaEmbryo_GFPHistone", "0020"),
     ],
 )
+@pytest.mark.smoke
 def test_paper_pipeline_shows_images(
     desktop, tmp_path, monkeypatch, folder, count, title, last
 ):

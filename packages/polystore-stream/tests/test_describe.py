@@ -72,6 +72,7 @@ def test_broadcast_array_counts_all() -> None:
     assert message.nbytes == 60
 
 
+@pytest.mark.frameworks
 def test_tensor_is_image() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     message, pixels = describe(torch.arange(6, dtype=torch.int16).reshape(2, 3))

@@ -60,6 +60,7 @@ def test_array_is_plain(nbytes: int) -> None:
         lambda array: pickle.PickleBuffer(array),
     ],
 )
+@pytest.mark.slow
 def test_any_view_keeps_memory(view) -> None:
     pool = Pool()
     array = pool.empty(LARGE)

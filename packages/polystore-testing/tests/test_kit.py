@@ -12,6 +12,8 @@ from polystore_testing import (
     overrides,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_silent_override_refused():
     with pytest.raises(TypeError, match="test_save_returns_nothing silently replaces"):

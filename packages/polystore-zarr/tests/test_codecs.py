@@ -92,6 +92,7 @@ def test_every_compressor_keeps(
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 @pytest.mark.parametrize("shards", [None, (16, 16)])
+@pytest.mark.slow
 def test_flipped_bits_are_errors(
     tmp_path: Path, compressor: str, shards: tuple[int, ...] | None
 ) -> None:

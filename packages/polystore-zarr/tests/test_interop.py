@@ -25,6 +25,8 @@ from polystore import FileManager
 from polystore.errors import InvalidOptionError
 from polystore_zarr.codecs import COMPRESSORS
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ("0.5", "0.4")
 ZARR_FORMAT = {"0.5": 3, "0.4": 2}
 Require = Callable[[str], ModuleType]
