@@ -105,7 +105,7 @@ def test_long_names_stay_whole(process: Process, tmp_path: Path) -> None:
         assert name in process("ls", *options, "disk:.", COLUMNS="40").stdout.split()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names that are not UTF-8 need Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="system: names are UTF-8")
 def test_name_that_is_no_text(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path / "odd")
     os.mkdir(folder)

@@ -115,7 +115,7 @@ def test_closed_pipe_is_quiet(process: Process) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="system: has no /dev/full")
 def test_full_disk_is_said(process: Process) -> None:
     with open("/dev/full", "wb") as full:
         done = process("plugins", stdout=full)

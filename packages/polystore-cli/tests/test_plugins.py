@@ -111,7 +111,7 @@ def shown(screen: int) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", text.decode())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.skipif(sys.platform == "win32", reason="system: no pseudo-terminal")
 @pytest.mark.parametrize("width", [80, 120])
 def test_terminal_shows_all(process: Process, install: Install, width: int) -> None:
     install("acme-raw", "raw", summary=f"camera files [of] {'#' * 70}")

@@ -3,7 +3,6 @@ import dataclasses
 import itertools
 import pickle
 import re
-import time
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
@@ -53,7 +52,9 @@ def test_instrument_names_parse(template: str, path: str, values: str) -> None:
     assert NameTemplate(template).matches(path)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the images of real microscopes are not here")
+@pytest.mark.skipif(
+    not DATA.is_dir(), reason="data: the images of real microscopes are not here"
+)
 @pytest.mark.parametrize(
     ("folder", "template"),
     [
@@ -257,13 +258,12 @@ def test_first_fit_is_right(template: str) -> None:
         (CELLOMICS, "_O01f01d"),
     ],
 )
-def test_hostile_names_end_soon(template: str, unit: str) -> None:
+@pytest.mark.timeout(60)  # quadratic time would be hours
+def test_hostile_names_end(template: str, unit: str) -> None:
     made, name = NameTemplate(template), unit * (200_000 // len(unit))
-    started = time.perf_counter()
     assert not made.matches(name)
     with pytest.raises(InvalidOptionError):
         made.parse(name)
-    assert time.perf_counter() - started < 2
 
 
 def test_template_is_a_value() -> None:
