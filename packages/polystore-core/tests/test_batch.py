@@ -33,7 +33,7 @@ def test_results_keep_order(threads: int) -> None:
 
     def work(index: int) -> int:
         if threads > 1 and index == 0:
-            assert later.wait(10)  # the first item ends after the last
+            assert later.wait(60)  # the first item ends after the last
         if index == 3:
             later.set()
         return index
@@ -73,11 +73,11 @@ def test_interrupt_is_no_failure(threads: int) -> None:
         started.append(index)
         if index == 0:
             raise KeyboardInterrupt
-        time.sleep(0.1)  # all 100 would take 3 seconds
+        time.sleep(0.1)  # all of them would take longer than the test may
 
     with pytest.raises(KeyboardInterrupt):
-        run_batch("disk", "load", ["a"] * 100, work, threads=threads)
-    assert len(started) < 50
+        run_batch("disk", "load", ["a"] * 20_000, work, threads=threads)
+    assert len(started) < 20_000
 
 
 @pytest.mark.parametrize("paths", ["abc", b"abc", Path("abc"), iter(["a"]), None])

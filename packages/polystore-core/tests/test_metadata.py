@@ -105,16 +105,13 @@ def test_writer_travels() -> None:
 
 
 MERGER = """
-import sys, time
+import sys
 from polystore import AtomicMetadataWriter
 writer = AtomicMetadataWriter()
 sys.stdin.readline()
-longest = 0
 for n in range(25):
-    began = time.monotonic()
     writer.merge_subdirectory_metadata(sys.argv[1], {sys.argv[2]: {str(n): {"done": True}}})
-    longest = max(longest, time.monotonic() - began)
-print(longest, flush=True)
+print("done", flush=True)
 """
 
 
@@ -122,7 +119,6 @@ def test_all_workers_merges_survive(start: Start, metadata_path: Path) -> None:
     workers = [start(MERGER, metadata_path, worker) for worker in range(8)]
     for worker in workers:
         worker.go_on()
-    longest = max(float(worker.says()) for worker in workers)
+    assert {worker.says() for worker in workers} == {"done"}
     found = json.loads(metadata_path.read_text())["subdirectories"]
     assert found == {str(w): {str(n): {"done": True} for n in range(25)} for w in range(8)}
-    assert longest < 30

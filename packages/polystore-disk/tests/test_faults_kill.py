@@ -253,7 +253,7 @@ def test_reader_sees_whole_versions(rooted: DiskBackend, start: Any, suffix: str
     writer.start()
     end = time.monotonic() + 2
     seen = [0]
-    while time.monotonic() < end:
+    while time.monotonic() < end or len(set(seen)) <= 3:
         value = rooted.load(f"a.{suffix}")
         seen.append(number_of(suffix, value))
         assert seen[-1] >= seen[-2], "an older version came back"
@@ -261,7 +261,6 @@ def test_reader_sees_whole_versions(rooted: DiskBackend, start: Any, suffix: str
             assert number_of(suffix, handle[...]) >= seen[-1]
         assert rooted.info(f"a.{suffix}").shape == value.shape
     writer.kill(random.Random(), most=1)
-    assert len(set(seen)) > 3
 
 
 def test_interrupts_reach_caller(rooted: DiskBackend, folder: Path, start: Any) -> None:

@@ -19,20 +19,18 @@ SECONDS = 3.0
 PATHS = [f"f/{folder}/{name}.npy" for folder in "ab" for name in range(5)]
 
 
-def run_together(*works: Callable[[random.Random], Any]) -> list[int]:
-    """Repeat each work in a thread of its own for some seconds; count the rounds of each."""
+def run_together(*works: Callable[[random.Random], Any]) -> None:
+    """Repeat each work in a thread of its own for some seconds, at least once."""
     end = time.monotonic() + SECONDS
 
-    def repeat(work: Callable[[random.Random], Any]) -> int:
+    def repeat(work: Callable[[random.Random], Any]) -> None:
         chance = random.Random(threading.get_ident())
-        rounds = 0
+        work(chance)
         while time.monotonic() < end:
             work(chance)
-            rounds += 1
-        return rounds
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return list(pool.map(repeat, works))
+        list(pool.map(repeat, works))
 
 
 @pytest.mark.faults
@@ -57,7 +55,7 @@ def test_listing_never_fails(disk: DiskBackend, folder: Path) -> None:
         assert "f/stays.npy" in found
         assert not [name for name in found if ".~ps-" in name]
 
-    assert all(run_together(save, save, rename, delete, list_all, list_all))
+    run_together(save, save, rename, delete, list_all, list_all)
     assert not list(folder.rglob(".~ps-*"))
 
 
@@ -81,4 +79,4 @@ def test_empty_folder_race(disk: DiskBackend, folder: Path) -> None:
         with suppress(NotFoundError, DirectoryNotEmptyError):
             disk.delete("f")
 
-    assert all(run_together(save(1), save(2), delete, delete))
+    run_together(save(1), save(2), delete, delete)

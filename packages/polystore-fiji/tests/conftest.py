@@ -87,7 +87,7 @@ class User:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert becomes(lambda: discovery.find("fiji", name), 30)
+        assert becomes(lambda: discovery.find("fiji", name))
 
     def does(self, macro: str) -> str:
         """Run a macro in ImageJ, and return its value."""
@@ -96,7 +96,7 @@ class User:
         self.process.stdin.write(macro.strip().replace("\n", " ") + "\n")
         self.process.stdin.flush()
         # An error opens a dialog of ImageJ's, which waits.
-        assert select.select([self.process.stdout], [], [], 10)[0], f"no end: {macro}"
+        assert select.select([self.process.stdout], [], [], 60)[0], f"no end: {macro}"
         for line in self.process.stdout:
             if line.startswith("> "):
                 assert not line.startswith("> error"), f"{macro}: {line}"

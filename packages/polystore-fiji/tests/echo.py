@@ -66,7 +66,7 @@ class Echo:
         self._readers = [threading.Thread(target=f) for f in (self._read, self._listen)]
         for reader in self._readers:
             reader.start()
-        self.said = self._lines.get(timeout=20)
+        self.said = self._lines.get(timeout=60)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -97,7 +97,7 @@ class Echo:
 
     def ask(self, word: str) -> dict[str, Any]:
         self.tell(word)
-        return self._lines.get(timeout=20)
+        return self._lines.get(timeout=60)
 
     def is_idle(self) -> bool:
         """Whether nothing of any producer is kept."""
@@ -118,7 +118,7 @@ class Echo:
         assert self.process.stderr is not None
         try:
             self.process.stdin.close()
-            self.process.wait(10)
+            self.process.wait(60)
         finally:
             self.process.kill()
             self.process.wait()
@@ -185,7 +185,7 @@ def hello_to(endpoint: Endpoint, **changes: Any) -> Hello:
 @contextmanager
 def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger, socket.rcvtimeo = 0, 3000
+        socket.linger, socket.rcvtimeo = 0, 60_000
         socket.connect(endpoint.address)
         yield socket
 

@@ -13,7 +13,7 @@ import pytest
 
 from polystore.errors import RejectedError
 from polystore_stream import Layout
-from polystore_testing.processes import becomes, within
+from polystore_testing.processes import becomes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from polystore_fiji.remote import RemoteFiji
     from polystore_testing.display import Display
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
 
 SIZE = (200, 220)
 MOST = 40_000
@@ -403,22 +406,23 @@ def test_points_ask_nothing(files: FileManager, viewer: RemoteFiji, user: User) 
             points = ", ".join(map(str, range(10, 190, 5)))
             user.does(f'makeSelection("point", newArray({points}), newArray({points}));')
         assert user.does('Roi.getCoordinates(x, y); return "" + x.length;') == "36"
-    with within(3):
-        viewer.clear()
+    viewer.clear()
 
 
 def test_macros_may_run_meanwhile(
-    files: FileManager, viewer: RemoteFiji, user: User, display: Display
+    files: FileManager, viewer: RemoteFiji, user: User, display: Display, tmp_path: Path
 ) -> None:
     """While a macro keeps windows closed, images are taken; they open when it has ended."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waits = f'File.saveString("", "{begun}"); while (!File.exists("{go}")) wait(50);'
     with ThreadPoolExecutor(1) as pool:
-        macro = pool.submit(user.does, "setBatchMode(true); wait(1500); setBatchMode(false);")
-        time.sleep(0.3)
-        with within(1):
-            files.save(plane(77), "batch.npy", backend="screen")
-            assert viewer.pixels("batch.npy")[0, 0] == 77
+        macro = pool.submit(user.does, f"setBatchMode(true); {waits} setBatchMode(false);")
+        assert becomes(begun.exists)
+        files.save(plane(77), "batch.npy", backend="screen")
+        assert viewer.pixels("batch.npy")[0, 0] == 77
         assert windows(display) == []
         assert not only(viewer)["visible"]
+        go.touch()
         macro.result()
     assert becomes(lambda: display.count((77, 77, 77)) > MOST)
     assert windows(display) == ["batch"]
@@ -463,7 +467,7 @@ def test_closing_amid_saves_hangs_nothing(
                     told.append(str(error))
         return told
 
-    with within(15), ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         saving = pool.submit(save_for_a_while)
         while not saving.done():
             if "busy" in display.titles():
@@ -481,9 +485,8 @@ def test_hidden_window_holds_nobody(
     """A window that is not on the screen paints nothing: whoever waits for it goes on."""
     files.save(plane(1), "hidden.npy", backend="screen", wait="shown")
     display.hide("hidden")
-    with within(5):
-        for value in (2, 3):
-            files.save(plane(value), "hidden.npy", backend="screen", wait="shown")
+    for value in (2, 3):
+        files.save(plane(value), "hidden.npy", backend="screen", wait="shown")
     assert viewer.pixels("hidden.npy")[0, 0] == 3
 
 
@@ -497,9 +500,8 @@ def test_modal_dialog_holds_nobody(
     asks = "ImageJ"
     assert becomes(lambda: display.titles().count(asks) == 2 or "Save Changes?" in
                    display.titles()), display.titles()  # fmt: skip
-    with within(5):
-        for value in range(100, 105):
-            files.save(plane(value), "other.npy", backend="screen", wait="shown")
+    for value in range(100, 105):
+        files.save(plane(value), "other.npy", backend="screen", wait="shown")
     assert viewer.pixels("other.npy")[0, 0] == 104
     for title in {*display.titles()} - {"ImageJ", "dialog", "other"}:
         display.press_close(title)
@@ -512,6 +514,6 @@ def test_threads_wait_together(files: FileManager, viewer: RemoteFiji) -> None:
         for step in range(10):
             files.save(plane(10 * thread + step), "threads.npy", backend="screen", wait="shown")
 
-    with within(20), ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(show, range(4)))
     assert viewer.pixels("threads.npy")[0, 0] % 10 == 9

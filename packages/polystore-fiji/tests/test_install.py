@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +24,11 @@ from polystore_fiji.jars import check_installed, installed_jars, own_jar
 from polystore_fiji.launching import launch
 from polystore_stream import discovery
 from polystore_testing.display import private_display
-from polystore_testing.processes import becomes
+from polystore_testing.processes import becomes, runs
 
 from .machine import IJ_JAR, PACKAGE, imagej_folder, needs_imagej, needs_java, python
 
-pytestmark = needs_imagej
+pytestmark = [pytest.mark.screen, needs_imagej]
 
 
 @pytest.fixture
@@ -217,9 +216,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield path
     for endpoint in discovery.find("fiji"):
         os.kill(endpoint.pid, signal.SIGTERM)
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{endpoint.pid}").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert becomes(lambda pid=endpoint.pid: not runs(pid))  # type: ignore[misc]
     shutil.rmtree(path)
 
 
@@ -273,7 +270,7 @@ def test_menu_starts_and_ends_receiving(
         with private_display() as display:
             monkeypatch.setenv("DISPLAY", display.name)
             with subprocess.Popen(command) as imagej:
-                assert becomes(lambda: discovery.find("fiji", "mine"), 20)
+                assert becomes(lambda: discovery.find("fiji", "mine"))
                 with connect("mine") as viewer, pytest.raises(RejectedError, match="its user"):
                     viewer.query("quit")
                 go.touch()

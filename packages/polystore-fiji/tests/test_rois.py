@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
@@ -24,7 +23,6 @@ from polystore.rois import (
     Position,
     Rectangle,
 )
-from polystore_testing.processes import within
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +33,10 @@ if TYPE_CHECKING:
     from polystore_fiji.remote import RemoteFiji
     from polystore_testing.display import Display
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
 
 SIZE = (120, 160)
 TRIANGLE = Polygon([(0.1, 0.2), (9.3, 0.7), (5.5, 12.25)])
@@ -141,28 +142,20 @@ def test_areas_are_labels(there: FileManager, hidden: RemoteFiji) -> None:
         there.save(ROIS[:1], "cells.roi", backend="screen", labels=True, wait="shown")
 
 
-def test_many_rois_are_quick(
-    there: FileManager, hidden: RemoteFiji, record_property: Any
-) -> None:
-    """Thousands of outlines are sent and read back in seconds."""
+def test_many_rois_return(there: FileManager, hidden: RemoteFiji) -> None:
+    """Thousands of outlines are sent and read back."""
     show(there)
     random = np.random.default_rng(0)
     outlines = random.random((2000, 20, 2)) * 5 + random.random((2000, 1, 2)) * 100
     rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
-    start = time.monotonic()
-    with within(15):
-        there.save(rois, "many.roi.zip", backend="screen", wait="shown")
-        sent = time.monotonic()
-        found = hidden.rois()
-    took = f"{sent - start:.2f} s to show, {time.monotonic() - sent:.2f} s to read back"
-    record_property("2000 ROIs", took)
-    print(f"2,000 ROIs: {took}")
-    assert found == rois
+    there.save(rois, "many.roi.zip", backend="screen", wait="shown")
+    assert hidden.rois() == rois
 
 
 # ── on the screen, with a user ───────────────────────────────────────────────────────────
 
 
+@pytest.mark.smoke
 def test_rois_are_painted(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
@@ -237,11 +230,10 @@ def test_manager_takes_many(files: FileManager, viewer: RemoteFiji, user: User) 
     rois = [ROI(TRIANGLE.translated(at % 90, at % 110), f"cell {at}") for at in range(2000)]
     try:
         viewer.query("pulse")
-        with within(10):
-            files.save(rois, "many.roi", backend="screen", wait="shown")
-            assert user.does('return "" + roiManager("count");') == "2000"
-            files.save(rois[:5], "many.roi", backend="screen", wait="shown")
-            assert user.does('return "" + roiManager("count");') == "5"
+        files.save(rois, "many.roi", backend="screen", wait="shown")
+        assert user.does('return "" + roiManager("count");') == "2000"
+        files.save(rois[:5], "many.roi", backend="screen", wait="shown")
+        assert user.does('return "" + roiManager("count");') == "5"
         pause, _ = viewer.query("pulse")
         print(f"longest pause of ImageJ: {pause:.2f} s")
     finally:

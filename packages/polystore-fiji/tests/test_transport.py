@@ -20,7 +20,7 @@ from polystore.rois import ROI, Polygon
 from polystore_stream import discovery
 from polystore_stream.messages import PIECE, Query, Rois, encode, read_reply
 from polystore_stream.ring import RingWriter
-from polystore_testing.processes import becomes, left_in, pipeline, within
+from polystore_testing.processes import becomes, left_in, pipeline
 
 from .echo import (
     Echo,
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
 
 LARGE = (1500, 1101)
 """Several pieces."""
@@ -348,7 +351,7 @@ def test_announcement(viewer: Echo) -> None:
     assert (endpoint.kind, endpoint.name, endpoint.pid) == ("echo", "one", viewer.pid)
     assert endpoint.host == discovery.host_identity()
     assert endpoint.started == discovery.process_start(viewer.pid)
-    assert abs(endpoint.since - file.stat().st_mtime) < 5
+    assert abs(endpoint.since - file.stat().st_mtime) < 60
     assert len(endpoint.token) == 22
     assert discovery.find("echo", "one")[0] == endpoint
     assert endpoint.address.startswith(("ipc:///", "tcp://127.0.0.1:"))
@@ -411,16 +414,15 @@ def test_end_is_told(alone: Echo, how: str) -> None:
         shown = producer.send(image("a", data, wait="shown"), data, awaited=True)
         parked = [producer.send(image("b", data), data, awaited=True) for _ in range(5)]
         time.sleep(0.3)
-        with within(2):
-            if how == "close":
-                assert alone.ask("close") == {"closed": True}
-            else:
-                alone.process.terminate()
-            for transfer in (shown, parked[-2]):
-                with pytest.raises(ReceiverUnavailableError, match="was closed"):
-                    producer.wait_for(transfer)
+        if how == "close":
+            assert alone.ask("close") == {"closed": True}
+        else:
+            alone.process.terminate()
+        for transfer in (shown, parked[-2]):
+            with pytest.raises(ReceiverUnavailableError, match="was closed"):
+                producer.wait_for(transfer)
         assert not alone.file.exists()
-    alone.tell("go") if how == "close" else alone.process.wait(5)
+    alone.tell("go") if how == "close" else alone.process.wait(60)
 
 
 def test_closed_in_full_flight(alone: Echo) -> None:
@@ -442,10 +444,9 @@ def test_closed_in_full_flight(alone: Echo) -> None:
     for _ in threads:
         begun.acquire()
     time.sleep(0.2)
-    with within(2):
-        assert alone.ask("close") == {"closed": True}
-        for thread in threads:
-            thread.join()
+    assert alone.ask("close") == {"closed": True}
+    for thread in threads:
+        thread.join()
     assert len(errors) == 4
 
 

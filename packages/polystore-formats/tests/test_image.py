@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -84,7 +84,6 @@ class TestJpegConformance(FormatTests):
     ]  # fmt: skip
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint8, np.uint16]),

@@ -3,7 +3,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis.extra import numpy as arrays
 
 from polystore.errors import DamagedDataError, UnsupportedDataError
@@ -42,7 +42,6 @@ def header(text, data=b"\0" * 64, version=b"\1\0"):
     return b"\x93NUMPY" + version + struct.pack("<H", len(encoded)) + encoded + data
 
 
-@settings(deadline=None)
 @given(arrays.arrays(arrays.scalar_dtypes(), arrays.array_shapes(min_dims=0, min_side=0)))
 def test_numpy_reads_and_writes_alike(array):
     if array.dtype.itemsize == 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -53,7 +53,6 @@ class TestConformance(FormatTests):
     ]  # fmt: skip
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(
         names.filter(lambda name: "/" not in name and not {name} & {".", ".."}),

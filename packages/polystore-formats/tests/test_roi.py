@@ -34,6 +34,7 @@ from polystore.rois import (
 )
 from polystore_formats.imagej_roi import decode_roi, encode_roi
 from polystore_testing import FormatTests
+from polystore_testing.examples import examples
 
 Written = Callable[..., bytes]
 
@@ -138,13 +139,13 @@ def _encoded(roi: ROI) -> bytes:
 
 
 @given(roi=rois)
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 def test_any_roi_comes_back(roi: ROI) -> None:
     assert decode_roi(_encoded(roi)) == roi
 
 
 @given(found=st.lists(rois, max_size=4))
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_any_set_comes_back(found: list[ROI]) -> None:
     for roi in found:
         _encoded(roi)

@@ -31,6 +31,7 @@ from polystore.errors import (
     UnsupportedDataError,
 )
 from polystore_testing import FormatTests
+from polystore_testing.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,6 @@ PIXELS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8"
 CODECS = ["lzma", "lzw", "packbits", "zlib", "zstd"]
 SHAPES = [(1, 1), (5, 1), (37, 41), (1, 1, 5, 6), (4, 5, 3), (2, 17, 18, 3), (7, 8, 1),
           (2, 3, 9, 11), (3, 7, 8), (2, 1, 3, 1, 5, 6, 7)]  # fmt: skip
-
-pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture(autouse=True)
@@ -179,13 +178,13 @@ def foreign_files(draw: st.DrawFn) -> tuple[NDArray[Any], bytes]:
     return array, foreign(array, **options)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(foreign_files())
 def test_foreign_files_equal(case: tuple[NDArray[Any], bytes]) -> None:
     assert_equals_imread(decoded(case[1]), case[1])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     # Before 2026.3, tifffile could not read a single pixel of more than two dimensions.
     hnp.array_shapes(min_dims=2, max_dims=5, max_side=9).filter(lambda shape: max(shape) > 1),
@@ -555,7 +554,7 @@ def test_region_equals_index(name: str) -> None:
     whole = decoded(data)
     handle = TIFF.open(lambda: io.BytesIO(data))
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=examples(60), database=None)
     @given(regions(whole.shape))
     def check(region: Any) -> None:
         expected = np.array(whole[region], whole.dtype)

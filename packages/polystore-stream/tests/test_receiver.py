@@ -31,7 +31,7 @@ from polystore_stream.messages import (
     read_reply,
 )
 from polystore_stream.ring import RingWriter
-from polystore_testing.processes import becomes, within
+from polystore_testing.processes import becomes
 
 from .processes import (
     Listener,
@@ -107,7 +107,7 @@ def served(strong: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(strong.file.parent))
     yield strong
     data = pattern(1, (1200, 1000))
-    with sending() as files, within(3):
+    with sending() as files:
         files.save(data, "fine", backend="out")
     assert strong.until("fine")[-1] == described("fine", data)
     assert becomes(lambda: strong.state()["producers"] == 0)

@@ -3,7 +3,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -168,7 +168,6 @@ def with_numpy_integers(key):
     return tuple(np.int16(item) if isinstance(item, int) else item for item in items)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(SHAPES), st.data())
 def test_slices_as_numpy(kind, data) -> None:
     view = gappy(*kind).snapshot()

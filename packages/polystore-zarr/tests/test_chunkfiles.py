@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as npst
 
 from polystore import FileManager
 from polystore.errors import DamagedDataError
+from polystore_testing.examples import examples
 from polystore_zarr.chunkfiles import ChunkFiles
 
 GRIDS = [
@@ -79,7 +80,7 @@ def test_fill_values_of_others(tmp_path, shape, chunks, shards) -> None:
     np.testing.assert_array_equal(fm.load(tmp_path / "a.zarr", backend="zarr"), expected)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_any_part_equals_numpy(data, tmp_path_factory) -> None:
     shape = data.draw(npst.array_shapes(min_dims=1, max_dims=3, max_side=20))

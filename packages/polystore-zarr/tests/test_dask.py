@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 LOCAL = ("synchronous", "threads", "processes")
 fm = FileManager()
@@ -91,6 +93,7 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
 # ── every scheduler ──────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.smoke
 def test_every_scheduler_writes_equal_pixels(scheduler: str, tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     array = da.from_array(VALUES, chunks=(2, 128, 250))
@@ -261,7 +264,7 @@ def test_cancelled_task_writes_nothing(tmp_path: Path) -> None:
         awaited = began if block_id == (0, 0) else go_on
         if awaited is go_on:
             began.touch()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not awaited.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         if awaited is began:
@@ -471,7 +474,8 @@ def test_joined_blocks_stay_small() -> None:
     assert all(n % 256 == 0 for n in chunks[1][:-1] + chunks[2][:-1])
 
 
-def test_ten_thousand_blocks_quickly(tmp_path: Path) -> None:
+def test_ten_thousand_blocks_are_one_graph(tmp_path: Path) -> None:
+    """A graph for each block would take minutes."""
     array = da.zeros((10_000, 4, 4), chunks=(1, 4, 4), dtype="u2") + 1
 
     class Nowhere:
@@ -480,10 +484,13 @@ def test_ten_thousand_blocks_quickly(tmp_path: Path) -> None:
         def __setitem__(self, region: Any, value: Any) -> None:
             pass
 
-    start = time.process_time()
-    with dask.config.set(scheduler="synchronous"):
+    graphs: list[int] = []
+    with (
+        dask.config.set(scheduler="synchronous"),
+        dask.callbacks.Callback(start=lambda graph: graphs.append(len(graph))),
+    ):
         store_blocks(array, Nowhere(), lambda: None)
-    assert time.process_time() - start < 20  # 3 seconds here; one graph for each block took 15
+    assert len(graphs) == 1
 
 
 # ── reading into Dask ────────────────────────────────────────────────────────────────────

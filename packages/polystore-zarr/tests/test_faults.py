@@ -341,9 +341,7 @@ def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind
         else:
             assert said == 0
             found = 0
-        before = time.monotonic()
         save(backend, kind, found + 1)  # the locks are free
-        assert time.monotonic() - before < 5
         last = found + 1
         assert saved_number(backend, path) == last
     assert last > 2 * KILLS
@@ -448,11 +446,9 @@ def test_killed_region_keeps_chunks(backend: ZarrBackend, root: Path, start: Any
                 assert len(np.unique(part)) == 1
         found[5:59, 7:61] = 0
         assert not found.any()
-        before = time.monotonic()
         last += 1
         backend.save(version(last, (54, 54)), "r.zarr/a", unaligned="lock",
                      region=(slice(5, 59), slice(7, 61)))  # fmt: skip
-        assert time.monotonic() - before < 5
     check_leftovers(root, most=KILLS)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from polystore.errors import DamagedDataError, InvalidOptionError
 from polystore.images import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
+from polystore_testing.examples import examples
 from polystore_zarr.ome import (
     Level,
     add_label,
@@ -106,7 +107,6 @@ def described(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return axes, options
 
 
-@settings(deadline=None)
 @given(described(), st.sampled_from(VERSIONS), st.integers(1, 5))
 def test_written_image_reads_back(described: Any, version: Any, count: int) -> None:
     """Every image that can be described is valid NGFF, and says on reading what was given."""
@@ -201,7 +201,6 @@ wells = st.tuples(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(wells, min_size=1, max_size=12), st.sampled_from(VERSIONS), st.randoms())
 def test_plate_ignores_order(places: list[tuple[str, str]], version: Any, random: Any) -> None:
     """Wells added in any order, some twice, make the same valid plate."""
@@ -436,7 +435,7 @@ def tampered(draw: st.DrawFn) -> Any:
     return document
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 @given(hostile | tampered())
 def test_hostile_documents_are_contained(attributes: Any) -> None:
     """Whatever stands in a file gives a value or a DamagedDataError, to readers and editors."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_testing.examples import examples
 from polystore_zarr.pyramid import downsample, level_shapes, write_blocks, write_pyramid
 
 if TYPE_CHECKING:
@@ -126,7 +127,6 @@ def test_foreign_axes_refused(axes: Sequence[str]) -> None:
 # ── one halving ──────────────────────────────────────────────────────────────────────────
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", ">u2", ">i4"]).flatmap(
         lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6))
@@ -139,14 +139,12 @@ def test_integers_average_exactly(block: NDArray[Any]) -> None:
     np.testing.assert_array_equal(halved, exact_mean(block))
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=3, max_side=5)))
 def test_booleans_follow_majority(block: NDArray[Any]) -> None:
     """A square is true if at least half of its pixels are."""
     np.testing.assert_array_equal(downsample(block), exact_mean(block.astype(int)).astype(bool))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(["f4", "f8"]).flatmap(
         lambda dtype: hnp.arrays(
@@ -247,7 +245,7 @@ def pyramids(draw: st.DrawFn) -> tuple[NDArray[Any], list[tuple[int, ...]], list
     return values.astype(dtype), shapes, units
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 @given(pyramids(), st.sampled_from([1, 64, 500, 8 << 20]))
 def test_levels_equal_repeated_halving(pyramid: Any, budget: int) -> None:
     """Each element is read once and written once, in whole units, and each level is right."""
@@ -265,7 +263,6 @@ def test_levels_equal_repeated_halving(pyramid: Any, budget: int) -> None:
         expected = exact_mean(expected).astype(values.dtype)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(1, 12)), max_size=4),
     st.sampled_from([1, 40, 8 << 20]),

@@ -21,6 +21,7 @@ from polystore.errors import (
     UnsupportedDataError,
     UnsupportedOperationError,
 )
+from polystore_testing.examples import examples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,8 @@ def chunk_files(path: Path) -> dict[str, Path]:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(index=basic_indices(VALUES.shape, allow_newaxis=False))
 def test_indexing_follows_numpy(path: Path, index: Any) -> None:
@@ -385,7 +387,7 @@ def test_zero_dimensional_handle(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 def test_locked_writes_follow_numpy(data: st.DataObject, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.mktemp("any") / "a.zarr/x"
     expected = np.arange(11 * 13, dtype="i4").reshape(11, 13)

@@ -33,13 +33,14 @@ from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_labels, read_plate, read_well
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="system: the processes are told what to do by fork or spawn"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="system: told by fork or spawn"),
+]
 
 SHAPE = (48, 40)
 SECONDS = 1.5
-LIMIT = 60.0
+LIMIT = 250.0
 """Seconds after which processes that wait for each other are given up."""
 
 
@@ -107,8 +108,8 @@ def save_and_list(root: str, number: int, count: int, wait: Wait) -> int:
     backend = make_backend(root)
     seen = 0
     wait()
-    end = time.monotonic() + SECONDS * 2
-    while time.monotonic() < end:
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or seen < 32:
         try:
             found = backend.list_files("plate.ome.zarr", recursive=True)
         except NotFoundError:  # nobody has saved yet
@@ -130,7 +131,7 @@ def save_again(root: str, number: int, count: int, wait: Wait) -> int:
     rounds = 0
     wait()
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end or rounds < 2:
         rounds += 1
         if number % 2:
             backend.save(version(rounds), path, chunks=8, levels=2)
@@ -193,7 +194,7 @@ def churn(root: str, number: int, count: int, wait: Wait) -> int:
     wait()
     end = time.monotonic() + SECONDS
     rounds = 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or rounds < 2:
         rounds += 1
         act = chance.randrange(5)
         path = chance.choice(paths)
@@ -300,7 +301,7 @@ def together(work: Callable[..., int], root: Path, method: str, count: int) -> l
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     ran = subprocess.run(
         [sys.executable, __file__, method, str(count), work.__name__, str(root)],
-        capture_output=True, text=True, timeout=3 * LIMIT, env=environment,
+        capture_output=True, text=True, timeout=LIMIT, env=environment,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     answers = json.loads(ran.stdout)
@@ -339,6 +340,7 @@ forked = pytest.mark.parametrize(("method", "count"), WAYS[1:], ids=["fork", "th
 
 
 @ways
+@pytest.mark.smoke
 def test_fields_are_not_lost(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
     """A fresh plate that many fill at once has all fields, and its documents list them."""
     together(save_fields, root, method, count)
@@ -378,8 +380,7 @@ def test_labels_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
 @forked
 def test_readers_see_whole_fields(root: Path, method: str, count: int) -> None:
     """Whoever lists and loads a plate that is being filled never sees an error or a part."""
-    seen = together(save_and_list, root, method, count)
-    assert max(seen[::2]) == 32
+    together(save_and_list, root, method, count)
     check_plate(root / "plate.ome.zarr")
 
 
@@ -388,7 +389,7 @@ def test_versions_never_mix(backend: ZarrBackend, root: Path, method: str, count
     """Many save one image again while others read it: each reads one version, without error."""
     backend.save(version(1), "image.ome.zarr", chunks=8, levels=2)
     backend.save(version(1), "a.zarr/a", chunks=8, shards=(24, 24))
-    assert min(together(save_again, root, method, count)) > 1
+    together(save_again, root, method, count)
     number_of(backend.load("image.ome.zarr"))
     check_nothing_left(root)
 
@@ -433,7 +434,7 @@ def test_one_process_wins(backend: ZarrBackend, root: Path, method: str, count: 
 def test_churn_leaves_order(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
     """Saving, moving and deleting the same fields at once ends with documents that are true."""
     backend.save(version(1), "plate.ome.zarr/B/01/stays", levels=1)
-    assert min(together(churn, root, method, 4)) > 1
+    together(churn, root, method, 4)
     assert "B/01/stays" in check_plate(root / "plate.ome.zarr")
     check_nothing_left(root)
 
@@ -460,7 +461,7 @@ def test_empty_group_race(backend: ZarrBackend, root: Path) -> None:
 
     def save(number: int) -> int:
         rounds = 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or not rounds:
             with suppress(StorageError):  # the group went while we wrote into it: we know
                 backend.save(version(1), f"s.zarr/g/{number}")
                 rounds += 1
@@ -470,7 +471,7 @@ def test_empty_group_race(backend: ZarrBackend, root: Path) -> None:
 
     def delete(number: int) -> int:
         rounds = 0
-        while time.monotonic() < end:
+        while time.monotonic() < end or not rounds:
             with suppress(NotFoundError, DirectoryNotEmptyError):
                 backend.delete("s.zarr/g")
                 rounds += 1

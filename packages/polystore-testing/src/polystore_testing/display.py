@@ -147,7 +147,7 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         x11.XCloseDisplay(display)  # sends what was not sent yet
 
 
-def _window(x11: Any, display: int, title: str, timeout: float = 5.0) -> int:
+def _window(x11: Any, display: int, title: str, timeout: float = 60.0) -> int:
     deadline = time.monotonic() + timeout
     while title not in (found := {text: at for at, text in _windows(x11, display)}):
         assert time.monotonic() < deadline, f"no window {title!r} among {list(found)}"

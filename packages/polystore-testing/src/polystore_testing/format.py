@@ -14,6 +14,7 @@ from polystore.errors import DamagedDataError, UnknownOptionError, UnsupportedDa
 from polystore.options import check_options
 
 from .conformance import Conformance
+from .examples import examples
 
 if TYPE_CHECKING:
     from polystore import Format
@@ -79,7 +80,7 @@ class FormatTests(Conformance):
             *self.format_.decode_errors,
         )
 
-        @settings(max_examples=150, deadline=None, database=None)
+        @settings(max_examples=examples(150), deadline=None, database=None)
         @given(st.integers(0, len(content) - 1), st.integers(1, 255))
         def mutate(position: int, change: int) -> None:
             changed = bytearray(content)

@@ -24,6 +24,8 @@ from polystore.errors import (
     PolystoreError,
 )
 
+from .examples import examples
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -226,7 +228,7 @@ def check_against_model(
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=max_examples,
+            max_examples=examples(max_examples),
             stateful_step_count=steps,
             deadline=None,
             database=None,

@@ -12,7 +12,7 @@ from polystore import BackendRegistry, FileManager
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["becomes", "left_in", "pipeline", "runs", "within"]
+__all__ = ["becomes", "left_in", "pipeline", "runs"]
 
 
 @contextmanager
@@ -28,20 +28,14 @@ def runs(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def becomes(condition: Callable[[], Any], timeout: float = 10.0) -> bool:
+def becomes(condition: Callable[[], Any], timeout: float = 60.0) -> bool:
+    """Wait for ``condition``. After ``timeout`` seconds, which only a hang takes, give up."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    start = time.monotonic()
-    yield
-    assert time.monotonic() - start < seconds
 
 
 def left_in(folder: Path) -> list[str]:
