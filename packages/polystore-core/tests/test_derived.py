@@ -20,7 +20,7 @@ from polystore.errors import (
 class Two(StorageBackend):
     """All that an author must write."""
 
-    _backend_type = "two"
+    _backend_type = "derived_two"
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -41,7 +41,7 @@ class Two(StorageBackend):
 class Three(Two):
     """With ``delete`` and ``if_exists``: everything but listings."""
 
-    _backend_type = "three"
+    _backend_type = "derived_three"
 
     def save(self, data: Any, path: Any, /, *, if_exists: str = "replace") -> None:
         if str(path) in self.values and if_exists == "error":
@@ -60,7 +60,7 @@ class Three(Two):
 class Four(Three):
     """With ``info``, from which ``exists`` and its kin derive."""
 
-    _backend_type = "four"
+    _backend_type = "derived_four"
 
     def info(self, path: Any, /) -> Info:
         if str(path) not in self.values:
@@ -71,7 +71,7 @@ class Four(Three):
 class Blind(Four):
     """Takes upper and lower case for one name, as some file systems do."""
 
-    _backend_type = "blind"
+    _backend_type = "derived_blind"
 
     def _identity(self, path: Any) -> str:
         return plain_path(path).lower()
@@ -97,8 +97,10 @@ def filled(name: str) -> tuple[FileManager, dict[str, Any]]:
     return fm, backend.values
 
 
-ALL = pytest.mark.parametrize("name", ["two", "three", "four", "blind"])
-MOVERS = pytest.mark.parametrize("name", ["three", "four", "blind"])
+ALL = pytest.mark.parametrize(
+    "name", ["derived_two", "derived_three", "derived_four", "derived_blind"]
+)
+MOVERS = pytest.mark.parametrize("name", ["derived_three", "derived_four", "derived_blind"])
 
 
 @ALL
@@ -122,9 +124,9 @@ def test_twins_in_batch_refused(name: str, twin: str) -> None:
 
 
 def test_aliases_in_batch_refused() -> None:
-    fm, values = filled("blind")
+    fm, values = filled("derived_blind")
     with pytest.raises(DuplicatePathError):
-        fm.save_batch([1, 2], ["c", "C"], backend="blind")
+        fm.save_batch([1, 2], ["c", "C"], backend="derived_blind")
     assert values == {"a": "first", "b": "second"}
 
 
@@ -176,7 +178,7 @@ def test_move_keeps_both(name: str, if_exists: str) -> None:
 @pytest.mark.parametrize("if_exists", ["replace", "skip", "error"])
 @pytest.mark.parametrize("target", ["a", "./a", "A"])
 def test_move_onto_itself(name: str, if_exists: str, target: str) -> None:
-    if target == "A" and name != "blind":
+    if target == "A" and name != "derived_blind":
         target = "a/."
     fm, values = filled(name)
     fm.move("a", target, backend=name, if_exists=if_exists)
@@ -199,7 +201,7 @@ def test_move_of_missing_source(name: str) -> None:
 class NoOption(Three):
     """Its ``save`` always replaces, so "skip" and "error" cannot be kept."""
 
-    _backend_type = "no_option"
+    _backend_type = "derived_no_option"
 
     def save(self, data: Any, path: Any, /) -> None:
         Two.save(self, data, path)
@@ -208,21 +210,21 @@ class NoOption(Three):
 @pytest.mark.parametrize("if_exists", ["skip", "error"])
 @pytest.mark.parametrize("operation", ["copy", "move"])
 def test_unknown_option_touches_nothing(operation: str, if_exists: str) -> None:
-    fm, values = filled("no_option")
+    fm, values = filled("derived_no_option")
     with pytest.raises(UnknownOptionError, match="if_exists"):
-        getattr(fm, operation)("a", "b", backend="no_option", if_exists=if_exists)
+        getattr(fm, operation)("a", "b", backend="derived_no_option", if_exists=if_exists)
     assert values == {"a": "first", "b": "second"}
-    getattr(fm, operation)("a", "c", backend="no_option")
+    getattr(fm, operation)("a", "c", backend="derived_no_option")
     assert values["c"] == "first"
 
 
 def test_delete_all_derives() -> None:
-    fm, values = filled("three")
-    fm.delete_all("a", backend="three")
+    fm, values = filled("derived_three")
+    fm.delete_all("a", backend="derived_three")
     assert values == {"b": "second"}
 
 
-@pytest.mark.parametrize("name", ["four", "blind"])
+@pytest.mark.parametrize("name", ["derived_four", "derived_blind"])
 def test_questions_derive(name: str) -> None:
     fm, _ = filled(name)
     assert fm.exists("a", backend=name)
@@ -244,8 +246,8 @@ UNDERIVED: dict[str, tuple[Any, ...]] = {
 @pytest.mark.parametrize("operation", UNDERIVED)
 def test_rest_is_refused(operation: str) -> None:
     """What two methods do not give is refused by name, before anything is touched."""
-    fm, values = filled("two")
+    fm, values = filled("derived_two")
     with pytest.raises(UnsupportedOperationError):
-        getattr(fm, operation)(*UNDERIVED[operation], backend="two")
+        getattr(fm, operation)(*UNDERIVED[operation], backend="derived_two")
     assert values == {"a": "first", "b": "second"}
-    assert operation not in fm.registry["two"].capabilities
+    assert operation not in fm.registry["derived_two"].capabilities
