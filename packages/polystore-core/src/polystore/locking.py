@@ -164,7 +164,11 @@ def _open(place: str) -> io.FileIO:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             continue
         file = io.FileIO(made, "r+")
-        _share(file, os.path.dirname(place))
+        try:
+            _share(file, os.path.dirname(place))
+        except BaseException:
+            file.close()
+            raise
         return file
     # /proc, /sys and the roots of automounters say that a new file "does not exist".
     reason = "the file system lets nobody create files in this directory"
