@@ -30,6 +30,7 @@ from polystore.region import Selection, select
 
 from .chunkfiles import ChunkFiles
 from .creating import MARKER, unstable_types
+from .localstore import RegularStore
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .writing import WritingStore
 
@@ -93,7 +94,9 @@ class ZarrArray(LazyArray):
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
-        return self._over(LocalStore(self._directory, read_only=True))
+        # zarrs reads by itself, and knows zarr's own store only.
+        kind = LocalStore if self._pipeline == "zarrs" else RegularStore
+        return self._over(kind(self._directory, read_only=True))
 
     def _over(self, store: LocalStore) -> zarr.Array[Any]:
         """Return zarr's array of this document in ``store``."""

@@ -30,6 +30,7 @@ from polystore.batch import threads_for
 from polystore.errors import DamagedDataError
 
 from .files import write_atomically, write_file
+from .regular import open_file, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -174,17 +175,15 @@ class ChunkFiles:
 
     def _file(self, name: str) -> _Stored | None:
         try:
-            with io.FileIO(os.path.join(self.directory, name)) as file:
+            with open_file(os.path.join(self.directory, name)) as file:
                 return self._stored(file, os.fstat(file.fileno()).st_size)
         except FileNotFoundError:
             return None
-        except IsADirectoryError:
-            raise _damaged(name, "is a folder") from None
 
     def _stored(self, file: io.FileIO, length: int) -> _Stored:
         """Read a chunk in its parts: to cut them out of one piece would copy it."""
         crc = min(_CRC, length) if self.checksum else 0
-        return file.read(length - crc), file.read(crc)
+        return read_bytes(file, length - crc), file.read(crc)
 
     def _inner(self, shard: _Parts) -> Iterator[tuple[_Parts, _Stored | None, str]]:
         """Yield what is wanted of the inner chunks of one shard."""
@@ -193,12 +192,10 @@ class ChunkFiles:
             product(*(_within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
         )
         try:
-            file = io.FileIO(os.path.join(self.directory, name))
+            file = open_file(os.path.join(self.directory, name))
         except FileNotFoundError:
             yield from ((part, None, name) for part in parts)
             return
-        except IsADirectoryError:
-            raise _damaged(name, "is a folder") from None
         with file:
             index = self._index(file, name)
             for part in parts:

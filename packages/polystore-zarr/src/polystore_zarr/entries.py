@@ -46,9 +46,7 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link that leads to itself
-            return False
-        raise
+        return error.errno != errno.ELOOP  # a link that leads to itself is nothing
 
 
 def foreign_files(folder: str) -> Iterator[str]:

@@ -6,7 +6,6 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` besid
 
 from __future__ import annotations
 
-import io
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from polystore.atomic import (
 from polystore.errors import DamagedDataError
 from polystore.locking import HIDDEN_PREFIX
 
+from .regular import open_file
 from .trees import hidden_beside
 
 __all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
@@ -99,7 +99,7 @@ def _document_3(fields: dict[str, Any], directory: str) -> Document:
 def _read(directory: str, name: str) -> dict[str, Any] | None:
     path = os.path.join(directory, name)
     try:
-        with io.FileIO(path) as file:
+        with open_file(path) as file:
             if os.fstat(file.fileno()).st_size > _BYTES_LIMIT:
                 reason = f"larger than {_BYTES_LIMIT} bytes, which no metadata document is"
                 raise DamagedDataError(reason, "zarr", path)
@@ -178,12 +178,12 @@ def visible(directory: str) -> list[os.DirEntry[str]]:
 def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
     """Return what stands in ``directory`` and no more: for long listings.
 
-    A document that cannot be read counts as an array: it must be listed, so that loading it
-    can tell what is wrong.
+    A document that cannot be read counts as an array: one bad store must not hide the others,
+    and loading it tells what is wrong.
     """
     try:
         document = read_document(directory)
-    except DamagedDataError:
+    except (DamagedDataError, OSError):
         return "array"
     if document is None:
         return None

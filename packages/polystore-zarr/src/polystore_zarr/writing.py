@@ -9,9 +9,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from zarr.storage import LocalStore
-
 from .files import write_atomically, write_file
+from .localstore import RegularStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["WritingStore"]
 
 
-class WritingStore(LocalStore):
+class WritingStore(RegularStore):
     """A folder, for the length of one call.
 
     zarr writes from threads of its own, which go on after Ctrl-C or a full disk has ended the

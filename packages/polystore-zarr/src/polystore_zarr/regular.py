@@ -1,0 +1,40 @@
+"""Opening the files of a store for reading: documents, chunks and shards."""
+
+from __future__ import annotations
+
+import errno
+import io
+
+from polystore.atomic import open_regular
+from polystore.errors import DamagedDataError
+
+__all__ = ["open_file", "read_bytes"]
+
+
+def open_file(path: str) -> io.FileIO:
+    """Open a document, chunk or shard for reading, and never wait for it.
+
+    Raises:
+        DamagedDataError: there is a directory, a named pipe, a socket or a device.
+        OSError: there is nothing, or the system refuses.
+    """
+    try:
+        return io.FileIO(open_regular(path))
+    except IsADirectoryError:
+        raise DamagedDataError("it is a folder, not a file", "zarr", path) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DamagedDataError(error.strerror or str(error), "zarr", path) from error
+
+
+def read_bytes(file: io.FileIO, length: int) -> bytes:
+    """Read ``length`` bytes, fewer at the end of the file. One call gives at most 2 GiB."""
+    first = file.read(length)
+    if len(first) == length or not first:
+        return first
+    pieces, left = [first], length - len(first)
+    while left and (piece := file.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
