@@ -89,8 +89,11 @@ def test_path_through_array_refused(store: Bound) -> None:
 def test_formats_do_not_mix(store: Bound) -> None:
     store.save(IMAGE, "old.zarr/a", zarr_format=2)
     with pytest.raises(InvalidOptionError, match=r"Zarr 2 group stands at .*old\.zarr"):
-        store.save(IMAGE, "old.zarr/b")
-    store.save(IMAGE, "old.zarr/b", zarr_format=2)
+        store.save(IMAGE, "old.zarr/b", zarr_format=3)
+    store.save(IMAGE, "old.zarr/b")
+    store.create("old.zarr/c", shape=(3,), dtype="u1")
+    assert {store.info(f"old.zarr/{n}").metadata["zarr_format"] for n in "abc"} == {2}
+    store.delete("old.zarr/c")
     store.save(IMAGE, "new.zarr/a")
     with pytest.raises(InvalidOptionError, match="Zarr 3"):
         store.move("old.zarr/a", "new.zarr/b")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -26,8 +27,9 @@ from polystore.region import select
 from .arrays import Unaligned, ZarrArray
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
-from .images import Image, ImageOptions, Version, write_image, write_streamed
-from .layout import Address
+from .images import ImageOptions, write_image, write_streamed
+from .keeping import Kept, level_zero
+from .kinds import Ome, Surroundings
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
 from .tree import ZarrTree
@@ -42,14 +44,13 @@ if TYPE_CHECKING:
     from polystore import Region
     from polystore.abc.backend import Path
 
+    from .layout import Address
     from .pipelines import CodecPipeline
 
 __all__ = ["ZarrBackend"]
 
 _IN_THREADS = 1 << 17
 """Bytes of an array from which a batch gains by threads."""
-
-Ome: TypeAlias = bool | Literal["0.4", "0.5"]
 
 
 class ZarrBackend(ZarrTree):
@@ -124,25 +125,35 @@ class ZarrBackend(ZarrTree):
             if region is not None:
                 self._save_region(value, place, region, unaligned)
                 return
-            version = _version(place, ome, zarr_format)
-            image = None if version is None else Image.at(place, version)
+            around = Surroundings.of(place)
+            image = around.image(ome, zarr_format)
             if image is None and (named := of_images.given()):
                 raise InvalidOptionError(
                     named, getattr(of_images, named), "a path in a store .ome.zarr, or ome=True"
                 )
+            zarr_format = image.zarr_format if image else zarr_format or around.zarr_format or 3
             layout = Layout(
                 chunks=chunks, shards=shards, compressor=compressor, checksum=checksum,
-                fill_value=fill_value, zarr_format=image.zarr_format if image else zarr_format or 3,
-                by_plane=image is not None,
+                fill_value=fill_value, zarr_format=zarr_format, by_plane=image is not None,
             )  # fmt: skip
+            old = around.present_image if if_exists == "replace" else None
+            kept = None if old is None else Kept.of(place.node, old)
             write: Callable[[str], None]
             if image is None:
+                if kept is not None:
+                    kept.check_plain()
                 write = partial(self._write_array, value, layout, attributes, progress)
             else:
                 if image.is_label:
-                    self._check_label(value, place)
+                    self._check_label(value, place, image.labelled)
                 write = write_image(
-                    value, image, of_images, layout, attributes, progress, self.codec_pipeline
+                    value,
+                    replace(image, kept=kept),
+                    of_images,
+                    layout,
+                    attributes,
+                    progress,
+                    self.codec_pipeline,
                 )
             present = self._target(place, if_exists, "save")
             if present is not None and if_exists == "skip":
@@ -204,7 +215,7 @@ class ZarrBackend(ZarrTree):
         checksum: bool = True,
         fill_value: Any = None,
         attributes: Mapping[str, Any] | None = None,
-        zarr_format: ZarrFormat = 3,
+        zarr_format: ZarrFormat | None = None,
         unaligned: Unaligned = "refuse",
     ) -> ZarrArray:
         """Make an array to be written in parts; what nobody writes reads as ``fill_value``.
@@ -217,6 +228,13 @@ class ZarrBackend(ZarrTree):
             wanted, kind = checked_shape(shape), np.dtype(dtype)
             present = self._target(place, if_exists, "create")
             if present is None or if_exists == "replace":
+                around = Surroundings.of(place)
+                if around.is_image:
+                    raise UnsupportedOperationError(
+                        self.name, f"create an array at {place.path!r}",
+                        "an image belongs there: save() it, from an array or a handle",
+                    )  # fmt: skip
+                zarr_format = zarr_format or around.zarr_format or 3
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
                                 checksum=checksum, fill_value=fill_value,
                                 zarr_format=zarr_format, by_plane=True)  # fmt: skip
@@ -379,37 +397,18 @@ class ZarrBackend(ZarrTree):
         found["metadata"]["levels"] = [handle.shape for handle in handles]
         return {"format": "ome-zarr", **found}
 
-    def _check_label(self, value: Any, place: Address) -> None:
+    def _check_label(self, value: Any, place: Address, labelled: str) -> None:
         """Labels need the image that they label, of the same height and width."""
-        owner = Address(place.path, place.store, place.inner[:-2], "")
-        document = read_document(owner.node) if is_directory(owner.node) else None
+        document = read_document(labelled) if is_directory(labelled) else None
         if document is None or not document.is_image:
             raise NotFoundError(
                 self.name, place.path, "label the image",
-                hint=f"{owner.node!r} must be an image before it can be labelled",
+                hint=f"{labelled!r} must be an image before it can be labelled",
             )  # fmt: skip
-        shape = ZarrArray(*self._level(Node(owner.node, document), 0)).shape
+        shape = level_zero(labelled, self._image(Node(labelled, document))).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
                 f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "
                 "integers, of the same height and width",
                 "ome-zarr",
             )
-
-
-def _version(place: Address, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:
-    """Return the NGFF version to write, ``None`` for a plain array."""
-    if zarr_format not in (None, 2, 3):
-        raise InvalidOptionError("zarr_format", zarr_format, "3 or 2")
-    if ome not in (None, True, False, "0.4", "0.5"):
-        raise InvalidOptionError("ome", ome, 'True, False, "0.5" or "0.4"')
-    if ome is None:
-        ome = place.in_store and place.store.lower().endswith(".ome.zarr")
-    if ome is False:
-        return None
-    if not place.in_store:
-        raise InvalidOptionError("ome", ome, "a path that names a store, such as 'x.ome.zarr'")
-    version: Version = ("0.4" if zarr_format == 2 else "0.5") if ome is True else ome
-    if zarr_format not in (None, 2 if version == "0.4" else 3):
-        raise InvalidOptionError("zarr_format", zarr_format, f"not with NGFF {version}")
-    return version

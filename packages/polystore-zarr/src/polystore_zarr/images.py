@@ -1,10 +1,11 @@
-"""OME-Zarr images: where they may stand, and how one is written with its pyramid."""
+"""OME-Zarr images: how one is written with its pyramid."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +18,17 @@ from polystore.images import ImageMetadata, Window, image_metadata
 from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
-from .nodes import ZarrFormat, make_group, read_document
-from .ome import Version, check_well, image_document, read_image, read_plate
+from .keeping import Kept, level_zero
+from .nodes import ZarrFormat, make_group
+from .ome import Version, image_document
 from .pyramid import Method, level_shapes, write_pyramid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .layout import Address
     from .pipelines import CodecPipeline
 
 __all__ = ["Image", "ImageOptions", "Version", "write_image", "write_streamed"]
-
-_EXPECTED = (
-    "STORE for an image, STORE/NAME for one of several, STORE/ROW/COLUMN/FIELD for a field of a "
-    "plate (plate.ome.zarr/B/03/0), or one of these with /labels/NAME"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,39 +53,17 @@ class Image:
     version: Version
     name: str
     is_label: bool
+    labelled: str = ""
+    """Of a label image: the directory of the labelled image."""
     levels: int | None = None
     """Of a label image: how many levels the labelled image has. OME-NGFF ("labels metadata")
     wants the same number of both."""
-
-    @classmethod
-    def at(cls, place: Address, version: Version) -> Image:
-        """Raises ``InvalidOptionError`` where no image can stand."""
-        parts = place.inner
-        is_label = len(parts) >= 2 and parts[-2] == "labels"
-        if is_label:
-            parts = parts[:-2]
-        if len(parts) == 3:
-            check_well(*parts)
-        elif len(parts) > 1 or "labels" in parts:
-            raise InvalidOptionError("path", place.path, _EXPECTED)
-        elif parts:
-            root = read_document(place.store)
-            if root is not None and read_plate(root.attributes) is not None:
-                raise InvalidOptionError("path", place.path, f"a field: {_EXPECTED}")
-        name = (place.inner or (os.path.basename(place.store),))[-1]
-        for suffix in (".zarr", ".ome"):
-            name = name.removesuffix(suffix)
-        return cls(version, name, is_label, _labelled_levels(place) if is_label else None)
+    kept: Kept | None = None
+    """The image that it replaces."""
 
     @property
     def zarr_format(self) -> ZarrFormat:
         return 2 if self.version == "0.4" else 3
-
-
-def _labelled_levels(label: Address) -> int | None:
-    document = read_document(os.path.join(label.store, *label.inner[:-2]))
-    image = None if document is None else read_image(document.attributes)
-    return None if image is None else len(image.levels)
 
 
 def write_image(
@@ -104,13 +78,17 @@ def write_image(
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(f"no image has {value.dtype} pixels", "ome-zarr")
-    metadata = _checked_metadata(value, image, options)
+    given = options if image.kept is None else image.kept.completed(value, options)
+    metadata = _checked_metadata(value, image, given, options)
     axes = [axis.name for axis in metadata.axes]
+    kept = image.kept
+    if kept is not None:
+        kept.check_labels(value, image.zarr_format)
     if options.levels is not None and image.levels not in (None, options.levels):
         raise InvalidOptionError(
             "levels", options.levels, f"{image.levels}, as many as the labelled image has"
         )
-    shapes = level_shapes(value.shape, axes, levels=image.levels or options.levels)
+    shapes = _level_shapes(value, axes, image, options)
     method: Method = "nearest" if image.is_label else "mean"
 
     def write(directory: str) -> None:
@@ -131,26 +109,71 @@ def write_image(
             _write_dask(value, levels, method, progress)
         else:
             write_streamed(value, levels, method, progress)
-        final = _with_windows(metadata, options.channels or (), levels[-1])
+        final = _with_windows(metadata, given.channels or (), levels[-1])
         factors = [_factors(len(axes), level) for level in range(len(shapes))]
         described = image_document(
             final,
             [(str(number), factor) for number, factor in enumerate(factors)],
             version=image.version,
             kind="label" if image.is_label else "image",
+            origin=None if kept is None else kept.origin(final),
         )
-        make_group(directory, image.zarr_format, {**(attributes or {}), **described})
+        if kept is None:
+            make_group(directory, image.zarr_format, {**(attributes or {}), **described})
+            return
+        keeps_channels = options.channels is None and given.channels is not None
+        described = kept.attributes(
+            described, attributes, channels=keeps_channels, dtype=value.dtype
+        )
+        make_group(directory, image.zarr_format, described)
+        kept.put_members(directory, partial(_rebuild_label, len(shapes), layout, pipeline))
 
     return write
 
 
-def _checked_metadata(value: Any, image: Image, options: ImageOptions) -> ImageMetadata:
+def _rebuild_label(
+    levels: int, layout: Layout, pipeline: CodecPipeline, kept: Kept, directory: str
+) -> bool:
+    """Write a label image with as many ``levels`` as its image has, if it has others."""
+    if len(kept.image.levels) == levels or kept.shape is None:
+        return False
+    image = Image("0.4" if kept.document.zarr_format == 2 else "0.5", kept.image.name, True,
+                  levels=levels, kept=kept)  # fmt: skip
+    nothing = ImageOptions(None, None, None, None, None)
+    layout = replace(layout, chunks=None, shards=None, fill_value=None)
+    value = level_zero(kept.directory, kept.image)
+    write_image(value, image, nothing, layout, None, False, pipeline)(directory)
+    return True
+
+
+def _level_shapes(
+    value: Any, axes: Sequence[str], image: Image, options: ImageOptions
+) -> list[tuple[int, ...]]:
+    """Return the shapes of the levels: as many as asked for, or as there were."""
+    levels = image.levels or options.levels
+    before = image.kept.levels(value) if image.kept is not None and levels is None else None
+    try:
+        return level_shapes(value.shape, axes, levels=levels or before)
+    except InvalidOptionError:
+        if before is None:
+            raise
+    return level_shapes(value.shape, axes)  # others' levels may be more than halves
+
+
+def _checked_metadata(
+    value: Any, image: Image, options: ImageOptions, given: ImageOptions
+) -> ImageMetadata:
+    """Check ``options``, of which the caller has given ``given``."""
+    name = image.name if image.kept is None else image.kept.image.name or image.name
     try:
         return image_metadata(
             value.shape, value.dtype, axes=options.axes, scale=options.scale,
-            units=options.units, channels=options.channels, name=image.name,
-            label=image.is_label,
+            units=options.units, channels=options.channels, name=name, label=image.is_label,
         )  # fmt: skip
+    except InvalidOptionError as error:
+        if image.kept is None:
+            raise
+        raise image.kept.explained(error, given)  # noqa: B904
     except UnsupportedDataError as error:
         error.format = "ome-zarr"
         raise

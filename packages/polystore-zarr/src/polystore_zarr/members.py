@@ -13,18 +13,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from polystore.errors import InvalidOptionError
 from polystore.locking import file_lock
 
+from .kinds import plate_above
 from .layout import Address
 from .nodes import Document, read_document, write_attributes
 from .ome import (
+    Plate,
     Version,
     add_label,
+    add_series,
     check_well,
+    holds,
     plate_with_well,
     plate_without_well,
+    read_plate,
+    read_well,
     remove_label,
+    remove_series,
     well_with_field,
     well_without_field,
 )
@@ -44,15 +50,12 @@ def join_members(place: Address, *, durable: bool) -> None:
     if _is_label(place):
         _change(place, 1, _entered(place, add_label, remove_label), durable)
         return
-    paths = list(_fields(place))
-    if place.in_store and len(place.inner) == 3 and _is_field(*place.inner):
-        paths = [(place.inner[0], place.inner[1], place.inner[2])]
-    for row, column, field in paths:
-        well = Address(place.path, place.store, (row, column, field), "")
-        _change(well, 1, _entered(well, well_with_field, well_without_field), durable)
-        if _stands(well):
-            name = os.path.basename(place.store).partition(".")[0]
-            _change(well, 3, partial(_with_well, well, name), durable)
+    _change_series(place, add_series if _stands(place) else remove_series, durable)
+    for field, depth in _fields(place):
+        _change(field, 1, _entered(field, well_with_field, well_without_field), durable)
+        if _stands(field) and depth is not None and len(field.inner) == depth + 3:
+            plate = len(field.inner) - depth
+            _change(field, plate, partial(_with_well, field, depth), durable)
 
 
 def _stands(place: Address) -> bool:
@@ -70,11 +73,21 @@ def _entered(place: Address, enter: Change, strike: Change) -> Change:
 
 
 def _with_well(
-    place: Address, name: str, attributes: dict[str, Any], version: Version
+    field: Address, depth: int, attributes: dict[str, Any], version: Version
 ) -> dict[str, Any]:
-    if not _stands(place):
+    if not _stands(field):
         return attributes
-    return plate_with_well(attributes, *place.inner[:2], name=name, version=version)
+    name = os.path.basename(field.store if not depth else field.inner[depth - 1])
+    plate = read_plate(attributes)
+    count = None
+    if plate is not None and plate.field_count is not None:
+        document = read_document(os.path.dirname(field.node))
+        well = None if document is None else read_well(document.attributes)
+        count = None if well is None else len(well.fields)
+    row, column, _ = field.inner[depth:]
+    return plate_with_well(
+        attributes, row, column, name=name.partition(".")[0], version=version, field_count=count
+    )
 
 
 def leave_members(place: Address, *, durable: bool) -> None:
@@ -82,12 +95,15 @@ def leave_members(place: Address, *, durable: bool) -> None:
     _forget_copies(place, durable)
     if _is_label(place):
         _change(place, 1, partial(_named, remove_label, place.inner[-1]), durable)
-    elif place.in_store and len(place.inner) == 3 and _is_field(*place.inner):
-        _change(place, 1, partial(_named, well_without_field, place.inner[-1]), durable)
-    elif len(place.inner) in (1, 2):
-        for row, column, field in _fields(place):
-            plate = Address(place.path, place.store, (row, column, field), "")
-            _change(plate, 3, partial(_without_well, row, column), durable)
+        return
+    _change_series(place, remove_series, durable)
+    for field, depth in _fields(place):
+        if field.inner == place.inner:
+            _change(place, 1, partial(_named, well_without_field, place.inner[-1]), durable)
+        elif depth is not None:
+            row, column, _ = field.inner[depth:]
+            above = len(field.inner) - depth
+            _change(field, above, partial(_without_well, row, column), durable)
 
 
 def _forget_copies(place: Address, durable: bool) -> None:
@@ -113,35 +129,56 @@ def _forget_copy(directory: str, store: str, durable: bool) -> None:
         write_attributes(directory, document, document.attributes, store=store, durable=durable)
 
 
+def _change_series(place: Address, change: Change, durable: bool) -> None:
+    """Change the lists of images that converters write into a group ``OME``."""
+    for depth, directory in enumerate(place.groups() if place.in_store else ()):
+        document = read_document(directory)
+        if document is not None and holds(document.attributes, "bioformats2raw.layout"):
+            listing = Address(place.path, place.store, (*place.inner[:depth], "OME", ""), "")
+            path = "/".join(place.inner[depth:])
+            _change(listing, 1, partial(_named, change, path), durable)
+
+
 def _is_label(place: Address) -> bool:
     return place.in_store and len(place.inner) >= 2 and place.inner[-2] == "labels"
 
 
-def _is_field(*parts: str) -> bool:
+def _fields(place: Address) -> Iterator[tuple[Address, int | None]]:
+    """Yield the fields of plates at and below ``place``, each with how deep its plate is.
+
+    A plate is a group that says so, or else the store itself, if names and images are those
+    of fields. A well may also be in no plate.
+    """
+    if not place.in_store or not place.inner:
+        return
+    above = tuple(read_document(directory) for directory in place.groups())
+    found = plate_above(above)
+    depth, plate = (0, None) if found is None else found
+    rest = place.inner[depth:]
+    if above[-1] is not None and holds(above[-1].attributes, "well") and len(rest) != 3:
+        yield place, None if found is None else depth
+        return
+    paths = [rest] if _is_field(plate, *rest, *("A", "1", "0")[len(rest) :]) else []
+    while paths and len(paths[0]) < 3:
+        folders = (place.inner[:depth] + path for path in paths)
+        paths = [(*inner[depth:], name) for inner in folders for name in _folders(place, inner)]
+    for path in paths:
+        field = Address(place.path, place.store, place.inner[:depth] + path, "")
+        if _is_field(plate, *path) and (path == rest or _stands(field)):
+            yield replace(field, folder=field.node), depth
+
+
+def _is_field(plate: Plate | None, *parts: str) -> bool:
     try:
-        check_well(*parts)
-    except InvalidOptionError:
+        row, column, field = parts
+        check_well(row, column, field, plate)
+    except ValueError:
         return False
     return True
 
 
-def _fields(place: Address) -> Iterator[tuple[str, str, str]]:
-    """Yield the fields of a plate that stand at and below ``place``: images, three deep."""
-    if not place.in_store or not 1 <= len(place.inner) <= 3:
-        return
-    if not _is_field(*place.inner, *("1", "0")[len(place.inner) - 1 :]):
-        return  # not even the row is one
-    paths = [place.inner]
-    while paths and len(paths[0]) < 3:
-        paths = [(*path, name) for path in paths for name in _folders(place.store, path)]
-    for row, column, field in paths:
-        document = read_document(os.path.join(place.store, row, column, field))
-        if document is not None and document.is_image and _is_field(row, column, field):
-            yield row, column, field
-
-
-def _folders(store: str, inner: tuple[str, ...]) -> list[str]:
-    folder = os.path.join(store, *inner)
+def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
+    folder = os.path.join(place.store, *inner)
     try:
         with os.scandir(folder) as found:
             return [entry.name for entry in found if entry.is_dir()]

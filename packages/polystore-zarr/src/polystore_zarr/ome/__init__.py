@@ -3,16 +3,19 @@
 Pure functions from attributes to attributes; no store is touched.
 """
 
-from .reading import read_image, read_labels, read_plate, read_well
+from .reading import holds, read_image, read_labels, read_plate, read_series, read_well
 from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
 from .writing import (
     add_label,
+    add_series,
     check_well,
     image_document,
+    kept_attributes,
     labels_document,
     plate_with_well,
     plate_without_well,
     remove_label,
+    remove_series,
     well_with_field,
     well_without_field,
 )
@@ -25,16 +28,21 @@ __all__ = [
     "Version",
     "Well",
     "add_label",
+    "add_series",
     "check_well",
+    "holds",
     "image_document",
+    "kept_attributes",
     "labels_document",
     "plate_with_well",
     "plate_without_well",
     "read_image",
     "read_labels",
     "read_plate",
+    "read_series",
     "read_well",
     "remove_label",
+    "remove_series",
     "well_with_field",
     "well_without_field",
 ]

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from polystore.errors import DamagedDataError
 from polystore.images import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
 
 from .values import Attributes, Level, MultiscaleImage, Plate, Well
 
-__all__ = ["found_in", "mapping", "read_image", "read_labels", "read_plate", "read_well"]
+__all__ = [
+    "found_in",
+    "holds",
+    "mapping",
+    "read_image",
+    "read_labels",
+    "read_plate",
+    "read_series",
+    "read_well",
+]
 
 _READABLE = ("0.1", "0.2", "0.3", "0.4", "0.5")
 _OLD_AXES = tuple("tczyx")
@@ -51,6 +60,7 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
         name=_text(image.get("name")),
         is_label=label is not None,
         source=_label_source(label),
+        count=len(multiscales),
     )
 
 
@@ -72,7 +82,7 @@ def read_plate(attributes: Attributes) -> Plate | None:
         for key in ("rows", "columns")
     }
     wells = tuple(
-        _inside(mapping(well, "wells").get("path"), "wells path", depth=2)
+        _inside(mapping(well, "wells").get("path"), "wells path")
         for well in _list(plate.get("wells"), "wells")
     )
     count = plate.get("field_count")
@@ -114,6 +124,31 @@ def read_labels(attributes: Attributes) -> tuple[str, ...] | None:
     if value is None:
         return None
     return tuple(_inside(path, "labels path") for path in _list(value, "labels"))
+
+
+def read_series(attributes: Attributes) -> tuple[str, ...] | None:
+    """Return the paths of the images that the group ``OME`` lists, if it lists them.
+
+    bioformats2raw writes such a group beside the images that it makes of one file.
+
+    Raises:
+        DamagedDataError: what is listed are no paths within the group.
+    """
+    value, _, _ = found_in(attributes, "series")
+    if value is None:
+        return None
+    return tuple(_inside(path, "series path") for path in _list(value, "series"))
+
+
+def holds(
+    attributes: Attributes, key: Literal["plate", "well", "bioformats2raw.layout"]
+) -> bool:
+    """Whether a group's attributes describe a plate, a well or a collection of images.
+
+    Groups of any store may have an attribute of such a name: as text, say.
+    """
+    value = found_in(attributes, key)[0]
+    return isinstance(value, Mapping if key != "bioformats2raw.layout" else int)
 
 
 def found_in(attributes: Attributes, key: str) -> tuple[Any, Attributes, object]:

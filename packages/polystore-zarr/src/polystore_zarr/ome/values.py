@@ -38,6 +38,8 @@ class MultiscaleImage:
     is_label: bool = False
     source: str | None = None
     """Of a label image: the path of the labelled image relative to it, as it is written."""
+    count: int = 1
+    """How many images the group describes."""
 
     def description(self, labels: Sequence[str] = ()) -> dict[str, Any]:
         """Return all this, and the names of its ``labels``, as plain values."""

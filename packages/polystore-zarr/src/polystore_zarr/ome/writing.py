@@ -12,17 +12,20 @@ from typing import Any, Literal, get_args
 from polystore.errors import InvalidOptionError
 from polystore.images import ImageMetadata, Window
 
-from .reading import found_in, mapping, read_labels, read_plate, read_well
-from .values import Attributes, Version
+from .reading import found_in, mapping, read_labels, read_plate, read_series, read_well
+from .values import Attributes, Plate, Version
 
 __all__ = [
     "add_label",
+    "add_series",
     "check_well",
     "image_document",
+    "kept_attributes",
     "labels_document",
     "plate_with_well",
     "plate_without_well",
     "remove_label",
+    "remove_series",
     "well_with_field",
     "well_without_field",
 ]
@@ -37,6 +40,7 @@ def image_document(
     version: Version = "0.5",
     kind: Literal["image", "label"] = "image",
     method: Literal["mean", "nearest"] | None = None,
+    origin: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Return the attributes of an image's group.
 
@@ -44,8 +48,10 @@ def image_document(
     one of its pixels spans along each axis. The centre of such a pixel lies (factor - 1) / 2
     pixels further than that of the first one of level 0, and so says the translation; also
     for ``method="nearest"`` (the default for labels), so that labels lie on their image.
+    ``origin`` is the position of the first pixel of level 0 along each axis, in its unit.
     """
     _check_version(version)
+    origin = origin or (0.0,) * len(metadata.axes)
     method = method or ("nearest" if kind == "label" else "mean")
     multiscale: dict[str, Any] = {
         "name": metadata.name,
@@ -56,9 +62,9 @@ def image_document(
         "datasets": [
             {
                 "path": path,
-                "coordinateTransformations": _transformations(metadata.scale, factors, index),
+                "coordinateTransformations": _transformations(metadata.scale, factors, origin),
             }
-            for index, (path, factors) in enumerate(levels)
+            for path, factors in levels
         ],
         "type": method,
         "metadata": {
@@ -80,14 +86,14 @@ def image_document(
 
 
 def _transformations(
-    scale: tuple[float, ...], factors: Sequence[float], index: int
+    scale: tuple[float, ...], factors: Sequence[float], origin: Sequence[float]
 ) -> list[dict[str, Any]]:
-    pairs = list(zip(scale, map(float, factors), strict=True))
+    triples = list(zip(scale, map(float, factors), origin, strict=True))
     found: list[dict[str, Any]] = [
-        {"type": "scale", "scale": [base * factor for base, factor in pairs]}
+        {"type": "scale", "scale": [base * factor for base, factor, _ in triples]}
     ]
-    if index:
-        shift = [base * (factor - 1) / 2 for base, factor in pairs]
+    shift = [start + base * (factor - 1) / 2 for base, factor, start in triples]
+    if any(shift):
         found.append({"type": "translation", "translation": shift})
     return found
 
@@ -114,6 +120,51 @@ def _omero(metadata: ImageMetadata, version: Version) -> dict[str, Any]:
     return omero if version == "0.5" else omero | {"version": version}
 
 
+def kept_attributes(
+    old: Attributes, new: Attributes, *, channels: bool, display: bool
+) -> dict[str, Any]:
+    """Return the attributes ``new`` of an image, with what ``old`` says beyond them.
+
+    ``new`` are those of :func:`image_document`. Keys that they do not have stay, in the image,
+    its label and its channels: the colours of labels, or the wavelength of a channel. With
+    ``channels``, the channels are those of ``old``, and with ``display`` so are their ranges.
+    """
+    before, after = _inner(old), dict(_inner(new))
+    above = _without(before["multiscales"][0], _OF_OLD_LEVELS)
+    after["multiscales"] = [{**above, **after["multiscales"][0]}]
+    if "image-label" in after and isinstance(before.get("image-label"), Mapping):
+        label = before["image-label"]
+        source = {"source": label["source"]} if "source" in label else {}
+        after["image-label"] = {**label, **after["image-label"], **source}
+    if channels and "omero" in after:
+        after["omero"] = _kept_omero(before["omero"], after["omero"], display)
+    if before is not old and "ome" in new:
+        after = {**_without(before, _OF_IMAGES), **after}
+    around = _without(old, (*_OF_IMAGES, "ome"))
+    return {**around, "ome": after} if "ome" in new else {**around, **after}
+
+
+_OF_OLD_LEVELS = ("axes", "coordinateTransformations", "version")
+_OF_IMAGES = ("multiscales", "omero", "image-label")
+
+
+def _without(value: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    return {key: inner for key, inner in value.items() if key not in keys}
+
+
+def _inner(attributes: Attributes) -> Mapping[str, Any]:
+    """Return what describes an image: the attributes, or the part "ome" of them."""
+    return found_in(attributes, "multiscales")[1]
+
+
+def _kept_omero(old: Mapping[str, Any], new: Mapping[str, Any], display: bool) -> Any:
+    channels = [
+        before if display or "window" not in after else {**before, "window": after["window"]}
+        for before, after in zip(old["channels"], new["channels"], strict=True)
+    ]
+    return {**old, "channels": channels}
+
+
 def labels_document(names: Iterable[str], version: Version = "0.5") -> dict[str, Any]:
     """Return the attributes of the group ``labels``, which lists the label images in it."""
     return _edited({}, version, "labels", list(dict.fromkeys(names)))
@@ -127,8 +178,28 @@ def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> di
 
 def remove_label(attributes: Attributes, name: str, version: Version = "0.5") -> dict[str, Any]:
     """Return the attributes of a group ``labels`` without ``name``."""
-    present = read_labels(attributes) or ()
+    present = read_labels(attributes)
+    if present is None:
+        return dict(attributes)
     return _edited(attributes, version, "labels", [label for label in present if label != name])
+
+
+def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> dict[str, Any]:
+    """Return the attributes of a group ``OME`` with ``path``, if it lists its images."""
+    present = read_series(attributes)
+    if present is None:
+        return dict(attributes)
+    return _edited(attributes, version, "series", list(dict.fromkeys((*present, path))))
+
+
+def remove_series(
+    attributes: Attributes, path: str, version: Version = "0.5"
+) -> dict[str, Any]:
+    """Return the attributes of a group ``OME`` without ``path``."""
+    present = read_series(attributes)
+    if present is None:
+        return dict(attributes)
+    return _edited(attributes, version, "series", [name for name in present if name != path])
 
 
 # ── plates and wells, written ────────────────────────────────────────────────────────────
@@ -136,10 +207,17 @@ def remove_label(attributes: Attributes, name: str, version: Version = "0.5") ->
 _ROW, _COLUMN, _FIELD = (re.compile(p) for p in ("[A-Z]{1,2}", "[0-9]{1,3}", "[A-Za-z0-9]+"))
 
 
-def check_well(row: str, column: str, field: str = "0") -> None:
-    """Raise ``InvalidOptionError`` for what cannot be a field of a well of a plate."""
-    parts = zip((_ROW, _COLUMN, _FIELD), (row, column, field), strict=True)
-    if not all(pattern.fullmatch(part) for pattern, part in parts):
+def check_well(row: str, column: str, field: str = "0", plate: Plate | None = None) -> None:
+    """Raise ``InvalidOptionError`` for what cannot be a field of a well of a plate.
+
+    The rows and columns that ``plate`` has may be called anything.
+    """
+    fits = (
+        bool(_ROW.fullmatch(row)) or (plate is not None and row in plate.rows),
+        bool(_COLUMN.fullmatch(column)) or (plate is not None and column in plate.columns),
+        bool(_FIELD.fullmatch(field)),
+    )
+    if not all(fits):
         raise InvalidOptionError(
             "path", f"{row}/{column}/{field}",
             "row, column and field, such as 'B/03/0': one or two capital letters, up to three "
@@ -165,7 +243,7 @@ def plate_with_well(
         InvalidOptionError: no such well can be: see :func:`check_well`.
         DamagedDataError: ``attributes`` hold a malformed plate.
     """
-    check_well(row, column)
+    check_well(row, column, plate=read_plate(attributes))
     plate, wells = _plate_parts(attributes)
     path = f"{row}/{column}"
     wells.setdefault(path, {"path": path})
@@ -184,7 +262,8 @@ def plate_without_well(
     Its row and column stay: the specification lists those of the physical plate, used or not.
     """
     plate, wells = _plate_parts(attributes)
-    wells.pop(f"{row}/{column}", None)
+    if wells.pop(f"{row}/{column}", None) is None:
+        return dict(attributes)
     return _settled(attributes, version, plate, wells)
 
 
@@ -206,18 +285,22 @@ def _settled(
     wells: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Put a plate in order and into ``attributes``."""
-    places = [path.split("/") for path in wells]
+    # Wells of others may be somewhere else than in a row and a column: they stay as they are.
+    ours = {path: path.split("/") for path in wells if path.count("/") == 1}
     index: dict[str, dict[str, int]] = {}
     for key, part in (("rows", 0), ("columns", 1)):
         known: dict[str, Any] = {}
-        for line in (*plate.get(key, ()), *({"name": place[part]} for place in places)):
+        for line in (*plate.get(key, ()), *({"name": place[part]} for place in ours.values())):
             known.setdefault(line["name"], line)
         names = sorted(known, key=_natural)
         plate[key] = [known[name] for name in names]
         index[key] = {name: position for position, name in enumerate(names)}
-    for well, (row, column) in zip(wells.values(), places, strict=True):
-        well |= {"rowIndex": index["rows"][row], "columnIndex": index["columns"][column]}
-    plate["wells"] = sorted(wells.values(), key=lambda w: (w["rowIndex"], w["columnIndex"]))
+    for path, (row, column) in ours.items():
+        wells[path] |= {"rowIndex": index["rows"][row], "columnIndex": index["columns"][column]}
+    placed = sorted(
+        (wells[path] for path in ours), key=lambda w: (w["rowIndex"], w["columnIndex"])
+    )
+    plate["wells"] = [*placed, *(well for path, well in wells.items() if path not in ours)]
     # Also within 0.5, whose text does not ask for it: ome-zarr-models warns where it is missing.
     plate.setdefault("version", _written_as(attributes, version, "plate"))
     return _edited(attributes, version, "plate", plate)
@@ -236,12 +319,17 @@ def well_with_field(
     """Return the attributes of a well that has this field; the same if it has it already.
 
     Raises:
-        InvalidOptionError: ``field`` is not made of letters and digits.
+        InvalidOptionError: ``field`` is new, and not made of letters and digits.
         DamagedDataError: ``attributes`` hold a malformed well.
     """
-    check_well("A", "1", field)
     well, images = _well_parts(attributes)
-    images.setdefault(field, {"path": field})
+    if field in images:
+        return dict(attributes)
+    check_well("A", "1", field)
+    images[field] = {"path": field}
+    numbers = [image.get("acquisition") for image in images.values() if image["path"] != field]
+    if numbers and isinstance(numbers[0], int) and numbers.count(numbers[0]) == len(numbers):
+        images[field]["acquisition"] = numbers[0]  # of several, nobody can tell which it is
     return _with_images(attributes, version, well, images)
 
 
@@ -250,7 +338,8 @@ def well_without_field(
 ) -> dict[str, Any]:
     """Return the attributes of a well without this field."""
     well, images = _well_parts(attributes)
-    images.pop(field, None)
+    if images.pop(field, None) is None:
+        return dict(attributes)
     return _with_images(attributes, version, well, images)
 
 

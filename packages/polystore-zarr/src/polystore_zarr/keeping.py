@@ -1,0 +1,253 @@
+"""Keep what an image has besides its pixels when it is saved again.
+
+Axes, pixel size, units, channels, position and the number of levels stay where the new pixels
+fit them, and so do the labels, the tables and every attribute that we do not write ourselves.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.images import AXIS_TYPES, image_metadata
+
+from .arrays import ZarrArray
+from .nodes import Document, read_document, visible
+from .ome import kept_attributes, read_image
+from .trees import is_directory
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from polystore.images import ImageMetadata
+
+    from .images import ImageOptions
+    from .ome import MultiscaleImage
+
+__all__ = ["Kept", "level_zero"]
+
+_OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
+_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image that is about to be replaced."""
+
+    directory: str
+    document: Document
+    image: MultiscaleImage
+    shape: tuple[int, ...] | None
+    """Of level 0; ``None`` where it cannot be read."""
+    dtype: np.dtype[Any] | None
+
+    @classmethod
+    def of(cls, directory: str, document: Document) -> Kept:
+        """Read it. Raises ``DamagedDataError``, and ``UnsupportedDataError`` for two in one."""
+        image = read_image(document.attributes)
+        if image is None:
+            raise DamagedDataError("no multiscale image", "ome-zarr", directory)
+        if image.count > 1:
+            raise UnsupportedDataError(
+                f"{directory!r} holds {image.count} images in one group, and all but the first "
+                "would be lost: delete it first",
+                "ome-zarr",
+            )
+        try:
+            level = level_zero(directory, image)
+        except (DamagedDataError, UnsupportedDataError):
+            return cls(directory, document, image, None, None)
+        return cls(directory, document, image, level.shape, level.dtype)
+
+    # ── what is said of it ───────────────────────────────────────────────────────────────
+
+    def completed(self, value: Any, options: ImageOptions) -> ImageOptions:
+        """Return ``options`` with what the old image says where they say nothing."""
+        old = {axis.name: n for n, axis in enumerate(self.image.axes)}
+        axes = options.axes
+        if axes is None and len(old) == len(value.shape):
+            axes = tuple(old)
+        names = self._axes(value, axes, options)
+        scale, units = options.scale, options.units
+        if scale is None:
+            of_level = self.image.levels[0].scale
+            scale = {name: of_level[old[name]] for name in names if name in old}
+        if units is None:
+            units = {
+                name: unit for name in names
+                if name in old and AXIS_TYPES[name] != "channel"
+                and (unit := self.image.axes[old[name]].unit) is not None
+            }  # fmt: skip
+        channels = options.channels
+        if channels is None and self.keeps_channels(value, names):
+            same = self.dtype == value.dtype
+            channels = [c if same else replace(c, window=None) for c in self.image.channels]
+        return replace(options, axes=axes, scale=scale, units=units, channels=channels)
+
+    def keeps_channels(self, value: Any, names: Sequence[str]) -> bool:
+        """Whether there are as many channels as before, and nothing in them is malformed."""
+        count = value.shape[names.index("c")] if "c" in names else 1
+        has_axis = any(axis.name == "c" for axis in self.image.axes)
+        listed = self._omero().get("channels")
+        return (
+            isinstance(listed, list)
+            and len(self.image.channels) == count
+            and has_axis == ("c" in names)
+            and all(isinstance(channel, Mapping) for channel in listed)
+            and not self.image.is_label
+        )
+
+    def _omero(self) -> Mapping[str, Any]:
+        attributes = self.document.attributes
+        inner = attributes.get("ome", attributes)
+        omero = inner.get("omero") if isinstance(inner, Mapping) else None
+        return omero if isinstance(omero, Mapping) else {}
+
+    def _axes(
+        self, value: Any, axes: str | Sequence[str] | None, options: ImageOptions
+    ) -> tuple[str, ...]:
+        try:
+            found = image_metadata(
+                value.shape, value.dtype, axes=axes, channels=options.channels
+            )
+        except InvalidOptionError as error:
+            raise self.explained(error, options)  # noqa: B904
+        return tuple(axis.name for axis in found.axes)
+
+    def explained(self, error: InvalidOptionError, given: ImageOptions) -> InvalidOptionError:
+        """Return the error with a note, where the value is not the caller's."""
+        if getattr(given, error.option, None) is None:
+            error.add_note(
+                f"it is that of the image which is there: give {error.option}= to replace it"
+            )
+        return error
+
+    def origin(self, metadata: ImageMetadata) -> tuple[float, ...]:
+        """Return where the first pixel is, along each axis of the new image."""
+        names = [axis.name for axis in self.image.axes]
+        found = self.image.levels[0].translation
+        return tuple(
+            found[names.index(axis.name)] if axis.name in names else 0.0
+            for axis in metadata.axes
+        )
+
+    def levels(self, value: Any) -> int | None:
+        """Return the number of levels to have again, ``None`` for pixels of another size."""
+        same = self.shape is not None and self.shape[-2:] == value.shape[-2:]
+        return len(self.image.levels) if same else None
+
+    def attributes(
+        self,
+        described: dict[str, Any],
+        given: Mapping[str, Any] | None,
+        *,
+        channels: bool,
+        dtype: np.dtype[Any],
+    ) -> dict[str, Any]:
+        """Return the attributes of the new image's group."""
+        old = self.document.attributes
+        if given is not None:
+            old = {key: value for key, value in old.items() if key in _OF_IMAGES}
+        kept = kept_attributes(old, described, channels=channels, display=dtype == self.dtype)
+        return {**(given or {}), **kept}
+
+    # ── what stands beside its levels ────────────────────────────────────────────────────
+
+    def members(self) -> list[str]:
+        """Return the names in its group that are neither documents nor levels."""
+        levels = {level.path.partition("/")[0] for level in self.image.levels}
+        return [
+            entry.name for entry in visible(self.directory)
+            if entry.name not in levels and entry.name not in _DOCUMENTS
+        ]  # fmt: skip
+
+    def labels(self) -> dict[str, Document]:
+        """Return the label images that it has, by name."""
+        folder = os.path.join(self.directory, "labels")
+        if not is_directory(folder):
+            return {}
+        found = {}
+        for entry in visible(folder):
+            document = read_document(entry.path) if entry.is_dir() else None
+            if document is not None and document.is_image:
+                found[entry.name] = document
+        return found
+
+    def check_labels(self, value: Any, zarr_format: int) -> None:
+        """Raise where the new pixels do not fit the labels, or the format what stays."""
+        if self.members() and self.document.zarr_format != zarr_format:
+            raise InvalidOptionError(
+                "zarr_format", zarr_format,
+                f"{self.document.zarr_format}, as the image and its {self.members()} are; "
+                "or delete it first",
+            )  # fmt: skip
+        for name, document in self.labels().items():
+            shape = Kept.of(os.path.join(self.directory, "labels", name), document).shape
+            if shape is not None and shape[-2:] != value.shape[-2:]:
+                raise UnsupportedDataError(
+                    f"the image has labels {name!r} of {shape[-2:]} pixels, which do not fit "
+                    f"{value.shape[-2:]}: delete {self.directory + '/labels'!r} first",
+                    "ome-zarr",
+                )
+
+    def check_plain(self) -> None:
+        """Raise where a plain array takes the place of an image and would lose its labels."""
+        if self.members():
+            raise InvalidOptionError(
+                "ome", False,
+                f"True, because the image has {self.members()}, which a plain array cannot have; "
+                "or delete it first",
+            )  # fmt: skip
+
+    def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
+        """Give everything that stays to the new image in ``tree``, without copying bytes.
+
+        ``rebuild`` writes a label image anew where that is needed.
+        """
+        for name in self.members():
+            if os.path.lexists(os.path.join(tree, name)):
+                raise UnsupportedDataError(
+                    f"{name!r} of the image would be lost: delete the image first", "ome-zarr"
+                )
+            if name != "labels":
+                _link(os.path.join(self.directory, name), os.path.join(tree, name))
+        if not is_directory(os.path.join(self.directory, "labels")):
+            return
+        os.mkdir(os.path.join(tree, "labels"))
+        labels = self.labels()
+        for entry in visible(os.path.join(self.directory, "labels")):
+            target = os.path.join(tree, "labels", entry.name)
+            label = labels.get(entry.name)
+            if label is None or not rebuild(Kept.of(entry.path, label), target):
+                _link(entry.path, target)
+
+
+def level_zero(directory: str, image: MultiscaleImage) -> ZarrArray:
+    """Open the finest level. Raises ``DamagedDataError``."""
+    path = os.path.join(directory, image.levels[0].path)
+    document = read_document(path)
+    if document is None or document.kind != "array":
+        reason = f"level {image.levels[0].path!r} of the pyramid is missing"
+        raise DamagedDataError(reason, "ome-zarr")
+    return ZarrArray(path, document)
+
+
+def _link(source: str, target: str) -> None:
+    """Make the same tree under a second name: files are never changed in place."""
+    status = os.stat(source, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        os.mkdir(target)
+        for entry in visible(source):
+            _link(entry.path, os.path.join(target, entry.name))
+    elif stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(source), target)
+    else:
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links, or too many of them
+            shutil.copy2(source, target)

@@ -1,0 +1,198 @@
+"""Decide whether a value becomes an image or a plain array, and in which version.
+
+Where something exists already, its content decides. Stores of others are seldom called
+``.ome.zarr``, so the name of a store decides only for new things in it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from polystore.errors import InvalidOptionError
+
+from .images import Image, Version
+from .nodes import Document, ZarrFormat, read_document
+from .ome import Plate, check_well, holds, read_image, read_labels, read_plate, read_well
+
+if TYPE_CHECKING:
+    from .layout import Address
+
+__all__ = ["Ome", "Surroundings", "plate_above"]
+
+Ome: TypeAlias = bool | Literal["0.4", "0.5"]
+
+_EXPECTED = (
+    "STORE for an image, STORE/NAME for one of several, STORE/ROW/COLUMN/FIELD for a field of a "
+    "plate (plate.ome.zarr/B/03/0), or one of these with /labels/NAME"
+)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The documents at a path and above it."""
+
+    place: Address
+    present: Document | None
+    above: tuple[Document | None, ...]
+    """Of each group above the path, the store first."""
+
+    @classmethod
+    def of(cls, place: Address) -> Surroundings:
+        """Read them. Raises ``DamagedDataError`` and ``OSError``."""
+        if not place.store:
+            return cls(place, None, ())
+        above = tuple(read_document(directory) for directory in place.groups())
+        return cls(place, read_document(place.node), above)
+
+    @property
+    def zarr_format(self) -> ZarrFormat | None:
+        """The format of the group around the path, or of what the path leads to."""
+        found = [document for document in (self.present, *self.above) if document is not None]
+        return found[-1].zarr_format if found else None
+
+    @property
+    def present_image(self) -> Document | None:
+        """The image that the path leads to."""
+        return self.present if self.present is not None and self.present.is_image else None
+
+    @property
+    def is_image(self) -> bool | None:
+        """Whether content makes the path an image; ``None`` where it says nothing."""
+        if self.present is not None:
+            return self.present.is_image
+        if self._image_above is not None:  # it holds its labels only
+            return True if self.place.inner[self._image_above] == "labels" else None
+        if self.above and _collects_images(self.above[-1]):
+            return True
+        if self._plate is None:
+            return None
+        depth, plate = self._plate
+        is_below_plate = all(document is None for document in self.above[depth + 1 :])
+        return True if is_below_plate or _is_field(self.place.inner[depth:], plate) else None
+
+    def image(self, ome: Ome | None, zarr_format: ZarrFormat | None) -> Image | None:
+        """Return the image that a value becomes here, ``None`` for a plain array.
+
+        Raises ``InvalidOptionError`` where no image can be.
+        """
+        version = self._version(ome, zarr_format)
+        if version is None:
+            return None
+        try:
+            is_label = self._check_place()
+        except InvalidOptionError as error:
+            error.add_note("ome=False saves a plain array")
+            raise
+        labelled = self._labelled() if is_label else ""
+        document = read_document(labelled) if labelled else None
+        image = None if document is None else read_image(document.attributes)
+        name = (self.place.inner or (os.path.basename(self.place.store),))[-1]
+        for suffix in (".zarr", ".ome"):
+            name = name.removesuffix(suffix)
+        return Image(
+            version, name, is_label, labelled, None if image is None else len(image.levels)
+        )
+
+    def _version(self, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:
+        if zarr_format not in (None, 2, 3):
+            raise InvalidOptionError("zarr_format", zarr_format, "3 or 2")
+        if ome not in (None, True, False, "0.4", "0.5"):
+            raise InvalidOptionError("ome", ome, 'True, False, "0.5" or "0.4"')
+        place = self.place
+        if ome is None:
+            is_named_ome = place.in_store and place.store.lower().endswith(".ome.zarr")
+            ome = is_named_ome if self.is_image is None else self.is_image
+        if ome is False:
+            return None
+        if not place.in_store and self.present_image is None:
+            expected = "a path that names a store, such as 'x.ome.zarr'"
+            raise InvalidOptionError("ome", ome, expected)
+        if ome is True:
+            return "0.4" if (zarr_format or self.zarr_format) == 2 else "0.5"
+        if zarr_format not in (None, 2 if ome == "0.4" else 3):
+            raise InvalidOptionError("zarr_format", zarr_format, f"not with NGFF {ome}")
+        return ome
+
+    def _check_place(self) -> bool:
+        """Raise where no image can be; return whether it is a label image."""
+        parts = self.place.inner
+        is_label = len(parts) >= 2 and parts[-2] == "labels"
+        if self.present_image is not None:
+            self._check_documents(is_label)
+            image = read_image(self.present_image.attributes)
+            return is_label or (image is not None and image.is_label)
+        if self._image_above is not None and parts[self._image_above] == "labels":
+            if len(parts) != self._image_above + 2:
+                raise InvalidOptionError("path", self.place.path, _EXPECTED)
+            self._check_documents(is_label)
+            return True
+        parts = parts[:-2] if is_label else parts
+        if not is_label and self.above and _collects_images(self.above[-1]):
+            check_well("A", "1", parts[-1])
+        elif self._plate is not None:
+            depth, plate = self._plate
+            if len(parts) != depth + 3:
+                raise InvalidOptionError("path", self.place.path, f"a field: {_EXPECTED}")
+            check_well(*parts[depth:], plate=plate)
+        elif len(parts) == 3:
+            check_well(*parts)
+        elif len(parts) > 1 or "labels" in parts:
+            raise InvalidOptionError("path", self.place.path, _EXPECTED)
+        self._check_documents(is_label)
+        return is_label
+
+    def _check_documents(self, is_label: bool) -> None:
+        """Raise now what would fail when the image is entered into these documents."""
+        parent = self.above[-1] if self.above else None
+        if parent is not None:
+            (read_labels if is_label else read_well)(parent.attributes)
+        for document in self.above:
+            if document is not None:
+                read_plate(document.attributes)
+
+    @cached_property
+    def _image_above(self) -> int | None:
+        """How many parts of the path lead to the image that it is in."""
+        found = [
+            n for n, above in enumerate(self.above) if above is not None and above.is_image
+        ]
+        return found[-1] if found else None
+
+    @cached_property
+    def _plate(self) -> tuple[int, Plate] | None:
+        return plate_above(self.above)
+
+    def _labelled(self) -> str:
+        """Return the directory of the image that a label image belongs to."""
+        inner = self.place.inner
+        depth = len(inner) - 2 if self._image_above is None else self._image_above
+        return os.path.join(self.place.store, *inner[:depth])
+
+
+def plate_above(above: tuple[Document | None, ...]) -> tuple[int, Plate] | None:
+    """Return the innermost plate of the groups above a path, and how deep it is."""
+    for depth in reversed(range(len(above))):
+        document = above[depth]
+        if document is not None and holds(document.attributes, "plate"):
+            plate = read_plate(document.attributes)
+            return None if plate is None else (depth, plate)
+    return None
+
+
+def _collects_images(group: Document | None) -> bool:
+    """Whether the members of a group are images: of a well, or of a converted file."""
+    if group is None or group.kind != "group" or holds(group.attributes, "plate"):
+        return False
+    return any(holds(group.attributes, key) for key in ("well", "bioformats2raw.layout"))
+
+
+def _is_field(parts: tuple[str, ...], plate: Plate) -> bool:
+    try:
+        row, column, field = parts
+        check_well(row, column, field, plate)
+    except ValueError:
+        return False
+    return True
