@@ -8,11 +8,11 @@ import os
 import stat
 from contextlib import AbstractContextManager
 from functools import cached_property
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import zarr
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore, StorePath
 
 from polystore import LazyArray
@@ -21,6 +21,7 @@ from polystore.errors import (
     InvalidOptionError,
     NotFoundError,
     PolystoreError,
+    StorageError,
     UnsupportedDataError,
     explained,
     storage_error,
@@ -28,8 +29,11 @@ from polystore.errors import (
 from polystore.locking import file_lock
 from polystore.region import Selection, select
 
-from .chunkfiles import ChunkFiles
+from .chunkfiles import ChunkFiles, filled
+from .codecguard import guard_codecs, most_stored
 from .creating import MARKER, unstable_types
+from .grid import MANY, Cut, existing_chunks, grid
+from .heads import heads_fit
 from .localstore import RegularStore
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .writing import WritingStore
@@ -49,6 +53,8 @@ Unaligned: TypeAlias = Literal["refuse", "lock"]
 
 _MOST = 2**62
 """No axis is as long; NumPy and Python's ranges end at twice this."""
+_LARGE_CHUNK = 256 << 20
+"""Bytes from which a chunk may not be much larger than its whole array."""
 
 
 class ZarrArray(LazyArray):
@@ -94,17 +100,32 @@ class ZarrArray(LazyArray):
 
     @cached_property
     def _array(self) -> zarr.Array[Any]:
-        # zarrs reads by itself, and knows zarr's own store only.
-        kind = LocalStore if self._pipeline == "zarrs" else RegularStore
-        return self._over(kind(self._directory, read_only=True))
+        if self._pipeline == "zarr":
+            return self._guarded_array
+        # It reads by itself, and knows zarr's own store only.
+        return self._over(LocalStore(self._directory, read_only=True), "zarrs")
 
-    def _over(self, store: LocalStore) -> zarr.Array[Any]:
+    @cached_property
+    def _guarded_array(self) -> zarr.Array[Any]:
+        """The array through codecs that give no more than a chunk can have."""
+        return self._over(RegularStore(self._directory, read_only=True), "zarr")
+
+    def _over(self, store: LocalStore, pipeline: CodecPipeline) -> zarr.Array[Any]:
         """Return zarr's array of this document in ``store``."""
-        metadata: Any = self._document.fields
-        if self._document.zarr_format == 2:
-            metadata = {**metadata, "attributes": self._document.attributes}
-        unstable = not isinstance(metadata.get("data_type", metadata.get("dtype")), str)
-        with unstable_types(unstable), self._guarded("open"), pipeline_of(self._pipeline):
+        fields: Any = self._document.fields
+        is_3 = self._document.zarr_format == 3
+        unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
+        with unstable_types(unstable), self._guarded("open"), pipeline_of(pipeline):
+            metadata: Any
+            if is_3:
+                metadata = ArrayV3Metadata.from_dict(fields)
+            else:
+                attributes = self._document.attributes
+                metadata = ArrayV2Metadata.from_dict({**fields, "attributes": attributes})
+            if isinstance(store, RegularStore):
+                store.most = most_stored(metadata)
+            if pipeline == "zarr":
+                guard_codecs(metadata)
             config: Any = {"write_empty_chunks": True}
             return zarr.Array(zarr.AsyncArray(metadata, StorePath(store), config))
 
@@ -155,27 +176,74 @@ class ZarrArray(LazyArray):
         """Return what ``selection`` selects, without asking whether the array is still there."""
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
-        with self._guarded("read"):
-            if self._files is not None:
-                found = self._files.read(selection.ranges, complete=self._complete)
-                return selection.arranged(found.astype(self.dtype, copy=False))
-            self._refuse_missing_chunks(selection.ranges)
-            boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
-            found = np.asarray(self._array[boxes])
+        try:
+            with self._guarded("read"):
+                found = self._read(selection.ranges)
+        except MemoryError as error:
+            nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize
+            raise StorageError(
+                self._backend, self._path, "read", errno.ENOMEM,
+                f"{_size(nbytes)} of {self.dtype} {selection.shape}, in chunks of {self.chunks}, "
+                "do not fit into memory: load a region, or open() it and read parts",
+            ) from error  # fmt: skip
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
         return selection.arranged(found)
 
-    def _refuse_missing_chunks(self, ranges: tuple[range, ...]) -> None:
-        if not self._complete:
-            return  # a chunk that nobody wrote reads as the fill value, as it should
-        touched = [
-            range(r.start // u, r[-1] // u + 1) for r, u in zip(ranges, self.unit, strict=True)
-        ]
+    def _read(self, ranges: tuple[range, ...]) -> NDArray[Any]:
+        chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
+        if chunk > max(_LARGE_CHUNK, 16 * whole):
+            reason = f"chunks of {_size(chunk)} in an array of {_size(whole)}"
+            raise DamagedDataError(reason, "zarr", self._path, self._backend)
+        if self._files is not None:
+            return self._files.read(ranges, complete=self._complete)
+        cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
+        if self._complete:
+            self._refuse_missing_chunks(cuts)
+        elif math.prod(len(cut.numbers) for cut in cuts) > MANY:
+            return self._read_existing(ranges, cuts)
+        array = self._array
+        if self._pipeline == "zarrs":
+            positions = (tuple(part.number for part in parts) for parts in grid(cuts))
+            if not heads_fit(array, self._directory, positions):
+                array = self._guarded_array
+        boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
+        return np.asarray(array[boxes])
+
+    def _read_existing(self, ranges: tuple[range, ...], cuts: list[Cut]) -> NDArray[Any]:
+        """Read the chunks that have files: of all that there could be, they may be few."""
+        shape = [len(r) for r in ranges]
+        fill = self._array.fill_value
+        prefix, separator = self._key_parts()
+        result = filled(shape, 0 if fill is None else fill, self.dtype)
+        for parts in existing_chunks(self._directory, prefix, separator, cuts):
+            inside = tuple(
+                slice(
+                    p.inside.start + p.number * u, p.inside.stop + p.number * u, p.inside.step
+                )
+                for p, u in zip(parts, self.unit, strict=True)
+            )
+            result[tuple(part.outside for part in parts)] = self._guarded_array[inside]
+        return result
+
+    def _key_parts(self) -> tuple[str, str]:
+        """Return what the names of chunks begin with, and what is between their numbers."""
+        metadata: Any = self._array.metadata
+        if metadata.zarr_format == 2:
+            return "", metadata.dimension_separator
+        encoding = metadata.chunk_key_encoding
+        if encoding.name not in ("default", "v2"):
+            raise UnsupportedDataError(
+                f"{encoding.name!r} names of so many chunks: load a region of it",
+                "zarr", self._path, self._backend,
+            )  # fmt: skip
+        return "c" if encoding.name == "default" else "", encoding.separator
+
+    def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
         # The last one first: where the shape is a lie, there is no end of chunks to look for.
-        self._refuse_missing_chunk(tuple(numbers[-1] for numbers in touched))
-        for position in product(*touched):
-            self._refuse_missing_chunk(position)
+        self._refuse_missing_chunk(tuple(cut.numbers[-1] for cut in cuts))
+        for parts in grid(cuts):
+            self._refuse_missing_chunk(tuple(part.number for part in parts))
 
     def _refuse_missing_chunk(self, position: tuple[int, ...]) -> None:
         name = self._array.metadata.encode_chunk_key(position)
@@ -266,11 +334,12 @@ class ZarrArray(LazyArray):
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
         with self._guarded("write"):
             if self._pipeline == "zarrs":  # writes by itself, and knows zarr's own store only
-                self._over(LocalStore(self._directory))[boxes] = _unfolded(values, selection)
+                store = LocalStore(self._directory)
+                self._over(store, "zarrs")[boxes] = _unfolded(values, selection)
                 return
-            store = WritingStore(self._directory, seen=self._seen)
-            with store.ending():
-                self._over(store)[boxes] = _unfolded(values, selection)
+            writing = WritingStore(self._directory, seen=self._seen)
+            with writing.ending():
+                self._over(writing, "zarr")[boxes] = _unfolded(values, selection)
 
     def _lock_name(self) -> str:
         """One lock per array, beside the store: inside, other readers would stumble over it."""
@@ -288,7 +357,11 @@ class ZarrArray(LazyArray):
     def __getstate__(self) -> dict[str, Any]:
         # Nothing is looked up before it is used: an error while a task is unpickled, because
         # its array has gone meanwhile, ends a worker of Dask.
-        return {name: value for name, value in vars(self).items() if name != "_array"}
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("_array", "_unguarded")
+        }
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return type(self).__name__, self._directory, self._identity
@@ -298,6 +371,13 @@ def _identity(metadata: str) -> tuple[int, int]:
     """Return what no array that is saved later shares: inode numbers are given again."""
     status = os.stat(metadata)
     return status.st_ino, status.st_mtime_ns
+
+
+def _size(nbytes: int) -> str:
+    """Return a number of bytes as people write it: "4 TiB"."""
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
+    return f"{nbytes / 1024**power:.3g} {units[power]}"
 
 
 def _holds(dtype: np.dtype[Any], number: complex) -> bool:
@@ -335,8 +415,10 @@ class _Guard(AbstractContextManager[None]):
 
 def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
     """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
+    if not (isinstance(marked, str) and marked):
+        return stored
     try:
-        dtype = np.dtype(marked) if isinstance(marked, str) and marked else stored
+        dtype = np.dtype(marked)
     except TypeError:
         return stored
     return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import google_crc32c
 import numcodecs
@@ -30,12 +30,13 @@ from polystore.batch import threads_for
 from polystore.errors import DamagedDataError
 
 from .files import write_atomically, write_file
+from .grid import MANY, Cut, Parts, existing_chunks, grid, within
 from .regular import open_file, read_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ChunkFiles"]
+__all__ = ["ChunkFiles", "filled"]
 
 _TYPES = frozenset(
     ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -46,21 +47,12 @@ _BLOSC_HEADER = 16
 _CRC = 4
 _IN_THREADS = 1 << 20
 """Bytes from which several chunks gain by threads."""
-
-
+_MOST_INNER = 1 << 22
+"""Inner chunks of a shard. The index of more has more bytes than any shard should have."""
 _EMPTY = 2**64 - 1
 """Offset and length of an inner chunk that nobody wrote."""
 
 
-class _Part(NamedTuple):
-    """What one chunk has of a range, on one axis."""
-
-    number: int
-    inside: slice
-    outside: slice
-
-
-_Parts: TypeAlias = tuple[_Part, ...]
 _Stored: TypeAlias = tuple[bytes, bytes]
 """A chunk as it stands on the disk, and its checksum."""
 _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -139,9 +131,17 @@ class ChunkFiles:
                 os.stat(os.path.join(self.directory, name))
             except FileNotFoundError:
                 raise _damaged(name, "is missing") from None
-        result = np.empty([len(r) for r in ranges], self.dtype)
+        cuts = [
+            Cut(r, unit) for r, unit in zip(ranges, self.shards or self.chunks, strict=True)
+        ]
+        files = grid(cuts)
+        if complete or math.prod(len(cut.numbers) for cut in cuts) <= MANY:
+            result = np.empty([len(r) for r in ranges], self.dtype)
+        else:
+            result = filled([len(r) for r in ranges], self.fill, self.dtype)
+            files = existing_chunks(self.directory, "c", "/", cuts)
 
-        def put(parts: _Parts, stored: _Stored | None, name: str) -> None:
+        def put(parts: Parts, stored: _Stored | None, name: str) -> None:
             target = result[_box(part.outside for part in parts)]
             if stored is None:
                 if complete:
@@ -154,16 +154,16 @@ class ChunkFiles:
                 self._decode(stored, chunk, name)
                 target[...] = chunk[_box(part.inside for part in parts)]
 
-        def put_file(parts: _Parts) -> None:
+        def put_file(parts: Parts) -> None:
             name = _name(parts)
             put(parts, self._file(name), name)
 
         with _running(self._count(ranges), result.nbytes) as run:
             if self.shards is None:
-                for _ in run(put_file, product(*map(_parts, ranges, self.chunks))):
+                for _ in run(put_file, files):
                     pass
                 return result
-            for shard in product(*map(_parts, ranges, self.shards)):
+            for shard in files:
                 for _ in run(lambda item: put(*item), self._inner(shard)):
                     pass
         return result
@@ -176,7 +176,10 @@ class ChunkFiles:
     def _file(self, name: str) -> _Stored | None:
         try:
             with open_file(os.path.join(self.directory, name)) as file:
-                return self._stored(file, os.fstat(file.fileno()).st_size)
+                size = os.fstat(file.fileno()).st_size
+                if size > self._most:
+                    raise _damaged(name, f"has {size} bytes, more than the {self._most} it can")
+                return self._stored(file, size)
         except FileNotFoundError:
             return None
 
@@ -185,12 +188,10 @@ class ChunkFiles:
         crc = min(_CRC, length) if self.checksum else 0
         return read_bytes(file, length - crc), file.read(crc)
 
-    def _inner(self, shard: _Parts) -> Iterator[tuple[_Parts, _Stored | None, str]]:
+    def _inner(self, shard: Parts) -> Iterator[tuple[Parts, _Stored | None, str]]:
         """Yield what is wanted of the inner chunks of one shard."""
         name = _name(shard)
-        parts = list(
-            product(*(_within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
-        )
+        parts = product(*(within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
         try:
             file = open_file(os.path.join(self.directory, name))
         except FileNotFoundError:
@@ -221,6 +222,8 @@ class ChunkFiles:
         assert self.shards is not None
         counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
         size = math.prod(counts) * 16
+        if size > 16 * _MOST_INNER:
+            raise _damaged(name, f"has {size // 16} inner chunks: {_MOST_INNER} can be read")
         end = file.seek(0, os.SEEK_END)
         if end < size + _CRC:
             raise _damaged(name, "is cut short")
@@ -256,7 +259,7 @@ class ChunkFiles:
         """
         write = write_atomically if seen else write_file
 
-        def encoded(parts: _Parts) -> bytes:
+        def encoded(parts: Parts) -> bytes:
             part = values[_box(part.outside for part in parts)]
             if part.shape != self.chunks or part.dtype != self.dtype:
                 chunk = np.full(self.chunks, self.fill, self.dtype)
@@ -265,22 +268,22 @@ class ChunkFiles:
                 chunk = np.ascontiguousarray(part)
             return self._encoded(chunk)
 
-        def save_file(parts: _Parts) -> None:
+        def save_file(parts: Parts) -> None:
             write(os.path.join(self.directory, _name(parts)), [encoded(parts)])
 
         with _running(self._count(ranges), values.nbytes) as run:
             if self.shards is None:
-                for _ in run(save_file, product(*map(_parts, ranges, self.chunks))):
+                for _ in run(save_file, grid(list(map(Cut, ranges, self.chunks)))):
                     pass
                 return
-            for shard in product(*map(_parts, ranges, self.shards)):
-                axes = [_within(part, c) for part, c in zip(shard, self.chunks, strict=True)]
+            for shard in grid(list(map(Cut, ranges, self.shards))):
+                axes = [within(part, c) for part, c in zip(shard, self.chunks, strict=True)]
                 parts = list(product(*axes))
                 data = list(run(encoded, parts))
                 path = os.path.join(self.directory, _name(shard))
                 write(path, [*data, self._index_of(parts, data)])
 
-    def _index_of(self, parts: Sequence[_Parts], data: Sequence[bytes]) -> bytes:
+    def _index_of(self, parts: Sequence[Parts], data: Sequence[bytes]) -> bytes:
         assert self.shards is not None
         counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
         index = np.full((*counts, 2), _EMPTY, "<u8")
@@ -303,6 +306,14 @@ def _box(slices: Iterable[slice]) -> tuple[Any, ...]:
     return (*slices, ...)
 
 
+def filled(shape: Sequence[int], fill: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return an array of one value: memory that nobody has written where that is zero."""
+    value = np.asarray(fill, dtype)
+    if value.dtype.hasobject or any(value.tobytes()):
+        return np.full(shape, value, dtype)
+    return np.zeros(shape, dtype)
+
+
 def _damaged(name: str, reason: str) -> DamagedDataError:
     return DamagedDataError(f"the chunk {name} {reason}", "zarr")
 
@@ -312,7 +323,7 @@ def _crc(data: bytes) -> bytes:
     return checksum.to_bytes(_CRC, "little")
 
 
-def _name(parts: _Parts) -> str:
+def _name(parts: Parts) -> str:
     return _name_at(part.number for part in parts)
 
 
@@ -356,30 +367,6 @@ def _chain(codecs: list[dict[str, Any]], itemsize: int) -> tuple[Any, bool] | No
         blocksize=configuration.get("blocksize", 0),
     )
     return blosc, checksum
-
-
-def _parts(selected: range, chunk: int) -> list[_Part]:
-    """Cut an ascending range at the edges of the chunks."""
-    found = []
-    start, step = selected.start, selected.step
-    for number in range(start // chunk, selected[-1] // chunk + 1):
-        first = max(-(-(number * chunk - start) // step), 0)
-        after = min(-(-((number + 1) * chunk - start) // step), len(selected))
-        if first < after:
-            low, high = selected[first] - number * chunk, selected[after - 1] - number * chunk
-            found.append(_Part(number, slice(low, high + 1, step), slice(first, after)))
-    return found
-
-
-def _within(part: _Part, chunk: int) -> list[_Part]:
-    """Cut what a shard has of a range at the edges of its inner chunks."""
-    inside = part.inside
-    wanted = range(inside.start, inside.stop, inside.step)
-    start = part.outside.start
-    return [
-        inner._replace(outside=slice(start + inner.outside.start, start + inner.outside.stop))
-        for inner in _parts(wanted, chunk)
-    ]
 
 
 @contextmanager

@@ -45,8 +45,12 @@ def entries(directory: str, *, inside: bool) -> Iterator[Entry]:
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
+    except PermissionError:
+        return True  # listed, and loading it tells what is wrong
     except OSError as error:
-        return error.errno != errno.ELOOP  # a link that leads to itself is nothing
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
 
 
 def foreign_files(folder: str) -> Iterator[str]:

@@ -32,10 +32,10 @@ class RegularStore(LocalStore):
 
     def __init__(self, root: str, *, read_only: bool = False, most: int | None = None) -> None:
         super().__init__(root, read_only=read_only)
-        self._most = most
+        self.most = most
 
     def with_read_only(self, read_only: bool = False) -> Self:
-        return type(self)(str(self.root), read_only=read_only, most=self._most)
+        return type(self)(str(self.root), read_only=read_only, most=self.most)
 
     def _read(
         self, key: str, prototype: BufferPrototype | None, byte_range: ByteRequest | None
@@ -47,8 +47,8 @@ class RegularStore(LocalStore):
             return None
         with file:
             start, end = _range(byte_range, os.fstat(file.fileno()).st_size)
-            if self._most is not None and end - start > self._most:
-                reason = f"{key} has {end - start} bytes, more than the {self._most} of a chunk"
+            if self.most is not None and end - start > self.most:
+                reason = f"{key} has {end - start} bytes, more than the {self.most} of a chunk"
                 raise DamagedDataError(reason, "zarr")
             file.seek(start)
             return prototype.buffer.from_bytes(read_bytes(file, end - start))

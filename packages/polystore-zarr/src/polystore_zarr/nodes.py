@@ -178,12 +178,12 @@ def visible(directory: str) -> list[os.DirEntry[str]]:
 def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
     """Return what stands in ``directory`` and no more: for long listings.
 
-    A document that cannot be read counts as an array: one bad store must not hide the others,
-    and loading it tells what is wrong.
+    A document that nobody, or not this user, can read counts as an array: one bad store must
+    not hide the others, and loading it tells what is wrong.
     """
     try:
         document = read_document(directory)
-    except (DamagedDataError, OSError):
+    except (DamagedDataError, PermissionError):
         return "array"
     if document is None:
         return None

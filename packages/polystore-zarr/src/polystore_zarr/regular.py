@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 
 from polystore.atomic import open_regular
 from polystore.errors import DamagedDataError
@@ -15,7 +16,7 @@ def open_file(path: str) -> io.FileIO:
     """Open a document, chunk or shard for reading, and never wait for it.
 
     Raises:
-        DamagedDataError: there is a directory, a named pipe, a socket or a device.
+        DamagedDataError: there is something else: a folder, a named pipe, a device.
         OSError: there is nothing, or the system refuses.
     """
     try:
@@ -23,7 +24,8 @@ def open_file(path: str) -> io.FileIO:
     except IsADirectoryError:
         raise DamagedDataError("it is a folder, not a file", "zarr", path) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:
+        is_link = error.errno == errno.ELOOP and os.path.islink(path)
+        if error.errno != errno.EINVAL and not is_link:
             raise
         raise DamagedDataError(error.strerror or str(error), "zarr", path) from error
 

@@ -19,6 +19,7 @@ from polystore.errors import (
     NotFoundError,
     PathOutsideRootError,
     PolystoreError,
+    StorageError,
     explained,
 )
 from polystore.options import IfExists, check_if_exists
@@ -75,6 +76,9 @@ class ZarrTree(StorageBackend):
             yield self._address(path)
         except (PolystoreError, OSError) as error:
             raise explained(error, self.name, os.fspath(path), operation)  # noqa: B904
+        except MemoryError as error:
+            place = os.fspath(path)
+            raise StorageError(self.name, place, operation, errno.ENOMEM) from error
 
     def _address(self, path: Path) -> Address:
         place = address(path, self.root, self.name)

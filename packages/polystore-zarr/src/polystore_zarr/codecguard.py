@@ -1,0 +1,216 @@
+"""The codecs of an array, each kept from decoding to more than its chunk says.
+
+zarr calls codecs without telling them how large a chunk may be, so the codecs of an array's
+document are exchanged for these before zarr builds its pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numcodecs.abc
+import numpy as np
+from zarr.abc.codec import ArrayBytesCodec, BytesBytesCodec, Codec
+from zarr.codecs import (
+    BloscCodec,
+    GzipCodec,
+    ShardingCodec,
+    VLenBytesCodec,
+    VLenUTF8Codec,
+    ZstdCodec,
+)
+
+from polystore.errors import DamagedDataError, UnsupportedDataError
+
+from .decoding import COMPRESSORS, decode, most_encoded, most_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zarr.core.array_spec import ArraySpec
+    from zarr.core.buffer import Buffer, NDBuffer
+    from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
+
+__all__ = ["guard_codecs", "most_stored"]
+
+_NAMES = {BloscCodec: "blosc", GzipCodec: "gzip", ZstdCodec: "zstd"}
+_OF_OBJECTS = frozenset(("json2", "msgpack2", "pickle"))
+"""Codecs that make objects of any size, or run code: zarr 3 has no arrays of them."""
+_OF_ITEMS = frozenset(("vlen-array", "vlen-bytes", "vlen-utf8"))
+_WIDEST = 32
+"""Bytes of the widest number that a filter makes of an element."""
+_MOST_STORED_TEXT = 4 << 30
+
+
+def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
+    """Exchange the codecs of a document that zarr has just read.
+
+    Raises ``DamagedDataError`` and ``UnsupportedDataError`` for codecs that cannot be bounded.
+    """
+    if metadata.zarr_format == 3:
+        native = metadata.data_type.to_native_dtype()
+        codecs = tuple(_guarded(codec, native) for codec in metadata.codecs)
+        object.__setattr__(metadata, "codecs", codecs)
+        return
+    native = metadata.dtype.to_native_dtype()
+    items = math.prod(metadata.chunks)
+    filters = [Guarded2(codec, native, items) for codec in metadata.filters or ()]
+    object.__setattr__(metadata, "filters", tuple(filters) or None)
+    if metadata.compressor is not None:
+        object.__setattr__(metadata, "compressor", Guarded2(metadata.compressor, native, items))
+
+
+def most_stored(metadata: ArrayV2Metadata | ArrayV3Metadata) -> int:
+    """Return how many bytes no chunk or shard of an array exceeds."""
+    if metadata.zarr_format == 2:
+        native, codecs = metadata.dtype.to_native_dtype(), 1 + len(metadata.filters or ())
+        return _most(native, metadata.chunks, 2 * codecs, metadata.filters)
+    grid: Any = metadata.chunk_grid
+    return _most_of(metadata.codecs, metadata.data_type.to_native_dtype(), grid.chunk_shape)
+
+
+def _most_of(codecs: Sequence[Codec], native: np.dtype[Any], shape: Sequence[int]) -> int:
+    sharding = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
+    if sharding is None:
+        return _most(native, shape, len(codecs), len(codecs) > 2)
+    count = math.prod(-(-s // c) for s, c in zip(shape, sharding.chunk_shape, strict=True))
+    inner = _most_of(sharding.codecs, native, sharding.chunk_shape) + 16
+    # Writers that change parts of a shard leave the old ones in it.
+    return most_encoded(4 * count * inner + 4096, len(codecs))
+
+
+def _most(native: np.dtype[Any], shape: Sequence[int], codecs: int, filtered: object) -> int:
+    if _is_text(native):
+        return _MOST_STORED_TEXT
+    width = max(native.itemsize, _WIDEST) if filtered else native.itemsize
+    return most_encoded(math.prod(shape) * width, codecs)
+
+
+def _is_text(native: np.dtype[Any]) -> bool:
+    return native.kind in "OT"
+
+
+def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
+    if isinstance(codec, ShardingCodec):
+        return replace(codec, codecs=tuple(_guarded(inner, native) for inner in codec.codecs))
+    config = getattr(codec, "codec_config", {})
+    _check_config(config, native)
+    if isinstance(codec, VLenUTF8Codec | VLenBytesCodec):
+        return GuardedText(codec)
+    name = _NAMES.get(type(codec), config.get("id"))
+    if isinstance(codec, BytesBytesCodec) and name in COMPRESSORS:
+        return Guarded3(codec, name, config)
+    return codec
+
+
+def _check_config(config: Any, native: np.dtype[Any]) -> None:
+    """Refuse a filter that makes large things of small elements, such as texts."""
+    if config.get("id") in _OF_OBJECTS:
+        raise UnsupportedDataError(f"the codec {config['id']!r} can run code", "zarr")
+    for key in ("dtype", "astype", "encode_dtype", "decode_dtype"):
+        width = np.dtype(config[key]).itemsize if config.get(key) is not None else 0
+        if width > max(_WIDEST, native.itemsize):
+            raise DamagedDataError(
+                f"the filter {config.get('id')!r} makes {width} bytes of each element of "
+                f"{native}", "zarr",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Guarded3(BytesBytesCodec):
+    """A compressor of Zarr 3."""
+
+    codec: BytesBytesCodec
+    name: str
+    config: dict[str, Any]
+
+    is_fixed_size = False
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
+
+    def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        native = chunk_spec.dtype.to_native_dtype()
+        data = np.ascontiguousarray(chunk_bytes.as_numpy_array())
+        if _is_text(native):
+            most = most_text(data)
+        else:
+            most = most_encoded(math.prod(chunk_spec.shape) * native.itemsize, 2)
+        return chunk_spec.prototype.buffer.from_bytes(
+            decode(self.name, self.config, data, most)
+        )
+
+    async def _encode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer | None:
+        encoded = next(iter(await self.codec.encode([(chunk_bytes, chunk_spec)])))
+        if encoded is not None and len(chunk_bytes) > most_text(encoded.as_numpy_array()):
+            raise ValueError(f"{len(chunk_bytes)} bytes in one chunk: give smaller chunks=")
+        return encoded
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.codec.to_dict()
+
+
+@dataclass(frozen=True)
+class GuardedText(ArrayBytesCodec):
+    """Text of Zarr 3, which says how many there are before it says which."""
+
+    codec: ArrayBytesCodec
+
+    is_fixed_size = False
+
+    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
+        _check_items(chunk_bytes.as_numpy_array(), math.prod(chunk_spec.shape))
+        found = next(iter(await self.codec.decode([(chunk_bytes, chunk_spec)])))
+        assert found is not None
+        return found
+
+    async def _encode_single(
+        self, chunk_array: NDBuffer, chunk_spec: ArraySpec
+    ) -> Buffer | None:
+        return next(iter(await self.codec.encode([(chunk_array, chunk_spec)])))
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+        return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.codec.to_dict()
+
+
+class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
+    """A compressor or filter of Zarr 2, for chunks of ``items`` elements."""
+
+    def __init__(self, codec: Any, native: np.dtype[Any], items: int) -> None:
+        self.codec, self.native, self.items = codec, native, items
+        self.codec_id = codec.codec_id
+        _check_config(codec.get_config(), native)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        if self.codec_id in _OF_ITEMS:
+            _check_items(numcodecs.compat.ensure_contiguous_ndarray(buf).view("u1"), self.items)
+        if self.codec_id not in COMPRESSORS:
+            return self.codec.decode(buf, out)
+        data = numcodecs.compat.ensure_contiguous_ndarray(buf)
+        if _is_text(self.native):
+            most = most_text(data)
+        else:  # the filters before may have made wider elements
+            most = most_encoded(self.items * max(self.native.itemsize, _WIDEST), 2)
+        return decode(self.codec_id, self.codec.get_config(), data, most)
+
+    def encode(self, buf: Any) -> Any:
+        return self.codec.encode(buf)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.codec.get_config()
+        return config
+
+
+def _check_items(data: Any, count: int) -> None:
+    found = int.from_bytes(bytes(data[:4]), "little")
+    if found != count:
+        raise ValueError(f"{found} texts in a chunk of {count}")

@@ -1,0 +1,166 @@
+"""Decompression that gives no more bytes than a chunk can have.
+
+A chunk of a few kilobytes can promise gigabytes. Where the size is in a header (Blosc, LZ4,
+Zstandard), it is compared before any memory is taken. Everything else is decompressed up to
+the size that is allowed.
+
+Formats: the header of a Blosc 1 chunk; the frames of Zstandard (RFC 8878).
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import struct
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numcodecs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "COMPRESSORS",
+    "_MOST_TEXT",
+    "Sizes",
+    "decode",
+    "most_encoded",
+    "most_text",
+    "sizes_in_head",
+]
+
+COMPRESSORS = frozenset(("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"))
+"""By their names in numcodecs."""
+
+_MOST_TEXT = 1 << 30
+"""Bytes that a chunk of text may have, whose size no shape tells."""
+_MOST_RATIO = 100
+"""How many times its own size a chunk of text may have beyond that."""
+
+_ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_BLOCK = 128 << 10
+SPARE = 16 << 20
+"""Bytes that one chunk may cost more than it is allowed to have."""
+
+
+class Sizes(NamedTuple):
+    """What the head of compressed data tells of the size of the data."""
+
+    declared: int | None
+    bound: float
+    """Bytes that it cannot exceed, whatever is declared."""
+
+
+def most_encoded(nbytes: int, codecs: int = 1) -> int:
+    """Return how many bytes a chunk of ``nbytes`` has at most after some ``codecs``.
+
+    Data that cannot be compressed grows a little: by 1 % and 600 bytes with bzip2.
+    """
+    for _ in range(codecs):
+        nbytes += nbytes // 64 + 1024
+    return nbytes
+
+
+def most_text(data: Any) -> int:
+    """Return how many bytes a compressed chunk of text may have."""
+    return max(_MOST_TEXT, _MOST_RATIO * memoryview(data).nbytes)
+
+
+def decode(name: str, config: Mapping[str, Any], data: Any, most: int) -> Any:
+    """Decompress one chunk with the codec ``name`` of numcodecs.
+
+    Raises ``ValueError``, before the memory is taken, if it has more than ``most`` bytes.
+    """
+    data = memoryview(data).cast("B")
+    if name in ("blosc", "lz4", "zstd"):
+        sizes = sizes_in_head(name, data)
+        size = sizes.declared
+        if size is None and sizes.bound <= 2 * most + SPARE:
+            size = 0  # nearly enough memory for all that it can be
+        if size is None or size > most:
+            raise _too_large(most)
+        decoded = numcodecs.get_codec({"id": name}).decode(data)
+        if memoryview(decoded).nbytes > most:
+            raise _too_large(most)
+        return decoded
+    if name == "zlib":
+        stream = zlib.decompressobj()
+        decoded = stream.decompress(data, most + 1)
+        complete = stream.eof or len(decoded) > most
+    else:
+        with _opened(name, config, data) as file:
+            decoded = file.read(most + 1)
+        complete = True
+    if len(decoded) > most:
+        raise _too_large(most)
+    if not complete:
+        raise ValueError("the compressed data ends early")
+    return decoded
+
+
+def _too_large(most: int) -> ValueError:
+    return ValueError(f"the chunk decompresses to more than the {most} bytes that it can have")
+
+
+def _opened(name: str, config: Mapping[str, Any], data: memoryview) -> Any:
+    file = io.BytesIO(data)
+    if name == "gzip":
+        return gzip.GzipFile(fileobj=file)
+    if name == "bz2":
+        return bz2.BZ2File(file)
+    return lzma.LZMAFile(
+        file, format=config.get("format", lzma.FORMAT_XZ), filters=config.get("filters")
+    )
+
+
+def sizes_in_head(name: str, data: memoryview) -> Sizes:
+    """Return the sizes that Blosc, LZ4 or Zstandard data tells without decompression."""
+    if name == "zstd":
+        return _zstd_sizes(data)
+    if len(data) < (16 if name == "blosc" else 4):
+        raise ValueError("the compressed data ends early")
+    (size,) = struct.unpack_from("<I", data, 4 if name == "blosc" else 0)
+    return Sizes(size, size)
+
+
+def _zstd_sizes(data: memoryview) -> Sizes:
+    """Walk through the frames and blocks of Zstandard data."""
+    declared: int | None = 0
+    bound, at = 0, 0
+    try:
+        while at < len(data):
+            (magic,) = struct.unpack_from("<I", data, at)
+            if magic & 0xFFFFFFF0 == 0x184D2A50:  # a frame to skip
+                at += 8 + struct.unpack_from("<I", data, at + 4)[0]
+                continue
+            if magic != _ZSTD_MAGIC:
+                raise ValueError("not Zstandard data")
+            size, at, has_checksum = _zstd_header(data, at + 4)
+            declared = None if size is None or declared is None else declared + size
+            is_last = False
+            while not is_last:
+                head = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+                is_last, kind, length = bool(head & 1), head >> 1 & 3, head >> 3
+                bound += _ZSTD_BLOCK if kind == 2 else length
+                at += 3 + (1 if kind == 1 else length)
+            at += 4 * has_checksum
+    except (IndexError, struct.error):
+        raise ValueError("the compressed data ends early") from None
+    if at > len(data):
+        raise ValueError("the compressed data ends early")
+    return Sizes(declared, bound)
+
+
+def _zstd_header(data: memoryview, at: int) -> tuple[int | None, int, bool]:
+    """Return the size of a frame's content, where its blocks begin, and if a checksum ends it."""
+    descriptor = data[at]
+    single = descriptor >> 5 & 1
+    at += 1 + (not single) + (0, 1, 2, 4)[descriptor & 3]
+    length = (single, 2, 4, 8)[descriptor >> 6]
+    if not length:
+        return None, at, bool(descriptor & 4)
+    size = int.from_bytes(data[at : at + length], "little") + (256 if length == 2 else 0)
+    return size, at + length, bool(descriptor & 4)
