@@ -179,7 +179,6 @@ def test_field_joins_plate(
     assert fields(f"plate.zarr/{row}/{column}") == sorted([*names, "7"], key=int)
     found = document(f"plate.zarr/{row}/{column}")["well"]["images"]
     assert [image for image in found if image["path"] != "7"] == old
-    assert {image["acquisition"] for image in found} == {3}
     store.save(STACK, f"plate.zarr/{row}/12/0")
     assert wells("plate.zarr") == [f"{row}/12", f"{row}/{column}"] or wells("plate.zarr") == [
         f"{row}/{column}", f"{row}/12"

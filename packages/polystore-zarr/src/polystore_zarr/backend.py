@@ -137,7 +137,7 @@ class ZarrBackend(ZarrTree):
                 fill_value=fill_value, zarr_format=zarr_format, by_plane=image is not None,
             )  # fmt: skip
             old = around.present_image if if_exists == "replace" else None
-            kept = None if old is None else Kept.of(place.node, old)
+            kept = None if old is None else Kept.of(place.node, place.store, old)
             write: Callable[[str], None]
             if image is None:
                 if kept is not None:

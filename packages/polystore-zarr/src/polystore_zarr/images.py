@@ -13,7 +13,7 @@ import numpy as np
 
 from polystore.batch import Progress, progress_reporter
 from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.images import ImageMetadata, Window, image_metadata
+from polystore.images import Channel, ImageMetadata, Window, image_metadata
 
 from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
@@ -38,7 +38,7 @@ class ImageOptions:
     axes: str | Sequence[str] | None
     scale: Sequence[float] | Mapping[str, float] | None
     units: str | Mapping[str, str] | None
-    channels: Sequence[str | Mapping[str, Any]] | None
+    channels: Sequence[str | Mapping[str, Any] | Channel] | None
     levels: int | None
 
     def given(self) -> str | None:

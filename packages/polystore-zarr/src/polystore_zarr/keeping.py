@@ -19,7 +19,7 @@ from polystore.images import AXIS_TYPES, image_metadata
 from .arrays import ZarrArray
 from .nodes import Document, read_document, visible
 from .ome import kept_attributes, read_image
-from .trees import is_directory
+from .trees import read_whole, remove
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,7 @@ class Kept:
     """An image that is about to be replaced."""
 
     directory: str
+    store: str
     document: Document
     image: MultiscaleImage
     shape: tuple[int, ...] | None
@@ -47,7 +48,7 @@ class Kept:
     dtype: np.dtype[Any] | None
 
     @classmethod
-    def of(cls, directory: str, document: Document) -> Kept:
+    def of(cls, directory: str, store: str, document: Document) -> Kept:
         """Read it. Raises ``DamagedDataError``, and ``UnsupportedDataError`` for two in one."""
         image = read_image(document.attributes)
         if image is None:
@@ -60,9 +61,9 @@ class Kept:
             )
         try:
             level = level_zero(directory, image)
-        except (DamagedDataError, UnsupportedDataError):
-            return cls(directory, document, image, None, None)
-        return cls(directory, document, image, level.shape, level.dtype)
+        except (DamagedDataError, UnsupportedDataError, FileNotFoundError):
+            return cls(directory, store, document, image, None, None)
+        return cls(directory, store, document, image, level.shape, level.dtype)
 
     # ── what is said of it ───────────────────────────────────────────────────────────────
 
@@ -161,22 +162,8 @@ class Kept:
     def members(self) -> list[str]:
         """Return the names in its group that are neither documents nor levels."""
         levels = {level.path.partition("/")[0] for level in self.image.levels}
-        return [
-            entry.name for entry in visible(self.directory)
-            if entry.name not in levels and entry.name not in _DOCUMENTS
-        ]  # fmt: skip
-
-    def labels(self) -> dict[str, Document]:
-        """Return the label images that it has, by name."""
-        folder = os.path.join(self.directory, "labels")
-        if not is_directory(folder):
-            return {}
-        found = {}
-        for entry in visible(folder):
-            document = read_document(entry.path) if entry.is_dir() else None
-            if document is not None and document.is_image:
-                found[entry.name] = document
-        return found
+        names = _names(self.directory)
+        return [name for name in names if name not in levels and name not in _DOCUMENTS]
 
     def check_labels(self, value: Any, zarr_format: int) -> None:
         """Raise where the new pixels do not fit the labels, or the format what stays."""
@@ -186,8 +173,10 @@ class Kept:
                 f"{self.document.zarr_format}, as the image and its {self.members()} are; "
                 "or delete it first",
             )  # fmt: skip
-        for name, document in self.labels().items():
-            shape = Kept.of(os.path.join(self.directory, "labels", name), document).shape
+        folder = os.path.join(self.directory, "labels")
+        for name in _names(folder):
+            label = self._label(os.path.join(folder, name))
+            shape = None if label is None else label.shape
             if shape is not None and shape[-2:] != value.shape[-2:]:
                 raise UnsupportedDataError(
                     f"the image has labels {name!r} of {shape[-2:]} pixels, which do not fit "
@@ -207,24 +196,55 @@ class Kept:
     def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
         """Give everything that stays to the new image in ``tree``, without copying bytes.
 
-        ``rebuild`` writes a label image anew where that is needed.
+        ``rebuild`` writes a label image anew where that is needed. Somebody may save or delete
+        each member meanwhile, so each is read whole.
         """
         for name in self.members():
-            if os.path.lexists(os.path.join(tree, name)):
+            source, target = os.path.join(self.directory, name), os.path.join(tree, name)
+            if os.path.lexists(target):
                 raise UnsupportedDataError(
                     f"{name!r} of the image would be lost: delete the image first", "ome-zarr"
                 )
-            if name != "labels":
-                _link(os.path.join(self.directory, name), os.path.join(tree, name))
-        if not is_directory(os.path.join(self.directory, "labels")):
+            if name == "labels" and not os.path.islink(source):
+                os.mkdir(target)
+                for label in _names(source):
+                    self._put(f"labels/{label}", os.path.join(target, label), rebuild)
+            else:
+                self._put(name, target)
+
+    def _put(
+        self, name: str, target: str, rebuild: Callable[[Kept, str], bool] | None = None
+    ) -> None:
+        source = os.path.join(self.directory, name)
+        if os.path.islink(source):
+            _link(source, target)
             return
-        os.mkdir(os.path.join(tree, "labels"))
-        labels = self.labels()
-        for entry in visible(os.path.join(self.directory, "labels")):
-            target = os.path.join(tree, "labels", entry.name)
-            label = labels.get(entry.name)
-            if label is None or not rebuild(Kept.of(entry.path, label), target):
-                _link(entry.path, target)
+
+        def put() -> None:
+            remove(target)  # of a try before
+            label = None if rebuild is None else self._label(source)
+            if rebuild is None or label is None or not rebuild(label, target):
+                _link(source, target)
+
+        try:
+            read_whole(source, self.store, put)
+        except FileNotFoundError:
+            if os.path.lexists(source):
+                raise
+            remove(target)  # deleted meanwhile, so it is not lost
+
+    def _label(self, directory: str) -> Kept | None:
+        """Return the label image at ``directory``, if there is one."""
+        document = read_document(directory)
+        is_image = document is not None and document.is_image
+        return Kept.of(directory, self.store, document) if document and is_image else None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [entry.name for entry in visible(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def level_zero(directory: str, image: MultiscaleImage) -> ZarrArray:

@@ -136,7 +136,8 @@ class Surroundings:
             depth, plate = self._plate
             if len(parts) != depth + 3:
                 raise InvalidOptionError("path", self.place.path, f"a field: {_EXPECTED}")
-            check_well(*parts[depth:], plate=plate)
+            row, column, field = parts[depth:]
+            check_well(row, column, field, plate)
         elif len(parts) == 3:
             check_well(*parts)
         elif len(parts) > 1 or "labels" in parts:

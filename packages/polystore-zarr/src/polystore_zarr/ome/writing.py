@@ -327,9 +327,6 @@ def well_with_field(
         return dict(attributes)
     check_well("A", "1", field)
     images[field] = {"path": field}
-    numbers = [image.get("acquisition") for image in images.values() if image["path"] != field]
-    if numbers and isinstance(numbers[0], int) and numbers.count(numbers[0]) == len(numbers):
-        images[field]["acquisition"] = numbers[0]  # of several, nobody can tell which it is
     return _with_images(attributes, version, well, images)
 
 
