@@ -491,6 +491,25 @@ def test_chunk_is_no_file(
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+@pytest.mark.parametrize("compressor", ["zstd", "gzip", "none"])
+@pytest.mark.parametrize("backend", ["zarr", "fast"])
+def test_edge_is_no_file(store: Bound, kind: str, compressor: str, backend: str) -> None:
+    """To write the chunk at the edge of an array, a pipeline may read what is there."""
+    store.manager.registry.add("fast", "zarr", codec_pipeline="zarrs")
+    value = VALUE[:1000, :1000]
+    store.save(value, "a.zarr", chunks=512, compressor=compressor)
+    put(kind, Path("a.zarr/c/1/1"))
+    try:
+        store.manager.save(
+            value[512:, 512:], "a.zarr", backend=backend, region=np.s_[512:, 512:]
+        )
+    except PolystoreError:
+        return
+    np.testing.assert_array_equal(store.load("a.zarr"), value)
+
+
+@pytest.mark.timeout(60)
 def test_consolidated_is_no_file(store: Bound) -> None:
     """``.zmetadata`` is not read, so it may be anything."""
     store.save(VALUE, "a.zarr/a", zarr_format=2)

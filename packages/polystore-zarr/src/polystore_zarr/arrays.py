@@ -202,19 +202,30 @@ class ZarrArray(LazyArray):
             self._refuse_missing_chunks(cuts)
         elif math.prod(len(cut.numbers) for cut in cuts) > MANY:
             return self._read_existing(ranges, cuts)
+        return self._read_all(ranges, cuts)
+
+    def _read_all(self, ranges: tuple[range, ...], cuts: list[Cut]) -> NDArray[Any]:
         array = self._array
-        if self._pipeline == "zarrs":
-            positions = (tuple(part.number for part in parts) for parts in grid(cuts))
-            if not heads_fit(array, self._directory, positions):
-                array = self._guarded_array
+        if not self._heads_fit(cuts):
+            array = self._guarded_array
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
         return np.asarray(array[boxes])
+
+    def _heads_fit(self, cuts: list[Cut]) -> bool:
+        """Whether chunks that exist may be given to ``zarrs``, which decompresses anything."""
+        if self._pipeline != "zarrs":
+            return True
+        positions = (tuple(part.number for part in parts) for parts in grid(cuts))
+        return heads_fit(self._array, self._directory, positions)
 
     def _read_existing(self, ranges: tuple[range, ...], cuts: list[Cut]) -> NDArray[Any]:
         """Read the chunks that have files: of all that there could be, they may be few."""
         shape = [len(r) for r in ranges]
         fill = self._array.fill_value
         prefix, separator = self._key_parts()
+        existing = sum(1 for _ in existing_chunks(self._directory, prefix, separator, cuts))
+        if 4 * existing > math.prod(len(cut.numbers) for cut in cuts):
+            return self._read_all(ranges, cuts)  # many at once is faster
         result = filled(shape, 0 if fill is None else fill, self.dtype)
         for parts in existing_chunks(self._directory, prefix, separator, cuts):
             inside = tuple(
@@ -333,7 +344,9 @@ class ZarrArray(LazyArray):
     def _write(self, selection: Selection, values: NDArray[Any]) -> None:
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
         with self._guarded("write"):
-            if self._pipeline == "zarrs":  # writes by itself, and knows zarr's own store only
+            cuts = [Cut(r, u) for r, u in zip(selection.ranges, self.unit, strict=True)]
+            # zarrs reads and writes by itself, and knows zarr's own store only.
+            if self._pipeline == "zarrs" and self._heads_fit(cuts):
                 store = LocalStore(self._directory)
                 self._over(store, "zarrs")[boxes] = _unfolded(values, selection)
                 return

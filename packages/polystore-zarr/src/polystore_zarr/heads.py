@@ -39,8 +39,6 @@ def heads_fit(
     Raises ``DamagedDataError`` for what is not a regular file.
     """
     name = _compressor(array)
-    if name is None:
-        return False
     most = 2 * math.prod(array.chunks) * array.dtype.itemsize + SPARE
     most_bytes = most_stored(array.metadata)
     for position in positions:
@@ -49,6 +47,8 @@ def heads_fit(
         except FileNotFoundError:
             continue
         with file:
+            if name is None:
+                return False
             size = os.fstat(file.fileno()).st_size
             if not 0 < size <= most_bytes:
                 return False
