@@ -1,4 +1,4 @@
-"""Files made to run code, to fill memory or to take for ever: each is refused, in little memory."""
+"""Files made to run code, to fill the memory or to take for ever: each is refused, cheaply."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from polystore import FileManager
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 GROWTH_LIMIT = 256  # MiB; the files are smaller than 8
+TERABYTE = 1 << 40
 
 CHILD = """
 import resource, sys
@@ -89,6 +92,21 @@ def archive(local: bytes, directory: bytes, count: int) -> bytes:
     return local + directory + b"PK\5\6" + end
 
 
+def deflated(content: bytes) -> bytes:
+    compress = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return compress.compress(content) + compress.flush()
+
+
+def zipped(members: dict[str, tuple[bytes, int]]) -> bytes:
+    """Return an archive of deflate streams, and the bytes that each is said to unpack to."""
+    local, directory = b"", b""
+    for name, (stream, size) in members.items():
+        part, entry = packed(name, stream, size, 8)
+        offset = struct.pack("<I", len(local))
+        local, directory = local + part, directory + entry[:42] + offset + entry[46:]
+    return archive(local, directory, len(members))
+
+
 def npz_bomb(_: Path) -> bytes:
     header = npy("(4293918720,)")
     stream = deflated_zeros(header, 4095)
@@ -103,6 +121,29 @@ def npz_overlap(_: Path) -> bytes:
     size = len(header) + (100 << 20)
     parts = [packed(f"{i:04}.npy", stream, size, 8) for i in range(9000)]
     return archive(parts[0][0], b"".join(entry for _, entry in parts), 9000)
+
+
+def npz_many(_: Path) -> bytes:
+    """Twenty members, none of which is large by itself."""
+    header = npy("(134217728,)")
+    stream = deflated_zeros(header, 128)
+    return zipped({f"{i}.npy": (stream, len(header) + (128 << 20)) for i in range(20)})
+
+
+def npz_hidden(_: Path) -> bytes:
+    """Members that are packed tightly, next to a megabyte that is not."""
+    header, noise = npy("(1073741824,)"), npy("(1048576,)", data=os.urandom(1 << 20))
+    stream = deflated_zeros(header, 1024)
+    tight = {f"{i}.npy": (stream, len(header) + (1 << 30)) for i in range(2)}
+    return zipped(tight | {"noise.npy": (deflated(noise), len(noise))})
+
+
+def npz_stored_overlap(_: Path) -> bytes:
+    """A thousand names for one member, which is not packed at all."""
+    content = npy("(4194304,)", data=bytes(4 << 20))
+    local, _entry = packed("0000.npy", content, len(content), 0)
+    entries = [packed(f"{i:04}.npy", content, len(content), 0)[1] for i in range(1000)]
+    return archive(local, b"".join(entries), 1000)
 
 
 def npz_crowd(_: Path) -> bytes:
@@ -150,6 +191,11 @@ def roi_bomb(_: Path) -> bytes:
     return archive(*packed("a.roi", deflated_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
 
 
+def roi_many(_: Path) -> bytes:
+    stream = deflated_zeros(b"Iout", 50)
+    return zipped({f"{i}.roi": (stream, 4 + (50 << 20)) for i in range(20)})
+
+
 def roi_crowd(_: Path) -> bytes:
     return archive(b"", packed("a.roi", b"", 0, 0)[1] * 100_000, 100_000)
 
@@ -183,6 +229,63 @@ def png_text_bomb(_: Path) -> bytes:
 
 def png_claim(_: Path) -> bytes:
     return png(40_000, 40_000, 8, 0, chunk(b"IDAT", zlib.compress(bytes(1000))))
+
+
+def png_picture(_: Path) -> bytes:
+    """A valid picture of two gigabytes, all black."""
+    size = 46_000 * 46_001
+    stream = deflated_zeros(bytes(size % (1 << 20)), size >> 20)
+    checksum = struct.pack(">HH", size % 65521, 1)
+    return png(46_000, 46_000, 8, 0, chunk(b"IDAT", b"\x78\x9c" + stream + checksum))
+
+
+def jpeg_picture(_: Path) -> bytes:
+    """Two gigabytes of grey: libjpeg fills up what is missing."""
+    frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", 46_000, 46_000) + b"\1\1\x11\0"
+    scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + bytes(1_100_000)
+    return b"\xff\xd8" + frame + scan + b"\xff\xd9"
+
+
+def tiff(width: int, height: int, compression: int, strip: bytes) -> bytes:
+    """Return a page of one strip, of 8 bits."""
+    tags = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1}
+    tags |= {278: height, 279: len(strip)}
+    entries = [struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items()]
+    end = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + end
+
+
+def tiff_picture(_: Path) -> bytes:
+    """Two gigabytes of zeros, a thousandth of that packed."""
+    size = 46_000 * 46_000
+    stream = deflated_zeros(bytes(size % (1 << 20)), size >> 20)
+    return tiff(46_000, 46_000, 8, b"\x78\x9c" + stream + struct.pack(">HH", size % 65521, 1))
+
+
+def tiff_pages(_: Path) -> bytes:
+    """Three thousand pages that all show the same strip."""
+    strip = zlib.compress(bytes(1 << 20))
+    page = tiff(1024, 1024, 8, strip)
+    directory = page[8 + len(strip) : -4]
+    start = 8 + len(strip)
+    step = len(directory) + 4
+    chain = [
+        directory + struct.pack("<I", start + (i + 1) * step if i < 2999 else 0)
+        for i in range(3000)
+    ]
+    return page[:start] + b"".join(chain)
+
+
+def tiff_strip(_: Path) -> bytes:
+    """A hundred rows are claimed, and a gigabyte is packed."""
+    zeros = b"\x78\x9c" + deflated_zeros(b"", 1024) + struct.pack(">HH", (1 << 30) % 65521, 1)
+    return tiff(100, 100, 8, zeros)
+
+
+def tiff_zstd_strip(_: Path) -> bytes:
+    import imagecodecs
+
+    return tiff(100, 100, 50000, imagecodecs.zstd_encode(bytes(1 << 28)))
 
 
 def jpeg_claim(_: Path) -> bytes:
@@ -232,6 +335,9 @@ def torch_memory(_: Path) -> bytes:
 CORPUS: dict[str, Callable[[Path], bytes]] = {
     "bomb.npz": npz_bomb,
     "overlap.npz": npz_overlap,
+    "many.npz": npz_many,
+    "hidden.npz": npz_hidden,
+    "stored-overlap.npz": npz_stored_overlap,
     "crowd.npz": npz_crowd,
     "objects.npz": npz_objects,
     "claim.npz": npz_claim,
@@ -249,9 +355,16 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "claim.png": png_claim,
     "claim.jpg": jpeg_claim,
     "passes.jpg": jpeg_passes,
+    "picture.png": png_picture,
+    "picture.jpg": jpeg_picture,
+    "picture.tif": tiff_picture,
+    "pages.tif": tiff_pages,
+    "strip.tif": tiff_strip,
+    "zstd-strip.tif": tiff_zstd_strip,
     "claim.roi": roi_claim,
     "composite.roi": roi_composite,
     "bomb.roi.zip": roi_bomb,
+    "many.roi.zip": roi_many,
     "crowd.zip": roi_crowd,
     "old-attack.pt": torch_old_attack,
     "attack.pt": torch_attack,
@@ -259,30 +372,129 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "memory.pt": torch_memory,
 }
 NEEDS = {
-    "png": "imagecodecs", "jpg": "imagecodecs", "pt": "torch", "roi": "roifile", "zip": "roifile"
+    "png": "imagecodecs", "jpg": "imagecodecs", "tif": "tifffile", "pt": "torch",
+    "roi": "roifile", "zip": "roifile",
 }  # fmt: skip
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="system: has no module resource")
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.frameworks] if name.endswith(".pt") else [])
-        for name in CORPUS
-    ],
-)
-def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
+def big_tiff(size: int) -> bytes:
+    """Return the start of a page of ``size`` bytes, a multiple of 2**20, that are not packed."""
+    tags = {256: 1 << 20, 257: size >> 20, 258: 8, 259: 1, 262: 1, 273: 256, 277: 1, 279: size}
+    entries = [struct.pack("<HHQQ", code, 16, 1, value) for code, value in tags.items()]
+    directory = struct.pack("<Q", len(entries)) + b"".join(entries) + bytes(8)
+    return (b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) + directory).ljust(256, b"\0")
+
+
+SPARSE: dict[str, Callable[[int], bytes]] = {
+    "a.npy": lambda size: npy(f"({size},)"),
+    "a.tif": big_tiff,
+    "a.txt": lambda _: b"text",
+    "a.csv": lambda _: b"a,b\n1,2\n",
+    "a.json": lambda _: b"[1]",
+    "a.png": lambda _: png(2, 1, 8, 0),
+    "a.jpg": lambda _: b"\xff\xd8",
+    "a.pt": lambda _: b"PK\3\4",
+    "a.npz": lambda _: b"PK\3\4",
+    "a.roi": lambda _: b"Iout",
+}
+"""Starts of files that go on with zeros, which take no room on the disk."""
+
+
+def marked(names: Iterable[str]) -> list[Any]:
+    """Return names of files as parameters; some need a framework."""
+    marks = {True: [pytest.mark.frameworks], False: []}
+    return [pytest.param(name, marks=marks[name.endswith(".pt")]) for name in names]
+
+
+def check_needs(name: str) -> None:
     needed = NEEDS.get(name.rpartition(".")[2], "numpy")
     required = os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
     if importlib.util.find_spec(needed) is None and not required:
         pytest.skip(f"{needed} is not installed")
-    path = tmp_path / name
-    path.write_bytes(CORPUS[name](tmp_path))
-    assert path.stat().st_size < 8 << 20
+
+
+def check_refusal(path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=120
     )
     assert child.returncode == 0, child.stderr
     assert int(child.stdout) < GROWTH_LIMIT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: has no module resource")
+@pytest.mark.parametrize("name", marked(CORPUS))
+def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
+    check_needs(name)
+    path = tmp_path / name
+    path.write_bytes(CORPUS[name](tmp_path))
+    assert path.stat().st_size < 8 << 20
+    check_refusal(path)
     assert not (tmp_path / "executed").exists()
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: files have no holes")
+@pytest.mark.parametrize("name", marked(SPARSE))
+def test_sparse_terabyte_is_refused(name: str, tmp_path: Path) -> None:
+    """A file that is larger than the memory is refused before it is read."""
+    check_needs(name)
+    path = tmp_path / name
+    start = SPARSE[name](TERABYTE)
+    path.write_bytes(start)
+    os.truncate(path, TERABYTE + len(start))
+    check_refusal(path)
+
+
+CHILD_WITH_LIMIT = """
+import resource, sys
+from polystore import FileManager
+from polystore.errors import UnsupportedDataError
+
+fm = FileManager()
+try:
+    fm.load(sys.argv[1] + ".small" + sys.argv[2], backend="disk")  # import all there is
+except Exception:
+    pass
+with open("/proc/self/statm") as sizes:
+    used = int(sizes.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 28), -1))
+try:
+    fm.load(sys.argv[1], backend="disk")
+except UnsupportedDataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: cannot limit the memory")
+@pytest.mark.parametrize("name", ["a.npy", "a.tif", "a.txt", "a.csv"])
+def test_allocation_that_fails_is_explained(name: str, tmp_path: Path) -> None:
+    """Where the system gives no memory, the error says how much it is, and what to do."""
+    check_needs(name)
+    path = tmp_path / name
+    size = 1 << 30
+    start = SPARSE[name](size)
+    path.write_bytes(start)
+    os.truncate(path, size + len(start))
+    suffix = path.suffix
+    path.with_name(f"{name}.small{suffix}").write_bytes(SPARSE[name](1 << 20)[:64])
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD_WITH_LIMIT, str(path), suffix],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr
+    assert "it takes 107374" in child.stdout
+    assert "not so much memory: " in child.stdout
+
+
+def test_sparse_array_opens(tmp_path: Path) -> None:
+    """A handle reads parts of an array that no memory holds."""
+    path = tmp_path / "a.npy"
+    start = npy(f"({TERABYTE},)")
+    path.write_bytes(start)
+    os.truncate(path, TERABYTE + len(start))
+    fm = FileManager()
+    with fm.open(path, backend="disk") as array:
+        assert array.shape == (TERABYTE,)
+        assert np.asarray(array[-5:]).tolist() == [0] * 5
+    part = fm.load(path, backend="disk", region=np.s_[10:20])
+    assert part.tolist() == [0] * 10

@@ -252,7 +252,7 @@ def test_libpng_reads_it(written: Callable[..., bytes]) -> None:
         (png(2, 1, 1, 3, b"\0\1", PALETTE), "palette"),
         (png(2, 1, 8, 0, b"\0\1\2", chunk(b"tRNS", b"\0")), "transparency"),
         (png(2, 1, 8, 3, b"\0\1\2", PALETTE, chunk(b"tRNS", b"four")), "transparency"),
-        (png(2, 1, 8, 0, b"\0\1\2", chunk(b"ABCD")), "declared critical"),
+        (png(2, 1, 8, 0, b"\0\1\2", chunk(b"ABCD")), "is critical"),
         (png(2, 1, 8, 0, b"\0\1\2", chunk(b"IHDR", bytes(13))), "twice"),
         (png(2, 1, 8, 0, b"\0\1\2", chunk(b"IDAT", b""), chunk(b"tEXt", b"")), "twice"),
         (b"\x89PNG\r\n\x1a\n" + chunk(b"IEND"), "start with an IHDR"),

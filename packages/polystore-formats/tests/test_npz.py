@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from polystore import formats
-from polystore.errors import DamagedDataError, InvalidOptionError
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_formats.limits import check_packing
 from polystore_testing import FormatTests
 
 if TYPE_CHECKING:
@@ -248,16 +249,28 @@ def test_sizes_must_be_possible(method: int, read: Callable[..., Any]) -> None:
         read(NPZ, bytes(data))
 
 
-def test_bombs_are_refused(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
-    array = np.zeros(1 << 22, np.uint8)
-    data = written(NPZ, {"bomb": array}, compressed=True)
-    with pytest.raises(DamagedDataError, match=r"max_bytes=4194\d+ loads it"):
-        read(NPZ, data, max_bytes=1 << 20)
-    np.testing.assert_array_equal(read(NPZ, data, max_bytes=1 << 23)["bomb"], array)
+def test_tight_archives_are_refused() -> None:
+    """All members together count, tight ones alone: a gigabyte of them needs to be asked for."""
+    tight, loose = (1 << 29, 1 << 20), (1 << 40, 1 << 35)
+    check_packing([tight, tight, loose], "npz", None)
+    with pytest.raises(UnsupportedDataError, match=r"pass max_bytes=\d+ to load it"):
+        check_packing([tight, tight, tight], "npz", None)
+    with pytest.raises(UnsupportedDataError, match=r"1610612736.*max_bytes=1101122240512"):
+        check_packing([tight, tight, tight, loose], "npz", None)
+    check_packing([tight, tight, tight], "npz", 3 << 29)
+    with pytest.raises(UnsupportedDataError, match="more than max_bytes=1610612735"):
+        check_packing([tight, tight, tight], "npz", (3 << 29) - 1)
 
 
-def test_stored_archives_have_no_limit(
-    written: Callable[..., bytes], read: Callable[..., Any]
-) -> None:
+def test_max_bytes_is_a_limit(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    """``max_bytes`` is the most that an archive may unpack to, packed or not."""
     array = np.zeros(1 << 22, np.uint8)
-    assert read(NPZ, written(NPZ, {"a": array}), max_bytes=1)["a"].shape == array.shape
+    for compressed in (True, False):
+        data = written(NPZ, {"a": array}, compressed=compressed)
+        for options in ({}, {"max_bytes": 1 << 23}):
+            np.testing.assert_array_equal(read(NPZ, data, **options)["a"], array)
+        with pytest.raises(UnsupportedDataError, match="unpacks to 4194432 bytes, more than"):
+            read(NPZ, data, max_bytes=1 << 20)
+    for wrong in (-1, "1 GiB"):
+        with pytest.raises(InvalidOptionError, match="a number of bytes"):
+            read(NPZ, data, max_bytes=wrong)

@@ -1,8 +1,9 @@
 """Zip archives that strangers may have written: bounded before they are read, never unpacked.
 
-``.npz`` and ``.pt`` are such archives. What is checked here, before any memory is taken: the
-number of members, the sizes that they claim, and that they are stored or deflated. The CRC-32
-of a member is checked by ``zipfile`` when it is read to its end.
+``.npz``, ``.roi.zip`` and ``.pt`` are such archives. What is checked here, before any memory is
+taken: the number of members, the sizes that they claim, that they are stored or deflated, and
+that they do not overlap. The CRC-32 of a member is checked by ``zipfile`` when it is read to its
+end. How tightly they may be packed is checked by ``limits.check_packing``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from polystore.errors import DamagedDataError, PolystoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "open_archive"]
+__all__ = ["ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "open_archive", "packing_of"]
 
 NAME_BYTES_LIMIT = 255
 """Longest name that is written, in UTF-8."""
@@ -32,7 +33,6 @@ ARCHIVE_ERRORS = (
 )  # fmt: skip
 """What ``zipfile`` raises for damaged bytes."""
 
-_RATIO_LIMIT = 200  # of unpacked bytes to packed ones, above ``max_bytes``
 _DEFLATE_RATIO = 1032  # no deflate stream expands further
 _ENTRY_BYTES = 128 + NAME_BYTES_LIMIT  # in the directory, with extra fields
 _END_BYTES = 22  # of the record that ends an archive
@@ -40,19 +40,15 @@ _ENCRYPTED = 0x1
 
 
 @contextmanager
-def open_archive(
-    file: BinaryIO, format: str, *, max_entries: int, max_bytes: int | None = None
-) -> Iterator[zipfile.ZipFile]:
+def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[zipfile.ZipFile]:
     """Open the archive that is the whole of ``file``, its directory checked.
 
-    It may claim more than ``max_bytes`` unpacked only if that is at most 200 times its size.
     Whatever ``zipfile`` raises, also within the ``with`` block, becomes ``DamagedDataError``.
     """
     size = file.seek(0, os.SEEK_END)
     try:
         with zipfile.ZipFile(_Guarded(file, PIECE + max_entries * _ENTRY_BYTES)) as archive:
             members = archive.infolist()
-            total = sum(member.file_size for member in members)
             empty = size - _END_BYTES - len(archive.comment)
             if min((member.header_offset for member in members), default=empty) != 0:
                 raise DamagedDataError("its directory does not fit the rest of it", format)
@@ -65,17 +61,21 @@ def open_archive(
                         f"deflated, or claims {member.file_size} bytes that cannot be there",
                         format,
                     )
-            if max_bytes is not None and total > max(max_bytes, size * _RATIO_LIMIT):
+            packed = sum(member.compress_size for member in members)
+            if packed > size:
                 raise DamagedDataError(
-                    f"{size} bytes unpack to {total}, as if made to fill the memory: "
-                    f"max_bytes={total} loads it if you trust it",
-                    format,
+                    f"its members overlap: {packed} bytes in a file of {size}", format
                 )
             yield archive
     except PolystoreError:
         raise
     except ARCHIVE_ERRORS as error:
         raise DamagedDataError(str(error) or type(error).__name__, format) from error
+
+
+def packing_of(archive: zipfile.ZipFile) -> list[tuple[int, int]]:
+    """Return the unpacked and packed bytes of each member, for ``check_packing``."""
+    return [(member.file_size, member.compress_size) for member in archive.infolist()]
 
 
 def _is_possible(member: zipfile.ZipInfo, size: int) -> bool:

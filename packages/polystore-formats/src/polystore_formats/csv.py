@@ -39,6 +39,7 @@ from .columns import (
     typed,
     unquoted,
 )
+from .limits import allocating, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,18 +92,25 @@ class Csv(Format):
     ) -> Any:
         _check_option("delimiter", delimiter, DELIMITERS)
         _check_option("as_", as_, ("numpy", "pandas"))
-        rows = _rows(_decoded(file.read()), delimiter)
-        names = _header(rows)
-        wanted = _checked_dtypes(dtypes or {}, names)
-        cells: dict[str, list[str]] = {name: [] for name in names}
-        while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            for column, part in zip(cells.values(), zip(*block, strict=True), strict=True):
-                column.extend(part)
-        columns = {
-            name: typed(name, column, wanted[name]) if name in wanted else inferred(column)
-            for name, column in cells.items()
-        }
-        return _frame(columns) if as_ == "pandas" else table(columns)
+        with allocating(file_size(file), "csv", "split it, or read it in parts with pandas"):
+            columns = _read_columns(file.read(), delimiter, dtypes or {})
+            return _frame(columns) if as_ == "pandas" else table(columns)
+
+
+def _read_columns(
+    data: bytes, delimiter: str, dtypes: Mapping[str, DTypeLike]
+) -> dict[str, Column]:
+    rows = _rows(_decoded(data), delimiter)
+    names = _header(rows)
+    wanted = _checked_dtypes(dtypes, names)
+    cells: dict[str, list[str]] = {name: [] for name in names}
+    while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        for column, part in zip(cells.values(), zip(*block, strict=True), strict=True):
+            column.extend(part)
+    return {
+        name: typed(name, column, wanted[name]) if name in wanted else inferred(column)
+        for name, column in cells.items()
+    }
 
 
 def _check_option(option: str, value: object, known: Sequence[str]) -> None:

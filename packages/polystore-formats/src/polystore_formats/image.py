@@ -8,20 +8,19 @@ grey, and every error of libpng inside imagecodecs (2026.3.6) takes one referenc
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import re
 import struct
 import zlib
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, NamedTuple, TypeAlias
 
 import imagecodecs
 import numpy as np
 
 from polystore import Format, to_numpy
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+from .limits import allocating, check_packing, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +31,9 @@ __all__ = ["PICTURE_BYTES_LIMIT", "Jpeg", "Png"]
 
 PICTURE_BYTES_LIMIT = 1 << 31
 """Pictures that would be larger in memory are neither written nor read."""
+
+
+_ADVICE = "load it where there is more"
 
 
 class Png(Format):
@@ -50,10 +52,11 @@ class Png(Format):
         picture = _picture(value, "png", ("uint8", "uint16"), (2, 3, 4), _PNG_SIDE_LIMIT)
         file.write(imagecodecs.png_encode(picture, level=compression_level))
 
-    def load(self, file: BinaryIO, /) -> NDArray[Any]:
-        header, data = _checked_png(file)
+    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> NDArray[Any]:
+        header, data = _checked_png(file, max_bytes)
         try:
-            picture: NDArray[Any] = imagecodecs.png_decode(data)
+            with allocating(header.nbytes, "png", _ADVICE):
+                picture: NDArray[Any] = imagecodecs.png_decode(data)
         except self.decode_errors as error:
             raise DamagedDataError(f"libpng: {error}", "png") from error
         if picture.shape != header.shape or picture.dtype != header.dtype:
@@ -61,7 +64,8 @@ class Png(Format):
         return picture
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
-        header = _png_header(_picture_chunks(file, header_only=True))
+        spans = _picture_spans(file, header_only=True)
+        header = _png_header(_small_chunks(file, spans))
         return {"shape": header.shape, "dtype": header.dtype.str}
 
 
@@ -83,13 +87,16 @@ class Jpeg(Format):
         picture = _picture(value, "jpeg", ("uint8",), (3,), _JPEG_SIDE_LIMIT)
         file.write(imagecodecs.jpeg8_encode(picture, level=quality, subsampling="444"))
 
-    def load(self, file: BinaryIO, /) -> NDArray[Any]:
-        data = file.read()
+    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> NDArray[Any]:
+        data = _jpeg_bytes(file)
         shape = _jpeg_shape(data)
-        if math.prod(shape) > min(_JPEG_RATIO * len(data), PICTURE_BYTES_LIMIT):
+        nbytes = math.prod(shape)
+        if nbytes > min(_JPEG_RATIO * len(data), PICTURE_BYTES_LIMIT):
             raise DamagedDataError(f"{len(data)} bytes claim a picture of {shape}", "jpeg")
+        check_packing([(nbytes, len(data))], "jpeg", max_bytes)
         try:
-            picture: NDArray[Any] = imagecodecs.jpeg8_decode(data)
+            with allocating(nbytes, "jpeg", _ADVICE):
+                picture: NDArray[Any] = imagecodecs.jpeg8_decode(data)
         except self.decode_errors as error:
             raise DamagedDataError(f"libjpeg: {error}", "jpeg") from error
         if picture.shape != shape or picture.dtype != np.uint8:
@@ -97,7 +104,7 @@ class Jpeg(Format):
         return picture
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
-        return {"shape": _jpeg_shape(file.read()), "dtype": "|u1"}
+        return {"shape": _jpeg_shape(_jpeg_bytes(file)), "dtype": "|u1"}
 
 
 def _picture(
@@ -138,6 +145,10 @@ def _shape(height: int, width: int, channels: int) -> tuple[int, ...]:
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_SIDE_LIMIT = 1_000_000  # libpng's
 _DEFLATE_RATIO = 1032  # no deflate stream expands further
+_IDAT_SLACK = 1 << 20
+"""Bytes beyond twice the pixels, for encoders that do not pack at all."""
+_SMALL_CHUNK = 1 << 10
+_PIECE = 1 << 20
 _PICTURE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _PALETTE = 3
 _SAMPLES = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}  # by colour type
@@ -166,6 +177,10 @@ class _PngHeader(NamedTuple):
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.uint16 if self.bits == 16 else np.uint8)
 
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def passes(self) -> Iterator[tuple[int, int]]:
         """Yield rows and bytes per row, filter byte included, of each pass over the picture."""
         for row, column, down, across in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
@@ -175,26 +190,20 @@ class _PngHeader(NamedTuple):
                 yield rows, 1 + -(-columns * self.bits * _SAMPLES[self.colour] // 8)
 
 
-def _checked_png(file: BinaryIO) -> tuple[_PngHeader, bytes]:
+def _checked_png(file: BinaryIO, max_bytes: int | None) -> tuple[_PngHeader, bytes]:
     """Return a PNG without its ancillary chunks, in which libpng will find no fault."""
-    chunks = _picture_chunks(file)
+    spans = _picture_spans(file)
+    runs = spans.pop(b"IDAT", [])
+    chunks = _small_chunks(file, spans)
     header = _png_header(chunks)
-    data = chunks.get(b"IDAT", b"")
+    packed = sum(length for _, length in runs)
     expected = sum(rows * length for rows, length in header.passes())
-    if expected > _DEFLATE_RATIO * len(data):
-        raise DamagedDataError(f"{len(data)} bytes claim a picture of {header.shape}", "png")
-    inflate = zlib.decompressobj()
-    try:
-        pixels = inflate.decompress(data, expected + 1)
-    except zlib.error as error:
-        raise DamagedDataError(str(error), "png") from error
-    if len(pixels) != expected or not inflate.eof:
-        raise DamagedDataError(f"its pixels are not exactly {expected} bytes", "png")
-    unread = np.frombuffer(pixels, np.uint8)
-    for rows, length in header.passes():
-        if unread[: rows * length : length].max() > 4:
-            raise DamagedDataError("a row has a filter that PNG does not know", "png")
-        unread = unread[rows * length :]
+    if not packed <= 2 * expected + _IDAT_SLACK or expected > _DEFLATE_RATIO * packed:
+        raise DamagedDataError(f"{packed} bytes claim a picture of {header.shape}", "png")
+    check_packing([(header.nbytes, packed)], "png", max_bytes)
+    with allocating(packed, "png", _ADVICE):
+        chunks[b"IDAT"] = b"".join(_payload(file, b"IDAT", *span) for span in runs)
+    _check_rows(chunks[b"IDAT"], header, expected)
     return header, _SIGNATURE + b"".join(
         len(chunks[kind]).to_bytes(4, "big") + kind + chunks[kind] + _crc(kind, chunks[kind])
         for kind in _PICTURE_CHUNKS
@@ -202,37 +211,114 @@ def _checked_png(file: BinaryIO) -> tuple[_PngHeader, bytes]:
     )
 
 
-def _picture_chunks(file: BinaryIO, *, header_only: bool = False) -> dict[bytes, bytes]:
-    """Return the chunks that make up the picture, all IDATs as one."""
-    found: dict[bytes, bytes] = {}
-    for kind, run in itertools.groupby(_png_chunks(file, header_only), itemgetter(0)):
-        payloads = [payload for _, payload in run]
+def _check_rows(data: bytes, header: _PngHeader, expected: int) -> None:
+    """Unpack the pixels piece by piece, and keep none: check their number, and each filter."""
+    done = 0
+    for piece in _inflated(data, expected):
+        pixels = np.frombuffer(piece, np.uint8)
+        start = 0
+        for rows, length in header.passes():
+            end = start + rows * length
+            first = start + -(-max(done - start, 0) // length) * length
+            filters = pixels[first - done : max(end - done, 0) : length]
+            if filters.size and filters.max() > 4:
+                raise DamagedDataError("a row has a filter that PNG does not know", "png")
+            start = end
+        done += len(piece)
+        if done > expected:
+            break
+    if done != expected:
+        raise _wrong_number(expected)
+
+
+def _inflated(data: bytes, expected: int) -> Iterator[bytes]:
+    inflate = zlib.decompressobj()
+    try:
+        for start in range(0, len(data), _PIECE):
+            packed = data[start : start + _PIECE]
+            while packed and not inflate.eof:
+                yield inflate.decompress(packed, _PIECE)
+                packed = inflate.unconsumed_tail
+        yield inflate.flush()
+    except zlib.error as error:
+        raise DamagedDataError(str(error), "png") from error
+    if not inflate.eof:
+        raise _wrong_number(expected)
+
+
+def _wrong_number(expected: int) -> DamagedDataError:
+    return DamagedDataError(f"its pixels are not exactly {expected} bytes", "png")
+
+
+_Spans: TypeAlias = "dict[bytes, list[tuple[int, int]]]"
+"""Offset and length of the payloads of each kind of chunk."""
+
+
+def _picture_spans(file: BinaryIO, *, header_only: bool = False) -> _Spans:
+    """Return where the chunks stand that make up the picture; check the others, and drop them."""
+    found: _Spans = {}
+    last = b""
+    for kind, offset, length in _png_chunks(file, header_only):
         if kind in _PICTURE_CHUNKS:
-            if kind in found or (len(payloads) > 1 and kind != b"IDAT"):
+            if not found and kind != b"IHDR":
+                raise DamagedDataError("it does not start with an IHDR chunk", "png")
+            if kind in found and not kind == last == b"IDAT":
                 raise DamagedDataError(f"chunk {kind!r} stands there twice", "png")
-            found[kind] = b"".join(payloads)
-        elif not kind[0] & 0x20:
-            raise DamagedDataError(f"chunk {kind!r} is unknown, and declared critical", "png")
+            found.setdefault(kind, []).append((offset, length))
+        else:
+            _check_crc(file, kind, length)
+            if not kind[0] & 0x20:
+                raise DamagedDataError(f"chunk {kind!r} is unknown, and is critical", "png")
+        last = kind
     return found
 
 
-def _png_chunks(file: BinaryIO, header_only: bool) -> Iterator[tuple[bytes, bytes]]:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
+def _small_chunks(file: BinaryIO, spans: _Spans) -> dict[bytes, bytes]:
+    for kind, [(_, length)] in spans.items():
+        if length > _SMALL_CHUNK:
+            raise DamagedDataError(f"chunk {kind!r} has {length} bytes", "png")
+    return {kind: _payload(file, kind, *span) for kind, [span] in spans.items()}
+
+
+def _png_chunks(file: BinaryIO, header_only: bool) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, offset and length of each chunk, with the file at its payload."""
+    size = file_size(file)
     if file.read(8) != _SIGNATURE:
         raise DamagedDataError("it does not start as a PNG file does", "png")
-    kind = b""
+    start, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
+        file.seek(start)
         head = file.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
-        if len(head) < 8 or length > size - file.tell() - 4:
+        if len(head) < 8 or length > size - start - 12:
             raise DamagedDataError(f"it ends at byte {size}, before or in a chunk", "png")
         if header_only and kind == b"IDAT":
             return
-        payload = file.read(length)
-        if file.read(4) != _crc(kind, payload):
-            raise DamagedDataError(f"the checksum of chunk {kind!r} is wrong", "png")
-        yield kind, payload
+        yield kind, start + 8, length
+        start += length + 12
+
+
+def _payload(file: BinaryIO, kind: bytes, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    payload = file.read(length)
+    if file.read(4) != _crc(kind, payload):
+        raise _wrong_checksum(kind)
+    return payload
+
+
+def _check_crc(file: BinaryIO, kind: bytes, length: int) -> None:
+    """Check a chunk that is not kept, piece by piece."""
+    found = zlib.crc32(kind)
+    while length:
+        piece = file.read(min(length, _PIECE))
+        found = zlib.crc32(piece, found)
+        length -= len(piece)
+    if file.read(4) != found.to_bytes(4, "big"):
+        raise _wrong_checksum(kind)
+
+
+def _wrong_checksum(kind: bytes) -> DamagedDataError:
+    return DamagedDataError(f"the checksum of chunk {kind!r} is wrong", "png")
 
 
 def _crc(kind: bytes, payload: bytes) -> bytes:
@@ -257,8 +343,7 @@ def _png_header(chunks: dict[bytes, bytes]) -> _PngHeader:
     if transparent and len(chunks[b"tRNS"]) not in lengths[colour]:
         raise DamagedDataError("its transparency has an impossible length", "png")
     header = _PngHeader(width, height, bits, colour, methods[2] == 1, transparent)
-    nbytes = math.prod(header.shape) * header.dtype.itemsize
-    if not 0 < nbytes <= PICTURE_BYTES_LIMIT or max(width, height) > _PNG_SIDE_LIMIT:
+    if not 0 < header.nbytes <= PICTURE_BYTES_LIMIT or max(width, height) > _PNG_SIDE_LIMIT:
         raise DamagedDataError(f"it claims {width} by {height} pixels", "png")
     return header
 
@@ -267,16 +352,25 @@ def _png_header(chunks: dict[bytes, bytes]) -> _PngHeader:
 
 _JPEG_SIDE_LIMIT = 65_500  # libjpeg's
 _JPEG_RATIO = 2048  # every 16 by 16 pixels of a component take at least one bit
+_SIGNATURE_JPEG = b"\xff\xd8"
 _SCAN_LIMIT = 100  # encoders write ten; thousands of passes are an attack on the reader's time
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: all Huffman-coded
 _END, _SCAN = 0xD9, 0xDA
 
 
+def _jpeg_bytes(file: BinaryIO) -> bytes:
+    size = file_size(file)
+    if file.read(2) != _SIGNATURE_JPEG:
+        raise DamagedDataError("it does not start as a JPEG file does", "jpeg")
+    if size > PICTURE_BYTES_LIMIT:
+        raise DamagedDataError(f"{size} bytes, and no JPEG has {PICTURE_BYTES_LIMIT}", "jpeg")
+    with allocating(size, "jpeg", _ADVICE):
+        return _SIGNATURE_JPEG + file.read()
+
+
 def _jpeg_shape(data: bytes) -> tuple[int, ...]:
     """Walk all segments and scans up to the end marker; return the shape that they announce."""
-    if not data.startswith(b"\xff\xd8"):
-        raise DamagedDataError("it does not start as a JPEG file does", "jpeg")
     frames: list[tuple[int, ...]] = []
     scans, position = 0, 2
     while (marker := _MARKER.search(data, position)) and (kind := marker[1][0]) != _END:

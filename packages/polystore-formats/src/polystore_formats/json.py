@@ -10,7 +10,9 @@ from typing import Any, BinaryIO
 
 from polystore import Format, is_array
 from polystore.atomic import decode_json, encode_json
-from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore.errors import UnsupportedDataError
+
+from .limits import allocating, file_size
 
 __all__ = ["BYTES_LIMIT", "Json"]
 
@@ -38,7 +40,12 @@ class Json(Format):
         file.write(text)
 
     def load(self, file: BinaryIO, /) -> Any:
-        text = file.read(BYTES_LIMIT + 1)
-        if len(text) > BYTES_LIMIT:
-            raise DamagedDataError(f"larger than {BYTES_LIMIT} bytes", "json")
-        return decode_json(text.removeprefix(codecs.BOM_UTF8))
+        size = file_size(file)
+        if size > BYTES_LIMIT:
+            raise UnsupportedDataError(
+                f"{size} bytes of JSON, and polystore reads at most {BYTES_LIMIT}: split the "
+                "document, or keep the numbers as .npy or .npz",
+                "json",
+            )
+        with allocating(size, "json", "split the document"):
+            return decode_json(file.read().removeprefix(codecs.BOM_UTF8))

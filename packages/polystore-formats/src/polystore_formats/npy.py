@@ -11,7 +11,6 @@ import functools
 import io
 import math
 import mmap
-import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +18,8 @@ from numpy.lib import format as numpy_format
 
 from polystore import Format, LazyArray, Opener, to_numpy
 from polystore.errors import DamagedDataError, UnsupportedDataError
+
+from .limits import allocating, file_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,7 @@ __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "
 
 _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 1 << 16
+_ADVICE = "read a part of it, with region= or open()"
 _PREFIX = 12  # magic, version and the longer of the two header lengths
 
 
@@ -52,10 +54,12 @@ class Npy(Format):
         if region is None:
             if isinstance(file, io.BytesIO):
                 return array_from_bytes(file.getvalue())
-            return read_array(file, _size(file))
+            return read_array(file, file_size(file))
         if isinstance(file, io.BytesIO):  # there is nothing to map
             return np.array(array_from_bytes(file.getvalue())[region])
-        return np.array(_mapped(file.fileno(), _checked(file))[region])
+        part = _mapped(file.fileno(), _checked(file))[region]
+        with allocating(part.nbytes, "npy", _ADVICE):
+            return np.array(part)
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
         header = _checked(file)
@@ -93,7 +97,8 @@ class NpyArray(LazyArray):
 def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
     """Read one array that is the whole of ``file``, which has ``size`` bytes."""
     header = read_header(file, size)
-    array: NDArray[Any] = np.empty(header.shape, header.dtype, order=header.order)
+    with allocating(header.nbytes, "npy", _ADVICE):
+        array: NDArray[Any] = np.empty(header.shape, header.dtype, order=header.order)
     flat = array.reshape(-1, order="A").view(np.uint8)
     filled = 0
     while filled < flat.size:
@@ -208,14 +213,8 @@ def _parsed(start: bytes) -> Header:
     return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)
 
 
-def _size(file: BinaryIO) -> int:
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    return size
-
-
 def _checked(file: BinaryIO) -> Header:
-    return read_header(file, _size(file))
+    return read_header(file, file_size(file))
 
 
 def _mapped(descriptor: int, header: Header) -> NDArray[Any]:

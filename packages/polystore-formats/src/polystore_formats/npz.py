@@ -12,20 +12,17 @@ import numpy as np
 from polystore import Format, is_array, to_numpy
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
-from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, PIECE, open_archive
+from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, PIECE, open_archive, packing_of
+from .limits import allocating, check_packing
 from .npy import read_array, read_header, write_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ARRAYS_LIMIT", "UNPACKED_BYTES_LIMIT", "Npz"]
+__all__ = ["ARRAYS_LIMIT", "Npz"]
 
 ARRAYS_LIMIT = 10_000
 """Most arrays in one archive."""
-
-UNPACKED_BYTES_LIMIT = 1 << 32
-"""Default of ``max_bytes``: an archive that unpacks to more is refused if it also packs tighter
-than 200 to 1, as those do that are made to fill the memory."""
 
 _SUFFIX = ".npy"
 
@@ -34,7 +31,9 @@ class Npz(Format):
     """Mappings of names to arrays; loads a dict, in the order of the file.
 
     A name is a relative path such as "image" or "layer/weight". ``compressed`` deflates.
-    ``arrays`` loads only those names; ``max_bytes`` raises ``UNPACKED_BYTES_LIMIT``.
+    ``arrays`` loads only those names. An archive whose members are packed tighter than 100 to 1,
+    and unpack to more than 1 GiB together, is refused, as if made to fill the memory. With
+    ``max_bytes`` you decide: all members together may unpack to so many bytes.
     """
 
     name = "npz"
@@ -56,20 +55,18 @@ class Npz(Format):
         /,
         *,
         arrays: Sequence[str] | None = None,
-        max_bytes: int = UNPACKED_BYTES_LIMIT,
+        max_bytes: int | None = None,
     ) -> dict[str, NDArray[Any]]:
-        with open_archive(
-            file, "npz", max_entries=ARRAYS_LIMIT, max_bytes=max_bytes
-        ) as archive:
+        with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
+            check_packing(packing_of(archive), "npz", max_bytes)
             members = _members(archive)
             for name in arrays or ():
                 if name not in members:
                     raise InvalidOptionError("arrays", arrays, f"some of {', '.join(members)}")
-            return {
-                name: _read(archive, name, member)
-                for name, member in members.items()
-                if arrays is None or name in arrays
-            }
+            wanted = {n: m for n, m in members.items() if arrays is None or n in arrays}
+            total = sum(member.file_size for member in wanted.values())
+            with allocating(total, "npz", "load some of its arrays, with arrays=[names]"):
+                return {name: _read(archive, name, m) for name, m in wanted.items()}
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
         described = {}

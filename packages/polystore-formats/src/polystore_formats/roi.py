@@ -6,16 +6,12 @@ import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from polystore import Format
-from polystore.errors import (
-    DamagedDataError,
-    InvalidOptionError,
-    PolystoreError,
-    UnsupportedDataError,
-)
+from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
 from polystore.rois import ROI
 
-from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, open_archive
+from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, open_archive, packing_of
 from .imagej_roi import decode_roi, encode_roi
+from .limits import allocating, check_packing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,9 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["BYTES_LIMIT", "ROIS_LIMIT", "Roi", "RoiZip"]
 
 BYTES_LIMIT = 1 << 26
-"""Larger ROIs are neither written nor read. Sets that unpack to more are refused if they also
-pack tighter than 200 to 1, as those do that are made to fill the memory: ``max_bytes`` of load
-is for sets that are trusted."""
+"""Larger ROIs are neither written nor read. Sets of which more is packed tighter than 100 to 1
+are refused, as if made to fill the memory, unless ``max_bytes`` of load allows it."""
 ROIS_LIMIT = 100_000
 """Most ROIs in one set."""
 
@@ -84,13 +79,13 @@ class RoiZip(Format):
                 member.comment = b"" if roi.name else _UNNAMED
                 archive.writestr(member, content)
 
-    def load(self, file: BinaryIO, /, *, max_bytes: int = BYTES_LIMIT) -> list[ROI]:
-        if max_bytes < 0:
-            raise InvalidOptionError("max_bytes", max_bytes, "a number of bytes")
-        with open_archive(
-            file, "roi.zip", max_entries=ROIS_LIMIT, max_bytes=max_bytes
-        ) as archive:
-            return [_read(archive, member, name) for member, name in _members(archive)]
+    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> list[ROI]:
+        with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
+            parts = packing_of(archive)
+            check_packing(parts, "roi.zip", max_bytes, BYTES_LIMIT)
+            advice = "split the set into smaller ones"
+            with allocating(sum(size for size, _ in parts), "roi.zip", advice):
+                return [_read(archive, member, name) for member, name in _members(archive)]
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
         with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:

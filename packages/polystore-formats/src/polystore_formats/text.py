@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 from polystore import Format
 from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
+from .limits import allocating, file_size
+
 __all__ = ["Text"]
 
 
@@ -34,7 +36,9 @@ class Text(Format):
     def load(self, file: BinaryIO, /, *, encoding: str = "utf-8") -> str:
         _check_encoding(encoding)
         try:
-            return file.read().decode(encoding)
+            size = file_size(file)
+            with allocating(size, "text", "read it line by line, with Python's open()"):
+                return file.read().decode(encoding)
         except UnicodeError as error:
             raise DamagedDataError(str(error), "text") from error
 

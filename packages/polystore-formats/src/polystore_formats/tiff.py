@@ -7,12 +7,15 @@ them, are read without importing tifffile.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 from polystore import Format, LazyArray, Opener, to_numpy
 from polystore.errors import InvalidOptionError
+from polystore.region import select
 
+from .limits import allocating, check_packing, file_size
 from .tiff_header import read_header, read_start
 from .tiff_pixels import Flat
 from .tiff_plain import read_plain
@@ -133,10 +136,28 @@ class Tiff(Format):
         )
 
     def load(
-        self, file: BinaryIO, /, *, region: Region | None = None, series: int = 0
+        self,
+        file: BinaryIO,
+        /,
+        *,
+        region: Region | None = None,
+        series: int = 0,
+        max_bytes: int | None = None,
     ) -> NDArray[Any]:
-        """``series`` chooses among images of different shapes in one file."""
-        return _pixels(file, series).read(... if region is None else region)
+        """Load a series, or the part of it that ``region`` selects.
+
+        ``series`` chooses among images of different shapes in one file. What would be larger than
+        1 GiB, and 100 times the file, is refused, as if made to fill the memory. With
+        ``max_bytes`` you decide: the array may have so many bytes.
+        """
+        pixels = _pixels(file, series)
+        wanted: Region = ... if region is None else region
+        is_whole = pixels.chunks == pixels.shape  # all is decoded, whatever is wanted of it
+        shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
+        nbytes = math.prod(shape) * pixels.dtype.itemsize
+        check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
+        with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
+            return pixels.read(wanted)
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
         from . import tiff_info

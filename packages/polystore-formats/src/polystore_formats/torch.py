@@ -16,9 +16,15 @@ from typing import Any, BinaryIO
 import torch
 
 from polystore import Format, is_array
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    PolystoreError,
+    UnsupportedDataError,
+)
 
 from .archive import ARCHIVE_ERRORS, PIECE, open_archive
+from .limits import allocating, file_size
 
 __all__ = ["DEPTH_LIMIT", "Torch"]
 
@@ -53,11 +59,13 @@ class Torch(Format):
         except (RuntimeError, AssertionError, TypeError) as error:
             known = "a device of this machine, such as 'cpu' or 'cuda:0'"
             raise InvalidOptionError("map_location", map_location, known) from error
-        _check_archive(file)
-        file.seek(0)
+        size = file_size(file)
         try:
-            return torch.load(file, map_location=map_location, weights_only=True)
-        except (OSError, torch.OutOfMemoryError):  # the disk or the GPU, not the file
+            with allocating(size, "torch", "load it where there is more"):
+                _check_archive(file)
+                file.seek(0)
+                return torch.load(file, map_location=map_location, weights_only=True)
+        except (PolystoreError, OSError, torch.OutOfMemoryError):  # disk or GPU, not the file
             raise
         except Exception as error:  # the unpickler raises whatever damaged opcodes lead to
             raise DamagedDataError(_reason(error), "torch") from error

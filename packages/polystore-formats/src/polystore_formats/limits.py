@@ -1,0 +1,116 @@
+"""How much memory a file may take, checked before any of it is allocated.
+
+Three things make a small file large in memory: data that is packed very tightly, a header that
+claims more than follows, and holes (a sparse file of a terabyte takes no room on the disk).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from polystore.errors import InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = [
+    "TIGHT_BYTES",
+    "TIGHT_RATIO",
+    "allocating",
+    "check_packing",
+    "file_size",
+    "read_whole",
+]
+
+TIGHT_BYTES = 1 << 30
+"""Bytes that tightly packed parts of one file may unpack to, unless ``max_bytes`` is given."""
+TIGHT_RATIO = 100
+"""A part that unpacks to more than so many times its size is packed tightly."""
+
+_WORTH_A_LOOK = 1 << 28
+
+
+def check_packing(
+    parts: Iterable[tuple[int, int]],
+    format: str,
+    max_bytes: int | None,
+    tight_bytes: int = TIGHT_BYTES,
+) -> None:
+    """Refuse a file that was made to fill the memory.
+
+    ``parts`` are pairs of bytes, unpacked and packed. Without ``max_bytes``, those that are over
+    100 times larger unpacked may unpack to ``tight_bytes`` together. With ``max_bytes``, all
+    parts together may unpack to so many bytes, however tightly they are packed.
+
+    Raises:
+        UnsupportedDataError: The parts unpack to more.
+        InvalidOptionError: ``max_bytes`` is not a number of bytes.
+    """
+    if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
+        raise InvalidOptionError("max_bytes", max_bytes, "a number of bytes, or None")
+    sizes = list(parts)
+    unpacked = sum(size for size, _ in sizes)
+    if max_bytes is not None:
+        if unpacked > max_bytes:
+            raise UnsupportedDataError(
+                f"it unpacks to {unpacked} bytes, more than max_bytes={max_bytes}", format
+            )
+        return
+    tight = [(size, packed) for size, packed in sizes if size > TIGHT_RATIO * packed]
+    if sum(size for size, _ in tight) > tight_bytes:
+        raise UnsupportedDataError(
+            f"{sum(packed for _, packed in tight)} bytes in it unpack to "
+            f"{sum(size for size, _ in tight)}, as if made to fill the memory: pass "
+            f"max_bytes={unpacked} to load it all the same",
+            format,
+        )
+
+
+@contextmanager
+def allocating(nbytes: int, format: str, advice: str) -> Iterator[None]:
+    """Allocate ``nbytes`` in the block, or raise ``UnsupportedDataError`` with ``advice``.
+
+    More than the memory of the machine is refused before the block: where Linux overcommits,
+    the allocation itself would succeed, and the process would be killed when it fills the pages.
+    """
+    if nbytes > _WORTH_A_LOOK and nbytes > _memory():
+        raise _no_memory(nbytes, format, advice)
+    try:
+        yield
+    except MemoryError as error:
+        raise _no_memory(nbytes, format, advice) from error
+
+
+def _no_memory(nbytes: int, format: str, advice: str) -> UnsupportedDataError:
+    return UnsupportedDataError(
+        f"it takes {nbytes} bytes ({nbytes / (1 << 30):.1f} GiB), and there is not so much "
+        f"memory: {advice}",
+        format,
+    )
+
+
+def _memory() -> int:
+    """Return the bytes of memory and swap, as far as the system tells."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = dict(line.split(":", 1) for line in lines)
+        return sum(int(found[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
+    except (OSError, KeyError, ValueError):
+        return sys.maxsize
+
+
+def file_size(file: BinaryIO) -> int:
+    """Return the bytes of a file, and go to its start."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
+
+
+def read_whole(file: BinaryIO, format: str, advice: str) -> bytes:
+    """Return all bytes of a file, or raise ``UnsupportedDataError`` with its size."""
+    size = file_size(file)
+    with allocating(size, format, advice):
+        return file.read()
