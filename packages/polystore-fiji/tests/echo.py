@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import shutil
@@ -180,6 +181,12 @@ def hello_to(endpoint: Endpoint, **changes: Any) -> Hello:
     fields: dict[str, Any] = {"number": 1, "protocol": (1, 0), "token": endpoint.token}
     fields |= {"producer": "test", "pid": os.getpid(), "host": endpoint.host}
     return Hello(**(fields | changes))
+
+
+def like_image(shape: tuple[int, ...], axes: str, **fields: Any) -> Image:
+    """Return the message for an image of 8 bits, which need not have pixels."""
+    given: dict[str, Any] = {"number": 7, "path": "a", "nbytes": math.prod(shape)}
+    return Image(shape=shape, dtype="|u1", axes=axes, **(given | fields))
 
 
 @contextmanager

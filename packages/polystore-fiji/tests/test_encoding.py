@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, from_dtype
 
 from polystore.errors import UnsupportedDataError
-from polystore.rois import ROI, Ellipse
+from polystore.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
 from polystore_fiji.encoding import FijiEncoding, original_pixels
 from polystore_stream.messages import DTYPES
 
@@ -55,6 +55,70 @@ def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
     np.testing.assert_array_equal(back, pixels)
     if pixels.dtype.kind == "f":
         assert np.array_equal(np.signbit(back), np.signbit(pixels))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "reason"),
+    [
+        ((3_000_000, 2, 2), "zyx", "3000000 planes"),
+        ((2048, 2048, 8, 8), "czyx", "4194304 planes"),
+        ((1 << 20, 1 << 20, 1 << 20, 1, 1), "tczyx", "1152921504606846976 planes"),
+        ((251, 1000, 2, 2, 3), "tzyxs", "251000 planes"),
+        ((10_001, 2, 2), "cyx", "10001 channels"),
+    ],
+)
+def test_too_many_planes_are_refused(shape: tuple[int, ...], axes: str, reason: str) -> None:
+    """More planes than ImageJ takes are counted, without a look at any of them."""
+    pixels = np.broadcast_to(np.uint8(1), shape)
+    with pytest.raises(UnsupportedDataError, match=f"{reason} .*ImageJ may have"):
+        FijiEncoding().pixels(pixels, axes, False)
+
+
+def test_most_planes_are_sent() -> None:
+    """The limit itself is possible."""
+    for shape, axes in (((250_000, 1, 1), "zyx"), ((25, 10_000, 1, 1), "tcyx")):
+        pixels = np.broadcast_to(np.uint8(1), shape)
+        assert FijiEncoding().pixels(pixels, axes, False) is pixels
+
+
+def star(corners: int) -> Polygon:
+    """Return an outline that crosses itself as often as it can."""
+    return Polygon(np.random.default_rng(0).random((corners, 2)) * 1000)
+
+
+def circle(corners: int) -> Polygon:
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    return Polygon(np.stack((np.sin(angles), np.cos(angles)), axis=1) * 1000)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [star(10_000)],
+        [star(1000)] * 3,
+        [Composite([star(2000)] * 2)],
+        [Mask(np.indices((2048, 2048)).sum(axis=0) % 2 > 0)],
+    ],
+    ids=["one", "several", "composite", "mask"],
+)
+def test_crossing_outlines_are_refused(shapes: list[Shape]) -> None:
+    """Outlines that ImageJ would fill and draw for minutes are refused before they travel."""
+    with pytest.raises(UnsupportedDataError, match="simplify them, or save a label image"):
+        FijiEncoding().rois([ROI(shape) for shape in shapes])
+
+
+def test_long_outlines_are_sent() -> None:
+    """An outline may have many vertices, a set many ROIs: crossings alone cost time."""
+    speckles = np.random.default_rng(0).random((512, 512)) > 0.8
+    rois = [ROI(circle(50_000)), ROI(star(100)), ROI(Mask(speckles))]
+    kind, content = FijiEncoding().rois(rois)
+    assert kind == "imagej"
+    assert len(content) > 400_000
+
+
+def test_too_many_rois_are_refused() -> None:
+    with pytest.raises(UnsupportedDataError, match="100001 ROIs"):
+        FijiEncoding().rois([ROI(Ellipse((5, 5), (2, 2)))] * 100_001)
 
 
 @pytest.mark.parametrize("dtype", sorted(SHOWN))

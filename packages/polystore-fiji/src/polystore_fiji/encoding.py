@@ -15,12 +15,14 @@ RGB, RGBA of uint8        RGB
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polystore.errors import UnsupportedDataError
+from polystore.rois import Composite, Mask, Polygon
 from polystore_stream.describe import Encoding
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore.rois import ROI
+    from polystore.rois import ROI, Shape
     from polystore_stream.messages import RoiEncoding
 
 __all__ = ["FijiEncoding", "original_pixels"]
@@ -39,6 +41,10 @@ _SAME = frozenset({"|u1", "<u2", "<f4"})
 _EXACT = frozenset({"|i1", "<i2", "<f2"})
 _LARGEST_PLANE = 2**31 - 9
 """Pixels: an array of Java has no more elements."""
+_MOST_SLICES, _MOST_CHANNELS, _MOST_ROIS = 250_000, 10_000, 100_000
+"""Of one value: ImageJ would be busy with more for seconds. The receiver has the same limits."""
+_MOST_CROSSINGS = 2e8
+"""Of the outlines of one value, see ``_crossings``: ImageJ fills as many in about a second."""
 
 
 class FijiEncoding(Encoding):
@@ -50,6 +56,7 @@ class FijiEncoding(Encoding):
     def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
         """Return pixels of uint8, uint16 or float32, equal to those given (bool: 0 and 255)."""
         _check_plane(pixels.shape, axes)
+        _check_slices(pixels.shape, axes)
         if pixels.dtype.str in _SAME and (not axes.endswith("s") or pixels.dtype == np.uint8):
             return pixels
         found = _converted(pixels, axes, labels)
@@ -62,6 +69,7 @@ class FijiEncoding(Encoding):
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
         from polystore_formats.imagej_roi import encode_roi  # with roifile: images need none
 
+        _check_rois(rois)
         encoded = map(encode_roi, rois)
         return "imagej", b"".join(struct.pack("<I", len(one)) + one for one in encoded)
 
@@ -117,3 +125,64 @@ def _check_plane(shape: tuple[int, ...], axes: str) -> None:
             "show a region, or every second pixel: image[..., ::2, ::2]",
             "fiji",
         )
+
+
+def _check_slices(shape: tuple[int, ...], axes: str) -> None:
+    leading = shape[: axes.index("y")]
+    if math.prod(leading) > _MOST_SLICES:
+        raise UnsupportedDataError(
+            f"{math.prod(leading)} planes in shape {shape}: an image of ImageJ may have "
+            f"{_MOST_SLICES} slices here; save a part, or order the axes so that the two long "
+            "ones are last (np.moveaxis)",
+            "fiji",
+        )
+    channels = shape[axes.index("c")] if "c" in axes else 1
+    if channels > _MOST_CHANNELS:
+        raise UnsupportedDataError(
+            f"{channels} channels in shape {shape}: an image of ImageJ may have "
+            f"{_MOST_CHANNELS} here; save a part, or give axes= with z or t for the long one",
+            "fiji",
+        )
+
+
+def _check_rois(rois: Sequence[ROI]) -> None:
+    if len(rois) > _MOST_ROIS:
+        raise UnsupportedDataError(
+            f"{len(rois)} ROIs: ImageJ shows {_MOST_ROIS} of one path at most; save them as a "
+            "label image, or as several paths",
+            "fiji",
+        )
+    crossings = 0.0
+    for number, roi in enumerate(rois):
+        crossings += _crossings(roi.shape)
+        if crossings > _MOST_CROSSINGS:
+            raise UnsupportedDataError(
+                f"the outlines up to ROI {number} ({roi.name!r:.80}) cross the rows of pixels so "
+                "often that ImageJ would fill and draw them for minutes: simplify them, or save "
+                "a label image",
+                "fiji",
+            )
+
+
+def _crossings(shape: Shape) -> float:
+    """Return how often rows of pixels meet the outline, times that of each row.
+
+    ImageJ sorts the edges that a row meets, again for each row: this is the cost of a fill.
+    """
+    match shape:
+        case Polygon():
+            rise = _rise(shape)
+        case Composite():
+            rise = sum(map(_rise, shape.parts))
+        case Mask():
+            rise = 2.0 * int(np.count_nonzero(shape.pixels[:, 1:] > shape.pixels[:, :-1]))
+            rise += 2.0 * int(np.count_nonzero(shape.pixels[:, 0]))
+        case _:
+            return 0.0
+    top, _, bottom, _ = shape.bounds
+    return rise * rise / max(1.0, bottom - top)
+
+
+def _rise(outline: Polygon) -> float:
+    rows = outline.coordinates[:, 0]
+    return float(np.abs(np.diff(rows, append=rows[0])).sum())

@@ -4,7 +4,6 @@ import ij.CompositeImage;
 import ij.ImagePlus;
 import ij.process.LUT;
 import java.util.Arrays;
-import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
@@ -28,36 +27,42 @@ final class ChannelLooks {
         factor = original.equals("|b1") ? 255 : 1;
     }
 
-    /**
-     * Take up what an item says of its channel {@code number}: only what is said anew undoes what
-     * the user has set. The first of {@code planes} is one of that channel.
-     */
-    void say(Coordinate c, Item item, int number, Collection<Object> planes) {
+    /** Take up what an item says of its channels: only news undo what the user has set. */
+    void say(Plan plan, Item item, Map<Place, Object> planes) {
+        double[] rangeOfAll = null;
+        for (int number = 0; number < item.channelCount(); number++) {
+            Place first = plan.places[number * item.channelStep()];
+            boolean isFirst = !said.containsKey(first.c);
+            double[] window = say(first.c, item, number);
+            if (window != null || !isFirst) continue;
+            // All channels of labels have one range: looking at all planes for each takes for ever.
+            if (labels && rangeOfAll == null) rangeOfAll = labelRange(plan, planes);
+            ranges.put(first.c, labels ? rangeOfAll : Looks.range(planes.get(first)));
+        }
+    }
+
+    /** Return the display range that was said of a channel, or null. */
+    private double[] say(Coordinate c, Item item, int number) {
         Channel channel = number < item.channels.length ? item.channels[number] : null;
         String color = channel == null ? null : channel.color;
         double[] window = channel == null ? null : channel.window;
         if (item.colormap != null) color = item.colormap;
         if (item.contrastLimits != null) window = item.contrastLimits;
-        boolean isFirst = !said.containsKey(c);
         String now = color + Arrays.toString(window);
-        if (now.equals(said.put(c, now))) return;
+        if (now.equals(said.put(c, now))) return window;
         try {
             if (color != null) colors.put(c, Looks.lut(color));
         } catch (Refused error) {
             throw new IllegalStateException(error); // it was looked up when it was accepted
         }
         if (window != null) ranges.put(c, new double[] {window[0] * factor, window[1] * factor});
-        else if (isFirst) ranges.put(c, labels ? labelRange(planes) : firstRange(planes));
         untold.add(c);
+        return window;
     }
 
-    private static double[] firstRange(Collection<Object> planes) {
-        return Looks.range(planes.iterator().next());
-    }
-
-    private static double[] labelRange(Collection<Object> planes) {
+    private static double[] labelRange(Plan plan, Map<Place, Object> planes) {
         double most = 255;
-        for (Object plane : planes) most = Math.max(most, Looks.range(plane)[1]);
+        for (Place place : plan.places) most = Math.max(most, Looks.range(planes.get(place))[1]);
         return new double[] {0, most};
     }
 

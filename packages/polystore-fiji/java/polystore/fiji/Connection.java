@@ -198,7 +198,7 @@ final class Connection implements Runnable, Zmtp.Owner {
     }
 
     private void release(Item item, Partial partial) {
-        receiver.inbox.release(item.nbytes);
+        receiver.inbox.release(item.memory());
         if (partial != null) {
             partial.pixels.release();
         }
@@ -253,15 +253,15 @@ final class Connection implements Runnable, Zmtp.Owner {
     /** Take room; wait for it if the policy says so, and let the producer know that it lives. */
     private void reserve(Item item) throws IOException, InterruptedException {
         if (!item.policy.equals("block")) {
-            receiver.inbox.reserve(item.nbytes);
+            receiver.inbox.reserve(item.memory());
             return;
         }
-        if (receiver.inbox.reserve(item.nbytes, 0)) {
+        if (receiver.inbox.reserve(item.memory(), 0)) {
             return;
         }
         answers.park(item.number);
         boolean isThere = true;
-        while (!receiver.inbox.reserve(item.nbytes, isThere ? BEAT : 60_000)) {
+        while (!receiver.inbox.reserve(item.memory(), isThere ? BEAT : 60_000)) {
             if (receiver.isClosed()) {
                 throw new IOException("closed");
             }

@@ -47,6 +47,6 @@ final class Delivery {
 
     /** Bytes that it takes in the queue. */
     long nbytes() {
-        return item == null ? 0 : item.nbytes;
+        return item == null ? 0 : item.memory();
     }
 }

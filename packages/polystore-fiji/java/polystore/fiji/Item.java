@@ -10,6 +10,9 @@ import java.util.regex.Pattern;
 final class Item {
     private static final Set<String> DTYPES = new HashSet<>(Arrays.asList(
         "|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"));
+    /** Of a plane: its array's head, place and label, and their entries in maps. */
+    private static final int PLANE_BYTES = 256;
+    private static final int OWN_BYTES = 1 << 10;
     private static final Pattern AXES = Pattern.compile("t?c?z?yxs?");
 
     final boolean isImage;
@@ -34,6 +37,8 @@ final class Item {
     final boolean labels;
     final long nbytes;
     final int[] shape;
+    /** How many planes an image has, the product of its leading axes; of ROIs 1. */
+    final long planes;
     final double[] scale;
     final String[] units;
     final Channel[] channels;
@@ -74,6 +79,15 @@ final class Item {
         if (fault != null) {
             throw new Refused("the message is damaged: " + fault);
         }
+        planes = isImage ? planes() : 1;
+    }
+
+    private long planes() {
+        long product = 1;
+        for (int axis = 0; axis < axes.indexOf('y'); axis++) {
+            product = Math.multiplyExact(product, (long) shape[axis]);
+        }
+        return product;
     }
 
     private static Channel[] channels(List<?> list) throws Refused {
@@ -82,6 +96,27 @@ final class Item {
             found[i] = new Channel(new Fields(list.get(i)));
         }
         return found;
+    }
+
+    /** Return the bytes that it takes in a queue: the objects of small planes are more than they. */
+    long memory() {
+        return Math.max(nbytes, overhead());
+    }
+
+    /** Return the bytes of all that is not pixels. */
+    long overhead() {
+        return OWN_BYTES + Math.min(planes, Integer.MAX_VALUE) * PLANE_BYTES;
+    }
+
+    int channelCount() {
+        int axis = axes.indexOf('c');
+        return axis < 0 ? 1 : shape[axis];
+    }
+
+    /** Return how many planes there are from one channel to the next. */
+    int channelStep() {
+        int z = axes.indexOf('z');
+        return axes.indexOf('c') < 0 || z < 0 ? 1 : shape[z];
     }
 
     /** Size of an element in bytes. */

@@ -3,11 +3,16 @@ package polystore.fiji;
 import ij.ImagePlus;
 import ij.ImageStack;
 import ij.gui.Overlay;
+import ij.gui.PolygonRoi;
 import ij.gui.Roi;
+import ij.gui.ShapeRoi;
 import ij.io.RoiDecoder;
 import ij.io.RoiEncoder;
 import ij.plugin.frame.RoiManager;
+import ij.process.FloatPolygon;
 import ij.process.ImageProcessor;
+import java.awt.Shape;
+import java.awt.geom.PathIterator;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
@@ -30,8 +35,20 @@ final class Marks {
     /** What the ROI Manager lists of them. */
     private final Map<String, Set<Roi>> managed = new HashMap<>();
 
+    /** More keep ImageJ busy for seconds, whenever it paints: polystore_fiji has the same. */
+    private static final int MOST_ROIS = 100_000;
+
+    private static final double MOST_CROSSINGS = 2e8;
+    private static final long MOST_FILLS = 1_000_000;
+    private static final int SHORTEST = 4 + 64;
+
     static List<Roi> decode(Item item, byte[] payload) throws Refused {
+        if (item.count > Math.min(MOST_ROIS, payload.length / SHORTEST))
+            throw new Refused(
+                    item.count + " ROIs in " + payload.length + " bytes: ImageJ shows "
+                            + MOST_ROIS + " of one path at most; save them as a label image");
         List<Roi> rois = new ArrayList<>();
+        double crossings = 0;
         ByteBuffer bytes = ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN);
         for (int number = 0; number < item.count; number++) {
             if (bytes.remaining() < 4) throw new Refused("ROI " + number + " is missing");
@@ -42,9 +59,42 @@ final class Marks {
             bytes.get(one);
             Roi roi = RoiDecoder.openFromByteArray(one);
             if (roi == null) throw new Refused("ROI " + number + " is none that ImageJ can read");
+            crossings += crossings(roi);
+            if (crossings > MOST_CROSSINGS)
+                throw new Refused(
+                        "the outlines up to ROI " + number + " cross the rows of pixels so often"
+                                + " that ImageJ would fill and draw them for minutes: simplify"
+                                + " them, or save a label image");
             rois.add(roi);
         }
         return rois;
+    }
+
+    /** Return how often the rows of an area meet its outline, times that of each row: its cost. */
+    private static double crossings(Roi roi) {
+        if (!roi.isArea() || !(roi instanceof ShapeRoi || roi instanceof PolygonRoi)) return 0;
+        double rise = 0;
+        if (roi instanceof ShapeRoi) rise = rise(((ShapeRoi) roi).getShape());
+        else {
+            FloatPolygon outline = roi.getFloatPolygon();
+            for (int at = 0, last = outline.npoints - 1; at < outline.npoints; last = at++)
+                rise += Math.abs(outline.ypoints[at] - outline.ypoints[last]);
+        }
+        return rise * rise / Math.max(1, roi.getBounds().height);
+    }
+
+    private static double rise(Shape shape) {
+        double rise = 0, last = 0, first = 0;
+        double[] points = new double[6];
+        for (PathIterator path = shape.getPathIterator(null); !path.isDone(); path.next()) {
+            int kind = path.currentSegment(points);
+            int end = kind == PathIterator.SEG_CUBICTO ? 5 : kind == PathIterator.SEG_QUADTO ? 3 : 1;
+            double now = kind == PathIterator.SEG_CLOSE ? first : points[end];
+            if (kind == PathIterator.SEG_MOVETO) first = now;
+            else rise += Math.abs(now - last);
+            last = now;
+        }
+        return rise;
     }
 
     /** Lay a set over an image, in place of what it was before; null: none is there yet. */
@@ -98,22 +148,30 @@ final class Marks {
     }
 
     /** Paint ROIs into a label image of the size of another: 1 for the first, 2 for the second. */
-    static ImagePlus labels(String title, List<Roi> rois, ImagePlus like) {
+    static ImagePlus labels(String title, List<Roi> rois, ImagePlus like) throws Refused {
         boolean positioned = false;
         for (Roi roi : rois) positioned |= roi.getZPosition() > 0 || roi.getTPosition() > 0;
         int slices = positioned ? like.getNSlices() : 1;
         int frames = positioned ? like.getNFrames() : 1;
+        long fills = 0;
+        for (Roi roi : rois)
+            fills += (long) (roi.getZPosition() > 0 ? 1 : slices)
+                    * (roi.getTPosition() > 0 ? 1 : frames);
+        if (fills > MOST_FILLS)
+            throw new Refused(
+                    rois.size() + " ROIs, those without a position in each of " + slices + " z x "
+                            + frames + " t: more than the " + MOST_FILLS + " that ImageJ fills"
+                            + " here; give each a Position, or save a label image");
         int width = like.getWidth();
         ImageStack stack = ImageStack.create(width, like.getHeight(), slices * frames, 16);
         for (int at = 0; at < rois.size(); at++) {
             Roi roi = rois.get(at);
-            for (int slice = 0; slice < stack.getSize(); slice++) {
-                if (!isAt(roi.getZPosition(), slice % slices)) continue;
-                if (!isAt(roi.getTPosition(), slice / slices)) continue;
-                ImageProcessor plane = stack.getProcessor(slice + 1);
-                plane.setValue(at + 1);
-                plane.fill(roi);
-            }
+            for (int frame : positions(roi.getTPosition(), frames))
+                for (int slice : positions(roi.getZPosition(), slices)) {
+                    ImageProcessor plane = stack.getProcessor(frame * slices + slice + 1);
+                    plane.setValue(at + 1);
+                    plane.fill(roi);
+                }
         }
         ImagePlus image = new ImagePlus(title, stack);
         image.setDimensions(1, slices, frames);
@@ -124,8 +182,10 @@ final class Marks {
         return image;
     }
 
-    private static boolean isAt(int position, int index) {
-        return position == 0 || position == index + 1;
+    /** Return the indexes at which a ROI is: position 0 is everywhere. */
+    private static int[] positions(int position, int count) {
+        if (position == 0) return IntStream.range(0, count).toArray();
+        return position <= count ? new int[] {position - 1} : new int[0];
     }
 
     // ── what is asked ─────────────────────────────────────────────────────────────────────

@@ -11,7 +11,6 @@ import java.nio.ByteBuffer;
  */
 final class Pixels {
     private static final int LARGEST_ARRAY = Integer.MAX_VALUE - 8;
-    private static final int ARRAY_HEAD = 24;
 
     final Object[] planes;
     private final Pool pool;
@@ -25,19 +24,14 @@ final class Pixels {
         this.pool = pool;
         size = item.itemSize();
         type = type(item);
-        int inner = item.axes.endsWith("s") ? 3 : 2;
-        long elements = item.isImage ? 1 : item.nbytes;
-        for (int i = item.shape.length - inner; item.isImage && i < item.shape.length; i++) {
-            elements *= item.shape[i];
-        }
-        long count = item.nbytes / size / elements;
-        if (elements > LARGEST_ARRAY || count > LARGEST_ARRAY) {
-            throw new Refused(elements + " elements in each of " + count
+        long elements = item.nbytes / size / item.planes;
+        if (elements > LARGEST_ARRAY || item.planes > LARGEST_ARRAY) {
+            throw new Refused(elements + " elements in each of " + item.planes
                 + " planes, where an array of Java has at most " + LARGEST_ARRAY);
         }
-        pool.check(item.nbytes + count * ARRAY_HEAD);
+        pool.check(Math.min(item.nbytes, Long.MAX_VALUE / 2) + item.overhead());
         length = (int) elements;
-        planes = new Object[(int) count];
+        planes = new Object[(int) item.planes];
     }
 
     private static char type(Item item) {

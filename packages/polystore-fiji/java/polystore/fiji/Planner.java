@@ -1,7 +1,7 @@
 package polystore.fiji;
 
-import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
@@ -41,29 +41,28 @@ final class Planner {
         }
 
         /** Remember what comes; refuse what would make too many slices, holes among them. */
-        void take(Place[] places, String at) throws Refused {
-            Set<Coordinate> newCs = new HashSet<>();
-            Set<Coordinate> newZs = new HashSet<>();
-            Set<Coordinate> newTs = new HashSet<>();
-            for (Place place : places) {
-                if (!cs.contains(place.c)) newCs.add(place.c);
-                if (!zs.contains(place.z)) newZs.add(place.z);
-                if (!ts.contains(place.t)) newTs.add(place.t);
-            }
-            long c = cs.size() + newCs.size();
-            long z = zs.size() + newZs.size();
-            long t = ts.size() + newTs.size();
-            if (c * z * t > MOST_SLICES)
+        void take(Planes planes, String at) throws Refused {
+            long c = sizeWith(cs, planes.cs);
+            long z = sizeWith(zs, planes.zs);
+            long t = sizeWith(ts, planes.ts);
+            if (c > MOST_CHANNELS || c * z * t > MOST_SLICES)
                 throw new Refused(
                         String.format(
                                 "%d channels x %d z x %d t, all combinations of what has come,"
-                                    + " is more than the %d slices that an image of ImageJ may"
-                                    + " have here: save several, with layout=Layout(layer=...)",
-                                c, z, t, MOST_SLICES));
-            cs.addAll(newCs);
-            zs.addAll(newZs);
-            ts.addAll(newTs);
+                                    + " is more than the %d slices, or the %d channels, that an"
+                                    + " image of ImageJ may have here: save several, with"
+                                    + " layout=Layout(layer=...)",
+                                c, z, t, MOST_SLICES, MOST_CHANNELS));
+            Collections.addAll(cs, planes.cs);
+            Collections.addAll(zs, planes.zs);
+            Collections.addAll(ts, planes.ts);
             held.add(at);
+        }
+
+        private static long sizeWith(Set<Coordinate> known, Coordinate[] more) {
+            long size = known.size();
+            for (Coordinate coordinate : more) if (!known.contains(coordinate)) size++;
+            return size;
         }
 
         @Override
@@ -84,8 +83,64 @@ final class Planner {
         }
     }
 
+    /** The planes of a value: all combinations of its coordinates, few enough to be listed. */
+    private static final class Planes {
+        final Coordinate[] cs, zs, ts;
+
+        Planes(Item item, Spot spot) throws Refused {
+            if (item.channelCount() > MOST_CHANNELS)
+                throw new Refused(
+                        item.channelCount() + " channels: an image of ImageJ may have "
+                                + MOST_CHANNELS + " here; save a part, or give axes=, with z or t"
+                                + " for the long one");
+            if (item.planes > MOST_SLICES)
+                throw new Refused(
+                        String.format(
+                                "%d planes in shape %s: an image of ImageJ may have %d slices"
+                                    + " here; save a part, or order the axes so that the two long"
+                                    + " ones are last",
+                                item.planes, Arrays.toString(item.shape), MOST_SLICES));
+            Coordinate c = new Coordinate();
+            Coordinate z = new Coordinate();
+            Coordinate t = new Coordinate();
+            // A hyperstack of RGB planes has no channels.
+            if (!spot.channel.isEmpty() && item.axes.endsWith("s")) t = t.with(spot.channel);
+            else if (!spot.channel.isEmpty()) c = c.with(spot.channel);
+            for (String[] slider : spot.at) {
+                if (slider[0].equals("z")) z = z.with(slider[1]);
+                else t = t.with(slider[1]);
+            }
+            cs = along(item, 'c', c);
+            zs = along(item, 'z', z);
+            ts = along(item, 't', t);
+        }
+
+        private static Coordinate[] along(Item item, char name, Coordinate start) {
+            int axis = item.axes.indexOf(name);
+            if (axis < 0) return new Coordinate[] {start};
+            Coordinate[] found = new Coordinate[item.shape[axis]];
+            for (int at = 0; at < found.length; at++) found[at] = start.with(Integer.toString(at));
+            return found;
+        }
+
+        /** In the order of the payload: axes are always in the order t, c, z. */
+        Place[] places() {
+            Place[] found = new Place[cs.length * zs.length * ts.length];
+            int at = 0;
+            for (Coordinate t : ts)
+                for (Coordinate c : cs) for (Coordinate z : zs) found[at++] = new Place(c, z, t);
+            return found;
+        }
+    }
+
     /** More would keep ImageJ busy for seconds, whenever one comes. */
     private static final long MOST_SLICES = 250_000;
+
+    /** Each has a lookup table, of more than a kilobyte. */
+    private static final long MOST_CHANNELS = 10_000;
+
+    /** Characters: longer names of files, channels and windows are cut for the screen. */
+    private static final int LONGEST_NAME = 255;
 
     private final Map<String, Outline> outlines = new HashMap<>();
     private final Map<String, Spot> spots = new HashMap<>();
@@ -97,6 +152,10 @@ final class Planner {
 
     static String kind(Item item) {
         return !item.isImage ? "rois" : item.labels ? "labels" : "image";
+    }
+
+    static String shortened(String name) {
+        return name.length() <= LONGEST_NAME ? name : name.substring(0, LONGEST_NAME);
     }
 
     synchronized Plan plan(Item item) throws Refused {
@@ -134,11 +193,12 @@ final class Planner {
             String own = isChannel ? item.group : item.layer;
             String title = isChannel ? item.groupTitle : item.title;
             if (!item.window.isEmpty()) title = item.window + " " + title;
-            return new Spot(key(item.window, own, kind(item)), title, item.channel, item.at);
+            return new Spot(
+                    key(item.window, own, kind(item)), shortened(title), item.channel, item.at);
         }
         // A path that came with a series, and is saved alone now, is updated where it stands.
         Spot known = spots.get(path);
-        return known != null ? known : new Spot(key("path", path), item.title, "", item.at);
+        return known != null ? known : new Spot(key("path", path), shortened(item.title), "", item.at);
     }
 
     private Plan imagePlan(Item item, Spot spot) throws Refused {
@@ -160,12 +220,13 @@ final class Planner {
                                     + " with labels=True, for an image of its own, or all %d as one"
                                     + " batch; or close the image",
                             made, spot.title, old.held.size(), old, old.held.size()));
-        Place[] places = places(item, spot);
+        Planes planes = new Planes(item, spot);
         Outline outline = old == null || restarts ? made : old;
-        outline.take(places, at.toString());
+        outline.take(planes, at.toString());
         outlines.put(spot.key, outline);
         String title = item.labels ? spot.title + " labels" : spot.title;
-        return new Plan(spot.key, title, places, restarts, key(spot.key, at.toString()), item);
+        String identity = key(spot.key, at.toString());
+        return new Plan(spot.key, title, planes.places(), restarts, identity, item);
     }
 
     private static void checkType(Item item) throws Refused {
@@ -180,36 +241,5 @@ final class Planner {
             throw new Refused(
                     item.shape[last - 1] + " x " + item.shape[last]
                             + " pixels: a plane of ImageJ has 2147483639 at most");
-    }
-
-    private static Place[] places(Item item, Spot spot) {
-        boolean isRgb = item.axes.endsWith("s");
-        Coordinate c = new Coordinate();
-        Coordinate z = new Coordinate();
-        Coordinate t = new Coordinate();
-        // A hyperstack of RGB planes has no channels.
-        if (!spot.channel.isEmpty() && isRgb) t = t.with(spot.channel);
-        else if (!spot.channel.isEmpty()) c = c.with(spot.channel);
-        for (String[] slider : spot.at) {
-            if (slider[0].equals("z")) z = z.with(slider[1]);
-            else t = t.with(slider[1]);
-        }
-        List<Place> places = new ArrayList<>();
-        places.add(new Place(c, z, t));
-        for (int axis = 0; axis < item.axes.indexOf('y'); axis++) {
-            List<Place> inner = new ArrayList<>();
-            for (Place place : places)
-                for (int index = 0; index < item.shape[axis]; index++) {
-                    String text = Integer.toString(index);
-                    char name = item.axes.charAt(axis);
-                    inner.add(
-                            new Place(
-                                    name == 'c' ? place.c.with(text) : place.c,
-                                    name == 'z' ? place.z.with(text) : place.z,
-                                    name == 't' ? place.t.with(text) : place.t));
-                }
-            places = inner;
-        }
-        return places.toArray(new Place[0]);
     }
 }

@@ -120,23 +120,29 @@ final class Shown {
 
     void put(Plan plan, Item item, Object[] arrays) {
         if (!changed) adopt();
-        String name = item.path.substring(item.path.lastIndexOf('/') + 1);
+        String[] labels = sliceLabels(item);
+        int inner = item.channelStep();
         for (int at = 0; at < arrays.length; at++) {
             Place place = plan.places[at];
             if (rgb) put(place, packed((byte[]) arrays[at], plan.samples()));
             else put(place, arrays[at]);
-            names.put(place, labelOf(item, at) + name);
+            names.put(place, labels[at / inner % labels.length]);
             last = place;
         }
-        if (!rgb) for (int at = 0; at < channels(item); at++) say(plan, item, at);
+        if (!rgb) looks.say(plan, item, planes);
         calibrate(item);
     }
 
-    /** What was said of the channel that a plane is of: the beginning of its slice's label. */
-    private static String labelOf(Item item, int plane) {
-        int number = plane / firstOf(item, 1) % channels(item);
-        boolean isSaid = number < item.channels.length && !item.channels[number].label.isEmpty();
-        return isSaid ? item.channels[number].label + ": " : "";
+    /** Return the labels of the slices, one for each channel: its label and the file's name. */
+    private static String[] sliceLabels(Item item) {
+        String name = Planner.shortened(item.path.substring(item.path.lastIndexOf('/') + 1));
+        String[] labels = new String[item.channelCount()];
+        Arrays.fill(labels, name);
+        for (int number = 0; number < item.channels.length; number++) {
+            String label = item.channels[number].label;
+            if (!label.isEmpty()) labels[number] = Planner.shortened(label) + ": " + name;
+        }
+        return labels;
     }
 
     private void put(Place place, Object array) {
@@ -187,28 +193,6 @@ final class Shown {
         }
         pool.give(samples);
         return pixels;
-    }
-
-    private static int channels(Item item) {
-        int axis = item.axes.indexOf('c');
-        return axis < 0 ? 1 : item.shape[axis];
-    }
-
-    private void say(Plan plan, Item item, int number) {
-        List<Object> ofChannel = new ArrayList<>();
-        int first = firstOf(item, number);
-        ofChannel.add(planes.get(plan.places[first]));
-        if (labels) for (Place place : plan.places) ofChannel.add(planes.get(place));
-        looks.say(plan.places[first].c, item, number, ofChannel);
-    }
-
-    /** Which of the planes is the first one of a channel. */
-    private static int firstOf(Item item, int number) {
-        int axis = item.axes.indexOf('c');
-        int inner = 1; // planes from one channel to the next
-        if (axis >= 0)
-            for (int at = axis + 1; at < item.axes.indexOf('y'); at++) inner *= item.shape[at];
-        return number * inner;
     }
 
     private void calibrate(Item item) {
