@@ -101,7 +101,12 @@ CROSSING: dict[str, list[Shape]] = {
 def rois_of(shapes: list[Shape], **changes: Any) -> tuple[Rois, bytes]:
     files = [encode_roi(ROI(shape)) for shape in shapes]
     content = b"".join(struct.pack("<I", len(file)) + file for file in files)
-    fields = {"number": 7, "path": "rois", "nbytes": len(content), "count": len(files)}
+    fields: dict[str, Any] = {
+        "number": 7,
+        "path": "rois",
+        "nbytes": len(content),
+        "count": len(files),
+    }
     fields |= {"encoding": "imagej", "wait": "shown"}
     return Rois(**(fields | changes)), content
 

@@ -285,7 +285,7 @@ def tiff_strip(_: Path) -> bytes:
 def tiff_zstd_strip(_: Path) -> bytes:
     import imagecodecs
 
-    return tiff(100, 100, 50000, imagecodecs.zstd_encode(bytes(1 << 28)))
+    return tiff(100, 100, 50000, bytes(imagecodecs.zstd_encode(bytes(1 << 28))))
 
 
 def jpeg_claim(_: Path) -> bytes:
