@@ -216,3 +216,19 @@ def test_workers_raise_real_thing(python: Python, tmp_path: Path) -> None:
         f"NotADirectoryInPathError {errno.ENOTDIR} {file}/.~ps-a.json.lock",
         f"DamagedDataError None {damaged}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "text"),
+    [
+        ("save", "cannot hold this value"),
+        ("load", "cannot be loaded"),
+        ("open", "cannot be opened"),
+    ],
+)
+def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
+    error = errors.explained(
+        errors.UnsupportedDataError("too large", "npz"), "disk", "a", operation
+    )
+    assert str(error) == f"backend 'disk': 'a' (npz) {text}: too large"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)

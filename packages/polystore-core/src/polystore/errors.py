@@ -361,15 +361,26 @@ class DataError(PolystoreError):
     backend: str = ""
     verb: ClassVar[str] = "is wrong"
 
+    def fault(self) -> str:
+        return self.verb
+
     def describe(self) -> str:
         place = _where(self.backend, self.path) if self.backend or self.path else ""
         kind = f"({self.format})" if self.format else ""
-        return " ".join(filter(None, (place, kind, f"{self.verb}: {self.reason}")))
+        return " ".join(filter(None, (place, kind, f"{self.fault()}: {self.reason}")))
 
 
 @dataclass(eq=False)
 class UnsupportedDataError(DataError, TypeError):
     verb = "cannot hold this value"
+    operation: str = "save"
+    """What was tried: a format raises it without, the backend knows."""
+
+    def fault(self) -> str:
+        tried = {"load": "loaded", "open": "opened", "describe": "described"}.get(
+            self.operation
+        )
+        return self.verb if tried is None else f"cannot be {tried}"
 
 
 @dataclass(eq=False)
@@ -521,6 +532,8 @@ def explained(error: Exception, backend: str, path: str, operation: str) -> Exce
     """Return ``error`` with backend and path, or what it stands for as ``StorageError``."""
     if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
         error.backend, error.path = backend, error.path or path
+        if isinstance(error, UnsupportedDataError):
+            error.operation = operation
     elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
         translated = storage_error(error, backend, path, operation)
         translated.__cause__ = error

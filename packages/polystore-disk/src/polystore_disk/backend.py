@@ -337,6 +337,9 @@ def _decoded(chosen: Format, file: BinaryIO, options: dict[str, Any]) -> Any:
             return load(file, **options)
     except (PolystoreError, OSError):
         raise
+    except MemoryError as error:
+        reason = "there is not enough memory: load a region=, or open() it and read parts"
+        raise UnsupportedDataError(reason, chosen.name) from error
     except chosen.decode_errors as error:
         raise DamagedDataError(str(error), chosen.name) from error
 
