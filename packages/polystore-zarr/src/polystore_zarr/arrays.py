@@ -373,7 +373,7 @@ class ZarrArray(LazyArray):
         return {
             name: value
             for name, value in vars(self).items()
-            if name not in ("_array", "_unguarded")
+            if name not in ("_array", "_guarded_array")
         }
 
     def __dask_tokenize__(self) -> tuple[object, ...]:

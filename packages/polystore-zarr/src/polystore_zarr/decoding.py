@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPRESSORS",
-    "_MOST_TEXT",
     "Sizes",
     "decode",
     "most_encoded",
