@@ -240,3 +240,40 @@ def test_needs_no_napari() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+METRES = {"scale": (3.25e-7, 3.25e-7), "units": "m"}
+
+
+def test_pixel_size_that_does_not_fit_is_refused() -> None:
+    """A pixel size that a window cannot count is refused, and is not remembered."""
+    planner, large = Planner(), np.zeros((2048, 2048), "u1")
+    planned(planner, one(large, **METRES))
+    for _ in range(2):
+        with pytest.raises(UnsupportedDataError, match=r"1 pixel on axis -1.*scale="):
+            planned(planner, one(large, "b.npy"))
+    planned(planner, one(large, "c.npy", scale=(325, 325), units="nm"))
+    planner.forget_window("")
+    planned(planner, one(large, "b.npy"))
+
+
+def test_pixel_size_may_change() -> None:
+    """A layer that gets another pixel size is compared by that, and keeps it until then."""
+    planner, large = Planner(), np.zeros((2048, 2048), "u1")
+    planned(planner, one(large, **METRES), one(large), one(large[1:]))
+    with pytest.raises(UnsupportedDataError):
+        planned(planner, one(large, "b.npy"))
+    planned(planner, one(large, scale=(1, 1)))
+    planned(planner, one(large, "b.npy"))
+    with pytest.raises(UnsupportedDataError):
+        planned(planner, one(large, **METRES))
+
+
+def test_pixel_sizes_are_of_a_window() -> None:
+    """Images of two windows have nothing to do with each other; nor have an image's channels."""
+    planner, layout = Planner(), Layout(window=("well",))
+    value = np.zeros((2, 2048, 2048), "u1")
+    looks: dict[str, Any] = {"A01": {"scale": (1, 3e-7, 3e-7), "units": "m"}, "A02": {}}
+    for well, look in looks.items():
+        path = f"{well}_z1.npy"
+        planned(planner, one(value, path, names=TEMPLATE, layout=layout, axes="cyx", **look))

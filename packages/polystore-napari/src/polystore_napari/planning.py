@@ -14,6 +14,8 @@ import numpy as np
 
 from polystore.errors import UnsupportedDataError
 
+from .reach import Reach, check_reach, check_visible, grid_reach
+
 if TYPE_CHECKING:
     from polystore_stream.messages import Image, Rois
 
@@ -54,6 +56,7 @@ class _Outline:
     axes: str
     shape: tuple[int, ...]
     dtype: str
+    reach: Reach
     held: set[tuple[str, ...]] = field(default_factory=set)
 
     def fits(self, other: _Outline) -> bool:
@@ -62,6 +65,31 @@ class _Outline:
 
     def __str__(self) -> str:
         return f"{np.dtype(self.dtype)} of shape {self.shape}, axes {self.axes}"
+
+
+def _reach(
+    item: Image,
+    sliders: tuple[str, ...],
+    axes: str,
+    shape: tuple[int, ...],
+    old: _Outline | None,
+) -> Reach:
+    """Return how far one block reaches; what is not said anew is as it was."""
+    letters = axes.rstrip("s")
+    known = (
+        old.reach if old is not None and (old.sliders, old.axes) == (sliders, axes) else None
+    )
+    extents = (*(1 for _ in sliders), *shape[: len(letters)])
+    scale, units = (1.0,) * len(extents), ("pixel",) * len(extents)
+    if known is not None:
+        scale, units = known.step, known.units
+    if item.scale:
+        given = dict(zip(item.axes, item.scale, strict=False))
+        scale = (*(1.0 for _ in sliders), *(given[letter] for letter in letters))
+    if any(item.units):
+        named = dict(zip(item.axes, item.units, strict=False))
+        units = (*("pixel" for _ in sliders), *(named[letter] or "pixel" for letter in letters))
+    return grid_reach(extents, scale, units)
 
 
 class Planner:
@@ -112,11 +140,13 @@ class Planner:
             axes, shape = axes.replace("c", ""), shape[:channel] + shape[channel + 1 :]
         sliders = tuple(name for name, _ in at)
         coordinates = tuple(value for _, value in at)
-        new = _Outline(sliders, axes, shape, item.dtype)
-        targets = []
+        targets, news = [], []
         for number in range(count):
             key = item.window, layer, kind, number
             old = self._outlines.get(key)
+            new = _Outline(
+                sliders, axes, shape, item.dtype, _reach(item, sliders, axes, shape, old)
+            )
             restarts = old is not None and not old.fits(new)
             replaces = old is not None and coordinates in old.held
             if old is not None and restarts and not (replaces and item.series >= len(old.held)):
@@ -125,15 +155,27 @@ class Planner:
                     "another name or with labels=True, for a layer of its own, or all "
                     f"{len(old.held)} as one batch; or remove the layer"
                 )
+            if old is None or restarts or old.reach != new.reach:
+                self._check_reach(new.reach, item.window, layer)
             targets.append(Target(key, coordinates, restarts))
-        for target in targets:
+            news.append(new)
+        for target, new in zip(targets, news, strict=True):
             outline = self._outlines.get(target.key)
             if outline is None or target.restarts:
-                outline = self._outlines[target.key] = _Outline(
-                    sliders, axes, shape, item.dtype
-                )
+                outline = self._outlines[target.key] = new
+            outline.reach = new.reach
             outline.held.add(coordinates)
         return Plan(tuple(targets), sliders, axes, title)
+
+    def _check_reach(self, reach: Reach, window: str, layer: str) -> None:
+        """Raise ``UnsupportedDataError`` for a pixel size too far from the window's others."""
+        others = [
+            outline.reach
+            for key, outline in self._outlines.items()
+            if key[0] == window and key[1] != layer
+        ]
+        check_visible(reach)
+        check_reach(reach, others)
 
     def forget(self, key: Key) -> None:
         """A layer is gone: what comes for it makes a new one."""

@@ -1,0 +1,141 @@
+"""Whether the layers of one window fit together: their pixel sizes and where they lie.
+
+napari gives each axis of a window one slider. Its steps are the smallest pixel of all layers, it
+reaches over all of them, and Qt counts the steps in 32 bits. napari compares layers in their
+units if all layers have units of one kind on each axis, and else compares bare numbers: 3.25e-7
+(meter) beside 1 (pixel) needs three million steps for each pixel of the second image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pint
+
+from polystore.errors import UnsupportedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from napari.layers import Layer
+
+__all__ = [
+    "MOST_STEPS", "Reach", "check_reach", "check_visible", "grid_reach", "layer_reach",
+]  # fmt: skip
+
+MOST_STEPS = 2**31 - 1
+"""Of one slider, which is a Qt widget."""
+_LEAST, _GREATEST = 1e-36, 1e36
+"""Of a coordinate other than 0: float32, in which graphics cards count, ends at 1e38."""
+
+
+_LEAST_IMAGE = 1e-8
+"""Height or width of an image: napari 0.9 paints smaller ones black, whatever the zoom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a layer lies in its window. Each tuple has one value for each axis, x last."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    """Centre of the first and of the last pixel, in ``units``; NaN for an empty layer."""
+    step: tuple[float, ...]
+    """Size of a pixel, in ``units``."""
+    units: tuple[str, ...]
+
+
+def grid_reach(shape: Sequence[int], scale: Sequence[float], units: Sequence[str]) -> Reach:
+    """Return the reach of an image whose first pixel is at 0."""
+    high = tuple((length - 1) * step for length, step in zip(shape, scale, strict=True))
+    return Reach((0.0,) * len(high), high, tuple(scale), tuple(units))
+
+
+def layer_reach(layer: Layer) -> Reach:
+    """Return the reach of a layer of napari."""
+    (low, high), step = layer.extent.world, layer.extent.step
+    return Reach(
+        tuple(low.tolist()), tuple(high.tolist()), tuple(step.tolist()),
+        tuple(map(str, layer.units)),
+    )  # fmt: skip
+
+
+def check_reach(new: Reach, others: Iterable[Reach]) -> None:
+    """Raise ``UnsupportedDataError`` if a window cannot show ``new`` together with ``others``."""
+    _check_numbers(new)
+    known = list(others)
+    factors = _factors([new, *known])
+    for axis in range(1, len(new.step) + 1):
+        there = [
+            (reach, factor[-axis])
+            for reach, factor in zip([new, *known], factors, strict=True)
+            if len(reach.step) >= axis
+        ]
+        ends = [end * f for r, f in there for end in (r.low[-axis], r.high[-axis])]
+        placed = [end for end in ends if not math.isnan(end)]
+        finest = min(r.step[-axis] * f for r, f in there)
+        steps = (max(placed) - min(placed)) / finest if placed else 0
+        if not steps <= MOST_STEPS:
+            raise UnsupportedDataError(_advice(new, axis, steps))
+
+
+def check_visible(image: Reach) -> None:
+    """Raise ``UnsupportedDataError`` for an image that is too small to be painted."""
+    sizes = [
+        high - low + step
+        for low, high, step in zip(image.low, image.high, image.step, strict=True)
+    ][-2:]
+    if max(sizes) < _LEAST_IMAGE:
+        raise UnsupportedDataError(
+            f"it has a size of {' x '.join(f'{size:.3g}' for size in sizes)} "
+            f"{image.units[-1]}, and napari paints nothing below {_LEAST_IMAGE:g}: give scale= "
+            "in a smaller unit, such as units='nm'"
+        )
+
+
+def _check_numbers(reach: Reach) -> None:
+    for number in (*reach.low, *reach.high, *reach.step):
+        if not (number == 0 or math.isnan(number) or _LEAST <= abs(number) <= _GREATEST):
+            raise UnsupportedDataError(
+                f"it has a pixel size or a position of {number:.3g}, and a napari window shows "
+                f"{_LEAST:g} to {_GREATEST:g}: give scale= in another unit"
+            )
+
+
+def _advice(new: Reach, axis: int, steps: float) -> str:
+    low, high, step = (numbers[-axis] for numbers in (new.low, new.high, new.step))
+    unit = new.units[-axis]
+    if (high - low) / step > MOST_STEPS:
+        return (
+            f"it reaches from {low:.3g} to {high:.3g} {unit} on axis -{axis}, which are "
+            f"{steps:.2g} pixels, and napari counts to {MOST_STEPS}: show less of it"
+        )
+    return (
+        f"its pixels have a size of {step:.3g} {unit} on axis -{axis}, and together with the "
+        f"other layers of the window it reaches over {steps:.2g} of the smallest pixels, where "
+        f"napari counts to {MOST_STEPS}: give all images of one window a scale= in units of the "
+        "same kind, or remove the others with clear()"
+    )
+
+
+def _factors(reaches: Sequence[Reach]) -> list[tuple[float, ...]]:
+    """Return what makes the numbers of each reach comparable, as napari does it."""
+    known = [tuple(map(_base_unit, reach.units)) for reach in reaches]
+    longest = max(known, key=len)
+    agree = all(
+        one[1] == other[1]
+        for units in known
+        for one, other in zip(reversed(units), reversed(longest), strict=False)
+    )
+    return [tuple(factor if agree else 1.0 for factor, _ in units) for units in known]
+
+
+@cache
+def _base_unit(name: str) -> tuple[float, str]:
+    """Return how many base units a unit is, and the kind of it."""
+    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    factor, base = registry.get_base_units(name)
+    return float(factor), str(base.dimensionality)
