@@ -1,0 +1,92 @@
+"""Which polygons are filled; without napari."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polystore_napari.outlines import MOST_CROSSINGS, count_crossings, find_tangled
+
+
+def crossings(outline: Any) -> int:
+    """Count pairs of edges that meet, one after another, in exact arithmetic."""
+    points = [
+        point
+        for point, after in zip(outline, outline[1:] + outline[:1], strict=True)
+        if point != after
+    ]
+    edges = list(zip(points, points[1:] + points[:1], strict=True))
+
+    def side(p: Any, q: Any, r: Any) -> int:
+        return int(np.sign((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])))
+
+    def meet(one: Any, other: Any) -> bool:
+        boxes = all(
+            min(a[k] for a in one) <= max(b[k] for b in other)
+            and min(b[k] for b in other) <= max(a[k] for a in one)
+            for k in (0, 1)
+        )
+        straddle = [
+            side(*line, ends[0]) * side(*line, ends[1]) <= 0
+            for line, ends in ((one, other), (other, one))
+        ]
+        return boxes and all(straddle)
+
+    return sum(
+        meet(edges[a], edges[b])
+        for a, b in itertools.combinations(range(len(edges)), 2)
+        if 1 < b - a < len(edges) - 1
+    )
+
+
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=2, max_size=12))
+def test_crossings_are_counted(outline: list[tuple[int, int]]) -> None:
+    """Edges that cross or touch are counted once, neighbours never."""
+    assert count_crossings(np.array(outline, float)) == crossings(outline)
+
+
+@pytest.mark.parametrize(
+    ("outline", "count"),
+    [
+        ([(0, 0), (0, 1), (1, 1), (1, 0)], 0),
+        ([(0, 0), (1, 1), (0, 1), (1, 0)], 1),
+        ([(0, 0), (0, 2), (2, 2), (0, 1)], 1),
+        ([(0, 0)] * 5, 0),
+        ([(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)], 0),
+        ([(0, 0), (1e12, 1e12), (0, 1e12), (1e12, 0)], 1),
+    ],
+)
+def test_crossings_of(outline: Any, count: int) -> None:
+    assert count_crossings(np.array(outline, float)) == count
+
+
+def test_crossings_are_bounded() -> None:
+    """An outline with too many edges side by side is not looked at."""
+    comb = np.column_stack((np.arange(4000) % 2 * 100.0, np.arange(4000)))
+    comb = np.concatenate((comb, [(-9, 3999), (-9, 0)]))
+    assert count_crossings(comb) == 0
+    turned = comb * (1, 0.01) @ np.array([(1, 1), (-1, 1)])
+    assert count_crossings(turned) == math.inf
+
+
+def circle(count: int) -> Any:
+    turns = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return np.column_stack((np.sin(turns), np.cos(turns))) * 100
+
+
+def test_share_of_crossings() -> None:
+    """Each outline has its part of the crossings that are filled; contours need none."""
+    random = np.random.default_rng(0)
+    few, many = random.random((100, 2)), random.random((1000, 2))
+    assert find_tangled([]) == []
+    assert find_tangled([few, circle(100_000)]) == [False, False]
+    assert find_tangled([few, many, circle(50)]) == [False, True, False]
+    assert 500 < count_crossings(few) < MOST_CROSSINGS
+    assert find_tangled([few] * 1000) == [True] * 1000
+    assert find_tangled([few[:16], circle(500)] * 500) == [False] * 1000
