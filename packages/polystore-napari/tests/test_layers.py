@@ -12,9 +12,20 @@ import numpy as np
 import pytest
 
 from polystore.errors import UnsupportedDataError
-from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
+from polystore.rois import (
+    ROI,
+    Composite,
+    Ellipse,
+    Mask,
+    Points,
+    Polygon,
+    Polyline,
+    Position,
+    Rectangle,
+)
 from polystore_napari.layers import Layers
 from polystore_napari.planning import Planner
+from polystore_napari.rois import MOST_VERTICES
 from polystore_stream import Layout
 from polystore_stream.messages import Image
 from polystore_stream.viewer import Delivery
@@ -631,15 +642,18 @@ def test_rois_are_replaced_in_place(window: Window) -> None:
         assert list(layer.features["name"]) == [roi.name for roi in rois]
 
 
-# bermuda panics over the first every other time; no other triangulator draws the second.
+# bermuda panics over the first every other time; no other triangulator fills the second.
 PANIC = Polygon([(-3.5, -3.5), (2, 0), (-3.5, 1), (0, 0), (0, 1), (0, 1e6)])
 BEYOND = Polygon([(0, 0), (1e6, 2), (-3.5, 1e-30), (0, 1e6), (0, 1e-30)])
 
 
 @pytest.fixture
-def triangulator() -> Iterator[Callable[[str], Any]]:
+def triangulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Any]]:
     from napari.utils import triangulation_backend as napari
 
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where napari leaves its reports
     ViewerModel().add_shapes([[(0, 0), (1, 1)]])  # the first sets what the settings say
     before = napari.get_backend()
     yield lambda name: napari.set_backend(napari.TriangulationBackend[name])
@@ -647,26 +661,369 @@ def triangulator() -> Iterator[Callable[[str], Any]]:
 
 
 def test_outlines_that_cross_are_shown(
-    window: Window, triangulator: Callable[[str], Any]
+    window: Window, triangulator: Callable[[str], Any], tmp_path: Path
 ) -> None:
     triangulator("bermuda")
     for number in range(16):
         window.save([ROI(PANIC, str(number))])
         assert list(window.layers.rois()) == [ROI(PANIC, str(number))]
-    assert not list(Path(tempfile.gettempdir()).glob("napari_*_triang_*"))
+    assert not list(tmp_path.glob("napari_*_triang_*"))
 
 
-def test_outlines_beyond_napari_are_refused(
-    window: Window, triangulator: Callable[[str], Any]
+def test_outlines_beyond_napari_are_lines(
+    window: Window, triangulator: Callable[[str], Any], tmp_path: Path
 ) -> None:
+    """A polygon that napari cannot fill is a line; the others of its layer are filled."""
     triangulator("numba")
-    with pytest.raises(UnsupportedDataError, match=r"touches itself.*labels=True"):
-        window.save([ROI(BEYOND)])
-    window.save([BOX])
-    with pytest.raises(UnsupportedDataError):
-        window.save([ROI(BEYOND)])
-    assert list(window.layers.rois()) == [BOX]
-    assert not list(Path(tempfile.gettempdir()).glob("napari_*_triang_*"))
+    square = ROI(Polygon([(0, 0), (0, 5), (5, 5), (5, 0)]), "square")
+    for rois in ([ROI(BEYOND)], [square], [ROI(BEYOND, "two"), square]):
+        window.save(rois)
+        assert list(window.layers.rois()) == rois
+    assert window.only.shape_type == ["path", "polygon"]
+    assert not list(tmp_path.glob("napari_*_triang_*"))
+
+
+def scribble(count: int) -> Polygon:
+    return Polygon(np.random.default_rng(count).integers(0, 100, (count, 2)).tolist())
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("count", [400, 1000, 20_000])
+def test_scribbles_are_lines(window: Window, count: int) -> None:
+    """An outline that crosses itself thousands of times is not filled, and is read back."""
+    hole = Composite([[(0, 0), (0, 9), (9, 0)], scribble(count).coordinates])
+    line = ROI(Polyline(scribble(count).coordinates), "line")
+    cell = ROI(Polygon([(0, 0), (0, 5), (3, 3), (5, 0)]), "cell")
+    rois = [ROI(scribble(count), "scribble"), cell, ROI(hole, "hole"), line]
+    for _ in range(2):
+        window.save(rois)
+        assert list(window.layers.rois()) == rois
+    assert window.only.shape_type == ["path", "polygon", "polygon", "path", "path"]
+    assert window.only.features["name"].tolist()[-1] == "line"
+
+
+@pytest.mark.timeout(120)
+def test_scribbles_add_up(window: Window) -> None:
+    """Many outlines, each of which napari would fill quickly, are not all filled."""
+    rois = [ROI(scribble(300 + number)) for number in range(60)]
+    window.save(rois)
+    assert list(window.layers.rois()) == rois
+    assert set(window.only.shape_type) == {"path"}
+
+
+def test_contours_are_filled(window: Window) -> None:
+    """The contour of a cell stays a polygon, however many vertices it has."""
+    turns = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    radius = 100 + 10 * np.sin(9 * turns)
+    cell = Polygon(np.column_stack((radius * np.sin(turns), radius * np.cos(turns))))
+    window.save([ROI(cell)])
+    assert window.only.shape_type == ["polygon"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("rois", "options", "reason"),
+    [
+        ([ROI(Polyline(np.zeros((MOST_VERTICES, 2))))], {}, "vertices"),
+        ([BOX] * (MOST_VERTICES // 8), {}, "vertices"),
+        ([ROI(Mask(np.ones((3, 3), bool)))] * 17, {}, "cover each other"),
+        ([ROI(Mask(np.ones((3, 3), bool), (10**9, 10**9)))], {}, "pixels"),
+        ([ROI(Rectangle((0, 0), (10**5, 10**5)))], {"labels": True}, "pixels"),
+        ([ROI(Polygon([(0, 0), (9000, 1)] * 2000))], {"labels": True}, "rows"),
+        ([ROI(Polygon([(0, 0), (0, 9), (10**11, 9)]))], {}, "napari counts to"),
+        ([ROI(Points([(0, 0), (0, 10**11)]))], {}, "napari counts to"),
+    ],
+    ids=["path", "many", "masks", "far mask", "large", "tall", "far", "far points"],
+)
+def test_too_much_is_refused(
+    window: Window, rois: list[ROI], options: dict[str, Any], reason: str
+) -> None:
+    """ROIs that would keep napari busy for long are refused; its layers stay as they are."""
+    window.save(PLANE)
+    with pytest.raises(UnsupportedDataError, match=reason):
+        window.save(rois, "r.roi", **options)
+    assert window.names == ["a"]
+    window.save([BOX, SPOTS], "r.roi")
+    with pytest.raises(UnsupportedDataError, match=reason):
+        window.save(rois, "r.roi", **options)
+    assert list(window.layers.rois()) == [BOX, SPOTS]
+
+
+# ── what the user draws stays ────────────────────────────────────────────────────────────
+
+MASK = ROI(Mask(np.ones((2, 3), bool), (1, 1)), "mask")
+ONE_OF_EACH = [BOX, SPOTS, MASK]
+
+
+def draw(layer: Any) -> ROI:
+    """Draw into a layer of y and x, as a user does; return what was drawn."""
+    if layer._type_string == "shapes":
+        layer.add_rectangles(np.array([(0, 0), (2, 4)]))
+        return ROI(Rectangle((1, 2), (2, 4)))
+    if layer._type_string == "points":
+        layer.add([(9, 9)])
+        return ROI(Points([(9, 9)]))
+    layer.brush_size = 1
+    layer.paint((3, 4), 7)
+    return ROI(Mask(np.ones((1, 1), bool), (3, 4)))
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (4, 20, 30)])
+@pytest.mark.parametrize("ndisplay", [2, 3])
+@pytest.mark.parametrize("roi", ONE_OF_EACH)
+def test_drawings_stay(window: Window, roi: ROI, ndisplay: int, shape: tuple[int, ...]) -> None:
+    """The pipeline replaces its own ROIs, in 2-D and 3-D; those of the user stay."""
+    window.save(np.zeros(shape, "u1"))
+    window.save([roi], "r.roi")
+    layer = window.model.layers[-1]
+    layer.name, layer.opacity = "mine", 0.25
+    drawn = draw(layer)
+    moved = ROI(roi.shape.translated(2, 0), "moved")
+    for display, rois in ((ndisplay, [moved]), (2, []), (ndisplay, [moved, roi]), (2, [roi])):
+        window.model.dims.ndisplay = display
+        window.save(rois, "r.roi")
+        assert list(window.layers.rois()) == [*rois, drawn]
+    assert window.names == ["a", "mine"]
+    assert window["mine"].opacity == 0.25
+
+
+def test_drawings_on_planes_stay(window: Window) -> None:
+    """Drawings stay on their plane of a stack, and copies keep name and properties."""
+    window.save(np.zeros((4, 20, 30), "u1"))
+    fixed = ROI(Rectangle((3, 4), (2, 4)), "one", Position(z=2), {"area": 8})
+    window.save([fixed], "r.roi")
+    layer = window["r"]
+    layer.add_rectangles(np.array([(1, 0, 0), (1, 0, 4), (1, 2, 4), (1, 2, 0)]))
+    layer.selected_data = {0}
+    layer._copy_data()
+    layer._paste_data()
+    drawn = ROI(Rectangle((1, 2), (2, 4)), position=Position(z=1))
+    copied = list(window.layers.rois())[2]
+    assert (copied.name, copied.properties) == ("one", {"area": 8})
+    for display in (3, 2, 3):
+        window.model.dims.ndisplay = display
+        window.save([], "r.roi")
+        assert list(window.layers.rois()) == [drawn, copied]
+
+
+def test_drawings_may_be_saved(window: Window) -> None:
+    """A script that reads all ROIs and saves them has each of them once."""
+    window.save(PLANE)
+    window.save(ONE_OF_EACH, "r.roi")
+    for layer in list(window.model.layers)[1:]:
+        draw(layer)
+    for _ in range(2):
+        rois = list(window.layers.rois())
+        assert len(rois) == 6
+        window.save(rois, "r.roi")
+    assert {roi.name for roi in window.layers.rois()} == {"nucleus", "spots", "mask", ""}
+
+
+class Trap:
+    """A plugin that raises once, when napari tells it of a change, after some other changes."""
+
+    def __init__(self, event: Any, after: int = 0) -> None:
+        self.event, self.left = event, after
+
+    def __call__(self, event: Any) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise RuntimeError("a plugin has failed")
+
+    def spring(self, save: Callable[[], Any]) -> bool:
+        """Save while the plugin listens; return whether that has failed, and by the plugin."""
+        self.event.connect(self)
+        try:
+            save()
+        except Exception as error:
+            if "plugin" not in f"{error} {error.__cause__}":
+                raise
+            return True
+        finally:
+            self.event.disconnect(self)
+        return False
+
+
+def looks(layer: Any) -> list[Any]:
+    names = ("edge_color", "face_color", "edge_width", "size", "scale", "translate", "colormap")
+    return [repr(getattr(layer, name, None)) for name in (*names, "features", "selected_data")]
+
+
+@pytest.mark.parametrize("ndisplay", [2, 3])
+@pytest.mark.parametrize("event", ["data", "features", "scale", "set_data"])
+@pytest.mark.parametrize("roi", ONE_OF_EACH)
+@pytest.mark.parametrize("after", [0, 1])
+def test_failed_update_of_rois(
+    window: Window, roi: ROI, event: str, ndisplay: int, after: int
+) -> None:
+    """If napari or a plugin raises, all layers of the path are as before, and later saves work."""
+    window.save(np.zeros((4, 20, 30), "u1"), scale=(1, 0.5, 0.5))
+    window.save(ONE_OF_EACH, "r.roi")
+    window.model.dims.ndisplay = ndisplay
+    layers = list(window.model.layers)
+    layer = layers[1 + ONE_OF_EACH.index(roi)]
+    draw(layer)
+    if roi is not MASK:
+        layer.face_color = ["red", "blue", "green"][: len(layer.data)]
+        layer.selected_data = {0}
+    before, look = list(window.layers.rois()), looks(layer)
+    moved = [ROI(one.shape.translated(3, 0)) for one in ONE_OF_EACH]
+    if Trap(getattr(layer.events, event), after).spring(lambda: window.save(moved, "r.roi")):
+        assert list(window.layers.rois()) == before
+        assert list(window.model.layers) == layers
+        assert looks(layer) == look
+    else:
+        assert {roi.name for roi in window.layers.rois()} == {""}
+    window.save([BOX], "r.roi")
+    assert BOX in window.layers.rois()
+
+
+@pytest.mark.parametrize("event", ["data", "scale", "set_data", "colormap"])
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("value", [PLANE + 1, np.ones((6, 7), "u1"), np.ones((2, 4, 5), "u2")])
+def test_failed_update_of_image(window: Window, value: Any, labels: bool, event: str) -> None:
+    """An image that cannot be updated keeps its pixels and its look, and later saves work."""
+    look = {} if labels else {"colormap": "magma"}
+    window.save(PLANE, labels=labels, scale=(1, 1), **look)
+    layer = window.only
+    before = looks(layer)
+    new: dict[str, Any] = {} if labels else {"colormap": "viridis"}
+    new["scale"] = (1,) * (value.ndim - 2) + (2, 3)
+    trap = Trap(getattr(layer.events, event, layer.events.data))
+    if trap.spring(lambda: window.save(value, labels=labels, **new)):
+        kind = "labels" if labels else "image"
+        assert np.array_equal(window.pixels("a.npy", kind), PLANE)
+        assert np.array_equal(np.asarray(window.only.data), PLANE)
+        assert looks(window.only) == before
+    for image in (value, PLANE):
+        window.save(image, labels=labels)
+        assert np.array_equal(np.asarray(window.only.data), image)
+
+
+def test_failed_slice_is_taken_out(window: Window) -> None:
+    """A slice that cannot be shown is not in the stack; those before it are."""
+    window.save(PLANE, "A01_z1.npy", names=ZSTACK)
+    slices = [one(PLANE, f"A01_z{z}.npy", names=ZSTACK) for z in (2, 3)]
+    assert Trap(window.only.events.data).spring(lambda: window.show(*slices))
+    assert window.only.data.shape == (1, 1, 4, 5)
+    assert window.pixels("A01_z2.npy") is None
+    window.save(PLANE, "A01_z2.npy", names=ZSTACK)
+    assert window.only.data.shape == (1, 2, 4, 5)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("value", "look"),
+    [(np.zeros((3, 4, 5), "u2"), {"channels": ["A", "B", "C"]}), (ONE_OF_EACH, {})],
+    ids=["channels", "rois"],
+)
+def test_failed_value_leaves_no_layer(
+    window: Window, value: Any, look: dict[str, Any], after: int
+) -> None:
+    """If one channel, or one kind of ROIs, cannot be shown, none of that value is."""
+    window.model.add_image(np.zeros((7, 8)), name="mine")
+    selected = set(window.model.layers.selection)
+    trap = Trap(window.model.layers.events.inserted, after)
+    assert trap.spring(lambda: window.save(value, **look))
+    assert window.names == ["mine"]
+    assert set(window.model.layers.selection) == selected
+    window.save(value, **look)
+    assert len(window.names) == 4
+
+
+def test_clear_clears_all(window: Window) -> None:
+    """A plugin that fails when a layer goes keeps no other layer there."""
+    window.save(np.zeros((3, 4, 5), "u2"), channels=["A", "B", "C"])
+    window.save(ONE_OF_EACH, "r.roi")
+    assert Trap(window.model.layers.events.removed).spring(window.layers.clear)
+    assert window.names == []
+    window.layers.clear()
+
+
+# ── pixel sizes that fit together ────────────────────────────────────────────────────────
+
+LARGE = np.zeros((2048, 2048), "u1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"scale": (3.25e-7, 3.25e-7), "units": "m"}, {}),
+        ({}, {"scale": (3.25e-7, 3.25e-7), "units": "m"}),
+        ({"scale": (1, 1), "units": "pm"}, {"scale": (1, 1), "units": "m"}),
+        ({"scale": (1, 1e-7)}, {}),
+        ({"scale": (1, 1)}, {"scale": (1, 1e8)}),
+        ({}, {"scale": (1e-30, 1e-30)}),
+        ({}, {"scale": (1e30, 1e30), "units": "um"}),
+        ({}, {"scale": (1e300, 1e300)}),
+        ({}, {"scale": (5e-324, 5e-324)}),
+    ],
+)
+def test_pixel_sizes_too_far_apart(
+    window: Window, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    """napari cannot count the smaller pixels of the window: the second image is refused."""
+    window.save(LARGE, "a.npy", **first)
+    for _ in range(2):
+        with pytest.raises(UnsupportedDataError, match=r"napari"):
+            window.save(LARGE, "b.npy", **second)
+        assert window.names == ["a"]
+    window.save(LARGE, "c.npy", **first)
+    window.layers.clear()
+    assert window.names == []
+    window.planner.forget_window("")
+    window.save(LARGE, "b.npy")
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [{"scale": (3.25e-7,) * 2, "units": "m"}, {"scale": (325, 325), "units": "nm"}],
+        [{"scale": (0.3, 0.3), "units": "um"}, {"scale": (1e-6,) * 2, "units": "m"}, {}],
+        [{"scale": (3.25e-7,) * 2, "units": "m"}] * 3,
+        [{"scale": (1, 1), "units": "parsec"}],
+        [{"scale": (1e-9, 1e-9)}, {"scale": (1e-6, 1e-6)}],
+        [{"scale": (1e30, 1e30)}],
+    ],
+)
+def test_pixel_sizes_that_fit(window: Window, looks: list[dict[str, Any]]) -> None:
+    """Images share a window whose sizes are near, once their units are compared."""
+    for number, look in enumerate(looks):
+        window.save(LARGE, f"{number}.npy", **look)
+    assert len(window.names) == len(looks)
+
+
+def test_pixel_size_beyond_paint(window: Window) -> None:
+    """An image that napari would paint black, as it is too small, is refused."""
+    with pytest.raises(UnsupportedDataError, match="paints nothing"):
+        window.save(PLANE, scale=(1e-10, 1e-10), units="m")
+    window.save(PLANE, scale=(0.1, 0.1), units="nm")
+    window.save(PLANE)
+    assert window.names == ["a"]
+
+
+def test_pixel_size_beside_the_users(window: Window) -> None:
+    """Layers that the user has opened count, and an update that does not fit changes nothing."""
+    window.save(LARGE, scale=(1, 1))
+    own = window.model.add_image(LARGE, name="mine", scale=(1e-5, 1e-5))
+    with pytest.raises(UnsupportedDataError, match="clear"):
+        window.save(LARGE, "b.npy", scale=(5000, 5000))
+    with pytest.raises(UnsupportedDataError, match="clear"):
+        window.save(LARGE, "a.npy", scale=(5000, 5000))
+    assert window.names == ["a", "mine"]
+    assert window["a"].scale.tolist() == [1, 1]
+    window.model.layers.remove(own)
+    window.save(LARGE, "a.npy", scale=(5000, 5000))
+    assert window.only.scale.tolist() == [5000, 5000]
+
+
+def test_rois_follow_tiny_pixels(window: Window) -> None:
+    """ROIs lie on an image in metres, and are refused with it, not lost, where it is."""
+    window.save(LARGE, scale=(3.25e-7, 3.25e-7), units="m")
+    window.save(ONE_OF_EACH, "r.roi")
+    assert list(window.layers.rois()) == ONE_OF_EACH
+    window.save(LARGE, scale=(3.25e-8, 3.25e-8), units="m")
+    assert list(window.layers.rois()) == ONE_OF_EACH
 
 
 def test_kinds_of_rois_are_layers(window: Window) -> None:

@@ -348,6 +348,39 @@ def test_many_rois_are_shown(files: FileManager, viewer: RemoteViewer) -> None:
     files.save([], "many.roi", backend="screen")
 
 
+@pytest.mark.timeout(300)
+def test_scribble_blocks_nobody(files: FileManager, viewer: RemoteViewer) -> None:
+    """An outline that crosses itself a hundred thousand times is shown, and the viewer answers."""
+    random = np.random.default_rng(0)
+    roi = ROI(Polygon(random.integers(0, 64, (1000, 2)).tolist()), "scribble")
+    files.save(plane(1), "a.npy", backend="screen")
+    files.save([roi], "a.roi", backend="screen", wait="shown")
+    assert viewer.rois() == [roi]
+
+
+def test_refused_pixel_size_leaves_nothing(files: FileManager, viewer: RemoteViewer) -> None:
+    """A pixel size that does not fit is the error of its own save; all else goes on."""
+    large = np.zeros((2048, 2048), "u1")
+    files.save(large, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
+    for wait in ("received", "shown"):
+        with pytest.raises(RejectedError, match="scale="):
+            files.save(large, "pixels.npy", backend="screen", wait=wait)
+    for number in (1e10, 1e12):
+        far = ROI(Polygon([(0, 0), (0, number), (9, 9)]))
+        with pytest.raises(RejectedError, match="counts to"):
+            files.save(far, "far.roi", backend="screen", wait="shown")
+    assert titles(viewer) == ["metres"]
+    viewer.clear()
+    assert titles(viewer) == []
+    files.save(large, "pixels.npy", backend="screen", wait="shown")
+    assert titles(viewer) == ["pixels"]
+
+
+def titles(viewer: RemoteViewer) -> list[str]:
+    """Return the names of the first window's layers."""
+    return [layer["name"] for layer in viewer.layers() if not layer["window"]]
+
+
 # ── producers ────────────────────────────────────────────────────────────────────────────
 
 PRODUCER = """

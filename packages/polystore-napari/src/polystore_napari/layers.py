@@ -6,8 +6,9 @@ the thread of the window alone.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+import logging
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from polystore import LazyArray
 from polystore_stream.messages import Channel, Image, Rois
 from polystore_stream.stack import Stack, StackView
 
+from .changes import add_layer, assign, replace_layer, select, take_out
+from .reach import Reach, check_reach, grid_reach, layer_reach
 from .roi_layers import RoiLayers
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from .planning import Key, Plan, Target
 
 __all__ = ["Layers", "colormap"]
+
+log = logging.getLogger("polystore.napari")
 
 _SAMPLE = 1 << 20
 """Pixels that contrast limits are taken from."""
@@ -53,11 +58,21 @@ class Shown:
 
 @dataclass(slots=True)
 class _Touched:
-    """A layer that what came has changed."""
+    """A layer that deliveries change: all of them, or none if one of them fails."""
 
-    delivery: Delivery
     target: Target
-    plan: Plan
+    """Of the last delivery."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    undo: ExitStack = field(default_factory=ExitStack)
+    """Gives back what the layer was. Closed if a delivery fails, else left."""
+
+    @property
+    def delivery(self) -> Delivery:
+        return self.deliveries[-1]
+
+    @property
+    def plan(self) -> Plan:
+        return self.delivery.plan  # type: ignore[return-value]
 
 
 class Layers:
@@ -86,41 +101,81 @@ class Layers:
         failed: dict[Delivery, Exception] = {}
         latest: dict[tuple[object, ...], Delivery] = {}
         touched: dict[Key, _Touched] = {}
+        selected = set(self.model.layers.selection)
         for delivery in deliveries:
             plan: Plan = delivery.plan  # type: ignore[assignment]
             places = tuple((target.key, target.at) for target in plan.targets)
             if places in latest:
                 superseded.append(latest[places])
             latest[places] = delivery
-            with _caught(delivery, failed):
-                if isinstance(delivery.item, Image):
+            if isinstance(delivery.item, Image):
+                with _caught([delivery], failed):
                     for target, block in _blocks(delivery, plan):
-                        self._put(target, block, plan)
-                        touched[target.key] = _Touched(delivery, target, plan)
+                        touch = touched.setdefault(target.key, _Touched(target))
+                        touch.target = target
+                        touch.deliveries.append(delivery)
+                        self._put(target, block, plan, touch.undo)
         for touch in touched.values():
-            with _caught(touch.delivery, failed):
-                self._refresh(touch)
-        self._rois.align()
+            if failed.keys().isdisjoint(touch.deliveries):
+                with _caught(touch.deliveries, failed):
+                    self._refresh(touch)
+        changed = self._without_failed(list(touched.values()), failed)
+        if len(changed) < len(touched):
+            select(self.model, selected)
         for delivery in latest.values():  # after the images whose pixels they count
             if isinstance(delivery.item, Rois):
-                with _caught(delivery, failed):
+                with _caught([delivery], failed):
                     self._rois.show(delivery.plan, delivery)  # type: ignore[arg-type]
-        for touch in list(touched.values())[-1:]:
-            self._follow(touch.target)
+        for touch in changed[-1:]:
+            with _caught(touch.deliveries, failed):
+                self._follow(touch.target)
         return superseded, failed
+
+    def _without_failed(
+        self, touched: list[_Touched], failed: dict[Delivery, Exception]
+    ) -> list[_Touched]:
+        """Undo what belongs to a delivery that failed in part; return the rest.
+
+        A delivery fails with the others of its layers, as a layer is given back whole.
+        """
+        kept = touched
+        while bad := [t for t in kept if not failed.keys().isdisjoint(t.deliveries)]:
+            kept = [touch for touch in kept if touch not in bad]
+            for touch in bad:
+                error = next(failed[d] for d in touch.deliveries if d in failed)
+                failed |= {d: error for d in touch.deliveries if d not in failed}
+                try:
+                    touch.undo.close()
+                except Exception:
+                    log.exception("layer %r is not as it was before", touch.plan.title)
+        if len(kept) < len(touched):
+            self._rois.align()
+        return kept
 
     # ── images ───────────────────────────────────────────────────────────────────────────
 
-    def _put(self, target: Target, block: NDArray[Any], plan: Plan) -> None:
+    def _put(self, target: Target, block: NDArray[Any], plan: Plan, undo: ExitStack) -> None:
         shown = self._images.get(target.key)
-        if shown is None or target.restarts:
-            stack = Stack(plan.sliders, block.shape, block.dtype)
-            if shown is None:
-                shown = self._images[target.key] = Shown(stack)
-            else:
-                shown.stack, shown.is_anew = stack, True
-                self._followed.clear()
+        if shown is None:
+            shown = self._images[target.key] = Shown(_stack(block, plan))
+            undo.callback(self._drop, target.key)
+        elif target.restarts or not (plan.sliders or _holds(shown.stack, block)):
+            undo.callback(_give_back, shown, replace(shown))
+            undo.callback(self._forget, target.key)  # it was planned for the new stack
+            shown.stack, shown.is_anew = _stack(block, plan), True
+            self._followed.clear()
+        else:
+            undo.callback(_give_back, shown, replace(shown))
+            before = shown.stack.snapshot()[shown.stack.index(target.at)] if (
+                target.at in shown.stack
+            ) else None  # fmt: skip
+            undo.callback(_put_back, shown.stack, target.at, before)
         shown.stack.put(target.at, block)
+
+    def _drop(self, key: Key) -> None:
+        """Forget a layer that was never shown."""
+        self._images.pop(key, None)
+        self._forget(key)
 
     def _refresh(self, touch: _Touched) -> None:
         item = touch.delivery.item
@@ -128,17 +183,32 @@ class Layers:
         shown = self._images[touch.target.key]
         look = _look(item, touch.target, touch.plan)
         if shown.layer is None:
+            self._check(shown, look, touch.plan)
             shown.channel = _uncolored(item, touch, look)
             shown.layer = self._made(shown.stack, item, touch, look)
+            touch.undo.callback(take_out, self.model, shown.layer)
             self._color_channels()
         elif shown.is_anew and not _can_hold(shown.layer, shown.stack, touch.plan):
             self._made_anew(shown, item, touch, look)
         else:
-            self._updated(shown, item.labels)
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
-            for name, value in changed.items():
-                setattr(shown.layer, name, value)
+            self._updated(shown, item.labels, changed, touch)
         shown.look, shown.is_anew = look, False
+        self._rois.align()
+
+    def _check(self, shown: Shown, look: Mapping[str, Any], plan: Plan) -> None:
+        """Raise ``UnsupportedDataError`` for an image out of reach of the other layers."""
+        shape = shown.stack.snapshot().shape
+        shape = shape[:-1] if plan.axes.endswith("s") else shape
+        layer = shown.layer
+        same = layer if layer is not None and layer.ndim == len(shape) else None
+        scale = look.get("scale", (1.0,) * len(shape) if same is None else same.scale)
+        units = look.get("units", ("pixel",) * len(shape) if same is None else same.units)
+        reach = grid_reach(shape, tuple(map(float, scale)), tuple(map(str, units)))
+        if same is not None:
+            low, high = reach.low + same.translate, reach.high + same.translate
+            reach = Reach(tuple(low.tolist()), tuple(high.tolist()), reach.step, reach.units)
+        check_reach(reach, (layer_reach(o) for o in self.model.layers if o is not layer))
 
     def _made(
         self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Any]
@@ -146,26 +216,35 @@ class Layers:
         axes = (*touch.plan.sliders, *touch.plan.axes.rstrip("s"))
         common = {"name": _name(item, touch.target, touch.plan), "axis_labels": axes, **look}
         if item.labels:
-            return self.model.add_labels(_labels_data(stack), **common)
+            data = _labels_data(stack)
+            return add_layer(self.model, lambda: self.model.add_labels(data, **common))
         is_rgb = touch.plan.axes.endswith("s")
         if not is_rgb:
             common.setdefault("contrast_limits", _contrast(stack))
-        return self.model.add_image(
+        return add_layer(
+            self.model,
             # Never guessed: (height, width, 3) is an RGB image for napari.
-            stack.snapshot(), rgb=is_rgb, multiscale=False, **common
-        )  # fmt: skip
+            lambda: self.model.add_image(
+                stack.snapshot(), rgb=is_rgb, multiscale=False, **common
+            ),
+        )
 
     def _made_anew(
         self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Any]
     ) -> None:
         """Replace a layer by one with other axes, or with colours of its own."""
-        old, layers = shown.layer, self.model.layers
+        old = shown.layer
         assert old is not None
-        new = shown.layer = self._made(shown.stack, item, touch, look)
-        at, name = layers.index(old), old.name
-        layers.remove(old)
-        new.name = name
-        layers.move(layers.index(new), at)
+        self._check(shown, look, touch.plan)
+        new = self._made(shown.stack, item, touch, look)
+        touch.undo.callback(take_out, self.model, new)
+        shown.layer = new  # first: what is removed while it is shown is forgotten
+        touch.undo.callback(self._show_instead, shown, new, old)
+        replace_layer(self.model, old, new)
+
+    def _show_instead(self, shown: Shown, old: Layer, new: Layer) -> None:
+        shown.layer = new
+        replace_layer(self.model, old, new)
 
     def _color_channels(self) -> None:
         """Tell channels apart that nobody gave a colour, once there are two."""
@@ -175,16 +254,28 @@ class Layers:
             layer.colormap = _COLORS[channels.index(layer) % len(_COLORS)]
             layer.blending = "additive"
 
-    @staticmethod
-    def _updated(shown: Shown, labels: bool) -> None:
+    def _updated(
+        self, shown: Shown, labels: bool, look: Mapping[str, Any], touch: _Touched
+    ) -> None:
+        """Show what a stack holds now in its layer, with what has changed of its look."""
         layer, stack = shown.layer, shown.stack
         assert layer is not None
-        if labels or shown.is_anew or layer.data.shape != stack.snapshot().shape:
-            layer.data = _labels_data(stack) if labels else stack.snapshot()
+        view = stack.snapshot()
+        grows = shown.is_anew or layer.data.shape != view.shape
+        if grows or {"scale", "units"} & look.keys():
+            self._check(shown, look, touch.plan)
+        names = ["data", *look]
+        if not labels and not layer.rgb:
+            names.append("contrast_limits")
+        touch.undo.callback(assign, layer, {name: getattr(layer, name) for name in names})
+        if labels or grows:
+            layer.data = _labels_data(stack) if labels else view
             if shown.is_anew and not labels and not layer.rgb:
                 layer.contrast_limits = _contrast(stack)
         else:
             layer.refresh(extent=False)  # a third of the time that new data take
+        for name, value in look.items():
+            setattr(layer, name, value)
 
     def _follow(self, target: Target) -> None:
         """Show what came last, unless the user has moved a slider since this was done."""
@@ -269,15 +360,16 @@ class Layers:
     def clear(self) -> None:
         """Take away all that was shown here; what the user has added stays."""
         layers = self.model.layers
-        # A quarter of a second for each layer otherwise, in which the window is stuck.
-        with getattr(layers, "batched_update", nullcontext)():
-            images = [s.layer for s in self._images.values() if s.layer is not None]
-            for layer in (*images, *self._rois):
-                layers.remove(layer)
-        self._images.clear()
-        self._rois.clear()
-        self._followed.clear()
-        self._tell_position()
+        images = [s.layer for s in self._images.values() if s.layer is not None]
+        shown = (*images, *self._rois)
+        with ExitStack() as rest:  # all of it, also if a plugin raises when a layer goes
+            rest.callback(self._tell_position)
+            for known in (self._images, self._rois, self._followed):
+                rest.callback(known.clear)
+            # A quarter of a second for each layer otherwise, in which the window is stuck.
+            rest.enter_context(getattr(layers, "batched_update", nullcontext)())
+            for layer in reversed(shown):
+                rest.callback(take_out, self.model, layer)
 
     def _on_removed(self, event: Any) -> None:
         for key, shown in list(self._images.items()):
@@ -289,20 +381,36 @@ class Layers:
         self._rois.forget(event.value)
 
 
-class _caught:  # noqa: N801 - a context manager that reads as a word
-    """Keep what goes wrong with one delivery: it is told to whoever saved it."""
+@contextmanager
+def _caught(deliveries: list[Delivery], failed: dict[Delivery, Exception]) -> Iterator[None]:
+    """Keep an exception as the reason why deliveries failed: their producers are told."""
+    try:
+        yield
+    except Exception as error:
+        failed |= dict.fromkeys(deliveries, error)
 
-    def __init__(self, delivery: Delivery, failed: dict[Delivery, Exception]) -> None:
-        self.delivery, self.failed = delivery, failed
 
-    def __enter__(self) -> None:
-        pass
+def _stack(block: NDArray[Any], plan: Plan) -> Stack:
+    return Stack(plan.sliders, block.shape, block.dtype)
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self.failed[self.delivery] = error
-        return True
+
+def _holds(stack: Stack, block: NDArray[Any]) -> bool:
+    return (stack.block_shape, stack.dtype) == (block.shape, block.dtype)
+
+
+def _put_back(stack: Stack, at: tuple[str, ...], before: NDArray[Any] | None) -> None:
+    if before is not None:
+        stack.put(at, before)
+    elif at in stack:
+        stack.remove(at)
+
+
+def _give_back(shown: Shown, before: Shown) -> None:
+    """Make of a record what it was, and show it."""
+    shown.stack, shown.is_anew = before.stack, before.is_anew
+    shown.look, shown.channel = before.look, before.channel
+    if shown.layer is not None:
+        shown.layer.refresh(extent=False)
 
 
 def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, NDArray[Any]]]:

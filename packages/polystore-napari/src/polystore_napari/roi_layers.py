@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,10 @@ import numpy as np
 from polystore.errors import UnsupportedDataError
 from polystore.rois import ROI, Area, Mask
 
-from .rois import from_layer, to_layers
+from .changes import add_layer, assign, content_of, copy_layer, replace_layer, select, take_out
+from .outlines import count_crossings, find_tangled
+from .reach import Reach, check_reach, layer_reach
+from .rois import added_rois, from_layer, outlines_of, to_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,37 +50,81 @@ class RoiLayers:
         """Scale and translation of the image that ROIs were laid over last."""
 
     def show(self, plan: Plan, delivery: Delivery) -> None:
+        """Show the ROIs of a path; if one cannot be shown, nothing changes.
+
+        What the user has added to the path's layers stays there.
+        """
         rois: list[ROI] = delivery.data  # type: ignore[assignment]
         if delivery.item.labels:  # type: ignore[union-attr]
-            rois = [_filled(roi) for roi in rois]
+            rois = _filled(rois)
         key = plan.targets[0].key
-        shown = self._rois.setdefault(key, {})
+        group = self._rois.setdefault(key, {})
+        wanted = self._wanted(group, rois)
+        with ExitStack() as undo:
+            undo.callback(select, self.model, set(self.model.layers.selection))
+            undo.callback(self._rois.__setitem__, key, dict(group))
+            for kind, found in wanted.items():
+                if kind in group:
+                    layer = self._changed(group[kind][0], found, undo)
+                else:
+                    layer = self._made(found, plan.title)
+                    undo.callback(take_out, self.model, layer)
+                group[kind] = layer, found
+            undo.pop_all()
+
+    def _wanted(
+        self, group: dict[_RoiKind, tuple[Layer, RoiLayer]], rois: Sequence[ROI]
+    ) -> dict[_RoiKind, RoiLayer]:
+        """Return what each layer of a path is to show, those included that become empty."""
+        added = [
+            roi
+            for layer, found in group.values()
+            for roi in added_rois(
+                found, *_content(layer), layer.features, self._to_pixels(layer, found.axes)
+            )
+            # A script that reads all ROIs and saves them again gets none of them twice.
+            if not any(roi.shape == o.shape and roi.position == o.position for o in rois)
+        ]
         wanted: dict[_RoiKind, RoiLayer] = {}
-        for found in to_layers(rois, self._sliders(), shape=self._image_shape()):
+        shape = self._image_shape()
+        for found in to_layers(rois, self._sliders(), shape=shape, added=added):
             kind: _RoiKind = (found.type, found.axes, 0)
             while kind in wanted:  # masks that overlap need several layers of one kind
                 kind = (*kind[:2], kind[2] + 1)
             wanted[kind] = found
-        for kind, roi_layer in wanted.items():
-            if kind in shown:
-                layer = shown[kind][0]
-                _update_rois(layer, roi_layer)
-                self._place(layer, roi_layer)
-            else:
-                layer = self._made(roi_layer, plan.title)
-            shown[kind] = layer, roi_layer
-        for kind in shown.keys() - wanted.keys():
+        for kind in group.keys() - wanted.keys():
             # Emptied, not removed: how it looks is the user's, and ROIs may come again.
-            layer, roi_layer = shown[kind]
-            empty = _emptied(roi_layer)
-            _update_rois(layer, empty)
-            shown[kind] = layer, empty
+            wanted[kind] = _emptied(group[kind][1])
+        return wanted
 
     def _made(self, found: RoiLayer, title: str) -> Layer:
-        given = {**found.arguments, **self._placement(found), **_ROI_STYLE[found.type]}
+        placement = self._placement(found)
+        self._check(found, placement)
+        given = {**placement, **_ROI_STYLE[found.type]}
         name = f"{title} labels" if found.type == "labels" else title
         add: Callable[..., Layer] = getattr(self.model, f"add_{found.type}")
-        return _triangulated(lambda: add(name=name, **given))
+        return _drawn(
+            found,
+            lambda shown: add_layer(
+                self.model, lambda: add(name=name, **{**shown.arguments, **given})
+            ),
+        )
+
+    def _changed(self, layer: Layer, found: RoiLayer, undo: ExitStack) -> Layer:
+        """Return the layer that shows ``found`` now: the same, where napari can change it."""
+        self._check(found, self._placement(found), layer)
+        if found.type == "shapes" and layer.ndim < self.model.dims.ndisplay:
+            # In 3-D, napari empties such a layer and fails. A copy is in no window yet.
+            changed = copy_layer(layer)
+            _fill(changed, found)
+            self._place(changed, found)
+            undo.callback(replace_layer, self.model, changed, layer)
+            replace_layer(self.model, layer, changed)
+            return changed
+        undo.callback(assign, layer, content_of(layer))
+        _fill(layer, found)
+        self._place(layer, found)
+        return layer
 
     def _place(self, layer: Layer, found: RoiLayer) -> None:
         for name, value in self._placement(found).items():
@@ -86,11 +134,28 @@ class RoiLayers:
         """Lay ROIs over an image that came after them, or has got another pixel size."""
         reference = self._reference()
         grid = () if reference is None else (*reference.scale, *reference.translate)
-        if grid != self._grid:
-            self._grid = grid
+        if grid == self._grid:
+            return
+        with ExitStack() as undo:
             for group in self._rois.values():
                 for layer, found in group.values():
+                    self._check(found, self._placement(found), layer)
+                    undo.callback(assign, layer, {n: getattr(layer, n) for n in _PLACEMENT})
                     self._place(layer, found)
+            undo.pop_all()
+        self._grid = grid
+
+    def _check(
+        self, found: RoiLayer, placement: Mapping[str, Any], layer: Layer | None = None
+    ) -> None:
+        """Raise ``UnsupportedDataError`` for ROIs out of reach of the other layers."""
+        scale, translate = np.array(placement["scale"]), np.array(placement["translate"])
+        ends = _ends(found) * scale + translate
+        units = placement.get("units", ["pixel"] * len(scale))
+        low, high = (tuple(end) for end in ends.tolist())
+        reach = Reach(low, high, tuple(scale.tolist()), tuple(map(str, units)))
+        others = (other for other in self.model.layers if other is not layer)
+        check_reach(reach, map(layer_reach, others))
 
     def _placement(self, found: RoiLayer) -> dict[str, Any]:
         """Return where a layer of ROIs lies: on the pixels of the image."""
@@ -129,10 +194,9 @@ class RoiLayers:
             None,
         )
         axes = known.axes if known is not None else self._axis_names(layer.ndim)
-        shape_types = layer.shape_type if kind == "shapes" else ()
         return from_layer(
-            kind, np.asarray(layer.data) if kind == "labels" else layer.data, shape_types,
-            layer.features, axes, known=known.rois if known is not None else (),
+            kind, *_content(layer), layer.features, axes,
+            known=known.rois if known is not None else (),
             to_pixels=self._to_pixels(layer, axes),
         )  # fmt: skip
 
@@ -199,6 +263,11 @@ class RoiLayers:
         return (*(f"axis {n}" for n in range(count, len(names), -1)), *names)
 
 
+MOST_FILLED = 2**28
+"""Pixels of the boxes around areas that ``labels=True`` fills: they take some seconds."""
+_MOST_ROWS = 2**24
+"""That the outlines of these areas pass: likewise."""
+_PLACEMENT = ("scale", "translate", "units")
 _ROI_STYLE: dict[str, dict[str, Any]] = {
     "shapes": {"face_color": "transparent", "edge_color": "yellow", "edge_width": 1},
     "points": {"face_color": "yellow", "size": 5},
@@ -206,8 +275,31 @@ _ROI_STYLE: dict[str, dict[str, Any]] = {
 }
 
 
-def _filled(roi: ROI) -> ROI:
-    """Return a ROI as the pixels inside; one that holds no pixel's centre stays as it is."""
+def _filled(rois: Sequence[ROI]) -> list[ROI]:
+    """Return ROIs as the pixels inside; one that holds no pixel's centre stays as it is.
+
+    Raises ``UnsupportedDataError`` if filling them would take more than seconds.
+    """
+    pixels = rows = 0.0
+    for roi in rois:
+        if isinstance(roi.shape, Area) and not isinstance(roi.shape, Mask):
+            y0, x0, y1, x1 = roi.shape.bounds
+            pixels += (y1 - y0 + 1) * (x1 - x0 + 1)
+            for _, outline in outlines_of(roi.shape):
+                rows += float(np.abs(np.diff(outline[:, 0], append=outline[:1, 0])).sum())
+    for count, most, name in (
+        (pixels, MOST_FILLED, "the boxes around these areas have {:.3g} pixels"),
+        (rows, _MOST_ROWS, "the outlines of these areas pass {:.3g} rows of pixels"),
+    ):
+        if count > most:
+            raise UnsupportedDataError(
+                f"{name.format(count)}, and labels=True fills areas of at most {most}: save "
+                "them without labels=True, or fewer at a time"
+            )
+    return [_mask_of(roi) for roi in rois]
+
+
+def _mask_of(roi: ROI) -> ROI:
     if not isinstance(roi.shape, Area) or isinstance(roi.shape, Mask):
         return roi
     y0, x0, y1, x1 = roi.shape.bounds
@@ -217,23 +309,51 @@ def _filled(roi: ROI) -> ROI:
     return replace(roi, shape=Mask(pixels, (top, left))) if pixels.any() else roi
 
 
-def _triangulated(show: Callable[[], Result]) -> Result:
-    """Show outlines; each of napari's triangulators gives up on some that cross themselves."""
-    from napari.utils.triangulation_backend import TriangulationBackend, set_backend
+def _content(layer: Layer) -> tuple[Any, Sequence[str]]:
+    """Return the data of a layer, and the types of its shapes."""
+    if layer._type_string == "labels":
+        return np.asarray(layer.data), ()
+    return layer.data, getattr(layer, "shape_type", ())
 
-    try:
-        return _without_reports(show)
-    except RuntimeError:
-        fast = set_backend(TriangulationBackend.pure_python)
-    try:
-        return _without_reports(show)
-    except RuntimeError:
-        raise UnsupportedDataError(
-            "napari cannot draw one of these regions, an outline crosses or touches itself: "
-            "save them with labels=True to see their pixels"
-        ) from None
-    finally:
-        set_backend(fast)
+
+def _ends(found: RoiLayer) -> NDArray[np.float64]:
+    """Return the least and the greatest of the data's coordinates; NaN if there are none."""
+    if found.type == "labels":
+        size = np.shape(found.data)
+        return np.array([np.zeros(len(size)), np.array(size) - 1.0])
+    if not len(found.data):
+        return np.full((2, len(found.axes)), np.nan)
+    rows = np.concatenate(found.data) if found.type == "shapes" else np.asarray(found.data)
+    return np.array([rows.min(axis=0), rows.max(axis=0)])
+
+
+def _drawn(found: RoiLayer, show: Callable[[RoiLayer], Result]) -> Result:
+    """Show ROIs, those polygons as lines that napari cannot fill, or not in time.
+
+    napari's triangulators give up on some polygons that cross or touch themselves.
+    """
+    polygons = [row for row, kind in enumerate(found.shape_types) if kind == "polygon"]
+    outlines = [found.data[row][:, -2:] for row in polygons]
+    failure: Exception | None = None
+    finders = (find_tangled, _find_crossed, lambda outlines: [True] * len(outlines))
+    for find in finders if polygons else finders[:1]:
+        is_line = find(outlines)
+        lines = {row for row, chosen in zip(polygons, is_line, strict=True) if chosen}
+        shown = found.with_lines(lines) if lines else found
+        try:
+            return _without_reports(lambda shown=shown: show(shown))  # type: ignore[misc]
+        except RuntimeError as error:
+            if "riangulation failed" not in str(error):
+                raise
+            failure = error
+    raise UnsupportedDataError(
+        "napari cannot draw one of these outlines, not even as a line: save areas with "
+        "labels=True to see their pixels"
+    ) from failure
+
+
+def _find_crossed(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
+    return [count_crossings(outline) > 0 for outline in outlines]
 
 
 def _without_reports(show: Callable[[], Result]) -> Result:
@@ -246,15 +366,15 @@ def _without_reports(show: Callable[[], Result]) -> Result:
         raise
 
 
-def _update_rois(layer: Layer, found: RoiLayer) -> None:
+def _fill(layer: Layer, found: RoiLayer) -> None:
+    """Give a layer other ROIs. If it raises, the layer may be empty."""
     if found.type == "shapes":
-        before = list(zip(layer.data, layer.shape_type, strict=True))
-        content = list(zip(found.data, found.shape_types, strict=True))
-        try:
-            _triangulated(lambda: setattr(layer, "data", content))
-        except UnsupportedDataError:  # napari has emptied the layer by then
-            layer.data = before
-            raise
+        _drawn(
+            found,
+            lambda shown: setattr(
+                layer, "data", list(zip(shown.data, shown.shape_types, strict=True))
+            ),
+        )
     else:
         layer.data = found.data
     layer.features = found.features
@@ -269,6 +389,6 @@ def _emptied(found: RoiLayer) -> RoiLayer:
     if isinstance(data, np.ndarray):
         data = np.zeros_like(data) if found.type == "labels" else data[:0]
     return replace(
-        found, data=data if isinstance(data, np.ndarray) else [], features=rows, rois=(),
+        found, data=data if isinstance(data, np.ndarray) else [], features=rows, rois=(), saved=0,
         shape_types=(),
     )  # fmt: skip

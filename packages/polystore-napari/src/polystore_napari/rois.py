@@ -4,6 +4,7 @@
 Rectangle, Ellipse                  shapes: ``rectangle``, ``ellipse``: four corners
 Polygon, Polyline, Line             shapes: ``polygon``, ``path``, ``line``
 Composite                           shapes: a ``polygon`` for each part
+a polygon that napari cannot fill   shapes: a ``path`` that ends where it begins
 Points                              points: a row for each
 Mask                                labels: a label for each; what overlaps is another layer
 =================================== ===================================================
@@ -19,6 +20,9 @@ the slider. A ROI of no plane goes to a layer of y and x.
 properties. So a layer's features say with which of its ``rois`` a row began. Where the data
 still agree, that very shape comes back; where a user has moved or edited it, the data count, and
 name, properties and the rest of the position are kept.
+
+**What a user adds** to a layer stays there when the pipeline saves its ROIs again:
+:func:`added_rois` finds it, and :func:`to_layers` takes it next to the new ROIs.
 """
 
 from __future__ import annotations
@@ -46,15 +50,19 @@ from polystore.rois import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 __all__ = [
+    "MOST_LABELS_LAYERS",
     "MOST_PIXELS",
+    "MOST_VERTICES",
     "STRETCH",
     "Features",
     "LayerType",
     "RoiLayer",
+    "added_rois",
     "from_layer",
+    "outlines_of",
     "to_layers",
 ]
 
@@ -62,7 +70,13 @@ STRETCH = 2.0**73
 """Scale of an axis called "". napari shows a shape near its plane, but lets a mouse take it only
 exactly there: 1 plus a slider's position / STRETCH is 1.0, up to a million planes."""
 MOST_PIXELS = 2**31
-"""Of one labels layer, all its planes together."""
+"""Of the labels layers that some masks need, all their planes together."""
+MOST_LABELS_LAYERS = 16
+"""Of masks that cover each other: each layer takes a window a quarter of a second."""
+MOST_VERTICES = 2**19
+"""Of one shapes layer: they take napari 5 to 20 seconds, in which it answers nobody."""
+_VERTICES_OF_A_SHAPE = 8
+"""A shape takes napari as long as so many vertices, besides its own."""
 
 _POSITIONED = ("c", "z", "t")
 
@@ -97,6 +111,8 @@ class RoiLayer:
     (the label, which is one more than that into ``rois``) and "name", the background first."""
     rois: tuple[ROI, ...]
     """What the rows came from: the ``known`` of :func:`from_layer`."""
+    saved: int
+    """How many of ``rois`` the pipeline has saved: the first. The user has added the others."""
     shape_types: tuple[str, ...] = ()
     """Of each item of a shapes layer's data."""
     translate: tuple[float, ...]
@@ -127,6 +143,20 @@ class RoiLayer:
             given["feature_defaults"] = self.feature_defaults
         return given
 
+    def with_lines(self, chosen: Collection[int]) -> RoiLayer:
+        """Return a shapes layer where the polygons in ``chosen`` rows are closed paths."""
+        rows = enumerate(zip(self.data, self.shape_types, strict=True))
+        drawn = [
+            (np.concatenate((vertices, vertices[:1])), "path")
+            if kind == "polygon" and row in chosen
+            else (vertices, kind)
+            for row, (vertices, kind) in rows
+        ]
+        return replace(
+            self, data=[vertices for vertices, _ in drawn],
+            shape_types=tuple(kind for _, kind in drawn),
+        )  # fmt: skip
+
     def to_pixels(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
         """Return where coordinates of the layer's data, shape (n, D), lie in the image."""
         moved: NDArray[np.float64] = coordinates * np.array(self.scale) + self.translate
@@ -137,7 +167,11 @@ class RoiLayer:
 
 
 def to_layers(
-    rois: Iterable[ROI], sliders: Sequence[str] = (), *, shape: tuple[int, int] | None = None
+    rois: Iterable[ROI],
+    sliders: Sequence[str] = (),
+    *,
+    shape: tuple[int, int] | None = None,
+    added: Iterable[ROI] = (),
 ) -> list[RoiLayer]:
     """Return the layers that show the ROIs: few, and in the order of their first ROIs.
 
@@ -146,20 +180,25 @@ def to_layers(
         sliders: names of the window's axes before y and x; what a ROI's position says about
             others, such as "c" where channels are layers, is kept and not shown.
         shape: height and width of the image, which labels layers cover at least.
+        added: ROIs of the user, which come after ``rois`` in their layers.
 
     Raises:
-        UnsupportedDataError: masks so far apart that a labels layer would need more than
-            :data:`MOST_PIXELS`, or a shape that is unknown here.
+        UnsupportedDataError: masks that need more than :data:`MOST_PIXELS` or
+            :data:`MOST_LABELS_LAYERS`, shapes of more than :data:`MOST_VERTICES`, or a shape
+            that is unknown here.
     """
-    groups: dict[tuple[LayerType, tuple[str, ...]], list[ROI]] = {}
-    for roi in rois:
-        groups.setdefault((_layer_type(roi.shape), _axes(roi, sliders)), []).append(roi)
+    groups: dict[tuple[LayerType, tuple[str, ...]], tuple[list[ROI], list[ROI]]] = {}
+    for number, some in enumerate((rois, added)):
+        for roi in some:
+            kind = _layer_type(roi.shape), _axes(roi, sliders)
+            groups.setdefault(kind, ([], []))[number].append(roi)
     layers: list[RoiLayer] = []
-    for (layer_type, axes), members in groups.items():
+    for (layer_type, axes), (saved, own) in groups.items():
+        members, count = saved + own, len(saved)
         if layer_type == "labels":
-            layers += _labels(members, axes, shape or (0, 0))
+            layers += _labels(members, count, axes, shape or (0, 0))
         else:
-            layers.append(_vertices(layer_type, members, axes))
+            layers.append(_vertices(layer_type, members, count, axes))
     return layers
 
 
@@ -186,7 +225,8 @@ def _plane(roi: ROI, axes: Sequence[str], stretched: int) -> Plane:
     return tuple(stretched if index is None else index for index in indices)
 
 
-def _outlines(shape: Shape) -> list[Outline]:
+def outlines_of(shape: Shape) -> list[Outline]:
+    """Return the rows that a shape has in a layer."""
     match shape:
         case Rectangle():
             return [("rectangle", shape.corners)]
@@ -208,11 +248,15 @@ def _outlines(shape: Shape) -> list[Outline]:
     )
 
 
-def _vertices(type: LayerType, rois: Sequence[ROI], axes: tuple[str, ...]) -> RoiLayer:
+def _vertices(
+    type: LayerType, rois: Sequence[ROI], saved: int, axes: tuple[str, ...]
+) -> RoiLayer:
     """A shapes layer has a row for each outline, a points layer one for each point."""
-    outlines = [(number, *o) for number, roi in enumerate(rois) for o in _outlines(roi.shape)]
+    outlines = [(number, *o) for number, roi in enumerate(rois) for o in outlines_of(roi.shape)]
     data = [_lifted(outline, _plane(rois[at], axes, 1)) for at, _, outline in outlines]
     is_shapes = type == "shapes"
+    if is_shapes:
+        _check_vertices(data)
     lengths = [1 if is_shapes else len(rows) for rows in data]
     numbers = np.repeat([number for number, _, _ in outlines], lengths)
     return RoiLayer(
@@ -221,9 +265,20 @@ def _vertices(type: LayerType, rois: Sequence[ROI], axes: tuple[str, ...]) -> Ro
         axes=axes,
         features={"name": _texts([rois[at].name for at in numbers]), "roi": numbers},
         rois=tuple(rois),
+        saved=saved,
         shape_types=tuple(kind for _, kind, _ in outlines) if is_shapes else (),
         translate=tuple(0.0 if axis else -STRETCH for axis in axes),
     )
+
+
+def _check_vertices(outlines: Sequence[NDArray[np.float64]]) -> None:
+    count = sum(map(len, outlines))
+    if count + _VERTICES_OF_A_SHAPE * len(outlines) > MOST_VERTICES:
+        raise UnsupportedDataError(
+            f"{len(outlines)} outlines have {count} vertices, and a napari window draws at most "
+            f"{MOST_VERTICES} in one layer, where each outline counts for "
+            f"{_VERTICES_OF_A_SHAPE} more: save areas with labels=True, or fewer at a time"
+        )
 
 
 def _lifted(outline: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
@@ -240,7 +295,7 @@ def _texts(texts: Sequence[str]) -> NDArray[np.object_]:
 
 
 def _labels(
-    rois: Sequence[ROI], axes: tuple[str, ...], shape: tuple[int, int]
+    rois: Sequence[ROI], saved: int, axes: tuple[str, ...], shape: tuple[int, int]
 ) -> Iterator[RoiLayer]:
     """Each mask goes to the first image where its pixels are free."""
     masks = [roi.shape for roi in rois if isinstance(roi.shape, Mask)]
@@ -253,19 +308,21 @@ def _labels(
     low[-2:], high[-2:] = np.minimum(low[-2:], 0), np.maximum(high[-2:], shape)
     lengths = _lengths(high - low)
     dtype = np.uint16 if len(rois) < 2**16 else np.uint32
-    images: list[tuple[NDArray[Any], list[ROI]]] = []
-    for roi, mask, start in zip(rois, masks, (starts - low).tolist(), strict=True):
+    images: list[tuple[NDArray[Any], list[int]]] = []
+    for number, (mask, start) in enumerate(zip(masks, (starts - low).tolist(), strict=True)):
         window = _window(start, mask.pixels.shape)
         free = (
             at for at, (image, _) in enumerate(images) if not image[window][mask.pixels].any()
         )
         at = next(free, len(images))
         if at == len(images):
+            _check_layers(at + 1, lengths)
             images.append((np.zeros(lengths, dtype), []))
-        image, members = images[at]
-        members.append(roi)
-        image[window][mask.pixels] = len(members)
-    for image, members in images:
+        image, numbers = images[at]
+        numbers.append(number)
+        image[window][mask.pixels] = len(numbers)
+    for image, numbers in images:
+        members = [rois[number] for number in numbers]
         yield RoiLayer(
             type="labels",
             data=image,
@@ -275,6 +332,7 @@ def _labels(
                 "name": _texts(["", *(roi.name for roi in members)]),
             },
             rois=tuple(members),
+            saved=sum(number < saved for number in numbers),
             translate=tuple(low.astype(float).tolist()),
         )
 
@@ -293,6 +351,16 @@ def _lengths(lengths: NDArray[np.int64]) -> tuple[int, ...]:
             "or polygons"
         )
     return tuple(found)
+
+
+def _check_layers(count: int, lengths: tuple[int, ...]) -> None:
+    if count > MOST_LABELS_LAYERS or count * math.prod(lengths) > MOST_PIXELS:
+        size = " x ".join(map(str, lengths))
+        raise UnsupportedDataError(
+            f"the masks cover each other and need {count} or more labels layers of {size} pixels, "
+            f"where napari is given at most {MOST_LABELS_LAYERS} layers and {MOST_PIXELS} pixels: "
+            "save fewer at a time, or polygons"
+        )
 
 
 # ── from napari ──────────────────────────────────────────────────────────────────────────
@@ -331,14 +399,32 @@ def from_layer(
         InvalidOptionError: an unknown type, or axes that do not fit the data.
     """
     layer = _Layer(features, tuple(axes), tuple(known), to_pixels or np.asarray)
-    match type:
-        case "shapes":
-            return list(layer.shapes(shape_types, list(data)))
-        case "points":
-            return list(layer.points(np.asarray(data)))
-        case "labels":
-            return list(layer.labels(np.asarray(data)))
-    raise InvalidOptionError("type", type, "'shapes', 'points' or 'labels'")
+    return [roi for _, roi in layer.rois(type, data, shape_types)]
+
+
+def added_rois(
+    found: RoiLayer,
+    data: Sequence[NDArray[Any]] | NDArray[Any],
+    shape_types: Sequence[str],
+    features: Features,
+    to_pixels: Callable[[NDArray[Any]], NDArray[Any]],
+) -> list[ROI]:
+    """Return the ROIs that a user has added to the layer of ``found``, copies included.
+
+    The other arguments, and what is raised, are those of :func:`from_layer`.
+    """
+    layer = _Layer(features, found.axes, found.rois, to_pixels)
+    if found.type == "labels":
+        data = np.asarray(data)
+        data = np.where(data > found.saved, data, 0)
+    elif layer.has_rows_of(found):
+        return []
+    added, seen = [], set[int]()
+    for number, roi in layer.rois(found.type, data, shape_types):
+        if not 0 <= number < found.saved or number in seen:
+            added.append(roi)
+        seen.add(number)
+    return added
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +434,30 @@ class _Layer:
     known: tuple[ROI, ...]
     to_pixels: Callable[[NDArray[Any]], NDArray[Any]]
 
-    def shapes(self, shape_types: Sequence[str], data: Sequence[NDArray[Any]]) -> Iterator[ROI]:
+    def rois(
+        self,
+        type: LayerType,
+        data: Sequence[NDArray[Any]] | NDArray[Any],
+        shape_types: Sequence[str],
+    ) -> Iterator[tuple[int, ROI]]:
+        """Yield each ROI, and which of the known ones it began with, or -1."""
+        match type:
+            case "shapes":
+                return self._shapes(shape_types, list(data))
+            case "points":
+                return self._points(np.asarray(data))
+            case "labels":
+                return self._labels(np.asarray(data))
+        raise InvalidOptionError("type", type, "'shapes', 'points' or 'labels'")
+
+    def has_rows_of(self, found: RoiLayer) -> bool:
+        """Whether no row was added or taken away, and the pipeline has saved all of them."""
+        numbers = found.features["roi"].tolist()
+        return found.saved == len(found.rois) and self._column("roi", 0) == numbers
+
+    def _shapes(
+        self, shape_types: Sequence[str], data: Sequence[NDArray[Any]]
+    ) -> Iterator[tuple[int, ROI]]:
         names, numbers = self._column("name", len(data)), self._numbers(len(data))
         outlines: list[Outline] = []
         groups: dict[tuple[Plane, int, int | None], list[int]] = {}
@@ -359,7 +468,10 @@ class _Layer:
                     f"{kind} {row} of the layer lies in more than one plane of y and x, where a "
                     "ROI lies in one: draw it while these two are shown, or delete it"
                 )
-            is_part = _is_part((kind, outline), self._origin(numbers[row]))
+            origin = self._origin(numbers[row])
+            if kind == "path" and isinstance(origin, Polygon | Composite):
+                kind, outline = "polygon", _opened(outline)
+            is_part = _is_part((kind, outline), origin)
             groups.setdefault((planes[0], numbers[row], None if is_part else row), []).append(
                 row
             )
@@ -368,9 +480,9 @@ class _Layer:
             origin = self._origin(number)
             for some in _copies(rows, origin):
                 shape = _shape([outlines[row] for row in some], origin)
-                yield self._roi(shape, plane, number, [names[row] for row in some])
+                yield number, self._roi(shape, plane, number, [names[row] for row in some])
 
-    def points(self, data: NDArray[Any]) -> Iterator[ROI]:
+    def _points(self, data: NDArray[Any]) -> Iterator[tuple[int, ROI]]:
         names, numbers = self._column("name", len(data)), self._numbers(len(data))
         planes, coordinates = self._placed(data)
         groups: dict[tuple[Plane, int], list[int]] = {}
@@ -378,9 +490,9 @@ class _Layer:
             groups.setdefault((plane, numbers[row]), []).append(row)
         for (plane, number), rows in groups.items():
             shape = _shape([("points", coordinates[rows])], self._origin(number))
-            yield self._roi(shape, plane, number, [names[row] for row in rows])
+            yield number, self._roi(shape, plane, number, [names[row] for row in rows])
 
-    def labels(self, data: NDArray[Any]) -> Iterator[ROI]:
+    def _labels(self, data: NDArray[Any]) -> Iterator[tuple[int, ROI]]:
         names: dict[object, object] = {}
         if "index" in self.features:
             indices = np.asarray(self.features["index"]).tolist()
@@ -390,7 +502,7 @@ class _Layer:
                 plane, origin = self._first_pixel(at, data.shape[-2:])
                 for label, mask in _masks(data[at], origin):
                     number = label - 1 if 0 < label <= len(self.known) else -1
-                    yield self._roi(mask, plane, number, [names.get(label)])
+                    yield number, self._roi(mask, plane, number, [names.get(label)])
 
     def _column(self, name: str, count: int) -> list[object]:
         found: list[object] = []
@@ -455,6 +567,11 @@ class _Layer:
         )
 
 
+def _opened(path: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the vertices of a polygon that is drawn as a closed path."""
+    return path[:-1] if len(path) > 3 and (path[0] == path[-1]).all() else path
+
+
 def _is_part(outline: Outline, origin: Shape | None) -> bool:
     kind, coordinates = outline
     is_area = kind in ("polygon", "rectangle") and len(coordinates) > 2
@@ -471,7 +588,7 @@ def _copies(rows: list[int], origin: Shape | None) -> Iterator[list[int]]:
 
 def _shape(outlines: Sequence[Outline], origin: Shape | None) -> Shape:
     """Return the origin if that is what the layer still shows, else what it shows now."""
-    if origin is not None and _agree(outlines, _outlines(origin)):
+    if origin is not None and _agree(outlines, outlines_of(origin)):
         return origin
     if all(_is_part(outline, origin) for outline in outlines):
         return Composite(coordinates for _, coordinates in outlines)

@@ -153,17 +153,19 @@ class NapariViewer(Viewer):
     def _flush(self) -> None:
         self._is_due, self._is_painting = False, True
         self._begun = time.monotonic()
-        by_window: dict[str, list[Delivery]] = {}
-        for delivery in self.receiver.take():
-            if isinstance(delivery.item, Query):
-                self._show(by_window)  # a question is about all that came before it
-                by_window = {}
-                self._reply(delivery)
-            else:
-                by_window.setdefault(delivery.item.window, []).append(delivery)
-        self._show(by_window)
-        # Its time is up when all that the change has caused is done: painting costs most.
-        self._after_timer.start(0)
+        try:
+            by_window: dict[str, list[Delivery]] = {}
+            for delivery in self.receiver.take():
+                if isinstance(delivery.item, Query):
+                    self._show(by_window)  # a question is about all that came before it
+                    by_window = {}
+                    self._reply(delivery)
+                else:
+                    by_window.setdefault(delivery.item.window, []).append(delivery)
+            self._show(by_window)
+        finally:
+            # Its time is up when all that the change has caused is done: painting costs most.
+            self._after_timer.start(0)
 
     def _after_painting(self) -> None:
         self._is_painting = False
@@ -173,14 +175,17 @@ class NapariViewer(Viewer):
 
     def _show(self, by_window: dict[str, list[Delivery]]) -> None:
         for name, deliveries in by_window.items():
-            window = self._window(name)
-            superseded, failed = window.layers.show(deliveries)
+            try:
+                window = self._window(name)
+                superseded, failed = window.layers.show(deliveries)
+            except Exception as reason:  # a plugin's, say: those who wait must hear of it
+                superseded, failed = [], dict.fromkeys(deliveries, reason)
             for delivery in deliveries:
                 if delivery in failed:
                     error = failed[delivery]
                     log.error("cannot show %r: %s", delivery.item.path, error, exc_info=error)  # type: ignore[union-attr]
-                    reason = f"napari cannot show it: {type(error).__name__}: {error}"
-                    self.receiver.settle(delivery, "rejected", reason)
+                    text = f"napari cannot show it: {type(error).__name__}: {error}"
+                    self.receiver.settle(delivery, "rejected", text)
                 elif delivery in superseded:
                     self.receiver.settle(delivery, "coalesced")
                 elif delivery.awaited:
@@ -304,8 +309,10 @@ class NapariViewer(Viewer):
         return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
 
     def _answer_clear(self, window: str = "") -> tuple[Any, list[Any]]:
-        self._open(window).layers.clear()
-        self._planner.forget_window(window)
+        try:
+            self._open(window).layers.clear()
+        finally:
+            self._planner.forget_window(window)
         return None, []
 
     def _answer_quit(self) -> tuple[Any, list[Any]]:
