@@ -688,7 +688,7 @@ def scribble(count: int) -> Polygon:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("count", [400, 1000, 20_000])
+@pytest.mark.parametrize("count", [400, 1000, 5000])
 def test_scribbles_are_lines(window: Window, count: int) -> None:
     """An outline that crosses itself thousands of times is not filled, and is read back."""
     hole = Composite([[(0, 0), (0, 9), (9, 0)], scribble(count).coordinates])
@@ -724,8 +724,13 @@ def test_contours_are_filled(window: Window) -> None:
 @pytest.mark.parametrize(
     ("rois", "options", "reason"),
     [
-        ([ROI(Polyline(np.zeros((MOST_VERTICES, 2))))], {}, "vertices"),
-        ([BOX] * (MOST_VERTICES // 8), {}, "vertices"),
+        pytest.param(
+            [ROI(Polyline(np.zeros((MOST_VERTICES, 2))))],
+            {},
+            "vertices",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param([BOX] * (MOST_VERTICES // 8), {}, "vertices", marks=pytest.mark.slow),
         ([ROI(Mask(np.ones((3, 3), bool)))] * 17, {}, "cover each other"),
         ([ROI(Mask(np.ones((3, 3), bool), (10**9, 10**9)))], {}, "pixels"),
         ([ROI(Rectangle((0, 0), (10**5, 10**5)))], {"labels": True}, "pixels"),

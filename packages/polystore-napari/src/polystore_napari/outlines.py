@@ -7,13 +7,12 @@ cell's contour of as many 0.07. A line along the same edges takes 0.03.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,7 +24,7 @@ _FREE = 128
 """Of each polygon: they take no longer than a polygon does without them."""
 _MOST_PAIRS = 2**24
 """Of edges that are compared for all polygons together: they take half a second."""
-_PAIRS_AT_ONCE = 2**21  # 64 MiB
+_PAIRS_AT_ONCE = 2**20  # 64 MiB
 
 
 def find_tangled(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
@@ -36,53 +35,94 @@ def find_tangled(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
     Args:
         outlines: (y, x) of the vertices of each polygon, shape (n, 2).
     """
-    count = max(1, len(outlines))
-    most = max(_FREE, MOST_CROSSINGS // count)
-    pairs = min(_PAIRS_AT_ONCE, _MOST_PAIRS // count)
-    return [
-        len(outline) * (len(outline) - 3) / 2 > most and count_crossings(outline, pairs) > most
-        for outline in outlines
-    ]
+    most = max(_FREE, MOST_CROSSINGS // max(1, len(outlines)))
+    can_be = [len(outline) * (len(outline) - 3) / 2 > most for outline in outlines]
+    found = count_crossings([o for o, is_long in zip(outlines, can_be, strict=True) if is_long])
+    is_tangled = iter((found > most).tolist())
+    return [is_long and next(is_tangled) for is_long in can_be]
 
 
-def count_crossings(outline: NDArray[np.float64], most_pairs: int = _PAIRS_AT_ONCE) -> float:
-    """Return how many pairs of a polygon's edges cross or touch, neighbours left out.
+def count_crossings(outlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return how many pairs of each polygon's edges cross or touch, neighbours left out.
 
-    Returns infinity if more than ``most_pairs`` come near enough to be compared.
+    It is infinity for a polygon with so many edges next to each other that comparing them would
+    take long.
     """
-    start = outline.astype(np.float32).astype(np.float64)  # napari rounds them
-    end = np.roll(start, -1, axis=0)
-    has_length = (start != end).any(axis=1)
-    start, end = start[has_length], end[has_length]
-    low, high = np.minimum(start, end), np.maximum(start, end)
-    first, second = _near(low, high, most_pairs)
-    if first is None or second is None:
-        return math.inf
-    apart = np.abs(first - second)
-    is_near = (low[first] <= high[second]) & (low[second] <= high[first])
-    meets = is_near.all(axis=1) & (apart > 1) & (apart < len(start) - 1)
-    first, second = first[meets], second[meets]
-    crosses = _separates(start[first], end[first], start[second], end[second])
-    crosses &= _separates(start[second], end[second], start[first], end[first])
-    return int(crosses.sum())
-
-
-def _near(
-    low: NDArray[np.float64], high: NDArray[np.float64], most: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]] | tuple[None, None]:
-    """Return the pairs of edges that overlap on the axis where fewer do, or None for too many."""
-    found = []
+    if not outlines:
+        return np.zeros(0)
+    edges = _Edges(outlines)
+    owner, orders, counts = edges.owner, [], []
     for axis in (0, 1):
-        order = np.argsort(low[:, axis], kind="stable")
-        until = np.searchsorted(low[order, axis], high[order, axis], side="right")
-        counts = until - np.arange(1, len(order) + 1)
-        found.append((int(counts.sum()), order, counts))
-    total, order, counts = min(found, key=lambda one: one[0])
-    if total > most:
-        return None, None
-    first = np.repeat(np.arange(len(order)), counts)
-    within = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[first], order[first + 1 + within]
+        order, near = edges.near(axis)
+        orders.append(order)
+        counts.append(np.bincount(owner[order], near, len(outlines)))
+    pairs = np.minimum(*counts)
+    crossings = np.where(pairs > min(_PAIRS_AT_ONCE, _MOST_PAIRS // len(outlines)), np.inf, 0)
+    for axis in (0, 1):
+        chosen = np.isfinite(crossings) & ((counts[0] <= counts[1]) == (axis == 0))
+        for first, second in edges.pairs(axis, chosen):
+            meets = edges.meets(first, second)
+            crossings += np.bincount(owner[first[meets]], minlength=len(outlines))
+    return crossings
+
+
+class _Edges:
+    """The edges of polygons, those without length left out."""
+
+    def __init__(self, outlines: Sequence[NDArray[np.float64]]) -> None:
+        lengths = np.array([len(outline) for outline in outlines])
+        # napari rounds them.
+        start = np.concatenate(outlines).astype(np.float32).astype(np.float64)
+        after = np.arange(1, len(start) + 1)
+        ends = np.cumsum(lengths)
+        after[ends - 1] = ends - lengths
+        end = start[after]
+        kept = (start != end).any(axis=1)
+        self.owner = np.repeat(np.arange(len(outlines)), lengths)[kept]
+        self.start, self.end = start[kept], end[kept]
+        self.low = np.minimum(self.start, self.end)
+        self.high = np.maximum(self.start, self.end)
+        self.counts = np.bincount(self.owner, minlength=len(outlines))
+
+    def near(self, axis: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return edges in order of an axis, and how many that follow begin before each ends."""
+        low, high = self.low[:, axis], self.high[:, axis]
+        bottom, top = np.full(len(self.counts), np.inf), np.full(len(self.counts), -np.inf)
+        np.minimum.at(bottom, self.owner, low)
+        np.maximum.at(top, self.owner, high)
+        extent = np.where(top > bottom, top - bottom, 1)[self.owner]
+        # One polygon after another: rounding may add pairs, but loses none.
+        begins = (low - bottom[self.owner]) / extent + 2 * self.owner
+        stops = (high - bottom[self.owner]) / extent + 2 * self.owner
+        order = np.argsort(begins, kind="stable")
+        until = np.searchsorted(begins[order], stops[order], side="right")
+        return order, until - np.arange(1, len(order) + 1)
+
+    def pairs(
+        self, axis: int, chosen: NDArray[np.bool_]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield the pairs of edges of chosen polygons that overlap on an axis, some at a time."""
+        order, near = self.near(axis)
+        near = np.where(chosen[self.owner[order]], near, 0)
+        groups = np.cumsum(near) // _PAIRS_AT_ONCE
+        for group in np.unique(groups).tolist():
+            at = np.flatnonzero(groups == group)
+            counts = near[at]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            first = np.repeat(at, counts)
+            yield order[first], order[first + 1 + within]
+
+    def meets(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which pairs of edges of a polygon cross or touch, and are no neighbours."""
+        apart = np.abs(first - second)
+        meets: NDArray[np.bool_] = (apart > 1) & (apart < self.counts[self.owner[first]] - 1)
+        meets &= (self.low[first] <= self.high[second]).all(axis=1)
+        meets &= (self.low[second] <= self.high[first]).all(axis=1)
+        some = np.flatnonzero(meets)
+        a, b = first[some], second[some]
+        meets[some] = _separates(self.start[a], self.end[a], self.start[b], self.end[b])
+        meets[some] &= _separates(self.start[b], self.end[b], self.start[a], self.end[a])
+        return meets
 
 
 def _separates(

@@ -353,7 +353,7 @@ def _drawn(found: RoiLayer, show: Callable[[RoiLayer], Result]) -> Result:
 
 
 def _find_crossed(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
-    return [count_crossings(outline) > 0 for outline in outlines]
+    return (count_crossings(outlines) > 0).tolist()  # type: ignore[no-any-return]
 
 
 def _without_reports(show: Callable[[], Result]) -> Result:
