@@ -184,8 +184,10 @@ class NapariViewer(Viewer):
                 if delivery in failed:
                     error = failed[delivery]
                     log.error("cannot show %r: %s", delivery.item.path, error, exc_info=error)  # type: ignore[union-attr]
-                    text = f"napari cannot show it: {type(error).__name__}: {error}"
-                    self.receiver.settle(delivery, "rejected", text)
+                    text = f"{type(error).__name__}: {error}"
+                    if isinstance(error, UnsupportedDataError):
+                        text = error.reason
+                    self.receiver.settle(delivery, "rejected", f"napari cannot show it: {text}")
                 elif delivery in superseded:
                     self.receiver.settle(delivery, "coalesced")
                 elif delivery.awaited:
