@@ -220,12 +220,14 @@ class StreamTests(SinkTests):
     def test_series_keeps_order(
         self, store: Bound, receiver: StreamReceiver, wait: str | None
     ) -> None:
-        seeds = {f"z{index}.npy": index for index in range(80)}
-        paths = [*seeds, *reversed(seeds)]
-        store.save_batch([image(n) for n in range(len(paths))], paths, wait=wait)
+        paths = [f"z{index}.npy" for index in range(80)]
+        for first in (0, 100):  # the second series replaces the first, backwards
+            values = [image(first + index) for index in range(80)]
+            store.save_batch(values, paths, wait=wait)
+            paths.reverse()
         store.manager.registry.close()
-        for path, index in seeds.items():
-            assert_held(receiver, path, image(len(paths) - 1 - index))
+        for index, path in enumerate(paths):
+            assert_held(receiver, path, image(179 - index))
 
     def test_series_stops_at_failure(self, store: Bound, receiver: StreamReceiver) -> None:
         paths = ["z1.npy", "z2.npy", "z3.npy", "z4.npy"]
