@@ -17,6 +17,8 @@ from polystore_stream import Layout
 
 from .sending import Message, batch, one
 
+pytestmark = pytest.mark.screen  # no window, but pint, which napari brings
+
 PLANE = np.zeros((4, 5), "u2")
 TEMPLATE = "{well}_z{z}.npy"
 

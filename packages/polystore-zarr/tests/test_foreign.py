@@ -441,6 +441,7 @@ def test_version_of_store_is_kept(store: Bound) -> None:
         store.save(STACK, "old.zarr/other", ome="0.5")
 
 
+@pytest.mark.slow
 def test_oracle_wrote_it(store: Bound, version: str) -> None:
     """A store that ome-zarr has written, called as it likes, is filled and still valid."""
     writer = pytest.importorskip("ome_zarr.writer", reason="ome-zarr is not installed")

@@ -30,7 +30,10 @@ from polystore import BackendRegistry, FileManager
 from polystore.errors import DamagedDataError, PolystoreError, StorageError
 from polystore_testing import Bound
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc and FIFOs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc and FIFOs"),
+]
 
 SIDE = 1024
 VALUE = (np.arange(SIDE * SIDE) % 251).astype("u1").reshape(SIDE, SIDE)
