@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from polystore_stream import discovery
-from polystore_stream.connection import context
+from polystore_stream.link import context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The producer's side of one connection: pixels out, acknowledgements in, without a thread.
 
-Whoever waits for an acknowledgement reads the socket, for everybody: a single caller pays for
-no switch between threads, and several share one connection.
+A caller that waits for an acknowledgement reads the socket, for all callers: a single caller
+pays for no switch between threads, and several share one connection.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ import sys
 import threading
 import time
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import zmq
 from msgspec.structs import replace
-from zmq.utils.monitor import parse_monitor_message
 
 from polystore.errors import (
     DamagedDataError,
@@ -32,7 +29,8 @@ from polystore.errors import (
     RejectedError,
 )
 
-from .discovery import host_identity, process_runs
+from .discovery import host_identity
+from .link import AT_ONCE, Link, LostError
 from .messages import (
     PIECE,
     PROTOCOL,
@@ -59,17 +57,12 @@ if TYPE_CHECKING:
 
     from .discovery import Endpoint
 
-__all__ = ["Connection", "Counters", "Transfer", "context"]
+__all__ = ["Connection", "Counters", "Transfer"]
 
 Result = TypeVar("Result")
 
-_HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
 _GREETING = 5.0  # seconds: it is there, and may be busy with its start
-_SLICE = 20  # milliseconds between two looks at whether the receiver lives
-_LONGEST_SILENCE = 60_000  # milliseconds
-_YIELD = 0.0002  # seconds: whoever waits for a lock needs them to wake up and take it
-# As numbers: enumerations are slow.
-_MORE, _AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
+_YIELD = 0.0002  # seconds: another thread that waits for the lock needs them to wake up
 _SMALL = 1 << 15
 """Payloads of fewer bytes travel as frames: a slot would not be faster."""
 _MOST_MESSAGES = 500  # waiting for an answer; ZeroMQ would block at 1,000
@@ -115,20 +108,6 @@ class _Pending:
         self.transfer, self.slot, self.nbytes, self.is_last = transfer, slot, nbytes, is_last
 
 
-_contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
-
-
-def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Return the context of this process: that of a parent must not be touched after a fork."""
-    found = _contexts.get(os.getpid())
-    if found is None:
-        made = zmq.Context[zmq.Socket[bytes]]()
-        found = _contexts.setdefault(os.getpid(), made)
-        if found is not made:  # another thread was first
-            made.term()
-    return found
-
-
 class Connection:
     """One producer at one receiver. Raises ``ReceiverError`` where none answers."""
 
@@ -161,40 +140,12 @@ class Connection:
         self._ring: RingWriter | None = None
         self._free: deque[int] = deque()
         self._shares = share_memory and endpoint.is_local
-        self._socket, self._monitor = self._connected()
+        self._link = Link(endpoint)
         try:
             self.welcome = self._greeted()
         except BaseException:
-            self._close_sockets()
+            self._link.close()
             raise
-
-    def _connected(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-        socket = context().socket(zmq.DEALER)
-        silence = max(1, min(int(self.endpoint.silence * 1000), _LONGEST_SILENCE))
-        for option, value in (
-            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
-            (zmq.LINGER, 0),
-            (zmq.SNDTIMEO, _SLICE),
-            (zmq.RCVTIMEO, _SLICE),
-            (zmq.HEARTBEAT_IVL, max(1, silence // 3)),
-            (zmq.HEARTBEAT_TIMEOUT, silence),
-            (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
-        ):
-            socket.setsockopt(option, value)
-        if self.endpoint.server_key:
-            public, secret = zmq.curve_keypair()
-            socket.curve_publickey, socket.curve_secretkey = public, secret
-            socket.curve_serverkey = self.endpoint.server_key.encode("ascii")
-        gone = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_CONNECT_RETRIED
-        refused = (
-            zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        )
-        monitor = socket.get_monitor_socket(gone | refused)
-        monitor.setsockopt(zmq.LINGER, 0)
-        socket.connect(self.endpoint.address)
-        return socket, monitor
 
     def _greeted(self) -> Welcome:
         program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
@@ -296,8 +247,7 @@ class Connection:
         header = replace(header, number=number, slot=slot if slot >= 0 else None)
         with self._lock:
             self._pending[number] = _Pending(transfer, header.slot, nbytes, is_last)
-            # What is awaited stays as it is until it is acknowledged: ZeroMQ needs no copy.
-            self._write(header, frames, copy=not transfer.awaited)
+            self._write(header, frames)
         return number
 
     def _claimed(self, nbytes: int, through_ring: bool) -> int | None:
@@ -334,7 +284,7 @@ class Connection:
         """Raise what went wrong with values that nobody waited for, as far as it is known."""
         if self._pending and self._broken is None:
             with self._lock:
-                self._read(_AT_ONCE)
+                self._read(AT_ONCE)
         if self._failures:
             first, *others = self._failures
             self._failures = []
@@ -382,46 +332,19 @@ class Connection:
             if self._ring is None:
                 ring.close()
 
-    # ── the socket ───────────────────────────────────────────────────────────────────────
+    # ── messages ─────────────────────────────────────────────────────────────────────────
 
-    def _write(
-        self, header: Header, frames: Sequence[memoryview] = (), *, copy: bool = True
-    ) -> None:
+    def _write(self, header: Header, frames: Sequence[memoryview] = ()) -> None:
         sent = False
         try:
-            self._write_first(encode(header), _MORE if frames else 0)
-            if frames:
-                self._write_pixels(frames[0], copy=copy)
+            self._link.write([encode(header), *frames])
             sent = True
-        except zmq.ZMQError as error:
-            raise self._break("is not reachable") from error
+        except LostError as lost:
+            raise self._break(str(lost)) from lost.__cause__
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
                 self._pending.pop(header.number, None)
                 self._break("was left in the middle of a message")
-
-    def _write_first(self, frame: bytes, flags: int) -> None:
-        deadline = time.monotonic() + _HANDSHAKE
-        while True:
-            try:
-                self._socket.send(frame, flags)
-            except zmq.Again:
-                self._check_alive()
-                if time.monotonic() > deadline:
-                    raise
-            else:
-                return
-
-    def _write_pixels(self, pixels: memoryview, *, copy: bool) -> None:
-        try:
-            self._socket.send(pixels, 0, copy)
-        except (
-            OSError,
-            zmq.ZMQError,
-        ):  # not copying takes open files, of which none may be left
-            if copy:
-                raise
-            self._socket.send(pixels)
 
     def _until(
         self,
@@ -460,25 +383,21 @@ class Connection:
                 )
 
     def _read(self, flags: int = 0) -> bool:
-        """Take the answers that are there, after a wait of ``_SLICE`` for the first."""
+        """Take the answers that are there, after a short wait for the first."""
         came = False
         try:
-            while True:
-                frames = [self._socket.recv(_AT_ONCE if came else flags)]
-                while self._socket.getsockopt(zmq.RCVMORE):
-                    frames.append(self._socket.recv())
+            while (frames := self._link.read(AT_ONCE if came else flags)) is not None:
                 came = True
                 self._take(frames)
-        except zmq.Again:
-            return came
-        except zmq.ZMQError as error:
-            raise self._break("is not reachable") from error
+        except LostError as lost:
+            raise self._break(str(lost)) from lost.__cause__
         except DamagedDataError as error:
             reason = f"does not answer as a receiver does: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
         except BaseException:  # Ctrl-C, perhaps between an answer and the note of it
             self._abandon("was left while it was waited for")
             raise
+        return came
 
     def _take(self, frames: list[bytes]) -> None:
         reply = read_reply(frames[0])
@@ -533,7 +452,7 @@ class Connection:
         """Take the answers that have come, so that the counters tell of them."""
         with self._lock:
             if self._broken is None:
-                self._read(_AT_ONCE)
+                self._read(AT_ONCE)
 
     def _refusal(self, ack: Ack, transfer: Transfer) -> PolystoreError:
         if ack.stage == "rejected":
@@ -544,16 +463,9 @@ class Connection:
 
     def _check_alive(self) -> None:
         try:
-            while True:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-                if event["event"] in _REFUSED:
-                    raise self._break("refuses the connection: another key")
-                raise self._break("was closed, or has died")
-        except zmq.Again:
-            pass  # the usual case: nothing has happened
-        endpoint = self.endpoint
-        if endpoint.is_local and not process_runs(endpoint.pid, endpoint.started):
-            raise self._break("has died")
+            self._link.check()
+        except LostError as lost:
+            raise self._break(str(lost)) from lost.__cause__
 
     def _break(
         self, reason: str, kind: type[ReceiverError] = ReceiverUnavailableError
@@ -578,9 +490,9 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether it still stands; if it was lost just now, ``raise_failures`` tells of what."""
         with self._lock:
-            if self._broken is None and int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
+            if self._broken is None and self._link.has_news:
                 try:
-                    self._read(_AT_ONCE)
+                    self._read(AT_ONCE)
                     self._check_alive()
                 except ReceiverError as error:
                     sent = {
@@ -593,29 +505,17 @@ class Connection:
     def close(self) -> None:
         """Say goodbye; what was not acknowledged may be lost: see ``settle``."""
         with self._lock:
-            if self._socket.closed:
+            if self._link.is_closed:
                 return
             if not self._is_lost:
-                with suppress(zmq.ZMQError):  # it has gone first
-                    self._socket.setsockopt(zmq.LINGER, 200)
-                    self._socket.send(encode(Bye()), _AT_ONCE)
+                self._link.say_goodbye(encode(Bye()))
             self._abandon("was left: the connection is closed")
-            self._close_sockets()
+            self._link.close()
             if self._ring is not None:
                 self._ring.close()
-
-    def _close_sockets(self) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
 
     def __repr__(self) -> str:
         return f"<Connection to {self.endpoint.title}>"
 
 
 _REFUSALS = ("rejected", "closed")
-_REFUSED = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-)

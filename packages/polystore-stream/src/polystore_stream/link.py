@@ -1,0 +1,139 @@
+"""The socket of a producer: opened, written, read, and whether its receiver is alive."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from .discovery import process_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .discovery import Endpoint
+
+__all__ = ["AT_ONCE", "Link", "LostError", "context"]
+
+_HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
+_SLICE = 20  # milliseconds between two looks at whether the receiver lives
+_LONGEST_SILENCE = 60_000  # milliseconds
+# As numbers: enumerations are slow.
+_MORE, AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
+_GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_CONNECT_RETRIED
+_REFUSED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+_contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """Return the context of this process: that of a parent must not be touched after a fork."""
+    found = _contexts.get(os.getpid())
+    if found is None:
+        made = zmq.Context[zmq.Socket[bytes]]()
+        found = _contexts.setdefault(os.getpid(), made)
+        if found is not made:  # another thread was first
+            made.term()
+    return found
+
+
+class LostError(Exception):
+    """The receiver cannot be reached any more; the text says why."""
+
+
+class Link:
+    """A DEALER socket and its monitor. One thread at a time may use it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._socket = context().socket(zmq.DEALER)
+        silence = max(1, min(int(endpoint.silence * 1000), _LONGEST_SILENCE))
+        for option, value in (
+            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
+            (zmq.LINGER, 0),
+            (zmq.SNDTIMEO, _SLICE),
+            (zmq.RCVTIMEO, _SLICE),
+            (zmq.HEARTBEAT_IVL, max(1, silence // 3)),
+            (zmq.HEARTBEAT_TIMEOUT, silence),
+            (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
+        ):
+            self._socket.setsockopt(option, value)
+        if endpoint.server_key:
+            public, secret = zmq.curve_keypair()
+            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
+            self._socket.curve_serverkey = endpoint.server_key.encode("ascii")
+        self._monitor = self._socket.get_monitor_socket(_GONE | _REFUSED)
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(endpoint.address)
+
+    def write(self, frames: Sequence[bytes | memoryview]) -> None:
+        """Send one message. Raises ``LostError``."""
+        first, *others = frames
+        deadline = time.monotonic() + _HANDSHAKE
+        try:
+            while not self._sent(first, _MORE if others else 0):
+                self.check()
+                if time.monotonic() > deadline:
+                    raise LostError("is not reachable")
+            for index, frame in enumerate(others, 1):
+                self._socket.send(frame, _MORE if index < len(others) else 0)
+        except zmq.ZMQError as error:
+            raise LostError("is not reachable") from error
+
+    def _sent(self, frame: bytes | memoryview, flags: int) -> bool:
+        try:
+            self._socket.send(frame, flags)
+        except zmq.Again:
+            return False
+        return True
+
+    def read(self, flags: int = 0) -> list[bytes] | None:
+        """Return the frames of the next message, or ``None``. Raises ``LostError``."""
+        try:
+            frames = [self._socket.recv(flags)]
+            while self._socket.getsockopt(zmq.RCVMORE):
+                frames.append(self._socket.recv())
+        except zmq.Again:
+            return None
+        except zmq.ZMQError as error:
+            raise LostError("is not reachable") from error
+        return frames
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the connection has changed, so that ``check`` may find something."""
+        return bool(int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE)
+
+    def check(self) -> None:
+        """Raise ``LostError`` if the receiver has gone."""
+        with suppress(zmq.Again):  # the usual case: nothing has happened
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            if event & _REFUSED:
+                raise LostError("refuses the connection: another key")
+            raise LostError("was closed, or has died")
+        endpoint = self.endpoint
+        if endpoint.is_local and not process_runs(endpoint.pid, endpoint.started):
+            raise LostError("has died")
+
+    def say_goodbye(self, message: bytes) -> None:
+        """Send a last message, as far as that goes in 200 ms."""
+        with suppress(zmq.ZMQError):  # it has gone first
+            self._socket.setsockopt(zmq.LINGER, 200)
+            self._socket.send(message, AT_ONCE)
+
+    @property
+    def is_closed(self) -> bool:
+        return bool(self._socket.closed)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
