@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -55,6 +54,7 @@ from .messages import (
     read_header,
 )
 from .ring import RingReader
+from .sessions import Partial, Session
 from .viewer import Delivery
 
 if TYPE_CHECKING:
@@ -76,59 +76,6 @@ _AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerati
 _READ_SOON = 0.05  # seconds
 _MEMORY_STEP = 16 << 20
 _LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
-
-
-@dataclass(slots=True)
-class _Partial:
-    """A value of which more pieces are to come."""
-
-    item: Image | Rois
-    pixels: NDArray[np.uint8]
-    plan: object
-    filled: int = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self.filled == self.item.nbytes
-
-    def check_next(self, piece: Piece) -> None:
-        if piece.start != self.filled or not 0 < piece.nbytes <= self.item.nbytes - self.filled:
-            raise DamagedDataError(
-                f"bytes {piece.start} to {piece.start + piece.nbytes}, where those from "
-                f"{self.filled} to {self.item.nbytes} are awaited",
-                "message",
-            )
-
-    def fill(
-        self, ring: RingReader | None, slot: int | None, nbytes: int, frames: list[zmq.Frame]
-    ) -> None:
-        """Copy out of the ring, or of the frame."""
-        if slot is not None:
-            if ring is None:
-                raise DamagedDataError("a slot of a ring that was not shown", "message")
-            source = ring.slot(slot, nbytes)
-        else:
-            if len(frames) != 1 or len(frames[0]) != nbytes:
-                raise DamagedDataError(f"no frame of {nbytes} bytes", "message")
-            source = np.frombuffer(frames[0].buffer, np.uint8)
-        # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
-        self.pixels.data[self.filled : self.filled + nbytes] = source.data
-        self.filled += nbytes
-
-
-@dataclass(slots=True)
-class _Session:
-    """A producer that has said hello."""
-
-    identity: bytes
-    hello: Hello
-    started: str
-    descriptor: int
-    """Of the socket that it came through: what tells that it has gone."""
-    ring: RingReader | None = None
-    partial: dict[int, _Partial] = field(default_factory=dict)
-    parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
-    """Messages that came while there was no room, in order: answered later."""
 
 
 class Receiver:
@@ -154,7 +101,7 @@ class Receiver:
         self.name = check_name("name", name)
         self.inbox = Inbox(max_queued)
         self._pool = Pool()
-        self._sessions: dict[bytes, _Session] = {}
+        self._sessions: dict[bytes, Session] = {}
         self._outgoing: deque[tuple[bytes, Reply, Sequence[Any]]] = deque()
         self._received: dict[bytes, list[int]] = {}
         self._gone: set[bytes] = set()
@@ -366,7 +313,7 @@ class Receiver:
             return Ack(number=hello.number, stage="rejected", reason=reason)
         is_here = hello.host == host_identity()
         started = discovery.process_start(hello.pid) if is_here else ""
-        self._sessions[identity] = _Session(identity, hello, started, descriptor)
+        self._sessions[identity] = Session(identity, hello, started, descriptor)
         return Welcome(
             number=hello.number,
             protocol=PROTOCOL,
@@ -376,7 +323,7 @@ class Receiver:
             pid=os.getpid(),
         )
 
-    def _handled(self, session: _Session, header: Header, frames: list[zmq.Frame]) -> bool:
+    def _handled(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
         """Do what a message says and answer it; ``False`` if it must wait for room."""
         try:
             if isinstance(header, Image | Rois):
@@ -406,12 +353,12 @@ class Receiver:
         self._send(session.identity, refusal)
         return True
 
-    def _begin(self, session: _Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
+    def _begin(self, session: Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
         if item.number in session.partial:
             raise DamagedDataError(f"a second message {item.number}", "message")
         plan = self.viewer.accept(item)
         self._check_memory(item.nbytes)
-        partial = _Partial(item, self._pool.empty(item.nbytes), plan)
+        partial = Partial(item, self._pool.empty(item.nbytes), plan)
         partial.fill(session.ring, item.slot, min(item.nbytes, PIECE), frames)
         self.inbox.reserve(item.nbytes)
         if partial.is_full:
@@ -420,7 +367,7 @@ class Receiver:
             session.partial[item.number] = partial
             self._received_now(session, item.number)
 
-    def _go_on(self, session: _Session, piece: Piece, frames: list[zmq.Frame]) -> None:
+    def _go_on(self, session: Session, piece: Piece, frames: list[zmq.Frame]) -> None:
         partial = session.partial.get(piece.of)
         if partial is None:
             raise DamagedDataError(f"a piece of message {piece.of}, which is none", "message")
@@ -437,7 +384,7 @@ class Receiver:
         else:
             self._received_now(session, piece.number)
 
-    def _finish(self, session: _Session, number: int, partial: _Partial) -> None:
+    def _finish(self, session: Session, number: int, partial: Partial) -> None:
         item = partial.item
         try:
             data = _value(item, partial.pixels)
@@ -457,7 +404,7 @@ class Receiver:
             self.settle(old, stage)
         self.viewer.wake()
 
-    def _received_now(self, session: _Session, number: int) -> None:
+    def _received_now(self, session: Session, number: int) -> None:
         """Acknowledge, together with what else comes in this burst: an answer costs a wake-up."""
         numbers = self._received.setdefault(session.identity, [])
         numbers.append(number)

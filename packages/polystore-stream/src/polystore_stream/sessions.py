@@ -1,0 +1,73 @@
+"""A producer that has said hello to a receiver, and its values of which more pieces are to come."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore.errors import DamagedDataError
+
+if TYPE_CHECKING:
+    import zmq
+    from numpy.typing import NDArray
+
+    from .messages import Header, Hello, Image, Piece, Rois
+    from .ring import RingReader
+
+__all__ = ["Partial", "Session"]
+
+
+@dataclass(slots=True)
+class Partial:
+    """A value of which more pieces are to come."""
+
+    item: Image | Rois
+    pixels: NDArray[np.uint8]
+    plan: object
+    filled: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.filled == self.item.nbytes
+
+    def check_next(self, piece: Piece) -> None:
+        if piece.start != self.filled or not 0 < piece.nbytes <= self.item.nbytes - self.filled:
+            raise DamagedDataError(
+                f"bytes {piece.start} to {piece.start + piece.nbytes}, where those from "
+                f"{self.filled} to {self.item.nbytes} are awaited",
+                "message",
+            )
+
+    def fill(
+        self, ring: RingReader | None, slot: int | None, nbytes: int, frames: list[zmq.Frame]
+    ) -> None:
+        """Copy out of the ring, or of the frame."""
+        if slot is not None:
+            if ring is None:
+                raise DamagedDataError("a slot of a ring that was not shown", "message")
+            source = ring.slot(slot, nbytes)
+        else:
+            if len(frames) != 1 or len(frames[0]) != nbytes:
+                raise DamagedDataError(f"no frame of {nbytes} bytes", "message")
+            source = np.frombuffer(frames[0].buffer, np.uint8)
+        # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
+        self.pixels.data[self.filled : self.filled + nbytes] = source.data
+        self.filled += nbytes
+
+
+@dataclass(slots=True)
+class Session:
+    """A producer that has said hello."""
+
+    identity: bytes
+    hello: Hello
+    started: str
+    descriptor: int
+    """Of the socket that it came through: what tells that it has gone."""
+    ring: RingReader | None = None
+    partial: dict[int, Partial] = field(default_factory=dict)
+    parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
+    """Messages that came while there was no room, in order: answered later."""
