@@ -4,12 +4,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from polystore.errors import DamagedDataError
+from polystore_stream import ring
 from polystore_stream.messages import PIECE, Ring, encode
 from polystore_stream.ring import RingReader, RingWriter
 
@@ -305,3 +308,43 @@ def test_refusal_leaves_nothing_open(make: Make, place: Path) -> None:
     refused(replace(message, path=str(place), size=HEAD + PIECE))
     assert len(os.listdir("/proc/self/fd")) == before
     assert mappings().count("polystore-ring") == 1  # the writer's
+
+
+# ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
+
+
+@linux
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # it closes itself
+def test_interrupted_ring_leaves_nothing() -> None:
+    """Wherever Ctrl-C strikes, between any two steps of our code, all is closed again."""
+    step = 1
+    while interrupted(step):
+        assert "polystore-ring" not in mappings()
+        for descriptor in Path("/proc/self/fd").iterdir():
+            assert "polystore-ring" not in os.path.realpath(descriptor)
+        step += 1
+    assert step > 100
+
+
+def interrupted(step: int) -> bool:
+    left = step
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != ring.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        left -= event == "opcode"
+        if not left:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        RingWriter(2).close()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False

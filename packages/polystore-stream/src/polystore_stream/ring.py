@@ -7,6 +7,8 @@ Elsewhere it is a file that loses its name as soon as the receiver has opened it
 
 from __future__ import annotations
 
+import functools
+import io
 import mmap
 import os
 import re
@@ -42,49 +44,46 @@ _NO_WAIT, _NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
 
 
 class RingWriter:
-    """The producer's side. Which slot is free is for its caller to know."""
+    """The producer's side. Which slot is free is for its caller to know.
+
+    The descriptor and the map belong to objects that close themselves: a ring that Ctrl-C
+    has cost its owner leaves nothing open.
+    """
 
     def __init__(self, slots: int, *, named: bool = False) -> None:
         """``named`` makes a file, as systems without ``memfd`` need. Raises ``OSError``."""
+        named = named or sys.platform != "linux"
         self.slots = slots
         self.size = _HEAD + slots * PIECE
         self._nonce = secrets.token_bytes(_NONCE)
-        self._path = ""
-        self._fd = self._named() if named or sys.platform != "linux" else self._unnamed()
+        self._path = _new_path() if named else ""
         self._reserved: set[int] = set()
         try:
-            os.truncate(self._fd, self.size)
+            self._file = _named(self._path) if named else _unnamed()
+            os.truncate(self._file.fileno(), self.size)
             self._reserve(0, _HEAD)
             self._seal(named)
-            mapped = mmap.mmap(self._fd, self.size)
-        except OSError:
+            mapped = mmap.mmap(self._file.fileno(), self.size)
+            head = _MAGIC + self._nonce
+            mapped[: len(head)] = head
+            self._pixels = np.frombuffer(mapped, np.uint8)
+        except BaseException:
             self.close()
             raise
-        head = _MAGIC + self._nonce
-        mapped[: len(head)] = head
-        self._pixels = np.frombuffer(mapped, np.uint8)
-
-    def _unnamed(self) -> int:
-        return os.memfd_create("polystore-ring", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-
-    def _named(self) -> int:
-        shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
-        fd, self._path = tempfile.mkstemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=shared)
-        return fd
 
     def _seal(self, named: bool) -> None:
         if sys.platform == "linux" and not named:
-            fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
 
     def _reserve(self, start: int, length: int) -> None:
         # Writing to memory that is not there kills the process; this raises ENOSPC.
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(self._fd, start, length)
+            os.posix_fallocate(self._file.fileno(), start, length)
 
     @property
     def message(self) -> Ring:
         """What tells the receiver how to open it."""
-        path = self._path or f"/proc/{os.getpid()}/fd/{self._fd}"
+        path = self._path or f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
         return Ring(path=path, size=self.size, nonce=self._nonce.hex())
 
     def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
@@ -104,10 +103,27 @@ class RingWriter:
 
     def close(self) -> None:
         self.forget_name()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if hasattr(self, "_file"):  # else it could not be made
+            self._file.close()
         self._pixels = np.empty(0, np.uint8)  # the map goes with the last view of it
+
+
+# Ctrl-C strikes between two steps of Python. Both of these go from the system's call to the
+# object that closes the descriptor without one.
+
+
+def _unnamed() -> io.FileIO:
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    return next(map(io.FileIO, map(os.memfd_create, ["polystore-ring"], [flags]), ["r+"]))
+
+
+def _named(path: str) -> io.FileIO:
+    return io.FileIO(path, "x+", opener=functools.partial(os.open, mode=0o600))
+
+
+def _new_path() -> str:
+    folder = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
+    return os.path.join(folder, f"{_PREFIX}{os.getpid()}-{secrets.token_hex(8)}")
 
 
 class RingReader:
