@@ -1,4 +1,4 @@
-"""Receivers that are killed, stopped or closed; producers that are interrupted; no memory."""
+"""Receivers that are killed or closed; producers that are interrupted; no memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore.errors import ReceiverError, ReceiverUnavailableError
+from polystore.errors import ReceiverUnavailableError
 from polystore_testing.processes import becomes
 
 from .processes import (
@@ -161,59 +161,6 @@ def test_restarts_are_followed() -> None:
                 assert listener.item() == described("a", pattern(1, LARGE))
                 listener.close()
                 assert listener.closed()
-
-
-# ── a receiver that hangs ────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("options", "call"), [WAITS["large-shown"], WAITS["room"]], ids=["shown", "room"]
-)
-def test_stopped_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
-    """A receiver that hangs whole is an error; as soon as it goes on, saves work again."""
-    with (
-        sending() as files,
-        ThreadPoolExecutor(1) as pool,
-        listening(hold=True, **options) as listener,
-    ):
-        waiting = blocked(pool, files, call)
-        listener.stop()
-        with pytest.raises(ReceiverError):
-            waiting.result(timeout=SOON + 1)
-        with pytest.raises(ReceiverError):
-            save(files, "while", LARGE)
-        listener.carry_on()
-        listener.go_on()
-        save(files, "next", LARGE)
-        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
-        assert becomes(lambda: listener.state()["producers"] == 1)
-        assert becomes(lambda: listener.state()["nbytes"] == 0)
-
-
-def test_pause_between_saves() -> None:
-    """A receiver that was stopped for a while, and goes on, is simply connected to again."""
-    with listening() as listener, sending() as files:
-        save(files, "first", LARGE)
-        assert listener.item()["path"] == "first"
-        listener.stop()
-        time.sleep(1.7)  # longer than heartbeats may be late
-        listener.carry_on()
-        time.sleep(0.3)
-        save(files, "next", LARGE)
-        assert listener.item() == described("next", pattern(1, LARGE))
-        state = listener.state()
-        assert (state["producers"], state["rings"]) == (1, 1)
-
-
-def test_stopped_before_hello() -> None:
-    """A receiver that hangs when it is first spoken to is an error in a moment."""
-    with listening() as listener, sending() as files:
-        listener.stop()
-        with pytest.raises(ReceiverError):
-            save(files, "a", LARGE)
-        listener.carry_on()
-        save(files, "next", LARGE)
-        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
 
 
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────

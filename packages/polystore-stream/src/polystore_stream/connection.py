@@ -61,7 +61,6 @@ __all__ = ["Connection", "Counters", "Transfer"]
 
 Result = TypeVar("Result")
 
-_GREETING = 5.0  # seconds: it is there, and may be busy with its start
 _YIELD = 0.0002  # seconds: another thread that waits for the lock needs them to wake up
 _SMALL = 1 << 15
 """Payloads of fewer bytes travel as frames: a slot would not be faster."""
@@ -90,12 +89,14 @@ class Counters:
 class Transfer:
     """One value on its way; ``outcome`` is set when the last word about it has come."""
 
-    __slots__ = ("awaited", "outcome", "path")
+    __slots__ = ("awaited", "is_begun", "outcome", "path")
 
     def __init__(self, path: str, *, awaited: bool) -> None:
         self.path = path
         self.awaited = awaited
         """Whether a caller will ask: else what goes wrong is kept for the next call."""
+        self.is_begun = False
+        """Whether room was taken for a part of it."""
         self.outcome: Ack | None = None
 
 
@@ -140,7 +141,7 @@ class Connection:
         self._ring: RingWriter | None = None
         self._free: deque[int] = deque()
         self._shares = share_memory and endpoint.is_local
-        self._link = Link(endpoint)
+        self._link = Link(endpoint, backend, timeout)
         try:
             self.welcome = self._greeted()
         except BaseException:
@@ -153,7 +154,7 @@ class Connection:
             protocol=PROTOCOL, token=self.endpoint.token, producer=program[:80],
             pid=os.getpid(), host=host_identity(),
         )  # fmt: skip
-        answer, _ = self._ask(hello, min(self.timeout, _GREETING))
+        answer, _ = self._ask(hello, self.timeout)
         if isinstance(answer, Ack) and answer.stage == "rejected":
             if answer.reason.startswith("protocol"):
                 raise IncompatibleReceiverError(
@@ -201,8 +202,9 @@ class Connection:
                 else:
                     self._post_pieces(item, pixels, transfer)
             except BaseException as error:
-                # After Ctrl-C, too, nobody sends the rest, for which the receiver keeps room.
-                self._abandon("was left in the middle of a value")
+                if transfer.is_begun:
+                    # After Ctrl-C, too, nobody sends the rest, which the receiver waits for.
+                    self._abandon("was left in the middle of a value")
                 if transfer.outcome is None or not isinstance(error, ReceiverError):
                     transfer.awaited = True  # its caller hears of it now, and not once more
                     raise
@@ -230,7 +232,7 @@ class Connection:
     ) -> int:
         nbytes = pixels.nbytes
         through_ring = self._ring is not None and nbytes >= _SMALL
-        slot = self._until(lambda: self._claimed(nbytes, through_ring), blocks=True)
+        slot = self._until(lambda: self._claimed(transfer, nbytes, through_ring), blocks=True)
         frames = []
         if slot >= 0 and self._ring is not None:
             try:
@@ -250,19 +252,21 @@ class Connection:
             self._write(header, frames)
         return number
 
-    def _claimed(self, nbytes: int, through_ring: bool) -> int | None:
+    def _claimed(self, transfer: Transfer, nbytes: int, through_ring: bool) -> int | None:
         """Take room for a payload: a slot, -1 for a frame, ``None`` where there is none."""
         if len(self._pending) >= _MOST_MESSAGES:
             return None
         if through_ring:
             if not self._free:
                 return None
+            transfer.is_begun = True
             self._in_flight += nbytes
             # A small image finds the slot that was freed last still in the cache. The pieces of
             # a large one take turns: what the other processor has just read is slow to write.
             return self._free.pop() if nbytes < PIECE // 2 else self._free.popleft()
         if self._in_flight and self._in_flight + nbytes > self._room:
             return None
+        transfer.is_begun = True
         self._in_flight += nbytes
         return -1
 
@@ -307,27 +311,29 @@ class Connection:
         self, header: Header, timeout: float
     ) -> tuple[Welcome | Answer | Ack, list[bytes]]:
         number = next(self._numbers)
-        with self._lock:
-            self._pending[number] = _Pending(None, None, 0, is_last=True)
-            self._write(replace(header, number=number))
         try:
+            with self._lock:
+                self._pending[number] = _Pending(None, None, 0, is_last=True)
+                self._write(replace(header, number=number))
             return self._until(lambda: self._answers.pop(number, None), timeout=timeout)
         finally:
             self._pending.pop(number, None)  # an answer that comes too late is for nobody
 
     def _share_memory(self) -> None:
         """Offer a ring; where it cannot be made or opened, pixels travel as frames."""
-        self._shares = False
         try:
             ring = RingWriter(self._slots)
         except OSError:  # no memory for it
+            self._shares = False
             return
         try:
             answer, _ = self._ask(ring.message, self.timeout)
-            ring.forget_name()
             if isinstance(answer, Ack) and answer.stage == "received":
+                ring.forget_name()
+                self._free = deque(range(ring.slots))
                 self._ring = ring
-                self._free.extend(range(ring.slots))
+            else:
+                self._shares = False
         finally:
             if self._ring is None:
                 ring.close()
@@ -341,6 +347,8 @@ class Connection:
             sent = True
         except LostError as lost:
             raise self._break(str(lost)) from lost.__cause__
+        except TimeoutError:
+            raise self._timed_out(self.timeout) from None
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
                 self._pending.pop(header.number, None)
@@ -375,12 +383,19 @@ class Connection:
                 self._check_alive()
             time.sleep(_YIELD)  # or this thread has the lock again before another wakes up
             if time.monotonic() - last > limit:
-                raise ReceiverTimeoutError(
-                    self.backend,
-                    self.endpoint.title,
-                    f"has not answered for {limit:g} s",
-                    "it is busy, paused or not a receiver: look at it, or raise timeout=",
-                )
+                raise self._timed_out(limit)
+
+    def _timed_out(self, seconds: float) -> ReceiverTimeoutError:
+        error = ReceiverTimeoutError(
+            self.backend,
+            self.endpoint.title,
+            f"has not answered for {seconds:g} s",
+            "it is busy, stopped or not a receiver: look at it, or raise timeout=",
+        )
+        if not self._link.watches_process:
+            # Of another machine, silence may be all that is left: the next call connects again.
+            self._broken = self._broken or dataclasses.replace(error)
+        return error
 
     def _read(self, flags: int = 0) -> bool:
         """Take the answers that are there, after a short wait for the first."""
@@ -466,6 +481,9 @@ class Connection:
             self._link.check()
         except LostError as lost:
             raise self._break(str(lost)) from lost.__cause__
+        except BaseException:  # Ctrl-C, perhaps in the middle of what the monitor says
+            self._abandon("was left while it was waited for")
+            raise
 
     def _break(
         self, reason: str, kind: type[ReceiverError] = ReceiverUnavailableError
@@ -510,9 +528,11 @@ class Connection:
             if not self._is_lost:
                 self._link.say_goodbye(encode(Bye()))
             self._abandon("was left: the connection is closed")
-            self._link.close()
-            if self._ring is not None:
-                self._ring.close()
+            try:
+                self._link.close()
+            finally:
+                if self._ring is not None:
+                    self._ring.close()
 
     def __repr__(self) -> str:
         return f"<Connection to {self.endpoint.title}>"

@@ -29,6 +29,8 @@ from polystore.errors import (
     storage_error,
 )
 
+from .descriptors import FULL, NONE_LEFT
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -71,8 +73,6 @@ class Endpoint:
     """Public key of CURVE (Z85): set for tcp."""
     host: str = ""
     """See :func:`host_identity`."""
-    silence: float = 0.9
-    """Seconds in which it may answer no heartbeat: Java stops while it collects garbage."""
 
     @property
     def title(self) -> str:
@@ -153,19 +153,33 @@ def socket_address() -> str:
 
 
 def find(kind: str, name: str | None = None) -> list[Endpoint]:
-    """Return the receivers of this machine whose process runs, the newest first."""
+    """Return the receivers of this machine whose process runs, the newest first.
+
+    Raises ``StorageError`` where the folder cannot be read, or too few files can be opened.
+    """
     found = []
-    for path in runtime_directory().glob(f"{kind}-*.json"):
+    for path in _announced(kind):
         try:
             endpoint = read_connection(path)
-        except (DamagedDataError, StorageError):  # withdrawn meanwhile, or of another version
-            continue
+        except (DamagedDataError, StorageError) as error:
+            if isinstance(error, StorageError) and error.errno in NONE_LEFT:
+                raise
+            continue  # withdrawn since the folder was read, or of another version
         if not process_runs(endpoint.pid, endpoint.started):
             if endpoint.is_local:  # nobody here can tell who runs in another container
                 _sweep(path, endpoint)
         elif endpoint.kind == kind and name in (None, endpoint.name):
             found.append(endpoint)
     return sorted(found, key=lambda endpoint: endpoint.since, reverse=True)
+
+
+def _announced(kind: str) -> list[Path]:
+    folder = runtime_directory()
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise storage_error(error, "", str(folder), "look for receivers") from None
+    return [folder / n for n in names if n.startswith(f"{kind}-") and n.endswith(".json")]
 
 
 def read_connection(path: str | os.PathLike[str]) -> Endpoint:
@@ -192,13 +206,14 @@ def _sweep(path: Path, endpoint: Endpoint) -> None:
 def remove_socket(endpoint: Endpoint) -> None:
     """Remove the file of a local socket: ZeroMQ leaves it."""
     transport, _, name = endpoint.address.partition("://")
-    place = Path(name)
     if transport == "ipc":
-        with suppress(OSError):  # it is gone already, or somebody else's file is in the folder
-            if place.is_socket():
-                place.unlink()
-            if place.parent.name.startswith(_SOCKET_FOLDER):
-                place.parent.rmdir()
+        for place in (Path(name), Path(name + FULL)):
+            with suppress(OSError):  # it is gone already, or somebody else's file is there
+                if place.is_socket():
+                    place.unlink()
+        with suppress(OSError):  # somebody else's file is in the folder
+            if Path(name).parent.name.startswith(_SOCKET_FOLDER):
+                Path(name).parent.rmdir()
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────
@@ -207,15 +222,22 @@ def remove_socket(endpoint: Endpoint) -> None:
 def process_start(pid: int) -> str:
     """Return when a process started, in the system's own count; "" where nobody tells."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return _status(pid)[19]
     except OSError:
         return ""
+
+
+def _status(pid: int) -> list[str]:
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     # The second field is the program's name in brackets, and may hold brackets and blanks.
-    return text.rpartition(")")[2].split()[19]
+    return text.rpartition(")")[2].split()
 
 
 def process_runs(pid: int, started: str = "") -> bool:
-    """Whether the process is there, and is not another one with its number, or a zombie."""
+    """Whether the process is there, and is not another one with its number, or a zombie.
+
+    A process that is stopped runs. Without an open file to spare nobody can tell: it runs.
+    """
     if os.name != "posix":
         return True  # nobody answers to hello, if not
     if pid <= 0:
@@ -226,14 +248,13 @@ def process_runs(pid: int, started: str = "") -> bool:
         return False
     except PermissionError:
         return True
-    return not started or (process_start(pid) == started and not _is_zombie(pid))
-
-
-def _is_zombie(pid: int) -> bool:
-    with suppress(OSError):
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return text.rpartition(")")[2].split()[0] in ("Z", "X")
-    return False
+    if not started:
+        return True
+    try:
+        status = _status(pid)
+    except OSError as error:
+        return error.errno in NONE_LEFT
+    return status[19] == started and status[0] not in ("Z", "X")
 
 
 def host_identity() -> str:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
 from polystore.errors import LockTimeoutError, ReceiverUnavailableError
@@ -67,7 +68,9 @@ def _launched(
             process = _started(command, log, environment)
         except OSError as error:
             reason = f"cannot be started: {error}"
-            raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
+            raise ReceiverUnavailableError(
+                backend, f"{kind} {name!r}", reason, errno=error.errno or ENOTCONN
+            ) from error
         try:
             return _ready(process, kind, name, log, backend, timeout)
         except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)

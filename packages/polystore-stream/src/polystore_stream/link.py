@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from .descriptors import spare_descriptors
 from .discovery import process_runs
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ __all__ = ["AT_ONCE", "Link", "LostError", "context"]
 
 _HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
 _SLICE = 20  # milliseconds between two looks at whether the receiver lives
-_LONGEST_SILENCE = 60_000  # milliseconds
 # As numbers: enumerations are slow.
 _MORE, AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
 _GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_CONNECT_RETRIED
@@ -50,39 +51,60 @@ class LostError(Exception):
 
 
 class Link:
-    """A DEALER socket and its monitor. One thread at a time may use it."""
+    """A DEALER socket and its monitor. One thread at a time may use it.
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    A receiver of this machine is there as long as its process is, even one that is stopped.
+    Of one elsewhere only the connection is known. There are no heartbeats: a process that is
+    stopped answers none either. Raises ``StorageError`` where too few files can be opened.
+    """
+
+    def __init__(self, endpoint: Endpoint, backend: str, timeout: float) -> None:
         self.endpoint = endpoint
-        self._socket = context().socket(zmq.DEALER)
-        silence = max(1, min(int(endpoint.silence * 1000), _LONGEST_SILENCE))
+        self.timeout = timeout
+        self._is_connected = False
+        self.watches_process = endpoint.is_local and os.name == "posix"
+        with spare_descriptors(backend, "", f"connect to {endpoint.title}"):
+            self._socket = context().socket(zmq.DEALER)
+            try:
+                self._connect()
+            except BaseException:
+                self.close()
+                raise
+
+    def _connect(self) -> None:
+        socket, endpoint = self._socket, self.endpoint
         for option, value in (
-            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
             (zmq.LINGER, 0),
+            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
             (zmq.SNDTIMEO, _SLICE),
             (zmq.RCVTIMEO, _SLICE),
-            (zmq.HEARTBEAT_IVL, max(1, silence // 3)),
-            (zmq.HEARTBEAT_TIMEOUT, silence),
+            (zmq.HANDSHAKE_IVL, 0),  # a receiver that is stopped may go on after any time
             (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
         ):
-            self._socket.setsockopt(option, value)
+            socket.setsockopt(option, value)
         if endpoint.server_key:
             public, secret = zmq.curve_keypair()
-            self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
-            self._socket.curve_serverkey = endpoint.server_key.encode("ascii")
-        self._monitor = self._socket.get_monitor_socket(_GONE | _REFUSED)
+            socket.curve_publickey, socket.curve_secretkey = public, secret
+            socket.curve_serverkey = endpoint.server_key.encode("ascii")
+        self._monitor = socket.get_monitor_socket(zmq.EVENT_CONNECTED | _GONE | _REFUSED)
         self._monitor.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(endpoint.address)
+        # Not __del__, which would run after ``close``, too, and costs a Ctrl-C that comes then.
+        self._dropped = weakref.finalize(self, _close, socket, self._monitor)
+        self._dropped.atexit = False
+        socket.connect(endpoint.address)
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
-        """Send one message. Raises ``LostError``."""
+        """Send one message. Raises ``LostError``, ``TimeoutError``."""
         first, *others = frames
-        deadline = time.monotonic() + _HANDSHAKE
+        start = time.monotonic()
         try:
             while not self._sent(first, _MORE if others else 0):
                 self.check()
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - start
+                if not self._is_connected and waited > _HANDSHAKE:
                     raise LostError("is not reachable")
+                if waited > self.timeout:
+                    raise TimeoutError
             for index, frame in enumerate(others, 1):
                 self._socket.send(frame, _MORE if index < len(others) else 0)
         except zmq.ZMQError as error:
@@ -115,12 +137,17 @@ class Link:
     def check(self) -> None:
         """Raise ``LostError`` if the receiver has gone."""
         with suppress(zmq.Again):  # the usual case: nothing has happened
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            if event & _REFUSED:
-                raise LostError("refuses the connection: another key")
-            raise LostError("was closed, or has died")
+            while True:
+                news = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                if news["event"] & _REFUSED:
+                    raise LostError("refuses the connection: another key")
+                if news["event"] & _GONE and self._is_connected:
+                    raise LostError("was closed, or has died")
+                if news["event"] & _GONE:
+                    raise LostError("takes no connection: it ends, or has too many open files")
+                self._is_connected = True
         endpoint = self.endpoint
-        if endpoint.is_local and not process_runs(endpoint.pid, endpoint.started):
+        if self.watches_process and not process_runs(endpoint.pid, endpoint.started):
             raise LostError("has died")
 
     def say_goodbye(self, message: bytes) -> None:
@@ -134,6 +161,16 @@ class Link:
         return bool(self._socket.closed)
 
     def close(self) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
+        # Ctrl-C may have come before there was a monitor.
+        _close(self._socket, getattr(self, "_monitor", None))
+        if hasattr(self, "_dropped"):
+            self._dropped.detach()
+
+
+def _close(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes] | None) -> None:
+    if not socket.closed:
+        # First: an event for a monitor that is closed would stop the thread of ZeroMQ.
+        socket.disable_monitor()
+        socket.close()
+    if monitor is not None:
+        monitor.close()

@@ -30,11 +30,17 @@ class RemoteViewer:
 
     def __init__(self, endpoint: Endpoint, *, backend: str = "", timeout: float = 30.0) -> None:
         self.endpoint = endpoint
+        self.backend = backend or endpoint.kind
         self.timeout = timeout
-        self._connection = Connection(endpoint, backend or endpoint.kind, timeout=timeout)
+        self._is_closed = False
+        self._connection = Connection(endpoint, self.backend, timeout=timeout)
 
     def query(self, name: str, **arguments: Any) -> tuple[Any, list[NDArray[Any]]]:
         """Return a viewer's answer: what JSON can hold, and arrays."""
+        if not self._is_closed and not self._connection.is_usable:
+            # Lost, or left by Ctrl-C in the middle of a message: the viewer may be there still.
+            self._connection.close()
+            self._connection = Connection(self.endpoint, self.backend, timeout=self.timeout)
         query = Query(name=name, arguments=arguments)
         answer, frames = self._connection.ask(query, self.timeout)
         if len(frames) != len(answer.arrays) or any(d not in DTYPES for _, d in answer.arrays):
@@ -70,6 +76,7 @@ class RemoteViewer:
 
     def close(self) -> None:
         """Let go of the viewer; it stays open."""
+        self._is_closed = True
         self._connection.close()
 
     def quit(self) -> None:
