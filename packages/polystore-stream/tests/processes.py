@@ -232,7 +232,7 @@ def _obey(items: Subscription, goes: threading.Event) -> None:
 def state_of(receiver: Receiver) -> dict[str, Any]:
     status = Path("/proc/self/status").read_text()
     return {
-        "nbytes": receiver.inbox._nbytes,
+        "nbytes": receiver.inbox.nbytes,
         "producers": len(receiver._sessions),
         "rings": Path("/proc/self/maps").read_text().count("memfd:polystore-ring"),
         "peak": int(status.partition("VmHWM:")[2].split()[0]) << 10,

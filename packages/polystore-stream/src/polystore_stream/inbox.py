@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -25,35 +27,53 @@ class Inbox:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        # The receiver's thread changes all but what ``take`` does, and ``_lock`` guards it. No
+        # Condition: Ctrl-C in one leaves it locked, and the receiver's thread waits for ever.
+        self._lock = threading.Lock()
+        self._news = queue.SimpleQueue[None]()
         self._queue: deque[Delivery] = deque()
-        self._nbytes = 0
-        self._came = threading.Condition()
+        self._reserved = 0
+        self._queued = 0
+        self._is_counted = True
         self._is_ended = False
 
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def nbytes(self) -> int:
+        """How much is queued, or on its way."""
+        return self._reserved + self._queued
+
     def has_room(self, nbytes: int) -> bool:
-        return not self._nbytes or self._nbytes + nbytes <= self.limit
+        if not self._is_counted:  # Ctrl-C has come to a caller of ``take``, or it goes on
+            with self._lock:
+                self._queued = sum(map(_nbytes, self._queue))
+                self._is_counted = True
+        return not self.nbytes or self.nbytes + nbytes <= self.limit
+
+    def may_begin(self, item: Image | Rois) -> bool:
+        """Whether a value may come now: of another policy than "block", always."""
+        return item.policy != "block" or self.has_room(item.nbytes)
 
     def reserve(self, nbytes: int) -> None:
         """Take room for what is on its way; ``push`` or ``release`` it."""
-        with self._came:
-            self._nbytes += nbytes
+        self._reserved += nbytes
 
     def release(self, nbytes: int) -> None:
-        with self._came:
-            self._nbytes -= nbytes
+        self._reserved -= nbytes
 
     def push(self, delivery: Delivery) -> list[tuple[Delivery, Stage]]:
         """Append what room was reserved for; return what was discarded for it, and how."""
-        with self._came:
+        with self._lock:
+            self._reserved -= _nbytes(delivery)
             discarded = self._displaced(delivery)
             for old, _ in discarded:
                 self._queue.remove(old)
-                self._nbytes -= _nbytes(old)
+                self._queued -= _nbytes(old)
             self._queue.append(delivery)
-            self._came.notify()
+            self._queued += _nbytes(delivery)
+        self._tell()
         return discarded
 
     def _displaced(self, new: Delivery) -> list[tuple[Delivery, Stage]]:
@@ -62,7 +82,7 @@ class Inbox:
         found: list[tuple[Delivery, Stage]] = []
         if new.item.policy == "coalesce":
             found += ((old, "coalesced") for old in self._queue if _replaces(new, old))
-        excess = self._nbytes - sum(_nbytes(old) for old, _ in found) - self.limit
+        excess = self.nbytes + _nbytes(new) - sum(_nbytes(old) for old, _ in found) - self.limit
         for old in self._queue:
             if excess <= 0:
                 break
@@ -73,18 +93,31 @@ class Inbox:
 
     def take(self, timeout: float | None = 0.0, most: int | None = None) -> list[Delivery]:
         """Return what is there, after a wait for the first (``None``: however long it takes)."""
-        with self._came:
-            self._came.wait_for(lambda: self._queue or self._is_ended, timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._queue and not self._is_ended:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            try:
+                self._news.get(timeout=left)
+            except queue.Empty:
+                break
+        with self._lock:
             count = len(self._queue) if most is None else min(most, len(self._queue))
+            self._is_counted = False
             taken = [self._queue.popleft() for _ in range(count)]
-            self._nbytes -= sum(map(_nbytes, taken))
+            self._queued -= sum(map(_nbytes, taken))
+            self._is_counted = True
         return taken
 
     def interrupt(self) -> None:
-        """Wake whoever waits in ``take``, which waits no more from now on."""
-        with self._came:
-            self._is_ended = True
-            self._came.notify_all()
+        """Wake a caller of ``take``, which waits no more from now on."""
+        self._is_ended = True
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news.empty():  # else a caller that waits is waking up
+            self._news.put(None)
 
 
 def _nbytes(delivery: Delivery) -> int:

@@ -7,12 +7,13 @@ import hmac
 import json
 import logging
 import os
+import queue
 import secrets
 import socket
 import threading
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +32,7 @@ from polystore.locking import file_lock
 from polystore.rois import ROI
 
 from . import discovery
+from .descriptors import NONE_LEFT, Gate, spare_descriptors
 from .discovery import Endpoint, check_name, host_identity, process_runs
 from .inbox import Inbox
 from .memory import Pool
@@ -74,6 +76,8 @@ _BURST = 64  # messages between two looks at everything else
 _TOGETHER = 4  # messages that one answer acknowledges
 _AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerations are slow
 _READ_SOON = 0.05  # seconds
+_LOOK = 0.1  # seconds between two looks at what tells no one: dead producers, open files
+_SILENT = 0.5  # seconds: a producer sends the next piece in a thousandth of that
 _MEMORY_STEP = 16 << 20
 _LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
 
@@ -110,26 +114,33 @@ class Receiver:
         self._stopping = False
         self._answered = 0.0
         self._unchecked = _MEMORY_STEP
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._woken, self._waker = socket.socketpair()
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
+        self._pid = os.getpid()
         try:
-            with file_lock(discovery.runtime_directory() / viewer.kind, timeout=10):
-                if exclusive:
-                    self._check_free()
-                self.endpoint = self._bound(listen)
-                self.connection_file = discovery.announce(self.endpoint)
+            with spare_descriptors("", self.name, f"receive as {viewer.kind}"):
+                self._woken, self._waker = socket.socketpair()
+                self._woken.setblocking(False)
+                self._waker.setblocking(False)
+                self._begin_thread(listen, exclusive)
+            atexit.register(self.close)  # a script that just ends has told nobody
         except BaseException:
-            self._close_sockets()
+            self._stopping = True
+            if hasattr(self, "_thread"):  # else Ctrl-C came before it
+                self._wake()  # it ends by itself
             raise
+
+    def _begin_thread(self, listen: str | None, exclusive: bool) -> None:
+        # The thread opens all that must be closed again: Ctrl-C strikes only the main thread.
+        begun = queue.SimpleQueue[BaseException | None]()
         self._thread = threading.Thread(
-            target=self._run, name="polystore-receiver", daemon=True
+            target=self._run,
+            args=(begun, listen, exclusive),
+            name="polystore-receiver",
+            daemon=True,
         )
         self._thread.start()
-        atexit.register(self.close)  # a script that just ends has told nobody
+        failure = begun.get()
+        if failure is not None:
+            raise failure
 
     def _check_free(self) -> None:
         for other in discovery.find(self.viewer.kind, self.name):
@@ -152,6 +163,8 @@ class Receiver:
                 address.replace(":0", ":*") if address.endswith(":0") else address
             )
         except zmq.ZMQError as error:
+            if error.errno in NONE_LEFT:
+                raise
             raise InvalidOptionError(
                 "listen", address, f"an address that can be bound: {error.strerror}"
             ) from error
@@ -214,15 +227,12 @@ class Receiver:
 
     def close(self) -> None:
         """Tell the producers, and stop. What was not shown is answered with "closed"."""
-        if os.getpid() != self.endpoint.pid:  # a forked child has no part in it
+        if os.getpid() != self._pid:  # a forked child has no part in it
             return
-        if not self._stopping:
-            self._stopping = True
-            atexit.unregister(self.close)
-            discovery.withdraw(self.connection_file)
-            self._wake()
-            self.inbox.interrupt()
-        self._thread.join()
+        self._stopping = True
+        self._wake()
+        self._thread.join()  # it does all the rest: after Ctrl-C here, too
+        atexit.unregister(self.close)
 
     @property
     def is_closed(self) -> bool:
@@ -244,29 +254,70 @@ class Receiver:
         with suppress(BlockingIOError, OSError):  # full: it is awake; closed: it has ended
             self._waker.send(b"\0")
 
-    def _run(self) -> None:
+    def _run(
+        self,
+        begun: queue.SimpleQueue[BaseException | None],
+        listen: str | None,
+        exclusive: bool,
+    ) -> None:
+        failure: BaseException | None = None
+        with ExitStack() as opened:
+            opened.callback(self._waker.close)
+            opened.callback(self._woken.close)
+            try:
+                self._open(opened, listen, exclusive)
+            except BaseException as error:
+                failure = error
+            else:
+                begun.put(None)
+                self._serve()
+        begun.put(failure)  # told when all is closed again
+
+    def _open(self, opened: ExitStack, listen: str | None, exclusive: bool) -> None:
+        """Bind and announce; what this opens is closed in the opposite order."""
+        context = zmq.Context[zmq.Socket[bytes]]()
+        opened.callback(context.term)
+        self._socket = context.socket(zmq.ROUTER)
+        opened.callback(self._socket.close)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        opened.callback(self._monitor.close)
+        opened.callback(self._socket.disable_monitor)
+        with file_lock(discovery.runtime_directory() / self.viewer.kind, timeout=10):
+            if exclusive:
+                self._check_free()
+            self.endpoint = self._bound(listen)
+            transport, _, path = self.endpoint.address.partition("://")
+            self._gate = Gate(path if transport == "ipc" else "")
+            self._gate.look()
+            opened.callback(discovery.remove_socket, self.endpoint)
+            opened.callback(self._gate.shut)
+            opened.callback(self._say_closed)
+            opened.callback(self.inbox.interrupt)
+            self.connection_file = discovery.announce(self.endpoint)
+            opened.callback(discovery.withdraw, self.connection_file)
+        opened.callback(self._set_stopping)
+
+    def _set_stopping(self) -> None:
+        self._stopping = True
+
+    def _serve(self) -> None:
         poller = zmq.Poller()
         for waited in (self._socket, self._monitor, self._woken):
             poller.register(waited, zmq.POLLIN)
         looked = time.monotonic()
-        try:
-            while not self._stopping:
-                poller.poll(1000)
-                with suppress(BlockingIOError):
-                    self._woken.recv(4096)
-                self._send_outgoing()
-                self._note_disconnected()
-                self._receive()
-                # Only now: room that was made before the first was parked has waked nobody.
-                self._retry_parked()
-                if time.monotonic() - looked > 1:
-                    looked = time.monotonic()
-                    self._note_dead()
-            self._say_closed()
-            # A producer's ZeroMQ forgets what it has not read when the connection goes.
-            time.sleep(max(0.0, self._answered + _READ_SOON - time.monotonic()))
-        finally:
-            self._close_sockets()
+        while not self._stopping:
+            poller.poll(int(_LOOK * 1000))
+            with suppress(BlockingIOError):
+                self._woken.recv(4096)
+            self._send_outgoing()
+            self._note_disconnected()
+            self._receive()
+            # Only now: room that was made before the first was parked has waked nobody.
+            self._retry_parked()
+            if time.monotonic() - looked > _LOOK:
+                looked = time.monotonic()
+                self._gate.look()
+                self._note_dead()
 
     def _receive(self) -> None:
         for _ in range(_BURST):
@@ -327,10 +378,13 @@ class Receiver:
         """Do what a message says and answer it; ``False`` if it must wait for room."""
         try:
             if isinstance(header, Image | Rois):
-                if header.policy == "block" and not self.inbox.has_room(header.nbytes):
+                if not self.inbox.may_begin(header):
                     return False
                 self._begin(session, header, frames)
             elif isinstance(header, Piece):
+                partial = session.partial.get(header.of)
+                if partial is not None and not partial.take_room(self.inbox):
+                    return False
                 self._go_on(session, header, frames)
             elif isinstance(header, Query):
                 self._push(
@@ -375,7 +429,7 @@ class Receiver:
             partial.check_next(piece)
             partial.fill(session.ring, piece.slot, piece.nbytes, frames)
         except Exception:  # whatever it is: nothing waits for the rest any more
-            self.inbox.release(partial.item.nbytes)
+            partial.release(self.inbox)
             del session.partial[piece.of]
             raise
         if partial.is_full:
@@ -389,7 +443,7 @@ class Receiver:
         try:
             data = _value(item, partial.pixels)
         except Exception:  # whatever it is: the room is free again
-            self.inbox.release(item.nbytes)
+            partial.release(self.inbox)
             raise
         shown = item.wait == "shown"
         self._push(Delivery(item, data, session.identity, number, partial.plan, shown))
@@ -419,6 +473,7 @@ class Receiver:
     def _retry_parked(self) -> None:
         if not self._parked:
             return
+        self._release_silent()
         for session in list(self._sessions.values()):
             while session.parked:  # not those of one that is forgotten meanwhile
                 message = session.parked.popleft()
@@ -427,6 +482,17 @@ class Receiver:
                     break
         self._acknowledge()
         self._parked = any(session.parked for session in self._sessions.values())
+
+    def _release_silent(self) -> None:
+        """Give the room of producers that send nothing to others, who wait for it.
+
+        A producer that was stopped goes on where it was, once there is room again.
+        """
+        now = time.monotonic()
+        for session in self._sessions.values():
+            for partial in session.partial.values():
+                if now - partial.touched > _SILENT:
+                    partial.release(self.inbox)
 
     def _send_outgoing(self) -> None:
         while self._outgoing:
@@ -466,7 +532,7 @@ class Receiver:
         session = self._sessions.pop(identity, None)
         if session is not None:
             for partial in session.partial.values():
-                self.inbox.release(partial.item.nbytes)
+                partial.release(self.inbox)
             if session.ring is not None:
                 session.ring.close()
             session.parked.clear()
@@ -506,17 +572,8 @@ class Receiver:
                 refusal = Ack(number=header.number, stage="closed", reason=reason)
                 self._send(session.identity, refusal)
             self._forget(session.identity)
-
-    def _close_sockets(self) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
-        self._context.term()
-        self._woken.close()
-        self._waker.close()
-        endpoint = getattr(self, "endpoint", None)
-        if endpoint is not None:
-            discovery.remove_socket(endpoint)
+        # A producer's ZeroMQ forgets what it has not read when the connection goes.
+        time.sleep(max(0.0, self._answered + _READ_SOON - time.monotonic()))
 
 
 def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list[ROI]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import zmq
     from numpy.typing import NDArray
 
+    from .inbox import Inbox
     from .messages import Header, Hello, Image, Piece, Rois
     from .ring import RingReader
 
@@ -28,6 +30,10 @@ class Partial:
     pixels: NDArray[np.uint8]
     plan: object
     filled: int = 0
+    touched: float = 0.0
+    """When its latest piece came, in seconds of the monotonic clock."""
+    has_room: bool = True
+    """Whether room is reserved for it: not while its producer is silent and others wait."""
 
     @property
     def is_full(self) -> bool:
@@ -56,6 +62,20 @@ class Partial:
         # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
         self.pixels.data[self.filled : self.filled + nbytes] = source.data
         self.filled += nbytes
+        self.touched = time.monotonic()
+
+    def release(self, inbox: Inbox) -> None:
+        """Give the room back, if it has any."""
+        if self.has_room:
+            self.has_room = False
+            inbox.release(self.item.nbytes)
+
+    def take_room(self, inbox: Inbox) -> bool:
+        """Reserve the room again, if there is some; return whether it has room now."""
+        if not self.has_room and inbox.may_begin(self.item):
+            inbox.reserve(self.item.nbytes)
+            self.has_room = True
+        return self.has_room
 
 
 @dataclass(slots=True)

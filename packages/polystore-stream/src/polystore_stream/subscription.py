@@ -98,8 +98,10 @@ class Subscription(Viewer, Iterator[Received]):
             self._current = None
 
     def close(self) -> None:
-        self._settle("shown")
-        self.receiver.close()
+        try:
+            self._settle("shown")
+        finally:
+            self.receiver.close()
 
     def __enter__(self) -> Self:
         return self
