@@ -63,39 +63,73 @@ def _launched(
     environment: Mapping[str, str] | None,
 ) -> Endpoint:
     log = discovery.runtime_directory() / f"{kind}-{secrets.token_hex(4)}.log"
+    start = _Start(command, log, environment)
     try:
         try:
-            process = _started(command, log, environment)
+            process = start.process()
         except OSError as error:
             reason = f"cannot be started: {error}"
             raise ReceiverUnavailableError(
                 backend, f"{kind} {name!r}", reason, errno=error.errno or ENOTCONN
             ) from error
-        try:
-            return _ready(process, kind, name, log, backend, timeout)
-        except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
-            _kill(process)
-            raise
+        return _ready(process, kind, name, log, backend, timeout)
+    except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
+        start.undo()
+        raise
     finally:
         # Unlinked while it is written: what the viewer still prints goes with it.
         log.unlink(missing_ok=True)
 
 
-def _started(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None
-) -> subprocess.Popen[bytes]:
-    with open(log, "xb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
-        )
-    # A viewer that the user closes is a zombie until somebody has waited for it.
-    threading.Thread(target=process.wait, name=f"reaps-{process.pid}", daemon=True).start()
-    return process
+class _Start:
+    """Starts a command, and waits for its end: a viewer that is closed leaves no zombie.
+
+    A thread does both. Ctrl-C strikes only the main thread, and would lose a process that has
+    begun and that nobody holds yet.
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None
+    ) -> None:
+        self._command, self._log, self._environment = command, log, environment
+        self._made: list[subprocess.Popen[bytes]] = []
+        self._failed: list[Exception] = []
+        self._thread = threading.Thread(target=self._run, name="starts-viewer", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            with open(self._log, "xb") as output:
+                process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(self._environment or {})},
+                    start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
+                )
+        except Exception as error:  # raised by ``process``, where the caller is
+            self._failed.append(error)
+            return
+        self._made.append(process)
+        process.wait()
+
+    def process(self) -> subprocess.Popen[bytes]:
+        """Return the process. Raises ``OSError``."""
+        self._thread.start()
+        self._wait()
+        if self._failed:
+            raise self._failed[0]
+        return self._made[0]
+
+    def _wait(self) -> None:
+        while self._thread.is_alive() and not self._made:
+            time.sleep(0.002)
+
+    def undo(self) -> None:
+        """Kill the process, if there is one."""
+        self._wait()
+        for process in self._made:
+            _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
