@@ -50,6 +50,8 @@ _KINDS = {
     stat.S_IFBLK: "a block device",
 }
 
+_BY_DIRECTORY = os.open in os.supports_dir_fd
+
 # What a file system says of an operation that it does not have.
 _UNKNOWN_OPERATION = (
     errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK,
@@ -202,7 +204,7 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
     instead of ``KeyboardInterrupt``. Raises ``OSError``, and ``FileNotFoundError`` only for
     ``name`` itself.
     """
-    if os.open not in os.supports_dir_fd:  # pragma: no cover - Windows
+    if not _BY_DIRECTORY:  # pragma: no cover - Windows
         (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
         return
     if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):

@@ -64,13 +64,14 @@ class DiskTree(StorageBackend):
 
     def _identity(self, path: Path) -> Hashable:
         """Return the place of ``path`` with all links followed: only to find twins."""
-        full = os.path.join(self.root or "", checked(path))
-        folder, name = os.path.split(files.follow_links(full))
-        try:
-            found = os.stat(folder or ".")
-        except FileNotFoundError:
-            return os.path.realpath(folder), name
-        return found.st_dev, found.st_ino, name
+        with self._translated(path, "look") as text:
+            place = files.follow_links(os.path.join(self.root or "", text))
+            folder, name = os.path.split(place)
+            try:
+                found = os.stat(folder or ".")
+            except FileNotFoundError:
+                return os.path.realpath(folder), name
+            return found.st_dev, found.st_ino, name
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 
