@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from polystore.claims import claim
 from polystore.locking import HIDDEN_PREFIX
 
 Run = Callable[..., Result]
@@ -55,6 +56,23 @@ def test_remove_takes_only_leftovers(run: Run, folder: Path) -> None:
 def test_age_spares_the_young(run: Run, folder: Path) -> None:
     run("doctor", "--remove", "--older-than", "1", folder)
     assert names(folder) == {"inner", "a.npy", "a.npy.lock"}
+
+
+def test_remove_spares_the_living(run: Run, folder: Path) -> None:
+    """The tree of a save that has gone on for hours is not a leftover."""
+    with claim(folder / f"{HIDDEN_PREFIX}old") as mine:
+        assert mine
+        run("doctor", "--remove", folder)
+    assert names(folder) == {"inner", "a.npy", "old", "young", "a.npy.lock"}
+
+
+def test_remove_spares_only_copies(run: Run, tmp_path: Path) -> None:
+    """An array that a killed writer left aside is put back by the zarr backend."""
+    kept = tmp_path / f"{HIDDEN_PREFIX}x.zarr.aside" / "1" / "x.zarr"
+    kept.mkdir(parents=True)
+    result = run("doctor", "--remove", "--older-than", "0", tmp_path)
+    assert result.stderr == "0 leftovers\n"
+    assert kept.exists()
 
 
 def test_clean_folder_is_silent(run: Run, tmp_path: Path) -> None:

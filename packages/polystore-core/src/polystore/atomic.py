@@ -17,6 +17,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, overload
 
+from .claims import is_abandoned, last_change
 from .errors import (
     DamagedDataError,
     DurabilityUnknownError,
@@ -588,8 +589,10 @@ def find_leftovers(
 ) -> Iterator[str]:
     """Yield temporary files and folders below ``directory`` that a killed writer left behind.
 
-    Only what nobody has written into for ``older_than`` seconds; lock files are no leftovers.
-    Raises ``StorageError`` for a folder that cannot be read.
+    Yields only those that have not changed for ``older_than`` seconds and that no living
+    process of this machine owns (``polystore.claims.claim``). Lock files are not leftovers.
+    Neither is a folder ``.~ps-*.aside``: it may hold the only copy of a value, and the backend
+    that made it puts the value back. Raises ``StorageError`` for a folder that cannot be read.
     """
     before = time.time() - older_than
 
@@ -602,16 +605,11 @@ def find_leftovers(
         for name in hidden:
             path = os.path.join(folder, name)
             try:
-                if not name.endswith(".lock") and _last_change(path) < before:
+                if (
+                    not name.endswith((".lock", ".aside"))
+                    and last_change(path) < before
+                    and is_abandoned(path, older_than=older_than)
+                ):
                     yield path
             except FileNotFoundError:  # its writer lives, and has just finished
                 continue
-
-
-def _last_change(path: str) -> float:
-    """Return the time of the youngest file of a tree, or of the file at ``path``."""
-    status = os.stat(path, follow_symlinks=False)
-    times = [status.st_mtime]
-    if stat.S_ISDIR(status.st_mode):
-        times += (_last_change(os.path.join(path, name)) for name in os.listdir(path))
-    return max(times)

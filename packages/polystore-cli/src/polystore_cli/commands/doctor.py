@@ -12,6 +12,7 @@ import typer
 
 from polystore.atomic import find_leftovers
 from polystore.checks import Finding, findings
+from polystore.claims import claim
 from polystore.errors import storage_error
 from polystore.plugins import PluginState
 from polystore_cli.output import local_time, print_columns, print_json, warn
@@ -73,11 +74,14 @@ def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -
             for path in find_leftovers(directory, older_than=older_than)
         }
         if remove:
-            for path, status in found.items():
-                if stat.S_ISDIR(status.st_mode):  # a copy of a folder that was not finished
-                    shutil.rmtree(path)
-                else:
-                    Path(path).unlink(missing_ok=True)
+            for path, status in list(found.items()):
+                with claim(path) as mine:
+                    if mine is False:  # removed, or in use again since it was found
+                        del found[path]
+                    elif stat.S_ISDIR(status.st_mode):  # a tree that was not finished
+                        shutil.rmtree(path)
+                    else:
+                        Path(path).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, "", error.filename, "clean up") from error
     rows = [_row(*item) for item in found.items()]

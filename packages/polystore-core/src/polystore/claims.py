@@ -1,0 +1,125 @@
+"""Who owns a temporary file or directory: a living writer, or one that was killed.
+
+A writer locks the temporary file or directory itself (``flock``). The kernel drops the lock
+when the process ends, however it ends, so anybody can tell its leftovers from work that goes
+on, without waiting for them to grow old.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["claim", "is_abandoned", "last_change"]
+
+_claimed: set[int] = set()
+"""Descriptors that hold a claim of this process."""
+
+
+@contextmanager
+def claim(path: str | os.PathLike[str]) -> Iterator[bool | None]:
+    """Own a temporary file or directory for the length of a ``with`` block.
+
+    Gives ``True`` if it is now yours, ``False`` if somebody else owns it or it does not exist,
+    and ``None`` if the system cannot tell (Windows, some network file systems, a file that
+    you may not open). The claim ends when its process ends. It is known on this machine only:
+    network file systems do not pass on the lock of a directory.
+
+    If you make a file and then claim it, check the answer: another process that cleans up may
+    have claimed it first.
+    """
+    descriptor, mine = _claim(os.fspath(path))
+    try:
+        yield mine
+    finally:
+        if descriptor is not None and descriptor in _claimed:  # a forked child owns nothing
+            _claimed.discard(descriptor)
+            _unclaim(descriptor)
+
+
+def is_abandoned(path: str | os.PathLike[str], *, older_than: float = 3600.0) -> bool:
+    """Tell whether a temporary file or directory has lost its owner.
+
+    Where the system cannot tell, something that has not changed for ``older_than`` seconds is
+    abandoned.
+    """
+    with claim(path) as mine:
+        if mine is None:
+            return last_change(path) < time.time() - older_than
+        return mine
+
+
+def last_change(path: str | os.PathLike[str]) -> float:
+    """Return the time (seconds since 1970) of the youngest file of a tree, or of a file."""
+    status = os.stat(path, follow_symlinks=False)
+    times = [status.st_mtime]
+    if stat.S_ISDIR(status.st_mode):
+        times += (last_change(os.path.join(path, name)) for name in os.listdir(path))
+    return max(times)
+
+
+if sys.platform == "win32":  # pragma: no cover
+
+    def _claim(path: str) -> tuple[int | None, bool | None]:
+        return None, None if os.path.lexists(path) else False
+
+    def _unclaim(descriptor: int) -> None:
+        os.close(descriptor)
+
+else:
+    import fcntl
+
+    _NO_CLAIM = (
+        errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP
+    )  # fmt: skip
+
+    def _claim(path: str) -> tuple[int | None, bool | None]:
+        """Return the descriptor that holds the claim, and the answer of ``claim``."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            return None, False
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO):
+                return None, None
+            raise
+        mine: bool | None = False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # It may have been removed, and made again, before we had the lock.
+            mine = os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+            if mine:
+                _claimed.add(descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        except OSError as error:
+            if error.errno not in _NO_CLAIM:
+                raise
+            mine = None
+        finally:
+            if descriptor not in _claimed:
+                os.close(descriptor)
+        return (descriptor if mine else None), mine
+
+    def _unclaim(descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have it open as well
+        finally:
+            os.close(descriptor)
+
+    def _forget_after_fork() -> None:
+        """In a forked child: drop the parent's claims, without ending them."""
+        for descriptor in _claimed:
+            os.close(descriptor)
+        _claimed.clear()
+
+    os.register_at_fork(after_in_child=_forget_after_fork)
