@@ -22,6 +22,7 @@ from polystore.errors import (
     UnsupportedOperationError,
 )
 from polystore_testing.examples import examples
+from polystore_zarr.backend import ZarrBackend
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -402,3 +403,32 @@ def test_locked_writes_follow_numpy(data: st.DataObject, tmp_path_factory: Any) 
         expected[index] = new
         handle[index] = new
     assert np.array_equal(fm.load(path, backend="zarr"), expected)
+
+
+def test_links_share_the_lock(tmp_path: Path) -> None:
+    """Two names of one array have one lock: a linked store, a linked group, a linked array."""
+    backend = ZarrBackend()
+    backend.create(f"{tmp_path}/a.zarr/g/x", shape=(64, 64), dtype="u2", chunks=32)
+    (tmp_path / "b.zarr").symlink_to("a.zarr")
+    (tmp_path / "c.zarr").mkdir()
+    (tmp_path / "c.zarr/g").symlink_to("../a.zarr/g")
+    (tmp_path / "c.zarr/x").symlink_to("../a.zarr/g/x")
+    for name in ("a.zarr/g/x", "b.zarr/g/x", "c.zarr/g/x", "c.zarr/x"):
+        handle = backend.open(f"{tmp_path}/{name}", mode="r+", unaligned="lock")
+        handle[3:5, 3:5] = 1
+    assert [path.name for path in tmp_path.glob(".~ps-*")] == [".~ps-a.zarr!g!x.lock"]
+
+
+def test_interrupt_of_read_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while an array is read that was saved again is not told as "saved again"."""
+    backend = ZarrBackend(root=tmp_path)
+    backend.save(np.ones((8, 8)), "a.zarr")
+    handle = backend.open("a.zarr")
+    backend.save(np.ones((8, 8)), "a.zarr")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, "empty", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        handle[:]

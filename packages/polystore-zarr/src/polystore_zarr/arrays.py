@@ -34,6 +34,7 @@ from .codecguard import guard_codecs, most_stored
 from .creating import MARKER, unstable_types
 from .grid import MANY, Cut, existing_chunks, grid
 from .heads import heads_fit
+from .layout import address
 from .localstore import RegularStore
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .writing import WritingStore
@@ -71,20 +72,21 @@ class ZarrArray(LazyArray):
         *,
         path: str = "",
         backend: str = "",
-        store: str = "",
         writable: bool = False,
         unaligned: Unaligned = "refuse",
         pipeline: CodecPipeline = "zarr",
         seen: bool = True,
+        durable: bool | None = None,
     ) -> None:
         self._directory = directory
         self._metadata = os.path.join(
             directory, "zarr.json" if document.zarr_format == 3 else ".zarray"
         )
         self._identity = _identity(self._metadata)
-        self._path, self._backend, self._store = path, backend, store or directory
+        self._path, self._backend = path, backend
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
+        self._durable = durable  # what a power cut may do to chunks that are replaced
         self._document = document
         marks = document.attributes.get(MARKER)
         marks = marks if isinstance(marks, dict) else {}
@@ -168,9 +170,12 @@ class ZarrArray(LazyArray):
     def __getitem__(self, region: Region) -> NDArray[Any]:
         selection = select(region, self.shape)
         try:
-            return self.read(selection)
-        finally:
-            self._refuse_if_replaced()
+            found = self.read(selection)
+        except Exception:
+            self._refuse_if_replaced()  # which then is the reason
+            raise
+        self._refuse_if_replaced()
+        return found
 
     def read(self, selection: Selection) -> NDArray[Any]:
         """Return what ``selection`` selects, without asking whether the array is still there."""
@@ -293,8 +298,9 @@ class ZarrArray(LazyArray):
         if aligned is None and self._files is not None:
             with self._guarded("write"):
                 self._files.write(
-                    selection.ranges, _unfolded(values, selection), seen=self._seen
-                )
+                    selection.ranges, _unfolded(values, selection),
+                    seen=self._seen, durable=self._durable,
+                )  # fmt: skip
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
@@ -337,7 +343,7 @@ class ZarrArray(LazyArray):
         )
         chunks[inside] = _unfolded(values, selection)
         if self._files is not None:
-            self._files.write(around.ranges, chunks, seen=self._seen)
+            self._files.write(around.ranges, chunks, seen=self._seen, durable=self._durable)
         else:
             self._write(around, chunks)
 
@@ -350,15 +356,17 @@ class ZarrArray(LazyArray):
                 store = LocalStore(self._directory)
                 self._over(store, "zarrs")[boxes] = _unfolded(values, selection)
                 return
-            writing = WritingStore(self._directory, seen=self._seen)
+            writing = WritingStore(self._directory, seen=self._seen, durable=self._durable)
             with writing.ending():
                 self._over(writing, "zarr")[boxes] = _unfolded(values, selection)
 
     def _lock_name(self) -> str:
         """One lock per array, beside the store: inside, other readers would stumble over it."""
-        inner = os.path.relpath(self._directory, self._store)
-        name = os.path.basename(self._store)
-        return os.path.join(os.path.dirname(self._store), f"{name}!{inner.replace('/', '!')}")
+        # The same for all names of the array: a store or a group may be a symbolic link.
+        real = os.path.realpath(self._directory)
+        found = address(real)
+        store, inner = (found.store, found.inner) if found.in_store else (real, ())
+        return f"{store}!{'!'.join(inner) or '.'}"
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 

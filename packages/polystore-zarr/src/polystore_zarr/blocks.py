@@ -222,7 +222,8 @@ def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:
                     future.result()
                 report()
         except BaseException:
-            client.cancel(futures)
+            with suppress(Exception):  # a client that is gone; the first failure is told
+                client.cancel(futures)
             raise
 
 

@@ -14,11 +14,10 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -32,6 +31,7 @@ from polystore.errors import DamagedDataError
 from .files import write_atomically, write_file
 from .grid import MANY, Cut, Parts, existing_chunks, grid, within
 from .regular import open_file, read_bytes
+from .threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -252,12 +252,20 @@ class ChunkFiles:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
-    def write(self, ranges: Sequence[range], values: NDArray[Any], *, seen: bool) -> None:
+    def write(
+        self,
+        ranges: Sequence[range],
+        values: NDArray[Any],
+        *,
+        seen: bool,
+        durable: bool | None = None,
+    ) -> None:
         """Write whole chunks or shards: ``ranges`` keep to their grid, or end with the array.
 
-        ``seen`` says that others may read the array meanwhile.
+        ``seen`` says that others may read the array meanwhile; their files are then replaced,
+        as ``durable`` says.
         """
-        write = write_atomically if seen else write_file
+        write = partial(write_atomically, durable=durable) if seen else write_file
 
         def encoded(parts: Parts) -> bytes:
             part = values[_box(part.outside for part in parts)]
@@ -372,20 +380,9 @@ def _chain(codecs: list[dict[str, Any]], itemsize: int) -> tuple[Any, bool] | No
 @contextmanager
 def _running(count: int, nbytes: int) -> Iterator[_Run]:
     """Give ``map``, in threads where that gains."""
-    workers = min(count, threads_for(nbytes, _IN_THREADS))
-    if workers < 2:
+    workers = threads_for(nbytes, _IN_THREADS)
+    if min(count, workers) < 2:
         yield map
         return
-    with ThreadPoolExecutor(workers, "polystore-zarr") as pool:
-
-        def run(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-            # A few ahead: Executor.map would read a whole shard before the first is decoded.
-            waiting: deque[Future[Any]] = deque()
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            for future in waiting:
-                yield future.result()
-
+    with in_threads(workers) as run:
         yield run

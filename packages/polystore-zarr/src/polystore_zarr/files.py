@@ -33,13 +33,17 @@ def write_file(path: str, pieces: Sequence[bytes | memoryview]) -> None:
                 view = view[file.write(view) :]
 
 
-def write_atomically(path: str, pieces: Sequence[bytes | memoryview]) -> None:
-    """Replace a file that others may be reading."""
-    pending = PendingFile(path)
+def write_atomically(
+    path: str, pieces: Sequence[bytes | memoryview], *, durable: bool | None = None
+) -> None:
+    """Replace a file that others may be reading; ``durable`` is that of ``PendingFile``."""
+    pending = PendingFile(path, durable=durable)
     try:
         for piece in pieces:
             pending.file.write(piece)
         pending.seal()
         pending.commit()
+        if durable:
+            pending.sync_directory()
     finally:
         pending.discard()

@@ -28,9 +28,10 @@ class WritingStore(RegularStore):
     whole and under no second name, which a killed writer would leave behind.
     """
 
-    def __init__(self, root: str, *, seen: bool) -> None:
+    def __init__(self, root: str, *, seen: bool, durable: bool | None = None) -> None:
         super().__init__(root)
         self._seen = seen
+        self._durable = durable
         self._changed = threading.Condition()
         self._writing = 0
         self._ended = False
@@ -58,9 +59,12 @@ class WritingStore(RegularStore):
                 raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED), key)
             self._writing += 1
         try:
-            write = write_atomically if self._seen else write_file
             data: Any = value.as_numpy_array()
-            write(os.path.join(self.root, key), [memoryview(data)])
+            path, pieces = os.path.join(self.root, key), [memoryview(data)]
+            if self._seen:
+                write_atomically(path, pieces, durable=self._durable)
+            else:
+                write_file(path, pieces)
         finally:
             with self._changed:
                 self._writing -= 1
