@@ -1,6 +1,8 @@
 """What only this backend's names do; the rest is the conformance kit's."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from polystore.errors import (
     NotADirectoryInPathError,
     NotAFileError,
 )
+from polystore.locking import file_lock
 from polystore_testing import Bound
+from polystore_zarr.asides import workspace
 
 IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
 
@@ -166,11 +170,86 @@ def test_durable_saves_load(store: Bound) -> None:
 
 
 def test_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Network file systems know no exchange of two names."""
-    from polystore_zarr import trees
-
-    monkeypatch.setattr(trees, "exchange", trees._exchange_by_steps)
+    """Network file systems cannot exchange two names."""
+    monkeypatch.setattr("polystore.files._renameat2", None)
     store.save(IMAGE, "run.zarr/a")
     store.save(IMAGE + 1, "run.zarr/a")
     np.testing.assert_array_equal(store.load("run.zarr/a"), IMAGE + 1)
     assert sorted(path.name for path in Path().iterdir()) == [".~ps-run.zarr.lock", "run.zarr"]
+
+
+def test_linked_store_stays_link(store: Bound) -> None:
+    """Save, copy and move replace what a link leads to, beside which the tree is built."""
+    Path("elsewhere").mkdir()
+    store.save(IMAGE, "elsewhere/real.zarr")
+    Path("link.zarr").symlink_to("elsewhere/real.zarr")
+    store.save(IMAGE + 1, "link.zarr")
+    np.testing.assert_array_equal(store.load("elsewhere/real.zarr"), IMAGE + 1)
+    store.save(IMAGE + 2, "x.zarr")
+    store.copy("x.zarr", "link.zarr")
+    np.testing.assert_array_equal(store.load("elsewhere/real.zarr"), IMAGE + 2)
+    store.save(IMAGE + 3, "x.zarr")
+    store.move("x.zarr", "link.zarr")
+    np.testing.assert_array_equal(store.load("elsewhere/real.zarr"), IMAGE + 3)
+    store.create("link.zarr", shape=(4, 4), dtype="u1", if_exists="replace")
+    assert store.load("elsewhere/real.zarr").shape == (4, 4)
+    assert Path("link.zarr").is_symlink()
+    assert not [path for path in Path().rglob(".~ps-*") if not path.name.endswith(".lock")]
+
+
+def test_links_in_a_store_stay(store: Bound) -> None:
+    """A group and an array of another store, and a link to nothing yet."""
+    store.save(IMAGE, "a.zarr/g/x")
+    store.ensure_directory("b.zarr")
+    Path("b.zarr/g").symlink_to("../a.zarr/g")
+    Path("b.zarr/x").symlink_to("../a.zarr/g/x")
+    Path("new.zarr").symlink_to("made.zarr")
+    store.save(IMAGE + 1, "b.zarr/x")
+    np.testing.assert_array_equal(store.load("a.zarr/g/x"), IMAGE + 1)
+    store.save(IMAGE + 2, "b.zarr/g/x")
+    np.testing.assert_array_equal(store.load("a.zarr/g/x"), IMAGE + 2)
+    store.save(IMAGE, "new.zarr")
+    np.testing.assert_array_equal(store.load("made.zarr"), IMAGE)
+    assert all(Path(name).is_symlink() for name in ("b.zarr/g", "b.zarr/x", "new.zarr"))
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_delete_removes_the_link(store: Bound, recursive: bool) -> None:
+    store.save(IMAGE, "real.zarr")
+    store.save(IMAGE, "group.zarr/a")
+    store.save(IMAGE, "folder/a.tif")
+    for link, target in (("l.zarr", "real.zarr"), ("lg.zarr", "group.zarr"), ("l", "folder")):
+        Path(link).symlink_to(target)
+        store.delete(link, recursive=recursive)
+        assert not Path(link).is_symlink()
+    for path in ("real.zarr", "group.zarr/a", "folder/a.tif"):
+        np.testing.assert_array_equal(store.load(path), IMAGE)
+
+
+def test_move_takes_the_link(store: Bound) -> None:
+    store.save(IMAGE, "real.zarr")
+    store.save(IMAGE + 1, "old.zarr")
+    Path("l.zarr").symlink_to("real.zarr")
+    store.move("l.zarr", "old.zarr")
+    assert Path("old.zarr").is_symlink()
+    np.testing.assert_array_equal(store.load("old.zarr"), IMAGE)
+    np.testing.assert_array_equal(store.load("real.zarr"), IMAGE)
+
+
+def test_folder_in_use_is_not_deleted(store: Bound) -> None:
+    """A folder that looks empty, and in which somebody is about to save."""
+    store.save(IMAGE, "f/a.tif")
+    store.delete("f/a.tif")
+    with file_lock("f/images.zarr!a.tif"), pytest.raises(DirectoryNotEmptyError):
+        _in_thread(lambda: store.delete("f"))
+    with workspace("f/other.zarr"), pytest.raises(DirectoryNotEmptyError):
+        store.delete("f")
+    store.save(IMAGE, "f/a.tif")
+    store.delete("f/a.tif")
+    store.delete("f")
+    assert not Path("f").exists()
+
+
+def _in_thread(work: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()

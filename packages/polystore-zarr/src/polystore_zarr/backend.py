@@ -32,8 +32,9 @@ from .keeping import Kept, level_zero
 from .kinds import Ome, Surroundings
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
+from .slots import new_name
 from .tree import ZarrTree
-from .trees import building, is_directory
+from .trees import is_directory
 from .values import check_attributes, checked_shape, checked_value
 
 if TYPE_CHECKING:
@@ -62,15 +63,17 @@ class ZarrBackend(ZarrTree):
     ``x.ome.zarr`` an image, ``plate.ome.zarr/B/03/0`` field 0 of well B03 of a plate,
     ``x.ome.zarr/labels/nuclei`` a label image of it.
 
-    ``root`` confines all paths. ``durable`` is the default of ``save``: flush to the device
-    before returning. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
+    ``root`` confines all paths. ``durable`` says what survives a power cut, and is the default
+    of ``save``. ``None`` flushes what replaces something, so that the old value or the new one
+    survives whole. ``True`` also flushes what is new: a save that has returned survives.
+    ``False`` flushes nothing. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
     """
 
     def __init__(
         self,
         *,
         root: str | os.PathLike[str] | None = None,
-        durable: bool = False,
+        durable: bool | None = None,
         codec_pipeline: CodecPipeline = "zarr",
     ) -> None:
         super().__init__(root=root, durable=durable)
@@ -123,7 +126,7 @@ class ZarrBackend(ZarrTree):
         with self._translated(path, "save") as place:
             value = checked_value(data)
             if region is not None:
-                self._save_region(value, place, region, unaligned)
+                self._save_region(value, place, region, unaligned, durable)
                 return
             around = Surroundings.of(place)
             image = around.image(ome, zarr_format)
@@ -158,11 +161,10 @@ class ZarrBackend(ZarrTree):
             present = self._target(place, if_exists, "save")
             if present is not None and if_exists == "skip":
                 return
-            with building(place.store, durable=durable) as tree:
-                write(tree)
-                self._settle(
-                    tree, place, if_exists, zarr_format=layout.zarr_format, durable=durable
-                )
+            with self._workspace(place, durable) as hidden:
+                write(tree := new_name(hidden))
+                self._settle(tree, place, hidden, if_exists, zarr_format=layout.zarr_format,
+                             durable=durable)  # fmt: skip
 
     def _write_array(
         self,
@@ -191,9 +193,14 @@ class ZarrBackend(ZarrTree):
             write_streamed(value, [target], "mean", progress)
 
     def _save_region(
-        self, value: Any, place: Address, region: Region, unaligned: Unaligned
+        self,
+        value: Any,
+        place: Address,
+        region: Region,
+        unaligned: Unaligned,
+        durable: bool | None,
     ) -> None:
-        target = self._opened(place, 0, writable=True, unaligned=unaligned)
+        target = self._opened(place, 0, writable=True, unaligned=unaligned, durable=durable)
         expected = select(region, target.shape).shape
         if value.shape != expected:
             raise UnsupportedDataError(
@@ -238,13 +245,16 @@ class ZarrBackend(ZarrTree):
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
                                 checksum=checksum, fill_value=fill_value,
                                 zarr_format=zarr_format, by_plane=True)  # fmt: skip
-                with building(place.store, durable=self.durable) as tree:
+                with self._workspace(place, self.durable) as hidden:
                     create_array(
-                        tree, wanted, kind, layout, attributes=attributes, complete=False
-                    )
-                    self._settle(tree, place, if_exists, zarr_format=zarr_format,
+                        tree := new_name(hidden), wanted, kind, layout,
+                        attributes=attributes, complete=False,
+                    )  # fmt: skip
+                    self._settle(tree, place, hidden, if_exists, zarr_format=zarr_format,
                                  durable=self.durable)  # fmt: skip
-            handle = self._opened(place, 0, writable=True, unaligned=unaligned)
+            handle = self._opened(
+                place, 0, writable=True, unaligned=unaligned, durable=self.durable
+            )
             if (handle.shape, handle.dtype) != (wanted, kind):
                 raise AlreadyExistsError(self.name, place.path, "create")
             return handle
@@ -329,7 +339,9 @@ class ZarrBackend(ZarrTree):
         if mode not in ("r", "r+"):
             raise InvalidOptionError("mode", mode, "'r' or 'r+'")
         with self._translated(path, "open") as place:
-            return self._opened(place, level, writable=mode == "r+", unaligned=unaligned)
+            return self._opened(
+                place, level, writable=mode == "r+", unaligned=unaligned, durable=self.durable
+            )
 
     def _opened(self, place: Address, level: int, **options: Any) -> ZarrArray:
         """Whole, so that no old document is paired with the chunks of a new array."""
@@ -342,6 +354,7 @@ class ZarrBackend(ZarrTree):
         *,
         writable: bool = False,
         unaligned: Unaligned = "refuse",
+        durable: bool | None = None,
     ) -> ZarrArray:
         if unaligned not in ("refuse", "lock"):
             raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
@@ -358,8 +371,8 @@ class ZarrBackend(ZarrTree):
         elif level != 0:
             raise InvalidOptionError("level", level, "0: this array is no pyramid")
         return ZarrArray(
-            directory, document, path=place.path, backend=self.name, store=place.store,
-            writable=writable, unaligned=unaligned, pipeline=self.codec_pipeline,
+            directory, document, path=place.path, backend=self.name, writable=writable,
+            unaligned=unaligned, pipeline=self.codec_pipeline, durable=durable,
         )  # fmt: skip
 
     def _level(self, node: Node, level: int) -> tuple[str, Document]:

@@ -19,7 +19,8 @@ from polystore.images import AXIS_TYPES, image_metadata
 from .arrays import ZarrArray
 from .nodes import Document, read_document, visible
 from .ome import kept_attributes, read_image
-from .trees import read_whole, remove
+from .reading import read_whole
+from .trees import remove
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from polystore.errors import InvalidOptionError
 
+from .asides import settle
 from .images import Image, Version
 from .nodes import Document, ZarrFormat, read_document
 from .ome import Plate, check_well, holds, read_image, read_labels, read_plate, read_well
@@ -44,8 +45,12 @@ class Surroundings:
         """Read them. Raises ``DamagedDataError`` and ``OSError``."""
         if not place.store:
             return cls(place, None, ())
-        above = tuple(read_document(directory) for directory in place.groups())
-        return cls(place, read_document(place.node), above)
+        while True:
+            above = tuple(read_document(directory) for directory in place.groups())
+            found = cls(place, read_document(place.node), above)
+            # Something that is missing may have stepped aside for a moment.
+            if None not in (found.present, *above) or not settle(place.store):
+                return found
 
     @property
     def zarr_format(self) -> ZarrFormat | None:

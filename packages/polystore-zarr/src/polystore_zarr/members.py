@@ -40,7 +40,7 @@ __all__ = ["join_members", "leave_members"]
 Change = Callable[..., dict[str, Any]]
 
 
-def join_members(place: Address, *, durable: bool) -> None:
+def join_members(place: Address, *, durable: bool | None) -> None:
     """Enter what stands at ``place`` into the documents of the groups above it.
 
     Whether it stands there is asked under the lock: somebody may delete it meanwhile, or save
@@ -90,7 +90,7 @@ def _with_well(
     )
 
 
-def leave_members(place: Address, *, durable: bool) -> None:
+def leave_members(place: Address, *, durable: bool | None) -> None:
     """Strike what is or was at ``place`` from the documents of the groups above it."""
     _forget_copies(place, durable)
     if _is_label(place):
@@ -106,7 +106,7 @@ def leave_members(place: Address, *, durable: bool) -> None:
             _change(field, above, partial(_without_well, row, column), durable)
 
 
-def _forget_copies(place: Address, durable: bool) -> None:
+def _forget_copies(place: Address, durable: bool | None) -> None:
     """Remove consolidated metadata: copies, in the groups above, of documents that changed.
 
     Readers believe them unseen: they would miss what is new, and read new chunks by old shapes.
@@ -121,7 +121,7 @@ def _forget_copies(place: Address, durable: bool) -> None:
                 _forget_copy(directory, place.store, durable)
 
 
-def _forget_copy(directory: str, store: str, durable: bool) -> None:
+def _forget_copy(directory: str, store: str, durable: bool | None) -> None:
     document = read_document(directory)
     if document is not None:
         kept = {k: v for k, v in document.fields.items() if k != "consolidated_metadata"}
@@ -129,7 +129,7 @@ def _forget_copy(directory: str, store: str, durable: bool) -> None:
         write_attributes(directory, document, document.attributes, store=store, durable=durable)
 
 
-def _change_series(place: Address, change: Change, durable: bool) -> None:
+def _change_series(place: Address, change: Change, durable: bool | None) -> None:
     """Change the lists of images that converters write into a group ``OME``."""
     for depth, directory in enumerate(place.groups() if place.in_store else ()):
         document = read_document(directory)
@@ -200,7 +200,7 @@ def _change(
     place: Address,
     above: int,
     change: Callable[[dict[str, Any], Version], dict[str, Any]],
-    durable: bool,
+    durable: bool | None,
 ) -> None:
     """Change the document of the group so many levels above, unless it says so already."""
     directory = os.path.join(place.store, *place.inner[:-above])

@@ -7,22 +7,20 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` besid
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from polystore.atomic import (
-    PendingFile,
-    atomic_write,
-    decode_json,
-    encode_json,
-    sync_directory,
-)
+from polystore.atomic import PendingFile, decode_json, encode_json, sync_directory
 from polystore.errors import DamagedDataError
 from polystore.locking import HIDDEN_PREFIX
 
+from .asides import is_aside, settle_visible, workspace
+from .files import write_file
 from .regular import open_file
-from .trees import hidden_beside
+from .slots import new_name
+from .trees import flush_file
 
 __all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
 
@@ -117,7 +115,7 @@ def make_group(
     zarr_format: ZarrFormat,
     attributes: dict[str, Any] | None = None,
     *,
-    durable: bool = False,
+    durable: bool | None = None,
 ) -> None:
     """Write the document of a group; whoever was first keeps theirs."""
     if zarr_format == 3:
@@ -129,7 +127,7 @@ def make_group(
     _write_new(os.path.join(directory, ".zgroup"), {"zarr_format": 2}, durable)
 
 
-def _write_new(path: str, fields: dict[str, Any], durable: bool) -> None:
+def _write_new(path: str, fields: dict[str, Any], durable: bool | None) -> None:
     pending = PendingFile(path, exclusive=True, durable=durable)
     try:
         pending.file.write(encode_json(fields, indent=2))
@@ -148,7 +146,7 @@ def write_attributes(
     attributes: dict[str, Any],
     *,
     store: str,
-    durable: bool,
+    durable: bool | None,
 ) -> None:
     """Replace the attributes of a group. The caller holds the lock of the ``store``."""
     if document.zarr_format == 3:
@@ -156,23 +154,29 @@ def write_attributes(
     else:
         name, fields = ".zattrs", attributes
     # Not beside its place: other readers would take the temporary file for a member.
-    hidden = hidden_beside(store)
-    try:
-        with atomic_write(hidden, "wb", durable=durable, lock=False) as file:
-            file.write(encode_json(fields, indent=2))
-        os.replace(hidden, os.path.join(directory, name))
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(hidden)
-        raise
+    with workspace(store) as hidden:
+        path, place = new_name(hidden), os.path.join(directory, name)
+        write_file(path, [encode_json(fields, indent=2)])
+        with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
+            os.chmod(path, stat.S_IMODE(os.stat(place).st_mode))
+        if durable is not False:
+            flush_file(path)
+        os.replace(path, place)
     if durable:
         sync_directory(directory)
 
 
 def visible(directory: str) -> list[os.DirEntry[str]]:
-    """Return the entries of a directory but for polystore's own."""
-    with os.scandir(directory) as found:
-        return [entry for entry in found if not entry.name.startswith(HIDDEN_PREFIX)]
+    """Return the entries of a directory but for polystore's own.
+
+    Waits for writers that have a store aside for a moment: it would be missing.
+    """
+    while True:
+        with os.scandir(directory) as found:
+            entries = list(found)
+        aside = [entry.path for entry in entries if is_aside(entry.name)]
+        if not any(map(settle_visible, aside)):
+            return [entry for entry in entries if not entry.name.startswith(HIDDEN_PREFIX)]
 
 
 def read_kind(directory: str) -> Literal["array", "image", "group"] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from polystore import Entry, Info, StorageBackend
@@ -25,6 +26,14 @@ from polystore.errors import (
 from polystore.options import IfExists, check_if_exists
 from polystore.values import natural_order
 
+from .asides import (
+    found_again,
+    remove_empty_folder,
+    remove_empty_group,
+    settle,
+    take_place,
+    workspace,
+)
 from .entries import (
     entries,
     foreign_files,
@@ -33,23 +42,16 @@ from .entries import (
     modified_at,
     tree_size,
 )
-from .layout import Address, address
+from .layout import FOLDER_STORE, Address, address
 from .members import join_members, leave_members
 from .nodes import Node, ZarrFormat, make_group, read_document
-from .trees import (
-    building,
-    copy_tree,
-    file_at,
-    hidden_beside,
-    is_directory,
-    read_whole,
-    remove,
-    sync_tree,
-    take_place,
-)
+from .reading import read_whole
+from .slots import new_name
+from .trees import copy_tree, file_at, is_directory, is_there, remove, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from polystore.abc.backend import Path
 
@@ -65,7 +67,7 @@ class ZarrTree(StorageBackend):
     directories. Other files in those folders are somebody else's: never listed, never touched.
     """
 
-    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool) -> None:
+    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
         self.root = None if root is None else os.path.abspath(root)
         self.durable = durable
 
@@ -94,6 +96,12 @@ class ZarrTree(StorageBackend):
     # ── what stands where ────────────────────────────────────────────────────────────────
 
     def _look(self, place: Address) -> Node | None:
+        node = self._seen(place)
+        if node is None and place.store:
+            return found_again(place.store, lambda: self._seen(place))
+        return node
+
+    def _seen(self, place: Address) -> Node | None:
         node = self._node(place)
         if node is None and is_directory(place.folder):
             # Asked again: it may have been saved since, and is no mere folder then.
@@ -200,6 +208,8 @@ class ZarrTree(StorageBackend):
                 raise NotADirectoryInPathError(self.name, place.path, "list")
             inside = place.in_store
             found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
+            while inside and settle(place.store):
+                found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             return found.values()
 
     # ── change ───────────────────────────────────────────────────────────────────────────
@@ -222,11 +232,13 @@ class ZarrTree(StorageBackend):
                     make_group(place.node, zarr_format, durable=self.durable)
 
     def _make_groups(
-        self, place: Address, zarr_format: ZarrFormat | None, *, durable: bool
+        self, place: Address, zarr_format: ZarrFormat | None, *, durable: bool | None
     ) -> None:
         """Make all groups above a node, of ``zarr_format`` or as the store already is."""
         for directory, below in zip(place.groups(), place.inner, strict=True):
             document = read_document(directory)
+            if document is None:
+                document = found_again(place.store, partial(read_document, directory))
             if document is None:
                 if not is_directory(directory):
                     make_directories(directory, durable=durable)
@@ -248,7 +260,7 @@ class ZarrTree(StorageBackend):
             raise NotAFileError(self.name, place.path, operation)
         _refuse_reserved(place)
         node = self._look(place)
-        if node is None and os.path.lexists(place.node):
+        if node is None and is_there(self._landing(place)[0]):
             if not is_directory(place.node):  # somebody's file, which is not ours to replace
                 raise NotADirectoryInPathError(self.name, place.path, operation)
             # A group that was made by its explicit path; or an array, a moment ago.
@@ -261,29 +273,48 @@ class ZarrTree(StorageBackend):
             raise AlreadyExistsError(self.name, place.path, operation)
         return node
 
+    def _landing(self, place: Address) -> tuple[str, str]:
+        """Return the directory and the store of a value saved at ``place``.
+
+        A symbolic link stays, and the value is saved where it leads.
+        """
+        if not os.path.islink(place.node):
+            return place.node, place.store
+        real = os.path.realpath(place.node)
+        other = address(real)
+        return real, other.store if other.in_store else real
+
+    def _workspace(self, place: Address, durable: bool | None) -> AbstractContextManager[str]:
+        """Give a hidden directory on the file system where ``place`` is."""
+        return workspace(self._landing(place)[1], durable=durable)
+
     def _settle(
         self,
         tree: str,
         place: Address,
+        hidden: str,
         if_exists: IfExists,
         *,
         zarr_format: ZarrFormat,
-        durable: bool,
+        durable: bool | None,
+        named: bool = False,
     ) -> bool:
         """Give a complete tree its name; ``False`` if what stands there was to stay."""
+        node, store = self._landing(place)
         if durable:
             sync_tree(tree)
         self._make_groups(place, zarr_format, durable=durable)
-        if not is_directory(os.path.dirname(place.node)):
-            make_directories(os.path.dirname(place.node), durable=durable)
+        if not is_directory(os.path.dirname(node)):
+            make_directories(os.path.dirname(node), durable=durable)
         try:
-            take_place(tree, place.node, place.store, replace=if_exists == "replace")
+            take_place(tree, node, store, hidden, replace=if_exists == "replace",
+                       durable=durable, named=named)  # fmt: skip
         except FileExistsError:
             if if_exists != "skip":
                 raise
             return False
         if durable:
-            sync_directory(os.path.dirname(place.node))
+            sync_directory(os.path.dirname(node))
         join_members(place, durable=durable)
         return True
 
@@ -292,16 +323,26 @@ class ZarrTree(StorageBackend):
             node = self._found(place, "delete")
             if self._is_top(place):
                 raise InvalidOptionError("path", place.path, "something below the root")
+            whole = node.holds_pixels or recursive
+            if not whole and not os.path.islink(node.directory):
+                self._refuse_members(node.directory, place)
             if node.holds_pixels or place.in_store:
-                if not (node.holds_pixels or recursive):
-                    self._refuse_members(node.directory, place)
-                leave_members(place, durable=self.durable)
-                try:
-                    self._take_away(node.directory, place, whole=node.holds_pixels or recursive)
-                finally:  # it may still stand there, or again
-                    join_members(place, durable=self.durable)
+                with self._leaving(place):
+                    self._take_away(node.directory, place, whole=whole)
             else:
                 self._delete_folder(node.directory, place, recursive=recursive)
+
+    @contextmanager
+    def _leaving(self, place: Address) -> Iterator[None]:
+        """Strike ``place`` from the documents above it, and enter it again if it is still there."""
+        try:
+            leave_members(place, durable=self.durable)
+            yield
+        except BaseException:
+            with suppress(Exception):  # the first failure is the one to tell
+                join_members(place, durable=self.durable)
+            raise
+        join_members(place, durable=self.durable)
 
     def _is_top(self, place: Address) -> bool:
         return not place.store or place.folder == self.root
@@ -312,30 +353,33 @@ class ZarrTree(StorageBackend):
 
     def _take_away(self, directory: str, place: Address, *, whole: bool) -> None:
         """Hide a tree, then remove it: a reader never finds half of it."""
-        hidden = hidden_beside(place.store)
-        try:
-            os.rename(directory, hidden)
-            if not whole and any(True for _ in entries(hidden, inside=True)):
-                os.rename(hidden, directory)  # somebody has saved into it since we looked
-                raise DirectoryNotEmptyError(self.name, place.path, "delete")
-            whole = True
-        finally:
+        if os.path.islink(directory):  # never what it leads to
+            os.unlink(directory)
+            return
+        with workspace(place.store) as hidden:
             if whole:
-                remove(hidden)
+                os.rename(directory, new_name(hidden))
+            else:
+                remove_empty_group(directory, place.store, hidden)
 
     def _delete_folder(self, directory: str, place: Address, *, recursive: bool) -> None:
-        if not recursive:
-            self._refuse_members(directory, place)
+        if os.path.islink(directory):
+            os.unlink(directory)
+            return
         foreign = next(foreign_files(directory), None)
         if foreign is not None:
             error = DirectoryNotEmptyError(self.name, place.path, "delete")
             error.add_note(f"{foreign!r} is not Zarr's: delete it with backend='disk' first")
             raise error
-        hidden = hidden_beside(directory)
-        try:
-            os.rename(directory, hidden)
-        finally:
-            remove(hidden)
+        if recursive:
+            with workspace(directory) as hidden:
+                os.rename(directory, new_name(hidden))
+            return
+        store = os.path.join(directory, FOLDER_STORE)
+        if is_directory(store):
+            with workspace(store) as hidden:
+                remove_empty_group(store, store, hidden)
+        remove_empty_folder(directory)
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
@@ -350,21 +394,21 @@ class ZarrTree(StorageBackend):
             present = self._target(new, if_exists, "copy to")
             if present is not None and if_exists == "skip":
                 return
-            with building(new.store, durable=self.durable) as tree:
-                copied = os.path.join(tree, "copy")
+            with self._workspace(new, self.durable) as hidden:
+                copied = new_name(hidden)
 
                 def copy() -> None:
                     remove(copied)
                     copy_tree(node.directory, copied, ignore_hidden)
 
                 read_whole(node.directory, old.store, copy)
-                self._settle(copied, new, if_exists, zarr_format=node.zarr_format,
+                self._settle(copied, new, hidden, if_exists, zarr_format=node.zarr_format,
                              durable=self.durable)  # fmt: skip
 
     def _copy_folder(self, directory: str, old: Address, new: Address) -> None:
         self._check_folder_target(old, new, "copy")
-        with building(new.store if new.in_store else new.folder) as tree:
-            copied = os.path.join(tree, "copy")
+        with workspace(new.store if new.in_store else new.folder) as hidden:
+            copied = new_name(hidden)
             copy_tree(directory, copied, ignore_hidden if old.in_store else ignore_foreign)
             self._settle_folder(copied, new)
 
@@ -423,7 +467,9 @@ class ZarrTree(StorageBackend):
                 if error.errno != errno.EXDEV:
                     raise
                 self._copy_folder(node.directory, old, new)
-                remove(node.directory)
+                self._flush_moved(new.folder)
+                with workspace(old.store if old.in_store else old.folder) as hidden:
+                    os.rename(node.directory, new_name(hidden))
 
     def _move_pixels(self, node: Node, old: Address, new: Address, if_exists: IfExists) -> None:
         if os.path.realpath(node.directory) == os.path.realpath(new.node):
@@ -431,18 +477,23 @@ class ZarrTree(StorageBackend):
         present = self._target(new, if_exists, "move to")
         if present is not None and if_exists == "skip":
             return
-        leave_members(old, durable=self.durable)
-        try:
-            if self._settle(node.directory, new, if_exists, zarr_format=node.zarr_format,
-                            durable=self.durable):  # fmt: skip
-                return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self.copy(old.path, new.path, if_exists=if_exists)
-            self._take_away(node.directory, old, whole=True)
-        finally:  # it may still stand there, or again
-            join_members(old, durable=self.durable)
+        with self._leaving(old):
+            try:
+                with self._workspace(new, self.durable) as hidden:
+                    self._settle(node.directory, new, hidden, if_exists, named=True,
+                                 zarr_format=node.zarr_format, durable=self.durable)  # fmt: skip
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                self.copy(old.path, new.path, if_exists=if_exists)
+                self._flush_moved(new.node)
+                self._take_away(node.directory, old, whole=True)
+
+    def _flush_moved(self, tree: str) -> None:
+        """Flush a copy before its source is deleted: one of them survives a power cut."""
+        if self.durable is not False:
+            sync_tree(tree)
+            sync_directory(os.path.dirname(tree))
 
     def __repr__(self) -> str:
         root = "" if self.root is None else f", root={self.root!r}"

@@ -1,157 +1,42 @@
-"""Directory trees that come, go and change places whole.
-
-A tree is built under a hidden name beside its store. A new one is renamed to its place, one
-that replaces another changes places with it (``renameat2(RENAME_EXCHANGE)``), so that a reader
-finds the old tree or the new one at every moment.
-"""
+"""Directory trees: found, copied, flushed and removed."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
 import stat
 import sys
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from polystore.atomic import make_directories, sync_directory
-from polystore.locking import HIDDEN_PREFIX, file_lock
+from polystore.atomic import sync_directory
+from polystore.files import flush_to_device, remove_tree
+
+from .threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
-    "building", "copy_tree", "file_at", "hidden_beside", "is_directory", "read_whole", "remove",
-    "sync_tree", "take_place",
+    "copy_tree", "file_at", "flush_file", "is_directory", "is_there", "remove", "sync_tree"
 ]  # fmt: skip
 
-Result = TypeVar("Result")
-
-_TRIES = 8
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-
-
-def hidden_beside(store: str) -> str:
-    """Return a new hidden name on the file system of ``store``, where no listing looks."""
-    folder = os.path.dirname(os.path.realpath(store))
-    return os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
-
-
-@contextmanager
-def building(store: str, *, durable: bool = False) -> Iterator[str]:
-    """Give a new directory to build a tree in; what is left of it goes at the end."""
-    temporary = hidden_beside(store)
-    folder = os.path.dirname(temporary)
-    if not is_directory(folder):
-        make_directories(folder, durable=durable)
-    try:
-        os.mkdir(temporary)  # within, so that Ctrl-C leaves nothing
-        yield temporary
-    finally:
-        remove(temporary)
-
-
-def take_place(tree: str, place: str, store: str, *, replace: bool) -> None:
-    """Put ``tree`` at ``place``: the moment at which readers see it.
-
-    Raises ``FileExistsError`` if something stands there, unless ``replace``; the old tree is
-    removed then.
-    """
-    while True:
-        try:
-            os.rename(tree, place)  # fails on whatever is not an empty directory
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            if error.errno == errno.ENOTDIR and not os.path.lexists(place):
-                raise  # a part of the path is a file
-            if not replace:
-                code = errno.EEXIST
-                raise FileExistsError(code, os.strerror(code), place) from None
-        try:
-            with file_lock(store):  # a reader that cannot win the race holds it
-                exchange(tree, place)
-        except FileNotFoundError:  # deleted in between: the place is free
-            continue
-        # What stands under the name of the new tree now is the old one: out of sight with it.
-        hidden = hidden_beside(store)
-        try:
-            os.rename(tree, hidden)
-        finally:
-            remove(hidden)
-        return
-
-
-if sys.platform == "linux":
-    _renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-
-    def exchange(one: str, other: str) -> None:
-        """Let two trees change names, in one step."""
-        flags = ctypes.c_uint(_RENAME_EXCHANGE)
-        a, b = os.fsencode(one), os.fsencode(other)
-        if _renameat2(_AT_FDCWD, a, _AT_FDCWD, b, flags) == 0:
-            return
-        code = ctypes.get_errno()
-        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise OSError(code, os.strerror(code), other)
-        _exchange_by_steps(one, other)  # network and FUSE file systems
-
-else:
-
-    def exchange(one: str, other: str) -> None:
-        """Let two trees change names."""
-        _exchange_by_steps(one, other)
-
-
-def _exchange_by_steps(one: str, other: str) -> None:
-    # Where the system cannot exchange, a reader may for a moment find nothing. After a crash
-    # between the steps the old tree stands under a hidden name, which `polystore doctor` lists.
-    aside = hidden_beside(one)
-    os.rename(other, aside)
-    try:
-        os.rename(one, other)
-    except BaseException:
-        os.rename(aside, other)
-        raise
-    os.rename(aside, one)
-
-
-def remove(tree: str) -> None:
-    """Remove a tree, file or link that has no name for readers any more.
-
-    What cannot be removed stays under its hidden name, where ``polystore doctor`` finds it:
-    the operation that hid it has succeeded, and must not be reported as a failure.
-    """
-    try:
-        _remove(tree)
-    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
-        _remove(tree)
-        raise
-
-
-def _remove(tree: str) -> None:
-    with suppress(OSError):
-        if os.path.islink(tree) or os.path.isfile(tree):
-            os.unlink(tree)
-        else:
-            shutil.rmtree(tree, ignore_errors=True)  # the rest, where a part cannot go
+_AT_ONCE = 8
+"""Files that are flushed at once, if there are more: the journal takes them in one transaction."""
 
 
 def is_directory(path: str) -> bool:
     """``os.path.isdir``, but for errors: a device that fails is no missing directory."""
-    return _is_there(path, stat.S_ISDIR)
+    return _has_kind(path, stat.S_ISDIR)
 
 
 def file_at(paths: Sequence[str]) -> str | None:
     """Return the first of ``paths`` at which a file stands."""
-    return next((path for path in paths if _is_there(path, stat.S_ISREG)), None)
+    return next((path for path in paths if _has_kind(path, stat.S_ISREG)), None)
 
 
-def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
+def _has_kind(path: str, kind: Callable[[int], bool]) -> bool:
     try:
         return kind(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -160,6 +45,15 @@ def _is_there(path: str, kind: Callable[[int], bool]) -> bool:
         if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can stand there
             return False
         raise
+
+
+def is_there(path: str) -> bool:
+    """``os.path.lexists``, but for errors."""
+    try:
+        os.stat(path, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def copy_tree(
@@ -188,58 +82,70 @@ def copy_tree(
                 shutil.copyfile(old, new)
 
 
+# ── flushing ─────────────────────────────────────────────────────────────────────────────
+
+
 def sync_tree(tree: str) -> None:
-    """Flush every file and directory of a tree to the device."""
-    for folder, _, files in os.walk(tree, onerror=_refuse):
-        for name in files:
-            descriptor = os.open(os.path.join(folder, name), os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+    """Flush every file and directory of a tree to the device.
+
+    Several threads flush the files. ``syncfs`` would be faster on an idle disk, but it also
+    writes all that other processes have not flushed yet.
+    """
+    files: list[str] = []
+    folders: list[str] = []
+    for folder, _, names in os.walk(tree, onerror=_refuse):
+        folders.append(folder)
+        files += (os.path.join(folder, name) for name in names)
+    if len(files) <= _AT_ONCE:
+        _flush_each(files)
+    else:
+        try:
+            with in_threads(_AT_ONCE) as run:
+                for _ in run(flush_file, files):
+                    pass
+        except RuntimeError:  # the interpreter is ending, and starts no thread any more
+            _flush_each(files)
+    for folder in folders:
         sync_directory(folder)
+
+
+def _flush_each(files: Sequence[str]) -> None:
+    for path in files:
+        flush_file(path)
+
+
+def flush_file(path: str) -> None:
+    """Flush the bytes of a file to the device; a link, pipe or device has none of its own."""
+    if not stat.S_ISREG(os.stat(path, follow_symlinks=False).st_mode):
+        return
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        flush_to_device(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse(error: OSError) -> None:
     raise error
 
 
-def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result:
-    """Call ``read`` until the tree at ``directory`` was the same before and after it.
+# ── removing ─────────────────────────────────────────────────────────────────────────────
 
-    A reader finds the chunks of an array by their paths, so a tree that is replaced meanwhile
-    would give a mixture of both.
+
+def remove(tree: str) -> None:
+    """Remove a tree, file or link that has no name for readers any more.
+
+    Something that cannot be removed keeps its hidden name, and the next save into the store or
+    ``polystore doctor`` removes it. The operation that hid it has succeeded and must not be
+    reported as a failure, so no ``OSError`` is raised.
     """
-    for _ in range(_TRIES):
-        with _pinned(directory) as same:
-            try:
-                result = read()
-            except Exception:
-                if same():
-                    raise
-            else:
-                if same():
-                    return result
-    with file_lock(store):
-        return read()
-
-
-@contextmanager
-def _pinned(directory: str) -> Iterator[Callable[[], bool]]:
-    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
-        yield lambda: True
-        return
-    # Held open, so that its inode number is given to no other directory meanwhile.
-    descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
     try:
-        before = os.fstat(descriptor)
+        _remove(tree)
+    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
+        _remove(tree)
+        raise
 
-        def same() -> bool:
-            try:
-                return os.path.samestat(before, os.stat(directory))
-            except FileNotFoundError:
-                return False
 
-        yield same
-    finally:
-        os.close(descriptor)
+def _remove(tree: str) -> None:
+    with suppress(OSError):
+        remove_tree(tree, timeout=0)

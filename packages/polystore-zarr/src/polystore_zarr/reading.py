@@ -1,0 +1,68 @@
+"""Reading a tree that may be replaced at any moment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from polystore.locking import file_lock
+
+from .asides import found_again, settle
+from .trees import is_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["read_whole"]
+
+Result = TypeVar("Result")
+
+_TRIES = 8
+
+
+def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result:
+    """Call ``read`` until the tree at ``directory`` was not replaced while reading.
+
+    A reader finds the chunks of an array by their paths, so a tree that is replaced meanwhile
+    would give a mixture of both.
+    """
+    for _ in range(_TRIES):
+        try:
+            with _pinned(directory) as same:
+                try:
+                    result = read()
+                except Exception:
+                    if same():
+                        raise
+                else:
+                    if same():
+                        return result
+        except FileNotFoundError:
+            if not found_again(store, lambda: is_directory(directory) or None):
+                raise
+    with file_lock(store):
+        settle(store)
+        return read()
+
+
+@contextmanager
+def _pinned(directory: str) -> Iterator[Callable[[], bool]]:
+    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
+        yield lambda: True
+        return
+    # Held open, so that its inode number is given to no other directory meanwhile.
+    descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        before = os.fstat(descriptor)
+
+        def same() -> bool:
+            try:
+                return os.path.samestat(before, os.stat(directory))
+            except FileNotFoundError:
+                return False
+
+        yield same
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,132 @@
+"""Power cuts on a real ext4: what they leave is the old array or the new one, whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polystore.errors import DamagedDataError
+from polystore_testing.power import WEAK, PowerCut, require_power_cuts
+from polystore_zarr.backend import ZarrBackend
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
+
+CUTS = 2
+
+START = """
+import os, sys, threading, time
+import numpy as np
+from polystore_zarr.backend import ZarrBackend
+folder, noise = sys.argv[1], sys.argv[2] == "noise"
+zarr = ZarrBackend(root=folder)
+def value(version): return np.full((200, 200), version, "u4")
+plain = {"chunks": 50, "shards": False, "compressor": "none"}
+def keep_committing():
+    # What another program flushes makes the journal commit: names without their bytes.
+    with open(folder + "/noise", "wb", buffering=0) as file:
+        while True:
+            file.write(b"0"); os.fsync(file.fileno()); time.sleep(0.004)
+"""
+LOOP = """
+os.sync()
+if noise: threading.Thread(target=keep_committing, daemon=True).start()
+print("ready", flush=True)
+version = 1
+while True:
+    version += 1
+    step(version)
+    print(version, flush=True)
+"""
+REPLACING = {
+    "save": """
+zarr.save(value(1), "g.zarr/a", **plain)
+def step(version): zarr.save(value(version), "g.zarr/a", **plain)
+""",
+    "save durably": """
+zarr.save(value(1), "g.zarr/a", **plain)
+def step(version): zarr.save(value(version), "g.zarr/a", durable=True, **plain)
+""",
+    "save image": """
+zarr.save(value(1), "p.ome.zarr", levels=2)
+def step(version): zarr.save(value(version), "p.ome.zarr", levels=2)
+""",
+    "copy": """
+zarr.save(value(1), "g.zarr/a", **plain)
+def step(version):
+    zarr.save(value(version), "tmp.zarr", durable=False, **plain)
+    zarr.copy("tmp.zarr", "g.zarr/a")
+""",
+    "move": """
+zarr.save(value(1), "g.zarr/a", **plain)
+def step(version):
+    zarr.save(value(version), "tmp.zarr", durable=False, **plain)
+    zarr.move("tmp.zarr", "g.zarr/a")
+""",
+}
+UNFLUSHED = """
+zarr.save(value(1), "g.zarr/a", **plain)
+def step(version): zarr.save(value(version), "g.zarr/a", durable=False, **plain)
+"""
+PLATE = """
+zarr.save(value(1), "q.ome.zarr/A/01/0", levels=1)
+def step(version):
+    path = f"q.ome.zarr/{'ABCD'[version % 4]}/{version:02}/0"
+    zarr.save(value(version), path, levels=1, durable=DURABLE)
+"""
+
+
+@pytest.fixture(params=["", WEAK], ids=["default", "weak"])
+def power(request: pytest.FixtureRequest, tmp_path: Path) -> PowerCut:
+    require_power_cuts()
+    return PowerCut(tmp_path, request.param, seed=9)
+
+
+def run(power: PowerCut, code: str) -> tuple[ZarrBackend, int]:
+    """Return what the cut left, and the last version that was acknowledged."""
+    noise = "noise" if "noauto" in power.options else ""
+    after, acknowledged = power.run(START + code + LOOP, noise)
+    return ZarrBackend(root=after), int(acknowledged[-1]) if acknowledged else 1
+
+
+def version_of(backend: ZarrBackend, path: str) -> int:
+    value = backend.load(path)
+    assert value.shape == (200, 200)
+    assert (value == value.flat[0]).all(), "a mixture of versions"
+    return int(value.flat[0])
+
+
+@pytest.mark.parametrize("operation", REPLACING)
+def test_old_or_new_survives(power: PowerCut, operation: str) -> None:
+    for _ in range(CUTS):
+        backend, newest = run(power, REPLACING[operation])
+        path = "p.ome.zarr" if "image" in operation else "g.zarr/a"
+        version = version_of(backend, path)
+        assert 1 <= version <= newest + 1
+        if operation == "save durably":
+            assert version >= newest, "an acknowledged save is gone"
+
+
+@pytest.mark.parametrize("durable", [None, True])
+def test_documents_survive(power: PowerCut, durable: bool | None) -> None:
+    """A plate that is being filled can be listed and read; with ``True``, nothing is missing."""
+    for _ in range(CUTS):
+        backend, newest = run(power, PLATE.replace("DURABLE", str(durable)))
+        assert version_of(backend, "q.ome.zarr/A/01/0") == 1
+        found = backend.list_files("q.ome.zarr", recursive=True)
+        if durable:
+            versions = {version_of(backend, path) for path in found}
+            assert versions >= set(range(1, newest + 1))
+
+
+def test_power_cuts_do_harm(tmp_path: Path) -> None:
+    """Without a flush they do, or the tests above would prove nothing."""
+    require_power_cuts()
+    power = PowerCut(tmp_path, WEAK, seed=9)
+    for _ in range(20):
+        backend, _ = run(power, UNFLUSHED)
+        try:
+            version_of(backend, "g.zarr/a")
+        except (DamagedDataError, AssertionError, OSError):
+            return
+    pytest.fail("20 power cuts, and every value is whole")

@@ -1,0 +1,369 @@
+"""Writers that are killed while trees change places, and readers and writers next to them.
+
+With and without ``renameat2``: network, FUSE and exFAT file systems cannot exchange two names.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore import files
+from polystore.atomic import find_leftovers
+from polystore.errors import AlreadyExistsError, DirectoryNotEmptyError
+from polystore_zarr import asides, reading, slots, tree, trees
+from polystore_zarr.backend import ZarrBackend
+from polystore_zarr.nodes import read_document
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs fork and renameat2"),
+]
+
+SECONDS = 1.5
+CALLS = ("rename", "replace", "mkdir", "rmdir", "unlink")
+IMAGE = "p.ome.zarr"
+LABEL = f"{IMAGE}/labels/cells"
+
+Operation = Callable[[ZarrBackend], Any]
+
+
+def version(number: int) -> Any:
+    return np.full((40, 40), number, np.uint16)
+
+
+@pytest.fixture(params=[True, False], ids=["exchange", "no exchange"])
+def backend(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ZarrBackend:
+    if not request.param:
+        monkeypatch.setattr(files, "_renameat2", None)
+    return ZarrBackend(root=tmp_path)
+
+
+def started(work: Callable[[], object]) -> int:
+    """Start ``work`` in a forked process, and return its number."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return pid
+
+
+@contextmanager
+def child(work: Callable[[], object]) -> Iterator[int]:
+    """Run ``work`` in a forked process, which is killed at the end."""
+    pid = started(work)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def killed_at(number: int, work: Callable[[], object]) -> bool:
+    """Run ``work`` in a process that is killed right before its n-th change of a name.
+
+    Returns ``False`` if it came to its end.
+    """
+
+    def count_and_work() -> None:
+        left = number
+
+        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+            def counted_call(*args: Any, **options: Any) -> Any:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **options)
+
+            return counted_call
+
+        for name in CALLS:
+            setattr(os, name, counted(getattr(os, name)))
+        if files._renameat2 is not None:
+            files._renameat2 = counted(files._renameat2)
+        work()
+
+    return os.WIFSIGNALED(os.waitpid(started(count_and_work), 0)[1])
+
+
+def hidden(root: Path) -> set[str]:
+    """What writers have left behind, but for lock files."""
+    return {
+        str(path)
+        for path in root.rglob(".~ps-*")
+        if ".~ps-" not in str(path.parent) and not path.name.endswith(".lock")
+    }
+
+
+def standing(backend: ZarrBackend) -> dict[str, int]:
+    found = {}
+    for path in (*backend.list_files(".", recursive=True), LABEL):
+        if path == LABEL and not backend.exists(LABEL):
+            continue
+        value = backend.load(path)
+        assert (value == value.flat[0]).all(), "a mixture of versions"
+        found[path] = int(value.flat[0])
+    return found
+
+
+def prepare(backend: ZarrBackend) -> None:
+    for path in backend.list_dir("."):
+        backend.delete(path, recursive=True)
+    backend.save(version(1), "g.zarr/a", chunks=20)
+    backend.save(version(2), "g.zarr/b", chunks=20)
+    backend.save(version(1), "s.zarr", chunks=20)
+    backend.save(version(1), IMAGE, levels=2)
+    backend.save(version(3), LABEL)
+    backend.ensure_directory("g.zarr/empty")
+
+
+OPERATIONS: dict[str, Operation] = {
+    "save over": lambda b: b.save(version(5), "g.zarr/a", chunks=20),
+    "save over store": lambda b: b.save(version(5), "s.zarr", chunks=20),
+    "save over image": lambda b: b.save(version(5), IMAGE, levels=2),
+    "move onto": lambda b: b.move("g.zarr/b", "g.zarr/a"),
+    "move onto store": lambda b: b.move("g.zarr/b", "s.zarr"),
+    "move onto label": lambda b: b.move("g.zarr/b", LABEL),
+    "copy onto": lambda b: b.copy("g.zarr/b", "g.zarr/a"),
+    "move": lambda b: b.move("g.zarr/b", "g.zarr/c"),
+    "delete": lambda b: b.delete("g.zarr/a"),
+    "delete group": lambda b: b.delete("g.zarr/empty"),
+    "delete store": lambda b: b.delete("g.zarr", recursive=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_killed_anywhere(backend: ZarrBackend, tmp_path: Path, name: str) -> None:
+    """Old or new, wherever the kill strikes; then doctor cleans up, and the operation works.
+
+    In the old state of a move, the source has its own value, never that of the target.
+    """
+    operation = OPERATIONS[name]
+    prepare(backend)
+    old = standing(backend)
+    operation(backend)
+    new = standing(backend)
+    point, killed = 0, True
+    while killed:
+        point += 1
+        prepare(backend)
+        killed = killed_at(point, lambda: operation(backend))
+        for path in find_leftovers(tmp_path, older_than=-1):
+            trees.remove(path)
+        found = standing(backend)
+        assert found in (old, new), f"killed before change {point}"
+        assert killed or found == new
+        if found == old:
+            if name != "delete group" or backend.is_dir("g.zarr/empty"):
+                operation(backend)
+            assert standing(backend) == new, f"killed before change {point}, and repeated"
+    assert point > 3
+    backend.save(version(9), "g.zarr/a")
+    backend.save(version(9), "s.zarr")
+    backend.save(version(9), IMAGE)
+    assert not hidden(tmp_path)
+
+
+def test_group_keeps_document(backend: ZarrBackend, tmp_path: Path) -> None:
+    """A group that could not be deleted, or whose deletion was killed, has its attributes."""
+    point, killed = 0, True
+    while killed:
+        point += 1
+        backend.ensure_directory("g.zarr/group")
+        document = tmp_path / "g.zarr/group/zarr.json"
+        text = document.read_text().replace('"attributes": {}', '"attributes": {"a": 1}')
+        document.write_text(text)
+        killed = killed_at(point, lambda: backend.delete("g.zarr/group"))
+        backend.save(version(1), "g.zarr/a")
+        if document.parent.exists():
+            found = read_document(str(document.parent))
+            assert found is not None
+            assert found.attributes == {"a": 1}
+    assert not document.parent.exists()
+    backend.save(version(1), "g.zarr/group/a")
+    with pytest.raises(DirectoryNotEmptyError):
+        backend.delete("g.zarr/group")
+
+
+# ── beside a writer ──────────────────────────────────────────────────────────────────────
+
+
+def seconds() -> Iterator[int]:
+    end, number = time.monotonic() + SECONDS, 0
+    while time.monotonic() < end:
+        yield (number := number + 1)
+
+
+def forever(step: Callable[[int], object]) -> Callable[[], None]:
+    def work() -> None:
+        number = 1
+        while True:
+            number += 1
+            step(number)
+
+    return work
+
+
+WRITERS: dict[str, Callable[[ZarrBackend, int], object]] = {
+    "save": lambda b, n: b.save(version(n % 60000), "g.zarr/a"),
+    "save store": lambda b, n: b.save(version(n % 60000), "s.zarr"),
+    "save image": lambda b, n: b.save(version(n % 60000), IMAGE, levels=1),
+    "move": lambda b, n: (b.save(version(n % 60000), "g.zarr/n"), b.move("g.zarr/n", "g.zarr/a")),
+}  # fmt: skip
+TARGETS = {"save": "g.zarr/a", "move": "g.zarr/a", "save store": "s.zarr", "save image": IMAGE}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_readers_miss_nothing(backend: ZarrBackend, name: str) -> None:
+    """Next to a writer that replaces an array, nobody finds nothing, or a mixture."""
+    prepare(backend)
+    path = TARGETS[name]
+    folder, _, last = path.rpartition("/")
+    with child(forever(lambda number: WRITERS[name](backend, number))):
+        for number in seconds():
+            value = backend.load(path)
+            assert (value == value.flat[0]).all()
+            assert backend.exists(path)
+            assert backend.is_file(path)
+            assert backend.info(path).shape == (40, 40)
+            if number % 8 == 0 and not folder:
+                assert last in backend.list_dir(".")
+
+
+def test_error_never_replaces(backend: ZarrBackend) -> None:
+    """``if_exists="error"`` sees the array that is being replaced at the moment."""
+    prepare(backend)
+    with child(forever(lambda number: WRITERS["move"](backend, number))):
+        for _ in seconds():
+            with pytest.raises(AlreadyExistsError):
+                backend.save(version(1), "g.zarr/a", if_exists="error")
+
+
+def test_writers_replace_each_other(backend: ZarrBackend, tmp_path: Path) -> None:
+    """Movers and savers of one array at once: each succeeds, and nothing is left."""
+    prepare(backend)
+    failed: list[BaseException] = []
+
+    def work(own: int) -> None:
+        try:
+            for number in seconds():
+                if own % 2:
+                    backend.save(version(number), "g.zarr/a")
+                else:
+                    backend.save(version(number), f"g.zarr/from{own}")
+                    backend.move(f"g.zarr/from{own}", "g.zarr/a")
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    standing(backend)
+    assert not hidden(tmp_path)
+
+
+# ── leftovers ────────────────────────────────────────────────────────────────────────────
+
+
+def test_next_save_sweeps(backend: ZarrBackend, tmp_path: Path) -> None:
+    """Trees of killed writers, of several at once as well, go with the next save."""
+    prepare(backend)
+    large = np.zeros((600, 600), np.uint8)
+
+    def work() -> None:
+        backend.save(large, "g.zarr/a", chunks=10, shards=False)
+
+    for writers in (1, 1, 3):
+        before = hidden(tmp_path)
+        assert not before
+        pids = [started(work) for _ in range(writers)]
+        while len(hidden(tmp_path)) < writers:
+            time.sleep(0.001)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        backend.save(version(1), "g.zarr/b")
+        assert not hidden(tmp_path)
+
+
+def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> None:
+    """A writer that is stopped in the middle goes on where it was."""
+    prepare(backend)
+    large = np.full((600, 600), 7, np.uint8)
+    pid = started(lambda: backend.save(large, "g.zarr/a", chunks=10, shards=False))
+    while not any(Path(found).glob("*/c/2/2") for found in hidden(tmp_path)):
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGSTOP)
+    for number in range(3):
+        backend.save(version(number), "g.zarr/b")
+        assert list(find_leftovers(tmp_path, older_than=-1)) == []
+        assert len(hidden(tmp_path)) == 1
+    os.kill(pid, signal.SIGCONT)
+    os.waitpid(pid, 0)
+    np.testing.assert_array_equal(backend.load("g.zarr/a"), large)
+    assert not hidden(tmp_path)
+
+
+# ── interrupted ──────────────────────────────────────────────────────────────────────────
+
+TRACED = frozenset(
+    module.__file__ for module in (asides, reading, slots, tree, trees, files)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["save over", "move onto", "delete group", "delete store"])
+def test_interrupt_at_each_line(backend: ZarrBackend, tmp_path: Path, name: str) -> None:
+    """Ctrl-C at any line reaches the caller as KeyboardInterrupt: old or new, nothing left."""
+    operation = OPERATIONS[name]
+    prepare(backend)
+    old = standing(backend)
+    operation(backend)
+    new = standing(backend)
+    left = -1
+
+    def trace(frame: Any, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    line, interrupted = 1, True
+    while interrupted:
+        prepare(backend)
+        left, interrupted = line, False
+        sys.settrace(trace)
+        try:
+            operation(backend)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.settrace(None)
+        assert interrupted == (left <= 0), f"interrupted at line {line}: lost"
+        found = standing(backend)
+        assert found in (old, new), f"interrupted at line {line}"
+        assert not hidden(tmp_path), f"interrupted at line {line}"
+        line += 11
+    assert line > 50
