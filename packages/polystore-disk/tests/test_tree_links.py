@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from polystore import atomic_update_json, file_lock
+from polystore.atomic import PendingFile
 from polystore.errors import (
     BatchError,
     DirectoryNotEmptyError,
@@ -350,8 +351,28 @@ def test_lock_files_keep_no_folder(disk: DiskBackend, folder: Path, names: Names
     with pytest.raises(OSError, match="recursive=True"):
         disk.delete("f")
     disk.delete("f/meta.json")
+    (folder / "f/.~ps-0123456789abcdef").mkdir()  # of a copy that was killed
+    (folder / "f/.~ps-fedcba9876543210").touch()
     disk.delete("f")
     assert names() == []
+
+
+def test_writers_keep_their_folder(
+    disk: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is being written on a file system without unnamed files is not removed."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_RDWR, raising=False)  # EISDIR
+    disk.ensure_directory("f")
+    pending = PendingFile(folder / "f/a.npy")
+    try:
+        pending.file.write(b"new")
+        pending.seal()
+        with pytest.raises(DirectoryNotEmptyError, match="somebody is writing into it"):
+            disk.delete("f")
+        pending.commit()
+    finally:
+        pending.discard()
+    assert (folder / "f/a.npy").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("recursive", [False, True])

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from polystore import BackendRegistry, FileManager
+from polystore.errors import DuplicatePathError
 from polystore_testing import NAME, Bound, StorageTests, check_against_model
+from polystore_testing.values import assert_same, image
 
 
 def registry_of(root: Path) -> BackendRegistry:
@@ -37,3 +39,15 @@ def test_equals_plain_dictionary(tmp_path_factory: pytest.TempPathFactory) -> No
         lambda: Bound(FileManager(registry_of(tmp_path_factory.mktemp("model")))),
         max_examples=30,
     )
+
+
+@pytest.mark.parametrize("twin", ["f/images.zarr/a.tif", "link/a.tif", "f/./a.tif"])
+def test_aliases_in_batch(tmp_path: Path, twin: str) -> None:
+    """Two names of one array: the second value would replace the first."""
+    store = Bound(FileManager(registry_of(tmp_path)))
+    store.save(image(9), "f/a.tif")
+    (tmp_path / "link").symlink_to("f")
+    with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
+        store.save_batch([image(1), image(2), image(3)], ["f/a.tif", "new.tif", twin])
+    assert_same(store.load("f/a.tif"), image(9))
+    assert not store.exists("new.tif")

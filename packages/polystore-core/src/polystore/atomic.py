@@ -17,7 +17,7 @@ import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, overload
 
-from .claims import is_abandoned, last_change
+from .claims import is_abandoned, last_change, own
 from .errors import (
     DamagedDataError,
     DurabilityUnknownError,
@@ -225,7 +225,13 @@ class PendingFile:
                     raise
         self._temporary = self._new_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _O_BINARY
-        return os.open(self._temporary, flags, mode, dir_fd=self._dir_fd)
+        descriptor = os.open(self._temporary, flags, mode, dir_fd=self._dir_fd)
+        try:
+            own(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
     def _new_name(self) -> str:
         # Short and random: a name made from a 255-byte target would be too long.

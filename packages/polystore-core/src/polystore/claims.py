@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["claim", "is_abandoned", "last_change"]
+__all__ = ["claim", "is_abandoned", "last_change", "own"]
 
 _claimed: set[int] = set()
 """Descriptors that hold a claim of this process."""
@@ -74,6 +74,9 @@ if sys.platform == "win32":  # pragma: no cover
     def _unclaim(descriptor: int) -> None:
         os.close(descriptor)
 
+    def own(descriptor: int) -> None:
+        """Claim an open temporary file until it is closed."""
+
 else:
     import fcntl
 
@@ -109,6 +112,14 @@ else:
             if descriptor not in _claimed:
                 os.close(descriptor)
         return (descriptor if mine else None), mine
+
+    def own(descriptor: int) -> None:
+        """Claim an open temporary file until it is closed."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, *_NO_CLAIM):
+                raise
 
     def _unclaim(descriptor: int) -> None:
         try:

@@ -26,6 +26,7 @@ __all__ = [
     "make_directories",
     "not_regular",
     "open_regular",
+    "path_of",
     "regular_only",
     "remove_tree",
     "rename_new",
@@ -114,7 +115,7 @@ def keep_acl(path: str, descriptor: int, *, dir_fd: int | None = None) -> None:
     if not hasattr(os, "getxattr"):
         return
     try:
-        acl = os.getxattr(_path_of(path, dir_fd), _ACL, follow_symlinks=False)
+        acl = os.getxattr(path_of(path, dir_fd), _ACL, follow_symlinks=False)
     except OSError as error:
         if error.errno in (errno.ENODATA, errno.ENOTSUP, errno.ENOENT, errno.EPERM):
             return
@@ -178,7 +179,7 @@ def rename_new(
         pass
     else:
         return os.unlink(source, dir_fd=src_dir_fd)
-    with file_lock(_path_of(target, dst_dir_fd)):
+    with file_lock(path_of(target, dst_dir_fd)):
         try:
             os.stat(target, dir_fd=dst_dir_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -186,8 +187,8 @@ def rename_new(
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
 
-def _path_of(name: str, dir_fd: int | None) -> str:
-    """Return a path for ``name``, which may be relative to an open directory."""
+def path_of(name: str, dir_fd: int | None) -> str:
+    """Return a path for ``name``, which may be relative to an open directory (Linux only)."""
     return name if dir_fd is None else os.path.join(f"/proc/self/fd/{dir_fd}", name)
 
 

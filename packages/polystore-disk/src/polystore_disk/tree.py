@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from polystore import Entry, StorageBackend, files
 from polystore.abc.backend import join
 from polystore.atomic import PendingFile, Place
+from polystore.claims import claim, is_abandoned
 from polystore.errors import (
     AlreadyExistsError,
     DurabilityUnknownError,
@@ -165,18 +166,16 @@ class DiskTree(StorageBackend):
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def _remove_hidden(self, folder: Place) -> None:
-        """Remove the lock files of a directory that listings show as empty."""
+        """Remove the lock files and leftovers of a directory that listings show as empty."""
         with _scandir(folder) as found:
             names = [entry.name for entry in found]
-        if not all(map(is_lock, names)):
+        if not all(name.startswith(HIDDEN_PREFIX) for name in names):
             return
         with _opened(folder) as descriptor:
             for name in names:
-                try:
-                    remove_unused(name, dir_fd=descriptor)
-                except LockTimeoutError as error:
-                    reason = f"somebody is writing a file in it, and holds {name!r}"
-                    raise OSError(errno.ENOTEMPTY, reason, folder.name) from error
+                if not _remove_unused(name, descriptor):
+                    reason = f"somebody is writing into it, and holds {name!r}"
+                    raise OSError(errno.ENOTEMPTY, reason, folder.name)
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
@@ -232,8 +231,9 @@ class DiskTree(StorageBackend):
             hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
             try:
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
-                self._fill_directory(source, join(os.path.dirname(target), name), durable)
-                _rename_directory(hidden, place)
+                with claim(files.path_of(*hidden)):
+                    self._fill_directory(source, join(os.path.dirname(target), name), durable)
+                    _rename_directory(hidden, place)
             except BaseException:
                 with suppress(FileNotFoundError):  # not made yet
                     _remove(hidden)
@@ -465,6 +465,20 @@ def _flush_name(place: Place, operation: str = "copy") -> None:
         files.sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
     except OSError as error:
         raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
+
+
+def _remove_unused(name: str, dir_fd: int) -> bool:
+    """Remove a lock file or a leftover of a killed writer; ``False`` if it is in use."""
+    if is_lock(name):
+        try:
+            remove_unused(name, dir_fd=dir_fd)
+        except LockTimeoutError:
+            return False
+        return True
+    if name.endswith(".aside") or not is_abandoned(files.path_of(name, dir_fd)):
+        return False
+    files.remove_tree(name, dir_fd=dir_fd)
+    return True
 
 
 def _remove(place: Place) -> None:

@@ -82,6 +82,10 @@ class ZarrTree(StorageBackend):
             place = os.fspath(path)
             raise StorageError(self.name, place, operation, errno.ENOMEM) from error
 
+    def _identity(self, path: Path) -> str:
+        place = self._address(path)
+        return os.path.realpath(place.node or place.folder)
+
     def _address(self, path: Path) -> Address:
         place = address(path, self.root, self.name)
         if self.root is not None:
