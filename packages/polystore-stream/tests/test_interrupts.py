@@ -86,6 +86,7 @@ stays_clean(save, close)
 """
 
 CONNECT = """
+assert becomes(lambda: discovery.find("toy"))
 endpoint = discovery.find("toy")[0]
 
 def connect():

@@ -570,7 +570,7 @@ def test_path_through_array(backend: ZarrBackend, root: Path) -> None:
 
 @needs_posix
 def test_links_within_store(backend: ZarrBackend, root: Path) -> None:
-    """Links are followed when reading; saving replaces the link and not what it leads to."""
+    """Links are followed: saving replaces what the link leads to, and the link stays."""
     backend.save(VALUE, "a.zarr/a", chunks=16)
     (root / "a.zarr/link").symlink_to("a")
     (root / "a.zarr/circle").symlink_to("circle")
@@ -579,7 +579,8 @@ def test_links_within_store(backend: ZarrBackend, root: Path) -> None:
     np.testing.assert_array_equal(backend.load("a.zarr/link"), VALUE)
     backend.save(VALUE + 1, "a.zarr/link")
     np.testing.assert_array_equal(backend.load("a.zarr/link"), VALUE + 1)
-    np.testing.assert_array_equal(backend.load("a.zarr/a"), VALUE)
+    np.testing.assert_array_equal(backend.load("a.zarr/a"), VALUE + 1)
+    assert (root / "a.zarr/link").is_symlink()
     with pytest.raises(StorageError):
         backend.load("a.zarr/circle")
     with pytest.raises(NotFoundError):
