@@ -31,6 +31,27 @@ _LONGEST = 0.25
 """Seconds that the workload runs at most before its power is cut."""
 
 
+_START = """
+import os, sys, threading, time
+folder = sys.argv[1]
+"""
+_STEPS = """
+def keep_committing():
+    # What another program flushes makes the journal commit: names without their bytes.
+    with open(folder + "/noise", "wb", buffering=0) as file:
+        while True:
+            file.write(b"0"); os.fsync(file.fileno()); time.sleep(0.004)
+os.sync()
+if sys.argv[2]: threading.Thread(target=keep_committing, daemon=True).start()
+print("ready", flush=True)
+version = 1
+while True:
+    version += 1
+    step(version)
+    print(version, flush=True)
+"""
+
+
 def require_power_cuts() -> None:
     """Skip the test where nobody can mount a file system of their own."""
     if sys.platform != "linux" or os.geteuid() != 0:
@@ -43,36 +64,40 @@ def require_power_cuts() -> None:
 
 
 class PowerCut:
-    """Run a workload on a file system of its own, and read what a power cut leaves of it."""
+    """Run a workload on a file system of its own, and read what a power cut leaves of it.
+
+    With ``options`` of the mount, another thread keeps the journal of the file system busy.
+    """
 
     def __init__(self, folder: Path, options: str = "", *, seed: int = 0) -> None:
+        self.noise = bool(options)
         self.options = ",".join(filter(None, ("loop", options)))
         self.folder = folder
         self.image = folder / "disk.img"
         self.copy = folder / "cut.img"
         self._random = random.Random(seed)
 
-    def run(self, workload: str, *arguments: str) -> tuple[Path, list[str]]:
-        """Return a folder with the files after the cut, and the lines acknowledged before it.
+    def run(self, workload: str) -> tuple[Path, int]:
+        """Return a folder with the files after the cut, and the last version acknowledged.
 
-        ``workload`` is Python code. It gets the path of an empty folder as its first argument,
-        prints "ready", then a line for each thing that it has done, for ever.
+        ``workload`` is Python code for a process of its own. It writes version 1 into
+        ``folder`` and defines ``step(version)``, which is called with 2, 3, 4, … until the cut.
         """
         with self.image.open("wb") as file:
             file.truncate(_BYTES)
         quick = "lazy_itable_init=0,lazy_journal_init=0"
         _run("mkfs.ext4", "-q", "-F", "-E", quick, self.image)
         with _mounted(self.image, self.folder / "before", self.options) as before:
-            lines = self._cut(workload, before, arguments)
+            lines = self._cut(f"{_START}{workload}{_STEPS}", before)
         # The journal is replayed by the first mount; what is read is then an ordinary folder.
         after = self.folder / "after"
         shutil.rmtree(after, ignore_errors=True)
         with _mounted(self.copy, self.folder / "replayed", "loop") as replayed:
             shutil.copytree(replayed, after, symlinks=True)
-        return after, lines
+        return after, int(lines[-1]) if lines else 1
 
-    def _cut(self, workload: str, folder: Path, arguments: tuple[str, ...]) -> list[str]:
-        command = [sys.executable, "-c", workload, str(folder), *arguments]
+    def _cut(self, code: str, folder: Path) -> list[str]:
+        command = [sys.executable, "-c", code, str(folder), "noise" if self.noise else ""]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
