@@ -984,7 +984,7 @@ def test_pixel_sizes_too_far_apart(
     "looks",
     [
         [{"scale": (3.25e-7,) * 2, "units": "m"}, {"scale": (325, 325), "units": "nm"}],
-        [{"scale": (0.3, 0.3), "units": "um"}, {"scale": (1e-6,) * 2, "units": "m"}, {}],
+        [{"scale": (0.3, 0.3), "units": "um"}, {"scale": (1e-5,) * 2, "units": "m"}, {}],
         [{"scale": (3.25e-7,) * 2, "units": "m"}] * 3,
         [{"scale": (1, 1), "units": "parsec"}],
         [{"scale": (1e-9, 1e-9)}, {"scale": (1e-6, 1e-6)}],

@@ -376,6 +376,21 @@ def test_refused_pixel_size_leaves_nothing(files: FileManager, viewer: RemoteVie
     assert titles(viewer) == ["pixels"]
 
 
+@pytest.mark.parametrize(("side", "fits"), [(320, True), (330, False), (512, False)])
+def test_pixel_sizes_at_the_bound(
+    files: FileManager, viewer: RemoteViewer, side: int, fits: bool
+) -> None:
+    """The check refuses just those sizes at which napari's number field fails."""
+    value = np.zeros((side, side), "u1")
+    files.save(value, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
+    if fits:
+        files.save(value, "pixels.npy", backend="screen", wait="shown")
+    else:
+        with pytest.raises(RejectedError, match="of the smallest pixels"):
+            files.save(value, "pixels.npy", backend="screen", wait="shown")
+    assert titles(viewer) == ["metres", "pixels"][: 1 + fits]
+
+
 def titles(viewer: RemoteViewer) -> list[str]:
     """Return the names of the first window's layers."""
     return [layer["name"] for layer in viewer.layers() if not layer["window"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def add_layer(model: ViewerModel, add: Callable[[], Layer]) -> Layer:
     try:
         return add()
     except Exception:
-        with ExitStack() as rest:
-            for layer in [layer for layer in model.layers if layer not in before]:
-                rest.callback(take_out, model, layer)
-            raise
+        for layer in [layer for layer in model.layers if layer not in before]:
+            with suppress(Exception):  # of napari's listeners, which the layer never reached
+                take_out(model, layer)
+        raise
 
 
 def take_out(model: ViewerModel, layer: Layer) -> None:

@@ -1,9 +1,10 @@
 """Whether the layers of one window fit together: their pixel sizes and where they lie.
 
 napari gives each axis of a window one slider. Its steps are the smallest pixel of all layers, it
-reaches over all of them, and Qt counts the steps in 32 bits. napari compares layers in their
-units if all layers have units of one kind on each axis, and else compares bare numbers: 3.25e-7
-(meter) beside 1 (pixel) needs three million steps for each pixel of the second image.
+reaches over all of them, and the number of its steps has nine digits at most. napari compares
+layers in their units if all layers have units of one kind on each axis. Otherwise it compares bare
+numbers: 3.25e-7 (meter) next to 1 (pixel) needs three million steps for each pixel of the second
+image.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ __all__ = [
     "MOST_STEPS", "Reach", "check_reach", "check_visible", "grid_reach", "layer_reach",
 ]  # fmt: skip
 
-MOST_STEPS = 2**31 - 1
-"""Of one slider, which is a Qt widget."""
+MOST_STEPS = 10**9 - 2
+"""Of one slider. napari sets the top of its number field to the next power of ten, and Qt counts
+in 32 bits."""
 _LEAST, _GREATEST = 1e-36, 1e36
 """Of a coordinate other than 0: float32, in which graphics cards count, ends at 1e38."""
 
