@@ -27,9 +27,6 @@ import java.util.regex.Pattern;
 
 /** The private file that says where a receiver listens, and what it takes to speak with it. */
 final class Announcement {
-    /** Seconds for which no heartbeat may be answered, while garbage is collected. */
-    private static final double SILENCE = 5;
-
     private static final Pattern NAME =
         Pattern.compile("[\\w. -]{1,64}", Pattern.UNICODE_CHARACTER_CLASS);
     private static final Path PROC = Paths.get("/proc/self/stat");
@@ -90,7 +87,6 @@ final class Announcement {
         fields.put("since", System.currentTimeMillis() / 1000.0);
         fields.put("server_key", "");
         fields.put("host", host);
-        fields.put("silence", SILENCE);
         Path draft = file.resolveSibling(file.getFileName().toString().replace(".json", ".new"));
         Set<StandardOpenOption> options =
             EnumSet.of(StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);

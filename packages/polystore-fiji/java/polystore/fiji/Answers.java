@@ -101,12 +101,6 @@ final class Answers {
         }
     }
 
-    void ping() throws IOException {
-        synchronized (output) {
-            zmtp.ping();
-        }
-    }
-
     /** Acknowledge, together with what else has come: an answer costs a wake-up. */
     void received(long number) throws IOException {
         int waiting;

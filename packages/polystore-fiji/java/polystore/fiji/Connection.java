@@ -8,18 +8,17 @@ import java.util.Map;
 
 /** One producer: a thread that reads what it sends, copies pixels out, and acknowledges. */
 final class Connection implements Runnable, Zmtp.Owner {
-    /** Milliseconds between two words to a producer that waits: it gives up after 900. */
-    private static final long BEAT = 250;
-
     /** A value of which more pieces are to come. */
     private static final class Partial {
         final Item item;
+        final Room room;
         final Object plan;
         final Pixels pixels;
         long filled;
 
-        Partial(Item item, Object plan, Pixels pixels) {
+        Partial(Item item, Room room, Object plan, Pixels pixels) {
             this.item = item;
+            this.room = room;
             this.plan = plan;
             this.pixels = pixels;
         }
@@ -140,7 +139,7 @@ final class Connection implements Runnable, Zmtp.Owner {
                 goOn(header);
                 break;
             case "query":
-                push(new Delivery(this, header.number, header.name, header.arguments));
+                push(new Delivery(this, header.number, header.name, header.arguments), null);
                 break;
             case "ring":
                 releaseRing();
@@ -156,24 +155,25 @@ final class Connection implements Runnable, Zmtp.Owner {
         if (partials.containsKey(item.number)) {
             throw new Refused("a second message " + item.number);
         }
-        reserve(item);
+        Room room = new Room(item);
+        takeRoom(room, item.number);
         Partial partial = null;
         boolean isTaken = false;
         try {
             Object plan = receiver.viewer.accept(item);
-            partial = new Partial(item, plan, new Pixels(item, receiver.pool()));
+            partial = new Partial(item, room, plan, new Pixels(item, receiver.pool()));
             fill(partial, item.slot, Math.min(item.nbytes, Ring.SLOT));
             isTaken = true;
         } finally {
             if (!isTaken) {
-                release(item, partial);
+                release(room, partial);
             }
         }
         partials.put(item.number, partial);
         advance(partial, item.number);
     }
 
-    private void goOn(Header piece) throws IOException, Refused {
+    private void goOn(Header piece) throws IOException, InterruptedException, Refused {
         Partial partial = partials.get(piece.of);
         if (partial == null) {
             throw new Refused("a piece of message " + piece.of + ", which is none");
@@ -191,14 +191,14 @@ final class Connection implements Runnable, Zmtp.Owner {
         } finally {
             if (!isTaken) { // nothing waits for the rest any more
                 partials.remove(piece.of);
-                release(partial.item, partial);
+                release(partial.room, partial);
             }
         }
         advance(partial, piece.number);
     }
 
-    private void release(Item item, Partial partial) {
-        receiver.inbox.release(item.memory());
+    private void release(Room room, Partial partial) {
+        receiver.inbox.release(room);
         if (partial != null) {
             partial.pixels.release();
         }
@@ -224,11 +224,12 @@ final class Connection implements Runnable, Zmtp.Owner {
         partial.filled += nbytes;
     }
 
-    private void advance(Partial partial, long number) throws IOException {
+    private void advance(Partial partial, long number) throws IOException, InterruptedException {
         Item item = partial.item;
+        takeRoom(partial.room, number); // others may have got it, if the producer was stopped
         if (partial.filled == item.nbytes) {
             partials.remove(item.number);
-            push(new Delivery(this, number, item, partial.pixels, partial.plan));
+            push(new Delivery(this, number, item, partial.pixels, partial.plan), partial.room);
             if (item.wait.equals("shown")) {
                 return;
             }
@@ -237,11 +238,11 @@ final class Connection implements Runnable, Zmtp.Owner {
         answers.received(number);
     }
 
-    private void push(Delivery delivery) {
+    private void push(Delivery delivery, Room room) {
         if (delivery.awaited) {
             answers.hold(delivery);
         }
-        for (Map.Entry<Delivery, String> old : receiver.inbox.push(delivery).entrySet()) {
+        for (Map.Entry<Delivery, String> old : receiver.inbox.push(delivery, room).entrySet()) {
             receiver.settle(old.getKey(), old.getValue(), "");
             if (old.getKey().pixels != null) {
                 old.getKey().pixels.release();
@@ -250,27 +251,19 @@ final class Connection implements Runnable, Zmtp.Owner {
         receiver.viewer.wake();
     }
 
-    /** Take room; wait for it if the policy says so, and let the producer know that it lives. */
-    private void reserve(Item item) throws IOException, InterruptedException {
-        if (!item.policy.equals("block")) {
-            receiver.inbox.reserve(item.memory());
+    /** Wait for room, if the policy says so, before a message of that number is answered. */
+    private void takeRoom(Room room, long number) throws IOException, InterruptedException {
+        if (receiver.inbox.reserve(room)) {
             return;
         }
-        if (receiver.inbox.reserve(item.memory(), 0)) {
-            return;
+        answers.park(number);
+        try {
+            answers.flush();
+        } catch (IOException gone) {
+            // What had come whole is still taken.
         }
-        answers.park(item.number);
-        boolean isThere = true;
-        while (!receiver.inbox.reserve(item.memory(), isThere ? BEAT : 60_000)) {
-            if (receiver.isClosed()) {
-                throw new IOException("closed");
-            }
-            try {
-                answers.flush();
-                answers.ping();
-            } catch (IOException gone) {
-                isThere = false; // what had come whole is still taken
-            }
+        if (!receiver.inbox.await(room)) {
+            throw new IOException("closed");
         }
         answers.park(0);
     }
@@ -279,7 +272,7 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void forget() {
         isGreeted = false;
         for (Partial partial : partials.values()) {
-            release(partial.item, partial);
+            release(partial.room, partial);
         }
         partials.clear();
         releaseRing();

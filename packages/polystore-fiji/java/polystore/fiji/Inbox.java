@@ -20,8 +20,16 @@ import java.util.Set;
  * </ul>
  */
 final class Inbox {
+    /** Milliseconds: a producer sends the next piece in a thousandth of that. */
+    private static final long SILENT = 500;
+
     private final long limit;
+
+    // All below belong to whoever holds the lock of this.
     private List<Delivery> queue = new ArrayList<>();
+    /** The room of values that have come in part. */
+    private final Set<Room> rooms = Collections.newSetFromMap(new IdentityHashMap<>());
+    /** How much is queued, or has room. */
     private long nbytes;
     private boolean isEnded;
 
@@ -29,40 +37,63 @@ final class Inbox {
         this.limit = limit;
     }
 
-    /** Take room for what is on its way: it is pushed, or released. */
-    synchronized void reserve(long more) {
-        nbytes += more;
-    }
-
-    /** Take room once there is some; false if there is none after that many milliseconds. */
-    synchronized boolean reserve(long more, long patience) throws InterruptedException {
-        long end = System.nanoTime() + patience * 1_000_000;
-        while (nbytes > 0 && nbytes + more > limit) {
-            long left = (end - System.nanoTime()) / 1_000_000;
-            if (left <= 0 || isEnded) {
+    /** Reserve room, unless the value has it already; false if there is not enough now. */
+    synchronized boolean reserve(Room room) {
+        if (!rooms.contains(room)) {
+            if (room.isWaiting && nbytes > 0 && nbytes + room.nbytes > limit) {
                 return false;
             }
-            wait(left);
+            rooms.add(room);
+            nbytes += room.nbytes;
         }
-        nbytes += more;
+        room.touch();
         return true;
     }
 
-    synchronized void release(long less) {
-        nbytes -= less;
-        notifyAll();
+    /** Wait for room, also that of silent producers; false if this has ended before. */
+    synchronized boolean await(Room room) throws InterruptedException {
+        releaseSilent();
+        while (!reserve(room)) {
+            if (isEnded) {
+                return false;
+            }
+            wait(SILENT);
+            releaseSilent();
+        }
+        return true;
     }
 
-    /** Append what room was taken for; return what was discarded for it, and how. */
-    synchronized Map<Delivery, String> push(Delivery delivery) {
+    /** A producer that was stopped goes on later, once there is room for its value again. */
+    private void releaseSilent() {
+        long now = System.nanoTime();
+        for (Room room : new ArrayList<>(rooms)) {
+            if (now - room.touched > SILENT * 1_000_000) {
+                release(room);
+            }
+        }
+    }
+
+    /** Give the room back, if the value has any. */
+    synchronized void release(Room room) {
+        if (rooms.remove(room)) {
+            nbytes -= room.nbytes;
+            notifyAll();
+        }
+    }
+
+    /** Append a value instead of its room, or a query; return what was discarded, and how. */
+    synchronized Map<Delivery, String> push(Delivery delivery, Room room) {
+        release(room);
+        nbytes += delivery.nbytes();
         Map<Delivery, String> discarded = displaced(delivery.item);
         if (!discarded.isEmpty()) {
             Set<Delivery> gone = Collections.newSetFromMap(new IdentityHashMap<>());
             gone.addAll(discarded.keySet());
             queue.removeIf(gone::contains);
             for (Delivery old : gone) {
-                release(old.nbytes());
+                nbytes -= old.nbytes();
             }
+            notifyAll();
         }
         queue.add(delivery);
         return discarded;

@@ -238,11 +238,6 @@ final class Zmtp {
         flush();
     }
 
-    void ping() throws IOException {
-        command("\4PING\0\0");
-        flush();
-    }
-
     private void head(int flags, int length) throws IOException {
         if (out.remaining() < LARGEST_COMMAND + 9) {
             flush();
