@@ -7,6 +7,7 @@ import math
 import os
 import queue
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -191,24 +192,41 @@ def like_image(shape: tuple[int, ...], axes: str, **fields: Any) -> Image:
 
 @contextmanager
 def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger, socket.rcvtimeo = 0, 60_000
-        socket.connect(endpoint.address)
-        yield socket
+    with zmq.Context() as context, context.socket(zmq.DEALER) as made:
+        made.linger, made.rcvtimeo = 0, 60_000
+        made.connect(endpoint.address)
+        yield made
 
 
 @contextmanager
 def greeted(endpoint: Endpoint) -> Iterator[Callable[..., Any]]:
     """Give a function that sends frames after hello, and returns the answer to them."""
-    with raw(endpoint) as socket:
+    with raw(endpoint) as connection:
 
         def ask(*frames: Any, hear: bool = True) -> Any:
             parts = [encode(f) if isinstance(f, msgspec.Struct) else f for f in frames]
-            socket.send_multipart(parts)
-            return read_reply(socket.recv()) if hear else None
+            connection.send_multipart(parts)
+            return read_reply(connection.recv()) if hear else None
 
         ask(hello_to(endpoint))
         yield ask
+
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\3\1NULL" + bytes(48)
+READY = b"\4\x1c\5READY\13Socket-Type\0\0\0\6DEALER"
+
+
+def plain(endpoint: Endpoint) -> socket.socket:
+    """Connect without ZeroMQ: who does so says GREETING and READY first."""
+    transport, _, place = endpoint.address.partition("://")
+    if transport == "ipc":
+        made = socket.socket(socket.AF_UNIX)
+        made.connect(place)
+    else:
+        host, _, port = place.rpartition(":")
+        made = socket.create_connection((host, int(port)))
+    made.settimeout(60)
+    return made
 
 
 @contextmanager

@@ -35,6 +35,8 @@ from polystore_stream.messages import (
 from polystore_testing.processes import becomes, left_in
 
 from .echo import (
+    GREETING,
+    READY,
     Echo,
     compile_echo,
     connected,
@@ -43,6 +45,7 @@ from .echo import (
     held,
     hello_to,
     pattern,
+    plain,
     producing,
     raw,
     send,
@@ -285,21 +288,6 @@ def test_random_messages_are_survived(served: Echo) -> None:
 
 # ── what is no ZeroMQ ────────────────────────────────────────────────────────────────────
 
-GREETING = b"\xff" + bytes(8) + b"\x7f\3\1NULL" + bytes(48)
-READY = b"\4\x1a\5READY\13Socket-Type\0\0\0\6DEALER"
-
-
-def plain(running: Echo) -> socket.socket:
-    transport, _, place = running.endpoint.address.partition("://")
-    if transport == "ipc":
-        made = socket.socket(socket.AF_UNIX)
-        made.connect(place)
-    else:
-        host, _, port = place.rpartition(":")
-        made = socket.create_connection((host, int(port)))
-    made.settimeout(60)
-    return made
-
 
 def is_dropped(connection: socket.socket) -> bool:
     with suppress(ConnectionError):  # dropped while there was more to read
@@ -312,7 +300,7 @@ GARBAGE = {
     "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + bytes(64),
     "old": GREETING.replace(b"\x7f\3", b"\x7f\2") + READY,
     "curve": GREETING.replace(b"NULL\0", b"CURVE"),
-    "publisher": GREETING + b"\4\x17\5READY\13Socket-Type\0\0\0\3PUB",
+    "publisher": GREETING + b"\4\x19\5READY\13Socket-Type\0\0\0\3PUB",
     "no-ready": GREETING + b"\0\1x",
     "flags": GREETING + READY + b"\xf0\1x",
     "long": GREETING + READY + b"\2" + bytes([0x7F]) + b"\xff" * 7,
@@ -326,7 +314,7 @@ GARBAGE = {
 @pytest.mark.parametrize("sent", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_dropped(served: Echo, sent: bytes) -> None:
     """Whoever speaks something else loses the connection at once."""
-    with plain(served) as connection:
+    with plain(served.endpoint) as connection:
         with suppress(ConnectionError):  # dropped already
             connection.sendall(sent)
         assert is_dropped(connection)
@@ -342,13 +330,17 @@ def test_random_bytes_are_survived(served: Echo) -> None:
         for _ in range(chance.choice((0, 1, 3))):
             if damaged:
                 damaged[chance.randrange(len(damaged))] = chance.randrange(256)
-        with plain(served) as connection:
+        with plain(served.endpoint) as connection:
             connection.sendall(damaged)
 
 
 def test_silence_is_dropped(served: Echo) -> None:
     """Who never greets, or greets and never says hello, is gone after five seconds."""
-    with plain(served) as silent, plain(served) as greets, connected(served.endpoint) as good:
+    with (
+        plain(served.endpoint) as silent,
+        plain(served.endpoint) as greets,
+        connected(served.endpoint) as good,
+    ):
         greets.sendall(GREETING + READY)
         start = time.monotonic()
         assert is_dropped(silent)
@@ -360,7 +352,7 @@ def test_silence_is_dropped(served: Echo) -> None:
 def test_many_connections(served: Echo) -> None:
     """Of a thousand connections those beyond a bound are dropped, and room comes back."""
     with ExitStack() as stack:
-        opened = [stack.enter_context(plain(served)) for _ in range(1000)]
+        opened = [stack.enter_context(plain(served.endpoint)) for _ in range(1000)]
         assert served.ask("state")["producers"] <= 500
         assert is_dropped(opened[-1])
     assert becomes(lambda: served.ask("state")["producers"] == 0)
