@@ -223,7 +223,7 @@ def test_backend_speaks_with_it(viewer: Echo) -> None:
         assert [ROI.from_dict(found) for found in json.loads(answer.value)] == rois
 
 
-def test_heartbeats_are_answered(viewer: Echo) -> None:
+def test_silent_connection_stays(viewer: Echo) -> None:
     """A connection over which nobody says anything stays."""
     with connected(viewer.endpoint) as producer:
         time.sleep(2)
@@ -263,7 +263,7 @@ def test_json_comes_back(viewer: Echo) -> None:
 
 @pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
 def test_block_waits(alone: Echo, shares: bool) -> None:
-    """A producer waits for room, longer than its heartbeats do, and loses nothing."""
+    """A producer waits for room, and loses nothing."""
     alone.tell("hold")
     data = [pattern(number, (1024, 1024)) for number in range(10)]  # 2 MiB each
     with connected(alone.endpoint, share_memory=shares) as producer:

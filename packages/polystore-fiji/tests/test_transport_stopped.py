@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -141,6 +142,15 @@ def test_stopped_producer_blocks_nobody(receiver: Echo, message: int, shares: bo
         for number in range(3):
             assert send(other, "other", pattern(number, LARGE), wait="shown").stage == "shown"
             check_held(other, "other", number)
+        producer.send_signal(signal.SIGCONT)
+        check_end(producer)
+        check_held(other, "stopped7", 7)
+
+
+def test_stopped_before_hello(receiver: Echo) -> None:
+    """A producer may say hello after any time."""
+    with stopping(receiver, 7, 1) as producer, connected(receiver.endpoint) as other:
+        time.sleep(7)  # longer than a crowded receiver waits for it
         producer.send_signal(signal.SIGCONT)
         check_end(producer)
         check_held(other, "stopped7", 7)

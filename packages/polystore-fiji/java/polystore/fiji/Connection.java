@@ -285,10 +285,13 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    /** End what never says hello, and what was killed while a child of it holds the connection. */
+    /**
+     * End what was killed while a child of it holds the connection, and, where there are many,
+     * what never says hello: few may be stopped, and say it later.
+     */
     void look(long now) {
         if (!wasGreeted) {
-            if (now - since > Receiver.GREETING) {
+            if (receiver.isCrowded() && now - since > Receiver.GREETING) {
                 answers.close();
             }
         } else if (!started.isEmpty() && !Announcement.processRuns(pid, started)) {

@@ -26,9 +26,10 @@ import java.util.concurrent.ConcurrentHashMap;
  * order, and settles each delivery; queries are answered. None of it ever waits for a producer.
  */
 final class Receiver {
-    /** Nanoseconds in which a producer must have said hello. */
+    /** Nanoseconds in which a producer must have said hello where there are many. */
     static final long GREETING = 5_000_000_000L;
-    private static final int MOST_CONNECTIONS = 500;
+    private static final int MANY_CONNECTIONS = 250;
+    private static final int MOST_CONNECTIONS = 2 * MANY_CONNECTIONS;
     private static final int LONGEST_FOLDER = 80; // bytes, of 107 that the kernel takes
     private static final long LIMIT = 256 << 20;
 
@@ -264,6 +265,10 @@ final class Receiver {
         } catch (InterruptedException hurry) {
             Thread.currentThread().interrupt();
         }
+    }
+
+    boolean isCrowded() {
+        return connections.size() > MANY_CONNECTIONS;
     }
 
     /** How many producers there are. */
