@@ -1,9 +1,11 @@
-"""Changes of napari's layers that leave a window as it was if they fail."""
+"""Changes of napari's layers that leave a window as it was if they fail, and copies of them."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
+
+from .reach import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,6 +18,7 @@ __all__ = [
     "assign",
     "content_of",
     "copy_layer",
+    "layer_reach",
     "replace_layer",
     "select",
     "take_out",
@@ -76,6 +79,15 @@ def assign(layer: Layer, values: Mapping[str, Any]) -> None:
     with ExitStack() as rest:
         for name, value in reversed(list(values.items())):
             rest.callback(setattr, layer, name, value)
+
+
+def layer_reach(layer: Layer) -> Reach:
+    """Return the reach of a layer of napari."""
+    (low, high), step = layer.extent.world, layer.extent.step
+    return Reach(
+        tuple(low.tolist()), tuple(high.tolist()), tuple(step.tolist()),
+        tuple(map(str, layer.units)),
+    )  # fmt: skip
 
 
 def content_of(layer: Layer) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from polystore import LazyArray
 from polystore_stream.messages import Channel, Image, Rois
 from polystore_stream.stack import Stack, StackView
 
-from .changes import add_layer, assign, replace_layer, select, take_out
-from .reach import Reach, check_reach, grid_reach, layer_reach
+from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
+from .reach import Reach, check_reach, grid_reach
 from .roi_layers import RoiLayers
 
 if TYPE_CHECKING:

@@ -21,11 +21,7 @@ from polystore.errors import UnsupportedDataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from napari.layers import Layer
-
-__all__ = [
-    "MOST_STEPS", "Reach", "check_reach", "check_visible", "grid_reach", "layer_reach",
-]  # fmt: skip
+__all__ = ["MOST_STEPS", "Reach", "check_reach", "check_visible", "grid_reach"]
 
 MOST_STEPS = 10**9 - 2
 """Of one slider. napari sets the top of its number field to the next power of ten, and Qt counts
@@ -54,15 +50,6 @@ def grid_reach(shape: Sequence[int], scale: Sequence[float], units: Sequence[str
     """Return the reach of an image whose first pixel is at 0."""
     high = tuple((length - 1) * step for length, step in zip(shape, scale, strict=True))
     return Reach((0.0,) * len(high), high, tuple(scale), tuple(units))
-
-
-def layer_reach(layer: Layer) -> Reach:
-    """Return the reach of a layer of napari."""
-    (low, high), step = layer.extent.world, layer.extent.step
-    return Reach(
-        tuple(low.tolist()), tuple(high.tolist()), tuple(step.tolist()),
-        tuple(map(str, layer.units)),
-    )  # fmt: skip
 
 
 def check_reach(new: Reach, others: Iterable[Reach]) -> None:

@@ -14,9 +14,18 @@ import numpy as np
 from polystore.errors import UnsupportedDataError
 from polystore.rois import ROI, Area, Mask
 
-from .changes import add_layer, assign, content_of, copy_layer, replace_layer, select, take_out
+from .changes import (
+    add_layer,
+    assign,
+    content_of,
+    copy_layer,
+    layer_reach,
+    replace_layer,
+    select,
+    take_out,
+)
 from .outlines import count_crossings, find_tangled
-from .reach import Reach, check_reach, layer_reach
+from .reach import Reach, check_reach
 from .rois import added_rois, from_layer, outlines_of, to_layers
 
 if TYPE_CHECKING:
