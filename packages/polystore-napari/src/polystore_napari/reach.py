@@ -125,6 +125,6 @@ def _factors(reaches: Sequence[Reach]) -> list[tuple[float, ...]]:
 @cache
 def _base_unit(name: str) -> tuple[float, str]:
     """Return how many base units a unit is, and the kind of it."""
-    registry: Any = pint.get_application_registry()  # type: ignore[no-untyped-call]
+    registry: Any = pint.get_application_registry()
     factor, base = registry.get_base_units(name)
     return float(factor), str(base.dimensionality)
