@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
-from zarr.codecs.sharding import ShardingCodecIndexLocation
 
 from .codecguard import most_stored
 from .decoding import SPARE, sizes_in_head
@@ -126,5 +125,6 @@ def _compressor(array: zarr.Array[Any]) -> str | None:
 
 def _is_usual_index(sharding: ShardingCodec) -> bool:
     kinds = tuple(type(codec) for codec in sharding.index_codecs)
-    at_end = sharding.index_location == ShardingCodecIndexLocation.end
+    location: Any = sharding.index_location  # a str since zarr 3.4, an Enum before
+    at_end = getattr(location, "value", location) == "end"
     return at_end and kinds == (BytesCodec, Crc32cCodec)
