@@ -198,8 +198,10 @@ class ZarrArray(LazyArray):
     def _read(self, ranges: tuple[range, ...]) -> NDArray[Any]:
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
         if chunk > max(_LARGE_CHUNK, 16 * whole):
-            reason = f"chunks of {_size(chunk)} in an array of {_size(whole)}"
-            raise DamagedDataError(reason, "zarr", self._path, self._backend)
+            reason = (
+                f"chunks of {_size(chunk)} in an array of {_size(whole)}: it needs one of them"
+            )
+            raise UnsupportedDataError(reason, "zarr", self._path, self._backend)
         if self._files is not None:
             return self._files.read(ranges, complete=self._complete)
         cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
