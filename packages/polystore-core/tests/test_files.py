@@ -150,7 +150,7 @@ def test_new_name_in_open_folder(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("poor")
 def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of savers that all refuse to replace, one wins, whatever the file system can do."""
+    """Of savers that all refuse to replace, one wins, on any file system."""
     system_open, unnamed = os.open, getattr(os, "O_TMPFILE", -1)
 
     def open_named(path: Any, flags: int, *args: Any, **options: Any) -> int:

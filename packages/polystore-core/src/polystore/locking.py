@@ -176,7 +176,7 @@ def _open(place: str) -> io.FileIO:
 
 
 def _share(file: io.FileIO, folder: str) -> None:
-    """Let everybody lock who may write into ``folder``, whatever the umask and our group."""
+    """Let everyone who may write into ``folder`` take the lock, for any umask and group."""
     if not hasattr(os, "fchmod"):
         return
     shared, own = os.stat(folder), os.fstat(file.fileno())
