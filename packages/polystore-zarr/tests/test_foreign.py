@@ -421,7 +421,7 @@ def test_two_images_in_one_group_are_told(store: Bound, version: str) -> None:
 
 
 def test_arrays_stay_arrays(store: Bound) -> None:
-    """A plain array stays one, whatever its store is called, and in its format."""
+    """A plain array stays one and keeps its format, for any name of its store."""
     store.save(STACK, "y.ome.zarr", ome=False)
     store.save(STACK + 1, "y.ome.zarr")
     assert store.info("y.ome.zarr").format == "zarr"

@@ -399,7 +399,7 @@ def test_chunk_dwarfs_array(store: Bound) -> None:
 
 
 def put(kind: str, path: Path) -> None:
-    """Put something that is no regular file at ``path``."""
+    """Put something other than a regular file at ``path``."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)

@@ -152,7 +152,7 @@ class Tiff(Format):
         """
         pixels = _pixels(file, series)
         wanted: Region = ... if region is None else region
-        is_whole = pixels.chunks == pixels.shape  # all is decoded, whatever is wanted of it
+        is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
         shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
         nbytes = math.prod(shape) * pixels.dtype.itemsize
         check_packing([(nbytes, file_size(file))], "tiff", max_bytes)

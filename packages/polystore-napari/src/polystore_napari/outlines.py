@@ -113,7 +113,7 @@ class _Edges:
             yield order[first], order[first + 1 + within]
 
     def meets(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return which pairs of edges of a polygon cross or touch, and are no neighbours."""
+        """Return which pairs of edges of a polygon cross or touch without being neighbours."""
         apart = np.abs(first - second)
         meets: NDArray[np.bool_] = (apart > 1) & (apart < self.counts[self.owner[first]] - 1)
         meets &= (self.low[first] <= self.high[second]).all(axis=1)

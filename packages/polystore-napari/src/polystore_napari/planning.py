@@ -74,7 +74,7 @@ def _reach(
     shape: tuple[int, ...],
     old: _Outline | None,
 ) -> Reach:
-    """Return how far one block reaches; what is not said anew is as it was."""
+    """Return how far one block reaches; anything that is not given again stays as it was."""
     letters = axes.rstrip("s")
     known = (
         old.reach if old is not None and (old.sliders, old.axes) == (sliders, axes) else None

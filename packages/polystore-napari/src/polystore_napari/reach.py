@@ -31,7 +31,7 @@ _LEAST, _GREATEST = 1e-36, 1e36
 
 
 _LEAST_IMAGE = 1e-8
-"""Height or width of an image: napari 0.9 paints smaller ones black, whatever the zoom."""
+"""Height or width of an image: napari 0.9 paints smaller ones black at every zoom."""
 
 
 @dataclass(frozen=True, slots=True)

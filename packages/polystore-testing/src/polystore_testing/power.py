@@ -112,7 +112,7 @@ class PowerCut:
             return process.stdout.read().splitlines()
 
     def _copy_image(self) -> None:
-        """Copy until nothing has been written meanwhile: the kernel may still be flushing."""
+        """Copy until nothing was written while copying: the kernel may still be flushing."""
         while True:
             shutil.copyfile(self.image, self.copy)
             if filecmp.cmp(self.image, self.copy, shallow=False):

@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
 
     declared: int | None
     bound: float
-    """Bytes that it cannot exceed, whatever is declared."""
+    """Bytes that it cannot exceed, for any declared size."""
 
 
 def most_encoded(nbytes: int, codecs: int = 1) -> int:

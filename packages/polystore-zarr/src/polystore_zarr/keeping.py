@@ -197,8 +197,8 @@ class Kept:
     def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
         """Give everything that stays to the new image in ``tree``, without copying bytes.
 
-        ``rebuild`` writes a label image anew where that is needed. Somebody may save or delete
-        each member meanwhile, so each is read whole.
+        ``rebuild`` writes a label image again where that is needed. Somebody may save or delete
+        a member at the same time, so each is read whole.
         """
         for name in self.members():
             source, target = os.path.join(self.directory, name), os.path.join(tree, name)

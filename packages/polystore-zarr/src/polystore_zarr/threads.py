@@ -26,7 +26,7 @@ def in_threads(
 ) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]]:
     """Give a ``map`` that uses ``workers`` threads and keeps the order of its results.
 
-    It takes a few items ahead, not all at once. When the block ends, for whatever reason,
+    It takes a few items ahead, not all at once. When the block ends, for any reason,
     nothing is at work any more.
     """
     pool = _pools.get(workers)

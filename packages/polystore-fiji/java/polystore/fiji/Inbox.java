@@ -25,7 +25,7 @@ final class Inbox {
 
     private final long limit;
 
-    // All below belong to whoever holds the lock of this.
+    // All below are guarded by the lock of this object.
     private List<Delivery> queue = new ArrayList<>();
     /** The room of values that have come in part. */
     private final Set<Room> rooms = Collections.newSetFromMap(new IdentityHashMap<>());
