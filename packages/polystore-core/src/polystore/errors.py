@@ -22,7 +22,8 @@
     │   └── PathOutsideRootError(ValueError)
     ├── DataError                           the value or the stored bytes are wrong
     │   ├── UnsupportedDataError(TypeError)     the format or backend cannot hold this value
-    │   │   └── RejectedError                       the viewer has looked at it, and refuses it
+    │   │   ├── RejectedError                       the viewer has looked at it, and refuses it
+    │   │   └── UnsupportedFileError                the file is whole, but is not read here
     │   ├── CopyRequiredError(ValueError)       copy="never" cannot be honoured
     │   └── DamagedDataError(ValueError)        the bytes are not what they claim to be
     ├── StorageError(OSError)               the storage refused: look at ``errno``
@@ -91,6 +92,7 @@ __all__ = [
     "UnknownOptionError",
     "UnknownPluginError",
     "UnsupportedDataError",
+    "UnsupportedFileError",
     "UnsupportedFormatError",
     "UnsupportedOperationError",
     "explained",
@@ -388,6 +390,20 @@ class RejectedError(UnsupportedDataError):
     """A viewer refused the value when it had come; nothing that it shows has changed."""
 
     verb = "was rejected"
+
+
+@dataclass(eq=False)
+class UnsupportedFileError(UnsupportedDataError):
+    """The file is whole, but polystore does not read what it holds: another program does.
+
+    Nothing needs to be restored, deleted or acquired again.
+    """
+
+    verb = "is whole, but cannot be read here"
+    operation: str = "load"
+
+    def fault(self) -> str:
+        return self.verb
 
 
 @dataclass(eq=False)
