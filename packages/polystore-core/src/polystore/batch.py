@@ -14,6 +14,7 @@ from .errors import (
     MissingDependencyError,
     PolystoreError,
 )
+from .threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -58,10 +59,8 @@ def run_batch(
 
     with progress_reporter(progress, len(paths), operation) as report:
         if threads > 1 and len(paths) > 1:
-            from concurrent.futures import ThreadPoolExecutor
-
-            with ThreadPoolExecutor(threads, "polystore-batch") as pool:
-                for _ in pool.map(attempt, range(len(paths))):
+            with in_threads(threads) as run:
+                for _ in run(attempt, range(len(paths))):
                     report()
         else:
             for index in range(len(paths)):

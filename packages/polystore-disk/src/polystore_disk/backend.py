@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +32,7 @@ from polystore.errors import (
 )
 from polystore.options import IfExists, check_if_exists, check_options, known_options
 from polystore.paths import checked
+from polystore.threads import in_threads
 
 from .places import open_regular
 from .tree import DiskTree
@@ -359,5 +359,5 @@ def _mapping(threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
     if threads == 1:
         yield map
         return
-    with ThreadPoolExecutor(threads, "polystore-batch") as pool:
-        yield pool.map
+    with in_threads(threads) as run:
+        yield run

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ import numpy as np
 
 from polystore.errors import DamagedDataError
 from polystore.region import select
+from polystore.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -198,8 +198,8 @@ class Grid:
         out: NDArray[Any] = np.empty((len(pages), *map(len, box)), self.dtype)
         tasks = self._tasks(pages, box, out)
         if self.workers > 1 and out.nbytes > _BLOCK:
-            with ThreadPoolExecutor(self.workers) as pool:
-                for _ in pool.map(self._run, tasks):
+            with in_threads(self.workers) as run:
+                for _ in run(self._run, tasks):
                     pass
         else:
             for task in tasks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from polystore.errors import (
 )
 from polystore.options import IfExists, check_if_exists, check_options
 from polystore.region import select
+from polystore.threads import in_threads
 
 from .arrays import Unaligned, ZarrArray
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
@@ -292,24 +292,24 @@ class ZarrBackend(ZarrTree):
                 self.name, "load", paths, lambda i: self.load(paths[i], **options),
                 progress=progress,
             )  # fmt: skip
-        waiting: dict[int, Future[Any]] = {}
-        numbers = iter(range(len(paths)))
-        with ThreadPoolExecutor(threads, "polystore-batch") as pool:
 
-            def start() -> None:
-                # Documents are read here, pixels there: the lock of the interpreter is what
-                # the threads would wait for.
-                number = next(numbers, None)
-                if number is not None:
-                    early = self._opened_early(paths[number], level)
-                    waiting[number] = pool.submit(self._load, early, paths[number], options)
+        def load(opened: tuple[ZarrArray | None, Path]) -> Any:
+            try:
+                return self._load(*opened, options)
+            except Exception as error:  # for `take` to raise
+                return error
 
-            def take(number: int) -> Any:
-                start()
-                return waiting.pop(number).result()
+        with in_threads(threads) as run:
+            # Documents are read here, pixels there: the lock of the interpreter is what the
+            # threads would wait for.
+            loaded = run(load, ((self._opened_early(path, level), path) for path in paths))
 
-            for _ in range(2 * threads):
-                start()
+            def take(_: int) -> Any:
+                value = next(loaded)
+                if isinstance(value, Exception):
+                    raise value
+                return value
+
             return run_batch(self.name, "load", paths, take, progress=progress)
 
     def _opened_early(self, path: Path, level: int) -> ZarrArray | None:

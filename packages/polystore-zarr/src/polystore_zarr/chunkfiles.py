@@ -27,11 +27,11 @@ import numpy as np
 
 from polystore.batch import threads_for
 from polystore.errors import DamagedDataError
+from polystore.threads import in_threads
 
 from .files import write_atomically, write_file
 from .grid import MANY, Cut, Parts, existing_chunks, grid, within
 from .regular import open_file, read_bytes
-from .threads import in_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from polystore.atomic import sync_directory
 from polystore.files import flush_to_device, remove_tree
-
-from .threads import in_threads
+from polystore.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,21 +96,14 @@ def sync_tree(tree: str) -> None:
         folders.append(folder)
         files += (os.path.join(folder, name) for name in names)
     if len(files) <= _AT_ONCE:
-        _flush_each(files)
+        for path in files:
+            flush_file(path)
     else:
-        try:
-            with in_threads(_AT_ONCE) as run:
-                for _ in run(flush_file, files):
-                    pass
-        except RuntimeError:  # the interpreter is ending, and starts no thread any more
-            _flush_each(files)
+        with in_threads(_AT_ONCE) as run:
+            for _ in run(flush_file, files):
+                pass
     for folder in folders:
         sync_directory(folder)
-
-
-def _flush_each(files: Sequence[str]) -> None:
-    for path in files:
-        flush_file(path)
 
 
 def flush_file(path: str) -> None:

@@ -1,0 +1,144 @@
+"""Work in threads, such that Ctrl-C is neither lost nor leaves a lock behind.
+
+Not ``concurrent.futures``: a KeyboardInterrupt that strikes its caller just after
+``Condition.__enter__`` has taken the lock leaves it taken (python/cpython#73888), so a worker
+and then the caller wait for ever; and one that strikes in a weak reference's callback, which
+runs when a pool is collected, is forgotten. Here the caller touches locks and queues in C only,
+and threads stay for the length of the process.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["in_threads"]
+
+_Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]"
+
+_pools: dict[int, SimpleQueue[_Task | None]] = {}
+"""The tasks that wait, by the number of threads that take them."""
+
+_workers: set[int] = set()
+"""The threads of all pools, by their identity."""
+
+
+class _Task:
+    """One call, done by the thread that claims it first."""
+
+    __slots__ = ("_claim", "_done", "_error", "_item", "_result", "_work", "is_done")
+
+    def __init__(self, work: Callable[[Any], Any], item: Any) -> None:
+        self._work, self._item = work, item
+        self._claim, self._done = _thread.allocate_lock(), _thread.allocate_lock()
+        self._done.acquire()
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self.is_done = False
+
+    def claim(self) -> bool:
+        """Take the task; ``False`` where another thread has it."""
+        return self._claim.acquire(blocking=False)
+
+    def run(self) -> None:
+        try:
+            self._result = self._work(self._item)
+        except BaseException as error:  # it is raised where the result is asked for
+            self._error = error
+        finally:
+            self.is_done = True
+            self._done.release()
+
+    def wait(self) -> None:
+        if not self.is_done:
+            self._done.acquire()
+
+    def result(self) -> Any:
+        try:
+            if self._error is not None:
+                raise self._error
+            return self._result
+        finally:
+            self._error = None  # its traceback holds this frame, which holds this task
+
+
+@contextmanager
+def in_threads(workers: int) -> Iterator[_Map]:
+    """Give a ``map`` that uses ``workers`` threads and keeps the order of its results.
+
+    It takes a few items ahead, not all at once. When the block ends, for any reason,
+    nothing is at work any more. Work that is itself done in threads may use threads.
+    """
+    tasks = _pools.get(workers) or _started(workers)
+    if tasks is None:
+        yield map
+        return
+    waiting: list[_Task] = []
+
+    def take() -> Any:
+        first = waiting[0]
+        # A worker that waits for other workers does what none has begun: no pool is ever
+        # full of threads that wait for each other.
+        if _thread.get_ident() in _workers and first.claim():
+            first.run()
+        first.wait()
+        del waiting[0]
+        return first.result()
+
+    def run(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            task = _Task(work, item)
+            waiting.append(task)
+            tasks.put(task)
+            if len(waiting) > 2 * workers:
+                yield take()
+        while waiting:
+            yield take()
+
+    try:
+        yield run
+    finally:
+        for task in waiting:
+            if not task.claim():
+                task.wait()
+
+
+def _started(workers: int) -> SimpleQueue[_Task | None] | None:
+    """Start a pool; ``None`` where no thread starts, as when the interpreter is ending."""
+    tasks: SimpleQueue[_Task | None] = SimpleQueue()
+    started = 0
+    with suppress(RuntimeError):  # fewer will do
+        while started < workers:
+            _thread.start_new_thread(_serve, (tasks,))
+            started += 1
+    if not started:
+        return None
+    pool = _pools.setdefault(workers, tasks)
+    if pool is not tasks:  # another thread was faster
+        for _ in range(started):
+            tasks.put(None)
+    return pool
+
+
+def _serve(tasks: SimpleQueue[_Task | None]) -> None:
+    _workers.add(_thread.get_ident())
+    while task := tasks.get():
+        if task.claim():
+            task.run()
+        del task  # and what it refers to
+    _workers.remove(_thread.get_ident())
+
+
+def _forget() -> None:
+    _pools.clear()
+    _workers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)  # a child has none of these threads
