@@ -1,17 +1,27 @@
-"""What is a path, for every backend that keeps names on a disk."""
+"""What a path is, for every backend that keeps values under names of its own."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from .errors import InvalidOptionError
 from .locking import HIDDEN_PREFIX
 
-__all__ = ["checked"]
+__all__ = ["check_new", "check_text", "checked", "full_path", "is_litter"]
+
+# RFC 3986. Two characters at least, because "C:/" is a drive. One slash, because pathlib makes
+# "s3:/bucket" of "s3://bucket". fsspec puts names such as "simplecache::" before the scheme.
+_URL = re.compile(r"(?:[\w.+-]+::)*([A-Za-z][A-Za-z0-9+.-]+):/")
+
+_LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 
-def checked(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` as text; refuse what is no path, and names reserved for polystore."""
+def check_text(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` as text. Names that polystore keeps for itself are refused.
+
+    Raises ``InvalidOptionError``.
+    """
     text = os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
@@ -21,6 +31,77 @@ def checked(path: str | os.PathLike[str]) -> str:
     while text.endswith(("/", "/.")) and len(text) > 1:
         text = text[: text.rindex("/")] or "/"  # "link/" means the folder, not the link
     return text
+
+
+def checked(path: str | os.PathLike[str]) -> str:
+    """Return ``path`` as text, for a backend that keeps values on this machine.
+
+    A URL ("s3://bucket/a.npy") and a home folder ("~/a.npy") are refused: both would become
+    local folders, called "s3:" and "~". "./~" is a name like any other.
+
+    Raises ``InvalidOptionError``.
+    """
+    text = check_text(path)
+    _refuse_url(os.fspath(path), "path")  # before "s3://" is cut to "s3:"
+    if text[0] == "~" and (home := os.path.expanduser(text)) != text:
+        expected = f"a path without ~, which only shells expand: write {home!r}"
+        raise InvalidOptionError("path", text, f"{expected}, or './{text}' for that name")
+    return text
+
+
+def check_new(path: str | os.PathLike[str]) -> str:
+    """Return ``checked(path)`` for a path at which a value or a link will be.
+
+    Raises ``InvalidOptionError``, also for a name that listings leave out (``is_litter``).
+    """
+    text = checked(path)
+    name = text.rpartition("/")[2]
+    if is_litter(name):
+        expected = f"another name: file browsers use {name!r}, and listings leave it out"
+        raise InvalidOptionError("path", text, expected)
+    return text
+
+
+def full_path(path: str | os.PathLike[str], option: str = "root") -> str:
+    """Return the absolute path that the configuration of a backend means, with ``~`` expanded.
+
+    Raises ``InvalidOptionError`` for a URL.
+    """
+    text = os.fspath(path)
+    _refuse_url(text, option)
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file of this name comes from a file browser, and is never content.
+
+    macOS writes "._NAME" next to each file on SMB and exFAT drives, ".DS_Store" and "Icon\\r".
+    Windows writes "Thumbs.db" and "desktop.ini". Case does not matter. Folders are content.
+
+    >>> is_litter("._a.tif"), is_litter(".DS_Store"), is_litter("a.tif")
+    (True, True, False)
+    """
+    return name.startswith("._") or name.lower() in _LITTER
+
+
+def _refuse_url(text: str, option: str) -> None:
+    if ":/" not in text or (found := _URL.match(text)) is None:
+        return
+    scheme = found[1].lower()
+    expected = "a path of this machine, not a URL"
+    if scheme == "file" and (path := _path_of_url(text)):
+        expected += f": write {path!r}"
+    else:
+        expected += f": this backend does not read or write {scheme}://"
+    raise InvalidOptionError(option, text, expected)
+
+
+def _path_of_url(text: str) -> str:
+    """Return the path in "file:///a%20b"; "" for a file of another machine."""
+    from urllib.parse import unquote, urlsplit
+
+    parts = urlsplit(text)
+    return unquote(parts.path) if parts.netloc in ("", "localhost") else ""
 
 
 def _is_encodable(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy as copying
 import errno
 import os
+import posixpath
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from polystore import Entry, Info, LazyArray, StorageBackend
-from polystore.abc.backend import Path, join
 from polystore.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polystore import Region
+    from polystore.abc.backend import Path
 
 __all__ = ["MemoryArray", "MemoryBackend"]
 
@@ -162,7 +163,7 @@ class MemoryBackend(StorageBackend):
             folder = self._folder(directory)
             entries = []
             for name in natural_order(self._folders[folder]):
-                place = join(folder, name)
+                place = posixpath.join(folder, name)
                 is_link = place in self._links
                 is_dir = self.is_dir(place) if is_link else place in self._folders
                 entries.append(Entry(name, is_dir, is_link))

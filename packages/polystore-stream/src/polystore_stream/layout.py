@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 import numpy as np
 
 from polystore.errors import InvalidOptionError
-from polystore.paths import checked
+from polystore.paths import check_text
 
 if TYPE_CHECKING:
     from polystore.abc.backend import Path
@@ -347,7 +347,7 @@ def _last(parts: Iterable[str]) -> str:
 
 
 def _parts(path: Path) -> _Parts:
-    text = encodable(checked(path)).replace(os.sep, "/")
+    text = encodable(check_text(path)).replace(os.sep, "/")
     parts = tuple(part for part in text.split("/") if part not in ("", "."))
     return ("/", *parts) if text.startswith("/") else parts
 

@@ -411,8 +411,12 @@ class StorageBackend(DataSource, DataSink):
 
 
 def join(directory: Path, name: str) -> str:
-    """Join as paths are written in results: ``"."`` and ``""`` add nothing."""
+    """Join as paths are written in results: ``"."`` and ``""`` add nothing.
+
+    Except to "~" and to "s3:": alone, ``paths.checked`` would take them for a home folder and,
+    with a name behind it, for a URL.
+    """
     folder = os.fspath(directory)
     if folder in ("", "."):
-        return name
+        return f"./{name}" if name.startswith("~") or name.endswith(":") else name
     return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"

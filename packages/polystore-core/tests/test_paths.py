@@ -1,0 +1,82 @@
+"""What is a path of this machine, and which names are never content."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from polystore.errors import InvalidOptionError
+from polystore.paths import check_new, check_text, checked, full_path, is_litter
+
+URLS = [
+    "s3://bucket/a.npy",
+    "s3://",
+    "s3:/bucket/a.npy",  # what pathlib leaves of it
+    "S3://bucket/a.npy",
+    "gs://bucket/a.tif",
+    "memory://a.npy",
+    "https://example.org/a.zarr",
+    "file:///data/a.npy",
+    "file:/data/a.npy",
+    "git+ssh://host/a.npy",
+    "simplecache::s3://bucket/a.npy",
+    "zip://a.npy::s3://bucket/b.zip",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_url_is_no_path(url: str) -> None:
+    for path in (url, Path(url)) if "/" in url.rstrip("/") else (url,):
+        with pytest.raises(InvalidOptionError, match="not a URL"):
+            checked(path)
+    with pytest.raises(InvalidOptionError, match=r"^root=.*not a URL"):
+        full_path(url)
+
+
+def test_url_of_file_tells_path() -> None:
+    with pytest.raises(InvalidOptionError, match=r"write '/data/my a\.npy'"):
+        checked("file:///data/my%20a.npy")
+    with pytest.raises(InvalidOptionError, match="file://"):
+        checked("file://server/share/a.npy")
+
+
+@pytest.mark.parametrize(
+    "path", ["C:/data/a.npy", "a:b.npy", "plate/s3:/a.npy", "./s3:/a.npy", "12:30/a.npy", "s3:"]
+)
+def test_colon_may_be_in_name(path: str) -> None:
+    assert checked(path) == path
+
+
+def test_viewers_take_any_text() -> None:
+    assert check_text("s3://bucket/~/a.npy") == "s3://bucket/~/a.npy"
+
+
+@pytest.mark.parametrize("path", ["~", "~/", "~/a.npy", "~root/a.npy"])
+def test_home_is_no_path(path: str) -> None:
+    if os.path.expanduser(path) == path:
+        pytest.skip("system: there is no user root")
+    with pytest.raises(InvalidOptionError, match="only shells expand") as caught:
+        checked(path)
+    assert repr(os.path.expanduser(path.rstrip("/") or path)) in str(caught.value)
+    assert full_path(path) == os.path.expanduser(path).rstrip("/")
+
+
+@pytest.mark.parametrize("path", ["./~", "./~/a.npy", "~$draft.npy", "a~/b.npy", "f/~/a.npy"])
+def test_tilde_may_be_in_name(path: str) -> None:
+    assert checked(path) == path
+
+
+@pytest.mark.parametrize(
+    "name", ["._a.tif", "._", ".DS_Store", ".ds_store", "Thumbs.db", "THUMBS.DB", "desktop.ini"]
+)
+def test_litter_is_no_content(name: str) -> None:
+    assert is_litter(name)
+    assert checked(f"plate/{name}") == f"plate/{name}"  # reading and deleting it is fine
+    for path in (name, f"plate/{name}"):
+        with pytest.raises(InvalidOptionError, match="listings leave it out"):
+            check_new(path)
+
+
+@pytest.mark.parametrize("name", ["a._b.tif", "_a.tif", ".a.tif", "Thumbs.tif", "._a/b.tif"])
+def test_other_names_are_content(name: str) -> None:
+    assert check_new(name) == name
