@@ -1,4 +1,6 @@
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +18,17 @@ def polystore_backend(name):
 
 @hookimpl
 def polystore_format(name):
-    return FormatSpec(name=name, target="{package}.provided:P", api={api}, requires={requires})
+    target = "{package}.provided:Provided"
+    return FormatSpec(name=name, target=target, api={api}, requires={requires})
 """
-CHECK = """
+CLASS = """
+from polystore import StorageBackend
+
+class Provided(StorageBackend):
+    def load(self, path, /): ...
+    def save(self, data, path, /): ...
+"""
+CHECK = f"""{CLASS}
 from polystore.checks import Finding
 
 def findings():
@@ -47,12 +57,22 @@ def test_plugin_is_asked(install: Install) -> None:
 
 
 def test_backend_without_check_is_there(install: Install) -> None:
-    install("acme-raw", "raw", code="raise SystemExit")  # and is not imported
+    install("acme-raw", "raw")
     assert list(found("raw")) == [Finding(what="plugin", state="ok", found="acme-raw 2.5")]
 
 
+FORMAT = """
+from polystore import Format
+
+class Provided(Format):
+    name = "raw"
+    def load(self, file, /): ...
+    def save(self, value, file, /): ...
+"""
+
+
 def test_formats_are_silent(install: Install) -> None:
-    install("acme-raw", "raw", manifest=MANIFEST, group="polystore.formats")
+    install("acme-raw", "raw", manifest=MANIFEST, code=FORMAT, group="polystore.formats")
     assert list(found("raw")) == []
 
 
@@ -74,9 +94,50 @@ def test_unusable_plugins_are_told(install: Install) -> None:
     for name, reason in [
         ("bad", "division by zero"),
         ("old", "API 99"),
-        ("disk", "acme-disk and"),
     ]:
         assert any(f.state == "missing" and reason in f.found for f in found(name)), name
+
+
+def test_ignored_one_is_a_note(install: Install) -> None:
+    """A stranger that declares a name of ours: nothing of it is imported."""
+    install("acme-disk", "disk", manifest="raise SystemExit")
+    (finding,) = (f for plugin, f in findings() if plugin.distribution == "acme-disk")
+    assert (finding.what, finding.state) == ("plugin", "note")
+    assert finding.found.startswith("ignored: ")
+    assert "BackendRegistry(prefer={'disk': 'acme-disk'})" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nowhere", "No module named 'nowhere'"),
+        ("raise BaseException('no')", "BaseException: no"),
+        ("Provided = type('Provided', (), {})", "is not a subclass of DataSource"),
+        ("class Provided: ...", "is not a subclass of DataSource"),
+    ],
+)
+def test_class_is_imported(install: Install, code: str, reason: str) -> None:
+    """What the check has found is told as well."""
+    checks = CHECK.replace(CLASS, "")
+    manifest = MANIFEST.replace('provided:findings"', 'camera:findings"')
+    code = code.replace("{", "{{").replace("}", "}}")
+    install("acme-raw", "raw", manifest=manifest, code=code)
+    module = Path(sys.path[0], "acme_raw", "camera.py")
+    module.write_text(checks)
+    camera, driver, plugin = found("raw")
+    assert (camera.what, driver.what) == ("camera", "driver")
+    assert (plugin.what, plugin.state) == ("plugin", "missing")
+    assert reason in plugin.found
+
+
+def test_ctrl_c_passes(install: Install) -> None:
+    code = f"{CLASS}\ndef findings(): raise KeyboardInterrupt"
+    install("acme-raw", "raw", manifest=MANIFEST, code=code)
+    with pytest.raises(KeyboardInterrupt):
+        list(found("raw"))
+
+
+FINDING = "from polystore.checks import Finding\ndef findings(): return [Finding("
 
 
 @pytest.mark.parametrize(
@@ -88,12 +149,18 @@ def test_unusable_plugins_are_told(install: Install) -> None:
         ("def findings(): raise SystemExit(3)", "failed: SystemExit: 3"),
         ("def findings(): return 3", "failed: TypeError"),
         ("def findings(): return ['Java']", "answers 'Java', expected a Finding"),
+        ("def findings(): raise BaseException('no')", "failed: BaseException: no"),
+        (f"{FINDING}what=1, state='ok')]", "answers Finding(what=1"),
+        (f"{FINDING}what='a', state='good')]", "answers Finding(what='a', state='good'"),
+        (f"{FINDING}what='a', state='ok', found=None)]", "answers Finding(what='a'"),
     ],
 )
 def test_faulty_check_is_told(install: Install, code: str, reason: str) -> None:
-    install("acme-raw", "raw", manifest=MANIFEST, code=code)
+    fails_early = code in ("1 / 0", "import nowhere")  # and the class is not there either
+    install("acme-raw", "raw", manifest=MANIFEST, code=code if fails_early else CLASS + code)
     install("acme-fine", "fine")
-    (finding,) = found("raw")
+    finding, *more = found("raw")
+    assert len(more) == fails_early
     assert (finding.what, finding.state) == ("check", "missing")
     assert finding.found.startswith(f"acme_raw.provided:findings {reason}")
     assert finding.remedy == "upgrade acme-raw, or report it there"

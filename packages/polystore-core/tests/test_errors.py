@@ -67,7 +67,28 @@ EXAMPLES = [
         errors.PluginDisabledError("backend", "s3", "acme-s3", "POLYSTORE_DISABLE"),
         "POLYSTORE_DISABLE=''",
     ),
+    (errors.UnknownPluginError("backend", "DISK", ("disk",)), "did you mean 'disk'?"),
+    (
+        errors.PluginNotInstalledError("backend", "disk", "polystore-disk", ("acme-disk",)),
+        "acme-disk declares that name too. To use it instead: BackendRegistry(prefer=",
+    ),
     (errors.BrokenPluginError("backend", "s3", "acme-s3", "2.5", "it fell"), "acme-s3 2.5"),
+    (
+        errors.BrokenPluginError("backend", "s3", "acme-s3", "2.5", "it fell", "a.py:7"),
+        "broken: it fell (a.py:7). Reinstall or upgrade acme-s3",
+    ),
+    (
+        errors.BrokenPluginError("backend", "s3", "__main__.S3", "", "it fell", "a.py:7"),
+        "backend 's3' (__main__.S3) is broken: it fell (a.py:7)",
+    ),
+    (
+        errors.MissingOptionError("backend", "s3", "acme-s3", ("bucket",)),
+        "needs bucket=…. Give it a name of your own: registry.add('my_s3', 's3', bucket=…)",
+    ),
+    (
+        errors.PluginConflictError("format", "raw", ("acme-raw", "raw-more", "zeta-raw")),
+        "POLYSTORE_DISABLE=raw-more,zeta-raw",
+    ),
     (
         errors.MissingDependencyError("format", "tif", ("tifffile",), "acme[tiff]"),
         "needs tifffile, which is not installed: pip install 'acme[tiff]'",

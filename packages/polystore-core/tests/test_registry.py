@@ -10,6 +10,7 @@ import pytest
 from polystore import BackendRegistry, DataSink, FileManager, StorageBackend
 from polystore.errors import (
     BackendRequiredError,
+    BrokenPluginError,
     DamagedDataError,
     InvalidOptionError,
     PluginConflictError,
@@ -168,10 +169,141 @@ def test_class_shadows_no_distribution(define: Define, install: Install) -> None
         assert backend.load("a") == "acme_raw"
 
 
-def test_class_shadows_no_known_name(define: Define) -> None:
+def test_local_class_can_be_preferred(define: Define, install: Install) -> None:
+    """The advice of the message works for classes of this process as well."""
+    install("acme-raw", "my_backend")
+    define(CLASS)
+    for registry, name in (
+        (BackendRegistry(), "__notebook__.MyBackend:my_backend"),
+        (BackendRegistry(prefer={"my_backend": "__notebook__.MyBackend"}), "my_backend"),
+    ):
+        backend: Any = registry[name]
+        assert backend.load("a") == ("a", {})
+
+
+def test_two_classes_can_be_told_apart(define: Define) -> None:
+    define(CLASS, "one")
+    define(CLASS.replace("(file_path, kwargs)", "'second'"), "two")
+    fm = FileManager()
+    assert fm.load("a", backend="one.MyBackend:my_backend") == ("a", {})
+    assert fm.load("a", backend="two.MyBackend:my_backend") == "second"
+
+
+def test_class_shadows_no_known_name(define: Define, caplog: pytest.LogCaptureFixture) -> None:
+    """Our backend answers, and a line in the log says so."""
     define(CLASS.replace("my_backend", "disk"))
-    with pytest.raises(PluginConflictError, match="polystore-disk"):
-        BackendRegistry()["disk"]
+    assert type(BackendRegistry()["disk"]).__module__ == "polystore_disk.backend"
+    (line,) = caplog.messages
+    assert "class __notebook__.MyBackend is ignored" in line
+    prefer = {"disk": "__notebook__.MyBackend"}
+    assert f"BackendRegistry(prefer={prefer})" in line
+    backend: Any = BackendRegistry(prefer=prefer)["disk"]
+    assert backend.load("a") == ("a", {})
+
+
+@pytest.mark.parametrize("name", [5, ["raw"], True, b"raw"])
+def test_name_of_class_must_be_str(define: Define, name: object) -> None:
+    """The cell that makes the mistake fails, and no other name."""
+    with pytest.raises(InvalidOptionError, match="_backend_type="):
+        define(CLASS.replace('"my_backend"', repr(name)))
+    gc.collect()
+    assert all(isinstance(known, str) for known in BackendRegistry())
+
+
+@pytest.mark.parametrize("name", ["a:b", "a,b", "a\n"])
+def test_name_of_class_must_be_usable(define: Define, name: str) -> None:
+    with pytest.raises(InvalidOptionError, match="another name"):
+        define(CLASS.replace('"my_backend"', repr(name)))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("    def __init__(self, host): ...", "MyBackend.__init__ needs host"),
+        ("    def __init__(self): 1 / 0", "ZeroDivisionError: division by zero"),
+        ("    load = StorageBackend.load", "MyBackend does not implement load"),
+    ],
+)
+def test_faulty_class_is_broken(define: Define, change: str, said: str) -> None:
+    define(f"{CLASS}\n{change}")
+    with pytest.raises(BrokenPluginError) as caught:
+        BackendRegistry()["my_backend"]
+    text = str(caught.value)
+    assert text.startswith("backend 'my_backend' (__notebook__.MyBackend) is broken: ")
+    assert said in text
+
+
+def test_case_is_suggested(define: Define) -> None:
+    define(CLASS)
+    with pytest.raises(UnknownPluginError, match="did you mean 'my_backend'"):
+        FileManager().load("a", backend="My_Backend")
+    with pytest.raises(UnknownPluginError, match="did you mean 'disk'"):
+        FileManager().load("a", backend="DISK")
+
+
+# ── cells that run again ─────────────────────────────────────────────────────────────────
+
+
+def test_new_class_replaces_used_one(define: Define) -> None:
+    """The next call goes to the new class, and the old instance is closed."""
+    old = define(COUNTED)
+    fm = FileManager()
+    fm.registry.add("mine", "my_backend", root="r")
+    fm.save(1, "a", backend="my_backend")
+    assert fm.load("a", backend="mine") == "r"
+    load = fm.load
+    new = define(COUNTED.replace("return self.root", "return 'new'"))
+    assert len(old.closed) == 2
+    assert [load("a", backend=name) for name in ("my_backend", "mine")] == ["new", "new"]
+    assert isinstance(fm.registry["my_backend"], new)
+    assert [len(new.made), len(new.closed)] == [2, 0]
+
+
+def test_new_class_may_have_other_bases(define: Define) -> None:
+    """The newest version counts, in whatever order classes list their subclasses."""
+    define(
+        "from polystore import DataSink\nclass MyBackend(DataSink):\n"
+        "    _backend_type = 'my_backend'\n    def save(self, data, path, /): ...\n"
+    )
+    fm = FileManager()
+    fm.save(1, "a", backend="my_backend")
+    define(CLASS)
+    assert fm.load("a", backend="my_backend") == ("a", {})
+
+
+def test_other_classes_keep_their_instance(define: Define) -> None:
+    define(COUNTED)
+    fm = FileManager()
+    fm.save(1, "a", backend="my_backend")
+    used = fm.registry["my_backend"]
+    define(COUNTED.replace('"my_backend"', '"other"'))
+    define(COUNTED.replace("MyBackend", "Other").replace('"my_backend"', '"third"'))
+    assert fm.registry["my_backend"] is used
+    define(COUNTED, "elsewhere")
+    with pytest.raises(PluginConflictError):
+        BackendRegistry()["my_backend"]
+
+
+def test_failing_close_is_told_in_the_cell(define: Define) -> None:
+    define(COUNTED)
+    fm = FileManager()
+    fm.registry.add("mine", "my_backend", root="r", fails=True)
+    fm.load("a", backend="mine")
+    with pytest.raises(OSError, match="close"):
+        define(COUNTED)
+    define(COUNTED.replace("return self.root", "return 'new'"))
+    assert fm.load("a", backend="mine") == "new"
+
+
+def test_factory_makes_two_backends(define: Define) -> None:
+    """Classes of one function are different backends if their names are."""
+    cell = "def make(name):\n" + "".join(
+        f"    {line}\n" for line in CLASS.replace('"my_backend"', "name").splitlines()
+    )
+    define(f"{cell}    return MyBackend\nkept = [make('one'), make('two')]")
+    fm = FileManager()
+    for name in ("one", "two"):
+        assert fm.load("a", backend=name) == ("a", {})
 
 
 # ── instances ────────────────────────────────────────────────────────────────────────────

@@ -9,17 +9,19 @@ manifest, as ``check="package.module:function"``. It takes nothing and returns a
         state, remedy = ("ok", "") if java else ("missing", "apt-get install default-jre")
         return [Finding(what="Java", state=state, found=java or "none", remedy=remedy)]
 
-No other module of the plugin is imported to ask it.
+No other module of the plugin is imported to ask it. Then the plugin's class is imported and
+checked.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from .errors import MissingDependencyError, PluginError
-from .plugins import load_spec, resolve, survey
+from .errors import MissingDependencyError, PluginError, shown, told
+from .plugins import load_spec, load_target, resolve, survey
+from .specs import place_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -48,43 +50,62 @@ class Finding:
 def findings(prefer: Mapping[str, str] | None = None) -> Iterator[tuple[PluginState, Finding]]:
     """Yield what each plugin that is not switched off has found, asked one after the other.
 
-    A backend without a check is there with its version, a plugin that cannot be used with the
-    reason; a format without its library is no more than worth knowing. Other formats are
-    silent.
+    Every class is imported and checked. A backend without a check is there with its version, a
+    plugin that cannot be used with the reason. A format without its library, and a plugin whose
+    name another distribution answers, are no more than worth knowing. Other formats are silent.
     """
     for plugin in survey(prefer):
         if plugin.state != "disabled":
-            for finding in _asked(plugin):
+            for finding in _ask(plugin):
                 yield plugin, finding
 
 
-def _asked(plugin: PluginState) -> Iterable[Finding]:
+def _ask(plugin: PluginState) -> Iterable[Finding]:
+    if plugin.state == "ignored":
+        return [Finding(what="plugin", state="note", found=f"ignored: {plugin.why}")]
     try:
-        spec = load_spec(resolve(plugin.kind, f"{plugin.distribution}:{plugin.name}"))
+        declaration = resolve(plugin.kind, f"{plugin.distribution}:{plugin.name}")
+        spec = load_spec(declaration)
     except MissingDependencyError as error:
         state: FindingState = "note" if plugin.kind == "format" else "missing"
         without, remedy = " and ".join(error.missing), f"pip install {error.install!r}"
         return [Finding(what="plugin", state=state, found=f"without {without}", remedy=remedy)]
     except PluginError as error:
         return [Finding(what="plugin", state="missing", found=str(error))]
-    if plugin.state != "ok":
-        return [Finding(what="plugin", state="missing", found=plugin.why)]
-    if spec.check:
-        return _checked(plugin, spec.check)
+    found = list(_run_check(plugin, spec.check)) if spec.check else []
+    try:
+        load_target(declaration)
+    except PluginError as error:
+        return [*found, Finding(what="plugin", state="missing", found=str(error))]
+    if plugin.state == "conflicting":
+        return [*found, Finding(what="plugin", state="missing", found=plugin.why)]
     version = f"{plugin.distribution} {plugin.version}"
-    return [Finding(what="plugin", state="ok", found=version)] * (plugin.kind == "backend")
+    if not found and plugin.kind == "backend":
+        return [Finding(what="plugin", state="ok", found=version)]
+    return found
 
 
-def _checked(plugin: PluginState, check: str) -> Iterable[Finding]:
+def _run_check(plugin: PluginState, check: str) -> Iterable[Finding]:
     module, _, attribute = check.partition(":")
     try:
         answers: list[Any] = list(getattr(importlib.import_module(module), attribute)())
-    except (Exception, SystemExit) as error:  # a stranger's check hides no other plugin's
-        reason = f"failed: {type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's check hides no other plugin's
+        place = place_of_error(error, module.partition(".")[0])
+        reason = f"failed: {told(error)}" + (f" ({place})" if place else "")
     else:
-        strange = [answer for answer in answers if not isinstance(answer, Finding)]
+        strange = [answer for answer in answers if not _is_finding(answer)]
         if not strange:
             return answers
-        reason = f"answers {strange[0]!r}, expected a Finding"
+        reason = f"answers {shown(strange[0])}, expected a Finding of four texts"
     remedy = f"upgrade {plugin.distribution}, or report it there"
     return [Finding(what="check", state="missing", found=f"{check} {reason}", remedy=remedy)]
+
+
+def _is_finding(answer: object) -> bool:
+    return (
+        isinstance(answer, Finding)
+        and all(isinstance(getattr(answer, field.name), str) for field in fields(Finding))
+        and answer.state in get_args(FindingState)
+    )

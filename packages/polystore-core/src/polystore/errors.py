@@ -8,8 +8,9 @@
     │   ├── UnknownPluginError                  nobody provides that name
     │   ├── PluginNotInstalledError             known, but its distribution is not installed
     │   ├── PluginDisabledError                 switched off by an environment variable
-    │   ├── BrokenPluginError(ImportError)      installed, but it does not load
+    │   ├── BrokenPluginError(ImportError)      its author made a mistake
     │   ├── MissingDependencyError(ImportError) installed, but a library that it needs is not
+    │   ├── MissingOptionError(TypeError)       the backend cannot be made without options
     │   ├── IncompatiblePluginError             made for another plugin API
     │   └── PluginConflictError                 two distributions declare one name
     ├── RequestError                        the call is wrong: change the call
@@ -74,6 +75,7 @@ __all__ = [
     "InvalidOptionError",
     "LockTimeoutError",
     "MissingDependencyError",
+    "MissingOptionError",
     "NotADirectoryInPathError",
     "NotAFileError",
     "NotFoundError",
@@ -131,8 +133,32 @@ def _listed(names: Iterable[str]) -> str:
 def _suggestion(name: str, known: Iterable[str]) -> str:
     import difflib
 
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower = {text.lower(): text for text in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a stranger's value: short, and never an exception."""
+    try:
+        text = repr(value)
+    except Exception:  # a broken __repr__, or an int of more digits than Python prints
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def told(error: BaseException) -> str:
+    """Return the type and text of a stranger's exception, in one line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a broken __str__
+        text = ""
+    return f"{type(error).__name__}: {text}"
+
+
+def preference(name: str, distribution: str) -> str:
+    """Return the code that lets ``distribution`` answer for ``name``."""
+    return f"BackendRegistry(prefer={{{name!r}: {distribution!r}}})"
 
 
 # ── the name ─────────────────────────────────────────────────────────────────────────────
@@ -174,11 +200,19 @@ class UnknownPluginError(PluginError):
 @dataclass(eq=False)
 class PluginNotInstalledError(PluginError):
     distribution: str
+    others: tuple[str, ...] = ()
+    """Who declares the name as well: nobody but the user can choose them."""
 
     def describe(self) -> str:
+        other = ""
+        if self.others:
+            other = (
+                f". {' and '.join(self.others)} declares that name too. To use it instead: "
+                f"{preference(self.name, self.others[0])}"
+            )
         return (
             f"{self.kind} {self.name!r} is provided by {self.distribution}, which is not "
-            f"installed: pip install {self.distribution}"
+            f"installed: pip install {self.distribution}{other}"
         )
 
 
@@ -197,13 +231,21 @@ class PluginDisabledError(PluginError):
 @dataclass(eq=False)
 class BrokenPluginError(PluginError, ImportError):  # type: ignore[misc]
     distribution: str
+    """Its distribution, or the full name of a class of this process."""
     version: str
+    """Empty for a class of this process."""
     reason: str
+    place: str = ""
+    """File and line of the author's mistake, if it is known."""
 
     def describe(self) -> str:
+        reason = f"{self.reason} ({self.place})" if self.place else self.reason
+        if not self.version:
+            return f"{self.kind} {self.name!r} ({self.distribution}) is broken: {reason}"
         return (
             f"{self.kind} {self.name!r} is installed ({self.distribution} {self.version}) but "
-            f"broken: {self.reason}. Reinstall or upgrade {self.distribution}"
+            f"broken: {reason}. Reinstall or upgrade {self.distribution}, or report it to its "
+            "authors"
         )
 
 
@@ -211,11 +253,28 @@ class BrokenPluginError(PluginError, ImportError):  # type: ignore[misc]
 class MissingDependencyError(PluginError, ImportError):  # type: ignore[misc]
     missing: tuple[str, ...]
     install: str
+    distribution: str = ""
 
     def describe(self) -> str:
+        origin = f" from {self.distribution}" if self.distribution else ""
         return (
-            f"{self.kind} {self.name!r} needs {' and '.join(self.missing)}, which is not "
+            f"{self.kind} {self.name!r}{origin} needs {' and '.join(self.missing)}, which is not "
             f"installed: pip install {self.install!r}"
+        )
+
+
+@dataclass(eq=False)
+class MissingOptionError(PluginError, TypeError):
+    """A backend cannot be made without options: a name of your own gives them."""
+
+    distribution: str
+    options: tuple[str, ...]
+
+    def describe(self) -> str:
+        values = ", ".join(f"{option}=…" for option in self.options)
+        return (
+            f"{self.kind} {self.name!r} from {self.distribution} needs {values}. Give it a name "
+            f"of your own: registry.add('my_{self.name}', {self.name!r}, {values})"
         )
 
 
@@ -228,7 +287,7 @@ class IncompatiblePluginError(PluginError):
     def describe(self) -> str:
         return (
             f"{self.kind} {self.name!r} from {self.distribution} is made for plugin API "
-            f"{self.api}; this polystore speaks {self.supported}. Upgrade "
+            f"{shown(self.api)}; this polystore speaks {self.supported}. Upgrade "
             f"{'polystore-core' if self.api > self.supported else self.distribution}"
         )
 
@@ -238,11 +297,17 @@ class PluginConflictError(PluginError):
     distributions: tuple[str, ...]
 
     def describe(self) -> str:
-        first = self.distributions[0]
+        first, *others = self.distributions
+        chosen = preference(self.name, first)
+        if self.kind == "backend":
+            full_name = f"Ask for one by its full name, such as '{first}:{self.name}'"
+            advice = f"{full_name}, or choose once with {chosen}"
+        else:
+            off = f"POLYSTORE_DISABLE={','.join(others)}"
+            advice = f"Choose once with {chosen}, or set the environment variable {off}"
         return (
             f"{self.kind} {self.name!r} is declared by {' and by '.join(self.distributions)}. "
-            f"Ask for one by its full name, such as '{first}:{self.name}', or choose once with "
-            f"BackendRegistry(prefer={{{self.name!r}: {first!r}}})"
+            f"{advice}"
         )
 
 

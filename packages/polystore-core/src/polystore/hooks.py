@@ -5,7 +5,6 @@ Hooks only resolve names. Data never travels through them: that is what methods 
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -31,9 +30,8 @@ class Hooks:
         """Describe the format of the suffix ``name``, or return ``None``."""
 
 
-@functools.cache
 def manager() -> pluggy.PluginManager:
-    """Return the plugin manager of this process."""
+    """Return a plugin manager for one manifest: no manifest hears the names of another."""
     made = pluggy.PluginManager("polystore")
     made.add_hookspecs(Hooks)
     return made

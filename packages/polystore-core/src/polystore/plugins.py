@@ -20,34 +20,54 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-import json
-import os
-import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from .declared import ALLOW, DENY, Declaration, names, owner, rescan, resolve, switched_off_by
+from .declared import scan as _scan
 from .errors import (
     BrokenPluginError,
     IncompatiblePluginError,
+    InvalidOptionError,
     MissingDependencyError,
+    MissingOptionError,
     PluginConflictError,
     PluginDisabledError,
     PluginError,
-    PluginNotInstalledError,
-    UnknownPluginError,
+    preference,
+    shown,
+    told,
+)
+from .sources import Sources, module_exists
+from .specs import (
+    BackendSpec,
+    Fault,
+    FormatSpec,
+    PluginKind,
+    Spec,
+    class_fault,
+    place_of_error,
+    place_of_function,
+    spec_fault,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from importlib.metadata import Distribution
 
 __all__ = [
+    "ALLOW",
+    "DENY",
     "PLUGIN_API",
     "BackendSpec",
     "Declaration",
     "FormatSpec",
+    "PluginKind",
     "PluginState",
+    "Spec",
+    "broken",
+    "guarded",
+    "load_spec",
     "load_target",
     "names",
     "owner",
@@ -59,174 +79,6 @@ __all__ = [
 PLUGIN_API = 1
 """The version of the contract that specs carry in ``api``; another number is refused."""
 
-ALLOW, DENY = "POLYSTORE_PLUGINS", "POLYSTORE_DISABLE"
-
-PluginKind: TypeAlias = Literal["backend", "format"]
-KINDS: tuple[PluginKind, ...] = ("backend", "format")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
-    """What a manifest says about one name."""
-
-    name: str
-    target: str
-    """The class, as "package.module:Class"; imported at first use."""
-    api: int
-    """The plugin API that it is made for: 1."""
-    summary: str = ""
-    """One line for ``polystore plugins``."""
-    requires: tuple[str, ...] = ()
-    """Top-level modules that must be installed, such as ("tifffile",)."""
-    install: str = ""
-    """What installs them: "polystore-formats[tiff]"."""
-    check: str = ""
-    """For ``polystore doctor``, what tells which programs it needs: see ``polystore.checks``."""
-
-
-class BackendSpec(Spec):
-    """A backend: ``target`` is a ``DataSource``, ``DataSink`` or ``StorageBackend``."""
-
-    __slots__ = ()
-
-
-class FormatSpec(Spec):
-    """A format: ``name`` is its suffix without the dot, ``target`` a ``Format``."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """One entry point: somebody says that they provide a name."""
-
-    kind: PluginKind
-    name: str
-    distribution: str
-    version: str
-    manifest: str
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.distribution}:{self.name}"
-
-
-# ── who declares what ────────────────────────────────────────────────────────────────────
-
-
-@functools.cache
-def _scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
-    # As slow to import as all of polystore: not before it is used.
-    from importlib import metadata
-
-    found: dict[tuple[PluginKind, str], list[Declaration]] = {}
-    for distribution in metadata.distributions():
-        for declaration in _declared_by(distribution):
-            same = found.setdefault((declaration.kind, declaration.name), [])
-            # A checkout on the path and its installed copy list one entry twice.
-            if all(other.distribution != declaration.distribution for other in same):
-                same.append(declaration)
-    return {
-        key: tuple(sorted(found[key], key=lambda d: d.distribution)) for key in sorted(found)
-    }
-
-
-def _declared_by(distribution: Distribution) -> list[Declaration]:
-    try:
-        entries = [
-            (kind, entry)
-            for entry in distribution.entry_points
-            for kind in KINDS
-            if entry.group == f"polystore.{kind}s"
-        ]
-        if not entries:  # parsing the metadata of every distribution would take as long again
-            return []
-        name, version = _normal(distribution.metadata["Name"]), distribution.version
-        return [Declaration(kind, e.name, name, version, e.value) for kind, e in entries]
-    except Exception:
-        return []  # a damaged record (pip was interrupted) declares nothing, and hides nobody
-
-
-def rescan() -> None:
-    """Look again for installed distributions (after a ``pip install`` in a running process)."""
-    importlib.invalidate_caches()
-    _scan.cache_clear()
-
-
-@functools.cache
-def _catalogue() -> Mapping[str, Mapping[str, str]]:
-    """Names that this project provides, and the distribution of each."""
-    with open(os.path.join(os.path.dirname(__file__), "catalogue.json"), "rb") as file:
-        catalogue: dict[str, dict[str, str]] = json.load(file)
-    return catalogue
-
-
-def _normal(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def names(kind: PluginKind) -> list[str]:
-    """Return the declared names that are not switched off, without importing anything."""
-    return [
-        name for (k, name), found in _scan().items() if k == kind and any(map(_allowed, found))
-    ]
-
-
-def owner(kind: PluginKind, name: str) -> str | None:
-    """Return a distribution that this name belongs to, installed or not."""
-    declared = _scan().get((kind, name), ())
-    return _catalogue()[kind].get(name) or (declared[0].distribution if declared else None)
-
-
-# ── the policy ───────────────────────────────────────────────────────────────────────────
-
-
-def _switched_off_by(declaration: Declaration) -> str | None:
-    """Return the environment variable that switches a plugin off, if one does."""
-    mine = {declaration.name, declaration.distribution, declaration.full_name}
-    allowed = os.environ.get(ALLOW)
-    if allowed is not None and not mine & _listed(allowed):
-        return ALLOW
-    return DENY if mine & _listed(os.environ.get(DENY, "")) else None
-
-
-def _listed(variable: str) -> set[str]:
-    return {item.strip() for item in variable.split(",")}
-
-
-def _allowed(declaration: Declaration) -> bool:
-    return _switched_off_by(declaration) is None
-
-
-def resolve(
-    kind: PluginKind, name: str, prefer: Mapping[str, str] | None = None
-) -> Declaration:
-    """Choose the one distribution that provides ``name``, or say why there is none.
-
-    ``name`` may be ``distribution:name``; ``prefer`` maps names to distributions. First-party
-    names are never taken over in silence.
-    """
-    wanted, _, plain = name.rpartition(":")
-    wanted = _normal(wanted or (prefer or {}).get(plain, ""))
-    declared = _scan().get((kind, plain), ())
-    found = [d for d in declared if not wanted or d.distribution == wanted]
-    if not found:
-        provider = _catalogue()[kind].get(plain)
-        if provider is not None and wanted in ("", provider):
-            raise PluginNotInstalledError(kind, plain, provider)
-        known = [d.full_name for d in declared] if declared else names(kind)
-        raise UnknownPluginError(kind, name, tuple(known))
-    usable = [d for d in found if _allowed(d)]
-    if not usable:
-        variable = _switched_off_by(found[0]) or DENY
-        raise PluginDisabledError(kind, plain, found[0].distribution, variable)
-    claimants = {d.distribution for d in usable}
-    if not wanted and plain in _catalogue()[kind]:
-        claimants.add(_catalogue()[kind][plain])
-    if len(claimants) > 1:
-        raise PluginConflictError(kind, plain, tuple(sorted(claimants)))
-    return usable[0]
-
 
 # ── from the declaration to the class ────────────────────────────────────────────────────
 
@@ -234,57 +86,106 @@ def resolve(
 @functools.cache
 def load_spec(declaration: Declaration) -> Spec:
     """Import the manifest, and nothing else, and ask it about the name."""
-    from .hooks import manager as plugin_manager
-
-    manager = plugin_manager()
-    try:
-        manifest = importlib.import_module(declaration.manifest)
-        if not manager.is_registered(manifest):
-            manager.register(manifest, f"{declaration.distribution} {declaration.manifest}")
-        others = manager.get_plugins() - {manifest}
-        hook = manager.subset_hook_caller(f"polystore_{declaration.kind}", others)
-        spec = hook(name=declaration.name)
-    except (Exception, SystemExit) as error:  # a stranger's module breaks its own name only
-        raise _broken(declaration, f"{type(error).__name__}: {error}") from error
-    expected = BackendSpec if declaration.kind == "backend" else FormatSpec
-    if not isinstance(spec, expected) or spec.name != declaration.name:
-        reason = f"{declaration.manifest} answers {spec!r} for {declaration.name!r}"
-        raise _broken(declaration, f"{reason}, expected a {expected.__name__} of that name")
+    if declaration.fault:
+        raise broken(declaration, Fault(declaration.fault))
+    kind, name, distribution = declaration.kind, declaration.name, declaration.distribution
+    spec = _ask(declaration)
     if spec.api != PLUGIN_API:
-        raise IncompatiblePluginError(
-            declaration.kind, declaration.name, declaration.distribution, spec.api, PLUGIN_API
-        )
-    missing = tuple(module for module in spec.requires if not _module_exists(module))
+        raise IncompatiblePluginError(kind, name, distribution, spec.api, PLUGIN_API)
+    missing = tuple(module for module in spec.requires if not module_exists(module))
     if missing:
-        install = spec.install or declaration.distribution
-        raise MissingDependencyError(declaration.kind, declaration.name, missing, install)
+        install = spec.install or distribution
+        raise MissingDependencyError(kind, name, missing, install, distribution)
     return spec
 
 
+def _ask(declaration: Declaration) -> Spec:
+    """Return what the manifest answers, once every field of it has the right type."""
+    from .hooks import manager as plugin_manager
+
+    hook_name = f"polystore_{declaration.kind}"
+    with guarded(declaration):
+        manifest: Any = importlib.import_module(declaration.manifest)
+        function = getattr(manifest, hook_name, None)
+        place = place_of_function(function) or f"{getattr(manifest, '__file__', '?')}:1"
+    with guarded(declaration, place=place):
+        manager = plugin_manager()
+        manager.register(manifest)
+        answer: Any = getattr(manager.hook, hook_name)(name=declaration.name)
+        reason = _answer_fault(answer, declaration)
+    if reason:
+        raise broken(declaration, Fault(reason, place))
+    spec: Spec = answer
+    return spec
+
+
+def _answer_fault(answer: Any, declaration: Declaration) -> str:
+    expected = BackendSpec if declaration.kind == "backend" else FormatSpec
+    if not isinstance(answer, expected) or answer.name != declaration.name:
+        return (
+            f"{declaration.manifest} answers {shown(answer)} for {declaration.name!r}, expected "
+            f"a {expected.__name__} of that name, from a function polystore_{declaration.kind} "
+            "with @hookimpl"
+        )
+    fault = spec_fault(answer)
+    return fault and f"{declaration.manifest} answers {expected.__name__} with {fault}"
+
+
 def load_target(declaration: Declaration) -> type[Any]:
-    """Import the class that provides the declared name."""
-    spec = load_spec(declaration)
+    """Import the class that provides the declared name, and check that it can."""
+    if declaration.local is not None:
+        target: Any = declaration.local
+        name = declaration.distribution
+    else:
+        name = load_spec(declaration).target
+        module, _, attribute = name.partition(":")
+        with guarded(declaration):
+            target = getattr(importlib.import_module(module), attribute)
+    with guarded(declaration):
+        fault = class_fault(declaration.kind, target, name)
+    if fault is not None:
+        raise broken(declaration, fault)
+    checked: type[Any] = target
+    return checked
+
+
+@contextmanager
+def guarded(
+    declaration: Declaration, *passed: type[Exception], place: str = ""
+) -> Iterator[None]:
+    """Turn everything that a plugin's code raises into ``BrokenPluginError``.
+
+    ``KeyboardInterrupt`` is the user's and passes, and so does ``passed``. ``place`` is where
+    the fault is if the traceback does not tell.
+    """
     try:
-        module, _, attribute = spec.target.partition(":")
-        target = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # a stranger's import can raise anything
-        raise _broken(declaration, f"{type(error).__name__}: {error}") from error
-    if not isinstance(target, type):
-        raise _broken(declaration, f"{spec.target} is no class")
-    return target
+        yield
+    except BaseException as error:  # SystemExit, pytest.skip: they break this name only
+        if isinstance(error, (KeyboardInterrupt, *passed)):
+            error.add_note(f"from {declaration.full_name} {declaration.version}".rstrip())
+            raise
+        package = (declaration.manifest or declaration.distribution).partition(".")[0]
+        found = place_of_error(error, package) or place
+        raise broken(declaration, Fault(told(error), found)) from error
 
 
-def _broken(declaration: Declaration, reason: str) -> BrokenPluginError:
+def broken(declaration: Declaration, fault: Fault) -> BrokenPluginError:
+    """Return the error that names the distribution, its version, and the place of the fault."""
     return BrokenPluginError(
         declaration.kind,
         declaration.name,
         declaration.distribution,
         declaration.version,
-        reason,
+        fault.reason,
+        fault.place,
     )
 
 
 # ── for people ───────────────────────────────────────────────────────────────────────────
+
+State: TypeAlias = Literal[
+    "ok", "unconfigured", "missing", "ignored", "broken", "disabled", "conflicting"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,16 +196,21 @@ class PluginState:
     name: str
     distribution: str
     version: str
-    state: Literal["ok", "broken", "disabled", "conflicting"]
+    state: State
+    """"unconfigured" needs options, "missing" a library; "ignored" leaves the name to another."""
     why: str = ""
     summary: str = ""
 
 
 def survey(prefer: Mapping[str, str] | None = None) -> Iterator[PluginState]:
-    """Yield the state of every declared plugin. Imports manifests, no plugin's own code."""
+    """Yield the state of every declared plugin.
+
+    Imports manifests but not the plugins' own code: classes are checked in their source.
+    """
+    sources = Sources()
     for (kind, name), declarations in _scan().items():
         for declaration in declarations:
-            state, why, summary = _state(declaration, kind, name, prefer)
+            state, why, summary = _state(declaration, prefer, sources)
             yield PluginState(
                 kind=kind,
                 name=name,
@@ -317,30 +223,49 @@ def survey(prefer: Mapping[str, str] | None = None) -> Iterator[PluginState]:
 
 
 def _state(
-    declaration: Declaration, kind: PluginKind, name: str, prefer: Mapping[str, str] | None
-) -> tuple[Literal["ok", "broken", "disabled", "conflicting"], str, str]:
-    variable = _switched_off_by(declaration)
+    declaration: Declaration, prefer: Mapping[str, str] | None, sources: Sources
+) -> tuple[State, str, str]:
+    kind, name = declaration.kind, declaration.name
+    variable = switched_off_by(declaration)
     if variable is not None:
         off = PluginDisabledError(kind, name, declaration.distribution, variable)
         return "disabled", str(off), ""
     try:
-        chosen = resolve(kind, name, prefer)
-        summary = load_spec(declaration).summary
+        ignored = _why_ignored(declaration, prefer)
+        if ignored:
+            return "ignored", ignored, ""
+        spec = load_spec(declaration)
     except PluginConflictError as error:
         return "conflicting", str(error), ""
+    except MissingDependencyError as error:
+        return "missing", str(error), ""
     except PluginError as error:
         return "broken", str(error), ""
-    if chosen != declaration:
-        return "disabled", f"{chosen.distribution} is preferred", summary
-    module = load_spec(declaration).target.partition(":")[0]
-    if not _module_exists(module):
-        return "broken", str(_broken(declaration, f"there is no module {module}")), summary
-    return "ok", "", summary
+    fault, options = sources.check(kind, spec.target)
+    if fault is not None:
+        return "broken", str(broken(declaration, fault)), spec.summary
+    if options:
+        needed = MissingOptionError(kind, name, declaration.distribution, tuple(options))
+        return "unconfigured", str(needed), spec.summary
+    return "ok", "", spec.summary
 
 
-def _module_exists(module: str) -> bool:
-    """Whether the module is there, found without importing it (only the packages around it)."""
+def _why_ignored(declaration: Declaration, prefer: Mapping[str, str] | None) -> str:
+    """Return who answers for the name instead, or an empty string."""
+    if declaration.fault:
+        return ""  # nobody can ask for it
+    kind, name = declaration.kind, declaration.name
     try:
-        return importlib.util.find_spec(module) is not None
-    except (Exception, SystemExit):  # a package's own __init__ failed
-        return False
+        chosen = resolve(kind, name, prefer)
+    except PluginConflictError:
+        raise
+    except (PluginError, InvalidOptionError) as error:  # it is about another distribution
+        why = str(error)
+    else:
+        if chosen == declaration:
+            return ""
+        why = f"{chosen.distribution} is preferred for {kind} {name!r}"
+    advice = preference(name, declaration.distribution)
+    if advice in why:
+        return why
+    return f"{why}. To use {declaration.distribution} instead: {advice}"

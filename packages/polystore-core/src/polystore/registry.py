@@ -8,23 +8,28 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
-from . import plugins
+from . import local, plugins
 from .abc.backend import DataSink, DataSource
-from .abc.format import Format
+from .declared import check_prefer
 from .errors import (
     BackendRequiredError,
-    BrokenPluginError,
     DamagedDataError,
     InvalidOptionError,
-    PluginConflictError,
+    MissingOptionError,
+    PolystoreError,
     UnknownOptionError,
     UnknownPluginError,
     UnsupportedFormatError,
+    preference,
 )
 from .options import check_options
+from .plugins import Declaration
+from .specs import required_options, takes_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from .abc.format import Format
 
 __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
@@ -35,15 +40,22 @@ class BackendRegistry:
     """Backends by name, each made once, when it is first used.
 
     Names come from installed distributions, from ``StorageBackend`` subclasses of this process
-    with ``_backend_type``, and from ``add``. A registry pickles as its configuration: another
-    process makes backends of its own.
+    with ``_backend_type``, and from ``add``. When such a class is defined again, its instance is
+    closed, and the next call makes one of the new class. A registry pickles as its
+    configuration: another process makes backends of its own.
+
+    A backend with an option ``formats`` gets the formats that ``prefer`` chooses.
     """
 
     prefer: Mapping[str, str]
-    """Which distribution provides a name that several declare."""
+    """Which distribution provides a name, or a suffix, that several declare.
+
+    For a class of this process, give its full name: ``{"shelf": "__main__.Shelf"}``.
+    """
 
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
-        self.prefer = dict(prefer or {})
+        self.prefer = check_prefer(prefer)
+        self._formats = FormatRegistry(prefer=self.prefer)
         self._configured: dict[str, tuple[str, dict[str, Any]]] = {}
         self._instances: dict[str, Backend] = {}
         self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -89,11 +101,14 @@ class BackendRegistry:
         """Call ``backend`` with ``options`` (``root=…``) by a ``name`` of your own.
 
         Raises ``InvalidOptionError`` for a name that is taken, ``PluginError`` for an unusable
-        backend and ``UnknownOptionError`` for an option that it does not have.
+        backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
         """
         if name in self:
             raise InvalidOptionError("name", name, "a name that no backend has yet")
-        check_options(self._class(backend), options, f"backend {backend!r}")
+        declaration = self._declaration(backend)
+        cls = plugins.load_target(declaration)
+        check_options(cls, options, f"backend {backend!r}")
+        _check_required(declaration, cls, options)
         self._configured[name] = (backend, options)
 
     def __getitem__(self, name: str) -> Backend:
@@ -106,40 +121,51 @@ class BackendRegistry:
 
     def _make(self, name: str) -> Backend:
         target, options = self._configured.get(name, (name, {}))
-        backend: Backend = self._class(target)(**options)
-        backend.name, backend.restored = name, self._restored
+        declaration = self._declaration(target)
+        cls = plugins.load_target(declaration)
+        _check_required(declaration, cls, options)
+        passed: type[Exception] = Exception if options else OSError  # the options may be wrong
+        with plugins.guarded(declaration, PolystoreError, passed):
+            if self.prefer and takes_option(cls, "formats"):
+                options = {"formats": self._formats, **options}
+            backend: Backend = cls(**options)
+            backend.name, backend.restored = name, self._restored
         return backend
 
-    def _class(self, name: str) -> type[Any]:
+    def _declaration(self, name: str) -> Declaration:
+        """Choose the distribution, or the class of this process, that provides ``name``."""
         if not isinstance(name, str) or not name:
             raise BackendRequiredError("the call", tuple(self.names()))
-        local = _local_class(name)
-        if local is not None:
-            owner = plugins.owner("backend", name)
-            if owner is None:
-                return local
-            if name not in self.prefer:  # no class takes a name over from a distribution
-                raise PluginConflictError("backend", name, (owner, local.__module__))
+        plain = name.rpartition(":")[2]
+        mine = [
+            Declaration(
+                "backend", plain, f"{cls.__module__}.{cls.__qualname__}", "", "", local=cls
+            )
+            for cls in local.classes(plain)
+        ]
         try:
-            declaration = plugins.resolve("backend", name, self.prefer)
+            chosen = plugins.resolve("backend", name, self.prefer, mine)
         except UnknownPluginError as error:
             known = tuple(sorted({*error.known, *self.names()}))
             raise UnknownPluginError("backend", name, known) from None
-        target = plugins.load_target(declaration)
-        if not issubclass(target, DataSource | DataSink):
-            raise BrokenPluginError(
-                "backend",
-                name,
-                declaration.distribution,
-                declaration.version,
-                f"{target.__qualname__} is neither a DataSource nor a DataSink",
-            )
-        return target
+        if chosen.local is None and name == plain and plain not in self.prefer:
+            for ignored in mine:
+                _log_ignored(ignored, chosen)
+        return chosen
+
+    def _forget_versions_of(self, cls: type[Any]) -> None:
+        """Close the instances of a class that was defined before and is defined again now."""
+        with ExitStack() as closing:
+            for name, made in list(self._instances.items()):
+                made_from: Any = type(made)
+                if made_from is not cls and local.identity(made_from) == local.identity(cls):
+                    closing.callback(self._instances.pop(name).close)
+            self._calls.clear()
 
     def names(self) -> list[str]:
         """Return every name that can be asked for, without importing anything."""
-        local = (cls._backend_type for cls in _subclasses(DataSource, DataSink))
-        return sorted({*self._configured, *plugins.names("backend"), *filter(None, local)})
+        installed = plugins.names("backend", self.prefer)
+        return sorted({*self._configured, *installed, *local.names()})
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
@@ -187,34 +213,40 @@ def _restore(
     return registry
 
 
-def _subclasses(*roots: type[Any]) -> Iterator[type[Any]]:
-    for root in roots:
-        for cls in root.__subclasses__():
-            yield cls
-            yield from _subclasses(cls)
+def _forget_versions_of(cls: type[Any]) -> None:
+    for registry in list(_registries.values()):
+        registry._forget_versions_of(cls)
 
 
-def _local_class(name: str) -> type[Any] | None:
-    """Find the class of this process with ``_backend_type = name``.
+local.listeners.append(_forget_versions_of)
 
-    A class that was defined again (a notebook cell that ran twice) replaces its predecessor;
-    two different ones are a conflict.
-    """
-    found = {
-        f"{cls.__module__}.{cls.__qualname__}": cls
-        for cls in _subclasses(DataSource, DataSink)
-        if vars(cls).get("_backend_type") == name
-    }
-    if len(found) > 1:
-        raise PluginConflictError("backend", name, tuple(sorted(found)))
-    return next(iter(found.values()), None)
+
+def _check_required(
+    declaration: Declaration, cls: type[Any], options: Mapping[str, Any]
+) -> None:
+    missing = tuple(option for option in required_options(cls) if option not in options)
+    if missing:
+        raise MissingOptionError(
+            declaration.kind, declaration.name, declaration.distribution, missing
+        )
+
+
+def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
+    """Tell a notebook why its class is not used. An error would take the name away."""
+    import logging
+
+    logging.getLogger("polystore").warning(
+        "backend %r is the one of %s: class %s is ignored. To use the class: %s",
+        chosen.name, chosen.distribution, ignored.distribution,
+        preference(chosen.name, ignored.distribution),
+    )  # fmt: skip
 
 
 class FormatRegistry:
     """Formats by suffix, each imported when its suffix is first asked for."""
 
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
-        self.prefer = dict(prefer or {})
+        self.prefer = check_prefer(prefer)
         self._by_suffix: dict[str, Format] = {}
 
     def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format:
@@ -237,24 +269,18 @@ class FormatRegistry:
                 return self._by_suffix.setdefault(suffix, self._make(suffix))
             except UnknownPluginError:
                 suffix = suffix.partition(".")[2]
-        raise UnsupportedFormatError(os.fspath(path), tuple(plugins.names("format")), backend)
+        known = tuple(plugins.names("format", self.prefer))
+        raise UnsupportedFormatError(os.fspath(path), known, backend)
 
     def _make(self, suffix: str) -> Format:
         declaration = plugins.resolve("format", suffix, self.prefer)
         target = plugins.load_target(declaration)
-        if not issubclass(target, Format):
-            raise BrokenPluginError(
-                "format",
-                suffix,
-                declaration.distribution,
-                declaration.version,
-                f"{target.__qualname__} is no Format",
-            )
-        made: Format = target()
+        with plugins.guarded(declaration):
+            made: Format = target()
         return made
 
     def __repr__(self) -> str:
-        return f"<FormatRegistry: {', '.join(plugins.names('format'))}>"
+        return f"<FormatRegistry: {', '.join(plugins.names('format', self.prefer))}>"
 
 
 @functools.cache

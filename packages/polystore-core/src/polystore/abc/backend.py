@@ -88,6 +88,13 @@ class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
     restored: bool = False
     """Whether its registry came into this process by pickle."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if vars(cls).get("_backend_type"):
+            from .. import local
+
+            local.define(cls)
+
     @property
     def capabilities(self) -> Capabilities:
         """The operations that this backend has, derived from what its class implements."""

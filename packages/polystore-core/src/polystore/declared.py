@@ -1,0 +1,250 @@
+"""Who declares a name, and which of them answers for it.
+
+A name in ``catalogue.json`` is answered by our distribution, unless the user prefers another.
+Two strangers that declare one name are a conflict. Nothing is imported to decide it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    InvalidOptionError,
+    PluginConflictError,
+    PluginDisabledError,
+    PluginNotInstalledError,
+    UnknownPluginError,
+)
+from .specs import PluginKind, name_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from importlib.metadata import Distribution, EntryPoint
+
+__all__ = [
+    "ALLOW",
+    "DENY",
+    "Declaration",
+    "check_prefer",
+    "names",
+    "owner",
+    "rescan",
+    "resolve",
+    "scan",
+    "switched_off_by",
+]
+
+ALLOW, DENY = "POLYSTORE_PLUGINS", "POLYSTORE_DISABLE"
+
+KINDS: tuple[PluginKind, ...] = ("backend", "format")
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One entry point, or one class of this process: somebody provides a name."""
+
+    kind: PluginKind
+    name: str
+    distribution: str
+    """Its distribution, or the full name of a class: "__main__.Shelf"."""
+    version: str
+    manifest: str
+    fault: str = ""
+    """Why the entry point itself is wrong."""
+    local: type[Any] | None = None
+    """The class of this process."""
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.distribution}:{self.name}"
+
+
+# ── who declares what ────────────────────────────────────────────────────────────────────
+
+
+@functools.cache
+def scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
+    """Return what every installed distribution declares, by kind and name."""
+    # As slow to import as all of polystore: not before it is used.
+    from importlib import metadata
+
+    found: dict[tuple[PluginKind, str], list[Declaration]] = {}
+    for distribution in metadata.distributions():
+        for declaration in _declared_by(distribution):
+            same = found.setdefault((declaration.kind, declaration.name), [])
+            # A checkout on the path and its installed copy list one entry twice.
+            if all(other.distribution != declaration.distribution for other in same):
+                same.append(declaration)
+    return {
+        key: tuple(sorted(found[key], key=lambda d: d.distribution)) for key in sorted(found)
+    }
+
+
+def _declared_by(distribution: Distribution) -> list[Declaration]:
+    try:
+        entries = dict.fromkeys(
+            (kind, entry)
+            for entry in distribution.entry_points
+            for kind in KINDS
+            if entry.group == f"polystore.{kind}s"
+        )
+        if not entries:  # parsing the metadata of every distribution would take as long again
+            return []
+        name, version = _normal(distribution.metadata["Name"]), distribution.version
+    except Exception:
+        return []  # a damaged record (pip was interrupted) declares nothing, and hides nobody
+    times = Counter((kind, entry.name) for kind, entry in entries)
+    return [
+        Declaration(
+            kind, entry.name, name, str(version), entry.value,
+            fault=_entry_fault(kind, entry, times[kind, entry.name]),
+        )
+        for kind, entry in entries
+    ]  # fmt: skip
+
+
+def _entry_fault(kind: PluginKind, entry: EntryPoint, times: int) -> str:
+    fault = name_fault(kind, entry.name)
+    if times > 1:
+        fault = f"the distribution has {times} entry points of this name: expected one"
+    elif not fault and not re.fullmatch(r"\w+(\.\w+)*", entry.value):
+        fault = "the value must be the module of the manifest alone, such as 'acme_raw.plugin'"
+    return fault and f"entry point {entry.name!r} = {entry.value!r}: {fault}"
+
+
+def rescan() -> None:
+    """Look again for installed distributions (after a ``pip install`` in a running process)."""
+    importlib.invalidate_caches()
+    scan.cache_clear()
+
+
+@functools.cache
+def _catalogue() -> Mapping[str, Mapping[str, str]]:
+    """Names that this project provides, and the distribution of each."""
+    with open(os.path.join(os.path.dirname(__file__), "catalogue.json"), "rb") as file:
+        catalogue: dict[str, dict[str, str]] = json.load(file)
+    return catalogue
+
+
+def _normal(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def names(kind: PluginKind, prefer: Mapping[str, str] | None = None) -> list[str]:
+    """Return the declared names that can be asked for, without importing anything."""
+    return [
+        name
+        for (k, name), declared in scan().items()
+        if k == kind
+        and not name_fault(kind, name)
+        and any(map(_allowed, _claims(declared, _choice(kind, name, declared, prefer))))
+    ]
+
+
+def owner(kind: PluginKind, name: str) -> str | None:
+    """Return a distribution that this name belongs to, installed or not."""
+    declared = scan().get((kind, name), ())
+    return _catalogue()[kind].get(name) or (declared[0].distribution if declared else None)
+
+
+# ── the policy ───────────────────────────────────────────────────────────────────────────
+
+
+def check_prefer(prefer: object) -> dict[str, str]:
+    """Return a copy of ``prefer=``.
+
+    Raises ``InvalidOptionError`` unless it maps str to str.
+    """
+    if prefer is None:
+        return {}
+    if not isinstance(prefer, Mapping) or not all(
+        isinstance(text, str) and text for pair in prefer.items() for text in pair
+    ):
+        expected = "a dict from names to distributions, such as {'raw': 'acme-raw'}"
+        raise InvalidOptionError("prefer", prefer, expected)
+    return dict(prefer)
+
+
+def switched_off_by(declaration: Declaration) -> str | None:
+    """Return the environment variable that switches a plugin off, if one does."""
+    if declaration.local is not None:
+        return None
+    mine = {declaration.name, declaration.distribution, declaration.full_name}
+    allowed = os.environ.get(ALLOW)
+    if allowed is not None and not mine & _listed(allowed):
+        return ALLOW
+    return DENY if mine & _listed(os.environ.get(DENY, "")) else None
+
+
+def _listed(variable: str) -> set[str]:
+    return {item.strip() for item in variable.split(",")} - {""}
+
+
+def _allowed(declaration: Declaration) -> bool:
+    return switched_off_by(declaration) is None
+
+
+def _choice(
+    kind: PluginKind,
+    name: str,
+    declared: Sequence[Declaration],
+    prefer: Mapping[str, str] | None,
+) -> str:
+    """Return the distribution that answers for a name: preferred, first-party, or any ("").
+
+    One ``prefer`` is for backends and formats. A distribution that declares the name only as
+    the other kind has no say about this one.
+    """
+    wanted = (prefer or {}).get(name, "")
+    if wanted and not _claims(declared, wanted):
+        others = (scan().get((other, name), ()) for other in KINDS if other != kind)
+        if any(_claims(found, wanted) for found in others):
+            wanted = ""
+    return wanted or _catalogue()[kind].get(name, "")
+
+
+def _claims(declared: Iterable[Declaration], choice: str) -> list[Declaration]:
+    return [d for d in declared if not choice or _normal(d.distribution) == _normal(choice)]
+
+
+def resolve(
+    kind: PluginKind,
+    name: str,
+    prefer: Mapping[str, str] | None = None,
+    local: Iterable[Declaration] = (),
+) -> Declaration:
+    """Choose the one distribution that provides ``name``, or say why there is none.
+
+    ``name`` may be ``distribution:name``; ``prefer`` maps names to distributions; ``local`` are
+    the classes of this process. First-party names are never taken over in silence.
+    """
+    wanted, _, plain = name.rpartition(":")
+    declared = (*scan().get((kind, plain), ()), *local)
+    choice = wanted or _choice(kind, plain, declared, prefer)
+    found = _claims(declared, choice)
+    if not found:
+        provider = _catalogue()[kind].get(plain)
+        if provider is not None and _normal(choice) == provider:
+            others = tuple(d.distribution for d in declared)
+            raise PluginNotInstalledError(kind, plain, provider, others)
+        if choice and not wanted:
+            known = " or ".join(d.distribution for d in declared) or "none is installed"
+            expected = f"a distribution that declares {kind} {plain!r}: {known}"
+            raise InvalidOptionError("prefer", {plain: choice}, expected)
+        full_names = tuple(d.full_name for d in declared)
+        raise UnknownPluginError(kind, name, full_names or tuple(names(kind, prefer)))
+    usable = [d for d in found if _allowed(d)]
+    if not usable:
+        variable = switched_off_by(found[0]) or DENY
+        raise PluginDisabledError(kind, plain, found[0].distribution, variable)
+    if len(usable) > 1:
+        raise PluginConflictError(kind, plain, tuple(d.distribution for d in usable))
+    return usable[0]

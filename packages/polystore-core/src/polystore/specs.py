@@ -1,0 +1,218 @@
+"""What a manifest says about a name, and what the class behind the name must have.
+
+A plugin is written by somebody else. Each check here returns a :class:`Fault` instead of
+raising, so that the caller can add which distribution it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+from .errors import shown
+
+if TYPE_CHECKING:
+    from inspect import Parameter
+    from types import CodeType
+
+__all__ = [
+    "BackendSpec",
+    "Fault",
+    "FormatSpec",
+    "PluginKind",
+    "Spec",
+    "argument_advice",
+    "class_fault",
+    "name_fault",
+    "place_of_error",
+    "place_of_function",
+    "required_options",
+    "spec_fault",
+    "takes_option",
+]
+
+PluginKind: TypeAlias = Literal["backend", "format"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What a manifest says about one name."""
+
+    name: str
+    target: str
+    """The class, as "package.module:Class"; imported at first use."""
+    api: int
+    """The plugin API that it is made for: 1."""
+    summary: str = ""
+    """One line for ``polystore plugins``."""
+    requires: tuple[str, ...] = ()
+    """Top-level modules that must be installed, such as ("tifffile",)."""
+    install: str = ""
+    """What installs them: "polystore-formats[tiff]"."""
+    check: str = ""
+    """For ``polystore doctor``, what tells which programs it needs: see ``polystore.checks``."""
+
+
+class BackendSpec(Spec):
+    """A backend: ``target`` is a ``DataSource``, ``DataSink`` or ``StorageBackend``."""
+
+    __slots__ = ()
+
+
+class FormatSpec(Spec):
+    """A format: ``name`` is its suffix without the dot, ``target`` a ``Format``."""
+
+    __slots__ = ()
+
+
+class Fault(NamedTuple):
+    """An author's mistake."""
+
+    reason: str
+    place: str = ""
+    """File and line, as "plugin.py:7"; empty if Python does not know them."""
+
+
+# ── names and specs ──────────────────────────────────────────────────────────────────────
+
+
+def name_fault(kind: PluginKind, name: str) -> str:
+    """Return why nobody could ask for ``name``, or an empty string."""
+    if not name or not name.isprintable() or any(mark in name for mark in ":,"):
+        return "a name must have at least one character, and no ':', no ',' and no control code"
+    if kind == "format" and (name != name.lower() or name.strip(".") != name or "/" in name):
+        return (
+            "the name of a format must be its suffix in lower case without the dot, "
+            "such as 'tif'"
+        )
+    return ""
+
+
+_TEXTS = ("target", "summary", "install", "check")
+_DOTTED = r"\w+(\.\w+)*"
+
+
+def spec_fault(spec: Spec) -> str:
+    """Return which field of ``spec`` has the wrong type or form, or an empty string."""
+    for field in _TEXTS:
+        if not isinstance(getattr(spec, field), str):
+            return f"{field}={shown(getattr(spec, field))}: expected a str"
+    for field in ("target", *(["check"] if spec.check else [])):
+        if not re.fullmatch(rf"{_DOTTED}:\w+", getattr(spec, field)):
+            return f"{field}={shown(getattr(spec, field))}: expected 'package.module:Name'"
+    if type(spec.api) is not int:
+        return f"api={shown(spec.api)}: expected an int, such as api=1"
+    requires: Any = spec.requires
+    if not isinstance(requires, tuple | list) or not all(
+        isinstance(module, str) and re.fullmatch(_DOTTED, module) for module in requires
+    ):
+        return f"requires={shown(requires)}: expected a tuple of module names: ('torch',)"
+    return ""
+
+
+# ── classes ──────────────────────────────────────────────────────────────────────────────
+
+
+def class_fault(kind: PluginKind, target: Any, name: str) -> Fault | None:
+    """Return why ``target``, which its spec calls ``name``, cannot serve, or ``None``."""
+    if not isinstance(target, type):
+        return Fault(f"{name} is {shown(target)}, not a class", place_of_function(target))
+    reason = _contract_fault(kind, target)
+    if reason:
+        return Fault(f"{target.__qualname__} {reason}", _place_of_class(target))
+    options = required_options(target) if kind == "backend" else []
+    needed = [p.name for p in _required(target) if p.name not in options]
+    if not needed:
+        return None
+    place = place_of_function(vars(target).get("__init__")) or _place_of_class(target)
+    return Fault(f"{target.__qualname__}.__init__ {argument_advice(kind, needed)}", place)
+
+
+def argument_advice(kind: PluginKind, needed: list[str]) -> str:
+    """Say what to do about parameters of ``__init__`` that nothing can fill."""
+    remedy = "a default"
+    if kind == "backend":
+        remedy += ", or make it a keyword-only option, which registry.add() can set"
+    return f"needs {' and '.join(needed)}: give each parameter {remedy}"
+
+
+def _contract_fault(kind: PluginKind, target: type[Any]) -> str:
+    from .abc.backend import DataSink, DataSource
+    from .abc.format import Format
+
+    roots = (DataSource, DataSink) if kind == "backend" else (Format,)
+    if not issubclass(target, roots):
+        return f"is not a subclass of {' or '.join(root.__name__ for root in roots)}"
+    abstract = sorted(getattr(target, "__abstractmethods__", ()))
+    if abstract:
+        return f"does not implement {' and '.join(abstract)}"
+    if kind == "backend":
+        return ""
+    name = getattr(target, "name", None)
+    if not isinstance(name, str | property) or not name:
+        return f"needs a class attribute name, such as name = 'tiff' (it is {shown(name)})"
+    caught: Any = getattr(target, "decode_errors", None)
+    if not isinstance(caught, tuple) or not all(
+        isinstance(error, type) and issubclass(error, Exception) for error in caught
+    ):
+        return f"has decode_errors={shown(caught)}: expected a tuple of exception classes"
+    return ""
+
+
+def required_options(target: type[Any]) -> list[str]:
+    """Return the keyword-only parameters without a default that a class is made with."""
+    return [p.name for p in _required(target) if p.kind is p.KEYWORD_ONLY]
+
+
+def takes_option(target: type[Any], name: str) -> bool:
+    """Whether a class is made with a keyword-only parameter of this name."""
+    return any(p.name == name and p.kind is p.KEYWORD_ONLY for p in _parameters(target))
+
+
+def _required(target: type[Any]) -> list[Parameter]:
+    return [
+        p
+        for p in _parameters(target)
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+
+
+def _parameters(target: type[Any]) -> list[Parameter]:
+    import inspect
+
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):  # written in C, without a signature
+        return []
+
+
+# ── places ───────────────────────────────────────────────────────────────────────────────
+
+
+def place_of_error(error: BaseException, package: str) -> str:
+    """Return the last line of ``package`` that an error went through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__"))
+        if module == package or module.startswith(f"{package}."):
+            place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
+
+
+def place_of_function(function: Any) -> str:
+    """Return where a function begins, if it is written in Python."""
+    code: CodeType | None = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
+def _place_of_class(target: type[Any]) -> str:
+    import inspect
+
+    try:
+        return f"{inspect.getsourcefile(target)}:{inspect.findsource(target)[1] + 1}"
+    except (OSError, TypeError):  # made without a file, by exec or in C
+        return ""
