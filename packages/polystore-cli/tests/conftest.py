@@ -33,7 +33,8 @@ def process(tmp_path: Path) -> Process:
     ) -> subprocess.CompletedProcess[str]:
         mine = ("POLYSTORE_", "PYTHONUNBUFFERED")  # unbuffered writes fail at another place
         environment = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
-        environment |= {"PYTHONPATH": os.fspath(tmp_path / "site"), **variables}
+        path = os.pathsep.join([os.fspath(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+        environment |= {"PYTHONPATH": path.rstrip(os.pathsep), **variables}
         command = [sys.executable, "-m", "polystore_cli", *(os.fspath(arg) for arg in args)]
         return subprocess.run(
             command, env=environment, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE,
@@ -51,6 +52,13 @@ def polystore_backend(name):
     target = "{package}.backend:Backend"
     return BackendSpec(name=name, target=target, api={api}, summary="{summary}")
 """
+_BACKEND = """
+from polystore import StorageBackend
+
+class Backend(StorageBackend):
+    def load(self, path, /): ...
+    def save(self, data, path, /): ...
+"""
 
 
 @pytest.fixture
@@ -62,8 +70,8 @@ def install(tmp_path: Path) -> Install:
         name: str,
         *,
         manifest: str = _MANIFEST,
-        backend: str = "class Backend: pass",
-        api: int = 1,
+        backend: str = _BACKEND,
+        api: object = 1,
         summary: str = "a test",
     ) -> None:
         module = distribution.replace("-", "_")

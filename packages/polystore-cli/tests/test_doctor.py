@@ -119,7 +119,12 @@ def polystore_backend(name):
     return BackendSpec(name=name, target=target, api={api}, check="{package}.backend:findings")
 """
 CHECK = """
+from polystore import StorageBackend
 from polystore.checks import Finding
+
+class Backend(StorageBackend):
+    def load(self, path, /): ...
+    def save(self, data, path, /): ...
 
 def findings():
     yield Finding(what="driver", state="ok", found="3.1")
@@ -157,10 +162,12 @@ def test_findings_as_json(process, install) -> None:
     }
 
 
-def test_only_checks_are_imported(process, install, tmp_path: Path) -> None:
-    """A backend that names no check is not imported."""
-    install("acme-raw", "raw", backend="raise SystemExit(9)")
-    assert process("doctor", POLYSTORE_PLUGINS="raw").returncode == 0
+def test_backends_are_imported(process, install) -> None:
+    """The doctor finds what the list of plugins cannot see."""
+    install("acme-raw", "raw", backend="from acme_raw.more import Backend\nraise SystemExit(9)")
+    done = process("doctor", POLYSTORE_PLUGINS="raw")
+    assert done.returncode == 1
+    assert "acme-raw 2.5" in done.stdout
 
 
 def test_remove_needs_a_folder(run: Run) -> None:

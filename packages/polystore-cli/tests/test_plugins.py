@@ -60,11 +60,74 @@ def test_broken_one_harms_nobody(process: Process, install: Install) -> None:
     assert rows(process)["acme-raw:raw"]["state"] == "ok"
 
 
-def test_taken_name_conflicts(process: Process, install: Install) -> None:
-    install("acme-disk", "disk")
-    row = rows(process)["acme-disk:disk"]
-    assert row["state"] == "conflicting"
-    assert "declared by acme-disk and by polystore-disk" in row["why"]
+FAULTS = [
+    {"api": "'1'"},
+    {"api": "10 ** 5000"},
+    {"manifest": "raise BaseException('all')"},
+    {"manifest": "import os, sys; sys.exit(9)"},
+    {"manifest": "print('hello')\n1 / 0"},
+    {"backend": "x = 1"},
+    {"backend": "class Backend: pass"},
+    {"backend": "from polystore import DataSink\nclass Backend(DataSink): pass"},
+    {"backend": "def Backend(): ..."},
+    {"backend": "class Backend("},
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "state", "status"), [("plugins", "broken", 0), ("doctor", "missing", 1)]
+)
+def test_faults_break_their_rows(
+    process: Process, install: Install, command: str, state: str, status: int
+) -> None:
+    names = [f"bad{number}" for number in range(len(FAULTS))]
+    for name, fault in zip(names, FAULTS, strict=True):
+        install(f"acme-{name}", name, **fault)
+    install("acme-raw", "raw")
+    done = process(command, "--json", POLYSTORE_PLUGINS=",".join([*names, "raw"]))
+    assert (done.returncode, {*done.stderr.split()}) == (status, {"hello"})
+    states = {row["name"]: row["state"] for row in json.loads(done.stdout)}
+    assert {name: states[name] for name in names} == dict.fromkeys(names, state)
+    assert states["raw"] == "ok"
+
+
+def test_strange_text_stays_in_its_row(process: Process, install: Install) -> None:
+    install("acme-raw", "raw", summary="two\\nlines \\ud800 \\x1b[31mred")
+    done = process("plugins")
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = (line for line in done.stdout.splitlines() if "acme-raw" in line)
+    assert line.endswith("two lines \\ud800 \\x1b[31mred")
+
+
+def test_taken_name_is_ignored(process: Process, install: Install) -> None:
+    """A stranger that declares a name of ours changes nothing, not even when it is broken."""
+    install("acme-disk", "disk", manifest="1 / 0")
+    found = rows(process)
+    assert found["polystore-disk:disk"]["state"] == "ok"
+    row = found["acme-disk:disk"]
+    assert row["state"] == "ignored"
+    assert "polystore-disk is preferred for backend 'disk'" in row["why"]
+    assert "BackendRegistry(prefer={'disk': 'acme-disk'})" in row["why"]
+    done = process("doctor", "--json", POLYSTORE_PLUGINS="disk")
+    (finding,) = (r for r in json.loads(done.stdout) if r["distribution"] == "acme-disk")
+    assert (finding["state"], finding["found"]) == ("note", f"ignored: {row['why']}")
+
+
+def test_missing_library_is_missing(process: Process, install: Install) -> None:
+    manifest = MANIFEST.replace("REQUIRES", "('nowhere',)")
+    install("acme-raw", "raw", manifest=manifest)
+    row = rows(process)["acme-raw:raw"]
+    assert row["state"] == "missing"
+    assert "needs nowhere, which is not installed: pip install 'acme-raw[x]'" in row["why"]
+
+
+MANIFEST = """
+from polystore import BackendSpec, hookimpl
+
+@hookimpl
+def polystore_backend(name):
+    return BackendSpec(name=name, target="a:B", api=1, requires=REQUIRES, install="acme-raw[x]")
+"""
 
 
 def test_config_settles_conflict(process: Process, install: Install, tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ import typer
 
 from polystore import Info
 
-__all__ = ["info_document", "local_time", "print_columns", "print_json", "warn"]
+__all__ = ["info_document", "local_time", "one_line", "print_columns", "print_json", "warn"]
+
+
+def one_line(text: str) -> str:
+    """Return a stranger's text for one row: no line breaks, control codes or surrogates."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
 
 
 def print_columns(

@@ -3,6 +3,8 @@
 import os
 import shutil
 import stat
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from polystore.checks import Finding, findings
 from polystore.claims import claim
 from polystore.errors import storage_error
 from polystore.plugins import PluginState
-from polystore_cli.output import local_time, print_columns, print_json, warn
+from polystore_cli.output import local_time, one_line, print_columns, print_json, warn
 
 if TYPE_CHECKING:
     from polystore import FileManager
@@ -48,7 +50,8 @@ def doctor(
         raise typer.BadParameter("name the folder: polystore doctor DIR --remove")
     else:
         files: FileManager = context.obj
-        found = list(findings(files.registry.prefer))
+        with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the list
+            found = list(findings(files.registry.prefer))
         if json:
             print_json([_document(*item) for item in found])
         else:
@@ -59,7 +62,7 @@ def doctor(
 
 def _line(plugin: PluginState, finding: Finding) -> tuple[str, ...]:
     about = "; ".join(filter(None, (finding.found, finding.remedy)))
-    return plugin.name, finding.what, finding.state, about
+    return tuple(map(one_line, (plugin.name, finding.what, finding.state, about)))
 
 
 def _document(plugin: PluginState, finding: Finding) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """``polystore plugins``."""
 
 import sys
+from contextlib import redirect_stdout
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polystore.plugins import PluginState, survey
-from polystore_cli.output import print_columns, print_json
+from polystore_cli.output import one_line, print_columns, print_json
 
 if TYPE_CHECKING:
     from polystore import FileManager
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["plugins"]
 
 _HEADER = ("kind", "name", "distribution", "version", "state", "about")
-_STYLES = {"ok": "green", "broken": "red", "disabled": "bright_black", "conflicting": "yellow"}
+_STYLES = {
+    "ok": "green",
+    "unconfigured": "green",
+    "missing": "yellow",
+    "ignored": "bright_black",
+    "broken": "red",
+    "disabled": "bright_black",
+    "conflicting": "yellow",
+}
 
 
 def plugins(
@@ -24,7 +33,8 @@ def plugins(
 ) -> None:
     """List backends and formats, and why one cannot be used."""
     files: FileManager = context.obj
-    states = list(survey(files.registry.prefer))
+    with redirect_stdout(sys.stderr):  # what a manifest prints is not part of the list
+        states = list(survey(files.registry.prefer))
     if json:
         names = [field.name for field in fields(PluginState)]
         print_json([{name: getattr(state, name) for name in names} for state in states])
@@ -36,7 +46,8 @@ def plugins(
 
 def _row(state: PluginState) -> tuple[str, ...]:
     about = state.why or state.summary
-    return state.kind, state.name, state.distribution, state.version, state.state, about
+    row = state.kind, state.name, state.distribution, state.version, state.state, about
+    return tuple(map(one_line, row))
 
 
 def _print_table(states: list[PluginState]) -> None:
@@ -52,8 +63,8 @@ def _print_table(states: list[PluginState]) -> None:
     for state in states:
         kind, name, distribution, version, word, _ = _row(state)
         styled = Text(word, _STYLES[state.state])
-        table.add_row(kind, name, distribution, version, styled, state.summary)
+        table.add_row(kind, name, distribution, version, styled, one_line(state.summary))
     console = Console(markup=False, emoji=False, highlight=False)
     console.print(table)
     for why in dict.fromkeys(state.why for state in states if state.why):
-        console.print(f"\n{why}")
+        console.print(f"\n{one_line(why)}")
