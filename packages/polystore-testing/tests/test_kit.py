@@ -99,6 +99,49 @@ def test_fault_is_found(pytester_file, fault, caught_by):
     assert f"::{caught_by}" in printed, printed[-2000:]
 
 
+FAULTY_FORMAT = """
+from polystore import Format
+from polystore.errors import UnsupportedDataError
+from polystore_testing import FormatTests
+
+class Text(Format):
+    {fault}
+    def save(self, value, file, /):
+        if not isinstance(value, str):
+            raise UnsupportedDataError("no text")
+        file.write(b"<" + value.encode() + b">")
+    def load(self, file, /):
+        content = file.read()
+        if content[:1] + content[-1:] != b"<>" or len(content) < 2:
+            raise ValueError("no text")
+        return content[1:-1].decode()
+
+class TestText(FormatTests):
+    format_ = Text()
+    values = ["a", "text"]
+    refused = [5]
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("name = 'text'", ""),
+        ("", "needs a class attribute name"),
+        ("name = 5", "needs a class attribute name"),
+        ("name = 'text'; decode_errors = ValueError", "a tuple of exception classes"),
+        ("name = 'text'\n    def __init__(self, level=1, /, *more, key): ...", "needs key"),
+    ],
+)
+def test_fault_of_format_is_found(pytester_file, fault, said):
+    text = FAULTY_FORMAT.format(fault=fault)
+    if "key" in fault:
+        text = text.replace("Text()", "Text(key=1)")
+    printed = pytester_file(text, "-k", "not never_crash")  # that one takes seconds
+    assert ("::test_registry_accepts_class" in printed) == bool(said), printed[-2000:]
+    assert said in printed
+
+
 FAULTY_STREAM = """
 import numpy as np
 import pytest

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from polystore.errors import DamagedDataError, UnknownOptionError, UnsupportedDataError
 from polystore.options import check_options
+from polystore.specs import class_fault
 
 from .conformance import Conformance
 from .examples import examples
@@ -38,6 +39,12 @@ class FormatTests(Conformance):
         file = io.BytesIO()
         self.format_.save(value, file)
         return file.getvalue()
+
+    def test_registry_accepts_class(self) -> None:
+        """The class has a ``name``, and can be made without arguments."""
+        cls = type(self.format_)
+        fault = class_fault("format", cls, cls.__qualname__)
+        assert fault is None, f"{fault.reason} ({fault.place})"
 
     def test_values_come_back(self) -> None:
         for value in self.values:
