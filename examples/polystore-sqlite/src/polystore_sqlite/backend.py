@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore import Info, LazyArray, StorageBackend, formats
+from polystore import Info, LazyArray, StorageBackend
+from polystore import formats as shared_formats
 from polystore.errors import (
     AlreadyExistsError,
     DataError,
@@ -32,7 +33,7 @@ from polystore.values import natural_order
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore import Region
+    from polystore import FormatRegistry, Region
     from polystore.abc.backend import Path
     from polystore.options import IfExists
 
@@ -42,8 +43,9 @@ FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
 class SqliteBackend(StorageBackend):
     """One table, path to bytes; folders are rows without bytes."""
 
-    def __init__(self, *, file: str) -> None:
+    def __init__(self, *, file: str, formats: FormatRegistry | None = None) -> None:
         self.file = os.path.abspath(file)
+        self._formats = formats or shared_formats()
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -64,7 +66,7 @@ class SqliteBackend(StorageBackend):
     ) -> None:
         check_if_exists(if_exists)
         place = self._checked(path)
-        chosen = formats().of(place, backend=self.name)
+        chosen = self._formats.of(place, backend=self.name)
         check_options(type(chosen).save, options, f"save() of {chosen.name!r}", "if_exists")
         content = io.BytesIO()
         with self._explained(place):
@@ -81,7 +83,7 @@ class SqliteBackend(StorageBackend):
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
         place = self._checked(path)
-        chosen = formats().of(place, backend=self.name)
+        chosen = self._formats.of(place, backend=self.name)
         content = self._content(place, "load")
         check_options(type(chosen).load, options, f"load() of {chosen.name!r}", "region")
         with self._explained(place):
@@ -97,7 +99,7 @@ class SqliteBackend(StorageBackend):
             content = self._content(place, "describe")
         except NotAFileError:
             return Info(path=os.fspath(path), kind="directory")
-        chosen = formats().of(place, backend=self.name)
+        chosen = self._formats.of(place, backend=self.name)
         with self._explained(place):
             described = chosen.info(io.BytesIO(content))
         return Info(
