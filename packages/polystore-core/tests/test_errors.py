@@ -122,6 +122,10 @@ EXAMPLES = [
     (errors.UnsupportedOperationError("viewer", "load", "it only writes"), "it only writes"),
     (errors.PathOutsideRootError("disk", "../a", "/data"), "outside root '/data'"),
     (errors.UnsupportedDataError("an object array", "npy", "a.npy", "disk"), "cannot hold"),
+    (
+        errors.UnsupportedFileError("a pickle", "npy", "a.npy", "disk"),
+        "is whole, but cannot be",
+    ),
     (errors.CopyRequiredError("negative strides"), "copy='never' was asked for: negative"),
     (errors.DamagedDataError("cut", "npy", "a.npy", "disk"), "'a.npy' (npy) is damaged: cut"),
     (errors.StorageError("disk", "a", "save", errno.ENOSPC), "free space and repeat"),
