@@ -125,8 +125,15 @@ def test_full_disk_is_said(process: Process) -> None:
 
 
 def test_conflict_is_settled_by_full_name(process: Process, install: Install) -> None:
+    for distribution in ("acme-raw", "zeta-raw"):
+        install(distribution, "raw", backend=FAILING)
+    assert "declared by acme-raw and by zeta-raw" in process("ls", "raw:").stderr
+    assert "'zeta-raw:raw' cannot list_dir" in process("ls", "zeta-raw:raw:").stderr
+
+
+def test_stranger_is_asked_by_full_name(process: Process, install: Install) -> None:
     install("acme-memory", "memory", backend=FAILING)
-    assert "declared by acme-memory and by polystore-memory" in process("ls", "memory:").stderr
+    assert process("ls", "memory:").returncode == 0
     assert process("ls", "polystore-memory:memory:").returncode == 0
     assert "'acme-memory:memory' cannot list_dir" in process("ls", "acme-memory:memory:").stderr
 
