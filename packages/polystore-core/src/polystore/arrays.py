@@ -8,7 +8,6 @@ through NumPy: backends call :func:`to_numpy` once, at their boundary, and
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ from .errors import (
     MissingDependencyError,
     UnsupportedDataError,
 )
+from .modules import is_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +65,7 @@ def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
     if isinstance(value, np.ndarray):
         # A subclass (memmap, matrix, recarray) is data with behaviour: only the data travels.
         array = value.view(np.ndarray) if type(value) is not np.ndarray else value
-        masked = sys.modules.get("numpy.ma")  # slow to import, and needless for a plain array
-        if masked is not None and isinstance(value, masked.MaskedArray):
+        if is_instance(value, "numpy.ma", "MaskedArray"):
             raise UnsupportedDataError(
                 "a masked array would lose its mask: save value.filled(…), or data and mask"
             )

@@ -14,7 +14,6 @@ import csv
 import io
 import itertools
 import re
-import sys
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from polystore.errors import (
     MissingDependencyError,
     UnsupportedDataError,
 )
+from polystore.modules import is_instance
 
 from .columns import (
     QUOTED,
@@ -134,9 +134,8 @@ def _checked_dtypes(
 
 
 def _columns(value: Any) -> dict[str, Column]:
-    pandas = sys.modules.get("pandas")  # nobody has a data frame without it
-    if pandas is not None and isinstance(value, pandas.DataFrame):
-        return _columns_of_frame(value, pandas)
+    if is_instance(value, "pandas", "DataFrame"):
+        return _columns_of_frame(value)
     if not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names):
         raise UnsupportedDataError(
             "CSV holds tables with named columns: pass a structured array of one dimension "
@@ -148,7 +147,9 @@ def _columns(value: Any) -> dict[str, Column]:
     return {name: array[name] for name in value.dtype.names}
 
 
-def _columns_of_frame(frame: Any, pandas: Any) -> dict[str, Column]:
+def _columns_of_frame(frame: Any) -> dict[str, Column]:
+    import pandas
+
     if frame.index.name is not None or not frame.index.equals(pandas.RangeIndex(len(frame))):
         raise UnsupportedDataError(
             "the index would be lost: save frame.reset_index() or reset_index(drop=True)", "csv"

@@ -16,6 +16,7 @@ import numpy as np
 from polystore import to_numpy
 from polystore.errors import NotFoundError, UnsupportedDataError
 from polystore.locking import HIDDEN_PREFIX
+from polystore.modules import is_instance
 
 from .chunking import checked_grid
 from .pyramid import Method, downsample
@@ -53,9 +54,8 @@ class Target(Protocol):
 
 
 def is_dask(value: object) -> bool:
-    """Whether ``value`` is a Dask array. Whoever has one has imported Dask."""
-    module = sys.modules.get("dask.array")
-    return module is not None and isinstance(value, module.Array)
+    """Whether ``value`` is a Dask array."""
+    return is_instance(value, "dask.array", "Array")
 
 
 def check_dask(array: Any) -> None:
@@ -229,13 +229,10 @@ def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:
 
 def _client(array: Any) -> Any | None:
     """Return the client of the cluster that Dask would use here, if it would use one."""
-    module = sys.modules.get("distributed")
-    if module is None:
-        return None
     from dask.base import get_scheduler
 
     owner = getattr(get_scheduler(collections=[array]), "__self__", None)
-    return owner if isinstance(owner, module.Client) else None
+    return owner if is_instance(owner, "distributed", "Client") else None
 
 
 def _thread_given_back() -> AbstractContextManager[None]:
