@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from polystore import AtomicMetadataWriter, file_lock
-from polystore.errors import DamagedDataError, LockTimeoutError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    LockTimeoutError,
+    UnsupportedDataError,
+)
 from polystore.metadata import merged
 
 Start = Callable[..., Any]
@@ -60,6 +65,41 @@ def test_mappings_merge_deeply(base: Any, updates: Any, expected: Any) -> None:
     assert result == expected
     assert type(result) is dict
     assert pickle.dumps(base) == before
+
+
+OLD = {"a": {"x": {"old": 1}, "y": {"old": 1}}, "b": {"x": {"old": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("updates", "replace", "expected"),
+    [
+        ({"a": {"x": {"new": 2}}}, [], {**OLD, "a": {**OLD["a"], "x": {"old": 1, "new": 2}}}),
+        ({"a": {"x": {"new": 2}}}, ["x"], {**OLD, "a": {**OLD["a"], "x": {"new": 2}}}),
+        ({"a": {"x": {}, "y": {"n": 2}}}, {"x"},
+         {**OLD, "a": {"x": {}, "y": {"old": 1, "n": 2}}}),
+        ({"a": {"y": {}}, "b": {"x": {}}}, ("x", "y"),
+         {"a": {"x": {"old": 1}, "y": {}}, "b": {"x": {}}}),
+        ({"c": {"x": {"new": 2}}}, ["x"], {**OLD, "c": {"x": {"new": 2}}}),
+        ({"b": {"x": {"deep": {"x": 1}}}}, ["x"], {**OLD, "b": {"x": {"deep": {"x": 1}}}}),
+        ({"a": None, "b": {"x": 1}}, ["x"], {"a": None, "b": {"x": 1}}),
+    ],
+)  # fmt: skip
+def test_named_keys_are_replaced_whole(
+    metadata_path: Path, updates: Any, replace: Any, expected: Any
+) -> None:
+    writer = AtomicMetadataWriter()
+    writer.merge_subdirectory_metadata(metadata_path, OLD)
+    writer.merge_subdirectory_metadata(metadata_path, updates, replace=replace)
+    assert json.loads(metadata_path.read_text()) == {"subdirectories": expected}
+
+
+@pytest.mark.parametrize("replace", [["z"], ["x", "z"], "x", ["a"], ["new"]])
+def test_unknown_replace_refused(metadata_path: Path, replace: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="a list of keys that updates has: x"):
+        AtomicMetadataWriter().merge_subdirectory_metadata(
+            metadata_path, {"a": {"x": {"new": 2}}}, replace=replace
+        )
+    assert not metadata_path.exists()
 
 
 def test_rest_of_document_stays(metadata_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .atomic import atomic_update_json, encode_json
-from .errors import DamagedDataError
+from .errors import DamagedDataError, InvalidOptionError
 
 __all__ = ["AtomicMetadataWriter"]
 
@@ -23,18 +23,32 @@ class AtomicMetadataWriter:
     """``True`` flushes every update to the device before returning; see ``atomic_write``."""
 
     def merge_subdirectory_metadata(
-        self, path: str | os.PathLike[str], updates: Mapping[str, Mapping[str, Any]]
+        self,
+        path: str | os.PathLike[str],
+        updates: Mapping[str, Mapping[str, Any]],
+        *,
+        replace: Collection[str] = (),
     ) -> None:
         """Merge ``{subdirectory: {key: value}}`` into ``"subdirectories"`` of the file.
 
-        Mappings merge key by key at every depth; any other value replaces what stood there.
-        The file is created where it is missing.
+        Mappings merge key by key at every depth, so a key that was there once stays::
 
-        Raises ``DamagedDataError`` where the file holds something else (it is left alone),
+            {"A01": {"channels": {"1": "DAPI"}}}                     # in the file
+            {"A01": {"channels": {"2": "GFP"}}}                      # the update
+            {"A01": {"channels": {"1": "DAPI", "2": "GFP"}}}         # merged
+            {"A01": {"channels": {"2": "GFP"}}}                      # replace=["channels"]
+
+        All other values, lists too, replace the old value. ``replace`` names keys of the
+        subdirectories whose old value is replaced whole as well. Keys that ``updates`` does not
+        give a subdirectory stay as they are there. The file is created if it is missing.
+
+        Raises ``InvalidOptionError`` for a name in ``replace`` that no update has,
+        ``DamagedDataError`` where the file holds something else (it is left alone),
         ``LockTimeoutError`` and ``StorageError``.
         """
         added = merged({}, {"subdirectories": updates})
         encode_json(added)  # refused before anybody waits for the lock
+        replaced = _checked_replace(replace, updates)
 
         def merge(document: Any) -> Any:
             if not isinstance(document, dict) or not isinstance(
@@ -45,9 +59,25 @@ class AtomicMetadataWriter:
                     "json",
                     os.fspath(path),
                 )
-            return merged(document, added)
+            result = merged(document, added)
+            for name, values in added["subdirectories"].items():
+                for key in replaced.intersection(values if isinstance(values, dict) else ()):
+                    result["subdirectories"][name][key] = values[key]
+            return result
 
         atomic_update_json(path, merge, durable=self.durable, timeout=self.timeout, check=False)
+
+
+def _checked_replace(
+    replace: Collection[str], updates: Mapping[str, Mapping[str, Any]]
+) -> set[str]:
+    known = {
+        key for values in updates.values() if isinstance(values, Mapping) for key in values
+    }
+    if isinstance(replace, str) or not known.issuperset(replace):
+        expected = f"a list of keys that updates has: {', '.join(sorted(known)) or 'none'}"
+        raise InvalidOptionError("replace", replace, expected)
+    return set(replace)
 
 
 def merged(base: Any, updates: Any) -> Any:
