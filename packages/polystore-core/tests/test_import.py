@@ -1,5 +1,6 @@
 import ast
 import importlib
+import importlib.metadata
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_public_name_resolves(name: str) -> None:
     home = importlib.import_module(f"polystore.{module}")
     assert getattr(polystore, name) is (home if module == name else getattr(home, name))
     assert name in dir(polystore)
+
+
+def test_version_is_told() -> None:
+    assert polystore.__version__ == importlib.metadata.version("polystore-core")
+    assert "__version__" in dir(polystore)
+
+
+def test_version_costs_nothing_unasked(python: Python) -> None:
+    assert "importlib" not in imported(python, "import polystore")
+    assert "importlib" in imported(python, "import polystore; polystore.__version__")
 
 
 def test_unknown_name_is_attribute_error() -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .registry import BackendRegistry, FormatRegistry, formats
     from .values import Capabilities, Info, Region
 
+    __version__: str
+
 _HOME = {
     "abc": "DataSink DataSource Entry Format LazyArray Opener StorageBackend",
     "arrays": "framework_of is_array to_framework to_numpy",
@@ -81,6 +83,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "__version__":
+        globals()[name] = _version()
+        return globals()[name]
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_MODULE_OF[name]}")
@@ -89,5 +94,12 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _version() -> str:
+    """Return the version of polystore-core, which this package belongs to."""
+    from importlib.metadata import version
+
+    return version("polystore-core")
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
