@@ -95,6 +95,42 @@ class Own(np.ndarray):
     pass
 
 
+class Quantity(np.ndarray):
+    """Carries a unit, as those of astropy and unyt do."""
+
+    unit = None
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.unit = getattr(source, "unit", None)
+
+    @property
+    def value(self) -> NDArray[Any]:
+        return self.view(np.ndarray)
+
+
+class Slotted(np.ndarray):
+    __slots__ = ("magnitude",)
+
+
+class Wrapping:
+    """Replaces the arithmetic of NumPy, and hands on the rest, as pint does."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.magnitude = array
+
+    def __array_ufunc__(self, *arguments: Any, **options: Any) -> Any:
+        raise TypeError("another unit")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.magnitude, name)
+
+
+def quantity(unit: str | None, kind: Any = Quantity) -> Any:
+    value = np.arange(3.0).view(kind)
+    setattr(value, "magnitude" if kind is Slotted else "unit", unit)
+    return value
+
+
 @pytest.mark.parametrize(
     ("value", "framework"),
     [
@@ -194,6 +230,40 @@ def test_interface_alone_suffices() -> None:
     assert np.shares_memory(array, plain)
 
 
+def test_subclass_that_carries_nothing_is_data() -> None:
+    assert to_numpy(quantity(None)).tolist() == [0, 1, 2]
+    assert to_numpy(np.arange(3.0).view(Slotted)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_unit_reaches_no_framework(framework: str) -> None:
+    with pytest.raises(UnsupportedDataError, match="such as a unit"):
+        to_framework(quantity("µm"), framework)
+
+
+def test_units_of_pint_are_not_stripped(require: Require) -> None:
+    value = np.arange(3.0) * require("pint").UnitRegistry().um
+    with pytest.raises(UnsupportedDataError, match=r"pint\.Quantity .* save value\.magnitude"):
+        to_numpy(value)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "?", "M8[s]"])
+def test_scalar_has_no_memory_to_share(dtype: str) -> None:
+    scalar = np.zeros(1, dtype)[0]
+    assert to_numpy(scalar).tolist() == scalar.tolist()
+    with pytest.raises(CopyRequiredError, match="gives its numbers as a copy"):
+        to_numpy(scalar, copy="never")
+
+
+def test_picture_is_a_copy(require: Require) -> None:
+    picture = require("PIL.Image").new("L", (2, 3), 7)
+    assert to_numpy(picture).tolist() == [[7, 7]] * 3
+    with pytest.raises(
+        CopyRequiredError, match=r"PIL\.Image\.Image gives its numbers as a copy"
+    ):
+        to_numpy(picture, copy="never")
+
+
 def masked_subclass() -> Any:
     return np.ma.array([1, 2], mask=[False, True]).view(type("Mine", (np.ma.MaskedArray,), {}))
 
@@ -207,6 +277,10 @@ def masked_subclass() -> Any:
         (np.zeros(2, [("a", "O")]), "can only be pickled"),
         (np.ma.array([1, 2], mask=[False, True]), "would lose its mask"),
         (masked_subclass(), "would lose its mask"),
+        (quantity("µm"), r"test_arrays\.Quantity would lose what .* unit: save value\.value"),
+        (quantity("", Slotted), r"Slotted would lose what .* save value\.magnitude"),
+        (quantity("µm", type("Tag", (Quantity,), {"value": None})), "Tag would lose"),
+        (Wrapping(np.zeros(3)), r"Wrapping would lose what .* save value\.magnitude"),
     ],
 )
 @pytest.mark.parametrize("copy", ["auto", "always", "never"])

@@ -58,17 +58,16 @@ def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
     ``"always"`` gives memory of its own, ``"never"`` raises ``CopyRequiredError`` instead of
     copying, as for a tensor on a GPU.
 
-    Raises ``UnsupportedDataError`` for what is no array, and for element types that NumPy lacks
-    (bfloat16) or that only pickle could store (object).
+    Raises ``UnsupportedDataError`` for anything but arrays, for arrays that carry more than
+    their numbers (a mask, a unit), and for element types that NumPy lacks (bfloat16) or that
+    only pickle could store (object).
     """
     _check_copy(copy)
-    if isinstance(value, np.ndarray):
-        # A subclass (memmap, matrix, recarray) is data with behaviour: only the data travels.
-        array = value.view(np.ndarray) if type(value) is not np.ndarray else value
-        if is_instance(value, "numpy.ma", "MaskedArray"):
-            raise UnsupportedDataError(
-                "a masked array would lose its mask: save value.filled(…), or data and mask"
-            )
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, np.ndarray):
+        _refuse_more_than_numbers(value)
+        array = value.view(np.ndarray)  # memmap, matrix, recarray: behaviour, and the same data
     elif not is_array(value):
         raise UnsupportedDataError(
             f"{_kind(value)} is no array: it speaks neither __dlpack__ nor __array_interface__; "
@@ -78,6 +77,32 @@ def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
         array = _foreign_to_numpy(value, copy)
     _check_dtype(array.dtype)
     return array.copy(order="K") if copy == "always" else array
+
+
+def _refuse_more_than_numbers(value: Any) -> None:
+    """Refuse an array that carries something without which its numbers mean something else.
+
+    Subclasses of ``ndarray`` keep it in attributes of their own (astropy, unyt). Other objects
+    replace NumPy's arithmetic, and hand on the ``__dlpack__`` of an array inside them (pint).
+    """
+    if is_instance(value, "numpy.ma", "MaskedArray"):
+        raise UnsupportedDataError(
+            "a masked array would lose its mask: save value.filled(…), or data and mask"
+        )
+    kind = type(value)
+    if isinstance(value, np.ndarray):
+        slots = [name for cls in kind.__mro__ for name in vars(cls).get("__slots__", ())]
+        names = {*getattr(value, "__dict__", ()), *slots}
+        of_numpy = kind.__module__.partition(".")[0] == "numpy"
+        carries = not of_numpy and any(getattr(value, n, None) is not None for n in names)
+    else:
+        carries = hasattr(kind, "__array_ufunc__") and not hasattr(kind, "__dlpack__")
+    if carries:
+        plain = [f"value.{name}" for name in ("value", "magnitude") if hasattr(value, name)]
+        raise UnsupportedDataError(
+            f"{_kind(value)} would lose what it carries beside its numbers, such as a unit: "
+            f"save {(*plain, 'numpy.asarray(value)')[0]}"
+        )
 
 
 def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
@@ -90,14 +115,25 @@ def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
         return np.asarray(value)
     if framework == "tensorflow":
         return _tensorflow_to_numpy(value, copy)
+    _refuse_more_than_numbers(value)
     if hasattr(value, "__array_interface__"):
-        return np.asarray(value)
+        array = np.asarray(value)
+        if copy == "never" and not _is_shared(array, value):
+            raise CopyRequiredError(f"{_kind(value)} gives its numbers as a copy")
+        return array
     try:
         return np.from_dlpack(value)
     except (BufferError, RuntimeError, TypeError) as error:
         raise UnsupportedDataError(
             f"{_kind(value)} cannot be read by NumPy: {error}"
         ) from error
+
+
+def _is_shared(array: NDArray[Any], value: Any) -> bool:
+    """Return whether ``array`` is over the memory of ``value``: a scalar or picture has none."""
+    data = value.__array_interface__.get("data")
+    address = array.__array_interface__["data"][0]
+    return not isinstance(value, np.generic) and isinstance(data, tuple) and data[0] == address
 
 
 def _torch_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
