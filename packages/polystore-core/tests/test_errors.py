@@ -115,6 +115,7 @@ EXAMPLES = [
     (errors.ReceiverError("s", "viewer", "is odd"), "backend 's': viewer is odd"),
     (errors.IncompatibleReceiverError("s", "viewer", "speaks 2"), "viewer speaks 2"),
     (errors.InvalidOptionError("copy", "no", "'always' or 'never'"), "copy='no'"),
+    (errors.NotAPathError("numpy.ndarray", "Swap them"), "got numpy.ndarray. Swap them"),
     (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
     (errors.DuplicatePathError("a.npy", 0, 3), "two values, [0] and [3]"),
     (errors.UnsupportedFormatError("a/b", ("npy",)), "has no suffix"),
@@ -214,6 +215,24 @@ def test_own_error_stays() -> None:
 def test_first_failure_counts() -> None:
     failed: dict[int, tuple[str, Exception]] = {4: ("e", OSError()), 2: ("c", OSError())}
     assert errors.BatchError("disk", "load", failed).failed_index == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (errors.StorageError("disk", "a", "save", errno.ENOSPC), errno.ENOSPC),
+        (OSError(errno.EIO, "why"), errno.EIO),
+        (errors.ReceiverTimeoutError("s", "viewer", "is busy"), errno.ETIMEDOUT),
+        (errors.BatchError("zarr", "save", {0: ("a", OSError(errno.EDQUOT, "why"))}), errno.EDQUOT),
+        (OSError("strange"), None),
+        (errors.DamagedDataError("cut"), None),
+    ],
+)  # fmt: skip
+def test_batch_tells_errno(first: Exception, expected: int | None) -> None:
+    later = OSError(errno.EACCES, "why")
+    error = errors.BatchError("disk", "save", {3: ("d", later), 1: ("b", first)})
+    assert error.errno == expected
+    assert pickle.loads(pickle.dumps(error)).errno == expected
 
 
 WORKER = """

@@ -677,6 +677,12 @@ class BatchError(PolystoreError):
         """Index of the first item that failed."""
         return min(self.failed)
 
+    @property
+    def errno(self) -> int | None:
+        """``errno`` of the first item that failed, such as ``errno.ENOSPC``; or ``None``."""
+        _, cause = self.failed[self.failed_index]
+        return getattr(cause, "errno", None)
+
     def describe(self) -> str:
         total = len(self.failed) + len(self.done) + len(self.not_attempted)
         counts = f"{len(self.done)} done, {len(self.not_attempted)} not attempted"
