@@ -1,3 +1,4 @@
+import io
 import sys
 import threading
 import time
@@ -5,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from polystore.batch import check_lengths, run_batch
@@ -13,6 +15,7 @@ from polystore.errors import (
     BatchLengthError,
     InvalidOptionError,
     MissingDependencyError,
+    NotAPathError,
 )
 
 PATHS = ["a", "b", "c", "d"]
@@ -86,6 +89,15 @@ def test_one_path_is_no_list(paths: Any) -> None:
         run_batch("disk", "load", paths, failing())
     with pytest.raises(InvalidOptionError, match="expected a list of paths"):
         check_lengths([1], paths)
+
+
+@pytest.mark.parametrize("item", [np.zeros(3), io.BytesIO(), None, 7, ["a"]])
+def test_items_must_be_paths(item: Any) -> None:
+    name = type(item).__name__
+    with pytest.raises(NotAPathError, match=rf"expected a path .*, got .*{name}"):
+        run_batch("disk", "load", ["a", item], failing())
+    with pytest.raises(NotAPathError, match="The arguments are swapped"):
+        check_lengths(["a", "b"], [item, item])
 
 
 @pytest.mark.parametrize("data", [[], [1], [1, 2, 3]])

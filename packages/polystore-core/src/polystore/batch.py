@@ -14,6 +14,7 @@ from .errors import (
     MissingDependencyError,
     PolystoreError,
 )
+from .paths import check_path
 from .threads import in_threads
 
 if TYPE_CHECKING:
@@ -98,10 +99,19 @@ def batch_error(
     )
 
 
-def check_paths(paths: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuse one path where several are meant: its letters would be taken for paths."""
+def check_paths(
+    paths: Sequence[str | os.PathLike[str]], data: Sequence[Any] | None = None
+) -> None:
+    """Refuse one path where several are meant: its letters would be taken for paths.
+
+    ``data`` are the values that a call would save there. Raises ``NotAPathError`` for an item
+    that is something else.
+    """
     if isinstance(paths, str | bytes | os.PathLike) or not hasattr(paths, "__len__"):
         raise InvalidOptionError("paths", paths, "a list of paths")
+    for index, path in enumerate(paths):
+        if path.__class__ is not str:
+            check_path(path, *data[index : index + 1] if isinstance(data, list | tuple) else ())
 
 
 def plain_path(path: str | os.PathLike[str]) -> str:
@@ -123,7 +133,7 @@ def check_lengths(
     ``identity`` returns the same for two paths of one value. Raises ``BatchLengthError`` and
     ``DuplicatePathError``.
     """
-    check_paths(paths)
+    check_paths(paths, data)
     if not hasattr(data, "__len__"):
         raise InvalidOptionError("data", data, "a list of values, one for each path")
     if len(data) != len(paths):

@@ -16,6 +16,7 @@
     ├── RequestError                        the call is wrong: change the call
     │   ├── UnknownOptionError(TypeError)
     │   ├── InvalidOptionError(ValueError)
+    │   ├── NotAPathError(TypeError)            an array, a file object, … where a path belongs
     │   ├── BatchLengthError(ValueError)        values and paths do not pair up
     │   ├── DuplicatePathError(ValueError)      two values of a batch have one path
     │   ├── UnsupportedFormatError(ValueError)  no suffix, or one that no format claims
@@ -78,6 +79,7 @@ __all__ = [
     "MissingOptionError",
     "NotADirectoryInPathError",
     "NotAFileError",
+    "NotAPathError",
     "NotFoundError",
     "PathOutsideRootError",
     "PluginConflictError",
@@ -338,6 +340,18 @@ class InvalidOptionError(RequestError, ValueError):
 
     def describe(self) -> str:
         return f"{self.option}={self.value!r} is not possible: expected {self.expected}"
+
+
+@dataclass(eq=False)
+class NotAPathError(RequestError, TypeError):
+    """Something that is not a path is in a path's place. ``got`` is the name of its type."""
+
+    got: str
+    advice: str = ""
+
+    def describe(self) -> str:
+        advice = f". {self.advice}" if self.advice else ""
+        return f"expected a path (str or os.PathLike), got {self.got}{advice}"
 
 
 @dataclass(eq=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from .errors import InvalidOptionError
+from .errors import InvalidOptionError, NotAPathError
 from .locking import HIDDEN_PREFIX
 
-__all__ = ["check_new", "check_text", "checked", "full_path", "is_litter"]
+__all__ = ["check_new", "check_path", "check_text", "checked", "full_path", "is_litter"]
 
 # RFC 3986. Two characters at least, because "C:/" is a drive. One slash, because pathlib makes
 # "s3:/bucket" of "s3://bucket". fsspec puts names such as "simplecache::" before the scheme.
@@ -17,11 +17,32 @@ _URL = re.compile(r"(?:[\w.+-]+::)*([A-Za-z][A-Za-z0-9+.-]+):/")
 _LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 
+def check_path(path: object, data: object = None) -> None:
+    """Raise ``NotAPathError`` for an array or an open file in the place of a path.
+
+    ``data`` is the value that a call would save there: it may be the path.
+    """
+    if isinstance(path, str | bytes | os.PathLike):
+        return
+    advice = ""
+    if isinstance(data, str | os.PathLike):
+        advice = "The arguments are swapped: the value comes first, as in save(image, 'a.npy')"
+    elif hasattr(path, "read") or hasattr(path, "write"):
+        advice = (
+            "polystore opens files itself: pass the path of the file. To load bytes, write them "
+            "to a file first; to keep values in this process, use backend='memory'"
+        )
+    kind = type(path)
+    got = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    raise NotAPathError(got, advice)
+
+
 def check_text(path: str | os.PathLike[str]) -> str:
     """Return ``path`` as text. Names that polystore keeps for itself are refused.
 
-    Raises ``InvalidOptionError``.
+    Raises ``InvalidOptionError``, and ``NotAPathError`` for anything but a path.
     """
+    check_path(path)
     text = os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")

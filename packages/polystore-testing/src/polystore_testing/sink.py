@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from polystore import DataSource
@@ -9,6 +11,7 @@ from polystore.errors import (
     BatchLengthError,
     DuplicatePathError,
     InvalidOptionError,
+    NotAPathError,
     UnknownOptionError,
     UnsupportedDataError,
     UnsupportedOperationError,
@@ -30,6 +33,16 @@ class SinkTests(Conformance):
         from pathlib import PurePosixPath
 
         store.save(image(), PurePosixPath("folder/a.npy"))
+
+    def test_swapped_arguments_told(self, store: Bound) -> None:
+        with pytest.raises(NotAPathError, match="swapped"):
+            store.save("a.npy", image())
+        with pytest.raises(NotAPathError, match="swapped"):
+            store.save_batch(["a.npy"], [image()])
+
+    def test_open_file_is_no_path(self, store: Bound) -> None:
+        with pytest.raises(NotAPathError, match="pass the path of the file"):
+            store.save(image(), io.BytesIO())
 
     def test_misspelt_option_refused(self, store: Bound) -> None:
         with pytest.raises(UnknownOptionError, match="'compresion'"):
