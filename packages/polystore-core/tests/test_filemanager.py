@@ -1,4 +1,5 @@
 import inspect
+import io
 import pickle
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from polystore.errors import (
     BatchLengthError,
     DamagedDataError,
     InvalidOptionError,
+    NotAPathError,
     NotFoundError,
     UnknownOptionError,
     UnsupportedDataError,
@@ -258,6 +260,76 @@ def test_dtype_converts(fm: FileManager) -> None:
     assert (type(loaded), loaded.dtype) == (np.ndarray, "f4")
     (loaded,) = fm.load_batch(["a"], backend="test-camera", dtype="u2")
     assert loaded.dtype == "u2"
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "said"),
+    [
+        (300, "u1", r"the element at \[0, 0\] is 300, and would become 44"),
+        (1.7, "i4", r"the element at \[0, 0\] is 1\.7, and would become 1"),
+        (np.nan, "u1", r"the element at \[0, 0\] is nan"),
+        (0.1, "f4", "casting='same_kind' rounds"),
+    ],
+)
+def test_conversion_is_exact(memory: FileManager, value: Any, dtype: str, said: str) -> None:
+    memory.save(np.full((2, 2), value), "a/b.npy", backend="one")
+    with pytest.raises(UnsupportedDataError, match=said) as caught:
+        memory.load("a/b.npy", backend="one", dtype=dtype)
+    assert str(caught.value).startswith("backend 'one': 'a/b.npy' cannot be loaded: ")
+    with pytest.raises(BatchError, match=said) as batch:
+        memory.load_batch(["a/b.npy"], backend="one", dtype=dtype)
+    assert str(batch.value.failed[0][1]) == str(caught.value)
+    for loaded in (
+        memory.load("a/b.npy", backend="one", dtype=dtype, casting="unsafe"),
+        *memory.load_batch(["a/b.npy"], backend="one", dtype=dtype, casting="unsafe"),
+    ):
+        assert loaded.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [None, "f4"])
+def test_casting_is_checked(memory: FileManager, dtype: Any) -> None:
+    memory.save(np.zeros(3), "a", backend="one")
+    with pytest.raises(InvalidOptionError, match="casting='safe' is not possible"):
+        memory.load("a", backend="one", dtype=dtype, casting="safe")  # type: ignore[arg-type]
+
+
+@pytest.mark.frameworks
+def test_failed_conversion_names_path(memory: FileManager, require: Require) -> None:
+    require("torch")
+    memory.save(np.array(["text"]), "a/b.npy", backend="one")
+    with pytest.raises(
+        UnsupportedDataError, match=r"backend 'one': 'a/b\.npy' cannot be loaded"
+    ):
+        memory.load("a/b.npy", backend="one", framework="torch")
+
+
+# ── paths ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_swapped_arguments_are_told(memory: FileManager) -> None:
+    swapped: Any = np.zeros(3)
+    for path in ("a.npy", Path("a.npy")):
+        with pytest.raises(
+            NotAPathError, match="The arguments are swapped: the value comes first"
+        ):
+            memory.save(path, swapped, backend="one")
+        with pytest.raises(
+            NotAPathError, match="The arguments are swapped: the value comes first"
+        ):
+            memory.save_batch([path], [swapped], backend="one")
+    assert memory.list_dir(".", backend="one") == []
+
+
+@pytest.mark.parametrize("operation", ARGUMENTS)
+@pytest.mark.parametrize("path", [io.BytesIO(), np.zeros(3), None, 7], ids=repr)
+def test_other_things_are_no_paths(memory: FileManager, operation: str, path: Any) -> None:
+    named = inspect.signature(getattr(memory, operation)).parameters
+    backends = {name: "one" for name in named if name.endswith("backend")}
+    before, given = ARGUMENTS[operation][:-1], ARGUMENTS[operation][-1]
+    last = [path] if isinstance(given, list) else path
+    with pytest.raises(NotAPathError, match="expected a path") as caught:
+        getattr(memory, operation)(*before, last, **KEYWORDS.get(operation, {}), **backends)
+    assert ("write them to a file first" in str(caught.value)) == isinstance(path, io.BytesIO)
 
 
 @pytest.mark.frameworks

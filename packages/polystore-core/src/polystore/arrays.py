@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from .casting import Casting, check_casting, convert
 from .errors import (
     CopyRequiredError,
     InvalidOptionError,
@@ -171,18 +172,21 @@ def to_framework(
     device: str | None = None,
     dtype: DTypeLike | None = None,
     copy: Copy = "auto",
+    casting: Casting = "exact",
 ) -> Any:
     """Return the array ``value`` as an array of ``framework``, on ``device``.
 
-    ``dtype`` converts on the way (NumPy's names); nothing else changes an element type, and
-    what would (JAX without x64 narrows 64-bit numbers) is refused. The result never aliases
-    memory that one side believes to be read-only.
+    ``dtype`` converts on the way (NumPy's names), and ``casting`` says how: see
+    :func:`polystore.casting.convert`. Nothing else changes an element type: JAX would narrow
+    64-bit numbers without x64, and that is refused. The result never aliases memory that one
+    side believes to be read-only.
 
     Raises ``MissingDependencyError`` where the framework is not installed,
-    ``UnsupportedDataError`` where it has no such element type, ``CopyRequiredError`` for
-    ``copy="never"`` where memory cannot be shared.
+    ``UnsupportedDataError`` where it has no such element type or ``dtype`` cannot hold an
+    element, ``CopyRequiredError`` for ``copy="never"`` where memory cannot be shared.
     """
     _check_copy(copy)
+    check_casting(casting)
     if framework not in FRAMEWORKS:
         raise InvalidOptionError("framework", framework, f"one of {', '.join(FRAMEWORKS)}")
     as_it_is = dtype is None and device is None and copy != "always"
@@ -193,11 +197,7 @@ def to_framework(
     if dtype is not None and array.dtype != (wanted := _numpy_dtype(dtype)):
         if copy == "never":
             raise CopyRequiredError(f"{array.dtype} becomes {wanted}")
-        try:
-            array = array.astype(wanted)
-        except (TypeError, ValueError) as error:
-            reason = f"{array.dtype} does not convert to {wanted}: {error}"
-            raise UnsupportedDataError(reason) from error
+        array = convert(array, wanted, casting)
     return _FROM_NUMPY[framework](array, device, copy)
 
 
@@ -231,7 +231,8 @@ def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     if wide and array.dtype.kind in "iufc" and not jax.config.jax_enable_x64:
         raise UnsupportedDataError(
             f"JAX would narrow {array.dtype} in silence: call "
-            'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type'
+            'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type '
+            "(casting='same_kind' rounds)"
         )
     array = _shareable(array, copy, "jax", needs_writable=copy == "never")
     if copy == "never":

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path, join
 from .batch import Progress, progress_reporter, run_batch
 from .errors import (
     BackendRequiredError,
+    DataError,
     UnsupportedDataError,
     UnsupportedOperationError,
+    explained,
 )
 from .options import check_options
+from .paths import check_path
 from .registry import BackendRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
     from .abc.array import LazyArray
+    from .casting import Casting
     from .values import Info
 
 __all__ = ["FileManager"]
@@ -40,6 +45,40 @@ def _backend_is_checked_by_us(cls: Class) -> Class:
             backends = [name for name in keywords if name.endswith("backend")]
             method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
     return cls
+
+
+class _Conversion(NamedTuple):
+    """What a call of ``load`` asks of the values that ``backend`` gives."""
+
+    backend: str
+    framework: str | None
+    device: str | None
+    dtype: DTypeLike | None
+    casting: Casting
+    options: Mapping[str, Any]
+    """Those of the backend: ``copy="never"`` holds for the conversion as well."""
+
+    def convert(self, value: Any, path: Path) -> Any:
+        from .arrays import framework_of, is_array, to_framework
+
+        try:
+            if not is_array(value):
+                kind = type(value).__name__
+                raise UnsupportedDataError(
+                    f"a {kind} is no array: framework=, device=, dtype= and casting= do not apply"
+                )
+            own = framework_of(value) or "numpy"
+            return to_framework(
+                value,
+                own if self.framework is None else self.framework,
+                device=self.device,
+                dtype=self.dtype,
+                copy="never" if self.options.get("copy") == "never" else "auto",
+                casting=self.casting,
+            )
+        except DataError as error:
+            explained(error, self.backend, os.fspath(path), "load")
+            raise
 
 
 @_backend_is_checked_by_us
@@ -74,10 +113,17 @@ class FileManager:
         if not isinstance(backend, str) or not backend:
             raise BackendRequiredError(operation, tuple(self.registry.names()))
 
-    def _run(self, operation: str, backend: str, *args: Any, **options: Any) -> Any:
+    def _run(self, operation: str, backend: str, *paths: Path, **options: Any) -> Any:
         call = self._calls.get((operation, backend)) or self._call(operation, backend)
         if options:
             self._check_options(call, options, operation, backend)
+        for path in paths:
+            check_path(path)
+        return call(*paths, **options)
+
+    def _run_batch(self, operation: str, backend: str, *args: Any, **options: Any) -> Any:
+        call = self._calls.get((operation, backend)) or self._call(operation, backend)
+        self._check_options(call, options, operation, backend)
         return call(*args, **options)
 
     def _check_options(
@@ -101,6 +147,8 @@ class FileManager:
         call = self._calls.get(("save", backend)) or self._call("save", backend)
         if options:
             self._check_options(call, options, "save", backend)
+        if path.__class__ is not str:
+            check_path(path, data)
         call(data, path, **options)
 
     def load(
@@ -111,6 +159,7 @@ class FileManager:
         framework: str | None = None,
         device: str | None = None,
         dtype: DTypeLike | None = None,
+        casting: Casting = "exact",
         **options: Any,
     ) -> Any:
         """Return the value at ``path``, whole or its ``region=``.
@@ -118,30 +167,24 @@ class FileManager:
         ``region`` is a NumPy index of integers, slices and ``...``: the result equals
         ``load(path)[region]``, and only that part is read where the format allows it.
         ``framework`` ("numpy", "torch", "jax", "tensorflow") converts an array, ``device``
-        ("cuda:0") places it, ``dtype`` changes its element type.
+        ("cuda:0") places it, ``dtype`` changes its element type. ``casting`` says what ``dtype``
+        may do: "exact" changes no value, "same_kind" also rounds to a floating-point type,
+        "unsafe" converts as NumPy's ``astype`` does (300 becomes 44 in uint8).
 
-        Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError``.
+        Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError`` (also for an
+        element that ``dtype`` cannot hold), and ``CopyRequiredError`` if the backend was asked
+        for ``copy="never"`` and the conversion needs one.
         """
         call = self._calls.get(("load", backend)) or self._call("load", backend)
         if options:
             self._check_options(call, options, "load", backend)
+        if path.__class__ is not str:
+            check_path(path)
         value = call(path, **options)
-        if framework is None and device is None and dtype is None:
+        if framework is None and device is None and dtype is None and casting == "exact":
             return value
-        return self._converted(value, framework, device, dtype)
-
-    @staticmethod
-    def _converted(
-        value: Any, framework: str | None, device: str | None, dtype: DTypeLike | None
-    ) -> Any:
-        from .arrays import framework_of, is_array, to_framework
-
-        if not is_array(value):
-            kind = type(value).__name__
-            raise UnsupportedDataError(f"a {kind} is no array: framework= does not apply")
-        if framework is None:
-            framework = framework_of(value) or "numpy"
-        return to_framework(value, framework, device=device, dtype=dtype)
+        conversion = _Conversion(backend, framework, device, dtype, casting, options)
+        return conversion.convert(value, path)
 
     def save_batch(
         self,
@@ -159,7 +202,7 @@ class FileManager:
         Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the
         first failure with ``BatchError``: earlier items are saved, later ones untouched.
         """
-        self._run("save_batch", backend, data, paths, progress=progress, **options)
+        self._run_batch("save_batch", backend, data, paths, progress=progress, **options)
 
     def load_batch(
         self,
@@ -169,6 +212,7 @@ class FileManager:
         framework: str | None = None,
         device: str | None = None,
         dtype: DTypeLike | None = None,
+        casting: Casting = "exact",
         progress: Progress = False,
         **options: Any,
     ) -> list[Any]:
@@ -176,15 +220,15 @@ class FileManager:
 
         Raises ``BatchError`` that names every path that failed, with its cause.
         """
-        values: list[Any] = self._run(
+        values: list[Any] = self._run_batch(
             "load_batch", backend, paths, progress=progress, **options
         )
-        if framework is None and device is None and dtype is None:
+        if framework is None and device is None and dtype is None and casting == "exact":
             return values
+        conversion = _Conversion(backend, framework, device, dtype, casting, options)
         return run_batch(
-            backend, "load", paths,
-            lambda i: self._converted(values[i], framework, device, dtype),
-        )  # fmt: skip
+            backend, "load", paths, lambda i: conversion.convert(values[i], paths[i])
+        )
 
     def open(self, path: Path, *, backend: str, **options: Any) -> LazyArray:
         """Return a lazy handle on a stored array: it reads what is indexed."""
@@ -354,6 +398,8 @@ class FileManager:
         """
         for backend in (source_backend, target_backend):
             self._check_named("transfer", backend)
+        for path in (source, target):
+            check_path(path)
         load = self._call("load", source_backend)
         self._check_options(self._call("save", target_backend), options, "save", target_backend)
         if not self._is_directory(source, source_backend):

@@ -1,0 +1,130 @@
+"""Convert arrays to other element types without changing a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from .errors import InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["CASTING", "Casting", "check_casting", "convert"]
+
+Casting: TypeAlias = Literal["exact", "same_kind", "unsafe"]
+CASTING: tuple[Casting, ...] = ("exact", "same_kind", "unsafe")
+
+_AT_ONCE = 1 << 16
+"""Elements that are compared at once: the copies of so few stay in the processor's cache."""
+
+
+def convert(
+    array: NDArray[Any], dtype: np.dtype[Any], casting: Casting = "exact"
+) -> NDArray[Any]:
+    """Return a copy of ``array`` whose elements have the type ``dtype``.
+
+    ``casting="exact"`` changes no value: 3.0 becomes the integer 3, and 3.5 is an error.
+    ``"same_kind"`` also rounds to a floating-point type, but a finite number never becomes
+    infinite. ``"unsafe"`` is NumPy's ``astype``: 300 becomes 44 in uint8.
+
+    Raises ``UnsupportedDataError`` with the first element that does not fit.
+    """
+    check_casting(casting)
+    given = array.dtype
+    if casting != "unsafe" and not _is_checkable(given, dtype):
+        raise UnsupportedDataError(
+            f"{given} does not convert to {dtype} exactly: casting='unsafe' tries it"
+        )
+    is_complex = given.kind == "c" and dtype.kind in "iuf"
+    with np.errstate(all="ignore"):  # the check finds all that NumPy would warn of
+        try:
+            found = (array.real if is_complex else array).astype(dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UnsupportedDataError(
+                f"{given} does not convert to {dtype}: {error}"
+            ) from error
+        if casting != "unsafe" and not _is_always_exact(given, dtype):
+            _refuse_changes(array, found, casting)
+    return found
+
+
+def check_casting(casting: Casting) -> None:
+    if casting not in CASTING:
+        raise InvalidOptionError("casting", casting, f"one of {', '.join(CASTING)}")
+
+
+def _is_checkable(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    """Return whether elements can be compared: numbers, text with text, times with times."""
+    kinds = (given.kind, wanted.kind)
+    comparable = any(set(kinds) <= set(alike) for alike in ("biufc", "US", "M", "m"))
+    return comparable or np.can_cast(given, wanted)
+
+
+def _is_always_exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    if given.kind in "Mm":  # NumPy takes days to nanoseconds for safe, although they overflow
+        return False
+    if given.kind in "iu" and wanted.kind in "fc":  # and int64 to float64, which rounds
+        return 8 * given.itemsize <= np.finfo(wanted).nmant + 1
+    return np.can_cast(given, wanted)
+
+
+def _refuse_changes(given: NDArray[Any], found: NDArray[Any], casting: Casting) -> None:
+    pieces = np.nditer(
+        (given, found), ("external_loop", "buffered", "zerosize_ok"), order="C",
+        buffersize=_AT_ONCE,
+    )  # fmt: skip
+    start = 0
+    for before, after in pieces:
+        changed = _changed(before, after, rounds=casting == "same_kind")
+        if changed.any():
+            first = int(changed.argmax())
+            rounding = not _changed(
+                before[first : first + 1], after[first : first + 1], rounds=True
+            ).any()
+            place = [int(i) for i in np.unravel_index(start + first, given.shape)]
+            remedy = "same_kind' rounds" if rounding else "unsafe' allows that"
+            raise UnsupportedDataError(
+                f"{given.dtype} does not convert to {found.dtype} exactly: the element at "
+                f"{place} is {before[first]}, and would become {after[first]}; casting='{remedy}"
+            )
+        start += len(changed)
+
+
+def _changed(given: NDArray[Any], found: NDArray[Any], *, rounds: bool) -> NDArray[np.bool_]:
+    """Mark the elements of ``given`` that ``found`` does not equal.
+
+    Converting back alone does not tell: -1 is 2**64 - 1 as uint64, and comes back as -1.
+    """
+    kinds = given.dtype.kind, found.dtype.kind
+    if "c" in kinds:
+        imaginary = (
+            _changed(given.imag, found.imag, rounds=rounds)
+            if kinds[1] == "c"
+            else given.imag != 0
+        )
+        return _changed(given.real, found.real, rounds=rounds) | imaginary
+    changed: NDArray[np.bool_]
+    if rounds and kinds[1] == "f":
+        changed = np.isinf(found) & ~np.isinf(given)
+        return changed
+    back = found.astype(given.dtype)
+    changed = back != given
+    if kinds == ("f", "f"):
+        changed &= ~(np.isnan(back) & np.isnan(given))
+    elif kinds in (("M", "M"), ("m", "m")):
+        changed &= ~(np.isnat(back) & np.isnat(given))
+    elif kinds[0] in "iu" and kinds[1] in "iu":
+        changed |= (given < 0) != (found < 0)
+    elif kinds[0] in "iu" and kinds[1] == "f":
+        changed |= ~(np.isfinite(found) & (found < _end(given.dtype)))
+    elif kinds[0] == "f" and kinds[1] in "iu":
+        start = np.float64(np.iinfo(found.dtype).min)
+        changed |= ~((given >= start) & (given < _end(found.dtype)))
+    return changed
+
+
+def _end(dtype: np.dtype[Any]) -> np.float64:
+    """Return the first whole number above an integer type, which a float holds exactly."""
+    return np.float64(2.0 ** (8 * dtype.itemsize - (dtype.kind == "i")))
