@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from polystore import Entry, Info, LazyArray, StorageBackend
+from polystore import Entry, Info, LazyArray, StorageBackend, framework_of, is_array
 from polystore.errors import (
     AlreadyExistsError,
+    CopyRequiredError,
     DirectoryNotEmptyError,
     InvalidOptionError,
     NotADirectoryInPathError,
@@ -25,6 +26,8 @@ from polystore.errors import (
     UnsupportedDataError,
 )
 from polystore.options import IfExists, check_if_exists
+from polystore.paths import check_path
+from polystore.region import select
 from polystore.values import natural_order
 
 if TYPE_CHECKING:
@@ -106,14 +109,32 @@ class MemoryBackend(StorageBackend):
         except (KeyError, TypeError):
             value = self._files[self._file(path, "load")]
         if region is not None:
-            try:
-                value = value[region]
-            except TypeError:
-                reason = f"a {type(value).__name__} has no region= to load"
-                raise UnsupportedDataError(reason, path=str(path), backend=self.name) from None
+            value = self._part(value, region, path, copy)
         if type(value) is np.ndarray and not value.dtype.hasobject:
             return value.copy("K") if copy == "always" else _read_only(value, copy)
         return _copied(value, copy)
+
+    def _part(self, value: Any, region: Region, path: Path, copy: Copy) -> Any:
+        """Return ``value[region]``, which is a view if ``copy`` is "never"."""
+        place = {"path": os.fspath(path), "backend": self.name}
+        if is_array(value):
+            select(region, tuple(value.shape))  # refuses advanced indexing, which copies
+        try:
+            part = value[region]
+        except (TypeError, KeyError, ValueError) as error:
+            reason = f"a {type(value).__name__} has no region={region!r} ({error})"
+            raise UnsupportedDataError(reason, **place, operation="load") from error
+        if copy == "never" and isinstance(part, np.generic):
+            reason = f"region={region!r} is one element; end it with ... for a view"
+            raise CopyRequiredError(reason, **place)
+        if (
+            copy == "never"
+            and not isinstance(value, np.ndarray)
+            and framework_of(value) != "torch"
+        ):
+            reason = f"a part of a {type(value).__name__} is not a view of it"
+            raise CopyRequiredError(reason, **place)
+        return part
 
     def open(self, path: Path, /) -> MemoryArray:
         value = self._files[self._file(path, "open")]
@@ -251,6 +272,7 @@ class MemoryBackend(StorageBackend):
 
     def _resolve(self, path: Path, *, follow: bool = True) -> str:
         """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
+        check_path(path)
         text = os.fspath(path)
         if not isinstance(text, str) or not text or "\0" in text:
             raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
