@@ -60,6 +60,7 @@ def pytester_file(tmp_path):
 
 FAULTY = """
 import copy
+import numpy as np
 import pytest
 from polystore import BackendRegistry
 from polystore_testing import NAME, StorageTests
@@ -90,6 +91,8 @@ class TestFaulty(StorageTests):
          "test_full_folder_stays"),
         ("def list_dir(self, path, /): return sorted(super().list_dir(path), reverse=True)",
          "test_lists_are_natural"),
+        ("def save(self, data, path, /, **o): super().save(np.asarray(data), path, **o)",
+         "test_unit_is_never_lost"),
         ("def open(self, path, /): raise self._cannot('open')",
          "test_capabilities_are_true"),
     ],

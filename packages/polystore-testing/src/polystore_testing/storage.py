@@ -27,7 +27,7 @@ from polystore.errors import (
 from .conformance import NAME, Bound
 from .sink import SinkTests, _Unstorable
 from .source import SourceTests
-from .values import ARRAYS, assert_same, image
+from .values import ARRAYS, assert_same, image, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +118,26 @@ class StorageTests(SourceTests, SinkTests):
         with pytest.raises(UnsupportedDataError):
             store.save(_Unstorable(), "x/b.npy")
         assert store.list_dir(".") == ["a.npy"]
+
+    def test_unit_is_never_lost(self, store: Bound) -> None:
+        """An array that carries more than numbers comes back as it was, or is refused."""
+        store.save(image(1), "a.npy")
+        try:
+            store.save(measured(), "a.npy")
+        except UnsupportedDataError:
+            assert_same(store.load("a.npy"), image(1))
+        else:
+            assert_same(store.load("a.npy"), measured())
+            assert store.load("a.npy").unit == "µm"
+
+    def test_dtype_changes_no_value(self, store: Bound) -> None:
+        store.save(np.array([[300, 7]], "uint16"), "a.npy")
+        store.save(np.array([[255, 7]], "uint16"), "b.npy")
+        with pytest.raises(UnsupportedDataError, match=r"'a\.npy' .* at \[0, 0\] is 300"):
+            store.load("a.npy", dtype="uint8")
+        assert_same(store.load("b.npy", dtype="uint8"), np.array([[255, 7]], "uint8"))
+        unsafe = store.load("a.npy", dtype="uint8", casting="unsafe")
+        assert_same(unsafe, np.array([[44, 7]], "uint8"))
 
     def test_folder_is_no_file(self, store: Bound) -> None:
         store.ensure_directory("folder.npy")

@@ -28,7 +28,7 @@ from polystore.errors import (
 from .conformance import NAME, Bound
 from .processes import becomes, runs
 from .sink import SinkTests, _Unstorable
-from .values import image
+from .values import image, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,6 +124,7 @@ _REFUSED = [
     pytest.param(np.array([["2026-01-15"]], "M8[D]"), id="dates"),
     pytest.param(np.zeros((2, 3), [("x", "u1"), ("y", "u1")]), id="structured"),
     pytest.param(np.zeros((0, 3), "uint16"), id="empty"),
+    pytest.param(measured(), id="unit"),
     pytest.param(np.array(7), id="0-d"),
 ]
 if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is a float64

@@ -7,12 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-__all__ = ["ARRAYS", "assert_same", "image"]
+__all__ = ["ARRAYS", "Measured", "assert_same", "image", "measured"]
 
 
 def image(seed: int = 0, shape: tuple[int, ...] = (4, 5)) -> np.ndarray[Any, np.dtype[Any]]:
     """Return an image whose pixels differ by position and by ``seed``."""
     return (np.arange(np.prod(shape)).reshape(shape) + 1000 * seed).astype(np.uint16)
+
+
+class Measured(np.ndarray[Any, np.dtype[Any]]):
+    """An array that carries a unit, as the quantities of astropy and unyt do."""
+
+    unit: str | None = None
+
+    def __array_finalize__(self, source: object) -> None:
+        self.unit = getattr(source, "unit", None)
+
+
+def measured() -> Measured:
+    """Return an image whose numbers are micrometres."""
+    value = image().view(Measured)
+    value.unit = "µm"
+    return value
 
 
 def assert_same(found: Any, expected: Any) -> None:
