@@ -22,6 +22,7 @@ from polystore.errors import (
     UnsupportedOperationError,
 )
 from polystore_testing.examples import examples
+from polystore_testing.values import measured
 from polystore_zarr.backend import ZarrBackend
 
 if TYPE_CHECKING:
@@ -268,6 +269,22 @@ def test_casts_are_refused(kind: str, path: Path) -> None:
     with pytest.raises(UnsupportedDataError, match="without a cast"):
         fm.save(np.zeros((60, 70), kind), path, backend="zarr", region=0)
     assert np.array_equal(fm.load(path, backend="zarr"), VALUES)
+
+
+@pytest.mark.parametrize("value", [np.ma.zeros((60, 70), "u2"), measured()])
+def test_parts_lose_no_mask_or_unit(value: Any, path: Path) -> None:
+    with pytest.raises(UnsupportedDataError, match=r"a.zarr/x.* would lose"):
+        fm.save(value, path, backend="zarr", region=0)
+    assert np.array_equal(fm.load(path, backend="zarr"), VALUES)
+
+
+def test_whole_numbers_are_not_rounded(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr" / "b"
+    fm.save(np.zeros(3), path, backend="zarr")
+    fm.save(np.array([2**53]), path, backend="zarr", region=np.s_[:1], unaligned="lock")
+    with pytest.raises(UnsupportedDataError, match="is 9007199254740993, and would become"):
+        fm.save(np.array([2**53 + 1]), path, backend="zarr", region=np.s_[:1], unaligned="lock")
+    assert fm.load(path, backend="zarr").tolist() == [2**53, 0, 0]
 
 
 def test_safe_casts_are_made(path: Path) -> None:

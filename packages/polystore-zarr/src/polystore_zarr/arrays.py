@@ -15,7 +15,8 @@ import zarr
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore, StorePath
 
-from polystore import LazyArray
+from polystore import LazyArray, is_array, to_numpy
+from polystore.casting import convert
 from polystore.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -317,16 +318,27 @@ class ZarrArray(LazyArray):
             )  # fmt: skip
 
     def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
-        values = np.asarray(value)
-        is_number = isinstance(value, bool | int | float | complex)
-        fits = _holds(self.dtype, value) if is_number else np.can_cast(values.dtype, self.dtype)
-        if not fits:
-            raise UnsupportedDataError(
-                f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
-                "zarr", self._path, self._backend,
-            )  # fmt: skip
+        """Return ``value`` as it is written. Raises ``UnsupportedDataError``."""
         try:
-            return np.broadcast_to(values.astype(self.dtype, copy=False), selection.shape)
+            values = to_numpy(value) if is_array(value) else np.asarray(value)
+            is_number = isinstance(value, bool | int | float | complex)
+            fits = (
+                _holds(self.dtype, value)
+                if is_number
+                else np.can_cast(values.dtype, self.dtype)
+            )
+            if not fits:
+                raise UnsupportedDataError(
+                    f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
+                    "zarr",
+                )
+            if values.dtype != self.dtype:  # NumPy takes int64 to float64 for safe: it rounds
+                values = convert(values, self.dtype, "unsafe" if is_number else "exact")
+        except UnsupportedDataError as error:
+            explained(error, self._backend, self._path, "write")
+            raise
+        try:
+            return np.broadcast_to(values, selection.shape)
         except ValueError:
             raise UnsupportedDataError(
                 f"values of shape {values.shape} for a region of {selection.shape}",
