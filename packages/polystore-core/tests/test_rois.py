@@ -247,6 +247,11 @@ def nested(depth: int) -> list[Any]:
         (lambda: Points([(0, 1.1e12)]), "beyond 1e\\+12"),
         (lambda: Points([(0, -(2**63))]), "beyond"),
         (lambda: Points([(0, 10**400)]), "object of shape"),
+        (
+            lambda: Points(np.ma.zeros((2, 2))),
+            "coordinates: a masked array would lose its mask",
+        ),
+        (lambda: Mask(np.ma.ones((2, 2), bool)), "a masked array would lose its mask"),
         (lambda: Points([(0,), (0, 1)]), "no array"),
         (lambda: Points([("0", "1")]), "<U1 of shape"),
         (lambda: Points([(True, False)]), "bool of shape"),

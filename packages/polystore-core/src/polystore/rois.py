@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
+from .arrays import is_array, to_numpy
 from .errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -527,7 +528,9 @@ def _step(dy: float, dx: float) -> _Pair:
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:
     try:
-        return np.asarray(value)
+        return to_numpy(value) if is_array(value) else np.asarray(value)
+    except UnsupportedDataError as error:
+        raise UnsupportedDataError(f"{name}: {error.reason}") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise UnsupportedDataError(f"{name}: no array: {error}") from error
 
