@@ -347,6 +347,17 @@ def test_edited_image_is_updated(
     assert (viewer.pixels(paths[1]) == 99).all()
 
 
+def test_mixed_up_picture_is_updated(files: FileManager, user: User, display: Display) -> None:
+    """A save is on the screen, also where ImageJ has kept a picture of another slice."""
+    paths = [f"mixed/m_{z}.npy" for z in range(2)]
+    files.save_batch([plane(20), plane(40)], paths, backend="screen", wait="shown")
+    user.does("mix up")
+    user.does("updateDisplay();")
+    assert becomes(lambda: display.count((20, 20, 20)) > MOST), "ImageJ shows slice 1"
+    files.save(plane(60), paths[1], backend="screen", wait="shown")
+    assert display.count((60, 60, 60)) > MOST
+
+
 def test_reversed_stack_is_updated(
     files: FileManager, viewer: RemoteFiji, user: User, display: Display
 ) -> None:

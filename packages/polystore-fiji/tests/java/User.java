@@ -1,11 +1,16 @@
+import ij.IJ;
+import ij.ImagePlus;
 import ij.macro.Interpreter;
+import ij.process.ImageProcessor;
+import java.awt.image.BufferedImage;
+import java.awt.image.DataBufferByte;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 
 /**
  * An ImageJ that receives, and what its user does there: each line of the input is a macro, whose
- * value is printed as a line.
+ * value is printed as a line. The line "mix up" is not a macro: see {@link #mixUp}.
  */
 public final class User {
     private User() {}
@@ -20,12 +25,36 @@ public final class User {
             interpreter.setIgnoreErrors(true); // else it shows a dialog, and waits
             String value;
             try {
-                value = interpreter.run(macro, "");
+                value = macro.equals("mix up") ? mixUp() : interpreter.run(macro, "");
             } catch (RuntimeException cancelled) { // such as for want of an image
                 value = "error: " + cancelled;
             }
             if (interpreter.wasError()) value = "error: " + interpreter.getErrorMessage();
             System.out.println("> " + (value == null ? "" : value.replace("\n", " ")));
         }
+    }
+
+    /**
+     * Change the slice while another thread draws it, as a macro does, until ImageJ keeps a picture
+     * of slice 1 for slice 2. A macro alone comes to that once in some hundred times.
+     */
+    private static String mixUp() throws InterruptedException {
+        ImagePlus image = IJ.getImage();
+        ImageProcessor processor = image.getProcessor();
+        byte[] other = (byte[]) image.getStack().getPixels(1);
+        byte[] own = (byte[]) image.getStack().getPixels(2);
+        Object drawn = own;
+        while (drawn == own) {
+            processor.setPixels(other);
+            Thread drawing = new Thread(processor::createImage);
+            drawing.setUncaughtExceptionHandler((thread, early) -> {}); // it found no raster
+            drawing.start();
+            Thread.yield();
+            processor.setPixels(own);
+            drawing.join();
+            BufferedImage picture = (BufferedImage) processor.createImage();
+            drawn = ((DataBufferByte) picture.getRaster().getDataBuffer()).getData();
+        }
+        return "";
     }
 }

@@ -11,6 +11,7 @@ import ij.gui.Overlay;
 import ij.gui.Roi;
 import ij.macro.Interpreter;
 import ij.measure.Calibration;
+import ij.process.ImageProcessor;
 import ij.process.LUT;
 import java.awt.Point;
 import java.lang.reflect.Array;
@@ -251,6 +252,10 @@ final class Shown {
     }
 
     private void draw() {
+        // A macro that changes the slice while AWT paints leaves ImageJ with a picture of the old
+        // slice, which it paints until the pixels are set again (ByteProcessor has no lock).
+        ImageProcessor processor = image.getProcessor();
+        processor.setPixels(processor.getPixels());
         ImageWindow window = image.getWindow();
         if (window != null) window.getCanvas().setPaintPending(true);
         if (image instanceof CompositeImage) ((CompositeImage) image).updateAllChannelsAndDraw();
