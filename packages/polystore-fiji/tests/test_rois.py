@@ -172,6 +172,16 @@ def test_rois_are_painted(
     assert display.count((255, 0, 0)) > 100
 
 
+def test_shown_rois_are_painted(files: FileManager, display: Display) -> None:
+    """ROIs that a save waits for are on the screen when it returns."""
+    show(files, wait="shown")
+    for red in range(100, 250, 5):
+        color = {"imagej": {"stroke_color": f"#ff{red:02x}0000"}}
+        box = ROI(Rectangle((50, 80), (41, 61)), "box", properties=color)
+        files.save([box], "box.roi", backend="screen", wait="shown")
+        assert display.count((red, 0, 0)) > 100
+
+
 def test_user_draws(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """What the user has selected, laid over the image, or put into the ROI Manager is read."""
     show(files, wait="shown")

@@ -258,6 +258,7 @@ final class Fiji implements Viewer, ImageListener {
         ImagePlus image = below == null ? null : below.image();
         if (!delivery.item.labels) {
             marks.show(plan.key, rois, image);
+            if (image != null) below.repaint();
             return;
         }
         if (image == null) throw new Refused("labels of ROIs need an image that they lie on");
@@ -289,7 +290,8 @@ final class Fiji implements Viewer, ImageListener {
         } else if (latest.get(plan.identity) != delivery)
             receiver().settle(delivery, "coalesced", "");
         else {
-            Shown shown = images.get(plan.key);
+            // ROIs are painted with their image.
+            Shown shown = delivery.item.isImage ? images.get(plan.key) : below(delivery.item);
             if (visible && delivery.awaited && shown != null) {
                 waiting.add(new Waiting(shown, delivery));
                 look.start();

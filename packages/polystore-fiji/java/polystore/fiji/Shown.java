@@ -262,6 +262,13 @@ final class Shown {
         else image.updateAndDraw();
     }
 
+    /** Paint again what lies over the pixels. */
+    void repaint() {
+        ImageWindow window = image.getWindow();
+        if (window != null) window.getCanvas().setPaintPending(true);
+        image.draw();
+    }
+
     boolean isPainted() {
         if (image == null) return false;
         ImageWindow window = image.getWindow();
