@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from polystore.errors import BatchError, RejectedError, UnsupportedDataError
+from polystore.rois import ROI, Points
 from polystore_stream import Layout
 
 if TYPE_CHECKING:
@@ -424,6 +425,40 @@ def test_unknown_questions_are_refused(there: FileManager, hidden: RemoteFiji) -
     there.save(plane(1), "a.npy", backend="screen")
     with pytest.raises(RejectedError, match=r"no image 'b' among \[a\]"):
         hidden.screenshot(window="b")
+
+
+def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
+    """A name that nothing has is an error with the names that there are, never an empty answer."""
+    there.save(plane(1), "cells.npy", backend="screen")
+    there.save(plane(1), "B03_s1.npy", backend="screen", names="{well}_s{site}.npy",
+               layout=Layout(window=("well",)))  # fmt: skip
+    there.save(
+        [ROI(Points([(1, 2)]), "spot"), ROI(Points([(3, 4)]))], "r.roi", backend="screen"
+    )
+    for question, expected in {
+        ("rois", "layer", "sport"): "no ROI 'sport' among [, spot]; did you mean 'spot'?",
+        ("rois", "window", "cell"): "no image 'cell' among [B03 images, cells]; did you mean",
+        ("screenshot", "window", "Cells"): "did you mean 'cells'?",
+        ("clear", "window", "x"): "no image 'x' among [B03 images, cells]",
+        (
+            "pixels",
+            "path",
+            "cell.npy",
+        ): "'cell.npy' is not shown among [cells.npy]; did you mean",
+        ("layers", "window", "x"): "no option 'window' of layers among []",
+        ("rois", "path", "r.roi"): "no option 'path' of rois among [layer, window]",
+    }.items():
+        name, option, value = question
+        with pytest.raises(RejectedError) as caught:
+            hidden.query(name, **{option: value})
+        assert expected in str(caught.value)
+    with pytest.raises(
+        RejectedError, match=r"no window 'B04' among \[, B03\]; did you mean 'B03'"
+    ):
+        hidden.pixels("B03_s1.npy", window="B04")
+    assert len(hidden.layers()) == 2, "clear has taken nothing away"
+    assert [roi.name for roi in hidden.rois(layer="spot")] == ["spot"]
+    assert [roi.name for roi in hidden.rois(layer="")] == [""]
 
 
 def test_layers_are_json(there: FileManager, hidden: RemoteFiji) -> None:

@@ -174,8 +174,48 @@ def test_windows_are_opened(
         101,
         255,
     ]
-    with pytest.raises(RejectedError, match="one of '', 'B03', 'B04'"):
+    with pytest.raises(RejectedError, match="the name of an open window: '', 'B03', 'B04'"):
         viewer.screenshot(window="B05")
+
+
+def test_unknown_names_are_refused(files: FileManager, viewer: RemoteViewer) -> None:
+    """A name that nothing has is an error with the names that there are, never an empty answer."""
+    files.save(np.zeros(SIZE, "u1"), "image.npy", backend="screen")
+    with pytest.raises(RejectedError, match="labels layer: there is none"):
+        viewer.rois(layer="cells")
+    files.save([ROI(Rectangle((9, 9), (5, 5)), "one")], "cells", backend="screen")
+    shown = viewer.layers()
+    for question, expected in {
+        (
+            "rois",
+            "layer",
+            "cell",
+        ): "points or labels layer: 'cells' (did you mean 'cells'?)",
+        ("rois", "layer", "image"): "shapes, points or labels layer: 'cells'",
+        ("rois", "layer", ""): "layer=''",
+        (
+            "rois",
+            "window",
+            "well",
+        ): "window='well' is not possible: expected the name of an open",
+        ("screenshot", "window", "well"): "window='well'",
+        ("clear", "window", "well"): "window='well'",
+        (
+            "pixels",
+            "path",
+            "images.npy",
+        ): "that is shown: 'image.npy' (did you mean 'image.npy'?)",
+        ("layers", "window", "well"): "'window'",
+        ("rois", "path", "cells"): "'path'",
+    }.items():
+        name, option, value = question
+        with pytest.raises(RejectedError) as caught:
+            viewer.query(name, **{option: value})
+        assert expected in str(caught.value)
+    with pytest.raises(RejectedError, match="window='well'"):
+        viewer.pixels("image.npy", window="well")
+    assert viewer.layers() == shown
+    assert [roi.name for roi in viewer.rois(layer="cells")] == ["one"]
 
 
 def test_closed_window_refuses(

@@ -124,6 +124,11 @@ class Planner:
         with self._lock:
             return self._plans.get((window, path, kind))
 
+    def paths(self, window: str) -> set[str]:
+        """Return the paths of images and labels that were saved into a window."""
+        with self._lock:
+            return {p for w, p, kind in self._plans if w == window and kind != "rois"}
+
     def _place(
         self, item: Image | Rois, place: tuple[str, str, str]
     ) -> tuple[str, str, _Sliders]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from polystore.errors import UnsupportedDataError
 from polystore.rois import ROI, Area, Mask
+from polystore_stream.viewer import unknown_name
 
 from .changes import (
     add_layer,
@@ -185,17 +186,23 @@ class RoiLayers:
         }  # fmt: skip
 
     def read(self, name: str | None = None) -> Iterator[ROI]:
-        """Yield the ROIs of the layer called ``name``, or of all that hold some."""
-        streamed = {shown.layer for shown in self._images.values()}
-        for layer in self.model.layers:
-            kind = layer._type_string
-            if name is not None and layer.name != name:
-                continue
-            if kind not in ("shapes", "points", "labels") or (
-                name is None and layer in streamed
-            ):
-                continue
-            yield from self._rois_of(layer, kind)
+        """Yield the ROIs of the layer called ``name``, or of all that hold some.
+
+        Label images of a pipeline are read only by name. Raises ``InvalidOptionError`` where no
+        layer for ROIs has this name.
+        """
+        kinds = ("shapes", "points", "labels")
+        layers = [layer for layer in self.model.layers if layer._type_string in kinds]
+        if name is None:
+            streamed = {shown.layer for shown in self._images.values()}
+            layers = [layer for layer in layers if layer not in streamed]
+        else:
+            names = [layer.name for layer in layers]
+            if name not in names:
+                raise unknown_name("layer", name, "a shapes, points or labels layer", names)
+            layers = [layer for layer in layers if layer.name == name]
+        for layer in layers:
+            yield from self._rois_of(layer, layer._type_string)
 
     def _rois_of(self, layer: Layer, kind: Any) -> list[ROI]:
         known = next(

@@ -14,10 +14,11 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 from vispy.gloo.glir import GlirProgram
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore.errors import UnsupportedDataError
+from polystore.options import check_options
 from polystore_stream.messages import Image, Query, Rois
 from polystore_stream.receiver import Receiver
-from polystore_stream.viewer import Delivery, Viewer
+from polystore_stream.viewer import Delivery, Viewer, unknown_name
 
 from .backend import KIND
 from .layers import Layers, colormap
@@ -271,6 +272,8 @@ class NapariViewer(Viewer):
             )
             return
         try:
+            function = getattr(type(self), f"_answer_{query.name}")
+            check_options(function, query.arguments, f"napari's answer to {query.name!r}")
             value, arrays = answer(**query.arguments)
         except Exception as error:  # what a stranger asks must not end the viewer
             self.receiver.settle(delivery, "rejected", str(error))
@@ -281,8 +284,7 @@ class NapariViewer(Viewer):
 
     def _open(self, window: str) -> _Window:
         if window not in self._windows:
-            known = ", ".join(map(repr, self._windows))
-            raise InvalidOptionError("window", window, f"one of {known}")
+            raise unknown_name("window", window, "the name of an open window", self._windows)
         return self._windows[window]
 
     def _answer_layers(self) -> tuple[Any, list[Any]]:
@@ -293,24 +295,29 @@ class NapariViewer(Viewer):
         ]
         return found, []
 
-    def _answer_pixels(self, path: str, window: str = "") -> tuple[Any, list[NDArray[Any]]]:
+    def _answer_pixels(self, *, path: str, window: str = "") -> tuple[Any, list[NDArray[Any]]]:
+        layers = self._open(window).layers
         for kind in ("image", "labels"):
             found = self._planner.place(window, path, kind)
-            pixels = None if found is None else self._open(window).layers.pixels(*found)
+            pixels = None if found is None else layers.pixels(*found)
             if pixels is not None:
                 return None, [pixels]
-        raise InvalidOptionError("path", path, "a path that is shown")
+        shown = self._planner.paths(window)
+        shown.discard(path)  # its layer was removed
+        raise unknown_name("path", path, "a path that is shown", sorted(shown))
 
     def _answer_screenshot(
-        self, window: str = "", canvas_only: bool = True
+        self, *, window: str = "", canvas_only: bool = True
     ) -> tuple[Any, list[NDArray[Any]]]:
         viewer = self._open(window).viewer
         return None, [np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))]
 
-    def _answer_rois(self, layer: str | None = None, window: str = "") -> tuple[Any, list[Any]]:
+    def _answer_rois(
+        self, *, layer: str | None = None, window: str = ""
+    ) -> tuple[Any, list[Any]]:
         return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
 
-    def _answer_clear(self, window: str = "") -> tuple[Any, list[Any]]:
+    def _answer_clear(self, *, window: str = "") -> tuple[Any, list[Any]]:
         try:
             self._open(window).layers.clear()
         finally:

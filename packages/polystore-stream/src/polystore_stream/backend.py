@@ -390,6 +390,9 @@ class ViewerSink(StreamSink):
             self._had_one = True
             return started
         gone = "is gone: it was closed, or has died" if self._had_one else "does not run"
+        others = sorted({endpoint.name for endpoint in discovery.find(self.viewer_kind)})
+        if others and not self._had_one:
+            gone += f" (there are {', '.join(map(repr, others))})"
         raise ReceiverUnavailableError(
             self.name,
             f"{self.viewer_kind} {self.viewer!r}",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from polystore.errors import InvalidOptionError
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -14,7 +19,9 @@ if TYPE_CHECKING:
 
     from .messages import Image, Query, Rois
 
-__all__ = ["Delivery", "Value", "Viewer"]
+__all__ = ["Delivery", "Value", "Viewer", "unknown_name"]
+
+_LISTED = 20
 
 Value: TypeAlias = "NDArray[np.generic] | list[ROI] | None"
 
@@ -61,3 +68,18 @@ class Viewer(ABC):
     @abstractmethod
     def wake(self) -> None:
         """Have the viewer's own thread take what came. Must return at once."""
+
+
+def unknown_name(
+    option: str, name: object, what: str, known: Collection[str]
+) -> InvalidOptionError:
+    """Return the error of a question that names something that is not shown.
+
+    It lists ``known``. An empty answer would look as if nothing was there.
+    """
+    listed = ", ".join(map(repr, list(known)[:_LISTED])) or "there is none"
+    if len(known) > _LISTED:
+        listed += f" and {len(known) - _LISTED} more"
+    close = difflib.get_close_matches(str(name), known, n=1)
+    suggestion = f" (did you mean {close[0]!r}?)" if close else ""
+    return InvalidOptionError(option, name, f"{what}: {listed}{suggestion}")

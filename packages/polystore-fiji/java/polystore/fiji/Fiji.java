@@ -17,6 +17,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicBoolean;
 import javax.swing.Timer;
 
@@ -36,6 +38,19 @@ final class Fiji implements Viewer, ImageListener {
 
     /** Milliseconds after which what was not painted counts as received alone: it is hidden. */
     private static final long HIDDEN = 1000;
+
+    /** The questions that are answered, and what each may say. */
+    private static final Map<String, List<String>> OPTIONS = new TreeMap<>();
+
+    static {
+        OPTIONS.put("layers", Collections.emptyList());
+        OPTIONS.put("pixels", Arrays.asList("path", "window"));
+        OPTIONS.put("screenshot", Arrays.asList("window", "canvas_only"));
+        OPTIONS.put("rois", Arrays.asList("layer", "window"));
+        OPTIONS.put("clear", Arrays.asList("window"));
+        OPTIONS.put("pulse", Collections.emptyList());
+        OPTIONS.put("quit", Collections.emptyList());
+    }
 
     private static final class Waiting {
         final Shown shown;
@@ -373,6 +388,14 @@ final class Fiji implements Viewer, ImageListener {
 
     private Object answer(String name, Map<String, Object> given, List<Array> arrays)
             throws Refused {
+        List<String> options = OPTIONS.get(name);
+        if (options == null) {
+            String all = String.join(", ", OPTIONS.keySet());
+            throw new Refused("Fiji answers " + all + ", not '" + name + "'");
+        }
+        for (String option : given.keySet())
+            if (!options.contains(option))
+                throw Refused.unknown("no option '" + option + "' of " + name, option, options);
         String window = text(given, "window");
         switch (name) {
             case "layers":
@@ -386,7 +409,7 @@ final class Fiji implements Viewer, ImageListener {
                 arrays.add(Images.screenshot(open(window).image(), canvasOnly));
                 return null;
             case "rois":
-                return rois(window, text(given, "layer"), arrays);
+                return rois(window, given.get("layer"), arrays);
             case "clear":
                 if (window.isEmpty()) clear();
                 else take(open(window));
@@ -401,9 +424,7 @@ final class Fiji implements Viewer, ImageListener {
                     throw new Refused("this ImageJ was started by its user, who closes it too");
                 return null;
             default:
-                throw new Refused(
-                        "Fiji answers clear, layers, pixels, pulse, quit, rois, screenshot, not '"
-                                + name + "'");
+                throw new AssertionError(name);
         }
     }
 
@@ -425,32 +446,46 @@ final class Fiji implements Viewer, ImageListener {
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
             return Collections.singletonMap("original", shown.original());
         }
-        throw new Refused("'" + path + "' is not shown");
+        Map<String, Set<String>> shown = planner.paths(images.keySet());
+        if (!window.isEmpty() && !shown.containsKey(window))
+            throw Refused.unknown("no window '" + window + "'", window, shown.keySet());
+        Set<String> paths = new TreeSet<>(shown.getOrDefault(window, Collections.emptySet()));
+        paths.remove(path); // other planes of its image may be shown
+        throw Refused.unknown("'" + path + "' is not shown", path, paths);
     }
 
-    private Object rois(String window, String layer, List<Array> arrays) throws Refused {
+    /** Return ROIs, of this name unless it is null. */
+    private Object rois(String window, Object layer, List<Array> arrays) throws Refused {
         Collection<Shown> among =
                 window.isEmpty() ? images.values() : Collections.singleton(open(window));
         Map<Roi, String> found = new LinkedHashMap<>();
         for (Shown shown : among) if (shown.image() != null) found.putAll(Marks.of(shown.image()));
-        if (!layer.isEmpty()) found.keySet().removeIf(roi -> !layer.equals(roi.getName()));
+        if (layer != null) {
+            Set<String> names = new TreeSet<>();
+            for (Roi roi : found.keySet()) names.add(name(roi));
+            if (!names.contains(layer.toString()))
+                throw Refused.unknown("no ROI '" + layer + "'", layer.toString(), names);
+            found.keySet().removeIf(roi -> !name(roi).equals(layer.toString()));
+        }
         List<Object> sources = new ArrayList<>();
         arrays.add(Marks.encode(found, sources));
         return sources;
     }
 
+    private static String name(Roi roi) {
+        return roi.getName() == null ? "" : roi.getName();
+    }
+
     /** Return the image of a window by its title; "" is the one that came last. */
     private Shown open(String window) throws Refused {
-        Set<String> titles = new HashSet<>();
+        Set<String> titles = new TreeSet<>();
         for (Shown shown : images.values()) {
             String title = shown.image().getTitle();
             if (window.isEmpty() ? shown == newest : title.equals(window)) return shown;
             titles.add(title);
         }
-        throw new Refused(
-                window.isEmpty()
-                        ? "no image is shown"
-                        : "no image '" + window + "' among " + titles);
+        if (window.isEmpty()) throw new Refused("no image is shown");
+        throw Refused.unknown("no image '" + window + "'", window, titles);
     }
 
     private void clear() {

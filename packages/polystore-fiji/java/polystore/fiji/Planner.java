@@ -7,6 +7,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import polystore.fiji.Place.Coordinate;
 
 /**
@@ -173,6 +175,17 @@ final class Planner {
     /** Return where the value of a path went last, or null. */
     synchronized Plan find(String window, String path, String kind) {
         return plans.get(key(window, path, kind));
+    }
+
+    /** Return the paths of each window whose values are in images of these keys. */
+    synchronized Map<String, Set<String>> paths(Set<String> shown) {
+        Map<String, Set<String>> found = new TreeMap<>();
+        for (Map.Entry<String, Plan> entry : plans.entrySet()) {
+            String[] parts = entry.getKey().split("\0", -1);
+            if (shown.contains(entry.getValue().key))
+                found.computeIfAbsent(parts[0], window -> new TreeSet<>()).add(parts[1]);
+        }
+        return found;
     }
 
     /** An image is gone: what comes for it makes a new one. */

@@ -1,10 +1,58 @@
 package polystore.fiji;
 
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.List;
+import java.util.Locale;
+
 /** Something that is not taken, with the reason that its sender is told. */
 final class Refused extends Exception {
     private static final long serialVersionUID = 1L;
+    private static final int LISTED = 20;
 
     Refused(String reason) {
         super(reason, null, false, false);
+    }
+
+    /** Return the refusal of a question about a name that is not there, with those that are. */
+    static Refused unknown(String reason, String name, Collection<String> known) {
+        List<String> listed = new ArrayList<>(known);
+        String more = "";
+        if (listed.size() > LISTED) {
+            more = " and " + (listed.size() - LISTED) + " more";
+            listed = listed.subList(0, LISTED);
+        }
+        String close = null;
+        int least = Math.max(1, name.length() / 3) + 1;
+        for (String other : known) {
+            int distance = distance(fold(name), fold(other), least);
+            if (distance < least) {
+                least = distance;
+                close = other;
+            }
+        }
+        String suggestion = close == null ? "" : "; did you mean '" + close + "'?";
+        return new Refused(reason + " among " + listed + more + suggestion);
+    }
+
+    private static String fold(String name) {
+        return name.toLowerCase(Locale.ROOT);
+    }
+
+    /** Return how many letters must be changed, put in or left out; {@code limit} if so many. */
+    private static int distance(String one, String other, int limit) {
+        if (Math.abs(one.length() - other.length()) >= limit) return limit;
+        int[] row = new int[other.length() + 1];
+        for (int at = 0; at < row.length; at++) row[at] = at;
+        for (int at = 1; at <= one.length(); at++) {
+            int corner = row[0];
+            row[0] = at;
+            for (int to = 1; to < row.length; to++) {
+                int changed = corner + (one.charAt(at - 1) == other.charAt(to - 1) ? 0 : 1);
+                corner = row[to];
+                row[to] = Math.min(changed, 1 + Math.min(row[to], row[to - 1]));
+            }
+        }
+        return row[other.length()];
     }
 }
