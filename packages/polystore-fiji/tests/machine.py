@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "IJ_JAR",
     "PACKAGE",
+    "answering_display",
     "hidden",
     "imagej_folder",
     "needs_imagej",
@@ -66,3 +73,10 @@ def hidden(folder: str) -> list[str]:
     if not allowed:
         pytest.skip("system: no mount namespace, in which a program could be hidden")
     return command
+
+
+@contextmanager
+def answering_display() -> Iterator[str]:
+    """Give the name of a screen that answers, on which nothing is ever drawn."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1] - 6000}"

@@ -26,7 +26,15 @@ from polystore_stream import discovery
 from polystore_testing.display import private_display
 from polystore_testing.processes import becomes, runs
 
-from .machine import IJ_JAR, PACKAGE, imagej_folder, needs_imagej, needs_java, python
+from .machine import (
+    IJ_JAR,
+    PACKAGE,
+    answering_display,
+    imagej_folder,
+    needs_imagej,
+    needs_java,
+    python,
+)
 
 pytestmark = [pytest.mark.screen, needs_imagej]
 
@@ -285,13 +293,14 @@ def test_menu_starts_and_ends_receiving(
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Path:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Iterator[Path]:
     """A home without an ImageJ, on a machine with a screen."""
     for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("DISPLAY", ":99")
-    return tmp_path
+    with answering_display() as display:
+        monkeypatch.setenv("DISPLAY", display)
+        yield tmp_path
 
 
 def states() -> dict[str, str]:

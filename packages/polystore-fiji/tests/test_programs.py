@@ -18,7 +18,7 @@ from polystore_fiji import imagej, launching, places
 from polystore_fiji.install import install
 from polystore_fiji.java import find_java, read_java
 
-from .machine import IJ_JAR, imagej_folder, needs_imagej, needs_java, python
+from .machine import IJ_JAR, answering_display, imagej_folder, needs_imagej, needs_java, python
 
 Script = Callable[[str, str], Path]
 
@@ -29,16 +29,17 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of our own, without what the person who runs the tests has set."""
     for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "run"))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    return home
+    with answering_display() as display:
+        monkeypatch.setenv("DISPLAY", display)
+        yield home
 
 
 @pytest.fixture
@@ -377,6 +378,9 @@ def test_screen_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         launching.launch(ij=IJ_JAR)
     assert "xvfb-run" in refused.value.advice
     assert "headless=True" in refused.value.advice
+    monkeypatch.setenv("DISPLAY", ":4711")
+    with pytest.raises(ReceiverUnavailableError, match="DISPLAY=:4711 does not answer"):
+        launching.launch(ij=IJ_JAR)
 
 
 @pytest.mark.parametrize("name", ["", 'a"b', "a]b", "a/b", "x" * 65])

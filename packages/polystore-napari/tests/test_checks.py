@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from polystore_napari.backend import screen_variables
 from polystore_napari.checks import findings
 from polystore_stream import discovery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from polystore.checks import Finding
 
 
@@ -21,12 +25,14 @@ pytestmark = pytest.mark.screen
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine with a screen, on which no viewer runs."""
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "run"))
-    monkeypatch.setenv("DISPLAY", ":99")
-    for name in ("WAYLAND_DISPLAY", "POLYSTORE_NAPARI_PYTHON"):
+    for name in ("WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "POLYSTORE_NAPARI_PYTHON"):
         monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:  # a screen that answers
+        monkeypatch.setenv("DISPLAY", f"127.0.0.1:{server.getsockname()[1] - 6000}")
+        yield
 
 
 def found(what: str) -> Finding:
@@ -66,8 +72,30 @@ def test_screen_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DISPLAY")
     assert found("screen").state == "missing"
     assert "xvfb-run" in found("screen").remedy
-    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    monkeypatch.setenv("DISPLAY", ":4711")
+    assert found("screen").found.startswith("DISPLAY=:4711 does not answer: ")
+    monkeypatch.setenv("QT_QPA_PLATFORM", "eglfs")
     assert found("screen").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables"),
+    [
+        ("", ("DISPLAY", "WAYLAND_DISPLAY")),
+        ("xcb", ("DISPLAY",)),
+        ("wayland-egl", ("WAYLAND_DISPLAY",)),
+        ("wayland;xcb", ("WAYLAND_DISPLAY", "DISPLAY")),
+        ("offscreen", ("DISPLAY",)),
+        ("eglfs:/dev/fb0", ()),
+        ("xcb;eglfs", ()),
+    ],
+)
+def test_qt_says_which_screen(
+    monkeypatch: pytest.MonkeyPatch, platform: str, variables: tuple[str, ...]
+) -> None:
+    """QT_QPA_PLATFORM decides which screens napari can use, or that it needs none."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", platform)
+    assert screen_variables() == variables
 
 
 def test_running_viewers_are_told() -> None:

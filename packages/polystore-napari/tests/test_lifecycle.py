@@ -200,18 +200,56 @@ def test_viewer_of_another_machine(desktop: Path) -> None:
     assert left_in(desktop) == []
 
 
-def test_missing_screen_is_explained(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a screen the error says why napari did not come up, and what to do."""
-    monkeypatch.delenv("DISPLAY")
+@pytest.mark.parametrize("value", ["", ":4711", "localhost:4711", "no display"])
+def test_missing_screen_is_explained(
+    desktop: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Without a screen that answers no napari is started, and the error says what to do."""
+    monkeypatch.setenv("DISPLAY", value)
     with (
         pipeline("napari_stream", viewer="blind") as files,
         pytest.raises(ReceiverUnavailableError) as caught,
     ):
         save(files)
-    assert "napari 'blind' ended with status" in str(caught.value)
-    assert "it said:" in str(caught.value)
-    assert "A viewer needs a screen: set DISPLAY (ssh -X)" in str(caught.value)
+    assert "napari 'blind' needs a screen, and " in str(caught.value)
+    assert f"DISPLAY={value} does not" in str(caught.value) or not value
+    assert "log in with ssh -X" in caught.value.advice
+    assert "xvfb-run -a python" in caught.value.advice
     assert left_in(desktop) == []
+
+
+def test_command_needs_a_screen(
+    desktop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The viewer's own process says it, too: another interpreter may bring a screen along."""
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\n')
+    script.chmod(0o755)
+    with pipeline("napari_stream", viewer="wrapped", python=str(script)) as files:
+        monkeypatch.delenv("DISPLAY")
+        with pytest.raises(ReceiverUnavailableError) as caught:
+            save(files)
+        assert "napari 'wrapped' ended with status 2 when it was started" in str(caught.value)
+        assert "napari needs a screen, and DISPLAY and WAYLAND_DISPLAY are not set" in str(
+            caught.value
+        )
+    assert left_in(desktop) == []
+
+
+def test_offscreen_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Qt's offscreen platform shows images where a display has OpenGL; else it is refused."""
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    with pipeline("napari_stream", viewer="offscreen") as files:
+        save(files, wait="shown")
+        with polystore_napari.connect("offscreen") as viewer:
+            assert np.array_equal(viewer.pixels("a.npy"), PLANE)
+            viewer.quit()
+    monkeypatch.delenv("DISPLAY")
+    with (
+        pipeline("napari_stream", viewer="offscreen") as files,
+        pytest.raises(ReceiverUnavailableError, match="DISPLAY is not set"),
+    ):
+        save(files)
 
 
 def test_unknown_viewer_is_told() -> None:

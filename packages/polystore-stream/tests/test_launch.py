@@ -93,8 +93,8 @@ def test_ended_start_is_explained() -> None:
 @pytest.mark.parametrize(
     ("said", "advice"),
     [
-        ("qt.qpa.plugin: Could not load the Qt platform plugin xcb", "set DISPLAY (ssh -X)"),
-        ("cannot connect to X server, no DISPLAY", "xvfb-run python"),
+        ("qt.qpa.plugin: Could not load the Qt platform plugin xcb", "log in with ssh -X"),
+        ("cannot connect to X server, no DISPLAY", "xvfb-run -a python"),
         ("", "it said:\n  nothing"),
     ],
 )

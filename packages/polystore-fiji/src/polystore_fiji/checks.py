@@ -11,7 +11,7 @@ from polystore_stream.checks import running_viewers, screen
 from .imagej import find_imagej, installations
 from .jars import check_installed, installed_jars, own_jar
 from .java import bundled_java, find_java, read_java
-from .launching import DISPLAY, KIND
+from .launching import DISPLAY, KIND, WITHOUT_SCREEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,7 @@ def findings() -> Iterator[Finding]:
             remedy = f'polystore-fiji install --fiji "{other.folder}"'
             yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
     yield _java(chosen)
-    remedy = "DISPLAY (ssh -X), xvfb-run, or no windows: headless=True, --headless"
-    yield screen(DISPLAY, remedy=remedy)
+    yield screen(DISPLAY, advice=WITHOUT_SCREEN)
     yield running_viewers(KIND)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polystore.errors import ReceiverError, ReceiverUnavailableError
 from polystore_stream import discovery
-from polystore_stream.checks import has_screen
+from polystore_stream.checks import check_screen
 from polystore_stream.launch import start_viewer
 
 from .imagej import find_imagej
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from .imagej import ImageJ
 
-__all__ = ["DISPLAY", "KIND", "command", "launch"]
+__all__ = ["DISPLAY", "KIND", "WITHOUT_SCREEN", "command", "launch"]
 
 KIND = "fiji"
 DISPLAY = "DISPLAY"  # Java needs X11, also within Wayland
+WITHOUT_SCREEN = "; or do without windows: headless=True, --headless"
 # Of the machine's memory (the container's, if in one): images stay in the heap, and Java would
 # take a quarter. Java 8 before its update 191 does not know the option, and goes on without.
 # By default Java gives each plane a region of its own: a stack grows at half the rate, and slower
@@ -67,12 +68,8 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
     as its user does, with the receiver that is among its plugins. Raises
     ``ReceiverUnavailableError`` and ``IncompatibleReceiverError``.
     """
-    if not headless and not has_screen(DISPLAY):
-        raise ReceiverUnavailableError(
-            BACKEND, "ImageJ", "needs a screen, and DISPLAY is not set",
-            "set DISPLAY (ssh -X), run under a virtual screen (xvfb-run python …), or do "
-            "without windows: headless=True, --headless",
-        )  # fmt: skip
+    if not headless:
+        check_screen(BACKEND, "ImageJ", DISPLAY, advice=WITHOUT_SCREEN)
     if imagej.folder is None or headless:
         java = find_java(folder=imagej.folder, windows=not headless)
         classpath = os.pathsep.join(map(str, (imagej.jar, own_jar().path)))

@@ -9,6 +9,9 @@ import sys
 import threading
 
 from polystore.errors import PolystoreError
+from polystore_stream.checks import check_screen
+
+from .backend import BACKEND, KIND, screen_variables
 
 __all__ = ["main"]
 
@@ -25,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
+    try:
+        check_screen(BACKEND, KIND, *screen_variables())
+    except PolystoreError as error:  # at once: napari takes seconds until Qt ends the process
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     # Without a graphics card all cores would draw: half of them are the pipeline's.
     os.environ.setdefault("LP_NUM_THREADS", str((os.cpu_count() or 2) // 2 - 1))
 

@@ -7,15 +7,18 @@ import sys
 from typing import TYPE_CHECKING
 
 from polystore.errors import InvalidOptionError
+from polystore_stream import discovery
 from polystore_stream.backend import ViewerSink
+from polystore_stream.checks import check_screen
 from polystore_stream.launch import start_viewer
 
 if TYPE_CHECKING:
     from polystore_stream.discovery import Endpoint
     from polystore_stream.messages import Policy
 
-__all__ = ["NapariBackend", "interpreter", "launch"]
+__all__ = ["BACKEND", "KIND", "NapariBackend", "interpreter", "launch", "screen_variables"]
 
+BACKEND = "napari_stream"
 KIND = "napari"
 _PYTHON = "POLYSTORE_NAPARI_PYTHON"
 
@@ -57,13 +60,21 @@ def launch(
     *,
     python: str | None = None,
     timeout: float = 90.0,
-    backend: str = "napari_stream",
+    backend: str = BACKEND,
 ) -> Endpoint:
     """Start a napari called ``name``, or return the one that runs.
 
-    Raises ``ReceiverUnavailableError`` with the end of what it printed, if it does not come up.
+    Raises ``ReceiverUnavailableError`` where there is no screen, or with the end of what it
+    printed, if it does not come up.
     """
-    command = [interpreter(python), "-m", "polystore_napari", "--name", name]
+    discovery.check_name("name", name)
+    running = discovery.find(KIND, name)
+    if running:
+        return running[0]
+    program = interpreter(python)
+    if program == sys.executable:  # another one may be a script that brings a screen along
+        check_screen(backend, f"{KIND} {name!r}", *screen_variables())
+    command = [program, "-m", "polystore_napari", "--name", name]
     return start_viewer(command, KIND, name, backend=backend, timeout=timeout)
 
 
@@ -73,3 +84,17 @@ def interpreter(python: str | None = None) -> str:
     if not found:
         raise InvalidOptionError("python", python, "an interpreter that has polystore-napari")
     return found
+
+
+def screen_variables() -> tuple[str, ...]:
+    """Return the variables that name a screen for Qt: none where it draws without one.
+
+    QT_QPA_PLATFORM lists the plugins that Qt tries, as in "wayland;xcb" or "eglfs:/dev/fb0".
+    """
+    # "offscreen" takes OpenGL, without which napari shows no image, from an X11 display.
+    variables = {"xcb": "DISPLAY", "offscreen": "DISPLAY", "wayland": "WAYLAND_DISPLAY"}
+    given = os.environ.get("QT_QPA_PLATFORM") or "xcb;wayland"
+    plugins = [plugin.partition(":")[0].partition("-")[0] for plugin in given.split(";")]
+    if not all(plugin in variables for plugin in plugins):
+        return ()
+    return tuple(dict.fromkeys(variables[plugin] for plugin in plugins))

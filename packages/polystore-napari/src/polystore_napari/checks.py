@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from polystore.checks import Finding
 from polystore_stream.checks import running_viewers, screen
 
-from .backend import KIND, interpreter
+from .backend import KIND, interpreter, screen_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,7 @@ print(metadata.version("napari") if find_spec("napari") else "")
 def findings() -> Iterator[Finding]:
     """Yield what a save into ``napari_stream`` would find: napari, a screen."""
     yield _napari(interpreter())
-    remedy = "set DISPLAY (ssh -X), or run under a virtual screen: xvfb-run python …"
-    yield screen("DISPLAY", "WAYLAND_DISPLAY", remedy=remedy)
+    yield screen(*screen_variables())
     yield running_viewers(KIND)
 
 

@@ -1,27 +1,117 @@
-"""What all viewers say to ``polystore doctor``: whether there is a screen, and who runs."""
+"""What viewers need of this machine: a screen that answers. And what ``polystore doctor`` says."""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from polystore.checks import Finding
+from polystore.errors import ReceiverUnavailableError
 
 from . import discovery
 
-__all__ = ["has_screen", "running_viewers", "screen"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["GET_SCREEN", "check_screen", "missing_screen", "running_viewers", "screen"]
+
+GET_SCREEN = (
+    "log in with ssh -X, set DISPLAY to a screen that runs, or start the pipeline with a virtual "
+    "one: xvfb-run -a python … (Debian: apt-get install xvfb)"
+)
+"""What helps where there is no screen."""
+_DISPLAY = re.compile(r"(?:unix/?|(?P<host>[^/]*?))(?::(?P<number>\d+))(?:\.\d+)?")
+_PORT = 6000  # of display 0, by TCP; ssh -X is 10
+_SECONDS = 5.0
+_LISTENS = "00010000"  # of /proc/net/unix: a socket that accepts connections
 
 
-def has_screen(*displays: str) -> bool:
-    """Whether windows can be opened: on Linux, if one of these variables names a display."""
-    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, displays))
+def missing_screen(*variables: str) -> str:
+    """Return why windows cannot be opened here, or "" where one of the screens answers.
+
+    ``variables`` are those that may name one: DISPLAY (X11), WAYLAND_DISPLAY. None: no screen
+    is needed. Windows and macOS have no such variables, and count as having a screen.
+    """
+    if sys.platform in ("win32", "darwin") or not variables:
+        return ""
+    problems = []
+    for variable in variables:
+        value = os.environ.get(variable)
+        if value:
+            problem = _unanswered(variable, value)
+            if not problem:
+                return ""
+            problems.append(f"{variable}={value} does not answer: {problem}")
+    verb = "is" if len(variables) == 1 else "are"
+    return "; ".join(problems) or f"{' and '.join(variables)} {verb} not set"
 
 
-def screen(*displays: str, remedy: str) -> Finding:
+def check_screen(backend: str, receiver: str, *variables: str, advice: str = "") -> None:
+    """Raise ``ReceiverUnavailableError`` where ``missing_screen`` finds something."""
+    problem = missing_screen(*variables)
+    if problem:
+        raise ReceiverUnavailableError(
+            backend, receiver, f"needs a screen, and {problem}", GET_SCREEN + advice
+        )
+
+
+def _unanswered(variable: str, value: str) -> str:
+    """Return why nobody listens at a display, or ""."""
+    problem = "this is not the name of a display"
+    for family, address in _addresses(variable, value):
+        # An X server may end with its last connection: one that the kernel lists is not asked.
+        if family == socket.AF_UNIX and address in _listening():
+            return ""
+        try:
+            with socket.socket(family) as asked:
+                asked.settimeout(_SECONDS)
+                asked.connect(address)
+                return ""
+        except OSError as error:
+            problem = error.strerror or str(error)
+    return problem
+
+
+def _listening() -> set[str]:
+    """Return the names of the local sockets that somebody listens to."""
+    try:
+        rows = Path("/proc/net/unix").read_text(errors="replace").splitlines()
+    except OSError:  # not Linux
+        return set()
+    fields = (row.split(maxsplit=7) for row in rows)
+    names = {found[7] for found in fields if len(found) == 8 and found[3] == _LISTENS}
+    return {f"\0{name[1:]}" if name.startswith("@") else name for name in names}
+
+
+def _addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str, int]]]:
+    if variable == "WAYLAND_DISPLAY":
+        yield socket.AF_UNIX, os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), value)
+        return
+    found = _DISPLAY.fullmatch(value)
+    if found is None:
+        return
+    number = int(found["number"])
+    if found["host"]:
+        with suppress(OSError):
+            for family, _, _, _, address in socket.getaddrinfo(found["host"], _PORT + number):
+                yield family, address[:2]
+        return
+    path = f"/tmp/.X11-unix/X{number}"
+    yield socket.AF_UNIX, f"\0{path}"  # Linux has both; a container may share one of them
+    yield socket.AF_UNIX, path
+
+
+def screen(*variables: str, advice: str = "") -> Finding:
     """Return whether windows can be opened, and what helps if not."""
-    if has_screen(*displays):
+    problem = missing_screen(*variables)
+    if not problem:
         return Finding(what="screen", state="ok")
-    return Finding(what="screen", state="missing", found="no DISPLAY", remedy=remedy)
+    return Finding(what="screen", state="missing", found=problem, remedy=GET_SCREEN + advice)
 
 
 def running_viewers(kind: str) -> Finding:

@@ -16,6 +16,7 @@ from polystore.errors import LockTimeoutError, ReceiverUnavailableError
 from polystore.locking import file_lock
 
 from . import discovery
+from .checks import GET_SCREEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,9 +169,7 @@ def _ready(
 
 
 def _hint(said: str) -> str:
+    """Return what helps a viewer whose toolkit has found no screen."""
     if "xcb" in said or "display" in said.lower():
-        return (
-            "\nA viewer needs a screen: set DISPLAY (ssh -X), or run under a virtual one: "
-            "xvfb-run python …"
-        )
+        return f"\nA viewer needs a screen: {GET_SCREEN}"
     return ""

@@ -1,0 +1,98 @@
+"""Whether there is a screen: asked before a viewer is started."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from polystore.errors import ReceiverUnavailableError
+from polystore_stream.checks import check_screen, missing_screen, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+
+BOTH = ("DISPLAY", "WAYLAND_DISPLAY")
+
+
+@pytest.fixture(autouse=True)
+def dark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine without a screen."""
+    for name in BOTH:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+
+def test_no_variable_is_set() -> None:
+    assert missing_screen("DISPLAY") == "DISPLAY is not set"
+    assert missing_screen(*BOTH) == "DISPLAY and WAYLAND_DISPLAY are not set"
+    assert missing_screen() == "", "no screen is needed"
+
+
+@pytest.mark.parametrize(
+    ("display", "problem"),
+    [
+        (":4711", "No such file or directory"),
+        ("unix/:4711.0", "No such file or directory"),
+        ("localhost:4711.0", "Connection refused"),
+        ("no display", "this is not the name of a display"),
+        ("99", "this is not the name of a display"),
+        (":", "this is not the name of a display"),
+        (":99999999", "No such file or directory"),
+        ("localhost:99999999", ""),
+    ],
+)
+def test_display_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, display: str, problem: str
+) -> None:
+    """A display that nobody serves is named, with the reason."""
+    monkeypatch.setenv("DISPLAY", display)
+    found = missing_screen(*BOTH)
+    assert found.startswith(f"DISPLAY={display} does not answer: ")
+    assert found.endswith(problem)
+
+
+def test_left_socket_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file of a server that was killed is no screen."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "wayland-7"))
+        monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7")
+        assert missing_screen(*BOTH).endswith("Connection refused")
+
+
+def test_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A screen is found without a connection, whose end may end an X server."""
+    for variable, value, name in (
+        ("DISPLAY", ":4711", "\0/tmp/.X11-unix/X4711"),
+        ("WAYLAND_DISPLAY", "wayland-7", str(tmp_path / "wayland-7")),
+    ):
+        monkeypatch.setenv(variable, value)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(name)
+            server.listen()
+            server.setblocking(False)
+            assert missing_screen(variable) == ""
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+
+def test_one_screen_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A display by TCP is found, as that of ssh -X; a second one need not answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        number = server.getsockname()[1] - 6000
+        monkeypatch.setenv("DISPLAY", f"127.0.0.1:{number}.0")
+        monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7")
+        assert missing_screen(*BOTH) == ""
+
+
+def test_doctor_and_error_say_the_same() -> None:
+    finding = screen("DISPLAY", advice="; or sit down before it")
+    with pytest.raises(ReceiverUnavailableError) as caught:
+        check_screen("out", "toy", "DISPLAY", advice="; or sit down before it")
+    assert (finding.found, finding.remedy) == ("DISPLAY is not set", caught.value.advice)
+    assert caught.value.reason == "needs a screen, and DISPLAY is not set"
+    assert "xvfb-run" in finding.remedy
