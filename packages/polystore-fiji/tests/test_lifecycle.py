@@ -28,6 +28,7 @@ from polystore.errors import (
     UnsupportedDataError,
 )
 from polystore_stream import connection, discovery
+from polystore_stream.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
@@ -80,13 +81,14 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
         with polystore_fiji.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
             assert viewer.layers()[0]["visible"]
-            assert not [name for name in left_in(desktop) if name.endswith(".log")]
+            assert log_of(viewer.endpoint).exists()
             viewer.quit()
         assert ends(viewer.endpoint.pid, desktop)
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
-        assert "fiji 'default' is gone: it was closed, or has died" in str(caught.value)
+        assert "fiji 'default' is gone: it was closed; start it" in str(caught.value)
+        assert not log_of(viewer.endpoint).exists()
         assert "start it: polystore-fiji launch, or Plugins > polystore" in str(caught.value)
         endpoint = polystore_fiji.launch()
         assert endpoint.pid != viewer.endpoint.pid

@@ -17,6 +17,7 @@ import pytest
 import polystore_napari
 from polystore.errors import ReceiverUnavailableError
 from polystore_stream import Layout, discovery
+from polystore_stream.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
@@ -61,13 +62,14 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
         save(files, wait="shown")
         with polystore_napari.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
-            assert not [name for name in left_in(desktop) if name.endswith(".log")]
+            assert log_of(viewer.endpoint).exists()
             viewer.quit()
         assert ends(viewer.endpoint.pid, desktop)
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
-        assert "napari 'default' is gone: it was closed, or has died" in str(caught.value)
+        assert "napari 'default' is gone: it was closed; start it" in str(caught.value)
+        assert not log_of(viewer.endpoint).exists()
         assert "start it: polystore_napari.launch(), or python -m" in str(caught.value)
         endpoint = polystore_napari.launch()
         assert endpoint.pid != viewer.endpoint.pid
@@ -96,6 +98,21 @@ def test_killed_amid_stream(wait: Any) -> None:
         failing.result(timeout=60)
         with pytest.raises(ReceiverUnavailableError, match="--name 'victim'"):
             save(files)
+
+
+@pytest.mark.faults
+def test_crash_is_told() -> None:
+    """After a crash the next save says where it was: the log has Python's stack."""
+    with pipeline("napari_stream", viewer="crash") as files:
+        save(files)
+        (endpoint,) = discovery.find("napari", "crash")
+        os.kill(endpoint.pid, signal.SIGSEGV)
+        assert becomes(lambda: not discovery.process_runs(endpoint.pid, endpoint.started))
+        with pytest.raises(ReceiverUnavailableError) as caught:
+            save(files)
+    assert "napari 'crash' is gone: it ended with signal 11 (SIGSEGV)" in str(caught.value)
+    assert f"The end of its log ({log_of(endpoint)}):" in str(caught.value)
+    assert "Fatal Python error: Segmentation fault" in log_of(endpoint).read_text()
 
 
 @pytest.mark.faults

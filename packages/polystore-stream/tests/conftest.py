@@ -16,6 +16,7 @@ import zmq
 
 from polystore_stream import discovery
 from polystore_stream.link import context
+from polystore_testing.processes import left_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def _open_what_stays() -> None:
 
 
 def _standing(folder: Path) -> set[str]:
-    files = {str(path) for path in folder.iterdir() if not path.name.startswith(".~ps-")}
+    files = {str(folder / name) for name in left_in(folder)}
     # Others use shared memory too, at the same time.
     shared = {str(path) for path in Path("/dev/shm").glob("polystore-ring-*")}
     children = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except PolystoreError as error:  # at once: napari takes seconds until Qt ends the process
         print(f"error: {error}", file=sys.stderr)
         return 2
+    faulthandler.enable()  # a crash in Qt or OpenGL leaves its place in the log
     # Without a graphics card all cores would draw: half of them are the pipeline's.
     os.environ.setdefault("LP_NUM_THREADS", str((os.cpu_count() or 2) // 2 - 1))
 

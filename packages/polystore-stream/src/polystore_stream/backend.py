@@ -32,6 +32,7 @@ from .connection import Connection, Counters, Transfer
 from .describe import Encoding, Look, check_policy, check_wait, described
 from .discovery import Endpoint, check_name
 from .layout import Layout, Place, place_of, places_of
+from .logs import how_ended, tidy_logs
 from .remote import RemoteViewer
 
 if TYPE_CHECKING:
@@ -354,7 +355,8 @@ class ViewerSink(StreamSink):
         )
         self.viewer = check_name("viewer", viewer)
         self.launch = launch
-        self._had_one = False
+        self._last: Endpoint | None = None
+        """The viewer that was there last."""
 
     @abstractmethod
     def start(self) -> Endpoint:
@@ -381,25 +383,31 @@ class ViewerSink(StreamSink):
     def _endpoint(self) -> Endpoint:
         if self.connection is not None:
             return discovery.read_connection(self.connection)
+        tidy_logs(self.viewer_kind)
         running = discovery.find(self.viewer_kind, self.viewer)
         if running:
-            self._had_one = True
-            return running[0]
-        if self.launch and not self._had_one:
-            started = self.start()
-            self._had_one = True
-            return started
-        gone = "is gone: it was closed, or has died" if self._had_one else "does not run"
-        others = sorted({endpoint.name for endpoint in discovery.find(self.viewer_kind)})
-        if others and not self._had_one:
-            gone += f" (there are {', '.join(map(repr, others))})"
-        raise ReceiverUnavailableError(
-            self.name,
-            f"{self.viewer_kind} {self.viewer!r}",
-            gone,
-            f"start it: {self.start_advice}"
-            + ("" if self.viewer == "default" else f" --name {self.viewer!r}"),
-        )
+            self._last = running[0]
+        elif self.launch and self._last is None:
+            self._last = self.start()
+        else:
+            raise self._missing()
+        return self._last
+
+    def _missing(self) -> ReceiverUnavailableError:
+        advice = f"start it: {self.start_advice}"
+        if self.viewer != "default":
+            advice += f" --name {self.viewer!r}"
+        if self._last is not None:
+            how, log = how_ended(self._last)
+            reason = f"is gone: {how or 'it was closed, or has died'}"
+            advice += f"\n{log}" if log else ""
+        else:
+            reason = "does not run"
+            others = sorted({endpoint.name for endpoint in discovery.find(self.viewer_kind)})
+            if others:
+                reason += f" (there are {', '.join(map(repr, others))})"
+        receiver = f"{self.viewer_kind} {self.viewer!r}"
+        return ReceiverUnavailableError(self.name, receiver, reason, advice)
 
     def __repr__(self) -> str:
         return (

@@ -31,6 +31,7 @@ from polystore.errors import (
 
 from .discovery import host_identity
 from .link import AT_ONCE, Link, LostError
+from .logs import how_ended
 from .messages import (
     PIECE,
     PROTOCOL,
@@ -346,7 +347,7 @@ class Connection:
             self._link.write([encode(header), *frames])
             sent = True
         except LostError as lost:
-            raise self._break(str(lost)) from lost.__cause__
+            raise self._left(lost) from lost.__cause__
         except TimeoutError:
             raise self._timed_out(self.timeout) from None
         finally:
@@ -405,7 +406,7 @@ class Connection:
                 came = True
                 self._take(frames)
         except LostError as lost:
-            raise self._break(str(lost)) from lost.__cause__
+            raise self._left(lost) from lost.__cause__
         except DamagedDataError as error:
             reason = f"does not answer as a receiver does: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
@@ -480,17 +481,25 @@ class Connection:
         try:
             self._link.check()
         except LostError as lost:
-            raise self._break(str(lost)) from lost.__cause__
+            raise self._left(lost) from lost.__cause__
         except BaseException:  # Ctrl-C, perhaps in the middle of what the monitor says
             self._abandon("was left while it was waited for")
             raise
 
+    def _left(self, lost: LostError) -> ReceiverError:
+        """Remember that the receiver has gone, and how, if it is a viewer with a log."""
+        how, log = how_ended(self.endpoint) if self._broken is None else ("", "")
+        return self._break(f"{lost}: {how}" if how else str(lost), advice=log)
+
     def _break(
-        self, reason: str, kind: type[ReceiverError] = ReceiverUnavailableError
+        self,
+        reason: str,
+        kind: type[ReceiverError] = ReceiverUnavailableError,
+        advice: str = "",
     ) -> ReceiverError:
         """Remember that the connection is lost, and why first: a new one must be made."""
         self._is_lost = True
-        self._broken = self._broken or kind(self.backend, self.endpoint.title, reason)
+        self._broken = self._broken or kind(self.backend, self.endpoint.title, reason, advice)
         return self._lost(self._broken)
 
     def _abandon(self, reason: str) -> None:

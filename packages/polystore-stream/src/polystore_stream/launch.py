@@ -17,6 +17,7 @@ from polystore.locking import file_lock
 
 from . import discovery
 from .checks import GET_SCREEN
+from .logs import last_lines, log_of, note_end, tidy_logs, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from .discovery import Endpoint
 
 __all__ = ["start_viewer"]
-
-_LINES_SHOWN = 5
 
 
 def start_viewer(
@@ -63,6 +62,7 @@ def _launched(
     timeout: float,
     environment: Mapping[str, str] | None,
 ) -> Endpoint:
+    tidy_logs(kind)
     log = discovery.runtime_directory() / f"{kind}-{secrets.token_hex(4)}.log"
     start = _Start(command, log, environment)
     try:
@@ -73,13 +73,12 @@ def _launched(
             raise ReceiverUnavailableError(
                 backend, f"{kind} {name!r}", reason, errno=error.errno or ENOTCONN
             ) from error
-        return _ready(process, kind, name, log, backend, timeout)
+        endpoint = _ready(process, kind, name, log, backend, timeout)
+        start.keep_log(log_of(endpoint))
+        return endpoint
     except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
         start.undo()
         raise
-    finally:
-        # Unlinked while it is written: what the viewer still prints goes with it.
-        log.unlink(missing_ok=True)
 
 
 class _Start:
@@ -95,11 +94,14 @@ class _Start:
         self._command, self._log, self._environment = command, log, environment
         self._made: list[subprocess.Popen[bytes]] = []
         self._failed: list[Exception] = []
+        self._is_kept = threading.Event()
+        """Set once ``_log`` has its last name, or there is none."""
         self._thread = threading.Thread(target=self._run, name="starts-viewer", daemon=True)
 
     def _run(self) -> None:
         try:
-            with open(self._log, "xb") as output:
+            # Appended to, as it may be emptied while the viewer writes.
+            with open(self._log, "xb", opener=_append) as output:
                 process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,
@@ -108,11 +110,12 @@ class _Start:
                     env={**os.environ, **(self._environment or {})},
                     start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
                 )
+                self._made.append(process)
+                status = process.wait()
+                self._is_kept.wait()
+                note_end(output, self._log, status)
         except Exception as error:  # raised by ``process``, where the caller is
             self._failed.append(error)
-            return
-        self._made.append(process)
-        process.wait()
 
     def process(self) -> subprocess.Popen[bytes]:
         """Return the process. Raises ``OSError``."""
@@ -131,6 +134,18 @@ class _Start:
         self._wait()
         for process in self._made:
             _kill(process)
+        self._log.unlink(missing_ok=True)
+        self._is_kept.set()
+
+    def keep_log(self, name: Path) -> None:
+        """Name the log after the viewer: it tells how that ended."""
+        waits_for(name, self._thread)
+        self._log = self._log.replace(name)
+        self._is_kept.set()
+
+
+def _append(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_APPEND, 0o600)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -161,8 +176,7 @@ def _ready(
         time.sleep(0.05)
     else:
         reason = f"was not ready {timeout:g} s after its start"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = "\n  ".join(lines[-_LINES_SHOWN:]) or "nothing"
+    said = "\n  ".join(last_lines(log)) or "nothing"
     raise ReceiverUnavailableError(
         backend, f"{kind} {name!r}", reason, f"it said:\n  {said}{_hint(said)}"
     )

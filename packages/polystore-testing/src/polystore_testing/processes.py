@@ -39,5 +39,8 @@ def becomes(condition: Callable[[], Any], timeout: float = 60.0) -> bool:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Return the files of a runtime directory that are no locks."""
-    return [path.name for path in folder.iterdir() if not path.name.startswith(".~ps-")]
+    """Return the files of a runtime directory that are neither locks nor logs of viewers."""
+    names = (path.name for path in folder.iterdir())
+    return [
+        name for name in names if not name.startswith(".~ps-") and not name.endswith(".log")
+    ]

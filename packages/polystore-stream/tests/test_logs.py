@@ -1,0 +1,201 @@
+"""Viewers that end: the next save says how, and their logs do not pile up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore.errors import ReceiverUnavailableError
+from polystore_stream import discovery
+from polystore_stream.backend import ViewerSink
+from polystore_stream.launch import start_viewer
+from polystore_stream.logs import how_ended, log_of, tidy_logs
+from polystore_testing.processes import becomes
+
+from .processes import TOY, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from polystore_stream import Endpoint
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
+
+IMAGE = np.ones((4, 5), "u1")
+
+
+class ToySink(ViewerSink):
+    """Starts a toy from a shell, which says something before and after it."""
+
+    viewer_kind = "toy"
+    start_advice = "toy"
+    script = 'echo "loading plugins"; exec "$@"'
+
+    def start(self) -> Endpoint:
+        command = ["/bin/sh", "-c", self.script, "sh", *TOY, self.viewer]
+        return start_viewer(command, "toy", self.viewer, backend="out")
+
+
+@pytest.fixture(autouse=True)
+def ended(nothing_stays: None, runtime_directory: Path) -> Iterator[None]:
+    """End the viewers of a test, and remove their logs."""
+    yield
+    for endpoint in discovery.find("toy"):
+        kill(endpoint, signal.SIGKILL)
+    for log in runtime_directory.glob("*.log"):
+        log.unlink()
+
+
+@pytest.fixture
+def sink() -> Iterator[ToySink]:
+    sink = ToySink(viewer="a toy")
+    sink.name = "out"
+    yield sink
+    sink.close()
+
+
+def kill(endpoint: Endpoint, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(endpoint.pid, number)
+    assert becomes(lambda: not discovery.process_runs(endpoint.pid, endpoint.started))
+
+
+def shown(sink: ToySink) -> Endpoint:
+    sink.save(IMAGE, "a.npy")
+    (endpoint,) = discovery.find("toy")
+    return endpoint
+
+
+def refused(sink: ToySink, **options: Any) -> str:
+    with pytest.raises(ReceiverUnavailableError) as caught:
+        sink.save(IMAGE, "a.npy", **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_signal_is_told(sink: ToySink, number: signal.Signals) -> None:
+    """The signal that ended a viewer is in the error of the next save, and of all later ones."""
+    endpoint = shown(sink)
+    log = log_of(endpoint)
+    assert log.read_text() == "loading plugins\n"
+    kill(endpoint, number)
+    expected = (
+        f"backend 'out': toy 'a toy' is gone: it ended with signal {number:d} ({number.name}); "
+        f"start it: toy --name 'a toy'\nThe end of its log ({log}):\n  loading plugins"
+    )
+    assert refused(sink) == expected
+    assert refused(sink) == expected
+    assert log.exists()
+
+
+def test_status_is_told(sink: ToySink) -> None:
+    """So is the status of a viewer that ends by itself, with the last lines that it printed."""
+    sink.script = '"$@" 2> /dev/null; seq 100; echo "$(seq -s " " 500)"; exit 3'
+    kill(shown(sink), signal.SIGTERM)
+    text = refused(sink)
+    assert "is gone: it ended with status 3; start it" in text
+    assert "\n  99\n  100\n  1 2 3 4" in text
+    assert "\n  90\n" not in text
+    assert len(text) < 1000
+
+
+def test_silent_viewer_has_an_empty_log(sink: ToySink) -> None:
+    sink.script = 'exec "$@"'
+    kill(shown(sink), signal.SIGKILL)
+    assert refused(sink).endswith(".log): it is empty")
+
+
+def test_closed_viewer_leaves_no_log(sink: ToySink) -> None:
+    """A viewer that its user has closed is said to be closed, and its log is removed."""
+    sink.script = '"$@" 2> /dev/null; echo thanks; exit 0'
+    endpoint = shown(sink)
+    kill(endpoint, signal.SIGTERM)
+    assert "is gone: it was closed; start it" in refused(sink)
+    assert not log_of(endpoint).exists()
+
+
+def test_killed_amid_save_is_told(sink: ToySink) -> None:
+    """The save in which the viewer dies says it, too."""
+    endpoint = shown(sink)
+
+    def save_and_kill() -> None:
+        while True:
+            sink.save(IMAGE, "a.npy", wait="shown")
+            with suppress(ProcessLookupError):
+                os.kill(endpoint.pid, signal.SIGKILL)
+
+    with pytest.raises(ReceiverUnavailableError) as caught:
+        save_and_kill()
+    assert "it ended with signal 9 (SIGKILL)" in str(caught.value)
+    assert "loading plugins" in str(caught.value)
+
+
+STARTER = """
+from polystore_stream.launch import start_viewer
+start_viewer(json.loads(sys.argv[1]), "toy", "default", backend="out")
+say(ready=True)
+hear()
+"""
+
+
+def test_other_processes_are_told(runtime_directory: Path) -> None:
+    """A process that has not started the viewer reads in its log how it ended."""
+    command = json.dumps(["/bin/sh", "-c", 'echo hello; exec "$@"', "sh", *TOY])
+    with running(STARTER, command) as starter:
+        assert starter.says() == {"ready": True}
+        (endpoint,) = discovery.find("toy")
+        kill(endpoint, signal.SIGABRT)
+        assert becomes(lambda: how_ended(endpoint)[0] == "it ended with signal 6 (SIGABRT)")
+        assert how_ended(endpoint)[1].endswith(":\n  hello")
+        starter.tell("end")
+        assert starter.wait() == 0
+    with running(STARTER, command) as starter:
+        assert starter.says() == {"ready": True}
+        starter.tell("end")
+        assert starter.wait() == 0
+    (endpoint,) = discovery.find("toy")
+    kill(endpoint, signal.SIGKILL)  # nobody waits for its status
+    assert how_ended(endpoint) == ("", f"The end of its log ({log_of(endpoint)}):\n  hello")
+
+
+def test_strangers_have_no_log() -> None:
+    """Nothing is told of a viewer that polystore has not started, nor of one elsewhere."""
+    here = {"kind": "toy", "address": "", "token": "", "pid": 2**22 + 1}
+    for host in (discovery.host_identity(), "elsewhere"):
+        endpoint = discovery.Endpoint(name="x", host=host, **here)  # type: ignore[arg-type]
+        assert how_ended(endpoint) == ("", "")
+
+
+def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
+    """The newest logs are kept, and a long one is emptied while its viewer goes on writing."""
+    sink.script = 'head -c 5000000 /dev/zero | tr "\\\\0" x; "$@"; echo the end; exit 4'
+    endpoint = shown(sink)
+    log = log_of(endpoint)
+    assert log.stat().st_size >= 5_000_000
+    for number in range(50):
+        old = runtime_directory / f"toy-old-{number}.log"
+        old.write_text("old")
+        os.utime(old, (number, number))
+    other = runtime_directory / "napari-default-1.log"
+    other.write_text("of another kind")
+    tidy_logs("toy")
+    kept = {path.name for path in runtime_directory.glob("toy-*.log")}
+    assert kept == {log.name, *(f"toy-old-{number}.log" for number in range(31, 50))}
+    assert other.exists()
+    assert log.stat().st_size == 0
+    kill(endpoint, signal.SIGKILL)
+    assert "it ended with status 4" in refused(sink)
+    assert "the end\n" in log.read_text()
+    assert log.stat().st_size < 1000, "it was appended, not written where it was before"
