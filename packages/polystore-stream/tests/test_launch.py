@@ -80,13 +80,13 @@ def test_wrapped_viewer_is_found() -> None:
 
 def test_ended_start_is_explained() -> None:
     """A command that ends at once is an error with the end of what it said."""
-    code = "print('\\n'.join(f'line {n}' for n in range(9))); raise SystemExit('no plugin')"
+    code = "print('\\n'.join(f'line {n}' for n in range(20))); raise SystemExit('no plugin')"
     with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, code])
     text = str(caught.value)
     assert "toy 'default' ended with status 1 when it was started" in text
-    assert "line 8\n  no plugin" in text or "no plugin\n" in text
-    assert "line 3" not in text
+    assert "line 19\n  no plugin" in text or "no plugin\n" in text
+    assert "line 12" not in text
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,10 @@ def _addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str
         return
     number = int(found["number"])
     if found["host"]:
-        with suppress(OSError):
-            for family, _, _, _, address in socket.getaddrinfo(found["host"], _PORT + number):
-                yield family, address[:2]
+        with suppress(OSError):  # a host that nobody knows
+            known = socket.getaddrinfo(found["host"], _PORT + number)
+            for family, *_, address in known:
+                yield family, (str(address[0]), int(address[1]))
         return
     path = f"/tmp/.X11-unix/X{number}"
     yield socket.AF_UNIX, f"\0{path}"  # Linux has both; a container may share one of them
