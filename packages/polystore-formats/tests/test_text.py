@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore import formats
-from polystore.errors import DamagedDataError, InvalidOptionError
+from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
 from polystore_testing import FormatTests, overrides
 
 if TYPE_CHECKING:
@@ -78,10 +78,25 @@ def test_changed_text_is_refused(written: Callable[..., bytes]) -> None:
         written(TEXT, "¥", encoding="shift_jis")
 
 
-@pytest.mark.parametrize("damaged", [b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80"])
-def test_broken_utf8_is_damage(damaged: bytes, read: Callable[..., Any]) -> None:
-    with pytest.raises(DamagedDataError, match="utf-8"):
-        read(TEXT, damaged)
+@pytest.mark.parametrize("cut", [b"a\xc3", "\u7d30".encode()[:2], b"a\n\xff\0"])
+def test_cut_character_is_damage(cut: bytes, read: Callable[..., Any]) -> None:
+    with pytest.raises(DamagedDataError, match=r"line \d"):
+        read(TEXT, cut)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("5 µm\n".encode("cp1252"), r"line 1: the byte b'\\xb5' is not utf-8 text: pass enc"),
+        ("µm".encode("utf-16"), "text in utf-16, not in utf-8"),  # PowerShell's ">"
+        (b"\xfe\xff" + "µm".encode("utf-16-be"), "text in utf-16, not in utf-8"),
+        ("µm".encode("utf-32"), "text in utf-32, not in utf-8"),
+        (b"a\n\xed\xa0\x80", "line 2: "),
+    ],
+)
+def test_other_encodings_are_whole(data: bytes, reason: str, read: Callable[..., Any]) -> None:
+    with pytest.raises(UnsupportedFileError, match=reason):
+        read(TEXT, data)
 
 
 def test_mutations_never_crash(

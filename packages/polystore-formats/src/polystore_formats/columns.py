@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +25,7 @@ __all__ = [
     "Column",
     "cells_of",
     "check_column",
+    "distinct_names",
     "inferred",
     "no_such_column",
     "quoted",
@@ -67,6 +68,28 @@ def quoted(text: str) -> str:
 
 def unquoted(cell: str) -> str:
     return cell.replace(QUOTED, "")
+
+
+def distinct_names(header: Sequence[str]) -> list[str]:
+    """Return the names of the columns as ``pandas.read_csv`` chooses them.
+
+    A column without a name is "Unnamed: 3" by its position. A second "Area" is "Area.1", and
+    names that the header has itself are taken: ``["x", "x", "x.1"]`` gives x, x.2 and x.1.
+    """
+    cells = [unquoted(cell) for cell in header]
+    names = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
+    taken, numbers = set(names), dict.fromkeys(names, 0)
+    for place in sorted(range(len(names)), key=lambda place: not cells[place]):
+        name = names[place]
+        number = numbers[name]
+        numbers[name] = number + 1
+        if number:
+            while f"{name}.{number}" in taken:
+                number += 1
+            names[place] = f"{name}.{number}"
+            taken.add(names[place])
+            numbers |= {name: number + 1, names[place]: 1}
+    return names
 
 
 def cells_of(column: Column) -> Iterable[str]:
@@ -142,7 +165,7 @@ def inferred(cells: Sequence[str]) -> Column:
 
 
 def typed(name: str, cells: Sequence[str], dtype: np.dtype[Any]) -> Column:
-    """Return a column of ``dtype``. Raises ``DamagedDataError`` where a cell does not fit."""
+    """Return a column of ``dtype``. Raises ``InvalidOptionError`` where a cell does not fit."""
     text = _text(cells)
     if dtype.kind == "U" and dtype.itemsize == 0:
         return text
@@ -155,9 +178,8 @@ def typed(name: str, cells: Sequence[str], dtype: np.dtype[Any]) -> Column:
         try:
             values.append(parse(cell or "", dtype))
         except (ValueError, KeyError) as error:
-            raise DamagedDataError(
-                f"row {row} of column {name!r}: {cell or ''!r:.80} is no {dtype}", "csv"
-            ) from error
+            expected = f"a dtype that holds {cell or ''!r:.80}, in row {row}"
+            raise InvalidOptionError("dtypes", {name: dtype.str}, expected) from error
     return np.array(values, dtype)
 
 

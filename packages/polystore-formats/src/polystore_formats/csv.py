@@ -6,21 +6,19 @@ cells are: bool, int64 or uint64, float64, text; what would lose digits as a num
 values are then those that were saved. The dtypes are too, if they were bool, int64, float64 or
 text as wide as its longest cell, and the table has rows; ``dtypes`` brings back others. Fields
 are packed: gaps between them are not kept.
+
+Files of others load as ``pandas.read_csv`` loads them: a column without a name is "Unnamed: 0",
+a second "Area" is "Area.1".
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
-import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
 from polystore import Format, to_numpy
 from polystore.errors import (
-    DamagedDataError,
     InvalidOptionError,
     MissingDependencyError,
     UnsupportedDataError,
@@ -28,7 +26,6 @@ from polystore.errors import (
 from polystore.modules import is_instance
 
 from .columns import (
-    QUOTED,
     Column,
     cells_of,
     check_column,
@@ -37,19 +34,19 @@ from .columns import (
     quoted,
     table,
     typed,
-    unquoted,
 )
+from .csv_rows import DELIMITERS, read_cells
+from .decoding import check_encoding, decode_text
 from .limits import allocating, file_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
 __all__ = ["DELIMITERS", "Csv"]
 
-DELIMITERS = (",", ";", "\t", "|")
-
+_ENCODING_ADVICE = "pass encoding=, such as 'cp1252' of Excel on Windows, or 'utf-16'"
 _ROWS_AT_ONCE = 10_000
 
 
@@ -57,14 +54,14 @@ class Csv(Format):
     """NumPy structured arrays of one dimension, and pandas data frames without an index.
 
     ``as_="pandas"`` loads a data frame. ``dtypes`` maps names of columns to dtypes, such as
-    ``{"label": "uint16"}``. ``delimiter`` is a comma, semicolon, tab or vertical bar.
+    ``{"label": "uint16"}``. ``delimiter`` is a comma, semicolon, tab or vertical bar. Files are
+    written in UTF-8; ``encoding`` reads others, such as "cp1252" of Excel on Windows.
 
     An empty cell is missing: NaN among numbers, "" among text (NaN in a data frame). There is
     no checksum: a file cut within its last cell, or between rows, loads with what is left.
     """
 
     name = "csv"
-    decode_errors = (ValueError, csv.Error)
 
     def save(self, value: Any, file: BinaryIO, /, *, delimiter: str = ",") -> None:
         _check_option("delimiter", delimiter, DELIMITERS)
@@ -87,26 +84,24 @@ class Csv(Format):
         /,
         *,
         delimiter: str = ",",
+        encoding: str = "utf-8",
         dtypes: Mapping[str, DTypeLike] | None = None,
         as_: Literal["numpy", "pandas"] = "numpy",
     ) -> Any:
         _check_option("delimiter", delimiter, DELIMITERS)
         _check_option("as_", as_, ("numpy", "pandas"))
+        check_encoding(encoding)
         with allocating(file_size(file), "csv", "split it, or read it in parts with pandas"):
-            columns = _read_columns(file.read(), delimiter, dtypes or {})
+            text = decode_text(file.read(), encoding, "csv", _ENCODING_ADVICE)
+            cells = read_cells(text.removeprefix("\ufeff"), delimiter)
+            columns = _typed_columns(cells, dtypes or {})
             return _frame(columns) if as_ == "pandas" else table(columns)
 
 
-def _read_columns(
-    data: bytes, delimiter: str, dtypes: Mapping[str, DTypeLike]
+def _typed_columns(
+    cells: Mapping[str, Sequence[str]], dtypes: Mapping[str, DTypeLike]
 ) -> dict[str, Column]:
-    rows = _rows(_decoded(data), delimiter)
-    names = _header(rows)
-    wanted = _checked_dtypes(dtypes, names)
-    cells: dict[str, list[str]] = {name: [] for name in names}
-    while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        for column, part in zip(cells.values(), zip(*block, strict=True), strict=True):
-            column.extend(part)
+    wanted = _checked_dtypes(dtypes, list(cells))
     return {
         name: typed(name, column, wanted[name]) if name in wanted else inferred(column)
         for name, column in cells.items()
@@ -175,49 +170,3 @@ def _frame(columns: Mapping[str, Column]) -> Any:
         install = "polystore-formats[pandas]"
         raise MissingDependencyError("format", "csv", ("pandas",), install) from error
     return pandas.DataFrame(dict(columns))
-
-
-# ── bytes ────────────────────────────────────────────────────────────────────────────────
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _damaged(data.count(b"\n", 0, error.start) + 1, str(error)) from error
-    nul = data.find(b"\0")  # our own mark below
-    if nul >= 0:
-        raise _damaged(data.count(b"\n", 0, nul) + 1, "NUL is no text")
-    return text
-
-
-def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield header and rows, no blank lines; what stood in quotes starts with ``QUOTED``."""
-    if '"' in text:
-        opening = rf'((?:\A|[\r\n{re.escape(delimiter)}])")'
-        text = re.sub(rf'{opening}((?:[^"]++|"")*+")', rf"\1{QUOTED}\2", text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    width = 0
-    try:
-        for row in filter(None, reader):
-            width = width or len(row)
-            if len(row) != width:
-                reason = f"{len(row)} cells, and the header has {width}"
-                raise _damaged(reader.line_num, reason)
-            yield row
-    except csv.Error as error:
-        raise _damaged(reader.line_num, str(error)) from error
-
-
-def _header(rows: Iterator[list[str]]) -> list[str]:
-    names = [unquoted(cell) for cell in next(rows, [])]
-    if not names or "" in names:
-        reason = "a column has no name: pandas writes an index so, unless to_csv(index=False)"
-        raise _damaged(1, reason)
-    if len(set(names)) < len(names):
-        raise _damaged(1, "two columns have the same name")
-    return names
-
-
-def _damaged(line: int, reason: str) -> DamagedDataError:
-    return DamagedDataError(f"line {line}: {reason}", "csv")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from polystore import Format
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import UnsupportedDataError
 
+from .decoding import check_encoding, decode_text
 from .limits import allocating, file_size
 
 __all__ = ["Text"]
@@ -18,7 +19,7 @@ class Text(Format):
     name = "text"
 
     def save(self, value: Any, file: BinaryIO, /, *, encoding: str = "utf-8") -> None:
-        _check_encoding(encoding)
+        check_encoding(encoding)
         if type(value) is not str:
             raise UnsupportedDataError(
                 f"a {type(value).__name__} is no text: pass a str, or choose another suffix",
@@ -34,18 +35,8 @@ class Text(Format):
         file.write(data)
 
     def load(self, file: BinaryIO, /, *, encoding: str = "utf-8") -> str:
-        _check_encoding(encoding)
-        try:
-            size = file_size(file)
-            with allocating(size, "text", "read it line by line, with Python's open()"):
-                return file.read().decode(encoding)
-        except UnicodeError as error:
-            raise DamagedDataError(str(error), "text") from error
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        " ".encode(encoding)
-    except (LookupError, TypeError, ValueError) as error:
-        known = "a text encoding such as 'utf-8'"
-        raise InvalidOptionError("encoding", encoding, known) from error
+        check_encoding(encoding)
+        with allocating(file_size(file), "text", "read it in parts, with Python's open()"):
+            return decode_text(
+                file.read(), encoding, "text", "pass encoding=, such as 'cp1252' or 'utf-16'"
+            )

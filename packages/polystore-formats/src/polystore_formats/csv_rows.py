@@ -1,0 +1,115 @@
+"""Names and cells of a CSV file, as text. Cells that had quotes start with ``QUOTED``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from typing import TYPE_CHECKING
+
+from polystore.errors import DamagedDataError, UnsupportedFileError
+
+from .columns import QUOTED, distinct_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DELIMITERS", "read_cells"]
+
+DELIMITERS = (",", ";", "\t", "|")
+
+_ROWS_AT_ONCE = 10_000
+_DECLARATION = re.compile(r"sep=(.)(?:\r\n|\r|\n|\Z)", re.IGNORECASE)
+"""A first line that tells Excel the delimiter."""
+
+
+def read_cells(text: str, delimiter: str) -> dict[str, list[str]]:
+    """Return the cells of each column, by its name.
+
+    Rows may all have one cell more than the header. Where the last cells are all empty, each row
+    ends in a delimiter, and they are dropped. Else the first cells are the names of rows, which
+    ``write.table`` of R writes without a name of their own: the column is "Unnamed: 0".
+
+    Raises:
+        DamagedDataError: The text has NUL characters, or ends within a row or within quotes.
+        UnsupportedFileError: It is whole, but has other delimiters, or rows of other lengths.
+    """
+    nul = text.find(QUOTED)
+    if nul >= 0:
+        line = text.count("\n", 0, nul) + 1
+        raise DamagedDataError(f"line {line}: it has a NUL character, and text has none", "csv")
+    rows = _rows(_without_declaration(text, delimiter), delimiter)
+    header = next(rows, None)
+    if header is None:
+        raise DamagedDataError("it is empty: a header was expected", "csv")
+    first = next(rows, None)
+    _check_delimiter(header, first, delimiter)
+    columns: list[list[str]] = [[] for _ in first or header]
+    rows = itertools.chain([] if first is None else [first], rows)
+    while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        for column, part in zip(columns, zip(*block, strict=True), strict=True):
+            column.extend(part)
+    if len(columns) > len(header):
+        if any(columns[-1]):
+            header.insert(0, "")
+        else:
+            columns.pop()
+    return dict(zip(distinct_names(header), columns, strict=True))
+
+
+def _without_declaration(text: str, delimiter: str) -> str:
+    declared = _DECLARATION.match(text)
+    if declared is None:
+        return text
+    if declared[1] != delimiter:
+        raise _unsupported(
+            1, f"its delimiter is {declared[1]!r}: pass {_delimiter(declared[1])}"
+        )
+    return text[declared.end() :]
+
+
+def _check_delimiter(header: list[str], first: list[str] | None, delimiter: str) -> None:
+    """Refuse a table that is one column only because it has another delimiter."""
+    if first is None or len(header) > 1 or QUOTED in header[0]:
+        return
+    for other in DELIMITERS:
+        if other in header[0] and any(other in cell for cell in first):
+            raise _unsupported(1, f"the header has no {delimiter!r}: pass {_delimiter(other)}")
+
+
+def _delimiter(delimiter: str) -> str:
+    return f"delimiter={delimiter!r} to load it"
+
+
+def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield header and rows, which have equally many cells, but no blank lines."""
+    is_cut = not text.endswith(("\n", "\r"))
+    if '"' in text:
+        opening = rf'((?:\A|[\r\n{re.escape(delimiter)}])")'
+        text = re.sub(rf'{opening}((?:[^"]++|"")*+")', rf"\1{QUOTED}\2", text)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header = width = 0
+    try:
+        for row in filter(None, reader):
+            if not header:
+                header = len(row)
+            elif not width:
+                width = header + (len(row) == header + 1)
+            expected = width or header
+            if len(row) != expected:
+                if len(row) < expected and is_cut and lines.tell() == len(text):
+                    raise DamagedDataError(f"line {reader.line_num}: it ends in a row", "csv")
+                reason = f"{len(row)} cells, where {expected} were expected"
+                raise _unsupported(reader.line_num, reason)
+            yield row
+    except csv.Error as error:
+        if str(error) == "unexpected end of data":
+            reason = f"line {reader.line_num}: it ends within quotes"
+            raise DamagedDataError(reason, "csv") from error
+        raise _unsupported(reader.line_num, str(error)) from error
+
+
+def _unsupported(line: int, reason: str) -> UnsupportedFileError:
+    return UnsupportedFileError(f"line {line}: {reason}", "csv")
