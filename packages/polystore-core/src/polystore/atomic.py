@@ -525,22 +525,14 @@ def _read_json(path: str | os.PathLike[str], default: Any) -> Any:
 
 
 def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Any:
-    """Parse UTF-8 JSON strictly: no NaN, no infinity, no key twice in one object.
+    """Parse UTF-8 JSON, with the NaN and Infinity of Python, but no key twice in one object.
 
     Raises ``DamagedDataError``.
     """
     try:
-        return json.loads(
-            text.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_unique_keys,
-        )
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise DamagedDataError(str(error), "json", os.fspath(path)) from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
