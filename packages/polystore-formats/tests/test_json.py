@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore import formats
-from polystore.errors import DamagedDataError
+from polystore.errors import DamagedDataError, UnsupportedFileError
 from polystore_testing import FormatTests, overrides
 
 if TYPE_CHECKING:
@@ -89,13 +90,42 @@ def test_byte_order_mark_is_skipped(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     "damaged",
-    [b"", b"{", b"[1,]", b"{'a': 1}", b"[NaN]", b"[Infinity]", b'"\xff"', b"[1] [2]", b"\0",
-     b"[" * 100_000, b'{"a":' * 100_000, b"1" * 5_000],
+    [b"", b"{", b"[1,]", b"{'a': 1}", b"[Na]", b'"\xc3', b'"\xff\0"', b"[1] [2]", b"\0"],
     ids=lambda data: repr(data[:12]),
 )  # fmt: skip
 def test_damage_is_found(damaged: bytes, read: Callable[..., Any]) -> None:
     with pytest.raises(DamagedDataError):
         read(JSON, damaged)
+
+
+def test_what_python_writes_loads(
+    written: Callable[..., bytes], read: Callable[..., Any], refusal: Callable[..., str]
+) -> None:
+    document = {"nan": math.nan, "high": math.inf, "low": [-math.inf]}
+    found = read(JSON, json.dumps(document).encode())
+    assert math.isnan(found.pop("nan"))
+    assert found == {"high": math.inf, "low": [-math.inf]}
+    for value in document.values():
+        assert "not JSON compliant" in refusal(JSON, value)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b'{"a": 1}\n{"a": 2}\n', "JSON Lines"),  # pandas, to_json(lines=True)
+        ('"µ"'.encode("cp1252"), "save it in UTF-8"),
+        ('"µ"'.encode("utf-16"), "text in utf-16"),  # PowerShell's ">"
+        (b'{"1": 1, "1": 2}', "a key stands twice"),  # json.dumps({1: 1, "1": 2})
+        (b"[" * 100_000, "recursion"),
+        (b"1" * 5_000, "4300 digits"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_whole_documents_are_not_damaged(
+    data: bytes, reason: str, read: Callable[..., Any]
+) -> None:
+    with pytest.raises(UnsupportedFileError, match=reason):
+        read(JSON, data)
 
 
 def test_array_gets_advice(refusal: Callable[..., str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import math
 import random
 import struct
 import zipfile
@@ -19,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 from roifile import ROI_TYPE, ImagejRoi
 
 from polystore import FileManager, formats
-from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 from polystore.rois import (
     ROI,
     Composite,
@@ -339,8 +341,45 @@ def test_members_name_what_has_no_name() -> None:
 
 
 def test_other_archives_are_refused() -> None:
-    with pytest.raises(DamagedDataError, match=r"'read\.me' is no \.roi"):
-        SET.load(io.BytesIO(packed_set("one.roi", "read.me")))
+    with pytest.raises(UnsupportedFileError, match=r"without \.roi files.*'read\.me'"):
+        SET.load(io.BytesIO(packed_set("read.me")))
+
+
+def test_members_of_one_name_all_load() -> None:
+    """``roifile.roiwrite`` names members as the ROIs are, which a class of cells shares."""
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        data = packed_set("nucleus.roi", "x.roi", "nucleus.roi")
+    assert [roi.name for roi in SET.load(io.BytesIO(data))] == ["nucleus", "x", "nucleus"]
+    assert SET.info(io.BytesIO(data))["metadata"] == {"rois": 3}
+
+
+def test_other_members_are_ignored() -> None:
+    names = ("RoiSet/", "RoiSet/.DS_Store", "RoiSet/a.roi", "__MACOSX/RoiSet/._a.roi")
+    data = packed_set(*names, "RoiSet/._a.roi", "Results.csv", "b.roi")
+    assert [roi.name for roi in SET.load(io.BytesIO(data))] == ["a", "b"]
+
+
+def test_properties_of_the_published_package_are_read() -> None:
+    """The layout of polystore 0.6.3: members 0001.roi, ROIs ROI_1, one member of JSON."""
+    metadata = {
+        "0001.roi": {"label": 1, "centroid": [2.5, 3.0], "area": math.nan},
+        "0002.roi": {"label": 2},
+        "0003.roi": None,
+    }
+    file = io.BytesIO(packed_set("0001.roi", "0002.roi", "0003.roi"))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("__polystore_roi_metadata__.json", json.dumps(metadata))
+    found = SET.load(file)
+    assert found[0].properties["imagej"]["raw_name"] == "0001"
+    found = [
+        dataclasses.replace(
+            roi, properties={k: v for k, v in roi.properties.items() if k != "imagej"}
+        )
+        for roi in found
+    ]
+    assert found[0].properties == {"label": 1, "centroid": (2.5, 3.0), "area": "NaN"}
+    assert found[1].properties == {"label": 2}
+    assert found[2].properties == {}
 
 
 def test_the_bad_member_is_named() -> None:

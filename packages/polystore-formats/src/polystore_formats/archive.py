@@ -1,9 +1,9 @@
 """Zip archives that strangers may have written: bounded before they are read, never unpacked.
 
-``.npz``, ``.roi.zip`` and ``.pt`` are such archives. What is checked here, before any memory is
-taken: the number of members, the sizes that they claim, that they are stored or deflated, and
-that they do not overlap. The CRC-32 of a member is checked by ``zipfile`` when it is read to its
-end. How tightly they may be packed is checked by ``limits.check_packing``.
+``.npz``, ``.roi.zip`` and ``.pt`` are such archives. Checked here, before any memory is
+taken: the number of members, the sizes that they claim, and that they do not overlap. ``zipfile``
+checks the CRC-32 of a member when it reads it to its end, ``limits.check_packing`` how tightly
+members are packed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ import struct
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
-from polystore.errors import DamagedDataError, PolystoreError
+from polystore.errors import DamagedDataError, PolystoreError, UnsupportedFileError
+
+from .decoding import wrong_start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "open_archive", "packing_of"]
+__all__ = [
+    "ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "check_names", "is_hidden", "open_archive",
+    "open_member", "packing_of",
+]  # fmt: skip
 
 NAME_BYTES_LIMIT = 255
 """Longest name that is written, in UTF-8."""
@@ -29,36 +34,45 @@ PIECE = 1 << 20
 
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError,
-    NotImplementedError,
 )  # fmt: skip
 """What ``zipfile`` raises for damaged bytes."""
 
 _DEFLATE_RATIO = 1032  # no deflate stream expands further
+_STARTS = (b"PK\3\4", b"PK\5\6")
 _ENTRY_BYTES = 128 + NAME_BYTES_LIMIT  # in the directory, with extra fields
 _END_BYTES = 22  # of the record that ends an archive
 _ENCRYPTED = 0x1
+_ADVICE = "pack it again without a password, with the method deflate"
+_RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_RATIO}
 
 
 @contextmanager
 def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[zipfile.ZipFile]:
     """Open the archive that is the whole of ``file``, its directory checked.
 
-    Whatever ``zipfile`` raises, also within the ``with`` block, becomes ``DamagedDataError``.
+    Errors of ``zipfile``, also within the ``with`` block, become ``DamagedDataError``, or
+    ``UnsupportedFileError`` for kinds of archives that it does not know.
     """
     size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(8)
+    if not start.startswith(_STARTS):
+        raise wrong_start(start, "a zip archive", format)
     try:
         with zipfile.ZipFile(_Guarded(file, PIECE + max_entries * _ENTRY_BYTES)) as archive:
             members = archive.infolist()
             empty = size - _END_BYTES - len(archive.comment)
             if min((member.header_offset for member in members), default=empty) != 0:
                 raise DamagedDataError("its directory does not fit the rest of it", format)
-            if len(members) > max_entries or len(archive.NameToInfo) < len(members):
-                raise DamagedDataError(f"{len(members)} members, or two of one name", format)
+            if len(members) > max_entries:
+                raise UnsupportedFileError(
+                    f"it has {len(members)} members, more than {max_entries}", format
+                )
             for member in members:
                 if not _is_possible(member, size):
                     raise DamagedDataError(
-                        f"member {member.orig_filename!r} is encrypted, neither stored nor "
-                        f"deflated, or claims {member.file_size} bytes that cannot be there",
+                        f"member {member.orig_filename!r} claims {member.file_size} bytes that "
+                        "cannot be there, or an impossible name",
                         format,
                     )
             packed = sum(member.compress_size for member in members)
@@ -69,21 +83,54 @@ def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[z
             yield archive
     except PolystoreError:
         raise
+    except NotImplementedError as error:
+        raise UnsupportedFileError(f"{error}: {_ADVICE}", format) from error
     except ARCHIVE_ERRORS as error:
         raise DamagedDataError(str(error) or type(error).__name__, format) from error
 
 
-def packing_of(archive: zipfile.ZipFile) -> list[tuple[int, int]]:
+def packing_of(members: Iterable[zipfile.ZipInfo]) -> list[tuple[int, int]]:
     """Return the unpacked and packed bytes of each member, for ``check_packing``."""
-    return [(member.file_size, member.compress_size) for member in archive.infolist()]
+    return [(member.file_size, member.compress_size) for member in members]
+
+
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, format: str) -> IO[bytes]:
+    """Open a member that is stored or deflated, or raise ``UnsupportedFileError``."""
+    if not _is_plain(member):
+        how = (
+            "encrypted"
+            if member.flag_bits & _ENCRYPTED
+            else f"packed with method {member.compress_type}"
+        )
+        raise UnsupportedFileError(f"member {member.filename!r} is {how}: {_ADVICE}", format)
+    return archive.open(member)
+
+
+def check_names(archive: zipfile.ZipFile, format: str) -> None:
+    """Raise ``UnsupportedFileError`` where a name does not say which member is meant."""
+    if len(archive.NameToInfo) < len(archive.infolist()):
+        raise UnsupportedFileError("it has two members of one name", format)
+
+
+def is_hidden(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is a folder, or a file that macOS and Windows put beside others."""
+    name = member.filename.rpartition("/")[2]
+    return (
+        name in ("", ".DS_Store", "Thumbs.db")
+        or name.startswith("._")
+        or member.filename.startswith("__MACOSX/")
+    )
+
+
+def _is_plain(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type in _RATIOS and not member.flag_bits & _ENCRYPTED
 
 
 def _is_possible(member: zipfile.ZipInfo, size: int) -> bool:
-    ratios = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_RATIO}
+    most = member.compress_size * _RATIOS.get(member.compress_type, 0)
     return (
-        member.file_size <= member.compress_size * ratios.get(member.compress_type, -1)
+        (member.file_size <= most or not _is_plain(member))
         and member.header_offset + member.compress_size <= size
-        and not member.flag_bits & _ENCRYPTED
         and member.filename == member.orig_filename
     )
 

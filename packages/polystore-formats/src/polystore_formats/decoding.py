@@ -24,8 +24,8 @@ _SIGNATURES = {
     b"MM\0*": "a TIFF image",
     b"II+\0": "a BigTIFF image",
     b"MM\0+": "a BigTIFF image",
-    b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image",
-    b"\0\0\0\x0cJXL \r\n": "a JPEG XL image",
+    b"\0\0\0\x0cjP": "a JPEG 2000 image",
+    b"\0\0\0\x0cJXL": "a JPEG XL image",
     b"RIFF": "a RIFF file, such as WebP or AVI",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"\x93NUMPY": "a NumPy array (.npy)",
@@ -36,10 +36,10 @@ _SIGNATURES = {
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
     b"%PDF": "a PDF document",
     b"\xd0\xcf\x11\xe0": "an old Microsoft Office file",
-    b"<!DOCTYPE": "an HTML page",
+    b"<!DOCTYP": "an HTML page",
     b"<html": "an HTML page",
     b"<?xml": "an XML document",
-    b"version https://git-lfs": "a pointer of Git LFS: fetch the file with 'git lfs pull'",
+    b"version ": "a pointer of Git LFS: fetch the file with 'git lfs pull'",
 }
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -51,7 +51,7 @@ _CUT = ("unexpected end of data", "truncated data")  # as Python's decoders say 
 
 
 def wrong_start(start: bytes, expected: str, format: str) -> DataError:
-    """Return the error for a file that begins with ``start`` and is not ``expected``.
+    """Return the error for a file that begins with ``start``, 8 bytes, and is not ``expected``.
 
     ``UnsupportedFileError`` where the start is that of another kind of file, else
     ``DamagedDataError``.

@@ -21,9 +21,15 @@ from typing import Any
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 from polystore.rois import ROI, Composite, Ellipse, Mask, Position, Rectangle, Shape
 
+from .decoding import wrong_start
 from .imagej_drawing import draw
 from .imagej_outlines import FILLED_LIMIT
 from .imagej_properties import read_properties, write_properties
@@ -186,14 +192,16 @@ def _decode(content: bytes, name: str) -> ROI:
     try:
         return ROI(shape, record.name or name, position, properties)
     except UnsupportedDataError as error:
-        raise DamagedDataError(error.reason, "roi") from error
+        raise UnsupportedFileError(error.reason, "roi") from error
 
 
 def _read(content: bytes) -> ImagejRoi:
-    if len(content) < _HEADER or content[:4] != _MAGIC:
-        raise DamagedDataError("it does not begin as ImageJ's .roi files do", "roi")
+    if not content.startswith(_MAGIC):
+        raise wrong_start(content[:8], "an ImageJ ROI", "roi")
+    if len(content) < _HEADER:
+        raise DamagedDataError(f"it ends at byte {len(content)}, in its header", "roi")
     if content[_TYPE] > max(ROI_TYPE) or content[_TYPE] == ROI_TYPE.NOROI:
-        raise UnsupportedDataError(f"ImageJ has no ROI of type {content[_TYPE]}", "roi")
+        raise UnsupportedFileError(f"ImageJ has no ROI of type {content[_TYPE]}", "roi")
     (second,) = struct.unpack_from(">i", content, _SECOND_OFFSET)
     if second:
         if not _HEADER <= second < len(content) - _SECOND_SIZE:

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 from polystore.rois import (
     Composite,
     Ellipse,
@@ -115,7 +120,7 @@ def possible_kinds(shape: Shape) -> list[str]:
 def shape_of(record: ImagejRoi, kind: str) -> Shape:
     """Return what a ROI of that kind covers.
 
-    Raises ``DamagedDataError`` for numbers that are none, ``UnsupportedDataError`` for a shape
+    Raises ``DamagedDataError`` for numbers that are none, ``UnsupportedFileError`` for a shape
     without an area or with too few vertices.
     """
     try:
@@ -123,11 +128,11 @@ def shape_of(record: ImagejRoi, kind: str) -> Shape:
     except DamagedDataError:
         raise
     except InvalidOptionError as error:
-        raise UnsupportedDataError(
+        raise UnsupportedFileError(
             f"a {kind} whose {error.option} is not {error.expected}", "roi"
         ) from error
     except UnsupportedDataError as error:
-        raise UnsupportedDataError(f"a {kind}: {error.reason}", "roi") from error
+        raise UnsupportedFileError(f"a {kind}: {error.reason}", "roi") from error
     except ValueError as error:
         raise DamagedDataError(str(error), "roi") from error
 

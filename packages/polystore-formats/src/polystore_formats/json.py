@@ -1,17 +1,20 @@
 """``.json``: objects, arrays, text, numbers, ``true``, ``false`` and ``null`` (RFC 8259).
 
-Strict both ways: what JSON would change (tuples, keys that are no strings, NaN) is refused.
+Values that JSON would change are refused: tuples, keys that are not strings, NaN. The ``NaN`` and
+``Infinity`` that ``json.dump`` of Python writes are read.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 from typing import Any, BinaryIO
 
 from polystore import Format, is_array
 from polystore.atomic import decode_json, encode_json
-from polystore.errors import UnsupportedDataError
+from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 
+from .decoding import decode_text
 from .limits import allocating, file_size
 
 __all__ = ["BYTES_LIMIT", "Json"]
@@ -48,4 +51,29 @@ class Json(Format):
                 "json",
             )
         with allocating(size, "json", "split the document"):
-            return decode_json(file.read().removeprefix(codecs.BOM_UTF8))
+            text = file.read().removeprefix(codecs.BOM_UTF8)
+            try:
+                return decode_json(text)
+            except DamagedDataError as error:
+                _check_whole(text, error.__cause__)
+                raise
+
+
+def _check_whole(text: bytes, error: BaseException | None) -> None:
+    """Raise ``UnsupportedFileError`` for a document that is whole, but does not load."""
+    if isinstance(error, UnicodeDecodeError):
+        decode_text(text, "utf-8", "json", "save it in UTF-8")
+    elif not isinstance(error, json.JSONDecodeError):  # too deep, or a key twice in one object
+        raise UnsupportedFileError(str(error), "json") from error
+    elif error.msg == "Extra data" and _is_lines(text):
+        raise UnsupportedFileError(
+            "it is JSON Lines, one document in each line: load it as text, and parse each line",
+            "json",
+        ) from error
+
+
+def _is_lines(text: bytes) -> bool:
+    try:
+        return all(json.loads(line) is not text for line in text.splitlines() if line.strip())
+    except (ValueError, RecursionError):
+        return False

@@ -11,14 +11,21 @@ import functools
 import io
 import math
 import mmap
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as numpy_format
 
 from polystore import Format, LazyArray, Opener, to_numpy
-from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    DataError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 
+from .decoding import wrong_start
 from .limits import allocating, file_size
 
 if TYPE_CHECKING:
@@ -31,6 +38,13 @@ __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "
 _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 1 << 16
 _ADVICE = "read a part of it, with region= or open()"
+_PICKLES = (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
+_NO_PICKLE = (
+    "pickles can run any code, so polystore never loads them: load it with "
+    "numpy.load(…, allow_pickle=True) if you trust it, and save its arrays by themselves"
+)
+_LONG = re.compile(r"(?<=[0-9])L\b")
+"""Python 2 wrote shapes so: (3L, 4L)."""
 _PREFIX = 12  # magic, version and the longer of the two header lengths
 
 
@@ -111,9 +125,10 @@ def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
 
 def array_from_bytes(content: bytes) -> NDArray[Any]:
     """Return the array that is the whole of ``content``, in memory of its own."""
-    shape, dtype, order, offset, nbytes = header = _parsed(content[: _header_end(content)])
+    end = _header_end(content[:_PREFIX], len(content))
+    shape, dtype, order, offset, nbytes = header = _parsed(content[:end])
     if offset + nbytes != len(content):
-        raise _wrong_size(header, len(content))
+        raise _wrong_size(header, len(content), content[offset + nbytes :])
     if nbytes == 0:
         return np.empty(shape, dtype, order=order)
     return np.frombuffer(content, dtype, offset=offset).reshape(shape, order=order).copy("K")
@@ -155,27 +170,47 @@ def _encoded_header(dtype: np.dtype[Any], fortran: bool, shape: tuple[int, ...])
 def read_header(file: BinaryIO, size: int) -> Header:
     """Read the header at the start of ``file`` and check it against the ``size`` in bytes.
 
-    The file stands at the data afterwards. Raises ``DamagedDataError``; nothing larger than
-    the file can be allocated afterwards.
+    The file is at the data afterwards. Raises ``DamagedDataError`` or ``UnsupportedFileError``;
+    nothing larger than the file can be allocated afterwards.
     """
     start = file.read(_PREFIX)
-    header = _parsed(start + file.read(_header_end(start) - _PREFIX))
-    if header.offset + header.nbytes != size:
-        raise _wrong_size(header, size)
+    header = _parsed(start + file.read(_header_end(start, size) - _PREFIX))
+    end = header.offset + header.nbytes
+    if end != size:
+        file.seek(min(end, size))
+        raise _wrong_size(header, size, file.read(len(_MAGIC)))
     return header
 
 
-def _header_end(start: bytes) -> int:
-    if not start.startswith(_MAGIC) or len(start) < _PREFIX:
-        raise DamagedDataError("it does not start as an npy file does", "npy")
+def _header_end(start: bytes, size: int) -> int:
+    if not start.startswith(_MAGIC):
+        if start.startswith(_PICKLES):
+            raise UnsupportedFileError(f"it is a pickle without an array; {_NO_PICKLE}", "npy")
+        raise wrong_start(start, "a NumPy array", "npy")
+    if len(start) < _PREFIX:
+        raise DamagedDataError(f"it ends at byte {len(start)}, in its header", "npy")
+    if start[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
+        raise UnsupportedFileError(
+            f"npy version {start[6]}.{start[7]}: polystore reads 1.0, 2.0 and 3.0", "npy"
+        )
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(start[8 : 8 + width], "little")
-    if not 2 <= length <= _HEADER_LIMIT:
-        raise DamagedDataError(f"the header claims {length} bytes", "npy")
+    if not 2 <= length <= size:
+        raise DamagedDataError(f"the header claims {length} bytes of {size}", "npy")
+    if length > _HEADER_LIMIT:
+        raise UnsupportedFileError(
+            f"the header has {length} bytes, and polystore reads at most {_HEADER_LIMIT}", "npy"
+        )
     return 8 + width + length
 
 
-def _wrong_size(header: Header, size: int) -> DamagedDataError:
+def _wrong_size(header: Header, size: int, rest: bytes) -> DataError:
+    if rest.startswith(_MAGIC):
+        return UnsupportedFileError(
+            "it holds several arrays, one after the other: load them with numpy.load, and save "
+            "each to a file of its own, or all as .npz",
+            "npy",
+        )
     return DamagedDataError(
         f"an array of shape {header.shape} and dtype {header.dtype} has {header.nbytes} bytes, "
         f"and the file {size - header.offset} after its header",
@@ -186,12 +221,9 @@ def _wrong_size(header: Header, size: int) -> DamagedDataError:
 @functools.lru_cache(maxsize=1024)
 def _parsed(start: bytes) -> Header:
     version, text = start[6:8], start[10 if start[6] == 1 else 12 :]
-    if version not in (b"\1\0", b"\2\0", b"\3\0"):
-        raise DamagedDataError(f"unknown npy version {version[0]}.{version[1]}", "npy")
     try:
-        fields = ast.literal_eval(text.decode("utf-8" if version == b"\3\0" else "latin1"))
+        fields = _literal(text.decode("utf-8" if version == b"\3\0" else "latin1"))
         descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
-        dtype = numpy_format.descr_to_dtype(descr)
         valid = (
             len(fields) == 3
             and type(fortran) is bool
@@ -202,15 +234,31 @@ def _parsed(start: bytes) -> Header:
         raise DamagedDataError(f"unreadable header: {error}", "npy") from error
     if not valid:
         raise DamagedDataError(f"impossible header: {fields!r:.200}", "npy")
-    if dtype.hasobject:
-        raise DamagedDataError(
-            "it holds pickled Python objects, which could run any code: polystore never loads them",
-            "npy",
-        )
-    if dtype.itemsize == 0 or len(shape) > 64:
-        raise DamagedDataError(f"impossible dtype or shape: {fields!r:.200}", "npy")
+    dtype = _dtype(descr)
+    if len(shape) > 64:
+        raise DamagedDataError(f"impossible shape: {fields!r:.200}", "npy")
     nbytes = math.prod(shape) * dtype.itemsize
     return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except SyntaxError:
+        return ast.literal_eval(_LONG.sub("", text))
+
+
+def _dtype(descr: Any) -> np.dtype[Any]:
+    try:
+        dtype = numpy_format.descr_to_dtype(descr)
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = f"NumPy does not know its dtype here: {descr!r:.200}"
+        raise UnsupportedFileError(reason, "npy") from error
+    if dtype.hasobject:
+        raise UnsupportedFileError(f"it holds pickled Python objects; {_NO_PICKLE}", "npy")
+    if dtype.itemsize == 0:
+        raise UnsupportedFileError(f"its values have no bytes: dtype {descr!r:.200}", "npy")
+    return dtype
 
 
 def _checked(file: BinaryIO) -> Header:

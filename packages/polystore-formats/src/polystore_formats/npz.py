@@ -10,9 +10,23 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from polystore import Format, is_array, to_numpy
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 
-from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, PIECE, open_archive, packing_of
+from .archive import (
+    ARCHIVE_ERRORS,
+    NAME_BYTES_LIMIT,
+    PIECE,
+    check_names,
+    is_hidden,
+    open_archive,
+    open_member,
+    packing_of,
+)
 from .limits import allocating, check_packing
 from .npy import read_array, read_header, write_array
 
@@ -31,7 +45,9 @@ class Npz(Format):
     """Mappings of names to arrays; loads a dict, in the order of the file.
 
     A name is a relative path such as "image" or "layer/weight". ``compressed`` deflates.
-    ``arrays`` loads only those names. An archive whose members are packed tighter than 100 to 1,
+    ``arrays`` loads only those names. Members that are not arrays are ignored.
+
+    An archive whose arrays are packed tighter than 100 to 1,
     and unpack to more than 1 GiB together, is refused, as if made to fill the memory. With
     ``max_bytes`` you decide: all members together may unpack to so many bytes.
     """
@@ -58,8 +74,8 @@ class Npz(Format):
         max_bytes: int | None = None,
     ) -> dict[str, NDArray[Any]]:
         with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
-            check_packing(packing_of(archive), "npz", max_bytes)
             members = _members(archive)
+            check_packing(packing_of(members.values()), "npz", max_bytes)
             for name in arrays or ():
                 if name not in members:
                     raise InvalidOptionError("arrays", arrays, f"some of {', '.join(members)}")
@@ -72,9 +88,12 @@ class Npz(Format):
         described = {}
         with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
             for name, member in _members(archive).items():
-                with archive.open(member) as part:
-                    header = read_header(cast("BinaryIO", part), member.file_size)
-                described[name] = {"shape": header.shape, "dtype": header.dtype.str}
+                try:
+                    with open_member(archive, member, "npz") as part:
+                        header = read_header(cast("BinaryIO", part), member.file_size)
+                    described[name] = {"shape": header.shape, "dtype": header.dtype.str}
+                except UnsupportedFileError as error:
+                    described[name] = {"unsupported": error.reason}
         return {"metadata": {"arrays": described}}
 
 
@@ -107,39 +126,52 @@ def _checked_arrays(value: Any) -> dict[str, NDArray[Any]]:
 
 
 def _is_good_name(name: object) -> bool:
-    """Whether any tool would unpack it into the directory that it is told to."""
+    """Whether any tool would unpack it into the directory that it is told to, and show it."""
     if type(name) is not str or "\0" in name or "\\" in name:
         return False
     try:
         length = len(name.encode()) + len(_SUFFIX)
     except UnicodeEncodeError:
         return False
-    return length <= NAME_BYTES_LIMIT and not {"", ".", ".."}.intersection(name.split("/"))
+    return (
+        length <= NAME_BYTES_LIMIT
+        and not {"", ".", ".."}.intersection(name.split("/"))
+        and not is_hidden(zipfile.ZipInfo(name))
+    )
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    members = {}
-    for member in archive.infolist():
-        name = member.filename.removesuffix(_SUFFIX)
-        if name == member.filename or not _is_good_name(name):
-            raise DamagedDataError(f"member {member.filename!r} is no array", "npz")
-        members[name] = member
+    """Return the arrays by name, or refuse an archive of other things."""
+    check_names(archive, "npz")
+    found = [member for member in archive.infolist() if not is_hidden(member)]
+    members = {
+        member.filename.removesuffix(_SUFFIX): member
+        for member in found
+        if member.filename.endswith(_SUFFIX)
+    }
+    if found and not members:
+        raise UnsupportedFileError(
+            f"a zip archive without arrays: it holds {found[0].filename!r:.200}", "npz"
+        )
     return members
 
 
 def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
-        with archive.open(member) as part:
+        with open_member(archive, member, "npz") as part:
             return read_array(cast("BinaryIO", _Pieces(part)), member.file_size)
     except DamagedDataError as error:
         raise DamagedDataError(f"array {name!r}: {error.reason}", "npz") from error
+    except UnsupportedFileError as error:
+        reason = f"array {name!r}: {error.reason}; load the others with arrays=[names]"
+        raise UnsupportedFileError(reason, "npz") from error
 
 
 class _Pieces:
     """A member as a file to read an array from: piece by piece, never a second time whole."""
 
     def __init__(self, part: IO[bytes]) -> None:
-        self.read = part.read
+        self.read, self.seek = part.read, part.seek
 
     def readinto(self, buffer: memoryview) -> int:
         piece = self.read(min(len(buffer), PIECE))

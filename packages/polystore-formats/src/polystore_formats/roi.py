@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from polystore import Format
-from polystore.errors import DamagedDataError, PolystoreError, UnsupportedDataError
+from polystore.atomic import decode_json
+from polystore.errors import (
+    DamagedDataError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 from polystore.rois import ROI
 
-from .archive import ARCHIVE_ERRORS, NAME_BYTES_LIMIT, open_archive, packing_of
+from .archive import (
+    ARCHIVE_ERRORS,
+    NAME_BYTES_LIMIT,
+    is_hidden,
+    open_archive,
+    open_member,
+    packing_of,
+)
 from .imagej_roi import decode_roi, encode_roi
 from .limits import allocating, check_packing
 
@@ -25,6 +40,8 @@ ROIS_LIMIT = 100_000
 """Most ROIs in one set."""
 
 _SUFFIX = ".roi"
+_PROPERTIES = "__polystore_roi_metadata__.json"
+"""Member in which polystore 0.6 keeps the properties of each ROI, by the name of its member."""
 _UNNAMED = b"unnamed"
 """Comment of a member that has a name only because members need one."""
 _FORBIDDEN = {ord(character): "_" for character in '/\\:*?"<>|\x7f'} | dict.fromkeys(
@@ -49,7 +66,7 @@ class Roi(Format):
     def load(self, file: BinaryIO, /) -> ROI:
         content = file.read(BYTES_LIMIT + 1)
         if len(content) > BYTES_LIMIT:
-            raise DamagedDataError(f"larger than {BYTES_LIMIT} bytes", "roi")
+            raise UnsupportedFileError(f"it is larger than {BYTES_LIMIT} bytes", "roi")
         return decode_roi(content)
 
 
@@ -57,6 +74,7 @@ class RoiZip(Format):
     """A list of :class:`polystore.rois.ROI`, in its order.
 
     Members are named as the ROIs are; where two have one name, as ImageJ does ("name-1.roi").
+    From files, all ``.roi`` members load, in their order, and other members are ignored.
     """
 
     name = "roi.zip"
@@ -81,15 +99,20 @@ class RoiZip(Format):
 
     def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> list[ROI]:
         with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
-            parts = packing_of(archive)
+            members = _members(archive)
+            parts = packing_of(members)
             check_packing(parts, "roi.zip", max_bytes, BYTES_LIMIT)
             advice = "split the set into smaller ones"
             with allocating(sum(size for size, _ in parts), "roi.zip", advice):
-                return [_read(archive, member, name) for member, name in _members(archive)]
+                properties = _properties(archive)
+                return [
+                    _with_properties(_read(archive, member), properties.get(member.filename))
+                    for member in members
+                ]
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
         with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
-            return {"metadata": {"rois": len(list(_members(archive)))}}
+            return {"metadata": {"rois": len(_members(archive))}}
 
 
 def _described(value: Any) -> str:
@@ -114,6 +137,7 @@ def _member_names(rois: list[ROI]) -> Iterator[str]:
         y0, x0, y1, x1 = roi.shape.bounds
         label = roi.name.removesuffix(_SUFFIX) or f"{(y0 + y1) / 2:04.0f}-{(x0 + x1) / 2:04.0f}"
         stem = _shortened(label.translate(_FORBIDDEN))
+        stem = f"_{stem[1:]}" if stem.startswith("._") else stem  # macOS names its own files so
         name, count = stem, taken.get(stem.lower(), 0)
         while name.lower() in taken:
             count += 1
@@ -128,27 +152,57 @@ def _shortened(stem: str) -> str:
     return stem.encode()[:most].decode(errors="ignore")
 
 
-def _members(archive: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
-    for member in archive.infolist():
-        if member.is_dir() or member.filename.startswith("__MACOSX/"):
-            continue  # what packing a folder by hand adds
-        name = member.filename.rpartition("/")[2]
-        if not name.lower().endswith(_SUFFIX):
-            raise DamagedDataError(
-                f"member {member.filename!r:.200} is no .roi: of .zip files, only ImageJ's sets "
-                "of ROIs are read",
-                "roi.zip",
-            )
-        yield member, "" if member.comment == _UNNAMED else name[: -len(_SUFFIX)]
+def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the ROIs in their order, or refuse an archive of other things."""
+    found = [member for member in archive.infolist() if not is_hidden(member)]
+    members = [member for member in found if member.filename.lower().endswith(_SUFFIX)]
+    if found and not members:
+        raise UnsupportedFileError(
+            f"a zip archive without .roi files: it holds {found[0].filename!r:.200}. Of .zip "
+            "files, polystore reads ImageJ's sets of ROIs",
+            "roi.zip",
+        )
+    return members
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> ROI:
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ROI:
+    name = member.filename.rpartition("/")[2][: -len(_SUFFIX)]
     try:
-        if member.file_size > BYTES_LIMIT:
-            raise DamagedDataError(f"larger than {BYTES_LIMIT} bytes")
-        return decode_roi(archive.read(member), name)
+        content = _content(archive, member)
+        return decode_roi(content, "" if member.comment == _UNNAMED else name)
     except PolystoreError as error:
         if not isinstance(error, DamagedDataError | UnsupportedDataError):
             raise
         reason = f"member {member.filename!r:.200}: {error.reason}"
         raise type(error)(reason, "roi.zip") from error
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    if member.file_size > BYTES_LIMIT:
+        raise UnsupportedFileError(f"it is larger than {BYTES_LIMIT} bytes", "roi.zip")
+    with open_member(archive, member, "roi.zip") as part:
+        return part.read()
+
+
+def _properties(archive: zipfile.ZipFile) -> dict[str, dict[str, Any]]:
+    """Return what the member of polystore 0.6 says, if there is one."""
+    member = archive.NameToInfo.get(_PROPERTIES)
+    found = {} if member is None else _finite(decode_json(_content(archive, member)))
+    return found if isinstance(found, dict) else {}
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with NaN and infinities as text, as Zarr writes them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+def _with_properties(roi: ROI, properties: Any) -> ROI:
+    if not isinstance(properties, dict):
+        return roi
+    return dataclasses.replace(roi, properties={**properties, **roi.properties})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from typing import Any, BinaryIO
@@ -21,9 +22,11 @@ from polystore.errors import (
     InvalidOptionError,
     PolystoreError,
     UnsupportedDataError,
+    UnsupportedFileError,
 )
 
-from .archive import ARCHIVE_ERRORS, PIECE, open_archive
+from .archive import ARCHIVE_ERRORS, PIECE, check_names, open_archive
+from .decoding import wrong_start
 from .limits import allocating, file_size
 
 __all__ = ["DEPTH_LIMIT", "Torch"]
@@ -32,6 +35,12 @@ DEPTH_LIMIT = 100
 """Deepest nesting that is written: pickling recurses."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype)
+_REFUSED = re.compile(r"(?i)unsupported|not supported|maximum supported version")
+"""How PyTorch refuses classes, functions and versions of a checkpoint that is whole."""
+_ADVICE = (
+    "Load it with the program that wrote it, and save its tensors and plain values: "
+    "module.state_dict(), and number.item() of NumPy numbers"
+)
 _MEMBERS_LIMIT = 100_000  # one for each storage
 
 
@@ -68,7 +77,10 @@ class Torch(Format):
         except (PolystoreError, OSError, torch.OutOfMemoryError):  # disk or GPU, not the file
             raise
         except Exception as error:  # the unpickler raises whatever damaged opcodes lead to
-            raise DamagedDataError(_reason(error), "torch") from error
+            reason = _reason(error)
+            if _REFUSED.search(reason):
+                raise UnsupportedFileError(f"{reason} {_ADVICE}", "torch") from error
+            raise DamagedDataError(reason, "torch") from error
 
 
 def _plain(value: Any, depth: int) -> Any:
@@ -144,16 +156,25 @@ class _Sink:
 def _check_archive(file: BinaryIO) -> None:
     """Check what PyTorch does not: the CRC-32 of all that it will read."""
     file.seek(0)
-    if file.read(4) != b"PK\3\4":
-        raise DamagedDataError(
-            "it is no zip archive; what PyTorch before 1.6 wrote must be saved again", "torch"
+    start = file.read(8)
+    if start.startswith(b"\x80"):
+        raise UnsupportedFileError(
+            "it is a pickle, as PyTorch before 1.6 and pickle.dump write it. " + _ADVICE,
+            "torch",
         )
+    if not start.startswith(b"PK\3\4"):
+        raise wrong_start(start, "a zip archive of PyTorch", "torch")
     with open_archive(file, "torch", max_entries=_MEMBERS_LIMIT) as archive:
-        if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-            raise DamagedDataError("a TorchScript program, which torch.jit runs", "torch")
+        check_names(archive, "torch")
+        names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise UnsupportedFileError("a TorchScript program, which torch.jit runs", "torch")
+        if not any(name.endswith("/data.pkl") for name in names):
+            raise UnsupportedFileError("a zip archive that PyTorch did not write", "torch")
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
-                raise DamagedDataError(f"member {member.filename!r} is compressed", "torch")
+                reason = f"member {member.filename!r} is compressed: pack it again, stored"
+                raise UnsupportedFileError(reason, "torch")
             with archive.open(member) as part:
                 while part.read(PIECE):
                     pass
