@@ -18,8 +18,14 @@ import imagecodecs
 import numpy as np
 
 from polystore import Format, to_numpy
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 
+from .decoding import wrong_start
 from .limits import allocating, check_packing, file_size
 from .png_chunks import ADVICE, PICTURE_BYTES_LIMIT, PNG_SIDE_LIMIT, read_png, read_png_header
 
@@ -66,7 +72,8 @@ class Jpeg(Format):
 
     What is loaded is close to what was saved, never equal to it: for pictures of results, not
     for data. ``quality`` is libjpeg's, 1 to 100; colour is not subsampled. JPEG has no
-    checksum: a missing end is noticed, a changed pixel is not.
+    checksum: a missing end is noticed, a changed pixel is not. Pixels load as they are stored:
+    the orientation that EXIF tells is not applied. CMYK is refused.
     """
 
     name = "jpeg"
@@ -140,17 +147,22 @@ _SIGNATURE_JPEG = b"\xff\xd8"
 _SCAN_LIMIT = 100  # encoders write ten; thousands of passes are an attack on the reader's time
 _MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive: all Huffman-coded
+_OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _END, _SCAN = 0xD9, 0xDA
+_JPEG_ADVICE = "convert it to an RGB image of 8 bits with the program that wrote it"
 
 
 def _jpeg_bytes(file: BinaryIO) -> bytes:
     size = file_size(file)
-    if file.read(2) != _SIGNATURE_JPEG:
-        raise DamagedDataError("it does not start as a JPEG file does", "jpeg")
+    start = file.read(8)
+    if not start.startswith(_SIGNATURE_JPEG):
+        raise wrong_start(start, "a JPEG file", "jpeg")
     if size > PICTURE_BYTES_LIMIT:
-        raise DamagedDataError(f"{size} bytes, and no JPEG has {PICTURE_BYTES_LIMIT}", "jpeg")
+        raise UnsupportedFileError(
+            f"it has {size} bytes, and polystore reads at most {PICTURE_BYTES_LIMIT}", "jpeg"
+        )
     with allocating(size, "jpeg", ADVICE):
-        return _SIGNATURE_JPEG + file.read()
+        return start + file.read()
 
 
 def _jpeg_shape(data: bytes) -> tuple[int, ...]:
@@ -162,6 +174,12 @@ def _jpeg_shape(data: bytes) -> tuple[int, ...]:
         position = start + int.from_bytes(data[start : start + 2], "big")
         if kind in _FRAMES:
             frames.append(_jpeg_frame(data[start + 2 : start + 8]))
+        elif kind in _OTHER_FRAMES:
+            raise UnsupportedFileError(
+                f"a JPEG with frames of kind {kind:#x} (lossless, hierarchical or arithmetic): "
+                f"{_JPEG_ADVICE}",
+                "jpeg",
+            )
         scans += kind == _SCAN
     if marker is None or len(frames) != 1 or not 1 <= scans <= _SCAN_LIMIT:
         raise DamagedDataError(
@@ -176,7 +194,17 @@ def _jpeg_frame(fields: bytes) -> tuple[int, ...]:
     if len(fields) < 6:
         raise DamagedDataError("it ends in its frame header", "jpeg")
     bits, height, width, components = struct.unpack(">BHHB", fields)
-    if bits != 8 or height == 0 or width == 0 or components not in (1, 3, 4):
+    if components == 4:
+        raise UnsupportedFileError(
+            "its colours are CMYK, which viewers would take for RGBA, and their RGB depends on "
+            f"its colour profile: {_JPEG_ADVICE}",
+            "jpeg",
+        )
+    if bits == 12 or components == 2:
+        raise UnsupportedFileError(
+            f"it has {components} times {bits} bits for each pixel: {_JPEG_ADVICE}", "jpeg"
+        )
+    if bits != 8 or height == 0 or width == 0 or components not in (1, 3):
         raise DamagedDataError(
             f"it claims {width} by {height} pixels of {components} times {bits} bits", "jpeg"
         )

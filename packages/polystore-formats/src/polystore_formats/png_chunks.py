@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from polystore.errors import DamagedDataError
+from polystore.errors import DamagedDataError, UnsupportedFileError
 
+from .decoding import wrong_start
 from .limits import allocating, check_packing, file_size
 
 if TYPE_CHECKING:
@@ -176,8 +177,9 @@ def _small_chunks(file: BinaryIO, spans: _Spans) -> dict[bytes, bytes]:
 def _png_chunks(file: BinaryIO, header_only: bool) -> Iterator[tuple[bytes, int, int]]:
     """Yield kind, offset and length of each chunk, with the file at its payload."""
     size = file_size(file)
-    if file.read(8) != _SIGNATURE:
-        raise DamagedDataError("it does not start as a PNG file does", "png")
+    signature = file.read(8)
+    if signature != _SIGNATURE:
+        raise wrong_start(signature, "a PNG file", "png")
     start, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
         file.seek(start)
@@ -236,6 +238,12 @@ def _png_header(chunks: dict[bytes, bytes]) -> PngHeader:
     if transparent and len(chunks[b"tRNS"]) not in lengths[colour]:
         raise DamagedDataError("its transparency has an impossible length", "png")
     header = PngHeader(width, height, bits, colour, methods[2] == 1, transparent)
-    if not 0 < header.nbytes <= PICTURE_BYTES_LIMIT or max(width, height) > PNG_SIDE_LIMIT:
+    if not header.nbytes:
         raise DamagedDataError(f"it claims {width} by {height} pixels", "png")
+    if header.nbytes > PICTURE_BYTES_LIMIT or max(width, height) > PNG_SIDE_LIMIT:
+        raise UnsupportedFileError(
+            f"it has {width} by {height} pixels; polystore reads at most {PICTURE_BYTES_LIMIT} "
+            f"bytes of them, and sides of {PNG_SIDE_LIMIT}",
+            "png",
+        )
     return header

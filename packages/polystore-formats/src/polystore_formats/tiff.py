@@ -36,8 +36,9 @@ __all__ = ["Tiff", "TiffArray"]
 class Tiff(Format):
     """Images of at least two dimensions: bool, integers, floats and complex numbers.
 
-    Palettes are not applied and colours not converted. Planes that are in other files, and tiles
-    that were never written, are damage rather than zeros. Compressed images of more than 4 MiB
+    Palettes are not applied and colours not converted: CMYK, Lab and YCbCr are refused. Of an
+    OME-TIFF set, a file gives its own planes. Tiles that were never written are damage rather
+    than zeros. Compressed images of more than 4 MiB
     are decoded in as many threads as tifffile would use; ``TIFFFILE_NUM_THREADS`` sets the number.
     """
 

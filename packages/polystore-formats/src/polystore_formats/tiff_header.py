@@ -14,14 +14,26 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import BinaryIO, NamedTuple, TypeAlias
 
-from polystore.errors import DamagedDataError
+from polystore.errors import DamagedDataError, UnsupportedFileError
 
-__all__ = ["Header", "Page", "Tag", "damaged", "is_ome", "read_header", "read_start"]
+from .decoding import wrong_start
+
+__all__ = [
+    "Header",
+    "Page",
+    "Tag",
+    "damaged",
+    "is_ome",
+    "read_header",
+    "read_start",
+    "unsupported",
+]
 
 _TYPE_SIZES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
     16: 8, 17: 8, 18: 8,
 }  # fmt: skip
+_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASCII = 2
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _PRIVATE = 32768
@@ -234,6 +246,10 @@ def damaged(reason: str) -> DamagedDataError:
     return DamagedDataError(reason, "tiff")
 
 
+def unsupported(reason: str) -> UnsupportedFileError:
+    return UnsupportedFileError(reason, "tiff")
+
+
 def read_start(file: BinaryIO) -> tuple[int, bytes]:
     """Return the size of a file, and as much of it as is looked at in any case."""
     size = file.seek(0, os.SEEK_END)
@@ -250,7 +266,9 @@ def read_header(file: BinaryIO, size: int, start: bytes) -> Header:
     elif version == b"+\0" and start[4:8] == struct.pack(order + "HH", 8, 0):
         dialect = _BIG
     else:
-        raise damaged(f"it does not start as a TIFF file does, but with {start[:8]!r}")
+        if start.startswith(_STARTS):
+            raise damaged(f"it has {size} bytes and ends in its header")
+        raise wrong_start(start[:8], "a TIFF file", "tiff")
     header = Header(file, size, order, dialect, start)
     header._walk()
     return header

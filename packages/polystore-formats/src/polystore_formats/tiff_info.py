@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tifffile
 
 from .tiff_imagej import COLOR_MAP, imagej_info, plain_unit
-from .tiff_series import OME_PIXELS, find_series, lent, stumbling
+from .tiff_series import OME_PIXELS, find_series, lent, missing_planes, stumbling
 
 if TYPE_CHECKING:
     from enum import IntEnum
@@ -42,6 +42,9 @@ def describe(header: Header) -> dict[str, Any]:
             "photometric": _name(tifffile.PHOTOMETRIC, key.photometric),
             **_scale(tif, key),
         }
+        missing = missing_planes(header)
+        if missing is not None:
+            metadata["missing_planes"] = missing
         if tif.is_imagej and tif.imagej_metadata:
             found = tif.imagej_metadata
             colors = key.tags.valueof(COLOR_MAP)

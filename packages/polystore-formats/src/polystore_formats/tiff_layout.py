@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from .tiff_header import Header, damaged
+from .tiff_header import Header, damaged, unsupported
 from .tiff_pixels import Box, Decode, Flat, Grid, Pixels, Segments
 from .tiff_series import find_series, lent, stumbling
 
@@ -90,7 +90,9 @@ def _page(
 ) -> tifffile.TiffPage | tifffile.TiffFrame:
     page = series[index]
     if page is None or not page.dataoffsets:
-        raise damaged(f"plane {index} is missing; it may be in another file")
+        raise unsupported(
+            f"plane {index} is missing: it is in another file, or was not written"
+        )
     return page
 
 
@@ -159,6 +161,8 @@ def _decoder(page: tifffile.TiffPage | tifffile.TiffFrame) -> Decode:
     def decoded(data: bytes, number: int) -> tuple[NDArray[Any], tuple[int, ...]]:
         with stumbling():
             pixels, corner, _ = decode(data, number, **tables)
+            if pixels is not None and key.dtype == np.bool_:
+                pixels = pixels.astype(np.bool_, copy=False)  # CCITT gives bytes
         if pixels is None:
             raise damaged(f"piece {number} of a page is empty")
         return pixels, corner

@@ -46,7 +46,7 @@ _PLAIN_TAGS = frozenset(
      341, 33432, 33628, 33629, 33630, 33631, 34377, 34675, 50838, 50839}
 )  # fmt: skip
 """Tags that cannot change how the pixels of an uncompressed page are to be read."""
-_PLAIN_PHOTOMETRICS = (0, 1, 2, 3, 5, 8)
+_PLAIN_PHOTOMETRICS = (0, 1, 2, 3)
 _RGB = 2
 _KINDS = {1: "u", 2: "i", 3: "f", 6: "c"}
 _SIZES = {"u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}

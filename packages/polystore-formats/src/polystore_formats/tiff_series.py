@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import tifffile
 
-from polystore.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
+from polystore.errors import InvalidOptionError, PolystoreError
 
-from .tiff_header import SAMPLES, Header, damaged, is_ome
+from .tiff_header import SAMPLES, Header, damaged, is_ome, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OME_PIXELS", "find_series", "lent", "stumbling"]
+__all__ = ["OME_PIXELS", "find_series", "lent", "missing_planes", "stumbling"]
 
 _STUMBLES = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
@@ -32,27 +32,37 @@ _STUMBLES = (
 """What tifffile and imagecodecs raise over bytes that they did not expect: a MemoryError for
 sizes that nobody meant, a SyntaxError for XML."""
 
+_RGB_CODECS = (6, 7, 33007, 34892, 33003, 34712, 50001, 34927)
+"""Codecs that give RGB for what they store as YCbCr: JPEG, JPEG 2000 and WebP."""
 OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
 _OME_INDEX = re.compile(r"\b(?:IFD|First[CTZ])\s*=\s*[\"'](\d+)[\"']")
 _OME_FILE = re.compile(r"\bFileName\s*=\s*[\"']([^\"']+)[\"']")
+_PAGES_ALONE = dict.fromkeys(("is_ome", "is_imagej", "is_mmstack"), False)
+"""Options with which tifffile takes the pages as they are."""
+_NOT_DECODED = re.compile(
+    r"unsupported|not supported|not implemented|requires the|^COMPRESSION", re.I
+)
+"""How tifffile and codecs refuse what they do not know."""
 
 
 @contextmanager
 def stumbling() -> Iterator[None]:
-    """Say what is damaged where tifffile or a codec only stumbles."""
+    """Raise ``DamagedDataError`` or ``UnsupportedFileError`` for errors of tifffile and codecs."""
     try:
         yield
     except PolystoreError:
         raise
-    except NotImplementedError as error:
-        raise UnsupportedDataError(f"tifffile cannot decode it: {error}", "tiff") from error
+    except (NotImplementedError, ImportError) as error:
+        raise unsupported(f"tifffile cannot decode it: {error}") from error
     except OSError as error:
         if error.errno is not None:
             raise
         raise damaged(str(error)) from error
     except _STUMBLES as error:
+        if _NOT_DECODED.search(str(error)):
+            raise unsupported(f"tifffile cannot decode it: {error}") from error
         raise damaged(f"{type(error).__name__}: {error}") from error
 
 
@@ -80,12 +90,20 @@ def lent(file: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPageSeries:
-    tif = _opened(header, file)
+    missing = missing_planes(header)
+    tif = _opened(header, file, pages_alone=missing is not None)
     if number not in range(len(tif.series)):
-        raise InvalidOptionError("series", number, f"0 to {len(tif.series) - 1}")
+        expected = f"0 to {len(tif.series) - 1}"
+        if missing is not None:
+            expected += ": the other images of its set are in other files"
+        raise InvalidOptionError("series", number, expected)
     series = tif.series[number]
-    if series.kind in ("generic", "uniform") and any(
-        _promises_other(description, series.shape) for description in header.descriptions
+    if (
+        missing is None
+        and series.kind in ("generic", "uniform")
+        and any(
+            _promises_other(description, series.shape) for description in header.descriptions
+        )
     ):
         raise damaged(
             "its pages do not make up what its description promises; some may be in other files"
@@ -98,7 +116,28 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
     if series.kind == "imagej" and len(header.pages) not in (1, planes):
         raise damaged(f"ImageJ wrote {planes} planes, and there are {len(header.pages)} pages")
     _check_codec(series.keyframe)
+    _check_colours(series.keyframe)
     return series
+
+
+def missing_planes(header: Header) -> int | None:
+    """Return how many planes of its set an OME-TIFF file lacks, or ``None`` if it is complete.
+
+    The planes are in other files, or an acquisition ended before they were written. Raises
+    ``DamagedDataError`` for OME-XML that is incomplete.
+    """
+    if not header.descriptions or not is_ome(header.descriptions[0]):
+        return None
+    text = header.descriptions[0].decode(errors="replace")
+    planes = len(header.pages) * header.number(header.pages[0], SAMPLES, 1)
+    sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in OME_PIXELS.findall(text)]
+    counts = [int(count) for count in _OME_COUNT.findall(text)]
+    if not text.rstrip().endswith("OME>") or (counts and max(counts) > max(sizes, default=0)):
+        raise damaged("its OME-XML is incomplete, or contradicts itself")
+    promised = max([*sizes, *counts, *map(int, _OME_INDEX.findall(text))], default=0)
+    if promised <= planes and len(set(_OME_FILE.findall(text))) < 2:
+        return None
+    return max(0, sum(sizes) - planes)
 
 
 def _promises_other(description: bytes, shape: tuple[int, ...]) -> bool:
@@ -111,45 +150,35 @@ def _promises_other(description: bytes, shape: tuple[int, ...]) -> bool:
     return description.startswith((b"shape=", b"ImageJ=", b"SCIFIO="))
 
 
-def _opened(header: Header, file: BinaryIO) -> tifffile.TiffFile:
+def _opened(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.TiffFile:
     name = "image"
     for description in header.descriptions[:1]:
         if is_ome(description):
-            text = description.decode(errors="replace")
-            _check_ome(header, text)
             # OME-XML without a UUID of its own knows its planes by the name of their file.
-            files = set(_OME_FILE.findall(text))
+            files = set(_OME_FILE.findall(description.decode(errors="replace")))
             name = files.pop() if len(files) == 1 else name
     file.seek(0)
-    return tifffile.TiffFile(file, name=name, _multifile=False)
-
-
-def _check_ome(header: Header, text: str) -> None:
-    """Refuse what tifffile would fill up with zeros, or make endless lists for."""
-    planes = len(header.pages) * header.number(header.pages[0], SAMPLES, 1)
-    sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in OME_PIXELS.findall(text)]
-    counts = [int(count) for count in _OME_COUNT.findall(text)]
-    promised = max([*sizes, *counts, *map(int, _OME_INDEX.findall(text))], default=0)
-    if not text.rstrip().endswith("OME>") or (counts and max(counts) > max(sizes, default=0)):
-        raise damaged("its OME-XML is incomplete, or contradicts itself")
-    if promised > planes:
-        raise damaged(
-            f"its OME-XML speaks of {promised} planes where it has {planes}; the others may be "
-            "in other files, which cannot be read through this one"
-        )
+    flags = _PAGES_ALONE if pages_alone else {}
+    return tifffile.TiffFile(file, name=name, _multifile=False, **flags)
 
 
 def _check_codec(page: tifffile.TiffPage) -> None:
-    try:
-        tifffile.COMPRESSION(page.compression)
-    except ValueError:
-        raise damaged(
-            f"its pixels are compressed as {page.compression!r}, which is unknown"
-        ) from None
-    try:
-        tifffile.TIFF.DECOMPRESSORS[page.compression]
-    except KeyError:
-        raise UnsupportedDataError(
-            f"its pixels are compressed as {page.compression!s}, which nothing here decodes",
-            "tiff",
-        ) from None
+    if page.compression not in tifffile.TIFF.DECOMPRESSORS:
+        name = next((c.name for c in tifffile.COMPRESSION if c == page.compression), "unknown")
+        raise unsupported(
+            f"its pixels are compressed with method {int(page.compression)} ({name}), which "
+            "tifffile does not decode: save it uncompressed with the program that wrote it"
+        )
+
+
+def _check_colours(page: tifffile.TiffPage) -> None:
+    """Refuse colours that every viewer would take for RGB."""
+    kinds = tifffile.PHOTOMETRIC
+    is_lab = page.photometric in (kinds.CIELAB, kinds.ICCLAB, kinds.ITULAB)
+    is_cmyk = page.photometric == kinds.SEPARATED and page.samplesperpixel >= 4
+    is_ycbcr = page.photometric == kinds.YCBCR and page.compression not in _RGB_CODECS
+    if is_lab or is_cmyk or is_ycbcr:
+        raise unsupported(
+            f"its colours are {kinds(page.photometric).name}, and an array of them would be taken "
+            "for RGB: convert it to RGB first, or use tifffile.imread for the values as they are"
+        )
