@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import tifffile
 
@@ -39,7 +39,7 @@ _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
 _OME_INDEX = re.compile(r"\b(?:IFD|First[CTZ])\s*=\s*[\"'](\d+)[\"']")
 _OME_FILE = re.compile(r"\bFileName\s*=\s*[\"']([^\"']+)[\"']")
-_PAGES_ALONE = dict.fromkeys(("is_ome", "is_imagej", "is_mmstack"), False)
+_PAGES_ALONE: dict[str, Any] = dict.fromkeys(("is_ome", "is_imagej", "is_mmstack"), False)
 """Options with which tifffile takes the pages as they are."""
 _NOT_DECODED = re.compile(
     r"unsupported|not supported|not implemented|requires the|^COMPRESSION", re.I
@@ -158,7 +158,7 @@ def _opened(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.Ti
             files = set(_OME_FILE.findall(description.decode(errors="replace")))
             name = files.pop() if len(files) == 1 else name
     file.seek(0)
-    flags = _PAGES_ALONE if pages_alone else {}
+    flags: dict[str, Any] = _PAGES_ALONE if pages_alone else {}
     return tifffile.TiffFile(file, name=name, _multifile=False, **flags)
 
 
