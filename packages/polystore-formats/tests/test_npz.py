@@ -252,10 +252,18 @@ def test_members_that_are_no_arrays_are_ignored(read: Callable[..., Any]) -> Non
 
 
 def test_names_of_numpy_load(read: Callable[..., Any]) -> None:
-    """A name in a dictionary is not a path."""
-    names = ["../a", "/etc/a", "a\\b", "a.npy", ""]
+    names = ["a\\b", "a.npy", "", "a:b"]
     data = _archive(*((f"{name}.npy", ONE) for name in names))
     assert list(read(NPZ, data)) == names
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/a", "a/../../b", "..\\a", "\\a"])
+def test_names_that_lead_elsewhere_are_refused(name: str, read: Callable[..., Any]) -> None:
+    """Whoever unpacks by these names would write outside of the folder."""
+    data = _archive((f"{name}.npy", ONE), ("b.npy", ONE))
+    with pytest.raises(UnsupportedFileError, match="leads out of a folder"):
+        read(NPZ, data)
+    assert list(read(NPZ, data, arrays=["b"])) == ["b"]
 
 
 def test_pickled_members_leave_the_others(read: Callable[..., Any]) -> None:

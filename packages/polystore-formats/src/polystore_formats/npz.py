@@ -158,6 +158,8 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
+        if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
+            raise UnsupportedFileError("its name is a path that leads out of a folder", "npz")
         with open_member(archive, member, "npz") as part:
             return read_array(cast("BinaryIO", _Pieces(part)), member.file_size)
     except DamagedDataError as error:
