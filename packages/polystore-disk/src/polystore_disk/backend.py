@@ -207,8 +207,10 @@ class DiskBackend(DiskTree):
         if self.is_dir(target):
             raise NotAFileError(self.name, target, "write")
         expected = f"the suffix .{old}" if old else "a suffix that no format has"
-        reason = f"{expected} as in {source!r}: nothing converts the bytes of that file"
-        raise InvalidOptionError("target", target, reason)
+        expected += f" as in {source!r}: nothing converts the bytes of that file"
+        if plugins.owner("backend", new):
+            expected += f". transfer() to backend {new!r} does"
+        raise InvalidOptionError("target", target, expected)
 
     # ── many values ──────────────────────────────────────────────────────────────────────
 
