@@ -77,7 +77,10 @@ def test_planes_must_stack(fm: FileManager) -> None:
 
 def test_empty_folder_is_named(fm: FileManager) -> None:
     fm.ensure_directory("scan", backend="disk")
-    with pytest.raises(NotFoundError, match="find images"):
+    with pytest.raises(InvalidOptionError, match=r"folder='scan'.*a folder with image files"):
+        save(fm, "{well}.tif")
+    fm.delete("scan", backend="disk")
+    with pytest.raises(NotFoundError, match="does not exist"):
         save(fm, "{well}.tif")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from polystore import NameTemplate
 from polystore.abc.backend import join
 from polystore.batch import Progress, progress_reporter
-from polystore.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
+from polystore.errors import InvalidOptionError, UnsupportedDataError
 from polystore.names import split_well
 from polystore.values import natural_order
 
@@ -50,8 +50,9 @@ def save_plate(
     axes. Channels are labelled as in the names, or by ``channels`` (name to label, or to a
     mapping with label, color and window). Further options are those of ``save``.
 
-    Raises ``InvalidOptionError``, before anything is written, for a name that does not fit and
-    for a field with files missing; ``UnsupportedDataError`` for images of different shapes.
+    Raises ``InvalidOptionError``, before anything is written, for a folder without images, a name
+    that does not fit and a field with files missing; ``NotFoundError`` for a missing folder;
+    ``UnsupportedDataError`` for images of different shapes.
     """
     template = names if isinstance(names, NameTemplate) else NameTemplate(names)
     _check_fields(template)
@@ -59,7 +60,11 @@ def save_plate(
         folder, backend=source_backend, recursive="/" in template.template
     )
     if not files:
-        raise NotFoundError(source_backend, folder, "find images in")
+        raise InvalidOptionError(
+            "folder", folder,
+            "a folder with image files; this one has none (those in its subfolders count where "
+            "names= has a '/')",
+        )  # fmt: skip
     fields = _fields(template, files)
     paths = natural_order(fields)
     with progress_reporter(progress, len(paths), "save plate", unit="field") as report:
