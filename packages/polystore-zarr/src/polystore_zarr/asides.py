@@ -22,16 +22,17 @@ from polystore.claims import claim
 from polystore.errors import LockTimeoutError
 from polystore.files import exchange
 from polystore.locking import HIDDEN_PREFIX, file_lock, is_lock, lock_path, remove_unused
+from polystore.paths import is_litter
 
-from .slots import new_name, slot
+from .slots import Slot, new_name, slot
 from .trees import is_directory, is_there, remove, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    "found_again", "is_aside", "remove_empty_folder", "remove_empty_group", "settle",
-    "settle_visible", "take_place", "workspace",
+    "building_place", "found_again", "is_aside", "remove_empty_folder", "remove_empty_group",
+    "settle", "settle_visible", "take_place", "workspace",
 ]  # fmt: skip
 
 Result = TypeVar("Result")
@@ -65,12 +66,19 @@ def workspace(store: str, *, durable: bool | None = None) -> Iterator[str]:
 
     Puts back what a killed writer has left aside.
     """
+    with building_place(store, durable=durable) as found:
+        yield found.path
+
+
+@contextmanager
+def building_place(store: str, *, durable: bool | None = None) -> Iterator[Slot]:
+    """Give the directory of ``workspace``, and a way to tell whether it is still there."""
     lock = lock_path(store)
-    with slot(lock, durable=durable) as hidden:
+    with slot(lock, durable=durable) as found:
         if is_there(_aside(lock)):
             with suppress(PermissionError), file_lock(store):  # another user's, and theirs
-                _settle(lock, hidden)
-        yield hidden
+                _settle(lock, found.path)
+        yield found
 
 
 def settle(store: str) -> bool:
@@ -86,8 +94,8 @@ def _settle_now(store: str, lock: str) -> bool:
         return False
     with file_lock(store):
         if is_there(_aside(lock)):
-            with slot(lock) as hidden:
-                _settle(lock, hidden)
+            with slot(lock) as found:
+                _settle(lock, found.path)
     return True
 
 
@@ -234,14 +242,17 @@ def remove_empty_group(directory: str, store: str, hidden: str) -> None:
 
 
 def remove_empty_folder(folder: str) -> None:
-    """Remove a folder around stores that holds hidden names only.
+    """Remove a folder around stores that holds hidden names and files of file browsers only.
 
     Raises ``OSError`` (``ENOTEMPTY``) where somebody has saved meanwhile, or is saving.
     """
     for name in os.listdir(folder):
-        if name.startswith(HIDDEN_PREFIX) and not _remove_hidden(os.path.join(folder, name)):
+        path = os.path.join(folder, name)
+        if name.startswith(HIDDEN_PREFIX) and not _remove_hidden(path):
             reason = f"somebody is saving into it, and owns {name!r}"
             raise OSError(errno.ENOTEMPTY, reason, folder)
+        if is_litter(name) and not is_directory(path):
+            os.unlink(path)
     os.rmdir(folder)
 
 

@@ -32,7 +32,6 @@ from .keeping import Kept, level_zero
 from .kinds import Ome, Surroundings
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
-from .slots import new_name
 from .tree import ZarrTree
 from .trees import is_directory
 from .values import check_attributes, checked_shape, checked_value
@@ -161,10 +160,7 @@ class ZarrBackend(ZarrTree):
             present = self._target(place, if_exists, "save")
             if present is not None and if_exists == "skip":
                 return
-            with self._workspace(place, durable) as hidden:
-                write(tree := new_name(hidden))
-                self._settle(tree, place, hidden, if_exists, zarr_format=layout.zarr_format,
-                             durable=durable)  # fmt: skip
+            self._put(place, write, if_exists, zarr_format=zarr_format, durable=durable)
 
     def _write_array(
         self,
@@ -245,13 +241,12 @@ class ZarrBackend(ZarrTree):
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
                                 checksum=checksum, fill_value=fill_value,
                                 zarr_format=zarr_format, by_plane=True)  # fmt: skip
-                with self._workspace(place, self.durable) as hidden:
-                    create_array(
-                        tree := new_name(hidden), wanted, kind, layout,
-                        attributes=attributes, complete=False,
-                    )  # fmt: skip
-                    self._settle(tree, place, hidden, if_exists, zarr_format=zarr_format,
-                                 durable=self.durable)  # fmt: skip
+
+                def make(tree: str) -> None:
+                    create_array(tree, wanted, kind, layout, attributes=attributes,
+                                 complete=False)  # fmt: skip
+
+                self._put(place, make, if_exists, zarr_format=zarr_format, durable=self.durable)
             handle = self._opened(
                 place, 0, writable=True, unaligned=unaligned, durable=self.durable
             )

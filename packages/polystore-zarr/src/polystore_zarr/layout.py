@@ -1,7 +1,7 @@
 """From a path to the store and the node in it: pure text, nothing is looked up.
 
-The first part of a path that ends in ``.zarr`` is the store. A path without one lives in the
-store ``images.zarr`` of its own folder, under its own file name.
+The first part of a path that ends in ``.zarr`` (or as zipped stores do) is the store. A path
+without one lives in the store ``images.zarr`` of its own folder, under its own file name.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from polystore.errors import InvalidOptionError, PathOutsideRootError
 from polystore.paths import checked
 
-__all__ = ["FOLDER_STORE", "Address", "address"]
+__all__ = ["FOLDER_STORE", "ZIPPED", "Address", "address"]
 
 FOLDER_STORE = "images.zarr"
 """The store of all arrays whose paths name no store."""
+ZIPPED = (".zarr.zip", ".ozx")
+"""Suffixes of stores in one zip file (RFC 9 of OME-NGFF). They are named, not read or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Address:
     def node(self) -> str:
         """Directory of the array, image or group."""
         return os.path.join(self.store, *self.inner)
+
+    @property
+    def is_zipped(self) -> bool:
+        """Whether the store would be one zip file."""
+        return self.store.lower().endswith(ZIPPED)
 
     @property
     def in_store(self) -> bool:
@@ -68,7 +75,7 @@ def address(
     full = os.path.join(os.getcwd(), text) if root is None else _below(root, text, backend)
     parts = full.split("/")
     for position, part in enumerate(parts):
-        if part.lower().endswith(".zarr") and part.lower() != ".zarr":
+        if _names_store(part.lower()):
             inner = tuple(name for name in parts[position + 1 :] if name not in ("", "."))
             if ".." in inner:
                 raise InvalidOptionError("path", text, "no '..' within a store")
@@ -78,6 +85,10 @@ def address(
     if name in ("", ".", "..") or full == root:
         return Address(text, "", (), full)
     return Address(text, os.path.join(folder, FOLDER_STORE), (name,), full)
+
+
+def _names_store(part: str) -> bool:
+    return (part.endswith(".zarr") and part != ".zarr") or part.endswith(ZIPPED)
 
 
 def _below(root: str, text: str, backend: str) -> str:

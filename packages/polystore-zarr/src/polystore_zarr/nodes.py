@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from polystore.atomic import PendingFile, decode_json, encode_json, sync_directory
 from polystore.errors import DamagedDataError
 from polystore.locking import HIDDEN_PREFIX
+from polystore.paths import is_litter
 
 from .asides import is_aside, settle_visible, workspace
 from .files import write_file
@@ -167,7 +168,7 @@ def write_attributes(
 
 
 def visible(directory: str) -> list[os.DirEntry[str]]:
-    """Return the entries of a directory but for polystore's own.
+    """Return the entries of a directory but for polystore's own, and those of file browsers.
 
     Waits for writers that have a store aside for a moment: it would be missing.
     """
@@ -176,7 +177,13 @@ def visible(directory: str) -> list[os.DirEntry[str]]:
             entries = list(found)
         aside = [entry.path for entry in entries if is_aside(entry.name)]
         if not any(map(settle_visible, aside)):
-            return [entry for entry in entries if not entry.name.startswith(HIDDEN_PREFIX)]
+            return [entry for entry in entries if not _is_hidden(entry)]
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(HIDDEN_PREFIX):
+        return True
+    return is_litter(entry.name) and not entry.is_dir(follow_symlinks=False)
 
 
 def read_kind(directory: str) -> Literal["array", "image", "group"] | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from polystore.locking import file_lock
 
 from .asides import found_again, settle
-from .trees import is_directory
+from .trees import is_directory, pinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["read_whole"]
 
@@ -30,7 +27,7 @@ def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result
     """
     for _ in range(_TRIES):
         try:
-            with _pinned(directory) as same:
+            with pinned(directory) as same:
                 try:
                     result = read()
                 except Exception:
@@ -45,24 +42,3 @@ def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result
     with file_lock(store):
         settle(store)
         return read()
-
-
-@contextmanager
-def _pinned(directory: str) -> Iterator[Callable[[], bool]]:
-    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
-        yield lambda: True
-        return
-    # Held open, so that its inode number is given to no other directory meanwhile.
-    descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
-    try:
-        before = os.fstat(descriptor)
-
-        def same() -> bool:
-            try:
-                return os.path.samestat(before, os.stat(directory))
-            except FileNotFoundError:
-                return False
-
-        yield same
-    finally:
-        os.close(descriptor)

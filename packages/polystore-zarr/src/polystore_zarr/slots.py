@@ -12,25 +12,34 @@ import os
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from polystore.atomic import make_directories
 from polystore.claims import claim
 from polystore.locking import HIDDEN_PREFIX
 
-from .trees import is_directory, is_there, remove
+from .trees import is_directory, is_there, pinned, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["new_name", "slot"]
+__all__ = ["Slot", "new_name", "slot"]
 
 _GAP = 4
 """Numbers that are looked at after the last one in use, for what a killed writer left there."""
 
 
+class Slot(NamedTuple):
+    """A hidden directory that belongs to us."""
+
+    path: str
+    stays: Callable[[], bool]
+    """Whether it is still there. Another one is at its path if somebody has deleted the folder
+    around the store, and somebody else has saved into it again."""
+
+
 @contextmanager
-def slot(lock: str, *, durable: bool | None = None) -> Iterator[str]:
+def slot(lock: str, *, durable: bool | None = None) -> Iterator[Slot]:
     """Give a new hidden directory next to a store; it is removed at the end.
 
     ``lock`` is the lock file of the store: its path is the same for all names of the store.
@@ -47,13 +56,15 @@ def slot(lock: str, *, durable: bool | None = None) -> Iterator[str]:
             with claim(path) as mine:
                 if not mine and not (mine is None and made):
                     continue  # another writer has it
-                try:
-                    if not made:
-                        _clear(path)
-                    _sweep(base, number)
-                    yield path
-                finally:
-                    remove(path)
+                with pinned(path) as stays:
+                    try:
+                        if not made:
+                            _clear(path)
+                        _sweep(base, number)
+                        yield Slot(path, stays)
+                    finally:
+                        if stays():
+                            remove(path)
                 return
         except BaseException:
             with suppress(OSError):  # the first failure is the one to tell

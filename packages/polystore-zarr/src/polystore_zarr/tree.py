@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from polystore.atomic import make_directories, sync_directory
 from polystore.errors import (
     AlreadyExistsError,
     DamagedDataError,
+    DataError,
     DirectoryNotEmptyError,
     InvalidOptionError,
     NotADirectoryInPathError,
@@ -21,12 +22,15 @@ from polystore.errors import (
     PathOutsideRootError,
     PolystoreError,
     StorageError,
+    UnsupportedFileError,
     explained,
 )
 from polystore.options import IfExists, check_if_exists
+from polystore.paths import check_new, full_path
 from polystore.values import natural_order
 
 from .asides import (
+    building_place,
     found_again,
     remove_empty_folder,
     remove_empty_group,
@@ -46,6 +50,7 @@ from .layout import FOLDER_STORE, Address, address
 from .members import join_members, leave_members
 from .nodes import Node, ZarrFormat, make_group, read_document
 from .reading import read_whole
+from .regular import open_file
 from .slots import new_name
 from .trees import copy_tree, file_at, is_directory, is_there, remove, sync_tree
 
@@ -68,7 +73,7 @@ class ZarrTree(StorageBackend):
     """
 
     def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
-        self.root = None if root is None else os.path.abspath(root)
+        self.root = None if root is None else full_path(root)
         self.durable = durable
 
     @contextmanager
@@ -148,6 +153,12 @@ class ZarrTree(StorageBackend):
                 if document is not None and document.kind == "array":
                     raise self._in_the_way(place, operation, f"{directory!r} is an array")
         file = file_at([*place.groups(), place.node]) if place.store else None
+        if file is not None and file == place.store and is_zip(file):
+            reason = (
+                "it is a zipped Zarr store, and polystore reads stores that are folders: unpack "
+                "it into a folder whose name ends in .zarr"
+            )
+            raise UnsupportedFileError(reason, "zarr", place.path, self.name)
         if file is not None:
             raise self._in_the_way(place, operation, f"{file!r} is a file, and no Zarr store")
 
@@ -196,8 +207,12 @@ class ZarrTree(StorageBackend):
         with self._translated(path, "look") as place:
             try:
                 node = self._look(place)
-            except DamagedDataError:
+            except DataError:
                 return "file"  # as it is listed: whoever loads it is told what is wrong
+            if node is None and place.in_store and is_zip(place.store):
+                if place.inner:
+                    self._refuse_arrays_above(place, "look")
+                return "file"  # loading it tells that it must be unpacked
         if node is None:
             return None
         return "file" if node.holds_pixels else "directory"
@@ -262,13 +277,17 @@ class ZarrTree(StorageBackend):
         """Return what a value may replace at ``place``. Raises where no value may stand."""
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
+        check_new(place.path)
         _refuse_reserved(place)
         node = self._look(place)
         if node is None and is_there(self._landing(place)[0]):
-            if not is_directory(place.node):  # somebody's file, which is not ours to replace
-                raise NotADirectoryInPathError(self.name, place.path, operation)
             # A group that was made by its explicit path; or an array, a moment ago.
-            node = Node(place.node, read_document(place.node))
+            document = read_document(place.node)
+            if document is None and is_there(place.node) and not is_directory(place.node):
+                # somebody's file, which is not ours to replace
+                raise NotADirectoryInPathError(self.name, place.path, operation)
+            if document is not None or is_there(place.node):
+                node = Node(place.node, document)
         if node is None:
             self._refuse_arrays_above(place, operation)
         elif not node.holds_pixels:
@@ -292,7 +311,59 @@ class ZarrTree(StorageBackend):
         """Give a hidden directory on the file system where ``place`` is."""
         return workspace(self._landing(place)[1], durable=durable)
 
-    def _settle(
+    def _put(
+        self,
+        place: Address,
+        make: Callable[[str], None],
+        if_exists: IfExists,
+        *,
+        zarr_format: ZarrFormat,
+        durable: bool | None,
+    ) -> None:
+        """Have ``make`` write a tree at a hidden path, then give the tree its name.
+
+        Begins again if somebody deletes the folder around the store meanwhile.
+        """
+        for left in reversed(range(_TRIES)):
+            with ExitStack() as stack:
+                try:
+                    hidden, stays = stack.enter_context(
+                        building_place(self._landing(place)[1], durable=durable)
+                    )
+                except FileNotFoundError:
+                    if not left:
+                        raise
+                    continue
+                try:
+                    make(tree := new_name(hidden))
+                    # Missing folders are made again by whoever writes: such a tree lacks files.
+                    if stays():
+                        self._settle(tree, place, hidden, if_exists, zarr_format=zarr_format,
+                                     durable=durable)  # fmt: skip
+                        return
+                except Exception:
+                    if stays():
+                        raise
+        raise self._deleted_again(place)
+
+    def _deleted_again(self, place: Address) -> NotFoundError:
+        hint = "others delete the folder around it again and again"
+        return NotFoundError(self.name, place.path, "save", hint=hint)
+
+    def _settle(self, tree: str, place: Address, *others: Any, **options: Any) -> bool:
+        """Give a complete tree its name; ``False`` if what stands there was to stay.
+
+        Makes the groups above it again if somebody deletes them meanwhile.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._settle_once(tree, place, *others, **options)
+            except FileNotFoundError:
+                if not is_there(tree):
+                    raise
+        raise self._deleted_again(place)
+
+    def _settle_once(
         self,
         tree: str,
         place: Address,
@@ -303,7 +374,6 @@ class ZarrTree(StorageBackend):
         durable: bool | None,
         named: bool = False,
     ) -> bool:
-        """Give a complete tree its name; ``False`` if what stands there was to stay."""
         node, store = self._landing(place)
         if durable:
             sync_tree(tree)
@@ -372,9 +442,8 @@ class ZarrTree(StorageBackend):
             return
         foreign = next(foreign_files(directory), None)
         if foreign is not None:
-            error = DirectoryNotEmptyError(self.name, place.path, "delete")
-            error.add_note(f"{foreign!r} is not Zarr's: delete it with backend='disk' first")
-            raise error
+            reason = f"{foreign!r} is not Zarr's: delete it with backend='disk' first"
+            raise DirectoryNotEmptyError(self.name, place.path, "delete", reason=reason)
         if recursive:
             with workspace(directory) as hidden:
                 os.rename(directory, new_name(hidden))
@@ -398,16 +467,15 @@ class ZarrTree(StorageBackend):
             present = self._target(new, if_exists, "copy to")
             if present is not None and if_exists == "skip":
                 return
-            with self._workspace(new, self.durable) as hidden:
-                copied = new_name(hidden)
 
+            def make(copied: str) -> None:
                 def copy() -> None:
                     remove(copied)
                     copy_tree(node.directory, copied, ignore_hidden)
 
                 read_whole(node.directory, old.store, copy)
-                self._settle(copied, new, hidden, if_exists, zarr_format=node.zarr_format,
-                             durable=self.durable)  # fmt: skip
+
+            self._put(new, make, if_exists, zarr_format=node.zarr_format, durable=self.durable)
 
     def _copy_folder(self, directory: str, old: Address, new: Address) -> None:
         self._check_folder_target(old, new, "copy")
@@ -504,11 +572,25 @@ class ZarrTree(StorageBackend):
         return f"<{type(self).__name__} {self.name or 'zarr'!r}{root}>"
 
 
+def is_zip(path: str) -> bool:
+    """Whether a file is a zip archive, as zipped Zarr stores are."""
+    try:
+        with open_file(path) as file:
+            return file.read(4) in (b"PK\3\4", b"PK\5\6")
+    except (DamagedDataError, OSError):  # no regular file, or nobody may read it
+        return False
+
+
+_TRIES = 32
+"""How often a save makes the folders again that others delete."""
 _RESERVED = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 def _refuse_reserved(place: Address) -> None:
-    """Refuse what would stand where a group has its document."""
+    """Refuse names that no array or group can have in a store."""
+    if place.is_zipped:
+        expected = "a store that is a folder, such as 'x.zarr': zipped stores are not written"
+        raise InvalidOptionError("path", place.path, expected)
     for name in place.inner:
         if name in _RESERVED:
             raise InvalidOptionError(

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from polystore.atomic import sync_directory
@@ -15,10 +15,11 @@ from polystore.files import flush_to_device, remove_tree
 from polystore.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
-    "copy_tree", "file_at", "flush_file", "is_directory", "is_there", "remove", "sync_tree"
+    "copy_tree", "file_at", "flush_file", "is_directory", "is_there", "pinned",
+    "remove", "sync_tree",
 ]  # fmt: skip
 
 _AT_ONCE = 8
@@ -53,6 +54,28 @@ def is_there(path: str) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
+
+
+@contextmanager
+def pinned(directory: str) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether the same directory is still at this path."""
+    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
+        yield lambda: True
+        return
+    # Held open, so that its inode number is given to no other directory meanwhile.
+    descriptor = os.open(directory, getattr(os, "O_PATH", os.O_RDONLY))
+    try:
+        before = os.fstat(descriptor)
+
+        def same() -> bool:
+            try:
+                return os.path.samestat(before, os.stat(directory))
+            except FileNotFoundError:
+                return False
+
+        yield same
+    finally:
+        os.close(descriptor)
 
 
 def copy_tree(
