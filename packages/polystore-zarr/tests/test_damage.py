@@ -33,6 +33,7 @@ from polystore.errors import (
     PolystoreError,
     StorageError,
     UnsupportedDataError,
+    UnsupportedFileError,
 )
 from polystore_testing.examples import examples
 from polystore_zarr.backend import ZarrBackend
@@ -213,8 +214,7 @@ def test_damaged_level_is_told(backend: ZarrBackend, root: Path) -> None:
     shutil.rmtree(root / "p.ome.zarr/A/01/0/1")
     with pytest.raises(DamagedDataError, match="level '1' of the pyramid is missing"):
         backend.load("p.ome.zarr/A/01/0", level=-1)
-    with pytest.raises(DamagedDataError):
-        backend.info("p.ome.zarr/A/01/0")
+    assert backend.info("p.ome.zarr/A/01/0").metadata["levels"] == [SHAPE, None]
     assert backend.list_dir("p.ome.zarr/A/01") == ["0", "1"]
     backend.save(VALUE, "p.ome.zarr/A/01/0", levels=2)
     assert backend.load("p.ome.zarr/A/01/0", level=1).shape == (20, 18)
@@ -231,11 +231,8 @@ DOCUMENTS: dict[str, bytes] = {
     "null": b"null",
     "text": b'"zarr"',
     "nothing": b"{}",
-    "other kind": b'{"zarr_format": 3, "node_type": "file"}',
-    "other version": b'{"zarr_format": 4, "node_type": "array"}',
     "no array": b'{"zarr_format": 3, "node_type": "array"}',
     "twice": b'{"zarr_format": 3, "node_type": "group", "node_type": "array"}',
-    "constant": b'{"zarr_format": 3, "node_type": "group", "attributes": {"a": NaN}}',
     "bytes": b'{"zarr_format": 3, "node_type": "gr\xff\xfeoup"}',
     "deep": b'{"zarr_format": 3, "node_type": "group", "attributes": ' + b'{"a":' * 100_000,
     "deep list": b"[" * 200_000,
@@ -268,7 +265,7 @@ def test_document_is_huge(backend: ZarrBackend, root: Path) -> None:
     backend.save(VALUE, "a.zarr/a", chunks=16)
     with (root / "a.zarr/a/zarr.json").open("r+b") as file:
         file.truncate(8 << 30)
-    with pytest.raises(DamagedDataError, match="larger than"):
+    with pytest.raises(UnsupportedFileError, match="larger than"):
         backend.load("a.zarr/a")
 
 
@@ -279,7 +276,7 @@ def test_older_documents_are_garbage(backend: ZarrBackend, root: Path) -> None:
     np.testing.assert_array_equal(backend.load("a.zarr/a"), VALUE)
     for name in (".zattrs", ".zarray"):
         whole = (root / "a.zarr/a" / name).read_bytes()
-        for garbage in (b"", b"[1]", b"{", b"\xff", b'{"a": NaN}', b"[" * 100_000):
+        for garbage in (b"", b"[1]", b"{", b"\xff", b"[" * 100_000):
             (root / "a.zarr/a" / name).write_bytes(garbage)
             with pytest.raises(DamagedDataError):
                 backend.load("a.zarr/a")
@@ -445,20 +442,21 @@ def test_unknown_codec_is_named(backend: ZarrBackend, root: Path) -> None:
     ["..", "../../../secret", "/etc", "", ".", "0/../../x", "\0", "a\\b", 3, None, ["0"]],
 )
 def test_levels_stay_inside(backend: ZarrBackend, root: Path, path: Any) -> None:
-    """A level that lies elsewhere is damage: nothing outside the image is read for it."""
+    """Nothing outside the image is read for a level that lies elsewhere."""
     backend.save(VALUE, "i.ome.zarr", levels=1)
     place = root / "i.ome.zarr/zarr.json"
     document = json.loads(place.read_bytes())
     document["attributes"]["ome"]["multiscales"][0]["datasets"][0]["path"] = path
     place.write_text(json.dumps(document))
+    expected = UnsupportedFileError if isinstance(path, str) else DamagedDataError
     for read in (backend.load, backend.info, backend.open):
-        with pytest.raises(DamagedDataError):
+        with pytest.raises(expected):
             read("i.ome.zarr")
 
 
 @pytest.mark.parametrize("target", ["missing", "group", "itself"])
 def test_levels_are_arrays(backend: ZarrBackend, root: Path, target: str) -> None:
-    """A level that is missing, a group, or the image again is damage, not a circle."""
+    """A level that is missing is damage. A group, or the image again, is not an array."""
     backend.save(VALUE, "i.ome.zarr", levels=2)
     shutil.rmtree(root / "i.ome.zarr/1")
     if target == "group":
@@ -466,7 +464,7 @@ def test_levels_are_arrays(backend: ZarrBackend, root: Path, target: str) -> Non
         (root / "i.ome.zarr/1/zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
     elif target == "itself":
         (root / "i.ome.zarr/1").symlink_to(".")
-    with pytest.raises(DamagedDataError):
+    with pytest.raises(DamagedDataError if target == "missing" else UnsupportedFileError):
         backend.load("i.ome.zarr", level=1)
     np.testing.assert_array_equal(backend.load("i.ome.zarr"), VALUE)
 

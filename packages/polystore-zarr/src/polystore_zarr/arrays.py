@@ -19,11 +19,13 @@ from polystore import LazyArray, is_array, to_numpy
 from polystore.casting import convert
 from polystore.errors import (
     DamagedDataError,
+    DataError,
     InvalidOptionError,
     NotFoundError,
     PolystoreError,
     StorageError,
     UnsupportedDataError,
+    UnsupportedFileError,
     explained,
     storage_error,
 )
@@ -98,7 +100,8 @@ class ZarrArray(LazyArray):
         known = self._files or self._array
         self.shape, self.chunks, self.shards = known.shape, known.chunks, known.shards
         if any(length >= _MOST for length in self.shape):
-            raise DamagedDataError(f"no array has shape {self.shape}", "zarr", path, backend)
+            reason = f"shape {self.shape}: an axis has less than 2**62 elements here"
+            raise UnsupportedFileError(reason, "zarr", path, backend)
         self.dtype = _restored(known.dtype, marks.get("dtype"))
 
     @cached_property
@@ -164,7 +167,9 @@ class ZarrArray(LazyArray):
         names = found.get("dimension_names")
         if names:
             metadata["dimension_names"] = tuple(names)
-        return {"shape": self.shape, "dtype": self.dtype.str, "metadata": metadata}
+        # "T" is the code of NumPy's text, whose ``str`` no NumPy understands.
+        dtype = "T" if self.dtype.kind == "T" else self.dtype.str
+        return {"shape": self.shape, "dtype": dtype, "metadata": metadata}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +207,7 @@ class ZarrArray(LazyArray):
             reason = (
                 f"chunks of {_size(chunk)} in an array of {_size(whole)}: it needs one of them"
             )
-            raise UnsupportedDataError(reason, "zarr", self._path, self._backend)
+            raise UnsupportedFileError(reason, "zarr", self._path, self._backend)
         if self._files is not None:
             return self._files.read(ranges, complete=self._complete)
         cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
@@ -252,7 +257,7 @@ class ZarrArray(LazyArray):
             return "", metadata.dimension_separator
         encoding = metadata.chunk_key_encoding
         if encoding.name not in ("default", "v2"):
-            raise UnsupportedDataError(
+            raise UnsupportedFileError(
                 f"{encoding.name!r} names of so many chunks: load a region of it",
                 "zarr", self._path, self._backend,
             )  # fmt: skip
@@ -320,13 +325,16 @@ class ZarrArray(LazyArray):
     def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
         """Return ``value`` as it is written. Raises ``UnsupportedDataError``."""
         try:
-            values = to_numpy(value) if is_array(value) else np.asarray(value)
+            is_text = self.dtype.kind in "OT"  # to NumPy, its elements are objects
+            values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
             is_number = isinstance(value, bool | int | float | complex)
             fits = (
                 _holds(self.dtype, value)
                 if is_number
                 else np.can_cast(values.dtype, self.dtype)
             )
+            if (values.dtype.kind, self.dtype.kind) == ("U", "T"):
+                values, fits = values.astype(self.dtype), True
             if not fits:
                 raise UnsupportedDataError(
                     f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
@@ -387,7 +395,7 @@ class ZarrArray(LazyArray):
     def _guarded(self, operation: str) -> _Guard:
         if self._pipeline == "zarrs":
             refuse_after_fork()
-        return _Guard(self._path, self._backend, operation)
+        return _Guard(self._path, self._backend, operation, self._document)
 
     def __getstate__(self) -> dict[str, Any]:
         # Nothing is looked up before it is used: an error while a task is unpickled, because
@@ -425,8 +433,9 @@ def _holds(dtype: np.dtype[Any], number: complex) -> bool:
 class _Guard(AbstractContextManager[None]):
     """Tell damage from trouble: what zarr and its codecs raise becomes ours."""
 
-    def __init__(self, path: str, backend: str, operation: str) -> None:
+    def __init__(self, path: str, backend: str, operation: str, document: Document) -> None:
         self.path, self.backend, self.operation = path, backend, operation
+        self.document = document
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
@@ -441,11 +450,18 @@ class _Guard(AbstractContextManager[None]):
                 return
             raise storage_error(error, self.backend, self.path, self.operation) from error
         text = f"{type(error).__name__}: {error}"
-        if type(error).__name__ == "UnknownCodecError":
-            raise UnsupportedDataError(text, "zarr", self.path, self.backend) from error
+        raise self._class(error)(text, "zarr", self.path, self.backend) from error
+
+    def _class(self, error: Exception) -> type[DataError]:
+        """Tell damage from a type, codec, filter or grid that only another program knows."""
         if self.operation == "write":
-            raise UnsupportedDataError(text, "zarr", self.path, self.backend) from error
-        raise DamagedDataError(text, "zarr", self.path, self.backend) from error
+            return UnsupportedDataError
+        is_unknown = type(error).__name__ == "UnknownCodecError" or isinstance(
+            error, ImportError | NotImplementedError
+        )
+        if is_unknown or (self.operation == "open" and self.document.is_well_formed):
+            return UnsupportedFileError
+        return DamagedDataError
 
 
 def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:

@@ -14,6 +14,7 @@ from polystore.batch import Progress, check_paths, progress_reporter, run_batch,
 from polystore.errors import (
     AlreadyExistsError,
     DamagedDataError,
+    DataError,
     InvalidOptionError,
     NotFoundError,
     PolystoreError,
@@ -28,7 +29,7 @@ from .arrays import Unaligned, ZarrArray
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
-from .keeping import Kept, level_zero
+from .keeping import Kept, level_at, level_zero
 from .kinds import Ome, Surroundings
 from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
@@ -374,13 +375,7 @@ class ZarrBackend(ZarrTree):
         image = self._image(node)
         if not -len(image.levels) <= level < len(image.levels):
             raise InvalidOptionError("level", level, f"0 to {len(image.levels) - 1}")
-        directory = os.path.join(node.directory, image.levels[level].path)
-        document = read_document(directory)
-        if document is None or document.kind != "array":
-            raise DamagedDataError(
-                f"level {image.levels[level].path!r} of the pyramid is missing", "ome-zarr"
-            )
-        return directory, document
+        return level_at(node.directory, image.levels[level].path)
 
     def _image(self, node: Node) -> MultiscaleImage:
         assert node.document is not None
@@ -396,13 +391,14 @@ class ZarrBackend(ZarrTree):
             array = ZarrArray(node.directory, document, backend=self.name)
             return {"format": "zarr", **array.description()}
         image = self._image(node)
-        handles = [ZarrArray(*self._level(node, number)) for number in range(len(image.levels))]
-        found = handles[0].description()
-        labels = read_document(os.path.join(node.directory, "labels"))
-        found["metadata"] |= image.description(
-            (read_labels(labels.attributes) if labels else None) or ()
-        )
-        found["metadata"]["levels"] = [handle.shape for handle in handles]
+        handle = ZarrArray(*self._level(node, 0))
+        found = handle.description()
+        found["metadata"] |= image.description(len(handle.shape), _labels(node.directory))
+        # A level that is missing, or of a kind that is not read, does not touch the others.
+        found["metadata"]["levels"] = [
+            handle.shape if level is image.levels[0] else _shape(node.directory, level.path)
+            for level in image.levels
+        ]
         return {"format": "ome-zarr", **found}
 
     def _check_label(self, value: Any, place: Address, labelled: str) -> None:
@@ -420,3 +416,20 @@ class ZarrBackend(ZarrTree):
                 "integers, of the same height and width",
                 "ome-zarr",
             )
+
+
+def _labels(directory: str) -> tuple[str, ...]:
+    """Return the names of an image's labels, none where their group cannot be read."""
+    try:
+        labels = read_document(os.path.join(directory, "labels"))
+    except DataError:
+        return ()
+    return read_labels(labels.attributes) if labels else ()
+
+
+def _shape(directory: str, level: str) -> tuple[int, ...] | None:
+    """Return the shape of a level, ``None`` if it cannot be read."""
+    try:
+        return ZarrArray(*level_at(directory, level)).shape
+    except DataError:
+        return None

@@ -26,7 +26,7 @@ import numcodecs
 import numpy as np
 
 from polystore.batch import threads_for
-from polystore.errors import DamagedDataError
+from polystore.errors import DamagedDataError, UnsupportedFileError
 from polystore.threads import in_threads
 
 from .files import write_atomically, write_file
@@ -222,11 +222,12 @@ class ChunkFiles:
         assert self.shards is not None
         counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
         size = math.prod(counts) * 16
-        if size > 16 * _MOST_INNER:
-            raise _damaged(name, f"has {size // 16} inner chunks: {_MOST_INNER} can be read")
         end = file.seek(0, os.SEEK_END)
         if end < size + _CRC:
             raise _damaged(name, "is cut short")
+        if size > 16 * _MOST_INNER:
+            reason = f"a shard has {size // 16} inner chunks, more than the {_MOST_INNER} limit"
+            raise UnsupportedFileError(reason, "zarr")
         file.seek(end - size - _CRC)
         data = file.read(size + _CRC)
         if _crc(data[:size]) != data[size:]:

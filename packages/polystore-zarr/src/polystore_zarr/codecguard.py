@@ -23,9 +23,9 @@ from zarr.codecs import (
     ZstdCodec,
 )
 
-from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore.errors import UnsupportedFileError
 
-from .decoding import COMPRESSORS, decode, most_encoded, most_text
+from .decoding import COMPRESSORS, decode, decode_text, most_encoded, most_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ _MOST_STORED_TEXT = 4 << 30
 def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
     """Exchange the codecs of a document that zarr has just read.
 
-    Raises ``DamagedDataError`` and ``UnsupportedDataError`` for codecs that cannot be bounded.
+    Raises ``UnsupportedFileError`` for codecs that cannot be bounded.
     """
     if metadata.zarr_format == 3:
         native = metadata.data_type.to_native_dtype()
@@ -97,6 +97,8 @@ def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
     if isinstance(codec, ShardingCodec):
         return replace(codec, codecs=tuple(_guarded(inner, native) for inner in codec.codecs))
     config = getattr(codec, "codec_config", {})
+    if config:  # made here, so that a configuration that numcodecs does not know is told now
+        numcodecs.get_codec(dict(config))
     _check_config(config, native)
     if isinstance(codec, VLenUTF8Codec | VLenBytesCodec):
         return GuardedText(codec)
@@ -109,11 +111,11 @@ def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
 def _check_config(config: Any, native: np.dtype[Any]) -> None:
     """Refuse a filter that makes large things of small elements, such as texts."""
     if config.get("id") in _OF_OBJECTS:
-        raise UnsupportedDataError(f"the codec {config['id']!r} can run code", "zarr")
+        raise UnsupportedFileError(f"its codec {config['id']!r} can run code", "zarr")
     for key in ("dtype", "astype", "encode_dtype", "decode_dtype"):
         width = np.dtype(config[key]).itemsize if config.get(key) is not None else 0
         if width > max(_WIDEST, native.itemsize):
-            raise DamagedDataError(
+            raise UnsupportedFileError(
                 f"the filter {config.get('id')!r} makes {width} bytes of each element of "
                 f"{native}", "zarr",
             )  # fmt: skip
@@ -136,12 +138,11 @@ class Guarded3(BytesBytesCodec):
         native = chunk_spec.dtype.to_native_dtype()
         data = np.ascontiguousarray(chunk_bytes.as_numpy_array())
         if _is_text(native):
-            most = most_text(data)
+            decoded = decode_text(self.name, self.config, data)
         else:
             most = most_encoded(math.prod(chunk_spec.shape) * native.itemsize, 2)
-        return chunk_spec.prototype.buffer.from_bytes(
-            decode(self.name, self.config, data, most)
-        )
+            decoded = decode(self.name, self.config, data, most)
+        return chunk_spec.prototype.buffer.from_bytes(decoded)
 
     async def _encode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer | None:
         encoded = next(iter(await self.codec.encode([(chunk_bytes, chunk_spec)])))
@@ -197,9 +198,9 @@ class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
             return self.codec.decode(buf, out)
         data = numcodecs.compat.ensure_contiguous_ndarray(buf)
         if _is_text(self.native):
-            most = most_text(data)
-        else:  # the filters before may have made wider elements
-            most = most_encoded(self.items * max(self.native.itemsize, _WIDEST), 2)
+            return decode_text(self.codec_id, self.codec.get_config(), data)
+        # The filters before may have made wider elements.
+        most = most_encoded(self.items * max(self.native.itemsize, _WIDEST), 2)
         return decode(self.codec_id, self.codec.get_config(), data, most)
 
     def encode(self, buf: Any) -> Any:

@@ -73,7 +73,7 @@ def create_array(
 
     Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
     """
-    _refuse_lossy(dtype)
+    _refuse_lossy(dtype, layout.zarr_format)
     chunks, shards = checked_grid(
         shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
     )
@@ -103,11 +103,13 @@ def create_array(
     return Document(3, "array", fields, marked)
 
 
-def _refuse_lossy(dtype: np.dtype[Any]) -> None:
+def _refuse_lossy(dtype: np.dtype[Any], zarr_format: ZarrFormat) -> None:
     """Refuse structured types that zarr takes, and gives back as something else."""
     fields = [field for field, *_ in (dtype.fields or {}).values()]
     if any(field.subdtype for field in fields):
         raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
+    if zarr_format == 2 and any(field.names for field in fields):
+        raise UnsupportedDataError(f"zarr reads no nested fields of Zarr 2: {dtype}", "zarr")
     if fields and dtype.newbyteorder("<") != dtype:
         raise UnsupportedDataError(f"fields must be little-endian: {dtype}", "zarr")
     if fields and sum(field.itemsize for field in fields) != dtype.itemsize:

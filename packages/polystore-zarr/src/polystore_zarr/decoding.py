@@ -19,13 +19,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numcodecs
 
+from polystore.errors import UnsupportedFileError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "COMPRESSORS",
     "Sizes",
+    "TooLargeError",
     "decode",
+    "decode_text",
     "most_encoded",
     "most_text",
     "sizes_in_head",
@@ -43,6 +47,10 @@ _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_BLOCK = 128 << 10
 SPARE = 16 << 20
 """Bytes that one chunk may cost more than it is allowed to have."""
+
+
+class TooLargeError(ValueError):
+    """A chunk has more bytes than it is allowed to have."""
 
 
 class Sizes(NamedTuple):
@@ -68,10 +76,19 @@ def most_text(data: Any) -> int:
     return max(_MOST_TEXT, _MOST_RATIO * memoryview(data).nbytes)
 
 
+def decode_text(name: str, config: Mapping[str, Any], data: Any) -> Any:
+    """Decompress one chunk of text. Raises ``UnsupportedFileError`` if it is too large."""
+    try:
+        return decode(name, config, data, most_text(data))
+    except TooLargeError as error:  # it may be whole: no shape tells how long texts are
+        raise UnsupportedFileError(str(error), "zarr") from error
+
+
 def decode(name: str, config: Mapping[str, Any], data: Any, most: int) -> Any:
     """Decompress one chunk with the codec ``name`` of numcodecs.
 
-    Raises ``ValueError``, before the memory is taken, if it has more than ``most`` bytes.
+    Raises ``TooLargeError``, before the memory is taken, if it has more than ``most`` bytes, and
+    ``ValueError``.
     """
     data = memoryview(data).cast("B")
     if name in ("blosc", "lz4", "zstd"):
@@ -100,8 +117,10 @@ def decode(name: str, config: Mapping[str, Any], data: Any, most: int) -> Any:
     return decoded
 
 
-def _too_large(most: int) -> ValueError:
-    return ValueError(f"the chunk decompresses to more than the {most} bytes that it can have")
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(
+        f"the chunk decompresses to more than the {most} bytes that it can have"
+    )
 
 
 def _opened(name: str, config: Mapping[str, Any], data: memoryview) -> Any:

@@ -13,7 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore.errors import (
+    DamagedDataError,
+    DataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
 from polystore.images import AXIS_TYPES, image_metadata
 
 from .arrays import ZarrArray
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from .images import ImageOptions
     from .ome import MultiscaleImage
 
-__all__ = ["Kept", "level_zero"]
+__all__ = ["Kept", "level_at", "level_zero"]
 
 _OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
 _DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
@@ -50,7 +56,7 @@ class Kept:
 
     @classmethod
     def of(cls, directory: str, store: str, document: Document) -> Kept:
-        """Read it. Raises ``DamagedDataError``, and ``UnsupportedDataError`` for two in one."""
+        """Read it. Raises ``DataError``, also for two images in one group."""
         image = read_image(document.attributes)
         if image is None:
             raise DamagedDataError("no multiscale image", "ome-zarr", directory)
@@ -62,7 +68,7 @@ class Kept:
             )
         try:
             level = level_zero(directory, image)
-        except (DamagedDataError, UnsupportedDataError, FileNotFoundError):
+        except (DataError, FileNotFoundError):
             return cls(directory, store, document, image, None, None)
         return cls(directory, store, document, image, level.shape, level.dtype)
 
@@ -78,6 +84,11 @@ class Kept:
         scale, units = options.scale, options.units
         if scale is None:
             of_level = self.image.levels[0].scale
+            if of_level is None:
+                raise UnsupportedDataError(
+                    "the image has a transformation that polystore does not apply, and it would "
+                    "be lost: give scale= to replace it", "ome-zarr",
+                )  # fmt: skip
             scale = {name: of_level[old[name]] for name in names if name in old}
         if units is None:
             units = {
@@ -134,7 +145,7 @@ class Kept:
         names = [axis.name for axis in self.image.axes]
         found = self.image.levels[0].translation
         return tuple(
-            found[names.index(axis.name)] if axis.name in names else 0.0
+            found[names.index(axis.name)] if found and axis.name in names else 0.0
             for axis in metadata.axes
         )
 
@@ -235,10 +246,13 @@ class Kept:
             remove(target)  # deleted meanwhile, so it is not lost
 
     def _label(self, directory: str) -> Kept | None:
-        """Return the label image at ``directory``, if there is one."""
-        document = read_document(directory)
-        is_image = document is not None and document.is_image
-        return Kept.of(directory, self.store, document) if document and is_image else None
+        """Return the label image at ``directory``, ``None`` where there is none that we read."""
+        try:
+            document = read_document(directory)
+            is_image = document is not None and document.is_image
+            return Kept.of(directory, self.store, document) if document and is_image else None
+        except DataError:  # it stays as it is
+            return None
 
 
 def _names(folder: str) -> list[str]:
@@ -249,13 +263,25 @@ def _names(folder: str) -> list[str]:
 
 
 def level_zero(directory: str, image: MultiscaleImage) -> ZarrArray:
-    """Open the finest level. Raises ``DamagedDataError``."""
-    path = os.path.join(directory, image.levels[0].path)
-    document = read_document(path)
-    if document is None or document.kind != "array":
-        reason = f"level {image.levels[0].path!r} of the pyramid is missing"
-        raise DamagedDataError(reason, "ome-zarr")
-    return ZarrArray(path, document)
+    """Open the finest level. Raises ``DamagedDataError``, ``UnsupportedFileError``."""
+    return ZarrArray(*level_at(directory, image.levels[0].path))
+
+
+def level_at(directory: str, path: str) -> tuple[str, Document]:
+    """Return where a level is, and its document.
+
+    Raises ``DamagedDataError`` if it is missing, ``UnsupportedFileError`` if it is a group.
+    """
+    level = os.path.join(directory, path)
+    document = read_document(level)
+    if document is None:
+        raise DamagedDataError(f"level {path!r} of the pyramid is missing", "ome-zarr")
+    if document.kind != "array":
+        reason = (
+            f"level {path!r} of the pyramid is a group: load the arrays in it by their paths"
+        )
+        raise UnsupportedFileError(reason, "ome-zarr")
+    return level, document
 
 
 def _link(source: str, target: str) -> None:

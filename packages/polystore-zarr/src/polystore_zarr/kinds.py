@@ -16,7 +16,7 @@ from polystore.errors import InvalidOptionError
 from .asides import settle
 from .images import Image, Version
 from .nodes import Document, ZarrFormat, read_document
-from .ome import Plate, check_well, holds, read_image, read_labels, read_plate, read_well
+from .ome import Plate, add_label, check_well, holds, read_image, read_plate, read_well
 
 if TYPE_CHECKING:
     from .layout import Address
@@ -42,7 +42,7 @@ class Surroundings:
 
     @classmethod
     def of(cls, place: Address) -> Surroundings:
-        """Read them. Raises ``DamagedDataError`` and ``OSError``."""
+        """Read them. Raises ``DataError`` and ``OSError``."""
         if not place.store:
             return cls(place, None, ())
         while True:
@@ -153,8 +153,10 @@ class Surroundings:
     def _check_documents(self, is_label: bool) -> None:
         """Raise now what would fail when the image is entered into these documents."""
         parent = self.above[-1] if self.above else None
-        if parent is not None:
-            (read_labels if is_label else read_well)(parent.attributes)
+        if parent is not None and is_label:
+            add_label(parent.attributes, self.place.inner[-1])
+        elif parent is not None:
+            read_well(parent.attributes)
         for document in self.above:
             if document is not None:
                 read_plate(document.attributes)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from polystore.errors import DataError
 from polystore.locking import file_lock
 
 from .kinds import plate_above
@@ -37,6 +38,8 @@ from .ome import (
 
 __all__ = ["join_members", "leave_members"]
 
+_TRIES = 8
+
 Change = Callable[..., dict[str, Any]]
 
 
@@ -46,6 +49,14 @@ def join_members(place: Address, *, durable: bool | None) -> None:
     Whether it stands there is asked under the lock: somebody may delete it meanwhile, or save
     it again, and whoever comes last leaves the documents as things are.
     """
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # somebody deletes the groups: look again
+            _join(place, durable)
+            return
+    _join(place, durable)
+
+
+def _join(place: Address, durable: bool | None) -> None:
     _forget_copies(place, durable)
     if _is_label(place):
         _change(place, 1, _entered(place, add_label, remove_label), durable)
@@ -152,7 +163,12 @@ def _fields(place: Address) -> Iterator[tuple[Address, int | None]]:
     if not place.in_store or not place.inner:
         return
     above = tuple(read_document(directory) for directory in place.groups())
-    found = plate_above(above)
+    try:
+        found = plate_above(above)
+    except DataError:
+        if _stands(place):
+            raise
+        return
     depth, plate = (0, None) if found is None else found
     rest = place.inner[depth:]
     if above[-1] is not None and holds(above[-1].attributes, "well") and len(rest) != 3:
@@ -210,7 +226,12 @@ def _change(
         if document is None or document.kind != "group":
             return None
         version: Version = "0.4" if document.zarr_format == 2 else "0.5"
-        attributes = change(document.attributes, version)
+        try:
+            attributes = change(document.attributes, version)
+        except DataError:  # it lists images in a way that we cannot change
+            if _stands(place):
+                raise
+            return None
         return None if attributes == document.attributes else (document, attributes)
 
     if changed() is None:

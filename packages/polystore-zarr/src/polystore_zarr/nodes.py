@@ -12,12 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from polystore.atomic import PendingFile, decode_json, encode_json, sync_directory
-from polystore.errors import DamagedDataError
+from polystore.atomic import PendingFile, sync_directory
+from polystore.errors import DamagedDataError, DataError, UnsupportedFileError
 from polystore.locking import HIDDEN_PREFIX
 from polystore.paths import is_litter
 
 from .asides import is_aside, settle_visible, workspace
+from .documents import decode_document, encode_document
 from .files import write_file
 from .regular import open_file
 from .slots import new_name
@@ -39,14 +40,26 @@ class Document:
     fields: dict[str, Any]
     """The document as it stands: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
     attributes: dict[str, Any] = field(default_factory=dict)
+    levels_are_groups: bool = False
+    """Whether the first of the levels that it lists is a group: then they are no pixels."""
 
     @property
     def is_image(self) -> bool:
-        """Whether it is an OME-Zarr image: a group that lists the levels of a pyramid."""
+        """Whether it is an OME-Zarr image: a group that lists the levels of a pyramid.
+
+        Other conventions have an attribute "multiscales" too: GeoZarr an object, ndpyramid a
+        list of groups.
+        """
         ome = self.attributes.get("ome")
         return self.kind == "group" and (
-            "multiscales" in self.attributes or (isinstance(ome, dict) and "multiscales" in ome)
+            (isinstance(ome, dict) and "multiscales" in ome)
+            or (_first_level(self.attributes) is not None and not self.levels_are_groups)
         )
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether an array's document has all parts of the specification, known here or not."""
+        return (_is_well_formed_3 if self.zarr_format == 3 else _is_well_formed_2)(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +85,7 @@ class Node:
 def read_document(directory: str) -> Document | None:
     """Return what stands in ``directory``, or ``None`` if that is no node of a store.
 
-    Raises ``DamagedDataError`` and ``OSError``.
+    Raises ``DamagedDataError``, ``UnsupportedFileError`` for what a later Zarr has, ``OSError``.
     """
     fields = _read(directory, "zarr.json")
     if fields is not None:
@@ -81,18 +94,84 @@ def read_document(directory: str) -> Document | None:
         fields = _read(directory, name)
         if fields is not None:
             attributes = _read(directory, ".zattrs") or {}
-            return Document(2, kind, fields, attributes)  # type: ignore[arg-type]
+            groups = kind == "group" and _lists_groups(attributes, directory)
+            return Document(2, kind, fields, attributes, groups)  # type: ignore[arg-type]
     return None
 
 
+def _first_level(attributes: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first image of a list outside "ome", where NGFF 0.4 and older have it."""
+    multiscales = attributes.get("multiscales")
+    image = multiscales[0] if isinstance(multiscales, list) and multiscales else None
+    return image if isinstance(image, dict) and "datasets" in image else None
+
+
+def _lists_groups(attributes: dict[str, Any], directory: str) -> bool:
+    image = _first_level(attributes)
+    if image is None or "axes" in image:  # which only images have
+        return False
+    match image["datasets"]:
+        case [{"path": str(path)}, *_] if path and ".." not in path and "\0" not in path:
+            below = os.path.join(directory, path.strip("/"))
+            return os.path.exists(os.path.join(below, ".zgroup")) or (
+                (fields := _read(below, "zarr.json")) is not None
+                and fields.get("node_type") == "group"
+            )
+    return False
+
+
 def _document_3(fields: dict[str, Any], directory: str) -> Document:
-    kind = fields.get("node_type")
-    attributes = fields.get("attributes", {})
-    if fields.get("zarr_format") != 3 or kind not in ("array", "group"):
+    version, kind = fields.get("zarr_format"), fields.get("node_type")
+    if type(version) is int and version > 3:
+        reason = f"it has Zarr format {version}, and polystore reads 2 and 3"
+        raise UnsupportedFileError(reason, "zarr", directory)
+    if version != 3 or not isinstance(kind, str):
         raise DamagedDataError("zarr.json describes neither array nor group", "zarr", directory)
+    if kind not in ("array", "group"):
+        reason = f"it is a node of type {kind[:40]!r}, and polystore reads arrays and groups"
+        raise UnsupportedFileError(reason, "zarr", directory)
+    attributes = fields.get("attributes")
+    if attributes is None:
+        attributes = {}
     if not isinstance(attributes, dict):
-        raise DamagedDataError("'attributes' is no object", "zarr", directory)
-    return Document(3, kind, fields, attributes)
+        raise DamagedDataError("'attributes' is not an object", "zarr", directory)
+    groups = kind == "group" and _lists_groups(attributes, directory)
+    return Document(3, kind, fields, attributes, groups)  # type: ignore[arg-type]
+
+
+def _is_well_formed_3(fields: dict[str, Any]) -> bool:
+    codecs = fields.get("codecs")
+    return (
+        _are_lengths(fields.get("shape"))
+        and all(_has_name(fields.get(key)) for key in _EXTENSIONS)
+        and isinstance(codecs, list)
+        and bool(codecs)
+        and all(map(_has_name, codecs))
+        and "fill_value" in fields
+    )
+
+
+_EXTENSIONS = ("data_type", "chunk_grid", "chunk_key_encoding")
+
+
+def _has_name(value: object) -> bool:
+    """Whether it can name an extension: by its name alone, or with a configuration."""
+    return isinstance(value.get("name") if isinstance(value, dict) else value, str)
+
+
+def _is_well_formed_2(fields: dict[str, Any]) -> bool:
+    filters, compressor = fields.get("filters"), fields.get("compressor")
+    return (
+        _are_lengths(fields.get("shape"))
+        and _are_lengths(fields.get("chunks"))
+        and isinstance(fields.get("dtype"), str | list)
+        and (filters is None or isinstance(filters, list))
+        and (compressor is None or isinstance(compressor, dict))
+    )
+
+
+def _are_lengths(value: object) -> bool:
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
 def _read(directory: str, name: str) -> dict[str, Any] | None:
@@ -100,15 +179,12 @@ def _read(directory: str, name: str) -> dict[str, Any] | None:
     try:
         with open_file(path) as file:
             if os.fstat(file.fileno()).st_size > _BYTES_LIMIT:
-                reason = f"larger than {_BYTES_LIMIT} bytes, which no metadata document is"
-                raise DamagedDataError(reason, "zarr", path)
+                reason = f"larger than {_BYTES_LIMIT} bytes, and a document is read whole"
+                raise UnsupportedFileError(reason, "zarr", path)
             text = file.readall()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    document = decode_json(text, path)
-    if not isinstance(document, dict):
-        raise DamagedDataError("the document is no JSON object", "zarr", path)
-    return document
+    return decode_document(text, path)
 
 
 def make_group(
@@ -131,7 +207,7 @@ def make_group(
 def _write_new(path: str, fields: dict[str, Any], durable: bool | None) -> None:
     pending = PendingFile(path, exclusive=True, durable=durable)
     try:
-        pending.file.write(encode_json(fields, indent=2))
+        pending.file.write(encode_document(fields))
         pending.seal()
         with suppress(FileExistsError):
             pending.commit()
@@ -157,7 +233,7 @@ def write_attributes(
     # Not beside its place: other readers would take the temporary file for a member.
     with workspace(store) as hidden:
         path, place = new_name(hidden), os.path.join(directory, name)
-        write_file(path, [encode_json(fields, indent=2)])
+        write_file(path, [encode_document(fields)])
         with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
             os.chmod(path, stat.S_IMODE(os.stat(place).st_mode))
         if durable is not False:
@@ -194,7 +270,7 @@ def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
     """
     try:
         document = read_document(directory)
-    except (DamagedDataError, PermissionError):
+    except (DataError, PermissionError):
         return "array"
     if document is None:
         return None

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from polystore import LazyArray, is_array, to_numpy
+from polystore.atomic import encode_json
 from polystore.errors import InvalidOptionError, UnsupportedDataError
 
 from .blocks import check_dask, is_dask
@@ -20,6 +23,8 @@ def checked_value(data: Any) -> Any:
         check_dask(data)
         return data
     if isinstance(data, LazyArray):
+        return data
+    if type(data) is np.ndarray and data.dtype.kind == "T":  # text: NumPy counts it as objects
         return data
     if not is_array(data):
         raise UnsupportedDataError(
@@ -44,8 +49,15 @@ def _advice(data: Any) -> str:
 
 
 def check_attributes(attributes: object) -> None:
-    if attributes is not None and not isinstance(attributes, Mapping):
+    """Refuse attributes that no JSON document can hold, NaN among them."""
+    if attributes is None:
+        return
+    if not isinstance(attributes, Mapping):
         raise InvalidOptionError("attributes", attributes, "a mapping of names to JSON values")
+    try:
+        encode_json(dict(attributes))
+    except UnsupportedDataError as error:
+        raise UnsupportedDataError(f"attributes: {error.reason}", "zarr") from error
 
 
 def checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 Pure functions from attributes to attributes; no store is touched.
 """
 
-from .reading import holds, read_image, read_labels, read_plate, read_series, read_well
+from .reading import holds, read_image, read_labels, read_plate, read_well
 from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
 from .writing import (
     add_label,
@@ -39,7 +39,6 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_plate",
-    "read_series",
     "read_well",
     "remove_label",
     "remove_series",

@@ -1,12 +1,17 @@
-"""Documents read with care: those of strangers give a value or ``DamagedDataError``."""
+"""Documents read with care: those of strangers give a value or an error of ours.
+
+Only what leads to pixels can be damaged: the levels of an image, the members of plates and wells.
+Everything else that cannot be read is left out: it says how to show the pixels, or where they are.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from polystore.errors import DamagedDataError
+from polystore.errors import DamagedDataError, UnsupportedFileError
 from polystore.images import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
 
 from .values import Attributes, Level, MultiscaleImage, Plate, Well
@@ -14,15 +19,18 @@ from .values import Attributes, Level, MultiscaleImage, Plate, Well
 __all__ = [
     "found_in",
     "holds",
+    "line_name",
     "mapping",
+    "path_of",
     "read_image",
     "read_labels",
     "read_plate",
-    "read_series",
     "read_well",
 ]
 
 _READABLE = ("0.1", "0.2", "0.3", "0.4", "0.5")
+_VERSION = re.compile(r"(\d+\.\d+)(?:[.+-].*|dev.*)?", re.ASCII)
+"""Also of others' dialects: SpatialData writes "0.4-dev-spatialdata"."""
 _OLD_AXES = tuple("tczyx")
 """0.1 and 0.2 know no others, and do not name them."""
 
@@ -31,25 +39,26 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
     """Return the first multiscale image that a group's attributes describe, if they do.
 
     Versions 0.1 to 0.5. Transformations of levels and of the whole image are taken together;
-    where an old document has none, the scale is 1. What is malformed in "omero", which only
-    says how to show the image, is left out.
+    where an old document has none, the scale is 1. With any other transformation than scale,
+    translation and identity, and with axes that cannot be read, the scale is ``None``. Malformed
+    channels are left out.
 
     Raises:
-        DamagedDataError: the description is malformed, or of another version.
+        DamagedDataError: the levels are malformed.
+        UnsupportedFileError: a later version, or a level outside the image.
     """
     multiscales, inner, outer = found_in(attributes, "multiscales")
     if multiscales is None:
         return None
     image = mapping(_first(_list(multiscales, "multiscales")), "multiscales[0]")
-    axes = _read_axes(image.get("axes"))
     version = _read_version(outer or image.get("version"), "0.4" if "axes" in image else "0.1")
-    common = _list(image.get("coordinateTransformations") or [], "coordinateTransformations")
+    axes = _read_axes(image.get("axes"))
+    common = _steps(image)
     levels = []
     for dataset in _list(image.get("datasets"), "datasets"):
         level = mapping(dataset, "datasets")
         path = _inside(level.get("path"), "datasets path")
-        own = _list(level.get("coordinateTransformations") or [], "coordinateTransformations")
-        levels.append(Level(path, *_composed([*own, *common], len(axes))))
+        levels.append(_read_level(path, [*_steps(level), *common], len(axes)))
     _first(levels)
     label = inner.get("image-label")
     return MultiscaleImage(
@@ -67,33 +76,24 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
 def read_plate(attributes: Attributes) -> Plate | None:
     """Return the plate that a group's attributes describe, if they do.
 
+    Rows and columns without a name are left out, and so is a count that is not a number.
+
     Raises:
-        DamagedDataError: the description is malformed, or of another version.
+        DamagedDataError: the lists are malformed.
+        UnsupportedFileError: a later version, or a well outside the plate.
     """
-    value, _, outer = found_in(attributes, "plate")
+    value, _, outer = _claimed(attributes, "plate")
     if value is None:
         return None
     plate = mapping(value, "plate")
-    lines = {
-        key: tuple(
-            _inside(mapping(line, key).get("name"), key, depth=1)
-            for line in _list(plate.get(key), key)
-        )
-        for key in ("rows", "columns")
-    }
-    wells = tuple(
-        _inside(mapping(well, "wells").get("path"), "wells path")
-        for well in _list(plate.get("wells"), "wells")
-    )
     count = plate.get("field_count")
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-        _damaged("field_count is no whole number")
     return Plate(
         version=_read_version(outer or plate.get("version")),
-        **lines,
-        wells=wells,
+        rows=_names(plate, "rows"),
+        columns=_names(plate, "columns"),
+        wells=_paths(plate, "wells"),
         name=_text(plate.get("name")),
-        field_count=count,
+        field_count=count if type(count) is int else None,
     )
 
 
@@ -101,43 +101,64 @@ def read_well(attributes: Attributes) -> Well | None:
     """Return the well that a group's attributes describe, if they do.
 
     Raises:
-        DamagedDataError: the description is malformed, or of another version.
+        DamagedDataError: the list of images is malformed.
+        UnsupportedFileError: a later version, or an image outside the well.
     """
-    value, _, outer = found_in(attributes, "well")
+    value, _, outer = _claimed(attributes, "well")
     if value is None:
         return None
     well = mapping(value, "well")
-    fields = tuple(
-        _inside(mapping(image, "images").get("path"), "images path")
-        for image in _list(well.get("images"), "images")
+    return Well(
+        version=_read_version(outer or well.get("version")), fields=_paths(well, "images")
     )
-    return Well(version=_read_version(outer or well.get("version")), fields=fields)
 
 
-def read_labels(attributes: Attributes) -> tuple[str, ...] | None:
-    """Return the paths of the label images that a group's attributes list, if they do.
+def read_labels(attributes: Attributes) -> tuple[str, ...]:
+    """Return the paths of the label images that a group's attributes list.
 
-    Raises:
-        DamagedDataError: what is listed are no paths within the group.
+    Entries that are not paths within the group are left out.
     """
     value, _, _ = found_in(attributes, "labels")
-    if value is None:
-        return None
-    return tuple(_inside(path, "labels path") for path in _list(value, "labels"))
+    return tuple(path for path in value if _is_inside(path)) if isinstance(value, list) else ()
 
 
-def read_series(attributes: Attributes) -> tuple[str, ...] | None:
-    """Return the paths of the images that the group ``OME`` lists, if it lists them.
+def line_name(line: object) -> str | None:
+    """Return the name of a row or column. Some write the numbers of columns as numbers."""
+    name = line.get("name") if isinstance(line, Mapping) else None
+    return str(name) if type(name) is int else name if isinstance(name, str) else None
 
-    bioformats2raw writes such a group beside the images that it makes of one file.
 
-    Raises:
-        DamagedDataError: what is listed are no paths within the group.
-    """
-    value, _, _ = found_in(attributes, "series")
-    if value is None:
-        return None
-    return tuple(_inside(path, "series path") for path in _list(value, "series"))
+def path_of(member: object) -> str | None:
+    """Return the path of a well or of an image in a well, if the entry has one."""
+    path = member.get("path") if isinstance(member, Mapping) else None
+    return path if isinstance(path, str) else None
+
+
+def _names(plate: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    names = map(line_name, _list(plate.get(key, []), key))
+    return tuple(name for name in names if name is not None)
+
+
+def _paths(holder: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return the paths that are listed. An entry without one leads nowhere, and is left out."""
+    members = _list(holder.get(key), key)
+    if members and not any(isinstance(member, Mapping) for member in members):
+        _damaged(f"{key} has entries that are not objects")
+    return tuple(_inside(path, key) for path in map(path_of, members) if path is not None)
+
+
+_KEYS = {"plate": ("wells", "rows", "columns"), "well": ("images",)}
+
+
+def _claimed(
+    attributes: Attributes, key: Literal["plate", "well"]
+) -> tuple[Any, Attributes, object]:
+    """Return what ``found_in`` returns, or nothing where another program has that attribute."""
+    value, inner, outer = found_in(attributes, key)
+    is_ours = outer is not None or (
+        isinstance(value, Mapping) and any(known in value for known in _KEYS[key])
+    )
+    return value if is_ours else None, inner, outer
 
 
 def holds(
@@ -147,8 +168,9 @@ def holds(
 
     Groups of any store may have an attribute of such a name: as text, say.
     """
-    value = found_in(attributes, key)[0]
-    return isinstance(value, Mapping if key != "bioformats2raw.layout" else int)
+    if key == "bioformats2raw.layout":
+        return isinstance(found_in(attributes, key)[0], int)
+    return isinstance(_claimed(attributes, key)[0], Mapping)
 
 
 def found_in(attributes: Attributes, key: str) -> tuple[Any, Attributes, object]:
@@ -187,75 +209,89 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _inside(value: object, what: str, *, depth: int | None = None) -> str:
-    """Return a path that stays inside its group, of ``depth`` parts if that is given."""
+def _inside(value: object, what: str) -> str:
+    """Return a path that stays inside its group."""
     if not isinstance(value, str):
         _damaged(f"{what} is of type {type(value).__name__}, not a string")
-    parts = value.split("/")
-    if (
-        any(part in ("", ".", "..") for part in parts)
-        or "\\" in value
-        or "\0" in value
-        or any("\ud800" <= character <= "\udfff" for character in value)
-        or (depth is not None and len(parts) != depth)
-    ):
-        _damaged(f"{what} {value[:200]!r} is no path within the group")
+    if not _is_inside(value):
+        reason = f"{what} {value[:200]!r} is not a path within the group, and no other is read"
+        raise UnsupportedFileError(reason, "ome-zarr")
     return value
 
 
+def _is_inside(value: object) -> bool:
+    return isinstance(value, str) and not (
+        any(part in ("", ".", "..") for part in value.split("/"))
+        or "\\" in value
+        or "\0" in value
+        or any("\ud800" <= character <= "\udfff" for character in value)
+    )
+
+
 def _read_version(version: object, unwritten: str = "0.4") -> str:
-    version = unwritten if version is None else version
-    if not isinstance(version, str):
-        _damaged(f"the version is of type {type(version).__name__}, not a string")
-    if version not in _READABLE:
-        _damaged(f"version {version[:40]!r} of OME-NGFF: {', '.join(_READABLE)} can be read")
-    return version
+    """Return a version that can be read, as it is written. Some write it as a number."""
+    if version is None:
+        return unwritten
+    if type(version) in (int, float):
+        version = str(version)
+    found = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    if found is None or found[1] not in _READABLE:
+        said = repr(version[:40]) if isinstance(version, str) else type(version).__name__
+        raise UnsupportedFileError(
+            f"it has version {said} of OME-NGFF, and polystore reads {', '.join(_READABLE)}; "
+            "each of its arrays loads by its own path",
+            "ome-zarr",
+        )
+    return str(version)
 
 
 def _read_axes(value: object) -> tuple[Axis, ...]:
+    """Return the axes; none if one has no name, or the same as another."""
     axes = []
-    for item in _OLD_AXES if value is None else _list(value, "axes"):
-        axis = {"name": item} if isinstance(item, str) else mapping(item, "axes")
+    for item in (
+        _OLD_AXES if value is None else value if isinstance(value, list | tuple) else ()
+    ):
+        axis = item if isinstance(item, Mapping) else {"name": item}
         name, kind, unit = (axis.get(key) for key in ("name", "type", "unit"))
-        if not (isinstance(name, str) and name and _is_text(kind) and _is_text(unit)):
-            _damaged("an axis whose name, type or unit is no string")
-        axes.append(Axis(name, kind or AXIS_TYPES.get(name, ""), unit))
-    if not 2 <= len(axes) <= 5 or len({axis.name for axis in axes}) != len(axes):
-        _damaged(f"{len(axes)} axes: there must be 2 to 5, each with its own name")
-    return tuple(axes)
+        if not (isinstance(name, str) and name):
+            return ()
+        kind = kind if isinstance(kind, str) and kind else AXIS_TYPES.get(name, "")
+        axes.append(Axis(name, kind, unit if isinstance(unit, str) else None))
+    return tuple(axes) if len({axis.name for axis in axes}) == len(axes) else ()
 
 
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+def _steps(described: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the transformations of a level or an image; a malformed list as one of them."""
+    steps = described.get("coordinateTransformations") or []
+    return steps if isinstance(steps, list | tuple) else [steps]
 
 
-def _composed(
-    transformations: Sequence[Any], ndim: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return scale and translation of several transformations, one applied after another."""
+def _read_level(path: str, steps: Sequence[Any], ndim: int) -> Level:
+    """Compose scale and translation of several transformations, one applied after another."""
     scale, translation = [1.0] * ndim, [0.0] * ndim
-    for item in transformations:
-        step = mapping(item, "coordinateTransformations")
-        kind = step.get("type")
+    unknown = Level(path, None, None, tuple(steps))
+    for step in steps:
+        kind = step.get("type") if isinstance(step, Mapping) else None
+        if kind == "identity":
+            continue
+        numbers = _numbers(step.get(kind), ndim) if kind in ("scale", "translation") else None
+        if numbers is None:
+            return unknown
         if kind == "scale":
-            numbers = _numbers(step.get("scale"), ndim)
             scale = [a * b for a, b in zip(scale, numbers, strict=True)]
             translation = [a * b for a, b in zip(translation, numbers, strict=True)]
-        elif kind == "translation":
-            numbers = _numbers(step.get("translation"), ndim)
+        else:
             translation = [a + b for a, b in zip(translation, numbers, strict=True)]
-        elif kind != "identity":
-            _damaged("a transformation that is neither scale nor translation")
-    if not all(map(math.isfinite, (*scale, *translation))) or 0.0 in scale:
-        _damaged("transformations that leave no finite scale")
-    return tuple(scale), tuple(translation)
+    if not ndim or not all(map(math.isfinite, (*scale, *translation))) or 0.0 in scale:
+        return unknown
+    return Level(path, tuple(scale), tuple(translation))
 
 
-def _numbers(value: object, ndim: int) -> list[float]:
-    numbers = [finite(number) for number in _list(value, "a transformation's vector")]
-    if len(numbers) != ndim or None in numbers:
-        _damaged(f"a transformation that has not {ndim} finite numbers")
-    return [number for number in numbers if number is not None]
+def _numbers(value: object, ndim: int) -> list[float] | None:
+    """Return ``ndim`` finite numbers, or ``None`` for anything else."""
+    numbers = [finite(number) for number in value] if isinstance(value, list | tuple) else []
+    found = [number for number in numbers if number is not None]
+    return found if len(numbers) == len(found) == ndim else None
 
 
 def _read_channels(omero: object) -> tuple[Channel, ...]:

@@ -21,8 +21,11 @@ class Level:
 
     path: str
     """Path of the array, relative to the image's group; it never leaves it."""
-    scale: tuple[float, ...]
-    translation: tuple[float, ...]
+    scale: tuple[float, ...] | None
+    """``None`` where a transformation is neither scale nor translation, as is the translation."""
+    translation: tuple[float, ...] | None
+    transformations: tuple[Any, ...] = ()
+    """As they are written, where they give no scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class MultiscaleImage:
 
     version: str
     axes: tuple[Axis, ...]
+    """None where the document's cannot be read."""
     levels: tuple[Level, ...]
     """From the finest to the coarsest; at least one."""
     channels: tuple[Channel, ...] = ()
@@ -41,16 +45,25 @@ class MultiscaleImage:
     count: int = 1
     """How many images the group describes."""
 
-    def description(self, labels: Sequence[str] = ()) -> dict[str, Any]:
-        """Return all this, and the names of its ``labels``, as plain values."""
+    def description(self, ndim: int, labels: Sequence[str] = ()) -> dict[str, Any]:
+        """Return all this, and the names of its ``labels``, as plain values.
+
+        ``ndim`` is the number of axes that level 0 has. If the document describes another
+        number, axes, scale and units are ``None``. The scale is ``None`` too where a
+        transformation is not applied, and ``transformations`` then holds all of level 0.
+        """
+        fits = len(self.axes) == ndim
+        first = self.levels[0]
         found: dict[str, Any] = {
             "ome_version": self.version,
-            "axes": [axis.name for axis in self.axes],
-            "scale": list(self.levels[0].scale),
-            "units": [axis.unit for axis in self.axes],
+            "axes": [axis.name for axis in self.axes] if fits else None,
+            "scale": list(first.scale) if fits and first.scale is not None else None,
+            "units": [axis.unit for axis in self.axes] if fits else None,
             "channels": [channel.label for channel in self.channels],
             "labels": list(labels),
         }
+        if first.transformations:
+            found["transformations"] = list(first.transformations)
         return found | ({"name": self.name} if self.name else {})
 
 

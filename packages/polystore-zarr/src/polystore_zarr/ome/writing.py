@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from polystore.errors import InvalidOptionError
+from polystore.errors import InvalidOptionError, UnsupportedFileError
 from polystore.images import ImageMetadata, Window
 
-from .reading import found_in, mapping, read_labels, read_plate, read_series, read_well
+from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
 from .values import Attributes, Plate, Version
 
 __all__ = [
@@ -171,35 +171,64 @@ def labels_document(names: Iterable[str], version: Version = "0.5") -> dict[str,
 
 
 def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> dict[str, Any]:
-    """Return the attributes of a group ``labels`` with ``name`` listed, once."""
-    present = read_labels(attributes) or ()
-    return _edited(attributes, version, "labels", list(dict.fromkeys((*present, name))))
+    """Return the attributes of a group ``labels`` with ``name`` listed, once.
+
+    Raises ``UnsupportedFileError`` where ``labels`` is something else than a list.
+    """
+    return _listing(
+        attributes, version, "labels", [*(_listed(attributes, "labels") or ()), name]
+    )
 
 
 def remove_label(attributes: Attributes, name: str, version: Version = "0.5") -> dict[str, Any]:
     """Return the attributes of a group ``labels`` without ``name``."""
-    present = read_labels(attributes)
-    if present is None:
-        return dict(attributes)
-    return _edited(attributes, version, "labels", [label for label in present if label != name])
+    present = _listed(attributes, "labels")
+    return _listing(attributes, version, "labels", present, without=name)
 
 
 def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> dict[str, Any]:
-    """Return the attributes of a group ``OME`` with ``path``, if it lists its images."""
-    present = read_series(attributes)
-    if present is None:
-        return dict(attributes)
-    return _edited(attributes, version, "series", list(dict.fromkeys((*present, path))))
+    """Return the attributes of a group ``OME`` with ``path``, if it lists its images.
+
+    bioformats2raw writes such a group next to the images that it makes of one file.
+    """
+    present = _listed(attributes, "series")
+    added = None if present is None else [*present, path]
+    return _listing(attributes, version, "series", added)
 
 
 def remove_series(
     attributes: Attributes, path: str, version: Version = "0.5"
 ) -> dict[str, Any]:
     """Return the attributes of a group ``OME`` without ``path``."""
-    present = read_series(attributes)
-    if present is None:
+    present = _listed(attributes, "series")
+    return _listing(attributes, version, "series", present, without=path)
+
+
+def _listed(attributes: Attributes, key: str) -> Sequence[Any] | None:
+    """Return a list of names, with entries of others as they are."""
+    value = found_in(attributes, key)[0]
+    if value is None or isinstance(value, list | tuple):
+        return value
+    reason = f"its attribute {key!r} is not a list, and cannot be changed"
+    raise UnsupportedFileError(reason, "ome-zarr")
+
+
+def _listing(
+    attributes: Attributes,
+    version: Version,
+    key: str,
+    names: Sequence[Any] | None,
+    *,
+    without: str | None = None,
+) -> dict[str, Any]:
+    """Return ``attributes`` with a list of ``names``, each once and in order."""
+    if names is None:
         return dict(attributes)
-    return _edited(attributes, version, "series", [name for name in present if name != path])
+    kept: list[Any] = []
+    for name in names:
+        if name != without and (not isinstance(name, str) or name not in kept):
+            kept.append(name)
+    return _edited(attributes, version, key, kept)
 
 
 # ── plates and wells, written ────────────────────────────────────────────────────────────
@@ -246,11 +275,13 @@ def plate_with_well(
     check_well(row, column, plate=read_plate(attributes))
     plate, wells = _plate_parts(attributes)
     path = f"{row}/{column}"
-    wells.setdefault(path, {"path": path})
+    if all(path_of(well) != path for well in wells):
+        wells.append({"path": path})
     if name and not plate.get("name"):
         plate["name"] = name
-    if field_count is not None:
-        plate["field_count"] = max(field_count, plate.get("field_count") or 0)
+    present = plate.get("field_count")
+    if field_count is not None and type(present) in (int, type(None)):
+        plate["field_count"] = max(field_count, present or 0)
     return _settled(attributes, version, plate, wells)
 
 
@@ -262,45 +293,49 @@ def plate_without_well(
     Its row and column stay: the specification lists those of the physical plate, used or not.
     """
     plate, wells = _plate_parts(attributes)
-    if wells.pop(f"{row}/{column}", None) is None:
+    kept = [well for well in wells if path_of(well) != f"{row}/{column}"]
+    if len(kept) == len(wells):
         return dict(attributes)
-    return _settled(attributes, version, plate, wells)
+    return _settled(attributes, version, plate, kept)
 
 
-def _plate_parts(attributes: Attributes) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return copies of a checked plate, and of its wells by path."""
+def _plate_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
+    """Return copies of a checked plate, and of its list of wells."""
     if read_plate(attributes) is None:
-        return {}, {}
+        return {}, []
     plate = dict(found_in(attributes, "plate")[0])
-    wells: dict[str, dict[str, Any]] = {}
-    for well in plate["wells"]:
-        wells.setdefault(well["path"], dict(well))
+    wells = [dict(well) if isinstance(well, Mapping) else well for well in plate["wells"]]
     return plate, wells
 
 
 def _settled(
-    attributes: Attributes,
-    version: Version,
-    plate: dict[str, Any],
-    wells: Mapping[str, dict[str, Any]],
+    attributes: Attributes, version: Version, plate: dict[str, Any], wells: Sequence[Any]
 ) -> dict[str, Any]:
-    """Put a plate in order and into ``attributes``."""
-    # Wells of others may be somewhere else than in a row and a column: they stay as they are.
-    ours = {path: path.split("/") for path in wells if path.count("/") == 1}
+    """Put a plate in order and into ``attributes``. Entries of others stay, after ours."""
+    ours, others = [], []
+    for well in wells:
+        # Wells of others may be somewhere else than in a row and a column.
+        row, *column = (path_of(well) or "").split("/")
+        if len(column) == 1:
+            ours.append((row, column[0], well))
+        else:
+            others.append(well)
     index: dict[str, dict[str, int]] = {}
     for key, part in (("rows", 0), ("columns", 1)):
         known: dict[str, Any] = {}
-        for line in (*plate.get(key, ()), *({"name": place[part]} for place in ours.values())):
-            known.setdefault(line["name"], line)
+        nameless = []
+        for line in (*plate.get(key, ()), *({"name": place[part]} for place in ours)):
+            if (name := line_name(line)) is None:
+                nameless.append(line)
+            else:
+                known.setdefault(name, line)
         names = sorted(known, key=_natural)
-        plate[key] = [known[name] for name in names]
+        plate[key] = [*(known[name] for name in names), *nameless]
         index[key] = {name: position for position, name in enumerate(names)}
-    for path, (row, column) in ours.items():
-        wells[path] |= {"rowIndex": index["rows"][row], "columnIndex": index["columns"][column]}
-    placed = sorted(
-        (wells[path] for path in ours), key=lambda w: (w["rowIndex"], w["columnIndex"])
-    )
-    plate["wells"] = [*placed, *(well for path, well in wells.items() if path not in ours)]
+    for in_row, in_column, well in ours:
+        well |= {"rowIndex": index["rows"][in_row], "columnIndex": index["columns"][in_column]}
+    placed = sorted((w for _, _, w in ours), key=lambda w: (w["rowIndex"], w["columnIndex"]))
+    plate["wells"] = [*placed, *others]
     # Also within 0.5, whose text does not ask for it: ome-zarr-models warns where it is missing.
     plate.setdefault("version", _written_as(attributes, version, "plate"))
     return _edited(attributes, version, "plate", plate)
@@ -323,11 +358,10 @@ def well_with_field(
         DamagedDataError: ``attributes`` hold a malformed well.
     """
     well, images = _well_parts(attributes)
-    if field in images:
+    if any(path_of(image) == field for image in images):
         return dict(attributes)
     check_well("A", "1", field)
-    images[field] = {"path": field}
-    return _with_images(attributes, version, well, images)
+    return _with_images(attributes, version, well, [*images, {"path": field}])
 
 
 def well_without_field(
@@ -335,25 +369,26 @@ def well_without_field(
 ) -> dict[str, Any]:
     """Return the attributes of a well without this field."""
     well, images = _well_parts(attributes)
-    if images.pop(field, None) is None:
+    kept = [image for image in images if path_of(image) != field]
+    if len(kept) == len(images):
         return dict(attributes)
-    return _with_images(attributes, version, well, images)
+    return _with_images(attributes, version, well, kept)
 
 
-def _well_parts(attributes: Attributes) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _well_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
     if read_well(attributes) is None:
-        return {}, {}
+        return {}, []
     well = dict(found_in(attributes, "well")[0])
-    return well, {image["path"]: image for image in reversed(well["images"])}
+    return well, list(well["images"])
 
 
 def _with_images(
-    attributes: Attributes,
-    version: Version,
-    well: dict[str, Any],
-    images: Mapping[str, dict[str, Any]],
+    attributes: Attributes, version: Version, well: dict[str, Any], images: Sequence[Any]
 ) -> dict[str, Any]:
-    well["images"] = [images[path] for path in sorted(images, key=_natural)]
+    # Entries without a path come last, and stay as they are.
+    well["images"] = sorted(
+        images, key=lambda image: (path_of(image) is None, _natural(path_of(image) or ""))
+    )
     well.setdefault("version", _written_as(attributes, version, "well"))
     return _edited(attributes, version, "well", well)
 

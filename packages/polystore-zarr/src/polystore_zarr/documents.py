@@ -1,0 +1,30 @@
+"""The text of metadata documents, as Python's ``json`` writes it by default.
+
+zarr-python and xarray write ``NaN``, ``Infinity`` and ``-Infinity`` into attributes. JSON has no
+such constants, but they are read, and a document that is written again keeps them for its author.
+Attributes that are given to ``save`` are checked before (``values.check_attributes``).
+"""
+
+from __future__ import annotations
+
+import json
+from codecs import BOM_UTF8
+from typing import Any
+
+from polystore.atomic import decode_json
+from polystore.errors import DamagedDataError
+
+__all__ = ["decode_document", "encode_document"]
+
+
+def decode_document(text: bytes, path: str) -> dict[str, Any]:
+    """Return the object in a document. Raises ``DamagedDataError``."""
+    document = decode_json(text.removeprefix(BOM_UTF8), path)
+    if not isinstance(document, dict):
+        raise DamagedDataError("the document is not a JSON object", "zarr", path)
+    return document
+
+
+def encode_document(fields: dict[str, Any]) -> bytes:
+    """Return the text of a document, with the constants that were read."""
+    return json.dumps(fields, indent=2).encode("ascii") + b"\n"
