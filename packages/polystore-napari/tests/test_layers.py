@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import UnsupportedDataError
+from polystore.errors import InvalidOptionError, UnsupportedDataError
 from polystore.rois import (
     ROI,
     Composite,
@@ -1172,7 +1172,8 @@ def test_rois_by_layer_name(window: Window) -> None:
     window.save([SPOTS], "s.roi")
     assert list(window.layers.rois()) == [BOX, SPOTS]
     assert list(window.layers.rois("s")) == [SPOTS]
-    assert list(window.layers.rois("nothing")) == []
+    with pytest.raises(InvalidOptionError, match="layer='nothing'.*'l labels', 'r', 's'"):
+        list(window.layers.rois("nothing"))
 
 
 def test_polygons_keep_vertices(window: Window) -> None:
