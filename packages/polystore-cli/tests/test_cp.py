@@ -194,7 +194,7 @@ def test_backends_are_closed(run: Run, here: Path, source: str) -> None:
 def test_sink_is_no_source(run: Run, here: Path) -> None:
     result = run("cp", "recorder:layer", "disk:new.npy")
     assert result.exit_code == 1
-    assert result.stderr == "error: backend 'recorder' cannot load: it only writes\n"
+    assert result.stderr == "error: backend 'recorder' does not support load: it only writes\n"
 
 
 class Picky(StorageBackend):

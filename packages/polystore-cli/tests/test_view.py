@@ -242,7 +242,7 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
         ("a.npy --viewer streaming --name b", 1, "has no option 'viewer'"),
         ("a.npy --viewer streaming -o colour=red", 1, "has no option 'colour'"),
         ("a.npy --viewer streaming -o colour", 2, "write -o NAME=VALUE"),
-        ("a.npy --viewer streaming -o axes=qq", 1, "axes='qq' is not possible"),
+        ("a.npy --viewer streaming -o axes=qq", 1, "axes='qq' is not valid"),
         ("a.npy --viewer streaming --names {z}.npy", 1, "a name that fits '{z}.npy'"),
     ],
 )

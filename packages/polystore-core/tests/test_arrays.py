@@ -410,7 +410,7 @@ CANNOT_SHARE_IMMUTABLY = CANNOT_SHARE | {
 def test_never_refuses_to_copy(require: Require, name: str, kind: str) -> None:
     require(name)
     array = CANNOT_SHARE_IMMUTABLY[kind]()
-    with pytest.raises(CopyRequiredError, match="copy='never' was asked for"):
+    with pytest.raises(CopyRequiredError, match="copy='never' forbids one"):
         to_framework(array, name, copy="never")
     for copy in ("auto", "always"):
         assert to_numpy(to_framework(array, name, copy=copy)).tolist() == array.tolist()
@@ -549,7 +549,7 @@ def test_numpy_has_no_gpu() -> None:
 @pytest.mark.parametrize("copy", ["auto", "never"])
 def test_missing_device_refused(require: Require, name: str, device: str, copy: Any) -> None:
     require(name)
-    with pytest.raises(InvalidOptionError, match=f"device={device!r} is not possible"):
+    with pytest.raises(InvalidOptionError, match=f"device={device!r} is not valid"):
         to_framework(aligned(64), name, device=device, copy=copy)
 
 
@@ -558,13 +558,13 @@ def test_missing_device_refused(require: Require, name: str, device: str, copy: 
     [
         (
             {"framework": "cupyx"},
-            "framework='cupyx' is not possible: expected one of numpy, torch",
+            "framework='cupyx' is not valid: expected one of numpy, torch",
         ),
         (
             {"copy": "maybe"},
-            "copy='maybe' is not possible: expected one of auto, always, never",
+            "copy='maybe' is not valid: expected one of auto, always, never",
         ),
-        ({"dtype": "floaty"}, "dtype='floaty' is not possible"),
+        ({"dtype": "floaty"}, "dtype='floaty' is not valid"),
     ],
 )
 def test_wrong_options_refused(options: Any, said: str) -> None:
@@ -574,7 +574,7 @@ def test_wrong_options_refused(options: Any, said: str) -> None:
 
 def test_wrong_copy_refused() -> None:
     copy: Any = True
-    with pytest.raises(InvalidOptionError, match="copy=True is not possible"):
+    with pytest.raises(InvalidOptionError, match="copy=True is not valid"):
         to_numpy(aligned(4), copy=copy)
 
 

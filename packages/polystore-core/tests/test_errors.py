@@ -70,7 +70,7 @@ EXAMPLES = [
     (errors.UnknownPluginError("backend", "DISK", ("disk",)), "did you mean 'disk'?"),
     (
         errors.PluginNotInstalledError("backend", "disk", "polystore-disk", ("acme-disk",)),
-        "acme-disk declares that name too. To use it instead: BackendRegistry(prefer=",
+        "acme-disk also declares that name. To use it instead: BackendRegistry(prefer=",
     ),
     (errors.BrokenPluginError("backend", "s3", "acme-s3", "2.5", "it fell"), "acme-s3 2.5"),
     (
@@ -83,7 +83,7 @@ EXAMPLES = [
     ),
     (
         errors.MissingOptionError("backend", "s3", "acme-s3", ("bucket",)),
-        "needs bucket=…. Give it a name of your own: registry.add('my_s3', 's3', bucket=…)",
+        "needs bucket=…. Add it under a name of your choice: registry.add('my_s3', 's3', bucket=…)",
     ),
     (
         errors.PluginConflictError("format", "raw", ("acme-raw", "raw-more", "zeta-raw")),
@@ -100,7 +100,7 @@ EXAMPLES = [
     (errors.IncompatiblePluginError("backend", "s3", "acme-s3", 0, 1), "Upgrade acme-s3"),
     (
         errors.PluginConflictError("backend", "s3", ("acme-s3", "s3-more")),
-        "'acme-s3:s3', or choose once with BackendRegistry(prefer={'s3': 'acme-s3'})",
+        "'acme-s3:s3', or choose one with BackendRegistry(prefer={'s3': 'acme-s3'})",
     ),
     (errors.UnknownOptionError("colour", "save()", ("color",)), "did you mean 'color'?"),
     (
@@ -114,7 +114,11 @@ EXAMPLES = [
     (errors.ReceiverTimeoutError("s", "viewer 'left'", "is busy"), "viewer 'left' is busy"),
     (errors.ReceiverError("s", "viewer", "is odd"), "backend 's': viewer is odd"),
     (errors.IncompatibleReceiverError("s", "viewer", "speaks 2"), "viewer speaks 2"),
-    (errors.InvalidOptionError("copy", "no", "'always' or 'never'"), "copy='no'"),
+    (
+        errors.InvalidOptionError("copy", "no", "'always' or 'never'"),
+        "copy='no' is not valid: expected 'always' or 'never'",
+    ),
+    (errors.InvalidOptionError("x", "y" * 300, "less"), f"x='{'y' * 199}… is not valid"),
     (errors.NotAPathError("numpy.ndarray", "Swap them"), "got numpy.ndarray. Swap them"),
     (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
     (errors.DuplicatePathError("a.npy", 0, 3), "two values, [0] and [3]"),
@@ -127,9 +131,12 @@ EXAMPLES = [
         errors.UnsupportedFileError("a pickle", "npy", "a.npy", "disk"),
         "is whole, but cannot be",
     ),
-    (errors.CopyRequiredError("negative strides"), "copy='never' was asked for: negative"),
+    (errors.CopyRequiredError("negative strides"), "copy='never' forbids one: negative"),
     (errors.DamagedDataError("cut", "npy", "a.npy", "disk"), "'a.npy' (npy) is damaged: cut"),
-    (errors.StorageError("disk", "a", "save", errno.ENOSPC), "free space and repeat"),
+    (
+        errors.StorageError("disk", "a", "save", errno.ENOSPC),
+        "free space on the disk and try again",
+    ),
     (
         errors.StorageError("disk", "a", "load", errno.EINVAL, reason="it is a pipe"),
         "it is a pipe",

@@ -289,7 +289,7 @@ def test_conversion_is_exact(memory: FileManager, value: Any, dtype: str, said: 
 @pytest.mark.parametrize("dtype", [None, "f4"])
 def test_casting_is_checked(memory: FileManager, dtype: Any) -> None:
     memory.save(np.zeros(3), "a", backend="one")
-    with pytest.raises(InvalidOptionError, match="casting='safe' is not possible"):
+    with pytest.raises(InvalidOptionError, match="casting='safe' is not valid"):
         memory.load("a", backend="one", dtype=dtype, casting="safe")  # type: ignore[arg-type]
 
 
@@ -343,7 +343,7 @@ def test_framework_converts(fm: FileManager, require: Require) -> None:
 
 @pytest.mark.parametrize("framework", ["", "cupyx"])
 def test_unknown_framework_refused(fm: FileManager, framework: str) -> None:
-    with pytest.raises(InvalidOptionError, match=f"framework={framework!r} is not possible"):
+    with pytest.raises(InvalidOptionError, match=f"framework={framework!r} is not valid"):
         fm.load("a", backend="test-camera", framework=framework)
 
 
@@ -353,7 +353,7 @@ def test_device_alone_keeps_framework(memory: FileManager, require: Require) -> 
     memory.save(torch.ones(3), "a", backend="one")
     assert type(memory.load("a", backend="one", device="cpu")) is torch.Tensor
     memory.save(np.ones(3), "b", backend="one")
-    with pytest.raises(InvalidOptionError, match="device='cuda:0' is not possible"):
+    with pytest.raises(InvalidOptionError, match="device='cuda:0' is not valid"):
         memory.load("b", backend="one", device="cuda:0")
 
 
@@ -528,3 +528,13 @@ def test_manager_works_in_workers(
         "NotFoundError cache a.json the memory backend does not travel",
         "{'b': 2} {'a': 1}",
     ]
+
+
+def test_format_without_handles(require: Require, tmp_path: Path) -> None:
+    """The error names the backend that was called, not the format."""
+    require("polystore_disk")
+    require("polystore_formats")
+    manager = FileManager()
+    manager.save({"a": 1}, tmp_path / "a.json", backend="disk")
+    with pytest.raises(UnsupportedOperationError, match=r"backend 'disk' .* format 'json'"):
+        manager.open(tmp_path / "a.json", backend="disk")

@@ -247,7 +247,7 @@ def test_absent_first_party_is_named(install: Install) -> None:
     with pytest.raises(PluginNotInstalledError) as caught:
         asked("disk")
     text = str(caught.value)
-    assert "pip install polystore-disk. acme-disk declares that name too" in text
+    assert "pip install polystore-disk. acme-disk also declares that name" in text
     assert "BackendRegistry(prefer={'disk': 'acme-disk'})" in text
     assert "disk" not in BackendRegistry()
     assert asked("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
@@ -438,7 +438,9 @@ def test_wrong_api_shows_numbers(install: Install, api: int) -> None:
     install("acme-raw", "raw", api=api)
     with pytest.raises(IncompatiblePluginError) as caught:
         asked("raw")
-    assert f"plugin API {api}; this polystore speaks {plugins.PLUGIN_API}" in str(caught.value)
+    assert f"plugin API {api}, but this polystore supports {plugins.PLUGIN_API}" in str(
+        caught.value
+    )
 
 
 @pytest.mark.parametrize(

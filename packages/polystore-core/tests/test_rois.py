@@ -316,7 +316,7 @@ def test_refuses_unsupported_data(make: Callable[[], object], says: str) -> None
     ],
 )
 def test_refuses_impossible_options(make: Callable[[], object], option: str) -> None:
-    with pytest.raises(InvalidOptionError, match="is not possible: expected") as caught:
+    with pytest.raises(InvalidOptionError, match="is not valid: expected") as caught:
         make()
     assert caught.value.option == option
 

@@ -227,7 +227,7 @@ def test_close_may_report(rooted: DiskBackend, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         Fault(patch, unnamed=False)
         patch.setattr(os, "close", fail)
-        with pytest.raises(StorageError, match="your quota is used up") as caught:
+        with pytest.raises(StorageError, match="free space in your quota") as caught:
             rooted.save(image(2), "a.npy")
     assert files
     assert caught.value.errno == errno.EDQUOT

@@ -182,9 +182,7 @@ def test_wrong_folder_exits_2(
     assert main([command, "--fiji", str(tmp_path)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(
-        f"error: fiji='{tmp_path}' is not possible: expected a folder of"
-    )
+    assert said.err.startswith(f"error: fiji='{tmp_path}' is not valid: expected a folder of")
     assert said.err.count("\n") == 1
 
 

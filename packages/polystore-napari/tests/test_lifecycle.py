@@ -213,7 +213,7 @@ def test_viewer_of_another_machine(desktop: Path) -> None:
             viewer.quit()
     assert process.wait(60) == 0
     assert taken.returncode == 2
-    assert "error: name='far' is not possible" in taken.stderr
+    assert "error: name='far' is not valid" in taken.stderr
     assert left_in(desktop) == []
 
 

@@ -197,7 +197,7 @@ def test_unknown_names_are_refused(files: FileManager, viewer: RemoteViewer) -> 
             "rois",
             "window",
             "well",
-        ): "window='well' is not possible: expected the name of an open",
+        ): "window='well' is not valid: expected the name of an open",
         ("screenshot", "window", "well"): "window='well'",
         ("clear", "window", "well"): "window='well'",
         (

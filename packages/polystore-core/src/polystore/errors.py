@@ -185,7 +185,7 @@ class BackendRequiredError(PluginError, TypeError):
 
     def describe(self) -> str:
         return (
-            f"{self.operation}() needs backend=: name the backend, polystore never picks one. "
+            f"{self.operation}() needs backend=, the name of a backend. "
             f"Available: {_listed(self.known)}"
         )
 
@@ -209,7 +209,7 @@ class PluginNotInstalledError(PluginError):
         other = ""
         if self.others:
             other = (
-                f". {' and '.join(self.others)} declares that name too. To use it instead: "
+                f". {' and '.join(self.others)} also declares that name. To use it instead: "
                 f"{preference(self.name, self.others[0])}"
             )
         return (
@@ -275,8 +275,8 @@ class MissingOptionError(PluginError, TypeError):
     def describe(self) -> str:
         values = ", ".join(f"{option}=…" for option in self.options)
         return (
-            f"{self.kind} {self.name!r} from {self.distribution} needs {values}. Give it a name "
-            f"of your own: registry.add('my_{self.name}', {self.name!r}, {values})"
+            f"{self.kind} {self.name!r} from {self.distribution} needs {values}. Add it under a "
+            f"name of your choice: registry.add('my_{self.name}', {self.name!r}, {values})"
         )
 
 
@@ -289,7 +289,7 @@ class IncompatiblePluginError(PluginError):
     def describe(self) -> str:
         return (
             f"{self.kind} {self.name!r} from {self.distribution} is made for plugin API "
-            f"{shown(self.api)}; this polystore speaks {self.supported}. Upgrade "
+            f"{shown(self.api)}, but this polystore supports {self.supported}. Upgrade "
             f"{'polystore-core' if self.api > self.supported else self.distribution}"
         )
 
@@ -302,11 +302,11 @@ class PluginConflictError(PluginError):
         first, *others = self.distributions
         chosen = preference(self.name, first)
         if self.kind == "backend":
-            full_name = f"Ask for one by its full name, such as '{first}:{self.name}'"
-            advice = f"{full_name}, or choose once with {chosen}"
+            full_name = f"Use a full name, such as '{first}:{self.name}'"
+            advice = f"{full_name}, or choose one with {chosen}"
         else:
             off = f"POLYSTORE_DISABLE={','.join(others)}"
-            advice = f"Choose once with {chosen}, or set the environment variable {off}"
+            advice = f"Choose one with {chosen}, or set the environment variable {off}"
         return (
             f"{self.kind} {self.name!r} is declared by {' and by '.join(self.distributions)}. "
             f"{advice}"
@@ -339,7 +339,7 @@ class InvalidOptionError(RequestError, ValueError):
     expected: str
 
     def describe(self) -> str:
-        return f"{self.option}={self.value!r} is not possible: expected {self.expected}"
+        return f"{self.option}={shown(self.value)} is not valid: expected {self.expected}"
 
 
 @dataclass(eq=False)
@@ -360,7 +360,7 @@ class BatchLengthError(RequestError, ValueError):
     paths: int
 
     def describe(self) -> str:
-        return f"{self.values} values for {self.paths} paths: give one path for each value"
+        return f"{self.values} values for {self.paths} paths: pass one path for each value"
 
 
 @dataclass(eq=False)
@@ -371,8 +371,8 @@ class DuplicatePathError(RequestError, ValueError):
 
     def describe(self) -> str:
         return (
-            f"{self.path!r} is the path of two values, [{self.first}] and [{self.second}]: the "
-            "second would replace the first. Give each value a path of its own"
+            f"{self.path!r} is the path of two values, [{self.first}] and [{self.second}]: "
+            "pass a different path for each value"
         )
 
 
@@ -401,7 +401,7 @@ class UnsupportedOperationError(RequestError, io.UnsupportedOperation):
     reason: str = ""
 
     def describe(self) -> str:
-        return f"backend {self.backend!r} cannot {self.operation}" + (
+        return f"backend {self.backend!r} does not support {self.operation}" + (
             f": {self.reason}" if self.reason else ""
         )
 
@@ -414,8 +414,8 @@ class PathOutsideRootError(RequestError, ValueError):
 
     def describe(self) -> str:
         return (
-            f"{_where(self.backend, self.path)} is outside root {self.root!r}: give a path "
-            "relative to the root that stays inside it"
+            f"{_where(self.backend, self.path)} is outside root {self.root!r}: use a path "
+            "inside the root"
         )
 
 
@@ -487,7 +487,7 @@ class UnsupportedFileError(UnsupportedDataError):
 
 @dataclass(eq=False)
 class CopyRequiredError(DataError, ValueError):
-    verb = "needs a copy, and copy='never' was asked for"
+    verb = "needs a copy, but copy='never' forbids one"
 
 
 @dataclass(eq=False)
@@ -522,17 +522,17 @@ class StorageError(PolystoreError, OSError):
         advice = "" if self.reason else self.advice or _ADVICE.get(self.errno, "")
         return (
             f"{_where(self.backend, self.path)}: cannot {self.operation}: "
-            f"{self.strerror or 'refused'}" + (f"; {advice}" if advice else "")
+            f"{self.strerror or 'unknown reason'}" + (f"; {advice}" if advice else "")
         )
 
 
 _ADVICE = {
-    _errno.ENOSPC: "the disk is full: free space and repeat; what stood there is untouched",
-    _errno.EDQUOT: "your quota is used up: free space and repeat; what stood there is untouched",
-    _errno.EROFS: "the file system is mounted read-only",
-    _errno.EMFILE: "too many open files: close some, or raise `ulimit -n`",
+    _errno.ENOSPC: "free space on the disk and try again. The old version is untouched",
+    _errno.EDQUOT: "free space in your quota and try again. The old version is untouched",
+    _errno.EROFS: "the file system is mounted read-only: use another one",
+    _errno.EMFILE: "close some files, or raise the limit with `ulimit -n`",
     _errno.ENAMETOOLONG: "use a shorter name",
-    _errno.ELOOP: "a chain of symbolic links leads in a circle",
+    _errno.ELOOP: "the symbolic links form a loop",
 }
 
 
@@ -563,13 +563,13 @@ class NotAFileError(StorageError, IsADirectoryError):
 @dataclass(eq=False)
 class NotADirectoryInPathError(StorageError, NotADirectoryError):
     errno: int = _errno.ENOTDIR
-    advice = "a part of the path that should be a directory is a file"
+    advice = "a part of the path is a file, not a directory"
 
 
 @dataclass(eq=False)
 class DirectoryNotEmptyError(StorageError):
     errno: int = _errno.ENOTEMPTY
-    advice = "recursive=True deletes it with all that it holds"
+    advice = "recursive=True deletes it and everything in it"
 
 
 @dataclass(eq=False)
@@ -588,7 +588,7 @@ class LockTimeoutError(StorageError, TimeoutError):
         holder = f", held by {self.holder}" if self.holder else ""
         return (
             f"{self.path!r} was still locked after {self.seconds:g} s{holder}. "
-            "Wait longer with timeout=, or end the holder: its lock goes with it"
+            "Wait longer with timeout=, or end the process that holds the lock"
         )
 
 
@@ -596,7 +596,7 @@ class LockTimeoutError(StorageError, TimeoutError):
 class DurabilityUnknownError(StorageError):
     """The new version is in place, but the directory could not be flushed to the device."""
 
-    advice = "the new version is in place, but a power cut may still bring back the old one"
+    advice = "the new version is in place, but a power cut may restore the old one"
 
 
 _BY_ERRNO: dict[int, type[StorageError]] = {
@@ -629,6 +629,8 @@ def explained(error: Exception, backend: str, path: str, operation: str) -> Exce
         error.backend, error.path = backend, error.path or path
         if isinstance(error, UnsupportedDataError):
             error.operation = operation
+    elif isinstance(error, UnsupportedOperationError):  # a format does not know its backend
+        error.backend = error.backend or backend
     elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
         translated = storage_error(error, backend, path, operation)
         translated.__cause__ = error

@@ -135,7 +135,7 @@ class BackendRegistry:
     def _declaration(self, name: str) -> Declaration:
         """Choose the distribution, or the class of this process, that provides ``name``."""
         if not isinstance(name, str) or not name:
-            raise BackendRequiredError("the call", tuple(self.names()))
+            raise BackendRequiredError("registry.__getitem__", tuple(self.names()))
         plain = name.rpartition(":")[2]
         mine = [
             Declaration(

@@ -111,7 +111,7 @@ class RootedPlaces(Places):
     def __init__(self, root: str | os.PathLike[str]) -> None:
         if os.open not in os.supports_dir_fd:
             raise UnsupportedOperationError(
-                "disk", "confine paths to a root", "this system opens no files by directory"
+                "disk", "root=", "this system cannot open files relative to a directory"
             )
         self.root = os.path.abspath(root)
         self._root_fd = -1

@@ -235,7 +235,7 @@ class ZarrBackend(ZarrTree):
                 around = Surroundings.of(place)
                 if around.is_image:
                     raise UnsupportedOperationError(
-                        self.name, f"create an array at {place.path!r}",
+                        self.name, f"creating an array at {place.path!r}",
                         "an image belongs there: save() it, from an array or a handle",
                     )  # fmt: skip
                 zarr_format = zarr_format or around.zarr_format or 3
@@ -360,7 +360,7 @@ class ZarrBackend(ZarrTree):
         if document.kind == "group":
             if writable:
                 raise UnsupportedOperationError(
-                    self.name, "write into a part of an image",
+                    self.name, "writing to a part of an image",
                     "its pyramid would not follow: save the image whole",
                 )  # fmt: skip
             directory, document = self._level(node, level)

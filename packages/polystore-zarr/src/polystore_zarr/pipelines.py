@@ -33,7 +33,7 @@ def refuse_after_fork() -> None:
         _zarrs_process = os.getpid()
     elif _zarrs_process != os.getpid():
         raise UnsupportedOperationError(
-            "zarr", "use codec_pipeline='zarrs'",
+            "zarr", "codec_pipeline='zarrs' here",
             "this process was forked after its first use: start workers by spawn",
         )  # fmt: skip
 

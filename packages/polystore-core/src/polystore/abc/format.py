@@ -58,7 +58,8 @@ class Format(ABC):
 
     def open(self, opener: Opener, /) -> LazyArray:
         """Return a lazy handle that reads through ``opener``."""
-        raise UnsupportedOperationError(self.name, "open", "this format is read whole")
+        reason = f"files of format {self.name!r} are always loaded whole"
+        raise UnsupportedOperationError("", "open", reason)
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__}>"
