@@ -1172,7 +1172,7 @@ def test_rois_by_layer_name(window: Window) -> None:
     window.save([SPOTS], "s.roi")
     assert list(window.layers.rois()) == [BOX, SPOTS]
     assert list(window.layers.rois("s")) == [SPOTS]
-    with pytest.raises(InvalidOptionError, match="layer='nothing'.*'l labels', 'r', 's'"):
+    with pytest.raises(InvalidOptionError, match=r"layer='nothing'.*'l labels', 'r', 's'"):
         list(window.layers.rois("nothing"))
 
 
