@@ -321,7 +321,9 @@ def test_swapped_arguments_are_told(memory: FileManager) -> None:
 
 
 @pytest.mark.parametrize("operation", ARGUMENTS)
-@pytest.mark.parametrize("path", [io.BytesIO(), np.zeros(3), None, 7], ids=repr)
+@pytest.mark.parametrize(
+    "path", [io.BytesIO(), np.zeros(3), None, 7], ids=lambda p: type(p).__name__
+)
 def test_other_things_are_no_paths(memory: FileManager, operation: str, path: Any) -> None:
     named = inspect.signature(getattr(memory, operation)).parameters
     backends = {name: "one" for name in named if name.endswith("backend")}
