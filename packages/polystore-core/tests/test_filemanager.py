@@ -456,7 +456,7 @@ def test_transfer_refuses_other_kinds(
 ) -> None:
     require("polystore_disk")
     np.save(tmp_path / "a.npy", np.arange(3))
-    with pytest.raises(UnsupportedDataError, match="JSON has no arrays"):
+    with pytest.raises(UnsupportedDataError, match="JSON does not store arrays"):
         fm.transfer(
             tmp_path / "a.npy", tmp_path / "b.json",
             source_backend="disk", target_backend="disk",

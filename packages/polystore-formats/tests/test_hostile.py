@@ -482,8 +482,8 @@ def test_allocation_that_fails_is_explained(name: str, tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr
-    assert "it takes 107374" in child.stdout
-    assert "not so much memory: " in child.stdout
+    assert "it needs 107374" in child.stdout
+    assert "more memory than there is: " in child.stdout
 
 
 def test_sparse_array_opens(tmp_path: Path) -> None:

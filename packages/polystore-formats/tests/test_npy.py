@@ -101,15 +101,15 @@ def test_impossible_headers_are_damage(content):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (lambda: saved_by_numpy(np.array([{}], object)), "pickled Python objects"),
+        (lambda: saved_by_numpy(np.array([{}], object)), "holds a pickle"),
         (lambda: pickle.dumps({"masks": 1}), "a pickle"),  # under the name of an array
         (lambda: saved_by_numpy(np.arange(3)) * 2, "several arrays"),  # np.save, twice
         (lambda: header("{'descr': '<f1', 'fortran_order': False, 'shape': (8,), }\n"), "<f1"),
         (
             lambda: header("{'descr': '|V0', 'fortran_order': False, 'shape': (8,), }\n"),
-            "no bytes",
+            "have 0 bytes",
         ),
-        (lambda: b"\x93NUMPY\4\0" + saved_by_numpy(np.arange(3))[8:], "version 4.0"),
+        (lambda: b"\x93NUMPY\4\0" + saved_by_numpy(np.arange(3))[8:], "version is 4.0"),
         (lambda: b"PK\3\4" + bytes(100), "a zip archive"),
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
         (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),

@@ -123,7 +123,7 @@ def test_compression_makes_it_smaller(written: Callable[..., bytes]) -> None:
 def test_names_select_arrays(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
     data = written(NPZ, CHANNELS)
     assert list(read(NPZ, data, arrays=["scale", "dapi"])) == ["dapi", "scale"]
-    with pytest.raises(InvalidOptionError, match="some of dapi, labels/ü"):
+    with pytest.raises(InvalidOptionError, match=r"names of arrays \(dapi, labels/ü"):
         read(NPZ, data, arrays=["dapi", "gfp"])
 
 
@@ -145,12 +145,14 @@ def test_odd_names_are_refused(name: str, refusal: Callable[..., str]) -> None:
 
 def test_ambiguous_names_are_refused(refusal: Callable[..., str]) -> None:
     """NumPy would take the second for the file of the first."""
-    assert "is no name for an array" in refusal(NPZ, {"a": np.zeros(3), "a.npy": np.ones(3)})
+    assert "is not a valid name of an array" in refusal(
+        NPZ, {"a": np.zeros(3), "a.npy": np.ones(3)}
+    )
 
 
 def test_refusal_names_array(refusal: Callable[..., str]) -> None:
     assert "array 'objects'" in refusal(NPZ, {"a": np.zeros(3), "objects": np.array([{}])})
-    assert "pass a dict of names and arrays" in refusal(NPZ, np.zeros(3))
+    assert "expected a dict of names and arrays" in refusal(NPZ, np.zeros(3))
 
 
 def test_too_many_arrays_are_refused(refusal: Callable[..., str]) -> None:
@@ -207,8 +209,8 @@ ONE = _npy(np.ones(3))
         (_archive(("a.npy", ONE[:-1])), "array 'a'"),
         (_archive(("a.npy", ONE + b"more")), "array 'a'"),
         (_archive(("b.npy", ONE), ("a.npy", ONE))[153:], "not a zip archive"),
-        (b"PK\3\4" + _archive(("a.npy", ONE)), "does not fit"),
-        (b"PK\3\4" + _archive(), "does not fit"),
+        (b"PK\3\4" + _archive(("a.npy", ONE)), "does not match"),
+        (b"PK\3\4" + _archive(), "does not match"),
         (b"junk" + _archive(("a.npy", ONE)), "not a zip archive"),
         (b"", "zip"),
         (os.urandom(4096), "zip"),
@@ -231,7 +233,7 @@ PICKLED = _npy(np.array([{}]), allow_pickle=True)
         (_archive(("a.npy", PICKLED), ("b.npy", ONE)), r"array 'a': .*arrays=\[names\]"),
         (_archive(("a.npy", ONE), method=zipfile.ZIP_BZIP2), "packed with method 12"),
         (_archive(("a.npy", ONE), method=zipfile.ZIP_LZMA), "packed with method 14"),
-        (_archive(("a.csv", b"x"), ("b.csv", b"x")), "without arrays: it holds 'a.csv'"),
+        (_archive(("a.csv", b"x"), ("b.csv", b"x")), "its first member is 'a.csv'"),
         (_archive(*((f"{i}.npy", b"") for i in range(10_001))), "10001 members"),
         (ONE, "a NumPy array"),
         (b"\x1f\x8b" + bytes(100), "a gzip file"),
@@ -261,7 +263,7 @@ def test_names_of_numpy_load(read: Callable[..., Any]) -> None:
 def test_names_that_lead_elsewhere_are_refused(name: str, read: Callable[..., Any]) -> None:
     """Whoever unpacks by these names would write outside of the folder."""
     data = _archive((f"{name}.npy", ONE), ("b.npy", ONE))
-    with pytest.raises(UnsupportedFileError, match="leads out of a folder"):
+    with pytest.raises(UnsupportedFileError, match="its name is an absolute path, or has"):
         read(NPZ, data)
     assert list(read(NPZ, data, arrays=["b"])) == ["b"]
 
@@ -270,14 +272,14 @@ def test_pickled_members_leave_the_others(read: Callable[..., Any]) -> None:
     data = _archive(("a.npy", PICKLED), ("b.npy", ONE))
     assert read(NPZ, data, arrays=["b"])["b"].tolist() == [1, 1, 1]
     described = NPZ.info(io.BytesIO(data))["metadata"]["arrays"]
-    assert "pickled" in described["a"]["unsupported"]
+    assert "pickle" in described["a"]["unsupported"]
     assert described["b"]["shape"] == (3,)
 
 
 def test_equal_names_are_refused(read: Callable[..., Any]) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         data = _archive(("a.npy", ONE), ("a.npy", ONE))
-    with pytest.raises(UnsupportedFileError, match="two members of one name"):
+    with pytest.raises(UnsupportedFileError, match="members have the same name"):
         read(NPZ, data)
 
 
@@ -295,7 +297,7 @@ def test_sizes_must_be_possible(method: int, read: Callable[..., Any]) -> None:
     data = bytearray(_archive(("a.npy", header.ljust(152)), method=method))
     entry = data.rindex(b"PK\1\2")
     data[entry + 24 : entry + 28] = (128 + 268435440 * 8).to_bytes(4, "little")
-    with pytest.raises(DamagedDataError, match="that cannot be there"):
+    with pytest.raises(DamagedDataError, match="has an impossible name, size"):
         read(NPZ, bytes(data))
 
 

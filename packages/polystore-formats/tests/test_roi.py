@@ -186,7 +186,7 @@ def test_a_small_file_makes_no_large_mask() -> None:
     """An outline is filled up to a limit: more than that is refused when it is saved."""
     pixels = np.zeros((5000, 5000), bool)
     pixels[0], pixels[:, 0] = True, True
-    with pytest.raises(UnsupportedDataError, match="save the mask as an image"):
+    with pytest.raises(UnsupportedDataError, match="or save it as an image"):
         encode_roi(ROI(Mask(pixels)))
     outline = ROI(Polygon(np.array([[0, 0], [0, 9e5], [9e5, 9e5], [9e5, 0]]) - 0.5))
     claim = encode_roi(dataclasses.replace(outline, properties={"x": [1]}))
@@ -254,13 +254,13 @@ def test_a_large_number_of_points(written: Written) -> None:
         (TRIANGLE, {"stroke_width": -1}, "0 to 32767"),
         (TRIANGLE, {"position": 1.5}, "whole number"),
         (TRIANGLE, {"options": ["loud"]}, "overlay_labels"),
-        (TRIANGLE, {"subpixel": 1}, "true or false"),
+        (TRIANGLE, {"subpixel": 1}, "True or False"),
         (TRIANGLE, {"colour": "#ff8000"}, "stroke_color"),
         (Points([[1, 2]]), {"counters": [1, 2]}, "1 whole numbers"),
         (Rectangle((5, 5), (2, 3)), {"kind": "text", "text": {"size": "big"}}, "font"),
         (Rectangle((5, 5), (2, 3)), {"kind": "image"}, "base64"),
-        (TRIANGLE, {"arrow_style": 1}, "what a polygon has"),
-        (TRIANGLE, {"text": {}}, "what a polygon has"),
+        (TRIANGLE, {"arrow_style": 1}, "does not apply to kind 'polygon'"),
+        (TRIANGLE, {"text": {}}, "does not apply to kind 'polygon'"),
         (TRIANGLE, "yes", "ImageJ's settings"),
     ],
 )
@@ -341,7 +341,7 @@ def test_members_name_what_has_no_name() -> None:
 
 
 def test_other_archives_are_refused() -> None:
-    with pytest.raises(UnsupportedFileError, match=r"without \.roi files.*'read\.me'"):
+    with pytest.raises(UnsupportedFileError, match=r"not hold \.roi files.*'read\.me'"):
         SET.load(io.BytesIO(packed_set("read.me")))
 
 

@@ -87,11 +87,14 @@ def test_cut_character_is_damage(cut: bytes, read: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ("5 µm\n".encode("cp1252"), r"line 1: the byte b'\\xb5' is not utf-8 text: pass enc"),
-        ("µm".encode("utf-16"), "text in utf-16, not in utf-8"),  # PowerShell's ">"
-        (b"\xfe\xff" + "µm".encode("utf-16-be"), "text in utf-16, not in utf-8"),
-        ("µm".encode("utf-32"), "text in utf-32, not in utf-8"),
-        (b"a\n\xed\xa0\x80", "line 2: "),
+        (
+            "5 µm\n".encode("cp1252"),
+            r"line 1 has the byte b'\\xb5', which is not utf-8 text: pass enc",
+        ),
+        ("µm".encode("utf-16"), "utf-16 text, not utf-8 text"),  # PowerShell's ">"
+        (b"\xfe\xff" + "µm".encode("utf-16-be"), "utf-16 text, not utf-8 text"),
+        ("µm".encode("utf-32"), "utf-32 text, not utf-8 text"),
+        (b"a\n\xed\xa0\x80", "line 2 "),
     ],
 )
 def test_other_encodings_are_whole(data: bytes, reason: str, read: Callable[..., Any]) -> None:

@@ -42,7 +42,7 @@ _STARTS = (b"PK\3\4", b"PK\5\6")
 _ENTRY_BYTES = 128 + NAME_BYTES_LIMIT  # in the directory, with extra fields
 _END_BYTES = 22  # of the record that ends an archive
 _ENCRYPTED = 0x1
-_ADVICE = "pack it again without a password, with the method deflate"
+_ADVICE = "pack it again with deflate and without a password"
 _RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_RATIO}
 
 
@@ -63,30 +63,33 @@ def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[z
             members = archive.infolist()
             empty = size - _END_BYTES - len(archive.comment)
             if min((member.header_offset for member in members), default=empty) != 0:
-                raise DamagedDataError("its directory does not fit the rest of it", format)
+                raise DamagedDataError("its directory does not match its contents", format)
             if len(members) > max_entries:
                 raise UnsupportedFileError(
-                    f"it has {len(members)} members, more than {max_entries}", format
+                    f"it has {len(members)} members, but polystore reads at most {max_entries}",
+                    format,
                 )
             for member in members:
                 if not _is_possible(member, size):
                     raise DamagedDataError(
-                        f"member {member.orig_filename!r} claims {member.file_size} bytes that "
-                        "cannot be there, or an impossible name",
+                        f"member {member.orig_filename!r} has an impossible name, size "
+                        f"({member.file_size} bytes) or offset",
                         format,
                     )
             packed = sum(member.compress_size for member in members)
             if packed > size:
                 raise DamagedDataError(
-                    f"its members overlap: {packed} bytes in a file of {size}", format
+                    f"its members overlap: they have {packed} bytes in a file of {size}", format
                 )
             yield archive
     except PolystoreError:
         raise
     except NotImplementedError as error:
-        raise UnsupportedFileError(f"{error}: {_ADVICE}", format) from error
+        reason = f"zipfile does not support it ({error}): {_ADVICE}"
+        raise UnsupportedFileError(reason, format) from error
     except ARCHIVE_ERRORS as error:
-        raise DamagedDataError(str(error) or type(error).__name__, format) from error
+        reason = f"it cannot be unpacked: {str(error) or type(error).__name__}"
+        raise DamagedDataError(reason, format) from error
 
 
 def packing_of(members: Iterable[zipfile.ZipInfo]) -> list[tuple[int, int]]:
@@ -109,7 +112,7 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, format: str) 
 def check_names(archive: zipfile.ZipFile, format: str) -> None:
     """Raise ``UnsupportedFileError`` where a name does not say which member is meant."""
     if len(archive.NameToInfo) < len(archive.infolist()):
-        raise UnsupportedFileError("it has two members of one name", format)
+        raise UnsupportedFileError("two of its members have the same name: rename one", format)
 
 
 def is_hidden(member: zipfile.ZipInfo) -> bool:
@@ -146,10 +149,10 @@ class _Guarded:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_SET and offset < 0:
-            raise zipfile.BadZipFile(f"something is said to start at byte {offset}")
+            raise zipfile.BadZipFile(f"a part of it starts at byte {offset}")
         return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
         if size > self._most:
-            raise zipfile.BadZipFile(f"its directory is said to have {size} bytes")
+            raise zipfile.BadZipFile(f"its directory cannot have {size} bytes")
         return self._file.read(size)

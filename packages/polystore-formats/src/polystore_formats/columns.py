@@ -102,36 +102,49 @@ def cells_of(column: Column) -> Iterable[str]:
 def check_column(name: object, column: Column) -> None:
     """Raise ``UnsupportedDataError`` for what would not load as it was."""
     if type(name) is not str or not name:
-        raise UnsupportedDataError(f"{name!r} is no name for a column: use text", "csv")
+        raise UnsupportedDataError(
+            f"expected a non-empty str as the name of each column, got {name!r:.80}", "csv"
+        )
     text: list[Any] = []
     if isinstance(column, list):
         text = [cell for cell in column if cell is not None]
-    elif column.ndim != 1 or not _is_storable(column.dtype):
+    elif column.ndim != 1:
+        raise UnsupportedDataError(
+            f"column {name!r} has {column.ndim} dimensions, expected 1: split it into columns",
+            "csv",
+        )
+    elif not _is_storable(column.dtype):
         raise no_such_column(name, column.dtype)
     elif column.dtype.kind == "U":
         text = column.tolist()
         _check_width(name, text)
     for cell in (name, *text):
         if type(cell) is not str:
-            raise no_such_column(name, type(cell).__name__)
+            raise UnsupportedDataError(
+                f"column {name!r} has a cell of type {type(cell).__name__}, expected str: "
+                "convert the column, for example with astype(str)",
+                "csv",
+            )
         if len(cell) > CELL_LIMIT or QUOTED in cell:
             raise UnsupportedDataError(
-                f"column {name!r} has a cell with NUL or over {CELL_LIMIT} characters", "csv"
+                f"column {name!r} has a cell with a NUL or with more than {CELL_LIMIT} characters",
+                "csv",
             )
     try:
         "".join((name, *text)).encode()
     except UnicodeEncodeError as error:
-        raise UnsupportedDataError(f"column {name!r}: {error}", "csv") from error
+        reason = f"column {name!r} has text that UTF-8 cannot encode: {error}"
+        raise UnsupportedDataError(reason, "csv") from error
 
 
 def _is_storable(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8)
 
 
-def no_such_column(name: object, kind: object) -> UnsupportedDataError:
+def no_such_column(name: object, dtype: object) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"column {name!r} is {kind}; CSV holds bool, integers, floats of at most 64 bits and "
-        "text: convert it, with astype(str) for example",
+        f"column {name!r} has dtype {dtype}, but CSV holds bool, integers, floats of at most "
+        "64 bits and text: convert it, for example with astype(str)",
         "csv",
     )
 
@@ -140,8 +153,9 @@ def _check_width(name: str, text: Sequence[str]) -> None:
     width = max(map(len, text), default=0)
     if len(text) * width * 4 > TEXT_BYTES_LIMIT:
         raise UnsupportedDataError(
-            f"{len(text)} cells as wide as the longest of column {name!r}, {width} characters, "
-            f"take more than {TEXT_BYTES_LIMIT} bytes: use a data frame (as_='pandas')",
+            f"column {name!r} has {len(text)} cells of up to {width} characters, which need "
+            f"{len(text) * width * 4} bytes in an array, more than {TEXT_BYTES_LIMIT}: use a "
+            "pandas.DataFrame (as_='pandas' loads one)",
             "csv",
         )
 
@@ -171,14 +185,14 @@ def typed(name: str, cells: Sequence[str], dtype: np.dtype[Any]) -> Column:
         return text
     parse = _PARSERS.get(dtype.kind)
     if parse is None:
-        known = "bool, integers, floats and text"
+        known = "a dtype of bool, integers, floats or text"
         raise InvalidOptionError("dtypes", {name: dtype.str}, known)
     values = []
     for row, cell in enumerate(text, 1):
         try:
             values.append(parse(cell or "", dtype))
         except (ValueError, KeyError) as error:
-            expected = f"a dtype that holds {cell or ''!r:.80}, in row {row}"
+            expected = f"a dtype that holds {cell or ''!r:.80} (row {row})"
             raise InvalidOptionError("dtypes", {name: dtype.str}, expected) from error
     return np.array(values, dtype)
 

@@ -69,7 +69,11 @@ class Csv(Format):
         for name, column in columns.items():
             check_column(name, column)
             if len(columns) == 1 and isinstance(column, list) and None in column:
-                raise UnsupportedDataError("a missing cell alone makes a blank line", "csv")
+                raise UnsupportedDataError(
+                    f"column {name!r} is the only one and has a missing cell, which would be a "
+                    "blank line: fill the cell, or add a column",
+                    "csv",
+                )
         file.write((delimiter.join(map(quoted, columns)) + "\n").encode())
         rows = len(next(iter(columns.values())))
         for start in range(0, rows, _ROWS_AT_ONCE):
@@ -118,11 +122,15 @@ def _checked_dtypes(
 ) -> dict[str, np.dtype[Any]]:
     for name in dtypes:
         if name not in names:
-            raise InvalidOptionError("dtypes", dtypes, f"columns of {', '.join(names)}")
+            raise InvalidOptionError(
+                "dtypes", dtypes, f"names of columns ({', '.join(names):.300})"
+            )
     try:
         return {name: np.dtype(dtype) for name, dtype in dtypes.items()}
     except TypeError as error:
-        raise InvalidOptionError("dtypes", dtypes, "NumPy's names of dtypes") from error
+        raise InvalidOptionError(
+            "dtypes", dtypes, "dtypes of NumPy, such as 'uint16'"
+        ) from error
 
 
 # ── values ───────────────────────────────────────────────────────────────────────────────
@@ -133,9 +141,9 @@ def _columns(value: Any) -> dict[str, Column]:
         return _columns_of_frame(value)
     if not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names):
         raise UnsupportedDataError(
-            "CSV holds tables with named columns: pass a structured array of one dimension "
-            "(numpy.rec.fromarrays(columns, names=…)) or a pandas.DataFrame; other arrays "
-            "belong into .npy",
+            f"expected a table with named columns, got {type(value).__name__}: pass a structured "
+            "array of one dimension (numpy.rec.fromarrays(columns, names=…)) or a "
+            "pandas.DataFrame, or save other arrays as .npy",
             "csv",
         )
     array = to_numpy(value)
@@ -147,10 +155,14 @@ def _columns_of_frame(frame: Any) -> dict[str, Column]:
 
     if frame.index.name is not None or not frame.index.equals(pandas.RangeIndex(len(frame))):
         raise UnsupportedDataError(
-            "the index would be lost: save frame.reset_index() or reset_index(drop=True)", "csv"
+            "CSV does not store the index of a data frame: save frame.reset_index(), or "
+            "frame.reset_index(drop=True)",
+            "csv",
         )
     if frame.columns.empty or not frame.columns.is_unique:
-        raise UnsupportedDataError("no columns, or two of the same name", "csv")
+        raise UnsupportedDataError(
+            "the data frame has no columns, or two columns with the same name", "csv"
+        )
     columns: dict[str, Column] = {}
     for name, series in frame.items():
         if isinstance(series.dtype, pandas.StringDtype) or series.dtype == object:

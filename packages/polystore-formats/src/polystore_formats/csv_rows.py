@@ -38,11 +38,11 @@ def read_cells(text: str, delimiter: str) -> dict[str, list[str]]:
     nul = text.find(QUOTED)
     if nul >= 0:
         line = text.count("\n", 0, nul) + 1
-        raise DamagedDataError(f"line {line}: it has a NUL character, and text has none", "csv")
+        raise DamagedDataError(f"line {line} has a NUL character", "csv")
     rows = _rows(_without_declaration(text, delimiter), delimiter)
     header = next(rows, None)
     if header is None:
-        raise DamagedDataError("it is empty: a header was expected", "csv")
+        raise DamagedDataError("it is empty: expected a header line", "csv")
     first = next(rows, None)
     _check_delimiter(header, first, delimiter)
     columns: list[list[str]] = [[] for _ in first or header]
@@ -64,7 +64,7 @@ def _without_declaration(text: str, delimiter: str) -> str:
         return text
     if declared[1] != delimiter:
         raise _unsupported(
-            1, f"its delimiter is {declared[1]!r}: pass {_delimiter(declared[1])}"
+            1, f"declares the delimiter {declared[1]!r}: pass delimiter={declared[1]!r}"
         )
     return text[declared.end() :]
 
@@ -75,11 +75,7 @@ def _check_delimiter(header: list[str], first: list[str] | None, delimiter: str)
         return
     for other in DELIMITERS:
         if other in header[0] and any(other in cell for cell in first):
-            raise _unsupported(1, f"the header has no {delimiter!r}: pass {_delimiter(other)}")
-
-
-def _delimiter(delimiter: str) -> str:
-    return f"delimiter={delimiter!r} to load it"
+            raise _unsupported(1, f"has no {delimiter!r}: pass delimiter={other!r}")
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -100,16 +96,16 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
             expected = width or header
             if len(row) != expected:
                 if len(row) < expected and is_cut and lines.tell() == len(text):
-                    raise DamagedDataError(f"line {reader.line_num}: it ends in a row", "csv")
-                reason = f"{len(row)} cells, where {expected} were expected"
+                    raise DamagedDataError(f"it ends within line {reader.line_num}", "csv")
+                reason = f"has {len(row)} cells, expected {expected}"
                 raise _unsupported(reader.line_num, reason)
             yield row
     except csv.Error as error:
         if str(error) == "unexpected end of data":
-            reason = f"line {reader.line_num}: it ends within quotes"
+            reason = f"it ends within quotes, in line {reader.line_num}"
             raise DamagedDataError(reason, "csv") from error
-        raise _unsupported(reader.line_num, str(error)) from error
+        raise _unsupported(reader.line_num, f"is not valid CSV: {error}") from error
 
 
 def _unsupported(line: int, reason: str) -> UnsupportedFileError:
-    return UnsupportedFileError(f"line {line}: {reason}", "csv")
+    return UnsupportedFileError(f"line {line} {reason}", "csv")

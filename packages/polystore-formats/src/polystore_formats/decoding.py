@@ -39,7 +39,7 @@ _SIGNATURES = {
     b"<!DOCTYP": "an HTML page",
     b"<html": "an HTML page",
     b"<?xml": "an XML document",
-    b"version ": "a pointer of Git LFS: fetch the file with 'git lfs pull'",
+    b"version ": "a Git LFS pointer: fetch the file with 'git lfs pull'",
 }
 _MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -58,8 +58,8 @@ def wrong_start(start: bytes, expected: str, format: str) -> DataError:
     """
     for signature, kind in _SIGNATURES.items():
         if start.startswith(signature):
-            return UnsupportedFileError(f"not {expected}, but {kind}", format)
-    return DamagedDataError(f"not {expected} (it starts with {start[:8]!r})", format)
+            return UnsupportedFileError(f"it is not {expected}, but {kind}", format)
+    return DamagedDataError(f"it is not {expected} (it starts with {start[:8]!r})", format)
 
 
 def decode_text(data: bytes, encoding: str, format: str, advice: str) -> str:
@@ -74,16 +74,18 @@ def decode_text(data: bytes, encoding: str, format: str, advice: str) -> str:
         return data.decode(encoding)
     except UnicodeError as error:
         if not isinstance(error, UnicodeDecodeError):  # of punycode, for example
-            raise UnsupportedFileError(f"{error}: {advice}", format) from error
+            reason = f"{encoding} cannot decode it ({error}): {advice}"
+            raise UnsupportedFileError(reason, format) from error
         line = data.count(b"\n", 0, error.start) + 1
         wrong = data[error.start : error.start + 1]
         for mark, other in _MARKS.items():
             if data.startswith(mark):
-                reason = f"it is text in {other}, not in {encoding}: {advice}"
+                reason = f"it is {other} text, not {encoding} text: {advice}"
                 raise UnsupportedFileError(reason, format) from error
         if error.reason in _CUT or b"\0" in data:
-            raise DamagedDataError(f"line {line}: {error}", format) from error
-        reason = f"line {line}: the byte {wrong!r} is not {encoding} text: {advice}"
+            reason = f"line {line} is not {encoding} text: {error}"
+            raise DamagedDataError(reason, format) from error
+        reason = f"line {line} has the byte {wrong!r}, which is not {encoding} text: {advice}"
         raise UnsupportedFileError(reason, format) from error
 
 

@@ -47,7 +47,8 @@ class Png(Format):
 
     def save(self, value: Any, file: BinaryIO, /, *, compression_level: int = 3) -> None:
         if compression_level not in range(10):
-            raise InvalidOptionError("compression_level", compression_level, "0 (none) to 9")
+            expected = "an integer from 0 (none) to 9"
+            raise InvalidOptionError("compression_level", compression_level, expected)
         picture = _picture(value, "png", ("uint8", "uint16"), (2, 3, 4), PNG_SIDE_LIMIT)
         file.write(imagecodecs.png_encode(picture, level=compression_level))
 
@@ -57,9 +58,13 @@ class Png(Format):
             with allocating(header.nbytes, "png", ADVICE):
                 picture: NDArray[Any] = imagecodecs.png_decode(data)
         except self.decode_errors as error:
-            raise DamagedDataError(f"libpng: {error}", "png") from error
+            raise DamagedDataError(f"libpng cannot decode it: {error}", "png") from error
         if picture.shape != header.shape or picture.dtype != header.dtype:
-            raise DamagedDataError(f"it decodes to shape {picture.shape}", "png")
+            raise DamagedDataError(
+                f"it decodes to {picture.dtype} of shape {picture.shape}, but its header has "
+                f"{header.dtype} of shape {header.shape}",
+                "png",
+            )
         return picture
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
@@ -82,7 +87,7 @@ class Jpeg(Format):
 
     def save(self, value: Any, file: BinaryIO, /, *, quality: int = 95) -> None:
         if quality not in range(1, 101):
-            raise InvalidOptionError("quality", quality, "1 to 100")
+            raise InvalidOptionError("quality", quality, "an integer from 1 to 100")
         picture = _picture(value, "jpeg", ("uint8",), (3,), _JPEG_SIDE_LIMIT)
         file.write(imagecodecs.jpeg8_encode(picture, level=quality, subsampling="444"))
 
@@ -91,15 +96,21 @@ class Jpeg(Format):
         shape = _jpeg_shape(data)
         nbytes = math.prod(shape)
         if nbytes > min(_JPEG_RATIO * len(data), PICTURE_BYTES_LIMIT):
-            raise DamagedDataError(f"{len(data)} bytes claim a picture of {shape}", "jpeg")
+            raise DamagedDataError(
+                f"its header has shape {shape}, too large for {len(data)} bytes", "jpeg"
+            )
         check_packing([(nbytes, len(data))], "jpeg", max_bytes)
         try:
             with allocating(nbytes, "jpeg", ADVICE):
                 picture: NDArray[Any] = imagecodecs.jpeg8_decode(data)
         except self.decode_errors as error:
-            raise DamagedDataError(f"libjpeg: {error}", "jpeg") from error
+            raise DamagedDataError(f"libjpeg cannot decode it: {error}", "jpeg") from error
         if picture.shape != shape or picture.dtype != np.uint8:
-            raise DamagedDataError(f"it decodes to shape {picture.shape}", "jpeg")
+            raise DamagedDataError(
+                f"it decodes to {picture.dtype} of shape {picture.shape}, but its header has "
+                f"uint8 of shape {shape}",
+                "jpeg",
+            )
         return picture
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
@@ -113,7 +124,7 @@ def _picture(
     array = to_numpy(value)
     if array.dtype.name not in dtypes:
         reason = (
-            f"it takes {' or '.join(dtypes)}, not {array.dtype}: convert it, or save as .tif"
+            f"expected {' or '.join(dtypes)}, got {array.dtype}: convert it, or save it as .tif"
         )
     elif not array.dtype.isnative:
         reason = (
@@ -122,13 +133,13 @@ def _picture(
         )
     elif array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in channels):
         reason = (
-            f"shape {array.shape} is not (height, width) or (height, width, "
-            f"{' or '.join(map(str, channels))}): save stacks as .tif"
+            f"expected shape (height, width) or (height, width, "
+            f"{' or '.join(map(str, channels))}), got {array.shape}: save stacks as .tif"
         )
     elif not 0 < array.nbytes <= PICTURE_BYTES_LIMIT or max(array.shape) > side_limit:
         reason = (
-            f"shape {array.shape}: a picture has 1 to {PICTURE_BYTES_LIMIT} bytes and sides of "
-            f"at most {side_limit}; save as .tif"
+            f"expected 1 to {PICTURE_BYTES_LIMIT} bytes, and at most {side_limit} pixels a side, "
+            f"got {array.nbytes} bytes of shape {array.shape}: save it as .tif"
         )
     else:
         return np.ascontiguousarray(array)
@@ -159,7 +170,7 @@ def _jpeg_bytes(file: BinaryIO) -> bytes:
         raise wrong_start(start, "a JPEG file", "jpeg")
     if size > PICTURE_BYTES_LIMIT:
         raise UnsupportedFileError(
-            f"it has {size} bytes, and polystore reads at most {PICTURE_BYTES_LIMIT}", "jpeg"
+            f"it has {size} bytes, but polystore reads at most {PICTURE_BYTES_LIMIT}", "jpeg"
         )
     with allocating(size, "jpeg", ADVICE):
         return start + file.read()
@@ -176,15 +187,17 @@ def _jpeg_shape(data: bytes) -> tuple[int, ...]:
             frames.append(_jpeg_frame(data[start + 2 : start + 8]))
         elif kind in _OTHER_FRAMES:
             raise UnsupportedFileError(
-                f"a JPEG with frames of kind {kind:#x} (lossless, hierarchical or arithmetic): "
+                f"its frames have kind {kind:#x} (lossless, hierarchical or arithmetic JPEG): "
                 f"{_JPEG_ADVICE}",
                 "jpeg",
             )
         scans += kind == _SCAN
     if marker is None or len(frames) != 1 or not 1 <= scans <= _SCAN_LIMIT:
         raise DamagedDataError(
-            f"{len(frames)} frames and {scans} scans before "
-            f"{'the end of the file' if marker is None else 'its end marker'}",
+            "it ends before its end marker"
+            if marker is None
+            else f"it has {len(frames)} frames and {scans} scans, expected 1 frame and 1 to "
+            f"{_SCAN_LIMIT} scans",
             "jpeg",
         )
     return frames[0]
@@ -192,20 +205,20 @@ def _jpeg_shape(data: bytes) -> tuple[int, ...]:
 
 def _jpeg_frame(fields: bytes) -> tuple[int, ...]:
     if len(fields) < 6:
-        raise DamagedDataError("it ends in its frame header", "jpeg")
+        raise DamagedDataError("it ends within its frame header", "jpeg")
     bits, height, width, components = struct.unpack(">BHHB", fields)
     if components == 4:
         raise UnsupportedFileError(
-            "its colours are CMYK, which viewers would take for RGBA, and their RGB depends on "
-            f"its colour profile: {_JPEG_ADVICE}",
-            "jpeg",
+            f"its colours are CMYK, which viewers would show as RGBA: {_JPEG_ADVICE}", "jpeg"
         )
     if bits == 12 or components == 2:
         raise UnsupportedFileError(
-            f"it has {components} times {bits} bits for each pixel: {_JPEG_ADVICE}", "jpeg"
+            f"each of its pixels has {components} values of {bits} bits: {_JPEG_ADVICE}", "jpeg"
         )
     if bits != 8 or height == 0 or width == 0 or components not in (1, 3):
         raise DamagedDataError(
-            f"it claims {width} by {height} pixels of {components} times {bits} bits", "jpeg"
+            f"its header is not valid: {width} by {height} pixels of {components} values of {bits} "
+            "bits",
+            "jpeg",
         )
     return _shape(height, width, components)

@@ -126,7 +126,7 @@ def read_path(numbers: NDArray[np.float64]) -> list[Outline]:
         count = _NUMBERS.get(command, -1)
         points = path[at + 1 : at + 1 + count]
         if count < 0 or len(points) < count:
-            raise ValueError(f"a path cannot go on with {path[at : at + 7].tolist()}")
+            raise ValueError(f"its path is not valid at {path[at : at + 7].tolist()}")
         at += 1 + count
         if command in (_MOVE, _CLOSE):
             outlines.append(outline)

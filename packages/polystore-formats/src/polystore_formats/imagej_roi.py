@@ -64,8 +64,8 @@ def encode_roi(roi: ROI) -> bytes:
     settings = properties.pop("imagej", {})
     if not isinstance(settings, dict):
         raise UnsupportedDataError(
-            f"properties['imagej'] is a {type(settings).__name__}: the name is for an object of "
-            "ImageJ's settings",
+            f"properties['imagej'] is a {type(settings).__name__}, expected a dict of ImageJ's "
+            "settings",
             "roi",
         )
     raw, name = settings.pop("raw", None), settings.pop("raw_name", "")
@@ -122,17 +122,19 @@ def _encode(roi: ROI, properties: dict[str, Any], settings: dict[str, Any]) -> b
     if kind is None:
         kind = default_kind(roi.shape)
     elif kind not in (possible := possible_kinds(roi.shape)):
-        raise refused("kind", kind, f"{' or '.join(possible)}, as this shape needs")
+        raise refused("kind", kind, f"{' or '.join(possible)} for this shape")
     record = ImagejRoi()
     subpixel = settings.get("subpixel")
     if subpixel is not None and type(subpixel) is not bool:
-        raise refused("subpixel", subpixel, "true or false")
+        raise refused("subpixel", subpixel, "True or False")
     draw(record, roi.shape, kind, subpixel)
     apply_settings(record, kind, settings)
     for axis in _AXES:
         index = getattr(roi.position, axis)
         if index is not None and index > _INDEX_LIMIT:
-            raise UnsupportedDataError(f"position {axis}={index}: ImageJ has 2147483647", "roi")
+            raise UnsupportedDataError(
+                f"position {axis} is {index}, but ImageJ stores at most {_INDEX_LIMIT}", "roi"
+            )
         setattr(record, f"{axis}_position", 0 if index is None else index + 1)
     record.name = Text(roi.name)
     record.props = Text(write_properties(properties, _hints(record, roi, kind)))
@@ -145,8 +147,8 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
         found = shape_of(record, kind)
     except PolystoreError as error:
         raise UnsupportedDataError(
-            f"a {kind} so small, or so far away, that nothing of it is left in the float32 that "
-            "ImageJ has for coordinates",
+            f"this {kind} is too small, or too far from the origin, for ImageJ's coordinates "
+            "(float32)",
             "roi",
         ) from error
     if found == roi.shape:
@@ -161,9 +163,9 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
     if masked(found) != roi.shape:
         height, width = roi.shape.pixels.shape
         raise UnsupportedDataError(
-            f"a mask of {height} by {width} pixels at {roi.shape.origin}: outlines of pixels are "
-            f"exact in float32 up to 8,000,000, and filled up to {FILLED_LIMIT} pixels. Cut it, or "
-            "save the mask as an image",
+            f"the mask has {height} by {width} pixels at {roi.shape.origin}, but ImageJ's outlines "
+            f"(float32) are exact up to coordinate 8,000,000 and up to {FILLED_LIMIT} pixels: "
+            "crop the mask, or save it as an image",
             "roi",
         )
     return {"mask": True}
@@ -199,13 +201,15 @@ def _read(content: bytes) -> ImagejRoi:
     if not content.startswith(_MAGIC):
         raise wrong_start(content[:8], "an ImageJ ROI", "roi")
     if len(content) < _HEADER:
-        raise DamagedDataError(f"it ends at byte {len(content)}, in its header", "roi")
+        raise DamagedDataError(f"it ends at byte {len(content)}, within its header", "roi")
     if content[_TYPE] > max(ROI_TYPE) or content[_TYPE] == ROI_TYPE.NOROI:
-        raise UnsupportedFileError(f"ImageJ has no ROI of type {content[_TYPE]}", "roi")
+        raise UnsupportedFileError(f"its ROI type {content[_TYPE]} is unknown", "roi")
     (second,) = struct.unpack_from(">i", content, _SECOND_OFFSET)
     if second:
         if not _HEADER <= second < len(content) - _SECOND_SIZE:
-            raise DamagedDataError(f"its second header, at {second}, lies outside of it", "roi")
+            raise DamagedDataError(
+                f"its second header, at byte {second}, is outside the file", "roi"
+            )
         for offset in (16, 40):  # of the name, of the properties
             start, count = struct.unpack_from(">ii", content, second + offset)
             if count < 0 or start < 0 or (start and start + 2 * count > len(content)):
@@ -214,11 +218,12 @@ def _read(content: bytes) -> ImagejRoi:
     if subtype == ROI_SUBTYPE.IMAGE:
         size = struct.unpack_from(">i", content, second + _IMAGE_SIZE)[0] if second else 0
         if not 0 < size <= len(content) - _HEADER:
-            raise DamagedDataError(f"its image is said to have {size} bytes", "roi")
+            raise DamagedDataError(f"its image cannot have {size} bytes", "roi")
     try:
         return ImagejRoi.frombytes(content)
     except _DECODE_ERRORS as error:
-        raise DamagedDataError(f"{type(error).__name__}: {error}", "roi") from error
+        reason = f"roifile cannot decode it: {type(error).__name__}: {error}"
+        raise DamagedDataError(reason, "roi") from error
 
 
 def _shape(

@@ -98,9 +98,7 @@ class Text(str):
 
 def refused(name: str, value: object, expected: str) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"properties['imagej'][{name!r}] is {value!r:.80}, not {expected}: change it or leave "
-        "it out",
-        "roi",
+        f"properties['imagej'][{name!r}] is {value!r:.80}, expected {expected}", "roi"
     )
 
 
@@ -167,7 +165,11 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
     """
     unknown = settings.keys() - set(NAMES)
     if unknown:
-        raise refused(min(unknown), settings[min(unknown)], f"one of {', '.join(NAMES)}")
+        raise UnsupportedDataError(
+            f"properties['imagej'] has the unknown key {min(unknown)!r}, expected some of "
+            f"{', '.join(NAMES)}",
+            "roi",
+        )
     for name, attribute in _COLORS.items():
         if name in settings:
             setattr(record, attribute, _color(name, settings[name]))
@@ -175,7 +177,7 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
     _set_stroke_width(record, kind, settings.get("stroke_width", 0))
     for option in _sequence("options", settings.get("options", ())):
         if option not in _OPTIONS:
-            raise refused("options", option, f"some of {', '.join(_OPTIONS)}")
+            raise refused("options", option, f"one of {', '.join(_OPTIONS)}")
         record.options |= _OPTIONS[option]
     if kind == "point":
         _set_counters(record, settings)
@@ -190,7 +192,10 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
 
 def _refuse_needless(name: str, kind: str, settings: Mapping[str, Any]) -> None:
     if name in settings:
-        raise refused(name, settings[name], f"what a {kind} has")
+        raise UnsupportedDataError(
+            f"properties['imagej'][{name!r}] does not apply to kind {kind!r}: leave it out",
+            "roi",
+        )
 
 
 def _color(name: str, value: Any) -> bytes:
@@ -237,7 +242,7 @@ def _set_counters(record: ImagejRoi, settings: Mapping[str, Any]) -> None:
         if len(values) != count or not all(
             type(value) is int and 0 <= value <= most for value in values
         ):
-            raise refused(name, values, f"{count} whole numbers, one a point, of 0 to {most}")
+            raise refused(name, values, f"{count} whole numbers from 0 to {most}")
         setattr(record, name, np.array(values, dtype))
 
 
@@ -245,7 +250,7 @@ def _set_text(record: ImagejRoi, text: Any) -> None:
     fields = dict(text) if hasattr(text, "items") else {"": text}
     for name, value in fields.items():
         if name not in _TEXT or not isinstance(value, _TEXT[name]):
-            raise refused("text", text, f"an object of {', '.join(_TEXT)}")
+            raise refused("text", text, f"a dict of {', '.join(_TEXT)}")
     record.text = Text(fields.get("text", ""))
     record.text_name = Text(fields.get("font", ""))
     record.text_size, record.text_style = fields.get("size", 0), fields.get("style", 0)

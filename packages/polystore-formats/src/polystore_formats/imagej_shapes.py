@@ -87,9 +87,7 @@ def kind_of(record: ImagejRoi) -> str:
     for subtype in subtypes:
         if (record.roitype, subtype) in _BY_TYPE:
             return _BY_TYPE[record.roitype, subtype]
-    raise UnsupportedDataError(
-        f"ImageJ's ROI type {int(record.roitype)} is none of {', '.join(KINDS)}", "roi"
-    )
+    raise UnsupportedDataError(f"its ROI type {int(record.roitype)} is unknown", "roi")
 
 
 def default_kind(shape: Shape) -> str:
@@ -129,10 +127,10 @@ def shape_of(record: ImagejRoi, kind: str) -> Shape:
         raise
     except InvalidOptionError as error:
         raise UnsupportedFileError(
-            f"a {kind} whose {error.option} is not {error.expected}", "roi"
+            f"its {kind} has wrong {error.option}: expected {error.expected}", "roi"
         ) from error
     except UnsupportedDataError as error:
-        raise UnsupportedFileError(f"a {kind}: {error.reason}", "roi") from error
+        raise UnsupportedFileError(f"its {kind} is not valid: {error.reason}", "roi") from error
     except ValueError as error:
         raise DamagedDataError(str(error), "roi") from error
 
@@ -174,7 +172,7 @@ def _finite(numbers: Any) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):  # a signalling NaN
         array = np.asarray(numbers, np.float64)
     if not np.isfinite(array).all():
-        raise DamagedDataError("coordinates that are no numbers", "roi")
+        raise DamagedDataError("it has coordinates that are not finite", "roi")
     return array
 
 

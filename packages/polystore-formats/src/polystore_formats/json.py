@@ -31,12 +31,12 @@ class Json(Format):
     def save(self, value: Any, file: BinaryIO, /, *, indent: int | None = 2) -> None:
         if is_array(value):
             raise UnsupportedDataError(
-                "JSON has no arrays of numbers: save it as .npy, or save value.tolist()", "json"
+                "JSON does not store arrays: save it as .npy, or save value.tolist()", "json"
             )
         text = encode_json(value, indent)
         if len(text) > BYTES_LIMIT:
             raise UnsupportedDataError(
-                f"{len(text)} bytes of JSON, and polystore reads at most {BYTES_LIMIT}: "
+                f"its JSON has {len(text)} bytes, but polystore reads at most {BYTES_LIMIT}: "
                 "save the numbers as .npy or .npz",
                 "json",
             )
@@ -46,8 +46,8 @@ class Json(Format):
         size = file_size(file)
         if size > BYTES_LIMIT:
             raise UnsupportedDataError(
-                f"{size} bytes of JSON, and polystore reads at most {BYTES_LIMIT}: split the "
-                "document, or keep the numbers as .npy or .npz",
+                f"it has {size} bytes, but polystore reads at most {BYTES_LIMIT}: split the "
+                "document, or store the numbers as .npy or .npz",
                 "json",
             )
         with allocating(size, "json", "split the document"):
@@ -67,7 +67,7 @@ def _check_whole(text: bytes, error: BaseException | None) -> None:
         raise UnsupportedFileError(str(error), "json") from error
     elif error.msg == "Extra data" and _is_lines(text):
         raise UnsupportedFileError(
-            "it is JSON Lines, one document in each line: load it as text, and parse each line",
+            "it is JSON Lines, one document per line: load it as text, and parse each line",
             "json",
         ) from error
 

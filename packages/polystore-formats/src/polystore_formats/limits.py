@@ -62,9 +62,9 @@ def check_packing(
     tight = [(size, packed) for size, packed in sizes if size > TIGHT_RATIO * packed]
     if sum(size for size, _ in tight) > tight_bytes:
         raise UnsupportedDataError(
-            f"{sum(packed for _, packed in tight)} bytes in it unpack to "
-            f"{sum(size for size, _ in tight)}, as if made to fill the memory: pass "
-            f"max_bytes={unpacked} to load it all the same",
+            f"{sum(packed for _, packed in tight)} bytes of it unpack to "
+            f"{sum(size for size, _ in tight)} bytes, which may be meant to fill the memory: "
+            f"pass max_bytes={unpacked} to load it anyway",
             format,
         )
 
@@ -86,8 +86,8 @@ def allocating(nbytes: int, format: str, advice: str) -> Iterator[None]:
 
 def _no_memory(nbytes: int, format: str, advice: str) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"it takes {nbytes} bytes ({nbytes / (1 << 30):.1f} GiB), and there is not so much "
-        f"memory: {advice}",
+        f"it needs {nbytes} bytes ({nbytes / (1 << 30):.1f} GiB), more memory than there is: "
+        f"{advice}",
         format,
     )
 

@@ -40,8 +40,8 @@ _HEADER_LIMIT = 1 << 16
 _ADVICE = "read a part of it, with region= or open()"
 _PICKLES = (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
 _NO_PICKLE = (
-    "pickles can run any code, so polystore never loads them: load it with "
-    "numpy.load(…, allow_pickle=True) if you trust it, and save its arrays by themselves"
+    "which can run any code, so polystore does not load it. If you trust it, load it with "
+    "numpy.load(…, allow_pickle=True), and save its arrays separately"
 )
 _LONG = re.compile(r"(?<=[0-9])L\b")
 """Python 2 wrote shapes so: (3L, 4L)."""
@@ -118,7 +118,7 @@ def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
     while filled < flat.size:
         count = file.readinto(flat[filled:].data)  # type: ignore[attr-defined]
         if not count:
-            raise DamagedDataError(f"{flat.size - filled} bytes are missing", "npy")
+            raise DamagedDataError(f"its last {flat.size - filled} bytes are missing", "npy")
         filled += count
     return array
 
@@ -146,13 +146,13 @@ def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
 def _encoded_header(dtype: np.dtype[Any], fortran: bool, shape: tuple[int, ...]) -> bytes:
     if dtype.hasobject:
         raise UnsupportedDataError(
-            "an array of Python objects can only be pickled, which polystore never does: "
-            "convert it to a plain dtype, or save the parts by themselves",
+            "its dtype has Python objects, which only pickle can store, and polystore does not "
+            "pickle: convert it to a plain dtype, or save its parts separately",
             "npy",
         )
     descr = numpy_format.dtype_to_descr(dtype)
     if dtype.itemsize == 0 or numpy_format.descr_to_dtype(descr) != dtype:
-        raise UnsupportedDataError(f"npy cannot describe the dtype {dtype!r}", "npy")
+        raise UnsupportedDataError(f"npy cannot store the dtype {dtype!r:.200}", "npy")
     text = repr({"descr": descr, "fortran_order": fortran, "shape": shape})
     plain = text.isascii()
     encoded = text.encode()
@@ -160,7 +160,11 @@ def _encoded_header(dtype: np.dtype[Any], fortran: bool, shape: tuple[int, ...])
     padding = -(start + len(encoded) + 1) % numpy_format.ARRAY_ALIGN
     encoded += b" " * padding + b"\n"
     if len(encoded) > _HEADER_LIMIT:
-        raise UnsupportedDataError("the dtype has too many fields for an npy header", "npy")
+        raise UnsupportedDataError(
+            f"its dtype has too many fields: the header has {len(encoded)} bytes, but npy holds "
+            f"at most {_HEADER_LIMIT}",
+            "npy",
+        )
     if start == 10:
         return _MAGIC + b"\1\0" + len(encoded).to_bytes(2, "little") + encoded
     version = b"\2\0" if plain else b"\3\0"
@@ -185,21 +189,22 @@ def read_header(file: BinaryIO, size: int) -> Header:
 def _header_end(start: bytes, size: int) -> int:
     if not start.startswith(_MAGIC):
         if start.startswith(_PICKLES):
-            raise UnsupportedFileError(f"it is a pickle without an array; {_NO_PICKLE}", "npy")
+            raise UnsupportedFileError(f"it is a pickle, {_NO_PICKLE}", "npy")
         raise wrong_start(start, "a NumPy array", "npy")
     if len(start) < _PREFIX:
-        raise DamagedDataError(f"it ends at byte {len(start)}, in its header", "npy")
+        raise DamagedDataError(f"it ends at byte {len(start)}, within its header", "npy")
     if start[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
         raise UnsupportedFileError(
-            f"npy version {start[6]}.{start[7]}: polystore reads 1.0, 2.0 and 3.0", "npy"
+            f"its npy version is {start[6]}.{start[7]}, but polystore reads 1.0, 2.0 and 3.0",
+            "npy",
         )
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(start[8 : 8 + width], "little")
     if not 2 <= length <= size:
-        raise DamagedDataError(f"the header claims {length} bytes of {size}", "npy")
+        raise DamagedDataError(f"its header has {length} bytes, but the file has {size}", "npy")
     if length > _HEADER_LIMIT:
         raise UnsupportedFileError(
-            f"the header has {length} bytes, and polystore reads at most {_HEADER_LIMIT}", "npy"
+            f"its header has {length} bytes, but polystore reads at most {_HEADER_LIMIT}", "npy"
         )
     return 8 + width + length
 
@@ -207,13 +212,13 @@ def _header_end(start: bytes, size: int) -> int:
 def _wrong_size(header: Header, size: int, rest: bytes) -> DataError:
     if rest.startswith(_MAGIC):
         return UnsupportedFileError(
-            "it holds several arrays, one after the other: load them with numpy.load, and save "
-            "each to a file of its own, or all as .npz",
+            "it holds several arrays: load them with numpy.load, and save each to its own file, "
+            "or all as .npz",
             "npy",
         )
     return DamagedDataError(
         f"an array of shape {header.shape} and dtype {header.dtype} has {header.nbytes} bytes, "
-        f"and the file {size - header.offset} after its header",
+        f"but the file has {size - header.offset} after its header",
         "npy",
     )
 
@@ -231,12 +236,15 @@ def _parsed(start: bytes) -> Header:
             and all(type(n) is int and n >= 0 for n in shape)
         )
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise DamagedDataError(f"unreadable header: {error}", "npy") from error
+        reason = f"its header cannot be parsed: {type(error).__name__}: {error}"
+        raise DamagedDataError(reason, "npy") from error
     if not valid:
-        raise DamagedDataError(f"impossible header: {fields!r:.200}", "npy")
+        raise DamagedDataError(f"its header is not valid: {fields!r:.200}", "npy")
     dtype = _dtype(descr)
     if len(shape) > 64:
-        raise DamagedDataError(f"impossible shape: {fields!r:.200}", "npy")
+        raise DamagedDataError(
+            f"its shape has {len(shape)} dimensions, expected at most 64", "npy"
+        )
     nbytes = math.prod(shape) * dtype.itemsize
     return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)
 
@@ -252,12 +260,14 @@ def _dtype(descr: Any) -> np.dtype[Any]:
     try:
         dtype = numpy_format.descr_to_dtype(descr)
     except (TypeError, ValueError, RecursionError) as error:
-        reason = f"NumPy does not know its dtype here: {descr!r:.200}"
+        reason = f"NumPy does not know its dtype {descr!r:.200}"
         raise UnsupportedFileError(reason, "npy") from error
     if dtype.hasobject:
-        raise UnsupportedFileError(f"it holds pickled Python objects; {_NO_PICKLE}", "npy")
+        raise UnsupportedFileError(f"it holds a pickle, {_NO_PICKLE}", "npy")
     if dtype.itemsize == 0:
-        raise UnsupportedFileError(f"its values have no bytes: dtype {descr!r:.200}", "npy")
+        raise UnsupportedFileError(
+            f"the values of its dtype {descr!r:.200} have 0 bytes", "npy"
+        )
     return dtype
 
 

@@ -78,7 +78,9 @@ class Npz(Format):
             check_packing(packing_of(members.values()), "npz", max_bytes)
             for name in arrays or ():
                 if name not in members:
-                    raise InvalidOptionError("arrays", arrays, f"some of {', '.join(members)}")
+                    raise InvalidOptionError(
+                        "arrays", arrays, f"names of arrays ({', '.join(members):.300})"
+                    )
             wanted = {n: m for n, m in members.items() if arrays is None or n in arrays}
             total = sum(member.file_size for member in wanted.values())
             with allocating(total, "npz", "load some of its arrays, with arrays=[names]"):
@@ -101,20 +103,20 @@ def _checked_arrays(value: Any) -> dict[str, NDArray[Any]]:
     """Return what can be written, or refuse all of it."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(
-            f"npz holds named arrays, not a {type(value).__name__}: save one array as .npy, or "
-            "pass a dict of names and arrays",
+            f"expected a dict of names and arrays, got {type(value).__name__}: save one array as "
+            ".npy",
             "npz",
         )
     if len(value) > ARRAYS_LIMIT:
         raise UnsupportedDataError(
-            f"{len(value)} arrays; one archive holds at most {ARRAYS_LIMIT}", "npz"
+            f"it has {len(value)} arrays, but an archive holds at most {ARRAYS_LIMIT}", "npz"
         )
     arrays = {}
     for name, array in value.items():
         if not _is_good_name(name) or f"{name}{_SUFFIX}" in value:
             raise UnsupportedDataError(
-                f"{name!r} is no name for an array: use a short relative path such as 'image' "
-                "or 'layer/weight'",
+                f"{name!r:.300} is not a valid name of an array: use a short relative path such as "
+                "'image' or 'layer/weight'",
                 "npz",
             )
         try:
@@ -151,7 +153,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     }
     if found and not members:
         raise UnsupportedFileError(
-            f"a zip archive without arrays: it holds {found[0].filename!r:.200}", "npz"
+            f"it does not hold arrays: its first member is {found[0].filename!r:.200}", "npz"
         )
     return members
 
@@ -159,13 +161,13 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
         if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
-            raise UnsupportedFileError("its name is a path that leads out of a folder", "npz")
+            raise UnsupportedFileError("its name is an absolute path, or has '..'", "npz")
         with open_member(archive, member, "npz") as part:
             return read_array(cast("BinaryIO", _Pieces(part)), member.file_size)
     except DamagedDataError as error:
         raise DamagedDataError(f"array {name!r}: {error.reason}", "npz") from error
     except UnsupportedFileError as error:
-        reason = f"array {name!r}: {error.reason}; load the others with arrays=[names]"
+        reason = f"array {name!r}: {error.reason}. Load the others with arrays=[names]"
         raise UnsupportedFileError(reason, "npz") from error
 
 

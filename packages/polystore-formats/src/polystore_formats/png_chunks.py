@@ -27,7 +27,7 @@ __all__ = [
 PICTURE_BYTES_LIMIT = 1 << 31
 """Pictures that would be larger in memory are neither written nor read."""
 
-ADVICE = "load it where there is more"
+ADVICE = "load it on a machine with more memory"
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_SIDE_LIMIT = 1_000_000  # libpng's
@@ -93,7 +93,10 @@ def read_png(file: BinaryIO, max_bytes: int | None) -> tuple[PngHeader, bytes]:
     packed = sum(length for _, length in runs)
     expected = sum(rows * length for rows, length in header.passes())
     if not packed <= 2 * expected + _IDAT_SLACK or expected > _DEFLATE_RATIO * packed:
-        raise DamagedDataError(f"{packed} bytes claim a picture of {header.shape}", "png")
+        raise DamagedDataError(
+            f"its header has shape {header.shape}, but its pixels have {packed} packed bytes",
+            "png",
+        )
     check_packing([(header.nbytes, packed)], "png", max_bytes)
     with allocating(packed, "png", ADVICE):
         chunks[b"IDAT"] = b"".join(_payload(file, b"IDAT", *span) for span in runs)
@@ -116,7 +119,7 @@ def _check_rows(data: bytes, header: PngHeader, expected: int) -> None:
             first = start + -(-max(done - start, 0) // length) * length
             filters = pixels[first - done : max(end - done, 0) : length]
             if filters.size and filters.max() > 4:
-                raise DamagedDataError("a row has a filter that PNG does not know", "png")
+                raise DamagedDataError("a row has an unknown filter", "png")
             start = end
         done += len(piece)
         if done > expected:
@@ -135,13 +138,13 @@ def _inflated(data: bytes, expected: int) -> Iterator[bytes]:
                 packed = inflate.unconsumed_tail
         yield inflate.flush()
     except zlib.error as error:
-        raise DamagedDataError(str(error), "png") from error
+        raise DamagedDataError(f"its pixels cannot be unpacked: {error}", "png") from error
     if not inflate.eof:
         raise _wrong_number(expected)
 
 
 def _wrong_number(expected: int) -> DamagedDataError:
-    return DamagedDataError(f"its pixels are not exactly {expected} bytes", "png")
+    return DamagedDataError(f"its pixels do not have the expected {expected} bytes", "png")
 
 
 _Spans: TypeAlias = "dict[bytes, list[tuple[int, int]]]"
@@ -157,12 +160,12 @@ def _picture_spans(file: BinaryIO, *, header_only: bool = False) -> _Spans:
             if not found and kind != b"IHDR":
                 raise DamagedDataError("it does not start with an IHDR chunk", "png")
             if kind in found and not kind == last == b"IDAT":
-                raise DamagedDataError(f"chunk {kind!r} stands there twice", "png")
+                raise DamagedDataError(f"chunk {kind!r} is in it twice", "png")
             found.setdefault(kind, []).append((offset, length))
         else:
             _check_crc(file, kind, length)
             if not kind[0] & 0x20:
-                raise DamagedDataError(f"chunk {kind!r} is unknown, and is critical", "png")
+                raise DamagedDataError(f"chunk {kind!r} is critical, but unknown", "png")
         last = kind
     return found
 
@@ -170,7 +173,9 @@ def _picture_spans(file: BinaryIO, *, header_only: bool = False) -> _Spans:
 def _small_chunks(file: BinaryIO, spans: _Spans) -> dict[bytes, bytes]:
     for kind, [(_, length)] in spans.items():
         if length > _SMALL_CHUNK:
-            raise DamagedDataError(f"chunk {kind!r} has {length} bytes", "png")
+            raise DamagedDataError(
+                f"chunk {kind!r} has {length} bytes, expected at most {_SMALL_CHUNK}", "png"
+            )
     return {kind: _payload(file, kind, *span) for kind, [span] in spans.items()}
 
 
@@ -186,7 +191,7 @@ def _png_chunks(file: BinaryIO, header_only: bool) -> Iterator[tuple[bytes, int,
         head = file.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         if len(head) < 8 or length > size - start - 12:
-            raise DamagedDataError(f"it ends at byte {size}, before or in a chunk", "png")
+            raise DamagedDataError(f"it ends at byte {size}, before or within a chunk", "png")
         if header_only and kind == b"IDAT":
             return
         yield kind, start + 8, length
@@ -226,24 +231,24 @@ def _png_header(chunks: dict[bytes, bytes]) -> PngHeader:
         raise DamagedDataError("it does not start with an IHDR chunk", "png")
     width, height, bits, colour, *methods = struct.unpack(">II5B", chunks[b"IHDR"])
     if bits not in _BITS.get(colour, ()) or methods not in ([0, 0, 0], [0, 0, 1]):
-        raise DamagedDataError(f"impossible header {chunks[b'IHDR']!r}", "png")
+        raise DamagedDataError(f"its header is not valid: {chunks[b'IHDR']!r}", "png")
     if colour != _PALETTE:
         chunks.pop(b"PLTE", None)
     elif len(chunks.get(b"PLTE", b"")) not in range(3, (3 << bits) + 1, 3):
-        raise DamagedDataError("its palette is missing or has an impossible length", "png")
+        raise DamagedDataError("its palette is missing or has a wrong length", "png")
     if colour in (4, 6):
         chunks.pop(b"tRNS", None)
     lengths = {0: (2,), 2: (6,), _PALETTE: range(1, len(chunks.get(b"PLTE", b"")) // 3 + 1)}
     transparent = b"tRNS" in chunks
     if transparent and len(chunks[b"tRNS"]) not in lengths[colour]:
-        raise DamagedDataError("its transparency has an impossible length", "png")
+        raise DamagedDataError("its transparency has a wrong length", "png")
     header = PngHeader(width, height, bits, colour, methods[2] == 1, transparent)
     if not header.nbytes:
-        raise DamagedDataError(f"it claims {width} by {height} pixels", "png")
+        raise DamagedDataError(f"its header has {width} by {height} pixels", "png")
     if header.nbytes > PICTURE_BYTES_LIMIT or max(width, height) > PNG_SIDE_LIMIT:
         raise UnsupportedFileError(
-            f"it has {width} by {height} pixels; polystore reads at most {PICTURE_BYTES_LIMIT} "
-            f"bytes of them, and sides of {PNG_SIDE_LIMIT}",
+            f"it has {width} by {height} pixels, {header.nbytes} bytes, but polystore reads at "
+            f"most {PICTURE_BYTES_LIMIT} bytes, and {PNG_SIDE_LIMIT} pixels a side",
             "png",
         )
     return header

@@ -57,8 +57,8 @@ class Roi(Format):
     def save(self, value: Any, file: BinaryIO, /) -> None:
         if not isinstance(value, ROI):
             raise UnsupportedDataError(
-                f"one .roi file holds one polystore.rois.ROI, not a {type(value).__name__}: save "
-                "a list of them as .roi.zip",
+                f"expected a polystore.rois.ROI, got {type(value).__name__}: save a list of ROIs "
+                "as .roi.zip",
                 "roi",
             )
         file.write(_encoded(value, "this ROI"))
@@ -66,7 +66,7 @@ class Roi(Format):
     def load(self, file: BinaryIO, /) -> ROI:
         content = file.read(BYTES_LIMIT + 1)
         if len(content) > BYTES_LIMIT:
-            raise UnsupportedFileError(f"it is larger than {BYTES_LIMIT} bytes", "roi")
+            raise UnsupportedFileError(f"it has more than {BYTES_LIMIT} bytes", "roi")
         return decode_roi(content)
 
 
@@ -83,12 +83,14 @@ class RoiZip(Format):
     def save(self, value: Any, file: BinaryIO, /) -> None:
         if not isinstance(value, list) or not all(isinstance(roi, ROI) for roi in value):
             raise UnsupportedDataError(
-                f"a .zip holds ImageJ's set of ROIs, a list of polystore.rois.ROI, and this is "
-                f"{_described(value)}: save arrays as .npz, one ROI as .roi",
+                f"expected a list of polystore.rois.ROI, got {_described(value)}: save arrays as "
+                ".npz, one ROI as .roi",
                 "roi.zip",
             )
         if len(value) > ROIS_LIMIT:
-            raise UnsupportedDataError(f"{len(value)} ROIs, more than {ROIS_LIMIT}", "roi.zip")
+            raise UnsupportedDataError(
+                f"it has {len(value)} ROIs, but a set holds at most {ROIS_LIMIT}", "roi.zip"
+            )
         contents = [_encoded(roi, f"ROI {i}, {roi.name!r:.80}") for i, roi in enumerate(value)]
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, roi, content in zip(_member_names(value), value, contents, strict=True):
@@ -124,7 +126,9 @@ def _encoded(roi: ROI, which: str) -> bytes:
     try:
         content = encode_roi(roi)
         if len(content) > BYTES_LIMIT:
-            raise UnsupportedDataError(f"{len(content)} bytes, more than {BYTES_LIMIT}")
+            raise UnsupportedDataError(
+                f"it has {len(content)} bytes, but a ROI has at most {BYTES_LIMIT}"
+            )
     except UnsupportedDataError as error:
         raise UnsupportedDataError(f"{which}: {error.reason}", "roi") from error
     return content
@@ -158,8 +162,8 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = [member for member in found if member.filename.lower().endswith(_SUFFIX)]
     if found and not members:
         raise UnsupportedFileError(
-            f"a zip archive without .roi files: it holds {found[0].filename!r:.200}. Of .zip "
-            "files, polystore reads ImageJ's sets of ROIs",
+            f"it does not hold .roi files: its first member is {found[0].filename!r:.200}. "
+            "polystore reads .zip files that are ImageJ's sets of ROIs",
             "roi.zip",
         )
     return members
@@ -179,7 +183,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ROI:
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.file_size > BYTES_LIMIT:
-        raise UnsupportedFileError(f"it is larger than {BYTES_LIMIT} bytes", "roi.zip")
+        raise UnsupportedFileError(f"it has more than {BYTES_LIMIT} bytes", "roi.zip")
     with open_member(archive, member, "roi.zip") as part:
         return part.read()
 

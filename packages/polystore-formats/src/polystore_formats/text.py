@@ -22,14 +22,13 @@ class Text(Format):
         check_encoding(encoding)
         if type(value) is not str:
             raise UnsupportedDataError(
-                f"a {type(value).__name__} is no text: pass a str, or choose another suffix",
-                "text",
+                f"expected a str, got {type(value).__name__}: use another suffix", "text"
             )
         try:
             data = value.encode(encoding)
             same = data.decode(encoding) == value
         except UnicodeError as error:
-            raise UnsupportedDataError(str(error), "text") from error
+            raise UnsupportedDataError(f"it is not {encoding} text: {error}", "text") from error
         if not same:
             raise UnsupportedDataError(f"{encoding} would change the text: use utf-8", "text")
         file.write(data)

@@ -96,14 +96,18 @@ class Tiff(Format):
         look = {option: value for option, value in look.items() if value is not None}
         for option, value in look.items():
             if not imagej:
-                raise InvalidOptionError(option, value, "None without imagej=True")
+                raise InvalidOptionError(option, value, f"imagej=True, which {option}= needs")
         if resolution is not None and not look.keys().isdisjoint(("scale", "units")):
-            raise InvalidOptionError("resolution", resolution, "None with scale= or units=")
+            raise InvalidOptionError(
+                "resolution", resolution, "no resolution= with scale= or units="
+            )
         if imagej and axes is not None:
             axes = axes.upper()
         if description is not None and (imagej or ome):
             raise InvalidOptionError(
-                "description", description, "None: ImageJ and OME write it"
+                "description",
+                description,
+                "no description= with imagej=True or ome=True, which write their own",
             )
         packing = tiff_options.codec(
             array.dtype,

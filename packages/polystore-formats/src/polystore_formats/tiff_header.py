@@ -116,7 +116,7 @@ class Header:
             return default
         letter = _INTEGERS.get(tag.type)
         if letter is None or not tag.length:
-            raise damaged(f"tag {code} holds no integers")
+            raise damaged(f"tag {code} does not hold integers")
         values = f"{self.order}{tag.length}{letter}"
         if tag.offset:
             return struct.unpack(values, self._read(tag.offset, struct.calcsize(values)))
@@ -139,11 +139,13 @@ class Header:
             return self.window[start : start + count]
         self.read += count
         if end > self.size or self.read > 2 * self.size:
-            raise damaged(f"{count} bytes at {offset} lie outside of it, or are read again")
+            raise damaged(
+                f"{count} bytes at offset {offset} are outside the file, or overlap others"
+            )
         self.file.seek(offset)
         data = self.file.read(max(count, _WINDOW))
         if len(data) < count:
-            raise damaged(f"it ended while {count} bytes at {offset} were read")
+            raise damaged(f"it ended while {count} bytes at offset {offset} were read")
         self.window, self.window_start = data, offset
         return data[:count]
 
@@ -156,7 +158,9 @@ class Header:
         subpages: list[int] = []
         while offset:
             if offset in seen:
-                raise damaged(f"its pages form a circle: offset {offset} comes twice")
+                raise damaged(
+                    f"its pages form a loop: the page at offset {offset} is in it twice"
+                )
             seen.add(offset)
             page, offset = self._directory(offset)
             self.pages.append(page)
@@ -176,7 +180,9 @@ class Header:
         width = struct.calcsize(count_format)
         (count,) = struct.unpack(order + count_format, self._read(offset, width))
         if not 0 < count <= _TAGS_LIMIT:
-            raise damaged(f"the page at {offset} has {count} tags")
+            raise damaged(
+                f"the page at offset {offset} has {count} tags, expected 1 to {_TAGS_LIMIT}"
+            )
         entry = struct.Struct(order + entry_format)
         inline_size = struct.calcsize(offset_format)
         data = self._read(offset + width, count * entry.size + inline_size)
@@ -210,13 +216,15 @@ class Header:
         size = _TYPE_SIZES.get(kind)
         if size is None:
             if code < _PRIVATE:
-                raise damaged(f"tag {code} is of an unknown type, {kind}")
+                raise damaged(f"tag {code} has the unknown type {kind}")
             return
         where = 0
         if values * size > len(inline):
             (where,) = struct.unpack(self.order + self.dialect.offset, inline)
             if where < 8 or where + values * size > self.size:
-                raise damaged(f"the value of tag {code}, at {where}, lies outside of it")
+                raise damaged(
+                    f"the value of tag {code}, at offset {where}, is outside the file"
+                )
             self.end = max(self.end, where + values * size)
         tag = Tag(kind, values, inline, where)
         page.setdefault(code, tag)
@@ -233,7 +241,7 @@ class Header:
             self.end = max(self.end, max(map(add, offsets, counts), default=max(offsets)))
         if self.end > self.size:
             raise damaged(
-                f"its pixels reach beyond its end, at {self.size} bytes: it was cut short"
+                f"its pixels end at byte {self.end}, but it has {self.size} bytes: it was cut short"
             )
 
 
@@ -267,7 +275,7 @@ def read_header(file: BinaryIO, size: int, start: bytes) -> Header:
         dialect = _BIG
     else:
         if start.startswith(_STARTS):
-            raise damaged(f"it has {size} bytes and ends in its header")
+            raise damaged(f"it ends at byte {size}, within its header")
         raise wrong_start(start[:8], "a TIFF file", "tiff")
     header = Header(file, size, order, dialect, start)
     header._walk()

@@ -95,7 +95,8 @@ def _axes(array: NDArray[Any], axes: str | None, channels: Any) -> str:
     count = len(channels) if isinstance(channels, Sequence) else -1
     stacks = {2: "yx", 3: "cyx" if count == array.shape[0] else "zyx"}
     if array.ndim - len(samples) not in stacks:
-        raise InvalidOptionError("axes", axes, "the names of the dimensions, such as 'TZCYX'")
+        expected = f"names for {array.ndim} dimensions, such as 'TZCYX'"
+        raise InvalidOptionError("axes", axes, expected)
     return stacks[array.ndim - len(samples)] + samples
 
 
@@ -112,7 +113,8 @@ def _calibrate(found: ImageMetadata, units: Any, fields: dict[str, Any]) -> dict
     unit_of = {axis.name: axis.unit for axis in found.axes}
     space = {unit_of[axis] for axis in unit_of if axis in "zyx"}
     if len(space) > 1:
-        raise InvalidOptionError("units", units, "one unit for z, y and x: ImageJ has no more")
+        expected = "the same unit for z, y and x, because ImageJ stores only one"
+        raise InvalidOptionError("units", units, expected)
     unit = space.pop()
     if unit is not None:
         fields["unit"] = _SHORT.get(unit, unit)
@@ -121,7 +123,8 @@ def _calibrate(found: ImageMetadata, units: Any, fields: dict[str, Any]) -> dict
     if "t" in sizes:
         seconds = _SECONDS.get(unit_of["t"] or "second")
         if seconds is None:
-            raise InvalidOptionError("units", units, f"for t one of {', '.join(_SECONDS)}")
+            expected = f"a unit of time for t: one of {', '.join(_SECONDS)}"
+            raise InvalidOptionError("units", units, expected)
         fields["finterval"] = sizes["t"] * seconds
     return {"resolution": (1 / sizes["x"], 1 / sizes["y"])}
 
@@ -182,7 +185,8 @@ def _limits(limits: Any) -> tuple[float, float] | None:
     match numbers:
         case [float(low), float(high)] if low < high:
             return low, high
-    raise InvalidOptionError("contrast_limits", limits, "two numbers: black, full brightness")
+    expected = "two numbers, for black and for full brightness, the first below the second"
+    raise InvalidOptionError("contrast_limits", limits, expected)
 
 
 # ── what is read ─────────────────────────────────────────────────────────────────────────

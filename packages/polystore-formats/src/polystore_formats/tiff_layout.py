@@ -42,14 +42,16 @@ def series_pixels(header: Header, series: int = 0) -> Pixels:
 def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Any]:
     if series.keyframe.dtype is None or 0 in series.shape:
         raise damaged(
-            f"impossible pixels: {series.shape}, {series.keyframe.bitspersample} bits"
+            f"its shape {series.shape} or its {series.keyframe.bitspersample} bits are not valid"
         )
     return np.dtype(series.dtype).newbyteorder(header.order)  # type: ignore[arg-type]
 
 
 def _check_count(series: tifffile.TiffPageSeries, pages: int) -> None:
     if math.prod(series.shape) != pages * math.prod(series.keyframe.shape):
-        raise damaged(f"{pages} pages of {series.keyframe.shape} do not make up {series.shape}")
+        raise damaged(
+            f"its shape is {series.shape}, but it has {pages} pages of {series.keyframe.shape}"
+        )
 
 
 def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
@@ -67,7 +69,7 @@ def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
         _check_count(series, len(pages))
         starts, run = tuple(page.dataoffsets[0] for page in pages), key.nbytes
     if min(starts) < 8 or max(starts) + run > header.size:
-        raise damaged(f"its pixels are not {len(starts)} times {run} bytes inside of it")
+        raise damaged(f"its pixels, {len(starts)} times {run} bytes, are outside the file")
     _check_bytes(key, key.databytecounts, key.nbytes)
     return Flat(header.file, series.shape, dtype, starts, run)
 
@@ -82,7 +84,9 @@ def _check_bytes(key: tifffile.TiffPage, counts: Sequence[int], nbytes: int) -> 
     else:
         possible = nbytes <= stored < nbytes + _PADDING * len(counts)
     if not possible and not key.parent.is_lsm:
-        raise damaged(f"a page of {nbytes} bytes is said to be stored as {stored}")
+        raise damaged(
+            f"a page has {nbytes} bytes of pixels, which cannot be stored in {stored}"
+        )
 
 
 def _page(
@@ -111,9 +115,9 @@ def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
     for index, page in enumerate(pages):
         counts = page.databytecounts[:pieces]
         if max(page.dataoffsets) > header.size:
-            raise damaged(f"plane {index} lies outside of it")
+            raise damaged(f"plane {index} is outside the file")
         if len(page.dataoffsets) < pieces or len(counts) < pieces:
-            raise damaged(f"plane {index} has {len(counts)} pieces, not {pieces}")
+            raise damaged(f"plane {index} has {len(counts)} strips or tiles, expected {pieces}")
         _check_bytes(key, counts, nbytes)
 
     with_threads = key.compression != 1 and _stored_bytes(key, segment) >= _WORTH_A_THREAD
@@ -164,7 +168,7 @@ def _decoder(page: tifffile.TiffPage | tifffile.TiffFrame) -> Decode:
             if pixels is not None and key.dtype == np.bool_:
                 pixels = pixels.astype(np.bool_, copy=False)  # CCITT gives bytes
         if pixels is None:
-            raise damaged(f"piece {number} of a page is empty")
+            raise damaged(f"strip or tile {number} of a page is empty")
         return pixels, corner
 
     return decoded

@@ -34,21 +34,20 @@ def check_array(array: NDArray[Any], imagej: bool) -> None:
     """Raise ``UnsupportedDataError`` for what no option can make fit."""
     dtype = array.dtype
     if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
-        raise unsupported(
-            f"there are no pixels of dtype {dtype}: convert it, or save it as .npy"
-        )
+        raise unsupported(f"TIFF does not store dtype {dtype}: convert it, or save it as .npy")
     if array.ndim < 2:
         raise unsupported(
-            f"an array of shape {array.shape} is no image: save value[None], or save it as .npy"
+            f"expected at least 2 dimensions, got shape {array.shape}: save value[None], or save "
+            "it as .npy"
         )
     if array.size == 0:
-        raise unsupported(f"an array of shape {array.shape} has no pixels")
+        raise unsupported(f"expected at least one pixel, got shape {array.shape}")
     if imagej and dtype.name not in _IMAGEJ_DTYPES:
         small = dtype.kind in "bui" and dtype.itemsize == 1
         raise unsupported(
-            f"ImageJ knows {', '.join(_IMAGEJ_DTYPES)}, not {dtype}: convert it, such as with "
-            f"value.astype('{'uint8' if dtype.kind == 'b' else 'int16' if small else 'float32'}')"
-            + (", one of its parts" if dtype.kind == "c" else "")
+            f"ImageJ stores {', '.join(_IMAGEJ_DTYPES)}, not {dtype}: convert it, for example with "
+            f"value{'.real' if dtype.kind == 'c' else ''}"
+            f".astype('{'uint8' if dtype.kind == 'b' else 'int16' if small else 'float32'}')"
         )
 
 
@@ -58,13 +57,14 @@ def container(
     """Return how the file as a whole is written: arguments of ``TiffWriter``."""
     if imagej and (ome or bigtiff):
         raise InvalidOptionError(
-            "imagej", imagej, "False together with ome=True or bigtiff=True"
+            "imagej", imagej, "no imagej=True with ome=True or bigtiff=True"
         )
     directories = _DIRECTORY_BYTES * array.size // max(1, array.shape[-1] * array.shape[-2])
     is_big = array.nbytes + directories > _CLASSIC_LIMIT
     if is_big and (imagej or bigtiff is False):
         raise unsupported(
-            f"{array.nbytes} bytes: ImageJ files and those with bigtiff=False end at 4 GiB"
+            f"it has {array.nbytes} bytes, but files with imagej=True or bigtiff=False hold at "
+            "most 4 GiB"
         )
     order = array.dtype.byteorder
     return {
@@ -86,7 +86,7 @@ def look(
             raise InvalidOptionError(
                 "axes",
                 axes,
-                f"some of {_IMAGEJ_AXES}, in that order: move the others with np.transpose",
+                f"letters of {_IMAGEJ_AXES}, in that order. Reorder the axes with np.transpose",
             )
     if photometric not in (None, *PHOTOMETRICS):
         raise InvalidOptionError(
@@ -97,7 +97,7 @@ def look(
     last = array.shape[-1]
     if photometric == "rgb":
         if array.ndim < 3 or not {3, 4} & {last, array.shape[-3]} or array.dtype == bool:
-            expected = "3 or 4 samples, last or before (y, x), of more than one bit"
+            expected = "an array with 3 or 4 samples, last or before y and x, and not of bool"
             raise InvalidOptionError("photometric", "rgb", expected)
         return {
             "photometric": "rgb",
@@ -158,7 +158,9 @@ def codec(
         highest = None if compression is None else COMPRESSIONS[compression]
         if highest is None or not 0 <= level <= highest:
             expected = (
-                f"0 to {highest} for {compression}" if highest else "None without a codec"
+                f"an integer from 0 to {highest} for {compression}"
+                if highest
+                else "compression='lzma', 'zlib' or 'zstd', which have levels"
             )
             raise InvalidOptionError("compression_level", level, expected)
         arguments["compressionargs"] = {"level": level}
@@ -166,9 +168,7 @@ def codec(
         if compression is None or not (
             dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize <= 4)
         ):
-            expected = (
-                "False without a codec, and for 64-bit integers, bool and complex numbers"
-            )
+            expected = "compression=, and floats or integers of at most 32 bits"
             raise InvalidOptionError("predictor", predictor, expected)
         arguments["predictor"] = True
     return arguments

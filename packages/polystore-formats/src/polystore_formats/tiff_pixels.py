@@ -115,7 +115,7 @@ def _read_into(file: BinaryIO, offset: int, view: NDArray[np.uint8]) -> None:
     while view.size:
         count = file.readinto(view)  # type: ignore[attr-defined]
         if not count:
-            raise DamagedDataError(f"it ended {view.size} bytes too early", "tiff")
+            raise DamagedDataError(f"its last {view.size} bytes are missing", "tiff")
         view = view[count:]
 
 
@@ -224,18 +224,22 @@ class Grid:
         page, number = task.page, task.number
         count = page.counts[number]
         if not count:
-            raise DamagedDataError(f"piece {number} of a page was never written", "tiff")
+            raise _damaged(number, "was never written")
         with self.lock:
             self.file.seek(page.offsets[number])
             data = self.file.read(count)
         if len(data) != count:
-            raise DamagedDataError(f"it ended within piece {number} of a page", "tiff")
+            raise _damaged(number, "is cut short")
         pixels, corner = page.decode(data, number)
         wanted = pixels[task.wanted]
         found = (corner, wanted.shape, pixels.dtype)
         if found != (task.corner, task.target.shape[1:], self.dtype.newbyteorder("=")):
-            raise DamagedDataError(f"piece {number} of a page holds something else", "tiff")
+            raise _damaged(number, "has another shape or dtype than its page")
         task.target[...] = wanted
+
+
+def _damaged(number: int, fault: str) -> DamagedDataError:
+    return DamagedDataError(f"strip or tile {number} of a page {fault}", "tiff")
 
 
 def _cut(indices: range, size: int) -> Iterator[tuple[int, slice, slice]]:

@@ -59,11 +59,11 @@ def stumbling() -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise damaged(str(error)) from error
+        raise damaged(f"tifffile cannot read it: {error}") from error
     except _STUMBLES as error:
         if _NOT_DECODED.search(str(error)):
             raise unsupported(f"tifffile cannot decode it: {error}") from error
-        raise damaged(f"{type(error).__name__}: {error}") from error
+        raise damaged(f"tifffile cannot read it: {type(error).__name__}: {error}") from error
 
 
 class _Lent:
@@ -93,9 +93,9 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
     missing = missing_planes(header)
     tif = _opened(header, file, pages_alone=missing is not None)
     if number not in range(len(tif.series)):
-        expected = f"0 to {len(tif.series) - 1}"
+        expected = f"0 to {len(tif.series) - 1}, because the file has {len(tif.series)} series"
         if missing is not None:
-            expected += ": the other images of its set are in other files"
+            expected += ". The other images of its set are in other files"
         raise InvalidOptionError("series", number, expected)
     series = tif.series[number]
     if (
@@ -105,16 +105,16 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
             _promises_other(description, series.shape) for description in header.descriptions
         )
     ):
-        raise damaged(
-            "its pages do not make up what its description promises; some may be in other files"
-        )
+        raise damaged("its pages do not match its description: some may be in other files")
     if series.kind == "shaped":
         metadata = tif.shaped_metadata
         if metadata is None or tuple(metadata[number]["shape"]) != series.shape:
-            raise damaged(f"its description does not fit its pages, of shape {series.shape}")
+            raise damaged(f"its description does not match its pages, of shape {series.shape}")
     planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
     if series.kind == "imagej" and len(header.pages) not in (1, planes):
-        raise damaged(f"ImageJ wrote {planes} planes, and there are {len(header.pages)} pages")
+        raise damaged(
+            f"its description has {planes} planes, but it has {len(header.pages)} pages"
+        )
     _check_codec(series.keyframe)
     _check_colours(series.keyframe)
     return series
@@ -179,6 +179,6 @@ def _check_colours(page: tifffile.TiffPage) -> None:
     is_ycbcr = page.photometric == kinds.YCBCR and page.compression not in _RGB_CODECS
     if is_lab or is_cmyk or is_ycbcr:
         raise unsupported(
-            f"its colours are {kinds(page.photometric).name}, and an array of them would be taken "
-            "for RGB: convert it to RGB first, or use tifffile.imread for the values as they are"
+            f"its colours are {kinds(page.photometric).name}, which viewers would show as RGB: "
+            "convert it to RGB, or load the raw values with tifffile.imread"
         )

@@ -92,9 +92,9 @@ def _directories(
                 shape=shape, dtype=dtype, returnoffset=True, **page, metadata=dict(metadata)
             )
         if hole is None:
-            raise unsupported("tifffile would not store it in one piece")
+            raise unsupported("tifffile does not store it as one block")
     except _REFUSALS as error:
-        raise unsupported(f"tifffile: {error}") from error
+        raise unsupported(f"tifffile cannot write it: {error}") from error
     file = cast("BinaryIO", skeleton)
     header = read_header(file, *read_start(file))
     if check:
@@ -112,11 +112,11 @@ def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any
     try:
         pixels = plain_pixels(header) or series_pixels(header)
     except DamagedDataError as error:
-        raise unsupported(f"it could not be loaded again: {error.reason}") from error
+        raise unsupported(f"it would not load again: {error.reason}") from error
     if (pixels.shape, pixels.dtype) != (shape, dtype):
         raise unsupported(
-            f"it would load with shape {pixels.shape}, not {shape}: ImageJ and OME files have "
-            "no axes of length 1 before the last two, and no description may look like theirs"
+            f"it would load with shape {pixels.shape}, not {shape}: ImageJ and OME files drop "
+            "axes of length 1 before the last two, and a description must not look like theirs"
         )
 
 

@@ -70,7 +70,7 @@ class Torch(Format):
             raise InvalidOptionError("map_location", map_location, known) from error
         size = file_size(file)
         try:
-            with allocating(size, "torch", "load it where there is more"):
+            with allocating(size, "torch", "load it on a machine with more memory"):
                 _check_archive(file)
                 file.seek(0)
                 return torch.load(file, map_location=map_location, weights_only=True)
@@ -80,13 +80,13 @@ class Torch(Format):
             reason = _reason(error)
             if _REFUSED.search(reason):
                 raise UnsupportedFileError(f"{reason} {_ADVICE}", "torch") from error
-            raise DamagedDataError(reason, "torch") from error
+            raise DamagedDataError(f"PyTorch cannot load it: {reason}", "torch") from error
 
 
 def _plain(value: Any, depth: int) -> Any:
     """Return ``value`` with small tensors in place of views; refuse what would not load."""
     if depth > DEPTH_LIMIT:
-        raise UnsupportedDataError(f"it is nested more than {DEPTH_LIMIT} deep", "torch")
+        raise UnsupportedDataError(f"it is nested more than {DEPTH_LIMIT} levels deep", "torch")
     kind = type(value)
     if kind in (torch.Tensor, torch.nn.Parameter):
         return _tensor(value)
@@ -94,7 +94,9 @@ def _plain(value: Any, depth: int) -> Any:
         plain = copy.copy(value)  # with the ``_metadata`` of a state dict
         for key, item in value.items():
             if type(key) not in _PLAIN:
-                raise UnsupportedDataError(f"the key {key!r:.80} would not load equal", "torch")
+                raise UnsupportedDataError(
+                    f"the key {key!r:.80} would not load equal: use a str or a number", "torch"
+                )
             plain[key] = _plain(item, depth + 1)
         if kind is OrderedDict:
             _plain(vars(value), depth + 1)
@@ -109,10 +111,10 @@ def _plain(value: Any, depth: int) -> Any:
 
 def _advice(value: Any) -> str:
     if isinstance(value, torch.nn.Module):
-        return "would need its code to load: save module.state_dict()"
+        return "needs its code to load: save module.state_dict()"
     if is_array(value):
-        return "would not load as such: save torch.asarray(value), or choose .npy"
-    return "would not load: save tensors, plain values, and dicts, lists and tuples of them"
+        return "is not a plain torch.Tensor: save torch.asarray(value), or save it as .npy"
+    return "is not supported: save tensors, plain values, and dicts, lists and tuples of them"
 
 
 def _tensor(tensor: torch.Tensor) -> torch.Tensor:
@@ -123,7 +125,7 @@ def _tensor(tensor: torch.Tensor) -> torch.Tensor:
         )
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or vars(tensor):
         raise UnsupportedDataError(
-            f"a tensor is sparse, quantised, without data or has attributes of its own "
+            f"a tensor is sparse or quantised, or has no data, or has its own attributes "
             f"({tensor.layout}, {tensor.dtype}, {tensor.device}): save tensor.to_dense()",
             "torch",
         )
@@ -159,7 +161,7 @@ def _check_archive(file: BinaryIO) -> None:
     start = file.read(8)
     if start.startswith(b"\x80"):
         raise UnsupportedFileError(
-            "it is a pickle, as PyTorch before 1.6 and pickle.dump write it. " + _ADVICE,
+            "it is a pickle, from PyTorch before 1.6 or from pickle.dump. " + _ADVICE,
             "torch",
         )
     if not start.startswith(b"PK\3\4"):
@@ -168,12 +170,16 @@ def _check_archive(file: BinaryIO) -> None:
         check_names(archive, "torch")
         names = archive.namelist()
         if any(name.endswith("/constants.pkl") for name in names):
-            raise UnsupportedFileError("a TorchScript program, which torch.jit runs", "torch")
+            raise UnsupportedFileError(
+                "it is a TorchScript program: load it with torch.jit.load", "torch"
+            )
         if not any(name.endswith("/data.pkl") for name in names):
-            raise UnsupportedFileError("a zip archive that PyTorch did not write", "torch")
+            raise UnsupportedFileError(
+                "it is a zip archive that PyTorch did not write", "torch"
+            )
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED:
-                reason = f"member {member.filename!r} is compressed: pack it again, stored"
+                reason = f"member {member.filename!r} is compressed: pack it again uncompressed"
                 raise UnsupportedFileError(reason, "torch")
             with archive.open(member) as part:
                 while part.read(PIECE):
