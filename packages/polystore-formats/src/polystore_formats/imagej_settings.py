@@ -166,7 +166,7 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
     unknown = settings.keys() - set(NAMES)
     if unknown:
         raise UnsupportedDataError(
-            f"properties['imagej'] has the unknown key {min(unknown)!r}, expected some of "
+            f"properties['imagej'] has the unknown key {min(unknown)!r}. Known: "
             f"{', '.join(NAMES)}",
             "roi",
         )

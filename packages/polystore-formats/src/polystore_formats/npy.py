@@ -236,7 +236,7 @@ def _parsed(start: bytes) -> Header:
             and all(type(n) is int and n >= 0 for n in shape)
         )
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        reason = f"its header cannot be parsed: {type(error).__name__}: {error}"
+        reason = f"its header is not valid: {text.strip()!r:.200}"
         raise DamagedDataError(reason, "npy") from error
     if not valid:
         raise DamagedDataError(f"its header is not valid: {fields!r:.200}", "npy")

@@ -99,7 +99,7 @@ class Tiff(Format):
                 raise InvalidOptionError(option, value, f"imagej=True, which {option}= needs")
         if resolution is not None and not look.keys().isdisjoint(("scale", "units")):
             raise InvalidOptionError(
-                "resolution", resolution, "no resolution= with scale= or units="
+                "resolution", resolution, "either resolution=, or scale= and units="
             )
         if imagej and axes is not None:
             axes = axes.upper()

@@ -56,9 +56,7 @@ def container(
 ) -> dict[str, Any]:
     """Return how the file as a whole is written: arguments of ``TiffWriter``."""
     if imagej and (ome or bigtiff):
-        raise InvalidOptionError(
-            "imagej", imagej, "no imagej=True with ome=True or bigtiff=True"
-        )
+        raise InvalidOptionError("imagej", imagej, "imagej=False with ome=True or bigtiff=True")
     directories = _DIRECTORY_BYTES * array.size // max(1, array.shape[-1] * array.shape[-2])
     is_big = array.nbytes + directories > _CLASSIC_LIMIT
     if is_big and (imagej or bigtiff is False):
