@@ -97,20 +97,20 @@ def test_wider_type_holds_everything(array: Any) -> None:
 @pytest.mark.parametrize(
     ("array", "dtype", "said"),
     [
-        (np.array([[3, 300]], "i4"), "u1", r"at \[0, 1\] is 300, and would become 44"),
+        (np.array([[3, 300]], "i4"), "u1", r"at \[0, 1\] is 300 and would become 44"),
         (np.array([1, -1], "i8"), "u8", r"at \[1\] is -1"),
-        (np.array([2.0, 1.7]), "i4", r"at \[1\] is 1\.7, and would become 1"),
+        (np.array([2.0, 1.7]), "i4", r"at \[1\] is 1\.7 and would become 1"),
         (np.array([np.nan], "f4"), "u1", r"at \[0\] is nan"),
         (np.array([np.inf], "f2"), "i8", r"at \[0\] is inf"),
         (np.array(-np.inf, "f2"), "i8", r"at \[\] is -inf"),
-        (np.array([1, 2]), "?", r"at \[1\] is 2, and would become True"),
-        (np.array([1j]), "f8", r"at \[0\] is 1j, and would become 0\.0"),
+        (np.array([1, 2]), "?", r"at \[1\] is 2 and would become True"),
+        (np.array([1j]), "f8", r"at \[0\] is 1j and would become 0\.0"),
         (np.array([complex(np.nan, 5)]), "f8", "would become nan"),
-        (np.array([2**53 + 1]), "f8", "casting='same_kind' rounds"),
-        (np.array([2**63 - 1]), "f8", "casting='same_kind' rounds"),
-        (np.array([0.1]), "f4", "casting='same_kind' rounds"),
-        (np.array([1e300]), "f4", "would become inf; casting='unsafe' allows that"),
-        (np.array([70000]), "f2", "would become inf; casting='unsafe' allows that"),
+        (np.array([2**53 + 1]), "f8", "casting='same_kind' to round"),
+        (np.array([2**63 - 1]), "f8", "casting='same_kind' to round"),
+        (np.array([0.1]), "f4", "casting='same_kind' to round"),
+        (np.array([1e300]), "f4", "would become inf; pass casting='unsafe' to allow this"),
+        (np.array([70000]), "f2", "would become inf; pass casting='unsafe' to allow this"),
         (np.array(["A01"]), "U2", "would become A0"),
         (np.array(["2026-01-15T09"], "M8[h]"), "M8[D]", "would become 2026-01-15"),
         (np.array(["9999-01-01"], "M8[D]"), "M8[ns]", "is 9999-01-01"),
@@ -142,7 +142,7 @@ def test_same_kind_rounds_but_never_overflows() -> None:
     np.testing.assert_array_equal(found, np.array([0.1, 0, np.nan, np.inf, -np.inf], "f4"))
     assert convert(np.array([2**53 + 1]), np.dtype("f8"), "same_kind")[0] == 2**53
     for value, dtype in ((1e300, "f4"), (70000, "f2"), (300, "u1"), (1.5, "i4"), (1j, "f4")):
-        with pytest.raises(UnsupportedDataError, match="casting='unsafe' allows that"):
+        with pytest.raises(UnsupportedDataError, match="casting='unsafe' to allow this"):
             convert(np.array([value]), np.dtype(dtype), "same_kind")
 
 

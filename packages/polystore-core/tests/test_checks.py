@@ -148,11 +148,11 @@ FINDING = "from polystore.checks import Finding\ndef findings(): return [Finding
         ("", "failed: AttributeError"),
         ("def findings(): raise SystemExit(3)", "failed: SystemExit: 3"),
         ("def findings(): return 3", "failed: TypeError"),
-        ("def findings(): return ['Java']", "answers 'Java', expected a Finding"),
+        ("def findings(): return ['Java']", "returns 'Java', expected a Finding"),
         ("def findings(): raise BaseException('no')", "failed: BaseException: no"),
-        (f"{FINDING}what=1, state='ok')]", "answers Finding(what=1"),
-        (f"{FINDING}what='a', state='good')]", "answers Finding(what='a', state='good'"),
-        (f"{FINDING}what='a', state='ok', found=None)]", "answers Finding(what='a'"),
+        (f"{FINDING}what=1, state='ok')]", "returns Finding(what=1"),
+        (f"{FINDING}what='a', state='good')]", "returns Finding(what='a', state='good'"),
+        (f"{FINDING}what='a', state='ok', found=None)]", "returns Finding(what='a'"),
     ],
 )
 def test_faulty_check_is_told(install: Install, code: str, reason: str) -> None:

@@ -265,10 +265,10 @@ def test_dtype_converts(fm: FileManager) -> None:
 @pytest.mark.parametrize(
     ("value", "dtype", "said"),
     [
-        (300, "u1", r"the element at \[0, 0\] is 300, and would become 44"),
-        (1.7, "i4", r"the element at \[0, 0\] is 1\.7, and would become 1"),
+        (300, "u1", r"the element at \[0, 0\] is 300 and would become 44"),
+        (1.7, "i4", r"the element at \[0, 0\] is 1\.7 and would become 1"),
         (np.nan, "u1", r"the element at \[0, 0\] is nan"),
-        (0.1, "f4", "casting='same_kind' rounds"),
+        (0.1, "f4", "casting='same_kind' to round"),
     ],
 )
 def test_conversion_is_exact(memory: FileManager, value: Any, dtype: str, said: str) -> None:
@@ -361,7 +361,7 @@ def test_device_alone_keeps_framework(memory: FileManager, require: Require) -> 
 
 def test_text_is_no_array(memory: FileManager) -> None:
     memory.save("text", "a", backend="one")
-    with pytest.raises(UnsupportedDataError, match="a str is no array"):
+    with pytest.raises(UnsupportedDataError, match="need an array, got str"):
         memory.load("a", backend="one", framework="numpy")
     with pytest.raises(BatchError) as caught:
         memory.load_batch(["a"], backend="one", framework="numpy")

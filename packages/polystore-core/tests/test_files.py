@@ -80,7 +80,7 @@ def test_lock_is_free_after_special_file(special: Path) -> None:
 def test_special_file_stays(special: Path) -> None:
     before = os.stat(special)
     with (
-        pytest.raises(StorageError, match="only regular files hold values"),
+        pytest.raises(StorageError, match="only a regular file can hold a value"),
         atomic_write(special) as file,
     ):
         file.write("new")
@@ -187,7 +187,7 @@ def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("path", ["/proc/x.json", "/proc/self/x.json"])
 def test_no_new_files_in_proc(path: str) -> None:
     """There a new file "does not exist", however often its directory is made."""
-    with pytest.raises(AccessDeniedError, match="create files in this directory"):
+    with pytest.raises(AccessDeniedError, match="new files in this directory"):
         atomic_update_json(path, lambda document: document)
     with pytest.raises(AccessDeniedError), atomic_write(path, lock=False) as file:
         file.write("x")

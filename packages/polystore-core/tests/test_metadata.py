@@ -95,7 +95,7 @@ def test_named_keys_are_replaced_whole(
 
 @pytest.mark.parametrize("replace", [["z"], ["x", "z"], "x", ["a"], ["new"]])
 def test_unknown_replace_refused(metadata_path: Path, replace: Any) -> None:
-    with pytest.raises(InvalidOptionError, match="a list of keys that updates has: x"):
+    with pytest.raises(InvalidOptionError, match="a list of keys in updates: x"):
         AtomicMetadataWriter().merge_subdirectory_metadata(
             metadata_path, {"a": {"x": {"new": 2}}}, replace=replace
         )

@@ -509,12 +509,12 @@ BROKEN_MANIFESTS = {
     ),
 }
 WRONG_ANSWERS = {
-    "": "answers None for 'raw', expected a BackendSpec of that name",
-    answering("dict(name=name)"): "answers {'name': 'raw'}",
+    "": "returns None for 'raw', expected a BackendSpec with that name",
+    answering("dict(name=name)"): "returns {'name': 'raw'}",
     answering(
         "BackendSpec(name='other', target='', api=1)"
-    ): "answers BackendSpec(name='other'",
-    answering("FormatSpec(name=name, target='', api=1)"): "answers FormatSpec",
+    ): "returns BackendSpec(name='other'",
+    answering("FormatSpec(name=name, target='', api=1)"): "returns FormatSpec",
 }
 
 
@@ -619,7 +619,7 @@ def test_wrong_field_is_named(install: Install, field: str, kind: str) -> None:
     install("acme-raw", "raw", manifest=manifest, group=f"polystore.{kind}s", code=FORMAT)
     with pytest.raises(BrokenPluginError) as caught:
         BackendRegistry()["raw"] if kind == "backend" else FormatRegistry().of("a.raw")
-    assert f"answers {kind.capitalize()}Spec with {field}: expected" in str(caught.value)
+    assert f"returns {kind.capitalize()}Spec with {field}: expected" in str(caught.value)
     assert "acme-raw 2.5" in str(caught.value)
     assert caught.value.place.endswith(f"plugin.py:{4}")
     states = {s.name: s for s in plugins.survey()}
@@ -751,7 +751,7 @@ def test_unusual_name_works(install: Install, name: str) -> None:
 @pytest.mark.parametrize("value", ["acme_raw.provided:Provided", "acme_raw.plugin [x]", "a b"])
 def test_entry_must_be_module(install: Install, value: str) -> None:
     install("acme-raw", f"raw = {value}\nother")
-    with pytest.raises(BrokenPluginError, match="must be the module of the manifest alone"):
+    with pytest.raises(BrokenPluginError, match="must be only the module of the manifest"):
         asked("raw")
     assert asked("other") == "acme_raw"
 

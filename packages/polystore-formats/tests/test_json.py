@@ -115,7 +115,7 @@ def test_what_python_writes_loads(
         (b'{"a": 1}\n{"a": 2}\n', "JSON Lines"),  # pandas, to_json(lines=True)
         ('"µ"'.encode("cp1252"), "save it in UTF-8"),
         ('"µ"'.encode("utf-16"), "utf-16 text"),  # PowerShell's ">"
-        (b'{"1": 1, "1": 2}', "a key stands twice"),  # json.dumps({1: 1, "1": 2})
+        (b'{"1": 1, "1": 2}', "the same key twice"),  # json.dumps({1: 1, "1": 2})
         (b"[" * 100_000, "recursion"),
         (b"1" * 5_000, "4300 digits"),
     ],

@@ -80,7 +80,7 @@ def test_kept_array_is_not_copied_unasked(fm, framework):
 
 def test_other_dtype_is_a_copy(fm):
     fm.save(kept("numpy"), "a.npy", backend="memory")
-    with pytest.raises(CopyRequiredError, match="float32 becomes float64"):
+    with pytest.raises(CopyRequiredError, match="converting float32 to float64"):
         fm.load("a.npy", backend="memory", copy="never", dtype="f8")
 
 

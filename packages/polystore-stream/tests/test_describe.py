@@ -94,12 +94,12 @@ def test_tensor_is_image() -> None:
         (np.zeros((2, 2), "V3"), "bool, integers and floats"),
         (np.zeros((2, 2), [("a", "u1"), ("b", "f4")]), "one field"),
         (np.ma.masked_array(GREY, GREY > 3), "mask"),
-        (np.zeros(7), "1 axes: images have 2 to 5"),
-        (np.zeros((1,) * 6), "6 axes: images have 2 to 5"),
-        ([[1, 2], [3, 4]], "no array"),
-        ("text", "no array"),
-        (None, "no array"),
-        (np.ndarray, "no array"),
+        (np.zeros(7), "with 1 axes is not an image"),
+        (np.zeros((1,) * 6), "with 6 axes is not an image"),
+        ([[1, 2], [3, 4]], "got list"),
+        ("text", "got str"),
+        (None, "got NoneType"),
+        (np.ndarray, "got type"),
     ],
 )
 def test_what_is_no_image(data, words: str) -> None:
@@ -250,7 +250,7 @@ def test_several_channels_get_colours() -> None:
     [
         ((5, 6), {"channels": ["a", "b"]}, "a list of 1"),
         ((2, 5, 6), {"channels": ["a"], "axes": "cyx"}, "a list of 2"),
-        ((2, 5, 6), {"channels": ["a", "b"], "axes": "zyx"}, "without axis c"),
+        ((2, 5, 6), {"channels": ["a", "b"], "axes": "zyx"}, "no axis c"),
         ((5, 6), {"channels": "a"}, "a list of 1"),
         ((5, 6), {"channels": [5]}, "labels, or mappings"),
         ((5, 6), {"channels": [{"colour": "red"}]}, "colour"),
@@ -285,11 +285,11 @@ def test_labels_are_integers(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["f4", "?"])
 def test_other_labels_are_refused(dtype: str) -> None:
-    assert "labels are integers" in refused(np.ones((5, 6), dtype), labels=True)
+    assert "a label image needs integers" in refused(np.ones((5, 6), dtype), labels=True)
 
 
 def test_labels_have_no_channels() -> None:
-    assert "none for a label image" in refused(GREY, labels=True, channels=["a"])
+    assert "None for a label image" in refused(GREY, labels=True, channels=["a"])
 
 
 @pytest.mark.parametrize("labels", [1, None, "yes", np.True_])
@@ -324,8 +324,8 @@ def test_one_roi_is_list() -> None:
 
 
 def test_mixed_list_is_refused() -> None:
-    assert "list is no array" in refused([POINT, GREY])
-    assert "tuple is no array" in refused((POINT, None))
+    assert "an array, got list" in refused([POINT, GREY])
+    assert "an array, got tuple" in refused((POINT, None))
 
 
 @pytest.mark.parametrize(

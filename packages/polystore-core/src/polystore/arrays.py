@@ -71,8 +71,7 @@ def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
         array = value.view(np.ndarray)  # memmap, matrix, recarray: behaviour, and the same data
     elif not is_array(value):
         raise UnsupportedDataError(
-            f"{_kind(value)} is no array: it speaks neither __dlpack__ nor __array_interface__; "
-            "convert it with numpy.asarray(…) first"
+            f"expected an array, got {_kind(value)}: convert it with numpy.asarray(…) first"
         )
     else:
         array = _foreign_to_numpy(value, copy)
@@ -88,7 +87,7 @@ def _refuse_more_than_numbers(value: Any) -> None:
     """
     if is_instance(value, "numpy.ma", "MaskedArray"):
         raise UnsupportedDataError(
-            "a masked array would lose its mask: save value.filled(…), or data and mask"
+            "a masked array would lose its mask: save value.filled(…), or data and mask separately"
         )
     kind = type(value)
     if isinstance(value, np.ndarray):
@@ -101,7 +100,7 @@ def _refuse_more_than_numbers(value: Any) -> None:
     if carries:
         plain = [f"value.{name}" for name in ("value", "magnitude") if hasattr(value, name)]
         raise UnsupportedDataError(
-            f"{_kind(value)} would lose what it carries beside its numbers, such as a unit: "
+            f"{_kind(value)} would lose its attributes, such as a unit: "
             f"save {(*plain, 'numpy.asarray(value)')[0]}"
         )
 
@@ -120,7 +119,7 @@ def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
     if hasattr(value, "__array_interface__"):
         array = np.asarray(value)
         if copy == "never" and not _is_shared(array, value):
-            raise CopyRequiredError(f"{_kind(value)} gives its numbers as a copy")
+            raise CopyRequiredError(f"{_kind(value)} does not share its memory")
         return array
     try:
         return np.from_dlpack(value)
@@ -149,7 +148,9 @@ def _torch_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
     try:
         array: NDArray[Any] = value.cpu().numpy()
     except (TypeError, RuntimeError) as error:  # sparse, quantised, conjugated, without data
-        raise UnsupportedDataError(f"{_kind(value)}: {error}") from error
+        raise UnsupportedDataError(
+            f"{_kind(value)} cannot be read by NumPy: {error}"
+        ) from error
     return array
 
 
@@ -196,14 +197,14 @@ def to_framework(
     array = to_numpy(value, copy="never" if copy == "never" else "auto")
     if dtype is not None and array.dtype != (wanted := _numpy_dtype(dtype)):
         if copy == "never":
-            raise CopyRequiredError(f"{array.dtype} becomes {wanted}")
+            raise CopyRequiredError(f"converting {array.dtype} to {wanted} makes a new array")
         array = convert(array, wanted, casting)
     return _FROM_NUMPY[framework](array, device, copy)
 
 
 def _to_plain_numpy(array: NDArray[Any], device: str | None, copy: Copy) -> NDArray[Any]:
     if device not in (None, "cpu"):
-        raise InvalidOptionError("device", device, "'cpu': NumPy arrays live nowhere else")
+        raise InvalidOptionError("device", device, "'cpu' for NumPy arrays")
     return array.copy(order="K") if copy == "always" else array
 
 
@@ -221,7 +222,7 @@ def _to_torch(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     except (AssertionError, RuntimeError) as error:
         raise _no_such_device("torch", device) from error
     if copy == "never" and tensor.device != place:
-        raise CopyRequiredError(f"the tensor moves to {place}")
+        raise CopyRequiredError(f"the tensor would move to {place}")
     return tensor.to(place)
 
 
@@ -230,7 +231,7 @@ def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     wide = array.dtype.itemsize == (16 if array.dtype.kind == "c" else 8)
     if wide and array.dtype.kind in "iufc" and not jax.config.jax_enable_x64:
         raise UnsupportedDataError(
-            f"JAX would narrow {array.dtype} in silence: call "
+            f"JAX would narrow {array.dtype} silently: call "
             'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type '
             "(casting='same_kind' rounds)"
         )
@@ -250,7 +251,7 @@ def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     except (IndexError, RuntimeError, ValueError) as error:
         raise _no_such_device("jax", device) from error
     if copy == "never" and place not in result.devices():
-        raise CopyRequiredError(f"the array moves to {place}")
+        raise CopyRequiredError(f"the array would move to {place}")
     return jax.device_put(result, place)
 
 
@@ -263,7 +264,7 @@ def _to_tensorflow(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
         if not {place, f"{place}:0"}.intersection(present):
             raise _no_such_device("tensorflow", device)
         if copy == "never" and "CPU" not in place:
-            raise CopyRequiredError(f"the tensor moves to {place}")
+            raise CopyRequiredError(f"the tensor would move to {place}")
     array = _shareable(array, copy, "tensorflow", needs_writable=copy == "never")
     if copy == "never":
         _check_alignment(array)
@@ -296,7 +297,9 @@ def _shareable(
         raise _no_such_dtype(framework, array)
     if not array.dtype.isnative:
         if copy == "never":
-            raise CopyRequiredError(f"{array.dtype.str} is not in this machine's byte order")
+            raise CopyRequiredError(
+                f"{array.dtype.str} does not have this machine's byte order"
+            )
         return array.astype(array.dtype.newbyteorder("="))
     reason = ""
     if any(stride < 0 for stride in array.strides):
@@ -313,7 +316,7 @@ def _shareable(
 def _check_alignment(array: NDArray[Any]) -> None:
     """Refuse what JAX copies, and what aborts the process at TensorFlow's first operation."""
     if array.ctypes.data % 64 or not array.flags.c_contiguous:
-        raise CopyRequiredError("only C-contiguous memory aligned to 64 bytes is shared")
+        raise CopyRequiredError("the array is not C-contiguous, or not aligned to 64 bytes")
 
 
 def _framework_module(name: str) -> Any:
@@ -339,8 +342,8 @@ def _kind(value: object) -> str:
 def _check_dtype(dtype: np.dtype[Any]) -> None:
     if dtype.hasobject:
         raise UnsupportedDataError(
-            "an array of Python objects can only be pickled, which polystore never does: "
-            "convert it to a plain dtype, or save the parts by themselves"
+            "polystore does not pickle, so it cannot store an array of Python objects: "
+            "convert it to another dtype, or save its elements separately"
         )
     if dtype.isbuiltin == 2:  # added to NumPy by another library, such as ml_dtypes
         raise _no_numpy_dtype(dtype.name)
@@ -350,20 +353,24 @@ def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         return np.dtype(dtype)
     except (TypeError, ValueError) as error:
-        raise InvalidOptionError("dtype", dtype, "an element type of NumPy") from error
+        raise InvalidOptionError("dtype", dtype, "a NumPy dtype") from error
 
 
 def _no_numpy_dtype(name: str) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"NumPy has no {name}: convert it (to float32), or view its bits as integers"
+        f"NumPy does not have {name}: convert the array, for example to float32, or view its "
+        "bits as integers"
     )
 
 
 def _no_such_device(framework: str, device: str) -> InvalidOptionError:
-    return InvalidOptionError("device", device, f"a device that {framework} finds here")
+    return InvalidOptionError(
+        "device", device, f"a device of this machine that {framework} can use"
+    )
 
 
 def _no_such_dtype(framework: str, array: NDArray[Any]) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"{framework} has no {array.dtype}: pass dtype= to convert, or load it as NumPy"
+        f"{framework} does not have dtype {array.dtype}: pass dtype= to convert, or load it as "
+        "NumPy"
     )

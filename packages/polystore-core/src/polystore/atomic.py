@@ -210,7 +210,7 @@ class PendingFile:
                     raise
                 make_directories(self._directory, durable=self.durable)
         # /proc, /sys and the roots of automounters say that a new file "does not exist".
-        reason = "the file system lets nobody create files in this directory"
+        reason = "the file system does not allow new files in this directory"
         raise PermissionError(errno.EPERM, reason, self._name)
 
     def _open_temporary(self, mode: int) -> int:
@@ -279,8 +279,8 @@ class PendingFile:
             lost |= group & ~others
         if lost & 4:
             reason = (
-                f"user {old.st_uid} or group {old.st_gid} could no longer read it: it would "
-                "belong to you, and its mode lets nobody else in"
+                f"user {old.st_uid} or group {old.st_gid} could no longer read it, because the "
+                "new file would belong to you and its mode excludes others"
             )
             raise PermissionError(errno.EPERM, reason, self._name)
         if not (keeps_owner and keeps_group):
@@ -517,7 +517,7 @@ def _read_json(path: str | os.PathLike[str], default: Any) -> Any:
         raise storage_error(error, "", os.fspath(path), "read") from error
     if len(text) > _JSON_BYTES_LIMIT:
         raise DamagedDataError(
-            f"larger than {_JSON_BYTES_LIMIT} bytes, which no metadata document is",
+            f"a metadata document has at most {_JSON_BYTES_LIMIT} bytes, and this is larger",
             "json",
             os.fspath(path),
         )
@@ -538,9 +538,7 @@ def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError(
-            "a key stands twice in one object, and one of the values would be lost"
-        )
+        raise ValueError("an object has the same key twice")
     return found
 
 
@@ -571,9 +569,9 @@ def _check_json(data: Any) -> None:
     if kind is dict:
         for key in data:
             if type(key) is not str:
-                raise TypeError(f"the key {key!r} is no string")
+                raise TypeError(f"the key {key!r:.80} is not a string")
     elif kind is not list:
-        raise TypeError(f"JSON has no {kind.__name__}: {data!r:.80}")
+        raise TypeError(f"JSON cannot hold a {kind.__name__}: {data!r:.80}")
     for value in data.values() if kind is dict else data:
         if type(value) not in _JSON_SCALARS:
             _check_json(value)

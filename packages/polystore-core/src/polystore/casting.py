@@ -35,7 +35,7 @@ def convert(
     given = array.dtype
     if casting != "unsafe" and not _is_checkable(given, dtype):
         raise UnsupportedDataError(
-            f"{given} does not convert to {dtype} exactly: casting='unsafe' tries it"
+            f"{given} does not convert to {dtype} exactly: pass casting='unsafe' to convert anyway"
         )
     is_complex = given.kind == "c" and dtype.kind in "iuf"
     with np.errstate(all="ignore"):  # the check finds all that NumPy would warn of
@@ -84,10 +84,10 @@ def _refuse_changes(given: NDArray[Any], found: NDArray[Any], casting: Casting) 
                 before[first : first + 1], after[first : first + 1], rounds=True
             ).any()
             place = [int(i) for i in np.unravel_index(start + first, given.shape)]
-            remedy = "same_kind' rounds" if rounding else "unsafe' allows that"
+            remedy = "same_kind' to round" if rounding else "unsafe' to allow this"
             raise UnsupportedDataError(
-                f"{given.dtype} does not convert to {found.dtype} exactly: the element at "
-                f"{place} is {before[first]}, and would become {after[first]}; casting='{remedy}"
+                f"{given.dtype} does not convert to {found.dtype} exactly: the element at {place} "
+                f"is {before[first]} and would become {after[first]}; pass casting='{remedy}"
             )
         start += len(changed)
 

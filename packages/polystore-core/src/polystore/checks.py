@@ -98,7 +98,7 @@ def _run_check(plugin: PluginState, check: str) -> Iterable[Finding]:
         strange = [answer for answer in answers if not _is_finding(answer)]
         if not strange:
             return answers
-        reason = f"answers {shown(strange[0])}, expected a Finding of four texts"
+        reason = f"returns {shown(strange[0])}, expected a Finding of four texts"
     remedy = f"upgrade {plugin.distribution}, or report it there"
     return [Finding(what="check", state="missing", found=f"{check} {reason}", remedy=remedy)]
 

@@ -116,7 +116,7 @@ def _entry_fault(kind: PluginKind, entry: EntryPoint, times: int) -> str:
     if times > 1:
         fault = f"the distribution has {times} entry points of this name: expected one"
     elif not fault and not re.fullmatch(r"\w+(\.\w+)*", entry.value):
-        fault = "the value must be the module of the manifest alone, such as 'acme_raw.plugin'"
+        fault = "the value must be only the module of the manifest, such as 'acme_raw.plugin'"
     return fault and f"entry point {entry.name!r} = {entry.value!r}: {fault}"
 
 

@@ -65,7 +65,7 @@ class _Conversion(NamedTuple):
             if not is_array(value):
                 kind = type(value).__name__
                 raise UnsupportedDataError(
-                    f"a {kind} is no array: framework=, device=, dtype= and casting= do not apply"
+                    f"framework=, device=, dtype= and casting= need an array, got {kind}"
                 )
             own = framework_of(value) or "numpy"
             return to_framework(

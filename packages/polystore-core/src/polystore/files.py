@@ -99,7 +99,7 @@ def not_regular(status: os.stat_result, path: str | PathLike[str]) -> OSError:
     """Return the error for a path at which something other than a regular file is."""
     if stat.S_ISDIR(status.st_mode):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    reason = f"it is {describe_kind(status)}, and only regular files hold values"
+    reason = f"it is {describe_kind(status)}, and only a regular file can hold a value"
     return OSError(errno.EINVAL, reason, os.fspath(path))
 
 

@@ -143,11 +143,13 @@ def image_metadata(
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
     if not 2 <= len(shape) <= 5:
-        raise UnsupportedDataError(f"{len(shape)} axes: images have 2 to 5")
+        raise UnsupportedDataError(
+            f"an array with {len(shape)} axes is not an image: images have 2 to 5"
+        )
     if label and dtype.kind not in "ui":
-        raise UnsupportedDataError(f"{dtype} as a label image: labels are integers")
+        raise UnsupportedDataError(f"a label image needs integers, got {dtype}")
     if label and channels is not None:
-        raise InvalidOptionError("channels", channels, "none for a label image")
+        raise InvalidOptionError("channels", channels, "None for a label image")
     if not isinstance(name, str):
         raise InvalidOptionError("name", name, "a string")
     names = _axis_names(shape, axes, channels)
@@ -172,8 +174,8 @@ def _axis_names(shape: tuple[int, ...], axes: Any, channels: Any) -> tuple[str, 
     if names != ordered or len(names) != len(shape) or names[-2:] != ("y", "x"):
         raise InvalidOptionError(
             "axes", axes,
-            f"{len(shape)} of t, c, z, y, x in this order and once each, for shape {shape}; "
-            "y and x are the last two",
+            f"{len(shape)} different axes for shape {shape}, in the order t, c, z, y, x, with y "
+            "and x at the end",
         )  # fmt: skip
     return names
 
@@ -208,7 +210,7 @@ def _positive(value: object) -> float | None:
 def _check_known(option: str, given: Iterable[Any], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
-            raise InvalidOptionError(option, name, f"one of {', '.join(known)}")
+            raise InvalidOptionError(option, name, f"keys from {', '.join(known)}")
 
 
 def _checked_units(units: Any, names: tuple[str, ...]) -> dict[str, str]:
@@ -227,7 +229,7 @@ def _unit(unit: Any, axis: str) -> str:
     space = AXIS_TYPES[axis] == "space"
     known, example = (SPACE_UNITS, "micrometer") if space else (TIME_UNITS, "second")
     if not isinstance(unit, str):
-        raise InvalidOptionError("units", unit, f"for {axis} a unit such as {example!r}")
+        raise InvalidOptionError("units", unit, f"a unit for {axis}, such as {example!r}")
     name = _ABBREVIATIONS.get(unit, unit)
     if name in known:
         return name
@@ -235,7 +237,7 @@ def _unit(unit: Any, axis: str) -> str:
     close = difflib.get_close_matches(unit.lower(), [*known, *short], n=1)
     hint = f"; did you mean {_ABBREVIATIONS.get(close[0], close[0])!r}?" if close else ""
     raise InvalidOptionError(
-        "units", unit, f"for {axis} a unit of {AXIS_TYPES[axis]}, such as {example!r}{hint}"
+        "units", unit, f"a unit of {AXIS_TYPES[axis]} for {axis}, such as {example!r}{hint}"
     )
 
 
@@ -250,8 +252,8 @@ def _checked_channels(
         return ()
     count = shape[names.index("c")] if "c" in names else 1
     if _length(channels) != count:
-        where = "axis c" if "c" in names else "an image without axis c"
-        raise InvalidOptionError("channels", channels, f"a list of {count}, for {where}")
+        why = f"axis c has length {count}" if "c" in names else "the image has no axis c"
+        raise InvalidOptionError("channels", channels, f"a list of {count}, because {why}")
     colors = {1: _ALONE, 2: _PAIR}.get(count, _MANY)
     return tuple(
         _channel(channel, colors[index % len(colors)], dtype, windows)
@@ -266,12 +268,14 @@ def _channel(channel: Any, color: str, dtype: np.dtype[Any], windows: bool) -> C
         given = {"label": channel} if isinstance(channel, str) else channel
     if not isinstance(given, Mapping) or not isinstance(given.get("label", ""), str):
         raise InvalidOptionError(
-            "channels", channel, "labels, or mappings with label, color, window and active"
+            "channels",
+            channel,
+            "labels, or mappings with the keys label, color, window and active",
         )
     _check_known("channels", given, Channel.__slots__)
     active = given.get("active", True)
     if not isinstance(active, bool):
-        raise InvalidOptionError("channels", active, "active=True or False")
+        raise InvalidOptionError("channels", active, "active to be True or False")
     return Channel(
         label=given.get("label", ""),
         color=_color(given.get("color") or color),
@@ -288,7 +292,7 @@ def _color(color: Any) -> str:
     )
     if found is None:
         raise InvalidOptionError(
-            "channels", color, f"a color RRGGBB in hexadecimal, or {', '.join(_COLORS)}"
+            "channels", color, f"a hexadecimal color RRGGBB, or one of {', '.join(_COLORS)}"
         )
     return found[1].upper()
 
@@ -299,7 +303,9 @@ def _window(window: Any, dtype: np.dtype[Any], windows: bool) -> Window | None:
     if window is None:
         window = {}
     if not isinstance(window, Mapping):
-        raise InvalidOptionError("channels", window, "a window with min, max, start and end")
+        raise InvalidOptionError(
+            "channels", window, "a window with the keys min, max, start and end"
+        )
     if not window and not windows:
         return None
     _check_known("channels", window, Window.__slots__)
@@ -314,7 +320,7 @@ def _window(window: Any, dtype: np.dtype[Any], windows: bool) -> Window | None:
     start, end = numbers.get("start", least), numbers.get("end", most)
     if None in numbers.values() or start is None or end is None or start > end or least > most:
         raise InvalidOptionError(
-            "channels", window, "numbers, min not above max and start not above end"
+            "channels", window, "finite numbers, with min <= max and start <= end"
         )
     return Window(min=least, max=most, start=start, end=end)
 

@@ -171,7 +171,7 @@ def _open(place: str) -> io.FileIO:
             raise
         return file
     # /proc, /sys and the roots of automounters say that a new file "does not exist".
-    reason = "the file system lets nobody create files in this directory"
+    reason = "the file system does not allow new files in this directory"
     raise PermissionError(errno.EPERM, reason, place)
 
 

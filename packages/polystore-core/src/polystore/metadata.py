@@ -55,7 +55,7 @@ class AtomicMetadataWriter:
                 document.get("subdirectories", {}), dict
             ):
                 raise DamagedDataError(
-                    "no metadata document: 'subdirectories' must be an object",
+                    "it must be an object, and 'subdirectories' in it too",
                     "json",
                     os.fspath(path),
                 )
@@ -75,7 +75,7 @@ def _checked_replace(
         key for values in updates.values() if isinstance(values, Mapping) for key in values
     }
     if isinstance(replace, str) or not known.issuperset(replace):
-        expected = f"a list of keys that updates has: {', '.join(sorted(known)) or 'none'}"
+        expected = f"a list of keys in updates: {', '.join(sorted(known)) or 'none'}"
         raise InvalidOptionError("replace", replace, expected)
     return set(replace)
 

@@ -115,8 +115,8 @@ class _Stretch:
 
 def _misfit(name: str, at: int, wanted: str, *, anywhere: bool = False) -> str:
     rest = repr(name[at:]) if at < len(name) else "nothing"
-    come = f"it fits up to {name[:at]!r}; then comes" if at else "it starts with"
-    return f"{come} {rest}, {'which does not hold' if anywhere else 'not'} {wanted}"
+    where = f"after {name[:at]!r}, " if at else ""
+    return f"{where}expected {wanted}{' in' if anywhere else ', got'} {rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,9 @@ class NameTemplate:
         names = self.fields
         for name in names:
             if names.count(name) > 1:
-                self._refuse(f"each field once: {{{name}}} stands {names.count(name)} times")
+                self._refuse(
+                    f"each field once, but {{{name}}} occurs {names.count(name)} times"
+                )
 
     def __reduce__(self) -> tuple[type[NameTemplate], tuple[str]]:
         return type(self), (self.template,)
@@ -188,7 +190,7 @@ class NameTemplate:
         """
         parts = _parts_of(path)
         if len(parts) < len(self._parts):
-            self._reject(path, f"it has too few parts: {len(parts)}, not {len(self._parts)}")
+            self._reject(path, f"expected at least {len(self._parts)} parts, got {len(parts)}")
         values: dict[str, str] = {}
         for stretches, name in zip(self._parts, parts[-len(self._parts) :], strict=True):
             at = 0
@@ -221,14 +223,15 @@ def split_well(well: str) -> tuple[str, str]:
     """
     found = _WELL.fullmatch(well) if isinstance(well, str) else None
     if found is None:
-        raise InvalidOptionError("well", well, "one or two letters and one to three digits")
+        expected = "one or two letters and one to three digits, such as B03"
+        raise InvalidOptionError("well", well, expected)
     return found[1], found[2]
 
 
 def _parts_of(path: str | os.PathLike[str]) -> list[str]:
     text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
     if not isinstance(text, str):
-        raise InvalidOptionError("path", path, "a str, or a PathLike of one")
+        raise InvalidOptionError("path", path, "a str, or a PathLike of a str")
     return [part for part in text.replace(os.sep, "/").split("/") if part]
 
 
@@ -272,7 +275,7 @@ def _fixed(text: str, has_suffix: bool) -> str:
 def _check(token: re.Match[str], before: re.Match[str] | None, refuse: _Refuse) -> None:
     """Refuse a token that is none, or that cannot be told from the one before it."""
     if token[0] in ("{", "}"):
-        refuse(f"braces in pairs: {token[0]!r} at {token.start()} has no partner")
+        refuse(f"braces in pairs, but {token[0]!r} at position {token.start()} is alone")
     name = token["field"]
     if name is not None and not name.isidentifier():
         refuse(f"a Python identifier in braces, not {token[0]!r}")

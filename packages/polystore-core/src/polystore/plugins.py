@@ -123,12 +123,12 @@ def _answer_fault(answer: Any, declaration: Declaration) -> str:
     expected = BackendSpec if declaration.kind == "backend" else FormatSpec
     if not isinstance(answer, expected) or answer.name != declaration.name:
         return (
-            f"{declaration.manifest} answers {shown(answer)} for {declaration.name!r}, expected "
-            f"a {expected.__name__} of that name, from a function polystore_{declaration.kind} "
+            f"{declaration.manifest} returns {shown(answer)} for {declaration.name!r}, expected "
+            f"a {expected.__name__} with that name from a function polystore_{declaration.kind} "
             "with @hookimpl"
         )
     fault = spec_fault(answer)
-    return fault and f"{declaration.manifest} answers {expected.__name__} with {fault}"
+    return fault and f"{declaration.manifest} returns {expected.__name__} with {fault}"
 
 
 def load_target(declaration: Declaration) -> type[Any]:

@@ -37,7 +37,7 @@ def select(region: Region, shape: tuple[int, ...]) -> Selection:
     """Raise ``IndexError`` as NumPy does, and ``InvalidOptionError`` for advanced indexing."""
     items: list[Any] = list(region) if isinstance(region, tuple) else [region]
     if not all(_is_basic(item) for item in items):
-        raise InvalidOptionError("region", region, "integers, slices and ... only")
+        raise InvalidOptionError("region", region, "integers, slices and ...")
     if items.count(...) > 1:
         raise IndexError("a region can only have a single ellipsis ('...')")
     if ... not in items:

@@ -93,7 +93,8 @@ class BackendRegistry:
         for name, options in document.get("backends", {}).items():
             backend = options.pop("backend", None)
             if not isinstance(backend, str):
-                raise InvalidOptionError(f"backends.{name}", options, "a text 'backend'")
+                expected = 'a str for the key backend, such as backend = "disk"'
+                raise InvalidOptionError(f"backends.{name}", options, expected)
             registry.add(name, backend, **options)
         return registry
 
@@ -104,7 +105,7 @@ class BackendRegistry:
         backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
         """
         if name in self:
-            raise InvalidOptionError("name", name, "a name that no backend has yet")
+            raise InvalidOptionError("name", name, "a name that is not in use")
         declaration = self._declaration(backend)
         cls = plugins.load_target(declaration)
         check_options(cls, options, f"backend {backend!r}")
@@ -236,7 +237,7 @@ def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
     import logging
 
     logging.getLogger("polystore").warning(
-        "backend %r is the one of %s: class %s is ignored. To use the class: %s",
+        "backend %r is provided by %s: class %s is ignored. To use the class: %s",
         chosen.name, chosen.distribution, ignored.distribution,
         preference(chosen.name, ignored.distribution),
     )  # fmt: skip

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 
 from .arrays import is_array, to_numpy
-from .errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from .errors import DamagedDataError, InvalidOptionError, UnsupportedDataError, shown
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -287,12 +287,12 @@ class Mask(Area):
         given = _array("pixels", pixels)
         if given.dtype != np.bool_ or given.ndim != 2:
             raise UnsupportedDataError(
-                f"pixels: {given.dtype} of shape {given.shape}, where a mask is bool of shape "
-                "(height, width): compare first, such as pixels > 0"
+                f"pixels has dtype {given.dtype} and shape {given.shape}, but a mask needs dtype "
+                "bool and shape (height, width): compare first, for example pixels > 0"
             )
         rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         if not rows.size:
-            raise UnsupportedDataError("pixels: none is True, and an empty mask is nowhere")
+            raise UnsupportedDataError("pixels has no True element: a mask needs at least one")
         y, x = _pair("origin", origin, "row and column of a pixel", kind=Integral)
         trimmed = given[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         self._set(pixels=_sealed(trimmed), origin=(y + int(rows[0]), x + int(columns[0])))
@@ -310,7 +310,7 @@ class Mask(Area):
         """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
         by = _step(dy, dx)
         if not (by[0].is_integer() and by[1].is_integer()):
-            raise InvalidOptionError("dy, dx", by, "whole pixels: a mask has no others")
+            raise InvalidOptionError("dy, dx", by, "whole pixels for a mask")
         return type(self)(self.pixels, (self.origin[0] + int(dy), self.origin[1] + int(dx)))
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
@@ -330,10 +330,10 @@ class Mask(Area):
         try:
             packed = binascii.a2b_base64(content["bits"], strict_mode=True)
         except (TypeError, ValueError) as error:
-            raise UnsupportedDataError(f"bits: no base64: {error}") from error
+            raise UnsupportedDataError(f"bits is not base64: {error}") from error
         if len(packed) != -(-count // 8):
             raise UnsupportedDataError(
-                f"bits: {len(packed)} bytes, not one for each 8 of {count}"
+                f"bits has {len(packed)} bytes, but {count} pixels need {-(-count // 8)}"
             )
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
         return cls(bits.astype(np.bool_).reshape(shape), content["origin"])
@@ -352,10 +352,10 @@ class Composite(Area):
 
     def __init__(self, parts: Iterable[Polygon | ArrayLike]) -> None:
         if not isinstance(parts, Iterable):
-            raise InvalidOptionError("parts", parts, "several polygons")
+            raise InvalidOptionError("parts", parts, "a list of polygons")
         found = tuple(p if isinstance(p, Polygon) else Polygon(p) for p in parts)
         if not found:
-            raise InvalidOptionError("parts", found, "one polygon or more")
+            raise InvalidOptionError("parts", found, "at least one polygon")
         self._set(parts=found)
 
     @property
@@ -472,7 +472,7 @@ class ROI:
         try:
             return cls._from_json(content)
         except InvalidOptionError as error:  # its text shows the value, which may be anything
-            reason = f"{error.option!r} is not {error.expected}"
+            reason = f"{error.option!r} must be {error.expected}"
             raise DamagedDataError(reason, "roi") from error
         except UnsupportedDataError as error:
             raise DamagedDataError(error.reason, "roi") from error
@@ -480,19 +480,23 @@ class ROI:
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Self:
         if not isinstance(content, Mapping):
-            raise UnsupportedDataError(f"a {type(content).__name__} is no object with a 'type'")
+            raise UnsupportedDataError(
+                f"expected an object with a 'type', got {type(content).__name__}"
+            )
         rest = dict(content)
         kind, version = rest.pop("type", None), rest.pop("version", None)
         if not isinstance(kind, str) or kind not in _SHAPES:
             raise InvalidOptionError("type", kind, f"one of {', '.join(_SHAPES)}")
         if type(version) is not int or version != VERSION:
-            raise InvalidOptionError("version", version, f"{VERSION}, all that is known here")
+            raise InvalidOptionError(
+                "version", version, f"{VERSION}, the only supported version"
+            )
         names = ("name", "position", "properties")
         own: dict[str, Any] = {name: rest.pop(name) for name in names if name in rest}
         _check_keys(own, names)
         position = own["position"]
         if not isinstance(position, Mapping):
-            raise InvalidOptionError("position", position, "an object of c, z and t")
+            raise InvalidOptionError("position", position, "an object with c, z and t")
         _check_keys(position, "czt")
         shape = _SHAPES[kind]._from_json(rest)
         return cls(shape, own["name"], Position(**position), own["properties"])
@@ -523,7 +527,7 @@ def _pair(
 
 
 def _step(dy: float, dx: float) -> _Pair:
-    return _pair("dy, dx", (dy, dx), "pixels to move by")
+    return _pair("dy, dx", (dy, dx), "a distance in pixels")
 
 
 def _array(name: str, value: ArrayLike) -> NDArray[Any]:
@@ -532,7 +536,7 @@ def _array(name: str, value: ArrayLike) -> NDArray[Any]:
     except UnsupportedDataError as error:
         raise UnsupportedDataError(f"{name}: {error.reason}") from error
     except (TypeError, ValueError, OverflowError) as error:
-        raise UnsupportedDataError(f"{name}: no array: {error}") from error
+        raise UnsupportedDataError(f"{name} is not an array: {error}") from error
 
 
 def _sealed(array: NDArray[Any]) -> NDArray[Any]:
@@ -544,19 +548,19 @@ def _coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.float6
     given = _array("coordinates", value)
     if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != 2:
         raise UnsupportedDataError(
-            f"coordinates: {given.dtype} of shape {given.shape}, where numbers of shape (n, 2) "
-            "are needed: the y and the x of each vertex"
+            f"coordinates has dtype {given.dtype} and shape {given.shape}: expected numbers of "
+            "shape (n, 2), the y and x of each vertex"
         )
     if not least <= len(given) <= most:
         count = f"at least {least}" if most > least else least
-        raise UnsupportedDataError(f"coordinates: {len(given)} vertices, not {count}")
+        raise UnsupportedDataError(f"coordinates has {len(given)} vertices: expected {count}")
     with np.errstate(over="ignore"):
         array = given.astype(np.float64) + 0.0
     fits = (np.abs(array) <= LIMIT).all(axis=1)  # NaN does not
     if not fits.all():
         at = int(np.argmin(fits))
         raise UnsupportedDataError(
-            f"coordinates: [{at}] is {array[at].tolist()}, beyond {LIMIT:g} or no number"
+            f"coordinates[{at}] is {array[at].tolist()}: expected numbers of at most {LIMIT:g}"
         )
     return _sealed(array)
 
@@ -581,8 +585,8 @@ def _frozen(value: Any, where: str, depth: int = 32) -> Any:
         inner = {key: _frozen(v, f"{where}[{key!r}]", depth - 1) for key, v in value.items()}
         return MappingProxyType(inner)
     raise UnsupportedDataError(
-        f"{where:.200}: this {type(value).__name__} is nothing that JSON holds: finite numbers of "
-        "at most 64 bits, text, true, false, null, lists and objects of these, 32 levels deep"
+        f"{where:.200} is {shown(value)}: expected finite numbers of at most 64 bits, valid "
+        "Unicode, bool, None, or lists and mappings of these, at most 32 levels deep"
     )
 
 
@@ -602,7 +606,7 @@ def _check_keys(content: Mapping[str, Any], expected: Iterable[str]) -> None:
     for key in sorted(known - content.keys()):
         raise UnsupportedDataError(f"the key {key!r} is missing")
     for key in content.keys() - known:
-        raise UnsupportedDataError(f"the key {key!r:.80} is unknown here")
+        raise UnsupportedDataError(f"the key {key!r:.80} is unknown")
 
 
 # ── geometry ─────────────────────────────────────────────────────────────────────────────

@@ -101,7 +101,7 @@ class Sources:
         """Return the mistakes in the class ``target`` ("package.module:Class") of a plugin."""
         module, _, name = target.partition(":")
         if not module_exists(module):
-            return Fault(f"{target}: there is no module {module}"), []
+            return Fault(f"{target}: module {module} does not exist"), []
         try:
             return self._check(kind, module, name)
         except SyntaxError as error:

@@ -80,7 +80,7 @@ class Fault(NamedTuple):
 def name_fault(kind: PluginKind, name: str) -> str:
     """Return why nobody could ask for ``name``, or an empty string."""
     if not name or not name.isprintable() or any(mark in name for mark in ":,"):
-        return "a name must have at least one character, and no ':', no ',' and no control code"
+        return "a name must have at least one character, and no ':', ',' or control character"
     if kind == "format" and (name != name.lower() or name.strip(".") != name or "/" in name):
         return (
             "the name of a format must be its suffix in lower case without the dot, "

@@ -36,7 +36,7 @@ class LazyArray(ABC):
 
     def __setitem__(self, region: Region, value: Any) -> None:
         raise TypeError(
-            f"{type(self).__name__} is read-only: open(..., mode='r+') where possible"
+            f"{type(self).__name__} is read-only: use open(..., mode='r+') if the backend has it"
         )
 
     def close(self) -> None:  # noqa: B027 - most handles hold nothing

@@ -405,7 +405,7 @@ class StorageBackend(DataSource, DataSink):
         self._check_can("mirror_directory_with_symlinks")
         source, target = os.fspath(source), os.fspath(target)
         if self._identity(source) == self._identity(target):
-            raise InvalidOptionError("target", target, "another folder than source")
+            raise InvalidOptionError("target", target, "a folder other than source")
         folders, files = self.collect_dirs_and_files(source, recursive=recursive)
         skip = len(join(source, ""))
         self.ensure_directory(target)
