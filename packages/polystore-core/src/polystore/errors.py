@@ -337,8 +337,12 @@ class InvalidOptionError(RequestError, ValueError):
     option: str
     value: object
     expected: str
+    fault: str = ""
+    """What is wrong, if it is not the value alone: "scale= needs imagej=True"."""
 
     def describe(self) -> str:
+        if self.fault:
+            return self.fault
         return f"{self.option}={shown(self.value)} is not valid: expected {self.expected}"
 
 

@@ -251,9 +251,14 @@ def _checked_channels(
     if channels is None:
         return ()
     count = shape[names.index("c")] if "c" in names else 1
-    if _length(channels) != count:
+    found = _length(channels)
+    if found != count:
+        entries = f"{found} {'entry' if found == 1 else 'entries'}"
         why = f"axis c has length {count}" if "c" in names else "the image has no axis c"
-        raise InvalidOptionError("channels", channels, f"a list of {count}, because {why}")
+        fault = f"channels has {entries}, but {why}" if found >= 0 else ""
+        raise InvalidOptionError(
+            "channels", channels, f"a list of {count}, because {why}", fault
+        )
     colors = {1: _ALONE, 2: _PAIR}.get(count, _MANY)
     return tuple(
         _channel(channel, colors[index % len(colors)], dtype, windows)

@@ -96,19 +96,16 @@ class Tiff(Format):
         look = {option: value for option, value in look.items() if value is not None}
         for option, value in look.items():
             if not imagej:
-                raise InvalidOptionError(option, value, f"imagej=True, which {option}= needs")
+                fault = f"{option}= needs imagej=True"
+                raise InvalidOptionError(option, value, "None", fault)
         if resolution is not None and not look.keys().isdisjoint(("scale", "units")):
-            raise InvalidOptionError(
-                "resolution", resolution, "either resolution=, or scale= and units="
-            )
+            fault = "give either resolution=, or scale= and units="
+            raise InvalidOptionError("resolution", resolution, "None", fault)
         if imagej and axes is not None:
             axes = axes.upper()
         if description is not None and (imagej or ome):
-            raise InvalidOptionError(
-                "description",
-                description,
-                "no description= with imagej=True or ome=True, which write their own",
-            )
+            fault = "description= cannot be used with imagej=True or ome=True: they write one"
+            raise InvalidOptionError("description", description, "None", fault)
         packing = tiff_options.codec(
             array.dtype,
             compression=compression,
