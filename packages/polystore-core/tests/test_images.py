@@ -136,7 +136,7 @@ def test_default_colors_follow_count() -> None:
 )  # fmt: skip
 def test_impossible_channels_refused(channels: Any) -> None:
     """Channels are as many as axis c is long, and each says only what is known of it."""
-    with pytest.raises(InvalidOptionError, match="channels(=| has [1-9] entr)"):
+    with pytest.raises(InvalidOptionError, match=r"channels(=| has [1-9] entr)"):
         image_metadata((2, 4, 4), "u2", axes="cyx", channels=channels)
 
 
