@@ -42,12 +42,12 @@ def test_address_splits(text: str, backend: str, path: str) -> None:
     ],
 )
 def test_no_backend_named(text: str) -> None:
-    with pytest.raises(AddressError, match="name the backend: disk:"):
+    with pytest.raises(AddressError, match="does not name a backend: write disk:"):
         parse_address(text, NAMES)
 
 
 def test_example_is_available() -> None:
-    with pytest.raises(AddressError, match="name the backend: raw:a"):
+    with pytest.raises(AddressError, match="does not name a backend: write raw:a"):
         parse_address("a", ("raw", "zarr"))
 
 

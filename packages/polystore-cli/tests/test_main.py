@@ -63,7 +63,10 @@ def test_wrong_use_exits_2(run: Run, arguments: list[str]) -> None:
 
 
 def test_no_backend_says_which(run: Run) -> None:
-    assert run("ls", "a.tif").stderr == "error: 'a.tif': name the backend: disk:a.tif\n"
+    assert (
+        run("ls", "a.tif").stderr
+        == "error: 'a.tif' does not name a backend: write disk:a.tif\n"
+    )
 
 
 def test_unknown_backend_suggests_one(run: Run) -> None:

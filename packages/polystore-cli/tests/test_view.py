@@ -233,10 +233,14 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "trouble"),
     [
-        ("a.npy plate --viewer streaming", 2, "disk:plate is a folder: name the images in it"),
+        (
+            "a.npy plate --viewer streaming",
+            2,
+            "disk:plate is a folder: name one or more images in it",
+        ),
         ("p.ome.zarr --viewer streaming", 2, "zarr:p.ome.zarr is a folder"),
-        ("a.npy --viewer disk", 2, "'disk' is no viewer, but a place to keep data: see cp"),
-        ("a.npy --viewer disk:", 2, "'disk' is no viewer"),
+        ("a.npy --viewer disk", 2, "'disk' is not a viewer: it stores data, see polystore cp"),
+        ("a.npy --viewer disk:", 2, "'disk' is not a viewer"),
         ("a.npy --viewer nothing", 1, "no backend is called 'nothing'"),
         ("nothing:a.npy --viewer streaming", 1, "no backend is called 'nothing'"),
         ("a.npy --viewer streaming --name b", 1, "has no option 'viewer'"),

@@ -527,7 +527,7 @@ def test_manager_works_in_workers(
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         "{'a': 1}",
-        "NotFoundError cache a.json the memory backend does not travel",
+        "NotFoundError cache a.json values in memory belong to one process",
         "{'b': 2} {'a': 1}",
     ]
 

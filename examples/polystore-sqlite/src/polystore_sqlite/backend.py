@@ -129,7 +129,7 @@ class SqliteBackend(StorageBackend):
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
         place = self._checked(path)
         if not place:
-            raise InvalidOptionError("path", os.fspath(path), "something below the top")
+            raise InvalidOptionError("path", os.fspath(path), "a path inside the root folder")
         with self._database() as database:
             if _find(database, place) == MISSING:
                 raise self._missing(database, place, "delete")
@@ -167,7 +167,7 @@ class SqliteBackend(StorageBackend):
     def _checked(self, path: Path) -> str:
         text = os.fspath(path)
         if not text or "\0" in text:
-            raise InvalidOptionError("path", path, "a non-empty path without NUL")
+            raise InvalidOptionError("path", path, "a non-empty path without NUL characters")
         if text.startswith("/") or ".." in text.split("/"):
             raise PathOutsideRootError(self.name, text, self.file)
         return posixpath.normpath(text).removeprefix(".")

@@ -65,7 +65,7 @@ def parse_address(text: str, names: Collection[str]) -> Address:
     first, colon, path = text.partition(":")
     if not colon or not _looks_like_a_name(first, names):
         example = "disk" if "disk" in names else next(iter(names), "BACKEND")
-        raise AddressError(f"{text!r}: name the backend: {example}:{text}")
+        raise AddressError(f"{text!r} does not name a backend: write {example}:{text}")
     second, colon, rest = path.partition(":")
     if colon and first not in names and second in names:
         first, path = f"{first}:{second}", rest

@@ -56,7 +56,7 @@ def polystore(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="TOML file with backends of your own."),
+        typer.Option(exists=True, dir_okay=False, help="TOML file with your own backends."),
     ] = None,
     debug: Annotated[  # noqa: ARG001 - Commands.invoke reads it
         bool, typer.Option("--debug", help="Show tracebacks.")

@@ -26,7 +26,7 @@ def parse_options(texts: Iterable[str] | None) -> dict[str, Any]:
 def _parsed(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise AddressError(f"-o {text!r}: write -o NAME=VALUE")
+        raise AddressError(f"-o {text!r} has no value: write -o NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

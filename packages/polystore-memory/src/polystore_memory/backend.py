@@ -122,24 +122,24 @@ class MemoryBackend(StorageBackend):
         try:
             part = value[region]
         except (TypeError, KeyError, ValueError) as error:
-            reason = f"a {type(value).__name__} has no region={region!r} ({error})"
+            reason = f"region={region!r} does not fit a {type(value).__name__} ({error})"
             raise UnsupportedDataError(reason, **place, operation="load") from error
         if copy == "never" and isinstance(part, np.generic):
-            reason = f"region={region!r} is one element; end it with ... for a view"
+            reason = f"region={region!r} is one element: end it with ... for a view"
             raise CopyRequiredError(reason, **place)
         if (
             copy == "never"
             and not isinstance(value, np.ndarray)
             and framework_of(value) != "torch"
         ):
-            reason = f"a part of a {type(value).__name__} is not a view of it"
+            reason = f"a part of a {type(value).__name__} is always a copy"
             raise CopyRequiredError(reason, **place)
         return part
 
     def open(self, path: Path, /) -> MemoryArray:
         value = self._files[self._file(path, "open")]
         if not isinstance(value, np.ndarray):
-            reason = f"open() gives NumPy arrays; this is a {type(value).__name__}: load() it"
+            reason = f"open() needs a NumPy array, got {type(value).__name__}: use load()"
             raise UnsupportedDataError(reason, path=str(path), backend=self.name)
         return MemoryArray(_read_only(value, "never"))
 
@@ -203,7 +203,7 @@ class MemoryBackend(StorageBackend):
         with self._lock:
             place = self._resolve(path, follow=False)
             if place in ("", "/"):
-                raise InvalidOptionError("path", str(path), "something below the top")
+                raise InvalidOptionError("path", str(path), "a path inside the root folder")
             if place in self._folders:
                 if self._folders[place] and not recursive:
                     raise DirectoryNotEmptyError(self.name, place, "delete")
@@ -263,7 +263,9 @@ class MemoryBackend(StorageBackend):
                 raise self._missing(source, "link to")
             place = self._resolve(link, follow=False)
             if place == origin:  # nothing would be left but the link
-                raise InvalidOptionError("link", os.fspath(link), "another file than source")
+                raise InvalidOptionError(
+                    "link", os.fspath(link), "a path other than the source"
+                )
             self._occupied(place, "replace" if overwrite else "error", "link")
             self._attach(place)
             self._links[place] = origin or "."
@@ -303,7 +305,7 @@ class MemoryBackend(StorageBackend):
                 done.clear()
                 waiting.extendleft(reversed(_parts(target)))
             elif waiting and place in self._files:
-                raise NotADirectoryInPathError(self.name, text, "go through it")
+                raise NotADirectoryInPathError(self.name, text, "resolve the path")
             else:
                 done.append(part)
         return _joined(done)
@@ -335,7 +337,7 @@ class MemoryBackend(StorageBackend):
     def _missing(self, path: Path, operation: str) -> NotFoundError:
         hint = ""
         if self.restored or os.getpid() != self._process:
-            hint = "the memory backend does not travel: another process has values of its own"
+            hint = "values in memory belong to one process: another process does not see them"
         return NotFoundError(self.name, os.fspath(path), operation, hint=hint)
 
     def _make_folder(self, place: str) -> None:
@@ -415,7 +417,8 @@ def _copied(value: Any, copy: Copy) -> Any:
         return copying.deepcopy(value)
     except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
         raise UnsupportedDataError(
-            f"a {type(value).__name__} cannot be copied ({error}): copy='never' keeps the object"
+            f"a {type(value).__name__} cannot be copied ({error}): pass copy='never' to keep the "
+            "object itself"
         ) from error
 
 

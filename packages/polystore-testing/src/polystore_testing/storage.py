@@ -358,7 +358,7 @@ class StorageTests(SourceTests, SinkTests):
                 assert [job.result() for job in jobs] == [4, 4, 4, 4]
             else:
                 for job in jobs:
-                    with pytest.raises(NotFoundError, match="does not travel"):
+                    with pytest.raises(NotFoundError, match="another process"):
                         job.result()
         written = [f"{seed}.npy" for seed in range(4)] if self.persistent else []
         assert store.list_files(".") == [*written, "parent.npy"]

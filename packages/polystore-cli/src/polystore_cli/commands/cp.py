@@ -37,7 +37,7 @@ def cp(
         bool, typer.Option("-r", "--recursive", help="Copy folders with all their files.")
     ] = False,
     if_exists: Annotated[
-        IfExists | None, typer.Option(help="What to do where something stands.")
+        IfExists | None, typer.Option(help="What to do if the target exists.")
     ] = None,
     options: SaveOptions = None,
 ) -> None:
@@ -50,7 +50,7 @@ def cp(
         save_options["if_exists"] = if_exists
     jobs = _plan(files, [parse_address(text, names) for text in sources], goal, recursive)
     if goal.backend.rpartition(":")[2] == "memory":
-        warn("note: memory ends with this process, and what is copied there with it")
+        warn("note: values copied to memory are lost when this process ends")
     if len(jobs) == 1:
         _copy(files, jobs[0], save_options)
     else:
@@ -76,7 +76,9 @@ def _plan(
         for job in _files_below(files, source, goal) if folder else [Job(source, goal)]:
             earlier = jobs.setdefault(job.target, job)
             if earlier is not job:
-                raise AddressError(f"{earlier.source} and {job.source} both go to {job.target}")
+                raise AddressError(
+                    f"{earlier.source} and {job.source} have the same target {job.target}"
+                )
     return list(jobs.values())
 
 

@@ -39,15 +39,17 @@ def doctor(
     remove: Annotated[bool, typer.Option("--remove", help="Remove what is found.")] = False,
     older_than: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Leave younger files to their writers."),
+        typer.Option(
+            min=0, metavar="SECONDS", help="Skip younger files: their writers may still live."
+        ),
     ] = 3600.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
 ) -> None:
-    """Say what installed backends miss here, or what killed writers left behind in DIR."""
+    """Check what the backends need on this machine, or list leftovers of killed writers in DIR."""
     if directory is not None:
         _clean_up(directory, older_than, remove=remove, json=json)
     elif remove:
-        raise typer.BadParameter("name the folder: polystore doctor DIR --remove")
+        raise typer.BadParameter("--remove needs a folder: polystore doctor DIR --remove")
     else:
         files: FileManager = context.obj
         with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the list

@@ -23,7 +23,7 @@ def info(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Describe what stands at an address without loading it."""
+    """Describe the file or folder at an address without loading it."""
     files: FileManager = context.obj
     place = parse_address(address, files.registry.names())
     found = files.info(place.path, backend=place.backend)

@@ -26,7 +26,8 @@ def view(
         str, typer.Option(metavar="VIEWER", help="napari, or another backend that only writes.")
     ] = "napari",
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which of several viewers, by its name.")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the viewer, if there are several."),
     ] = None,
     stack: Annotated[
         bool, typer.Option("--stack", help="Show all paths as one stack, with a slider.")
@@ -34,10 +35,11 @@ def view(
     names: Annotated[
         str | None,
         typer.Option(
-            metavar="TEMPLATE", help="So, placed by their names: '{well}_z{z}_w{channel}.tif'"
+            metavar="TEMPLATE",
+            help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif'",
         ),
     ] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="They are label images.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="Show label images.")] = False,
     options: SaveOptions = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print what was sent as one JSON array.")
@@ -56,7 +58,7 @@ def view(
     show = Show(files, _viewer(files, viewer, name), given)
     for address in addresses:
         if is_directory(files, address):
-            raise AddressError(f"{address} is a folder: name the images in it")
+            raise AddressError(f"{address} is a folder: name one or more images in it")
     if stack or names is not None:
         sent = show.series(addresses, names)
     else:
@@ -81,7 +83,7 @@ def _viewer(files: FileManager, viewer: str, name: str | None) -> str:
     is_known = stream in files.registry or owner("backend", stream) is not None
     backend = stream if is_known else viewer
     if isinstance(files.registry[backend], DataSource):
-        raise AddressError(f"{backend!r} is no viewer, but a place to keep data: see cp")
+        raise AddressError(f"{backend!r} is not a viewer: it stores data, see polystore cp")
     if name is None:
         return backend
     named = f"{backend} {name!r}"
