@@ -35,7 +35,7 @@ def build(target: Path = JAR) -> Path:
     """
     sources = sorted(SOURCES.rglob("*.java"))
     if not sources:
-        raise MissingToolError(f"no .java file below {SOURCES}: nothing to compile")
+        raise MissingToolError(f"{SOURCES} holds no .java file: use the whole source tree")
     compiler, imagej = find_compiler(), find_imagej()
     with tempfile.TemporaryDirectory(prefix="polystore-fiji-") as folder:
         classes = Path(folder, "classes")
@@ -61,7 +61,7 @@ def find_compiler() -> str:
     found = (home and shutil.which("javac", path=f"{home}/bin")) or shutil.which("javac")
     if not found:
         raise MissingToolError(
-            "javac is not on the PATH, nor in JAVA_HOME: install a JDK, 9 or later "
+            "javac was found neither on the PATH nor in JAVA_HOME: install a JDK, 9 or later "
             "(Debian: apt-get install default-jdk-headless imagej)"
         )
     return found

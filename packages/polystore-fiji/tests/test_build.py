@@ -128,13 +128,13 @@ def test_what_is_missing_is_told(checkout: Path) -> None:
     """No compiler, no ImageJ, no sources: each says what to install."""
     debian = "apt-get install default-jdk-headless imagej"
     said = missing(checkout, PATH="", JAVA_HOME="")
-    assert said.startswith("error: javac is not on the PATH")
+    assert said.startswith("error: javac was found neither on the PATH")
     assert debian in said
     said = missing(checkout, POLYSTORE_IJ="/nowhere/ij.jar")
     assert "no jar of ImageJ at POLYSTORE_IJ=/nowhere/ij.jar" in said
     assert debian in said
     shutil.rmtree(checkout / "java/polystore")
-    assert "no .java file below" in missing(checkout)
+    assert "holds no .java file" in missing(checkout)
 
 
 def test_java_home_compiles(checkout: Path) -> None:
@@ -176,7 +176,7 @@ def test_wheel_needs_a_compiler(checkout: Path) -> None:
     """Without javac there is no wheel, and the error says what to install."""
     done = hatch(checkout, "-t", "wheel", PATH="", JAVA_HOME="")
     assert done.returncode == 1
-    assert "polystore-fiji cannot be built: javac is not on the PATH" in done.stderr
+    assert "polystore-fiji cannot be built: javac was found neither on the PATH" in done.stderr
     assert not list((checkout / "out").glob("*.whl"))
 
 
@@ -185,7 +185,9 @@ def test_editable_install_goes_on(checkout: Path) -> None:
     done = hatch(checkout, "-t", "wheel:editable", PATH="", JAVA_HOME="")
     assert done.returncode == 0, done.stderr
     said = " ".join((done.stdout + done.stderr).split())
-    assert "installed without its receiver for ImageJ: javac is not on the PATH" in said
+    assert (
+        "installed without its receiver for ImageJ: javac was found neither on the PATH" in said
+    )
     assert list((checkout / "out").glob("*.whl"))
     assert hatch(checkout, "-t", "wheel:editable").returncode == 0
     assert (checkout / JAR).is_file()

@@ -384,7 +384,7 @@ def test_converted_image_is_left(
     paths = [f"conv/c_{z}.npy" for z in range(3)]
     files.save_batch([plane(z) for z in range(3)], paths, backend="screen", wait="shown")
     user.does(change)
-    with pytest.raises(RejectedError, match="its user has made something else of 'c'"):
+    with pytest.raises(RejectedError, match="a user has changed 'c'"):
         viewer.pixels(paths[0])
     files.save(plane(9), paths[1], backend="screen", wait="shown")
     assert (viewer.pixels(paths[1]) == 9).all()

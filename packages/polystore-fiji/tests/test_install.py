@@ -108,7 +108,7 @@ def test_refused_plugins_folder(folder: Path, capsys: pytest.CaptureFixture[str]
     ("protocol", "advice"),
     [
         ("0.9", "update the receiver: polystore-fiji install"),
-        ("99.0", "update this side: pip install --upgrade polystore-fiji"),
+        ("99.0", "update polystore-fiji: pip install --upgrade polystore-fiji"),
         ("damaged", "update the receiver: polystore-fiji install"),
     ],
 )
@@ -157,7 +157,7 @@ def test_command_installs(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["uninstall", "--fiji", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(f"removed {folder}")
     assert main(["uninstall", "--fiji", str(folder)]) == 0
-    assert capsys.readouterr().out == f"there is no receiver in {folder}\n"
+    assert capsys.readouterr().out == f"{folder} has no receiver\n"
 
 
 def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,7 +277,10 @@ def test_menu_starts_and_ends_receiving(
             monkeypatch.setenv("DISPLAY", display.name)
             with subprocess.Popen(command) as imagej:
                 assert becomes(lambda: discovery.find("fiji", "mine"))
-                with connect("mine") as viewer, pytest.raises(RejectedError, match="its user"):
+                with (
+                    connect("mine") as viewer,
+                    pytest.raises(RejectedError, match="a user started this ImageJ"),
+                ):
                     viewer.query("quit")
                 go.touch()
                 assert becomes(lambda: not discovery.find("fiji"))

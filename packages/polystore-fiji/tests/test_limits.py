@@ -139,5 +139,5 @@ def test_fills_are_counted_first(there: FileManager, hidden: RemoteFiji) -> None
     there.save(np.zeros((125_000, 1, 1), "u1"), "image.npy", backend="screen", axes="zyx")
     rois = [ROI(Ellipse((5, 5), (2, 2)))] * 9
     rois.append(ROI(Ellipse((5, 5), (2, 2)), position=Position(z=3)))
-    with pytest.raises(RejectedError, match="more than the 1000000 that ImageJ fills"):
+    with pytest.raises(RejectedError, match="polystore fills at most 1000000"):
         there.save(rois, "image.npy", backend="screen", labels=True, wait="shown")

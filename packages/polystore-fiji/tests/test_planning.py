@@ -275,7 +275,7 @@ def test_misfit_is_refused(there: FileManager, hidden: RemoteFiji) -> None:
         assert caught.value.path == paths[1]
         assert "image 'fit' holds 3 of <u2 of shape [12, 16], axes yx" in str(caught.value)
         assert "save it under another name or with labels=True" in str(caught.value)
-        assert "or all 3 as one batch" in str(caught.value)
+        assert "Or save all 3 as one batch" in str(caught.value)
     assert only(hidden)["shape"] == [3, 1, 1, *SIZE]
     assert hidden.pixels(paths[1])[0, 0] == 1
 
@@ -404,7 +404,7 @@ def test_ranges_are_chosen(there: FileManager, hidden: RemoteFiji) -> None:
 def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> None:
     """A colormap that ImageJ does not have is the error of that save, and names some it has."""
     with pytest.raises(
-        RejectedError, match="no lookup table 'nonsense': it has grays"
+        RejectedError, match="no lookup table 'nonsense': expected grays"
     ) as caught:
         there.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
     assert caught.value.path == "color.npy"
@@ -416,14 +416,14 @@ def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> 
 
 def test_unknown_questions_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
     """What ImageJ cannot answer is told, with what it can."""
-    with pytest.raises(RejectedError, match=r"answers .*layers, .*screenshot"):
+    with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
         hidden.query("colour")
     with pytest.raises(RejectedError, match=r"'nothing\.npy' is not shown"):
         hidden.pixels("nothing.npy")
     with pytest.raises(RejectedError, match="no image is shown"):
         hidden.screenshot()
     there.save(plane(1), "a.npy", backend="screen")
-    with pytest.raises(RejectedError, match=r"no image 'b' among \[a\]"):
+    with pytest.raises(RejectedError, match=r"image 'b' is not open: expected one of \[a\]"):
         hidden.screenshot(window="b")
 
 
@@ -436,24 +436,33 @@ def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> No
         [ROI(Points([(1, 2)]), "spot"), ROI(Points([(3, 4)]))], "r.roi", backend="screen"
     )
     for question, expected in {
-        ("rois", "layer", "sport"): "no ROI 'sport' among [, spot]; did you mean 'spot'?",
-        ("rois", "window", "cell"): "no image 'cell' among [B03 images, cells]; did you mean",
+        (
+            "rois",
+            "layer",
+            "sport",
+        ): "ROI 'sport' is not shown: expected one of [, spot]; did you mean 'spot'?",
+        (
+            "rois",
+            "window",
+            "cell",
+        ): "image 'cell' is not open: expected one of [B03 images, cells]; did you mean",
         ("screenshot", "window", "Cells"): "did you mean 'cells'?",
-        ("clear", "window", "x"): "no image 'x' among [B03 images, cells]",
+        ("clear", "window", "x"): "image 'x' is not open: expected one of [B03 images, cells]",
         (
             "pixels",
             "path",
             "cell.npy",
-        ): "'cell.npy' is not shown among [cells.npy]; did you mean",
-        ("layers", "window", "x"): "no option 'window' of layers among []",
-        ("rois", "path", "r.roi"): "no option 'path' of rois among [layer, window]",
+        ): "'cell.npy' is not shown: expected one of [cells.npy]; did you mean",
+        ("layers", "window", "x"): "layers has no option 'window': expected one of []",
+        ("rois", "path", "r.roi"): "rois has no option 'path': expected one of [layer, window]",
     }.items():
         name, option, value = question
         with pytest.raises(RejectedError) as caught:
             hidden.query(name, **{option: value})
         assert expected in str(caught.value)
     with pytest.raises(
-        RejectedError, match=r"no window 'B04' among \[, B03\]; did you mean 'B03'"
+        RejectedError,
+        match=r"window 'B04' is not open: expected one of \[, B03\]; did you mean 'B03'",
     ):
         hidden.pixels("B03_s1.npy", window="B04")
     assert len(hidden.layers()) == 2, "clear has taken nothing away"
@@ -493,7 +502,7 @@ def test_one_window_is_cleared(there: FileManager, hidden: RemoteFiji) -> None:
         there.save(plane(1), f"{name}.npy", backend="screen")
     hidden.clear(window="a")
     assert [layer["name"] for layer in hidden.layers()] == ["b"]
-    with pytest.raises(RejectedError, match="no image 'a' among"):
+    with pytest.raises(RejectedError, match="image 'a' is not open"):
         hidden.clear(window="a")
     there.save_batch([plane(1), plane(2)], ["s_1.npy", "s_2.npy"], backend="screen")
     hidden.clear()

@@ -154,7 +154,7 @@ def test_no_java_at_all(home: Path) -> None:
         POLYSTORE_RUNTIME_DIR=str(home / "run"),
     )  # fmt: skip
     assert done.returncode == 2, done.stdout
-    assert "ImageJ cannot be started: there is no Java here; install one" in done.stderr
+    assert "ImageJ cannot be started: Java was not found; install one" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -225,7 +225,7 @@ def test_wrong_folders_are_told(tmp_path: Path) -> None:
         ("empty", "$"),
         ("images", r"\(it holds a\.tif\)"),
         ("no_plugins", r"\(it holds ij\.jar\)"),
-        ("file", r"\(it is a file, and no launcher in such a folder\)"),
+        ("file", r"\(it is a file, and not a launcher in such a folder\)"),
     ]:
         with pytest.raises(InvalidOptionError, match=f"fiji=.*{expected} ?{there}"):
             imagej.find_imagej(fiji=tmp_path / name)
@@ -256,7 +256,7 @@ def test_variables_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert imagej.find_imagej().folder == folder
     assert imagej.find_imagej(fiji=other).folder == other
     assert imagej.find_imagej(ij=IJ_JAR).folder is None
-    with pytest.raises(InvalidOptionError, match="nothing, where fiji= is given"):
+    with pytest.raises(InvalidOptionError, match="None, because fiji= is given too"):
         imagej.find_imagej(fiji=folder, ij=IJ_JAR)
     monkeypatch.setenv("POLYSTORE_FIJI", str(tmp_path))
     with pytest.raises(InvalidOptionError, match="POLYSTORE_FIJI="):

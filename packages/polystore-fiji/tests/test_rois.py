@@ -107,7 +107,7 @@ def test_rois_lie_on_their_image(there: FileManager, hidden: RemoteFiji) -> None
     there.save(ROIS[:3], "c.npy", backend="screen")
     assert {layer["name"]: layer["rois"] for layer in hidden.layers()} == {"a": 2, "b": 3}
     assert by_name(hidden.rois(window="a")) == by_name(ROIS[:2])
-    with pytest.raises(RejectedError, match="no image 'z' among"):
+    with pytest.raises(RejectedError, match="image 'z' is not open"):
         hidden.rois(window="z")
 
 
@@ -135,10 +135,10 @@ def test_areas_are_labels(there: FileManager, hidden: RemoteFiji) -> None:
     there.save(ROIS[:2], "cells.roi", backend="screen", labels=True)
     there.save(ROIS[:1], "cells.roi", backend="screen", labels=True)
     assert hidden.layers()[0]["rois"] == 0
-    with pytest.raises(UnsupportedDataError, match="a Points has none"):
+    with pytest.raises(UnsupportedDataError, match="a Points has no area"):
         there.save(ROIS[6], "cells.roi", backend="screen", labels=True)
     hidden.clear()
-    with pytest.raises(RejectedError, match="need an image that they lie on"):
+    with pytest.raises(RejectedError, match="labels=True for ROIs needs an image"):
         there.save(ROIS[:1], "cells.roi", backend="screen", labels=True, wait="shown")
 
 

@@ -385,7 +385,7 @@ def test_port_in_use(viewer: Echo, classes: Path) -> None:
         with echo(classes, "second", port=port) as second:
             assert f"port {port} of 127.0.0.1 cannot be used" in second.said["refused"]
     with echo(classes, port=70_000) as running:
-        assert running.said["refused"].startswith("port 70000 is none")
+        assert running.said["refused"].startswith("port 70000 is not valid")
 
 
 def test_folder_is_private(
@@ -395,7 +395,7 @@ def test_folder_is_private(
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "open"))
     (tmp_path / "open").mkdir(mode=0o755)
     with echo(classes) as running:
-        assert "no private folder of this user" in running.said["refused"]
+        assert "not a private folder of this user" in running.said["refused"]
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / ("long" * 25)))
     with echo(classes) as running, connected(running.endpoint) as producer:
         socket = running.endpoint.address.removeprefix("ipc://")

@@ -112,7 +112,7 @@ def test_misfit_is_refused(other: Any) -> None:
     with pytest.raises(UnsupportedDataError) as caught:
         planned(planner, one(other, "cells_1.npy"))
     text = caught.value.reason
-    assert text.startswith(f"{other.dtype} of shape {other.shape}")
+    assert text.startswith(f"it is {other.dtype} of shape {other.shape}")
     assert "layer 'cells' holds 3 of uint16 of shape (4, 5), axes yx" in text
     assert "another name or with labels=True" in text
     assert "all 3 as one batch" in text

@@ -494,12 +494,12 @@ def test_leading_coordinates_are_planes() -> None:
 
 
 def test_shape_across_planes_is_refused() -> None:
-    with pytest.raises(UnsupportedDataError, match=r"path 0 .* more than one plane"):
+    with pytest.raises(UnsupportedDataError, match=r"path 0 .* several planes"):
         drawn("path", [(0, 1, 1), (1, 1, 1)], ("z", "y", "x"))
 
 
 def test_planes_before_the_first_are_refused() -> None:
-    with pytest.raises(UnsupportedDataError, match=r"\[-2.0, 1.0, 1.0\] .* on no plane"):
+    with pytest.raises(UnsupportedDataError, match=r"\[-2.0, 1.0, 1.0\] .* outside all planes"):
         drawn("path", [(-2, 1, 1), (-2, 1, 2)], ("z", "y", "x"))
 
 

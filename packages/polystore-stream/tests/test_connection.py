@@ -280,7 +280,7 @@ def test_newer_producer_is_refused() -> None:
         socket.send(encode(hello))
         reply = read_reply(socket.recv())
         assert (reply.number, reply.stage) == (hello.number, "rejected")  # type: ignore[union-attr]
-        assert "protocol 2.0, where 1.0 is spoken" in reply.reason  # type: ignore[union-attr]
+        assert "protocol 2.0 is not supported: this receiver uses 1.0" in reply.reason  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -288,17 +288,17 @@ def test_newer_producer_is_refused() -> None:
     [
         (
             b'{"type":"welcome","number":1,"protocol":[2,0]',
-            "2.0, this producer 1.0; upgrade poly",
+            "2.0, but this producer uses 1.0; upgrade poly",
         ),
         (
             b'{"type":"welcome","number":1,"protocol":[0,9]',
-            "0.9, this producer 1.0; upgrade the",
+            "0.9, but this producer uses 1.0; upgrade the",
         ),
-        (b'{"type":"answer","number":1}', "answers hello with Answer"),
-        (b"HTTP/1.1 400 Bad Request", "does not answer as a receiver does"),
+        (b'{"type":"answer","number":1}', "answered hello with Answer"),
+        (b"HTTP/1.1 400 Bad Request", "sent an answer that cannot be read"),
         (
             b'{"type":"ack","stage":"rejected","reason":"what?"}',
-            "cannot read what it is sent: w",
+            "cannot read this producer's messages: w",
         ),
     ],
     ids=["newer", "older", "other", "garbage", "confused"],
@@ -599,7 +599,7 @@ def test_close_repeats() -> None:
         with connected(listener.endpoint) as connection:
             connection.close()
             data = pattern(0, SMALL)
-            with pytest.raises(ReceiverUnavailableError, match="connection is closed"):
+            with pytest.raises(ReceiverUnavailableError, match="this connection was closed"):
                 connection.send(image("a", data), data, awaited=True)
         with RemoteViewer(listener.endpoint) as viewer:
             viewer.close()

@@ -85,13 +85,13 @@ def test_tensor_is_image() -> None:
     [
         (np.empty((2, 2), object), "pickle"),
         (np.zeros((2, 2), np.complex64), "np.abs"),
-        (np.zeros((2, 0)), "shape (2, 0) has no pixels"),
-        (np.array(5), "shape () has no pixels"),
-        (np.array([["a", "b"]]), "bool, integers and floats"),
-        (np.array([[b"a", b"b"]]), "bool, integers and floats"),
-        (np.zeros((2, 2), "M8[s]"), "bool, integers and floats"),
-        (np.zeros((2, 2), "m8[ms]"), "bool, integers and floats"),
-        (np.zeros((2, 2), "V3"), "bool, integers and floats"),
+        (np.zeros((2, 0)), "shape (2, 0) has no axes or no pixels"),
+        (np.array(5), "shape () has no axes or no pixels"),
+        (np.array([["a", "b"]]), "bool, integers or floats"),
+        (np.array([[b"a", b"b"]]), "bool, integers or floats"),
+        (np.zeros((2, 2), "M8[s]"), "bool, integers or floats"),
+        (np.zeros((2, 2), "m8[ms]"), "bool, integers or floats"),
+        (np.zeros((2, 2), "V3"), "bool, integers or floats"),
         (np.zeros((2, 2), [("a", "u1"), ("b", "f4")]), "one field"),
         (np.ma.masked_array(GREY, GREY > 3), "mask"),
         (np.zeros(7), "with 1 axes is not an image"),
@@ -173,7 +173,11 @@ def test_samples_of_rgb(shape, dtype: str, axes, expected: str) -> None:
         (np.zeros((5, 6, 3), bool), {"axes": "yxs"}, "3 or 4 samples"),
         (np.zeros((2, 5, 6, 3), np.uint8), {"axes": "yxs"}, "3 or 4 samples"),
         (np.zeros(3, np.uint8), {"axes": "s"}, "0 axes"),
-        (np.zeros((2, 5, 6, 3), np.uint8), {"axes": "cyxs"}, "either channels"),
+        (
+            np.zeros((2, 5, 6, 3), np.uint8),
+            {"axes": "cyxs"},
+            "channels (c) or samples of RGB (s), not both",
+        ),
         (RGB, {"labels": True}, "a label is one number"),
         (RGB, {"colormap": "gray"}, "not RGB"),
         (RGB, {"channels": ["r", "g", "b"]}, "channels"),
@@ -269,7 +273,7 @@ def test_wrong_channels_are_refused(shape, look, words: str) -> None:
     ],
 )  # fmt: skip
 def test_wrong_limits_are_refused(limits) -> None:
-    assert "black, and full brightness" in refused(GREY, contrast_limits=limits)
+    assert "two finite numbers, the lower one first" in refused(GREY, contrast_limits=limits)
 
 
 def test_colormap_is_passed_on() -> None:
@@ -316,7 +320,7 @@ def test_rois_are_described(rois) -> None:
 
 def test_areas_become_labels() -> None:
     assert describe([ROI(Rectangle((3, 4), (2, 2)))], labels=True)[0].labels
-    assert "a Points has none" in refused([POINT], labels=True)
+    assert "a Points has no area" in refused([POINT], labels=True)
 
 
 def test_one_roi_is_list() -> None:
@@ -339,7 +343,7 @@ def test_mixed_list_is_refused() -> None:
     ],
 )
 def test_rois_take_no_look(look) -> None:
-    assert "ROIs have names and properties" in refused([POINT], **look)
+    assert "no value for ROIs" in refused([POINT], **look)
 
 
 # ── paths and options ────────────────────────────────────────────────────────────────────

@@ -84,7 +84,7 @@ def test_ended_start_is_explained() -> None:
     with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, code])
     text = str(caught.value)
-    assert "toy 'default' ended with status 1 when it was started" in text
+    assert "toy 'default' ended with status 1 while it was starting" in text
     assert "line 19\n  no plugin" in text or "no plugin\n" in text
     assert "line 12" not in text
 
@@ -94,7 +94,7 @@ def test_ended_start_is_explained() -> None:
     [
         ("qt.qpa.plugin: Could not load the Qt platform plugin xcb", "log in with ssh -X"),
         ("cannot connect to X server, no DISPLAY", "xvfb-run -a python"),
-        ("", "it said:\n  nothing"),
+        ("", "it printed:\n  nothing"),
     ],
 )
 def test_missing_screen_is_explained(said: str, advice: str) -> None:
@@ -124,7 +124,7 @@ def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
         pytest.raises(ReceiverUnavailableError, match=r"was not ready 0\.7 s after") as e,
     ):
         start(["/bin/sh", "-c", code], timeout=0.7)
-    assert "it said:\n  loading" in str(e.value)
+    assert "it printed:\n  loading" in str(e.value)
     for pid in pids.read_text().split():
         assert becomes(lambda pid=pid: not runs(int(pid)) or is_zombie(int(pid)))  # type: ignore[misc]
 

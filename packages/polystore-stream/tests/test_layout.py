@@ -57,12 +57,12 @@ def test_no_names_refused(given) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"window": ("z",)}, r"'z' stands in slider=\('t', 'z'\) too"),
-        ({"slider": ("t", "w")}, r"'w' stands in layer=\('channel',\) too"),
-        ({"slider": ("t", "time")}, r"'time' stands in slider=\('t', 'time'\) too"),
-        ({"slider": ("t",), "window": ("time",)}, r"'time' stands in slider=\('t',\) too"),
-        ({"layer": ("channel", "c")}, r"'c' stands in layer=\('channel', 'c'\) too"),
-        ({"window": ("well", "well")}, r"'well' stands in window=\('well', 'well'\) too"),
+        ({"window": ("z",)}, r"'z' is also in slider=\('t', 'z'\)"),
+        ({"slider": ("t", "w")}, r"'w' is also in layer=\('channel',\)"),
+        ({"slider": ("t", "time")}, r"'time' is also in slider=\('t', 'time'\)"),
+        ({"slider": ("t",), "window": ("time",)}, r"'time' is also in slider=\('t',\)"),
+        ({"layer": ("channel", "c")}, r"'c' is also in layer=\('channel', 'c'\)"),
+        ({"window": ("well", "well")}, r"'well' is also in window=\('well', 'well'\)"),
     ],
 )
 def test_name_twice_refused(given, message: str) -> None:
@@ -195,7 +195,7 @@ def test_first_misfit_counts_others() -> None:
 def test_typos_name_the_known(layout, option: str, names) -> None:
     (typo,) = layout[option]
     with pytest.raises(
-        InvalidOptionError, match=f"{option}=.*names of .*'z'.*; '{typo}' is none$"
+        InvalidOptionError, match=f"{option}=.*names from .*'z'.*; '{typo}' is not one of them$"
     ):
         place(SITE, names, Layout(**layout))
 
@@ -209,7 +209,7 @@ def test_typos_name_the_fields() -> None:
     ("names", "at"), [("{t}_{time}.tif", None), ("{t}_{z}.tif", {"time": 1})]
 )
 def test_field_twice_refused(names: str, at) -> None:
-    with pytest.raises(InvalidOptionError, match="each part of a name once: 't' stands twice"):
+    with pytest.raises(InvalidOptionError, match="each field once; 't' is given twice"):
         place("1_2.tif", names, at=at)
 
 
@@ -256,7 +256,7 @@ def test_other_names_refused(at) -> None:
         (2, "a list of 2 mappings"),
         (iter([{"z": 1}, {"z": 2}]), "a list of 2 mappings"),
         ("zz", "a mapping such as"),
-        ([{"z": 1}, {"t": 1}], "the names of the first mapping: 'z'"),
+        ([{"z": 1}, {"t": 1}], "the same names as in the first mapping: 'z'"),
     ],
 )
 def test_uneven_batch_refused(at, message: str) -> None:
@@ -345,7 +345,7 @@ def test_shared_place_names_both() -> None:
 
 
 def test_shared_coordinates_refused() -> None:
-    with pytest.raises(InvalidOptionError, match=r"at=\{'z': '1'\}.*'a\.tif' from 'b\.tif'"):
+    with pytest.raises(InvalidOptionError, match=r"at=\{'z': '1'\}.*'a\.tif' and 'b\.tif'"):
         places(["a.tif", "b.tif"], at=[{"z": 1}, {"z": "1"}])
 
 

@@ -92,7 +92,8 @@ def test_signal_is_told(sink: ToySink, number: signal.Signals) -> None:
     assert log.read_text() == "loading plugins\n"
     kill(endpoint, number)
     expected = (
-        f"backend 'out': toy 'a toy' is gone: it ended with signal {number:d} ({number.name}); "
+        f"backend 'out': toy 'a toy' no longer runs: it ended with signal {number:d} "
+        f"({number.name}); "
         f"start it: toy --name 'a toy'\nThe end of its log ({log}):\n  loading plugins"
     )
     assert refused(sink) == expected
@@ -105,7 +106,7 @@ def test_status_is_told(sink: ToySink) -> None:
     sink.script = '"$@" 2> /dev/null; seq 100; echo "$(seq -s " " 500)"; exit 3'
     kill(shown(sink), signal.SIGTERM)
     text = refused(sink)
-    assert "is gone: it ended with status 3; start it" in text
+    assert "no longer runs: it ended with status 3; start it" in text
     assert "\n  99\n  100\n  1 2 3 4" in text
     assert "\n  90\n" not in text
     assert len(text) < 1000
@@ -122,7 +123,7 @@ def test_closed_viewer_leaves_no_log(sink: ToySink) -> None:
     sink.script = '"$@" 2> /dev/null; echo thanks; exit 0'
     endpoint = shown(sink)
     kill(endpoint, signal.SIGTERM)
-    assert "is gone: it was closed; start it" in refused(sink)
+    assert "no longer runs: it was closed; start it" in refused(sink)
     assert not log_of(endpoint).exists()
 
 

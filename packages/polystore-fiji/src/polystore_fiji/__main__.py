@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--ij", metavar="JAR", help="an ij.jar")
     command.add_argument("--headless", action="store_true", help="open no windows")
     command.add_argument(
-        "--name", default="default", help="what backends call it (%(default)s)"
+        "--name", default="default", help="its name for backends (%(default)s)"
     )
     command.add_argument("--timeout", type=float, default=60.0, help="in seconds (%(default)s)")
     command.set_defaults(run=_launch)
@@ -62,7 +62,7 @@ def _install(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     jar = own_jar()
     lines = [f"{target}: receiver {jar}"]
     lines += [f"replaced {path}" for path in replaced]
-    lines += ["Start it anew, then: Plugins › polystore › Receive from polystore"]
+    lines += ["Restart it, then choose Plugins › polystore › Receive from polystore"]
     result: dict[str, object] = {
         "installed": str(target),
         "version": jar.version,
@@ -77,7 +77,7 @@ def _uninstall(options: argparse.Namespace) -> tuple[dict[str, object], str]:
 
     removed = [str(path) for path in uninstall(options.fiji)]
     text = "\n".join(f"removed {path}" for path in removed)
-    return {"removed": removed}, text or f"there is no receiver in {options.fiji}"
+    return {"removed": removed}, text or f"{options.fiji} has no receiver"
 
 
 def _launch(options: argparse.Namespace) -> tuple[dict[str, object], str]:

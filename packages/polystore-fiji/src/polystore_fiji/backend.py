@@ -29,7 +29,7 @@ class FijiBackend(ViewerSink):
     """
 
     viewer_kind = "fiji"
-    start_advice = "polystore-fiji launch, or Plugins > polystore > Receive from polystore"
+    start_advice = "Plugins > polystore > Receive from polystore, or polystore-fiji launch"
     remote = RemoteFiji
 
     def __init__(

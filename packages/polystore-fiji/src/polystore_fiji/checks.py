@@ -39,7 +39,7 @@ def findings() -> Iterator[Finding]:
     for other in installations():
         if other != chosen and other.folder:
             jars = ", ".join(map(str, installed_jars(other.folder)))
-            found = f"{other}, {f'receiver {jars}' if jars else 'without our receiver'}"
+            found = f"{other}, {f'receiver {jars}' if jars else 'without a receiver'}"
             remedy = f'polystore-fiji install --fiji "{other.folder}"'
             yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
     yield _java(chosen)
@@ -63,7 +63,7 @@ def _plugin(imagej: ImageJ) -> Iterator[Finding]:
 def _java(imagej: ImageJ | None) -> Finding:
     if imagej and imagej.launcher:  # it looks for itself, first of all in its own folder
         own = filter(None, map(read_java, bundled_java(imagej.folder)))
-        found = next(map(str, own), "none of its own: what its launcher finds")
+        found = next(map(str, own), "none in its folder: its launcher looks for one")
         return Finding(what="Java", state="ok", found=found)
     try:
         java = find_java(folder=imagej.folder if imagej else None)

@@ -63,7 +63,7 @@ class FijiEncoding(Encoding):
         pair = str(pixels.dtype), str(found.dtype)
         if pair not in self._told:
             self._told.add(pair)
-            log.info("images of %s are shown by ImageJ as %s", *pair)
+            log.info("ImageJ shows images of %s as %s", *pair)
         return found
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
@@ -86,8 +86,8 @@ def _converted(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
     dtype = pixels.dtype
     if axes.endswith("s"):
         raise UnsupportedDataError(
-            f"RGB of {dtype}: ImageJ's RGB is uint8; convert it, or save its colours as channels "
-            "(np.moveaxis(image, -1, 0), axes='cyx')",
+            f"ImageJ shows RGB of uint8 only, and this image is {dtype}: convert it, or save its "
+            "colours as channels (np.moveaxis(image, -1, 0), axes='cyx')",
             "fiji",
         )
     if dtype == np.bool_:
@@ -101,7 +101,7 @@ def _converted(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
     if _are_equal(found, pixels):
         return found
     raise UnsupportedDataError(
-        f"pixels of {dtype} that are not exact in 32-bit float, ImageJ's largest type: round "
+        f"some pixels of {dtype} are not exact in 32-bit float, ImageJ's largest type: round "
         "them with image.astype('float32')"
         + (", or rescale them to uint16" if dtype.kind in "iu" else ""),
         "fiji",
@@ -121,8 +121,8 @@ def _check_plane(shape: tuple[int, ...], axes: str) -> None:
     height, width = shape[-3:-1] if axes.endswith("s") else shape[-2:]
     if height * width > _LARGEST_PLANE:
         raise UnsupportedDataError(
-            f"a plane of {height} x {width} pixels: ImageJ's have {_LARGEST_PLANE} at most; "
-            "show a region, or every second pixel: image[..., ::2, ::2]",
+            f"a plane has {height} x {width} pixels, and ImageJ shows at most {_LARGEST_PLANE}: "
+            "save a region, or every second pixel (image[..., ::2, ::2])",
             "fiji",
         )
 
@@ -131,16 +131,16 @@ def _check_slices(shape: tuple[int, ...], axes: str) -> None:
     leading = shape[: axes.index("y")]
     if math.prod(leading) > _MOST_SLICES:
         raise UnsupportedDataError(
-            f"{math.prod(leading)} planes in shape {shape}: an image of ImageJ may have "
-            f"{_MOST_SLICES} slices here; save a part, or order the axes so that the two long "
-            "ones are last (np.moveaxis)",
+            f"shape {shape} has {math.prod(leading)} planes, and polystore shows at most "
+            f"{_MOST_SLICES} in an image of ImageJ: save a part, or order the axes so that the "
+            "two longest are last (np.moveaxis)",
             "fiji",
         )
     channels = shape[axes.index("c")] if "c" in axes else 1
     if channels > _MOST_CHANNELS:
         raise UnsupportedDataError(
-            f"{channels} channels in shape {shape}: an image of ImageJ may have "
-            f"{_MOST_CHANNELS} here; save a part, or give axes= with z or t for the long one",
+            f"shape {shape} has {channels} channels, and polystore shows at most {_MOST_CHANNELS} "
+            "in an image of ImageJ: save a part, or give axes= with z or t for the longest axis",
             "fiji",
         )
 
@@ -148,8 +148,8 @@ def _check_slices(shape: tuple[int, ...], axes: str) -> None:
 def _check_rois(rois: Sequence[ROI]) -> None:
     if len(rois) > _MOST_ROIS:
         raise UnsupportedDataError(
-            f"{len(rois)} ROIs: ImageJ shows {_MOST_ROIS} of one path at most; save them as a "
-            "label image, or as several paths",
+            f"the list has {len(rois)} ROIs, and polystore shows at most {_MOST_ROIS} of one path: "
+            "save them as a label image, or under several paths",
             "fiji",
         )
     crossings = 0.0

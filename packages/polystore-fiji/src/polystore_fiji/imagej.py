@@ -21,7 +21,7 @@ _GET_IMAGEJ = (
     "get Fiji (https://fiji.sc) and name its folder with --fiji, fiji= or POLYSTORE_FIJI, or "
     "ImageJ (Debian: apt-get install imagej) and name its ij.jar with --ij, ij= or POLYSTORE_IJ"
 )
-_FOLDER = "a folder of Fiji or ImageJ: jars/ij-1.*.jar or ij.jar, and plugins/"
+_FOLDER = "a folder of Fiji or ImageJ with jars/ij-1.*.jar or ij.jar, and plugins/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def find_imagej(
     ``InvalidOptionError`` for what is no ImageJ, ``ReceiverUnavailableError`` if none is found.
     """
     if fiji is not None and ij is not None:
-        raise InvalidOptionError("ij", os.fspath(ij), "nothing, where fiji= is given")
+        raise InvalidOptionError("ij", os.fspath(ij), "None, because fiji= is given too")
     if fiji is None and ij is None:
         fiji = os.environ.get("POLYSTORE_FIJI") or None
         ij = None if fiji else os.environ.get("POLYSTORE_IJ") or None
@@ -120,7 +120,7 @@ def _what_stands(place: Path) -> str:
     if not place.exists():
         return " (it does not exist)"
     if not place.is_dir():
-        return " (it is a file, and no launcher in such a folder)"
+        return " (it is a file, and not a launcher in such a folder)"
     names = sorted(os.listdir(place)) if os.access(place, os.R_OK) else []
     return f" (it holds {', '.join(names[:5])}{', …' * (len(names) > 5)})" if names else ""
 

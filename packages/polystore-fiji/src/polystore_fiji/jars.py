@@ -67,17 +67,17 @@ def check_installed(folder: Path) -> ReceiverJar:
         raise ReceiverUnavailableError(BACKEND, str(folder), reason, f"install it: {install}")
     if len(found) > 1:
         names = " and ".join(str(jar.path.relative_to(folder)) for jar in found)
-        reason = f"has several receivers, and loads one of them by chance: {names}"
+        reason = f"has several receivers, and loads only one of them: {names}"
         raise IncompatibleReceiverError(BACKEND, str(folder), reason, f"keep one: {install}")
     jar = found[0]
     if jar.protocol[0] == own.protocol[0]:
         return jar
     older = jar.protocol < own.protocol
     raise IncompatibleReceiverError(
-        BACKEND, str(folder), f"has the receiver {jar}; this polystore-fiji is {own}",
+        BACKEND, str(folder), f"has the receiver {jar}, but this polystore-fiji has {own}",
         f"update the receiver: {install}"
         if older
-        else "update this side: pip install --upgrade polystore-fiji",
+        else "update polystore-fiji: pip install --upgrade polystore-fiji",
     )  # fmt: skip
 
 

@@ -64,16 +64,16 @@ def find_java(*, folder: Path | None = None, windows: bool = True) -> Java:
         if java is None:
             continue
         if java.feature < OLDEST_JAVA:
-            problems.append((f"{command} is Java {java.version}, and 8 is needed", _GET_JAVA))
+            problems.append((f"{command} is Java {java.version}, not 8 or later", _GET_JAVA))
         elif windows and not java.windows:
-            remedy = "(Debian: apt-get install default-jre), or do without: headless=True, "
+            remedy = "(Debian: apt-get install default-jre), or open no windows: headless=True"
             trouble = f"{command} (Java {java.version}) is headless: it cannot open windows"
-            problems.append((trouble, f"install a complete one {remedy}--headless"))
+            problems.append((trouble, f"install a complete Java {remedy}, --headless"))
         else:
             return java
     if given and not problems:
         raise InvalidOptionError("POLYSTORE_JAVA", given, "the path of a java command")
-    reason, advice = problems[0] if problems else ("there is no Java here", _GET_JAVA)
+    reason, advice = problems[0] if problems else ("Java was not found", _GET_JAVA)
     raise ReceiverUnavailableError(BACKEND, "ImageJ", f"cannot be started: {reason}", advice)
 
 

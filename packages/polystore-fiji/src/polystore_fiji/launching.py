@@ -23,7 +23,7 @@ __all__ = ["DISPLAY", "KIND", "WITHOUT_SCREEN", "command", "launch"]
 
 KIND = "fiji"
 DISPLAY = "DISPLAY"  # Java needs X11, also within Wayland
-WITHOUT_SCREEN = "; or do without windows: headless=True, --headless"
+WITHOUT_SCREEN = "; or open no windows: headless=True, --headless"
 # Of the machine's memory (the container's, if in one): images stay in the heap, and Java would
 # take a quarter. Java 8 before its update 191 does not know the option, and goes on without.
 # By default Java gives each plane a region of its own: a stack grows at half the rate, and slower

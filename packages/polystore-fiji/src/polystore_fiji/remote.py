@@ -44,7 +44,9 @@ class RemoteFiji(RemoteViewer):
         content, start, found = arrays[0].tobytes(), 0, list[ROI]()
         for _ in sources:
             if start + 4 > len(content):
-                raise DamagedDataError(f"{len(found)} ROIs of {len(sources)}", "message")
+                raise DamagedDataError(
+                    f"it holds {len(found)} ROIs, not {len(sources)}", "message"
+                )
             (length,) = struct.unpack_from("<I", content, start)
             one = content[start + 4 : start + 4 + length]
             # ImageJ rounds its integers otherwise than we do: with its bytes, no ROI would equal

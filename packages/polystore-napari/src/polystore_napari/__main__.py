@@ -21,11 +21,11 @@ _NICE = 5
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="polystore-napari", description=__doc__)
-    parser.add_argument("--name", default="default", help="what backends call it (%(default)s)")
+    parser.add_argument("--name", default="default", help="its name for backends (%(default)s)")
     parser.add_argument(
         "--listen",
         metavar="ADDRESS",
-        help="take producers of other machines: tcp://0.0.0.0:5555 (always encrypted)",
+        help="accept producers of other machines: tcp://0.0.0.0:5555 (always encrypted)",
     )
     options = parser.parse_args(arguments)
 
@@ -54,7 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
         window.close()
         return 2
     if options.listen:
-        print(f"connection file for producers elsewhere: {viewer.receiver.connection_file}")
+        print(
+            f"connection file for producers on other machines: {viewer.receiver.connection_file}"
+        )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: quit_application())
     if hasattr(os, "setpriority"):

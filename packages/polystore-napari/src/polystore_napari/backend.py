@@ -82,7 +82,9 @@ def interpreter(python: str | None = None) -> str:
     """Return the interpreter that napari runs in: ``python``, POLYSTORE_NAPARI_PYTHON, or this."""
     found = python or os.environ.get(_PYTHON) or sys.executable
     if not found:
-        raise InvalidOptionError("python", python, "an interpreter that has polystore-napari")
+        raise InvalidOptionError(
+            "python", python, "the path of a Python that has polystore-napari"
+        )
     return found
 
 

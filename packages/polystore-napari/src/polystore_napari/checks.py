@@ -40,7 +40,7 @@ def _napari(python: str) -> Finding:
         )  # fmt: skip
         missing, version = done.stdout.split("\n")[:2]
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        remedy = "name an interpreter that has napari: POLYSTORE_NAPARI_PYTHON, python="
+        remedy = "set POLYSTORE_NAPARI_PYTHON or python= to a Python that has napari"
         return Finding(what="napari", state="missing", found=str(error), remedy=remedy)
     if missing:
         found = f"{python} has no {', '.join(missing.split())}"

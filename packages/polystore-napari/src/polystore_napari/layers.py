@@ -147,7 +147,7 @@ class Layers:
                 try:
                     touch.undo.close()
                 except Exception:
-                    log.exception("layer %r is not as it was before", touch.plan.title)
+                    log.exception("layer %r could not be restored", touch.plan.title)
         if len(kept) < len(touched):
             self._rois.align()
         return kept

@@ -156,9 +156,9 @@ class Planner:
             replaces = old is not None and coordinates in old.held
             if old is not None and restarts and not (replaces and item.series >= len(old.held)):
                 raise UnsupportedDataError(
-                    f"{new}, where layer {title!r} holds {len(old.held)} of {old}: save it under "
-                    "another name or with labels=True, for a layer of its own, or all "
-                    f"{len(old.held)} as one batch; or remove the layer"
+                    f"it is {new}, and layer {title!r} holds {len(old.held)} of {old}: save it "
+                    "under another name or with labels=True, to have a layer of its own. Or save "
+                    f"all {len(old.held)} as one batch, or remove the layer"
                 )
             if old is None or restarts or old.reach != new.reach:
                 self._check_reach(new.reach, item.window, layer)

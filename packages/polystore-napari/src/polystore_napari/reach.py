@@ -79,9 +79,9 @@ def check_visible(image: Reach) -> None:
     ][-2:]
     if max(sizes) < _LEAST_IMAGE:
         raise UnsupportedDataError(
-            f"it has a size of {' x '.join(f'{size:.3g}' for size in sizes)} "
-            f"{image.units[-1]}, and napari paints nothing below {_LEAST_IMAGE:g}: give scale= "
-            "in a smaller unit, such as units='nm'"
+            f"the image is {' x '.join(f'{size:.3g}' for size in sizes)} {image.units[-1]} large, "
+            f"and napari shows images of at least {_LEAST_IMAGE:g}: give scale= in a smaller "
+            "unit, such as units='nm'"
         )
 
 
@@ -89,8 +89,8 @@ def _check_numbers(reach: Reach) -> None:
     for number in (*reach.low, *reach.high, *reach.step):
         if not (number == 0 or math.isnan(number) or _LEAST <= abs(number) <= _GREATEST):
             raise UnsupportedDataError(
-                f"it has a pixel size or a position of {number:.3g}, and a napari window shows "
-                f"{_LEAST:g} to {_GREATEST:g}: give scale= in another unit"
+                f"a pixel size or a position is {number:.3g}, and a napari window shows numbers "
+                f"from {_LEAST:g} to {_GREATEST:g}: give scale= in another unit"
             )
 
 
@@ -99,14 +99,14 @@ def _advice(new: Reach, axis: int, steps: float) -> str:
     unit = new.units[-axis]
     if (high - low) / step > MOST_STEPS:
         return (
-            f"it reaches from {low:.3g} to {high:.3g} {unit} on axis -{axis}, which are "
-            f"{steps:.2g} pixels, and napari counts to {MOST_STEPS}: show less of it"
+            f"axis -{axis} extends from {low:.3g} to {high:.3g} {unit}, which is {steps:.2g} "
+            f"pixels, and napari shows at most {MOST_STEPS}: show a part of it"
         )
     return (
-        f"its pixels have a size of {step:.3g} {unit} on axis -{axis}, and together with the "
-        f"other layers of the window it reaches over {steps:.2g} of the smallest pixels, where "
-        f"napari counts to {MOST_STEPS}: give all images of one window a scale= in units of the "
-        "same kind, or remove the others with clear()"
+        f"its pixels are {step:.3g} {unit} large on axis -{axis}. With the other layers, the "
+        f"window extends over {steps:.2g} of the smallest pixels, and napari shows at most "
+        f"{MOST_STEPS}: give all images of one window a scale= in units of the same kind, or "
+        "remove the other layers with clear()"
     )
 
 

@@ -310,7 +310,7 @@ def _filled(rois: Sequence[ROI]) -> list[ROI]:
         if count > most:
             raise UnsupportedDataError(
                 f"{name.format(count)}, and labels=True fills areas of at most {most}: save "
-                "them without labels=True, or fewer at a time"
+                "them without labels=True, or save fewer at a time"
             )
     return [_mask_of(roi) for roi in rois]
 

@@ -243,8 +243,7 @@ def outlines_of(shape: Shape) -> list[Outline]:
         case Points():
             return [("points", shape.coordinates)]
     raise UnsupportedDataError(
-        f"a {type(shape).__name__} is no shape that a napari layer can show: use another, "
-        "such as a Polygon"
+        f"napari cannot show a {type(shape).__name__}: use another shape, such as a Polygon"
     )
 
 
@@ -275,9 +274,9 @@ def _check_vertices(outlines: Sequence[NDArray[np.float64]]) -> None:
     count = sum(map(len, outlines))
     if count + _VERTICES_OF_A_SHAPE * len(outlines) > MOST_VERTICES:
         raise UnsupportedDataError(
-            f"{len(outlines)} outlines have {count} vertices, and a napari window draws at most "
-            f"{MOST_VERTICES} in one layer, where each outline counts for "
-            f"{_VERTICES_OF_A_SHAPE} more: save areas with labels=True, or fewer at a time"
+            f"{len(outlines)} outlines have {count} vertices, and a napari layer draws at most "
+            f"{MOST_VERTICES} (each outline counts for {_VERTICES_OF_A_SHAPE} more): save areas "
+            "with labels=True, or save fewer at a time"
         )
 
 
@@ -347,8 +346,8 @@ def _lengths(lengths: NDArray[np.int64]) -> tuple[int, ...]:
     if math.prod(found) > MOST_PIXELS:
         raise UnsupportedDataError(
             f"the masks and the planes between them are {' x '.join(map(str, found))} pixels, and "
-            f"a labels layer shows at most {MOST_PIXELS}: show those of fewer planes at a time, "
-            "or polygons"
+            f"a labels layer shows at most {MOST_PIXELS}: save masks of fewer planes at a time, "
+            "or save polygons"
         )
     return tuple(found)
 
@@ -357,9 +356,9 @@ def _check_layers(count: int, lengths: tuple[int, ...]) -> None:
     if count > MOST_LABELS_LAYERS or count * math.prod(lengths) > MOST_PIXELS:
         size = " x ".join(map(str, lengths))
         raise UnsupportedDataError(
-            f"the masks cover each other and need {count} or more labels layers of {size} pixels, "
-            f"where napari is given at most {MOST_LABELS_LAYERS} layers and {MOST_PIXELS} pixels: "
-            "save fewer at a time, or polygons"
+            f"the masks overlap and need at least {count} labels layers of {size} pixels, and "
+            f"polystore adds at most {MOST_LABELS_LAYERS} layers and {MOST_PIXELS} pixels: save "
+            "fewer masks at a time, or save polygons"
         )
 
 
@@ -465,8 +464,8 @@ class _Layer:
             planes, outline = self._placed(vertices)
             if len(set(planes)) > 1:
                 raise UnsupportedDataError(
-                    f"{kind} {row} of the layer lies in more than one plane of y and x, where a "
-                    "ROI lies in one: draw it while these two are shown, or delete it"
+                    f"{kind} {row} of the layer is in several planes of y and x, and a ROI is in "
+                    "one: draw it while y and x are shown, or delete it"
                 )
             origin = self._origin(numbers[row])
             if kind == "path" and isinstance(origin, Polygon | Composite):
@@ -527,7 +526,7 @@ class _Layer:
     def _placed(self, vertices: NDArray[Any]) -> tuple[list[Plane], NDArray[np.float64]]:
         """Return the plane of each vertex, and their (y, x)."""
         if vertices.shape[-1] != len(self.axes):
-            expected = f"names of the {vertices.shape[-1]} axes of the data"
+            expected = f"one name for each of the {vertices.shape[-1]} axes of the data"
             raise InvalidOptionError("axes", self.axes, expected)
         pixels = np.asarray(self.to_pixels(vertices.astype(np.float64)), np.float64)
         planes = np.rint(pixels[:, :-2])
@@ -535,8 +534,8 @@ class _Layer:
         is_placed = np.isfinite(pixels).all(axis=1) & (planes >= 0).all(axis=1)
         if not is_placed.all():
             raise UnsupportedDataError(
-                f"something lies at {pixels[~is_placed][0].tolist()} on the axes {self.axes}, "
-                "which is on no plane: move or delete it"
+                f"a vertex or pixel is at {pixels[~is_placed][0].tolist()} on the axes "
+                f"{self.axes}, which is outside all planes: move or delete it"
             )
         return [tuple(map(int, plane)) for plane in planes.tolist()], pixels[:, -2:]
 
@@ -547,8 +546,8 @@ class _Layer:
         y, x = np.rint(corners[0]).astype(int).tolist()
         if not np.allclose(corners, steps + np.array((y, x)), rtol=0, atol=0.01):
             raise UnsupportedDataError(
-                "the layer's labels are not pixels of the image: give both layers one scale and "
-                "whole pixels of translation between them"
+                "the pixels of the labels layer do not match those of the image: give both layers "
+                "the same scale, and move them by whole pixels"
             )
         return planes[0], (y, x)
 
@@ -605,7 +604,7 @@ def _shape(outlines: Sequence[Outline], origin: Shape | None) -> Shape:
             return Polyline(coordinates)
         case "points":
             return Points(coordinates)
-    known = "types of shapes that napari draws: rectangle, ellipse, polygon, path, line"
+    known = "one of rectangle, ellipse, polygon, path, line"
     raise InvalidOptionError("shape_types", kind, known)
 
 

@@ -268,7 +268,9 @@ class NapariViewer(Viewer):
                 n.removeprefix("_answer_") for n in dir(self) if n.startswith("_answer_")
             )
             self.receiver.settle(
-                delivery, "rejected", f"napari answers {', '.join(known)}, not {query.name!r}"
+                delivery,
+                "rejected",
+                f"napari does not answer {query.name!r}: expected one of {', '.join(known)}",
             )
             return
         try:

@@ -312,7 +312,7 @@ class StreamingBackend(StreamSink):
         return ReceiverUnavailableError(
             self.name,
             f"channel {self.channel!r}",
-            "has no receiver" + (f" (there are {', '.join(others)})" if others else ""),
+            "has no receiver" + (f" (running: {', '.join(others)})" if others else ""),
             f"start one: for item in polystore_stream.receive({channel}): …",
         )
 
@@ -399,13 +399,13 @@ class ViewerSink(StreamSink):
             advice += f" --name {self.viewer!r}"
         if self._last is not None:
             how, log = how_ended(self._last)
-            reason = f"is gone: {how or 'it was closed, or has died'}"
+            reason = f"no longer runs: {how or 'it was closed, or it died'}"
             advice += f"\n{log}" if log else ""
         else:
             reason = "does not run"
             others = sorted({endpoint.name for endpoint in discovery.find(self.viewer_kind)})
             if others:
-                reason += f" (there are {', '.join(map(repr, others))})"
+                reason += f" (running: {', '.join(map(repr, others))})"
         receiver = f"{self.viewer_kind} {self.viewer!r}"
         return ReceiverUnavailableError(self.name, receiver, reason, advice)
 

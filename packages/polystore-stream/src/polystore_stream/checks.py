@@ -62,7 +62,7 @@ def check_screen(backend: str, receiver: str, *variables: str, advice: str = "")
 
 def _unanswered(variable: str, value: str) -> str:
     """Return why nobody listens at a display, or ""."""
-    problem = "this is not the name of a display"
+    problem = "it is not the name of a display"
     for family, address in _addresses(variable, value):
         # An X server may end with its last connection: one that the kernel lists is not asked.
         if family == socket.AF_UNIX and address in _listening():

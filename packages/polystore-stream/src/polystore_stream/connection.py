@@ -159,25 +159,32 @@ class Connection:
         if isinstance(answer, Ack) and answer.stage == "rejected":
             if answer.reason.startswith("protocol"):
                 raise IncompatibleReceiverError(
-                    self.backend, self.endpoint.title, f"refuses: {answer.reason}"
+                    self.backend,
+                    self.endpoint.title,
+                    f"rejected the connection: {answer.reason}",
                 )
             raise ReceiverUnavailableError(
-                self.backend, self.endpoint.title, f"refuses: {answer.reason}"
+                self.backend, self.endpoint.title, f"rejected the connection: {answer.reason}"
             )
         if not isinstance(answer, Welcome):
             raise IncompatibleReceiverError(
-                self.backend, self.endpoint.title, f"answers hello with {answer!r}"
+                self.backend,
+                self.endpoint.title,
+                f"answered hello with {type(answer).__name__}, not with Welcome",
             )
         if answer.protocol[0] != PROTOCOL[0]:
             raise self._other_protocol(answer.protocol)
         return answer
 
     def _other_protocol(self, theirs: tuple[int, int]) -> IncompatibleReceiverError:
-        older = "the receiver" if theirs[0] < PROTOCOL[0] else "polystore-stream here"
+        older = (
+            "the receiver" if theirs[0] < PROTOCOL[0] else "polystore-stream of this producer"
+        )
         return IncompatibleReceiverError(
             self.backend,
             self.endpoint.title,
-            f"speaks protocol {theirs[0]}.{theirs[1]}, this producer {PROTOCOL[0]}.{PROTOCOL[1]}",
+            f"uses protocol {theirs[0]}.{theirs[1]}, but this producer uses "
+            f"{PROTOCOL[0]}.{PROTOCOL[1]}",
             f"upgrade {older}",
         )
 
@@ -205,7 +212,7 @@ class Connection:
             except BaseException as error:
                 if transfer.is_begun:
                     # After Ctrl-C, too, nobody sends the rest, which the receiver waits for.
-                    self._abandon("was left in the middle of a value")
+                    self._abandon("did not get the whole value: the save was interrupted")
                 if transfer.outcome is None or not isinstance(error, ReceiverError):
                     transfer.awaited = True  # its caller hears of it now, and not once more
                     raise
@@ -305,7 +312,8 @@ class Connection:
                 raise ReceiverUnavailableError(self.backend, self.endpoint.title, "was closed")
             raise RejectedError(answer.reason, path=query.name, backend=self.backend)
         if not isinstance(answer, Answer):
-            raise DamagedDataError(f"a {type(answer).__name__} answers a query", "message")
+            reason = f"the answer to a query is {type(answer).__name__}, not Answer"
+            raise DamagedDataError(reason, "message")
         return answer, frames
 
     def _ask(
@@ -353,7 +361,7 @@ class Connection:
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
                 self._pending.pop(header.number, None)
-                self._break("was left in the middle of a message")
+                self._break("did not get the whole message: the call was interrupted")
 
     def _until(
         self,
@@ -391,7 +399,7 @@ class Connection:
             self.backend,
             self.endpoint.title,
             f"has not answered for {seconds:g} s",
-            "it is busy, stopped or not a receiver: look at it, or raise timeout=",
+            "it is busy, stopped or not a receiver: check it, or use a larger timeout=",
         )
         if not self._link.watches_process:
             # Of another machine, silence may be all that is left: the next call connects again.
@@ -408,10 +416,10 @@ class Connection:
         except LostError as lost:
             raise self._left(lost) from lost.__cause__
         except DamagedDataError as error:
-            reason = f"does not answer as a receiver does: {error}"
+            reason = f"sent an answer that cannot be read: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
         except BaseException:  # Ctrl-C, perhaps between an answer and the note of it
-            self._abandon("was left while it was waited for")
+            self._abandon("did not answer before the call was interrupted")
             raise
         return came
 
@@ -424,7 +432,8 @@ class Connection:
         if isinstance(reply, Ack) and reply.stage == "rejected" and not reply.number:
             # It could not even read the number, and takes nothing more from this connection.
             raise self._break(
-                f"cannot read what it is sent: {reply.reason}", IncompatibleReceiverError
+                f"cannot read this producer's messages: {reply.reason}",
+                IncompatibleReceiverError,
             )
         self._answered(reply.number, reply, frames)
         if isinstance(reply, Ack):
@@ -483,7 +492,7 @@ class Connection:
         except LostError as lost:
             raise self._left(lost) from lost.__cause__
         except BaseException:  # Ctrl-C, perhaps in the middle of what the monitor says
-            self._abandon("was left while it was waited for")
+            self._abandon("did not answer before the call was interrupted")
             raise
 
     def _left(self, lost: LostError) -> ReceiverError:
@@ -536,7 +545,7 @@ class Connection:
                 return
             if not self._is_lost:
                 self._link.say_goodbye(encode(Bye()))
-            self._abandon("was left: the connection is closed")
+            self._abandon("is not connected: this connection was closed")
             try:
                 self._link.close()
             finally:

@@ -105,7 +105,10 @@ def described(
     pixels = to_numpy(data)
     dtype = _plain_dtype(pixels.dtype)
     if not pixels.ndim or not pixels.size:
-        raise UnsupportedDataError(f"an array of shape {pixels.shape} has no pixels", _FORMAT)
+        raise UnsupportedDataError(
+            f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
+            _FORMAT,
+        )
     about = _about(pixels.shape, dtype, look) if look.given else _plain(pixels.shape, dtype)
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
@@ -129,7 +132,7 @@ def _is_roi(value: object) -> bool:
 def _text(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if not isinstance(text, str) or not text:
-        raise InvalidOptionError("path", path, "a non-empty str, or a PathLike of one")
+        raise InvalidOptionError("path", path, "a non-empty str or os.PathLike")
     return encodable(text)
 
 
@@ -140,7 +143,7 @@ def _rois(
         if not isinstance(roi.shape, Area):
             kind = type(roi.shape).__name__
             raise UnsupportedDataError(
-                f"labels=True fills areas, and a {kind} has none", _FORMAT
+                f"labels=True fills areas, and a {kind} has no area", _FORMAT
             )
     name, content = encoding.rois(rois)
     payload = np.frombuffer(content or b"\0", np.uint8)
@@ -155,7 +158,7 @@ def _rois(
 def _check_only_labels(look: Look) -> None:
     for name in look.given:
         if name != "labels":
-            expected = "nothing: ROIs have names and properties"
+            expected = "no value for ROIs: only images have this option"
             raise InvalidOptionError(name, getattr(look, name), expected)
 
 
@@ -171,8 +174,8 @@ def _plain_dtype(dtype: np.dtype[Any]) -> str:
     elif dtype.names:
         advice = "show one field of it"
     else:
-        advice = "a viewer shows bool, integers and floats"
-    raise UnsupportedDataError(f"pixels of {dtype}: {advice}", _FORMAT)
+        advice = "convert them to bool, integers or floats"
+    raise UnsupportedDataError(f"viewers do not show pixels of {dtype}: {advice}", _FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +207,14 @@ def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
         raise
     names = "".join(axis.name for axis in found.axes)
     if has_samples and "c" in names:
-        raise InvalidOptionError("axes", look.axes, "either channels (c) or samples of RGB (s)")
+        expected = "channels (c) or samples of RGB (s), not both"
+        raise InvalidOptionError("axes", look.axes, expected)
     if has_samples and look.labels:
-        raise InvalidOptionError("labels", True, "False for RGB: a label is one number")
+        raise InvalidOptionError(
+            "labels", True, "False for an RGB image: a label is one number"
+        )
     if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
-        expected = "a name, and an image that is not RGB"
+        expected = "the name of a colormap, for an image that is not RGB"
         raise InvalidOptionError("colormap", look.colormap, expected)
     return _About(
         axes=names + "s" * has_samples,
@@ -244,7 +250,10 @@ def _has_samples(shape: tuple[int, ...], dtype: str, axes: Any) -> bool:
     if not isinstance(axes, str | Sequence) or not axes or axes[-1] != "s":
         return False
     if shape[-1] not in (3, 4) or len(axes) != len(shape) or dtype[1] not in "uf":
-        expected = f"s for the 3 or 4 samples of RGB(A), not for shape {shape} of {dtype}"
+        expected = (
+            "s only for 3 or 4 samples of RGB(A), as unsigned integers or floats; the array has "
+            f"shape {shape} and dtype {dtype}"
+        )
         raise InvalidOptionError("axes", axes, expected)
     return True
 
@@ -257,5 +266,5 @@ def _limits(limits: Any) -> tuple[float, float] | None:
     match [finite(n.item() if isinstance(n, np.generic) else n) for n in given]:
         case [float(low), float(high)] if low < high:
             return low, high
-    expected = "two numbers: black, and full brightness"
+    expected = "two finite numbers, the lower one first, such as (0, 255)"
     raise InvalidOptionError("contrast_limits", limits, expected)

@@ -84,7 +84,8 @@ class Endpoint:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"the endpoint of {self.title} holds a secret: send the path of its connection file"
+            f"the endpoint of {self.title} holds a secret and cannot be pickled: send the path of "
+            "its connection file"
         )
 
 

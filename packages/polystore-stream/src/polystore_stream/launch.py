@@ -50,7 +50,7 @@ def start_viewer(
                 return running[0]
             return _launched(command, kind, name, backend, timeout, environment)
     except LockTimeoutError as error:
-        reason = f"is being started by another process, for {timeout:g} s already"
+        reason = f"is still being started by another process after {timeout:g} s"
         raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
 
 
@@ -171,14 +171,14 @@ def _ready(
         for endpoint in discovery.find(kind, name):  # a child's, if the command is a wrapper
             return endpoint
         if process.returncode is not None:
-            reason = f"ended with status {process.returncode} when it was started"
+            reason = f"ended with status {process.returncode} while it was starting"
             break
         time.sleep(0.05)
     else:
         reason = f"was not ready {timeout:g} s after its start"
     said = "\n  ".join(last_lines(log)) or "nothing"
     raise ReceiverUnavailableError(
-        backend, f"{kind} {name!r}", reason, f"it said:\n  {said}{_hint(said)}"
+        backend, f"{kind} {name!r}", reason, f"it printed:\n  {said}{_hint(said)}"
     )
 
 

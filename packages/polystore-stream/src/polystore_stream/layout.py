@@ -54,8 +54,8 @@ class Layout:
             object.__setattr__(self, option, names)
             for name in names:
                 if other := where.get(_canonical(name)):
-                    also = f"{name!r} stands in {other}={getattr(self, other)!r} too"
-                    expected = f"each name once: {also}"
+                    also = f"{name!r} is also in {other}={getattr(self, other)!r}"
+                    expected = f"each name once; {also}"
                     raise InvalidOptionError(option, names, expected)
                 where[_canonical(name)] = option
 
@@ -213,7 +213,7 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
             raise InvalidOptionError(
                 "names",
                 names.template,
-                f"each part of a name once: {name!r} stands twice, by its aliases or in at=",
+                f"each field once; {name!r} is given twice, by an alias or in at=",
             )
     chosen = {}
     for option in (field.name for field in fields(layout)):
@@ -221,7 +221,9 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
         for name in wanted:
             if _canonical(name) not in (*known, *_AXES):
                 some = dict.fromkeys([*template, *given, "t", "z", "channel"])
-                expected = f"names of {', '.join(map(repr, some))}; {name!r} is none"
+                expected = (
+                    f"names from {', '.join(map(repr, some))}; {name!r} is not one of them"
+                )
                 raise InvalidOptionError(option, wanted, expected)
         chosen[option] = tuple(name for name in map(_canonical, wanted) if name in known)
     placed = {name for group in chosen.values() for name in group}
@@ -280,8 +282,8 @@ def _check_distinct(
             raise InvalidOptionError(
                 "names" if names is not None else "at",
                 value,
-                f"to name the field that tells {_joined(other)!r} from {_joined(parts)!r}: "
-                f"both stand at {place}",
+                f"a field that differs between {_joined(other)!r} and {_joined(parts)!r}: "
+                f"both would be at {place}",
             )
 
 
@@ -294,7 +296,8 @@ def _series(at: Sequence[Mapping[str, object]] | None, count: int) -> list[dict[
     for values in found:
         if values.keys() != found[0].keys():
             known = ", ".join(map(repr, found[0])) or "none"
-            raise InvalidOptionError("at", values, f"the names of the first mapping: {known}")
+            expected = f"the same names as in the first mapping: {known}"
+            raise InvalidOptionError("at", values, expected)
     return found
 
 
@@ -308,7 +311,9 @@ def _coordinates(at: Mapping[str, object]) -> dict[str, str]:
         if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
             raise InvalidOptionError("at", at, f"a str or an int for {name!r}")
         if _canonical(name) in found:
-            raise InvalidOptionError("at", at, f"each name once: {name!r} is one more alias")
+            raise InvalidOptionError(
+                "at", at, f"each name once; {name!r} is an alias of another"
+            )
         found[_canonical(name)] = encodable(str(value))
     return found
 

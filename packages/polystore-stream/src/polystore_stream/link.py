@@ -102,13 +102,13 @@ class Link:
                 self.check()
                 waited = time.monotonic() - start
                 if not self._is_connected and waited > _HANDSHAKE:
-                    raise LostError("is not reachable")
+                    raise LostError("cannot be reached")
                 if waited > self.timeout:
                     raise TimeoutError
             for index, frame in enumerate(others, 1):
                 self._socket.send(frame, _MORE if index < len(others) else 0)
         except zmq.ZMQError as error:
-            raise LostError("is not reachable") from error
+            raise LostError("cannot be reached") from error
 
     def _sent(self, frame: bytes | memoryview, flags: int) -> bool:
         try:
@@ -126,7 +126,7 @@ class Link:
         except zmq.Again:
             return None
         except zmq.ZMQError as error:
-            raise LostError("is not reachable") from error
+            raise LostError("cannot be reached") from error
         return frames
 
     @property
@@ -140,15 +140,19 @@ class Link:
             while True:
                 news = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
                 if news["event"] & _REFUSED:
-                    raise LostError("refuses the connection: another key")
+                    raise LostError(
+                        "rejected the connection: its key is not the one in the file"
+                    )
                 if news["event"] & _GONE and self._is_connected:
-                    raise LostError("was closed, or has died")
+                    raise LostError("was closed, or it died")
                 if news["event"] & _GONE:
-                    raise LostError("takes no connection: it ends, or has too many open files")
+                    raise LostError(
+                        "accepts no connection: it is closing, or has too many open files"
+                    )
                 self._is_connected = True
         endpoint = self.endpoint
         if self.watches_process and not process_runs(endpoint.pid, endpoint.started):
-            raise LostError("has died")
+            raise LostError("died")
 
     def say_goodbye(self, message: bytes) -> None:
         """Send a last message, as far as that goes in 200 ms."""

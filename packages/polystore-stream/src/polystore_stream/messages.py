@@ -265,32 +265,32 @@ def read_reply(frame: bytes) -> Reply:
 def _item_fault(item: Item) -> str:
     """Say what is wrong: the receiver makes arrays of these numbers."""
     if item.nbytes < 1 or (item.slot is not None and item.slot < 0):
-        return f"{item.nbytes} bytes in slot {item.slot}"
+        return f"nbytes is {item.nbytes} and slot is {item.slot}"
     return (_pixels_fault(item) or _look_fault(item)) if isinstance(item, Image) else ""
 
 
 def _pixels_fault(image: Image) -> str:
     shape, dtype, axes = image.shape, image.dtype, image.axes
     if dtype not in DTYPES:
-        return f"an image of {dtype!r}"
+        return f"the dtype {dtype!r} is not supported"
     if not _AXES.fullmatch(axes) or len(axes) != len(shape):
-        return f"axes {axes!r} for an array of {len(shape)} axes"
+        return f"axes {axes!r} do not fit an array of {len(shape)} axes"
     if min(shape) < 1 or math.prod(shape) * int(dtype[2:]) != image.nbytes:
-        return f"{image.nbytes} bytes for shape {shape} of {dtype}"
+        return f"{image.nbytes} bytes do not fit shape {shape} of {dtype}"
     if axes[-1] == "s" and (shape[-1] not in (3, 4) or dtype[1] not in "uf"):
-        return f"samples of RGB(A) in shape {shape} of {dtype}"
+        return f"samples of RGB(A) do not fit shape {shape} of {dtype}"
     return ""
 
 
 def _look_fault(image: Image) -> str:
     extents = dict(zip(image.axes.rstrip("s"), image.shape, strict=False))
     if image.layers and (image.layers != "c" or "c" not in extents):
-        return f"layers along {image.layers!r} for axes {image.axes!r}"
+        return f"layers along {image.layers!r} do not fit axes {image.axes!r}"
     for name, values, count in (
         ("scale", image.scale, len(extents)),
         ("units", image.units, len(extents)),
         ("channels", image.channels, extents.get("c", 1)),
     ):
         if values and len(values) != count:
-            return f"{name} of {len(values)}, not {count}, for axes {image.axes!r}"
+            return f"{name} has length {len(values)}, but axes {image.axes!r} need {count}"
     return ""

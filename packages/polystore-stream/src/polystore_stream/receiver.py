@@ -145,7 +145,7 @@ class Receiver:
     def _check_free(self) -> None:
         for other in discovery.find(self.viewer.kind, self.name):
             raise InvalidOptionError(
-                "name", self.name, f"a name that no running viewer has: {other.title} has it"
+                "name", self.name, f"a name that is free; {other.title} has this name"
             )
 
     def _bound(self, listen: str | None) -> Endpoint:
@@ -166,7 +166,7 @@ class Receiver:
             if error.errno in NONE_LEFT:
                 raise
             raise InvalidOptionError(
-                "listen", address, f"an address that can be bound: {error.strerror}"
+                "listen", address, f"an address that can be bound ({error.strerror})"
             ) from error
         bound = self._socket.getsockopt(zmq.LAST_ENDPOINT)
         assert isinstance(bound, bytes)
@@ -344,7 +344,7 @@ class Receiver:
         if isinstance(header, Hello):
             self._send(identity, self._greeting(identity, header, frames[0].get(zmq.SRCFD)))
         elif session is None:
-            reason = "say hello first"
+            reason = "the first message must be hello"
             self._send(identity, Ack(number=header.number, stage="rejected", reason=reason))
         elif session.parked or not self._handled(session, header, frames[1:]):
             session.parked.append((header, frames[1:]))
@@ -357,9 +357,9 @@ class Receiver:
         reason = ""
         if hello.protocol[0] != PROTOCOL[0]:
             ours, theirs = (".".join(map(str, p)) for p in (PROTOCOL, hello.protocol))
-            reason = f"protocol {theirs}, where {ours} is spoken here"
+            reason = f"protocol {theirs} is not supported: this receiver uses {ours}"
         elif not hmac.compare_digest(hello.token.encode(), self.endpoint.token.encode()):
-            reason = "the token is wrong: read its connection file"
+            reason = "the token is wrong: read the receiver's connection file again"
         if reason:
             return Ack(number=hello.number, stage="rejected", reason=reason)
         is_here = hello.host == host_identity()
@@ -399,9 +399,9 @@ class Receiver:
         except PolystoreError as error:
             reason = error.reason if isinstance(error, UnsupportedDataError) else str(error)
         except MemoryError:
-            reason = "no memory is left for it"
+            reason = "the receiver has no memory left for this value"
         except Exception as error:  # a fault of the viewer's must not end its loop
-            log.exception("cannot take message %s", header)
+            log.exception("cannot handle message %s", header)
             reason = f"the receiver failed: {type(error).__name__}: {error}"
         refusal = Ack(number=header.number, stage="rejected", reason=reason)
         self._send(session.identity, refusal)
@@ -409,7 +409,7 @@ class Receiver:
 
     def _begin(self, session: Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
         if item.number in session.partial:
-            raise DamagedDataError(f"a second message {item.number}", "message")
+            raise DamagedDataError(f"the number {item.number} is already in use", "message")
         plan = self.viewer.accept(item)
         self._check_memory(item.nbytes)
         partial = Partial(item, self._pool.empty(item.nbytes), plan)
@@ -424,7 +424,9 @@ class Receiver:
     def _go_on(self, session: Session, piece: Piece, frames: list[zmq.Frame]) -> None:
         partial = session.partial.get(piece.of)
         if partial is None:
-            raise DamagedDataError(f"a piece of message {piece.of}, which is none", "message")
+            raise DamagedDataError(
+                f"a piece is of message {piece.of}, which is unknown", "message"
+            )
         try:
             partial.check_next(piece)
             partial.fill(session.ring, piece.slot, piece.nbytes, frames)
@@ -523,8 +525,8 @@ class Receiver:
         free, total = _memory()
         if total and free - nbytes < total * _LEAST_FREE:
             raise UnsupportedDataError(
-                f"{nbytes} bytes, where {free >> 20} MiB of memory are left on the viewer's "
-                "machine: close layers or windows that are not needed"
+                f"the value has {nbytes} bytes, and the viewer's machine has {free >> 20} MiB "
+                "of memory left: close layers or windows that you do not need"
             )
         self._unchecked = 0
 
@@ -580,13 +582,13 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
     if isinstance(item, Image):
         return pixels.view(item.dtype).reshape(item.shape)
     if item.encoding != "json":
-        raise DamagedDataError(f"encoded for {item.encoding}", "rois")
+        raise DamagedDataError(f"the encoding is {item.encoding!r}, not 'json'", "rois")
     try:
         documents = json.loads(pixels.tobytes())
     except (ValueError, RecursionError) as error:
         raise DamagedDataError(str(error), "rois") from error
     if not isinstance(documents, list) or len(documents) != item.count:
-        raise DamagedDataError(f"no list of {item.count}", "rois")
+        raise DamagedDataError(f"expected a list of {item.count} ROIs", "rois")
     return [ROI.from_dict(document) for document in documents]
 
 

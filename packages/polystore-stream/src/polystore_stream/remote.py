@@ -44,7 +44,8 @@ class RemoteViewer:
         query = Query(name=name, arguments=arguments)
         answer, frames = self._connection.ask(query, self.timeout)
         if len(frames) != len(answer.arrays) or any(d not in DTYPES for _, d in answer.arrays):
-            raise DamagedDataError(f"{len(frames)} frames for {answer.arrays}", "message")
+            reason = f"{len(frames)} frames do not fit the arrays {answer.arrays}"
+            raise DamagedDataError(reason, "message")
         arrays = [
             np.frombuffer(frame, dtype).reshape(shape).copy()
             for frame, (shape, dtype) in zip(frames, answer.arrays, strict=True)

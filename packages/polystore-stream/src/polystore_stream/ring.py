@@ -140,7 +140,7 @@ class RingReader:
             tempfile.gettempdir(),
         )
         if not named and not _PROC.fullmatch(message.path):
-            raise DamagedDataError(f"no ring of a producer: {message.path!r}", "ring")
+            raise DamagedDataError(f"{message.path!r} is not the path of a ring", "ring")
         try:
             fd = os.open(path, os.O_RDONLY | _NO_WAIT | (_NO_LINK if named else 0))
             try:
@@ -148,23 +148,24 @@ class RingReader:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise DamagedDataError(f"{message.path!r}: {error.strerror}", "ring") from error
+            reason = f"cannot open {message.path!r}: {error.strerror}"
+            raise DamagedDataError(reason, "ring") from error
         self._pixels = np.frombuffer(mapped, np.uint8)
         self.slots = (message.size - _HEAD) // PIECE
 
     def _mapped(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
         size = os.fstat(fd).st_size
         if size != message.size or (size - _HEAD) % PIECE or size <= _HEAD:
-            raise DamagedDataError(f"{size} bytes, not {message.size}", "ring")
+            raise DamagedDataError(f"{size} bytes do not fit the size {message.size}", "ring")
         if sys.platform == "linux" and not named and not self._is_sealed(fd):
-            raise DamagedDataError("it could shrink while it is read", "ring")
+            raise DamagedDataError("the memory is not sealed against shrinking", "ring")
         mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ) if os.name == "posix" else mmap.mmap(
             fd, size, access=mmap.ACCESS_READ
         )  # fmt: skip
         head = mapped[: len(_MAGIC) + _NONCE]
         if not head.startswith(_MAGIC) or head[len(_MAGIC) :].hex() != message.nonce:
             mapped.close()
-            raise DamagedDataError("another process's memory", "ring")
+            raise DamagedDataError("the memory belongs to another process", "ring")
         return mapped
 
     @staticmethod
@@ -177,7 +178,8 @@ class RingReader:
     def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
         """Return the first bytes of a slot, to copy out."""
         if not (0 <= index < self.slots and 0 < nbytes <= PIECE):
-            raise DamagedDataError(f"{nbytes} bytes in slot {index} of {self.slots}", "ring")
+            reason = f"{nbytes} bytes do not fit slot {index} of {self.slots} slots"
+            raise DamagedDataError(reason, "ring")
         start = _HEAD + index * PIECE
         return self._pixels[start : start + nbytes]
 

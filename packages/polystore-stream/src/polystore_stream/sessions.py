@@ -42,8 +42,8 @@ class Partial:
     def check_next(self, piece: Piece) -> None:
         if piece.start != self.filled or not 0 < piece.nbytes <= self.item.nbytes - self.filled:
             raise DamagedDataError(
-                f"bytes {piece.start} to {piece.start + piece.nbytes}, where those from "
-                f"{self.filled} to {self.item.nbytes} are awaited",
+                f"the piece has bytes {piece.start} to {piece.start + piece.nbytes}; expected "
+                f"bytes from {self.filled} to at most {self.item.nbytes}",
                 "message",
             )
 
@@ -53,11 +53,13 @@ class Partial:
         """Copy out of the ring, or of the frame."""
         if slot is not None:
             if ring is None:
-                raise DamagedDataError("a slot of a ring that was not shown", "message")
+                raise DamagedDataError(
+                    "the message names a slot, but this connection has no ring", "message"
+                )
             source = ring.slot(slot, nbytes)
         else:
             if len(frames) != 1 or len(frames[0]) != nbytes:
-                raise DamagedDataError(f"no frame of {nbytes} bytes", "message")
+                raise DamagedDataError(f"expected one frame of {nbytes} bytes", "message")
             source = np.frombuffer(frames[0].buffer, np.uint8)
         # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
         self.pixels.data[self.filled : self.filled + nbytes] = source.data

@@ -125,8 +125,8 @@ class Stack:
             raise InvalidOptionError("coords", coords, f"a str for each of {self.sliders}")
         if block.shape != self.block_shape or block.dtype != self.dtype:
             raise UnsupportedDataError(
-                f"this layer holds {_kind(self._empty)}, and {_kind(block)} came: save it under "
-                "a name that leads to another layer, or make it alike"
+                f"this layer holds {_kind(self._empty)}, and the new array is {_kind(block)}: "
+                "save it under a name that leads to another layer, or convert it"
             )
 
 
@@ -175,7 +175,9 @@ class StackView(LazyArray):
         if not self.coordinates:
             return super().__array__(dtype, copy)
         if copy is False:
-            raise ValueError("an array of all blocks of a stack is always a copy")
+            raise ValueError(
+                "copy=False is not supported: an array of a stack is always a copy"
+            )
         return super().__array__(dtype)
 
     def __dask_tokenize__(self) -> tuple[str, str]:

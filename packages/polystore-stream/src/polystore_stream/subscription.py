@@ -86,7 +86,7 @@ class Subscription(Viewer, Iterator[Received]):
                 if not isinstance(delivery.item, Query):
                     self._current = delivery
                     return _received(delivery.item, delivery.data)
-                self.receiver.settle(delivery, "rejected", "a script answers no queries")
+                self.receiver.settle(delivery, "rejected", "a script does not answer queries")
             if left <= 0:
                 break
         self.close()

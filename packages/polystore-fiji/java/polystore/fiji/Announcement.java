@@ -63,8 +63,8 @@ final class Announcement {
 
     static void checkName(String name) throws Refused {
         if (!NAME.matcher(name).matches()) {
-            throw new Refused("a receiver cannot be called '" + name
-                + "': 1 to 64 letters, digits, spaces, '.', '_' or '-'");
+            throw new Refused("name '" + name + "' is not valid: expected 1 to 64 letters,"
+                + " digits, spaces, '.', '_' or '-'");
         }
     }
 
@@ -110,7 +110,7 @@ final class Announcement {
         try {
             Files.deleteIfExists(file);
         } catch (IOException error) {
-            System.err.println("polystore: " + file + " is still there: " + error);
+            System.err.println("polystore: " + file + " could not be removed: " + error);
         }
     }
 
@@ -130,8 +130,8 @@ final class Announcement {
                 } catch (IOException | Refused unreadable) { // withdrawn meanwhile, or damaged
                     continue;
                 }
-                throw new Refused("the name '" + name + "' is taken: " + kind + " (process "
-                    + other.integer("pid") + ") has it. Close that one, or choose another name");
+                throw new Refused("the name '" + name + "' is in use by " + kind + " (process "
+                    + other.integer("pid") + "): close that one, or choose another name");
             }
         }
     }
@@ -179,7 +179,7 @@ final class Announcement {
             // The usual case; a file or a link is told apart below.
         }
         if (IS_POSIX && !isPrivate(folder)) {
-            throw new Refused(folder + " is no private folder of this user (mode 0700): "
+            throw new Refused(folder + " is not a private folder of this user (mode 0700): "
                 + "set POLYSTORE_RUNTIME_DIR to one");
         }
         return folder;

@@ -90,7 +90,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             } else if (isGreeted) {
                 handle(header);
             } else {
-                throw new Refused("say hello first");
+                throw new Refused("the first message must be hello");
             }
             return;
         } catch (Refused refused) {
@@ -108,10 +108,10 @@ final class Connection implements Runnable, Zmtp.Owner {
         forget();
         if (hello.protocol[0] != 1) {
             throw new Refused("protocol " + hello.protocol[0] + "." + hello.protocol[1]
-                + ", where 1.0 is spoken here");
+                + " is not supported: this receiver uses 1.0");
         }
         if (!receiver.announcement.hasToken(hello.token)) {
-            throw new Refused("the token is wrong: read its connection file");
+            throw new Refused("the token is wrong: read the receiver's connection file again");
         }
         zmtp.trust();
         isGreeted = wasGreeted = true;
@@ -153,7 +153,7 @@ final class Connection implements Runnable, Zmtp.Owner {
 
     private void begin(Item item) throws IOException, InterruptedException, Refused {
         if (partials.containsKey(item.number)) {
-            throw new Refused("a second message " + item.number);
+            throw new Refused("the number " + item.number + " is already in use");
         }
         Room room = new Room(item);
         takeRoom(room, item.number);
@@ -176,15 +176,16 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void goOn(Header piece) throws IOException, InterruptedException, Refused {
         Partial partial = partials.get(piece.of);
         if (partial == null) {
-            throw new Refused("a piece of message " + piece.of + ", which is none");
+            throw new Refused("a piece is of message " + piece.of + ", which is unknown");
         }
         boolean isTaken = false;
         try {
             long missing = partial.item.nbytes - partial.filled;
             if (piece.start != partial.filled || piece.nbytes < 1 || piece.nbytes > missing
                 || piece.nbytes % partial.item.itemSize() != 0) {
-                throw new Refused(piece.nbytes + " bytes at " + piece.start + ", where those from "
-                    + partial.filled + " to " + partial.item.nbytes + " are awaited");
+                throw new Refused("the piece has " + piece.nbytes + " bytes at " + piece.start
+                    + "; expected bytes from " + partial.filled + " to at most "
+                    + partial.item.nbytes);
             }
             fill(partial, piece.slot, piece.nbytes);
             isTaken = true;
@@ -208,7 +209,7 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void fill(Partial partial, int slot, long nbytes) throws IOException, Refused {
         if (slot >= 0) {
             if (ring == null) {
-                throw new Refused("a slot of a ring that was not shown");
+                throw new Refused("the message names a slot, but this connection has no ring");
             }
             partial.pixels.put(ring.slot(slot, nbytes));
         } else {
@@ -217,7 +218,7 @@ final class Connection implements Runnable, Zmtp.Owner {
                 zmtp.next();
             }
             if (!isThere || zmtp.hasMore() || zmtp.rest() != nbytes) {
-                throw new Refused("no frame of " + nbytes + " bytes");
+                throw new Refused("expected one frame of " + nbytes + " bytes");
             }
             zmtp.read(partial.pixels);
         }

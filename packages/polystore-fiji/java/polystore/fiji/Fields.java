@@ -15,7 +15,7 @@ final class Fields {
     private static <T> T as(Class<T> type, Object value, String name) throws Refused {
         if (!type.isInstance(value)) {
             throw new Refused("the message is damaged: " + name + " is "
-                + (value == null ? "missing" : "no " + type.getSimpleName().toLowerCase()));
+                + (value == null ? "missing" : "not a " + type.getSimpleName().toLowerCase()));
         }
         return type.cast(value);
     }
@@ -44,7 +44,7 @@ final class Fields {
     int small(String name, int missing) throws Refused {
         long value = integer(name, missing);
         if (value != (int) value) {
-            throw new Refused("the message is damaged: " + name + " is " + value);
+            throw new Refused("the message is damaged: " + name + " is too large: " + value);
         }
         return (int) value;
     }
@@ -53,7 +53,7 @@ final class Fields {
     int slot() throws Refused {
         long value = integer("slot", -1);
         if (value < 0 && map.get("slot") != null) {
-            throw new Refused("the message is damaged: slot is " + value);
+            throw new Refused("the message is damaged: slot is negative: " + value);
         }
         return (int) Math.min(value, Integer.MAX_VALUE);
     }
@@ -86,7 +86,7 @@ final class Fields {
     double[] pair(String name) throws Refused {
         double[] found = map.get(name) == null ? null : numbers(name);
         if (found != null && found.length != 2) {
-            throw new Refused("the message is damaged: " + name + " is no pair");
+            throw new Refused("the message is damaged: " + name + " is not a pair");
         }
         return found;
     }
@@ -97,7 +97,7 @@ final class Fields {
         for (int i = 0; i < found.length; i++) {
             long value = as(Long.class, list.get(i), name);
             if (value != (int) value) {
-                throw new Refused("no array of Java can have " + value + " elements along an axis");
+                throw new Refused("an axis has length " + value + ", and Java's limit is 2147483647");
             }
             found[i] = (int) value;
         }
@@ -115,7 +115,7 @@ final class Fields {
         for (int i = 0; i < found.length; i++) {
             found[i] = texts(as(List.class, list.get(i), name), name);
             if (found[i].length != 2 || found[i][0] == null || found[i][1] == null) {
-                throw new Refused("the message is damaged: " + name + " is no list of pairs");
+                throw new Refused("the message is damaged: " + name + " is not a list of pairs");
             }
         }
         return found;

@@ -137,7 +137,7 @@ final class Fiji implements Viewer, ImageListener {
             for (Channel channel : item.channels)
                 if (channel.color != null) Looks.lut(channel.color);
         } else if (!item.encoding.equals("imagej"))
-            throw new Refused("Fiji takes ROIs as ImageJ's files (encoding imagej)");
+            throw new Refused("Fiji reads ROIs of encoding 'imagej' only, not '" + item.encoding + "'");
         return planner.plan(item);
     }
 
@@ -276,7 +276,7 @@ final class Fiji implements Viewer, ImageListener {
             if (image != null) below.repaint();
             return;
         }
-        if (image == null) throw new Refused("labels of ROIs need an image that they lie on");
+        if (image == null) throw new Refused("labels=True for ROIs needs an image: save the image first");
         ImagePlus labels = Marks.labels(plan.title + " labels", rois, image);
         ImagePlus old = painted.put(plan.key, labels);
         if (old != null) {
@@ -379,7 +379,7 @@ final class Fiji implements Viewer, ImageListener {
         } catch (Refused refused) {
             receiver().settle(delivery, "rejected", refused.getMessage());
         } catch (OutOfMemoryError error) {
-            String reason = "ImageJ has too little memory left for the answer: close images";
+            String reason = "ImageJ has not enough memory left for the answer: close images";
             receiver().settle(delivery, "rejected", reason);
         } catch (RuntimeException | Error error) { // a stranger must not end ImageJ
             receiver().settle(delivery, "rejected", error.toString());
@@ -391,11 +391,11 @@ final class Fiji implements Viewer, ImageListener {
         List<String> options = OPTIONS.get(name);
         if (options == null) {
             String all = String.join(", ", OPTIONS.keySet());
-            throw new Refused("Fiji answers " + all + ", not '" + name + "'");
+            throw new Refused("Fiji does not answer '" + name + "': expected one of " + all);
         }
         for (String option : given.keySet())
             if (!options.contains(option))
-                throw Refused.unknown("no option '" + option + "' of " + name, option, options);
+                throw Refused.unknown(name + " has no option '" + option + "'", option, options);
         String window = text(given, "window");
         switch (name) {
             case "layers":
@@ -421,7 +421,7 @@ final class Fiji implements Viewer, ImageListener {
                 return most / 1000.0;
             case "quit":
                 if (onQuit == null)
-                    throw new Refused("this ImageJ was started by its user, who closes it too");
+                    throw new Refused("a user started this ImageJ: close it by hand");
                 return null;
             default:
                 throw new AssertionError(name);
@@ -439,8 +439,8 @@ final class Fiji implements Viewer, ImageListener {
             Shown shown = plan == null ? null : images.get(plan.key);
             if (shown != null && !shown.isWhole())
                 throw new Refused(
-                        "'" + path + "' is not shown any more: its user has made something else"
-                                + " of '" + shown.image().getTitle() + "'; save it again");
+                        "'" + path + "' is no longer shown: a user has changed '"
+                                + shown.image().getTitle() + "'. Save it again");
             Object[] planes = shown == null ? null : shown.pixels(plan);
             if (planes == null) continue;
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
@@ -448,7 +448,7 @@ final class Fiji implements Viewer, ImageListener {
         }
         Map<String, Set<String>> shown = planner.paths(images.keySet());
         if (!window.isEmpty() && !shown.containsKey(window))
-            throw Refused.unknown("no window '" + window + "'", window, shown.keySet());
+            throw Refused.unknown("window '" + window + "' is not open", window, shown.keySet());
         Set<String> paths = new TreeSet<>(shown.getOrDefault(window, Collections.emptySet()));
         paths.remove(path); // other planes of its image may be shown
         throw Refused.unknown("'" + path + "' is not shown", path, paths);
@@ -464,7 +464,7 @@ final class Fiji implements Viewer, ImageListener {
             Set<String> names = new TreeSet<>();
             for (Roi roi : found.keySet()) names.add(name(roi));
             if (!names.contains(layer.toString()))
-                throw Refused.unknown("no ROI '" + layer + "'", layer.toString(), names);
+                throw Refused.unknown("ROI '" + layer + "' is not shown", layer.toString(), names);
             found.keySet().removeIf(roi -> !name(roi).equals(layer.toString()));
         }
         List<Object> sources = new ArrayList<>();
@@ -485,7 +485,7 @@ final class Fiji implements Viewer, ImageListener {
             titles.add(title);
         }
         if (window.isEmpty()) throw new Refused("no image is shown");
-        throw Refused.unknown("no image '" + window + "'", window, titles);
+        throw Refused.unknown("image '" + window + "' is not open", window, titles);
     }
 
     private void clear() {

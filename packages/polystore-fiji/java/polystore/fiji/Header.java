@@ -45,7 +45,7 @@ final class Header {
             case "hello":
                 protocol = fields.integers("protocol");
                 if (protocol.length != 2) {
-                    throw new Refused("the message is damaged: protocol is "
+                    throw new Refused("the message is damaged: protocol is not a pair: "
                         + Arrays.toString(protocol));
                 }
                 token = fields.text("token");
@@ -64,7 +64,7 @@ final class Header {
             case "bye":
                 break;
             default:
-                throw new Refused("the message is damaged: its type is '" + type + "'");
+                throw new Refused("the message is damaged: its type '" + type + "' is unknown");
         }
     }
 }

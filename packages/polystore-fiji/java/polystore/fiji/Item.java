@@ -126,11 +126,11 @@ final class Item {
 
     private String fault() {
         if (nbytes < 1 || path.isEmpty()) {
-            return nbytes + " bytes for the path '" + path + "'";
+            return "nbytes is " + nbytes + " and path is '" + path + "'";
         }
         if (!Arrays.asList("received", "shown").contains(wait)
             || !Arrays.asList("block", "drop_oldest", "coalesce").contains(policy)) {
-            return "wait " + wait + ", policy " + policy;
+            return "wait is '" + wait + "' and policy is '" + policy + "'";
         }
         if (!isImage) {
             return count < 0 ? "count is missing" : null;
@@ -141,10 +141,10 @@ final class Item {
 
     private String pixelsFault() {
         if (!DTYPES.contains(dtype)) {
-            return "an image of '" + dtype + "'";
+            return "the dtype '" + dtype + "' is not supported";
         }
         if (!AXES.matcher(axes).matches() || axes.length() != shape.length) {
-            return "axes '" + axes + "' for an array of " + shape.length + " axes";
+            return "axes '" + axes + "' do not fit an array of " + shape.length + " axes";
         }
         long product = itemSize();
         for (int length : shape) {
@@ -155,12 +155,12 @@ final class Item {
             }
         }
         if (product != nbytes) {
-            return nbytes + " bytes for shape " + Arrays.toString(shape) + " of " + dtype;
+            return nbytes + " bytes do not fit shape " + Arrays.toString(shape) + " of " + dtype;
         }
         int samples = shape[shape.length - 1];
         if (axes.endsWith("s")
             && (samples != 3 && samples != 4 || "uf".indexOf(dtype.charAt(1)) < 0)) {
-            return "samples of RGB(A) in shape " + Arrays.toString(shape) + " of " + dtype;
+            return "samples of RGB(A) do not fit shape " + Arrays.toString(shape) + " of " + dtype;
         }
         return null;
     }
@@ -168,14 +168,14 @@ final class Item {
     private String lookFault() {
         int c = axes.indexOf('c');
         if (!layers.isEmpty() && (!layers.equals("c") || c < 0)) {
-            return "layers along '" + layers + "' for axes '" + axes + "'";
+            return "layers along '" + layers + "' do not fit axes '" + axes + "'";
         }
         int extents = axes.endsWith("s") ? axes.length() - 1 : axes.length();
         if (scale.length > 0 && scale.length != extents
             || units.length > 0 && units.length != extents
             || channels.length > 0 && channels.length != (c < 0 ? 1 : shape[c])) {
-            return "scale of " + scale.length + ", units of " + units.length + ", channels of "
-                + channels.length + " for axes '" + axes + "'";
+            return "scale has length " + scale.length + ", units " + units.length + " and channels "
+                + channels.length + ", which do not fit axes '" + axes + "'";
         }
         return null;
     }

@@ -33,7 +33,7 @@ final class Json {
         try {
             text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(utf8)).toString();
         } catch (CharacterCodingException error) {
-            throw new Refused("the JSON is damaged: no UTF-8");
+            throw new Refused("the JSON is damaged: it is not UTF-8");
         }
         Json json = new Json(text);
         Object found = json.value();
@@ -45,7 +45,7 @@ final class Json {
 
     private Refused fault() {
         return new Refused("the JSON is damaged: "
-            + (at < text.length() ? "character " + at : "it ends too early"));
+            + (at < text.length() ? "character " + at + " is wrong" : "it ends too early"));
     }
 
     private char peek() {
@@ -90,7 +90,7 @@ final class Json {
     private void descend() throws Refused {
         at++;
         if (++depth > DEEPEST) {
-            throw new Refused("the JSON is damaged: more than " + DEEPEST + " levels");
+            throw new Refused("the JSON is damaged: it has more than " + DEEPEST + " levels");
         }
     }
 
@@ -157,7 +157,7 @@ final class Json {
         for (int i = 0; i < found.length(); i++) {
             if (Character.isSurrogate(found.charAt(i))
                 && !Character.isSupplementaryCodePoint(found.codePointAt(i++))) {
-                throw new Refused("the JSON is damaged: half a character");
+                throw new Refused("the JSON is damaged: it holds half a character");
             }
         }
         return found.toString();
@@ -237,11 +237,11 @@ final class Json {
                 return Long.valueOf(digits);
             }
         } catch (NumberFormatException error) {
-            throw new Refused("the JSON is damaged: an integer of more than 64 bits");
+            throw new Refused("the JSON is damaged: an integer has more than 64 bits");
         }
         double found = Double.parseDouble(digits);
         if (Double.isInfinite(found)) {
-            throw new Refused("the JSON is damaged: " + digits);
+            throw new Refused("the JSON is damaged: " + digits + " is too large");
         }
         return found;
     }

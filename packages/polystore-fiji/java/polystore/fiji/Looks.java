@@ -27,9 +27,9 @@ final class Looks {
             if (found != null) return new LUT(found, 0, 0);
         }
         throw new Refused(
-                "ImageJ has no lookup table '" + color + "': it has grays, fire, ice, spectrum,"
-                        + " red, green, blue, cyan, magenta, yellow, those of its folder luts,"
-                        + " and RRGGBB");
+                "ImageJ has no lookup table '" + color + "': expected grays, fire, ice, spectrum,"
+                        + " red, green, blue, cyan, magenta, yellow, a file of its folder luts,"
+                        + " or RRGGBB");
     }
 
     static LUT channel(int index) {

@@ -18,7 +18,7 @@ public final class Main {
                 if (at + 1 == arguments.length) throw new Refused(arguments[at] + " needs a value");
                 if (arguments[at].equals("--name")) name = arguments[at + 1];
                 else if (arguments[at].equals("--port")) port = Integer.parseInt(arguments[at + 1]);
-                else throw new Refused("there is --name and --port, no " + arguments[at]);
+                else throw new Refused(arguments[at] + " is unknown: expected --name or --port");
             }
             if (!GraphicsEnvironment.isHeadless()) new ImageJ().exitWhenQuitting(true);
             Receive.toggle(name, port, Main::quit);

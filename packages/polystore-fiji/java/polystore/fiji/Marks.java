@@ -45,8 +45,9 @@ final class Marks {
     static List<Roi> decode(Item item, byte[] payload) throws Refused {
         if (item.count > Math.min(MOST_ROIS, payload.length / SHORTEST))
             throw new Refused(
-                    item.count + " ROIs in " + payload.length + " bytes: ImageJ shows "
-                            + MOST_ROIS + " of one path at most; save them as a label image");
+                    "the message has " + item.count + " ROIs in " + payload.length
+                            + " bytes, and polystore shows at most " + MOST_ROIS
+                            + " of one path: save them as a label image");
         List<Roi> rois = new ArrayList<>();
         double crossings = 0;
         ByteBuffer bytes = ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN);
@@ -54,11 +55,11 @@ final class Marks {
             if (bytes.remaining() < 4) throw new Refused("ROI " + number + " is missing");
             int length = bytes.getInt();
             if (length < 64 || length > bytes.remaining())
-                throw new Refused("ROI " + number + " of " + length + " bytes");
+                throw new Refused("ROI " + number + " cannot have " + length + " bytes");
             byte[] one = new byte[length];
             bytes.get(one);
             Roi roi = RoiDecoder.openFromByteArray(one);
-            if (roi == null) throw new Refused("ROI " + number + " is none that ImageJ can read");
+            if (roi == null) throw new Refused("ImageJ cannot read ROI " + number);
             crossings += crossings(roi);
             if (crossings > MOST_CROSSINGS)
                 throw new Refused(
@@ -159,9 +160,9 @@ final class Marks {
                     * (roi.getTPosition() > 0 ? 1 : frames);
         if (fills > MOST_FILLS)
             throw new Refused(
-                    rois.size() + " ROIs, those without a position in each of " + slices + " z x "
-                            + frames + " t: more than the " + MOST_FILLS + " that ImageJ fills"
-                            + " here; give each a Position, or save a label image");
+                    rois.size() + " ROIs in " + slices + " z x " + frames + " t are " + fills
+                            + " areas to fill, and polystore fills at most " + MOST_FILLS
+                            + ": give each ROI a Position, or save a label image");
         int width = like.getWidth();
         ImageStack stack = ImageStack.create(width, like.getHeight(), slices * frames, 16);
         for (int at = 0; at < rois.size(); at++) {

@@ -26,8 +26,8 @@ final class Pixels {
         type = type(item);
         long elements = item.nbytes / size / item.planes;
         if (elements > LARGEST_ARRAY || item.planes > LARGEST_ARRAY) {
-            throw new Refused(elements + " elements in each of " + item.planes
-                + " planes, where an array of Java has at most " + LARGEST_ARRAY);
+            throw new Refused(item.planes + " planes have " + elements
+                + " elements each, and an array of Java has at most " + LARGEST_ARRAY);
         }
         pool.check(Math.min(item.nbytes, Long.MAX_VALUE / 2) + item.overhead());
         length = (int) elements;

@@ -50,9 +50,9 @@ final class Planner {
             if (c > MOST_CHANNELS || c * z * t > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "%d channels x %d z x %d t, all combinations of what has come,"
-                                    + " is more than the %d slices, or the %d channels, that an"
-                                    + " image of ImageJ may have here: save several, with"
+                                "the image would have %d channels x %d z x %d t, and polystore"
+                                    + " shows at most %d slices and %d channels in an image of"
+                                    + " ImageJ: save several images, with"
                                     + " layout=Layout(layer=...)",
                                 c, z, t, MOST_SLICES, MOST_CHANNELS));
             Collections.addAll(cs, planes.cs);
@@ -92,16 +92,16 @@ final class Planner {
         Planes(Item item, Spot spot) throws Refused {
             if (item.channelCount() > MOST_CHANNELS)
                 throw new Refused(
-                        item.channelCount() + " channels: an image of ImageJ may have "
-                                + MOST_CHANNELS + " here; save a part, or give axes=, with z or t"
-                                + " for the long one");
+                        "the image has " + item.channelCount() + " channels, and polystore shows"
+                                + " at most " + MOST_CHANNELS + " in an image of ImageJ: save a"
+                                + " part, or give axes= with z or t for the longest axis");
             if (item.planes > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "%d planes in shape %s: an image of ImageJ may have %d slices"
-                                    + " here; save a part, or order the axes so that the two long"
-                                    + " ones are last",
-                                item.planes, Arrays.toString(item.shape), MOST_SLICES));
+                                "shape %s has %d planes, and polystore shows at most %d in an"
+                                    + " image of ImageJ: save a part, or order the axes so that"
+                                    + " the two longest are last",
+                                Arrays.toString(item.shape), item.planes, MOST_SLICES));
             Coordinate c = new Coordinate();
             Coordinate z = new Coordinate();
             Coordinate t = new Coordinate();
@@ -229,9 +229,9 @@ final class Planner {
         if (restarts && !(replaces && item.series >= old.held.size()))
             throw new Refused(
                     String.format(
-                            "%s, where image '%s' holds %d of %s: save it under another name or"
-                                    + " with labels=True, for an image of its own, or all %d as one"
-                                    + " batch; or close the image",
+                            "it is %s, and image '%s' holds %d of %s: save it under another name"
+                                    + " or with labels=True, to have an image of its own. Or save"
+                                    + " all %d as one batch, or close the image",
                             made, spot.title, old.held.size(), old, old.held.size()));
         Planes planes = new Planes(item, spot);
         Outline outline = old == null || restarts ? made : old;
@@ -248,11 +248,11 @@ final class Planner {
         if (!known.contains(item.dtype))
             throw new Refused(
                     "ImageJ has no " + (isRgb ? "RGB " : "") + "pixels of " + item.dtype
-                            + ": it has uint8, uint16, float32, and RGB of uint8");
+                            + ": expected uint8, uint16, float32, or RGB of uint8");
         int last = item.shape.length - (isRgb ? 2 : 1);
         if ((long) item.shape[last] * item.shape[last - 1] > Integer.MAX_VALUE - 8)
             throw new Refused(
-                    item.shape[last - 1] + " x " + item.shape[last]
-                            + " pixels: a plane of ImageJ has 2147483639 at most");
+                    "a plane has " + item.shape[last - 1] + " x " + item.shape[last]
+                            + " pixels, and ImageJ shows at most 2147483639");
     }
 }

@@ -93,9 +93,9 @@ final class Pool {
     }
 
     static String noMemory(long nbytes) {
-        return nbytes + " bytes, where ImageJ has " + (Runtime.getRuntime().maxMemory() >> 20)
-            + " MiB of memory in all: close images, or give it more (Edit > Options > "
-            + "Memory & Threads...) and start it again";
+        return "the value needs " + nbytes + " bytes, and ImageJ has "
+            + (Runtime.getRuntime().maxMemory() >> 20) + " MiB of memory in all: close images, or"
+            + " give ImageJ more (Edit > Options > Memory & Threads...) and restart it";
     }
 
     private void clear() {

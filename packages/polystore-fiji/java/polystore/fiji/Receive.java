@@ -34,7 +34,7 @@ public final class Receive implements PlugIn {
         if (running != null && !running.receiver().isClosed()) {
             running.close();
             running = null;
-            IJ.showStatus("polystore: images are no longer received");
+            IJ.showStatus("polystore: not receiving");
             return;
         }
         Fiji made = new Fiji(!GraphicsEnvironment.isHeadless() && IJ.getInstance() != null, onQuit);

@@ -103,13 +103,13 @@ final class Receiver {
                 .getMethod("of", Path.class).invoke(null, socket);
             return server.bind((SocketAddress) address, MOST_CONNECTIONS);
         } catch (ReflectiveOperationException error) {
-            throw new IOException("no local socket can be made: " + error, error);
+            throw new IOException("cannot make a local socket: " + error, error);
         }
     }
 
     private static ServerSocketChannel boundToPort(int port) throws IOException, Refused {
         if (port > 65_535) {
-            throw new Refused("port " + port + " is none: 0 (any that is free) to 65535");
+            throw new Refused("port " + port + " is not valid: expected 0 (any free port) to 65535");
         }
         InetAddress here = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
         ServerSocketChannel server = ServerSocketChannel.open();
@@ -118,7 +118,7 @@ final class Receiver {
         } catch (BindException error) {
             server.close();
             throw new Refused("port " + port + " of 127.0.0.1 cannot be used ("
-                + error.getMessage() + "): choose another, or 0 for any that is free");
+                + error.getMessage() + "): choose another, or 0 for any free port");
         }
     }
 
@@ -204,7 +204,7 @@ final class Receiver {
                 Announcement.removeSocket(socket);
             }
         } catch (IOException error) {
-            System.err.println("polystore: " + socket + " is still there: " + error);
+            System.err.println("polystore: " + socket + " could not be removed: " + error);
         }
     }
 

@@ -32,7 +32,7 @@ final class Refused extends Exception {
             }
         }
         String suggestion = close == null ? "" : "; did you mean '" + close + "'?";
-        return new Refused(reason + " among " + listed + more + suggestion);
+        return new Refused(reason + ": expected one of " + listed + more + suggestion);
     }
 
     private static String fold(String name) {

@@ -46,12 +46,12 @@ final class Ring {
             // Before it is opened: a pipe would keep whoever opens it waiting.
             if (!Files.isRegularFile(path, links)
                 || !isNamed && !Files.readSymbolicLink(path).toString().startsWith("/memfd:")) {
-                throw new Refused("no memory that is there for this process: " + name);
+                throw new Refused("the ring " + name + " is not memory that this process can open");
             }
             try (FileChannel file = FileChannel.open(path, options)) {
                 if (file.size() != size || (size - HEAD) % SLOT != 0 || size <= HEAD
                     || size > Integer.MAX_VALUE) {
-                    throw new Refused("a ring of " + file.size() + " bytes, not " + size);
+                    throw new Refused(file.size() + " bytes do not fit the size " + size + " of a ring");
                 }
                 view = mapped(file, size).order(ByteOrder.LITTLE_ENDIAN);
             }
@@ -63,7 +63,7 @@ final class Ring {
         view.get(top);
         if (!Arrays.equals(top, top(nonce))) {
             close();
-            throw new Refused("the ring " + name + " is another process's memory");
+            throw new Refused("the ring " + name + " is the memory of another process");
         }
     }
 
@@ -80,7 +80,7 @@ final class Ring {
         } catch (InvalidPathException noPath) {
             // Refused below.
         }
-        throw new Refused("no ring of a producer: " + name);
+        throw new Refused(name + " is not the path of a ring");
     }
 
     /** Return what the first bytes must be: never equal for what is no nonce. */
@@ -98,7 +98,7 @@ final class Ring {
     /** Return the first bytes of a slot, to copy out before the next is asked for. */
     ByteBuffer slot(int index, long nbytes) throws Refused {
         if (index < 0 || index >= slots || nbytes < 1 || nbytes > SLOT) {
-            throw new Refused(nbytes + " bytes in slot " + index + " of " + slots);
+            throw new Refused(nbytes + " bytes do not fit slot " + index + " of " + slots + " slots");
         }
         view.limit(HEAD + index * SLOT + (int) nbytes);
         view.position(HEAD + index * SLOT);

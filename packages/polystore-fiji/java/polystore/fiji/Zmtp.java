@@ -89,19 +89,19 @@ final class Zmtp {
         need(10);
         in.get(theirs, 0, 10);
         if (theirs[0] != greeting[0] || (theirs[9] & 1) == 0) {
-            throw new IOException("no ZMTP");
+            throw new IOException("the peer does not use ZMTP");
         }
         need(54);
         in.get(theirs, 10, 54);
         if (theirs[10] < 3
             || !Arrays.equals(Arrays.copyOfRange(theirs, 12, 32), Arrays.copyOf(mechanism, 20))) {
-            throw new IOException("another version or mechanism of ZMTP");
+            throw new IOException("the peer uses another version or mechanism of ZMTP");
         }
         command("\5READY\13Socket-Type\0\0\0\6ROUTER\10Identity\0\0\0\0");
         flush();
         String ready = command(frame());
         if (!ready.startsWith("\5READY") || !ready.contains("\13Socket-Type\0\0\0\6DEALER")) {
-            throw new IOException("not a DEALER");
+            throw new IOException("the peer is not a DEALER");
         }
     }
 
@@ -134,7 +134,7 @@ final class Zmtp {
         int flags = in.get();
         long length = isLong ? Long.reverseBytes(in.getLong()) : in.get() & 0xff;
         if ((flags & ~(MORE | LONG | COMMAND)) != 0 || length < 0 || length > LARGEST) {
-            throw new IOException("no frame of ZMTP, or a larger one than " + LARGEST);
+            throw new IOException("the frame is damaged, or larger than " + LARGEST);
         }
         rest = (int) length;
         return flags;
@@ -142,7 +142,7 @@ final class Zmtp {
 
     private String command(int flags) throws IOException {
         if ((flags & COMMAND) == 0 || (flags & MORE) != 0 || rest > LARGEST_COMMAND) {
-            throw new IOException("no command of ZMTP");
+            throw new IOException("expected a command of ZMTP");
         }
         return new String(bytes(), StandardCharsets.ISO_8859_1);
     }
@@ -155,7 +155,7 @@ final class Zmtp {
             if (command.startsWith("\4PING") && command.length() >= 7) {
                 owner.onPing(command.substring(7).getBytes(StandardCharsets.ISO_8859_1));
             } else if (command.startsWith("\5ERROR")) {
-                throw new IOException("an error of the peer");
+                throw new IOException("the peer reports an error");
             }
             flags = frame();
         }
@@ -165,7 +165,7 @@ final class Zmtp {
     /** Return the whole frame. */
     byte[] bytes() throws IOException {
         if (rest > largest) {
-            throw new IOException("a larger frame than " + largest);
+            throw new IOException("the frame is larger than " + largest);
         }
         byte[] found = new byte[rest];
         while (rest > 0) {
