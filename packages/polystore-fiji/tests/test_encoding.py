@@ -190,8 +190,8 @@ def test_conversion_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
             encoding.pixels(np.ones((2, 2), "?"), "yx", False)
             encoding.pixels(np.ones((2, 2), "u2"), "yx", False)
     assert caplog.messages == [
-        "images of int16 are shown by ImageJ as float32",
-        "images of bool are shown by ImageJ as uint8",
+        "ImageJ shows images of int16 as float32",
+        "ImageJ shows images of bool as uint8",
     ]
 
 

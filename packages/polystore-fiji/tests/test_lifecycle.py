@@ -89,7 +89,10 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
                 save(files)
         assert "fiji 'default' no longer runs: it was closed; start it" in str(caught.value)
         assert not log_of(viewer.endpoint).exists()
-        assert "start it: polystore-fiji launch, or Plugins > polystore" in str(caught.value)
+        assert (
+            "start it: Plugins > polystore > Receive from polystore, or polystore-fiji launch"
+            in str(caught.value)
+        )
         endpoint = polystore_fiji.launch()
         assert endpoint.pid != viewer.endpoint.pid
         save(files, "again.npy")

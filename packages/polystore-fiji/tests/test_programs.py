@@ -97,7 +97,7 @@ def test_old_java_is_refused(script: Script, monkeypatch: pytest.MonkeyPatch) ->
     """A Java before 8 is named, with its version and what helps."""
     monkeypatch.setenv("POLYSTORE_JAVA", str(script("java", OLD_JAVA)))
     with pytest.raises(
-        ReceiverUnavailableError, match=r"java is Java 1\.7\.0_80, and 8 is need"
+        ReceiverUnavailableError, match=r"java is Java 1\.7\.0_80, not 8 or later"
     ):
         find_java()
 

@@ -360,7 +360,7 @@ def test_announcement(viewer: Echo) -> None:
 def test_name_is_taken_once(viewer: Echo, classes: Path) -> None:
     """A second one of a name is refused and leaves nothing; names of others are free."""
     with echo(classes, "one") as second:
-        assert f"echo (process {viewer.pid}) has it" in second.said["refused"]
+        assert f"in use by echo (process {viewer.pid})" in second.said["refused"]
     with echo(classes, "a/b") as second:
         assert "1 to 64 letters" in second.said["refused"]
     with echo(classes, "Zwei µm.x-y") as second:

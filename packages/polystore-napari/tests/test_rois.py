@@ -540,9 +540,9 @@ def test_drawn_in_other_units() -> None:
 def test_labels_of_other_pixels_are_refused() -> None:
     labels = np.ones((8, 8), int)
     assert len(from_layer("labels", labels, (), {}, "yx", to_pixels=lambda data: data + 3)) == 1
-    with pytest.raises(UnsupportedDataError, match="not pixels of the image"):
+    with pytest.raises(UnsupportedDataError, match="do not match those of the image"):
         from_layer("labels", labels, (), {}, "yx", to_pixels=lambda data: data * 0.5)
-    with pytest.raises(UnsupportedDataError, match="not pixels of the image"):
+    with pytest.raises(UnsupportedDataError, match="do not match those of the image"):
         from_layer("labels", labels, (), {}, "yx", to_pixels=lambda data: data + 0.5)
 
 

@@ -622,7 +622,7 @@ def test_late_answer_is_dropped() -> None:
             viewer.layers()
         listener.go_on()
         viewer.timeout = 10
-        with pytest.raises(RejectedError, match="a script answers no queries"):
+        with pytest.raises(RejectedError, match="a script does not answer queries"):
             viewer.layers()
         assert not viewer._connection._answers
         assert not viewer._connection._pending

@@ -172,8 +172,8 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "two-frames": ([IMAGE, PIXELS, PIXELS], "expected one frame of 12 bytes"),
     "no-ring": ([msgspec.structs.replace(IMAGE, slot=0)], "this connection has no ring"),
     "unknown-message": ([Piece(number=7, of=99, start=0, nbytes=3), b"abc"], "message 99, which"),
-    "too-large": ([large(shape=(1 << 30, 1 << 30), nbytes=1 << 60), PIXELS], "memory are left"),
-    "beyond-words": ([large(shape=(1 << 80, 1), nbytes=1 << 80), PIXELS], "memory are left"),
+    "too-large": ([large(shape=(1 << 30, 1 << 30), nbytes=1 << 60), PIXELS], "of memory left"),
+    "beyond-words": ([large(shape=(1 << 80, 1), nbytes=1 << 80), PIXELS], "of memory left"),
     "rois-no-json": ([Rois(number=7, path="a", nbytes=3, count=1), b"abc"], "damaged"),
     "rois-no-list": ([Rois(number=7, path="a", nbytes=2, count=1), b"{}"], "a list of 1 ROIs"),
     "rois-of-numbers": ([Rois(number=7, path="a", nbytes=3, count=1), b"[5]"], ""),
@@ -379,7 +379,7 @@ def test_killed_while_child_lives() -> None:
 def test_name_is_taken_once() -> None:
     """Of viewers with one name only one can run; its name is free when it has ended."""
     with Toy("one").receiver as first:
-        with pytest.raises(InvalidOptionError, match=r"'one'.*no running viewer has"):
+        with pytest.raises(InvalidOptionError, match=r"'one'.*a name that is free"):
             Toy("one")
         with Toy("other").receiver as other:
             assert other.endpoint.name == "other"

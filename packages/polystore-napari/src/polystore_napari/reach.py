@@ -103,7 +103,7 @@ def _advice(new: Reach, axis: int, steps: float) -> str:
             f"pixels, and napari shows at most {MOST_STEPS}: show a part of it"
         )
     return (
-        f"its pixels are {step:.3g} {unit} large on axis -{axis}. With the other layers, the "
+        f"its pixels have a size of {step:.3g} {unit} on axis -{axis}. With the other layers, the "
         f"window extends over {steps:.2g} of the smallest pixels, and napari shows at most "
         f"{MOST_STEPS}: give all images of one window a scale= in units of the same kind, or "
         "remove the other layers with clear()"
