@@ -341,7 +341,7 @@ def test_unawaited_misfit_is_told(files: FileManager) -> None:
 
 def test_unknown_questions_are_refused(viewer: RemoteViewer) -> None:
     """What the viewer cannot answer is told, with what it can."""
-    with pytest.raises(RejectedError, match=r"answers .*layers, .*screenshot"):
+    with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
         viewer.query("colour")
     with pytest.raises(RejectedError, match=r"nothing\.npy"):
         viewer.pixels("nothing.npy")
