@@ -252,10 +252,10 @@ def test_several_channels_get_colours() -> None:
 @pytest.mark.parametrize(
     ("shape", "look", "words"),
     [
-        ((5, 6), {"channels": ["a", "b"]}, "a list of 1"),
-        ((2, 5, 6), {"channels": ["a"], "axes": "cyx"}, "a list of 2"),
+        ((5, 6), {"channels": ["a", "b"]}, "the image has no axis c"),
+        ((2, 5, 6), {"channels": ["a"], "axes": "cyx"}, "axis c has length 2"),
         ((2, 5, 6), {"channels": ["a", "b"], "axes": "zyx"}, "no axis c"),
-        ((5, 6), {"channels": "a"}, "a list of 1"),
+        ((5, 6), {"channels": "a"}, "the image has no axis c"),
         ((5, 6), {"channels": [5]}, "labels, or mappings"),
         ((5, 6), {"channels": [{"colour": "red"}]}, "colour"),
         ((5, 6), {"channels": [{"color": "reddish"}]}, "reddish"),
