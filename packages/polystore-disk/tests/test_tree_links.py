@@ -367,7 +367,7 @@ def test_writers_keep_their_folder(
     try:
         pending.file.write(b"new")
         pending.seal()
-        with pytest.raises(DirectoryNotEmptyError, match="somebody is writing into it"):
+        with pytest.raises(DirectoryNotEmptyError, match="another writer is saving into it"):
             disk.delete("f")
         pending.commit()
     finally:

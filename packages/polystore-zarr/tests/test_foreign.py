@@ -385,7 +385,7 @@ def test_labels_that_do_not_fit_are_told(store: Bound, version: str) -> None:
         store.save(STACK, "x.zarr", ome=False)
     with pytest.raises(InvalidOptionError, match="delete it first"):
         store.save(STACK, "x.zarr", ome="0.5" if version == "0.4" else "0.4")
-    with pytest.raises(UnsupportedOperationError, match="an image belongs there"):
+    with pytest.raises(UnsupportedOperationError, match="this path is for an image"):
         store.create("x.zarr", shape=(3,), dtype="u1", if_exists="replace")
     assert files("x.zarr") == before
     store.save(STACK[:, :20], "x.zarr", if_exists="skip")

@@ -93,7 +93,7 @@ def test_path_through_array_refused(store: Bound) -> None:
 
 def test_formats_do_not_mix(store: Bound) -> None:
     store.save(IMAGE, "old.zarr/a", zarr_format=2)
-    with pytest.raises(InvalidOptionError, match=r"Zarr 2 group stands at .*old\.zarr"):
+    with pytest.raises(InvalidOptionError, match=r"old\.zarr.* is a group of Zarr 2"):
         store.save(IMAGE, "old.zarr/b", zarr_format=3)
     store.save(IMAGE, "old.zarr/b")
     store.create("old.zarr/c", shape=(3,), dtype="u1")

@@ -157,7 +157,7 @@ class DiskTree(StorageBackend):
             self._places.at(text, follow=False) as place,
         ):
             if place.name in (".", "/"):
-                raise InvalidOptionError("path", text, "something below the root")
+                raise InvalidOptionError("path", text, "a path below the root")
             if recursive or not stat.S_ISDIR(_lstat(place).st_mode):
                 _remove(place)
                 return
@@ -174,7 +174,9 @@ class DiskTree(StorageBackend):
         with _opened(folder) as descriptor:
             for name in names:
                 if not _remove_unused(name, descriptor):
-                    reason = f"somebody is writing into it, and holds {name!r}"
+                    reason = (
+                        f"another writer is saving into it (it holds {name!r}): try again later"
+                    )
                     raise OSError(errno.ENOTEMPTY, reason, folder.name)
 
     @abstractmethod

@@ -258,7 +258,7 @@ class ZarrArray(LazyArray):
         encoding = metadata.chunk_key_encoding
         if encoding.name not in ("default", "v2"):
             raise UnsupportedFileError(
-                f"{encoding.name!r} names of so many chunks: load a region of it",
+                f"it has more chunks than encoding {encoding.name!r} can name: load a region of it",
                 "zarr", self._path, self._backend,
             )  # fmt: skip
         return "c" if encoding.name == "default" else "", encoding.separator
@@ -296,7 +296,7 @@ class ZarrArray(LazyArray):
 
     def __setitem__(self, region: Region, value: Any) -> None:
         if not self._writable:
-            raise TypeError("this handle only reads: open(..., mode='r+') for one that writes")
+            raise TypeError("this handle is read-only: use open(..., mode='r+') to write")
         self._refuse_if_replaced()
         selection = select(region, self.shape)
         values = self._fitting(value, selection)
@@ -349,7 +349,7 @@ class ZarrArray(LazyArray):
             return np.broadcast_to(values, selection.shape)
         except ValueError:
             raise UnsupportedDataError(
-                f"values of shape {values.shape} for a region of {selection.shape}",
+                f"the values have shape {values.shape}, but the region has shape {selection.shape}",
                 "zarr", self._path, self._backend,
             ) from None  # fmt: skip
 

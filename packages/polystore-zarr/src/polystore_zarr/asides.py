@@ -249,7 +249,7 @@ def remove_empty_folder(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         if name.startswith(HIDDEN_PREFIX) and not _remove_hidden(path):
-            reason = f"somebody is saving into it, and owns {name!r}"
+            reason = f"another writer is saving into it (it owns {name!r}): try again later"
             raise OSError(errno.ENOTEMPTY, reason, folder)
         if is_litter(name) and not is_directory(path):
             os.unlink(path)

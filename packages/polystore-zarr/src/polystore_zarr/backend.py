@@ -132,7 +132,9 @@ class ZarrBackend(ZarrTree):
             image = around.image(ome, zarr_format)
             if image is None and (named := of_images.given()):
                 raise InvalidOptionError(
-                    named, getattr(of_images, named), "a path in a store .ome.zarr, or ome=True"
+                    named,
+                    getattr(of_images, named),
+                    "a path in a store called '….ome.zarr', or ome=True",
                 )
             zarr_format = image.zarr_format if image else zarr_format or around.zarr_format or 3
             layout = Layout(
@@ -201,7 +203,8 @@ class ZarrBackend(ZarrTree):
         expected = select(region, target.shape).shape
         if value.shape != expected:
             raise UnsupportedDataError(
-                f"shape {value.shape} for a region of {expected}", "zarr"
+                f"the value has shape {value.shape}, but the region has shape {expected}",
+                "zarr",
             )
         target[region] = value
 
@@ -236,7 +239,7 @@ class ZarrBackend(ZarrTree):
                 if around.is_image:
                     raise UnsupportedOperationError(
                         self.name, f"creating an array at {place.path!r}",
-                        "an image belongs there: save() it, from an array or a handle",
+                        "this path is for an image: use save() with an array or a handle",
                     )  # fmt: skip
                 zarr_format = zarr_format or around.zarr_format or 3
                 layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
@@ -361,11 +364,13 @@ class ZarrBackend(ZarrTree):
             if writable:
                 raise UnsupportedOperationError(
                     self.name, "writing to a part of an image",
-                    "its pyramid would not follow: save the image whole",
+                    "the smaller levels would not change: save the whole image",
                 )  # fmt: skip
             directory, document = self._level(node, level)
         elif level != 0:
-            raise InvalidOptionError("level", level, "0: this array is no pyramid")
+            raise InvalidOptionError(
+                "level", level, "level=0, because this array is not a pyramid"
+            )
         return ZarrArray(
             directory, document, path=place.path, backend=self.name, writable=writable,
             unaligned=unaligned, pipeline=self.codec_pipeline, durable=durable,
@@ -374,14 +379,16 @@ class ZarrBackend(ZarrTree):
     def _level(self, node: Node, level: int) -> tuple[str, Document]:
         image = self._image(node)
         if not -len(image.levels) <= level < len(image.levels):
-            raise InvalidOptionError("level", level, f"0 to {len(image.levels) - 1}")
+            raise InvalidOptionError(
+                "level", level, f"a level from 0 to {len(image.levels) - 1}"
+            )
         return level_at(node.directory, image.levels[level].path)
 
     def _image(self, node: Node) -> MultiscaleImage:
         assert node.document is not None
         image = read_image(node.document.attributes)
         if image is None:
-            raise DamagedDataError("no multiscale image", "ome-zarr")
+            raise DamagedDataError("the group has no multiscale image", "ome-zarr")
         return image
 
     def _described(self, node: Node) -> dict[str, Any]:
@@ -407,13 +414,13 @@ class ZarrBackend(ZarrTree):
         if document is None or not document.is_image:
             raise NotFoundError(
                 self.name, place.path, "label the image",
-                hint=f"{labelled!r} must be an image before it can be labelled",
+                hint=f"{labelled!r} is not an image: save the image first, then its labels",
             )  # fmt: skip
         shape = level_zero(labelled, self._image(Node(labelled, document))).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
-                f"{value.dtype} {value.shape} as labels of an image {shape}: labels are "
-                "integers, of the same height and width",
+                f"the labels have type {value.dtype} and shape {value.shape}, but labels of an "
+                f"image of shape {shape} must be integers of the same height and width",
                 "ome-zarr",
             )
 

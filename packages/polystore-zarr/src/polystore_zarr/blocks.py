@@ -65,7 +65,9 @@ def check_dask(array: Any) -> None:
             "the Dask array has blocks of unknown size: call compute_chunk_sizes() first"
         )
     if array.dtype.hasobject:
-        raise UnsupportedDataError("Python objects are no numbers")
+        raise UnsupportedDataError(
+            "the elements are Python objects: convert the array to a plain dtype"
+        )
 
 
 # ── from the blocks to the chunks of the array, and back ─────────────────────────────────

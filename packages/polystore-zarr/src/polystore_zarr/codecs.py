@@ -92,7 +92,7 @@ def _named(compressor: object) -> tuple[str, int]:
         raise InvalidOptionError("compressor", compressor, expected)
     if name == "none":
         if given is not None:
-            raise InvalidOptionError("compressor", compressor, "no level for 'none'")
+            raise InvalidOptionError("compressor", compressor, "'none' without a level")
         return name, 0
     default, lowest, highest = _LEVELS[name]
     level = default if given is None else given

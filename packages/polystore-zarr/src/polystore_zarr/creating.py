@@ -79,7 +79,9 @@ def create_array(
     )
     if layout.zarr_format == 2:
         if layout.shards:
-            raise InvalidOptionError("shards", layout.shards, "None: Zarr 2 has no shards")
+            raise InvalidOptionError(
+                "shards", layout.shards, "None, because Zarr 2 does not have shards"
+            )
         shards = None
     marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
     marked = {**(attributes or {}), MARKER: marks}
@@ -107,14 +109,18 @@ def _refuse_lossy(dtype: np.dtype[Any], zarr_format: ZarrFormat) -> None:
     """Refuse structured types that zarr takes, and gives back as something else."""
     fields = [field for field, *_ in (dtype.fields or {}).values()]
     if any(field.subdtype for field in fields):
-        raise UnsupportedDataError(f"Zarr has no fields that hold arrays: {dtype}", "zarr")
+        raise UnsupportedDataError(
+            f"Zarr does not support fields that hold arrays: {dtype}", "zarr"
+        )
     if zarr_format == 2 and any(field.names for field in fields):
-        raise UnsupportedDataError(f"zarr reads no nested fields of Zarr 2: {dtype}", "zarr")
+        raise UnsupportedDataError(
+            f"zarr does not read nested fields of Zarr 2: {dtype}", "zarr"
+        )
     if fields and dtype.newbyteorder("<") != dtype:
         raise UnsupportedDataError(f"fields must be little-endian: {dtype}", "zarr")
     if fields and sum(field.itemsize for field in fields) != dtype.itemsize:
         advice = "numpy.lib.recfunctions.repack_fields removes it"
-        raise UnsupportedDataError(f"there is padding between the fields; {advice}", "zarr")
+        raise UnsupportedDataError(f"the fields have padding between them; {advice}", "zarr")
 
 
 _templates: dict[Any, dict[str, Any]] = {}

@@ -77,7 +77,9 @@ def write_image(
 ) -> Callable[[str], None]:
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
-        raise UnsupportedDataError(f"no image has {value.dtype} pixels", "ome-zarr")
+        raise UnsupportedDataError(
+            f"images do not support pixels of type {value.dtype}", "ome-zarr"
+        )
     given = options if image.kept is None else image.kept.completed(value, options)
     metadata = _checked_metadata(value, image, given, options)
     axes = [axis.name for axis in metadata.axes]
@@ -86,7 +88,7 @@ def write_image(
         kept.check_labels(value, image.zarr_format)
     if options.levels is not None and image.levels not in (None, options.levels):
         raise InvalidOptionError(
-            "levels", options.levels, f"{image.levels}, as many as the labelled image has"
+            "levels", options.levels, f"{image.levels} levels, as the labelled image has"
         )
     shapes = _level_shapes(value, axes, image, options)
     method: Method = "nearest" if image.is_label else "mean"

@@ -59,7 +59,7 @@ class Kept:
         """Read it. Raises ``DataError``, also for two images in one group."""
         image = read_image(document.attributes)
         if image is None:
-            raise DamagedDataError("no multiscale image", "ome-zarr", directory)
+            raise DamagedDataError("the group has no multiscale image", "ome-zarr", directory)
         if image.count > 1:
             raise UnsupportedDataError(
                 f"{directory!r} holds {image.count} images in one group, and all but the first "

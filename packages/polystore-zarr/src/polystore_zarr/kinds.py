@@ -118,7 +118,9 @@ class Surroundings:
         if ome is True:
             return "0.4" if (zarr_format or self.zarr_format) == 2 else "0.5"
         if zarr_format not in (None, 2 if ome == "0.4" else 3):
-            raise InvalidOptionError("zarr_format", zarr_format, f"not with NGFF {ome}")
+            raise InvalidOptionError(
+                "zarr_format", zarr_format, f"{2 if ome == '0.4' else 3}, which NGFF {ome} uses"
+            )
         return ome
 
     def _check_place(self) -> bool:

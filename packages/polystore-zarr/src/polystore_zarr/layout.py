@@ -78,7 +78,7 @@ def address(
         if _names_store(part.lower()):
             inner = tuple(name for name in parts[position + 1 :] if name not in ("", "."))
             if ".." in inner:
-                raise InvalidOptionError("path", text, "no '..' within a store")
+                raise InvalidOptionError("path", text, "a path without '..' inside a store")
             store = "/".join(parts[: position + 1])
             return Address(text, store, inner, os.path.join(store, *inner))
     folder, name = os.path.split(full)

@@ -126,7 +126,9 @@ def _document_3(fields: dict[str, Any], directory: str) -> Document:
         reason = f"it has Zarr format {version}, and polystore reads 2 and 3"
         raise UnsupportedFileError(reason, "zarr", directory)
     if version != 3 or not isinstance(kind, str):
-        raise DamagedDataError("zarr.json describes neither array nor group", "zarr", directory)
+        raise DamagedDataError(
+            "zarr.json describes neither an array nor a group", "zarr", directory
+        )
     if kind not in ("array", "group"):
         reason = f"it is a node of type {kind[:40]!r}, and polystore reads arrays and groups"
         raise UnsupportedFileError(reason, "zarr", directory)
@@ -179,7 +181,7 @@ def _read(directory: str, name: str) -> dict[str, Any] | None:
     try:
         with open_file(path) as file:
             if os.fstat(file.fileno()).st_size > _BYTES_LIMIT:
-                reason = f"larger than {_BYTES_LIMIT} bytes, and a document is read whole"
+                reason = f"the document is larger than {_BYTES_LIMIT} bytes"
                 raise UnsupportedFileError(reason, "zarr", path)
             text = file.readall()
     except (FileNotFoundError, NotADirectoryError):

@@ -134,9 +134,7 @@ def _check_method(dtype: np.dtype[Any], method: Method) -> None:
     if method not in _METHODS:
         raise InvalidOptionError("method", method, f"one of {', '.join(_METHODS)}")
     if method == "mean" and dtype.kind not in "buifc":
-        raise UnsupportedDataError(
-            f"{dtype} has no mean to make a pyramid of: downsample it with 'nearest'"
-        )
+        raise UnsupportedDataError(f"values of type {dtype} have no mean: use method='nearest'")
 
 
 def _halve(block: NDArray[Any], halved: NDArray[Any], method: Method) -> None:

@@ -268,10 +268,9 @@ class ZarrTree(StorageBackend):
             elif zarr_format is None:
                 zarr_format = document.zarr_format
             elif document.zarr_format != zarr_format:
-                stands = (
-                    f"{document.zarr_format}: a Zarr {document.zarr_format} group stands at"
-                )
-                raise InvalidOptionError("zarr_format", zarr_format, f"{stands} {directory!r}")
+                found = document.zarr_format
+                expected = f"{found}, because {directory!r} is a group of Zarr {found}"
+                raise InvalidOptionError("zarr_format", zarr_format, expected)
 
     def _target(self, place: Address, if_exists: IfExists, operation: str) -> Node | None:
         """Return what a value may replace at ``place``. Raises where no value may stand."""
@@ -347,7 +346,7 @@ class ZarrTree(StorageBackend):
         raise self._deleted_again(place)
 
     def _deleted_again(self, place: Address) -> NotFoundError:
-        hint = "others delete the folder around it again and again"
+        hint = "another process keeps deleting its folder: stop that first"
         return NotFoundError(self.name, place.path, "save", hint=hint)
 
     def _settle(self, tree: str, place: Address, *others: Any, **options: Any) -> bool:
@@ -396,7 +395,7 @@ class ZarrTree(StorageBackend):
         with self._translated(path, "delete") as place:
             node = self._found(place, "delete")
             if self._is_top(place):
-                raise InvalidOptionError("path", place.path, "something below the root")
+                raise InvalidOptionError("path", place.path, "a path below the root")
             whole = node.holds_pixels or recursive
             if not whole and not os.path.islink(node.directory):
                 self._refuse_members(node.directory, place)

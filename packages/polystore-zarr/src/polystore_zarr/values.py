@@ -28,11 +28,13 @@ def checked_value(data: Any) -> Any:
         return data
     if not is_array(data):
         raise UnsupportedDataError(
-            f"a {type(data).__name__} is no array; {_advice(data)}", "zarr"
+            f"expected an array, got {type(data).__name__}; {_advice(data)}", "zarr"
         )
     array = to_numpy(data)
     if array.dtype.hasobject:
-        raise UnsupportedDataError("Python objects are no numbers", "zarr")
+        raise UnsupportedDataError(
+            "the elements are Python objects: convert the array to a plain dtype", "zarr"
+        )
     return array
 
 

@@ -214,7 +214,9 @@ def _inside(value: object, what: str) -> str:
     if not isinstance(value, str):
         _damaged(f"{what} is of type {type(value).__name__}, not a string")
     if not _is_inside(value):
-        reason = f"{what} {value[:200]!r} is not a path within the group, and no other is read"
+        reason = (
+            f"{what} {value[:200]!r} is not a path within the group, and no other path is read"
+        )
         raise UnsupportedFileError(reason, "ome-zarr")
     return value
 
