@@ -2,6 +2,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -697,3 +698,28 @@ def test_killed_writer_leaves_nothing(start: Start, tmp_path: Path) -> None:
     writer.wait()
     assert listed(tmp_path) == []
     assert [*find_leftovers(tmp_path, older_than=-1)] == []
+
+
+# ── a directory that goes ────────────────────────────────────────────────────────────────
+
+
+@posix
+@pytest.mark.parametrize("replaces", [False, True])
+@pytest.mark.parametrize("durable", [None, True])
+def test_directory_is_made_again(path: Path, replaces: bool, durable: bool | None) -> None:
+    """Somebody deletes it, with the temporary file, while we write: the content is saved."""
+    place = path.parent / "f/g/a.bin"
+    place.parent.mkdir(parents=True)
+    if replaces:
+        place.write_bytes(b"old")
+    content = os.urandom(3_000_000)
+    pending = PendingFile(place, durable=durable)
+    try:
+        pending.file.write(content)
+        pending.seal()
+        shutil.rmtree(place.parent.parent)
+        pending.commit()
+    finally:
+        pending.discard()
+    assert place.read_bytes() == content
+    assert listed(place.parent) == ["a.bin"]

@@ -123,7 +123,7 @@ EXAMPLES = [
     (errors.BatchLengthError(3, 2), "3 values for 2 paths"),
     (errors.DuplicatePathError("a.npy", 0, 3), "two values, [0] and [3]"),
     (errors.UnsupportedFormatError("a/b", ("npy",)), "has no suffix"),
-    (errors.UnsupportedFormatError("a/b.npx", ("npy",)), "did you mean 'npy'?"),
+    (errors.UnsupportedFormatError("a/b.nyp", ("npy",)), "did you mean 'npy'?"),
     (errors.UnsupportedOperationError("viewer", "load", "it only writes"), "it only writes"),
     (errors.PathOutsideRootError("disk", "../a", "/data"), "outside root '/data'"),
     (errors.UnsupportedDataError("an object array", "npy", "a.npy", "disk"), "cannot hold"),
@@ -143,7 +143,7 @@ EXAMPLES = [
     ),
     (errors.NotFoundError("disk", "a", "load", hint="ask"), "cannot load); ask"),
     (errors.AlreadyExistsError("disk", "a", "save"), 'if_exists="replace"'),
-    (errors.NotAFileError("disk", "a", "save"), "a directory stands where"),
+    (errors.NotAFileError("disk", "a", "save"), "load the files in it"),
     (errors.NotADirectoryInPathError("disk", "a/b", "save"), "is a file"),
     (errors.DirectoryNotEmptyError("disk", "a", "delete"), "recursive=True"),
     (errors.AccessDeniedError("disk", "a", "load"), "check the owner"),
@@ -283,3 +283,37 @@ def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
     )
     assert str(error) == f"backend 'disk': 'a' (npz) {text}: too large"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+KNOWN = (
+    "csv",
+    "jpeg",
+    "jpg",
+    "npy",
+    "npz",
+    "png",
+    "pt",
+    "roi",
+    "roi.zip",
+    "tif",
+    "tiff",
+    "zip",
+)
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["czi", "nd2", "lif", "oib", "lsm", "vsi", "mrc", "h5", "hdf5", "ims", "zarr", "parquet",
+     "xlsx", "tsv", "mat", "jp2", "jsonl", "gif"],
+)  # fmt: skip
+def test_other_format_is_not_misspelt(suffix: str) -> None:
+    """A microscope's files are not misspelt: a renamed one would be called damaged."""
+    assert "did you mean" not in str(errors.UnsupportedFormatError(f"a.{suffix}", KNOWN))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "meant"),
+    [("tfi", "tif"), ("TIFFF", "tif"), ("pngg", "png"), ("nyp", "npy"), ("jepg", "jpeg")],
+)
+def test_misspelt_suffix_is_named(suffix: str, meant: str) -> None:
+    assert f"did you mean {meant!r}" in str(errors.UnsupportedFormatError(f"a.{suffix}", KNOWN))

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +373,54 @@ def test_tree_of_links_and_files(tmp_path: Path) -> None:
     assert (outside / "a").exists()
     with pytest.raises(FileNotFoundError):
         files.remove_tree(str(tree))
+
+
+# ── trees that others change ─────────────────────────────────────────────────────────────
+
+
+def test_directories_are_made_beside_deleter(tmp_path: Path) -> None:
+    """Each call succeeds, whichever part of the path goes in between."""
+    done = threading.Event()
+
+    def delete() -> None:
+        while not done.is_set():
+            with suppress(FileNotFoundError):
+                files.remove_tree(str(tmp_path / "a"))
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(delete)
+        try:
+            for _ in range(500):
+                files.make_directories(str(tmp_path / "a/b/c/d"))
+        finally:
+            done.set()
+        deleting.result()
+
+
+def test_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    for path in ("a", "a/b"):
+        with pytest.raises(NotADirectoryError):
+            files.make_directories(str(tmp_path / path))
+
+
+def test_tree_goes_beside_saver(tmp_path: Path) -> None:
+    """What others add while a tree is removed goes with it."""
+    done = threading.Event()
+
+    def save() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            with suppress(FileNotFoundError):
+                (tmp_path / "a" / str(number)).touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(save)
+        try:
+            for _ in range(200):
+                (tmp_path / "a").mkdir()
+                files.remove_tree(str(tmp_path / "a"))
+        finally:
+            done.set()
+        saving.result()

@@ -296,3 +296,12 @@ def test_no_well_is_refused(well: str) -> None:
     with pytest.raises(InvalidOptionError, match="one or two letters") as caught:
         split_well(well)
     assert caught.value.option == "well"
+
+
+@pytest.mark.parametrize("name", ["._x_A01.tif", "plate/._x_A01.tif", ".DS_Store", "Thumbs.db"])
+def test_litter_never_fits(name: str) -> None:
+    """macOS writes "._x_A01.tif" next to x_A01.tif on network drives."""
+    for template in (NameTemplate("*_{well}.tif"), NameTemplate("{name}")):
+        assert not template.matches(name)
+        with pytest.raises(InvalidOptionError, match="file browser"):
+            template.parse(name)

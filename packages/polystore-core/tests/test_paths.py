@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from polystore import atomic_update_json, atomic_write
 from polystore.errors import InvalidOptionError
 from polystore.paths import check_new, check_text, checked, full_path, is_litter
 
@@ -33,6 +34,16 @@ def test_url_is_no_path(url: str) -> None:
         full_path(url)
 
 
+def test_url_is_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in ("s3://bucket/a.json", "~/a.json"):
+        with pytest.raises(InvalidOptionError), atomic_write(path):
+            pass
+        with pytest.raises(InvalidOptionError):
+            atomic_update_json(path, lambda document: document)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_url_of_file_tells_path() -> None:
     with pytest.raises(InvalidOptionError, match=r"write '/data/my a\.npy'"):
         checked("file:///data/my%20a.npy")
@@ -57,7 +68,7 @@ def test_home_is_no_path(path: str) -> None:
         pytest.skip("system: there is no user root")
     with pytest.raises(InvalidOptionError, match="only shells expand") as caught:
         checked(path)
-    assert repr(os.path.expanduser(path.rstrip("/") or path)) in str(caught.value)
+    assert repr(os.path.expanduser(path)) in str(caught.value)
     assert full_path(path) == os.path.expanduser(path).rstrip("/")
 
 

@@ -80,3 +80,24 @@ def test_empty_folder_race(disk: DiskBackend, folder: Path) -> None:
             disk.delete("f")
 
     run_together(save(1), save(2), delete, delete)
+
+
+@pytest.mark.faults
+def test_saver_makes_folder_again(disk: DiskBackend, folder: Path) -> None:
+    """Deleting a folder with all that it holds makes no ``save`` below it fail."""
+
+    def save(number: int) -> Callable[[random.Random], None]:
+        def work(chance: random.Random) -> None:
+            disk.save(image(), f"f/g/{number}.npy")
+            disk.save_batch([image()] * 3, [f"f/h/{number}-{n}.npy" for n in range(3)])
+
+        return work
+
+    def delete(chance: random.Random) -> None:
+        with suppress(NotFoundError):
+            disk.delete("f", recursive=True)
+
+    run_together(save(1), save(2), delete)
+    disk.save(image(), "f/a.npy")
+    disk.delete("f", recursive=True)
+    assert list(folder.iterdir()) == []

@@ -44,10 +44,9 @@ DAMAGED = b"\x93NUMPY\x01\x00 cut"
         ("a.npy", "b.npy"),
         ("a.tif", "b.tiff"),  # two suffixes of one format
         ("a.tif", "b.TIF"),
-        ("a.npy", "b"),
-        ("a.dat", "b.npy"),
+        ("a.pt", "b.pt"),  # torch need not be installed
         ("a", "b"),
-        ("a.npy", "b.dat"),
+        ("a.dat", "b.czi"),
     ],
 )
 def test_bytes_stay(
@@ -58,6 +57,37 @@ def test_bytes_stay(
     getattr(disk, operation)(source, f"f/{target}")
     assert (folder / "f" / target).read_bytes() == DAMAGED
     assert disk.exists(source) == (operation == "copy")
+
+
+@pytest.mark.parametrize("operation", ["copy", "move"])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("a.npy", "b.zarr"),
+        ("a.npy", "b.ome.zarr"),
+        ("a.tif", "b.h5"),
+        ("a.npy", "b.npy.bak"),
+        ("a.npy", "b"),
+        ("a.dat", "b.npy"),
+        ("a", "b.TIF"),
+        ("a.zarr", "b.h5"),
+    ],
+)
+def test_bytes_keep_suffix(
+    disk: DiskBackend, folder: Path, names: Names, operation: str, source: str, target: str
+) -> None:
+    """Under the suffix of another format they would be called damaged, or be read as wrong."""
+    (folder / source).write_bytes(DAMAGED)
+    with pytest.raises(InvalidOptionError, match="nothing converts"):
+        getattr(disk, operation)(source, f"f/{target}")
+    assert names() == [source]
+
+
+@pytest.mark.parametrize("operation", ["copy", "move"])
+def test_folder_takes_any_name(disk: DiskBackend, operation: str) -> None:
+    disk.save(image(), "plate/a.npy")
+    getattr(disk, operation)("plate", "b.zarr")
+    assert disk.list_dir("b.zarr") == ["a.npy"]
 
 
 @pytest.mark.parametrize("operation", ["copy", "move"])

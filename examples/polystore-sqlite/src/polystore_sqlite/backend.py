@@ -26,14 +26,16 @@ from polystore.errors import (
     NotFoundError,
     PathOutsideRootError,
     StorageError,
+    UnsupportedFormatError,
 )
 from polystore.options import check_if_exists, check_options
+from polystore.paths import check_new, checked, full_path
 from polystore.values import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore import FormatRegistry, Region
+    from polystore import Format, FormatRegistry, Region
     from polystore.abc.backend import Path
     from polystore.options import IfExists
 
@@ -44,7 +46,7 @@ class SqliteBackend(StorageBackend):
     """One table, path to bytes; folders are rows without bytes."""
 
     def __init__(self, *, file: str, formats: FormatRegistry | None = None) -> None:
-        self.file = os.path.abspath(file)
+        self.file = full_path(file, "file")
         self._formats = formats or shared_formats()
 
     @contextmanager
@@ -65,8 +67,8 @@ class SqliteBackend(StorageBackend):
         self, data: Any, path: Path, /, *, if_exists: IfExists = "replace", **options: Any
     ) -> None:
         check_if_exists(if_exists)
-        place = self._checked(path)
-        chosen = self._formats.of(place, backend=self.name)
+        place = self._checked(check_new(path))
+        chosen = self._format(place)
         check_options(type(chosen).save, options, f"save() of {chosen.name!r}", "if_exists")
         content = io.BytesIO()
         with self._explained(place):
@@ -83,8 +85,8 @@ class SqliteBackend(StorageBackend):
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
         place = self._checked(path)
-        chosen = self._formats.of(place, backend=self.name)
         content = self._content(place, "load")
+        chosen = self._formats.of(place, backend=self.name)
         check_options(type(chosen).load, options, f"load() of {chosen.name!r}", "region")
         with self._explained(place):
             value = chosen.load(io.BytesIO(content), **options)
@@ -140,7 +142,7 @@ class SqliteBackend(StorageBackend):
             database.executemany("DELETE FROM entry WHERE path = ?", gone)
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        origin, place = self._checked(source), self._checked(target)
+        origin, place = self._checked(source), self._checked(check_new(target))
         with self._database() as database:
             found = _find(database, origin)
             if found == MISSING:
@@ -165,12 +167,19 @@ class SqliteBackend(StorageBackend):
     # ── rows ─────────────────────────────────────────────────────────────────────────────
 
     def _checked(self, path: Path) -> str:
-        text = os.fspath(path)
-        if not text or "\0" in text:
-            raise InvalidOptionError("path", path, "a non-empty path without NUL characters")
+        text = checked(path)
         if text.startswith("/") or ".." in text.split("/"):
             raise PathOutsideRootError(self.name, text, self.file)
         return posixpath.normpath(text).removeprefix(".")
+
+    def _format(self, place: str) -> Format:
+        try:
+            return self._formats.of(place, backend=self.name)
+        except UnsupportedFormatError:
+            with self._database() as database:
+                if _find(database, place) == FOLDER:
+                    raise NotAFileError(self.name, place, "save") from None
+            raise
 
     def _content(self, place: str, operation: str) -> bytes:
         with self._database() as database:

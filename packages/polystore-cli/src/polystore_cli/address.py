@@ -60,16 +60,20 @@ def parse_address(text: str, names: Collection[str]) -> Address:
     A first part that looks like a name is taken for one: whether it is known, installed or
     switched off is the registry's to say. ``C:\\x`` and ``plate/a:b.tif`` name no backend.
 
-    Raises ``AddressError`` where no backend is named.
+    Shells do not expand the ``~`` in ``disk:~/plate``, so it is expanded here.
+
+    Raises ``AddressError`` where no backend is named, and for a URL.
     """
     first, colon, path = text.partition(":")
+    example = "disk" if "disk" in names else next(iter(names), "BACKEND")
+    if path.startswith("//") and first not in names and _looks_like_a_name(first, names):
+        raise AddressError(f"{text!r} is a URL: write BACKEND:PATH, such as {example}:a.tif")
     if not colon or not _looks_like_a_name(first, names):
-        example = "disk" if "disk" in names else next(iter(names), "BACKEND")
         raise AddressError(f"{text!r} does not name a backend: write {example}:{text}")
     second, colon, rest = path.partition(":")
     if colon and first not in names and second in names:
         first, path = f"{first}:{second}", rest
-    return Address(first, path or ".")
+    return Address(first, os.path.expanduser(path) or ".")
 
 
 def is_directory(files: FileManager, address: Address) -> bool:

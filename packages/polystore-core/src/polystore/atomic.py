@@ -37,6 +37,7 @@ from .files import (
     sync_directory,
 )
 from .locking import HIDDEN_PREFIX, file_lock
+from .paths import check_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ __all__ = [
 _O_BINARY = getattr(os, "O_BINARY", 0)
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM)
 _JSON_BYTES_LIMIT = 64 * 1024 * 1024
 
 
@@ -172,12 +174,17 @@ class PendingFile:
 
     def _opened(self) -> int:
         if self._descriptor < 0:
-            if self._place is not None:
-                self._name, self._dir_fd = self._held.enter_context(self._place())
-            self._replaced = self._look()
-            self._directory = os.path.dirname(self._name)
+            self._find_directory()
             self._descriptor = self._open()
         return self._descriptor
+
+    def _find_directory(self) -> None:
+        self._held.close()
+        self._name = self.path
+        if self._place is not None:
+            self._name, self._dir_fd = self._held.enter_context(self._place())
+        self._replaced = self._look()
+        self._directory = os.path.dirname(self._name)
 
     def _look(self) -> os.stat_result | None:
         """Stat what stands at ``path``; a symbolic link's target is what gets replaced."""
@@ -200,20 +207,24 @@ class PendingFile:
         return present
 
     def _open(self) -> int:
-        # What replaces a private file must not be readable by others before it is complete.
-        mode = 0o666 if self._replaced is None else 0o600
         for _ in range(_TRIES):
+            # The new version of a private file must stay private before it is complete.
+            mode = 0o666 if self._replaced is None else 0o600
             try:
                 return self._open_temporary(mode)
             except FileNotFoundError:
-                if self._dir_fd is not None or not self._directory:
+                if self._place is not None:
+                    self._find_directory()
+                elif self._directory:
+                    make_directories(self._directory, durable=self.durable)
+                else:
                     raise
-                make_directories(self._directory, durable=self.durable)
         # /proc, /sys and the roots of automounters say that a new file "does not exist".
         reason = "the file system does not allow new files in this directory"
         raise PermissionError(errno.EPERM, reason, self._name)
 
     def _open_temporary(self, mode: int) -> int:
+        self._temporary = None
         # An unnamed file gets its name through /proc, which a chroot may lack.
         if sys.platform == "linux" and os.access("/proc/self/fd", os.F_OK):
             try:
@@ -221,7 +232,8 @@ class PendingFile:
                 return os.open(self._directory or ".", flags, mode, dir_fd=self._dir_fd)
             except OSError as error:
                 # Old kernels and some file systems (NFS, FUSE, SMB) know no unnamed files.
-                if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                # Some say EPERM for a directory that is deleted: a named file tells.
+                if error.errno not in _NO_UNNAMED:
                     raise
         self._temporary = self._new_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _O_BINARY
@@ -244,6 +256,9 @@ class PendingFile:
         """
         self._opened()
         self.file.flush()
+        self._seal(flush=flush)
+
+    def _seal(self, *, flush: bool = True) -> None:
         if self._replaced is not None and hasattr(os, "fchmod"):
             self._keep_owner_and_mode(self._replaced)
         if flush:
@@ -299,7 +314,37 @@ class PendingFile:
         return True
 
     def commit(self) -> None:
-        """Give the content its name. This is the moment at which readers see it."""
+        """Give the content its name. This is the moment at which readers see it.
+
+        Makes the directory again if somebody has deleted it since the first byte was written.
+        """
+        for _ in range(_TRIES):
+            try:
+                self._commit()
+                break
+            except FileNotFoundError:
+                if self._descriptor < 0:
+                    raise
+                self._start_over()
+        else:
+            self._commit()
+        self._close()
+
+    def _start_over(self) -> None:
+        """Copy the content, which went with its directory, into a new temporary file."""
+        self._drop_temporary()
+        old, self._descriptor = self._descriptor, -1
+        with open(old, "rb", buffering=0) as content:
+            content.seek(0)
+            descriptor = self._opened()
+            while data := content.read(1 << 20):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        self._flushed = False
+        self._seal()
+
+    def _commit(self) -> None:
         if self._temporary is None:
             if self._replaced is None and self._named(self._name):
                 return
@@ -308,7 +353,7 @@ class PendingFile:
             self._link_unnamed(self._temporary)
         elif self._replaced is None and not self.exclusive and self._look() is not None:
             self._flush_for_newcomer()
-        self._close()  # network file systems report a full disk here at the latest
+        self._report_full_disk()
         if self.exclusive:
             rename_new(self._temporary, self._name, src_dir_fd=self._dir_fd,
                        dst_dir_fd=self._dir_fd)  # fmt: skip
@@ -329,8 +374,14 @@ class PendingFile:
             if self.exclusive:
                 raise
             return False
-        self._close()
         return True
+
+    def _report_full_disk(self) -> None:
+        """Close the file once, which is when network file systems report it at the latest."""
+        if sys.platform == "win32":  # an open file cannot be renamed there
+            self._close()
+        else:
+            os.close(os.dup(self._descriptor))
 
     def _link_unnamed(self, name: str) -> None:
         # Any src_dir_fd makes CPython call linkat(AT_SYMLINK_FOLLOW); link(2) gives EXDEV here.
@@ -361,11 +412,14 @@ class PendingFile:
         with self._held:
             self.raw.close()  # or its collection would write what is still in the buffer
             self._close()
-            temporary, self._temporary = self._temporary, None
-            if temporary is not None:
-                # Not made yet, renamed already, or not removable: what counts is told elsewhere.
-                with suppress(OSError):
-                    os.unlink(temporary, dir_fd=self._dir_fd)
+            self._drop_temporary()
+
+    def _drop_temporary(self) -> None:
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            # Not made yet, renamed already, or not removable: what counts is told elsewhere.
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._dir_fd)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -429,8 +483,10 @@ def atomic_write(
     ``durable=True`` flushes file and directory to the device before it returns, ``None`` and
     ``False`` are as for ``PendingFile``. Missing directories are created.
 
-    Raises ``StorageError`` (``errno`` set) with the old content untouched.
+    Raises ``StorageError`` (``errno`` set) with the old content untouched, and
+    ``InvalidOptionError`` for a URL and for "~".
     """
+    check_local(path)
     if mode not in ("w", "wb"):
         raise InvalidOptionError("mode", mode, "'w' (text) or 'wb' (bytes)")
     with file_lock(path, timeout=timeout) if lock else nullcontext():
@@ -499,6 +555,7 @@ def atomic_update_json(
     Raises ``DamagedDataError`` for a file that is no JSON: it is left alone, never taken for
     missing. ``LockTimeoutError`` after ``timeout`` seconds.
     """
+    check_local(path)
     with file_lock(path, timeout=timeout):
         document = update(_read_json(path, {} if default is None else default))
         text = _encode(document, path, indent, check=check)

@@ -51,6 +51,7 @@ from __future__ import annotations
 
 import errno as _errno
 import io
+import itertools
 import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -393,7 +394,9 @@ class UnsupportedFormatError(RequestError, ValueError):
             trouble, hint = "has no suffix, so no format can be chosen", "."
         else:
             trouble = f"ends in .{suffix}, which no installed format claims"
-            hint = _suggestion(suffix.lower(), self.known) or "."
+            # Not by likeness: .czi is not a misspelt .zip, and .lif not a misspelt .tif.
+            close = [name for name in self.known if _is_misspelt(suffix.lower(), name)]
+            hint = f"; did you mean {close[0]!r}?" if close else "."
         known = ", ".join(f".{name}" for name in self.known) or "none"
         return f"{_where(self.backend, self.path)} {trouble}{hint} Known: {known}"
 
@@ -421,6 +424,15 @@ class PathOutsideRootError(RequestError, ValueError):
             f"{_where(self.backend, self.path)} is outside root {self.root!r}: use a path "
             "inside the root"
         )
+
+
+def _is_misspelt(suffix: str, known: str) -> bool:
+    """Whether letters of ``known`` have changed places, or are doubled or single ("tfi")."""
+    return sorted(suffix) == sorted(known) or _single(suffix) == _single(known)
+
+
+def _single(text: str) -> str:
+    return "".join(new for old, new in itertools.pairwise(f" {text}") if old != new)
 
 
 # ── the data ─────────────────────────────────────────────────────────────────────────────
@@ -561,7 +573,9 @@ class AlreadyExistsError(StorageError, FileExistsError):
 @dataclass(eq=False)
 class NotAFileError(StorageError, IsADirectoryError):
     errno: int = _errno.EISDIR
-    advice = "a directory stands where a file should be"
+    advice = (
+        "load the files in it with list_files() and load_batch(), or save under a name in it"
+    )
 
 
 @dataclass(eq=False)

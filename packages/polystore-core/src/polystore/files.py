@@ -41,6 +41,8 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+_TRIES = 100
+"""How often a directory is made or emptied again that others delete or fill at the same time."""
 MOST_LINKS = 40
 """As the kernel: a longer chain of symbolic links is taken for a circle."""
 
@@ -199,32 +201,41 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
     """Remove a file, a link, or a directory with all that it holds. Follows no link.
 
     Waits up to ``timeout`` seconds for each lock in it, so that nobody who updates a file there
-    loses the lock. Raises ``LockTimeoutError`` then, with the rest of the tree in place.
+    loses the lock. Raises ``LockTimeoutError`` then, with the rest of the tree in place. Removes
+    also the names that others add to a directory while it is being removed, up to 100 times.
 
     ``shutil.rmtree`` closes a descriptor twice when Ctrl-C strikes, and the caller gets EBADF
     instead of ``KeyboardInterrupt``. Raises ``OSError``, and ``FileNotFoundError`` only for
     ``name`` itself.
     """
     if not _BY_DIRECTORY:  # pragma: no cover - Windows
-        (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
-        return
+        return (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
     if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
-        os.unlink(name, dir_fd=dir_fd)
-        return
+        return os.unlink(name, dir_fd=dir_fd)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, dir_fd=dir_fd)
     try:
-        entries = os.listdir(descriptor)
-        # Locks first: a lock whose file is gone already would not keep anybody out.
-        for entry in sorted(entries, key=is_lock, reverse=True):
-            with suppress(FileNotFoundError):  # somebody else was faster
-                if is_lock(entry):
-                    remove_unused(entry, dir_fd=descriptor, timeout=timeout)
-                else:
-                    remove_tree(entry, dir_fd=descriptor, timeout=timeout)
+        for _ in range(_TRIES):
+            _remove_entries(descriptor, timeout)
+            try:
+                return os.rmdir(name, dir_fd=dir_fd)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
     finally:
         os.close(descriptor)
-    os.rmdir(name, dir_fd=dir_fd)
+    reason = "others save into it faster than it can be emptied: stop them first"
+    raise OSError(errno.ENOTEMPTY, reason, name)
+
+
+def _remove_entries(descriptor: int, timeout: float) -> None:
+    # Locks first: a lock whose file is gone already would not keep anybody out.
+    for entry in sorted(os.listdir(descriptor), key=is_lock, reverse=True):
+        with suppress(FileNotFoundError):  # somebody else was faster
+            if is_lock(entry):
+                remove_unused(entry, dir_fd=descriptor, timeout=timeout)
+            else:
+                remove_tree(entry, dir_fd=descriptor, timeout=timeout)
 
 
 # ── flushing ─────────────────────────────────────────────────────────────────────────────
@@ -280,10 +291,21 @@ def make_directories(directory: str, *, durable: bool | None = False) -> None:
     while durable and not os.path.isdir(current):
         missing.append(current)
         current = os.path.dirname(current)
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except FileExistsError as error:  # a file, which if_exists= is not about
-        code = errno.ENOTDIR
-        raise NotADirectoryError(code, os.strerror(code), directory) from error
+    _make(directory)
     for made in missing:
         sync_directory(os.path.dirname(made))
+
+
+def _make(directory: str) -> None:
+    for _ in range(_TRIES):
+        try:
+            return os.makedirs(directory, exist_ok=True)
+        except FileNotFoundError:  # somebody deletes a parent of it just now
+            continue
+        except FileExistsError as error:
+            if not os.path.lexists(directory) or os.path.isdir(directory):
+                continue  # deleted and made again by others
+            code = errno.ENOTDIR  # a file, which if_exists= is not about
+            raise NotADirectoryError(code, os.strerror(code), directory) from error
+    # /proc, /sys and the roots of automounters say that a new directory "does not exist".
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)

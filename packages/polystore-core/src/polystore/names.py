@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import NamedTuple, NoReturn, TypeAlias
 
 from .errors import InvalidOptionError
+from .paths import is_litter
 
 __all__ = ["NameTemplate", "split_well"]
 
@@ -131,6 +132,7 @@ class NameTemplate:
       fixed text at the end): ``.tif`` also fits ``.TIF``.
     - A template without "/" is held against the file's name alone, one with "/" against as
       many of the last parts of the path as it has.
+    - Files of file browsers, such as "._a.tif", never fit (``polystore.paths.is_litter``).
 
     The values of a field, by its name:
 
@@ -189,6 +191,8 @@ class NameTemplate:
             InvalidOptionError: the name does not fit; tells how far it does.
         """
         parts = _parts_of(path)
+        if parts and is_litter(parts[-1]):
+            self._reject(path, "a file browser made this file")
         if len(parts) < len(self._parts):
             self._reject(path, f"expected at least {len(self._parts)} parts, got {len(parts)}")
         values: dict[str, str] = {}
@@ -205,7 +209,9 @@ class NameTemplate:
     def matches(self, path: str | os.PathLike[str]) -> bool:
         """Return whether :meth:`parse` takes ``path``."""
         parts = _parts_of(path)[-len(self._parts) :]
-        return len(parts) == len(self._parts) and all(map(_fits, self._parts, parts))
+        if len(parts) != len(self._parts) or is_litter(parts[-1]):
+            return False
+        return all(map(_fits, self._parts, parts))
 
     def _refuse(self, expected: str) -> NoReturn:
         raise InvalidOptionError("template", self.template, expected)

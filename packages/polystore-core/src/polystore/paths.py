@@ -8,7 +8,15 @@ import re
 from .errors import InvalidOptionError, NotAPathError
 from .locking import HIDDEN_PREFIX
 
-__all__ = ["check_new", "check_path", "check_text", "checked", "full_path", "is_litter"]
+__all__ = [
+    "check_local",
+    "check_new",
+    "check_path",
+    "check_text",
+    "checked",
+    "full_path",
+    "is_litter",
+]
 
 # RFC 3986. Two characters at least, because "C:/" is a drive. One slash, because pathlib makes
 # "s3:/bucket" of "s3://bucket". fsspec puts names such as "simplecache::" before the scheme.
@@ -57,17 +65,25 @@ def check_text(path: str | os.PathLike[str]) -> str:
 def checked(path: str | os.PathLike[str]) -> str:
     """Return ``path`` as text, for a backend that keeps values on this machine.
 
-    A URL ("s3://bucket/a.npy") and a home folder ("~/a.npy") are refused: both would become
-    local folders, called "s3:" and "~". "./~" is a name like any other.
+    Raises ``InvalidOptionError``, also for a URL and for "~" (``check_local``).
+    """
+    text = check_text(path)
+    check_local(path)
+    return text
+
+
+def check_local(path: str | os.PathLike[str]) -> None:
+    """Refuse a URL ("s3://bucket/a.npy") and the folder of a user ("~/a.npy").
+
+    Both would become local folders, called "s3:" and "~". "./~" is a name like any other.
 
     Raises ``InvalidOptionError``.
     """
-    text = check_text(path)
-    _refuse_url(os.fspath(path), "path")  # before "s3://" is cut to "s3:"
-    if text[0] == "~" and (home := os.path.expanduser(text)) != text:
+    text = os.fspath(path)
+    _refuse_url(text, "path")
+    if text.startswith("~") and (home := os.path.expanduser(text)) != text:
         expected = f"a path without ~, which only shells expand: write {home!r}"
         raise InvalidOptionError("path", text, f"{expected}, or './{text}' for that name")
-    return text
 
 
 def check_new(path: str | os.PathLike[str]) -> str:

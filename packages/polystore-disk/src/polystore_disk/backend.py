@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from polystore import Format, FormatRegistry, Info, LazyArray, is_array
+from polystore import Format, FormatRegistry, Info, LazyArray, is_array, plugins
 from polystore import formats as shared_formats
 from polystore.atomic import PendingFile
 from polystore.batch import (
@@ -25,13 +25,15 @@ from polystore.batch import (
 )
 from polystore.errors import (
     DamagedDataError,
+    InvalidOptionError,
+    NotAFileError,
     PluginError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFormatError,
 )
 from polystore.options import IfExists, check_if_exists, check_options, known_options
-from polystore.paths import checked
+from polystore.paths import check_new, checked
 from polystore.threads import in_threads
 
 from .places import open_regular
@@ -112,8 +114,8 @@ class DiskBackend(DiskTree):
     ) -> PendingFile | None:
         """Write ``data``, unflushed and unnamed; ``None`` if the present value is to stay."""
         check_if_exists(if_exists)
-        with self._translated(path, "save") as text:
-            chosen = self._formats.of(text, backend=self.name)
+        with self._translated(path, "save", check_new) as text:
+            chosen = self._format(text, "save")
             if options:
                 _check(chosen, "save", options, "if_exists", "durable")
             durable = self.durable if durable is None else durable
@@ -133,7 +135,7 @@ class DiskBackend(DiskTree):
         # No context managers of our own here: a plate is ten thousand small files.
         try:
             text = checked(path)
-            chosen = self._formats.of(text, backend=self.name)
+            chosen = self._format(text, "load")
             if options:
                 _check(chosen, "load", options, "region")
             if region is None:
@@ -147,7 +149,7 @@ class DiskBackend(DiskTree):
 
     def open(self, path: Path, /) -> LazyArray:
         with self._translated(path, "open") as text:
-            chosen = self._formats.of(text, backend=self.name)
+            chosen = self._format(text, "open")
             return chosen.open(partial(open_regular, self._places, text))
 
     def info(self, path: Path, /) -> Info:
@@ -183,15 +185,32 @@ class DiskBackend(DiskTree):
                     raise
                 raise DamagedDataError(str(error), chosen.name) from error
 
-    def _converts(self, source: str, target: str) -> bool:
-        def name(path: str) -> str | None:
-            try:
-                return self._formats.of(path, backend=self.name).name
-            except UnsupportedFormatError:
-                return None
+    def _format(self, text: str, operation: str) -> Format:
+        try:
+            return self._formats.of(text, backend=self.name)
+        except UnsupportedFormatError:
+            if not self.is_dir(text):
+                raise
+        other = _claimed_suffix(text)
+        reason = f"it is a folder: try backend={other!r}" if other else ""
+        raise NotAFileError(self.name, text, operation, reason=reason)
 
-        old, new = name(source), name(target)
-        return old is not None and new is not None and old != new
+    def _converts(self, source: str, target: str) -> bool:
+        old, new = _claimed_suffix(source), _claimed_suffix(target)
+        if old == new or not self.is_file(source):
+            return False
+        if plugins.owner("format", old) and plugins.owner("format", new):
+            one, other = (
+                self._formats.of(path, backend=self.name) for path in (source, target)
+            )
+            return one.name != other.name
+        if self.is_dir(target):
+            raise NotAFileError(self.name, target, "write")
+        expected = f"the suffix .{old}" if old else "a suffix that no format has"
+        expected += f" as in {source!r}: nothing converts the bytes of that file"
+        if plugins.owner("backend", new):
+            expected += f". transfer() to backend {new!r} does"
+        raise InvalidOptionError("target", target, expected)
 
     # ── many values ──────────────────────────────────────────────────────────────────────
 
@@ -323,6 +342,14 @@ class DiskBackend(DiskTree):
                 for _ in together:
                     report()
         return failed, [index for index in named if index not in failed]
+
+
+def _claimed_suffix(path: str) -> str:
+    """Return the longest suffix that a format or a backend (zarr) is named after, or ""."""
+    suffix = path.rpartition("/")[2].partition(".")[2].lower()
+    while suffix and not (plugins.owner("format", suffix) or plugins.owner("backend", suffix)):
+        suffix = suffix.partition(".")[2]
+    return suffix
 
 
 def _check(chosen: Format, operation: str, options: dict[str, Any], *known: str) -> None:

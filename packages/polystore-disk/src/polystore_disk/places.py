@@ -15,12 +15,15 @@ from weakref import finalize
 from polystore import files
 from polystore.atomic import Place
 from polystore.errors import PathOutsideRootError, UnsupportedOperationError
+from polystore.paths import full_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["FreePlaces", "Places", "RootedPlaces", "open_regular"]
 
+_TRIES = 100
+"""How often a directory that somebody deletes at the same time is made again."""
 # A directory on the way need not be readable, only searchable.
 _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
 
@@ -113,7 +116,7 @@ class RootedPlaces(Places):
             raise UnsupportedOperationError(
                 "disk", "root=", "this system cannot open files relative to a directory"
             )
-        self.root = os.path.abspath(root)
+        self.root = full_path(root)
         self._root_fd = -1
         self._mutex = threading.Lock()
         self._closed: Callable[[], object] = _nothing_open
@@ -129,7 +132,7 @@ class RootedPlaces(Places):
     ) -> Iterator[Place]:
         opened: list[int] = []
         try:
-            parts = self._walk(path, opened, follow, create, durable)
+            parts = self._walk_again(path, opened, follow, create, durable)
             yield Place(parts[-1], opened[-1] if opened else self._root_fd)
         finally:
             for descriptor in opened:
@@ -150,6 +153,23 @@ class RootedPlaces(Places):
         finally:
             for descriptor in opened:
                 os.close(descriptor)
+
+    def _walk_again(
+        self,
+        path: str,
+        opened: list[int],
+        follow: bool,
+        create: bool,
+        durable: bool | None,
+    ) -> list[str]:
+        """Walk until no directory on the way is deleted while it is created."""
+        for _ in range(_TRIES if create else 0):
+            try:
+                return self._walk(path, opened, follow, create, durable)
+            except FileNotFoundError:
+                while opened:
+                    os.close(opened.pop())
+        return self._walk(path, opened, follow, create, durable)
 
     def _walk(
         self,

@@ -28,7 +28,7 @@ from polystore.errors import (
 )
 from polystore.locking import HIDDEN_PREFIX, is_lock, remove_unused
 from polystore.options import IfExists, check_if_exists
-from polystore.paths import checked
+from polystore.paths import check_new, checked, full_path, is_litter
 from polystore.values import natural_order
 
 from .places import FreePlaces, Places, RootedPlaces, open_regular
@@ -48,15 +48,17 @@ class DiskTree(StorageBackend):
     """All of a disk that needs no format."""
 
     def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
-        self.root = None if root is None else os.path.abspath(root)
+        self.root = None if root is None else full_path(root)
         self.durable = durable
         self._places: Places = FreePlaces() if root is None else RootedPlaces(root)
 
     @contextmanager
-    def _translated(self, path: Path, operation: str) -> Iterator[str]:
+    def _translated(
+        self, path: Path, operation: str, check: Callable[[Path], str] = checked
+    ) -> Iterator[str]:
         """Give the checked path; complete errors, and translate those of the system."""
         try:
-            yield checked(path)
+            yield check(path)
         except (PolystoreError, OSError) as error:
             raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
 
@@ -116,7 +118,7 @@ class DiskTree(StorageBackend):
             return [
                 Entry(entry.name, self._leads_to_dir(text, entry), entry.is_symlink())
                 for entry in found
-                if not entry.name.startswith(HIDDEN_PREFIX)
+                if not (entry.name.startswith(HIDDEN_PREFIX) or _is_litter(entry))
             ]
 
     def _leads_to_dir(self, directory: str, entry: os.DirEntry[str]) -> bool:
@@ -166,26 +168,33 @@ class DiskTree(StorageBackend):
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def _remove_hidden(self, folder: Place) -> None:
-        """Remove the lock files and leftovers of a directory that listings show as empty."""
+        """Remove the hidden files of a directory that listings show as empty.
+
+        They are lock files, leftovers, and what file browsers keep there.
+        """
         with _scandir(folder) as found:
-            names = [entry.name for entry in found]
-        if not all(name.startswith(HIDDEN_PREFIX) for name in names):
+            litter = {entry.name: _is_litter(entry) for entry in found}
+        if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
             return
         with _opened(folder) as descriptor:
-            for name in names:
-                if not _remove_unused(name, descriptor):
-                    reason = (
-                        f"another writer is saving into it (it holds {name!r}): try again later"
-                    )
+            for name in litter:
+                if litter[name]:
+                    os.unlink(name, dir_fd=descriptor)
+                elif not _remove_unused(name, descriptor):
+                    holder = f"another writer is saving into it (it holds {name!r})"
+                    reason = f"{holder}: try again later"
                     raise OSError(errno.ENOTEMPTY, reason, folder.name)
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
-        """Whether the two suffixes stand for different formats."""
+        """Whether the bytes of a file at ``source`` are another format's at ``target``.
+
+        Raises ``InvalidOptionError`` where nothing converts them.
+        """
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        self._copy(checked(source), checked(target), if_exists, self.durable)
+        self._copy(checked(source), check_new(target), if_exists, self.durable)
 
     def _copy(
         self, source: str, target: str, if_exists: IfExists, durable: bool | None
@@ -259,9 +268,9 @@ class DiskTree(StorageBackend):
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        origin, place = checked(source), checked(target)
+        origin, place = checked(source), check_new(target)
         try:
-            if self._converts(origin, place) and not self.is_symlink(origin):
+            if not self.is_symlink(origin) and self._converts(origin, place):
                 self._copy_and_delete(origin, place, replace=if_exists == "replace")
             else:
                 self._move(origin, place, replace=if_exists == "replace")
@@ -326,7 +335,7 @@ class DiskTree(StorageBackend):
         with self._translated(source, "link to") as origin, self._places.at(origin) as place:
             found = _lstat(place)
         with (
-            self._translated(link, "link") as text,
+            self._translated(link, "link", check_new) as text,
             self._places.at(text, follow=False, create=True) as place,
         ):
             target = self._places.link_text(origin, text)
@@ -392,6 +401,10 @@ def _refuse_special(present: os.stat_result, path: str) -> None:
 
 def _lstat(place: Place) -> os.stat_result:
     return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+
+def _is_litter(entry: os.DirEntry[str]) -> bool:
+    return is_litter(entry.name) and not entry.is_dir()
 
 
 @contextmanager

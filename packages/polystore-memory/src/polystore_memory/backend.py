@@ -26,7 +26,7 @@ from polystore.errors import (
     UnsupportedDataError,
 )
 from polystore.options import IfExists, check_if_exists
-from polystore.paths import check_path
+from polystore.paths import check_new, checked
 from polystore.region import select
 from polystore.values import natural_order
 
@@ -83,7 +83,7 @@ class MemoryBackend(StorageBackend):
             if path.__class__ is str and path in self._files and if_exists == "replace":
                 self._files[path] = value
             else:
-                self._place(self._resolve(path), value, if_exists)
+                self._place(self._resolve(check_new(path)), value, if_exists)
 
     def _identity(self, path: Path) -> Hashable:
         with self._lock:
@@ -207,9 +207,10 @@ class MemoryBackend(StorageBackend):
             if place in self._folders:
                 if self._folders[place] and not recursive:
                     raise DirectoryNotEmptyError(self.name, place, "delete")
-                for name in list(self._folders[place]):
-                    self.delete(f"{place}/{name}", recursive=True)
-                del self._folders[place]
+                kinds: tuple[dict[str, Any], ...] = (self._folders, self._links, self._files)
+                for kept in kinds:
+                    for gone in self._below(place, kept):
+                        del kept[gone]
             elif place in self._links:
                 del self._links[place]
             elif place in self._files:
@@ -223,7 +224,7 @@ class MemoryBackend(StorageBackend):
             origin = self._resolve(source)
             if origin not in self._folders and origin not in self._files:
                 raise self._missing(source, "copy")
-            place = self._resolve(target)
+            place = self._resolve(check_new(target))
             if origin in self._folders:
                 self._refuse_folder_target(origin, place, "copy")
                 for old in self._below(origin, self._folders):
@@ -242,7 +243,7 @@ class MemoryBackend(StorageBackend):
             origin = self._resolve(source, follow=False)
             if not any(origin in kept for kept in (self._files, self._links, self._folders)):
                 raise self._missing(source, "move")
-            place = self._resolve(target, follow=False)
+            place = self._resolve(check_new(target), follow=False)
             if origin == place:
                 return
             if origin in self._folders:
@@ -261,7 +262,7 @@ class MemoryBackend(StorageBackend):
             origin = self._resolve(source)
             if origin not in self._files and origin not in self._folders:
                 raise self._missing(source, "link to")
-            place = self._resolve(link, follow=False)
+            place = self._resolve(check_new(link), follow=False)
             if place == origin:  # nothing would be left but the link
                 raise InvalidOptionError(
                     "link", os.fspath(link), "a path other than the source"
@@ -274,10 +275,7 @@ class MemoryBackend(StorageBackend):
 
     def _resolve(self, path: Path, *, follow: bool = True) -> str:
         """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
-        check_path(path)
-        text = os.fspath(path)
-        if not isinstance(text, str) or not text or "\0" in text:
-            raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
+        text = checked(path)
         folder, slash, name = text.rpartition("/")
         plain = folder in self._folders and bool(folder) == bool(slash) and folder != "/"
         if plain and name not in _NO_NAMES and text not in self._links:

@@ -11,6 +11,7 @@ import pytest
 from polystore import DataSink, DataSource
 from polystore.errors import (
     BatchError,
+    InvalidOptionError,
     NotADirectoryInPathError,
     NotFoundError,
     UnknownOptionError,
@@ -185,6 +186,19 @@ class SourceTests(Conformance):
         assert store.collect_dirs_and_files(".") == (["folder"], ["a.npy", *inside])
         assert store.find_file_recursive(".", "c9.npy") == "folder/c9.npy"
         assert store.find_file_recursive(".", "c8.npy") is None
+
+    @pytest.mark.parametrize("pattern", ["**/*.npy", "folder/*.npy", "**"])
+    def test_pattern_is_for_names(
+        self, store: Bound, existing: Mapping[str, Any], pattern: str
+    ) -> None:
+        """It would find nothing, and nobody could tell why."""
+        for operation in (store.list_files, store.list_image_files):
+            with pytest.raises(InvalidOptionError, match="recursive=True"):
+                operation(".", pattern=pattern)
+        with pytest.raises(InvalidOptionError, match="suffixes="):
+            store.list_files(".", suffixes=".npy")
+        with pytest.raises(InvalidOptionError, match="name="):
+            store.find_file_recursive(".", "folder/b.npy")
 
     def test_missing_folder_named(self, store: Bound, existing: Mapping[str, Any]) -> None:
         for operation in (store.list_dir, store.list_files, store.collect_dirs_and_files):

@@ -21,6 +21,7 @@ from polystore.errors import (
     NotAFileError,
     NotFoundError,
     PathOutsideRootError,
+    RequestError,
     UnsupportedDataError,
 )
 
@@ -140,15 +141,16 @@ class StorageTests(SourceTests, SinkTests):
         assert_same(unsafe, np.array([[44, 7]], "uint8"))
 
     def test_folder_is_no_file(self, store: Bound) -> None:
-        store.ensure_directory("folder.npy")
-        operations: list[Callable[[str], Any]] = [
-            store.load,
-            lambda path: store.save(image(), path),
-        ]
-        for operation in operations:
-            with pytest.raises(IsADirectoryError) as caught:
-                operation("folder.npy")
-            assert isinstance(caught.value, NotAFileError)
+        for folder in ("folder.npy", "folder"):
+            store.ensure_directory(folder)
+            operations: list[Callable[[str], Any]] = [
+                store.load,
+                lambda path: store.save(image(), path),
+            ]
+            for operation in operations:
+                with pytest.raises(IsADirectoryError) as caught:
+                    operation(folder)
+                assert isinstance(caught.value, NotAFileError)
 
     def test_file_is_no_parent(self, store: Bound) -> None:
         store.save(image(), "a.npy")
@@ -178,6 +180,46 @@ class StorageTests(SourceTests, SinkTests):
         for operation in operations:
             with pytest.raises(InvalidOptionError):
                 operation(path)
+
+    @pytest.mark.parametrize(
+        "path", ["s3://b/a.npy", "file:///b/a.npy", "s3:/b/a.npy", "~/a.npy"]
+    )
+    def test_path_is_local(self, store: Bound, path: str) -> None:
+        """A folder called "s3:" or "~" would look as if the value had reached a bucket.
+
+        Override it for a storage whose paths are URLs.
+        """
+        store.save(image(), "a.npy")
+        operations: list[Callable[[str], Any]] = [
+            store.load,
+            store.info,
+            store.exists,
+            store.list_files,
+            store.delete,
+            store.ensure_directory,
+            lambda path: store.save(image(), path),
+            lambda path: store.copy("a.npy", path),
+            lambda path: store.move("a.npy", path),
+        ]
+        for operation in operations:
+            with pytest.raises(InvalidOptionError, match="path="):
+                operation(path)
+        assert store.list_dir(".") == ["a.npy"]
+
+    @pytest.mark.parametrize("name", ["._a.npy", ".DS_Store", "Thumbs.db"])
+    def test_litter_is_not_saved(self, store: Bound, name: str) -> None:
+        """Listings leave out the files of file browsers, so no value may have such a name."""
+        store.save(image(), "a.npy")
+        operations: list[Callable[[str], Any]] = [
+            lambda path: store.save(image(), path),
+            lambda path: store.copy("a.npy", path),
+            lambda path: store.move("a.npy", path),
+        ]
+        for operation in operations:
+            for path in (name, f"f/{name}"):
+                with pytest.raises(InvalidOptionError, match="file browsers"):
+                    operation(path)
+        assert store.list_dir(".") == ["a.npy"]
 
     def test_damage_is_noticed(
         self, store: Bound, damage: Callable[[str], None] | None
@@ -229,6 +271,19 @@ class StorageTests(SourceTests, SinkTests):
         store.copy("a.npy", "f/b.npy")
         store.save(image(2), "a.npy")
         assert_same(store.load("f/b.npy"), image(1))
+
+    @pytest.mark.parametrize("operation", ["copy", "move"])
+    @pytest.mark.parametrize("suffix", ["tif", "txt", "zarr", "h5", "npy.bak"])
+    def test_suffix_stays_true(self, store: Bound, operation: str, suffix: str) -> None:
+        """The value is loaded as it was, or nothing has happened: no bytes of another format."""
+        store.save(image(), "a.npy")
+        try:
+            getattr(store, operation)("a.npy", f"b.{suffix}")
+        except (RequestError, UnsupportedDataError):
+            assert store.list_dir(".") == ["a.npy"]
+            assert_same(store.load("a.npy"), image())
+        else:
+            assert_same(store.load(f"b.{suffix}"), image())
 
     def test_copies_whole_folder(self, store: Bound) -> None:
         store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])

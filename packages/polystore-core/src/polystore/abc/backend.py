@@ -216,10 +216,13 @@ class DataSource(_Backend):
     ) -> list[str]:
         """Return the paths of the files in ``directory``, in natural order.
 
-        ``pattern`` is a shell pattern for the name ("*_w1.tif"), ``suffixes`` are compared
+        ``pattern`` is a shell pattern for the name alone ("*_w1.tif"), ``suffixes`` are compared
         without regard to case. ``recursive`` descends into folders but not into linked ones,
         so every file is listed once.
         """
+        _check_pattern(pattern)
+        if isinstance(suffixes, str):  # its letters would be taken for suffixes
+            raise InvalidOptionError("suffixes", suffixes, f"a list: [{suffixes!r}]")
         endings = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
         return natural_order(
             join(folder, name)
@@ -256,6 +259,8 @@ class DataSource(_Backend):
     @derived("list_dir", "is_dir")
     def find_file_recursive(self, directory: Path, name: str, /) -> str | None:
         """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
+        if "/" in name:
+            raise InvalidOptionError("name", name, "the name of a file alone, without '/'")
         for folder, _, files in self._walk(os.fspath(directory)):
             if name in files:
                 return join(folder, name)
@@ -417,6 +422,15 @@ class StorageBackend(DataSource, DataSink):
         return len(files)
 
 
+def _check_pattern(pattern: str | None) -> None:
+    if pattern is not None and ("/" in pattern or "**" in pattern):
+        name = pattern.rpartition("/")[2].replace("**", "*") or "*"
+        expected = (
+            f"a pattern for the name alone: write {name!r}, with recursive=True to descend"
+        )
+        raise InvalidOptionError("pattern", pattern, expected)
+
+
 def join(directory: Path, name: str) -> str:
     """Join as paths are written in results: ``"."`` and ``""`` add nothing.
 
@@ -425,5 +439,6 @@ def join(directory: Path, name: str) -> str:
     """
     folder = os.fspath(directory)
     if folder in ("", "."):
-        return f"./{name}" if name.startswith("~") or name.endswith(":") else name
+        plain = not name.endswith(":") and os.path.expanduser(name) == name
+        return name if plain else f"./{name}"
     return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"
