@@ -437,7 +437,7 @@ def test_version_of_store_is_kept(store: Bound) -> None:
     store.save(STACK, "old.zarr/a", zarr_format=2)
     store.save(STACK, "old.zarr/image", ome=True)
     assert store.info("old.zarr/image").metadata["ome_version"] == "0.4"
-    with pytest.raises(InvalidOptionError, match="Zarr 2 group"):
+    with pytest.raises(InvalidOptionError, match="is a group of Zarr 2"):
         store.save(STACK, "old.zarr/other", ome="0.5")
 
 

@@ -27,7 +27,7 @@ import binascii
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from types import MappingProxyType
@@ -36,7 +36,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 import numpy as np
 
 from .arrays import is_array, to_numpy
-from .errors import DamagedDataError, InvalidOptionError, UnsupportedDataError, shown
+from .errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+    shown,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -86,8 +92,7 @@ class Shape(ABC):
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Self:
-        _check_keys(content, (field.name for field in fields(cls)))
-        return cls(**content)
+        return cls(**_known(content, [field.name for field in fields(cls)]))
 
     def _key(self) -> tuple[object, ...]:
         # No coordinate is NaN or -0.0: the same numbers are the same bytes.
@@ -324,7 +329,7 @@ class Mask(Area):
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Any]) -> Self:
-        _check_keys(content, ("origin", "shape", "bits"))
+        content = _known(content, ("origin", "shape", "bits"))
         shape = _pair("shape", content["shape"], "height and width of the bits", 1, Integral)
         count = shape[0] * shape[1]
         try:
@@ -466,11 +471,16 @@ class ROI:
     def from_dict(cls, content: Mapping[str, Any], /) -> Self:
         """Return the ROI that :meth:`to_dict` wrote.
 
+        Unknown keys are ignored.
+
         Raises:
-            DamagedDataError: a key is missing or unknown, or its value cannot be.
+            DamagedDataError: a key is missing, or its value is not valid.
+            UnsupportedFileError: a later version of polystore wrote it.
         """
         try:
             return cls._from_json(content)
+        except UnsupportedFileError:
+            raise
         except InvalidOptionError as error:  # its text shows the value, which may be anything
             reason = f"{error.option!r} must be {error.expected}"
             raise DamagedDataError(reason, "roi") from error
@@ -483,23 +493,23 @@ class ROI:
             raise UnsupportedDataError(
                 f"expected an object with a 'type', got {type(content).__name__}"
             )
-        rest = dict(content)
-        kind, version = rest.pop("type", None), rest.pop("version", None)
+        kind, version = content.get("type"), content.get("version")
         if not isinstance(kind, str) or kind not in _SHAPES:
             raise InvalidOptionError("type", kind, f"one of {', '.join(_SHAPES)}")
+        if type(version) is int and version > VERSION:
+            reason = f"the ROI has version {version}, and polystore reads version {VERSION}"
+            raise UnsupportedFileError(f"{reason}: upgrade polystore-core", "roi")
         if type(version) is not int or version != VERSION:
             raise InvalidOptionError(
                 "version", version, f"{VERSION}, the only supported version"
             )
-        names = ("name", "position", "properties")
-        own: dict[str, Any] = {name: rest.pop(name) for name in names if name in rest}
-        _check_keys(own, names)
+        own = _known(content, ("name", "position", "properties"))
         position = own["position"]
         if not isinstance(position, Mapping):
             raise InvalidOptionError("position", position, "an object with c, z and t")
-        _check_keys(position, "czt")
-        shape = _SHAPES[kind]._from_json(rest)
-        return cls(shape, own["name"], Position(**position), own["properties"])
+        shape = _SHAPES[kind]._from_json(content)
+        place = Position(**_known(position, "czt"))
+        return cls(shape, own["name"], place, own["properties"])
 
 
 # ── what may stand in a field ────────────────────────────────────────────────────────────
@@ -601,12 +611,13 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def _check_keys(content: Mapping[str, Any], expected: Iterable[str]) -> None:
-    known = set(expected)
-    for key in sorted(known - content.keys()):
-        raise UnsupportedDataError(f"the key {key!r} is missing")
-    for key in content.keys() - known:
-        raise UnsupportedDataError(f"the key {key!r:.80} is unknown")
+def _known(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``names``. Raises for one that is missing, ignores all others."""
+    found = {name: content[name] for name in names if name in content}
+    for name in names:
+        if name not in found:
+            raise UnsupportedDataError(f"the key {name!r} is missing")
+    return found
 
 
 # ── geometry ─────────────────────────────────────────────────────────────────────────────
