@@ -310,11 +310,11 @@ def test_swapped_arguments_are_told(memory: FileManager) -> None:
     swapped: Any = np.zeros(3)
     for path in ("a.npy", Path("a.npy")):
         with pytest.raises(
-            NotAPathError, match="The arguments are swapped: the value comes first"
+            NotAPathError, match="The arguments are swapped: pass the value first"
         ):
             memory.save(path, swapped, backend="one")
         with pytest.raises(
-            NotAPathError, match="The arguments are swapped: the value comes first"
+            NotAPathError, match="The arguments are swapped: pass the value first"
         ):
             memory.save_batch([path], [swapped], backend="one")
     assert memory.list_dir(".", backend="one") == []

@@ -84,7 +84,7 @@ def test_litter_is_no_content(name: str) -> None:
     assert is_litter(name)
     assert checked(f"plate/{name}") == f"plate/{name}"  # reading and deleting it is fine
     for path in (name, f"plate/{name}"):
-        with pytest.raises(InvalidOptionError, match="listings leave it out"):
+        with pytest.raises(InvalidOptionError, match="listings leave out"):
             check_new(path)
 
 

@@ -43,12 +43,12 @@ def test_suffix_chooses(disk: DiskBackend, path: str, format: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("a", "has no suffix, so no format can be chosen"),
+        ("a", "has no suffix, so polystore cannot choose a format"),
         ("f.npy/a", "has no suffix"),
         ("npy", "has no suffix"),
         ("a.", "has no suffix"),
-        ("a.tfi", "ends in .tfi, which no installed format claims; did you mean 'tif'?"),
-        ("a.npy.gz", "ends in .gz, which no installed format claims"),
+        ("a.tfi", "ends in .tfi, but no installed format has that suffix; did you mean 'tif'?"),
+        ("a.npy.gz", "ends in .gz, but no installed format has that suffix"),
         ("a.npy ", "ends in .npy "),
     ],
 )

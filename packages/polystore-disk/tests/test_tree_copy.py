@@ -78,7 +78,7 @@ def test_bytes_keep_suffix(
 ) -> None:
     """Under the suffix of another format they would be called damaged, or be read as wrong."""
     (folder / source).write_bytes(DAMAGED)
-    with pytest.raises(InvalidOptionError, match="nothing converts"):
+    with pytest.raises(InvalidOptionError, match="the file is not converted"):
         getattr(disk, operation)(source, f"f/{target}")
     assert names() == [source]
 

@@ -170,6 +170,6 @@ def test_bad_lengths_named(option: str, value: Any) -> None:
 
 
 def test_shards_must_divide() -> None:
-    """Shards that are no multiples of the chunks are an error."""
-    with pytest.raises(InvalidOptionError, match=r"multiples of the chunks \(64, 64\)"):
+    """Shards that are no multiples of the chunk lengths are an error."""
+    with pytest.raises(InvalidOptionError, match=r"multiples of the chunk lengths \(64, 64\)"):
         checked_grid((100, 100), 2, 64, (128, 96))

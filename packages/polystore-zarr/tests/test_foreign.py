@@ -223,7 +223,7 @@ def test_plate_holds_fields_only(store: Bound, version: str, path: str) -> None:
     before = files("plate.zarr")
     with pytest.raises(InvalidOptionError) as caught:
         store.save(STACK, f"plate.zarr/{path}")
-    assert caught.value.__notes__ == ["ome=False saves a plain array"]
+    assert caught.value.__notes__ == ["pass ome=False to save a plain array"]
     assert files("plate.zarr") == before
     store.save(STACK, "plate.zarr/table", ome=False)
     assert store.info("plate.zarr/table").format == "zarr"
@@ -381,9 +381,9 @@ def test_labels_that_do_not_fit_are_told(store: Bound, version: str) -> None:
     before = files("x.zarr")
     with pytest.raises(UnsupportedDataError, match=r"labels 'n'.*delete '.*x\.zarr/labels'"):
         store.save(STACK[:, :20], "x.zarr")
-    with pytest.raises(InvalidOptionError, match="delete it first"):
+    with pytest.raises(InvalidOptionError, match="delete the image first"):
         store.save(STACK, "x.zarr", ome=False)
-    with pytest.raises(InvalidOptionError, match="delete it first"):
+    with pytest.raises(InvalidOptionError, match="delete the image first"):
         store.save(STACK, "x.zarr", ome="0.5" if version == "0.4" else "0.4")
     with pytest.raises(UnsupportedOperationError, match="this path is for an image"):
         store.create("x.zarr", shape=(3,), dtype="u1", if_exists="replace")
@@ -404,7 +404,7 @@ def test_axes_of_others_are_told(store: Bound, version: str) -> None:
     make_group("x.zarr", version, **{k: v for k, v in old.items() if k != "version"})
     with pytest.raises(InvalidOptionError, match="axes") as caught:
         store.save(STACK, "x.zarr")
-    assert "give axes= to replace it" in str(caught.value.__notes__)
+    assert "pass axes= to replace it" in str(caught.value.__notes__)
     store.save(STACK, "x.zarr", axes="cyx")
     assert store.info("x.zarr").metadata["channels"] == []
 

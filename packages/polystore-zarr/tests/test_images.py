@@ -155,7 +155,7 @@ def test_labels_belong_to_image(store: Bound) -> None:
 
 def test_labels_need_image(store: Bound) -> None:
     mask = np.zeros((600, 500), "u1")
-    with pytest.raises(NotFoundError, match="must be an image"):
+    with pytest.raises(NotFoundError, match="save the image first"):
         store.save(mask, "x.ome.zarr/labels/nuclei")
     store.save(STACK[0, 0], "x.ome.zarr")
     for wrong in (mask[:10], mask.astype(float)):

@@ -71,7 +71,7 @@ def test_names_must_fit(fm: FileManager, names: list[str], template: str, match:
 def test_planes_must_stack(fm: FileManager) -> None:
     fill(fm, ["A1_z1.tif"])
     fm.save(np.zeros((9, 9), "u1"), "scan/A1_z2.tif", backend="disk")
-    with pytest.raises(UnsupportedDataError, match="one shape"):
+    with pytest.raises(UnsupportedDataError, match="the same shape"):
         save(fm, "{well}_z{z}.tif")
 
 

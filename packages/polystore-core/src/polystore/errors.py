@@ -391,9 +391,9 @@ class UnsupportedFormatError(RequestError, ValueError):
         name = self.path.rpartition("/")[2]
         stem, dot, suffix = name.rpartition(".")
         if not (dot and stem and suffix):
-            trouble, hint = "has no suffix, so no format can be chosen", "."
+            trouble, hint = "has no suffix, so polystore cannot choose a format", "."
         else:
-            trouble = f"ends in .{suffix}, which no installed format claims"
+            trouble = f"ends in .{suffix}, but no installed format has that suffix"
             # Not by likeness: .czi is not a misspelt .zip, and .lif not a misspelt .tif.
             close = [name for name in self.known if _is_misspelt(suffix.lower(), name)]
             hint = f"; did you mean {close[0]!r}?" if close else "."

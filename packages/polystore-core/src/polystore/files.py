@@ -224,7 +224,7 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
                     raise
     finally:
         os.close(descriptor)
-    reason = "others save into it faster than it can be emptied: stop them first"
+    reason = "other writers keep saving into it: stop them first"
     raise OSError(errno.ENOTEMPTY, reason, name)
 
 

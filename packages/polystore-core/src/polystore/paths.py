@@ -34,11 +34,11 @@ def check_path(path: object, data: object = None) -> None:
         return
     advice = ""
     if isinstance(data, str | os.PathLike):
-        advice = "The arguments are swapped: the value comes first, as in save(image, 'a.npy')"
+        advice = "The arguments are swapped: pass the value first, as in save(image, 'a.npy')"
     elif hasattr(path, "read") or hasattr(path, "write"):
         advice = (
             "polystore opens files itself: pass the path of the file. To load bytes, write them "
-            "to a file first; to keep values in this process, use backend='memory'"
+            "to a file first. To keep values in this process, use backend='memory'"
         )
     kind = type(path)
     got = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
@@ -56,7 +56,10 @@ def check_text(path: str | os.PathLike[str]) -> str:
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
     # In any case: on some file systems .~PS-x is .~ps-x.
     if ".~" in text and f"/{HIDDEN_PREFIX}" in f"/{text}".lower():
-        raise InvalidOptionError("path", text, f"no name that starts with {HIDDEN_PREFIX}")
+        expected = (
+            f"a path without {HIDDEN_PREFIX!r}, the start of names that polystore reserves"
+        )
+        raise InvalidOptionError("path", text, expected)
     while text.endswith(("/", "/.")) and len(text) > 1:
         text = text[: text.rindex("/")] or "/"  # "link/" means the folder, not the link
     return text
@@ -83,7 +86,9 @@ def check_local(path: str | os.PathLike[str]) -> None:
     _refuse_url(text, "path")
     if text.startswith("~") and (home := os.path.expanduser(text)) != text:
         expected = f"a path without ~, which only shells expand: write {home!r}"
-        raise InvalidOptionError("path", text, f"{expected}, or './{text}' for that name")
+        raise InvalidOptionError(
+            "path", text, f"{expected}, or './{text}' for a name that starts with ~"
+        )
 
 
 def check_new(path: str | os.PathLike[str]) -> str:
@@ -94,7 +99,7 @@ def check_new(path: str | os.PathLike[str]) -> str:
     text = checked(path)
     name = text.rpartition("/")[2]
     if is_litter(name):
-        expected = f"another name: file browsers use {name!r}, and listings leave it out"
+        expected = f"another name, because listings leave out {name!r}, a file of file browsers"
         raise InvalidOptionError("path", text, expected)
     return text
 
@@ -125,7 +130,7 @@ def _refuse_url(text: str, option: str) -> None:
     if ":/" not in text or (found := _URL.match(text)) is None:
         return
     scheme = found[1].lower()
-    expected = "a path of this machine, not a URL"
+    expected = "a local path, not a URL"
     if scheme == "file" and (path := _path_of_url(text)):
         expected += f": write {path!r}"
     else:

@@ -183,7 +183,7 @@ class DiskBackend(DiskTree):
             except chosen.decode_errors as error:
                 if isinstance(error, PolystoreError):
                     raise
-                raise DamagedDataError(str(error), chosen.name) from error
+                raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
     def _format(self, text: str, operation: str) -> Format:
         try:
@@ -207,9 +207,9 @@ class DiskBackend(DiskTree):
         if self.is_dir(target):
             raise NotAFileError(self.name, target, "write")
         expected = f"the suffix .{old}" if old else "a suffix that no format has"
-        expected += f" as in {source!r}: nothing converts the bytes of that file"
+        expected += f", as in {source!r}, because the file is not converted"
         if plugins.owner("backend", new):
-            expected += f". transfer() to backend {new!r} does"
+            expected += f". To convert it, use transfer() to backend {new!r}"
         raise InvalidOptionError("target", target, expected)
 
     # ── many values ──────────────────────────────────────────────────────────────────────
@@ -365,15 +365,15 @@ def _decoded(chosen: Format, file: BinaryIO, options: dict[str, Any]) -> Any:
     except (PolystoreError, OSError):
         raise
     except MemoryError as error:
-        reason = "there is not enough memory: load a region=, or open() it and read parts"
+        reason = "it does not fit into memory: load a region=, or use open() and read parts"
         raise UnsupportedDataError(reason, chosen.name) from error
     except chosen.decode_errors as error:
-        raise DamagedDataError(str(error), chosen.name) from error
+        raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
 
 def _part(value: Any, region: Region) -> Any:
     if not is_array(value):
-        raise UnsupportedDataError(f"a {type(value).__name__} has no region= to load")
+        raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
     return np.array(value[region])
 
 

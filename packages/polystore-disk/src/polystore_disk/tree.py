@@ -42,6 +42,7 @@ __all__ = ["DiskTree"]
 
 _COPY_BYTES = 1 << 24
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_STAYS = "it exists, and a folder never replaces anything: delete it first"
 
 
 class DiskTree(StorageBackend):
@@ -203,7 +204,7 @@ class DiskTree(StorageBackend):
             self._copy_directory(source, target, durable)
         elif self._converts(source, target):
             if self._identity(source) == self._identity(target):  # a link with another suffix
-                raise InvalidOptionError("target", target, "another file than source")
+                raise InvalidOptionError("target", target, "a path other than the source")
             save: Callable[..., None] = self.save
             save(self.load(source), target, if_exists=if_exists, durable=durable)
         else:
@@ -232,7 +233,7 @@ class DiskTree(StorageBackend):
     def _copy_directory(self, source: str, target: str, durable: bool | None) -> None:
         _refuse_inside(source, target)
         if self._stat(target, follow=False) is not None:
-            raise AlreadyExistsError(self.name, target, "copy a folder")
+            raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
         # Built beside its name and renamed when it is complete, like a file.
         name = HIDDEN_PREFIX + os.urandom(8).hex()
         with (
@@ -326,7 +327,9 @@ class DiskTree(StorageBackend):
             return True
         if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
             raise NotAFileError(self.name, target, "move")
-        if stat.S_ISDIR(moved.st_mode) or not replace:
+        if stat.S_ISDIR(moved.st_mode):
+            raise AlreadyExistsError(self.name, target, "move a folder", reason=_STAYS)
+        if not replace:
             raise AlreadyExistsError(self.name, target, "move")
         _refuse_special(present, target)
         return False
@@ -349,7 +352,9 @@ class DiskTree(StorageBackend):
                     raise NotAFileError(self.name, text, "link") from None
                 _refuse_special(present, text)
                 if os.path.samestat(found, present):  # nothing would be left but the link
-                    raise InvalidOptionError("link", text, "another file than source") from None
+                    raise InvalidOptionError(
+                        "link", text, "a path other than the source"
+                    ) from None
                 _make_link(target, place, replace=True)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────

@@ -100,7 +100,7 @@ class ZarrArray(LazyArray):
         known = self._files or self._array
         self.shape, self.chunks, self.shards = known.shape, known.chunks, known.shards
         if any(length >= _MOST for length in self.shape):
-            reason = f"shape {self.shape}: an axis has less than 2**62 elements here"
+            reason = f"its shape is {self.shape}, but polystore reads axes of less than 2**62"
             raise UnsupportedFileError(reason, "zarr", path, backend)
         self.dtype = _restored(known.dtype, marks.get("dtype"))
 
@@ -194,8 +194,8 @@ class ZarrArray(LazyArray):
             nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize
             raise StorageError(
                 self._backend, self._path, "read", errno.ENOMEM,
-                f"{_size(nbytes)} of {self.dtype} {selection.shape}, in chunks of {self.chunks}, "
-                "do not fit into memory: load a region, or open() it and read parts",
+                f"{_size(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
+                "do not fit into memory: load a region, or use open() and read parts",
             ) from error  # fmt: skip
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
@@ -205,7 +205,8 @@ class ZarrArray(LazyArray):
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
         if chunk > max(_LARGE_CHUNK, 16 * whole):
             reason = (
-                f"chunks of {_size(chunk)} in an array of {_size(whole)}: it needs one of them"
+                f"it has chunks of {_size(chunk)}, but the array has only {_size(whole)}: write "
+                "it again with smaller chunks"
             )
             raise UnsupportedFileError(reason, "zarr", self._path, self._backend)
         if self._files is not None:
@@ -258,7 +259,7 @@ class ZarrArray(LazyArray):
         encoding = metadata.chunk_key_encoding
         if encoding.name not in ("default", "v2"):
             raise UnsupportedFileError(
-                f"it has more chunks than encoding {encoding.name!r} can name: load a region of it",
+                f"it has too many chunks for names of type {encoding.name!r}: load a region of it",
                 "zarr", self._path, self._backend,
             )  # fmt: skip
         return "c" if encoding.name == "default" else "", encoding.separator
@@ -318,8 +319,8 @@ class ZarrArray(LazyArray):
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
             raise InvalidOptionError(
                 "region", region,
-                f"a box on the grid of {self.unit}, such as [{box}], because others may write "
-                "the rest of a chunk at the same time; or unaligned='lock'",
+                f"a box on the chunk grid {self.unit}, such as [{box}]. To write parts of "
+                "chunks, pass unaligned='lock'",
             )  # fmt: skip
 
     def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
@@ -337,7 +338,7 @@ class ZarrArray(LazyArray):
                 values, fits = values.astype(self.dtype), True
             if not fits:
                 raise UnsupportedDataError(
-                    f"{values.dtype} values do not fit an array of {self.dtype} without a cast",
+                    f"{values.dtype} values do not fit an array of {self.dtype}: convert them",
                     "zarr",
                 )
             if values.dtype != self.dtype:  # NumPy takes int64 to float64 for safe: it rounds
@@ -449,7 +450,7 @@ class _Guard(AbstractContextManager[None]):
             if not self.path:  # in the midst of a save, which tells it
                 return
             raise storage_error(error, self.backend, self.path, self.operation) from error
-        text = f"{type(error).__name__}: {error}"
+        text = f"zarr cannot {self.operation} it ({type(error).__name__}: {error})"
         raise self._class(error)(text, "zarr", self.path, self.backend) from error
 
     def _class(self, error: Exception) -> type[DataError]:

@@ -131,11 +131,8 @@ class ZarrBackend(ZarrTree):
             around = Surroundings.of(place)
             image = around.image(ome, zarr_format)
             if image is None and (named := of_images.given()):
-                raise InvalidOptionError(
-                    named,
-                    getattr(of_images, named),
-                    "a path in a store called '….ome.zarr', or ome=True",
-                )
+                fault = f"{named}= needs ome=True, or a path in a store called '….ome.zarr'"
+                raise InvalidOptionError(named, getattr(of_images, named), "None", fault)
             zarr_format = image.zarr_format if image else zarr_format or around.zarr_format or 3
             layout = Layout(
                 chunks=chunks, shards=shards, compressor=compressor, checksum=checksum,
@@ -368,9 +365,7 @@ class ZarrBackend(ZarrTree):
                 )  # fmt: skip
             directory, document = self._level(node, level)
         elif level != 0:
-            raise InvalidOptionError(
-                "level", level, "level=0, because this array is not a pyramid"
-            )
+            raise InvalidOptionError("level", level, "0, because this array is not a pyramid")
         return ZarrArray(
             directory, document, path=place.path, backend=self.name, writable=writable,
             unaligned=unaligned, pipeline=self.codec_pipeline, durable=durable,

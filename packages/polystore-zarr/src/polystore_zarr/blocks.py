@@ -195,7 +195,8 @@ def _write(block: Any, target: Target, block_info: Any) -> Any:
     box = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
     shape = tuple(part.stop - part.start for part in box)
     if found.shape != shape:
-        raise UnsupportedDataError(f"Dask gave a block of shape {found.shape}, not {shape}")
+        reason = f"Dask computed a block of shape {found.shape}, expected {shape}"
+        raise UnsupportedDataError(reason)
     with _entered(target.directory):
         target[box] = found
     return np.ones((1,) * block.ndim, bool)
@@ -306,7 +307,7 @@ def _entrance_of(directory: str) -> str:
 def _too_late(directory: str) -> NotFoundError:
     return NotFoundError(
         "zarr", directory, "write a block",
-        hint="the save has ended; or this worker does not have the file system of the caller",
+        hint="the save has ended, or this worker does not share the file system of the caller",
     )  # fmt: skip
 
 

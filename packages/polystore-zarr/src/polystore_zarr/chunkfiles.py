@@ -178,7 +178,7 @@ class ChunkFiles:
             with open_file(os.path.join(self.directory, name)) as file:
                 size = os.fstat(file.fileno()).st_size
                 if size > self._most:
-                    raise _damaged(name, f"has {size} bytes, more than the {self._most} it can")
+                    raise _damaged(name, f"has {size} bytes, expected at most {self._most}")
                 return self._stored(file, size)
         except FileNotFoundError:
             return None
@@ -209,7 +209,7 @@ class ChunkFiles:
                 # What the index promises may be anything: no more is read than there can be.
                 stored = self._stored(file, min(length, self._most))
                 if sum(map(len, stored)) != length:
-                    raise _damaged(inner, "reaches beyond the file")
+                    raise _damaged(inner, "ends after the end of its file")
                 yield part, stored, inner
 
     @property
@@ -226,30 +226,30 @@ class ChunkFiles:
         if end < size + _CRC:
             raise _damaged(name, "is cut short")
         if size > 16 * _MOST_INNER:
-            reason = f"a shard has {size // 16} inner chunks, more than the {_MOST_INNER} limit"
+            reason = f"a shard has {size // 16} inner chunks, and polystore reads {_MOST_INNER}"
             raise UnsupportedFileError(reason, "zarr")
         file.seek(end - size - _CRC)
         data = file.read(size + _CRC)
         if _crc(data[:size]) != data[size:]:
-            raise _damaged(name, "has an index without the checksum it was written with")
+            raise _damaged(name, "has an index that does not match its checksum")
         return np.frombuffer(data[:size], "<u8").reshape(*counts, 2)
 
     def _decode(self, stored: _Stored, chunk: NDArray[Any], name: str) -> None:
         data, checksum = stored
         if self.checksum and _crc(data) != checksum:
-            raise _damaged(name, "does not have the checksum it was written with")
+            raise _damaged(name, "does not match its checksum")
         if self.compressor is None:
             if len(data) != chunk.nbytes:
-                raise _damaged(name, f"has {len(data)} bytes instead of {chunk.nbytes}")
+                raise _damaged(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
         sizes = np.frombuffer(data[:_BLOSC_HEADER].ljust(_BLOSC_HEADER, b"\0"), "<u4")
         if (sizes[1], sizes[3]) != (chunk.nbytes, len(data)):
-            raise _damaged(name, "is cut short or no Blosc chunk of this array")
+            raise _damaged(name, "is cut short, or not a Blosc chunk of this array")
         try:
             self.compressor.decode(data, out=chunk)
         except (RuntimeError, ValueError) as error:
-            raise _damaged(name, str(error)) from error
+            raise _damaged(name, f"cannot be decompressed: {error}") from error
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 

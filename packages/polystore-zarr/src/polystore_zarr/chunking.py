@@ -113,7 +113,7 @@ def checked_grid(
         outer = _clipped(outer, shape)
         return _dividing(outer, itemsize), outer
     if any(s % c for s, c in zip(outer, wanted, strict=True)):
-        raise InvalidOptionError("shards", shards, f"multiples of the chunks {wanted}")
+        raise InvalidOptionError("shards", shards, f"multiples of the chunk lengths {wanted}")
     found = _clipped(wanted, shape)
     covering = [-(-max(n, 1) // c) * c for n, c in zip(shape, found, strict=True)]
     # Where a chunk was cut to the axis it covers it, and the shard can be no longer.

@@ -111,13 +111,16 @@ def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
 def _check_config(config: Any, native: np.dtype[Any]) -> None:
     """Refuse a filter that makes large things of small elements, such as texts."""
     if config.get("id") in _OF_OBJECTS:
-        raise UnsupportedFileError(f"its codec {config['id']!r} can run code", "zarr")
+        reason = (
+            f"its codec {config['id']!r} makes Python objects, which polystore does not load"
+        )
+        raise UnsupportedFileError(reason, "zarr")
     for key in ("dtype", "astype", "encode_dtype", "decode_dtype"):
         width = np.dtype(config[key]).itemsize if config.get(key) is not None else 0
         if width > max(_WIDEST, native.itemsize):
             raise UnsupportedFileError(
-                f"the filter {config.get('id')!r} makes {width} bytes of each element of "
-                f"{native}", "zarr",
+                f"its filter {config.get('id')!r} makes {width} bytes of each {native} element, "
+                f"and polystore reads at most {max(_WIDEST, native.itemsize)}", "zarr",
             )  # fmt: skip
 
 
@@ -147,7 +150,7 @@ class Guarded3(BytesBytesCodec):
     async def _encode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer | None:
         encoded = next(iter(await self.codec.encode([(chunk_bytes, chunk_spec)])))
         if encoded is not None and len(chunk_bytes) > most_text(encoded.as_numpy_array()):
-            raise ValueError(f"{len(chunk_bytes)} bytes in one chunk: give smaller chunks=")
+            raise ValueError(f"a chunk has {len(chunk_bytes)} bytes: pass smaller chunks=")
         return encoded
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
@@ -214,4 +217,4 @@ class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
 def _check_items(data: Any, count: int) -> None:
     found = int.from_bytes(bytes(data[:4]), "little")
     if found != count:
-        raise ValueError(f"{found} texts in a chunk of {count}")
+        raise ValueError(f"a chunk has {found} texts, expected {count}")

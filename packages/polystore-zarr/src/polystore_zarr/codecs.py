@@ -72,9 +72,7 @@ def _checked_codec(codec: object, zarr_format: ZarrFormat) -> object:
     expected = (
         "a bytes-to-bytes codec of zarr.codecs" if zarr_format == 3 else "a codec of numcodecs"
     )
-    raise InvalidOptionError(
-        "compressor", codec, f"{expected}, because this is Zarr {zarr_format}"
-    )
+    raise InvalidOptionError("compressor", codec, f"{expected}, for zarr_format={zarr_format}")
 
 
 def _named(compressor: object) -> tuple[str, int]:
@@ -82,7 +80,8 @@ def _named(compressor: object) -> tuple[str, int]:
     name, given = compressor, None
     if isinstance(compressor, Mapping):
         if not {"name"} <= set(compressor) <= {"name", "level"}:
-            raise InvalidOptionError("compressor", compressor, "the keys 'name' and 'level'")
+            expected = "a mapping with the key 'name', and optionally 'level'"
+            raise InvalidOptionError("compressor", compressor, expected)
         name, given = compressor["name"], compressor.get("level")
     if name is None:
         name = "none"
@@ -97,7 +96,7 @@ def _named(compressor: object) -> tuple[str, int]:
     default, lowest, highest = _LEVELS[name]
     level = default if given is None else given
     if not isinstance(level, int) or isinstance(level, bool) or not lowest <= level <= highest:
-        expected = f"a level between {lowest} and {highest} for {name!r}"
+        expected = f"a level from {lowest} to {highest} for {name!r}"
         raise InvalidOptionError("compressor", compressor, expected)
     return name, level
 

@@ -114,10 +114,11 @@ def _refuse_lossy(dtype: np.dtype[Any], zarr_format: ZarrFormat) -> None:
         )
     if zarr_format == 2 and any(field.names for field in fields):
         raise UnsupportedDataError(
-            f"zarr does not read nested fields of Zarr 2: {dtype}", "zarr"
+            f"Zarr 2 does not support nested fields ({dtype}): use zarr_format=3", "zarr"
         )
     if fields and dtype.newbyteorder("<") != dtype:
-        raise UnsupportedDataError(f"fields must be little-endian: {dtype}", "zarr")
+        reason = f"not all fields are little-endian ({dtype}): convert the array with astype()"
+        raise UnsupportedDataError(reason, "zarr")
     if fields and sum(field.itemsize for field in fields) != dtype.itemsize:
         advice = "numpy.lib.recfunctions.repack_fields removes it"
         raise UnsupportedDataError(f"the fields have padding between them; {advice}", "zarr")
@@ -166,7 +167,8 @@ def _written(
         except (TypeError, ValueError, KeyError, OverflowError) as error:
             if isinstance(error, PolystoreError):
                 raise
-            raise UnsupportedDataError(f"{dtype} array: {error}", "zarr") from error
+            reason = f"zarr cannot create a {dtype} array: {error}"
+            raise UnsupportedDataError(reason, "zarr") from error
     document = read_document(directory)
     return document.fields if is_3 and document is not None else None
 

@@ -119,7 +119,7 @@ def decode(name: str, config: Mapping[str, Any], data: Any, most: int) -> Any:
 
 def _too_large(most: int) -> TooLargeError:
     return TooLargeError(
-        f"the chunk decompresses to more than the {most} bytes that it can have"
+        f"the chunk decompresses to more than {most} bytes, the most that it can have"
     )
 
 
@@ -155,7 +155,7 @@ def _zstd_sizes(data: memoryview) -> Sizes:
                 at += 8 + struct.unpack_from("<I", data, at + 4)[0]
                 continue
             if magic != _ZSTD_MAGIC:
-                raise ValueError("not Zstandard data")
+                raise ValueError("the compressed data is not Zstandard")
             size, at, has_checksum = _zstd_header(data, at + 4)
             declared = None if size is None or declared is None else declared + size
             is_last = False

@@ -78,7 +78,8 @@ def write_image(
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
-            f"images do not support pixels of type {value.dtype}", "ome-zarr"
+            f"an image cannot have {value.dtype} pixels: pass ome=False for an array",
+            "ome-zarr",
         )
     given = options if image.kept is None else image.kept.completed(value, options)
     metadata = _checked_metadata(value, image, given, options)

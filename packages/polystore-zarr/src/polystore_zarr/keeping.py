@@ -62,8 +62,8 @@ class Kept:
             raise DamagedDataError("the group has no multiscale image", "ome-zarr", directory)
         if image.count > 1:
             raise UnsupportedDataError(
-                f"{directory!r} holds {image.count} images in one group, and all but the first "
-                "would be lost: delete it first",
+                f"{directory!r} has {image.count} images in one group, and all but the first would "
+                "be lost: delete it first",
                 "ome-zarr",
             )
         try:
@@ -86,8 +86,8 @@ class Kept:
             of_level = self.image.levels[0].scale
             if of_level is None:
                 raise UnsupportedDataError(
-                    "the image has a transformation that polystore does not apply, and it would "
-                    "be lost: give scale= to replace it", "ome-zarr",
+                    "the image has a transformation that polystore does not apply and would lose: "
+                    "pass scale= to replace it", "ome-zarr",
                 )  # fmt: skip
             scale = {name: of_level[old[name]] for name in names if name in old}
         if units is None:
@@ -136,7 +136,7 @@ class Kept:
         """Return the error with a note, where the value is not the caller's."""
         if getattr(given, error.option, None) is None:
             error.add_note(
-                f"it is that of the image which is there: give {error.option}= to replace it"
+                f"the value is from the image at this path: pass {error.option}= to replace it"
             )
         return error
 
@@ -182,8 +182,8 @@ class Kept:
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(
                 "zarr_format", zarr_format,
-                f"{self.document.zarr_format}, as the image and its {self.members()} are; "
-                "or delete it first",
+                f"{self.document.zarr_format}, the format of the image and its {self.members()}. "
+                "To change the format, delete the image first",
             )  # fmt: skip
         folder = os.path.join(self.directory, "labels")
         for name in _names(folder):
@@ -191,7 +191,7 @@ class Kept:
             shape = None if label is None else label.shape
             if shape is not None and shape[-2:] != value.shape[-2:]:
                 raise UnsupportedDataError(
-                    f"the image has labels {name!r} of {shape[-2:]} pixels, which do not fit "
+                    f"the image has labels {name!r} of {shape[-2:]} pixels, but the value has "
                     f"{value.shape[-2:]}: delete {self.directory + '/labels'!r} first",
                     "ome-zarr",
                 )
@@ -201,8 +201,8 @@ class Kept:
         if self.members():
             raise InvalidOptionError(
                 "ome", False,
-                f"True, because the image has {self.members()}, which a plain array cannot have; "
-                "or delete it first",
+                f"True, because the image has {self.members()}, which a plain array cannot have. "
+                "To save a plain array, delete the image first",
             )  # fmt: skip
 
     def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:

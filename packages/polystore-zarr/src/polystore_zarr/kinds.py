@@ -26,8 +26,8 @@ __all__ = ["Ome", "Surroundings", "plate_above"]
 Ome: TypeAlias = bool | Literal["0.4", "0.5"]
 
 _EXPECTED = (
-    "STORE for an image, STORE/NAME for one of several, STORE/ROW/COLUMN/FIELD for a field of a "
-    "plate (plate.ome.zarr/B/03/0), or one of these with /labels/NAME"
+    "STORE (an image), STORE/NAME (one of several images), STORE/ROW/COLUMN/FIELD (a field of a "
+    "plate, such as plate.ome.zarr/B/03/0), or one of these with /labels/NAME"
 )
 
 
@@ -89,7 +89,7 @@ class Surroundings:
         try:
             is_label = self._check_place()
         except InvalidOptionError as error:
-            error.add_note("ome=False saves a plain array")
+            error.add_note("pass ome=False to save a plain array")
             raise
         labelled = self._labelled() if is_label else ""
         document = read_document(labelled) if labelled else None
@@ -113,8 +113,8 @@ class Surroundings:
         if ome is False:
             return None
         if not place.in_store and self.present_image is None:
-            expected = "a path that names a store, such as 'x.ome.zarr'"
-            raise InvalidOptionError("ome", ome, expected)
+            fault = f"ome={ome!r} needs a path that names a store, such as 'x.ome.zarr'"
+            raise InvalidOptionError("ome", ome, "None", fault)
         if ome is True:
             return "0.4" if (zarr_format or self.zarr_format) == 2 else "0.5"
         if zarr_format not in (None, 2 if ome == "0.4" else 3):
@@ -142,7 +142,10 @@ class Surroundings:
         elif self._plate is not None:
             depth, plate = self._plate
             if len(parts) != depth + 3:
-                raise InvalidOptionError("path", self.place.path, f"a field: {_EXPECTED}")
+                expected = (
+                    "PLATE/ROW/COLUMN/FIELD for a field of the plate: plate.ome.zarr/B/03/0"
+                )
+                raise InvalidOptionError("path", self.place.path, expected)
             row, column, field = parts[depth:]
             check_well(row, column, field, plate)
         elif len(parts) == 3:

@@ -48,7 +48,7 @@ class RegularStore(LocalStore):
         with file:
             start, end = _range(byte_range, os.fstat(file.fileno()).st_size)
             if self.most is not None and end - start > self.most:
-                reason = f"{key} has {end - start} bytes, more than the {self.most} of a chunk"
+                reason = f"{key} has {end - start} bytes, expected at most {self.most}"
                 raise DamagedDataError(reason, "zarr")
             file.seek(start)
             return prototype.buffer.from_bytes(read_bytes(file, end - start))

@@ -123,20 +123,22 @@ def _lists_groups(attributes: dict[str, Any], directory: str) -> bool:
 def _document_3(fields: dict[str, Any], directory: str) -> Document:
     version, kind = fields.get("zarr_format"), fields.get("node_type")
     if type(version) is int and version > 3:
-        reason = f"it has Zarr format {version}, and polystore reads 2 and 3"
+        reason = f"it has Zarr format {version}, but polystore reads only 2 and 3"
         raise UnsupportedFileError(reason, "zarr", directory)
     if version != 3 or not isinstance(kind, str):
         raise DamagedDataError(
             "zarr.json describes neither an array nor a group", "zarr", directory
         )
     if kind not in ("array", "group"):
-        reason = f"it is a node of type {kind[:40]!r}, and polystore reads arrays and groups"
+        reason = (
+            f"it is a node of type {kind[:40]!r}, but polystore reads only arrays and groups"
+        )
         raise UnsupportedFileError(reason, "zarr", directory)
     attributes = fields.get("attributes")
     if attributes is None:
         attributes = {}
     if not isinstance(attributes, dict):
-        raise DamagedDataError("'attributes' is not an object", "zarr", directory)
+        raise DamagedDataError("'attributes' in zarr.json is not an object", "zarr", directory)
     groups = kind == "group" and _lists_groups(attributes, directory)
     return Document(3, kind, fields, attributes, groups)  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ def refuse_after_fork() -> None:
     elif _zarrs_process != os.getpid():
         raise UnsupportedOperationError(
             "zarr", "codec_pipeline='zarrs' here",
-            "this process was forked after its first use: start workers by spawn",
+            "the process was forked after its first use: start workers with spawn",
         )  # fmt: skip
 
 

@@ -62,8 +62,7 @@ def save_plate(
     if not files:
         raise InvalidOptionError(
             "folder", folder,
-            "a folder with image files; this one has none (those in its subfolders count where "
-            "names= has a '/')",
+            "a folder with image files. To include subfolders, use a '/' in names=",
         )  # fmt: skip
     fields = _fields(template, files)
     paths = natural_order(fields)
@@ -109,18 +108,15 @@ class _Field:
                 what = ", ".join(
                     f"{axis}={name}" for axis, name in zip(self.axes, place, strict=True)
                 )
-                raise InvalidOptionError(
-                    "folder",
-                    self.path,
-                    f"a file for {what}, as other planes of this field have",
-                )
+                fault = f"field {self.path!r} lacks the file for {what}"
+                raise InvalidOptionError("folder", self.path, f"a file for {what}", fault)
 
     def stacked(self, planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) != 1 or planes[0].ndim != 2:
             raise UnsupportedDataError(
-                f"the files of field {self.path!r} hold {sorted(shapes)}: one grey plane each, "
-                "all of one shape and type, is what can be stacked"
+                f"the files of field {self.path!r} hold {sorted(shapes)!s:.200}, expected one grey "
+                "plane each, all with the same shape and type"
             )
         lengths = [len(self.names(axis)) for axis in self.axes]
         return np.stack(planes).reshape(*lengths, *planes[0].shape)
@@ -133,8 +129,8 @@ def _check_fields(template: NameTemplate) -> None:
     if unknown or not has_well or len(axes) != len(set(axes)):
         raise InvalidOptionError(
             "names", template.template,
-            "{well} or {row}{column}, then of {field} or {site}, {channel} or {w}, {z}, and {t} "
-            "or {time} what the names have; * for the rest",
+            "a template with {well} or {row}{column}, and any of {field} or {site}, {channel} or "
+            "{w}, {z}, and {t} or {time}. Use * for other text",
         )  # fmt: skip
 
 
@@ -149,7 +145,9 @@ def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
         key = tuple(place[axis] for axis in axes)
         if key in field.places:
             raise InvalidOptionError(
-                "names", template.template, f"to tell {field.places[key]!r} from {file!r}"
+                "names",
+                template.template,
+                f"fields that tell {field.places[key]!r} from {file!r}",
             )
         field.places[key] = file
     for field in fields.values():

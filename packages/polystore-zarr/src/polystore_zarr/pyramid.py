@@ -84,10 +84,10 @@ def level_shapes(
     """
     if tuple(axes[-2:]) != ("y", "x") or len(axes) != len(shape):
         raise InvalidOptionError(
-            "axes", axes, f"{len(shape)} axes for shape {tuple(shape)}, the last two y and x"
+            "axes", axes, f"{len(shape)} axes that end in y and x, for shape {tuple(shape)}"
         )
     if isinstance(smallest, bool) or not isinstance(smallest, int) or smallest < 1:
-        raise InvalidOptionError("smallest", smallest, "a number of pixels, at least 1")
+        raise InvalidOptionError("smallest", smallest, "a number of pixels of at least 1")
     shapes = [tuple(int(extent) for extent in shape)]
     most = 1 + max(max(extent - 1, 0).bit_length() for extent in shapes[0][-2:])
     if levels is not None and (
@@ -353,7 +353,9 @@ def _check_targets(source: Source, targets: Sequence[Target]) -> None:
     for level, target in enumerate(targets):
         if level:
             if len(shape) < 2:
-                raise InvalidOptionError("targets", len(targets), "one level below two axes")
+                raise InvalidOptionError(
+                    "targets", len(targets), "1 for arrays of less than two axes"
+                )
             shape = (*shape[:-2], *(-(-extent // 2) for extent in shape[-2:]))
         if tuple(target.shape) != shape:
             raise InvalidOptionError(f"targets[{level}].shape", target.shape, f"{shape}")
@@ -405,7 +407,7 @@ def _read(source: Source, box: Box) -> NDArray[Any]:
     expected = tuple(part.stop - part.start for part in box)
     if values.shape != expected or values.dtype != source.dtype:
         raise DamagedDataError(
-            f"its source gave {values.dtype} {values.shape} for {box}, not "
+            f"its source returned {values.dtype} {values.shape} for {box}, expected "
             f"{source.dtype} {expected}"
         )
     return values

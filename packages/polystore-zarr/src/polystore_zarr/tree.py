@@ -64,6 +64,8 @@ __all__ = ["ZarrTree"]
 
 Result = TypeVar("Result")
 
+_STAYS = "it exists, and a folder never replaces anything: delete it first"
+
 
 class ZarrTree(StorageBackend):
     """All of the backend that needs no pixels, and so no zarr.
@@ -155,12 +157,12 @@ class ZarrTree(StorageBackend):
         file = file_at([*place.groups(), place.node]) if place.store else None
         if file is not None and file == place.store and is_zip(file):
             reason = (
-                "it is a zipped Zarr store, and polystore reads stores that are folders: unpack "
-                "it into a folder whose name ends in .zarr"
+                "it is a zipped Zarr store, but polystore reads only folders: unpack it into a "
+                "folder whose name ends in .zarr"
             )
             raise UnsupportedFileError(reason, "zarr", place.path, self.name)
         if file is not None:
-            raise self._in_the_way(place, operation, f"{file!r} is a file, and no Zarr store")
+            raise self._in_the_way(place, operation, f"{file!r} is a file, not a Zarr store")
 
     def _in_the_way(
         self, place: Address, operation: str, what: str
@@ -441,7 +443,9 @@ class ZarrTree(StorageBackend):
             return
         foreign = next(foreign_files(directory), None)
         if foreign is not None:
-            reason = f"{foreign!r} is not Zarr's: delete it with backend='disk' first"
+            reason = (
+                f"{foreign!r} is not part of a Zarr store: delete it with backend='disk' first"
+            )
             raise DirectoryNotEmptyError(self.name, place.path, "delete", reason=reason)
         if recursive:
             with workspace(directory) as hidden:
@@ -488,12 +492,12 @@ class ZarrTree(StorageBackend):
             raise InvalidOptionError("target", new.path, "a path outside the source folder")
         if old.in_store != new.in_store:
             kind = "a path in a store" if old.in_store else "a folder outside all stores"
-            raise InvalidOptionError("target", new.path, f"{kind}, as the source is")
+            raise InvalidOptionError("target", new.path, f"{kind}, like the source")
         if new.in_store:
             _refuse_reserved(new)
         self._refuse_arrays_above(new, operation)
         if self._look(new) is not None:
-            raise AlreadyExistsError(self.name, new.path, operation)
+            raise AlreadyExistsError(self.name, new.path, operation, reason=_STAYS)
 
     def _settle_folder(self, tree: str, new: Address) -> None:
         if new.in_store:
@@ -505,7 +509,7 @@ class ZarrTree(StorageBackend):
         if self.durable:
             sync_tree(tree)
         if is_directory(new.folder):
-            raise AlreadyExistsError(self.name, new.path, "copy to")
+            raise AlreadyExistsError(self.name, new.path, "copy to", reason=_STAYS)
         os.rename(tree, new.folder)
         if self.durable:
             sync_directory(os.path.dirname(new.folder) or ".")
@@ -526,11 +530,10 @@ class ZarrTree(StorageBackend):
             self._check_folder_target(old, new, "move to")
             foreign = None if old.in_store else next(foreign_files(node.directory), None)
             if foreign is not None:
-                error = AlreadyExistsError(self.name, old.path, "move")
-                error.add_note(
-                    f"{foreign!r} is not Zarr's: move the folder with backend='disk'"
+                reason = (
+                    f"{foreign!r} is not part of a Zarr store: move it all with backend='disk'"
                 )
-                raise error
+                raise AlreadyExistsError(self.name, old.path, "move", reason=reason)
             try:
                 leave_members(old, durable=self.durable)
                 self._settle_folder(node.directory, new)
@@ -588,10 +591,12 @@ _RESERVED = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 def _refuse_reserved(place: Address) -> None:
     """Refuse names that no array or group can have in a store."""
     if place.is_zipped:
-        expected = "a store that is a folder, such as 'x.zarr': zipped stores are not written"
+        expected = (
+            "a store that is a folder, such as 'x.zarr': polystore does not write zipped stores"
+        )
         raise InvalidOptionError("path", place.path, expected)
     for name in place.inner:
         if name in _RESERVED:
             raise InvalidOptionError(
-                "path", place.path, f"names other than {name!r} in a store"
+                "path", place.path, f"a path without {name!r}, a name that Zarr reserves"
             )

@@ -42,11 +42,11 @@ def _advice(data: Any) -> str:
     item = data[0] if isinstance(data, list | tuple) and data else data
     home = type(item).__module__.partition(".")[0]
     if type(item).__module__ == "polystore.rois":
-        return "ROIs go to backend='disk', as .json: [roi.to_dict() for roi in rois]"
+        return "save [roi.to_dict() for roi in rois] with backend='disk', as .json"
     if home == "pandas":
-        return "tables go to backend='disk', as .csv"
+        return "save tables with backend='disk', as .csv"
     if data is None or isinstance(data, dict | list | tuple | str | int | float):
-        return "JSON values go to backend='disk', as .json (tables as .csv)"
+        return "save JSON values with backend='disk', as .json (tables as .csv)"
     return "convert it to an array, or choose another backend"
 
 

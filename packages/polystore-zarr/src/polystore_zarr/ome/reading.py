@@ -201,7 +201,7 @@ def _list(value: object, what: str) -> Sequence[Any]:
 
 def _first(values: Sequence[Any]) -> Any:
     if not values:
-        _damaged("an image without resolution levels")
+        _damaged("the image has no resolution levels")
     return values[0]
 
 
@@ -240,8 +240,8 @@ def _read_version(version: object, unwritten: str = "0.4") -> str:
     if found is None or found[1] not in _READABLE:
         said = repr(version[:40]) if isinstance(version, str) else type(version).__name__
         raise UnsupportedFileError(
-            f"it has version {said} of OME-NGFF, and polystore reads {', '.join(_READABLE)}; "
-            "each of its arrays loads by its own path",
+            f"it has OME-NGFF version {said}, but polystore reads {', '.join(_READABLE)}: load "
+            "each of its arrays by its own path",
             "ome-zarr",
         )
     return str(version)

@@ -209,7 +209,7 @@ def _listed(attributes: Attributes, key: str) -> Sequence[Any] | None:
     value = found_in(attributes, key)[0]
     if value is None or isinstance(value, list | tuple):
         return value
-    reason = f"its attribute {key!r} is not a list, and cannot be changed"
+    reason = f"its attribute {key!r} is not a list, so polystore cannot change it"
     raise UnsupportedFileError(reason, "ome-zarr")
 
 
@@ -249,8 +249,8 @@ def check_well(row: str, column: str, field: str = "0", plate: Plate | None = No
     if not all(fits):
         raise InvalidOptionError(
             "path", f"{row}/{column}/{field}",
-            "row, column and field, such as 'B/03/0': one or two capital letters, up to three "
-            "digits, and letters or digits",
+            "ROW/COLUMN/FIELD, such as 'B/03/0': one or two capital letters, one to three digits, "
+            "and letters or digits",
         )  # fmt: skip
 
 
