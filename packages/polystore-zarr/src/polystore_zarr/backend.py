@@ -361,7 +361,7 @@ class ZarrBackend(ZarrTree):
             if writable:
                 raise UnsupportedOperationError(
                     self.name, "writing to a part of an image",
-                    "the smaller levels would not change: save the whole image",
+                    "its pyramid would not change: save the whole image",
                 )  # fmt: skip
             directory, document = self._level(node, level)
         elif level != 0:
