@@ -296,7 +296,9 @@ class TestModels:
             found = fm.info(f"{path}/labels/n", backend="zarr").metadata["levels"]
             assert len(found) == (levels or 3)
             models.Image.from_zarr(opened(path, version))
-        with pytest.raises(InvalidOptionError, match="4 levels, as the labelled image has"):
+        with pytest.raises(
+            InvalidOptionError, match="4, the number of levels of the labelled image"
+        ):
             fm.save(pixels, f"{path}/labels/m", backend="zarr", ome=version, levels=2)
         assert fm.info(path, backend="zarr").metadata["labels"] == ["n"]
 

@@ -414,7 +414,7 @@ class ZarrBackend(ZarrTree):
         shape = level_zero(labelled, self._image(Node(labelled, document))).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(
-                f"the labels have type {value.dtype} and shape {value.shape}, but labels of an "
+                f"the labels have dtype {value.dtype} and shape {value.shape}, but labels of an "
                 f"image of shape {shape} must be integers of the same height and width",
                 "ome-zarr",
             )

@@ -78,7 +78,7 @@ def write_image(
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
-            f"an image cannot have {value.dtype} pixels: pass ome=False for an array",
+            f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",
             "ome-zarr",
         )
     given = options if image.kept is None else image.kept.completed(value, options)
@@ -89,7 +89,9 @@ def write_image(
         kept.check_labels(value, image.zarr_format)
     if options.levels is not None and image.levels not in (None, options.levels):
         raise InvalidOptionError(
-            "levels", options.levels, f"{image.levels} levels, as the labelled image has"
+            "levels",
+            options.levels,
+            f"{image.levels}, the number of levels of the labelled image",
         )
     shapes = _level_shapes(value, axes, image, options)
     method: Method = "nearest" if image.is_label else "mean"

@@ -182,8 +182,8 @@ class Kept:
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(
                 "zarr_format", zarr_format,
-                f"{self.document.zarr_format}, the format of the image and its {self.members()}. "
-                "To change the format, delete the image first",
+                f"{self.document.zarr_format}, the format of the image and its "
+                f"{', '.join(self.members())}. To change the format, delete the image first",
             )  # fmt: skip
         folder = os.path.join(self.directory, "labels")
         for name in _names(folder):
@@ -201,8 +201,8 @@ class Kept:
         if self.members():
             raise InvalidOptionError(
                 "ome", False,
-                f"True, because the image has {self.members()}, which a plain array cannot have. "
-                "To save a plain array, delete the image first",
+                f"True, because the image has {', '.join(self.members())}, which a plain array "
+                "cannot have. To save a plain array, delete the image first",
             )  # fmt: skip
 
     def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
