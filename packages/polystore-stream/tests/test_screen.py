@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from polystore.errors import ReceiverUnavailableError
 from polystore_stream.checks import check_screen, missing_screen, screen
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
 
@@ -20,11 +22,14 @@ BOTH = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
 @pytest.fixture(autouse=True)
-def dark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without a screen."""
+def dark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine without a screen: the folder in which its sockets would be."""
     for name in BOTH:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    # The name of a socket has at most 107 bytes: TMPDIR may be long.
+    with tempfile.TemporaryDirectory(prefix="ps-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
 
 
 def test_no_variable_is_set() -> None:
@@ -56,19 +61,19 @@ def test_display_does_not_answer(
     assert found.endswith(problem)
 
 
-def test_left_socket_does_not_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_left_socket_does_not_answer(monkeypatch: pytest.MonkeyPatch, dark: Path) -> None:
     """The file of a server that was killed is no screen."""
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "wayland-7"))
+        server.bind(str(dark / "wayland-7"))
         monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7")
         assert missing_screen(*BOTH).endswith("Connection refused")
 
 
-def test_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, dark: Path) -> None:
     """A screen is found without a connection, whose end may end an X server."""
     for variable, value, name in (
         ("DISPLAY", ":4711", "\0/tmp/.X11-unix/X4711"),
-        ("WAYLAND_DISPLAY", "wayland-7", str(tmp_path / "wayland-7")),
+        ("WAYLAND_DISPLAY", "wayland-7", str(dark / "wayland-7")),
     ):
         monkeypatch.setenv(variable, value)
         with socket.socket(socket.AF_UNIX) as server:

@@ -180,15 +180,15 @@ def example(name: str) -> Any:
 def test_every_type_of_zarr_loads(
     store: Bound, zarr_format: Any, name: str, shape: tuple[int, ...]
 ) -> None:
-    value = np.resize(example(name), shape or (1,)).reshape(shape)
+    value = example(name)
+    if name == "structured" and zarr_format == 2:
+        value = value["b"]  # zarr reads no nested fields there
+    value = np.resize(value, shape or (1,)).reshape(shape)
     dtype: Any = VariableLengthBytes() if name == "variable_length_bytes" else value.dtype
-    try:
-        array = zarr.create_array("a.zarr", shape=shape, dtype=dtype, zarr_format=zarr_format,
-                                  attributes=NAN)  # fmt: skip
-        array[...] = value
-        expected = np.asarray(zarr.open_array("a.zarr", mode="r")[...], array.dtype)
-    except (TypeError, ValueError):
-        pytest.skip("zarr: has no such array in this format")
+    array = zarr.create_array("a.zarr", shape=shape, dtype=dtype, zarr_format=zarr_format,
+                              attributes=NAN)  # fmt: skip
+    array[...] = value
+    expected = np.asarray(zarr.open_array("a.zarr", mode="r")[...], array.dtype)
     found = store.load("a.zarr")
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)

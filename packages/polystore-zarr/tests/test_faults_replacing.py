@@ -309,10 +309,17 @@ def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> No
     """A writer that is stopped in the middle goes on where it was."""
     prepare(backend)
     large = np.full((600, 600), 7, np.uint8)
-    pid = started(lambda: backend.save(large, "g.zarr/a", chunks=10, shards=False))
-    while not any(Path(found).glob("*/c/2/2") for found in hidden(tmp_path)):
-        time.sleep(0.001)
-    os.kill(pid, signal.SIGSTOP)
+    state = pid = 0
+    while not (os.WIFSTOPPED(state) and hidden(tmp_path)):  # it may be faster than this process
+        if os.WIFSTOPPED(state):
+            os.kill(pid, signal.SIGCONT)
+            os.waitpid(pid, 0)
+        pid = started(lambda: backend.save(large, "g.zarr/a", chunks=10, shards=False))
+        while not any(Path(found).glob("*/c/2/2") for found in hidden(tmp_path)):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
+        os.kill(pid, signal.SIGSTOP)
+        state = os.waitpid(pid, os.WUNTRACED)[1]
     for number in range(3):
         backend.save(version(number), "g.zarr/b")
         assert list(find_leftovers(tmp_path, older_than=-1)) == []
