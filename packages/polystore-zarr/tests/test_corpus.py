@@ -172,6 +172,7 @@ VALUES: dict[str, Any] = {
 
 
 def example(name: str) -> Any:
+    name = {"struct": "structured"}.get(name, name)  # since zarr 3.4
     return VALUES[name] if name in VALUES else np.arange(3).astype(name)
 
 
@@ -181,13 +182,14 @@ def test_every_type_of_zarr_loads(
     store: Bound, zarr_format: Any, name: str, shape: tuple[int, ...]
 ) -> None:
     value = example(name)
-    if name == "structured" and zarr_format == 2:
-        value = value["b"]  # zarr reads no nested fields there
+    if value.dtype.names and zarr_format == 2:
+        value = value["b"]  # zarr before 3.4 reads no nested fields there
     value = np.resize(value, shape or (1,)).reshape(shape)
     dtype: Any = VariableLengthBytes() if name == "variable_length_bytes" else value.dtype
     array = zarr.create_array("a.zarr", shape=shape, dtype=dtype, zarr_format=zarr_format,
                               attributes=NAN)  # fmt: skip
-    array[...] = value
+    if shape or name != "variable_length_bytes":  # zarr 3.4 writes no bytes into 0-d arrays
+        array[...] = value
     expected = np.asarray(zarr.open_array("a.zarr", mode="r")[...], array.dtype)
     found = store.load("a.zarr")
     assert found.dtype == expected.dtype
@@ -244,7 +246,7 @@ UNKNOWN = {
     "version": document(zarr_format=4),
     "node": {"zarr_format": 3, "node_type": "table"},
     **{f"old type {dtype}": document_2(dtype=dtype) for dtype in (
-        "|O", "<f16", "<c32", "bfloat16", [["a", [["b", "<i2"]]]])},
+        "|O", "<f16", "<c32", "bfloat16")},
     **{f"old filter {name}": document_2(dtype="|O", filters=[{"id": name}]) for name in (
         "json2", "pickle", "msgpack2", "quantum")},
     "old compressor": document_2(compressor={"id": "quantum"}),
