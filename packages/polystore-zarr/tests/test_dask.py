@@ -398,7 +398,9 @@ def test_blocks_that_cannot_be_stored(tmp_path: Path) -> None:
         "objects": da.from_array(np.array([object(), None]), chunks=2),
         "mask": da.ma.masked_equal(da.arange(10, chunks=5), 3),
         "shape": da.arange(10, chunks=5).map_blocks(lambda block: block[:1], dtype="i8"),
-        "cast": da.zeros(10, chunks=5, dtype="u2").map_blocks(lambda b: b + 0.5, dtype="u2"),
+        "do not fit an array of uint16": da.zeros(10, chunks=5, dtype="u2").map_blocks(
+            lambda b: b + 0.5, dtype="u2"
+        ),
     }
     for word, array in refused.items():
         with pytest.raises(UnsupportedDataError, match=word):
