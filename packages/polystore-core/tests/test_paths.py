@@ -65,7 +65,7 @@ def test_viewers_take_any_text() -> None:
 @pytest.mark.parametrize("path", ["~", "~/", "~/a.npy", "~root/a.npy"])
 def test_home_is_no_path(path: str) -> None:
     if os.path.expanduser(path) == path:
-        pytest.skip("system: there is no user root")
+        pytest.skip("system: has no user called root")
     with pytest.raises(InvalidOptionError, match="only shells expand") as caught:
         checked(path)
     assert repr(os.path.expanduser(path)) in str(caught.value)

@@ -260,7 +260,7 @@ def test_new_class_replaces_used_one(define: Define) -> None:
 
 
 def test_new_class_may_have_other_bases(define: Define) -> None:
-    """The newest version counts, in whatever order classes list their subclasses."""
+    """The newest version is used. The order of subclasses does not matter."""
     define(
         "from polystore import DataSink\nclass MyBackend(DataSink):\n"
         "    _backend_type = 'my_backend'\n    def save(self, data, path, /): ...\n"

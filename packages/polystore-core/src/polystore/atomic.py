@@ -610,7 +610,7 @@ def _encode(
 
 
 def encode_json(data: Any, indent: int | None = None, *, check: bool = True) -> bytes:
-    """Encode strictly: ``UnsupportedDataError`` for whatever would not load as it was saved."""
+    """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal."""
     try:
         if check and type(data) not in _JSON_SCALARS:
             _check_json(data)

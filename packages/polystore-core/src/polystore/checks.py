@@ -50,9 +50,9 @@ class Finding:
 def findings(prefer: Mapping[str, str] | None = None) -> Iterator[tuple[PluginState, Finding]]:
     """Yield what each plugin that is not switched off has found, asked one after the other.
 
-    Every class is imported and checked. A backend without a check is there with its version, a
-    plugin that cannot be used with the reason. A format without its library, and a plugin whose
-    name another distribution answers, are no more than worth knowing. Other formats are silent.
+    Imports and checks every class. A backend without a check gives its version, and a plugin that
+    cannot be used gives the reason. A format whose library is missing gives a note, and so does a
+    plugin whose name belongs to another distribution. Other formats give nothing.
     """
     for plugin in survey(prefer):
         if plugin.state != "disabled":

@@ -573,9 +573,7 @@ class AlreadyExistsError(StorageError, FileExistsError):
 @dataclass(eq=False)
 class NotAFileError(StorageError, IsADirectoryError):
     errno: int = _errno.EISDIR
-    advice = (
-        "load the files in it with list_files() and load_batch(), or save under a name in it"
-    )
+    advice = "load the files in it with list_files() and load_batch(), or name a file in it"
 
 
 @dataclass(eq=False)
