@@ -177,15 +177,15 @@ def be_interrupted(say: Say, root: str) -> None:
     backend = make_backend(root)
     number = 1
     while True:
-        try:
+        # The traceback holds what the interrupted frames held: say it when that is gone.
+        with suppress(KeyboardInterrupt):
             say("ready 1")
             while True:
                 number += 1
                 for kind in KINDS:
                     save(backend, kind, number)
                 backend.save_batch([version(number)] * len(ITEMS), ITEMS, chunks=16)
-        except KeyboardInterrupt:
-            say("interrupted 1")
+        say("interrupted 1")
         sys.stdin.readline()
 
 

@@ -12,20 +12,14 @@ import os
 import stat
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["claim", "is_abandoned", "last_change", "own"]
 
 _claimed: set[int] = set()
-"""Descriptors that hold a claim of this process."""
+"""Descriptors that hold a claim of this process, or are being tried."""
 
 
-@contextmanager
-def claim(path: str | os.PathLike[str]) -> Iterator[bool | None]:
+class claim:  # noqa: N801 - used as a function
     """Own a temporary file or directory for the length of a ``with`` block.
 
     Gives ``True`` if it is now yours, ``False`` if somebody else owns it or it does not exist,
@@ -36,13 +30,26 @@ def claim(path: str | os.PathLike[str]) -> Iterator[bool | None]:
     If you make a file and then claim it, check the answer: another process that cleans up may
     have claimed it first.
     """
-    descriptor, mine = _claim(os.fspath(path))
-    try:
-        yield mine
-    finally:
-        if descriptor is not None and descriptor in _claimed:  # a forked child owns nothing
-            _claimed.discard(descriptor)
-            _unclaim(descriptor)
+
+    __slots__ = ("_held", "_path")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(path)
+        self._held: list[int] = []
+
+    def __enter__(self) -> bool | None:
+        try:
+            return _claim(self._path, self._held)
+        except BaseException:  # Ctrl-C too: what stays claimed could not be tidied up
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        while self._held:
+            descriptor = self._held.pop()
+            if descriptor in _claimed:  # a forked child owns nothing
+                _claimed.discard(descriptor)
+                _unclaim(descriptor)
 
 
 def is_abandoned(path: str | os.PathLike[str], *, older_than: float = 3600.0) -> bool:
@@ -68,8 +75,8 @@ def last_change(path: str | os.PathLike[str]) -> float:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _claim(path: str) -> tuple[int | None, bool | None]:
-        return None, None if os.path.lexists(path) else False
+    def _claim(path: str, held: list[int]) -> bool | None:
+        return None if os.path.lexists(path) else False
 
     def _unclaim(descriptor: int) -> None:
         os.close(descriptor)
@@ -84,34 +91,36 @@ else:
         errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP
     )  # fmt: skip
 
-    def _claim(path: str) -> tuple[int | None, bool | None]:
-        """Return the descriptor that holds the claim, and the answer of ``claim``."""
+    def _claim(path: str, held: list[int]) -> bool | None:
+        """Put the descriptor that holds the claim into ``held``, and answer ``claim``."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(path, flags)
+            # In one call of C: between two, Ctrl-C could lose the descriptor, and with it the
+            # claim would last as long as this process.
+            held.extend(map(os.open, (path,), (flags,)))
         except FileNotFoundError:
-            return None, False
+            return False
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO):
-                return None, None
+                return None
             raise
+        descriptor = held[0]
+        _claimed.add(descriptor)
         mine: bool | None = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # It may have been removed, and made again, before we had the lock.
             mine = os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
-            if mine:
-                _claimed.add(descriptor)
         except (BlockingIOError, FileNotFoundError):
-            mine = False
+            pass
         except OSError as error:
             if error.errno not in _NO_CLAIM:
                 raise
             mine = None
-        finally:
-            if descriptor not in _claimed:
-                os.close(descriptor)
-        return (descriptor if mine else None), mine
+        if not mine:
+            _claimed.discard(descriptor)
+            os.close(held.pop())
+        return mine
 
     def own(descriptor: int) -> None:
         """Claim an open temporary file until it is closed."""
