@@ -396,13 +396,16 @@ def test_folder_is_private(
     (tmp_path / "open").mkdir(mode=0o755)
     with echo(classes) as running:
         assert "not a private folder of this user" in running.said["refused"]
-    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / ("long" * 25)))
+    for variable in ("POLYSTORE_RUNTIME_DIR", "TMPDIR"):
+        (tmp_path / variable / ("long" * 25)).mkdir(mode=0o700, parents=True)
+        monkeypatch.setenv(variable, str(tmp_path / variable / ("long" * 25)))
     with echo(classes) as running, connected(running.endpoint) as producer:
         socket = running.endpoint.address.removeprefix("ipc://")
         assert os.path.exists(socket)
         assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
     assert not os.path.exists(os.path.dirname(socket))
-    assert not left_in(tmp_path / ("long" * 25))
+    assert not left_in(tmp_path / "POLYSTORE_RUNTIME_DIR" / ("long" * 25))
+    assert not [*(tmp_path / "TMPDIR" / ("long" * 25)).iterdir()]
 
 
 @pytest.mark.parametrize("how", ["close", "terminate"])

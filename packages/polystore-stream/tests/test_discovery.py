@@ -362,9 +362,14 @@ def test_address_is_in_folder(runtime_directory: Path) -> None:
 
 
 @posix
-def test_long_folder_is_avoided(runtime_directory: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("temporary", ["t", "t" * 90])
+def test_long_folder_is_avoided(
+    runtime_directory: Path, tmp_path: Path, monkeypatch, temporary: str
+) -> None:
     folder = runtime_directory / ("é" * 40)
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(folder))
+    (tmp_path / temporary).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / temporary))
     address = socket_address()
     place = Path(address.removeprefix("ipc://"))
     assert len(os.fsencode(place)) <= 107

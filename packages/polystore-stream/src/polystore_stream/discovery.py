@@ -149,7 +149,9 @@ def socket_address() -> str:
         return "tcp://127.0.0.1:*"
     folder = runtime_directory()
     if len(os.fsencode(folder)) > _LONGEST_FOLDER:
-        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER))
+        above = tempfile.gettempdir()
+        short = len(os.fsencode(above)) <= _LONGEST_FOLDER // 2
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir=above if short else "/tmp"))
     return f"ipc://{folder}/{os.getpid()}-{secrets.token_hex(4)}.sock"
 
 

@@ -82,7 +82,10 @@ final class Receiver {
         }
         Path folder = Announcement.runtimeDirectory();
         if (folder.toString().getBytes().length > LONGEST_FOLDER) {
-            folder = Files.createTempDirectory(Announcement.temporary(), "polystore-socket-");
+            Path above = Announcement.temporary();
+            boolean isShort = above.toString().getBytes().length <= LONGEST_FOLDER / 2;
+            folder = Files.createTempDirectory(
+                isShort ? above : Paths.get("/tmp"), "polystore-socket-");
         }
         return folder.resolve(Announcement.pid() + "-" + Announcement.hexadecimal() + ".sock");
     }
@@ -102,7 +105,8 @@ final class Receiver {
             Object address = Class.forName("java.net.UnixDomainSocketAddress")
                 .getMethod("of", Path.class).invoke(null, socket);
             return server.bind((SocketAddress) address, MOST_CONNECTIONS);
-        } catch (ReflectiveOperationException error) {
+        } catch (ReflectiveOperationException | IOException error) {
+            Announcement.removeSocket(socket);
             throw new IOException("cannot make a local socket: " + error, error);
         }
     }
