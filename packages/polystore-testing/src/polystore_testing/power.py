@@ -83,6 +83,8 @@ class PowerCut:
         ``workload`` is Python code for a process of its own. It writes version 1 into
         ``folder`` and defines ``step(version)``, which is called with 2, 3, 4, … until the cut.
         """
+        for image in (self.image, self.copy):  # a loop device lets its file go a moment late
+            image.unlink(missing_ok=True)
         with self.image.open("wb") as file:
             file.truncate(_BYTES)
         quick = "lazy_itable_init=0,lazy_journal_init=0"
@@ -130,4 +132,12 @@ def _mounted(image: Path, folder: Path, options: str) -> Iterator[Path]:
 
 
 def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    """Run a command, and try again for a while where another process took the loop device."""
+    for pause in (0.1, 0.2, 0.5, 1, 2, 0):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            return
+        if "loop device" not in done.stderr:
+            break
+        time.sleep(pause)
+    raise OSError(f"{' '.join(map(str, command))} failed: {done.stderr.strip()}")
