@@ -443,6 +443,9 @@ def test_hostile_dicts_are_damage(roi: ROI, data: st.DataObject) -> None:
         found = ROI.from_dict(content)
     except DamagedDataError:
         return
+    except UnsupportedFileError:  # of a later polystore
+        assert content["version"] > 1
+        return
     assert ROI.from_dict(found.to_dict()) == found
 
 

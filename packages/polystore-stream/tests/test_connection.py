@@ -248,7 +248,7 @@ def test_coalesce_keeps_newest_each() -> None:
                 )
                 saves.append(save)
                 assert becomes(lambda: listener.state()["nbytes"] >= min(len(saves), 3) * 4000)
-            assert becomes(lambda: sum(save.done() for save in saves) == 6)
+                assert becomes(lambda: sum(save.done() for save in saves) == max(number - 2, 0))
             listener.go_on()
         backend: Any = files.registry["out"]
         taken = sorted(listener.items(3), key=lambda item: item["path"])
