@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 PACKAGES = (
     "core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari", "fiji"
 )  # fmt: skip
-SOURCES = [f"packages/polystore-{name}/src" for name in PACKAGES]
+SOURCES = ["packages/polystore/src", *(f"packages/polystore-{name}/src" for name in PACKAGES)]
 CHECKED = [
     "noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src",
     "packages/polystore-fiji/build_receiver.py",
@@ -43,6 +43,7 @@ def install_packages(
         extras["formats"] = f"[{','.join(format_extras)}]"
     names = [name for name in PACKAGES if napari or name != "napari"]
     arguments = [f"packages/polystore-{name}{extras.get(name, '')}" for name in names]
+    arguments.append("packages/polystore")
     session.install(*(word for argument in arguments for word in ("-e", argument)))
     if not napari:
         session.install("--no-deps", "-e", "packages/polystore-napari")

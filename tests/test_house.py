@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 import polystore
-from polystore import plugins
+import polystore_core
+from polystore_core import plugins
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if (path / "src").is_dir())
 # Import name to distribution, where they differ.
-DISTRIBUTION = {"polystore": "polystore-core", "_pytest": "pytest", "zmq": "pyzmq"}
+DISTRIBUTION = {"_pytest": "pytest", "zmq": "pyzmq"}
 # Libraries that only a caller's own array or file can bring in: never a dependency.
 CALLER_BRINGS = {"polystore-core": {"torch", "jax", "tensorflow"}}
 
@@ -45,7 +46,7 @@ def declared(package):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_declares_what_it_imports(package):
-    own = package.name.replace("-", "_").replace("polystore_core", "polystore")
+    own = package.name.replace("-", "_")
     imported = {
         DISTRIBUTION.get(name, name.replace("_", "-"))
         for name in imported_modules(package)
@@ -53,10 +54,36 @@ def test_declares_what_it_imports(package):
     }
     through_extras = {"rich"} if package.name == "polystore-cli" else set()
     assert imported - CALLER_BRINGS.get(package.name, set()) <= declared(package)
+    if package.name == "polystore":  # it makes `pip install polystore` useful
+        return
     unused = declared(package) - imported - through_extras
     # disk finds its formats through the registry: it needs them installed, and imports nothing.
     chosen_by_name = {"torch", "tifffile", "imagecodecs", "zarrs"}
     assert unused <= {"polystore-formats", "pandas", "tqdm", *chosen_by_name}
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_face_of_core_is_enough(package):
+    """Our packages take from core what third parties can take: no other module of it."""
+    if package.name == "polystore-core":
+        return
+    for file in (package / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Import | ast.ImportFrom):
+                continue
+            names = [alias.name for alias in node.names]
+            if isinstance(node, ast.Import):
+                core = [name for name in names if name.partition(".")[0] == "polystore_core"]
+                assert set(core) <= {"polystore_core"}, file
+                own = package.name == "polystore"
+                assert own or not {n for n in names if n.partition(".")[0] == "polystore"}, file
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                home = node.module.partition(".")[0]
+                assert home != "polystore", file
+                if node.module == "polystore_core":
+                    assert set(names) <= set(polystore_core.__all__), file
+                elif home == "polystore_core":
+                    assert node.module in ("polystore_core.errors", "polystore_core.rois"), file
 
 
 def test_core_depends_on_two():
@@ -70,8 +97,7 @@ def test_core_depends_on_two():
 
 
 def test_versions_are_one():
-    packages = [*PACKAGES, ROOT / "packages/polystore"]
-    assert len({project(package)["version"] for package in packages}) == 1
+    assert len({project(package)["version"] for package in PACKAGES}) == 1
 
 
 def test_packages_are_typed():
@@ -96,7 +122,7 @@ def test_meta_extras_exist():
 
 def test_catalogue_is_true():
     """The names that core knows to be ours are exactly those that our packages declare."""
-    file = ROOT / "packages/polystore-core/src/polystore/catalogue.json"
+    file = ROOT / "packages/polystore-core/src/polystore_core/catalogue.json"
     ours = {"backend": {}, "format": {}}
     for package in PACKAGES:
         for group, entries in project(package).get("entry-points", {}).items():
@@ -109,7 +135,7 @@ def test_catalogue_is_true():
 def test_manifests_are_cheap():
     """Loading every manifest imports no library and no plugin's own code."""
     code = (
-        "import sys; from polystore.plugins import survey; rows = list(survey());"
+        "import sys; from polystore_core import survey; rows = list(survey());"
         "print(*sorted(n for n in sys.modules if n.partition('.')[0].startswith("
         "('polystore', 'numpy', 'tifffile', 'torch', 'pandas', 'imagecodecs', 'zmq', 'napari'))))"
     )
@@ -118,12 +144,14 @@ def test_manifests_are_cheap():
     ).stdout.split()
     manifests = {d.manifest for found in plugins._scan().values() for d in found}
     packages = {name.partition(".")[0] for name in manifests}
-    strangers = {n for n in found if n.partition(".")[0] != "polystore"} - manifests - packages
+    strangers = (
+        {n for n in found if n.partition(".")[0] != "polystore_core"} - manifests - packages
+    )
     assert strangers == set()
 
 
 def test_hooks_are_described():
-    from polystore.hooks import Hooks
+    from polystore_core.hooks import Hooks
 
     tests = "".join(path.read_text() for path in (ROOT / "packages").glob("*/tests/*.py"))
     for name in vars(Hooks):
@@ -135,7 +163,7 @@ def test_public_names_resolve():
     for name in polystore.__all__:
         assert getattr(polystore, name) is not None
     for package in PACKAGES:
-        module = package.name.replace("-", "_").replace("polystore_core", "polystore")
+        module = package.name.replace("-", "_")
         assert importlib.import_module(module).__doc__
 
 

@@ -3,7 +3,7 @@ import sqlite3
 
 import pytest
 
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 from polystore_testing import NAME, Bound, StorageTests, check_against_model
 
 

@@ -45,7 +45,7 @@ def process(tmp_path: Path) -> Process:
 
 
 _MANIFEST = """
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -53,7 +53,7 @@ def polystore_backend(name):
     return BackendSpec(name=name, target=target, api={api}, summary="{summary}")
 """
 _BACKEND = """
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class Backend(StorageBackend):
     def load(self, path, /): ...

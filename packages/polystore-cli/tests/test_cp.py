@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from polystore import DataSink, StorageBackend
-from polystore.errors import UnknownOptionError
+from polystore_core import DataSink, StorageBackend
+from polystore_core.errors import UnknownOptionError
 
 Run = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]

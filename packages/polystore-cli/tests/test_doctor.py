@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from polystore.claims import claim
-from polystore.locking import HIDDEN_PREFIX
+from polystore_core.claims import claim
+from polystore_core.locking import HIDDEN_PREFIX
 
 Run = Callable[..., Result]
 
@@ -111,7 +111,7 @@ def test_removes_unfinished_folders(process, tmp_path):
 # ── without a folder: what backends need ─────────────────────────────────────────────────
 
 MANIFEST = """
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -119,8 +119,8 @@ def polystore_backend(name):
     return BackendSpec(name=name, target=target, api={api}, check="{package}.backend:findings")
 """
 CHECK = """
-from polystore import StorageBackend
-from polystore.checks import Finding
+from polystore_core import StorageBackend
+from polystore_core.checks import Finding
 
 class Backend(StorageBackend):
     def load(self, path, /): ...

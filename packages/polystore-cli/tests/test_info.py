@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from typer.testing import Result
 
-from polystore import Info, StorageBackend
+from polystore_core import Info, StorageBackend
 
 Run = Callable[..., Result]
 

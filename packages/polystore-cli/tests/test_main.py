@@ -13,8 +13,8 @@ Install = Callable[..., None]
 
 FAILING = """
 import os, signal, time
-from polystore import StorageBackend
-from polystore.errors import DamagedDataError
+from polystore_core import StorageBackend
+from polystore_core.errors import DamagedDataError
 
 class Backend(StorageBackend):
     def load(self, path):

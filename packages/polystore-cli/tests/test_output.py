@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from polystore import Info
 from polystore_cli.output import info_document, local_time, print_columns, print_json
+from polystore_core import Info
 
 
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ FAULTS = [
     {"manifest": "print('hello')\n1 / 0"},
     {"backend": "x = 1"},
     {"backend": "class Backend: pass"},
-    {"backend": "from polystore import DataSink\nclass Backend(DataSink): pass"},
+    {"backend": "from polystore_core import DataSink\nclass Backend(DataSink): pass"},
     {"backend": "def Backend(): ..."},
     {"backend": "class Backend("},
 ]
@@ -122,7 +122,7 @@ def test_missing_library_is_missing(process: Process, install: Install) -> None:
 
 
 MANIFEST = """
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):

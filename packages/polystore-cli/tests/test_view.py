@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
-from polystore import BackendRegistry, DataSink, FileManager, Info
 from polystore_cli.described import described
+from polystore_core import BackendRegistry, DataSink, FileManager, Info
 
 pytest.importorskip("polystore_stream")
 pytest.importorskip("polystore_zarr")

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from polystore import hooks, plugins
+from polystore_core import hooks, plugins
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "Process"]
@@ -131,7 +131,7 @@ def shared() -> Iterator[Path]:
 
 
 _MANIFEST = """
-from polystore import BackendSpec, FormatSpec, hookimpl
+from polystore_core import BackendSpec, FormatSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -144,7 +144,7 @@ def polystore_format(name):
 """
 
 _BACKEND = """
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class Provided(StorageBackend):
     def load(self, path, /):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from polystore import framework_of, is_array, to_framework, to_numpy
-from polystore.arrays import FRAMEWORKS
-from polystore.errors import (
+from polystore_core import framework_of, is_array, to_framework, to_numpy
+from polystore_core.arrays import FRAMEWORKS
+from polystore_core.errors import (
     CopyRequiredError,
     InvalidOptionError,
     MissingDependencyError,
@@ -457,7 +457,7 @@ def test_wide_jax_is_wide(dtype: str, copy: Any) -> None:
 
 WIDE = """
 import numpy as np
-from polystore import to_framework
+from polystore_core import to_framework
 print(to_framework(np.array([2**40]), "jax").tolist())
 """
 
@@ -581,7 +581,7 @@ def test_wrong_copy_refused() -> None:
 IMPORTED = """
 import sys
 import numpy as np
-from polystore import framework_of, is_array, to_framework, to_numpy
+from polystore_core import framework_of, is_array, to_framework, to_numpy
 array = np.zeros(3)
 is_array(array), framework_of(array), to_numpy(array), to_framework(array, "numpy")
 to_framework([1] and array, "numpy", dtype="f4", device="cpu", copy="always")
@@ -603,7 +603,7 @@ def test_missing_framework_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -
 
 BROKEN = """
 import numpy as np
-from polystore import to_framework
+from polystore_core import to_framework
 try:
     to_framework(np.zeros(3), "torch")
 except ModuleNotFoundError as error:
@@ -623,8 +623,8 @@ TRAPS = """
 import sys, warnings
 warnings.simplefilter("ignore")
 import numpy as np
-from polystore import to_framework, to_numpy
-from polystore.errors import PolystoreError
+from polystore_core import to_framework, to_numpy
+from polystore_core.errors import PolystoreError
 
 def refused(call):
     try:

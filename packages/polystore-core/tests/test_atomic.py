@@ -17,9 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import atomic, atomic_update_json, atomic_write, atomic_write_json, file_lock
-from polystore.atomic import PendingFile, find_leftovers
-from polystore.errors import (
+from polystore_core import (
+    atomic,
+    atomic_update_json,
+    atomic_write,
+    atomic_write_json,
+    file_lock,
+)
+from polystore_core.atomic import PendingFile, find_leftovers
+from polystore_core.errors import (
     DamagedDataError,
     DurabilityUnknownError,
     InvalidOptionError,
@@ -219,7 +225,7 @@ def test_owner_is_kept(path: Path, shared: Path) -> None:
 
 STRANGER = """
 import os, sys
-from polystore import atomic_update_json
+from polystore_core import atomic_update_json
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -281,7 +287,7 @@ def test_failed_body_makes_nothing(path: Path) -> None:
 
 FULL = """
 import json, os, resource, signal, sys
-from polystore import PolystoreError, atomic_update_json, atomic_write, atomic_write_json
+from polystore_core import PolystoreError, atomic_update_json, atomic_write, atomic_write_json
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 path, text = sys.argv[1], "n" * int(sys.argv[2])
@@ -434,7 +440,7 @@ def test_write_waits_for_lock(path: Path) -> None:
 
 STORM = """
 import errno, os, random, signal, sys, threading, time, warnings
-from polystore import atomic_update_json, atomic_write, atomic_write_json, file_lock
+from polystore_core import atomic_update_json, atomic_write, atomic_write_json, file_lock
 warnings.simplefilter("ignore", ResourceWarning)  # interrupted between open() and with
 path, road = sys.argv[1:]
 if road == "named":
@@ -649,7 +655,7 @@ def test_updaters_error_passes(tmp_path: Path) -> None:
 
 COUNTER = """
 import sys
-from polystore import atomic_update_json
+from polystore_core import atomic_update_json
 sys.stdin.readline()
 for _ in range(50):
     atomic_update_json(sys.argv[1], lambda old: old | {"n": old["n"] + 1}, durable=False)
@@ -682,7 +688,7 @@ def test_only_old_leftovers_found(tmp_path: Path) -> None:
 
 KILLED = """
 import sys
-from polystore import atomic_write
+from polystore_core import atomic_write
 with atomic_write(sys.argv[1], "wb") as file:
     file.write(bytes(200_000))
     print("writes", flush=True)

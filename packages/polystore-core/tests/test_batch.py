@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.batch import check_lengths, run_batch
-from polystore.errors import (
+from polystore_core.batch import check_lengths, run_batch
+from polystore_core.errors import (
     BatchError,
     BatchLengthError,
     InvalidOptionError,

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import to_framework, to_numpy
-from polystore.casting import CASTING, convert
-from polystore.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core import to_framework, to_numpy
+from polystore_core.casting import CASTING, convert
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 NUMBERS = "?bBhHiIlLqQefdgFDG"
 """NumPy's characters for all types of numbers."""

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from polystore.checks import Finding, findings
+from polystore_core.checks import Finding, findings
 
 Install = Callable[..., None]
 
 MANIFEST = """
-from polystore import BackendSpec, FormatSpec, hookimpl
+from polystore_core import BackendSpec, FormatSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -22,14 +22,14 @@ def polystore_format(name):
     return FormatSpec(name=name, target=target, api={api}, requires={requires})
 """
 CLASS = """
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class Provided(StorageBackend):
     def load(self, path, /): ...
     def save(self, data, path, /): ...
 """
 CHECK = f"""{CLASS}
-from polystore.checks import Finding
+from polystore_core.checks import Finding
 
 def findings():
     yield Finding(what="camera", state="missing", found="none", remedy="plug one in")
@@ -62,7 +62,7 @@ def test_backend_without_check_is_there(install: Install) -> None:
 
 
 FORMAT = """
-from polystore import Format
+from polystore_core import Format
 
 class Provided(Format):
     name = "raw"
@@ -137,7 +137,7 @@ def test_ctrl_c_passes(install: Install) -> None:
         list(found("raw"))
 
 
-FINDING = "from polystore.checks import Finding\ndef findings(): return [Finding("
+FINDING = "from polystore_core.checks import Finding\ndef findings(): return [Finding("
 
 
 @pytest.mark.parametrize(

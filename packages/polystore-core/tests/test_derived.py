@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from polystore import BackendRegistry, FileManager, Info, StorageBackend
-from polystore.batch import plain_path
-from polystore.errors import (
+from polystore_core import BackendRegistry, FileManager, Info, StorageBackend
+from polystore_core.batch import plain_path
+from polystore_core.errors import (
     AlreadyExistsError,
     BatchError,
     DuplicatePathError,

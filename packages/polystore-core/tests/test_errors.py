@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from polystore import errors
-from polystore.errors import PolystoreError, StorageError, storage_error
+from polystore_core import errors
+from polystore_core.errors import PolystoreError, StorageError, storage_error
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -246,7 +246,7 @@ WORKER = """
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from polystore import AtomicMetadataWriter, PolystoreError
+from polystore_core import AtomicMetadataWriter, PolystoreError
 
 merge = AtomicMetadataWriter().merge_subdirectory_metadata
 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry, DataSink, DataSource, FileManager, StorageBackend
-from polystore.errors import (
+from polystore_core import BackendRegistry, DataSink, DataSource, FileManager, StorageBackend
+from polystore_core.errors import (
     AlreadyExistsError,
     BackendRequiredError,
     BatchError,
@@ -136,7 +136,7 @@ def test_target_backend_is_required(fm: FileManager) -> None:
 
 
 CHECKED = """
-from polystore import FileManager
+from polystore_core import FileManager
 fm = FileManager()
 fm.save(1, "a", backend="disk")
 fm.save(1, "a")
@@ -494,7 +494,7 @@ def test_registry_survives_pickle(fm: FileManager) -> None:
 WORKERS = """
 import sys
 from multiprocessing import get_context
-from polystore import BackendRegistry, FileManager, PolystoreError
+from polystore_core import BackendRegistry, FileManager, PolystoreError
 
 if __name__ == "__main__":
     registry = BackendRegistry()

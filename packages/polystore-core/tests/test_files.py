@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from polystore import BackendRegistry, atomic_update_json, atomic_write, files
-from polystore.atomic import PendingFile
-from polystore.errors import AccessDeniedError, LockTimeoutError, StorageError
-from polystore.locking import file_lock, lock_path, remove_unused
+from polystore_core import BackendRegistry, atomic_update_json, atomic_write, files
+from polystore_core.atomic import PendingFile
+from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
+from polystore_core.locking import file_lock, lock_path, remove_unused
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -196,7 +196,7 @@ def test_no_new_files_in_proc(path: str) -> None:
 
 NO_PROC = """
 import os, sys
-from polystore import atomic_update_json, atomic_write
+from polystore_core import atomic_update_json, atomic_write
 os.chroot(sys.argv[1])
 os.chdir("/")
 for text in ("old", "new"):
@@ -223,7 +223,7 @@ def test_chroot_without_proc(tmp_path: Path, python: Python) -> None:
 
 COLLEAGUE = """
 import os, sys
-from polystore import atomic_update_json, atomic_write
+from polystore_core import atomic_update_json, atomic_write
 path, user, groups = sys.argv[1], int(sys.argv[2]), [int(g) for g in sys.argv[3].split(",") if g]
 os.setgroups(groups)
 os.setgid(user)

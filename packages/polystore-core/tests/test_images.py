@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.images import Channel, Window, image_metadata
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.images import Channel, Window, image_metadata
 
 
 @pytest.mark.parametrize(

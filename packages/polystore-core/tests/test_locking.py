@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from polystore import file_lock
-from polystore.errors import AccessDeniedError, LockTimeoutError, StorageError
-from polystore.locking import lock_path
+from polystore_core import file_lock
+from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
+from polystore_core.locking import lock_path
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc"
 
 HOLDER = """
 import sys
-from polystore import file_lock
+from polystore_core import file_lock
 print("starts", flush=True)
 with file_lock(sys.argv[1]):
     print("holds", flush=True)
@@ -90,7 +90,7 @@ def test_threads_exclude_each_other(path: Path) -> None:
 COUNTER = """
 import sys, time
 from pathlib import Path
-from polystore import file_lock
+from polystore_core import file_lock
 counter = Path(sys.argv[1])
 sys.stdin.readline()
 for _ in range(25):
@@ -249,7 +249,7 @@ def test_killed_holder_frees_lock(holder: Any, path: Path) -> None:
 
 FORKER = """
 import ctypes, os, sys
-from polystore import file_lock
+from polystore_core import file_lock
 
 def fork(then, system_fork=os.fork):
     if system_fork() == 0:
@@ -303,7 +303,7 @@ def test_child_of_killed_retains_nothing(start: Start, path: Path) -> None:
 
 FORKED_WAITER = """
 import os, sys
-from polystore import file_lock
+from polystore_core import file_lock
 with file_lock(sys.argv[1]):
     if os.fork() == 0:
         with file_lock(sys.argv[1]):
@@ -357,7 +357,7 @@ def test_polling_leaves_nothing(holder: Any, path: Path) -> None:
 
 INTERRUPTED = """
 import os, sys, time
-from polystore import file_lock
+from polystore_core import file_lock
 before = len(os.listdir("/proc/self/fd"))
 print("waits", flush=True)
 try:
@@ -431,7 +431,7 @@ def test_lock_file_keeps_size(path: Path) -> None:
 
 ATTEMPT = """
 import os, sys
-from polystore import file_lock, PolystoreError
+from polystore_core import file_lock, PolystoreError
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from polystore import AtomicMetadataWriter, file_lock
-from polystore.errors import (
+from polystore_core import AtomicMetadataWriter, file_lock
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     LockTimeoutError,
     UnsupportedDataError,
 )
-from polystore.metadata import merged
+from polystore_core.metadata import merged
 
 Start = Callable[..., Any]
 
@@ -146,7 +146,7 @@ def test_writer_travels() -> None:
 
 MERGER = """
 import sys
-from polystore import AtomicMetadataWriter
+from polystore_core import AtomicMetadataWriter
 writer = AtomicMetadataWriter()
 sys.stdin.readline()
 for n in range(25):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import to_numpy
-from polystore.errors import UnsupportedDataError
-from polystore.modules import is_instance
+from polystore_core import to_numpy
+from polystore_core.errors import UnsupportedDataError
+from polystore_core.modules import is_instance
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Require = Callable[[str], ModuleType]
@@ -46,7 +46,7 @@ import importlib
 import sys
 import threading
 import numpy as np
-from polystore import FileManager
+from polystore_core import FileManager
 
 module, backend, path, folder = sys.argv[1:]
 value = np.zeros(2, [("a", "i4")] if path == ".csv" else "f8")

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from polystore import NameTemplate
-from polystore.errors import InvalidOptionError
-from polystore.names import split_well
+from polystore_core import NameTemplate
+from polystore_core.errors import InvalidOptionError
+from polystore_core.names import split_well
 
 DATA = Path(__file__).parents[4] / "shared/data"
 CELLOMICS = "*_{well}f{field}d{channel}.TIF"

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from polystore.errors import UnknownOptionError
-from polystore.options import check_options, known_options
+from polystore_core.errors import UnknownOptionError
+from polystore_core.options import check_options, known_options
 
 
 class Made:

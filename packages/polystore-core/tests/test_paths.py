@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from polystore import atomic_update_json, atomic_write
-from polystore.errors import InvalidOptionError
-from polystore.paths import check_new, check_text, checked, full_path, is_litter
+from polystore_core import atomic_update_json, atomic_write
+from polystore_core.errors import InvalidOptionError
+from polystore_core.paths import check_new, check_text, checked, full_path, is_litter
 
 URLS = [
     "s3://bucket/a.npy",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from polystore import (
+from polystore_core import (
     BackendRegistry,
     BackendSpec,
     FileManager,
@@ -16,7 +16,7 @@ from polystore import (
     FormatSpec,
     plugins,
 )
-from polystore.errors import (
+from polystore_core.errors import (
     BrokenPluginError,
     IncompatiblePluginError,
     InvalidOptionError,
@@ -29,12 +29,12 @@ from polystore.errors import (
     UnknownPluginError,
     UnsupportedFormatError,
 )
-from polystore.hooks import Hooks
+from polystore_core.hooks import Hooks
 
 Install = Callable[..., None]
 
 FORMAT = """
-from polystore import Format
+from polystore_core import Format
 
 class Provided(Format):
     name = "{package}"
@@ -47,7 +47,7 @@ class Provided(Format):
 """
 
 BACKEND = """
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class Provided(StorageBackend):
     def load(self, path, /):
@@ -96,7 +96,7 @@ def test_one_manifest_many_names(install: Install) -> None:
 
 
 GREEDY = """
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 heard = []
 
 @hookimpl
@@ -466,7 +466,7 @@ def test_missing_library_is_told(
 
 
 REQUIRING = """
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -489,7 +489,7 @@ def test_late_library_is_found(install: Install, tmp_path: Path) -> None:
 
 def answering(answer: str) -> str:
     return f"""
-from polystore import BackendSpec, FormatSpec, hookimpl
+from polystore_core import BackendSpec, FormatSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -504,7 +504,7 @@ BROKEN_MANIFESTS = {
     "raise SystemExit(3)": "SystemExit: 3",
     answering("1 / 0"): "ZeroDivisionError: division by zero",
     answering("BackendSpec(name=name)"): "TypeError",
-    "from polystore import hookimpl\n\n@hookimpl\ndef polystore_backend(nmae): ...": (
+    "from polystore_core import hookimpl\n\n@hookimpl\ndef polystore_backend(nmae): ...": (
         "PluginValidationError"
     ),
 }
@@ -680,10 +680,10 @@ def test_interrupt_passes(install: Install, file: str) -> None:
 
 
 HOOKS = {
-    "from polystore import hookimpl\n\n@hookimpl\ndef polystore_backend(nmae): ...": "nmae",
-    "from polystore import hookimpl\n\n@hookimpl\ndef polystore_backend(a, b): ...": "a",
+    "from polystore_core import hookimpl\n\n@hookimpl\ndef polystore_backend(nmae): ...": "nmae",
+    "from polystore_core import hookimpl\n\n@hookimpl\ndef polystore_backend(a, b): ...": "a",
     "def polystore_backend(name): ...": "@hookimpl",
-    "from polystore import hookimpl\n\n@hookimpl\ndef polystore_bakcend(name): ...": "@hookimpl",
+    "from polystore_core import hookimpl\n\n@hookimpl\ndef polystore_bakcend(n): ...": "@hookimpl",
     "polystore_backend = 5": "@hookimpl",
 }
 
@@ -780,9 +780,11 @@ def test_version_may_be_missing(install: Install, tmp_path: Path) -> None:
 
 LOAD = "    def load(self, path, /): return 1\n"
 SAVE = "    def save(self, data, path, /): ...\n"
-STORE = "from polystore import StorageBackend, DataSink, DataSource\nimport polystore, abc\n"
+STORE = (
+    "from polystore_core import StorageBackend, DataSink, DataSource\nimport polystore, abc\n"
+)
 PROVIDED = f"{STORE}class Provided(StorageBackend):\n"
-FILE = "from polystore import Format\nclass Provided(Format):\n    name = 'raw'\n"
+FILE = "from polystore_core import Format\nclass Provided(Format):\n    name = 'raw'\n"
 BAD_BACKENDS = {
     "x = 1": "Provided",
     "def Provided(): ...": "function",

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from polystore import BackendRegistry, DataSink, FileManager, StorageBackend
-from polystore.errors import (
+from polystore_core import BackendRegistry, DataSink, FileManager, StorageBackend
+from polystore_core.errors import (
     BackendRequiredError,
     BrokenPluginError,
     DamagedDataError,
@@ -18,14 +18,14 @@ from polystore.errors import (
     UnknownPluginError,
     UnsupportedOperationError,
 )
-from polystore.options import known_options
+from polystore_core.options import known_options
 
 Install = Callable[..., None]
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Define = Callable[..., Any]
 
 CLASS = """
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class MyBackend(StorageBackend):
     _backend_type = "my_backend"
@@ -146,7 +146,7 @@ def test_subclass_leaves_name(define: Define) -> None:
 
 def test_sink_alone_works(define: Define) -> None:
     sink = define(
-        "from polystore import DataSink\n"
+        "from polystore_core import DataSink\n"
         "class MyBackend(DataSink):\n"
         "    _backend_type = 'my_backend'\n"
         "    def save(self, data, path, /): ...\n"
@@ -262,7 +262,7 @@ def test_new_class_replaces_used_one(define: Define) -> None:
 def test_new_class_may_have_other_bases(define: Define) -> None:
     """The newest version is used. The order of subclasses does not matter."""
     define(
-        "from polystore import DataSink\nclass MyBackend(DataSink):\n"
+        "from polystore_core import DataSink\nclass MyBackend(DataSink):\n"
         "    _backend_type = 'my_backend'\n    def save(self, data, path, /): ...\n"
     )
     fm = FileManager()
@@ -317,7 +317,7 @@ def test_name_is_required(name: Any) -> None:
 
 COUNTED = """
 import time
-from polystore import StorageBackend
+from polystore_core import StorageBackend
 
 class MyBackend(StorageBackend):
     _backend_type = "my_backend"

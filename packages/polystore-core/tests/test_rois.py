@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore import FileManager, rois
-from polystore.errors import (
+from polystore_core import FileManager, rois
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from polystore.rois import (
+from polystore_core.rois import (
     LIMIT,
     ROI,
     Area,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from polystore.threads import in_threads
+from polystore_core.threads import in_threads
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -111,7 +111,7 @@ def test_many_callers_share_a_pool() -> None:
 
 AT_EXIT = """
 import atexit
-from polystore.threads import in_threads
+from polystore_core.threads import in_threads
 
 @atexit.register
 def late():
@@ -142,7 +142,7 @@ def test_child_has_threads_of_its_own() -> None:
 
 INTERRUPTED = """
 import os, random, signal, sys, threading, time
-from polystore.threads import in_threads
+from polystore_core.threads import in_threads
 
 chance, at_work = random.Random(int(sys.argv[1])), 0
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from polystore import Capabilities, Info
-from polystore.values import natural_key, natural_order
+from polystore_core import Capabilities, Info
+from polystore_core.values import natural_key, natural_order
 
 
 @pytest.mark.parametrize(

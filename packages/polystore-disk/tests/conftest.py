@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore import BackendRegistry
+from polystore_core import BackendRegistry
 from polystore_disk.backend import DiskBackend
 
 Names = Callable[[], list[str]]

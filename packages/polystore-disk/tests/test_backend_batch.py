@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.errors import (
+from polystore_core.errors import (
     BatchError,
     DuplicatePathError,
     DurabilityUnknownError,

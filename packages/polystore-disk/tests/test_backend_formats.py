@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     DamagedDataError,
     NotFoundError,
     UnknownOptionError,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import LazyArray
-from polystore.errors import NotFoundError
+from polystore_core import LazyArray
+from polystore_core.errors import NotFoundError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

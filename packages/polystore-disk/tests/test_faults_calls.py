@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import BatchError, StorageError
+from polystore_core.errors import BatchError, StorageError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import image
 

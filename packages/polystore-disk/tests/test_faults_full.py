@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.errors import AccessDeniedError, BatchError, PolystoreError, StorageError
+from polystore_core.errors import AccessDeniedError, BatchError, PolystoreError, StorageError
 from polystore_disk.backend import DiskBackend
 
 pytestmark = [

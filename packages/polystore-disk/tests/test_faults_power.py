@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 CUTS = 4
 START = """
 import numpy as np
-from polystore import atomic_update_json
+from polystore_core import atomic_update_json
 from polystore_disk.backend import DiskBackend
 disk, n = DiskBackend(root=folder), 60_000  # several pages, and soon more than the device takes
 def value(version): return np.full(n, version, "<u4")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import DirectoryNotEmptyError, InvalidOptionError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import DirectoryNotEmptyError, InvalidOptionError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

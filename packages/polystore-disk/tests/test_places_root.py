@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry
-from polystore.errors import (
+from polystore_core import BackendRegistry
+from polystore_core.errors import (
     AlreadyExistsError,
     BatchError,
     InvalidOptionError,

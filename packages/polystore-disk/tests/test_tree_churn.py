@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from polystore.errors import DirectoryNotEmptyError, NotFoundError, StorageError
+from polystore_core.errors import DirectoryNotEmptyError, NotFoundError, StorageError
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import image
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.atomic import find_leftovers
-from polystore.errors import (
+from polystore_core.atomic import find_leftovers
+from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
     InvalidOptionError,

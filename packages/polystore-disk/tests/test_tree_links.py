@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from polystore import atomic_update_json, file_lock
-from polystore.atomic import PendingFile
-from polystore.errors import (
+from polystore_core import atomic_update_json, file_lock
+from polystore_core.atomic import PendingFile
+from polystore_core.errors import (
     BatchError,
     DirectoryNotEmptyError,
     InvalidOptionError,

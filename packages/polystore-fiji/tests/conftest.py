@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import polystore_fiji
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_fiji.imagej import find_imagej
 from polystore_fiji.jars import own_jar
 from polystore_fiji.java import find_java
@@ -24,7 +24,7 @@ from polystore_testing.processes import becomes, pipeline, runs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
 
 SHARED = "shared"

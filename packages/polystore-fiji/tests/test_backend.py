@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import polystore_fiji
-from polystore import BackendRegistry
-from polystore.errors import InvalidOptionError, UnknownOptionError
+from polystore_core import BackendRegistry
+from polystore_core.errors import InvalidOptionError, UnknownOptionError
 
 IMPORTED = """
 import sys
@@ -26,7 +26,7 @@ print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
         ("import polystore_fiji.backend", "'roifile', 'tifffile'"),
         ("from polystore_fiji import Layout", "'roifile', 'tifffile'"),
         (
-            "from polystore import BackendRegistry; BackendRegistry()['fiji_stream']",
+            "from polystore_core import BackendRegistry; BackendRegistry()['fiji_stream']",
             "'roifile'",
         ),
     ],

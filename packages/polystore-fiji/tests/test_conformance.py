@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 import polystore_fiji
-from polystore import BackendRegistry
+from polystore_core import BackendRegistry
 from polystore_testing import NAME, StreamTests, ViewerProcess
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, from_dtype
 
-from polystore.errors import UnsupportedDataError
-from polystore.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
+from polystore_core.errors import UnsupportedDataError
+from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
 from polystore_fiji.encoding import FijiEncoding, original_pixels
 from polystore_stream.messages import DTYPES
 

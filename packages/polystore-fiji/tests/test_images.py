@@ -11,7 +11,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from polystore.errors import RejectedError
+from polystore_core.errors import RejectedError
 from polystore_stream import Layout
 from polystore_testing.processes import becomes
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from conftest import User
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
     from polystore_testing.display import Display
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore.errors import AccessDeniedError, IncompatibleReceiverError, RejectedError
+from polystore_core.errors import AccessDeniedError, IncompatibleReceiverError, RejectedError
 from polystore_fiji import connect
 from polystore_fiji.__main__ import main
 from polystore_fiji.checks import findings

@@ -18,7 +18,7 @@ import pytest
 import zmq
 
 import polystore_fiji
-from polystore.errors import (
+from polystore_core.errors import (
     BatchError,
     IncompatibleReceiverError,
     ReceiverError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
     from polystore_testing.display import Display
 
@@ -119,7 +119,7 @@ def test_ImageJ_needs_no_screen(desktop: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_other_processes_find_it(desktop: Path) -> None:
     """A second process saves into the ImageJ that the first one started."""
     code = (
-        "import numpy as np; from polystore import BackendRegistry, FileManager\n"
+        "import numpy as np; from polystore_core import BackendRegistry, FileManager\n"
         "with BackendRegistry() as registry:\n"
         "    registry.add('screen', 'fiji_stream', viewer='both', headless=True)\n"
         "    FileManager(registry).save(np.ones((4, 5), 'u1'), 'b.npy', backend='screen')"
@@ -310,7 +310,7 @@ def saves_in_time(files: FileManager, data: Any) -> bool:
 PRODUCER = """
 import sys
 import numpy as np
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 
 viewer, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 with BackendRegistry() as registry:

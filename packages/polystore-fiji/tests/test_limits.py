@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import RejectedError
-from polystore.rois import ROI, Composite, Ellipse, Mask, Polygon, Position
+from polystore_core.errors import RejectedError
+from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Position
 from polystore_formats.imagej_roi import encode_roi
 from polystore_stream.messages import Rois
 
 from .echo import greeted, like_image
 
 if TYPE_CHECKING:
-    from polystore import FileManager
-    from polystore.rois import Shape
+    from polystore_core import FileManager
+    from polystore_core.rois import Shape
     from polystore_fiji.remote import RemoteFiji
 
 GROWTH_LIMIT = 64  # MiB

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import polystore_fiji
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 
 DATA = Path(__file__).parents[4] / "shared/data"
 

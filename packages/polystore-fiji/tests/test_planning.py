@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import BatchError, RejectedError, UnsupportedDataError
-from polystore.rois import ROI, Points
+from polystore_core.errors import BatchError, RejectedError, UnsupportedDataError
+from polystore_core.rois import ROI, Points
 from polystore_stream import Layout
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
 
 SIZE = (12, 16)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore.errors import InvalidOptionError, ReceiverUnavailableError
+from polystore_core.errors import InvalidOptionError, ReceiverUnavailableError
 from polystore_fiji import imagej, launching, places
 from polystore_fiji.install import install
 from polystore_fiji.java import find_java, read_java

@@ -10,8 +10,8 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from polystore.errors import RejectedError, UnsupportedDataError
-from polystore.rois import (
+from polystore_core.errors import RejectedError, UnsupportedDataError
+from polystore_core.rois import (
     ROI,
     Composite,
     Ellipse,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conftest import User
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
     from polystore_testing.display import Display
 

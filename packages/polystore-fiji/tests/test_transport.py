@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import ReceiverUnavailableError, RejectedError
-from polystore.rois import ROI, Polygon
+from polystore_core.errors import ReceiverUnavailableError, RejectedError
+from polystore_core.rois import ROI, Polygon
 from polystore_stream import discovery
 from polystore_stream.messages import PIECE, Query, Rois, encode, read_reply
 from polystore_stream.ring import RingWriter

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream.connection import Connection
 from polystore_stream.messages import (
     PIECE,

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from polystore import Format
-from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
+from polystore_core import Format
+from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 
 Written: TypeAlias = Callable[..., bytes]
 Read: TypeAlias = Callable[..., Any]

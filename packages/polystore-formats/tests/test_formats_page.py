@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import formats
-from polystore.errors import UnsupportedDataError
+from polystore_core import formats
+from polystore_core.errors import UnsupportedDataError
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 NUMBERS = (

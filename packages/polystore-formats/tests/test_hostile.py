@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import FileManager
+from polystore_core import FileManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,8 +27,8 @@ TERABYTE = 1 << 40
 
 CHILD = """
 import resource, sys
-from polystore import formats
-from polystore.errors import DamagedDataError, UnsupportedDataError
+from polystore_core import formats
+from polystore_core.errors import DamagedDataError, UnsupportedDataError
 
 def peak():
     if sys.platform != "linux":
@@ -447,8 +447,8 @@ def test_sparse_terabyte_is_refused(name: str, tmp_path: Path) -> None:
 
 CHILD_WITH_LIMIT = """
 import resource, sys
-from polystore import FileManager
-from polystore.errors import UnsupportedDataError
+from polystore_core import FileManager
+from polystore_core.errors import UnsupportedDataError
 
 fm = FileManager()
 try:

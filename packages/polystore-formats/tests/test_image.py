@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polystore import formats
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
+from polystore_core import formats
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
 from polystore_testing import FormatTests
 
 if TYPE_CHECKING:

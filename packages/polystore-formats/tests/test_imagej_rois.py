@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import FileManager
-from polystore.rois import (
+from polystore_core import FileManager
+from polystore_core.rois import (
     ROI,
     Composite,
     Ellipse,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import FileManager
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.rois import ROI, Rectangle
+from polystore_core import FileManager
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import ROI, Rectangle
 from polystore_formats.imagej_roi import decode_roi, encode_roi
 
 if TYPE_CHECKING:

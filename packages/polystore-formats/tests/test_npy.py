@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as arrays
 
-from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
+from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 from polystore_formats.npy import Npy
 from polystore_testing import FormatTests
 from polystore_testing.values import ARRAYS, assert_same

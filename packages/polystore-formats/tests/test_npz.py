@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polystore import formats
-from polystore.errors import (
+from polystore_core import formats
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     UnsupportedDataError,

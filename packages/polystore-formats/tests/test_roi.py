@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from roifile import ROI_TYPE, ImagejRoi
 
-from polystore import FileManager, formats
-from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
-from polystore.rois import (
+from polystore_core import FileManager, formats
+from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
+from polystore_core.rois import (
     ROI,
     Composite,
     Ellipse,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore import formats
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
+from polystore_core import formats
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
 from polystore_testing import FormatTests, overrides
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polystore import formats
-from polystore.errors import (
+from polystore_core import formats
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
@@ -356,7 +356,7 @@ def test_same_start_other_size() -> None:
 
 CHILD = """
 import sys
-from polystore import formats
+from polystore_core import formats
 for path in sys.argv[1:]:
     with open(path, "rb") as file:
         formats().of("x.tif").load(file)
@@ -1051,7 +1051,7 @@ def test_short_writes_are_continued() -> None:
 )
 def test_buffered_raw_file(options: dict[str, Any], tmp_path: Path) -> None:
     """The file of an atomic save: it can be sought, and has no descriptor to write past."""
-    from polystore.atomic import PendingFile
+    from polystore_core.atomic import PendingFile
 
     array = image((5, 97, 131))
     pending = PendingFile(tmp_path / "x.tif")

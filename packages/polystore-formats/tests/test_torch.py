@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import formats
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
+from polystore_core import formats
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

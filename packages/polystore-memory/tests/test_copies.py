@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry, FileManager, to_framework, to_numpy
-from polystore.errors import (
+from polystore_core import BackendRegistry, FileManager, to_framework, to_numpy
+from polystore_core.errors import (
     BatchError,
     CopyRequiredError,
     InvalidOptionError,

@@ -16,7 +16,7 @@ from polystore_testing.processes import becomes, pipeline, runs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_stream import RemoteViewer
 
 SHARED = "shared"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec.structs import replace
 
-from polystore import NameTemplate
+from polystore_core import NameTemplate
 from polystore_stream.describe import Look, described
 from polystore_stream.layout import Layout, place_of, places_of
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import polystore_napari
-from polystore import BackendRegistry
-from polystore.errors import InvalidOptionError, UnknownOptionError
+from polystore_core import BackendRegistry
+from polystore_core.errors import InvalidOptionError, UnknownOptionError
 
 IMPORTED = """
 import sys
@@ -26,7 +26,7 @@ print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
         ("import polystore_napari.backend", "'napari', 'qtpy', 'PyQt6', 'vispy'"),
         ("from polystore_napari import Layout", "'napari', 'qtpy', 'PyQt6', 'vispy'"),
         (
-            "from polystore import BackendRegistry; BackendRegistry()['napari_stream']",
+            "from polystore_core import BackendRegistry; BackendRegistry()['napari_stream']",
             "'napari', 'qtpy', 'PyQt6', 'vispy'",
         ),
     ],

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.rois import (
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import (
     ROI,
     Composite,
     Ellipse,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import polystore_napari
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import Layout, discovery
 from polystore_stream.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_testing.display import Display
 
 pytestmark = [

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore.errors import UnsupportedDataError
-from polystore.rois import ROI, Points
+from polystore_core.errors import UnsupportedDataError
+from polystore_core.rois import ROI, Points
 from polystore_napari.planning import Plan, Planner
 from polystore_stream import Layout
 

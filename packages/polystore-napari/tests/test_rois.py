@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.rois import (
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import (
     ROI,
     Area,
     Composite,

@@ -16,13 +16,13 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from polystore.errors import BatchError, RejectedError
-from polystore.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
+from polystore_core.errors import BatchError, RejectedError
+from polystore_core.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
 from polystore_stream import Layout, RemoteViewer
 from polystore_testing.processes import becomes
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
     from polystore_testing.display import Display
 
 pytestmark = [
@@ -441,7 +441,7 @@ def titles(viewer: RemoteViewer) -> list[str]:
 PRODUCER = """
 import sys
 import numpy as np
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 
 name, count = sys.argv[1], int(sys.argv[2])
 with BackendRegistry() as registry:

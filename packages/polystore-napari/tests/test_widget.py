@@ -18,7 +18,7 @@ dock, widget = viewer.window.add_plugin_dock_widget("polystore-napari")
 assert widget.status.text() == "waiting for images", widget.status.text()
 
 def pipeline():
-    from polystore import FileManager
+    from polystore_core import FileManager
     fm = FileManager()
     fm.save(np.eye(64), "eye.npy", backend="napari_stream", wait="shown")
     fm.registry.close()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zmq
 
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 from polystore_stream import Receiver, Viewer, discovery, receive
 from polystore_stream.messages import Hello, Image
 from polystore_testing.processes import becomes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 from polystore_testing import NAME, StreamReceiver, StreamTests
 
 if TYPE_CHECKING:

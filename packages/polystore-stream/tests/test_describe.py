@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from polystore import images
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.rois import ROI, Points, Rectangle
+from polystore_core import images
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import ROI, Points, Rectangle
 from polystore_stream.describe import Look, check_policy, check_wait, described
 from polystore_stream.layout import Place
 from polystore_stream.messages import DTYPES, Channel, Image, Rois, encode, read_header

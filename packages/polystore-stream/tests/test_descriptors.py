@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_testing.processes import becomes
 
 from .processes import described, listening, pattern, running, sending
@@ -25,7 +25,7 @@ pytestmark = [
 
 FEW = """
 import resource
-from polystore.errors import PolystoreError, StorageError
+from polystore_core.errors import PolystoreError, StorageError
 from polystore_stream import RemoteViewer
 from polystore_stream.launch import start_viewer
 

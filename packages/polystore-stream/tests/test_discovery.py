@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore.errors import (
+from polystore_core.errors import (
     AccessDeniedError,
     DamagedDataError,
     InvalidOptionError,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_testing.processes import becomes
 
 from .processes import (
@@ -28,7 +28,7 @@ from .processes import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 pytestmark = [
     pytest.mark.faults,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.launch import start_viewer
 from polystore_testing.processes import becomes, runs

@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from polystore import NameTemplate
-from polystore.errors import InvalidOptionError
+from polystore_core import NameTemplate
+from polystore_core.errors import InvalidOptionError
 from polystore_stream.layout import Layout, Place, place_of, places_of
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

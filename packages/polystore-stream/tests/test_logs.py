@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.backend import ViewerSink
 from polystore_stream.launch import start_viewer

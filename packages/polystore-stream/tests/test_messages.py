@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 from polystore_stream.messages import (
     DTYPES,
     PIECE,

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
-from polystore.rois import ROI, Polygon
+from polystore_core.errors import ReceiverUnavailableError
+from polystore_core.rois import ROI, Polygon
 from polystore_stream import messages
 from polystore_stream.discovery import Endpoint
 from polystore_stream.messages import DTYPES, encode, read_header, read_reply

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 from polystore_stream import Receiver, receive
 from polystore_stream.messages import (
     PIECE,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 from polystore_stream import ring
 from polystore_stream.messages import PIECE, Ring, encode
 from polystore_stream.ring import RingReader, RingWriter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from polystore.errors import ReceiverUnavailableError
+from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream.checks import check_screen, missing_screen, screen
 
 if TYPE_CHECKING:

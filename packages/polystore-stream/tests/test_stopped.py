@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import BatchError, ReceiverTimeoutError, ReceiverUnavailableError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import BatchError, ReceiverTimeoutError, ReceiverUnavailableError
 from polystore_stream import RemoteViewer
 from polystore_stream.messages import Piece, encode
 from polystore_testing.processes import becomes

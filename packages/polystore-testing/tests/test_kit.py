@@ -2,7 +2,7 @@
 
 import pytest
 
-from polystore import BackendRegistry, FileManager, StorageBackend
+from polystore_core import BackendRegistry, FileManager, StorageBackend
 from polystore_testing import (
     NAME,
     Bound,
@@ -62,7 +62,7 @@ FAULTY = """
 import copy
 import numpy as np
 import pytest
-from polystore import BackendRegistry
+from polystore_core import BackendRegistry
 from polystore_testing import NAME, StorageTests
 from polystore_memory.backend import MemoryBackend
 
@@ -103,8 +103,8 @@ def test_fault_is_found(pytester_file, fault, caught_by):
 
 
 FAULTY_FORMAT = """
-from polystore import Format
-from polystore.errors import UnsupportedDataError
+from polystore_core import Format
+from polystore_core.errors import UnsupportedDataError
 from polystore_testing import FormatTests
 
 class Text(Format):
@@ -148,8 +148,8 @@ def test_fault_of_format_is_found(pytester_file, fault, said):
 FAULTY_STREAM = """
 import numpy as np
 import pytest
-from polystore import BackendRegistry, DataSink, NameTemplate, to_numpy
-from polystore.errors import InvalidOptionError, ReceiverUnavailableError, UnsupportedDataError
+from polystore_core import BackendRegistry, DataSink, NameTemplate, to_numpy
+from polystore_core.errors import InvalidOptionError, ReceiverUnavailableError, UnsupportedDataError
 from polystore_testing import NAME, StreamReceiver, StreamTests
 
 class Shelf(StreamReceiver):

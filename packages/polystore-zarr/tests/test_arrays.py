@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import zarr
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,8 +223,8 @@ def test_pipeline_stays_with_its_arrays(fast: FileManager, tmp_path: Path) -> No
 FORKED = """
 import os, sys, warnings
 import numpy as np
-from polystore import BackendRegistry, FileManager
-from polystore.errors import UnsupportedOperationError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import UnsupportedOperationError
 warnings.simplefilter("ignore")  # of forking with threads: that is the question
 registry = BackendRegistry()
 registry.add("fast", "zarr", codec_pipeline="zarrs")

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import DuplicatePathError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import DuplicatePathError
 from polystore_testing import NAME, Bound, StorageTests, check_against_model
 from polystore_testing.values import assert_same, image
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from polystore import FileManager
-from polystore.errors import DamagedDataError
+from polystore_core import FileManager
+from polystore_core.errors import DamagedDataError
 from polystore_testing.examples import examples
 from polystore_zarr.chunkfiles import ChunkFiles
 

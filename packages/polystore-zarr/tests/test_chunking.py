@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 from polystore_zarr.chunking import checked_grid, default_chunks, default_shards
 
 if TYPE_CHECKING:

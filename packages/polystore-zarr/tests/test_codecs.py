@@ -11,7 +11,7 @@ import pytest
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 from polystore_zarr.codecs import COMPRESSORS, codec_options
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pytest
 import zarr
 from zarr.core.dtype import VariableLengthBytes, data_type_registry
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     PolystoreError,

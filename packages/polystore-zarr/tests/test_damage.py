@@ -20,8 +20,8 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polystore import BackendRegistry
-from polystore.errors import (
+from polystore_core import BackendRegistry
+from polystore_core.errors import (
     AccessDeniedError,
     DamagedDataError,
     DataError,

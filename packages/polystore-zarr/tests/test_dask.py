@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import FileManager
-from polystore.errors import AlreadyExistsError, NotFoundError, UnsupportedDataError
-from polystore.locking import HIDDEN_PREFIX
+from polystore_core import FileManager
+from polystore_core.errors import AlreadyExistsError, NotFoundError, UnsupportedDataError
+from polystore_core.locking import HIDDEN_PREFIX
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -222,7 +222,7 @@ def test_killed_worker_loses_nothing(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
 import dask.array as da, distributed, numpy as np
-from polystore import FileManager
+from polystore_core import FileManager
 def kill_once(block, block_id):
     if block_id == (3, 0):
         try:
@@ -317,7 +317,7 @@ def test_control_c_ends_threads(tmp_path: Path) -> None:
     script = """
 import sys, time
 import dask.array as da
-from polystore import FileManager
+from polystore_core import FileManager
 def slow(block):
     time.sleep(0.05)
     return block + 1

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry
-from polystore.atomic import find_leftovers
-from polystore.errors import BatchError, NotFoundError, StorageError
+from polystore_core import BackendRegistry
+from polystore_core.atomic import find_leftovers
+from polystore_core.errors import BatchError, NotFoundError, StorageError
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_labels, read_plate, read_well

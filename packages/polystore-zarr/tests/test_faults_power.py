@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 from polystore_testing.power import WEAK, PowerCut, require_power_cuts
 from polystore_zarr.backend import ZarrBackend
 

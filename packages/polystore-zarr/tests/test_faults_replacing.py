@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import files
-from polystore.atomic import find_leftovers
-from polystore.errors import AlreadyExistsError, DirectoryNotEmptyError
+from polystore_core import files
+from polystore_core.atomic import find_leftovers
+from polystore_core.errors import AlreadyExistsError, DirectoryNotEmptyError
 from polystore_zarr import asides, reading, slots, tree, trees
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document

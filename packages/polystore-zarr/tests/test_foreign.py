@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import zarr
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     NotADirectoryInPathError,

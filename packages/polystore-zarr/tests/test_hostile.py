@@ -26,8 +26,8 @@ import numpy as np
 import pytest
 import zarr
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import (
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import (
     DamagedDataError,
     PolystoreError,
     StorageError,

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polystore import FileManager, rois
-from polystore.errors import (
+from polystore_core import FileManager, rois
+from polystore_core.errors import (
     InvalidOptionError,
     NotADirectoryInPathError,
     NotAFileError,

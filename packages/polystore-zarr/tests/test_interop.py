@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import zarr
 
-from polystore import FileManager
-from polystore.errors import InvalidOptionError
+from polystore_core import FileManager
+from polystore_core.errors import InvalidOptionError
 from polystore_zarr.codecs import COMPRESSORS
 
 pytestmark = pytest.mark.slow

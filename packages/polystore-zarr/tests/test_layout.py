@@ -1,6 +1,6 @@
 import pytest
 
-from polystore.errors import InvalidOptionError, PathOutsideRootError
+from polystore_core.errors import InvalidOptionError, PathOutsideRootError
 from polystore_zarr.layout import address
 
 

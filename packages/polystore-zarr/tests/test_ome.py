@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore.errors import (
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
     UnsupportedFileError,
 )
-from polystore.images import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
+from polystore_core.images import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
 from polystore_testing.examples import examples
 from polystore_zarr.ome import (
     Level,

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
 from polystore_zarr import save_plate
 
 CELLOMICS = Path(__file__).parents[4] / "shared" / "data" / "plate-cellomics"

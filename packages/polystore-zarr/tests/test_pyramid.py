@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 from polystore_testing.examples import examples
 from polystore_zarr.pyramid import downsample, level_shapes, write_blocks, write_pyramid
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import basic_indices
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
     InvalidOptionError,

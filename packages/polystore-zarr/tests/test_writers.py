@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore import BackendRegistry, FileManager
-from polystore.errors import (
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
     NotFoundError,

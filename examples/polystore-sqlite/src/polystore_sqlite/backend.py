@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore import Info, LazyArray, StorageBackend
-from polystore import formats as shared_formats
-from polystore.errors import (
+from polystore_core import (
+    Info,
+    LazyArray,
+    StorageBackend,
+    check_if_exists,
+    check_new,
+    check_options,
+    checked,
+    full_path,
+    natural_order,
+)
+from polystore_core import formats as shared_formats
+from polystore_core.errors import (
     AlreadyExistsError,
     DataError,
     DirectoryNotEmptyError,
@@ -28,16 +38,11 @@ from polystore.errors import (
     StorageError,
     UnsupportedFormatError,
 )
-from polystore.options import check_if_exists, check_options
-from polystore.paths import check_new, checked, full_path
-from polystore.values import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore import Format, FormatRegistry, Region
-    from polystore.abc.backend import Path
-    from polystore.options import IfExists
+    from polystore_core import Format, FormatRegistry, IfExists, Path, Region
 
 FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 __all__ = ["Address", "AddressError", "is_directory", "parse_address"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from polystore import Info, PolystoreError
-from polystore.images import image_metadata
+from polystore_core import Info, PolystoreError, image_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from polystore import BackendRegistry, FileManager, PolystoreError
+from polystore_core import BackendRegistry, FileManager, PolystoreError
 
 from .address import AddressError
 from .commands import cp, doctor, info, ls, plugins, view

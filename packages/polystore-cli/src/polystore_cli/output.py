@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from polystore import Info
+from polystore_core import Info
 
 __all__ = ["info_document", "local_time", "one_line", "print_columns", "print_json", "warn"]
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polystore.errors import DataError, StorageError, UnsupportedFormatError
-from polystore.options import known_options
+from polystore_core import known_options
+from polystore_core.errors import DataError, StorageError, UnsupportedFormatError
 
 from .described import Described, described
 from .output import warn
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
 
     from .address import Address
 

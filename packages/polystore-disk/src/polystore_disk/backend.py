@@ -12,18 +12,30 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from polystore import Format, FormatRegistry, Info, LazyArray, is_array, plugins
-from polystore import formats as shared_formats
-from polystore.atomic import PendingFile
-from polystore.batch import (
+from polystore_core import (
+    Format,
+    FormatRegistry,
+    IfExists,
+    Info,
+    LazyArray,
+    PendingFile,
     Progress,
     batch_error,
+    check_if_exists,
     check_lengths,
+    check_new,
+    check_options,
+    checked,
+    in_threads,
+    is_array,
+    known_options,
+    owner,
     progress_reporter,
     run_batch,
     threads_for,
 )
-from polystore.errors import (
+from polystore_core import formats as shared_formats
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     NotAFileError,
@@ -32,18 +44,14 @@ from polystore.errors import (
     UnsupportedDataError,
     UnsupportedFormatError,
 )
-from polystore.options import IfExists, check_if_exists, check_options, known_options
-from polystore.paths import check_new, checked
-from polystore.threads import in_threads
 
-from .places import open_regular
+from .places import open_file
 from .tree import DiskTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from polystore import Region
-    from polystore.abc.backend import Path
+    from polystore_core import Path, Region
 
 __all__ = ["DiskBackend"]
 
@@ -139,8 +147,8 @@ class DiskBackend(DiskTree):
             if options:
                 _check(chosen, "load", options, "region")
             if region is None:
-                return _decoded(chosen, open_regular(self._places, text, _SMALL), options)
-            with open_regular(self._places, text) as file:
+                return _decoded(chosen, open_file(self._places, text, _SMALL), options)
+            with open_file(self._places, text) as file:
                 if "region" in known_options(type(chosen).load)[0]:
                     return _decoded(chosen, file, {"region": region, **options})
                 return _part(_decoded(chosen, file, options), region)
@@ -150,7 +158,7 @@ class DiskBackend(DiskTree):
     def open(self, path: Path, /) -> LazyArray:
         with self._translated(path, "open") as text:
             chosen = self._format(text, "open")
-            return chosen.open(partial(open_regular, self._places, text))
+            return chosen.open(partial(open_file, self._places, text))
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe") as text:
@@ -177,7 +185,7 @@ class DiskBackend(DiskTree):
             chosen = self._formats.of(text, backend=self.name)
         except (UnsupportedFormatError, PluginError):
             return {}  # a file all the same: its size and date are known
-        with open_regular(self._places, text) as file:
+        with open_file(self._places, text) as file:
             try:
                 return {"format": chosen.name, **chosen.info(file)}
             except chosen.decode_errors as error:
@@ -199,7 +207,7 @@ class DiskBackend(DiskTree):
         old, new = _claimed_suffix(source), _claimed_suffix(target)
         if old == new or not self.is_file(source):
             return False
-        if plugins.owner("format", old) and plugins.owner("format", new):
+        if owner("format", old) and owner("format", new):
             one, other = (
                 self._formats.of(path, backend=self.name) for path in (source, target)
             )
@@ -208,7 +216,7 @@ class DiskBackend(DiskTree):
             raise NotAFileError(self.name, target, "write")
         expected = f"the suffix .{old}" if old else "a suffix that no format has"
         expected += f", as in {source!r}, because the file is not converted"
-        if plugins.owner("backend", new):
+        if owner("backend", new):
             expected += f". To convert it, use transfer() to backend {new!r}"
         raise InvalidOptionError("target", target, expected)
 
@@ -347,7 +355,7 @@ class DiskBackend(DiskTree):
 def _claimed_suffix(path: str) -> str:
     """Return the longest suffix that a format or a backend (zarr) is named after, or ""."""
     suffix = path.rpartition("/")[2].partition(".")[2].lower()
-    while suffix and not (plugins.owner("format", suffix) or plugins.owner("backend", suffix)):
+    while suffix and not (owner("format", suffix) or owner("backend", suffix)):
         suffix = suffix.partition(".")[2]
     return suffix
 

@@ -12,15 +12,21 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 from weakref import finalize
 
-from polystore import files
-from polystore.atomic import Place
-from polystore.errors import PathOutsideRootError, UnsupportedOperationError
-from polystore.paths import full_path
+from polystore_core import (
+    MOST_LINKS,
+    Place,
+    follow_links,
+    full_path,
+    make_directories,
+    open_regular,
+    sync_directory,
+)
+from polystore_core.errors import PathOutsideRootError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["FreePlaces", "Places", "RootedPlaces", "open_regular"]
+__all__ = ["FreePlaces", "Places", "RootedPlaces", "open_file"]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
@@ -35,7 +41,7 @@ class _File(io.FileIO):
         self.close()
 
 
-def open_regular(places: Places, path: str, small: int = -1) -> BinaryIO:
+def open_file(places: Places, path: str, small: int = -1) -> BinaryIO:
     """Open a regular file for reading; one of at most ``small`` bytes is read here, at once."""
     # The file object owns the descriptor from the start: Ctrl-C cannot close it twice.
     file = _File(path, "r", opener=lambda path, _: places.open(path))
@@ -89,14 +95,14 @@ class FreePlaces(Places):
         durable: bool | None = False,
     ) -> Iterator[Place]:
         if follow:
-            path = files.follow_links(path)
+            path = follow_links(path)
         parent = os.path.dirname(path)
         if create and parent:
-            files.make_directories(parent, durable=durable)
+            make_directories(parent, durable=durable)
         yield Place(path)
 
     def open(self, path: str) -> int:
-        return files.open_regular(path)
+        return open_regular(path)
 
     def link_text(self, source: str, link: str) -> str:
         # A relative one would lead elsewhere from the link.
@@ -140,7 +146,7 @@ class RootedPlaces(Places):
 
     def open(self, path: str) -> int:
         with self.at(path) as place:
-            return files.open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+            return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     def link_text(self, source: str, link: str) -> str:
         folder = os.path.dirname(self._canonical(link, follow=False))
@@ -203,7 +209,7 @@ class RootedPlaces(Places):
                 target = _link_target(part, here)
                 if target is not None:
                     hops += 1
-                    if hops > files.MOST_LINKS:
+                    if hops > MOST_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                     if target.startswith("/"):
                         if not f"{target}/".startswith(f"{self.root}/"):
@@ -228,7 +234,7 @@ class RootedPlaces(Places):
             with self._mutex:
                 if self._root_fd == root:  # no other thread was faster
                     if create:
-                        files.make_directories(self.root, durable=durable)
+                        make_directories(self.root, durable=durable)
                     self._root_fd = os.open(self.root, _DIRECTORY | os.O_CLOEXEC)
                     self._closed = finalize(self, os.close, self._root_fd)
                 root = self._root_fd
@@ -269,7 +275,7 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) 
     try:
         os.mkdir(name, dir_fd=dir_fd)
         if durable:
-            files.sync_directory(".", dir_fd=dir_fd)
+            sync_directory(".", dir_fd=dir_fd)
     except FileExistsError:  # somebody else made it just now
         pass
     return os.open(name, flags, dir_fd=dir_fd)

@@ -11,11 +11,34 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from polystore import Entry, StorageBackend, files
-from polystore.abc.backend import join
-from polystore.atomic import PendingFile, Place
-from polystore.claims import claim, is_abandoned
-from polystore.errors import (
+from polystore_core import (
+    HIDDEN_PREFIX,
+    Entry,
+    IfExists,
+    PendingFile,
+    Place,
+    StorageBackend,
+    check_if_exists,
+    check_new,
+    checked,
+    claim,
+    flush_to_device,
+    follow_links,
+    full_path,
+    is_abandoned,
+    is_litter,
+    is_lock,
+    join,
+    natural_order,
+    not_regular,
+    open_regular,
+    path_of,
+    remove_tree,
+    remove_unused,
+    rename_new,
+    sync_directory,
+)
+from polystore_core.errors import (
     AlreadyExistsError,
     DurabilityUnknownError,
     InvalidOptionError,
@@ -26,17 +49,13 @@ from polystore.errors import (
     StorageError,
     explained,
 )
-from polystore.locking import HIDDEN_PREFIX, is_lock, remove_unused
-from polystore.options import IfExists, check_if_exists
-from polystore.paths import check_new, checked, full_path, is_litter
-from polystore.values import natural_order
 
-from .places import FreePlaces, Places, RootedPlaces, open_regular
+from .places import FreePlaces, Places, RootedPlaces, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
 
-    from polystore.abc.backend import Path
+    from polystore_core import Path
 
 __all__ = ["DiskTree"]
 
@@ -69,7 +88,7 @@ class DiskTree(StorageBackend):
     def _identity(self, path: Path) -> Hashable:
         """Return the place of ``path`` with all links followed: only to find twins."""
         with self._translated(path, "look") as text:
-            place = files.follow_links(os.path.join(self.root or "", text))
+            place = follow_links(os.path.join(self.root or "", text))
             folder, name = os.path.split(place)
             try:
                 found = os.stat(folder or ".")
@@ -210,7 +229,7 @@ class DiskTree(StorageBackend):
         else:
             with (
                 self._translated(source, "copy"),
-                open_regular(self._places, source) as file,
+                open_file(self._places, source) as file,
                 self._translated(target, "copy to"),
             ):
                 self._copy_bytes(file, target, if_exists, durable)
@@ -243,7 +262,7 @@ class DiskTree(StorageBackend):
             hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
             try:
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
-                with claim(files.path_of(*hidden)):
+                with claim(path_of(*hidden)):
                     self._fill_directory(source, join(os.path.dirname(target), name), durable)
                     _rename_directory(hidden, place)
             except BaseException:
@@ -264,7 +283,7 @@ class DiskTree(StorageBackend):
                     self._make_directory(new)
                     self._fill_directory(old, new, durable)
                 else:
-                    with open_regular(self._places, old) as file:
+                    with open_file(self._places, old) as file:
                         self._copy_bytes(file, new, "replace", durable)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
@@ -401,7 +420,7 @@ def _refuse_inside(source: str, target: str) -> None:
 def _refuse_special(present: os.stat_result, path: str) -> None:
     """Refuse to replace a device, a pipe or a socket, which is not a value."""
     if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
-        raise files.not_regular(present, path)
+        raise not_regular(present, path)
 
 
 def _lstat(place: Place) -> os.stat_result:
@@ -457,7 +476,7 @@ def _rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> 
     elif replace:
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
     else:  # somebody may have taken the name since we looked
-        files.rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+        rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
 
 
 def _rename_directory(old: Place, new: Place) -> None:
@@ -473,16 +492,16 @@ def _flush_bytes(place: Place, status: os.stat_result) -> None:
     """Flush a file that replaces another, so that the old or the new one survives whole."""
     if stat.S_ISREG(status.st_mode):
         with open(place.name, "rb", opener=partial(_open_place, dir_fd=place.dir_fd)) as file:
-            files.flush_to_device(file.fileno())
+            flush_to_device(file.fileno())
 
 
 def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
-    return files.open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
+    return open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
 
 
 def _flush_name(place: Place, operation: str = "copy") -> None:
     try:
-        files.sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
+        sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
     except OSError as error:
         raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
 
@@ -495,11 +514,11 @@ def _remove_unused(name: str, dir_fd: int) -> bool:
         except LockTimeoutError:
             return False
         return True
-    if name.endswith(".aside") or not is_abandoned(files.path_of(name, dir_fd)):
+    if name.endswith(".aside") or not is_abandoned(path_of(name, dir_fd)):
         return False
-    files.remove_tree(name, dir_fd=dir_fd)
+    remove_tree(name, dir_fd=dir_fd)
     return True
 
 
 def _remove(place: Place) -> None:
-    files.remove_tree(place.name, dir_fd=place.dir_fd)
+    remove_tree(place.name, dir_fd=place.dir_fd)

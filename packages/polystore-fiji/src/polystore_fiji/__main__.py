@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from polystore.errors import PolystoreError
+from polystore_core.errors import PolystoreError
 
 __all__ = ["main"]
 

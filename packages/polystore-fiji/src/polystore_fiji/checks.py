@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polystore.checks import Finding
-from polystore.errors import PolystoreError, ReceiverError
+from polystore_core import Finding
+from polystore_core.errors import PolystoreError, ReceiverError
 from polystore_stream.checks import running_viewers, screen
 
 from .imagej import find_imagej, installations

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore.errors import UnsupportedDataError
-from polystore.rois import Composite, Mask, Polygon
+from polystore_core.errors import UnsupportedDataError
+from polystore_core.rois import Composite, Mask, Polygon
 from polystore_stream.describe import Encoding
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore.rois import ROI, Shape
+    from polystore_core.rois import ROI, Shape
     from polystore_stream.messages import RoiEncoding
 
 __all__ = ["FijiEncoding", "original_pixels"]

@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from polystore.errors import InvalidOptionError, ReceiverUnavailableError
+from polystore_core.errors import InvalidOptionError, ReceiverUnavailableError
 
 from . import places
 from .jars import BACKEND, installed_jars

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polystore.atomic import atomic_write
-from polystore.errors import storage_error
+from polystore_core import atomic_write
+from polystore_core.errors import storage_error
 
 from .imagej import imagej_folder
 from .jars import BACKEND, JAR_NAME, installed_jars, own_jar

@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from polystore.errors import IncompatibleReceiverError, ReceiverUnavailableError
+from polystore_core.errors import IncompatibleReceiverError, ReceiverUnavailableError
 
 __all__ = ["BACKEND", "JAR_NAME", "ReceiverJar", "check_installed", "installed_jars", "own_jar"]
 

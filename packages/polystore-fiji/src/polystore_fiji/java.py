@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polystore.errors import InvalidOptionError, ReceiverUnavailableError
+from polystore_core.errors import InvalidOptionError, ReceiverUnavailableError
 
 from . import places
 from .jars import BACKEND

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from polystore.errors import ReceiverError, ReceiverUnavailableError
+from polystore_core.errors import ReceiverError, ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.checks import check_screen
 from polystore_stream.launch import start_viewer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from polystore.errors import DamagedDataError
-from polystore.rois import ROI, Composite
+from polystore_core.errors import DamagedDataError
+from polystore_core.rois import ROI, Composite
 from polystore_stream import RemoteViewer
 
 from .encoding import original_pixels

@@ -15,7 +15,7 @@ import zlib
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, BinaryIO
 
-from polystore.errors import DamagedDataError, PolystoreError, UnsupportedFileError
+from polystore_core.errors import DamagedDataError, PolystoreError, UnsupportedFileError
 
 from .decoding import wrong_start
 

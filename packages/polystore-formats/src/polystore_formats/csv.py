@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from polystore import Format, to_numpy
-from polystore.errors import (
+from polystore_core import Format, is_instance, to_numpy
+from polystore_core.errors import (
     InvalidOptionError,
     MissingDependencyError,
     UnsupportedDataError,
 )
-from polystore.modules import is_instance
 
 from .columns import (
     Column,

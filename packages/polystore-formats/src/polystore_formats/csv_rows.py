@@ -8,7 +8,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING
 
-from polystore.errors import DamagedDataError, UnsupportedFileError
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .columns import QUOTED, distinct_names
 

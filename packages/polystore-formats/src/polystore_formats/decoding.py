@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 
-from polystore.errors import (
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import imagecodecs
 import numpy as np
 
-from polystore import Format, to_numpy
-from polystore.errors import (
+from polystore_core import Format, to_numpy
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     UnsupportedDataError,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from roifile import ROI_OPTIONS, ImagejRoi
 
-from polystore.rois import Ellipse, Line, Mask, Polygon, Rectangle, Shape
+from polystore_core.rois import Ellipse, Line, Mask, Polygon, Rectangle, Shape
 
 from .imagej_outlines import path_of
 from .imagej_shapes import KINDS, UPRIGHT, corners_of, mask_outlines, shift_of

@@ -13,8 +13,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from polystore.atomic import decode_json
-from polystore.errors import DamagedDataError
+from polystore_core import decode_json
+from polystore_core.errors import DamagedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from polystore.errors import (
+from polystore_core.errors import (
     DamagedDataError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from polystore.rois import ROI, Composite, Ellipse, Mask, Position, Rectangle, Shape
+from polystore_core.rois import ROI, Composite, Ellipse, Mask, Position, Rectangle, Shape
 
 from .decoding import wrong_start
 from .imagej_drawing import draw

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from roifile import ROI_OPTIONS, ImagejRoi
 
-from polystore.errors import UnsupportedDataError
+from polystore_core.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
 
-from polystore.errors import (
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from polystore.rois import (
+from polystore_core.rois import (
     Composite,
     Ellipse,
     Line,

@@ -10,9 +10,8 @@ import codecs
 import json
 from typing import Any, BinaryIO
 
-from polystore import Format, is_array
-from polystore.atomic import decode_json, encode_json
-from polystore.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
+from polystore_core import Format, decode_json, encode_json, is_array
+from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 
 from .decoding import decode_text
 from .limits import allocating, file_size

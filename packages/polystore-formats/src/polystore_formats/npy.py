@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from polystore import Format, LazyArray, Opener, to_numpy
-from polystore.errors import (
+from polystore_core import Format, LazyArray, Opener, to_numpy
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     UnsupportedDataError,
@@ -31,7 +31,7 @@ from .limits import allocating, file_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore import Region
+    from polystore_core import Region
 
 __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "write_array"]
 

@@ -9,8 +9,8 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from polystore import Format, is_array, to_numpy
-from polystore.errors import (
+from polystore_core import Format, is_array, to_numpy
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     UnsupportedDataError,

@@ -1,6 +1,6 @@
 """Manifest: which class makes bytes of which suffix. Imports nothing but polystore."""
 
-from polystore import FormatSpec, hookimpl
+from polystore_core import FormatSpec, hookimpl
 
 # suffix: (module:Class, summary, modules it needs, what installs them)
 _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from polystore.errors import DamagedDataError, UnsupportedFileError
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .decoding import wrong_start
 from .limits import allocating, check_packing, file_size

@@ -7,15 +7,14 @@ import math
 import zipfile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from polystore import Format
-from polystore.atomic import decode_json
-from polystore.errors import (
+from polystore_core import Format, decode_json
+from polystore_core.errors import (
     DamagedDataError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from polystore.rois import ROI
+from polystore_core.rois import ROI
 
 from .archive import (
     ARCHIVE_ERRORS,
@@ -50,7 +49,7 @@ _FORBIDDEN = {ord(character): "_" for character in '/\\:*?"<>|\x7f'} | dict.from
 
 
 class Roi(Format):
-    """One :class:`polystore.rois.ROI`."""
+    """One :class:`polystore_core.rois.ROI`."""
 
     name = "roi"
 
@@ -71,7 +70,7 @@ class Roi(Format):
 
 
 class RoiZip(Format):
-    """A list of :class:`polystore.rois.ROI`, in its order.
+    """A list of :class:`polystore_core.rois.ROI`, in its order.
 
     Members are named as the ROIs are; where two have one name, as ImageJ does ("name-1.roi").
     From files, all ``.roi`` members load, in their order, and other members are ignored.

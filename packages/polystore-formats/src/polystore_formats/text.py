@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from polystore import Format
-from polystore.errors import UnsupportedDataError
+from polystore_core import Format
+from polystore_core.errors import UnsupportedDataError
 
 from .decoding import check_encoding, decode_text
 from .limits import allocating, file_size

@@ -11,9 +11,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
-from polystore import Format, LazyArray, Opener, to_numpy
-from polystore.errors import InvalidOptionError
-from polystore.region import select
+from polystore_core import Format, LazyArray, Opener, select, to_numpy
+from polystore_core.errors import InvalidOptionError
 
 from .limits import allocating, check_packing, file_size
 from .tiff_header import read_header, read_start
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore import Region
-    from polystore.images import Channel
+    from polystore_core import Channel, Region
 
     from .tiff_pixels import Pixels
 
@@ -78,7 +76,7 @@ class Tiff(Format):
         "ZCYX". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
         "PhysicalSizeZ"), else into the description as JSON.
 
-        With ``imagej=True`` the words of :func:`polystore.images.image_metadata` are known too:
+        With ``imagej=True`` the words of :func:`polystore_core.image_metadata` are known too:
         ``scale`` is the extent of a pixel along each axis, ``units`` its unit, ``channels``
         are labels, or mappings with label, color and window; ``contrast_limits`` are for those
         without a window. ImageJ's axes are some of TZCYXS, in that order.

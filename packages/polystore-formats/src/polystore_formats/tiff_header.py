@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import BinaryIO, NamedTuple, TypeAlias
 
-from polystore.errors import DamagedDataError, UnsupportedFileError
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .decoding import wrong_start
 

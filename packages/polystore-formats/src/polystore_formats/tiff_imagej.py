@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore.errors import InvalidOptionError
-from polystore.images import SPACE_UNITS, finite, image_metadata
+from polystore_core import SPACE_UNITS, finite, image_metadata
+from polystore_core.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore.images import Channel, ImageMetadata
+    from polystore_core import Channel, ImageMetadata
 
 __all__ = ["COLOR_MAP", "imagej_fields", "imagej_info", "plain_unit"]
 
@@ -56,7 +56,7 @@ def imagej_fields(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata.
 
-    Options are those of :func:`polystore.images.image_metadata`. Raises ``InvalidOptionError``.
+    Options are those of :func:`polystore_core.image_metadata`. Raises ``InvalidOptionError``.
     """
     names = _axes(array, axes, channels)
     planes = names.removesuffix("s")

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from polystore.errors import DamagedDataError
-from polystore.region import select
-from polystore.threads import in_threads
+from polystore_core import in_threads, select
+from polystore_core.errors import DamagedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from polystore import Region
+    from polystore_core import Region
 
 __all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments"]
 

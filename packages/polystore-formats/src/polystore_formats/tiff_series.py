@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import tifffile
 
-from polystore.errors import InvalidOptionError, PolystoreError
+from polystore_core.errors import InvalidOptionError, PolystoreError
 
 from .tiff_header import SAMPLES, Header, damaged, is_ome, unsupported
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import tifffile
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 
 from .tiff_header import Header, read_header, read_start
 from .tiff_layout import series_pixels

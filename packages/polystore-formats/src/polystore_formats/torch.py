@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import torch
 
-from polystore import Format, is_array
-from polystore.errors import (
+from polystore_core import Format, is_array
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     PolystoreError,

@@ -12,8 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from polystore import Entry, Info, LazyArray, StorageBackend, framework_of, is_array
-from polystore.errors import (
+from polystore_core import (
+    Entry,
+    IfExists,
+    Info,
+    LazyArray,
+    StorageBackend,
+    check_if_exists,
+    check_new,
+    checked,
+    framework_of,
+    is_array,
+    natural_order,
+    select,
+)
+from polystore_core.errors import (
     AlreadyExistsError,
     CopyRequiredError,
     DirectoryNotEmptyError,
@@ -25,18 +38,13 @@ from polystore.errors import (
     StorageError,
     UnsupportedDataError,
 )
-from polystore.options import IfExists, check_if_exists
-from polystore.paths import check_new, checked
-from polystore.region import select
-from polystore.values import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
     from numpy.typing import NDArray
 
-    from polystore import Region
-    from polystore.abc.backend import Path
+    from polystore_core import Path, Region
 
 __all__ = ["MemoryArray", "MemoryBackend"]
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 
-from polystore.errors import PolystoreError
+from polystore_core.errors import PolystoreError
 from polystore_stream.checks import check_screen
 
 from .backend import BACKEND, KIND, screen_variables

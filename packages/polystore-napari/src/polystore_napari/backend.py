@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 from polystore_stream import discovery
 from polystore_stream.backend import ViewerSink
 from polystore_stream.checks import check_screen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
-from polystore.checks import Finding
+from polystore_core import Finding
 from polystore_stream.checks import running_viewers, screen
 
 from .backend import KIND, interpreter, screen_variables

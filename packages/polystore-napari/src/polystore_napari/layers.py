@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore import LazyArray
+from polystore_core import LazyArray
 from polystore_stream.messages import Channel, Image, Rois
 from polystore_stream.stack import Stack, StackView
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-    from polystore.rois import ROI
+    from polystore_core.rois import ROI
     from polystore_stream.viewer import Delivery
 
     from .planning import Key, Plan, Target
@@ -482,7 +482,7 @@ def colormap(name: str) -> Any:
     """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
     from napari.utils.colormaps import Colormap, ensure_colormap
 
-    from polystore.images import HEX_COLOR
+    from polystore_core import HEX_COLOR
 
     if HEX_COLOR.fullmatch(name):
         digits = name.lstrip("#")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from polystore.errors import UnsupportedDataError
+from polystore_core.errors import UnsupportedDataError
 
 from .reach import Reach, check_reach, check_visible, grid_reach
 

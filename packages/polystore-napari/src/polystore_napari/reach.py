@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pint
 
-from polystore.errors import UnsupportedDataError
+from polystore_core.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

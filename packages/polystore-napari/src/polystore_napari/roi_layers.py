@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from polystore.errors import UnsupportedDataError
-from polystore.rois import ROI, Area, Mask
+from polystore_core.errors import UnsupportedDataError
+from polystore_core.rois import ROI, Area, Mask
 from polystore_stream.viewer import unknown_name
 
 from .changes import (

@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.rois import (
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import (
     ROI,
     Composite,
     Ellipse,

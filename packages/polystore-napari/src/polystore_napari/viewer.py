@@ -14,8 +14,8 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 from vispy.gloo.glir import GlirProgram
 
-from polystore.errors import UnsupportedDataError
-from polystore.options import check_options
+from polystore_core import check_options
+from polystore_core.errors import UnsupportedDataError
 from polystore_stream.messages import Image, Query, Rois
 from polystore_stream.receiver import Receiver
 from polystore_stream.viewer import Delivery, Viewer, unknown_name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from polystore.errors import PolystoreError
+from polystore_core.errors import PolystoreError
 
 from .viewer import NapariViewer
 

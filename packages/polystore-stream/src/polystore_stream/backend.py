@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
 
-from polystore import DataSink, NameTemplate
-from polystore.batch import Progress, batch_error, check_lengths, progress_reporter
-from polystore.errors import (
+from polystore_core import (
+    DataSink,
+    NameTemplate,
+    Progress,
+    batch_error,
+    check_lengths,
+    check_options,
+    progress_reporter,
+)
+from polystore_core.errors import (
     InvalidOptionError,
     PolystoreError,
     ReceiverError,
@@ -25,7 +32,6 @@ from polystore.errors import (
     RejectedError,
     explained,
 )
-from polystore.options import check_options
 
 from . import discovery
 from .connection import Connection, Counters, Transfer
@@ -40,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore.abc.backend import Path
+    from polystore_core import Path
 
     from .messages import Image, Policy, Rois, Wait
 

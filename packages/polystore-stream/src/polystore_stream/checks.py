@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polystore.checks import Finding
-from polystore.errors import ReceiverUnavailableError
+from polystore_core import Finding
+from polystore_core.errors import ReceiverUnavailableError
 
 from . import discovery
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from polystore.errors import (
+from polystore_core.errors import (
     DamagedDataError,
     IncompatibleReceiverError,
     PolystoreError,

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from polystore.arrays import to_numpy
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.images import finite, image_metadata
-from polystore.rois import ROI, Area
+from polystore_core import finite, image_metadata, to_numpy
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.rois import ROI, Area
 
 from .layout import encodable
 from .messages import DTYPES, Channel, Image, Policy, RoiEncoding, Rois, Wait

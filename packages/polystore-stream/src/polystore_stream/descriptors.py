@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from polystore.errors import storage_error
+from polystore_core.errors import storage_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from polystore.errors import (
+from polystore_core.errors import (
     AccessDeniedError,
     DamagedDataError,
     InvalidOptionError,

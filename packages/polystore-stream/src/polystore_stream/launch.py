@@ -12,8 +12,8 @@ from contextlib import suppress
 from errno import ENOTCONN
 from typing import TYPE_CHECKING
 
-from polystore.errors import LockTimeoutError, ReceiverUnavailableError
-from polystore.locking import file_lock
+from polystore_core import file_lock
+from polystore_core.errors import LockTimeoutError, ReceiverUnavailableError
 
 from . import discovery
 from .checks import GET_SCREEN

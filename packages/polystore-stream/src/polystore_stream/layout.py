@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
-from polystore.errors import InvalidOptionError
-from polystore.paths import check_text
+from polystore_core import check_text
+from polystore_core.errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from polystore.abc.backend import Path
-    from polystore.names import NameTemplate
+    from polystore_core import NameTemplate, Path
 
 __all__ = ["Layout", "Place", "encodable", "place_of", "places_of"]
 

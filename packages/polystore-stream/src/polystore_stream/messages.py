@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 
 __all__ = [
     "DTYPES",

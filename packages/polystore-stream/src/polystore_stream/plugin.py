@@ -1,6 +1,6 @@
 """Manifest: which class provides the backend. Imports nothing but polystore."""
 
-from polystore import BackendSpec, hookimpl
+from polystore_core import BackendSpec, hookimpl
 
 
 @hookimpl

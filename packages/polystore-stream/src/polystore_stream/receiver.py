@@ -22,14 +22,14 @@ import zmq
 from msgspec.structs import replace
 from zmq.utils.monitor import parse_monitor_message
 
-from polystore.errors import (
+from polystore_core import file_lock
+from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     PolystoreError,
     UnsupportedDataError,
 )
-from polystore.locking import file_lock
-from polystore.rois import ROI
+from polystore_core.rois import ROI
 
 from . import discovery
 from .descriptors import NONE_LEFT, Gate, spare_descriptors

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from polystore.errors import DamagedDataError
-from polystore.rois import ROI
+from polystore_core.errors import DamagedDataError
+from polystore_core.rois import ROI
 
 from .connection import Connection
 from .discovery import process_runs

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 
 from .messages import PIECE, Ring
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 
 if TYPE_CHECKING:
     import zmq

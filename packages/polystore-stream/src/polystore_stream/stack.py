@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from polystore.abc.array import LazyArray
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.region import select
-from polystore.values import natural_key
+from polystore_core import LazyArray, natural_key, select
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
-    from polystore.values import Region
+    from polystore_core import Region
 
 __all__ = ["Coordinates", "Stack", "StackView"]
 

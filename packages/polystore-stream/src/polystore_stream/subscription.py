@@ -14,7 +14,7 @@ from .viewer import Delivery, Viewer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore.rois import ROI
+    from polystore_core.rois import ROI
 
 __all__ = ["Received", "Subscription", "receive"]
 

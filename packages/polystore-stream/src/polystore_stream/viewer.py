@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from polystore.rois import ROI
+    from polystore_core.rois import ROI
 
     from .messages import Image, Query, Rois
 

@@ -3,7 +3,7 @@
 Subclass a slice in a test module and supply its one fixture::
 
     import pytest
-    from polystore import BackendRegistry
+    from polystore_core import BackendRegistry
     from polystore_testing import NAME, StorageTests
 
     class TestSqlite(StorageTests):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from polystore import FileManager
+from polystore_core import FileManager
 
 if TYPE_CHECKING:
-    from polystore import BackendRegistry
+    from polystore_core import BackendRegistry
 
 __all__ = ["NAME", "Bound", "Conformance", "overrides"]
 

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore.errors import DamagedDataError, UnknownOptionError, UnsupportedDataError
-from polystore.options import check_options
-from polystore.specs import class_fault
+from polystore_core import check_options, class_fault
+from polystore_core.errors import DamagedDataError, UnknownOptionError, UnsupportedDataError
 
 from .conformance import Conformance
 from .examples import examples
 
 if TYPE_CHECKING:
-    from polystore import Format
+    from polystore_core import Format
 
 __all__ = ["FormatTests"]
 

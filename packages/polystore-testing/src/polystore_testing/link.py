@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polystore.errors import (
+from polystore_core.errors import (
     AlreadyExistsError,
     InvalidOptionError,
     NotFoundError,

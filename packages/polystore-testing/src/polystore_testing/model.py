@@ -14,7 +14,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from polystore.errors import (
+from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
     InvalidOptionError,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polystore import BackendRegistry, FileManager
+from polystore_core import BackendRegistry, FileManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from polystore import DataSource
-from polystore.errors import (
+from polystore_core import DataSource
+from polystore_core.errors import (
     BatchLengthError,
     DuplicatePathError,
     InvalidOptionError,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore import DataSink, DataSource
-from polystore.errors import (
+from polystore_core import DataSink, DataSource
+from polystore_core.errors import (
     BatchError,
     InvalidOptionError,
     NotADirectoryInPathError,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     AlreadyExistsError,
     BatchError,
     DamagedDataError,

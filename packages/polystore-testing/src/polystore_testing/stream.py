@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import pytest
 
-from polystore import FileManager
-from polystore.errors import (
+from polystore_core import FileManager
+from polystore_core.errors import (
     BatchError,
     InvalidOptionError,
     ReceiverError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore import BackendRegistry
+    from polystore_core import BackendRegistry
 
 __all__ = ["StreamReceiver", "StreamTests", "ViewerProcess"]
 

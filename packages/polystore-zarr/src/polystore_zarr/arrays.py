@@ -15,9 +15,8 @@ import zarr
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore, StorePath
 
-from polystore import LazyArray, is_array, to_numpy
-from polystore.casting import convert
-from polystore.errors import (
+from polystore_core import LazyArray, Selection, convert, file_lock, is_array, select, to_numpy
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
@@ -29,8 +28,6 @@ from polystore.errors import (
     explained,
     storage_error,
 )
-from polystore.locking import file_lock
-from polystore.region import Selection, select
 
 from .chunkfiles import ChunkFiles, filled
 from .codecguard import guard_codecs, most_stored
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore import Region
+    from polystore_core import Region
 
     from .nodes import Document
 

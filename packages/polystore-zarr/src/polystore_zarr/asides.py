@@ -18,11 +18,17 @@ import os
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from polystore.claims import claim
-from polystore.errors import LockTimeoutError
-from polystore.files import exchange
-from polystore.locking import HIDDEN_PREFIX, file_lock, is_lock, lock_path, remove_unused
-from polystore.paths import is_litter
+from polystore_core import (
+    HIDDEN_PREFIX,
+    claim,
+    exchange,
+    file_lock,
+    is_litter,
+    is_lock,
+    lock_path,
+    remove_unused,
+)
+from polystore_core.errors import LockTimeoutError
 
 from .slots import Slot, new_name, slot
 from .trees import is_directory, is_there, remove, sync_tree

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from polystore.batch import Progress, check_paths, progress_reporter, run_batch, threads_for
-from polystore.errors import (
+from polystore_core import (
+    IfExists,
+    Progress,
+    check_if_exists,
+    check_options,
+    check_paths,
+    in_threads,
+    progress_reporter,
+    run_batch,
+    select,
+    threads_for,
+)
+from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
     DataError,
@@ -21,9 +32,6 @@ from polystore.errors import (
     UnsupportedDataError,
     UnsupportedOperationError,
 )
-from polystore.options import IfExists, check_if_exists, check_options
-from polystore.region import select
-from polystore.threads import in_threads
 
 from .arrays import Unaligned, ZarrArray
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
@@ -42,8 +50,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from polystore import Region
-    from polystore.abc.backend import Path
+    from polystore_core import Path, Region
 
     from .layout import Address
     from .pipelines import CodecPipeline

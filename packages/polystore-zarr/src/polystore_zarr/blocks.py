@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from polystore import to_numpy
-from polystore.errors import NotFoundError, UnsupportedDataError
-from polystore.locking import HIDDEN_PREFIX
-from polystore.modules import is_instance
+from polystore_core import HIDDEN_PREFIX, is_instance, to_numpy
+from polystore_core.errors import NotFoundError, UnsupportedDataError
 
 from .chunking import checked_grid
 from .pyramid import Method, downsample

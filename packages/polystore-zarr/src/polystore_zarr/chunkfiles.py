@@ -25,9 +25,8 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from polystore.batch import threads_for
-from polystore.errors import DamagedDataError, UnsupportedFileError
-from polystore.threads import in_threads
+from polystore_core import in_threads, threads_for
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .files import write_atomically, write_file
 from .grid import MANY, Cut, Parts, existing_chunks, grid, within

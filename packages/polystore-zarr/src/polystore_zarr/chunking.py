@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Literal, TypeAlias
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 
 __all__ = ["Lengths", "checked_grid", "default_chunks", "default_shards"]
 

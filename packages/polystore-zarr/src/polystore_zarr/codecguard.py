@@ -23,7 +23,7 @@ from zarr.codecs import (
     ZstdCodec,
 )
 
-from polystore.errors import UnsupportedFileError
+from polystore_core.errors import UnsupportedFileError
 
 from .decoding import COMPRESSORS, decode, decode_text, most_encoded, most_text
 

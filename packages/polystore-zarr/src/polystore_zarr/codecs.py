@@ -10,7 +10,7 @@ from numcodecs.abc import Codec as Zarr2Codec
 from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     import numpy as np

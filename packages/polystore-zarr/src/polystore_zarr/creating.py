@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zarr
 
-from polystore.atomic import encode_json
-from polystore.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
+from polystore_core import encode_json
+from polystore_core.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
 
 from .chunking import checked_grid
 from .codecs import codec_options

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numcodecs
 
-from polystore.errors import UnsupportedFileError
+from polystore_core.errors import UnsupportedFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,8 +11,8 @@ import json
 from codecs import BOM_UTF8
 from typing import Any
 
-from polystore.atomic import decode_json
-from polystore.errors import DamagedDataError
+from polystore_core import decode_json
+from polystore_core.errors import DamagedDataError
 
 __all__ = ["decode_document", "encode_document"]
 

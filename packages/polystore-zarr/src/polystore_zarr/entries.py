@@ -7,8 +7,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from polystore import Entry
-from polystore.locking import HIDDEN_PREFIX
+from polystore_core import HIDDEN_PREFIX, Entry
 
 from .layout import FOLDER_STORE
 from .nodes import read_kind, visible

@@ -6,7 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from polystore.atomic import PendingFile
+from polystore_core import PendingFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

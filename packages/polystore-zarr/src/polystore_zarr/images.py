@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore.batch import Progress, progress_reporter
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.images import Channel, ImageMetadata, Window, image_metadata
+from polystore_core import (
+    Channel,
+    ImageMetadata,
+    Progress,
+    Window,
+    image_metadata,
+    progress_reporter,
+)
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks

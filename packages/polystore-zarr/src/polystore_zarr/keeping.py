@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polystore.errors import (
+from polystore_core import AXIS_TYPES, image_metadata
+from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from polystore.images import AXIS_TYPES, image_metadata
 
 from .arrays import ZarrArray
 from .nodes import Document, read_document, visible
@@ -31,7 +31,7 @@ from .trees import remove
 if TYPE_CHECKING:
     import numpy as np
 
-    from polystore.images import ImageMetadata
+    from polystore_core import ImageMetadata
 
     from .images import ImageOptions
     from .ome import MultiscaleImage

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from polystore.errors import InvalidOptionError
+from polystore_core.errors import InvalidOptionError
 
 from .asides import settle
 from .images import Image, Version

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from polystore.errors import InvalidOptionError, PathOutsideRootError
-from polystore.paths import checked
+from polystore_core import checked
+from polystore_core.errors import InvalidOptionError, PathOutsideRootError
 
 __all__ = ["FOLDER_STORE", "ZIPPED", "Address", "address"]
 

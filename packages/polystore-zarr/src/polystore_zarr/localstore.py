@@ -10,7 +10,7 @@ from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteReques
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
-from polystore.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError
 
 from .regular import open_file, read_bytes
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from polystore.errors import DataError
-from polystore.locking import file_lock
+from polystore_core import file_lock
+from polystore_core.errors import DataError
 
 from .kinds import plate_above
 from .layout import Address

@@ -12,10 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from polystore.atomic import PendingFile, sync_directory
-from polystore.errors import DamagedDataError, DataError, UnsupportedFileError
-from polystore.locking import HIDDEN_PREFIX
-from polystore.paths import is_litter
+from polystore_core import HIDDEN_PREFIX, PendingFile, is_litter, sync_directory
+from polystore_core.errors import DamagedDataError, DataError, UnsupportedFileError
 
 from .asides import is_aside, settle_visible, workspace
 from .documents import decode_document, encode_document

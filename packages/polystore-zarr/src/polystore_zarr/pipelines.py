@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import zarr
 
-from polystore.errors import UnsupportedOperationError
+from polystore_core.errors import UnsupportedOperationError
 
 __all__ = ["CodecPipeline", "pipeline_of", "refuse_after_fork"]
 

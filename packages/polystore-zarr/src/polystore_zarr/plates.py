@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore import NameTemplate
-from polystore.abc.backend import join
-from polystore.batch import Progress, progress_reporter
-from polystore.errors import InvalidOptionError, UnsupportedDataError
-from polystore.names import split_well
-from polystore.values import natural_order
+from polystore_core import (
+    NameTemplate,
+    Progress,
+    join,
+    natural_order,
+    progress_reporter,
+    split_well,
+)
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .ome import check_well
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 __all__ = ["save_plate"]
 

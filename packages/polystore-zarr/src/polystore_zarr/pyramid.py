@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from polystore.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from polystore.locking import file_lock
+from polystore_core import file_lock
 
 from .asides import found_again, settle
 from .trees import is_directory, pinned

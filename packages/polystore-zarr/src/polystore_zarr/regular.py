@@ -6,8 +6,8 @@ import errno
 import io
 import os
 
-from polystore.atomic import open_regular
-from polystore.errors import DamagedDataError
+from polystore_core import open_regular
+from polystore_core.errors import DamagedDataError
 
 __all__ = ["open_file", "read_bytes"]
 

@@ -14,9 +14,7 @@ from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
-from polystore.atomic import make_directories
-from polystore.claims import claim
-from polystore.locking import HIDDEN_PREFIX
+from polystore_core import HIDDEN_PREFIX, claim, make_directories
 
 from .trees import is_directory, is_there, pinned, remove
 

@@ -8,9 +8,19 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polystore import Entry, Info, StorageBackend
-from polystore.atomic import make_directories, sync_directory
-from polystore.errors import (
+from polystore_core import (
+    Entry,
+    IfExists,
+    Info,
+    StorageBackend,
+    check_if_exists,
+    check_new,
+    full_path,
+    make_directories,
+    natural_order,
+    sync_directory,
+)
+from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
     DataError,
@@ -25,9 +35,6 @@ from polystore.errors import (
     UnsupportedFileError,
     explained,
 )
-from polystore.options import IfExists, check_if_exists
-from polystore.paths import check_new, full_path
-from polystore.values import natural_order
 
 from .asides import (
     building_place,
@@ -58,7 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from polystore.abc.backend import Path
+    from polystore_core import Path
 
 __all__ = ["ZarrTree"]
 

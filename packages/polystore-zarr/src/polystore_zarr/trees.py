@@ -10,9 +10,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from polystore.atomic import sync_directory
-from polystore.files import flush_to_device, remove_tree
-from polystore.threads import in_threads
+from polystore_core import flush_to_device, in_threads, remove_tree, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

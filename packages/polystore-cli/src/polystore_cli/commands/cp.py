@@ -6,13 +6,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from polystore import FileManager
-from polystore.batch import progress_reporter
-from polystore.errors import BatchError, InvalidOptionError, UnknownOptionError
-from polystore.options import IfExists
 from polystore_cli.address import Address, AddressError, is_directory, parse_address
 from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import warn
+from polystore_core import FileManager, IfExists, progress_reporter
+from polystore_core.errors import BatchError, InvalidOptionError, UnknownOptionError
 
 __all__ = ["cp"]
 

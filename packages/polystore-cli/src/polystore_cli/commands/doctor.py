@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polystore.atomic import find_leftovers
-from polystore.checks import Finding, findings
-from polystore.claims import claim
-from polystore.errors import storage_error
-from polystore.plugins import PluginState
 from polystore_cli.output import local_time, one_line, print_columns, print_json, warn
+from polystore_core import Finding, PluginState, claim, find_leftovers, findings
+from polystore_core.errors import storage_error
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 __all__ = ["doctor"]
 

@@ -9,7 +9,7 @@ from polystore_cli.address import parse_address
 from polystore_cli.output import info_document, local_time, print_json
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 __all__ = ["info"]
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from polystore import FileManager, Info, PolystoreError
 from polystore_cli.address import Address, parse_address
 from polystore_cli.output import info_document, local_time, print_columns, print_json, warn
+from polystore_core import FileManager, Info, PolystoreError
 
 __all__ = ["ls"]
 

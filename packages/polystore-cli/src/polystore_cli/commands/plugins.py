@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polystore.plugins import PluginState, survey
 from polystore_cli.output import one_line, print_columns, print_json
+from polystore_core import PluginState, survey
 
 if TYPE_CHECKING:
-    from polystore import FileManager
+    from polystore_core import FileManager
 
 __all__ = ["plugins"]
 

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from polystore import DataSource, FileManager
-from polystore.plugins import owner
 from polystore_cli.address import Address, AddressError, is_directory, parse_address
 from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import print_json
+from polystore_core import DataSource, FileManager, owner
 
 __all__ = ["view"]
 

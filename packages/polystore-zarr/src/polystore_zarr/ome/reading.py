@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
-from polystore.errors import DamagedDataError, UnsupportedFileError
-from polystore.images import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
+from polystore_core import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .values import Attributes, Level, MultiscaleImage, Plate, Well
 

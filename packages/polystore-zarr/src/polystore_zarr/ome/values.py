@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from polystore.images import Axis, Channel
+    from polystore_core import Axis, Channel
 
 __all__ = ["Attributes", "Level", "MultiscaleImage", "Plate", "Version", "Well"]
 

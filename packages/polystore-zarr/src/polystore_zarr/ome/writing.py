@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from polystore.errors import InvalidOptionError, UnsupportedFileError
-from polystore.images import ImageMetadata, Window
+from polystore_core import ImageMetadata, Window
+from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
 from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
 from .values import Attributes, Plate, Version

@@ -643,7 +643,7 @@ def find_leftovers(
     """Yield temporary files and folders below ``directory`` that a killed writer left behind.
 
     Yields only those that have not changed for ``older_than`` seconds and that no living
-    process of this machine owns (``polystore.claims.claim``). Lock files are not leftovers.
+    process of this machine owns (``claim``). Lock files are not leftovers.
     Neither is a folder ``.~ps-*.aside``: it may hold the only copy of a value, and the backend
     that made it puts the value back. Raises ``StorageError`` for a folder that cannot be read.
     """

@@ -132,7 +132,7 @@ class NameTemplate:
       fixed text at the end): ``.tif`` also fits ``.TIF``.
     - A template without "/" is held against the file's name alone, one with "/" against as
       many of the last parts of the path as it has.
-    - Files of file browsers, such as "._a.tif", never fit (``polystore.paths.is_litter``).
+    - Files of file browsers, such as "._a.tif", never fit (``is_litter``).
 
     The values of a field, by its name:
 
@@ -185,7 +185,7 @@ class NameTemplate:
         """Return the value of each field in the name at ``path``, as it is written there.
 
         Nothing is opened: ``path`` need not exist. Sort values with
-        :func:`polystore.values.natural_order`.
+        :func:`natural_order`.
 
         Raises:
             InvalidOptionError: the name does not fit; tells how far it does.

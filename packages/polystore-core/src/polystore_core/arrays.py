@@ -178,7 +178,7 @@ def to_framework(
     """Return the array ``value`` as an array of ``framework``, on ``device``.
 
     ``dtype`` converts on the way (NumPy's names), and ``casting`` says how: see
-    :func:`polystore.casting.convert`. Nothing else changes an element type: JAX would narrow
+    :func:`convert`. Nothing else changes an element type: JAX would narrow
     64-bit numbers without x64, and that is refused. The result never aliases memory that one
     side believes to be read-only.
 

@@ -149,7 +149,7 @@ class Sources:
         origin = _origin(module, imported[0], parts[0])
         if origin in ("abc", "abc.ABC") and parts[-1] == "ABC":
             return _Class(set(), {})
-        if origin.partition(".")[0] == "polystore":
+        if origin.partition(".")[0] in ("polystore", "polystore_core"):
             last = origin.rpartition(".")[2] if len(parts) == 1 else parts[-1]
             if last in CONTRACTS:
                 return _Class({last}, {})

@@ -75,7 +75,7 @@ def last_change(path: str | os.PathLike[str]) -> float:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _claim(path: str, held: list[int]) -> bool | None:
+    def _claim(path: str, _held: list[int]) -> bool | None:
         return None if os.path.lexists(path) else False
 
     def _unclaim(descriptor: int) -> None:

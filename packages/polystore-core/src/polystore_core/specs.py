@@ -51,7 +51,7 @@ class Spec:
     install: str = ""
     """What installs them: "polystore-formats[tiff]"."""
     check: str = ""
-    """For ``polystore doctor``, what tells which programs it needs: see ``polystore.checks``."""
+    """For ``polystore doctor``, what tells which programs it needs: see :class:`Finding`."""
 
 
 class BackendSpec(Spec):

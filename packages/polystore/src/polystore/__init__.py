@@ -1,0 +1,107 @@
+"""polystore: say where data goes with one word.
+
+>>> fm = FileManager(BackendRegistry())
+>>> fm.save(image, "result.npy", backend="disk")
+
+Importing the package loads nothing else: each name comes from ``polystore_core`` when it is
+first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
+if TYPE_CHECKING:
+    from typing import Any
+
+    from polystore_core import (
+        PLUGIN_API,
+        AtomicMetadataWriter,
+        BackendRegistry,
+        BackendSpec,
+        Capabilities,
+        DataSink,
+        DataSource,
+        Entry,
+        FileManager,
+        Format,
+        FormatRegistry,
+        FormatSpec,
+        Info,
+        LazyArray,
+        NameTemplate,
+        Opener,
+        PolystoreError,
+        Region,
+        StorageBackend,
+        atomic_update_json,
+        atomic_write,
+        atomic_write_json,
+        file_lock,
+        formats,
+        framework_of,
+        hookimpl,
+        is_array,
+        to_framework,
+        to_numpy,
+    )
+
+    from . import errors, rois
+
+    __version__: str
+
+__all__ = [
+    "PLUGIN_API",
+    "AtomicMetadataWriter",
+    "BackendRegistry",
+    "BackendSpec",
+    "Capabilities",
+    "DataSink",
+    "DataSource",
+    "Entry",
+    "FileManager",
+    "Format",
+    "FormatRegistry",
+    "FormatSpec",
+    "Info",
+    "LazyArray",
+    "NameTemplate",
+    "Opener",
+    "PolystoreError",
+    "Region",
+    "StorageBackend",
+    "atomic_update_json",
+    "atomic_write",
+    "atomic_write_json",
+    "errors",
+    "file_lock",
+    "formats",
+    "framework_of",
+    "hookimpl",
+    "is_array",
+    "rois",
+    "to_framework",
+    "to_numpy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("polystore")
+    elif name in ("errors", "rois"):
+        from importlib import import_module
+
+        return import_module(f"{__name__}.{name}")
+    elif name in __all__:
+        import polystore_core
+
+        value = getattr(polystore_core, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})
