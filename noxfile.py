@@ -14,20 +14,38 @@ nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
 PACKAGES = (
-    "core", "formats", "memory", "disk", "zarr", "stream", "testing", "cli", "napari", "fiji"
-)  # fmt: skip
+    "core",
+    "formats",
+    "memory",
+    "disk",
+    "zarr",
+    "stream",
+    "testing",
+    "cli",
+    "napari",
+    "fiji",
+)
 SOURCES = ["packages/polystore/src", *(f"packages/polystore-{name}/src" for name in PACKAGES)]
 CHECKED = [
-    "noxfile.py", "conftest.py", "examples/pipelines", "examples/polystore-sqlite/src",
+    "noxfile.py",
+    "conftest.py",
+    "examples/pipelines",
+    "examples/polystore-sqlite/src",
     "packages/polystore-fiji/build_receiver.py",
-]  # fmt: skip
+]
 # Tools whose findings change between releases; everything else is taken as it comes.
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
 TEST_TOOLS = (
-    "pytest", "pytest-xdist", "pytest-timeout", "hypothesis", "xarray", "hatchling",
-    "editables", "ome-zarr-models",
-)  # fmt: skip
+    "pytest",
+    "pytest-xdist",
+    "pytest-timeout",
+    "hypothesis",
+    "xarray",
+    "hatchling",
+    "editables",
+    "ome-zarr-models",
+)
 # Tools of others that must read what polystore-zarr writes, and whose files it must read.
 ORACLES = ("tensorstore", "ome-zarr", "bioio-ome-zarr", "ngff-zarr", "jsonschema")
 # The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
@@ -66,10 +84,18 @@ def run_pytest(session: nox.Session, *options: str) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     session.run(
-        "pytest", "-n", str(os.cpu_count()), "--dist", "worksteal", "--durations", "20",
-        *options, *folders, *session.posargs[len(names):],
+        "pytest",
+        "-n",
+        str(os.cpu_count()),
+        "--dist",
+        "worksteal",
+        "--durations",
+        "20",
+        *options,
+        *folders,
+        *session.posargs[len(names) :],
         env={"TMPDIR": str(scratch)},
-    )  # fmt: skip
+    )
 
 
 @nox.session
@@ -136,9 +162,15 @@ def wheels(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for package in sorted((ROOT / "packages").iterdir()):
         session.run(
-            "python", "-m", "build", "--no-isolation", "--outdir", str(folder), str(package),
+            "python",
+            "-m",
+            "build",
+            "--no-isolation",
+            "--outdir",
+            str(folder),
+            str(package),
             silent=True,
-        )  # fmt: skip
+        )
     session.run("python", "tests/check_wheels.py", str(folder))
 
 

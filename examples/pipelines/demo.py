@@ -31,9 +31,12 @@ def main() -> None:
     parser.add_argument("--output", default="demo-output", help="default: %(default)s")
     parser.add_argument("--names", help="what the file names mean, for a plate")
     parser.add_argument(
-        "--view", nargs="?", const="napari", choices=("napari", "fiji"),
+        "--view",
+        nargs="?",
+        const="napari",
+        choices=("napari", "fiji"),
         help="show the results, in napari unless said otherwise",
-    )  # fmt: skip
+    )
     parser.add_argument("--pixel-size", type=float, help="in micrometres, for what is shown")
     arguments = parser.parse_args()
     output = Path(arguments.output)
@@ -66,8 +69,14 @@ def main() -> None:
         fm.save_batch(step.count(masks), arrays, backend="zarr")
     if template:
         with Step("save images as an OME-Zarr plate") as step:
-            fields = save_plate(fm, str(folder), str(output / "plate.ome.zarr"), names=template,
-                                source_backend="disk", backend="zarr")  # fmt: skip
+            fields = save_plate(
+                fm,
+                str(folder),
+                str(output / "plate.ome.zarr"),
+                names=template,
+                source_backend="disk",
+                backend="zarr",
+            )
             step.count(images)
     if arguments.view:
         view(fm, arguments.view, images, paths, masks, results, output, arguments.pixel_size)

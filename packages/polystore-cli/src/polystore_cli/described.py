@@ -70,9 +70,14 @@ def _is_possible(shape: tuple[int, ...], dtype: str, said: Mapping[str, Any]) ->
         shape, axes = shape[:-1], axes[:-1]
     try:
         image_metadata(
-            shape, dtype, axes=axes, scale=said.get("scale"), units=said.get("units"),
-            channels=said.get("channels"), label=said.get("labels") is True,
-        )  # fmt: skip
+            shape,
+            dtype,
+            axes=axes,
+            scale=said.get("scale"),
+            units=said.get("units"),
+            channels=said.get("channels"),
+            label=said.get("labels") is True,
+        )
     except PolystoreError:
         return False
     return True

@@ -80,9 +80,13 @@ class Show:
         self, address: Address, image: Described, options: Mapping[str, Any]
     ) -> dict[str, Any]:
         return {
-            "source": str(address), "viewer": self.viewer, "path": address.path,
-            "shape": image.shape, "dtype": image.dtype, "options": options,
-        }  # fmt: skip
+            "source": str(address),
+            "viewer": self.viewer,
+            "path": address.path,
+            "shape": image.shape,
+            "dtype": image.dtype,
+            "options": options,
+        }
 
 
 @dataclass(frozen=True, slots=True)

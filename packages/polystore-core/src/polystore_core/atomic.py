@@ -355,8 +355,9 @@ class PendingFile:
             self._flush_for_newcomer()
         self._report_full_disk()
         if self.exclusive:
-            rename_new(self._temporary, self._name, src_dir_fd=self._dir_fd,
-                       dst_dir_fd=self._dir_fd)  # fmt: skip
+            rename_new(
+                self._temporary, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd
+            )
         else:
             _replace(self._temporary, self._name, self._dir_fd)
         self._temporary = None

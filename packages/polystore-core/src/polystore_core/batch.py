@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
 __all__ = [
-    "Progress", "check_lengths", "plain_path", "progress_reporter", "run_batch", "threads_for"
-]  # fmt: skip
+    "Progress",
+    "check_lengths",
+    "plain_path",
+    "progress_reporter",
+    "run_batch",
+    "threads_for",
+]
 
 Progress: TypeAlias = "bool | Callable[[int, int], None]"
 """``True`` shows a bar; a callable gets (items done, items in all) after each item."""

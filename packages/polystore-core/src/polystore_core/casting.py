@@ -72,9 +72,11 @@ def _is_always_exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
 
 def _refuse_changes(given: NDArray[Any], found: NDArray[Any], casting: Casting) -> None:
     pieces = np.nditer(
-        (given, found), ("external_loop", "buffered", "zerosize_ok"), order="C",
+        (given, found),
+        ("external_loop", "buffered", "zerosize_ok"),
+        order="C",
         buffersize=_AT_ONCE,
-    )  # fmt: skip
+    )
     start = 0
     for before, after in pieces:
         changed = _changed(before, after, rounds=casting == "same_kind")

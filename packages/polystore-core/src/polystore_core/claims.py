@@ -88,8 +88,13 @@ else:
     import fcntl
 
     _NO_CLAIM = (
-        errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP
-    )  # fmt: skip
+        errno.EBADF,
+        errno.EINVAL,
+        errno.ENOLCK,
+        errno.ENOSYS,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+    )
 
     def _claim(path: str, held: list[int]) -> bool | None:
         """Put the descriptor that holds the claim into ``held``, and answer ``claim``."""

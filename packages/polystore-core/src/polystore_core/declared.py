@@ -104,11 +104,15 @@ def _declared_by(distribution: Distribution) -> list[Declaration]:
     times = Counter((kind, entry.name) for kind, entry in entries)
     return [
         Declaration(
-            kind, entry.name, name, str(version), entry.value,
+            kind,
+            entry.name,
+            name,
+            str(version),
+            entry.value,
             fault=_entry_fault(kind, entry, times[kind, entry.name]),
         )
         for kind, entry in entries
-    ]  # fmt: skip
+    ]
 
 
 def _entry_fault(kind: PluginKind, entry: EntryPoint, times: int) -> str:

@@ -291,9 +291,13 @@ class FileManager:
         descends into folders, not into linked ones.
         """
         files: list[str] = self._run(
-            "list_files", backend, directory,
-            pattern=pattern, suffixes=suffixes, recursive=recursive,
-        )  # fmt: skip
+            "list_files",
+            backend,
+            directory,
+            pattern=pattern,
+            suffixes=suffixes,
+            recursive=recursive,
+        )
         return files
 
     def list_image_files(
@@ -374,9 +378,13 @@ class FileManager:
         Returns the number of links.
         """
         count: int = self._run(
-            "mirror_directory_with_symlinks", backend, source, target,
-            recursive=recursive, overwrite=overwrite,
-        )  # fmt: skip
+            "mirror_directory_with_symlinks",
+            backend,
+            source,
+            target,
+            recursive=recursive,
+            overwrite=overwrite,
+        )
         return count
 
     def transfer(

@@ -57,9 +57,14 @@ _BY_DIRECTORY = os.open in os.supports_dir_fd
 
 # What a file system says of an operation that it does not have.
 _UNKNOWN_OPERATION = (
-    errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EMLINK,
     errno.ENOTTY,
-)  # fmt: skip
+)
 
 
 def open_regular(
@@ -138,10 +143,12 @@ def _rename_with(
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
     result = _renameat2(
-        _AT_FDCWD if src_dir_fd is None else src_dir_fd, os.fsencode(source),
-        _AT_FDCWD if dst_dir_fd is None else dst_dir_fd, os.fsencode(target),
+        _AT_FDCWD if src_dir_fd is None else src_dir_fd,
+        os.fsencode(source),
+        _AT_FDCWD if dst_dir_fd is None else dst_dir_fd,
+        os.fsencode(target),
         ctypes.c_uint(flag),
-    )  # fmt: skip
+    )
     if result != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), target)
@@ -172,8 +179,9 @@ def rename_new(
         if error.errno not in _UNKNOWN_OPERATION:
             raise
     try:
-        os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd,
-                follow_symlinks=False)  # fmt: skip
+        os.link(
+            source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False
+        )
     except OSError as error:
         if error.errno not in _UNKNOWN_OPERATION:
             raise

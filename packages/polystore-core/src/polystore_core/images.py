@@ -39,29 +39,74 @@ HEX_COLOR = re.compile("#?([0-9A-Fa-f]{6})")
 """RRGGBB, in group 1."""
 
 _PREFIXES = (
-    "yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "milli", "centi", "deci", "",
-    "hecto", "kilo", "mega", "giga", "tera", "peta", "exa", "zetta", "yotta",
-)  # fmt: skip
+    "yocto",
+    "zepto",
+    "atto",
+    "femto",
+    "pico",
+    "nano",
+    "micro",
+    "milli",
+    "centi",
+    "deci",
+    "",
+    "hecto",
+    "kilo",
+    "mega",
+    "giga",
+    "tera",
+    "peta",
+    "exa",
+    "zetta",
+    "yotta",
+)
 SPACE_UNITS = (
     *(f"{prefix}meter" for prefix in _PREFIXES),
-    "angstrom", "foot", "inch", "mile", "parsec", "yard",
-)  # fmt: skip
+    "angstrom",
+    "foot",
+    "inch",
+    "mile",
+    "parsec",
+    "yard",
+)
 """UDUNITS-2 names of lengths: those that OME-NGFF lists."""
 TIME_UNITS = (*(f"{prefix}second" for prefix in _PREFIXES), "day", "hour", "minute")
 """UDUNITS-2 names of durations, likewise."""
 _ABBREVIATIONS = {
-    "pm": "picometer", "nm": "nanometer", "um": "micrometer", "\u00b5m": "micrometer",
-    "\u03bcm": "micrometer", "micron": "micrometer", "microns": "micrometer",
-    "mm": "millimeter", "cm": "centimeter", "m": "meter", "\u00c5": "angstrom",
-    "\u212b": "angstrom", "A": "angstrom", "ns": "nanosecond", "us": "microsecond",
-    "\u00b5s": "microsecond", "\u03bcs": "microsecond", "ms": "millisecond", "s": "second",
-    "sec": "second", "min": "minute", "h": "hour", "d": "day",
-}  # fmt: skip
+    "pm": "picometer",
+    "nm": "nanometer",
+    "um": "micrometer",
+    "\u00b5m": "micrometer",
+    "\u03bcm": "micrometer",
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "\u00c5": "angstrom",
+    "\u212b": "angstrom",
+    "A": "angstrom",
+    "ns": "nanosecond",
+    "us": "microsecond",
+    "\u00b5s": "microsecond",
+    "\u03bcs": "microsecond",
+    "ms": "millisecond",
+    "s": "second",
+    "sec": "second",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+}
 
 _COLORS = {
-    "red": "FF0000", "green": "00FF00", "blue": "0000FF", "cyan": "00FFFF",
-    "magenta": "FF00FF", "yellow": "FFFF00", "white": "FFFFFF",
-}  # fmt: skip
+    "red": "FF0000",
+    "green": "00FF00",
+    "blue": "0000FF",
+    "cyan": "00FFFF",
+    "magenta": "FF00FF",
+    "yellow": "FFFF00",
+    "white": "FFFFFF",
+}
 _ALONE, _PAIR = ("white",), ("magenta", "green")
 _MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
 
@@ -173,10 +218,11 @@ def _axis_names(shape: tuple[int, ...], axes: Any, channels: Any) -> tuple[str, 
     ordered = tuple(axis for axis in AXIS_TYPES if axis in names)
     if names != ordered or len(names) != len(shape) or names[-2:] != ("y", "x"):
         raise InvalidOptionError(
-            "axes", axes,
+            "axes",
+            axes,
             f"{len(shape)} different axes for shape {shape}, in the order t, c, z, y, x, with y "
             "and x at the end",
-        )  # fmt: skip
+        )
     return names
 
 

@@ -238,9 +238,11 @@ def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
 
     logging.getLogger("polystore").warning(
         "backend %r is provided by %s: class %s is ignored. To use the class: %s",
-        chosen.name, chosen.distribution, ignored.distribution,
+        chosen.name,
+        chosen.distribution,
+        ignored.distribution,
         preference(chosen.name, ignored.distribution),
-    )  # fmt: skip
+    )
 
 
 class FormatRegistry:

@@ -48,9 +48,22 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "LIMIT", "ROI", "VERSION", "Area", "Bounds", "Composite", "Ellipse", "Line", "Mask",
-    "Points", "Polygon", "Polyline", "Position", "Rectangle", "Shape",
-]  # fmt: skip
+    "LIMIT",
+    "ROI",
+    "VERSION",
+    "Area",
+    "Bounds",
+    "Composite",
+    "Ellipse",
+    "Line",
+    "Mask",
+    "Points",
+    "Polygon",
+    "Polyline",
+    "Position",
+    "Rectangle",
+    "Shape",
+]
 
 VERSION = 1
 """Of the form that :meth:`ROI.to_dict` writes."""

@@ -27,9 +27,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     folder = argparse.ArgumentParser(add_help=False)
     folder.add_argument(
-        "--fiji", required=True, metavar="PATH",
+        "--fiji",
+        required=True,
+        metavar="PATH",
         help="a folder of Fiji or ImageJ, such as ~/Fiji.app",
-    )  # fmt: skip
+    )
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -84,9 +86,12 @@ def _launch(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     from .launching import launch
 
     endpoint = launch(
-        options.name, fiji=options.fiji, ij=options.ij, headless=options.headless,
+        options.name,
+        fiji=options.fiji,
+        ij=options.ij,
+        headless=options.headless,
         timeout=options.timeout,
-    )  # fmt: skip
+    )
     result: dict[str, object] = {
         "name": endpoint.name,
         "pid": endpoint.pid,

@@ -46,9 +46,13 @@ class FijiBackend(ViewerSink):
         max_in_flight: int = 32 << 20,
     ) -> None:
         super().__init__(
-            viewer=viewer, launch=launch, connection=connection, policy=policy,
-            timeout=timeout, max_in_flight=max_in_flight,
-        )  # fmt: skip
+            viewer=viewer,
+            launch=launch,
+            connection=connection,
+            policy=policy,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+        )
         self.fiji, self.ij, self.headless = fiji, ij, headless
         self.encoding = FijiEncoding()
 

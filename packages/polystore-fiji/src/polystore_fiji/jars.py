@@ -40,11 +40,13 @@ def own_jar() -> ReceiverJar:
     if not path.is_file():
         script = _HERE.parents[1] / "build_receiver.py"
         raise ReceiverUnavailableError(
-            BACKEND, "the receiver for ImageJ", f"has not been compiled ({path} is missing)",
+            BACKEND,
+            "the receiver for ImageJ",
+            f"has not been compiled ({path} is missing)",
             f"install a JDK and ImageJ's jar, and run: python {script}"
             if script.exists()
             else "install polystore-fiji again",
-        )  # fmt: skip
+        )
     return _read(path)
 
 
@@ -74,11 +76,13 @@ def check_installed(folder: Path) -> ReceiverJar:
         return jar
     older = jar.protocol < own.protocol
     raise IncompatibleReceiverError(
-        BACKEND, str(folder), f"has the receiver {jar}, but this polystore-fiji has {own}",
+        BACKEND,
+        str(folder),
+        f"has the receiver {jar}, but this polystore-fiji has {own}",
         f"update the receiver: {install}"
         if older
         else "update polystore-fiji: pip install --upgrade polystore-fiji",
-    )  # fmt: skip
+    )
 
 
 def _read(path: Path) -> ReceiverJar:

@@ -74,9 +74,15 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
         java = find_java(folder=imagej.folder, windows=not headless)
         classpath = os.pathsep.join(map(str, (imagej.jar, own_jar().path)))
         return [
-            str(java.command), *_HEAP, *(["-Djava.awt.headless=true"] if headless else []),
-            "-cp", classpath, "polystore.fiji.Main", "--name", name,
-        ]  # fmt: skip
+            str(java.command),
+            *_HEAP,
+            *(["-Djava.awt.headless=true"] if headless else []),
+            "-cp",
+            classpath,
+            "polystore.fiji.Main",
+            "--name",
+            name,
+        ]
     check_installed(imagej.folder)
     # In brackets, as ImageJ writes values that may hold blanks; a name holds no brackets.
     macro = f'run("{_COMMAND}", "name=[{name}] started");'
@@ -85,10 +91,12 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
         return [str(imagej.launcher), "--forbid-single-instance", "-eval", macro]
     if imagej.jar.parent.name == "jars":
         raise ReceiverUnavailableError(
-            BACKEND, str(imagej.folder), "has no launcher for this system",
+            BACKEND,
+            str(imagej.folder),
+            "has no launcher for this system",
             "download the Fiji for this system, or use its ImageJ alone: "
             f'ij="{imagej.jar}", --ij "{imagej.jar}"',
-        )  # fmt: skip
+        )
     java = find_java(folder=imagej.folder)
     run = [str(java.command), *_HEAP, "-jar", str(imagej.jar), "-ijpath", str(imagej.folder)]
     # Port 0: otherwise ImageJ hands the macro to one that runs already, and ends.

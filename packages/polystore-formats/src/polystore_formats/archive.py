@@ -23,9 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "ARCHIVE_ERRORS", "NAME_BYTES_LIMIT", "PIECE", "check_names", "is_hidden", "open_archive",
-    "open_member", "packing_of",
-]  # fmt: skip
+    "ARCHIVE_ERRORS",
+    "NAME_BYTES_LIMIT",
+    "PIECE",
+    "check_names",
+    "is_hidden",
+    "open_archive",
+    "open_member",
+    "packing_of",
+]
 
 NAME_BYTES_LIMIT = 255
 """Longest name that is written, in UTF-8."""
@@ -33,8 +39,13 @@ PIECE = 1 << 20
 """Bytes to read from a member at a time: ``zipfile`` holds a piece several times over."""
 
 ARCHIVE_ERRORS = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError,
-)  # fmt: skip
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
 """What ``zipfile`` raises for damaged bytes."""
 
 _DEFLATE_RATIO = 1032  # no deflate stream expands further

@@ -75,13 +75,28 @@ _OPTIONS = {
     if option.name and option not in (_FINE, ROI_OPTIONS.NONE, ROI_OPTIONS.UNKNOWN_15)
 }
 _TEXT: dict[str, type | tuple[type, ...]] = {
-    "text": str, "font": str, "size": int, "style": int, "justification": int,
-    "angle": (float, int), "as_drawn": bool,
-}  # fmt: skip
+    "text": str,
+    "font": str,
+    "size": int,
+    "style": int,
+    "justification": int,
+    "angle": (float, int),
+    "as_drawn": bool,
+}
 NAMES = (
-    "kind", *_COLORS, "stroke_width", "options", *_NUMBERS, "counters", "counter_positions",
-    "text", "image", "subpixel", "raw", "raw_name",
-)  # fmt: skip
+    "kind",
+    *_COLORS,
+    "stroke_width",
+    "options",
+    *_NUMBERS,
+    "counters",
+    "counter_positions",
+    "text",
+    "image",
+    "subpixel",
+    "raw",
+    "raw_name",
+)
 _PARTS = {"counters": "point", "counter_positions": "point", "text": "text", "image": "image"}
 _AS_DRAWN = 1024
 _STYLE_OFFSET = 68

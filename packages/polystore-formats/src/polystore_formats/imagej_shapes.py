@@ -39,10 +39,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "KINDS", "UPRIGHT", "corners_of", "default_kind", "is_near", "kind_of",
-    "mask_outlines", "masked",
-    "possible_kinds", "shape_of", "shift_of",
-]  # fmt: skip
+    "KINDS",
+    "UPRIGHT",
+    "corners_of",
+    "default_kind",
+    "is_near",
+    "kind_of",
+    "mask_outlines",
+    "masked",
+    "possible_kinds",
+    "shape_of",
+    "shift_of",
+]
 
 
 class _Kind(NamedTuple):

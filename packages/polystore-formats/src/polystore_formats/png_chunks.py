@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "ADVICE", "PICTURE_BYTES_LIMIT", "PNG_SIDE_LIMIT", "PngHeader", "read_png", "read_png_header",
-]  # fmt: skip
+    "ADVICE",
+    "PICTURE_BYTES_LIMIT",
+    "PNG_SIDE_LIMIT",
+    "PngHeader",
+    "read_png",
+    "read_png_header",
+]
 
 PICTURE_BYTES_LIMIT = 1 << 31
 """Pictures that would be larger in memory are neither written nor read."""
@@ -41,9 +46,14 @@ _PALETTE = 3
 _SAMPLES = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}  # by colour type
 _BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), _PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ADAM7 = (  # first row, first column, row step, column step
-    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
     (1, 0, 2, 1),
-)  # fmt: skip
+)
 
 
 class PngHeader(NamedTuple):

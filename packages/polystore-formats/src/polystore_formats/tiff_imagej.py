@@ -28,17 +28,29 @@ COLOR_MAP = 320
 """Tag of the colours of an image of one channel."""
 _ORDER = "tczyx"
 _SHORT = {
-    "micrometer": "um", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm",
-    "meter": "m", "picometer": "pm", "angstrom": "A",
-}  # fmt: skip
+    "micrometer": "um",
+    "nanometer": "nm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+    "picometer": "pm",
+    "angstrom": "A",
+}
 _SECONDS = {
-    "second": 1.0, "millisecond": 1e-3, "microsecond": 1e-6, "nanosecond": 1e-9,
-    "minute": 60.0, "hour": 3600.0, "day": 86400.0,
-}  # fmt: skip
+    "second": 1.0,
+    "millisecond": 1e-3,
+    "microsecond": 1e-6,
+    "nanosecond": 1e-9,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
 _MICRO = re.compile(r"\\u00b5|\\u03bc|[\u00b5\u03bc]", re.IGNORECASE)
 _UNITS = {short: long for long, short in _SHORT.items()} | {
-    "micron": "micrometer", "microns": "micrometer", "\u00c5": "angstrom"
-}  # fmt: skip
+    "micron": "micrometer",
+    "microns": "micrometer",
+    "\u00c5": "angstrom",
+}
 _TEXT_LIMIT = 1000
 
 

@@ -25,10 +25,20 @@ if TYPE_CHECKING:
 __all__ = ["OME_PIXELS", "find_series", "lent", "missing_planes", "stumbling"]
 
 _STUMBLES = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError,
-    RuntimeError, SyntaxError, TypeError, ValueError, struct.error, tifffile.OmeXmlError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tifffile.OmeXmlError,
     tifffile.TiffFileError,
-)  # fmt: skip
+)
 """What tifffile and imagecodecs raise over bytes that they did not expect: a MemoryError for
 sizes that nobody meant, a SyntaxError for XML."""
 

@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 _REFUSALS = (
-    ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError,
-    struct.error, tifffile.OmeXmlError,
-)  # fmt: skip
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tifffile.OmeXmlError,
+)
 """What tifffile raises over metadata that it cannot write."""
 
 

@@ -46,9 +46,13 @@ class NapariBackend(ViewerSink):
         max_in_flight: int = 32 << 20,
     ) -> None:
         super().__init__(
-            viewer=viewer, launch=launch, connection=connection, policy=policy,
-            timeout=timeout, max_in_flight=max_in_flight,
-        )  # fmt: skip
+            viewer=viewer,
+            launch=launch,
+            connection=connection,
+            policy=policy,
+            timeout=timeout,
+            max_in_flight=max_in_flight,
+        )
         self.python = python
 
     def start(self) -> Endpoint:

@@ -85,19 +85,22 @@ def layer_reach(layer: Layer) -> Reach:
     """Return the reach of a layer of napari."""
     (low, high), step = layer.extent.world, layer.extent.step
     return Reach(
-        tuple(low.tolist()), tuple(high.tolist()), tuple(step.tolist()),
+        tuple(low.tolist()),
+        tuple(high.tolist()),
+        tuple(step.tolist()),
         tuple(map(str, layer.units)),
-    )  # fmt: skip
+    )
 
 
 def content_of(layer: Layer) -> dict[str, Any]:
     """Return what :func:`assign` takes to show again what a layer of ROIs shows now."""
     kind = layer._type_string
     content: dict[str, Any] = {
-        "data": layer.data if kind != "shapes" else
-        list(zip(layer.data, layer.shape_type, strict=True)),
+        "data": layer.data
+        if kind != "shapes"
+        else list(zip(layer.data, layer.shape_type, strict=True)),
         "features": layer.features.copy(),
-    }  # fmt: skip
+    }
     if kind != "labels":
         content["feature_defaults"] = layer.feature_defaults.copy()
         # napari sets no attribute of the rows of an empty layer.

@@ -35,9 +35,13 @@ def findings() -> Iterator[Finding]:
 def _napari(python: str) -> Finding:
     try:
         done = subprocess.run(
-            [python, "-c", _ASK], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=_SECONDS, check=True,
-        )  # fmt: skip
+            [python, "-c", _ASK],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
         missing, version = done.stdout.split("\n")[:2]
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         remedy = "set POLYSTORE_NAPARI_PYTHON or python= to a Python that has napari"

@@ -166,9 +166,11 @@ class Layers:
             self._followed.clear()
         else:
             undo.callback(_give_back, shown, replace(shown))
-            before = shown.stack.snapshot()[shown.stack.index(target.at)] if (
-                target.at in shown.stack
-            ) else None  # fmt: skip
+            before = (
+                shown.stack.snapshot()[shown.stack.index(target.at)]
+                if (target.at in shown.stack)
+                else None
+            )
             undo.callback(_put_back, shown.stack, target.at, before)
         shown.stack.put(target.at, block)
 
@@ -304,12 +306,13 @@ class Layers:
             if shown.layer is not None and shown.stack.sliders:
                 steps = self.model.dims.current_step[-shown.layer.ndim :]
                 texts = [
-                    known[min(step, len(known) - 1)] if name == "image" else
-                    f"{name} {known[min(step, len(known) - 1)]}"
+                    known[min(step, len(known) - 1)]
+                    if name == "image"
+                    else f"{name} {known[min(step, len(known) - 1)]}"
                     for name, known, step in zip(
                         shown.stack.sliders, shown.stack.coordinates, steps, strict=False
                     )
-                ]  # fmt: skip
+                ]
                 overlay.text = self._told = "   ".join(texts)
                 overlay.visible = True
                 return
@@ -328,20 +331,26 @@ class Layers:
         found = []
         for layer in self.model.layers:
             stack = stacks.get(id(layer))
-            found.append({
-                "name": layer.name,
-                "type": layer._type_string,
-                "shape": list(getattr(layer.data, "shape", None) or [len(layer.data)]),
-                "dtype": str(getattr(layer.data, "dtype", "")),
-                "scale": list(map(float, layer.scale)),
-                "units": [str(unit) for unit in layer.units],
-                "visible": bool(layer.visible),
-                "rgb": bool(getattr(layer, "rgb", False)),
-                "colormap": str(getattr(getattr(layer, "colormap", None), "name", "")),
-                "contrast_limits": [float(v) for v in getattr(layer, "contrast_limits", ())],
-                "axes": list(layer.axis_labels),
-                "coordinates": [list(c) for c in stack.coordinates] if stack is not None else [],
-            })  # fmt: skip
+            found.append(
+                {
+                    "name": layer.name,
+                    "type": layer._type_string,
+                    "shape": list(getattr(layer.data, "shape", None) or [len(layer.data)]),
+                    "dtype": str(getattr(layer.data, "dtype", "")),
+                    "scale": list(map(float, layer.scale)),
+                    "units": [str(unit) for unit in layer.units],
+                    "visible": bool(layer.visible),
+                    "rgb": bool(getattr(layer, "rgb", False)),
+                    "colormap": str(getattr(getattr(layer, "colormap", None), "name", "")),
+                    "contrast_limits": [
+                        float(v) for v in getattr(layer, "contrast_limits", ())
+                    ],
+                    "axes": list(layer.axis_labels),
+                    "coordinates": [list(c) for c in stack.coordinates]
+                    if stack is not None
+                    else [],
+                }
+            )
         return found
 
     def pixels(self, plan: Plan, axes: str) -> NDArray[Any] | None:

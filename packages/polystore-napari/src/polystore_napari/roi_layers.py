@@ -182,8 +182,10 @@ class RoiLayers:
         plain = np.array([bool(axis) for axis in found.axes])
         factors, offsets = np.where(plain, factors, 1), np.where(plain, offsets, 0)
         return {
-            "scale": scale * factors, "translate": translate * factors + offsets, "units": units,
-        }  # fmt: skip
+            "scale": scale * factors,
+            "translate": translate * factors + offsets,
+            "units": units,
+        }
 
     def read(self, name: str | None = None) -> Iterator[ROI]:
         """Yield the ROIs of the layer called ``name``, or of all that hold some.
@@ -211,10 +213,13 @@ class RoiLayers:
         )
         axes = known.axes if known is not None else self._axis_names(layer.ndim)
         return from_layer(
-            kind, *_content(layer), layer.features, axes,
+            kind,
+            *_content(layer),
+            layer.features,
+            axes,
             known=known.rois if known is not None else (),
             to_pixels=self._to_pixels(layer, axes),
-        )  # fmt: skip
+        )
 
     def _to_pixels(
         self, layer: Layer, axes: Sequence[str]
@@ -405,6 +410,10 @@ def _emptied(found: RoiLayer) -> RoiLayer:
     if isinstance(data, np.ndarray):
         data = np.zeros_like(data) if found.type == "labels" else data[:0]
     return replace(
-        found, data=data if isinstance(data, np.ndarray) else [], features=rows, rois=(), saved=0,
+        found,
+        data=data if isinstance(data, np.ndarray) else [],
+        features=rows,
+        rois=(),
+        saved=0,
         shape_types=(),
-    )  # fmt: skip
+    )

@@ -153,9 +153,10 @@ class RoiLayer:
             for row, (vertices, kind) in rows
         ]
         return replace(
-            self, data=[vertices for vertices, _ in drawn],
+            self,
+            data=[vertices for vertices, _ in drawn],
             shape_types=tuple(kind for _, kind in drawn),
-        )  # fmt: skip
+        )
 
     def to_pixels(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
         """Return where coordinates of the layer's data, shape (n, D), lie in the image."""

@@ -146,9 +146,14 @@ class StreamSink(DataSink):
         layout = layout or _LAYOUT
         place = place_of(path, names=_template(names), layout=layout, at=at)
         look = Look(
-            labels=labels, axes=axes, scale=scale, units=units, channels=channels,
-            colormap=colormap, contrast_limits=contrast_limits,
-        )  # fmt: skip
+            labels=labels,
+            axes=axes,
+            scale=scale,
+            units=units,
+            channels=channels,
+            colormap=colormap,
+            contrast_limits=contrast_limits,
+        )
         item, pixels = self._described(data, path, place, look, layout, wait)
         transfers = self._send(item, pixels, wait)
         for connection, transfer in transfers if wait is not None else ():
@@ -455,9 +460,14 @@ class _Batch:
 
     def _message(self, index: int) -> tuple[Image | Rois, NDArray[Any]]:
         return self.sink._described(
-            self.data[index], self.paths[index], self.places[index], self.look, self.layout,
-            self.wait, len(self.paths),
-        )  # fmt: skip
+            self.data[index],
+            self.paths[index],
+            self.places[index],
+            self.look,
+            self.layout,
+            self.wait,
+            len(self.paths),
+        )
 
     def _start(self, index: int) -> None:
         item, pixels = self._message(index)

@@ -152,9 +152,12 @@ class Connection:
     def _greeted(self) -> Welcome:
         program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         hello = Hello(
-            protocol=PROTOCOL, token=self.endpoint.token, producer=program[:80],
-            pid=os.getpid(), host=host_identity(),
-        )  # fmt: skip
+            protocol=PROTOCOL,
+            token=self.endpoint.token,
+            producer=program[:80],
+            pid=os.getpid(),
+            host=host_identity(),
+        )
         answer, _ = self._ask(hello, self.timeout)
         if isinstance(answer, Ack) and answer.stage == "rejected":
             if answer.reason.startswith("protocol"):

@@ -113,14 +113,27 @@ def described(
         pixels = pixels.astype(dtype)
     sent = encoding.pixels(pixels, about.axes, look.labels)
     image = Image(
-        path=text, nbytes=sent.nbytes, window=place.window, layer=place.layer,
-        title=place.title, at=place.at, channel=place.channel, group=place.group,
-        group_title=place.group_title, shape=sent.shape, dtype=sent.dtype.str,
+        path=text,
+        nbytes=sent.nbytes,
+        window=place.window,
+        layer=place.layer,
+        title=place.title,
+        at=place.at,
+        channel=place.channel,
+        group=place.group,
+        group_title=place.group_title,
+        shape=sent.shape,
+        dtype=sent.dtype.str,
         original="" if sent.dtype == pixels.dtype else dtype,
-        axes=about.axes, layers="c" if split_channels and "c" in about.axes else "",
-        labels=look.labels, scale=about.scale, units=about.units, channels=about.channels,
-        colormap=look.colormap, contrast_limits=about.contrast_limits,
-    )  # fmt: skip
+        axes=about.axes,
+        layers="c" if split_channels and "c" in about.axes else "",
+        labels=look.labels,
+        scale=about.scale,
+        units=about.units,
+        channels=about.channels,
+        colormap=look.colormap,
+        contrast_limits=about.contrast_limits,
+    )
     return image, sent
 
 
@@ -147,10 +160,16 @@ def _rois(
     name, content = encoding.rois(rois)
     payload = np.frombuffer(content or b"\0", np.uint8)
     message = Rois(
-        path=path, nbytes=payload.nbytes, window=place.window, layer=place.layer,
-        title=place.title, at=place.at, count=len(rois), labels=labels,
+        path=path,
+        nbytes=payload.nbytes,
+        window=place.window,
+        layer=place.layer,
+        title=place.title,
+        at=place.at,
+        count=len(rois),
+        labels=labels,
         encoding=name,
-    )  # fmt: skip
+    )
     return message, payload
 
 
@@ -198,9 +217,15 @@ def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
         axes = None if axes is None else tuple(axes)[:-1]
     try:
         found = image_metadata(
-            shape, dtype, axes=axes, scale=look.scale, units=look.units,
-            channels=look.channels, label=look.labels, windows=False,
-        )  # fmt: skip
+            shape,
+            dtype,
+            axes=axes,
+            scale=look.scale,
+            units=look.units,
+            channels=look.channels,
+            label=look.labels,
+            windows=False,
+        )
     except UnsupportedDataError as error:
         error.format = _FORMAT
         raise

@@ -198,9 +198,11 @@ class _Plan:
     def _title(self, folder: _Parts) -> str:
         constant = self.names.template.rpartition("/")[2] if self.names else ""
         text, brace, _ = constant.partition("{")
-        return _last(part for part in folder if "{" not in part) or (
-            text.strip("*" + _SEPARATORS) if brace else ""
-        ) or "images"  # fmt: skip
+        return (
+            _last(part for part in folder if "{" not in part)
+            or (text.strip("*" + _SEPARATORS) if brace else "")
+            or "images"
+        )
 
 
 def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:

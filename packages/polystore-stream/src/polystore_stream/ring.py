@@ -159,9 +159,11 @@ class RingReader:
             raise DamagedDataError(f"{size} bytes do not fit the size {message.size}", "ring")
         if sys.platform == "linux" and not named and not self._is_sealed(fd):
             raise DamagedDataError("the memory is not sealed against shrinking", "ring")
-        mapped = mmap.mmap(fd, size, prot=mmap.PROT_READ) if os.name == "posix" else mmap.mmap(
-            fd, size, access=mmap.ACCESS_READ
-        )  # fmt: skip
+        mapped = (
+            mmap.mmap(fd, size, prot=mmap.PROT_READ)
+            if os.name == "posix"
+            else mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+        )
         head = mapped[: len(_MAGIC) + _NONCE]
         if not head.startswith(_MAGIC) or head[len(_MAGIC) :].hex() != message.nonce:
             mapped.close()

@@ -115,9 +115,13 @@ class Subscription(Viewer, Iterator[Received]):
 
 def _received(item: Image | Rois, data: Any) -> Received:
     common: dict[str, Any] = {
-        "path": item.path, "data": data, "labels": item.labels, "at": dict(item.at),
-        "layer": item.title, "window": item.window,
-    }  # fmt: skip
+        "path": item.path,
+        "data": data,
+        "labels": item.labels,
+        "at": dict(item.at),
+        "layer": item.title,
+        "window": item.window,
+    }
     if isinstance(item, Image):
         for name in ("axes", "scale", "units", "channels", "colormap", "contrast_limits"):
             common[name] = getattr(item, name)

@@ -80,10 +80,21 @@ def private_display() -> Iterator[Display]:
     folder = tempfile.mkdtemp(prefix="ps-x")
     reading, writing = os.pipe()
     process = subprocess.Popen(
-        [program, "-displayfd", str(writing), "-screen", "0", SIZE, "-nolisten", "tcp",
-         "-fbdir", folder],
-        pass_fds=[writing], stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            program,
+            "-displayfd",
+            str(writing),
+            "-screen",
+            "0",
+            SIZE,
+            "-nolisten",
+            "tcp",
+            "-fbdir",
+            folder,
+        ],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    )
     os.close(writing)
     try:
         # Open as long as it runs: what it writes into a closed pipe would end it.
@@ -128,12 +139,14 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         ("XDefaultRootWindow", [ctypes.c_void_p]),
         ("XFetchName", [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p]),
         ("XQueryTree", [ctypes.c_void_p, ctypes.c_ulong, *[ctypes.c_void_p] * 4]),
-        ("XSendEvent", [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long,
-                        ctypes.c_void_p]),
+        (
+            "XSendEvent",
+            [ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int, ctypes.c_long, ctypes.c_void_p],
+        ),
         ("XUnmapWindow", [ctypes.c_void_p, ctypes.c_ulong]),
         ("XFree", [ctypes.c_void_p]),
         ("XCloseDisplay", [ctypes.c_void_p]),
-    ):  # fmt: skip
+    ):
         getattr(x11, function).argtypes = arguments
     for function in ("XInternAtom", "XDefaultRootWindow"):
         getattr(x11, function).restype = ctypes.c_ulong
@@ -161,9 +174,13 @@ def _windows(x11: Any, display: int) -> list[tuple[int, str]]:
     count = ctypes.c_uint()
     root = x11.XDefaultRootWindow(display)
     x11.XQueryTree(
-        display, root, ctypes.byref(unused), ctypes.byref(unused, 8), ctypes.byref(children),
+        display,
+        root,
+        ctypes.byref(unused),
+        ctypes.byref(unused, 8),
+        ctypes.byref(children),
         ctypes.byref(count),
-    )  # fmt: skip
+    )
     found = []
     for at in range(count.value):
         text = ctypes.c_char_p()

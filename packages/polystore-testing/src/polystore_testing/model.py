@@ -129,8 +129,11 @@ class Model:
         if path not in self.tree:
             raise NotFoundError("", path, "")
         skip = len(path) + 1 if path else 0
-        names = {other[skip:].split("/")[0] for other in self.tree if other[skip:]
-                 and (not path or other.startswith(f"{path}/"))}  # fmt: skip
+        names = {
+            other[skip:].split("/")[0]
+            for other in self.tree
+            if other[skip:] and (not path or other.startswith(f"{path}/"))
+        }
         return sorted(names)
 
 

@@ -72,8 +72,12 @@ class SourceTests(Conformance):
     @pytest.fixture
     def existing(self, store: Bound) -> Mapping[str, Any]:
         """Put these values into the store, or return what already stands there."""
-        values = {"a.npy": image(1), "folder/b.npy": image(2), "folder/c10.npy": image(3),
-                  "folder/c9.npy": image(4)}  # fmt: skip
+        values = {
+            "a.npy": image(1),
+            "folder/b.npy": image(2),
+            "folder/c10.npy": image(3),
+            "folder/c9.npy": image(4),
+        }
         store.save_batch(list(values.values()), list(values))
         return values
 

@@ -259,8 +259,11 @@ class StreamTests(SinkTests):
     # ── many at once ─────────────────────────────────────────────────────────────────────
 
     def test_threads_send_apart(self, store: Bound, receiver: StreamReceiver) -> None:
-        seeds = {f"f{thread}/{step}.npy": 10 * thread + step
-                 for thread in range(8) for step in range(10)}  # fmt: skip
+        seeds = {
+            f"f{thread}/{step}.npy": 10 * thread + step
+            for thread in range(8)
+            for step in range(10)
+        }
 
         def work(thread: int) -> None:
             for step in range(10):

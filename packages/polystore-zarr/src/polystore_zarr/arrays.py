@@ -156,11 +156,13 @@ class ZarrArray(LazyArray):
             "zarr_format": self._array.metadata.zarr_format,
             "chunks": self.chunks,
             "shards": self.shards,
-            "compressors": [codec.to_dict() if hasattr(codec, "to_dict") else codec.get_config()
-                            for codec in self._array.compressors],
+            "compressors": [
+                codec.to_dict() if hasattr(codec, "to_dict") else codec.get_config()
+                for codec in self._array.compressors
+            ],
             "fill_value": found["fill_value"],
             "attributes": attributes,
-        }  # fmt: skip
+        }
         names = found.get("dimension_names")
         if names:
             metadata["dimension_names"] = tuple(names)
@@ -190,10 +192,13 @@ class ZarrArray(LazyArray):
         except MemoryError as error:
             nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize
             raise StorageError(
-                self._backend, self._path, "read", errno.ENOMEM,
+                self._backend,
+                self._path,
+                "read",
+                errno.ENOMEM,
                 f"{_size(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
                 "do not fit into memory: load a region, or use open() and read parts",
-            ) from error  # fmt: skip
+            ) from error
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
         return selection.arranged(found)
@@ -257,8 +262,10 @@ class ZarrArray(LazyArray):
         if encoding.name not in ("default", "v2"):
             raise UnsupportedFileError(
                 f"it has too many chunks for names of type {encoding.name!r}: load a region of it",
-                "zarr", self._path, self._backend,
-            )  # fmt: skip
+                "zarr",
+                self._path,
+                self._backend,
+            )
         return "c" if encoding.name == "default" else "", encoding.separator
 
     def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
@@ -286,9 +293,11 @@ class ZarrArray(LazyArray):
             same = False
         if not same:
             raise NotFoundError(
-                self._backend, self._path or self._directory, "read",
+                self._backend,
+                self._path or self._directory,
+                "read",
                 hint="it was saved again, moved or deleted since it was opened: open it again",
-            )  # fmt: skip
+            )
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
@@ -304,9 +313,11 @@ class ZarrArray(LazyArray):
         if aligned is None and self._files is not None:
             with self._guarded("write"):
                 self._files.write(
-                    selection.ranges, _unfolded(values, selection),
-                    seen=self._seen, durable=self._durable,
-                )  # fmt: skip
+                    selection.ranges,
+                    _unfolded(values, selection),
+                    seen=self._seen,
+                    durable=self._durable,
+                )
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
@@ -315,10 +326,11 @@ class ZarrArray(LazyArray):
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
             raise InvalidOptionError(
-                "region", region,
+                "region",
+                region,
                 f"a box on the chunk grid {self.unit}, such as [{box}]. To write parts of "
                 "chunks, pass unaligned='lock'",
-            )  # fmt: skip
+            )
 
     def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
         """Return ``value`` as it is written. Raises ``UnsupportedDataError``."""
@@ -348,8 +360,10 @@ class ZarrArray(LazyArray):
         except ValueError:
             raise UnsupportedDataError(
                 f"the values have shape {values.shape}, but the region has shape {selection.shape}",
-                "zarr", self._path, self._backend,
-            ) from None  # fmt: skip
+                "zarr",
+                self._path,
+                self._backend,
+            ) from None
 
     def _write_into(
         self, box: tuple[slice, ...], selection: Selection, values: NDArray[Any]

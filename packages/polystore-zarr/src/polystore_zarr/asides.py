@@ -37,9 +37,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    "building_place", "found_again", "is_aside", "remove_empty_folder", "remove_empty_group",
-    "settle", "settle_visible", "take_place", "workspace",
-]  # fmt: skip
+    "building_place",
+    "found_again",
+    "is_aside",
+    "remove_empty_folder",
+    "remove_empty_group",
+    "settle",
+    "settle_visible",
+    "take_place",
+    "workspace",
+]
 
 Result = TypeVar("Result")
 

@@ -142,9 +142,14 @@ class ZarrBackend(ZarrTree):
                 raise InvalidOptionError(named, getattr(of_images, named), "None", fault)
             zarr_format = image.zarr_format if image else zarr_format or around.zarr_format or 3
             layout = Layout(
-                chunks=chunks, shards=shards, compressor=compressor, checksum=checksum,
-                fill_value=fill_value, zarr_format=zarr_format, by_plane=image is not None,
-            )  # fmt: skip
+                chunks=chunks,
+                shards=shards,
+                compressor=compressor,
+                checksum=checksum,
+                fill_value=fill_value,
+                zarr_format=zarr_format,
+                by_plane=image is not None,
+            )
             old = around.present_image if if_exists == "replace" else None
             kept = None if old is None else Kept.of(place.node, place.store, old)
             write: Callable[[str], None]
@@ -183,9 +188,12 @@ class ZarrBackend(ZarrTree):
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
         )
         target = ZarrArray(
-            directory, document, writable=True, seen=is_dask(value),
+            directory,
+            document,
+            writable=True,
+            seen=is_dask(value),
             pipeline=self.codec_pipeline,
-        )  # fmt: skip
+        )
         if is_dask(value):
             total = count_blocks(value, target.unit)
             with progress_reporter(progress, total, "save", unit="block") as report:
@@ -242,17 +250,25 @@ class ZarrBackend(ZarrTree):
                 around = Surroundings.of(place)
                 if around.is_image:
                     raise UnsupportedOperationError(
-                        self.name, f"creating an array at {place.path!r}",
+                        self.name,
+                        f"creating an array at {place.path!r}",
                         "this path is for an image: use save() with an array or a handle",
-                    )  # fmt: skip
+                    )
                 zarr_format = zarr_format or around.zarr_format or 3
-                layout = Layout(chunks=chunks, shards=shards, compressor=compressor,
-                                checksum=checksum, fill_value=fill_value,
-                                zarr_format=zarr_format, by_plane=True)  # fmt: skip
+                layout = Layout(
+                    chunks=chunks,
+                    shards=shards,
+                    compressor=compressor,
+                    checksum=checksum,
+                    fill_value=fill_value,
+                    zarr_format=zarr_format,
+                    by_plane=True,
+                )
 
                 def make(tree: str) -> None:
-                    create_array(tree, wanted, kind, layout, attributes=attributes,
-                                 complete=False)  # fmt: skip
+                    create_array(
+                        tree, wanted, kind, layout, attributes=attributes, complete=False
+                    )
 
                 self._put(place, make, if_exists, zarr_format=zarr_format, durable=self.durable)
             handle = self._opened(
@@ -292,9 +308,12 @@ class ZarrBackend(ZarrTree):
             threads = threads_for(first.nbytes if first else 0, _IN_THREADS)
         if threads == 1:
             return run_batch(
-                self.name, "load", paths, lambda i: self.load(paths[i], **options),
+                self.name,
+                "load",
+                paths,
+                lambda i: self.load(paths[i], **options),
                 progress=progress,
-            )  # fmt: skip
+            )
 
         def load(opened: tuple[ZarrArray | None, Path]) -> Any:
             try:
@@ -367,16 +386,23 @@ class ZarrBackend(ZarrTree):
         if document.kind == "group":
             if writable:
                 raise UnsupportedOperationError(
-                    self.name, "writing to a part of an image",
+                    self.name,
+                    "writing to a part of an image",
                     "its pyramid would not change: save the whole image",
-                )  # fmt: skip
+                )
             directory, document = self._level(node, level)
         elif level != 0:
             raise InvalidOptionError("level", level, "0, because this array is not a pyramid")
         return ZarrArray(
-            directory, document, path=place.path, backend=self.name, writable=writable,
-            unaligned=unaligned, pipeline=self.codec_pipeline, durable=durable,
-        )  # fmt: skip
+            directory,
+            document,
+            path=place.path,
+            backend=self.name,
+            writable=writable,
+            unaligned=unaligned,
+            pipeline=self.codec_pipeline,
+            durable=durable,
+        )
 
     def _level(self, node: Node, level: int) -> tuple[str, Document]:
         image = self._image(node)
@@ -415,9 +441,11 @@ class ZarrBackend(ZarrTree):
         document = read_document(labelled) if is_directory(labelled) else None
         if document is None or not document.is_image:
             raise NotFoundError(
-                self.name, place.path, "label the image",
+                self.name,
+                place.path,
+                "label the image",
                 hint=f"{labelled!r} is not an image: save the image first, then its labels",
-            )  # fmt: skip
+            )
         shape = level_zero(labelled, self._image(Node(labelled, document))).shape
         if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
             raise UnsupportedDataError(

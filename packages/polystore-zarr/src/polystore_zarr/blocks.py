@@ -304,9 +304,11 @@ def _entrance_of(directory: str) -> str:
 
 def _too_late(directory: str) -> NotFoundError:
     return NotFoundError(
-        "zarr", directory, "write a block",
+        "zarr",
+        directory,
+        "write a block",
         hint="the save has ended, or this worker does not share the file system of the caller",
-    )  # fmt: skip
+    )
 
 
 if sys.platform == "win32":  # pragma: no cover

@@ -120,8 +120,9 @@ def _check_config(config: Any, native: np.dtype[Any]) -> None:
         if width > max(_WIDEST, native.itemsize):
             raise UnsupportedFileError(
                 f"its filter {config.get('id')!r} makes {width} bytes of each {native} element, "
-                f"and polystore reads at most {max(_WIDEST, native.itemsize)}", "zarr",
-            )  # fmt: skip
+                f"and polystore reads at most {max(_WIDEST, native.itemsize)}",
+                "zarr",
+            )
 
 
 @dataclass(frozen=True)

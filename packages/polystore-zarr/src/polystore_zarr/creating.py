@@ -51,9 +51,11 @@ class Layout:
             self.zarr_format == 3
             and type(self.compressor) in (str, type(None))
             and type(self.fill_value) in (int, bool, type(None))
-            and all(type(grid) in (int, bool, tuple, type(None))
-                    for grid in (self.chunks, self.shards))
-        )  # fmt: skip
+            and all(
+                type(grid) in (int, bool, tuple, type(None))
+                for grid in (self.chunks, self.shards)
+            )
+        )
 
 
 def create_array(

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "entries", "foreign_files", "ignore_foreign", "ignore_hidden", "modified_at", "tree_size"
-]  # fmt: skip
+    "entries",
+    "foreign_files",
+    "ignore_foreign",
+    "ignore_hidden",
+    "modified_at",
+    "tree_size",
+]
 
 
 def entries(directory: str, *, inside: bool) -> Iterator[Entry]:

@@ -108,9 +108,13 @@ def write_image(
             level = os.path.join(directory, str(number))
             first = number == 0 and is_dask(value)
             document = create_array(
-                level, shape, value.dtype, layout_for(value, layout) if first else layout,
-                dimension_names=axes, complete=True,
-            )  # fmt: skip
+                level,
+                shape,
+                value.dtype,
+                layout_for(value, layout) if first else layout,
+                dimension_names=axes,
+                complete=True,
+            )
             levels.append(
                 ZarrArray(
                     level, document, writable=True, seen=is_dask(value), pipeline=pipeline
@@ -148,8 +152,13 @@ def _rebuild_label(
     """Write a label image with as many ``levels`` as its image has, if it has others."""
     if len(kept.image.levels) == levels or kept.shape is None:
         return False
-    image = Image("0.4" if kept.document.zarr_format == 2 else "0.5", kept.image.name, True,
-                  levels=levels, kept=kept)  # fmt: skip
+    image = Image(
+        "0.4" if kept.document.zarr_format == 2 else "0.5",
+        kept.image.name,
+        True,
+        levels=levels,
+        kept=kept,
+    )
     nothing = ImageOptions(None, None, None, None, None)
     layout = replace(layout, chunks=None, shards=None, fill_value=None)
     value = level_zero(kept.directory, kept.image)
@@ -178,9 +187,15 @@ def _checked_metadata(
     name = image.name if image.kept is None else image.kept.image.name or image.name
     try:
         return image_metadata(
-            value.shape, value.dtype, axes=options.axes, scale=options.scale,
-            units=options.units, channels=options.channels, name=name, label=image.is_label,
-        )  # fmt: skip
+            value.shape,
+            value.dtype,
+            axes=options.axes,
+            scale=options.scale,
+            units=options.units,
+            channels=options.channels,
+            name=name,
+            label=image.is_label,
+        )
     except InvalidOptionError as error:
         if image.kept is None:
             raise

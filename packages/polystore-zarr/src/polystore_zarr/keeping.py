@@ -87,15 +87,18 @@ class Kept:
             if of_level is None:
                 raise UnsupportedDataError(
                     "the image has a transformation that polystore does not apply and would lose: "
-                    "pass scale= to replace it", "ome-zarr",
-                )  # fmt: skip
+                    "pass scale= to replace it",
+                    "ome-zarr",
+                )
             scale = {name: of_level[old[name]] for name in names if name in old}
         if units is None:
             units = {
-                name: unit for name in names
-                if name in old and AXIS_TYPES[name] != "channel"
+                name: unit
+                for name in names
+                if name in old
+                and AXIS_TYPES[name] != "channel"
                 and (unit := self.image.axes[old[name]].unit) is not None
-            }  # fmt: skip
+            }
         channels = options.channels
         if channels is None and self.keeps_channels(value, names):
             same = self.dtype == value.dtype
@@ -181,10 +184,11 @@ class Kept:
         """Raise where the new pixels do not fit the labels, or the format what stays."""
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(
-                "zarr_format", zarr_format,
+                "zarr_format",
+                zarr_format,
                 f"{self.document.zarr_format}, the format of the image and its "
                 f"{', '.join(self.members())}. To change the format, delete the image first",
-            )  # fmt: skip
+            )
         folder = os.path.join(self.directory, "labels")
         for name in _names(folder):
             label = self._label(os.path.join(folder, name))
@@ -200,10 +204,11 @@ class Kept:
         """Raise where a plain array takes the place of an image and would lose its labels."""
         if self.members():
             raise InvalidOptionError(
-                "ome", False,
+                "ome",
+                False,
                 f"True, because the image has {', '.join(self.members())}, which a plain array "
                 "cannot have. To save a plain array, delete the image first",
-            )  # fmt: skip
+            )
 
     def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
         """Give everything that stays to the new image in ``tree``, without copying bytes.

@@ -58,8 +58,9 @@ class Address:
         found = []
         while (parent := os.path.dirname(outer)) != outer and parent:
             outer = parent
-            found.append(os.path.join(os.path.dirname(outer), FOLDER_STORE,
-                                      os.path.basename(outer)))  # fmt: skip
+            found.append(
+                os.path.join(os.path.dirname(outer), FOLDER_STORE, os.path.basename(outer))
+            )
         return found
 
 

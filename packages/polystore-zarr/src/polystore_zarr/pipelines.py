@@ -33,9 +33,10 @@ def refuse_after_fork() -> None:
         _zarrs_process = os.getpid()
     elif _zarrs_process != os.getpid():
         raise UnsupportedOperationError(
-            "zarr", "codec_pipeline='zarrs' here",
+            "zarr",
+            "codec_pipeline='zarrs' here",
             "the process was forked after its first use: start workers with spawn",
-        )  # fmt: skip
+        )
 
 
 class _ZarrsSelected(AbstractContextManager[None]):

@@ -64,9 +64,10 @@ def save_plate(
     )
     if not files:
         raise InvalidOptionError(
-            "folder", folder,
+            "folder",
+            folder,
             "a folder with image files. To include subfolders, use a '/' in names=",
-        )  # fmt: skip
+        )
     fields = _fields(template, files)
     paths = natural_order(fields)
     with progress_reporter(progress, len(paths), "save plate", unit="field") as report:
@@ -131,10 +132,11 @@ def _check_fields(template: NameTemplate) -> None:
     axes = [_AXES[name] for name in template.fields if name in _AXES]
     if unknown or not has_well or len(axes) != len(set(axes)):
         raise InvalidOptionError(
-            "names", template.template,
+            "names",
+            template.template,
             "a template with {well} or {row}{column}, and any of {field} or {site}, {channel} or "
             "{w}, {z}, and {t} or {time}. Use * for other text",
-        )  # fmt: skip
+        )
 
 
 def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:

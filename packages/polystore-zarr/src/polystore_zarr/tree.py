@@ -122,8 +122,10 @@ class ZarrTree(StorageBackend):
     def _seen(self, place: Address) -> Node | None:
         node = self._node(place)
         if node is None and is_directory(place.folder):
-            # Asked again: it may have been saved since, and is no mere folder then.
-            return self._node(place) or Node(place.folder, None)
+            # Asked again: it may have been saved since, and is no mere folder then, or deleted.
+            node = self._node(place)
+            if node is None and is_directory(place.folder):
+                return Node(place.folder, None)
         return node
 
     def _node(self, place: Address) -> Node | None:
@@ -346,8 +348,14 @@ class ZarrTree(StorageBackend):
                     make(tree := new_name(hidden))
                     # Missing folders are made again by whoever writes: such a tree lacks files.
                     if stays():
-                        self._settle(tree, place, hidden, if_exists, zarr_format=zarr_format,
-                                     durable=durable)  # fmt: skip
+                        self._settle(
+                            tree,
+                            place,
+                            hidden,
+                            if_exists,
+                            zarr_format=zarr_format,
+                            durable=durable,
+                        )
                         return
                 except Exception:
                     if stays():
@@ -389,8 +397,15 @@ class ZarrTree(StorageBackend):
         if not is_directory(os.path.dirname(node)):
             make_directories(os.path.dirname(node), durable=durable)
         try:
-            take_place(tree, node, store, hidden, replace=if_exists == "replace",
-                       durable=durable, named=named)  # fmt: skip
+            take_place(
+                tree,
+                node,
+                store,
+                hidden,
+                replace=if_exists == "replace",
+                durable=durable,
+                named=named,
+            )
         except FileExistsError:
             if if_exists != "skip":
                 raise
@@ -561,8 +576,15 @@ class ZarrTree(StorageBackend):
         with self._leaving(old):
             try:
                 with self._workspace(new, self.durable) as hidden:
-                    self._settle(node.directory, new, hidden, if_exists, named=True,
-                                 zarr_format=node.zarr_format, durable=self.durable)  # fmt: skip
+                    self._settle(
+                        node.directory,
+                        new,
+                        hidden,
+                        if_exists,
+                        named=True,
+                        zarr_format=node.zarr_format,
+                        durable=self.durable,
+                    )
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 __all__ = [
-    "copy_tree", "file_at", "flush_file", "is_directory", "is_there", "pinned",
-    "remove", "sync_tree",
-]  # fmt: skip
+    "copy_tree",
+    "file_at",
+    "flush_file",
+    "is_directory",
+    "is_there",
+    "pinned",
+    "remove",
+    "sync_tree",
+]
 
 _AT_ONCE = 8
 """Files that are flushed at once, if there are more: the journal takes them in one transaction."""

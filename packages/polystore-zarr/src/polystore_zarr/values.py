@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polystore_core import LazyArray, encode_json, is_array, is_instance, to_numpy
+from polystore_core import LazyArray, encode_json, is_array, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .blocks import check_dask, is_dask
@@ -40,7 +40,7 @@ def checked_value(data: Any) -> Any:
 def _advice(data: Any) -> str:
     item = data[0] if isinstance(data, list | tuple) and data else data
     home = type(item).__module__.partition(".")[0]
-    if is_instance(item, "polystore_core.rois", "ROI"):
+    if type(item).__module__.startswith("polystore_core.rois"):
         return "save [roi.to_dict() for roi in rois] with backend='disk', as .json"
     if home == "pandas":
         return "save tables with backend='disk', as .csv"

@@ -131,10 +131,20 @@ class DataSource(_Backend):
     """Reads."""
 
     _operations: ClassVar[tuple[str, ...]] = (
-        "load", "load_batch", "open", "info", "exists", "is_file", "is_dir", "is_symlink",
-        "list_dir", "list_files", "list_image_files", "find_file_recursive",
+        "load",
+        "load_batch",
+        "open",
+        "info",
+        "exists",
+        "is_file",
+        "is_dir",
+        "is_symlink",
+        "list_dir",
+        "list_files",
+        "list_image_files",
+        "find_file_recursive",
         "collect_dirs_and_files",
-    )  # fmt: skip
+    )
 
     @abstractmethod
     def load(self, path: Path, /) -> Any:
@@ -323,9 +333,15 @@ class StorageBackend(DataSource, DataSink):
     """Reads and writes, and keeps what was written."""
 
     _operations: ClassVar[tuple[str, ...]] = (
-        "create", "ensure_directory", "delete", "delete_all", "copy", "move", "create_symlink",
+        "create",
+        "ensure_directory",
+        "delete",
+        "delete_all",
+        "copy",
+        "move",
+        "create_symlink",
         "mirror_directory_with_symlinks",
-    )  # fmt: skip
+    )
 
     @refused
     def create(self, path: Path, /, *, shape: Sequence[int], dtype: DTypeLike) -> LazyArray:

@@ -248,10 +248,11 @@ def check_well(row: str, column: str, field: str = "0", plate: Plate | None = No
     )
     if not all(fits):
         raise InvalidOptionError(
-            "path", f"{row}/{column}/{field}",
+            "path",
+            f"{row}/{column}/{field}",
             "ROW/COLUMN/FIELD, such as 'B/03/0': one or two capital letters, one to three digits, "
             "and letters or digits",
-        )  # fmt: skip
+        )
 
 
 def plate_with_well(
