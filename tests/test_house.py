@@ -14,7 +14,7 @@ import pytest
 
 import polystore
 import polystore_core
-from polystore_core import plugins
+from polystore_core.plugins import discovery
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if (path / "src").is_dir())
@@ -122,7 +122,7 @@ def test_meta_extras_exist():
 
 def test_catalogue_is_true():
     """The names that core knows to be ours are exactly those that our packages declare."""
-    file = ROOT / "packages/polystore-core/src/polystore_core/catalogue.json"
+    file = ROOT / "packages/polystore-core/src/polystore_core/plugins/catalogue.json"
     ours = {"backend": {}, "format": {}}
     for package in PACKAGES:
         for group, entries in project(package).get("entry-points", {}).items():
@@ -142,7 +142,7 @@ def test_manifests_are_cheap():
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
-    manifests = {d.manifest for found in plugins._scan().values() for d in found}
+    manifests = {d.manifest for found in discovery._scan().values() for d in found}
     packages = {name.partition(".")[0] for name in manifests}
     strangers = (
         {n for n in found if n.partition(".")[0] != "polystore_core"} - manifests - packages
@@ -151,7 +151,7 @@ def test_manifests_are_cheap():
 
 
 def test_hooks_are_described():
-    from polystore_core.hooks import Hooks
+    from polystore_core.plugins.hooks import Hooks
 
     tests = "".join(path.read_text() for path in (ROOT / "packages").glob("*/tests/*.py"))
     for name in vars(Hooks):

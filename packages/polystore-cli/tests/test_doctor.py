@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from polystore_core.claims import claim
-from polystore_core.locking import HIDDEN_PREFIX
+from polystore_core.files.claims import claim
+from polystore_core.files.locking import HIDDEN_PREFIX
 
 Run = Callable[..., Result]
 
@@ -120,7 +120,7 @@ def polystore_backend(name):
 """
 CHECK = """
 from polystore_core import StorageBackend
-from polystore_core.checks import Finding
+from polystore_core.plugins.checks import Finding
 
 class Backend(StorageBackend):
     def load(self, path, /): ...

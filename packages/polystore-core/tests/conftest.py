@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from polystore_core import hooks, plugins
+from polystore_core.plugins import discovery, hooks
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "Process"]
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide what the person who runs the tests has switched off."""
-    for variable in (plugins.ALLOW, plugins.DENY):
+    for variable in (discovery.ALLOW, discovery.DENY):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -193,12 +193,12 @@ def install(tmp_path: Path) -> Iterator[Install]:
             if here not in sites:
                 sites.add(here)
                 patch.syspath_prepend(here)
-            plugins.rescan()
+            discovery.rescan()
 
         yield put
     _forget_modules_in(sites)
-    plugins.load_spec.cache_clear()
-    plugins.rescan()
+    discovery.load_spec.cache_clear()
+    discovery.rescan()
 
 
 def _forget_modules_in(sites: set[Path]) -> None:

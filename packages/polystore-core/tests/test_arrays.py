@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from polystore_core import framework_of, is_array, to_framework, to_numpy
-from polystore_core.arrays import FRAMEWORKS
 from polystore_core.errors import (
     CopyRequiredError,
     InvalidOptionError,
     MissingDependencyError,
     UnsupportedDataError,
 )
+from polystore_core.model.arrays import FRAMEWORKS
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Require = Callable[[str], ModuleType]

@@ -18,13 +18,11 @@ import numpy as np
 import pytest
 
 from polystore_core import (
-    atomic,
     atomic_update_json,
     atomic_write,
     atomic_write_json,
     file_lock,
 )
-from polystore_core.atomic import PendingFile, find_leftovers
 from polystore_core.errors import (
     DamagedDataError,
     DurabilityUnknownError,
@@ -34,6 +32,8 @@ from polystore_core.errors import (
     StorageError,
     UnsupportedDataError,
 )
+from polystore_core.files import atomic
+from polystore_core.files.atomic import PendingFile, find_leftovers
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core.batch import check_lengths, run_batch
 from polystore_core.errors import (
     BatchError,
     BatchLengthError,
@@ -17,6 +16,7 @@ from polystore_core.errors import (
     MissingDependencyError,
     NotAPathError,
 )
+from polystore_core.work import check_lengths, run_batch
 
 PATHS = ["a", "b", "c", "d"]
 

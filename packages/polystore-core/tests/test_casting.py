@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from polystore_core import to_framework, to_numpy
-from polystore_core.casting import CASTING, convert
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.model.casting import CASTING, convert
 
 NUMBERS = "?bBhHiIlLqQefdgFDG"
 """NumPy's characters for all types of numbers."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polystore_core.checks import Finding, findings
+from polystore_core.plugins.checks import Finding, findings
 
 Install = Callable[..., None]
 
@@ -29,7 +29,7 @@ class Provided(StorageBackend):
     def save(self, data, path, /): ...
 """
 CHECK = f"""{CLASS}
-from polystore_core.checks import Finding
+from polystore_core.plugins.checks import Finding
 
 def findings():
     yield Finding(what="camera", state="missing", found="none", remedy="plug one in")
@@ -137,7 +137,7 @@ def test_ctrl_c_passes(install: Install) -> None:
         list(found("raw"))
 
 
-FINDING = "from polystore_core.checks import Finding\ndef findings(): return [Finding("
+FINDING = "from polystore_core.plugins.checks import Finding\ndef findings(): return [Finding("
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from polystore_core.atomic import find_leftovers
-from polystore_core.claims import claim, is_abandoned
-from polystore_core.locking import HIDDEN_PREFIX
+from polystore_core.files.atomic import find_leftovers
+from polystore_core.files.claims import claim, is_abandoned
+from polystore_core.files.locking import HIDDEN_PREFIX
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="system: needs flock and fork")
 

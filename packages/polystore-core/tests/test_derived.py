@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from polystore_core import BackendRegistry, FileManager, Info, StorageBackend
-from polystore_core.batch import plain_path
 from polystore_core.errors import (
     AlreadyExistsError,
     BatchError,
@@ -15,6 +14,7 @@ from polystore_core.errors import (
     UnknownOptionError,
     UnsupportedOperationError,
 )
+from polystore_core.work import plain_path
 
 
 class Two(StorageBackend):

@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from polystore_core import BackendRegistry, atomic_update_json, atomic_write, files
-from polystore_core.atomic import PendingFile
+from polystore_core import BackendRegistry, atomic_update_json, atomic_write
 from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
-from polystore_core.locking import file_lock, lock_path, remove_unused
+from polystore_core.files import system
+from polystore_core.files.atomic import PendingFile
+from polystore_core.files.locking import file_lock, lock_path, remove_unused
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -54,8 +55,8 @@ def special(
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "open_regular": files.open_regular,
-    "open": lambda path: io.FileIO(path, opener=files.regular_only),
+    "open_regular": system.open_regular,
+    "open": lambda path: io.FileIO(path, opener=system.regular_only),
     "update": lambda path: atomic_update_json(path, lambda document: document),
     "registry": BackendRegistry.from_file,
 }
@@ -90,15 +91,15 @@ def test_special_file_stays(special: Path) -> None:
 
 def test_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
-        files.open_regular(tmp_path)
+        system.open_regular(tmp_path)
 
 
 def test_links_may_be_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     (tmp_path / "link").symlink_to("a")
-    os.close(files.open_regular(tmp_path / "link"))
+    os.close(system.open_regular(tmp_path / "link"))
     with pytest.raises(OSError, match="symbolic link"):
-        files.open_regular(tmp_path / "link", follow_symlinks=False)
+        system.open_regular(tmp_path / "link", follow_symlinks=False)
 
 
 # ── new names ────────────────────────────────────────────────────────────────────────────
@@ -115,7 +116,7 @@ def failing(code: int) -> Callable[..., Any]:
 def poor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file system that has this way to a new name, and none that is better."""
     if request.param != "renameat2":
-        monkeypatch.setattr(files, "_renameat2", None)
+        monkeypatch.setattr(system, "_renameat2", None)
     if request.param == "lock":
         monkeypatch.setattr(os, "link", failing(errno.EPERM))
     return str(request.param)
@@ -125,12 +126,12 @@ def poor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def test_new_name_is_new(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_text("mine")
-    files.rename_new(str(source), str(target))
+    system.rename_new(str(source), str(target))
     assert (source.exists(), target.read_text()) == (False, "mine")
     source.write_text("second")
     for kind in ("file", "dangling link"):
         with pytest.raises(FileExistsError):
-            files.rename_new(str(source), str(target))
+            system.rename_new(str(source), str(target))
         assert source.read_text() == "second"
         if kind == "file":
             assert target.read_text() == "mine"
@@ -143,7 +144,7 @@ def test_new_name_in_open_folder(tmp_path: Path) -> None:
     (tmp_path / "source").write_text("mine")
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        files.rename_new("source", "target", src_dir_fd=folder, dst_dir_fd=folder)
+        system.rename_new("source", "target", src_dir_fd=folder, dst_dir_fd=folder)
     finally:
         os.close(folder)
     assert (tmp_path / "target").read_text() == "mine"
@@ -334,7 +335,7 @@ def test_lock_in_use_is_kept(tmp_path: Path) -> None:
         with pytest.raises(LockTimeoutError):
             pool.submit(remove_unused, place).result()
         with pytest.raises(LockTimeoutError):
-            pool.submit(files.remove_tree, str(tmp_path), timeout=0).result()
+            pool.submit(system.remove_tree, str(tmp_path), timeout=0).result()
         assert os.path.exists(place)
         remove_unused(place)  # its holder may
     assert not os.path.exists(place)
@@ -351,7 +352,7 @@ def test_tree_waits_for_its_locks(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         holding = pool.submit(hold)
         inside.wait()
-        removing = pool.submit(files.remove_tree, str(tmp_path / "f"))
+        removing = pool.submit(system.remove_tree, str(tmp_path / "f"))
         assert not removing.done()
         leave.set()
         holding.result()
@@ -368,11 +369,11 @@ def test_tree_of_links_and_files(tmp_path: Path) -> None:
     (tree / "g/b").touch()
     (tree / "link").symlink_to(outside)
     os.mkfifo(tree / "pipe")
-    files.remove_tree(str(tree))
+    system.remove_tree(str(tree))
     assert not tree.exists()
     assert (outside / "a").exists()
     with pytest.raises(FileNotFoundError):
-        files.remove_tree(str(tree))
+        system.remove_tree(str(tree))
 
 
 # ── trees that others change ─────────────────────────────────────────────────────────────
@@ -385,13 +386,13 @@ def test_directories_are_made_beside_deleter(tmp_path: Path) -> None:
     def delete() -> None:
         while not done.is_set():
             with suppress(FileNotFoundError):
-                files.remove_tree(str(tmp_path / "a"))
+                system.remove_tree(str(tmp_path / "a"))
 
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(delete)
         try:
             for _ in range(500):
-                files.make_directories(str(tmp_path / "a/b/c/d"))
+                system.make_directories(str(tmp_path / "a/b/c/d"))
         finally:
             done.set()
         deleting.result()
@@ -401,7 +402,7 @@ def test_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     for path in ("a", "a/b"):
         with pytest.raises(NotADirectoryError):
-            files.make_directories(str(tmp_path / path))
+            system.make_directories(str(tmp_path / path))
 
 
 def test_tree_goes_beside_saver(tmp_path: Path) -> None:
@@ -420,7 +421,7 @@ def test_tree_goes_beside_saver(tmp_path: Path) -> None:
         try:
             for _ in range(200):
                 (tmp_path / "a").mkdir()
-                files.remove_tree(str(tmp_path / "a"))
+                system.remove_tree(str(tmp_path / "a"))
         finally:
             done.set()
         saving.result()

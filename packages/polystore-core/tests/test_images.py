@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
-from polystore_core.images import Channel, Window, image_metadata
+from polystore_core.model.image import Channel, Window, image_metadata
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from polystore_core import file_lock
 from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
-from polystore_core.locking import lock_path
+from polystore_core.files.locking import lock_path
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]

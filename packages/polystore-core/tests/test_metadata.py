@@ -15,7 +15,7 @@ from polystore_core.errors import (
     LockTimeoutError,
     UnsupportedDataError,
 )
-from polystore_core.metadata import merged
+from polystore_core.files.metadata import merged
 
 Start = Callable[..., Any]
 

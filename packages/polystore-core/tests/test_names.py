@@ -9,7 +9,7 @@ import pytest
 
 from polystore_core import NameTemplate
 from polystore_core.errors import InvalidOptionError
-from polystore_core.names import split_well
+from polystore_core.model.names import split_well
 
 DATA = Path(__file__).parents[4] / "shared/data"
 CELLOMICS = "*_{well}f{field}d{channel}.TIF"

@@ -14,7 +14,6 @@ from polystore_core import (
     FileManager,
     FormatRegistry,
     FormatSpec,
-    plugins,
 )
 from polystore_core.errors import (
     BrokenPluginError,
@@ -29,7 +28,8 @@ from polystore_core.errors import (
     UnknownPluginError,
     UnsupportedFormatError,
 )
-from polystore_core.hooks import Hooks
+from polystore_core.plugins import discovery
+from polystore_core.plugins.hooks import Hooks
 
 Install = Callable[..., None]
 
@@ -85,7 +85,7 @@ def test_names_import_nothing(install: Install) -> None:
 
 def test_manifest_imports_no_target(install: Install) -> None:
     install("acme-raw", "raw", code=f"{BACKEND}\nraise SystemExit")
-    states = {state.name: state.state for state in plugins.survey()}
+    states = {state.name: state.state for state in discovery.survey()}
     assert states["raw"] == "ok"
     assert "acme_raw.provided" not in sys.modules
 
@@ -129,7 +129,7 @@ def test_copies_are_no_conflict(install: Install) -> None:
     install("acme-raw", "raw", site="checkout")
     install("Acme_Raw", "raw", site="installed")
     assert asked("raw") in ("acme_raw", "Acme_Raw")
-    assert [state.state for state in plugins.survey() if state.name == "raw"] == ["ok"]
+    assert [state.state for state in discovery.survey() if state.name == "raw"] == ["ok"]
 
 
 HOOK_TESTS = {
@@ -209,7 +209,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     records = "polystore_*.dist-info"
     elsewhere = [path for path in sys.path if not list(Path(path).glob(records))]
     monkeypatch.setattr(sys, "path", elsewhere)
-    plugins.rescan()
+    discovery.rescan()
 
 
 @pytest.mark.parametrize("manifest", [GREEDY, "1 / 0", "raise SystemExit"])
@@ -220,7 +220,7 @@ def test_first_party_answers_first(install: Install, manifest: str) -> None:
     assert type(BackendRegistry()["disk"]).__module__ == "polystore_disk.backend"
     assert type(FormatRegistry().of("a.tif")).__module__ == "polystore_formats.tiff"
     assert not {"acme_disk.plugin", "acme_tif.plugin"} & set(sys.modules)
-    states = {f"{s.distribution}:{s.name}": (s.state, s.why) for s in plugins.survey()}
+    states = {f"{s.distribution}:{s.name}": (s.state, s.why) for s in discovery.survey()}
     assert [states["polystore-disk:disk"][0], states["polystore-formats:tif"][0]] == ["ok"] * 2
     for name in ("disk", "tif"):
         state, why = states[f"acme-{name}:{name}"]
@@ -234,7 +234,7 @@ def test_stranger_can_be_preferred(install: Install) -> None:
     assert asked("acme-disk:disk") == "acme_disk"
     assert asked("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
     states = {
-        s.distribution: s for s in plugins.survey({"disk": "acme-disk"}) if s.name == "disk"
+        s.distribution: s for s in discovery.survey({"disk": "acme-disk"}) if s.name == "disk"
     }
     assert states["acme-disk"].state == "ok"
     assert states["polystore-disk"].state == "ignored"
@@ -251,7 +251,7 @@ def test_absent_first_party_is_named(install: Install) -> None:
     assert "BackendRegistry(prefer={'disk': 'acme-disk'})" in text
     assert "disk" not in BackendRegistry()
     assert asked("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
-    (state,) = plugins.survey()
+    (state,) = discovery.survey()
     assert (state.state, state.why) == ("ignored", text)
 
 
@@ -262,7 +262,7 @@ def test_disabled_first_party_is_safe(
     monkeypatch.setenv("POLYSTORE_DISABLE", "polystore-disk")
     with pytest.raises(PluginDisabledError, match="from polystore-disk"):
         asked("disk")
-    states = {s.distribution: s.state for s in plugins.survey() if s.name == "disk"}
+    states = {s.distribution: s.state for s in discovery.survey() if s.name == "disk"}
     assert states == {"acme-disk": "ignored", "polystore-disk": "disabled"}
 
 
@@ -328,7 +328,7 @@ def test_one_prefer_serves_both_kinds(install: Install) -> None:
     install("fmt-raw", "raw", group="polystore.formats", code=FORMAT)
     assert asked("raw", prefer={"raw": "zeta-raw"}) == "zeta_raw"
     assert FormatRegistry(prefer={"raw": "zeta-raw"}).of("a.raw").name == "fmt_raw"
-    states = [s.state for s in plugins.survey({"raw": "zeta-raw"}) if s.name == "raw"]
+    states = [s.state for s in discovery.survey({"raw": "zeta-raw"}) if s.name == "raw"]
     assert states == ["ignored", "ok", "ok"]
 
 
@@ -342,7 +342,7 @@ def test_unknown_preference_is_told(install: Install) -> None:
     with pytest.raises(InvalidOptionError, match="declares backend 'disk'"):
         asked("disk", prefer=prefer)
     assert asked("fine", prefer=prefer) == "acme_fine"
-    states = {s.name: s for s in plugins.survey(prefer)}
+    states = {s.name: s for s in discovery.survey(prefer)}
     assert [states["raw"].state, states["disk"].state] == ["ignored"] * 2
     assert said in states["raw"].why
     assert states["fine"].state == "ok"
@@ -438,7 +438,7 @@ def test_wrong_api_shows_numbers(install: Install, api: int) -> None:
     install("acme-raw", "raw", api=api)
     with pytest.raises(IncompatiblePluginError) as caught:
         asked("raw")
-    assert f"plugin API {api}, but this polystore supports {plugins.PLUGIN_API}" in str(
+    assert f"plugin API {api}, but this polystore supports {discovery.PLUGIN_API}" in str(
         caught.value
     )
 
@@ -480,7 +480,7 @@ def test_late_library_is_found(install: Install, tmp_path: Path) -> None:
     with pytest.raises(MissingDependencyError):
         asked("raw")
     (tmp_path / "site" / "acme_library.py").touch()
-    plugins.rescan()
+    discovery.rescan()
     assert asked("raw") == "acme_raw"
 
 
@@ -568,7 +568,7 @@ def test_missing_target_is_broken(install: Install, target: str) -> None:
     )
     with pytest.raises(BrokenPluginError):
         asked("raw")
-    (state,) = (state for state in plugins.survey() if state.name == "raw")
+    (state,) = (state for state in discovery.survey() if state.name == "raw")
     assert state.state == "broken"
 
 
@@ -622,7 +622,7 @@ def test_wrong_field_is_named(install: Install, field: str, kind: str) -> None:
     assert f"returns {kind.capitalize()}Spec with {field}: expected" in str(caught.value)
     assert "acme-raw 2.5" in str(caught.value)
     assert caught.value.place.endswith(f"plugin.py:{4}")
-    states = {s.name: s for s in plugins.survey()}
+    states = {s.name: s for s in discovery.survey()}
     assert (states["raw"].state, states["raw"].why) == ("broken", str(caught.value))
     assert states["fine"].state == "ok"
     assert asked("fine") == "acme_fine"
@@ -634,7 +634,7 @@ def test_strange_api_harms_nobody(install: Install, api: str) -> None:
     install("acme-raw", "raw", manifest=answering(spec))
     with pytest.raises(IncompatiblePluginError, match="acme-raw is made for plugin API"):
         asked("raw")
-    assert {s.name: s.state for s in plugins.survey()}["raw"] == "broken"
+    assert {s.name: s.state for s in discovery.survey()}["raw"] == "broken"
 
 
 @pytest.mark.parametrize("name", ["5", "None", "[]", "''", "name.encode()", "Odd()"])
@@ -649,7 +649,7 @@ class Odd:
     install("acme-raw", "raw", manifest=answering(spec) + odd)
     with pytest.raises(BrokenPluginError, match=r"acme-raw 2\.5"):
         asked("raw")
-    assert {s.name: s.state for s in plugins.survey()}["raw"] == "broken"
+    assert {s.name: s.state for s in discovery.survey()}["raw"] == "broken"
 
 
 BASE_EXCEPTIONS = {
@@ -668,7 +668,7 @@ def test_base_exceptions_break_one_name(install: Install, code: str, file: str) 
     with pytest.raises(BrokenPluginError) as caught:
         asked("raw")
     assert caught.value.reason.startswith(BASE_EXCEPTIONS[code])
-    assert {s.name: s.state for s in plugins.survey()}["fine"] == "ok"
+    assert {s.name: s.state for s in discovery.survey()}["fine"] == "ok"
 
 
 @pytest.mark.parametrize("file", ["manifest", "code"])
@@ -735,10 +735,10 @@ def test_unusable_name_is_told(install: Install, group: str, name: str) -> None:
     """A name that nobody can ask for is listed as broken, and nowhere else."""
     install("acme-fine", "fine")
     install("acme-raw", name, group=f"polystore.{group}", code=FORMAT)
-    states = {s.distribution: s for s in plugins.survey()}
+    states = {s.distribution: s for s in discovery.survey()}
     assert states["acme-raw"].state == "broken"
     assert f"entry point {name!r} = 'acme_raw.plugin': " in states["acme-raw"].why
-    assert name not in [*BackendRegistry(), *plugins.names("format")]
+    assert name not in [*BackendRegistry(), *discovery.names("format")]
     assert asked("fine") == "acme_fine"
 
 
@@ -772,8 +772,8 @@ def test_version_may_be_missing(install: Install, tmp_path: Path) -> None:
     install("acme-raw", "raw")
     record = tmp_path / "site/acme_raw-2.5.dist-info/METADATA"
     record.write_text("Metadata-Version: 2.1\nName: acme-raw\n")
-    plugins.rescan()
-    assert all(isinstance(s.version, str) for s in plugins.survey())
+    discovery.rescan()
+    assert all(isinstance(s.version, str) for s in discovery.survey())
 
 
 # ── classes that cannot serve ────────────────────────────────────────────────────────────
@@ -812,7 +812,7 @@ def test_bad_class_is_found(install: Install, tmp_path: Path, code: str) -> None
     """Found in the source when plugins are listed, and in the class when it is used."""
     install("acme-raw", "raw", code=code)
     (tmp_path / "site/acme_raw/base.py").write_text(PROVIDED + LOAD)
-    (state,) = (s for s in plugins.survey() if s.name == "raw")
+    (state,) = (s for s in discovery.survey() if s.name == "raw")
     assert "acme_raw.provided" not in sys.modules
     with pytest.raises(BrokenPluginError) as caught:
         asked("raw")
@@ -837,7 +837,7 @@ BAD_FORMATS = {
 @pytest.mark.parametrize("code", BAD_FORMATS)
 def test_bad_format_is_found(install: Install, code: str) -> None:
     install("acme-raw", "raw", code=code, group="polystore.formats")
-    (state,) = (s for s in plugins.survey() if s.name == "raw")
+    (state,) = (s for s in discovery.survey() if s.name == "raw")
     with pytest.raises(BrokenPluginError) as caught:
         FormatRegistry().of("a.raw")
     assert state.state == "broken"
@@ -882,7 +882,7 @@ UNSURE = {
 def test_survey_does_not_guess(install: Install, code: str) -> None:
     """What the source alone does not tell is left to the use of the name."""
     install("acme-raw", "raw", code=code)
-    assert {s.name: s.state for s in plugins.survey()}["raw"] == "ok"
+    assert {s.name: s.state for s in discovery.survey()}["raw"] == "ok"
 
 
 GOOD = {
@@ -898,7 +898,7 @@ GOOD = {
 def test_sound_class_is_ok(install: Install, tmp_path: Path, code: str) -> None:
     install("acme-raw", "raw", code=code)
     (tmp_path / "site/acme_raw/base.py").write_text(PROVIDED.replace("Provided", "Base") + LOAD)
-    assert {s.name: s.state for s in plugins.survey()}["raw"] == "ok"
+    assert {s.name: s.state for s in discovery.survey()}["raw"] == "ok"
     assert asked("raw") == 1
 
 
@@ -906,7 +906,7 @@ def test_required_option_is_told(install: Install) -> None:
     """A backend that needs options works under a name of your own."""
     code = PROVIDED + SAVE + "    def __init__(self, *, host): self.host = host\n"
     install("acme-raw", "raw", code=f"{code}    def load(self, path, /): return self.host")
-    (state,) = (s for s in plugins.survey() if s.name == "raw")
+    (state,) = (s for s in discovery.survey() if s.name == "raw")
     with pytest.raises(MissingOptionError, match="from acme-raw needs host=") as caught:
         asked("raw")
     assert (state.state, state.why) == ("unconfigured", str(caught.value))
@@ -953,7 +953,7 @@ def test_damaged_record_harms_nobody(
     damaged.unlink()
     if text is not None:
         damaged.write_text(text, "latin-1")
-    plugins.rescan()
+    discovery.rescan()
     assert asked("fine") == "acme_fine"
 
 
@@ -976,7 +976,7 @@ def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("POLYSTORE_DISABLE", "off")
     told = {
         f"{s.distribution}:{s.name}": (s.state, s.why)
-        for s in plugins.survey({"both": "zeta-both"})
+        for s in discovery.survey({"both": "zeta-both"})
         if s.distribution.startswith(("acme-", "zeta-"))
     }
     assert {name: state for name, (state, _) in told.items()} == {
@@ -1004,8 +1004,8 @@ def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) 
 
 def test_survey_describes_plugin(install: Install) -> None:
     install("acme-raw", "raw")
-    (state,) = (state for state in plugins.survey() if state.name == "raw")
-    assert state == plugins.PluginState(
+    (state,) = (state for state in discovery.survey() if state.name == "raw")
+    assert state == discovery.PluginState(
         kind="backend",
         name="raw",
         distribution="acme-raw",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore_core.atomic import find_leftovers
+from polystore_core.files.atomic import find_leftovers
 from polystore_disk.backend import DiskBackend
 
 if TYPE_CHECKING:

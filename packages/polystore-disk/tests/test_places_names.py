@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from polystore_core.errors import InvalidOptionError, NotFoundError, StorageError
-from polystore_core.locking import HIDDEN_PREFIX
+from polystore_core.files.locking import HIDDEN_PREFIX
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

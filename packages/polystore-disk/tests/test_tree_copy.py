@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core.atomic import find_leftovers
 from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
@@ -25,6 +24,7 @@ from polystore_core.errors import (
     StorageError,
     UnsupportedDataError,
 )
+from polystore_core.files.atomic import find_leftovers
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

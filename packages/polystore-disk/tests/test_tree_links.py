@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from polystore_core import atomic_update_json, file_lock
-from polystore_core.atomic import PendingFile
 from polystore_core.errors import (
     BatchError,
     DirectoryNotEmptyError,
@@ -25,6 +24,7 @@ from polystore_core.errors import (
     NotFoundError,
     StorageError,
 )
+from polystore_core.files.atomic import PendingFile
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

@@ -18,7 +18,7 @@ from polystore_stream import discovery
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore_core.checks import Finding
+    from polystore_core.plugins.checks import Finding
 
 
 pytestmark = pytest.mark.screen

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from polystore_core import images
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.model import image as images
 from polystore_core.rois import ROI, Points, Rectangle
 from polystore_stream.describe import Look, check_policy, check_wait, described
 from polystore_stream.layout import Place

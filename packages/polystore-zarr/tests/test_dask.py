@@ -16,7 +16,7 @@ import pytest
 
 from polystore_core import FileManager
 from polystore_core.errors import AlreadyExistsError, NotFoundError, UnsupportedDataError
-from polystore_core.locking import HIDDEN_PREFIX
+from polystore_core.files.locking import HIDDEN_PREFIX
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 
 from polystore_core import BackendRegistry
-from polystore_core.atomic import find_leftovers
 from polystore_core.errors import BatchError, NotFoundError, StorageError
+from polystore_core.files.atomic import find_leftovers
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_labels, read_plate, read_well

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core import files
-from polystore_core.atomic import find_leftovers
 from polystore_core.errors import AlreadyExistsError, DirectoryNotEmptyError
+from polystore_core.files import system
+from polystore_core.files.atomic import find_leftovers
 from polystore_zarr import asides, reading, slots, tree, trees
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document
@@ -48,7 +48,7 @@ def backend(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ZarrBackend:
     if not request.param:
-        monkeypatch.setattr(files, "_renameat2", None)
+        monkeypatch.setattr(system, "_renameat2", None)
     return ZarrBackend(root=tmp_path)
 
 
@@ -95,8 +95,8 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
 
         for name in CALLS:
             setattr(os, name, counted(getattr(os, name)))
-        if files._renameat2 is not None:
-            files._renameat2 = counted(files._renameat2)
+        if system._renameat2 is not None:
+            system._renameat2 = counted(system._renameat2)
         work()
 
     return os.WIFSIGNALED(os.waitpid(started(count_and_work), 0)[1])
@@ -333,7 +333,7 @@ def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> No
 # ── interrupted ──────────────────────────────────────────────────────────────────────────
 
 TRACED = frozenset(
-    module.__file__ for module in (asides, reading, slots, tree, trees, files)
+    module.__file__ for module in (asides, reading, slots, tree, trees, system)
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from polystore_core.errors import (
     InvalidOptionError,
     UnsupportedFileError,
 )
-from polystore_core.images import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
+from polystore_core.model.image import SPACE_UNITS, TIME_UNITS, Axis, Channel, image_metadata
 from polystore_testing.examples import examples
 from polystore_zarr.ome import (
     Level,

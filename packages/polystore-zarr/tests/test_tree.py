@@ -17,7 +17,7 @@ from polystore_core.errors import (
     NotADirectoryInPathError,
     NotAFileError,
 )
-from polystore_core.locking import file_lock
+from polystore_core.files.locking import file_lock
 from polystore_testing import Bound
 from polystore_zarr.asides import workspace
 
@@ -173,7 +173,7 @@ def test_durable_saves_load(store: Bound) -> None:
 
 def test_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
     """Network file systems cannot exchange two names."""
-    monkeypatch.setattr("polystore_core.files._renameat2", None)
+    monkeypatch.setattr("polystore_core.files.system._renameat2", None)
     store.save(IMAGE, "run.zarr/a")
     store.save(IMAGE + 1, "run.zarr/a")
     np.testing.assert_array_equal(store.load("run.zarr/a"), IMAGE + 1)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from . import errors, rois
     from .abc import DataSink, DataSource, Entry, Format, LazyArray, Opener, StorageBackend
     from .abc.backend import Path, join
-    from .arrays import framework_of, is_array, to_framework, to_numpy
-    from .atomic import (
+    from .errors import PolystoreError
+    from .filemanager import FileManager
+    from .files.atomic import (
         PendingFile,
         Place,
         atomic_update_json,
@@ -25,22 +26,10 @@ if TYPE_CHECKING:
         encode_json,
         find_leftovers,
     )
-    from .batch import (
-        Progress,
-        batch_error,
-        check_lengths,
-        check_paths,
-        progress_reporter,
-        run_batch,
-        threads_for,
-    )
-    from .casting import convert
-    from .checks import Finding, findings
-    from .claims import claim, is_abandoned
-    from .declared import owner
-    from .errors import PolystoreError
-    from .filemanager import FileManager
-    from .files import (
+    from .files.claims import claim, is_abandoned
+    from .files.locking import file_lock, is_lock, lock_path, remove_unused
+    from .files.metadata import AtomicMetadataWriter
+    from .files.system import (
         MOST_LINKS,
         exchange,
         flush_to_device,
@@ -53,8 +42,9 @@ if TYPE_CHECKING:
         rename_new,
         sync_directory,
     )
-    from .hooks import hookimpl
-    from .images import (
+    from .model.arrays import framework_of, is_array, to_framework, to_numpy
+    from .model.casting import convert
+    from .model.image import (
         AXIS_TYPES,
         HEX_COLOR,
         SPACE_UNITS,
@@ -65,60 +55,70 @@ if TYPE_CHECKING:
         finite,
         image_metadata,
     )
-    from .locking import HIDDEN_PREFIX, file_lock, is_lock, lock_path, remove_unused
-    from .metadata import AtomicMetadataWriter
+    from .model.names import NameTemplate, split_well
+    from .model.region import Selection, select
     from .modules import is_instance
-    from .names import NameTemplate, split_well
     from .options import IfExists, check_if_exists, check_options, known_options
-    from .paths import check_new, check_text, checked, full_path, is_litter
-    from .plugins import PLUGIN_API, PluginState, survey
-    from .region import Selection, select
-    from .registry import BackendRegistry, FormatRegistry, formats
-    from .specs import BackendSpec, FormatSpec, class_fault
+    from .paths import HIDDEN_PREFIX, check_new, check_text, checked, full_path, is_litter
+    from .plugins.checks import Finding, findings
+    from .plugins.declared import owner
+    from .plugins.discovery import PLUGIN_API, PluginState, survey
+    from .plugins.hooks import hookimpl
+    from .plugins.registry import BackendRegistry, FormatRegistry, formats
+    from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .threads import in_threads
     from .values import Capabilities, Info, Region, natural_key, natural_order
+    from .work import (
+        Progress,
+        batch_error,
+        check_lengths,
+        check_paths,
+        progress_reporter,
+        run_batch,
+        threads_for,
+    )
 
     __version__: str
 
 _HOME = {
     "abc": "DataSink DataSource Entry Format LazyArray Opener StorageBackend",
     "abc.backend": "Path join",
-    "arrays": "framework_of is_array to_framework to_numpy",
-    "atomic": (
+    "errors": "PolystoreError",
+    "filemanager": "FileManager",
+    "files.atomic": (
         "PendingFile Place atomic_update_json atomic_write atomic_write_json "
         "decode_json encode_json find_leftovers "
     ),
-    "batch": (
-        "Progress batch_error check_lengths check_paths progress_reporter run_batch "
-        "threads_for "
-    ),
-    "casting": "convert",
-    "checks": "Finding findings",
-    "claims": "claim is_abandoned",
-    "declared": "owner",
-    "errors": "PolystoreError",
-    "filemanager": "FileManager",
-    "files": (
+    "files.claims": "claim is_abandoned",
+    "files.locking": "file_lock is_lock lock_path remove_unused",
+    "files.metadata": "AtomicMetadataWriter",
+    "files.system": (
         "MOST_LINKS exchange flush_to_device follow_links make_directories not_regular "
         "open_regular path_of remove_tree rename_new sync_directory "
     ),
-    "hooks": "hookimpl",
-    "images": (
+    "model.arrays": "framework_of is_array to_framework to_numpy",
+    "model.casting": "convert",
+    "model.image": (
         "AXIS_TYPES HEX_COLOR SPACE_UNITS Axis Channel ImageMetadata Window finite "
         "image_metadata "
     ),
-    "locking": "HIDDEN_PREFIX file_lock is_lock lock_path remove_unused",
-    "metadata": "AtomicMetadataWriter",
+    "model.names": "NameTemplate split_well",
+    "model.region": "Selection select",
     "modules": "is_instance",
-    "names": "NameTemplate split_well",
     "options": "IfExists check_if_exists check_options known_options",
-    "paths": "check_new check_text checked full_path is_litter",
-    "plugins": "PLUGIN_API PluginState survey",
-    "region": "Selection select",
-    "registry": "BackendRegistry FormatRegistry formats",
-    "specs": "BackendSpec FormatSpec class_fault",
+    "paths": "HIDDEN_PREFIX check_new check_text checked full_path is_litter",
+    "plugins.checks": "Finding findings",
+    "plugins.declared": "owner",
+    "plugins.discovery": "PLUGIN_API PluginState survey",
+    "plugins.hooks": "hookimpl",
+    "plugins.registry": "BackendRegistry FormatRegistry formats",
+    "plugins.specs": "BackendSpec FormatSpec class_fault",
     "threads": "in_threads",
     "values": "Capabilities Info Region natural_key natural_order",
+    "work": (
+        "Progress batch_error check_lengths check_paths progress_reporter run_batch "
+        "threads_for "
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path, join
-from .batch import Progress, progress_reporter, run_batch
 from .errors import (
     BackendRequiredError,
     DataError,
@@ -16,7 +15,8 @@ from .errors import (
 )
 from .options import check_options
 from .paths import check_path
-from .registry import BackendRegistry
+from .plugins.registry import BackendRegistry
+from .work import Progress, progress_reporter, run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from .abc.array import LazyArray
-    from .casting import Casting
+    from .model.casting import Casting
     from .values import Info
 
 __all__ = ["FileManager"]
@@ -59,7 +59,7 @@ class _Conversion(NamedTuple):
     """Those of the backend: ``copy="never"`` holds for the conversion as well."""
 
     def convert(self, value: Any, path: Path) -> Any:
-        from .arrays import framework_of, is_array, to_framework
+        from .model.arrays import framework_of, is_array, to_framework
 
         try:
             if not is_array(value):

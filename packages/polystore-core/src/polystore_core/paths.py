@@ -6,9 +6,9 @@ import os
 import re
 
 from .errors import InvalidOptionError, NotAPathError
-from .locking import HIDDEN_PREFIX
 
 __all__ = [
+    "HIDDEN_PREFIX",
     "check_local",
     "check_new",
     "check_path",
@@ -17,6 +17,9 @@ __all__ = [
     "full_path",
     "is_litter",
 ]
+
+HIDDEN_PREFIX = ".~ps-"
+"""Names that start so are polystore's own (lock and temporary files); listings hide them."""
 
 # RFC 3986. Two characters at least, because "C:/" is a drive. One slash, because pathlib makes
 # "s3:/bucket" of "s3://bucket". fsspec puts names such as "simplecache::" before the scheme.

@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
-from .arrays import is_array, to_numpy
 from .errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -43,6 +42,7 @@ from .errors import (
     UnsupportedFileError,
     shown,
 )
+from .model.arrays import is_array, to_numpy
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -15,13 +15,16 @@ __all__ = [
     "Capabilities",
     "Info",
     "Kind",
+    "PluginKind",
     "Region",
     "RegionItem",
+    "name_fault",
     "natural_key",
     "natural_order",
 ]
 
 Kind: TypeAlias = Literal["file", "directory", "symlink"]
+PluginKind: TypeAlias = Literal["backend", "format"]
 
 RegionItem: TypeAlias = int | slice | EllipsisType
 Region: TypeAlias = RegionItem | tuple[RegionItem, ...]
@@ -73,6 +76,18 @@ class Capabilities:
 
 # Python refuses to make a number of more than 4,300 digits.
 _BETWEEN = re.compile(r"(\d{1,4000}|/)", re.ASCII)
+
+
+def name_fault(kind: PluginKind, name: str) -> str:
+    """Return why nobody could ask for ``name``, or an empty string."""
+    if not name or not name.isprintable() or any(mark in name for mark in ":,"):
+        return "a name must have at least one character, and no ':', ',' or control character"
+    if kind == "format" and (name != name.lower() or name.strip(".") != name or "/" in name):
+        return (
+            "the name of a format must be its suffix in lower case without the dot, "
+            "such as 'tif'"
+        )
+    return ""
 
 
 def natural_key(text: str) -> tuple[tuple[str | int, ...], str]:

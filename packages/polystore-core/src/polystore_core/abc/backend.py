@@ -25,7 +25,6 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
-from ..batch import Progress, check_lengths, plain_path, run_batch
 from ..errors import (
     AlreadyExistsError,
     InvalidOptionError,
@@ -35,6 +34,8 @@ from ..errors import (
 )
 from ..options import check_if_exists, check_options
 from ..values import Capabilities, natural_order
+from ..work import Progress, check_lengths, plain_path, run_batch
+from . import local
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -91,8 +92,6 @@ class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if vars(cls).get("_backend_type"):
-            from .. import local
-
             local.define(cls)
 
     @property

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, TypeAlias
 
-from .specs import Fault, PluginKind, argument_advice
+from .specs import Fault, argument_advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from importlib.machinery import ModuleSpec
+
+    from ..values import PluginKind
 
 __all__ = ["Sources", "module_exists"]
 

@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import (
+from ..errors import (
     InvalidOptionError,
     PluginConflictError,
     PluginDisabledError,
     PluginNotInstalledError,
     UnknownPluginError,
 )
-from .specs import PluginKind, name_fault
+from ..values import PluginKind, name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

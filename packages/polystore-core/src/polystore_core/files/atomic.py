@@ -17,15 +17,17 @@ import time
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, overload
 
-from .claims import is_abandoned, last_change, own
-from .errors import (
+from ..errors import (
     DamagedDataError,
     DurabilityUnknownError,
     InvalidOptionError,
     UnsupportedDataError,
     storage_error,
 )
-from .files import (
+from ..paths import HIDDEN_PREFIX, check_local
+from .claims import is_abandoned, last_change, own
+from .locking import file_lock
+from .system import (
     flush_to_device,
     follow_links,
     keep_acl,
@@ -36,8 +38,6 @@ from .files import (
     rename_new,
     sync_directory,
 )
-from .locking import HIDDEN_PREFIX, file_lock
-from .paths import check_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from .errors import InvalidOptionError, UnsupportedDataError
+from ..errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

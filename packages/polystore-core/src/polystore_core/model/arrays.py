@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from .casting import Casting, check_casting, convert
-from .errors import (
+from ..errors import (
     CopyRequiredError,
     InvalidOptionError,
     MissingDependencyError,
     UnsupportedDataError,
 )
-from .modules import is_instance
+from ..modules import is_instance
+from .casting import Casting, check_casting, convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,9 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from .declared import ALLOW, DENY, Declaration, names, owner, rescan, resolve, switched_off_by
-from .declared import scan as _scan
-from .errors import (
+from ..errors import (
     BrokenPluginError,
     IncompatiblePluginError,
     InvalidOptionError,
@@ -39,12 +37,13 @@ from .errors import (
     shown,
     told,
 )
+from .declared import ALLOW, DENY, Declaration, names, owner, rescan, resolve, switched_off_by
+from .declared import scan as _scan
 from .sources import Sources, module_exists
 from .specs import (
     BackendSpec,
     Fault,
     FormatSpec,
-    PluginKind,
     Spec,
     class_fault,
     place_of_error,
@@ -55,6 +54,8 @@ from .specs import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..values import PluginKind
+
 __all__ = [
     "ALLOW",
     "DENY",
@@ -62,7 +63,6 @@ __all__ = [
     "BackendSpec",
     "Declaration",
     "FormatSpec",
-    "PluginKind",
     "PluginState",
     "Spec",
     "broken",

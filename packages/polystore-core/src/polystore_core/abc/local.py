@@ -6,8 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from .errors import InvalidOptionError
-from .specs import name_fault
+from ..errors import InvalidOptionError
+from ..values import name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple, NoReturn, TypeAlias
 
-from .errors import InvalidOptionError
-from .paths import is_litter
+from ..errors import InvalidOptionError
+from ..paths import is_litter
 
 __all__ = ["NameTemplate", "split_well"]
 

@@ -19,14 +19,14 @@ import importlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from .errors import MissingDependencyError, PluginError, shown, told
-from .plugins import load_spec, load_target, resolve, survey
+from ..errors import MissingDependencyError, PluginError, shown, told
+from .discovery import load_spec, load_target, resolve, survey
 from .specs import place_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from .plugins import PluginState
+    from .discovery import PluginState
 
 __all__ = ["Finding", "FindingState", "findings"]
 

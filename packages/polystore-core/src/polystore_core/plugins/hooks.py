@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .plugins import BackendSpec, FormatSpec
+    from .specs import BackendSpec, FormatSpec
 
 __all__ = ["Hooks", "hookimpl", "manager"]
 

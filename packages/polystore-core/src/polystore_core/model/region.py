@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .errors import InvalidOptionError
+from ..errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .values import Region
+    from ..values import Region
 
 __all__ = ["Selection", "select"]
 

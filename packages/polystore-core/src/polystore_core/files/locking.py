@@ -19,15 +19,13 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from weakref import ref
 
-from .errors import LockTimeoutError, storage_error
+from ..errors import LockTimeoutError, storage_error
+from ..paths import HIDDEN_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HIDDEN_PREFIX", "file_lock", "is_lock", "lock_path", "remove_unused"]
-
-HIDDEN_PREFIX = ".~ps-"
-"""Names that start so are polystore's own (lock and temporary files); listings hide them."""
+__all__ = ["file_lock", "is_lock", "lock_path", "remove_unused"]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""

@@ -8,10 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
-from . import local, plugins
-from .abc.backend import DataSink, DataSource
-from .declared import check_prefer
-from .errors import (
+from ..abc import local
+from ..abc.backend import DataSink, DataSource
+from ..errors import (
     BackendRequiredError,
     DamagedDataError,
     InvalidOptionError,
@@ -22,14 +21,16 @@ from .errors import (
     UnsupportedFormatError,
     preference,
 )
-from .options import check_options
-from .plugins import Declaration
+from ..options import check_options
+from . import discovery
+from .declared import check_prefer
+from .discovery import Declaration
 from .specs import required_options, takes_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from .abc.format import Format
+    from ..abc.format import Format
 
 __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
@@ -76,7 +77,7 @@ class BackendRegistry:
         """
         import tomllib
 
-        from .files import regular_only
+        from ..files.system import regular_only
 
         try:
             with open(path, "rb", opener=regular_only) as file:
@@ -107,7 +108,7 @@ class BackendRegistry:
         if name in self:
             raise InvalidOptionError("name", name, "a name that is not in use")
         declaration = self._declaration(backend)
-        cls = plugins.load_target(declaration)
+        cls = discovery.load_target(declaration)
         check_options(cls, options, f"backend {backend!r}")
         _check_required(declaration, cls, options)
         self._configured[name] = (backend, options)
@@ -123,10 +124,10 @@ class BackendRegistry:
     def _make(self, name: str) -> Backend:
         target, options = self._configured.get(name, (name, {}))
         declaration = self._declaration(target)
-        cls = plugins.load_target(declaration)
+        cls = discovery.load_target(declaration)
         _check_required(declaration, cls, options)
         passed: type[Exception] = Exception if options else OSError  # the options may be wrong
-        with plugins.guarded(declaration, PolystoreError, passed):
+        with discovery.guarded(declaration, PolystoreError, passed):
             if self.prefer and takes_option(cls, "formats"):
                 options = {"formats": self._formats, **options}
             backend: Backend = cls(**options)
@@ -145,7 +146,7 @@ class BackendRegistry:
             for cls in local.classes(plain)
         ]
         try:
-            chosen = plugins.resolve("backend", name, self.prefer, mine)
+            chosen = discovery.resolve("backend", name, self.prefer, mine)
         except UnknownPluginError as error:
             known = tuple(sorted({*error.known, *self.names()}))
             raise UnknownPluginError("backend", name, known) from None
@@ -165,7 +166,7 @@ class BackendRegistry:
 
     def names(self) -> list[str]:
         """Return every name that can be asked for, without importing anything."""
-        installed = plugins.names("backend", self.prefer)
+        installed = discovery.names("backend", self.prefer)
         return sorted({*self._configured, *installed, *local.names()})
 
     def __contains__(self, name: object) -> bool:
@@ -272,18 +273,18 @@ class FormatRegistry:
                 return self._by_suffix.setdefault(suffix, self._make(suffix))
             except UnknownPluginError:
                 suffix = suffix.partition(".")[2]
-        known = tuple(plugins.names("format", self.prefer))
+        known = tuple(discovery.names("format", self.prefer))
         raise UnsupportedFormatError(os.fspath(path), known, backend)
 
     def _make(self, suffix: str) -> Format:
-        declaration = plugins.resolve("format", suffix, self.prefer)
-        target = plugins.load_target(declaration)
-        with plugins.guarded(declaration):
+        declaration = discovery.resolve("format", suffix, self.prefer)
+        target = discovery.load_target(declaration)
+        with discovery.guarded(declaration):
             made: Format = target()
         return made
 
     def __repr__(self) -> str:
-        return f"<FormatRegistry: {', '.join(plugins.names('format', self.prefer))}>"
+        return f"<FormatRegistry: {', '.join(discovery.names('format', self.prefer))}>"
 
 
 @functools.cache

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import shown
+from ..errors import shown
 
 if TYPE_CHECKING:
     from inspect import Parameter
     from types import CodeType
 
+    from ..values import PluginKind
+
 __all__ = [
     "BackendSpec",
     "Fault",
     "FormatSpec",
-    "PluginKind",
     "Spec",
     "argument_advice",
     "class_fault",
-    "name_fault",
     "place_of_error",
     "place_of_function",
     "required_options",
     "spec_fault",
     "takes_option",
 ]
-
-PluginKind: TypeAlias = Literal["backend", "format"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,18 +73,6 @@ class Fault(NamedTuple):
 
 
 # ── names and specs ──────────────────────────────────────────────────────────────────────
-
-
-def name_fault(kind: PluginKind, name: str) -> str:
-    """Return why nobody could ask for ``name``, or an empty string."""
-    if not name or not name.isprintable() or any(mark in name for mark in ":,"):
-        return "a name must have at least one character, and no ':', ',' or control character"
-    if kind == "format" and (name != name.lower() or name.strip(".") != name or "/" in name):
-        return (
-            "the name of a format must be its suffix in lower case without the dot, "
-            "such as 'tif'"
-        )
-    return ""
 
 
 _TEXTS = ("target", "summary", "install", "check")
@@ -138,8 +124,8 @@ def argument_advice(kind: PluginKind, needed: list[str]) -> str:
 
 
 def _contract_fault(kind: PluginKind, target: type[Any]) -> str:
-    from .abc.backend import DataSink, DataSource
-    from .abc.format import Format
+    from ..abc.backend import DataSink, DataSource
+    from ..abc.format import Format
 
     roots = (DataSource, DataSink) if kind == "backend" else (Format,)
     if not issubclass(target, roots):

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import DamagedDataError, InvalidOptionError
 from .atomic import atomic_update_json, encode_json
-from .errors import DamagedDataError, InvalidOptionError
 
 __all__ = ["AtomicMetadataWriter"]
 

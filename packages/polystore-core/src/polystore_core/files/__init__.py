@@ -1,0 +1,1 @@
+"""Local files: whole or not at all, locked, and found again after a crash."""

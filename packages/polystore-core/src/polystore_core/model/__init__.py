@@ -1,0 +1,1 @@
+"""Values that say what data mean: arrays, images, names, regions."""
