@@ -32,8 +32,9 @@ from polystore_core.errors import (
     StorageError,
     UnsupportedDataError,
 )
-from polystore_core.files import atomic
-from polystore_core.files.atomic import PendingFile, find_leftovers
+from polystore_core.files import json as json_files
+from polystore_core.files.atomic import find_leftovers
+from polystore_core.files.pending import PendingFile
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Any]
@@ -614,7 +615,7 @@ def test_damaged_json_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
 ) -> None:
     if damaged.startswith(b" "):
-        monkeypatch.setattr(atomic, "_JSON_BYTES_LIMIT", 2000)
+        monkeypatch.setattr(json_files, "_JSON_BYTES_LIMIT", 2000)
     path = tmp_path / "a.json"
     path.write_bytes(damaged)
     with pytest.raises(DamagedDataError) as caught:

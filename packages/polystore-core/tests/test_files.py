@@ -21,8 +21,8 @@ import pytest
 from polystore_core import BackendRegistry, atomic_update_json, atomic_write
 from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
 from polystore_core.files import system
-from polystore_core.files.atomic import PendingFile
 from polystore_core.files.locking import file_lock, lock_path, remove_unused
+from polystore_core.files.pending import PendingFile
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore_core import FileManager, rois
+from polystore_core import FileManager
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -36,6 +36,7 @@ from polystore_core.rois import (
     Rectangle,
     Shape,
 )
+from polystore_core.rois.shapes import SHAPES
 
 Require = Callable[[str], ModuleType]
 
@@ -122,7 +123,7 @@ regions = st.builds(
 
 
 def test_every_shape_has_examples() -> None:
-    assert {type(shape) for shape in EXAMPLES} == set(rois._SHAPES.values())
+    assert {type(shape) for shape in EXAMPLES} == set(SHAPES.values())
 
 
 @pytest.mark.parametrize("shape", EXAMPLES, ids=repr)

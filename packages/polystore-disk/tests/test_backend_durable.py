@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from polystore_core.errors import DurabilityUnknownError, StorageError
-from polystore_core.files.atomic import PendingFile
+from polystore_core.files.pending import PendingFile
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

@@ -24,7 +24,7 @@ from polystore_core.errors import (
     NotFoundError,
     StorageError,
 )
-from polystore_core.files.atomic import PendingFile
+from polystore_core.files.pending import PendingFile
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
 

@@ -1051,7 +1051,7 @@ def test_short_writes_are_continued() -> None:
 )
 def test_buffered_raw_file(options: dict[str, Any], tmp_path: Path) -> None:
     """The file of an atomic save: it can be sought, and has no descriptor to write past."""
-    from polystore_core.files.atomic import PendingFile
+    from polystore_core.files.pending import PendingFile
 
     array = image((5, 97, 131))
     pending = PendingFile(tmp_path / "x.tif")

@@ -17,18 +17,16 @@ if TYPE_CHECKING:
     from .errors import PolystoreError
     from .filemanager import FileManager
     from .files.atomic import (
-        PendingFile,
-        Place,
         atomic_update_json,
         atomic_write,
         atomic_write_json,
-        decode_json,
-        encode_json,
         find_leftovers,
     )
     from .files.claims import claim, is_abandoned
+    from .files.json import decode_json, encode_json
     from .files.locking import file_lock, is_lock, lock_path, remove_unused
     from .files.metadata import AtomicMetadataWriter
+    from .files.pending import PendingFile, Place
     from .files.system import (
         MOST_LINKS,
         exchange,
@@ -85,13 +83,12 @@ _HOME = {
     "abc.backend": "Path join",
     "errors": "PolystoreError",
     "filemanager": "FileManager",
-    "files.atomic": (
-        "PendingFile Place atomic_update_json atomic_write atomic_write_json "
-        "decode_json encode_json find_leftovers "
-    ),
+    "files.atomic": "atomic_update_json atomic_write atomic_write_json find_leftovers",
     "files.claims": "claim is_abandoned",
+    "files.json": "decode_json encode_json",
     "files.locking": "file_lock is_lock lock_path remove_unused",
     "files.metadata": "AtomicMetadataWriter",
+    "files.pending": "PendingFile Place",
     "files.system": (
         "MOST_LINKS exchange flush_to_device follow_links make_directories not_regular "
         "open_regular path_of remove_tree rename_new sync_directory "

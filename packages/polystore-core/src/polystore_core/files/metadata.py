@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DamagedDataError, InvalidOptionError
-from .atomic import atomic_update_json, encode_json
+from .atomic import atomic_update_json
+from .json import encode_json
 
 __all__ = ["AtomicMetadataWriter"]
 

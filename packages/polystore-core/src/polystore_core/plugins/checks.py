@@ -19,7 +19,8 @@ import importlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from ..errors import MissingDependencyError, PluginError, shown, told
+from ..errors import MissingDependencyError, PluginError
+from ..errors.base import shown, told
 from .discovery import load_spec, load_target, resolve, survey
 from .specs import place_of_error
 

@@ -33,10 +33,8 @@ from ..errors import (
     PluginConflictError,
     PluginDisabledError,
     PluginError,
-    preference,
-    shown,
-    told,
 )
+from ..errors.base import preference, shown, told
 from .declared import ALLOW, DENY, Declaration, names, owner, rescan, resolve, switched_off_by
 from .declared import scan as _scan
 from .sources import Sources, module_exists

@@ -19,8 +19,8 @@ from ..errors import (
     UnknownOptionError,
     UnknownPluginError,
     UnsupportedFormatError,
-    preference,
 )
+from ..errors.base import preference
 from ..options import check_options
 from . import discovery
 from .declared import check_prefer

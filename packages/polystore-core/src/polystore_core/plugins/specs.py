@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import shown
+from ..errors.base import shown
 
 if TYPE_CHECKING:
     from inspect import Parameter

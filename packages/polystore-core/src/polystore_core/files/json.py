@@ -1,0 +1,93 @@
+"""JSON documents: what they hold, and what is damage."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from ..errors import (
+    DamagedDataError,
+    UnsupportedDataError,
+    storage_error,
+)
+from .system import (
+    regular_only,
+)
+
+__all__ = ["decode_json", "encode", "encode_json", "read_json"]
+
+_JSON_BYTES_LIMIT = 64 * 1024 * 1024
+
+
+def read_json(path: str | os.PathLike[str], default: Any) -> Any:
+    try:
+        with open(path, "rb", opener=regular_only) as file:
+            text = file.read(_JSON_BYTES_LIMIT + 1)
+    except FileNotFoundError:
+        return default
+    except OSError as error:
+        raise storage_error(error, "", os.fspath(path), "read") from error
+    if len(text) > _JSON_BYTES_LIMIT:
+        raise DamagedDataError(
+            f"a metadata document has at most {_JSON_BYTES_LIMIT} bytes, and this is larger",
+            "json",
+            os.fspath(path),
+        )
+    return decode_json(text, path)
+
+
+def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Any:
+    """Parse UTF-8 JSON, with the NaN and Infinity of Python, but no key twice in one object.
+
+    Raises ``DamagedDataError``.
+    """
+    try:
+        return json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise DamagedDataError(str(error), "json", os.fspath(path)) from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return found
+
+
+def encode(
+    data: Any, path: str | os.PathLike[str], indent: int | None, *, check: bool = True
+) -> bytes:
+    try:
+        return encode_json(data, indent, check=check)
+    except UnsupportedDataError as error:
+        error.path = os.fspath(path)
+        raise
+
+
+def encode_json(data: Any, indent: int | None = None, *, check: bool = True) -> bytes:
+    """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal."""
+    try:
+        if check and type(data) not in _JSON_SCALARS:
+            _check_json(data)
+        text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
+        return text.encode("utf-8") + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnsupportedDataError(str(error), "json") from error
+
+
+def _check_json(data: Any) -> None:
+    """Refuse what ``json`` would change in silence: keys that are no strings, tuples, …"""
+    kind = type(data)
+    if kind is dict:
+        for key in data:
+            if type(key) is not str:
+                raise TypeError(f"the key {key!r:.80} is not a string")
+    elif kind is not list:
+        raise TypeError(f"JSON cannot hold a {kind.__name__}: {data!r:.80}")
+    for value in data.values() if kind is dict else data:
+        if type(value) not in _JSON_SCALARS:
+            _check_json(value)
+
+
+_JSON_SCALARS = frozenset({str, int, float, bool, type(None)})

@@ -1,0 +1,422 @@
+"""A file that takes the place of another when it is whole."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import sys
+import time
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import (
+    DurabilityUnknownError,
+)
+from ..paths import HIDDEN_PREFIX
+from .claims import own
+from .system import (
+    flush_to_device,
+    follow_links,
+    keep_acl,
+    make_directories,
+    not_regular,
+    rename_new,
+    sync_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["PendingFile", "Place"]
+
+
+_O_BINARY = getattr(os, "O_BINARY", 0)
+_TRIES = 100
+"""How often a directory that somebody deletes at the same time is made again."""
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM)
+
+
+class Place(NamedTuple):
+    """Where a file's name stands: a bare name in an open directory, or a path."""
+
+    name: str
+    dir_fd: int | None = None
+
+
+class _TemporaryFile(io.RawIOBase):
+    """The raw file of a ``PendingFile``: opened by its first byte, and never a real file.
+
+    A value that its format refuses therefore leaves nothing, not even a directory. NumPy
+    writes into real files past Python and ignores a full disk (``fclose`` unchecked); without
+    ``fileno`` it has to come through ``write``, which reports every error.
+    """
+
+    def __init__(self, opened: Callable[[], int]) -> None:
+        self._opened = opened
+        self._empty = True
+        self.failure: OSError | None = None
+        """What the system said when a write failed."""
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.read(self._opened(), len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        try:
+            descriptor = self._opened()
+            self._empty = False
+            while written < len(view):  # Linux writes at most 2 GiB in one call
+                written += os.write(descriptor, view[written:])
+        except OSError as error:
+            self.failure = error
+            raise
+        return written
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if offset == 0 and self._empty:  # buffering asks for the position before it writes
+            return 0
+        return os.lseek(self._opened(), offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self.tell() if size is None else size
+        os.ftruncate(self._opened(), size)
+        return size
+
+    def close(self) -> None:
+        super().close()
+        self._opened = _not_open  # without the circle the buffer is free at once
+
+
+def _not_open() -> int:
+    raise ValueError("the file is closed")
+
+
+class PendingFile:
+    """New content on its way to ``path``: write ``file``, then ``seal``, then ``commit``.
+
+    Until ``commit``, ``path`` holds what it held before; ``discard`` leaves nothing behind and
+    must always be called. The methods raise plain ``OSError``; ``exclusive`` refuses
+    (``FileExistsError``) where something stands. ``place`` finds and holds open the directory
+    when the first byte is written; the name in it is then replaced without following links.
+
+    ``durable`` decides what survives a power cut. ``None`` flushes the bytes of a file that
+    replaces another, so that the old version or the new one survives whole. ``True`` flushes
+    every file; with ``sync_directory`` after ``commit``, a new name survives as well.
+    ``False`` flushes nothing.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durable: bool | None = None,
+        exclusive: bool = False,
+        place: Callable[[], AbstractContextManager[Place]] | None = None,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.durable = durable
+        self.exclusive = exclusive
+        self._place = place
+        self._held = ExitStack()
+        self._name = self.path
+        self._dir_fd: int | None = None
+        self._directory = ""
+        self._replaced: os.stat_result | None = None
+        self._temporary: str | None = None
+        self._descriptor = -1
+        self._flushed = False
+        self.raw = _TemporaryFile(self._opened)
+        # While CPython makes a buffer it drops what `tell` raises, Ctrl-C included. No signal
+        # handler runs in a `tell` that is written in C, and int() is 0.
+        self.raw.tell = int  # type: ignore[method-assign]
+        self.file = io.BufferedRandom(self.raw, 1 << 16)
+        del self.raw.tell
+
+    def _opened(self) -> int:
+        if self._descriptor < 0:
+            self._find_directory()
+            self._descriptor = self._open()
+        return self._descriptor
+
+    def _find_directory(self) -> None:
+        self._held.close()
+        self._name = self.path
+        if self._place is not None:
+            self._name, self._dir_fd = self._held.enter_context(self._place())
+        self._replaced = self._look()
+        self._directory = os.path.dirname(self._name)
+
+    def _look(self) -> os.stat_result | None:
+        """Stat what stands at ``path``; a symbolic link's target is what gets replaced."""
+        if self.exclusive:
+            return None  # ``commit`` finds out, without a gap for others
+        try:
+            present = os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISLNK(present.st_mode):
+            if self._dir_fd is not None:
+                return None
+            self._name = follow_links(self._name)
+            try:
+                present = os.stat(self._name)
+            except FileNotFoundError:
+                return None
+        if not stat.S_ISREG(present.st_mode):
+            raise not_regular(present, self._name)
+        return present
+
+    def _open(self) -> int:
+        for _ in range(_TRIES):
+            # The new version of a private file must stay private before it is complete.
+            mode = 0o666 if self._replaced is None else 0o600
+            try:
+                return self._open_temporary(mode)
+            except FileNotFoundError:
+                if self._place is not None:
+                    self._find_directory()
+                elif self._directory:
+                    make_directories(self._directory, durable=self.durable)
+                else:
+                    raise
+        # /proc, /sys and the roots of automounters say that a new file "does not exist".
+        reason = "the file system does not allow new files in this directory"
+        raise PermissionError(errno.EPERM, reason, self._name)
+
+    def _open_temporary(self, mode: int) -> int:
+        self._temporary = None
+        # An unnamed file gets its name through /proc, which a chroot may lack.
+        if sys.platform == "linux" and os.access("/proc/self/fd", os.F_OK):
+            try:
+                flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+                return os.open(self._directory or ".", flags, mode, dir_fd=self._dir_fd)
+            except OSError as error:
+                # Old kernels and some file systems (NFS, FUSE, SMB) know no unnamed files.
+                # Some say EPERM for a directory that is deleted: a named file tells.
+                if error.errno not in _NO_UNNAMED:
+                    raise
+        self._temporary = self._new_name()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _O_BINARY
+        descriptor = os.open(self._temporary, flags, mode, dir_fd=self._dir_fd)
+        try:
+            own(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _new_name(self) -> str:
+        # Short and random: a name made from a 255-byte target would be too long.
+        return os.path.join(self._directory, f"{HIDDEN_PREFIX}{os.urandom(8).hex()}")
+
+    def seal(self, *, flush: bool = True) -> None:
+        """Write the content out, and flush it to the device where ``durable`` asks for that.
+
+        A batch seals many files with ``flush=False`` and calls ``flush`` on them together.
+        """
+        self._opened()
+        self.file.flush()
+        self._seal(flush=flush)
+
+    def _seal(self, *, flush: bool = True) -> None:
+        if self._replaced is not None and hasattr(os, "fchmod"):
+            self._keep_owner_and_mode(self._replaced)
+        if flush:
+            self.flush()
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether ``durable`` asks for a flush that has not been made."""
+        wanted = self._replaced is not None if self.durable is None else self.durable
+        return wanted and not self._flushed
+
+    def flush(self) -> None:
+        """Flush the sealed content to the device, once, where ``durable`` asks for that."""
+        if self.wants_flush:
+            # A failed fsync is final for this file: the kernel reports it once and forgets.
+            flush_to_device(self._descriptor)
+            self._flushed = True
+
+    def _keep_owner_and_mode(self, old: os.stat_result) -> None:
+        """Let the same people read and write the new version. Only root gives files away."""
+        new = os.fstat(self._descriptor)
+        keeps_owner, keeps_group = new.st_uid == old.st_uid, new.st_gid == old.st_gid
+        if not keeps_owner:
+            keeps_owner = self._give(old.st_uid, -1)
+        if not keeps_group:
+            keeps_group = self._give(-1, old.st_gid)
+        mode = stat.S_IMODE(old.st_mode)
+        owner, group, others = mode >> 6, mode >> 3, mode
+        lost = 0
+        if not keeps_owner:
+            lost |= owner & ~(group if keeps_group else others)
+        if not keeps_group:
+            lost |= group & ~others
+        if lost & 4:
+            reason = (
+                f"user {old.st_uid} or group {old.st_gid} could no longer read it, because the "
+                "new file would belong to you and its mode excludes others"
+            )
+            raise PermissionError(errno.EPERM, reason, self._name)
+        if not (keeps_owner and keeps_group):
+            mode &= 0o777  # setuid and setgid were meant for the old owner
+        os.fchmod(self._descriptor, mode)
+        keep_acl(self._name, self._descriptor, dir_fd=self._dir_fd)
+
+    def _give(self, owner: int, group: int) -> bool:
+        try:
+            os.fchown(self._descriptor, owner, group)
+        except OSError as error:
+            # EINVAL: an owner that this container has no number for.
+            if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+                raise
+            return False
+        return True
+
+    def commit(self) -> None:
+        """Give the content its name. This is the moment at which readers see it.
+
+        Makes the directory again if somebody has deleted it since the first byte was written.
+        """
+        for _ in range(_TRIES):
+            try:
+                self._commit()
+                break
+            except FileNotFoundError:
+                if self._descriptor < 0:
+                    raise
+                self._start_over()
+        else:
+            self._commit()
+        self._close()
+
+    def _start_over(self) -> None:
+        """Copy the content, which went with its directory, into a new temporary file."""
+        self._drop_temporary()
+        old, self._descriptor = self._descriptor, -1
+        with open(old, "rb", buffering=0) as content:
+            content.seek(0)
+            descriptor = self._opened()
+            while data := content.read(1 << 20):
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        self._flushed = False
+        self._seal()
+
+    def _commit(self) -> None:
+        if self._temporary is None:
+            if self._replaced is None and self._named(self._name):
+                return
+            self._flush_for_newcomer()
+            self._temporary = self._new_name()
+            self._link_unnamed(self._temporary)
+        elif self._replaced is None and not self.exclusive and self._look() is not None:
+            self._flush_for_newcomer()
+        self._report_full_disk()
+        if self.exclusive:
+            rename_new(
+                self._temporary, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd
+            )
+        else:
+            _replace(self._temporary, self._name, self._dir_fd)
+        self._temporary = None
+
+    def _flush_for_newcomer(self) -> None:
+        """Flush if somebody has saved here since ``seal``, and is to be replaced after all."""
+        if self.durable is None and not self._flushed:
+            flush_to_device(self._descriptor)
+
+    def _named(self, name: str) -> bool:
+        """Link the unnamed file straight to ``name`` unless something has come to stand there."""
+        try:
+            self._link_unnamed(name)
+        except FileExistsError:
+            if self.exclusive:
+                raise
+            return False
+        return True
+
+    def _report_full_disk(self) -> None:
+        """Close the file once, which is when network file systems report it at the latest."""
+        if sys.platform == "win32":  # an open file cannot be renamed there
+            self._close()
+        else:
+            os.close(os.dup(self._descriptor))
+
+    def _link_unnamed(self, name: str) -> None:
+        # Any src_dir_fd makes CPython call linkat(AT_SYMLINK_FOLLOW); link(2) gives EXDEV here.
+        os.link(
+            f"/proc/self/fd/{self._descriptor}",
+            name,
+            src_dir_fd=self._descriptor,
+            dst_dir_fd=self._dir_fd,
+            follow_symlinks=True,
+        )
+
+    def directory(self) -> tuple[int, int]:
+        """Identify the directory that ``sync_directory`` flushes, once for many files."""
+        found = os.stat(self._directory or ".", dir_fd=self._dir_fd)
+        return found.st_dev, found.st_ino
+
+    def sync_directory(self) -> None:
+        """Make the new name survive a power cut. Raises ``DurabilityUnknownError``."""
+        try:
+            sync_directory(self._directory or ".", dir_fd=self._dir_fd)
+        except OSError as error:
+            raise DurabilityUnknownError(
+                "", self.path, "save", errno=error.errno or 0
+            ) from error
+
+    def discard(self) -> None:
+        """Drop the content unless it is committed, and give the directory back."""
+        with self._held:
+            self.raw.close()  # or its collection would write what is still in the buffer
+            self._close()
+            self._drop_temporary()
+
+    def _drop_temporary(self) -> None:
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            # Not made yet, renamed already, or not removable: what counts is told elsewhere.
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self._dir_fd)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+if sys.platform == "win32":  # pragma: no cover
+
+    def _replace(source: str, target: str, dir_fd: int | None) -> None:  # noqa: ARG001
+        for pause in (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, *[0.064] * 7):
+            try:
+                return os.replace(source, target)
+            except PermissionError as error:
+                if error.winerror not in (5, 32):  # a reader has it open; that will not be long
+                    raise
+            time.sleep(pause)
+        return os.replace(source, target)
+
+else:
+
+    def _replace(source: str, target: str, dir_fd: int | None) -> None:
+        os.replace(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)

@@ -1,0 +1,135 @@
+"""A shape with its name, its position in a stack, and its properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, Self
+
+from ..errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
+from .fields import checked_number, frozen, is_text, known_fields, plain_json
+from .shapes import SHAPES, Shape
+
+__all__ = ["ROI", "VERSION", "Position"]
+
+VERSION = 1
+"""Of the form that :meth:`ROI.to_dict` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The plane that a ROI belongs to, counted from 0; ``None``: every plane of that axis.
+
+    ImageJ counts from 1, and its 0 is ``None`` here.
+    """
+
+    c: int | None = None
+    z: int | None = None
+    t: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("c", "z", "t"):
+            value = getattr(self, name)
+            if value is not None:
+                index = checked_number(name, value, "an index from 0, or None", 0, Integral)
+                object.__setattr__(self, name, index)
+
+
+_EVERYWHERE = Position()
+
+
+@dataclass(frozen=True, slots=True)
+class ROI:
+    """A region of interest: a shape, and what is known about it.
+
+    Raises:
+        InvalidOptionError: a field that cannot be.
+        UnsupportedDataError: coordinates, pixels or properties that cannot be.
+    """
+
+    shape: Shape
+    name: str = ""
+    position: Position = _EVERYWHERE
+    properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Whatever JSON can hold, such as colours, the class of a cell or what only one viewer
+    knows; frozen: lists become tuples, objects read-only mappings."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shape, Shape):
+            raise InvalidOptionError("shape", self.shape, "a Shape, such as a Polygon")
+        if not is_text(self.name):
+            raise InvalidOptionError("name", self.name, "a str of valid Unicode")
+        if not isinstance(self.position, Position):
+            raise InvalidOptionError("position", self.position, "a Position")
+        if not isinstance(self.properties, Mapping):
+            raise InvalidOptionError("properties", self.properties, "a mapping")
+        object.__setattr__(self, "properties", frozen(self.properties, "properties"))
+
+    def __reduce__(self) -> tuple[type[ROI], tuple[Any, ...]]:
+        # A mapping proxy does not pickle.
+        return type(self), (self.shape, self.name, self.position, plain_json(self.properties))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ROI as JSON has it: "type" and "version", the shape's fields, the rest.
+
+        A mask's pixels are its "shape" and "bits": row by row, eight to a byte, the first the
+        highest (``numpy.packbits``), in base64. A composite's "parts" are lists of vertices.
+        """
+        return {
+            "type": type(self.shape).__name__.lower(),
+            "version": VERSION,
+            **self.shape._to_json(),
+            "name": self.name,
+            "position": {axis: getattr(self.position, axis) for axis in "czt"},
+            "properties": plain_json(self.properties),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], /) -> Self:
+        """Return the ROI that :meth:`to_dict` wrote.
+
+        Unknown keys are ignored.
+
+        Raises:
+            DamagedDataError: a key is missing, or its value is not valid.
+            UnsupportedFileError: a later version of polystore wrote it.
+        """
+        try:
+            return cls._from_json(content)
+        except UnsupportedFileError:
+            raise
+        except InvalidOptionError as error:  # its text shows the value, which may be anything
+            reason = f"{error.option!r} must be {error.expected}"
+            raise DamagedDataError(reason, "roi") from error
+        except UnsupportedDataError as error:
+            raise DamagedDataError(error.reason, "roi") from error
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+        if not isinstance(content, Mapping):
+            raise UnsupportedDataError(
+                f"expected an object with a 'type', got {type(content).__name__}"
+            )
+        kind, version = content.get("type"), content.get("version")
+        if not isinstance(kind, str) or kind not in SHAPES:
+            raise InvalidOptionError("type", kind, f"one of {', '.join(SHAPES)}")
+        if type(version) is int and version > VERSION:
+            reason = f"the ROI has version {version}, and polystore reads version {VERSION}"
+            raise UnsupportedFileError(f"{reason}: upgrade polystore-core", "roi")
+        if type(version) is not int or version != VERSION:
+            raise InvalidOptionError(
+                "version", version, f"{VERSION}, the only supported version"
+            )
+        own = known_fields(content, ("name", "position", "properties"))
+        position = own["position"]
+        if not isinstance(position, Mapping):
+            raise InvalidOptionError("position", position, "an object with c, z and t")
+        shape = SHAPES[kind]._from_json(content)
+        place = Position(**known_fields(position, "czt"))
+        return cls(shape, own["name"], place, own["properties"])

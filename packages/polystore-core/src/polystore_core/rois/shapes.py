@@ -1,0 +1,391 @@
+"""The shapes of regions, and which pixels they contain."""
+
+from __future__ import annotations
+
+import binascii
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from ..errors import (
+    InvalidOptionError,
+    UnsupportedDataError,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+from .fields import (
+    checked_array,
+    checked_coordinates,
+    checked_number,
+    checked_pair,
+    checked_step,
+    known_fields,
+    plain_json,
+    sealed,
+)
+from .geometry import (
+    Bounds,
+    Pair,
+    bounds_of,
+    crossings,
+    direction,
+    edges_of,
+    even_odd,
+    inner_point,
+    pixel_window,
+)
+
+__all__ = [
+    "SHAPES",
+    "Area",
+    "Composite",
+    "Ellipse",
+    "Line",
+    "Mask",
+    "Points",
+    "Polygon",
+    "Polyline",
+    "Rectangle",
+    "Shape",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape(ABC):
+    """Where a ROI is."""
+
+    @property
+    @abstractmethod
+    def bounds(self) -> Bounds:
+        """The upright box around the shape: y0, x0, y1, x1."""
+
+    @abstractmethod
+    def translated(self, dy: float, dx: float) -> Self:
+        """Return the shape moved by ``dy`` and ``dx`` pixels."""
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def _to_json(self) -> dict[str, Any]:
+        return {field.name: plain_json(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+        return cls(**known_fields(content, [field.name for field in fields(cls)]))
+
+    def _key(self) -> tuple[object, ...]:
+        # No coordinate is NaN or -0.0: the same numbers are the same bytes.
+        return tuple(
+            (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+            for value in self._values()
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._key()))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        return type(self), self._values()  # an array that pickle restores could be written
+
+
+class Area(Shape):
+    """A shape that has an inside."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def area(self) -> float:
+        """In square pixels."""
+
+    def to_mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Return which pixels of an image of ``shape`` (height, width) have their centre inside.
+
+        What lies outside of the image is cut off.
+        """
+        height, width = checked_pair(
+            "shape", shape, "a height and a width in pixels", 0, Integral
+        )
+        y0, x0, y1, x1 = self.bounds
+        rows, columns = pixel_window(y0, y1, height), pixel_window(x0, x1, width)
+        mask = np.zeros((height, width), np.bool_)
+        mask[rows, columns] = self._inside(rows, columns)
+        return mask
+
+    @abstractmethod
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        """Rasterise a window that lies within the bounds; it may be empty."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class _Path(Shape):
+    coordinates: NDArray[np.float64]
+    """(y, x) of each vertex: shape (n, 2), read-only."""
+    _least: ClassVar[int] = 1
+    _most: ClassVar[float] = math.inf
+
+    def __init__(self, coordinates: ArrayLike) -> None:
+        self._set(coordinates=checked_coordinates(coordinates, self._least, self._most))
+
+    @property
+    def bounds(self) -> Bounds:
+        return bounds_of(self.coordinates)
+
+    def translated(self, dy: float, dx: float) -> Self:
+        return type(self)(self.coordinates + checked_step(dy, dx))
+
+
+class Points(_Path):
+    """Positions that belong together, such as the points of one counter; at least one."""
+
+    __slots__ = ()
+
+
+class Line(_Path):
+    """A straight line from the first of two points to the second."""
+
+    __slots__ = ()
+    _least = _most = 2
+
+
+class Polyline(_Path):
+    """An open line through at least two vertices; ImageJ's angle is one of three."""
+
+    __slots__ = ()
+    _least = 2
+
+
+class Polygon(_Path, Area):
+    """A closed outline of at least three vertices; the last is joined to the first."""
+
+    __slots__ = ()
+    _least = 3
+
+    @property
+    def area(self) -> float:
+        """In square pixels, by the shoelace formula.
+
+        Where the outline crosses itself, parts that turn the other way count as negative.
+        """
+        y, x = (self.coordinates - self.coordinates[0]).T
+        return abs(float(np.sum(y * np.roll(x, -1) - x * np.roll(y, -1)))) / 2
+
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        return even_odd(edges_of(self.coordinates), rows, columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class _Box(Area):
+    centre: Pair
+    """(y, x)"""
+    size: Pair
+    """Height and width before it is turned: positive."""
+    angle: float
+    """Degrees, counter-clockwise; kept as given, so 360 is not 0."""
+
+    def __init__(
+        self, centre: Iterable[float], size: Iterable[float], angle: float = 0.0
+    ) -> None:
+        self._set(
+            centre=checked_pair("centre", centre, "y and x in pixels"),
+            size=checked_pair("size", size, "a height and a width above 0", math.ulp(0.0)),
+            angle=checked_number("angle", angle, "a finite number of degrees"),
+        )
+
+    def translated(self, dy: float, dx: float) -> Self:
+        by = checked_step(dy, dx)
+        return type(self)(
+            (self.centre[0] + by[0], self.centre[1] + by[1]), self.size, self.angle
+        )
+
+
+class Rectangle(_Box):
+    """A rectangle, turned around its centre.
+
+    Rows 2 to 4 and columns 10 to 15 are ``Rectangle(centre=(3, 12.5), size=(3, 6))``.
+    """
+
+    __slots__ = ()
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """(y, x) of the corners, shape (4, 2), as napari's Shapes layer gives and takes them.
+
+        Before turning: top left, top right, bottom right, bottom left.
+        """
+        (height, width), (cos, sin) = self.size, direction(self.angle)
+        dy = np.array((-height, -height, height, height)) / 2
+        dx = np.array((-width, width, width, -width)) / 2
+        return np.stack((dy * cos - dx * sin, dy * sin + dx * cos), axis=1) + self.centre
+
+    @property
+    def bounds(self) -> Bounds:
+        return bounds_of(self.corners)
+
+    @property
+    def area(self) -> float:
+        return self.size[0] * self.size[1]
+
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        return even_odd(edges_of(self.corners), rows, columns)
+
+
+class Ellipse(_Box):
+    """An ellipse, turned around its centre; ``size`` is that of its box: twice the radii.
+
+    A pixel centre that lies on the outline is outside.
+    """
+
+    __slots__ = ()
+
+    @property
+    def bounds(self) -> Bounds:
+        (y, x), (height, width), (cos, sin) = self.centre, self.size, direction(self.angle)
+        dy = math.hypot(height * cos, width * sin) / 2
+        dx = math.hypot(height * sin, width * cos) / 2
+        return y - dy, x - dx, y + dy, x + dx
+
+    @property
+    def area(self) -> float:
+        return math.pi * self.size[0] * self.size[1] / 4
+
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        (y, x), (height, width), (cos, sin) = self.centre, self.size, direction(self.angle)
+        dy = np.arange(rows.start, rows.stop)[:, None] - y
+        dx = np.arange(columns.start, columns.stop)[None, :] - x
+        v, u = width * (dy * cos + dx * sin), height * (dx * cos - dy * sin)
+        inside: NDArray[np.bool_] = v * v + u * u < (height * width / 2) ** 2
+        return inside
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Mask(Area):
+    """A set of pixels, at least one; two masks are equal if they hold the same pixels."""
+
+    pixels: NDArray[np.bool_]
+    """Trimmed to the rows and columns that have pixels: shape (height, width), read-only."""
+    origin: tuple[int, int]
+    """(y, x) of ``pixels[0, 0]`` in the image."""
+
+    def __init__(self, pixels: ArrayLike, origin: Iterable[int] = (0, 0)) -> None:
+        given = checked_array("pixels", pixels)
+        if given.dtype != np.bool_ or given.ndim != 2:
+            raise UnsupportedDataError(
+                f"pixels has dtype {given.dtype} and shape {given.shape}, but a mask needs dtype "
+                "bool and shape (height, width): compare first, for example pixels > 0"
+            )
+        rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
+        if not rows.size:
+            raise UnsupportedDataError("pixels has no True element: a mask needs at least one")
+        y, x = checked_pair("origin", origin, "row and column of a pixel", kind=Integral)
+        trimmed = given[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        self._set(pixels=sealed(trimmed), origin=(y + int(rows[0]), x + int(columns[0])))
+
+    @property
+    def bounds(self) -> Bounds:
+        (y, x), (height, width) = self.origin, self.pixels.shape
+        return y - 0.5, x - 0.5, y + height - 0.5, x + width - 0.5
+
+    @property
+    def area(self) -> float:
+        return float(np.count_nonzero(self.pixels))
+
+    def translated(self, dy: float, dx: float) -> Self:
+        """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
+        by = checked_step(dy, dx)
+        if not (by[0].is_integer() and by[1].is_integer()):
+            raise InvalidOptionError("dy, dx", by, "whole pixels for a mask")
+        return type(self)(self.pixels, (self.origin[0] + int(dy), self.origin[1] + int(dx)))
+
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        y, x = self.origin
+        return self.pixels[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+
+    def _to_json(self) -> dict[str, Any]:
+        bits = binascii.b2a_base64(np.packbits(self.pixels).tobytes(), newline=False)
+        shape = list(self.pixels.shape)
+        return {"origin": list(self.origin), "shape": shape, "bits": bits.decode("ascii")}
+
+    @classmethod
+    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+        content = known_fields(content, ("origin", "shape", "bits"))
+        shape = checked_pair(
+            "shape", content["shape"], "height and width of the bits", 1, Integral
+        )
+        count = shape[0] * shape[1]
+        try:
+            packed = binascii.a2b_base64(content["bits"], strict_mode=True)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedDataError(f"bits is not base64: {error}") from error
+        if len(packed) != -(-count // 8):
+            raise UnsupportedDataError(
+                f"bits has {len(packed)} bytes, but {count} pixels need {-(-count // 8)}"
+            )
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=count)
+        return cls(bits.astype(np.bool_).reshape(shape), content["origin"])
+
+
+@dataclass(frozen=True, slots=True, eq=False, init=False)
+class Composite(Area):
+    """One region of several outlines, joined by the even-odd rule: pieces, holes, islands.
+
+    ImageJ has such a selection for whatever has a hole or several pieces; no polygon can hold
+    it, and a mask would round its outlines to pixels.
+    """
+
+    parts: tuple[Polygon, ...]
+    """At least one; made from polygons or from their coordinates."""
+
+    def __init__(self, parts: Iterable[Polygon | ArrayLike]) -> None:
+        if not isinstance(parts, Iterable):
+            raise InvalidOptionError("parts", parts, "a list of polygons")
+        found = tuple(p if isinstance(p, Polygon) else Polygon(p) for p in parts)
+        if not found:
+            raise InvalidOptionError("parts", found, "at least one polygon")
+        self._set(parts=found)
+
+    @property
+    def bounds(self) -> Bounds:
+        return bounds_of(np.concatenate([part.coordinates for part in self.parts]))
+
+    @property
+    def area(self) -> float:
+        """In square pixels, for outlines that cross neither themselves nor each other.
+
+        An outline within an odd number of others is a hole.
+        """
+        total, larger = 0.0, np.empty((4, 0))  # only what is larger can be around an outline
+        for part in sorted(self.parts, key=lambda part: part.area, reverse=True):
+            if part.area > 0:
+                edges = edges_of(part.coordinates)
+                y, x = inner_point(edges)
+                is_hole = np.count_nonzero(crossings(larger, y) <= x) % 2
+                total += -part.area if is_hole else part.area
+                larger = np.concatenate((larger, edges), axis=1)
+        return total
+
+    def translated(self, dy: float, dx: float) -> Self:
+        return type(self)(part.translated(dy, dx) for part in self.parts)
+
+    def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        return even_odd(edges_of(*(part.coordinates for part in self.parts)), rows, columns)
+
+
+SHAPES: dict[str, type[Shape]] = {
+    shape.__name__.lower(): shape
+    for shape in (Points, Line, Polyline, Polygon, Rectangle, Ellipse, Mask, Composite)
+}
