@@ -100,6 +100,24 @@ def test_versions_are_one():
     assert len({project(package)["version"] for package in PACKAGES}) == 1
 
 
+def test_changelogs_have_the_version():
+    for package in PACKAGES:
+        heading = f"# Changelog of {package.name}\n\n## {project(package)['version']}\n"
+        assert (package / "CHANGELOG.md").read_text("utf-8").startswith(heading)
+
+
+def test_distributions_take_ranges():
+    """An update of one distribution does not need updates of all others."""
+    for package in PACKAGES:
+        extras = project(package).get("optional-dependencies", {}).values()
+        for text in [
+            *project(package)["dependencies"],
+            *(t for extra in extras for t in extra),
+        ]:
+            if text.startswith("polystore-"):
+                assert re.fullmatch(r"[\w-]+(\[[\w,]+\])?>=1\.\d+,<2", text), text
+
+
 def test_packages_are_typed():
     for package in PACKAGES:
         assert list((package / "src").glob("*/py.typed")), package.name
@@ -169,4 +187,7 @@ def test_public_names_resolve():
 
 def test_installed_versions_match():
     for package in PACKAGES:
-        assert metadata.version(package.name) == project(package)["version"]
+        found = metadata.version(package.name)
+        assert found == project(package)["version"], (
+            "run nox without -R to renew this environment"
+        )
