@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tomllib
 from itertools import takewhile
 from pathlib import Path
 
@@ -13,20 +14,13 @@ import nox
 nox.options.sessions = ["tests", "lint", "types", "wheels"]
 
 ROOT = Path(__file__).parent
-PACKAGES = (
-    "core",
-    "formats",
-    "memory",
-    "disk",
-    "zarr",
-    "stream",
-    "testing",
-    "cli",
-    "napari",
-    "fiji",
-)
-SOURCES = ["packages/polystore/src", *(f"packages/polystore-{name}/src" for name in PACKAGES)]
+# By the words that sessions take: core is packages/polystore-core.
+PACKAGES = {
+    name.removeprefix("polystore-"): f"packages/{name}"
+    for name in tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["packages"]
+}
 CHECKED = [
+    "generate.py",
     "noxfile.py",
     "conftest.py",
     "examples/pipelines",
@@ -60,11 +54,10 @@ def install_packages(
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
     names = [name for name in PACKAGES if napari or name != "napari"]
-    arguments = [f"packages/polystore-{name}{extras.get(name, '')}" for name in names]
-    arguments.append("packages/polystore")
+    arguments = [f"{PACKAGES[name]}{extras.get(name, '')}" for name in names]
     session.install(*(word for argument in arguments for word in ("-e", argument)))
     if not napari:
-        session.install("--no-deps", "-e", "packages/polystore-napari")
+        session.install("--no-deps", "-e", PACKAGES["napari"])
 
 
 def install_tests(session: nox.Session, *, napari: bool = False) -> None:
@@ -79,7 +72,7 @@ def install_tests(session: nox.Session, *, napari: bool = False) -> None:
 def run_pytest(session: nox.Session, *options: str) -> None:
     """Run the tests of the packages that are named first, else all; then come options."""
     names = list(takewhile(lambda word: word in PACKAGES, session.posargs))
-    folders = [f"packages/polystore-{name}" for name in names]
+    folders = [PACKAGES[name] for name in names]
     scratch = Path(session.create_tmp()) / "pytest"  # the disk of the checkout, not a tmpfs
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -136,6 +129,12 @@ def compat(session: nox.Session) -> None:
     run_pytest(session, "--speed=smoke")
 
 
+@nox.session(venv_backend="none")
+def generate(session: nox.Session) -> None:
+    """Write what follows from packages.toml."""
+    session.run(sys.executable, "generate.py")
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and the direction of imports."""
@@ -151,7 +150,8 @@ def types(session: nox.Session) -> None:
     """Check types, strictly."""
     session.install(*TYPES, "nox")
     install_packages(session, "tiff", "image", "roi")
-    session.run("mypy", *SOURCES, *CHECKED, "benchmarks")
+    sources = [f"{folder}/src" for folder in PACKAGES.values()]
+    session.run("mypy", *sources, *CHECKED, "benchmarks")
 
 
 @nox.session

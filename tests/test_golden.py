@@ -3,6 +3,7 @@
 import json
 import runpy
 import shutil
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -117,6 +118,14 @@ def test_images_keep_their_meaning(fm, own_folder):
     before = fm.info(path, backend="zarr").metadata
     fm.save(MADE["plain"](2) + 1, path, backend="zarr")
     assert fm.info(path, backend="zarr").metadata == before
+
+
+def test_every_format_has_a_file():
+    packages = tomllib.loads((GOLDEN.parent.parent / "packages.toml").read_text("utf-8"))
+    suffixes = packages["packages"]["polystore-formats"]["formats"]
+    names = [case.path for case in MADE["DISK"]]
+    for suffix in suffixes:
+        assert any(name.endswith(f".{suffix}") for name in names), suffix
 
 
 def test_no_file_is_forgotten(folder):

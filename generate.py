@@ -1,0 +1,142 @@
+"""Write what follows from packages.toml: python generate.py, or nox -s generate.
+
+The results are committed, so that each folder below packages/ builds alone. A test says that they
+are up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+CATALOGUE = "packages/polystore-core/src/polystore_core/plugins/catalogue.json"
+CONTRACT = 'name = "Plugins build on core and never import each other"\ntype = "layers"\n'
+
+Package = dict[str, Any]
+Declared = dict[str, Package]
+
+
+def generated() -> dict[Path, str]:
+    """Return the text that each generated file must have."""
+    project = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))
+    packages: Declared = project["packages"]
+    made: dict[str, Callable[[str], str]] = {
+        "pyproject.toml": lambda text: workspace(text, packages, project["layers"]),
+        CATALOGUE: lambda _: catalogue(packages),
+        "CHANGELOG.md": lambda _: changelog(packages),
+    }
+    for name in packages:
+        made[f"packages/{name}/pyproject.toml"] = partial(
+            distribution, name=name, project=project
+        )
+    return {ROOT / path: make((ROOT / path).read_text("utf-8")) for path, make in made.items()}
+
+
+def workspace(text: str, packages: Declared, layers: list[str]) -> str:
+    """Return the root's pyproject.toml, with the paths and walls of all distributions."""
+    modules = {name: name.replace("-", "_") for name in packages}
+    sources = ["benchmarks", *(f"packages/{name}/src" for name in packages)]
+    rows = [
+        " | ".join(modules[name] for name in packages if packages[name]["layer"] == layer)
+        for layer in layers
+    ]
+    text = replaced(text, r"^mypy_path = \[.*?\]$", f"mypy_path = {array(sources)}")
+    text = replaced(
+        text, r"^root_packages = \[.*?\]$", f"root_packages = {array(modules.values())}"
+    )
+    old = re.escape(CONTRACT) + r"layers = \[.*?\]$"
+    return replaced(text, old, f"{CONTRACT}layers = {array(rows)}")
+
+
+def distribution(text: str, name: str, project: dict[str, Any]) -> str:
+    """Return the pyproject.toml of one distribution."""
+    package: Package = project["packages"][name]
+    text = replaced(text, r'^version = ".*?"$', f'version = "{project["version"]}"')
+    summary = json.dumps(package["summary"], ensure_ascii=False)
+    text = replaced(text, r'^description = ".*?"$', f"description = {summary}")
+    needed = r'"(polystore-\w+(?:\[[\w,]+\])?)[<>=!~][^"]*"'
+    text = re.sub(needed, rf'"\1{span(project["version"])}"', text)
+    for group in ("backends", "formats"):
+        if names := package.get(group):
+            manifest = f'"{name.replace("-", "_")}.plugin"'
+            lines = [f"{key(entry)} = {manifest}" for entry in names]
+            text = table(text, f'project.entry-points."polystore.{group}"', lines)
+    if name == "polystore":
+        text = table(text, "project.optional-dependencies", extras(project))
+    return text
+
+
+def extras(project: dict[str, Any]) -> list[str]:
+    """Return the lines of the extras of polystore: each installs one distribution or library."""
+    found: dict[str, str] = {}
+    for name, package in project["packages"].items():
+        if "extra" in package:
+            found[package["extra"]] = name + span(project["version"])
+        for option in package.get("options", ()):
+            found[option] = f"{name}[{option}]{span(project['version'])}"
+    found |= project["frameworks"]
+    everything = f"polystore[{','.join(found)}]"
+    return [f'{extra} = ["{text}"]' for extra, text in {**found, "all": everything}.items()]
+
+
+def span(version: str) -> str:
+    """Return the versions that go with one: from its minor version to the next major one."""
+    major, minor, _ = version.split(".")
+    return f">={major}.{minor},<{int(major) + 1}"
+
+
+def catalogue(packages: Declared) -> str:
+    """Return the names that core knows to be ours: for each, the distribution."""
+    kinds = {"backend": "backends", "format": "formats"}
+    names = {
+        kind: {
+            entry: name
+            for name, package in packages.items()
+            for entry in package.get(group, ())
+        }
+        for kind, group in kinds.items()
+    }
+    return json.dumps(names, indent=2, sort_keys=True) + "\n"
+
+
+def changelog(packages: Declared) -> str:
+    """Return the index of the changelogs."""
+    lines = [f"- [{name}](packages/{name}/CHANGELOG.md)\n" for name in packages]
+    return "# Changelog\n\nEach distribution has its own:\n\n" + "".join(lines)
+
+
+def replaced(text: str, pattern: str, new: str) -> str:
+    """Return ``text`` with the one match of ``pattern`` replaced."""
+    result, count = re.subn(pattern, lambda _: new, text, flags=re.MULTILINE | re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{count} places match {pattern!r}, but there must be one")
+    return result
+
+
+def table(text: str, header: str, lines: Iterable[str]) -> str:
+    """Return a TOML text with the lines of one table, up to an empty one, replaced."""
+    pattern = rf"^{re.escape(f'[{header}]')}\n(?:[^\n]+\n)*"
+    return replaced(text, pattern, "\n".join([f"[{header}]", *lines, ""]))
+
+
+def array(items: Iterable[str]) -> str:
+    """Return a TOML array, one item a line."""
+    return "[\n" + "".join(f"    {json.dumps(item)},\n" for item in items) + "]"
+
+
+def key(name: str) -> str:
+    """Return the key of a TOML table: quoted where it must be."""
+    return name if re.fullmatch(r"[\w-]+", name) else json.dumps(name)
+
+
+if __name__ == "__main__":
+    for path, text in generated().items():
+        if path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            print("wrote", path.relative_to(ROOT))
