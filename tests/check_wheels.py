@@ -5,12 +5,30 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SNIPPETS = str(ROOT / "tests/run_snippets.py")
+VERSION = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["version"]
+PUBLISHED = "0.6.3"  # by others, under the name polystore
+PUBLISHED_WORKS = """
+import os, tempfile
+from importlib.metadata import version
+import numpy as np
+from polystore import DiskBackend, FileManager, MemoryBackend
+
+manager = FileManager({"disk": DiskBackend(), "memory": MemoryBackend()})
+image = np.arange(6).reshape(2, 3)
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "a.npy")
+    manager.save(image, path, "disk")
+    assert (manager.load(path, "disk") == image).all()
+print(version("polystore"))
+"""
 CORE_ALONE = {"numpy", "pluggy", "polystore-core"}
 PLAIN = CORE_ALONE | {"polystore", "polystore-memory", "polystore-disk", "polystore-formats"}
 
@@ -46,34 +64,66 @@ class Environment:
         return {line.partition("==")[0].lower() for line in listed} - {"pip", "setuptools"}
 
 
+def check_content(built: dict[str, Path]) -> None:
+    """Assert that each wheel has a license and only its own import package."""
+    for name, path in built.items():
+        files = zipfile.ZipFile(path).namelist()
+        assert any(file.endswith("licenses/LICENSE") for file in files), path.name
+        tops = {file.partition("/")[0] for file in files}
+        assert {top for top in tops if not top.endswith(".dist-info")} == {name}, path.name
+    assert (
+        "polystore_fiji/polystore_receiver.jar"
+        in zipfile.ZipFile(built["polystore_fiji"]).namelist()
+    )
+
+
+def check_core(environment: Environment, wheel: Path) -> None:
+    """Assert that core installs alone."""
+    environment.install(str(wheel))
+    assert environment.installed() == CORE_ALONE, environment.installed()
+    environment.run("python", "-c", "import polystore_core; polystore_core.FileManager()")
+    print("polystore-core installs with", *sorted(CORE_ALONE))
+
+
+def check_documents(environment: Environment, wheel: Path) -> None:
+    """Assert that polystore installs little, and that the documents are true with extras."""
+    environment.install(str(wheel))
+    assert environment.installed() == PLAIN, environment.installed()
+    print("polystore installs with", *sorted(PLAIN))
+    environment.install(f"{wheel}[tiff,image,zarr,dask,streaming,fiji,cli,progress]")
+    print(environment.run("python", SNIPPETS, *map(str, DOCUMENTS)), end="")
+    assert "disk" in environment.run("polystore", "plugins")
+    compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
+    print(environment.run("python", "-c", compiled), end="")
+    print(environment.run("polystore", "--version"), end="")
+
+
+def check_upgrade(environment: Environment) -> None:
+    """Assert that pip replaces the published version by ours, and ours by that one."""
+    environment.install(f"polystore=={PUBLISHED}")
+    for step in ("upgrade", "downgrade", "upgrade again"):
+        if step == "downgrade":
+            environment.install(f"polystore=={PUBLISHED}")
+            found = environment.run("python", "-c", PUBLISHED_WORKS).split()[-1]
+            assert found == PUBLISHED, found
+        else:
+            environment.install("--upgrade", "polystore[zarr]")
+            found = environment.run(
+                "python", "-c", "import polystore; print(polystore.__version__)"
+            ).strip()
+            assert found == VERSION, found
+            environment.run("python", SNIPPETS, str(ROOT / "docs/quickstart.md"))
+        print(step, "to", found)
+
+
 def main(wheels: Path) -> None:
     built = {path.name.partition("-")[0]: path for path in wheels.glob("*.whl")}
-    for path in built.values():
-        names = zipfile.ZipFile(path).namelist()
-        licensed = any(name.endswith("licenses/LICENSE") for name in names)
-        assert licensed, f"{path.name} has no license"
-        code = [name for name in names if name.endswith(".py")]
-        assert bool(code) == (not path.name.startswith("polystore-")), path.name
-    receiver = "polystore_fiji/polystore_receiver.jar"
-    assert receiver in zipfile.ZipFile(built["polystore_fiji"]).namelist()
-    with tempfile.TemporaryDirectory() as folder:
-        alone = Environment(Path(folder) / "core", wheels)
-        alone.install(str(built["polystore_core"]))
-        assert alone.installed() == CORE_ALONE, alone.installed()
-        alone.run("python", "-c", "import polystore; polystore.FileManager()")
-        print("polystore-core installs with", *sorted(alone.installed()))
-
-        plain = Environment(Path(folder) / "plain", wheels)
-        plain.install(str(built["polystore"]))
-        assert plain.installed() == PLAIN, plain.installed()
-        print("polystore installs with", *sorted(plain.installed()))
-        script = str(ROOT / "tests/run_snippets.py")
-        plain.install(f"{built['polystore']}[tiff,image,zarr,dask,streaming,fiji,cli,progress]")
-        print(plain.run("python", script, *map(str, DOCUMENTS)), end="")
-        assert "disk" in plain.run("polystore", "plugins")
-        compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
-        print(plain.run("python", "-c", compiled), end="")
-        print(plain.run("polystore", "--version"), end="")
+    check_content(built)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        check_core(Environment(folder / "core", wheels), built["polystore_core"])
+        check_documents(Environment(folder / "plain", wheels), built["polystore"])
+        check_upgrade(Environment(folder / "upgrade", wheels))
 
 
 if __name__ == "__main__":
