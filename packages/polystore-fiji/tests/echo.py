@@ -54,7 +54,7 @@ class Echo:
     def __init__(
         self, classes: Path, name: str = "one", *, port: int = -1, heap: str = "256m"
     ) -> None:
-        options = [f"-Xmx{heap}", "-cp", str(classes), "polystore.fiji.Echo"]
+        options = [f"-Xmx{heap}", "-cp", str(classes), "polystore.fiji.transport.Echo"]
         self.process = subprocess.Popen(
             [java("java"), *options, name, str(port), "true"],
             stdin=subprocess.PIPE,

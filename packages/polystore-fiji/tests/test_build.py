@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import struct
@@ -26,6 +27,7 @@ needs_jdk = pytest.mark.skipif(
 )
 JAR = "src/polystore_fiji/polystore_receiver.jar"
 JAVA_8 = 52  # the version that its class files carry
+CLASSES = PACKAGE / "java/polystore/fiji"
 
 pytestmark = [pytest.mark.screen, needs_jdk, needs_imagej]
 
@@ -64,6 +66,30 @@ def run(folder: Path, *arguments: str, **variables: str) -> subprocess.Completed
 def hatch(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("hatchling", reason="hatchling is not installed")
     return run(folder, "-m", "hatchling", "build", "-d", "out", *arguments, **variables)
+
+
+# ── the sources ──────────────────────────────────────────────────────────────────────────
+
+
+def imports(package: str) -> set[str]:
+    """Return the names that the sources of a package import, of ImageJ's and of ours."""
+    found: set[str] = set()
+    for source in (CLASSES / package).glob("*.java"):
+        found |= set(re.findall(r"^import (?:static )?([\w.*]+);", source.read_text(), re.M))
+    return {name for name in found if name.startswith(("ij.", "polystore."))}
+
+
+def test_packages_depend_one_way() -> None:
+    """The transport imports neither ImageJ nor its package, which imports no entry point."""
+    assert not imports("transport")
+    ours = {name for name in imports("imagej") if name.startswith("polystore.")}
+    assert ours
+    assert all(re.match(r"polystore\.fiji\.(imagej|transport)\.", name) for name in ours)
+
+
+def test_entry_points_stay() -> None:
+    """Python starts Main, and ImageJ's menu Receive: all other classes have a package."""
+    assert {path.name for path in CLASSES.glob("*.java")} == {"Main.java", "Receive.java"}
 
 
 # ── the jar ──────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ import ij.ImageJ;
 import ij.ImagePlus;
 import ij.WindowManager;
 import java.awt.GraphicsEnvironment;
+import polystore.fiji.transport.Refused;
 
 /** An ImageJ that receives from its start: {@code java -cp ij.jar:… polystore.fiji.Main}. */
 public final class Main {

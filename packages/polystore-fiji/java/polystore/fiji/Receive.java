@@ -4,6 +4,7 @@ import ij.IJ;
 import ij.Macro;
 import ij.plugin.PlugIn;
 import java.awt.GraphicsEnvironment;
+import polystore.fiji.imagej.Fiji;
 
 /**
  * The menu entry "Receive from polystore": has the running ImageJ show what pipelines save, until

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 /**
  * The room in the inbox of a value that is on its way. The inbox may give it to others while the

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.CompositeImage;
 import ij.ImagePlus;
@@ -15,6 +15,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import polystore.fiji.transport.Array;
 
 /** What ImageJ tells of an image, and its pixels as bytes. */
 final class Images {

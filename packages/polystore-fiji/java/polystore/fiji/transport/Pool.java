@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.lang.reflect.Array;
 import java.util.ArrayDeque;
@@ -6,7 +6,7 @@ import java.util.HashMap;
 import java.util.Map;
 
 /** Arrays that are used again: a fresh one costs several times the copy into it. */
-final class Pool {
+public final class Pool {
     private static final int SMALL = 1 << 14;
 
     private final Map<Long, ArrayDeque<Object>> idle = new HashMap<>();
@@ -17,7 +17,7 @@ final class Pool {
     private long nextCollection = System.nanoTime();
 
     /** Return an array with any content; types as the JVM writes them: B S I J F D. */
-    Object take(char type, int length) {
+    public Object take(char type, int length) {
         if (length >= SMALL) {
             synchronized (this) {
                 ArrayDeque<Object> arrays = idle.get(key(type, length));
@@ -40,7 +40,7 @@ final class Pool {
     }
 
     /** Keep an array that nobody uses any more. */
-    synchronized void give(Object array) {
+    public synchronized void give(Object array) {
         int length = Array.getLength(array);
         char type = array.getClass().getName().charAt(1);
         long nbytes = nbytes(type, length);
@@ -88,7 +88,7 @@ final class Pool {
     }
 
     /** Images are gone: what was found out about memory is true no more. */
-    synchronized void recheck() {
+    public synchronized void recheck() {
         nextCollection = System.nanoTime();
     }
 

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.lang.reflect.Array;
 import java.nio.ByteBuffer;

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.util.ArrayList;
 import java.util.Collection;
@@ -6,16 +6,16 @@ import java.util.List;
 import java.util.Locale;
 
 /** Something that is not taken, with the reason that its sender is told. */
-final class Refused extends Exception {
+public final class Refused extends Exception {
     private static final long serialVersionUID = 1L;
     private static final int LISTED = 20;
 
-    Refused(String reason) {
+    public Refused(String reason) {
         super(reason, null, false, false);
     }
 
     /** Return the refusal of a question about a name that is not there, with those that are. */
-    static Refused unknown(String reason, String name, Collection<String> known) {
+    public static Refused unknown(String reason, String name, Collection<String> known) {
         List<String> listed = new ArrayList<>(known);
         String more = "";
         if (listed.size() > LISTED) {

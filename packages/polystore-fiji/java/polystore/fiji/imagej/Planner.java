@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import java.util.Arrays;
 import java.util.Collections;
@@ -9,7 +9,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import polystore.fiji.Place.Coordinate;
+import polystore.fiji.imagej.Place.Coordinate;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Refused;
 
 /**
  * Which image and planes a value goes to, decided before its pixels travel: what does not fit is

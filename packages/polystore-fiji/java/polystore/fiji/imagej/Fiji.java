@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.IJ;
 import ij.ImageListener;
@@ -21,13 +21,20 @@ import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicBoolean;
 import javax.swing.Timer;
+import polystore.fiji.transport.Array;
+import polystore.fiji.transport.Channel;
+import polystore.fiji.transport.Delivery;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Receiver;
+import polystore.fiji.transport.Refused;
+import polystore.fiji.transport.Viewer;
 
 /**
  * Shows in ImageJ what its receiver takes in. Plans are made in the receiver's threads, so that
  * what does not fit is refused at once; images are touched in one thread alone: that of AWT, or
  * where there is no screen, one of our own.
  */
-final class Fiji implements Viewer, ImageListener {
+public final class Fiji implements Viewer, ImageListener {
     static final String KIND = "fiji";
 
     /** Milliseconds between two changes of the screen: at least, and most on account of cost. */
@@ -79,7 +86,7 @@ final class Fiji implements Viewer, ImageListener {
     private long begun, cost, beat, longest;
 
     /** {@code onQuit} ends the program; null where its user has started it, and ends it too. */
-    Fiji(boolean visible, Runnable onQuit) {
+    public Fiji(boolean visible, Runnable onQuit) {
         this.visible = visible;
         this.onQuit = onQuit;
         flush = visible ? new Timer(0, event -> flush()) : null;
@@ -88,7 +95,7 @@ final class Fiji implements Viewer, ImageListener {
         if (visible) ImagePlus.addImageListener(this); // else nobody closes them but we
     }
 
-    void start(String name, int port) throws Exception {
+    public void start(String name, int port) throws Exception {
         if (!visible) {
             Thread thread = new Thread(this::flushWhenAwake, "polystore-images");
             thread.setDaemon(true);
@@ -107,13 +114,13 @@ final class Fiji implements Viewer, ImageListener {
         wake(); // what came before this thread knew it
     }
 
-    Receiver receiver() {
+    public Receiver receiver() {
         synchronized (awake) {
             return receiver;
         }
     }
 
-    void close() {
+    public void close() {
         ImagePlus.removeImageListener(this);
         receiver().close();
     }

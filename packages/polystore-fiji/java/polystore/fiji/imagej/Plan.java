@@ -1,4 +1,6 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
+
+import polystore.fiji.transport.Item;
 
 /** Where one value goes: an image, and the place of each of its planes there. */
 final class Plan {

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.ImagePlus;
 import ij.ImageStack;
@@ -26,6 +26,9 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.stream.IntStream;
+import polystore.fiji.transport.Array;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Refused;
 
 /** ROIs that pipelines sent: in the overlay of their image, and in an open ROI Manager. */
 final class Marks {

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;

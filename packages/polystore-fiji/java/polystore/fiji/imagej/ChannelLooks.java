@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.CompositeImage;
 import ij.ImagePlus;
@@ -8,7 +8,10 @@ import java.util.HashMap;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Set;
-import polystore.fiji.Place.Coordinate;
+import polystore.fiji.imagej.Place.Coordinate;
+import polystore.fiji.transport.Channel;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Refused;
 
 /** Colours and display ranges of the channels of one image: as was said, else as its user sets. */
 final class ChannelLooks {

@@ -1,11 +1,11 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
-import polystore.fiji.Place.Coordinate;
+import polystore.fiji.imagej.Place.Coordinate;
 
 /** One axis of a hyperstack: the coordinates that have come, and those that ImageJ shows yet. */
 final class Axis {

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.util.Arrays;
 import java.util.HashSet;
@@ -7,7 +7,7 @@ import java.util.Set;
 import java.util.regex.Pattern;
 
 /** The header of a message "image" or "rois": what is shown, and its place. Checked. */
-final class Item {
+public final class Item {
     private static final Set<String> DTYPES = new HashSet<>(Arrays.asList(
         "|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"));
     /** Of a plane: its array's head, place and label, and their entries in maps. */
@@ -15,34 +15,34 @@ final class Item {
     private static final int OWN_BYTES = 1 << 10;
     private static final Pattern AXES = Pattern.compile("t?c?z?yxs?");
 
-    final boolean isImage;
-    final String path;
-    final String window;
-    final String layer;
-    final String title;
+    public final boolean isImage;
+    public final String path;
+    public final String window;
+    public final String layer;
+    public final String title;
     final String policy;
     final String wait;
-    final String axes;
-    final String dtype;
-    final String channel;
+    public final String axes;
+    public final String dtype;
+    public final String channel;
     final String layers;
-    final String colormap;
-    final String group;
-    final String groupTitle;
-    final String original;
-    final String encoding;
-    final String[][] at;
-    final int series;
-    final int count;
-    final boolean labels;
+    public final String colormap;
+    public final String group;
+    public final String groupTitle;
+    public final String original;
+    public final String encoding;
+    public final String[][] at;
+    public final int series;
+    public final int count;
+    public final boolean labels;
     final long nbytes;
-    final int[] shape;
+    public final int[] shape;
     /** How many planes an image has, the product of its leading axes; of ROIs 1. */
-    final long planes;
-    final double[] scale;
-    final String[] units;
-    final Channel[] channels;
-    final double[] contrastLimits;
+    public final long planes;
+    public final double[] scale;
+    public final String[] units;
+    public final Channel[] channels;
+    public final double[] contrastLimits;
     final long number;
     final int slot;
 
@@ -108,13 +108,13 @@ final class Item {
         return OWN_BYTES + Math.min(planes, Integer.MAX_VALUE) * PLANE_BYTES;
     }
 
-    int channelCount() {
+    public int channelCount() {
         int axis = axes.indexOf('c');
         return axis < 0 ? 1 : shape[axis];
     }
 
     /** Return how many planes there are from one channel to the next. */
-    int channelStep() {
+    public int channelStep() {
         int z = axes.indexOf('z');
         return axes.indexOf('c') < 0 || z < 0 ? 1 : shape[z];
     }

@@ -1,10 +1,11 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.plugin.LutLoader;
 import ij.process.LUT;
 import java.awt.Color;
 import java.awt.image.IndexColorModel;
 import java.util.Random;
+import polystore.fiji.transport.Refused;
 
 /** Colours and display ranges, as ImageJ has them. */
 final class Looks {

@@ -1,7 +1,7 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 /** What shows the values that a {@link Receiver} takes in. */
-interface Viewer {
+public interface Viewer {
     /** Name of the program: "fiji". */
     String kind();
 

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.CompositeImage;
 import ij.IJ;
@@ -23,7 +23,9 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import polystore.fiji.Place.Coordinate;
+import polystore.fiji.imagej.Place.Coordinate;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Pool;
 
 /**
  * One image of ImageJ: a hyperstack C x Z x T that grows in its window. Planes are in the order of

@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.nio.ByteBuffer;
 
@@ -9,10 +9,10 @@ import java.nio.ByteBuffer;
  * <p>Signed or not, elements of 1, 2, 4, 8 bytes are {@code byte[]}, {@code short[]} (float16
  * too), {@code int[]}, {@code long[]}; floats are {@code float[]} and {@code double[]}.
  */
-final class Pixels {
+public final class Pixels {
     private static final int LARGEST_ARRAY = Integer.MAX_VALUE - 8;
 
-    final Object[] planes;
+    public final Object[] planes;
     private final Pool pool;
     private final char type;
     private final int size;
@@ -77,7 +77,7 @@ final class Pixels {
     }
 
     /** Give the arrays away: nobody uses them any more. */
-    void release() {
+    public void release() {
         for (int i = 0; i < planes.length; i++) {
             if (planes[i] != null) {
                 pool.give(planes[i]);

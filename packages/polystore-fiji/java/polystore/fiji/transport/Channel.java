@@ -1,12 +1,12 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 /** How one channel is called and shown. */
-final class Channel {
-    final String label;
+public final class Channel {
+    public final String label;
     /** RRGGBB in hexadecimal, or null. */
-    final String color;
+    public final String color;
     /** The intensities shown as black and in full colour, or null. */
-    final double[] window;
+    public final double[] window;
 
     Channel(Fields fields) throws Refused {
         label = fields.text("label", "");

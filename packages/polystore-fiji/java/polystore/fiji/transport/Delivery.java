@@ -1,22 +1,22 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.util.Map;
 
 /** One thing that came: an image or ROIs with their place, or a question. */
-final class Delivery {
+public final class Delivery {
     /** Null for a query. */
-    final Item item;
+    public final Item item;
     /** Name of the query, or null. */
-    final String query;
-    final Map<String, Object> arguments;
+    public final String query;
+    public final Map<String, Object> arguments;
     /** Of an image, else null. */
-    final Pixels pixels;
+    public final Pixels pixels;
     /** Of ROIs, else null. */
-    final byte[] bytes;
+    public final byte[] bytes;
     /** What {@link Viewer#accept} gave for it. */
-    final Object plan;
+    public final Object plan;
     /** Whether the producer still waits for a word about it. */
-    volatile boolean awaited;
+    public volatile boolean awaited;
 
     final Connection connection;
     final long number;

@@ -1,14 +1,14 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.nio.ByteBuffer;
 
 /** An array of an answer: C order, little-endian, of an element type as NumPy writes it. */
-final class Array {
+public final class Array {
     final int[] shape;
     final String dtype;
     final ByteBuffer bytes;
 
-    Array(int[] shape, String dtype, ByteBuffer bytes) {
+    public Array(int[] shape, String dtype, ByteBuffer bytes) {
         this.shape = shape;
         this.dtype = dtype;
         this.bytes = bytes;

@@ -1,6 +1,7 @@
-package polystore.fiji;
+package polystore.fiji.imagej;
 
 import ij.measure.Calibration;
+import polystore.fiji.transport.Item;
 
 /** Extents and units of pixels, as ImageJ has them. */
 final class Scale {

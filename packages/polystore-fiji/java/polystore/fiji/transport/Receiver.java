@@ -1,4 +1,4 @@
-package polystore.fiji;
+package polystore.fiji.transport;
 
 import java.io.IOException;
 import java.net.BindException;
@@ -25,7 +25,7 @@ import java.util.concurrent.ConcurrentHashMap;
  * <p>The viewer's own thread calls {@link #take} after {@link Viewer#wake}, shows what came in that
  * order, and settles each delivery; queries are answered. None of it ever waits for a producer.
  */
-final class Receiver {
+public final class Receiver {
     /** Nanoseconds in which a producer must have said hello where there are many. */
     static final long GREETING = 5_000_000_000L;
     private static final int MANY_CONNECTIONS = 250;
@@ -47,7 +47,7 @@ final class Receiver {
      * Listen, and announce it. {@code port} is one of tcp, 0 for any, or -1 for a local socket.
      * Refused with a reason for a name that a running viewer of this kind has, or a port in use.
      */
-    Receiver(Viewer viewer, String name, int port) throws IOException, Refused {
+    public Receiver(Viewer viewer, String name, int port) throws IOException, Refused {
         this.viewer = viewer;
         Announcement.checkName(name);
         inbox = new Inbox(Math.min(LIMIT, Runtime.getRuntime().maxMemory() / 8));
@@ -131,22 +131,18 @@ final class Receiver {
             : "tcp://127.0.0.1:" + ((InetSocketAddress) server.getLocalAddress()).getPort();
     }
 
-    String address() {
-        return announcement.address;
-    }
-
     Path connectionFile() {
         return announcement.file;
     }
 
-    Pool pool() {
+    public Pool pool() {
         return pool;
     }
 
     // The viewer's thread.
 
     /** Return what came since the last call, in order; settle each one. */
-    List<Delivery> take() {
+    public List<Delivery> take() {
         return inbox.take();
     }
 
@@ -154,16 +150,16 @@ final class Receiver {
      * Say what became of a delivery: "shown", "coalesced", "dropped", or "rejected" with a reason.
      * The producer hears of it if it waits, if it failed, or if it was never shown.
      */
-    void settle(Delivery delivery, String stage, String reason) {
+    public void settle(Delivery delivery, String stage, String reason) {
         delivery.connection.answers().settle(delivery, stage, reason);
     }
 
     /** Answer a query with what JSON can hold, and arrays, whose buffers must not change. */
-    void answer(Delivery delivery, Object value, List<Array> arrays) {
+    public void answer(Delivery delivery, Object value, List<Array> arrays) {
         delivery.connection.answers().answer(delivery, value, arrays);
     }
 
-    boolean isClosed() {
+    public boolean isClosed() {
         return isClosed;
     }
 
@@ -171,7 +167,7 @@ final class Receiver {
      * Tell the producers, and stop. What was not shown is answered with "closed". Takes half a
      * second where a producer has stopped reading, else milliseconds.
      */
-    void close() {
+    public void close() {
         synchronized (this) {
             if (isClosed) {
                 return;
