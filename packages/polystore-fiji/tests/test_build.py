@@ -92,6 +92,12 @@ def test_entry_points_stay() -> None:
     assert {path.name for path in CLASSES.glob("*.java")} == {"Main.java", "Receive.java"}
 
 
+def test_sources_are_short() -> None:
+    """No file has over 500 lines."""
+    lengths = {path: len(path.read_text().splitlines()) for path in CLASSES.rglob("*.java")}
+    assert {path.name for path, length in lengths.items() if length > 500} == set()
+
+
 # ── the jar ──────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,21 +4,16 @@ import ij.IJ;
 import ij.ImageListener;
 import ij.ImagePlus;
 import ij.gui.ImageWindow;
-import ij.gui.Roi;
 import java.awt.EventQueue;
 import java.awt.Toolkit;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.Collection;
-import java.util.Collections;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
-import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicBoolean;
 import javax.swing.Timer;
 import polystore.fiji.transport.Array;
@@ -46,19 +41,6 @@ public final class Fiji implements Viewer, ImageListener {
     /** Milliseconds after which what was not painted counts as received alone: it is hidden. */
     private static final long HIDDEN = 1000;
 
-    /** The questions that are answered, and what each may say. */
-    private static final Map<String, List<String>> OPTIONS = new TreeMap<>();
-
-    static {
-        OPTIONS.put("layers", Collections.emptyList());
-        OPTIONS.put("pixels", Arrays.asList("path", "window"));
-        OPTIONS.put("screenshot", Arrays.asList("window", "canvas_only"));
-        OPTIONS.put("rois", Arrays.asList("layer", "window"));
-        OPTIONS.put("clear", Arrays.asList("window"));
-        OPTIONS.put("pulse", Collections.emptyList());
-        OPTIONS.put("quit", Collections.emptyList());
-    }
-
     private static final class Waiting {
         final Shown shown;
         final Delivery delivery;
@@ -74,16 +56,15 @@ public final class Fiji implements Viewer, ImageListener {
     private final Runnable onQuit;
     private final Planner planner = new Planner();
     private final AtomicBoolean due = new AtomicBoolean();
-    private final Map<String, Shown> images = new LinkedHashMap<>();
-    private final Map<String, ImagePlus> painted = new HashMap<>();
-    private final Marks marks = new Marks();
+    private final Pulse pulse = new Pulse();
     private final List<Waiting> waiting = new ArrayList<>();
     private final Set<Shown> unopened = new HashSet<>();
     private final Timer flush, look;
     private final Object awake = new Object();
     private Receiver receiver;
-    private Shown newest;
-    private long begun, cost, beat, longest;
+    private Screen screen;
+    private Questions questions;
+    private long begun, cost;
 
     /** {@code onQuit} ends the program; null where its user has started it, and ends it too. */
     public Fiji(boolean visible, Runnable onQuit) {
@@ -92,25 +73,17 @@ public final class Fiji implements Viewer, ImageListener {
         flush = visible ? new Timer(0, event -> flush()) : null;
         look = visible ? new Timer(LOOK, event -> lookAgain()) : null;
         if (visible) flush.setRepeats(false);
-        if (visible) ImagePlus.addImageListener(this); // else nobody closes them but we
     }
 
     public void start(String name, int port) throws Exception {
-        if (!visible) {
-            Thread thread = new Thread(this::flushWhenAwake, "polystore-images");
-            thread.setDaemon(true);
-            thread.start();
-        }
-        Receiver made;
-        try {
-            made = new Receiver(this, name, port);
-        } catch (Exception error) { // its name is taken, or its port
-            ImagePlus.removeImageListener(this);
-            throw error;
-        }
+        Receiver made = new Receiver(this, name, port);
         synchronized (awake) {
+            screen = new Screen(planner, made.pool(), visible);
+            questions = new Questions(screen, pulse, onQuit != null);
             receiver = made;
         }
+        if (visible) ImagePlus.addImageListener(this); // else nobody closes them but we
+        else Receiver.thread("polystore-images", this::flushWhenAwake).start();
         wake(); // what came before this thread knew it
     }
 
@@ -164,7 +137,7 @@ public final class Fiji implements Viewer, ImageListener {
         try {
             while (true) {
                 synchronized (awake) {
-                    while (!due.get() || receiver == null) awake.wait();
+                    while (!due.get()) awake.wait();
                 }
                 flush();
                 Thread.sleep(FRAME); // what comes one by one is taken together
@@ -186,9 +159,8 @@ public final class Fiji implements Viewer, ImageListener {
         Receiver from = receiver();
         if (from == null) return;
         begun = System.currentTimeMillis();
-        beat();
-        // ImageJ tells of closed ones later, when they are empty already.
-        for (Shown shown : new ArrayList<>(images.values())) if (shown.isClosed()) forget(shown);
+        pulse.beat();
+        screen.forgetClosed(); // ImageJ tells of them later, when they are empty already
         List<Delivery> values = new ArrayList<>();
         for (Delivery delivery : from.take()) {
             if (delivery.item != null) values.add(delivery);
@@ -207,34 +179,8 @@ public final class Fiji implements Viewer, ImageListener {
         Map<String, Delivery> latest = new HashMap<>();
         for (Delivery delivery : values) latest.put(((Plan) delivery.plan).identity, delivery);
         Map<Delivery, Throwable> failed = new HashMap<>();
-        Map<Shown, Delivery> touched = new LinkedHashMap<>();
-        for (Delivery delivery : values) {
-            if (!delivery.item.isImage) continue;
-            Plan plan = (Plan) delivery.plan;
-            if (latest.get(plan.identity) != delivery && !plan.restarts) delivery.pixels.release();
-            else
-                try {
-                    Shown shown = shown(plan, delivery.item);
-                    touched.put(shown, delivery);
-                    shown.put(plan, delivery.item, delivery.pixels.planes);
-                } catch (RuntimeException | Error error) { // such as of an ImageJ of other methods
-                    failed.put(delivery, error);
-                }
-        }
-        for (Map.Entry<Shown, Delivery> entry : touched.entrySet())
-            try {
-                refresh(entry.getKey());
-            } catch (RuntimeException | Error error) {
-                failed.putIfAbsent(entry.getValue(), error);
-                if (entry.getKey().image() == null) forget(entry.getKey());
-            }
-        for (Delivery delivery : latest.values()) // after the images that they lie on
-            if (!delivery.item.isImage)
-                try {
-                    mark((Plan) delivery.plan, delivery);
-                } catch (Refused | RuntimeException | Error error) {
-                    failed.put(delivery, error);
-                }
+        refresh(put(values, latest, failed), failed);
+        mark(latest.values(), failed); // after the images that they lie on
         for (Delivery delivery : values)
             try {
                 settle(delivery, latest, failed);
@@ -243,67 +189,52 @@ public final class Fiji implements Viewer, ImageListener {
             }
     }
 
-    private Shown shown(Plan plan, Item item) {
-        Shown old = images.get(plan.key);
-        Shown found = old;
-        boolean isOther = old != null && (plan.restarts || !old.takes(plan, item));
-        // Where its user has made something else of it, he keeps it.
-        if (isOther || old != null && !old.isWhole()) found = null;
-        if (found == null) {
-            found = new Shown(plan, item, receiver().pool(), visible);
-            if (isOther) {
-                found.succeed(old);
-                old.close();
+    /** Put planes into images; return the images, each with the last value that came for it. */
+    private Map<Shown, Delivery> put(
+            List<Delivery> values, Map<String, Delivery> latest, Map<Delivery, Throwable> failed) {
+        Map<Shown, Delivery> touched = new LinkedHashMap<>();
+        for (Delivery delivery : values) {
+            if (!delivery.item.isImage) continue;
+            Plan plan = (Plan) delivery.plan;
+            if (latest.get(plan.identity) != delivery && !plan.restarts) delivery.pixels.release();
+            else
+                try {
+                    Shown shown = screen.imageFor(plan, delivery.item);
+                    touched.put(shown, delivery);
+                    shown.put(plan, delivery.item, delivery.pixels.planes);
+                } catch (RuntimeException | Error error) { // such as of an ImageJ of other methods
+                    failed.put(delivery, error);
+                }
+        }
+        return touched;
+    }
+
+    private void refresh(Map<Shown, Delivery> touched, Map<Delivery, Throwable> failed) {
+        for (Map.Entry<Shown, Delivery> entry : touched.entrySet())
+            try {
+                screen.refresh(entry.getKey());
+                if (entry.getKey().isOpen()) continue;
+                unopened.add(entry.getKey());
+                look.start();
+            } catch (RuntimeException | Error error) {
+                failed.putIfAbsent(entry.getValue(), error);
             }
-            images.put(plan.key, found);
-        }
-        newest = found;
-        return found;
     }
 
-    private void refresh(Shown shown) {
-        boolean isNew = shown.image() == null;
-        shown.refresh();
-        if (shown.image() == null) {
-            forget(shown); // nothing of it could be taken
-            return;
-        }
-        if (isNew) marks.showWaiting(shown.image());
-        if (shown.isOpen()) return;
-        unopened.add(shown);
-        look.start();
-    }
-
-    private void mark(Plan plan, Delivery delivery) throws Refused {
-        List<Roi> rois = Marks.decode(delivery.item, delivery.bytes);
-        Shown below = below(delivery.item);
-        ImagePlus image = below == null ? null : below.image();
-        if (!delivery.item.labels) {
-            marks.show(plan.key, rois, image);
-            if (image != null) below.repaint();
-            return;
-        }
-        if (image == null) throw new Refused("labels=True for ROIs needs an image: save the image first");
-        ImagePlus labels = Marks.labels(plan.title + " labels", rois, image);
-        ImagePlus old = painted.put(plan.key, labels);
-        if (old != null) {
-            ImageWindow window = old.getWindow();
-            if (window != null) ImageWindow.setNextLocation(window.getLocation());
-            Shown.close(old);
-        }
-        if (visible) labels.show();
-    }
-
-    /** Return the image of the same path, or the one that came last. */
-    private Shown below(Item item) {
-        Plan plan = planner.find(item.window, item.path, "image");
-        Shown same = plan == null ? null : images.get(plan.key);
-        return same != null ? same : newest;
+    private void mark(Collection<Delivery> values, Map<Delivery, Throwable> failed) {
+        for (Delivery delivery : values)
+            if (!delivery.item.isImage)
+                try {
+                    screen.mark((Plan) delivery.plan, delivery);
+                } catch (Refused | RuntimeException | Error error) {
+                    failed.put(delivery, error);
+                }
     }
 
     private void settle(
             Delivery delivery, Map<String, Delivery> latest, Map<Delivery, Throwable> failed) {
         Plan plan = (Plan) delivery.plan;
+        boolean isImage = delivery.item.isImage;
         Throwable error = failed.get(delivery);
         if (error instanceof Refused) receiver().settle(delivery, "rejected", error.getMessage());
         else if (error != null) {
@@ -313,7 +244,7 @@ public final class Fiji implements Viewer, ImageListener {
             receiver().settle(delivery, "coalesced", "");
         else {
             // ROIs are painted with their image.
-            Shown shown = delivery.item.isImage ? images.get(plan.key) : below(delivery.item);
+            Shown shown = isImage ? screen.image(plan.key) : screen.below(delivery.item);
             if (visible && delivery.awaited && shown != null) {
                 waiting.add(new Waiting(shown, delivery));
                 look.start();
@@ -324,15 +255,16 @@ public final class Fiji implements Viewer, ImageListener {
     /** Open windows that a macro has kept closed, and settle what was painted meanwhile. */
     private void lookAgain() {
         for (Shown shown : new ArrayList<>(unopened)) {
-            if (images.get(shown.key) == shown) shown.show();
-            if (shown.isOpen() || images.get(shown.key) != shown) unopened.remove(shown);
+            boolean stays = screen.image(shown.key) == shown;
+            if (stays) shown.show();
+            if (shown.isOpen() || !stays) unopened.remove(shown);
         }
         // What was painted may still be on its way to the screen.
         if (waiting.stream().anyMatch(one -> one.shown.isPainted()))
             Toolkit.getDefaultToolkit().sync();
         long late = System.currentTimeMillis() - HIDDEN;
         for (Waiting one : new ArrayList<>(waiting)) {
-            Shown now = images.get(one.shown.key);
+            Shown now = screen.image(one.shown.key);
             boolean stays = now == one.shown;
             if (stays && !now.isPainted() && one.since > late) continue;
             waiting.remove(one);
@@ -358,21 +290,8 @@ public final class Fiji implements Viewer, ImageListener {
         EventQueue.invokeLater(
                 () -> {
                     ImageWindow window = image.getWindow();
-                    if (window == null || window.isClosed()) forget(image);
+                    if (window == null || window.isClosed()) screen.forget(image);
                 });
-    }
-
-    private void forget(ImagePlus image) {
-        for (Shown shown : new ArrayList<>(images.values()))
-            if (shown.image() == image) forget(shown);
-        painted.values().remove(image);
-    }
-
-    private void forget(Shown shown) {
-        images.remove(shown.key, shown);
-        planner.forget(shown.key);
-        if (newest == shown) newest = null;
-        receiver().pool().recheck();
     }
 
     // ── questions ─────────────────────────────────────────────────────────────────────────
@@ -380,7 +299,7 @@ public final class Fiji implements Viewer, ImageListener {
     private void answer(Delivery delivery) {
         List<Array> arrays = new ArrayList<>();
         try {
-            Object value = answer(delivery.query, delivery.arguments, arrays);
+            Object value = questions.answer(delivery.query, delivery.arguments, arrays);
             receiver().answer(delivery, value, arrays);
             if (delivery.query.equals("quit")) onQuit.run();
         } catch (Refused refused) {
@@ -391,128 +310,5 @@ public final class Fiji implements Viewer, ImageListener {
         } catch (RuntimeException | Error error) { // a stranger must not end ImageJ
             receiver().settle(delivery, "rejected", error.toString());
         }
-    }
-
-    private Object answer(String name, Map<String, Object> given, List<Array> arrays)
-            throws Refused {
-        List<String> options = OPTIONS.get(name);
-        if (options == null) {
-            String all = String.join(", ", OPTIONS.keySet());
-            throw new Refused("Fiji does not answer '" + name + "': expected one of " + all);
-        }
-        for (String option : given.keySet())
-            if (!options.contains(option))
-                throw Refused.unknown(name + " has no option '" + option + "'", option, options);
-        String window = text(given, "window");
-        switch (name) {
-            case "layers":
-                List<Object> about = new ArrayList<>();
-                for (Shown shown : images.values()) about.add(shown.describe());
-                return about;
-            case "pixels":
-                return pixels(text(given, "path"), window, arrays);
-            case "screenshot":
-                boolean canvasOnly = !Boolean.FALSE.equals(given.get("canvas_only"));
-                arrays.add(Images.screenshot(open(window).image(), canvasOnly));
-                return null;
-            case "rois":
-                return rois(window, given.get("layer"), arrays);
-            case "clear":
-                if (window.isEmpty()) clear();
-                else take(open(window));
-                return null;
-            case "pulse":
-                beat();
-                long most = longest;
-                longest = 0;
-                return most / 1000.0;
-            case "quit":
-                if (onQuit == null)
-                    throw new Refused("a user started this ImageJ: close it by hand");
-                return null;
-            default:
-                throw new AssertionError(name);
-        }
-    }
-
-    private static String text(Map<String, Object> given, String name) {
-        Object value = given.get(name);
-        return value == null ? "" : value.toString();
-    }
-
-    private Object pixels(String path, String window, List<Array> arrays) throws Refused {
-        for (String kind : Arrays.asList("image", "labels")) {
-            Plan plan = planner.find(window, path, kind);
-            Shown shown = plan == null ? null : images.get(plan.key);
-            if (shown != null && !shown.isWhole())
-                throw new Refused(
-                        "'" + path + "' is no longer shown: a user has changed '"
-                                + shown.image().getTitle() + "'. Save it again");
-            Object[] planes = shown == null ? null : shown.pixels(plan);
-            if (planes == null) continue;
-            arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
-            return Collections.singletonMap("original", shown.original());
-        }
-        Map<String, Set<String>> shown = planner.paths(images.keySet());
-        if (!window.isEmpty() && !shown.containsKey(window))
-            throw Refused.unknown("window '" + window + "' is not open", window, shown.keySet());
-        Set<String> paths = new TreeSet<>(shown.getOrDefault(window, Collections.emptySet()));
-        paths.remove(path); // other planes of its image may be shown
-        throw Refused.unknown("'" + path + "' is not shown", path, paths);
-    }
-
-    /** Return ROIs, of this name unless it is null. */
-    private Object rois(String window, Object layer, List<Array> arrays) throws Refused {
-        Collection<Shown> among =
-                window.isEmpty() ? images.values() : Collections.singleton(open(window));
-        Map<Roi, String> found = new LinkedHashMap<>();
-        for (Shown shown : among) if (shown.image() != null) found.putAll(Marks.of(shown.image()));
-        if (layer != null) {
-            Set<String> names = new TreeSet<>();
-            for (Roi roi : found.keySet()) names.add(name(roi));
-            if (!names.contains(layer.toString()))
-                throw Refused.unknown("ROI '" + layer + "' is not shown", layer.toString(), names);
-            found.keySet().removeIf(roi -> !name(roi).equals(layer.toString()));
-        }
-        List<Object> sources = new ArrayList<>();
-        arrays.add(Marks.encode(found, sources));
-        return sources;
-    }
-
-    private static String name(Roi roi) {
-        return roi.getName() == null ? "" : roi.getName();
-    }
-
-    /** Return the image of a window by its title; "" is the one that came last. */
-    private Shown open(String window) throws Refused {
-        Set<String> titles = new TreeSet<>();
-        for (Shown shown : images.values()) {
-            String title = shown.image().getTitle();
-            if (window.isEmpty() ? shown == newest : title.equals(window)) return shown;
-            titles.add(title);
-        }
-        if (window.isEmpty()) throw new Refused("no image is shown");
-        throw Refused.unknown("image '" + window + "' is not open", window, titles);
-    }
-
-    private void clear() {
-        for (Shown shown : new ArrayList<>(images.values())) take(shown);
-        planner.clear();
-        for (ImagePlus labels : new ArrayList<>(painted.values())) Shown.close(labels);
-        painted.clear();
-        marks.clear();
-    }
-
-    /** Take an image away. */
-    private void take(Shown shown) {
-        forget(shown);
-        shown.close();
-    }
-
-    /** Keep the longest time in which the thread of the images did nothing else. */
-    private void beat() {
-        long now = System.currentTimeMillis();
-        if (beat > 0) longest = Math.max(longest, now - beat);
-        beat = now;
     }
 }

@@ -68,7 +68,7 @@ public final class Receiver {
         Runtime.getRuntime().addShutdownHook(hook);
     }
 
-    static Thread thread(String name, Runnable work) {
+    public static Thread thread(String name, Runnable work) {
         Thread thread = new Thread(work, name);
         thread.setDaemon(true);
         return thread;
