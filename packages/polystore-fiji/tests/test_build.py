@@ -98,6 +98,16 @@ def test_sources_are_short() -> None:
     assert {path.name for path, length in lengths.items() if length > 500} == set()
 
 
+def test_classes_with_locks_say_which() -> None:
+    """A class that threads share starts with the map: which lock guards which fields."""
+    shared = re.compile(r"^[^*/]*\b(synchronized|volatile|Atomic\w+ \w+|\w+Lock \w+)\b", re.M)
+    sources = {path: path.read_text() for path in CLASSES.rglob("*.java")}
+    found = {path: text for path, text in sources.items() if shared.search(text)}
+    assert CLASSES / "transport/Inbox.java" in found
+    mapped = re.compile(r"^(public )?final class .* \{\n    // Locks: ", re.M)
+    assert [path.name for path, text in found.items() if not mapped.search(text)] == []
+
+
 # ── the jar ──────────────────────────────────────────────────────────────────────────────
 
 

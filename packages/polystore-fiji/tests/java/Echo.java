@@ -19,6 +19,9 @@ import java.util.concurrent.Semaphore;
  * with its standard input, and does the words that come there: hold, go, state, close.
  */
 final class Echo implements Viewer {
+    // Locks: the lock of the class lets one thread at a time print a line. goes is volatile: the
+    // thread of the words writes it, that of the values waits for it, and alone uses shown.
+
     private final Semaphore came = new Semaphore(0);
     private final Map<String, Delivery> shown = new HashMap<>();
     private final CountDownLatch ready = new CountDownLatch(1);

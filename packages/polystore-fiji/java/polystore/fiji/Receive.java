@@ -12,6 +12,8 @@ import polystore.fiji.imagej.Fiji;
  * with the word {@code started}, a pipeline may end this ImageJ, because one has started it.
  */
 public final class Receive implements PlugIn {
+    // Locks: the lock of the class guards running.
+
     private static Fiji running;
 
     @Override

@@ -30,6 +30,9 @@ import polystore.fiji.transport.Viewer;
  * where there is no screen, one of our own.
  */
 public final class Fiji implements Viewer, ImageListener {
+    // Locks: awake guards receiver, and its wait ends when due is set, which is atomic. screen and
+    // questions are written before receiver, once. The thread of the images owns all other fields.
+
     static final String KIND = "fiji";
 
     /** Milliseconds between two changes of the screen: at least, and most on account of cost. */

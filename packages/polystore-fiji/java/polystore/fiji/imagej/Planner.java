@@ -21,6 +21,8 @@ import polystore.fiji.transport.Refused;
  * array, are Z. All other sliders, and an axis t, share T, the outermost first.
  */
 final class Planner {
+    // Locks: the lock of this object guards outlines, spots and plans.
+
     /** What an image holds, and will hold when all that was accepted has come. */
     private static final class Outline {
         final String sliders, axes, dtype;

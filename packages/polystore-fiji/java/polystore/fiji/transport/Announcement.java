@@ -27,6 +27,9 @@ import java.util.regex.Pattern;
 
 /** The private file that says where a receiver listens, and what it takes to speak with it. */
 final class Announcement {
+    // Locks: the lock of the class lets one thread at a time lock the file of a kind, because Java
+    // refuses a second lock of one file. All fields are final.
+
     private static final Pattern NAME =
         Pattern.compile("[\\w. -]{1,64}", Pattern.UNICODE_CHARACTER_CLASS);
     private static final Path PROC = Paths.get("/proc/self/stat");

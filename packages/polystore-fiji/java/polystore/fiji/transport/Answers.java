@@ -16,6 +16,9 @@ import java.util.Set;
  * waits; those of other threads are sent by a second one: nobody else ever waits for a producer.
  */
 final class Answers {
+    // Locks: queue guards queue, held, parked, writer, isUrgent, isEnded and isClosing, and awaited of
+    // deliveries. output guards the writing half of zmtp. A thread with both has taken output first.
+
     private static final int TOGETHER = 4;
     private static final int MOST = 10_000;
 
@@ -53,7 +56,6 @@ final class Answers {
     private final SocketChannel channel;
     private final Object output = new Object();
 
-    // All below belong to whoever holds the lock of queue.
     private final ArrayDeque<Reply> queue = new ArrayDeque<>();
     private final Set<Delivery> held = new LinkedHashSet<>();
     private long parked;

@@ -8,6 +8,10 @@ import java.util.Map;
 
 /** One producer: a thread that reads what it sends, copies pixels out, and acknowledges. */
 final class Connection implements Runnable, Zmtp.Owner {
+    // Locks: none. The thread that reads owns partials, isGreeted and ring. It writes wasGreeted, pid
+    // and started, which are volatile because the receiver's thread "look" reads them. That thread
+    // owns lookedReads.
+
     /** A value of which more pieces are to come. */
     private static final class Partial {
         final Item item;

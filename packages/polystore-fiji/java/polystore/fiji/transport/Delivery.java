@@ -4,6 +4,9 @@ import java.util.Map;
 
 /** One thing that came: an image or ROIs with their place, or a question. */
 public final class Delivery {
+    // Locks: the queue of its connection's answers guards the writing of awaited, which is volatile
+    // because the viewer reads it without. All other fields are final.
+
     /** Null for a query. */
     public final Item item;
     /** Name of the query, or null. */

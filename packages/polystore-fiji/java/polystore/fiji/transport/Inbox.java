@@ -20,12 +20,13 @@ import java.util.Set;
  * </ul>
  */
 final class Inbox {
+    // Locks: the lock of this object guards queue, rooms, nbytes and isEnded, and touched of rooms.
+
     /** Milliseconds: a producer sends the next piece in a thousandth of that. */
     private static final long SILENT = 500;
 
     private final long limit;
 
-    // All below are guarded by the lock of this object.
     private List<Delivery> queue = new ArrayList<>();
     /** The room of values that have come in part. */
     private final Set<Room> rooms = Collections.newSetFromMap(new IdentityHashMap<>());

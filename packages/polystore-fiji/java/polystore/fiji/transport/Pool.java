@@ -7,6 +7,8 @@ import java.util.Map;
 
 /** Arrays that are used again: a fresh one costs several times the copy into it. */
 public final class Pool {
+    // Locks: the lock of this object guards idle, idleBytes, live, accepted and nextCollection.
+
     private static final int SMALL = 1 << 14;
 
     private final Map<Long, ArrayDeque<Object>> idle = new HashMap<>();

@@ -26,6 +26,10 @@ import java.util.concurrent.ConcurrentHashMap;
  * order, and settles each delivery; queries are answered. None of it ever waits for a producer.
  */
 public final class Receiver {
+    // Locks: the lock of this object guards the writing of isClosed, so that no pause misses it.
+    // isClosed is volatile because loops read it without. connections is a concurrent map. All other
+    // fields are final.
+
     /** Nanoseconds in which a producer must have said hello where there are many. */
     static final long GREETING = 5_000_000_000L;
     private static final int MANY_CONNECTIONS = 250;

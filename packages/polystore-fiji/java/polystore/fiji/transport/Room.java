@@ -8,8 +8,8 @@ final class Room {
     final long nbytes;
     /** Whether the value waits for room, else it always has some. */
     final boolean isWaiting;
-    /** When something of the value came, of System.nanoTime(). */
-    volatile long touched = System.nanoTime();
+    /** When something of the value came, of System.nanoTime(). The inbox's lock guards it. */
+    long touched = System.nanoTime();
 
     Room(Item item) {
         nbytes = item.memory();

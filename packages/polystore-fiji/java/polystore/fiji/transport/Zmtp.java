@@ -13,6 +13,10 @@ import java.util.Arrays;
  * connected to. One thread reads; one at a time writes, which the caller sees to.
  */
 final class Zmtp {
+    // Locks: none. The thread that reads owns in, rest, more and largest. It writes reads and
+    // isReading, which are volatile because the receiver's thread "look" reads them. Answers guards
+    // out by its lock output, from the end of greet() on.
+
     static final int LARGEST = 8 << 20;
     private static final int LARGEST_BEFORE_HELLO = 1 << 16;
     private static final int LARGEST_COMMAND = 1 << 12;
