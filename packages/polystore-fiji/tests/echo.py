@@ -52,7 +52,7 @@ class Echo:
     """A running receiver: see java/Echo.java."""
 
     def __init__(
-        self, classes: Path, name: str = "one", *, port: int = -1, heap: str = "256m"
+        self, classes: Path, name: str = "one", *, port: int | str = -1, heap: str = "256m"
     ) -> None:
         options = [f"-Xmx{heap}", "-cp", str(classes), "polystore.fiji.transport.Echo"]
         self.process = subprocess.Popen(

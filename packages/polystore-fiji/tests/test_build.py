@@ -149,6 +149,29 @@ def test_manifest_says_versions() -> None:
     assert jar.protocol == PROTOCOL
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (
+            ("--port", "many"),
+            "port 'many' is not valid: expected a number from 0 (any free port)",
+        ),
+        (("--port", "65536"), "port '65536' is not valid"),
+        (("--port",), "--port needs a value"),
+        (("--prot", "0"), "--prot is unknown: expected --name or --port"),
+    ],
+)
+def test_wrong_arguments_are_told(built: Path, arguments: tuple[str, ...], error: str) -> None:
+    """An ImageJ that cannot start as it is told ends, and says why in words."""
+    classpath = f"{IJ_JAR}{os.pathsep}{built}"
+    options = ["-Djava.awt.headless=true", "-cp", classpath, "polystore.fiji.Main"]
+    done = subprocess.run(
+        ["java", *options, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert f"error: {error}" in done.stderr
+
+
 def test_wrong_source_is_told(checkout: Path) -> None:
     """An error of the compiler comes out, and the jar that was there stays."""
     (checkout / JAR).write_bytes(b"older")

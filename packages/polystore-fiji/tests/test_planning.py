@@ -418,12 +418,12 @@ def test_unknown_questions_are_refused(there: FileManager, hidden: RemoteFiji) -
     """What ImageJ cannot answer is told, with what it can."""
     with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
         hidden.query("colour")
-    with pytest.raises(RejectedError, match=r"'nothing\.npy' is not shown"):
+    with pytest.raises(RejectedError, match=r"'nothing\.npy' is not shown: no path is shown"):
         hidden.pixels("nothing.npy")
     with pytest.raises(RejectedError, match="no image is shown"):
         hidden.screenshot()
     there.save(plane(1), "a.npy", backend="screen")
-    with pytest.raises(RejectedError, match=r"image 'b' is not open: expected one of \[a\]"):
+    with pytest.raises(RejectedError, match="image 'b' is not open: expected 'a'"):
         hidden.screenshot(window="b")
 
 
@@ -436,35 +436,19 @@ def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> No
         [ROI(Points([(1, 2)]), "spot"), ROI(Points([(3, 4)]))], "r.roi", backend="screen"
     )
     for question, expected in {
-        (
-            "rois",
-            "layer",
-            "sport",
-        ): "ROI 'sport' is not shown: expected one of [, spot]; did you mean 'spot'?",
-        (
-            "rois",
-            "window",
-            "cell",
-        ): "image 'cell' is not open: expected one of [B03 images, cells]; did you mean",
-        ("screenshot", "window", "Cells"): "did you mean 'cells'?",
-        ("clear", "window", "x"): "image 'x' is not open: expected one of [B03 images, cells]",
-        (
-            "pixels",
-            "path",
-            "cell.npy",
-        ): "'cell.npy' is not shown: expected one of [cells.npy]; did you mean",
-        ("layers", "window", "x"): "layers has no option 'window': expected one of []",
-        ("rois", "path", "r.roi"): "rois has no option 'path': expected one of [layer, window]",
+        "rois layer sport": "'' (without a name), 'spot'; did you mean 'spot'?",
+        "rois window cell": "expected one of 'B03 images', 'cells'; did you mean 'cells'?",
+        "screenshot window Cells": "did you mean 'cells'?",
+        "clear window x": "image 'x' is not open: expected one of 'B03 images', 'cells'",
+        "pixels path cell.npy": "expected 'cells.npy'; did you mean 'cells.npy'?",
+        "pixels window B04": "'' (without a name), 'B03'; did you mean 'B03'?",
+        "layers window x": "'window' is not valid for layers: no option is valid for layers",
+        "rois path x": "'path' is not valid for rois: expected one of 'layer', 'window'",
     }.items():
-        name, option, value = question
+        name, option, value = question.split()
         with pytest.raises(RejectedError) as caught:
             hidden.query(name, **{option: value})
-        assert expected in str(caught.value)
-    with pytest.raises(
-        RejectedError,
-        match=r"window 'B04' is not open: expected one of \[, B03\]; did you mean 'B03'",
-    ):
-        hidden.pixels("B03_s1.npy", window="B04")
+        assert caught.value.reason.endswith(expected)
     assert len(hidden.layers()) == 2, "clear has taken nothing away"
     assert [roi.name for roi in hidden.rois(layer="spot")] == ["spot"]
     assert [roi.name for roi in hidden.rois(layer="")] == [""]

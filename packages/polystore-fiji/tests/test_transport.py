@@ -379,13 +379,16 @@ def test_killed_name_is_free(runtime: Path, classes: Path) -> None:
 
 
 def test_port_in_use(viewer: Echo, classes: Path) -> None:
-    """A port that somebody has is an error that names it."""
+    """A port that somebody has, or that is none, is an error that names it."""
     with echo(classes, "first", port=0) as first:
         port = int(first.endpoint.address.rpartition(":")[2])
         with echo(classes, "second", port=port) as second:
             assert f"port {port} of 127.0.0.1 cannot be used" in second.said["refused"]
-    with echo(classes, port=70_000) as running:
-        assert running.said["refused"].startswith("port 70000 is not valid")
+    for wrong in (70_000, -2, "many", ""):
+        with echo(classes, port=wrong) as running:
+            assert running.said["refused"] == (
+                f"port '{wrong}' is not valid: expected a number from 0 (any free port) to 65535"
+            )
 
 
 def test_folder_is_private(

@@ -32,7 +32,7 @@ final class Echo implements Viewer {
     public static void main(String[] arguments) throws Exception {
         Echo echo = new Echo();
         try {
-            echo.receiver = new Receiver(echo, arguments[0], Integer.parseInt(arguments[1]));
+            echo.receiver = new Receiver(echo, arguments[0], Receiver.port(arguments[1]));
         } catch (Refused refused) {
             say("refused", refused.getMessage());
             return;

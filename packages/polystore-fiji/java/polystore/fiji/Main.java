@@ -5,6 +5,7 @@ import ij.ImageJ;
 import ij.ImagePlus;
 import ij.WindowManager;
 import java.awt.GraphicsEnvironment;
+import polystore.fiji.transport.Receiver;
 import polystore.fiji.transport.Refused;
 
 /** An ImageJ that receives from its start: {@code java -cp ij.jar:… polystore.fiji.Main}. */
@@ -13,12 +14,12 @@ public final class Main {
 
     public static void main(String[] arguments) {
         String name = "default";
-        int port = -1;
+        int port = Receiver.LOCAL;
         try {
             for (int at = 0; at < arguments.length; at += 2) {
                 if (at + 1 == arguments.length) throw new Refused(arguments[at] + " needs a value");
                 if (arguments[at].equals("--name")) name = arguments[at + 1];
-                else if (arguments[at].equals("--port")) port = Integer.parseInt(arguments[at + 1]);
+                else if (arguments[at].equals("--port")) port = Receiver.port(arguments[at + 1]);
                 else throw new Refused(arguments[at] + " is unknown: expected --name or --port");
             }
             if (!GraphicsEnvironment.isHeadless()) new ImageJ().exitWhenQuitting(true);

@@ -5,6 +5,7 @@ import ij.Macro;
 import ij.plugin.PlugIn;
 import java.awt.GraphicsEnvironment;
 import polystore.fiji.imagej.Fiji;
+import polystore.fiji.transport.Receiver;
 
 /**
  * The menu entry "Receive from polystore": has the running ImageJ show what pipelines save, until
@@ -20,10 +21,10 @@ public final class Receive implements PlugIn {
     public void run(String argument) {
         String options = Macro.getOptions();
         String name = option(options, "name", "default");
-        String port = option(options, "port", "-1");
+        String port = option(options, "port", Integer.toString(Receiver.LOCAL));
         try {
             boolean started = options != null && (" " + options + " ").contains(" started ");
-            toggle(name, Integer.parseInt(port), started ? Main::quit : null);
+            toggle(name, Receiver.port(port), started ? Main::quit : null);
         } catch (Exception error) {
             IJ.error("polystore", error.getMessage());
         }

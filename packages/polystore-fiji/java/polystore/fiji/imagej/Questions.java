@@ -79,7 +79,7 @@ final class Questions {
         }
         for (String option : given)
             if (!options.contains(option))
-                throw Refused.unknown(name + " has no option '" + option + "'", option, options);
+                throw Refused.unknown("option", option, "valid for " + name, options);
     }
 
     private static String text(Map<String, Object> given, String name) {
@@ -102,10 +102,10 @@ final class Questions {
         }
         Map<String, Set<String>> shown = screen.paths();
         if (!window.isEmpty() && !shown.containsKey(window))
-            throw Refused.unknown("window '" + window + "' is not open", window, shown.keySet());
+            throw Refused.unknown("window", window, "open", shown.keySet());
         Set<String> paths = new TreeSet<>(shown.getOrDefault(window, Collections.emptySet()));
         paths.remove(path); // other planes of its image may be shown
-        throw Refused.unknown("'" + path + "' is not shown", path, paths);
+        throw Refused.unknown("path", path, "shown", paths);
     }
 
     /** Return the sources of ROIs, of this name unless it is null. */
@@ -118,7 +118,7 @@ final class Questions {
             Set<String> names = new TreeSet<>();
             for (Roi roi : found.keySet()) names.add(name(roi));
             if (!names.contains(layer.toString()))
-                throw Refused.unknown("ROI '" + layer + "' is not shown", layer.toString(), names);
+                throw Refused.unknown("ROI", layer.toString(), "shown", names);
             found.keySet().removeIf(roi -> !name(roi).equals(layer.toString()));
         }
         List<Object> sources = new ArrayList<>();
@@ -139,6 +139,6 @@ final class Questions {
             titles.add(title);
         }
         if (window.isEmpty()) throw new Refused("no image is shown");
-        throw Refused.unknown("image '" + window + "' is not open", window, titles);
+        throw Refused.unknown("image", window, "open", titles);
     }
 }

@@ -30,6 +30,9 @@ public final class Receiver {
     // isClosed is volatile because loops read it without. connections is a concurrent map. All other
     // fields are final.
 
+    /** Instead of a port: a local socket where there are such, else any free port. */
+    public static final int LOCAL = -1;
+
     /** Nanoseconds in which a producer must have said hello where there are many. */
     static final long GREETING = 5_000_000_000L;
     private static final int MANY_CONNECTIONS = 250;
@@ -48,14 +51,14 @@ public final class Receiver {
     private volatile boolean isClosed;
 
     /**
-     * Listen, and announce it. {@code port} is one of tcp, 0 for any, or -1 for a local socket.
+     * Listen, and announce it. {@code port} is one of tcp, 0 for any, or {@link #LOCAL}.
      * Refused with a reason for a name that a running viewer of this kind has, or a port in use.
      */
     public Receiver(Viewer viewer, String name, int port) throws IOException, Refused {
         this.viewer = viewer;
         Announcement.checkName(name);
         inbox = new Inbox(Math.min(LIMIT, Runtime.getRuntime().maxMemory() / 8));
-        socket = port < 0 ? socketPath() : null;
+        socket = port == LOCAL ? socketPath() : null;
         server = socket == null ? boundToPort(Math.max(port, 0)) : boundTo(socket);
         Announcement announced = null;
         try {
@@ -70,6 +73,20 @@ public final class Receiver {
         thread("polystore-accept", this::accept).start();
         thread("polystore-look", this::look).start();
         Runtime.getRuntime().addShutdownHook(hook);
+    }
+
+    /** Return the port that a user gives as text. */
+    public static int port(String text) throws Refused {
+        try {
+            int port = Integer.parseInt(text);
+            if (port >= LOCAL && port <= 65_535) {
+                return port;
+            }
+        } catch (NumberFormatException noNumber) {
+            // Refused below.
+        }
+        throw new Refused(
+            "port '" + text + "' is not valid: expected a number from 0 (any free port) to 65535");
     }
 
     public static Thread thread(String name, Runnable work) {
@@ -116,9 +133,6 @@ public final class Receiver {
     }
 
     private static ServerSocketChannel boundToPort(int port) throws IOException, Refused {
-        if (port > 65_535) {
-            throw new Refused("port " + port + " is not valid: expected 0 (any free port) to 65535");
-        }
         InetAddress here = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
         ServerSocketChannel server = ServerSocketChannel.open();
         try {

@@ -14,14 +14,35 @@ public final class Refused extends Exception {
         super(reason, null, false, false);
     }
 
-    /** Return the refusal of a question about a name that is not there, with those that are. */
-    public static Refused unknown(String reason, String name, Collection<String> known) {
-        List<String> listed = new ArrayList<>(known);
-        String more = "";
-        if (listed.size() > LISTED) {
-            more = " and " + (listed.size() - LISTED) + " more";
-            listed = listed.subList(0, LISTED);
+    /**
+     * Return the refusal of a name that is not there, with those that are: "image 'cell' is not
+     * open: expected one of 'cells', 'nuclei'; did you mean 'cells'?".
+     */
+    public static Refused unknown(
+            String what, String name, String state, Collection<String> known) {
+        String reason = what + " '" + name + "' is not " + state + ": ";
+        if (known.isEmpty()) {
+            return new Refused(reason + "no " + what + " is " + state);
         }
+        String close = closest(name, known);
+        String suggestion = close == null ? "" : "; did you mean '" + close + "'?";
+        return new Refused(reason + "expected " + listed(known) + suggestion);
+    }
+
+    private static String listed(Collection<String> known) {
+        List<String> names = new ArrayList<>();
+        for (String name : known) {
+            if (names.size() < LISTED) {
+                names.add("'" + name + "'" + (name.isEmpty() ? " (without a name)" : ""));
+            }
+        }
+        int more = known.size() - names.size();
+        return (known.size() > 1 ? "one of " : "") + String.join(", ", names)
+            + (more > 0 ? " and " + more + " more" : "");
+    }
+
+    /** Return the name that is most like another, or null if none is. */
+    private static String closest(String name, Collection<String> known) {
         String close = null;
         int least = Math.max(1, name.length() / 3) + 1;
         for (String other : known) {
@@ -31,8 +52,7 @@ public final class Refused extends Exception {
                 close = other;
             }
         }
-        String suggestion = close == null ? "" : "; did you mean '" + close + "'?";
-        return new Refused(reason + ": expected one of " + listed + more + suggestion);
+        return close;
     }
 
     private static String fold(String name) {
