@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,6 @@ from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
@@ -280,20 +280,34 @@ def test_stopped_ImageJ_is_told(shape: tuple[int, int]) -> None:
     ):
         assert becomes(lambda: saves_in_time(files, PLANE))
         viewer.timeout = 2
-        os.kill(endpoint.pid, signal.SIGSTOP)
-        try:
+        with stopped(endpoint.pid):
             for sender in (files, fresh, files):
                 with pytest.raises(ReceiverTimeoutError, match="has not answered"):
                     sender.save(data, "while.npy", backend="screen")
             with pytest.raises(ReceiverTimeoutError, match="has not answered"):
                 viewer.layers()
-        finally:
-            os.kill(endpoint.pid, signal.SIGCONT)
         viewer.timeout = 30
         viewer.layers()
         for sender in (files, fresh):
             assert becomes(lambda sender=sender: saves_in_time(sender, data))  # type: ignore[misc]
         assert np.array_equal(viewer.pixels("after.npy"), data)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Keep a process stopped: some of its threads run on for a while after the signal."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert becomes(lambda: {*states(pid)} == {"T"})
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def states(pid: int) -> Iterator[str]:
+    """Yield the state of each thread, one letter."""
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield status.read_text().rpartition(")")[2].split()[0]
 
 
 def saves_in_time(files: FileManager, data: Any) -> bool:
