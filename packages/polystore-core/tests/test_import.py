@@ -1,6 +1,7 @@
 import ast
 import importlib
 import importlib.metadata
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -95,3 +96,12 @@ def test_version_costs_nothing_unasked(python: Python) -> None:
 def test_unknown_name_is_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'polystore_core' has no attribute 'FileManger'"):
         polystore_core.FileManger  # noqa: B018  # type: ignore[attr-defined]
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "stability.md"
+
+
+def test_stability_page_lists_the_face() -> None:
+    table = PAGE.read_text().partition("## What authors build on")[2].partition("\n## ")[0]
+    listed = re.findall(r"`(\w+)`", table)
+    assert sorted(listed) == sorted({*polystore_core.__all__} - {"errors", "rois"})
