@@ -218,7 +218,7 @@ def test_first_party_answers_first(install: Install, manifest: str) -> None:
     install("acme-disk", "disk", manifest=manifest)
     install("acme-tif", "tif", manifest=manifest, group="polystore.formats", code=FORMAT)
     assert type(BackendRegistry()["disk"]).__module__ == "polystore_disk.backend"
-    assert type(FormatRegistry().of("a.tif")).__module__ == "polystore_formats.tiff"
+    assert type(FormatRegistry().of("a.tif")).__module__ == "polystore_formats.tiff.format"
     assert not {"acme_disk.plugin", "acme_tif.plugin"} & set(sys.modules)
     states = {f"{s.distribution}:{s.name}": (s.state, s.why) for s in discovery.survey()}
     assert [states["polystore-disk:disk"][0], states["polystore-formats:tif"][0]] == ["ok"] * 2

@@ -25,7 +25,7 @@ from polystore_core.rois import (
     Rectangle,
     Shape,
 )
-from polystore_formats.imagej_roi import decode_roi, encode_roi
+from polystore_formats.imagej.roi import decode_roi, encode_roi
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ import pytest
 from polystore_core import FileManager
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Rectangle
-from polystore_formats.imagej_roi import decode_roi, encode_roi
+from polystore_formats.imagej.roi import decode_roi, encode_roi
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,7 +34,7 @@ from polystore_core.rois import (
     Position,
     Rectangle,
 )
-from polystore_formats.imagej_roi import decode_roi, encode_roi
+from polystore_formats.imagej.roi import decode_roi, encode_roi
 from polystore_testing import FormatTests
 from polystore_testing.examples import examples
 

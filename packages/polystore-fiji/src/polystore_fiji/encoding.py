@@ -67,7 +67,7 @@ class FijiEncoding(Encoding):
         return found
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
-        from polystore_formats.imagej_roi import encode_roi  # with roifile: images need none
+        from polystore_formats.imagej.roi import encode_roi  # with roifile: images need none
 
         _check_rois(rois)
         encoded = map(encode_roi, rois)

@@ -38,7 +38,7 @@ class RemoteFiji(RemoteViewer):
 
         ``layer`` is the name of a ROI, ``window`` the title of an image.
         """
-        from polystore_formats.imagej_roi import decode_roi
+        from polystore_formats.imagej.roi import decode_roi
 
         sources, arrays = self.query("rois", layer=layer, window=window)
         content, start, found = arrays[0].tobytes(), 0, list[ROI]()

@@ -2,22 +2,23 @@
 
 from polystore_core import FormatSpec, hookimpl
 
+_TIFF = ("tiff.format:Tiff", "TIFF, ImageJ and OME-TIFF", ("tifffile", "imagecodecs"), "tiff")
 # suffix: (module:Class, summary, modules it needs, what installs them)
 _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "npy": ("npy:Npy", "NumPy array", (), ""),
     "npz": ("npz:Npz", "NumPy archive of named arrays", (), ""),
-    "tif": ("tiff:Tiff", "TIFF, ImageJ and OME-TIFF", ("tifffile", "imagecodecs"), "tiff"),
-    "tiff": ("tiff:Tiff", "TIFF, ImageJ and OME-TIFF", ("tifffile", "imagecodecs"), "tiff"),
-    "csv": ("csv:Csv", "comma-separated table", (), ""),
+    "tif": _TIFF,
+    "tiff": _TIFF,
+    "csv": ("tables.csv:Csv", "comma-separated table", (), ""),
     "json": ("json:Json", "JSON document", (), ""),
     "txt": ("text:Text", "UTF-8 text", (), ""),
     "png": ("image:Png", "PNG image", ("imagecodecs",), "image"),
     "jpg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
     "jpeg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
     "pt": ("torch:Torch", "PyTorch tensors and state dicts", ("torch",), "torch"),
-    "roi": ("roi:Roi", "ImageJ ROI", ("roifile",), "roi"),
-    "roi.zip": ("roi:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
-    "zip": ("roi:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
+    "roi": ("imagej.format:Roi", "ImageJ ROI", ("roifile",), "roi"),
+    "roi.zip": ("imagej.format:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
+    "zip": ("imagej.format:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),
     "pth": ("torch:Torch", "PyTorch tensors and state dicts", ("torch",), "torch"),
 }
 

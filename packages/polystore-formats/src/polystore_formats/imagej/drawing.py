@@ -14,8 +14,8 @@ from roifile import ROI_OPTIONS, ImagejRoi
 
 from polystore_core.rois import Ellipse, Line, Mask, Polygon, Rectangle, Shape
 
-from .imagej_outlines import path_of
-from .imagej_shapes import KINDS, UPRIGHT, corners_of, mask_outlines, shift_of
+from .outlines import path_of
+from .shapes import KINDS, UPRIGHT, corners_of, mask_outlines, shift_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

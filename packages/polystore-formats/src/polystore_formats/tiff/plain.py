@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .tiff_header import (
+from .header import (
     BITS,
     COMPRESSION,
     FILL_ORDER,
@@ -36,7 +36,7 @@ from .tiff_header import (
     read_header,
     read_start,
 )
-from .tiff_pixels import Flat
+from .pixels import Flat
 
 __all__ = ["plain_pixels", "read_plain"]
 

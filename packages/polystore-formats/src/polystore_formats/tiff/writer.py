@@ -18,10 +18,10 @@ import tifffile
 
 from polystore_core.errors import DamagedDataError
 
-from .tiff_header import Header, read_header, read_start
-from .tiff_layout import series_pixels
-from .tiff_options import unsupported
-from .tiff_plain import plain_pixels
+from .header import Header, read_header, read_start
+from .layout import series_pixels
+from .options import unsupported
+from .plain import plain_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -33,7 +33,7 @@ from polystore_core.rois import (
     Shape,
 )
 
-from .imagej_outlines import fill, read_path, trace
+from .outlines import fill, read_path, trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

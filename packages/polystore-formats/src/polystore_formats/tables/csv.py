@@ -24,6 +24,8 @@ from polystore_core.errors import (
     UnsupportedDataError,
 )
 
+from ..decoding import check_encoding, decode_text
+from ..limits import allocating, file_size
 from .columns import (
     Column,
     cells_of,
@@ -34,9 +36,7 @@ from .columns import (
     table,
     typed,
 )
-from .csv_rows import DELIMITERS, read_cells
-from .decoding import check_encoding, decode_text
-from .limits import allocating, file_size
+from .rows import DELIMITERS, read_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

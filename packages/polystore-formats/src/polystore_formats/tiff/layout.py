@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from .tiff_header import Header, damaged, unsupported
-from .tiff_pixels import Box, Decode, Flat, Grid, Pixels, Segments
-from .tiff_series import find_series, lent, stumbling
+from .header import Header, damaged, unsupported
+from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
+from .series import find_series, lent, stumbling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import tifffile
 
-from .tiff_imagej import COLOR_MAP, imagej_info, plain_unit
-from .tiff_series import OME_PIXELS, find_series, lent, missing_planes, stumbling
+from .imagej import COLOR_MAP, imagej_info, plain_unit
+from .series import OME_PIXELS, find_series, lent, missing_planes, stumbling
 
 if TYPE_CHECKING:
     from enum import IntEnum
 
-    from .tiff_header import Header
+    from .header import Header
 
 __all__ = ["describe"]
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 from polystore_core import Format, LazyArray, Opener, select, to_numpy
 from polystore_core.errors import InvalidOptionError
 
-from .limits import allocating, check_packing, file_size
-from .tiff_header import read_header, read_start
-from .tiff_pixels import Flat
-from .tiff_plain import read_plain
+from ..limits import allocating, check_packing, file_size
+from .header import read_header, read_start
+from .pixels import Flat
+from .plain import read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Channel, Region
 
-    from .tiff_pixels import Pixels
+    from .pixels import Pixels
 
 __all__ = ["Tiff", "TiffArray"]
 
@@ -83,12 +83,12 @@ class Tiff(Format):
 
         Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
         """
-        # tifffile takes half a second to import, and whoever only loads plain files needs none.
-        from . import tiff_options, tiff_writer
-        from .tiff_imagej import imagej_fields
+        # tifffile takes half a second to import, and loading a plain file does not need it.
+        from . import options, writer
+        from .imagej import imagej_fields
 
         array = to_numpy(value)
-        tiff_options.check_array(array, imagej)
+        options.check_array(array, imagej)
         look = {"scale": scale, "units": units, "channels": channels}
         look |= {"contrast_limits": contrast_limits}
         look = {option: value for option, value in look.items() if value is not None}
@@ -104,27 +104,25 @@ class Tiff(Format):
         if description is not None and (imagej or ome):
             fault = "description= cannot be used with imagej=True or ome=True: they write one"
             raise InvalidOptionError("description", description, "None", fault)
-        packing = tiff_options.codec(
+        packing = options.codec(
             array.dtype,
             compression=compression,
             level=compression_level,
             predictor=predictor,
             tile=tile,
         )
-        density, fields = tiff_options.scale(
-            resolution, resolution_unit, imagej=imagej, ome=ome
-        )
-        shown = tiff_options.look(array, axes=axes, photometric=photometric, imagej=imagej)
+        density, fields = options.scale(resolution, resolution_unit, imagej=imagej, ome=ome)
+        shown = options.look(array, axes=axes, photometric=photometric, imagej=imagej)
         if look:
             calibration, described = imagej_fields(array, axes, **look)
             density, fields, axes = density | calibration, fields | described, described["axes"]
         fields |= metadata or {}
         if axes is not None:
             fields["axes"] = axes
-        tiff_writer.write(
+        writer.write(
             file,
             array,
-            container=tiff_options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff),
+            container=options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff),
             page={
                 **shown,
                 **density,
@@ -160,10 +158,10 @@ class Tiff(Format):
             return pixels.read(wanted)
 
     def info(self, file: BinaryIO, /) -> dict[str, Any]:
-        from . import tiff_info
+        from . import info
 
         pixels = _pixels(file)
-        metadata = tiff_info.describe(read_header(file, *read_start(file)))
+        metadata = info.describe(read_header(file, *read_start(file)))
         return {"shape": pixels.shape, "dtype": pixels.dtype.str, "metadata": metadata}
 
     def open(self, opener: Opener, /) -> TiffArray:
@@ -174,10 +172,10 @@ def _pixels(file: BinaryIO, series: int = 0) -> Pixels:
     found = read_plain(file)
     if isinstance(found, Flat) and series == 0:
         return found
-    from . import tiff_layout  # slow to import, and most files do not need it
+    from . import layout  # slow to import, and most files do not need it
 
     header = read_header(file, *read_start(file)) if isinstance(found, Flat) else found
-    return tiff_layout.series_pixels(header, series)
+    return layout.series_pixels(header, series)
 
 
 class _Opened(NamedTuple):

@@ -1,8 +1,8 @@
 """ROIs as the bytes of ImageJ's ``.roi`` files: ``ij.io.RoiEncoder`` and ``RoiDecoder``.
 
 Name and position are those of the ROI, its properties those of ``Roi.setProperty`` (see
-:mod:`.imagej_properties`), and what else ImageJ keeps is ``properties["imagej"]`` (see
-:mod:`.imagej_settings`). Shapes that ImageJ would round, or does not have, come back equal: their
+:mod:`.properties`), and what else ImageJ keeps is ``properties["imagej"]`` (see
+:mod:`.settings`). Shapes that ImageJ would round, or does not have, come back equal: their
 exact form stands in the properties, and counts as long as ImageJ has not moved the ROI. A mask
 is an outline along the edges of its pixels, and what comes back are the pixels that it encloses.
 
@@ -29,12 +29,12 @@ from polystore_core.errors import (
 )
 from polystore_core.rois import ROI, Composite, Ellipse, Mask, Position, Rectangle, Shape
 
-from .decoding import wrong_start
-from .imagej_drawing import draw
-from .imagej_outlines import FILLED_LIMIT
-from .imagej_properties import read_properties, write_properties
-from .imagej_settings import Text, apply_settings, read_settings, refused
-from .imagej_shapes import (
+from ..decoding import wrong_start
+from .drawing import draw
+from .outlines import FILLED_LIMIT
+from .properties import read_properties, write_properties
+from .settings import Text, apply_settings, read_settings, refused
+from .shapes import (
     corners_of,
     default_kind,
     is_near,

@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
-from .decoding import wrong_start
+from ..decoding import wrong_start
 
 __all__ = [
     "Header",

@@ -16,7 +16,7 @@ from polystore_core.errors import (
 )
 from polystore_core.rois import ROI
 
-from .archive import (
+from ..archive import (
     ARCHIVE_ERRORS,
     NAME_BYTES_LIMIT,
     is_hidden,
@@ -24,8 +24,8 @@ from .archive import (
     open_member,
     packing_of,
 )
-from .imagej_roi import decode_roi, encode_roi
-from .limits import allocating, check_packing
+from ..limits import allocating, check_packing
+from .roi import decode_roi, encode_roi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ import tifffile
 
 from polystore_core.errors import InvalidOptionError, PolystoreError
 
-from .tiff_header import SAMPLES, Header, damaged, is_ome, unsupported
+from .header import SAMPLES, Header, damaged, is_ome, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,1 @@
+"""Tables: cells of text, and what their columns mean. CSV is in ``csv``."""
