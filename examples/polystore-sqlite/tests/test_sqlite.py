@@ -4,12 +4,12 @@ import sqlite3
 import pytest
 
 from polystore_core import BackendRegistry, FileManager
-from polystore_testing import NAME, Bound, StorageTests, check_against_model
+from polystore_testing import NAME, Bound, SiblingTests, StorageTests, check_against_model
 
 
-def registry_of_sqlite(file):
+def registry_of_sqlite(file, **options):
     registry = BackendRegistry()
-    registry.add(NAME, "sqlite", file=str(file))
+    registry.add(NAME, "sqlite", file=str(file), **options)
     return registry
 
 
@@ -27,6 +27,12 @@ class TestSqlite(StorageTests):
             database.close()
 
         return cut
+
+
+class TestSqliteSiblings(SiblingTests):
+    @pytest.fixture
+    def registry(self, tmp_path, formats):
+        return registry_of_sqlite(tmp_path / "data.db", formats=formats)
 
 
 def test_equals_plain_dictionary(tmp_path):

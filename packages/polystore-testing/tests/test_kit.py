@@ -145,6 +145,50 @@ def test_fault_of_format_is_found(pytester_file, fault, said):
     assert said in printed
 
 
+UNIT_FORMAT = """
+from polystore_core import Format
+from polystore_core.errors import UnsupportedDataError
+from polystore_testing import FormatTests
+
+class Measure(Format):
+    name = "measure"
+    reads_siblings = True
+    def save(self, value, file, /):
+        if not isinstance(value, str) or not value.endswith(" um"):
+            raise UnsupportedDataError("not in um")
+        file.write(b"<" + value[:-3].encode() + b">")
+    def load(self, file, {opener}/):
+        content = file.read()
+        if content[:1] + content[-1:] != b"<>" or len(content) < 2:
+            raise ValueError("no measure")
+        with opener.sibling({sibling!r})() as unit:
+            return content[1:-1].decode() + " " + unit.read().decode()
+    def info(self, file, opener=None, /):
+        return {{"metadata": {{"value": self.load(file, opener)}}}}
+
+class TestMeasure(FormatTests):
+    format_ = Measure()
+    values = ["5 um", "0.25 um"]
+    refused = [5, "5 mm"]
+    siblings = {{"units/u.txt": b"um"}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("opener", "sibling", "said"),
+    [
+        ("opener=None, ", "units/u.txt", ""),
+        ("", "units/u.txt", "takes 2 positional arguments but 3 were given"),
+        ("opener=None, ", "u.txt", "NotFoundError: 'u.txt' does not exist"),
+    ],
+)
+def test_format_of_two_files(pytester_file, opener, sibling, said):
+    text = UNIT_FORMAT.format(opener=opener, sibling=sibling)
+    printed = pytester_file(text, "-k", "not never_crash")
+    assert ("::test_values_come_back" in printed) == bool(said), printed[-2000:]
+    assert said in printed
+
+
 FAULTY_STREAM = """
 import numpy as np
 import pytest

@@ -17,6 +17,7 @@ import numpy as np
 from polystore_core import (
     Info,
     LazyArray,
+    Opener,
     StorageBackend,
     check_if_exists,
     check_new,
@@ -40,7 +41,7 @@ from polystore_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from polystore_core import Format, FormatRegistry, IfExists, Path, Region
 
@@ -93,8 +94,9 @@ class SqliteBackend(StorageBackend):
         content = self._content(place, "load")
         chosen = self._formats.of(place, backend=self.name)
         check_options(type(chosen).load, options, f"load() of {chosen.name!r}", "region")
+        decode: Callable[..., Any] = chosen.load
         with self._explained(place):
-            value = chosen.load(io.BytesIO(content), **options)
+            value = decode(io.BytesIO(content), *self._given(chosen, place), **options)
         return value if region is None else np.array(value[region])
 
     def open(self, path: Path, /) -> LazyArray:
@@ -107,8 +109,9 @@ class SqliteBackend(StorageBackend):
         except NotAFileError:
             return Info(path=os.fspath(path), kind="directory")
         chosen = self._formats.of(place, backend=self.name)
+        describe: Callable[..., dict[str, Any]] = chosen.info
         with self._explained(place):
-            described = chosen.info(io.BytesIO(content))
+            described = describe(io.BytesIO(content), *self._given(chosen, place))
         return Info(
             path=os.fspath(path),
             kind="file",
@@ -116,6 +119,16 @@ class SqliteBackend(StorageBackend):
             format=chosen.name,
             **described,
         )
+
+    def is_file(self, path: Path, /) -> bool:
+        return isinstance(self._found(path), bytes)
+
+    def is_dir(self, path: Path, /) -> bool:
+        return self._found(path) == FOLDER
+
+    def _found(self, path: Path) -> bytes | str:
+        with self._database() as database:
+            return _find(database, self._checked(path))
 
     def list_dir(self, path: Path, /) -> list[str]:
         place = self._checked(path)
@@ -195,6 +208,14 @@ class SqliteBackend(StorageBackend):
             raise NotAFileError(self.name, place, operation)
         return found
 
+    def _open_path(self, path: str) -> io.BytesIO:
+        return io.BytesIO(self._content(self._checked(path), "open"))
+
+    def _given(self, chosen: Format, place: str) -> tuple[Opener, ...]:
+        """Return what ``load`` and ``info`` of a format get besides the open file."""
+        opener = Opener(self._open_path, place, self.name)
+        return (opener,) if chosen.reads_siblings else ()
+
     def _missing(
         self, database: sqlite3.Connection, place: str, operation: str
     ) -> StorageError:
@@ -217,7 +238,7 @@ class SqliteBackend(StorageBackend):
         try:
             yield
         except DataError as error:
-            error.backend, error.path = self.name, path
+            error.backend, error.path = self.name, error.path or path
             raise
 
 

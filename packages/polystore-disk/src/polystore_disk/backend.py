@@ -18,6 +18,7 @@ from polystore_core import (
     IfExists,
     Info,
     LazyArray,
+    Opener,
     PendingFile,
     Progress,
     batch_error,
@@ -146,19 +147,27 @@ class DiskBackend(DiskTree):
             chosen = self._format(text, "load")
             if options:
                 _check(chosen, "load", options, "region")
+            given = self._given(chosen, text)
             if region is None:
-                return _decoded(chosen, open_file(self._places, text, _SMALL), options)
+                return _decoded(chosen, open_file(self._places, text, _SMALL), given, options)
             with open_file(self._places, text) as file:
                 if "region" in known_options(type(chosen).load)[0]:
-                    return _decoded(chosen, file, {"region": region, **options})
-                return _part(_decoded(chosen, file, options), region)
+                    return _decoded(chosen, file, given, {"region": region, **options})
+                return _part(_decoded(chosen, file, given, options), region)
         except (PolystoreError, OSError) as error:
             raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
 
     def open(self, path: Path, /) -> LazyArray:
         with self._translated(path, "open") as text:
             chosen = self._format(text, "open")
-            return chosen.open(partial(open_file, self._places, text))
+            return chosen.open(self._opener(text))
+
+    def _opener(self, text: str) -> Opener:
+        return Opener(partial(open_file, self._places), text, self.name)
+
+    def _given(self, chosen: Format, text: str) -> tuple[Opener, ...]:
+        """Return what ``load`` and ``info`` of a format get besides the open file."""
+        return (self._opener(text),) if chosen.reads_siblings else ()
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe") as text:
@@ -185,9 +194,10 @@ class DiskBackend(DiskTree):
             chosen = self._formats.of(text, backend=self.name)
         except (UnsupportedFormatError, PluginError):
             return {}  # a file all the same: its size and date are known
+        info: Callable[..., dict[str, Any]] = chosen.info
         with open_file(self._places, text) as file:
             try:
-                return {"format": chosen.name, **chosen.info(file)}
+                return {"format": chosen.name, **info(file, *self._given(chosen, text))}
             except chosen.decode_errors as error:
                 if isinstance(error, PolystoreError):
                     raise
@@ -365,11 +375,13 @@ def _check(chosen: Format, operation: str, options: dict[str, Any], *known: str)
     check_options(method, options, f"{operation}() of format {chosen.name!r}", *known)
 
 
-def _decoded(chosen: Format, file: BinaryIO, options: dict[str, Any]) -> Any:
+def _decoded(
+    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], options: dict[str, Any]
+) -> Any:
     load: Callable[..., Any] = chosen.load
     try:
         with file:
-            return load(file, **options)
+            return load(file, *given, **options)
     except (PolystoreError, OSError):
         raise
     except MemoryError as error:

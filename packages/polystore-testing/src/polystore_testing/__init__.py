@@ -14,7 +14,8 @@ Subclass a slice in a test module and supply its one fixture::
             return registry
 
 ``StorageTests`` are for what keeps values, ``SourceTests`` and ``SinkTests`` for what only reads
-or only writes, ``LinkTests`` for symbolic links. ``StreamTests``, for backends that send to a
+or only writes, ``LinkTests`` for symbolic links, ``SiblingTests`` for what stores the bytes of
+formats. ``StreamTests``, for backends that send to a
 viewer or to another receiver, need a second fixture: ``receiver``, a ``StreamReceiver`` that
 tells what has come to the other end, and that can be killed and started again.
 
@@ -27,6 +28,7 @@ from .conformance import NAME, Bound, Conformance, overrides
 from .format import FormatTests
 from .link import LinkTests
 from .model import check_against_model
+from .sibling import SiblingTests
 from .sink import SinkTests
 from .source import SourceTests
 from .storage import StorageTests
@@ -38,6 +40,7 @@ __all__ = [
     "Conformance",
     "FormatTests",
     "LinkTests",
+    "SiblingTests",
     "SinkTests",
     "SourceTests",
     "StorageTests",

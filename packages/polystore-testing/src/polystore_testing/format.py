@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
-from typing import TYPE_CHECKING, Any, ClassVar
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polystore_core import check_options, class_fault
+from polystore_core import Opener, check_options, class_fault
 from polystore_core.errors import DamagedDataError, UnknownOptionError, UnsupportedDataError
 
 from .conformance import Conformance
@@ -25,6 +29,7 @@ __all__ = ["FormatTests"]
 class FormatTests(Conformance):
     """Supply ``format_``, ``values`` that must come back equal and ``refused`` that must not go in.
 
+    A format that reads siblings has them in ``siblings``, their content by their name.
     ``lossy = True`` says that pixels come back alike, in the same shape and element type.
     """
 
@@ -32,12 +37,19 @@ class FormatTests(Conformance):
     values: ClassVar[list[Any]]
     refused: ClassVar[list[Any]]
     lossy: ClassVar[bool] = False
+    siblings: ClassVar[Mapping[str, bytes]] = {}
 
     def encoded(self, value: Any) -> bytes:
         """Return the bytes that the format makes of ``value``."""
         file = io.BytesIO()
         self.format_.save(value, file)
         return file.getvalue()
+
+    def decoded(self, content: bytes, operation: str = "load") -> Any:
+        """Return what ``load``, or ``info``, makes of ``content``."""
+        method: Callable[..., Any] = getattr(self.format_, operation)
+        opener = Opener(partial(_open, {**self.siblings, "": content}), "")
+        return method(io.BytesIO(content), *((opener,) if self.format_.reads_siblings else ()))
 
     def test_registry_accepts_class(self) -> None:
         """The class has a ``name``, and can be made without arguments."""
@@ -47,7 +59,7 @@ class FormatTests(Conformance):
 
     def test_values_come_back(self) -> None:
         for value in self.values:
-            found = self.format_.load(io.BytesIO(self.encoded(value)))
+            found = self.decoded(self.encoded(value))
             assert type(found) is type(value)
             if self.lossy:
                 assert (found.shape, found.dtype) == (value.shape, value.dtype)
@@ -67,7 +79,7 @@ class FormatTests(Conformance):
 
     def test_info_tells_shape(self) -> None:
         for value in self.values:
-            info = self.format_.info(io.BytesIO(self.encoded(value)))
+            info = self.decoded(self.encoded(value), "info")
             assert set(info) <= {"shape", "dtype", "metadata"}
             if "shape" in info and hasattr(value, "shape"):
                 assert info["shape"] == value.shape
@@ -92,7 +104,7 @@ class FormatTests(Conformance):
             changed = bytearray(content)
             changed[position] ^= change
             try:
-                self.format_.load(io.BytesIO(bytes(changed)))
+                self.decoded(bytes(changed))
             except expected:
                 return
 
@@ -109,7 +121,13 @@ class FormatTests(Conformance):
     def damaged(self, content: bytes) -> None:
         """Assert that ``content`` is refused as the backends do it."""
         with pytest.raises((DamagedDataError, *self.format_.decode_errors)):
-            self.format_.load(io.BytesIO(content))
+            self.decoded(content)
+
+
+def _open(files: Mapping[str, bytes], path: str) -> BinaryIO:
+    if path not in files:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return io.BytesIO(files[path])
 
 
 def _assert_equal(found: Any, value: Any) -> None:

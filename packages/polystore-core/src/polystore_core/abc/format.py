@@ -9,24 +9,83 @@ The life of a format:
 3. ``load`` and ``info`` read from a binary file that can be sought and may hold anything at
    all, written by strangers or cut short.
 4. ``open`` makes a lazy handle; it gets a way to open the file rather than an open file.
+5. A value that is spread over several files: the format declares ``reads_siblings``, and opens
+   the others through the :class:`Opener` of the first.
 """
 
 from __future__ import annotations
 
+import ntpath
+import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
-from ..errors import UnsupportedOperationError
+from ..errors import (
+    PolystoreError,
+    RequestError,
+    UnsupportedFileError,
+    UnsupportedOperationError,
+    explained,
+)
+from ..errors.base import shown
+from ..paths import checked
+from .backend import join
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .array import LazyArray
 
 __all__ = ["Format", "Opener"]
 
-Opener: TypeAlias = "Callable[[], BinaryIO]"
-"""Opens the same stored bytes for reading again and again; pickles."""
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens one stored file for reading, each time that it is called.
+
+    The backend gives ``open_path``, which opens any path of its store and nothing outside its
+    root. If that pickles, the opener does too, and so do the lazy handles that keep it.
+    """
+
+    open_path: Callable[[str], BinaryIO]
+    path: str
+    backend: str = ""
+
+    def __call__(self) -> BinaryIO:
+        """Open the file.
+
+        Raises ``StorageError`` with this path, such as ``NotFoundError``, and
+        ``PathOutsideRootError`` for a link that leads out of the root.
+        """
+        try:
+            return self.open_path(self.path)
+        except (PolystoreError, OSError) as error:
+            raise explained(error, self.backend, self.path, "open")  # noqa: B904 - it carries its cause
+
+    def sibling(self, name: str, /) -> Opener:
+        """Return the opener of a file in the same folder or below it, existing or not.
+
+        ``name`` is relative to the folder: "b.tif" or "planes/b.tif". It is usually read from
+        the file, and a stranger may have written that. Raises ``UnsupportedFileError`` for
+        "..", an absolute path, a URL, and any name that is not a path of a store.
+        """
+        try:
+            inside = _is_inside(checked(name))
+        except RequestError:
+            inside = False
+        if not inside:
+            reason = (
+                f"it refers to {shown(name)}: a file may refer only to files in its folder or "
+                "below it, such as 'b.tif'"
+            )
+            raise UnsupportedFileError(reason, path=self.path, backend=self.backend)
+        return replace(self, path=join(os.path.dirname(self.path), name))
+
+
+def _is_inside(name: str) -> bool:
+    # By the rules of Windows on every system: a file means the same wherever its store is.
+    parts = name.replace("\\", "/").split("/")
+    return bool(parts[0]) and ".." not in parts and not ntpath.splitdrive(name)[0]
 
 
 class Format(ABC):
@@ -37,6 +96,13 @@ class Format(ABC):
 
     decode_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
     """What the format's library raises for damaged bytes; backends report it as such."""
+
+    reads_siblings: ClassVar[bool] = False
+    """Whether backends pass the ``Opener`` of the file to ``load`` and ``info`` as well.
+
+    Declare it then as ``load(self, file, opener=None, /)``. Without one, load what is in ``file``,
+    or raise ``UnsupportedFileError``.
+    """
 
     @abstractmethod
     def save(self, value: Any, file: BinaryIO, /) -> None:

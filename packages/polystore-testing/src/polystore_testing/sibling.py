@@ -1,0 +1,188 @@
+"""The table for backends that store bytes in formats, and a format of two files."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pytest
+
+from polystore_core import Format, FormatRegistry, LazyArray, Opener
+from polystore_core.errors import (
+    DamagedDataError,
+    NotAFileError,
+    NotFoundError,
+    UnknownOptionError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
+
+from .conformance import NAME, Bound, Conformance
+from .values import assert_same, image
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from polystore_core import Region
+
+__all__ = ["Pointer", "SiblingTests"]
+
+ELSEWHERE = [
+    "../outside.npy",
+    "g/../../outside.npy",
+    "g/..",
+    "..",
+    "/outside.npy",
+    "..\\outside.npy",
+    "\\outside.npy",
+    "C:\\outside.npy",
+    "C:outside.npy",
+    "file:///outside.npy",
+    "s3://bucket/outside.npy",
+    "~/outside.npy",
+    "a.npy\0",
+    "",
+]
+
+
+class Pointer(Format):
+    """A text file, ``.pointer``, that names the ``.npy`` file whose array is its value.
+
+    ``save`` takes the name, so that a test can write any name.
+    """
+
+    name = "pointer"
+    reads_siblings = True
+
+    def save(self, value: Any, file: BinaryIO, /) -> None:
+        if not isinstance(value, str):
+            raise UnsupportedDataError("expected the name of a .npy file", self.name)
+        file.write(b"pointer:" + value.encode())
+
+    def load(self, file: BinaryIO, opener: Opener | None = None, /) -> NDArray[Any]:
+        if opener is None:
+            raise UnsupportedFileError("its array is in another file", self.name)
+        return _read(self._target(file, opener))
+
+    def info(self, file: BinaryIO, opener: Opener | None = None, /) -> dict[str, Any]:
+        array = self.load(file, opener)
+        return {"shape": array.shape, "dtype": array.dtype.str}
+
+    def open(self, opener: Opener, /) -> PointerArray:
+        with opener() as file:
+            return PointerArray(self._target(file, opener))
+
+    def _target(self, file: BinaryIO, opener: Opener) -> Opener:
+        mark, _, name = file.read().partition(b":")
+        if mark != b"pointer":
+            raise DamagedDataError("it does not start with b'pointer:'", self.name)
+        return opener.sibling(name.decode(errors="replace"))
+
+
+class PointerArray(LazyArray):
+    """Reads the other file each time that it is indexed."""
+
+    def __init__(self, target: Opener) -> None:
+        self._target = target
+        array = _read(target)
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        return np.array(_read(self._target)[region])
+
+
+class SiblingTests(Conformance):
+    """A format may open the files next to its own, and no others.
+
+    The ``registry`` that you supply passes the fixture ``formats`` to the backend, which has the
+    format ``Pointer``. The backend may have a root or none::
+
+        @pytest.fixture
+        def registry(self, tmp_path, formats):
+            registry = BackendRegistry()
+            registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"), formats=formats)
+            return registry
+    """
+
+    @pytest.fixture
+    def formats(self) -> FormatRegistry:
+        return _WithPointer()
+
+    @pytest.fixture
+    def point(self, store: Bound) -> Callable[[str], str]:
+        """Save a pointer to a name, next to ``a.npy`` and ``g/b.npy``; return its path."""
+        paths = ["outside.npy", "f/a.npy", "f/g/b.npy"]
+        store.save_batch([image(seed) for seed in range(len(paths))], paths)
+
+        def save(name: str) -> str:
+            store.save(name, "f/p.pointer")
+            return "f/p.pointer"
+
+        return save
+
+    @pytest.mark.parametrize(("name", "seed"), [("a.npy", 1), ("./a.npy", 1), ("g/b.npy", 2)])
+    def test_sibling_is_read(
+        self, store: Bound, point: Callable[[str], str], name: str, seed: int
+    ) -> None:
+        path, expected = point(name), image(seed)
+        assert_same(store.load(path), expected)
+        assert_same(store.load(path, region=np.s_[1:3]), expected[1:3])
+        assert store.info(path).shape == expected.shape
+        with store.open(path) as handle:
+            assert_same(handle[1:3], expected[1:3])
+
+    def test_sibling_at_top(self, store: Bound, point: Callable[[str], str]) -> None:
+        point("a.npy")
+        store.save("f/g/b.npy", "p.pointer")
+        assert_same(store.load("p.pointer"), image(2))
+
+    def test_handle_of_two_files_pickles(
+        self, store: Bound, point: Callable[[str], str]
+    ) -> None:
+        handle = pickle.loads(pickle.dumps(store.open(point("g/b.npy"))))  # noqa: S301
+        np.testing.assert_array_equal(handle[...], image(2))
+
+    @pytest.mark.parametrize("operation", ["load", "info", "open"])
+    def test_missing_sibling_is_named(
+        self, store: Bound, point: Callable[[str], str], operation: str
+    ) -> None:
+        path = point("g/missing.npy")
+        with pytest.raises(NotFoundError) as caught:
+            getattr(store, operation)(path)
+        assert (caught.value.backend, caught.value.path) == (NAME, "f/g/missing.npy")
+        assert store.exists(path), "the file that refers to the missing one is there"
+
+    @pytest.mark.parametrize("operation", ["load", "info", "open"])
+    @pytest.mark.parametrize("name", ELSEWHERE)
+    def test_sibling_stays_in_folder(
+        self, store: Bound, point: Callable[[str], str], name: str, operation: str
+    ) -> None:
+        path = point(name)
+        with pytest.raises(UnsupportedFileError, match="below it") as caught:
+            getattr(store, operation)(path)
+        assert (caught.value.backend, caught.value.path) == (NAME, path)
+
+    def test_folder_is_not_a_sibling(self, store: Bound, point: Callable[[str], str]) -> None:
+        with pytest.raises(NotAFileError) as caught:
+            store.load(point("g"))
+        assert caught.value.path == "f/g"
+
+    def test_opener_is_not_an_option(self, store: Bound, point: Callable[[str], str]) -> None:
+        with pytest.raises(UnknownOptionError):
+            store.load(point("a.npy"), opener=None)
+
+
+class _WithPointer(FormatRegistry):
+    def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format:
+        pointer = str(path).endswith(".pointer")
+        return Pointer() if pointer else super().of(path, backend=backend)
+
+
+def _read(target: Opener) -> NDArray[Any]:
+    with target() as file:
+        array: NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
