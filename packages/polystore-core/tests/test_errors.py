@@ -59,7 +59,14 @@ def test_public_names_complete() -> None:
 
 
 EXAMPLES = [
-    (errors.BackendRequiredError("load", ("disk", "memory")), "load() needs backend="),
+    (
+        errors.BackendRequiredError("load", ("disk", "memory"), "as backend="),
+        "load() needs the name of a backend as backend=. Available: 'disk', 'memory'",
+    ),
+    (
+        errors.BackendRequiredError("registry.add", got="7"),
+        "registry.add() expected the name of a backend, got 7. Available: none",
+    ),
     (errors.UnknownPluginError("backend", "dsik", ("disk",)), "did you mean 'disk'?"),
     (errors.UnknownPluginError("format", "?", ()), "no format is called '?'. Available: none"),
     (errors.PluginNotInstalledError("backend", "s3", "acme-s3"), "pip install acme-s3"),

@@ -1,9 +1,11 @@
 import inspect
 import io
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +23,9 @@ from polystore_core.errors import (
     InvalidOptionError,
     NotAPathError,
     NotFoundError,
+    PolystoreError,
     UnknownOptionError,
+    UnknownPluginError,
     UnsupportedDataError,
     UnsupportedOperationError,
 )
@@ -57,6 +61,15 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 KEYWORDS: dict[str, dict[str, Any]] = {"create": {"shape": (2,), "dtype": "u1"}}
 OPERATIONS = [name for name in ARGUMENTS if name != "transfer"]
+ON_FOLDERS = {name for name in ARGUMENTS if re.search("^list_|recursive|collect|mirror", name)}
+
+
+class Place(str, Enum):  # noqa: UP042 - StrEnum formats as its value
+    """Formats as "Place.ONE"."""
+
+    ONE = "one"
+    TWO = "two"
+    MISSPELT = "on"
 
 
 class Screen(DataSink):
@@ -118,29 +131,119 @@ def test_every_method_is_tried() -> None:
     assert public == set(ARGUMENTS)
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_only_backend_follows_paths(operation: str) -> None:
+    """Options can be added and reordered, because no call gives them by position."""
+    parameters = list(inspect.signature(getattr(FileManager, operation)).parameters.values())
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    assert positional.index("backend") == len(positional) - 1 == len(ARGUMENTS[operation]) + 1
+    assert not [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "name", ["two", Place.TWO, np.str_("two")], ids=["str", "enum", "numpy"]
+)
+def test_position_is_keyword(memory: FileManager, operation: str, name: str) -> None:
+    """Both calls return the same and leave the same, in two trees of the same content."""
+    method = getattr(memory, operation)
+    for tree in ("one", "two"):
+        memory.save_batch(
+            [5, 6], ["a/z" if operation in ON_FOLDERS else "a", "d/b"], backend=tree
+        )
+    arguments, options = ARGUMENTS[operation], KEYWORDS.get(operation, {})
+    by_keyword = outcome(lambda: method(*arguments, **options, backend="one"))
+    by_position = outcome(lambda: method(*arguments, name, **options))
+    assert by_position == by_keyword.replace("'one'", "'two'")
+    left = [
+        outcome(lambda tree=tree: memory.load_batch(memory.list_files(".", tree), tree))  # type: ignore[misc]
+        for tree in ("one", "two")
+    ]
+    assert left[0] == left[1]
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    """Return the text of the result, or of the error."""
+    try:
+        return re.sub(r"modified=[\d.]+", "", repr(call()))
+    except PolystoreError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_backend_is_given_once(memory: FileManager, operation: str) -> None:
+    method, options = getattr(memory, operation), KEYWORDS.get(operation, {})
+    with pytest.raises(TypeError, match="multiple values for argument 'backend'"):
+        method(*ARGUMENTS[operation], "one", **options, backend="one")
+    with pytest.raises(TypeError, match="positional arguments but"):
+        method(*ARGUMENTS[operation], "one", "one", **options)
+
+
 @pytest.mark.parametrize("operation", ARGUMENTS)
-@pytest.mark.parametrize("given", ["omitted", None, "", 7])
+@pytest.mark.parametrize("given", ["omitted", None])
 def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> None:
     method = getattr(fm, operation)
     named = [name for name in inspect.signature(method).parameters if name.endswith("backend")]
     options = {} if given == "omitted" else dict.fromkeys(named, given)
-    with pytest.raises(BackendRequiredError, match=r"\(\) needs backend=") as caught:
+    where = "after the last path, or as backend=" if len(named) == 1 else "as source_backend="
+    with pytest.raises(BackendRequiredError, match="needs the name of a backend") as caught:
         method(*ARGUMENTS[operation], **KEYWORDS.get(operation, {}), **options)
-    assert caught.value.operation == operation
+    assert str(caught.value).startswith(f"{operation}() needs the name of a backend {where}. ")
     assert "'test-camera'" in str(caught.value)
 
 
+@pytest.mark.parametrize("operation", ARGUMENTS)
+@pytest.mark.parametrize(
+    "given", ["", 7, Path("b.npy"), {"level": 3}, ["memory"], b"memory", np.zeros(2)], ids=repr
+)
+def test_other_things_are_no_backends(fm: FileManager, operation: str, given: Any) -> None:
+    arguments, options = [*ARGUMENTS[operation], given], KEYWORDS.get(operation, {})
+    if operation == "transfer":
+        options = {"source_backend": "test-camera", "target_backend": arguments.pop()}
+    with pytest.raises(BackendRequiredError, match="expected the name of a backend") as caught:
+        getattr(fm, operation)(*arguments, **options)
+    assert f", got {given!r}. Available: " in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
 def test_target_backend_is_required(fm: FileManager) -> None:
-    with pytest.raises(BackendRequiredError, match=r"transfer\(\) needs backend="):
+    with pytest.raises(BackendRequiredError, match=r"transfer\(\) needs .* as target_backend="):
         fm.transfer("a", "b", source_backend="test-camera")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="takes 3 positional arguments"):
+        fm.transfer("a", "b", "one", "two")  # type: ignore[call-arg]
+
+
+def test_enum_is_plain_in_errors(memory: FileManager) -> None:
+    with pytest.raises(NotFoundError, match="backend 'two': 'x' does not exist"):
+        memory.load("x", Place.TWO)
+    with pytest.raises(UnknownOptionError, match="of backend 'two' has no"):
+        memory.save(1, "x", Place.TWO, if_exist="error")
+    with pytest.raises(BatchError, match="backend 'two': load failed"):
+        memory.load_batch(["x"], Place.TWO)
+    memory.save("text", "x", Place.TWO)
+    with pytest.raises(BatchError, match="backend 'two': load failed"):
+        memory.load_batch(["x"], Place.TWO, dtype="f4")
+    with pytest.raises(UnknownPluginError, match="called 'on'; did you mean 'one'"):
+        memory.load("x", Place.MISSPELT)
+    memory.transfer("x", "x", source_backend=Place.TWO, target_backend=Place.ONE)
+    assert memory.load("x", "one") == "text"
 
 
 CHECKED = """
+from enum import Enum
+from pathlib import Path
 from polystore_core import FileManager
+class Place(str, Enum):
+    DISK = "disk"
 fm = FileManager()
 fm.save(1, "a", backend="disk")
+fm.save(1, "a", "disk", if_exists="error")
+fm.create("a", Place.DISK, shape=(2,), dtype="u1")
 fm.save(1, "a")
 fm.transfer("a", "b", source_backend="disk")
+fm.copy("a", "b", Path("c"))
+fm.delete("a", "disk", True)
+fm.transfer("a", "b", "disk", "disk")
 """
 
 
@@ -150,13 +253,23 @@ def test_checkers_require_backend(require: Require, tmp_path: Path) -> None:
     (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-numpy.*]\nfollow_imports = skip\n")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "-c", CHECKED],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    errors = [line.partition(" of ")[0] for line in done.stdout.splitlines() if "error" in line]
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    errors = [
+        line.replace(' of "FileManager"', "").partition("  [")[0]
+        for line in done.stdout.splitlines()
+        if "error" in line
+    ]
     assert errors == [
-        '<string>:5: error: Missing named argument "backend" for "save"',
-        '<string>:6: error: Missing named argument "target_backend" for "transfer"',
-        "Found 2 errors in 1 file (checked 1 source file)",
+        '<string>:11: error: Missing positional argument "backend" in call to "save"',
+        '<string>:12: error: Missing named argument "target_backend" for "transfer"',
+        '<string>:13: error: Argument 3 to "copy" has incompatible type "Path"; expected "str"',
+        '<string>:14: error: Too many positional arguments for "delete"',
+        '<string>:15: error: Too many positional arguments for "transfer"',
+        "Found 5 errors in 1 file (checked 1 source file)",
     ]
 
 

@@ -1,4 +1,5 @@
 import gc
+import pickle
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -309,10 +310,45 @@ def test_factory_makes_two_backends(define: Define) -> None:
 # ── instances ────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("name", [None, "", 7])
+@pytest.mark.parametrize("name", [None, "", 7, {}, Path("memory")])
 def test_name_is_required(name: Any) -> None:
-    with pytest.raises(BackendRequiredError):
-        BackendRegistry()[name]
+    registry = BackendRegistry()
+    known = registry.names()
+    calls: dict[str, Callable[[], Any]] = {
+        "registry.__getitem__": lambda: registry[name],
+        "registry.add": lambda: registry.add(name, "memory"),
+    }
+    for operation, call in calls.items():
+        with pytest.raises(BackendRequiredError) as caught:
+            call()
+        wrong = "needs the name" if name is None else "expected the name"
+        assert str(caught.value).startswith(f"{operation}() {wrong} of a backend")
+        assert name is None or f", got {name!r}. " in str(caught.value)
+    assert registry.names() == known
+
+
+PLACE = """
+from enum import Enum
+
+class Place(str, Enum):
+    MINE = "mine"
+    LIKE = "my_backend"
+    STRANGER = "acme"
+"""
+
+
+def test_enum_is_a_name(define: Define) -> None:
+    """A member formats as "Place.MINE"."""
+    made = define(PLACE + CLASS.replace('"my_backend"', "Place.LIKE"))
+    place = made.load.__globals__["Place"]
+    registry = BackendRegistry(prefer={place.STRANGER: place.STRANGER})
+    registry.add(place.MINE, place.LIKE)
+    assert place.MINE in registry
+    for name in (place.MINE, place.LIKE):
+        assert registry[name] is registry[name.value]
+        assert repr(registry[name]) == f"<MyBackend {name.value!r}>"
+    assert "Place" not in repr([registry.names(), registry.prefer])
+    assert b"Place" not in pickle.dumps(registry)  # its class may be unknown elsewhere
 
 
 COUNTED = """

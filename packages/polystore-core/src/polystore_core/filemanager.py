@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path, join
 from .errors import (
-    BackendRequiredError,
     DataError,
     UnsupportedDataError,
     UnsupportedOperationError,
@@ -32,18 +31,20 @@ __all__ = ["FileManager"]
 Class = TypeVar("Class", bound=type)
 
 
-def _backend_is_checked_by_us(cls: Class) -> Class:
-    """Let a call without ``backend=`` reach ``_call``, whose error lists the backends.
+def _let_calls_omit_backend(cls: Class) -> Class:
+    """Let a call without a backend reach ``_check_name``, whose error lists the backends.
 
     Type checkers still see a required parameter.
     """
-    for method in vars(cls).values():
-        code = getattr(method, "__code__", None)
-        if code is not None:
-            first = code.co_argcount
-            keywords = code.co_varnames[first : first + code.co_kwonlyargcount]
-            backends = [name for name in keywords if name.endswith("backend")]
-            method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
+    for name, method in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        code, first = method.__code__, method.__code__.co_argcount
+        if code.co_varnames[first - 1] == "backend":
+            method.__defaults__ = (None,)
+        keywords = code.co_varnames[first : first + code.co_kwonlyargcount]
+        backends = [keyword for keyword in keywords if keyword.endswith("_backend")]
+        method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
     return cls
 
 
@@ -81,12 +82,14 @@ class _Conversion(NamedTuple):
             raise
 
 
-@_backend_is_checked_by_us
+@_let_calls_omit_backend
 class FileManager:
     """Route each operation to the backend that the call names.
 
-    There is no default backend and no fallback. Paths are strings or ``os.PathLike``; further
-    keyword arguments go to the backend, and one that it does not know is an error.
+    The backend follows the last path (``fm.save(image, "a.npy", "disk")``), or is given as
+    ``backend=``. There is no default backend and no fallback. Paths are strings or
+    ``os.PathLike``. Further keyword arguments go to the backend, and one that it does not know
+    is an error.
 
     A file manager pickles as its configuration and works in threads, and in spawned and forked
     processes; what the memory backend holds stays in its own process.
@@ -99,8 +102,11 @@ class FileManager:
     # ── routing ──────────────────────────────────────────────────────────────────────────
 
     def _call(self, operation: str, backend: str) -> Callable[..., Any]:
-        """Find the bound method once; later calls find it in ``_calls``."""
-        self._check_named(operation, backend)
+        """Find the bound method once. Later calls find it in ``_calls``.
+
+        They check first that ``backend`` is a ``str``: a dict in its place has no hash.
+        """
+        backend = self._check_name(operation, backend)
         instance = self.registry[backend]
         method: Callable[..., Any] | None = getattr(instance, operation, None)
         if method is None:
@@ -109,11 +115,18 @@ class FileManager:
         self._calls[operation, backend] = method
         return method
 
-    def _check_named(self, operation: str, backend: str) -> None:
-        if not isinstance(backend, str) or not backend:
-            raise BackendRequiredError(operation, tuple(self.registry.names()))
+    def _check_name(
+        self,
+        operation: str,
+        backend: object,
+        place: str = "after the last path, or as backend=",
+    ) -> str:
+        """Return the name as a plain ``str``. Raises ``BackendRequiredError``."""
+        return self.registry._check_name(operation, backend, place)
 
     def _run(self, operation: str, backend: str, *paths: Path, **options: Any) -> Any:
+        if backend.__class__ is not str:
+            backend = self._check_name(operation, backend)
         call = self._calls.get((operation, backend)) or self._call(operation, backend)
         if options:
             self._check_options(call, options, operation, backend)
@@ -134,7 +147,7 @@ class FileManager:
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def save(self, data: Any, path: Path, *, backend: str, **options: Any) -> None:
+    def save(self, data: Any, path: Path, backend: str, **options: Any) -> None:
         """Put ``data`` at ``path``, replacing whole what stands there.
 
         Options of every storage: ``if_exists`` ("replace", "error", "skip"). Others belong to
@@ -144,6 +157,8 @@ class FileManager:
         ``StorageError``.
         """
         # Not through _run: a save into memory costs less than two microseconds.
+        if backend.__class__ is not str:
+            backend = self._check_name("save", backend)
         call = self._calls.get(("save", backend)) or self._call("save", backend)
         if options:
             self._check_options(call, options, "save", backend)
@@ -154,8 +169,8 @@ class FileManager:
     def load(
         self,
         path: Path,
-        *,
         backend: str,
+        *,
         framework: str | None = None,
         device: str | None = None,
         dtype: DTypeLike | None = None,
@@ -175,6 +190,8 @@ class FileManager:
         element that ``dtype`` cannot hold), and ``CopyRequiredError`` if the backend was asked
         for ``copy="never"`` and the conversion needs one.
         """
+        if backend.__class__ is not str:
+            backend = self._check_name("load", backend)
         call = self._calls.get(("load", backend)) or self._call("load", backend)
         if options:
             self._check_options(call, options, "load", backend)
@@ -190,8 +207,8 @@ class FileManager:
         self,
         data: Sequence[Any],
         paths: Sequence[Path],
-        *,
         backend: str,
+        *,
         progress: Progress = False,
         **options: Any,
     ) -> None:
@@ -202,13 +219,14 @@ class FileManager:
         Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the
         first failure with ``BatchError``: earlier items are saved, later ones untouched.
         """
+        backend = self._check_name("save_batch", backend)
         self._run_batch("save_batch", backend, data, paths, progress=progress, **options)
 
     def load_batch(
         self,
         paths: Sequence[Path],
-        *,
         backend: str,
+        *,
         framework: str | None = None,
         device: str | None = None,
         dtype: DTypeLike | None = None,
@@ -220,6 +238,7 @@ class FileManager:
 
         Raises ``BatchError`` that names every path that failed, with its cause.
         """
+        backend = self._check_name("load_batch", backend)
         values: list[Any] = self._run_batch(
             "load_batch", backend, paths, progress=progress, **options
         )
@@ -230,7 +249,7 @@ class FileManager:
             backend, "load", paths, lambda i: conversion.convert(values[i], paths[i])
         )
 
-    def open(self, path: Path, *, backend: str, **options: Any) -> LazyArray:
+    def open(self, path: Path, backend: str, **options: Any) -> LazyArray:
         """Return a lazy handle on a stored array: it reads what is indexed."""
         handle: LazyArray = self._run("open", backend, path, **options)
         return handle
@@ -238,10 +257,10 @@ class FileManager:
     def create(
         self,
         path: Path,
+        backend: str,
         *,
         shape: Sequence[int],
         dtype: DTypeLike,
-        backend: str,
         **options: Any,
     ) -> LazyArray:
         """Make an array to be written in parts; return a handle that writes (``a[0:8] = b``).
@@ -255,32 +274,32 @@ class FileManager:
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 
-    def info(self, path: Path, *, backend: str) -> Info:
+    def info(self, path: Path, backend: str) -> Info:
         """Describe what stands at ``path`` (kind, size, shape, dtype, …) without loading it."""
         info: Info = self._run("info", backend, path)
         return info
 
-    def exists(self, path: Path, *, backend: str) -> bool:
+    def exists(self, path: Path, backend: str) -> bool:
         """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
         return bool(self._run("exists", backend, path))
 
-    def is_file(self, path: Path, *, backend: str) -> bool:
+    def is_file(self, path: Path, backend: str) -> bool:
         """Whether ``path`` is a file, or a link to one."""
         return bool(self._run("is_file", backend, path))
 
-    def is_dir(self, path: Path, *, backend: str) -> bool:
+    def is_dir(self, path: Path, backend: str) -> bool:
         """Whether ``path`` is a directory, or a link to one."""
         return bool(self._run("is_dir", backend, path))
 
-    def is_symlink(self, path: Path, *, backend: str) -> bool:
+    def is_symlink(self, path: Path, backend: str) -> bool:
         """Whether ``path`` itself is a symbolic link."""
         return bool(self._run("is_symlink", backend, path))
 
     def list_files(
         self,
         directory: Path,
-        *,
         backend: str,
+        *,
         pattern: str | None = None,
         suffixes: Iterable[str] | None = None,
         recursive: bool = False,
@@ -303,8 +322,8 @@ class FileManager:
     def list_image_files(
         self,
         directory: Path,
-        *,
         backend: str,
+        *,
         pattern: str | None = None,
         recursive: bool = False,
     ) -> list[str]:
@@ -314,18 +333,18 @@ class FileManager:
         )
         return files
 
-    def list_dir(self, directory: Path, *, backend: str) -> list[str]:
+    def list_dir(self, directory: Path, backend: str) -> list[str]:
         """Return the names in ``directory``, in natural order."""
         names: list[str] = self._run("list_dir", backend, directory)
         return names
 
-    def find_file_recursive(self, directory: Path, name: str, *, backend: str) -> str | None:
+    def find_file_recursive(self, directory: Path, name: str, backend: str) -> str | None:
         """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
         found: str | None = self._run("find_file_recursive", backend, directory, name)
         return found
 
     def collect_dirs_and_files(
-        self, directory: Path, *, backend: str, recursive: bool = True
+        self, directory: Path, backend: str, *, recursive: bool = True
     ) -> tuple[list[str], list[str]]:
         """Return the paths of all folders and of all files below ``directory``."""
         found: tuple[list[str], list[str]] = self._run(
@@ -335,31 +354,31 @@ class FileManager:
 
     # ── change ───────────────────────────────────────────────────────────────────────────
 
-    def ensure_directory(self, path: Path, *, backend: str) -> None:
+    def ensure_directory(self, path: Path, backend: str) -> None:
         """Create a directory and its missing parents; no error where it exists."""
         self._run("ensure_directory", backend, path)
 
-    def delete(self, path: Path, *, backend: str, recursive: bool = False) -> None:
+    def delete(self, path: Path, backend: str, *, recursive: bool = False) -> None:
         """Delete a file, a link (never its target) or an empty directory.
 
         Raises ``NotFoundError``, and ``DirectoryNotEmptyError`` unless ``recursive``.
         """
         self._run("delete", backend, path, recursive=recursive)
 
-    def delete_all(self, path: Path, *, backend: str) -> None:
+    def delete_all(self, path: Path, backend: str) -> None:
         """Delete a file, or a directory with all that it holds."""
         self._run("delete_all", backend, path)
 
-    def copy(self, source: Path, target: Path, *, backend: str, **options: Any) -> None:
+    def copy(self, source: Path, target: Path, backend: str, **options: Any) -> None:
         """Copy a file or a folder within one backend; ``if_exists`` as for ``save``."""
         self._run("copy", backend, source, target, **options)
 
-    def move(self, source: Path, target: Path, *, backend: str, **options: Any) -> None:
+    def move(self, source: Path, target: Path, backend: str, **options: Any) -> None:
         """Move a file or a folder within one backend; ``if_exists`` as for ``save``."""
         self._run("move", backend, source, target, **options)
 
     def create_symlink(
-        self, source: Path, link: Path, *, backend: str, overwrite: bool = False
+        self, source: Path, link: Path, backend: str, *, overwrite: bool = False
     ) -> None:
         """Make ``link`` lead to ``source``, which must exist."""
         self._run("create_symlink", backend, source, link, overwrite=overwrite)
@@ -368,8 +387,8 @@ class FileManager:
         self,
         source: Path,
         target: Path,
-        *,
         backend: str,
+        *,
         recursive: bool = True,
         overwrite: bool = False,
     ) -> int:
@@ -404,8 +423,8 @@ class FileManager:
 
         Raises ``BatchError`` for a folder in which some files fail; the others are copied.
         """
-        for backend in (source_backend, target_backend):
-            self._check_named("transfer", backend)
+        source_backend = self._check_name("transfer", source_backend, "as source_backend=")
+        target_backend = self._check_name("transfer", target_backend, "as target_backend=")
         for path in (source, target):
             check_path(path)
         load = self._call("load", source_backend)

@@ -21,6 +21,7 @@ __all__ = [
     "name_fault",
     "natural_key",
     "natural_order",
+    "plain_name",
 ]
 
 Kind: TypeAlias = Literal["file", "directory", "symlink"]
@@ -76,6 +77,11 @@ class Capabilities:
 
 # Python refuses to make a number of more than 4,300 digits.
 _BETWEEN = re.compile(r"(\d{1,4000}|/)", re.ASCII)
+
+
+def plain_name(name: str) -> str:
+    """Return ``name`` as a plain ``str``: a member of a ``str`` enum prints as "B.DISK"."""
+    return str.__str__(name)
 
 
 def name_fault(kind: PluginKind, name: str) -> str:

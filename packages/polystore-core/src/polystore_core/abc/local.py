@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ..errors import InvalidOptionError
-from ..values import name_fault
+from ..values import name_fault, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ def define(cls: type[Any]) -> None:
     if fault:
         raise InvalidOptionError("_backend_type", name, f"another name: {fault}")
     if name:
+        cls._backend_type = plain_name(name)
         with _lock:
             _classes[identity(cls)] = cls
         for listener in listeners:

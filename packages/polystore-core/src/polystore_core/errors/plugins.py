@@ -31,18 +31,21 @@ class PluginError(PolystoreError, LookupError):
 
 @dataclass(eq=False)
 class BackendRequiredError(PluginError, TypeError):
-    """The call names no backend, and polystore never picks one."""
+    """The call names no backend, or gives something else. polystore never picks one."""
 
     kind: str = field(default="backend", init=False)
     name: str = field(default="", init=False)
     operation: str
     known: tuple[str, ...] = ()
+    place: str = ""
+    """Where the call may give the name, such as "as source_backend="."""
+    got: str = ""
+    """The text of the value that is not a name. Empty if the call gives none."""
 
     def describe(self) -> str:
-        return (
-            f"{self.operation}() needs backend=, the name of a backend. "
-            f"Available: {listed(self.known)}"
-        )
+        name = f"the name of a backend {self.place}".rstrip()
+        wrong = f"expected {name}, got {self.got}" if self.got else f"needs {name}"
+        return f"{self.operation}() {wrong}. Available: {listed(self.known)}"
 
 
 @dataclass(eq=False)

@@ -23,7 +23,7 @@ from ..errors import (
     PluginNotInstalledError,
     UnknownPluginError,
 )
-from ..values import PluginKind, name_fault
+from ..values import PluginKind, name_fault, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -174,7 +174,7 @@ def check_prefer(prefer: object) -> dict[str, str]:
     ):
         expected = "a dict from names to distributions, such as {'raw': 'acme-raw'}"
         raise InvalidOptionError("prefer", prefer, expected)
-    return dict(prefer)
+    return {plain_name(name): plain_name(choice) for name, choice in prefer.items()}
 
 
 def switched_off_by(declaration: Declaration) -> str | None:

@@ -20,8 +20,9 @@ from ..errors import (
     UnknownPluginError,
     UnsupportedFormatError,
 )
-from ..errors.base import preference
+from ..errors.base import preference, shown
 from ..options import check_options
+from ..values import plain_name
 from . import discovery
 from .declared import check_prefer
 from .discovery import Declaration
@@ -105,6 +106,8 @@ class BackendRegistry:
         Raises ``InvalidOptionError`` for a name that is taken, ``PluginError`` for an unusable
         backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
         """
+        name = self._check_name("registry.add", name)
+        backend = self._check_name("registry.add", backend)
         if name in self:
             raise InvalidOptionError("name", name, "a name that is not in use")
         declaration = self._declaration(backend)
@@ -115,11 +118,19 @@ class BackendRegistry:
 
     def __getitem__(self, name: str) -> Backend:
         """Return the backend ``name``, made on first use."""
+        name = self._check_name("registry.__getitem__", name)
         found = self._instances.get(name)
         if found is None:
             # Two threads may both make one: setdefault keeps the first for everybody.
             found = self._instances.setdefault(name, self._make(name))
         return found
+
+    def _check_name(self, operation: str, name: object, place: str = "") -> str:
+        """Return ``name`` as a plain ``str``. ``place`` says where a call may give it."""
+        if isinstance(name, str) and name:
+            return plain_name(name)
+        got = "" if name is None else shown(name)
+        raise BackendRequiredError(operation, tuple(self.names()), place, got)
 
     def _make(self, name: str) -> Backend:
         target, options = self._configured.get(name, (name, {}))
@@ -136,8 +147,6 @@ class BackendRegistry:
 
     def _declaration(self, name: str) -> Declaration:
         """Choose the distribution, or the class of this process, that provides ``name``."""
-        if not isinstance(name, str) or not name:
-            raise BackendRequiredError("registry.__getitem__", tuple(self.names()))
         plain = name.rpartition(":")[2]
         mine = [
             Declaration(
