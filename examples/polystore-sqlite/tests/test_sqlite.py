@@ -7,9 +7,9 @@ from polystore_core import BackendRegistry, FileManager
 from polystore_testing import NAME, Bound, SiblingTests, StorageTests, check_against_model
 
 
-def registry_of_sqlite(file, **options):
+def registry_of_sqlite(file):
     registry = BackendRegistry()
-    registry.add(NAME, "sqlite", file=str(file), **options)
+    registry.add(NAME, "sqlite", file=str(file))
     return registry
 
 
@@ -31,8 +31,8 @@ class TestSqlite(StorageTests):
 
 class TestSqliteSiblings(SiblingTests):
     @pytest.fixture
-    def registry(self, tmp_path, formats):
-        return registry_of_sqlite(tmp_path / "data.db", formats=formats)
+    def registry(self, tmp_path):
+        return registry_of_sqlite(tmp_path / "data.db")
 
 
 def test_equals_plain_dictionary(tmp_path):

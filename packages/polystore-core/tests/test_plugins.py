@@ -312,15 +312,6 @@ def test_advice_settles_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert FormatRegistry().of("a.raw").name == "acme_raw"
 
 
-@pytest.mark.usefixtures("two_formats")
-def test_own_formats_come_first() -> None:
-    """The option formats= of a backend beats the preference of its registry."""
-    registry = BackendRegistry(prefer={"raw": "acme-raw"})
-    registry.add("zeta", "disk", formats=FormatRegistry(prefer={"raw": "zeta-raw"}))
-    backend: Any = registry["zeta"]
-    assert backend._formats.of("a.raw").name == "zeta_raw"
-
-
 def test_one_prefer_serves_both_kinds(install: Install) -> None:
     """A preference about the backend leaves the format of the same name alone."""
     install("acme-raw", "raw")

@@ -16,10 +16,10 @@ from polystore_testing import (
 )
 
 
-def registry_of_disk(root, **options):
+def registry_of_disk(root):
     root.mkdir()  # a root that is not there is an error, not an empty store
     registry = BackendRegistry()
-    registry.add(NAME, "disk", root=str(root), **options)
+    registry.add(NAME, "disk", root=str(root))
     return registry
 
 
@@ -35,8 +35,8 @@ class TestDisk(StorageTests, LinkTests):
 
 class TestRootedSiblings(SiblingTests):
     @pytest.fixture
-    def registry(self, tmp_path, formats):
-        return registry_of_disk(tmp_path / "root", formats=formats)
+    def registry(self, tmp_path):
+        return registry_of_disk(tmp_path / "root")
 
     @pytest.mark.parametrize("name", ["link.npy", "out/outside.npy"])
     @pytest.mark.parametrize("operation", ["load", "info", "open"])
@@ -75,10 +75,10 @@ class TestFreeSiblings(SiblingTests):
     """Without a root, in the process's folder."""
 
     @pytest.fixture
-    def registry(self, tmp_path, formats, monkeypatch):
+    def registry(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         registry = BackendRegistry()
-        registry.add(NAME, "disk", formats=formats)
+        registry.add(NAME, "disk")
         return registry
 
     def test_absolute_path_has_siblings(self, store, point, tmp_path):

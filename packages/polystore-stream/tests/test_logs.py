@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from polystore_core import Context
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.backend import ViewerSink
@@ -60,8 +61,7 @@ def ended(nothing_stays: None, runtime_directory: Path) -> Iterator[None]:
 
 @pytest.fixture
 def sink() -> Iterator[ToySink]:
-    sink = ToySink(viewer="a toy")
-    sink.name = "out"
+    sink = ToySink.with_context(Context(name="out"), viewer="a toy")
     yield sink
     sink.close()
 

@@ -43,7 +43,7 @@ from polystore_core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from polystore_core import Format, FormatRegistry, IfExists, Path, Region
+    from polystore_core import Format, Formats, IfExists, Path, Region
 
 FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
 
@@ -51,9 +51,13 @@ FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
 class SqliteBackend(StorageBackend):
     """One table, path to bytes; folders are rows without bytes."""
 
-    def __init__(self, *, file: str, formats: FormatRegistry | None = None) -> None:
+    def __init__(self, *, file: str) -> None:
         self.file = full_path(file, "file")
-        self._formats = formats or shared_formats()
+
+    @property
+    def _formats(self) -> Formats:
+        """Those that the user prefers, or all if you made the backend yourself."""
+        return self.context.formats or shared_formats()
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:

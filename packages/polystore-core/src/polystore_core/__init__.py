@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from . import errors, rois
-    from .abc import DataSink, DataSource, Entry, Format, LazyArray, Opener, StorageBackend
+    from .abc import (
+        Backends,
+        Context,
+        DataSink,
+        DataSource,
+        Entry,
+        Format,
+        Formats,
+        LazyArray,
+        Opener,
+        StorageBackend,
+    )
     from .abc.backend import Path, join
     from .errors import PolystoreError
     from .filemanager import FileManager
@@ -79,7 +90,10 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "abc": "DataSink DataSource Entry Format LazyArray Opener StorageBackend",
+    "abc": (
+        "Backends Context DataSink DataSource Entry Format Formats LazyArray Opener "
+        "StorageBackend"
+    ),
     "abc.backend": "Path join",
     "errors": "PolystoreError",
     "filemanager": "FileManager",
@@ -130,8 +144,10 @@ __all__ = [
     "Axis",
     "BackendRegistry",
     "BackendSpec",
+    "Backends",
     "Capabilities",
     "Channel",
+    "Context",
     "DataSink",
     "DataSource",
     "Entry",
@@ -140,6 +156,7 @@ __all__ = [
     "Format",
     "FormatRegistry",
     "FormatSpec",
+    "Formats",
     "IfExists",
     "ImageMetadata",
     "Info",

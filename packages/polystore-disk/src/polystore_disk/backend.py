@@ -14,7 +14,7 @@ import numpy as np
 
 from polystore_core import (
     Format,
-    FormatRegistry,
+    Formats,
     IfExists,
     Info,
     LazyArray,
@@ -79,15 +79,9 @@ class DiskBackend(DiskTree):
     has returned, new names included. ``False`` flushes nothing.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str | os.PathLike[str] | None = None,
-        durable: bool | None = None,
-        formats: FormatRegistry | None = None,
-    ) -> None:
-        super().__init__(root=root, durable=durable)
-        self._formats = formats or shared_formats()
+    @property
+    def _formats(self) -> Formats:
+        return self.context.formats or shared_formats()
 
     # ── one value ────────────────────────────────────────────────────────────────────────
 

@@ -67,7 +67,9 @@ _STAYS = "it exists, and a folder never replaces anything: delete it first"
 class DiskTree(StorageBackend):
     """All of a disk that needs no format."""
 
-    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
+    def __init__(
+        self, *, root: str | os.PathLike[str] | None = None, durable: bool | None = None
+    ) -> None:
         self.root = None if root is None else full_path(root)
         self.durable = durable
         self._places: Places = FreePlaces() if root is None else RootedPlaces(root)

@@ -41,11 +41,13 @@ def connect(name: str = "default") -> RemoteFiji:
 
     Raises ``ReceiverUnavailableError`` where none is called so.
     """
+    from polystore_core import Context
+
     from .backend import FijiBackend
     from .remote import RemoteFiji
 
-    backend = FijiBackend(viewer=name, launch=False)
-    backend.name = "fiji_stream"
+    context = Context(name="fiji_stream")
+    backend = FijiBackend.with_context(context, viewer=name, launch=False)
     viewer = backend.connect()
     assert isinstance(viewer, RemoteFiji)
     return viewer

@@ -342,7 +342,7 @@ class MemoryBackend(StorageBackend):
 
     def _missing(self, path: Path, operation: str) -> NotFoundError:
         hint = ""
-        if self.restored or os.getpid() != self._process:
+        if self.context.restored or os.getpid() != self._process:
             hint = "values in memory belong to one process: another process does not see them"
         return NotFoundError(self.name, os.fspath(path), operation, hint=hint)
 

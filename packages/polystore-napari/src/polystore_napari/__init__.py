@@ -41,8 +41,10 @@ def connect(name: str = "default") -> RemoteViewer:
 
     Raises ``ReceiverUnavailableError`` where none is called so.
     """
+    from polystore_core import Context
+
     from .backend import NapariBackend
 
-    backend = NapariBackend(viewer=name, launch=False)
-    backend.name = "napari_stream"
+    context = Context(name="napari_stream")
+    backend = NapariBackend.with_context(context, viewer=name, launch=False)
     return backend.connect()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 import pytest
 
-from polystore_core import Format, FormatRegistry, LazyArray, Opener
+from polystore_core import FileManager, Format, FormatRegistry, LazyArray, Opener
 from polystore_core.errors import (
     DamagedDataError,
     NotAFileError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Region
+    from polystore_core import BackendRegistry, Region
 
 __all__ = ["Pointer", "SiblingTests"]
 
@@ -98,19 +98,14 @@ class PointerArray(LazyArray):
 class SiblingTests(Conformance):
     """A format may open the files next to its own, and no others.
 
-    The ``registry`` that you supply passes the fixture ``formats`` to the backend, which has the
-    format ``Pointer``. The backend may have a root or none::
-
-        @pytest.fixture
-        def registry(self, tmp_path, formats):
-            registry = BackendRegistry()
-            registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"), formats=formats)
-            return registry
+    The context of the backend also has the format ``Pointer``. The backend may have a root or
+    none.
     """
 
     @pytest.fixture
-    def formats(self) -> FormatRegistry:
-        return _WithPointer()
+    def store(self, registry: BackendRegistry) -> Bound:
+        registry.formats = _WithPointer()
+        return Bound(FileManager(registry))
 
     @pytest.fixture
     def point(self, store: Bound) -> Callable[[str], str]:
@@ -180,6 +175,9 @@ class _WithPointer(FormatRegistry):
     def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format:
         pointer = str(path).endswith(".pointer")
         return Pointer() if pointer else super().of(path, backend=backend)
+
+    def __reduce__(self) -> tuple[type[_WithPointer], tuple[()]]:
+        return _WithPointer, ()
 
 
 def _read(target: Opener) -> NDArray[Any]:

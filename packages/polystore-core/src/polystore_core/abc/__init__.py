@@ -2,6 +2,18 @@
 
 from .array import LazyArray
 from .backend import DataSink, DataSource, Entry, StorageBackend
+from .context import Backends, Context, Formats
 from .format import Format, Opener
 
-__all__ = ["DataSink", "DataSource", "Entry", "Format", "LazyArray", "Opener", "StorageBackend"]
+__all__ = [
+    "Backends",
+    "Context",
+    "DataSink",
+    "DataSource",
+    "Entry",
+    "Format",
+    "Formats",
+    "LazyArray",
+    "Opener",
+    "StorageBackend",
+]

@@ -3,7 +3,8 @@
 The life of a backend:
 
 1. The first use of its name imports its module and constructs it with the options configured
-   for that name. Construction is cheap and touches nothing outside the process.
+   for that name. ``self.context`` (its name, the registry, the formats) is there before
+   ``__init__`` runs. Construction is cheap and touches nothing outside the process.
 2. ``load`` and ``save`` are all that an author must write. Every other operation either
    derives from what is implemented or refuses with ``UnsupportedOperationError``;
    ``capabilities`` tells which.
@@ -23,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar
 
 from ..errors import (
     AlreadyExistsError,
@@ -36,6 +37,7 @@ from ..options import check_if_exists, check_options
 from ..values import Capabilities, natural_order
 from ..work import Progress, check_lengths, plain_path, run_batch
 from . import local
+from .context import Context
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -84,22 +86,36 @@ class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
     """Makes a class usable by this name in the process that defines it."""
     _operations: ClassVar[tuple[str, ...]] = ()
 
-    name: str = ""
-    """The name under which the registry made this instance; it stands in every error."""
-    restored: bool = False
-    """Whether its registry came into this process by pickle."""
+    context: Context = Context()
+    """Its name, the registry and the formats. Set before ``__init__`` runs."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if vars(cls).get("_backend_type"):
             local.define(cls)
 
+    @classmethod
+    def with_context(cls, context: Context, **options: Any) -> Self:
+        """Make a backend as registries do: ``context`` is there when ``__init__`` runs."""
+        backend = cls.__new__(cls, **options)
+        backend.context = context
+        cls.__init__(backend, **options)
+        return backend
+
+    @property
+    def name(self) -> str:
+        """The name that users call this backend by. Every error has it."""
+        return self.context.name
+
     @property
     def capabilities(self) -> Capabilities:
-        """The operations that this backend has, derived from what its class implements."""
+        """The operations that this backend has, derived from the methods that it implements.
+
+        Override it if instances of one class differ, such as those that are made of others.
+        """
 
         def has(operation: str) -> bool:
-            needs = getattr(getattr(type(self), operation), "__polystore_needs__", ())
+            needs = getattr(getattr(self, operation), "__polystore_needs__", ())
             return operation not in needs and all(map(has, needs))
 
         names = {

@@ -6,10 +6,11 @@ import functools
 import os
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from ..abc import local
 from ..abc.backend import DataSink, DataSource
+from ..abc.context import Context
 from ..errors import (
     BackendRequiredError,
     DamagedDataError,
@@ -19,14 +20,15 @@ from ..errors import (
     UnknownOptionError,
     UnknownPluginError,
     UnsupportedFormatError,
+    UnsupportedOperationError,
 )
-from ..errors.base import preference, shown
+from ..errors.base import preference, shown, told
 from ..options import check_options
 from ..values import plain_name
 from . import discovery
 from .declared import check_prefer
 from .discovery import Declaration
-from .specs import required_options, takes_option
+from .specs import required_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,20 +48,25 @@ class BackendRegistry:
     closed, and the next call makes one of the new class. A registry pickles as its
     configuration: another process makes backends of its own.
 
-    A backend with an option ``formats`` gets the formats that ``prefer`` chooses.
+    Each backend gets its name, this registry and its formats as a ``Context``.
     """
 
     prefer: Mapping[str, str]
-    """Which distribution provides a name, or a suffix, that several declare.
+    """Which distribution provides a backend, or a format, that several declare.
 
     For a class of this process, give its full name: ``{"shelf": "__main__.Shelf"}``.
     """
+    formats: FormatRegistry
+    """The formats of the backends that this registry makes, chosen by ``prefer``."""
 
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
         self.prefer = check_prefer(prefer)
-        self._formats = FormatRegistry(prefer=self.prefer)
+        self.formats = _formats_for(self.prefer)
         self._configured: dict[str, tuple[str, dict[str, Any]]] = {}
         self._instances: dict[str, Backend] = {}
+        """Made here, and closed here."""
+        self._given: dict[str, Backend] = {}
+        """Made by users, who close them."""
         self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
         self._restored = False
         self._token = os.urandom(16).hex()
@@ -100,26 +107,44 @@ class BackendRegistry:
             registry.add(name, backend, **options)
         return registry
 
-    def add(self, name: str, backend: str, /, **options: Any) -> None:
+    def add(self, name: str, backend: str | Backend, /, **options: Any) -> None:
         """Call ``backend`` with ``options`` (``root=…``) by a ``name`` of your own.
+
+        ``backend`` is a name, or an instance that you made, without ``options``. Only you close
+        such an instance. If a registry with instances is pickled, it pickles them.
 
         Raises ``InvalidOptionError`` for a name that is taken, ``PluginError`` for an unusable
         backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
         """
         name = self._check_name("registry.add", name)
-        backend = self._check_name("registry.add", backend)
         if name in self:
             raise InvalidOptionError("name", name, "a name that is not in use")
+        if isinstance(backend, Backend):
+            _check_no_options(name, options)
+            self._adopt(name, backend)
+            return
+        backend = self._check_name("registry.add", backend, "or an instance of one")
         declaration = self._declaration(backend)
         cls = discovery.load_target(declaration)
         check_options(cls, options, f"backend {backend!r}")
         _check_required(declaration, cls, options)
         self._configured[name] = (backend, options)
 
+    def _adopt(self, name: str, backend: Backend) -> None:
+        """Take an instance. One that is in another registry keeps the context of that."""
+        if backend.context.owner() is None:
+            backend.context = self._context(backend.name or name)
+        self._given[name] = backend
+
+    def _context(self, name: str) -> Context:
+        return Context(name, self.formats, self._restored, ref(self))
+
     def __getitem__(self, name: str) -> Backend:
         """Return the backend ``name``, made on first use."""
         name = self._check_name("registry.__getitem__", name)
         found = self._instances.get(name)
+        if found is None:
+            found = self._given.get(name)
         if found is None:
             # Two threads may both make one: setdefault keeps the first for everybody.
             found = self._instances.setdefault(name, self._make(name))
@@ -139,10 +164,7 @@ class BackendRegistry:
         _check_required(declaration, cls, options)
         passed: type[Exception] = Exception if options else OSError  # the options may be wrong
         with discovery.guarded(declaration, PolystoreError, passed):
-            if self.prefer and takes_option(cls, "formats"):
-                options = {"formats": self._formats, **options}
-            backend: Backend = cls(**options)
-            backend.name, backend.restored = name, self._restored
+            backend: Backend = cls.with_context(self._context(name), **options)
         return backend
 
     def _declaration(self, name: str) -> Declaration:
@@ -176,7 +198,7 @@ class BackendRegistry:
     def names(self) -> list[str]:
         """Return every name that can be asked for, without importing anything."""
         installed = discovery.names("backend", self.prefer)
-        return sorted({*self._configured, *installed, *local.names()})
+        return sorted({*self._configured, *self._given, *installed, *local.names()})
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
@@ -185,7 +207,7 @@ class BackendRegistry:
         return iter(self.names())
 
     def close(self) -> None:
-        """Close every backend that was made; a later use of its name makes a new one."""
+        """Close every backend that was made here; a later use of its name makes a new one."""
         self._calls.clear()
         with ExitStack() as closing:  # one that fails must not keep the others open
             while self._instances:
@@ -198,7 +220,9 @@ class BackendRegistry:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._token, self.prefer, self._configured)
+        for name, backend in self._given.items():
+            _check_pickles(name, backend)
+        return _restore, (self._token, self.prefer, self._configured, self._given)
 
     def __repr__(self) -> str:
         return f"<BackendRegistry: {', '.join(self.names()) or 'no backends installed'}>"
@@ -212,7 +236,10 @@ _registries: WeakValueDictionary[str, BackendRegistry] = WeakValueDictionary()
 
 
 def _restore(
-    token: str, prefer: dict[str, str], configured: dict[str, tuple[str, dict[str, Any]]]
+    token: str,
+    prefer: dict[str, str],
+    configured: dict[str, tuple[str, dict[str, Any]]],
+    given: dict[str, Backend],
 ) -> BackendRegistry:
     """Unpickle: the same registry in the process that made it, its like in another one."""
     registry = _registries.get(token)
@@ -220,8 +247,25 @@ def _restore(
         registry = BackendRegistry(prefer=prefer)
         registry._configured = configured
         registry._token, registry._restored = token, True
+        for name, backend in given.items():
+            registry._adopt(name, backend)
         _registries[token] = registry
     return registry
+
+
+def _check_pickles(name: str, backend: Backend) -> None:
+    """Raise ``UnsupportedOperationError`` for an instance that cannot go to another process."""
+    import pickle
+
+    try:
+        pickle.dumps(backend)
+    except Exception as error:
+        reason = (
+            f"you added an instance, and pickle refuses it ({told(error)}). Add the name of its "
+            f"plugin with its options, registry.add({name!r}, '…', …), and each process makes "
+            "an instance of its own"
+        )
+        raise UnsupportedOperationError(name, "pickling", reason) from error
 
 
 def _forget_versions_of(cls: type[Any]) -> None:
@@ -240,6 +284,13 @@ def _check_required(
         raise MissingOptionError(
             declaration.kind, declaration.name, declaration.distribution, missing
         )
+
+
+def _check_no_options(name: str, options: Mapping[str, Any]) -> None:
+    if options:
+        given = ", ".join(f"{option}=…" for option in options)
+        fault = f"backend {name!r} is an instance: give {given} where you make it"
+        raise InvalidOptionError("backend", name, "a name, to give options", fault)
 
 
 def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
@@ -292,11 +343,22 @@ class FormatRegistry:
             made: Format = target()
         return made
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _formats_for, (self.prefer,)
+
     def __repr__(self) -> str:
         return f"<FormatRegistry: {', '.join(discovery.names('format', self.prefer))}>"
 
 
 @functools.cache
 def formats() -> FormatRegistry:
-    """Return the registry that backends of this process share: formats keep no state."""
+    """Return the formats of this process, without a preference.
+
+    A backend uses those of its registry: ``self.context.formats or formats()``.
+    """
     return FormatRegistry()
+
+
+def _formats_for(prefer: Mapping[str, str]) -> FormatRegistry:
+    """Return formats that are shared wherever nobody prefers one: they keep no state."""
+    return FormatRegistry(prefer=prefer) if prefer else formats()

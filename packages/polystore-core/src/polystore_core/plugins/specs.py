@@ -29,7 +29,6 @@ __all__ = [
     "place_of_function",
     "required_options",
     "spec_fault",
-    "takes_option",
 ]
 
 
@@ -149,11 +148,6 @@ def _contract_fault(kind: PluginKind, target: type[Any]) -> str:
 def required_options(target: type[Any]) -> list[str]:
     """Return the keyword-only parameters without a default that a class is made with."""
     return [p.name for p in _required(target) if p.kind is p.KEYWORD_ONLY]
-
-
-def takes_option(target: type[Any], name: str) -> bool:
-    """Whether a class is made with a keyword-only parameter of this name."""
-    return any(p.name == name and p.kind is p.KEYWORD_ONLY for p in _parameters(target))
 
 
 def _required(target: type[Any]) -> list[Parameter]:
