@@ -166,6 +166,10 @@ EXAMPLES = [
         ),
         "save failed for 1 of 3 (1 done, 1 not attempted):\n  [1] 'b': AlreadyExistsError",
     ),
+    (
+        errors.SecretNotFoundError("env:KEY", "the variable KEY is not set", "Set it"),
+        "secret 'env:KEY' cannot be found: the variable KEY is not set. Set it",
+    ),
 ]
 LEAVES = set(DRAWN) - {"PolystoreError", "PluginError", "RequestError", "DataError"}
 

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .plugins.discovery import PLUGIN_API, PluginState, survey
     from .plugins.hooks import hookimpl
     from .plugins.registry import BackendRegistry, FormatRegistry, formats
+    from .plugins.secrets import Secret, secret
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .threads import in_threads
     from .values import Capabilities, Info, Region, natural_key, natural_order
@@ -123,6 +124,7 @@ _HOME = {
     "plugins.discovery": "PLUGIN_API PluginState survey",
     "plugins.hooks": "hookimpl",
     "plugins.registry": "BackendRegistry FormatRegistry formats",
+    "plugins.secrets": "Secret secret",
     "plugins.specs": "BackendSpec FormatSpec class_fault",
     "threads": "in_threads",
     "values": "Capabilities Info Region natural_key natural_order",
@@ -170,6 +172,7 @@ __all__ = [
     "PolystoreError",
     "Progress",
     "Region",
+    "Secret",
     "Selection",
     "StorageBackend",
     "Window",
@@ -224,6 +227,7 @@ __all__ = [
     "rename_new",
     "rois",
     "run_batch",
+    "secret",
     "select",
     "split_well",
     "survey",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Opener,
         PolystoreError,
         Region,
+        Secret,
         StorageBackend,
         atomic_update_json,
         atomic_write,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         framework_of,
         hookimpl,
         is_array,
+        secret,
         to_framework,
         to_numpy,
     )
@@ -68,6 +70,7 @@ __all__ = [
     "Opener",
     "PolystoreError",
     "Region",
+    "Secret",
     "StorageBackend",
     "atomic_update_json",
     "atomic_write",
@@ -79,6 +82,7 @@ __all__ = [
     "hookimpl",
     "is_array",
     "rois",
+    "secret",
     "to_framework",
     "to_numpy",
 ]

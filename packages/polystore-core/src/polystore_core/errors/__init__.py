@@ -41,6 +41,7 @@
     │   ├── ReceiverUnavailableError(ConnectionError)  it does not run, has died or was closed
     │   ├── ReceiverTimeoutError(TimeoutError)  it is there, but does not answer
     │   └── IncompatibleReceiverError           it speaks another protocol
+    ├── SecretNotFoundError(LookupError)    a secret is not where its reference says
     └── BatchError                          some items of a batch failed
 
 An error is built from its fields: raise sites stay one line, and it pickles, so a worker in
@@ -88,6 +89,7 @@ from .requests import (
     UnsupportedFormatError,
     UnsupportedOperationError,
 )
+from .secrets import SecretNotFoundError
 from .storage import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -136,6 +138,7 @@ __all__ = [
     "ReceiverUnavailableError",
     "RejectedError",
     "RequestError",
+    "SecretNotFoundError",
     "StorageError",
     "UnknownOptionError",
     "UnknownPluginError",

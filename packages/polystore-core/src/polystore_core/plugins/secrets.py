@@ -1,0 +1,121 @@
+"""References to secrets: a name for a password travels, the password does not.
+
+No message here shows a text that may be a secret, and none is raised inside ``except``, because
+the caught error could carry one (``UnicodeDecodeError`` carries all bytes of the file).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..errors import InvalidOptionError, MissingDependencyError, SecretNotFoundError
+from ..files.system import regular_only
+
+__all__ = ["Secret", "secret"]
+
+_FORMS = "'env:NAME', 'file:/path' or 'keyring:service/user'"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """A reference to a secret, such as ``env:LAKE_KEY``; see :func:`secret`.
+
+    It has no value, so no ``repr``, pickle or error of it has one.
+    """
+
+    reference: str
+
+    def __post_init__(self) -> None:
+        fault = _fault(self.reference)
+        if fault:
+            raise InvalidOptionError("reference", None, _FORMS, fault)
+
+    def reveal(self) -> str:
+        """Return the value. Call it where you use the value, and do not keep the result.
+
+        Raises ``SecretNotFoundError``, and ``MissingDependencyError`` for ``keyring:`` without
+        the library keyring.
+        """
+        kind, _, place = self.reference.partition(":")
+        value, reason, advice = _LOOKUPS[kind](place)
+        if not value:
+            raise SecretNotFoundError(self.reference, reason, advice)
+        return value
+
+    def __repr__(self) -> str:
+        return f"secret({self.reference!r})"
+
+
+def secret(reference: str | Secret) -> Secret:
+    """Return a reference to a secret, for an option of a backend.
+
+    ``env:NAME`` is an environment variable. ``file:/path`` is a text file, without the line
+    break at its end. ``keyring:service/user`` is a password in the keyring of the system, with
+    ``pip install 'polystore-core[keyring]'``. ``Secret.reveal`` looks it up, at each use.
+
+    Raises ``InvalidOptionError`` for anything else, such as the secret itself.
+    """
+    return reference if isinstance(reference, Secret) else Secret(reference)
+
+
+def _fault(reference: object) -> str:
+    kind, _, place = reference.partition(":") if isinstance(reference, str) else ("", "", "")
+    if kind not in _LOOKUPS or not isinstance(reference, str):
+        return (
+            f"not a reference to a secret: expected {_FORMS}. The text is not shown, because it "
+            "may be the secret. Put the secret there, and refer to it"
+        )
+    if not place or not place.isprintable():
+        return f"the reference to a secret ends after {kind}: expected {_FORMS}"
+    if kind == "env" and "=" in place:
+        return "env: needs the name of an environment variable, without '='"
+    if kind == "file" and not os.path.isabs(place):
+        return "file: needs an absolute path, such as 'file:/run/secrets/key'"
+    if kind == "keyring" and not all(place.rpartition("/")):
+        return "keyring: needs a service and a user, such as 'keyring:lake/me'"
+    return ""
+
+
+# ── places: each returns the value, or why there is none and what to do ──────────────────
+
+
+def _environment(name: str) -> tuple[str, str, str]:
+    state = "is empty" if name in os.environ else "is not set"
+    advice = f"Set it before you start Python: export {name}=…"
+    return os.environ.get(name, ""), f"the environment variable {name} {state}", advice
+
+
+def _file(path: str) -> tuple[str, str, str]:
+    advice = f"Write the secret into {path!r}, and let only its readers read it"
+    reason = "the file is empty"
+    try:
+        with open(path, encoding="utf-8", opener=regular_only) as file:
+            return file.read().rstrip("\r\n"), reason, advice
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = "the file is not text in UTF-8"
+    return "", reason, advice
+
+
+def _keyring(place: str) -> tuple[str, str, str]:
+    service, _, user = place.rpartition("/")
+    try:
+        import keyring
+    except ImportError:
+        reference, extra = f"keyring:{place}", "polystore-core[keyring]"
+        raise MissingDependencyError("secret", reference, ("keyring",), extra) from None
+    reason = "the keyring has no such password"
+    try:
+        return keyring.get_password(service, user) or "", reason, _store(service, user)
+    except Exception as error:  # of a keyring of somebody else: its text may tell the password
+        reason = f"the keyring raised {type(error).__name__}"
+    return "", reason, f"{_store(service, user)}, or find out more: keyring diagnose"
+
+
+def _store(service: str, user: str) -> str:
+    return f"Store it: keyring set {service!r} {user!r}"
+
+
+_LOOKUPS = {"env": _environment, "file": _file, "keyring": _keyring}
