@@ -169,6 +169,7 @@ def install(tmp_path: Path) -> Iterator[Install]:
             code: str = _BACKEND,
             api: int = 1,
             requires: tuple[str, ...] = (),
+            core: str = "",
             group: str = "polystore.backends",
             site: str = "site",
         ) -> None:
@@ -182,6 +183,8 @@ def install(tmp_path: Path) -> Iterator[Install]:
                 f"{package}/provided.py": code.format(package=package),
                 f"{package}-2.5.dist-info/METADATA": (
                     f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n"
+                    "Requires-Dist: numpy>=1.26\n"
+                    + (f"Requires-Dist: polystore-core{core}\n" if core else "")
                 ),
                 f"{package}-2.5.dist-info/entry_points.txt": (
                     f"[{group}]\n{name} = {package}.plugin\n"

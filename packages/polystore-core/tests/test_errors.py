@@ -101,10 +101,11 @@ EXAMPLES = [
         "needs tifffile, which is not installed: pip install 'acme[tiff]'",
     ),
     (
-        errors.IncompatiblePluginError("backend", "s3", "acme-s3", 2, 1),
-        "Upgrade polystore-core",
+        errors.IncompatiblePluginError(
+            "backend", "s3", "acme-s3", "0.1", "plugin API 0", "core has 1", "acme-s3"
+        ),
+        "acme-s3 0.1 needs plugin API 0, but core has 1: pip install -U acme-s3",
     ),
-    (errors.IncompatiblePluginError("backend", "s3", "acme-s3", 0, 1), "Upgrade acme-s3"),
     (
         errors.PluginConflictError("backend", "s3", ("acme-s3", "s3-more")),
         "'acme-s3:s3', or choose one with BackendRegistry(prefer={'s3': 'acme-s3'})",

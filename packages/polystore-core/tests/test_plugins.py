@@ -3,6 +3,7 @@ import pickle
 import re
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from polystore_core.errors import (
     UnknownPluginError,
     UnsupportedFormatError,
 )
-from polystore_core.plugins import discovery
+from polystore_core.plugins import discovery, versions
 from polystore_core.plugins.hooks import Hooks
 
 Install = Callable[..., None]
@@ -424,14 +425,82 @@ def test_denial_beats_allowance(install: Install, monkeypatch: pytest.MonkeyPatc
         asked("raw")
 
 
-@pytest.mark.parametrize("api", [0, 99])
-def test_wrong_api_shows_numbers(install: Install, api: int) -> None:
+@pytest.mark.parametrize(("api", "old"), [(0, "acme-raw"), (99, "polystore-core")])
+def test_wrong_api_is_told(install: Install, api: int, old: str) -> None:
     install("acme-raw", "raw", api=api)
     with pytest.raises(IncompatiblePluginError) as caught:
         asked("raw")
-    assert f"plugin API {api}, but this polystore supports {discovery.PLUGIN_API}" in str(
-        caught.value
+    core = metadata.version("polystore-core")
+    assert str(caught.value) == (
+        f"backend 'raw' from acme-raw 2.5 needs plugin API {api}, but polystore-core {core} has "
+        f"plugin API {discovery.PLUGIN_API}: pip install -U {old}"
     )
+
+
+@pytest.mark.parametrize("kind", ["backend", "format"])
+@pytest.mark.parametrize(
+    ("needed", "old"),
+    [("==0.0.1", "acme-raw"), ("<0.1,>=0.0.1", "acme-raw"), (">=999,<1000", "polystore-core")],
+)
+def test_unfit_core_is_told(install: Install, kind: str, needed: str, old: str) -> None:
+    """The error of the versions comes first, not one of a module that core lacks."""
+    lacking = "import polystore_core.of_the_future\n"
+    group = f"polystore.{kind}s"
+    install("acme-raw", "raw", group=group, manifest=lacking, code=lacking, core=needed)
+    install("acme-fine", "fine", core=">=0.1,<999")
+    with pytest.raises(IncompatiblePluginError) as caught:
+        BackendRegistry()["raw"] if kind == "backend" else FormatRegistry().of("a.raw")
+    core = metadata.version("polystore-core")
+    assert str(caught.value) == (
+        f"{kind} 'raw' from acme-raw 2.5 needs polystore-core{needed}, but polystore-core {core} "
+        f"is installed: pip install -U {old}"
+    )
+    states = {s.name: (s.state, s.why) for s in discovery.survey()}
+    assert states["raw"] == ("broken", str(caught.value))
+    assert states["fine"] == ("ok", "")
+    assert asked("fine") == "acme_fine"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "needed"),
+    [
+        ("polystore-core", ""),
+        ("polystore-core>=1.0,<2", ">=1.0,<2"),
+        ("Polystore_Core (>=1.0, <2)", ">=1.0,<2"),
+        ("polystore-core[progress]<2,>=1.0", "<2,>=1.0"),
+        ("polystore-core>=1; python_version < '3.12'", ""),
+        ("polystore-core-more>=9", ""),
+        ("polystore>=9", ""),
+    ],
+)
+def test_requirement_of_core(requirement: str, needed: str) -> None:
+    assert versions.requirement_of_core(["numpy>=1.26", requirement]) == needed
+
+
+@pytest.mark.parametrize(
+    ("needed", "version", "side"),
+    [
+        ("<2,>=1.0", "1.0.0", "fits"),
+        ("<2,>=1.0", "1.0.0rc1", "fits"),
+        ("<2,>=1.0", "1.10", "fits"),
+        ("<2,>=1.9", "1.10", "fits"),
+        ("<2,>=1.10", "1.9.9", "too old"),
+        ("<2,>=1.0", "2.0", "too new"),
+        ("<2,>=1.0", "0.1.0", "too old"),
+        ("==0.1.0", "1.0.0", "too new"),
+        ("==1.0", "1.0.0", "fits"),
+        ("<=1.2", "1.2.1", "too new"),
+        (">1.2", "1.2.0", "too old"),
+        ("~=1.2", "3", "fits"),
+        ("==1.*", "3", "fits"),
+        ("!=1.2", "1.2", "fits"),
+        (">=2", "", "fits"),
+        (">=2", "unknown", "fits"),
+        ("nonsense", "1.0", "fits"),
+    ],
+)
+def test_versions_are_compared(needed: str, version: str, side: str) -> None:
+    assert versions.compare_core(needed, version) == side
 
 
 @pytest.mark.parametrize(
@@ -623,7 +692,7 @@ def test_wrong_field_is_named(install: Install, field: str, kind: str) -> None:
 def test_strange_api_harms_nobody(install: Install, api: str) -> None:
     spec = f"BackendSpec(name=name, target='acme_raw.provided:Provided', api={api})"
     install("acme-raw", "raw", manifest=answering(spec))
-    with pytest.raises(IncompatiblePluginError, match="acme-raw is made for plugin API"):
+    with pytest.raises(IncompatiblePluginError, match=r"acme-raw 2\.5 needs plugin API"):
         asked("raw")
     assert {s.name: s.state for s in discovery.survey()}["raw"] == "broken"
 

@@ -11,7 +11,7 @@
     │   ├── BrokenPluginError(ImportError)      its author made a mistake
     │   ├── MissingDependencyError(ImportError) installed, but a library that it needs is not
     │   ├── MissingOptionError(TypeError)       the backend cannot be made without options
-    │   ├── IncompatiblePluginError             made for another plugin API
+    │   ├── IncompatiblePluginError             too old, or too new, for polystore-core
     │   └── PluginConflictError                 two distributions declare one name
     ├── RequestError                        the call is wrong: change the call
     │   ├── UnknownOptionError(TypeError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from .base import PolystoreError, listed, preference, shown, suggestion
+from .base import PolystoreError, listed, preference, suggestion
 
 __all__ = [
     "BackendRequiredError",
@@ -141,14 +141,18 @@ class MissingOptionError(PluginError, TypeError):
 @dataclass(eq=False)
 class IncompatiblePluginError(PluginError):
     distribution: str
-    api: int
-    supported: int
+    version: str
+    needs: str
+    """What it is made for: "plugin API 2", "polystore-core<3,>=2.0"."""
+    found: str
+    """What there is: "polystore-core 1.0.0 has plugin API 1"."""
+    upgrade: str
+    """The distribution that is too old."""
 
     def describe(self) -> str:
         return (
-            f"{self.kind} {self.name!r} from {self.distribution} is made for plugin API "
-            f"{shown(self.api)}, but this polystore supports {self.supported}. Upgrade "
-            f"{'polystore-core' if self.api > self.supported else self.distribution}"
+            f"{self.kind} {self.name!r} from {self.distribution} {self.version} needs "
+            f"{self.needs}, but {self.found}: pip install -U {self.upgrade}"
         )
 
 

@@ -24,6 +24,7 @@ from ..errors import (
     UnknownPluginError,
 )
 from ..values import PluginKind, name_fault, plain_name
+from .versions import requirement_of_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +58,8 @@ class Declaration:
     """Its distribution, or the full name of a class: "__main__.Shelf"."""
     version: str
     manifest: str
+    core: str = ""
+    """The versions of polystore-core that the distribution needs: "<2,>=1.0"."""
     fault: str = ""
     """Why the entry point itself is wrong."""
     local: type[Any] | None = None
@@ -98,7 +101,9 @@ def _declared_by(distribution: Distribution) -> list[Declaration]:
         )
         if not entries:  # parsing the metadata of every distribution would take as long again
             return []
-        name, version = _normal(distribution.metadata["Name"]), distribution.version
+        record = distribution.metadata  # parsed at each access
+        name, version = _normal(record["Name"]), record["Version"]
+        core = requirement_of_core(record.get_all("Requires-Dist") or ())
     except Exception:
         return []  # a damaged record (pip was interrupted) declares nothing, and hides nobody
     times = Counter((kind, entry.name) for kind, entry in entries)
@@ -109,6 +114,7 @@ def _declared_by(distribution: Distribution) -> list[Declaration]:
             name,
             str(version),
             entry.value,
+            core=core,
             fault=_entry_fault(kind, entry, times[kind, entry.name]),
         )
         for kind, entry in entries

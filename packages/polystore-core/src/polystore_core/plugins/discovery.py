@@ -48,6 +48,7 @@ from .specs import (
     place_of_function,
     spec_fault,
 )
+from .versions import CORE, compare_core, core_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,14 +88,40 @@ def load_spec(declaration: Declaration) -> Spec:
     if declaration.fault:
         raise broken(declaration, Fault(declaration.fault))
     kind, name, distribution = declaration.kind, declaration.name, declaration.distribution
+    _check_core(declaration)
     spec = _ask(declaration)
     if spec.api != PLUGIN_API:
-        raise IncompatiblePluginError(kind, name, distribution, spec.api, PLUGIN_API)
+        needs, has = f"plugin API {shown(spec.api)}", f"has plugin API {PLUGIN_API}"
+        raise _unfit(declaration, needs, has, spec.api > PLUGIN_API)
     missing = tuple(module for module in spec.requires if not module_exists(module))
     if missing:
         install = spec.install or distribution
         raise MissingDependencyError(kind, name, missing, install, distribution)
     return spec
+
+
+def _check_core(declaration: Declaration) -> None:
+    """Refuse a distribution before its code fails at something that core lacks."""
+    if not declaration.core:
+        return
+    side = compare_core(declaration.core, core_version())
+    if side != "fits":
+        needs = f"{CORE}{declaration.core}"
+        raise _unfit(declaration, needs, "is installed", side == "too old")
+
+
+def _unfit(
+    declaration: Declaration, needs: str, has: str, core_is_old: bool
+) -> IncompatiblePluginError:
+    return IncompatiblePluginError(
+        declaration.kind,
+        declaration.name,
+        declaration.distribution,
+        declaration.version,
+        needs,
+        f"{CORE} {core_version()} {has}",
+        CORE if core_is_old else declaration.distribution,
+    )
 
 
 def _ask(declaration: Declaration) -> Spec:
