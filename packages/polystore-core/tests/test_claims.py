@@ -8,14 +8,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from polystore_core.files.atomic import find_leftovers
 from polystore_core.files.claims import claim, is_abandoned
 from polystore_core.files.locking import HIDDEN_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="system: needs flock and fork")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from polystore_disk.backend import DiskBackend
 from polystore_testing.power import WEAK, PowerCut, require_power_cuts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
@@ -52,6 +51,7 @@ from .echo import (
 )
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
 
 pytestmark = [

@@ -10,8 +10,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -37,6 +36,9 @@ from polystore_core.rois import (
 from polystore_formats.imagej.roi import decode_roi, encode_roi
 from polystore_testing import FormatTests
 from polystore_testing.examples import examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Written = Callable[..., bytes]
 

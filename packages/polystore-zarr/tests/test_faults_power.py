@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from polystore_core.errors import DamagedDataError
 from polystore_testing.power import WEAK, PowerCut, require_power_cuts
 from polystore_zarr.backend import ZarrBackend
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

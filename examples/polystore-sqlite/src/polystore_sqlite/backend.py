@@ -43,7 +43,7 @@ from polystore_core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from polystore_core import Format, Formats, IfExists, Path, Region
+    from polystore_core import Format, Formats, IfExists, Option, Path, Region, Value
 
 FOLDER, MISSING = "folder", "missing"  # what stands at a path where no bytes do
 
@@ -74,7 +74,7 @@ class SqliteBackend(StorageBackend):
             database.close()
 
     def save(
-        self, data: Any, path: Path, /, *, if_exists: IfExists = "replace", **options: Any
+        self, data: Value, path: Path, /, *, if_exists: IfExists = "replace", **options: Option
     ) -> None:
         check_if_exists(if_exists)
         place = self._checked(check_new(path))
@@ -93,7 +93,7 @@ class SqliteBackend(StorageBackend):
                 self._make_folders(database, posixpath.dirname(place), place)
                 _put(database, place, content.getvalue())
 
-    def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
         place = self._checked(path)
         content = self._content(place, "load")
         chosen = self._formats.of(place, backend=self.name)
@@ -254,7 +254,7 @@ class _Stored(LazyArray):
         self._backend, self._path, self._info = backend, path, info
         self.shape, self.dtype = info.shape, np.dtype(info.dtype)
 
-    def __getitem__(self, region: Region) -> Any:
+    def __getitem__(self, region: Region) -> Value:
         return self._backend.load(self._path, region=region)
 
 

@@ -77,7 +77,17 @@ if TYPE_CHECKING:
     from .plugins.secrets import Secret, secret
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .threads import in_threads
-    from .values import Capabilities, Info, Region, natural_key, natural_order
+    from .values import (
+        Capabilities,
+        Document,
+        Info,
+        Option,
+        Pixels,
+        Region,
+        Value,
+        natural_key,
+        natural_order,
+    )
     from .work import (
         Progress,
         batch_error,
@@ -127,7 +137,9 @@ _HOME = {
     "plugins.secrets": "Secret secret",
     "plugins.specs": "BackendSpec FormatSpec class_fault",
     "threads": "in_threads",
-    "values": "Capabilities Info Region natural_key natural_order",
+    "values": (
+        "Capabilities Document Info Option Pixels Region Value natural_key natural_order"
+    ),
     "work": (
         "Progress batch_error check_lengths check_paths progress_reporter run_batch "
         "threads_for "
@@ -152,6 +164,7 @@ __all__ = [
     "Context",
     "DataSink",
     "DataSource",
+    "Document",
     "Entry",
     "FileManager",
     "Finding",
@@ -165,8 +178,10 @@ __all__ = [
     "LazyArray",
     "NameTemplate",
     "Opener",
+    "Option",
     "Path",
     "PendingFile",
+    "Pixels",
     "Place",
     "PluginState",
     "PolystoreError",
@@ -175,6 +190,7 @@ __all__ = [
     "Secret",
     "Selection",
     "StorageBackend",
+    "Value",
     "Window",
     "atomic_update_json",
     "atomic_write",

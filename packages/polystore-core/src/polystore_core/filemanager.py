@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .abc.array import LazyArray
     from .model.casting import Casting
-    from .values import Info
+    from .values import Document, Info, Option, Value
 
 __all__ = ["FileManager"]
 
@@ -59,7 +59,7 @@ class _Conversion(NamedTuple):
     options: Mapping[str, Any]
     """Those of the backend: ``copy="never"`` holds for the conversion as well."""
 
-    def convert(self, value: Any, path: Path) -> Any:
+    def convert(self, value: Value, path: Path) -> Value:
         from .model.arrays import framework_of, is_array, to_framework
 
         try:
@@ -101,7 +101,7 @@ class FileManager:
 
     # ── routing ──────────────────────────────────────────────────────────────────────────
 
-    def _call(self, operation: str, backend: str) -> Callable[..., Any]:
+    def _call(self, operation: str, backend: str) -> Callable[..., Value]:
         """Find the bound method once. Later calls find it in ``_calls``.
 
         They check first that ``backend`` is a ``str``: a dict in its place has no hash.
@@ -124,7 +124,7 @@ class FileManager:
         """Return the name as a plain ``str``. Raises ``BackendRequiredError``."""
         return self.registry._check_name(operation, backend, place)
 
-    def _run(self, operation: str, backend: str, *paths: Path, **options: Any) -> Any:
+    def _run(self, operation: str, backend: str, *paths: Path, **options: Option) -> Value:
         if backend.__class__ is not str:
             backend = self._check_name(operation, backend)
         call = self._calls.get((operation, backend)) or self._call(operation, backend)
@@ -134,20 +134,22 @@ class FileManager:
             check_path(path)
         return call(*paths, **options)
 
-    def _run_batch(self, operation: str, backend: str, *args: Any, **options: Any) -> Any:
+    def _run_batch(
+        self, operation: str, backend: str, *args: Value, **options: Option
+    ) -> Value:
         call = self._calls.get((operation, backend)) or self._call(operation, backend)
         self._check_options(call, options, operation, backend)
         return call(*args, **options)
 
     def _check_options(
-        self, call: Callable[..., Any], options: dict[str, Any], operation: str, backend: str
+        self, call: Callable[..., Value], options: Document, operation: str, backend: str
     ) -> None:
         method = getattr(call, "__func__", call)
         check_options(method, options, f"{operation}() of backend {backend!r}")
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def save(self, data: Any, path: Path, backend: str, **options: Any) -> None:
+    def save(self, data: Value, path: Path, backend: str, **options: Option) -> None:
         """Put ``data`` at ``path``, replacing whole what stands there.
 
         Options of every storage: ``if_exists`` ("replace", "error", "skip"). Others belong to
@@ -175,8 +177,8 @@ class FileManager:
         device: str | None = None,
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
-        **options: Any,
-    ) -> Any:
+        **options: Option,
+    ) -> Value:
         """Return the value at ``path``, whole or its ``region=``.
 
         ``region`` is a NumPy index of integers, slices and ``...``: the result equals
@@ -205,12 +207,12 @@ class FileManager:
 
     def save_batch(
         self,
-        data: Sequence[Any],
+        data: Sequence[Value],
         paths: Sequence[Path],
         backend: str,
         *,
         progress: Progress = False,
-        **options: Any,
+        **options: Option,
     ) -> None:
         """Save each value at the path of the same position, in order.
 
@@ -232,8 +234,8 @@ class FileManager:
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
         progress: Progress = False,
-        **options: Any,
-    ) -> list[Any]:
+        **options: Option,
+    ) -> list[Value]:
         """Return the values in the order of ``paths``; options as for ``load``.
 
         Raises ``BatchError`` that names every path that failed, with its cause.
@@ -249,7 +251,7 @@ class FileManager:
             backend, "load", paths, lambda i: conversion.convert(values[i], paths[i])
         )
 
-    def open(self, path: Path, backend: str, **options: Any) -> LazyArray:
+    def open(self, path: Path, backend: str, **options: Option) -> LazyArray:
         """Return a lazy handle on a stored array: it reads what is indexed."""
         handle: LazyArray = self._run("open", backend, path, **options)
         return handle
@@ -261,7 +263,7 @@ class FileManager:
         *,
         shape: Sequence[int],
         dtype: DTypeLike,
-        **options: Any,
+        **options: Option,
     ) -> LazyArray:
         """Make an array to be written in parts; return a handle that writes (``a[0:8] = b``).
 
@@ -369,11 +371,11 @@ class FileManager:
         """Delete a file, or a directory with all that it holds."""
         self._run("delete_all", backend, path)
 
-    def copy(self, source: Path, target: Path, backend: str, **options: Any) -> None:
+    def copy(self, source: Path, target: Path, backend: str, **options: Option) -> None:
         """Copy a file or a folder within one backend; ``if_exists`` as for ``save``."""
         self._run("copy", backend, source, target, **options)
 
-    def move(self, source: Path, target: Path, backend: str, **options: Any) -> None:
+    def move(self, source: Path, target: Path, backend: str, **options: Option) -> None:
         """Move a file or a folder within one backend; ``if_exists`` as for ``save``."""
         self._run("move", backend, source, target, **options)
 
@@ -414,7 +416,7 @@ class FileManager:
         source_backend: str,
         target_backend: str,
         progress: Progress = False,
-        **options: Any,
+        **options: Option,
     ) -> list[str]:
         """Copy a file, or a folder with all its files, from one backend to another.
 
@@ -449,7 +451,7 @@ class FileManager:
         capable = isinstance(source, DataSource) and "is_dir" in source.capabilities
         return capable and self.is_dir(path, backend=backend)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return FileManager, (self.registry,)
 
     def __repr__(self) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .errors import InvalidOptionError, UnknownOptionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from .values import Option, Value
 
 __all__ = ["IfExists", "check_if_exists", "check_options", "known_options"]
 
@@ -27,7 +29,7 @@ def check_if_exists(if_exists: IfExists) -> None:
 
 
 @functools.lru_cache(maxsize=1024)
-def known_options(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
+def known_options(function: Callable[..., Value]) -> tuple[tuple[str, ...], bool]:
     """Return the names of the options of ``function``, and whether it takes any others."""
     parameters = inspect.signature(function).parameters.values()
     named = tuple(
@@ -40,7 +42,7 @@ def known_options(function: Callable[..., Any]) -> tuple[tuple[str, ...], bool]:
 
 
 def check_options(
-    function: Callable[..., Any], options: Mapping[str, Any], owner: str, *known: str
+    function: Callable[..., Value], options: Mapping[str, Option], owner: str, *known: str
 ) -> None:
     """Raise ``UnknownOptionError`` for an option that ``function`` does not take.
 

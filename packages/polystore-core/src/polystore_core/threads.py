@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .values import Value
+
 __all__ = ["in_threads"]
 
 _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]"
@@ -34,7 +36,7 @@ class _Task:
 
     __slots__ = ("_claim", "_done", "_error", "_item", "_result", "_work", "is_done")
 
-    def __init__(self, work: Callable[[Any], Any], item: Any) -> None:
+    def __init__(self, work: Callable[[Value], Value], item: Value) -> None:
         self._work, self._item = work, item
         self._claim, self._done = _thread.allocate_lock(), _thread.allocate_lock()
         self._done.acquire()
@@ -59,7 +61,7 @@ class _Task:
         if not self.is_done:
             self._done.acquire()
 
-    def result(self) -> Any:
+    def result(self) -> Value:
         try:
             if self._error is not None:
                 raise self._error
@@ -81,7 +83,7 @@ def in_threads(workers: int) -> Iterator[_Map]:
         return
     waiting: list[_Task] = []
 
-    def take() -> Any:
+    def take() -> Value:
         first = waiting[0]
         # A worker that waits for other workers does what none has begun: no pool is ever
         # full of threads that wait for each other.
@@ -91,7 +93,7 @@ def in_threads(workers: int) -> Iterator[_Map]:
         del waiting[0]
         return first.result()
 
-    def run(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    def run(work: Callable[[Value], Value], items: Iterable[Value]) -> Iterator[Value]:
         for item in items:
             task = _Task(work, item)
             waiting.append(task)

@@ -11,18 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
+    import numpy as np
+
 __all__ = [
     "Capabilities",
+    "Document",
     "Info",
     "Kind",
+    "Option",
+    "Pixels",
     "PluginKind",
     "Region",
     "RegionItem",
+    "Value",
     "name_fault",
     "natural_key",
     "natural_order",
     "plain_name",
 ]
+
+Value: TypeAlias = Any
+"""Anything that can be saved, such as an array, a table, ROIs or what JSON knows."""
+Option: TypeAlias = Any
+"""The value of an option. The backend or format that has the option checks it."""
+Pixels: TypeAlias = "np.ndarray[Any, Any]"
+"""A NumPy array of any shape and element type."""
+Document: TypeAlias = dict[str, Any]
+"""A JSON object."""
 
 Kind: TypeAlias = Literal["file", "directory", "symlink"]
 PluginKind: TypeAlias = Literal["backend", "format"]

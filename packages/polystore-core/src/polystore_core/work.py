@@ -20,6 +20,8 @@ from .threads import in_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
+    from .values import Value
+
 __all__ = [
     "Progress",
     "check_lengths",
@@ -105,7 +107,7 @@ def batch_error(
 
 
 def check_paths(
-    paths: Sequence[str | os.PathLike[str]], data: Sequence[Any] | None = None
+    paths: Sequence[str | os.PathLike[str]], data: Sequence[Value] | None = None
 ) -> None:
     """Refuse one path where several are meant: its letters would be taken for paths.
 
@@ -129,7 +131,7 @@ def plain_path(path: str | os.PathLike[str]) -> str:
 
 
 def check_lengths(
-    data: Sequence[Any],
+    data: Sequence[Value],
     paths: Sequence[str | os.PathLike[str]],
     identity: Callable[[str | os.PathLike[str]], Hashable] = plain_path,
 ) -> None:

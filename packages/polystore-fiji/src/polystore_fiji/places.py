@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["JAR_NAMES", "fiji_folders", "ij_jar_in", "ij_jars", "java_commands"]
 

@@ -32,6 +32,8 @@ from .png_chunks import ADVICE, PICTURE_BYTES_LIMIT, PNG_SIDE_LIMIT, read_png, r
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from polystore_core import Document, Pixels, Value
+
 __all__ = ["PICTURE_BYTES_LIMIT", "Jpeg", "Png"]
 
 
@@ -45,14 +47,14 @@ class Png(Format):
     name = "png"
     decode_errors = (ValueError, zlib.error, imagecodecs.PngError)
 
-    def save(self, value: Any, file: BinaryIO, /, *, compression_level: int = 3) -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, compression_level: int = 3) -> None:
         if compression_level not in range(10):
             expected = "an integer from 0 (none) to 9"
             raise InvalidOptionError("compression_level", compression_level, expected)
         picture = _picture(value, "png", ("uint8", "uint16"), (2, 3, 4), PNG_SIDE_LIMIT)
         file.write(imagecodecs.png_encode(picture, level=compression_level))
 
-    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> NDArray[Any]:
+    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> Pixels:
         header, data = read_png(file, max_bytes)
         try:
             with allocating(header.nbytes, "png", ADVICE):
@@ -67,7 +69,7 @@ class Png(Format):
             )
         return picture
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         header = read_png_header(file)
         return {"shape": header.shape, "dtype": header.dtype.str}
 
@@ -85,13 +87,13 @@ class Jpeg(Format):
     lossy: ClassVar[bool] = True
     decode_errors = (ValueError, imagecodecs.Jpeg8Error)
 
-    def save(self, value: Any, file: BinaryIO, /, *, quality: int = 95) -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, quality: int = 95) -> None:
         if quality not in range(1, 101):
             raise InvalidOptionError("quality", quality, "an integer from 1 to 100")
         picture = _picture(value, "jpeg", ("uint8",), (3,), _JPEG_SIDE_LIMIT)
         file.write(imagecodecs.jpeg8_encode(picture, level=quality, subsampling="444"))
 
-    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> NDArray[Any]:
+    def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> Pixels:
         data = _jpeg_bytes(file)
         shape = _jpeg_shape(data)
         nbytes = math.prod(shape)
@@ -113,13 +115,17 @@ class Jpeg(Format):
             )
         return picture
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         return {"shape": _jpeg_shape(_jpeg_bytes(file)), "dtype": "|u1"}
 
 
 def _picture(
-    value: Any, format: str, dtypes: tuple[str, ...], channels: tuple[int, ...], side_limit: int
-) -> NDArray[Any]:
+    value: Value,
+    format: str,
+    dtypes: tuple[str, ...],
+    channels: tuple[int, ...],
+    side_limit: int,
+) -> Pixels:
     """Return ``value`` as the C-contiguous array that the codecs want, or refuse it."""
     array = to_numpy(value)
     if array.dtype.name not in dtypes:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import codecs
 import json
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polystore_core import Format, decode_json, encode_json, is_array
 from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 
 from .decoding import decode_text
 from .limits import allocating, file_size
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["BYTES_LIMIT", "Json"]
 
@@ -27,7 +30,7 @@ class Json(Format):
 
     name = "json"
 
-    def save(self, value: Any, file: BinaryIO, /, *, indent: int | None = 2) -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, indent: int | None = 2) -> None:
         if is_array(value):
             raise UnsupportedDataError(
                 "JSON does not store arrays: save it as .npy, or save value.tolist()", "json"
@@ -41,7 +44,7 @@ class Json(Format):
             )
         file.write(text)
 
-    def load(self, file: BinaryIO, /) -> Any:
+    def load(self, file: BinaryIO, /) -> Value:
         size = file_size(file)
         if size > BYTES_LIMIT:
             raise UnsupportedDataError(

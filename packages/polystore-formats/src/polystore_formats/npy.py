@@ -31,7 +31,7 @@ from .limits import allocating, file_size
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore_core import Region
+    from polystore_core import Document, Pixels, Region, Value
 
 __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "write_array"]
 
@@ -61,10 +61,10 @@ class Header(NamedTuple):
 class Npy(Format):
     name = "npy"
 
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         write_array(file, to_numpy(value))
 
-    def load(self, file: BinaryIO, /, *, region: Region | None = None) -> NDArray[Any]:
+    def load(self, file: BinaryIO, /, *, region: Region | None = None) -> Pixels:
         if region is None:
             if isinstance(file, io.BytesIO):
                 return array_from_bytes(file.getvalue())
@@ -75,7 +75,7 @@ class Npy(Format):
         with allocating(part.nbytes, "npy", _ADVICE):
             return np.array(part)
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         header = _checked(file)
         return {"shape": header.shape, "dtype": header.dtype.str, "metadata": {}}
 
@@ -96,7 +96,7 @@ class NpyArray(LazyArray):
             self._array: NDArray[Any] | None = _mapped(file.fileno(), header)
         self.shape, self.dtype = header.shape, header.dtype
 
-    def __getitem__(self, region: Region) -> NDArray[Any]:
+    def __getitem__(self, region: Region) -> Pixels:
         if self._array is None:
             raise ValueError("this handle is closed")
         return self._array[region]
@@ -104,11 +104,11 @@ class NpyArray(LazyArray):
     def close(self) -> None:
         self._array = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return NpyArray, (self._opener,)
 
 
-def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
+def read_array(file: BinaryIO, size: int) -> Pixels:
     """Read one array that is the whole of ``file``, which has ``size`` bytes."""
     header = read_header(file, size)
     with allocating(header.nbytes, "npy", _ADVICE):
@@ -123,7 +123,7 @@ def read_array(file: BinaryIO, size: int) -> NDArray[Any]:
     return array
 
 
-def array_from_bytes(content: bytes) -> NDArray[Any]:
+def array_from_bytes(content: bytes) -> Pixels:
     """Return the array that is the whole of ``content``, in memory of its own."""
     end = _header_end(content[:_PREFIX], len(content))
     shape, dtype, order, offset, nbytes = header = _parsed(content[:end])
@@ -134,7 +134,7 @@ def array_from_bytes(content: bytes) -> NDArray[Any]:
     return np.frombuffer(content, dtype, offset=offset).reshape(shape, order=order).copy("K")
 
 
-def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
+def write_array(file: BinaryIO, array: Pixels) -> None:
     """Write header and data. Raises ``UnsupportedDataError`` before the first byte."""
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     file.write(_encoded_header(array.dtype, fortran, array.shape))
@@ -143,7 +143,7 @@ def write_array(file: BinaryIO, array: NDArray[Any]) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _encoded_header(dtype: np.dtype[Any], fortran: bool, shape: tuple[int, ...]) -> bytes:
+def _encoded_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]) -> bytes:
     if dtype.hasobject:
         raise UnsupportedDataError(
             "its dtype has Python objects, which only pickle can store, and polystore does not "
@@ -249,14 +249,14 @@ def _parsed(start: bytes) -> Header:
     return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)
 
 
-def _literal(text: str) -> Any:
+def _literal(text: str) -> Value:
     try:
         return ast.literal_eval(text)
     except SyntaxError:
         return ast.literal_eval(_LONG.sub("", text))
 
 
-def _dtype(descr: Any) -> np.dtype[Any]:
+def _dtype(descr: Value) -> np.dtype[Value]:
     try:
         dtype = numpy_format.descr_to_dtype(descr)
     except (TypeError, ValueError, RecursionError) as error:
@@ -275,7 +275,7 @@ def _checked(file: BinaryIO) -> Header:
     return read_header(file, file_size(file))
 
 
-def _mapped(descriptor: int, header: Header) -> NDArray[Any]:
+def _mapped(descriptor: int, header: Header) -> Pixels:
     if header.nbytes == 0:  # there is nothing to map
         return np.empty(header.shape, header.dtype)
     mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from .limits import allocating, check_packing
 from .npy import read_array, read_header, write_array
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from polystore_core import Document, Pixels, Value
 
 __all__ = ["ARRAYS_LIMIT", "Npz"]
 
@@ -55,7 +55,7 @@ class Npz(Format):
     name = "npz"
     decode_errors = ARCHIVE_ERRORS
 
-    def save(self, value: Any, file: BinaryIO, /, *, compressed: bool = False) -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, compressed: bool = False) -> None:
         arrays = _checked_arrays(value)
         method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
         with zipfile.ZipFile(file, "w") as archive:
@@ -72,7 +72,7 @@ class Npz(Format):
         *,
         arrays: Sequence[str] | None = None,
         max_bytes: int | None = None,
-    ) -> dict[str, NDArray[Any]]:
+    ) -> dict[str, Pixels]:
         with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
             members = _members(archive)
             check_packing(packing_of(members.values()), "npz", max_bytes)
@@ -86,7 +86,7 @@ class Npz(Format):
             with allocating(total, "npz", "load some of its arrays, with arrays=[names]"):
                 return {name: _read(archive, name, m) for name, m in wanted.items()}
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         described = {}
         with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
             for name, member in _members(archive).items():
@@ -99,7 +99,7 @@ class Npz(Format):
         return {"metadata": {"arrays": described}}
 
 
-def _checked_arrays(value: Any) -> dict[str, NDArray[Any]]:
+def _checked_arrays(value: Value) -> dict[str, Pixels]:
     """Return what can be written, or refuse all of it."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(
@@ -158,7 +158,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> NDArray[Any]:
+def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> Pixels:
     try:
         if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
             raise UnsupportedFileError("its name is an absolute path, or has '..'", "npz")

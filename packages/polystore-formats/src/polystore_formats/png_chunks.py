@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from .limits import allocating, check_packing, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from polystore_core import Value
 
 __all__ = [
     "ADVICE",
@@ -73,7 +75,7 @@ class PngHeader(NamedTuple):
         return size if channels == 1 else (*size, channels)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Value]:
         return np.dtype(np.uint16 if self.bits == 16 else np.uint8)
 
     @property

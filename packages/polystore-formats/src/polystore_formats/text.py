@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polystore_core import Format
 from polystore_core.errors import UnsupportedDataError
 
 from .decoding import check_encoding, decode_text
 from .limits import allocating, file_size
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["Text"]
 
@@ -18,7 +21,7 @@ class Text(Format):
 
     name = "text"
 
-    def save(self, value: Any, file: BinaryIO, /, *, encoding: str = "utf-8") -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, encoding: str = "utf-8") -> None:
         check_encoding(encoding)
         if type(value) is not str:
             raise UnsupportedDataError(

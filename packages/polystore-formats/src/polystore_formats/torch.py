@@ -12,7 +12,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 
@@ -28,6 +28,9 @@ from polystore_core.errors import (
 from .archive import ARCHIVE_ERRORS, PIECE, check_names, open_archive
 from .decoding import wrong_start
 from .limits import allocating, file_size
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["DEPTH_LIMIT", "Torch"]
 
@@ -54,7 +57,7 @@ class Torch(Format):
     name = "torch"
     decode_errors = (*ARCHIVE_ERRORS, pickle.UnpicklingError)
 
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         plain = _plain(value, 0)
         sink = _Sink(file)
         try:
@@ -62,7 +65,7 @@ class Torch(Format):
         except RuntimeError as error:
             raise sink.error or error from None
 
-    def load(self, file: BinaryIO, /, *, map_location: str = "cpu") -> Any:
+    def load(self, file: BinaryIO, /, *, map_location: str = "cpu") -> Value:
         try:
             torch.empty(0, device=map_location)
         except (RuntimeError, AssertionError, TypeError) as error:
@@ -83,7 +86,7 @@ class Torch(Format):
             raise DamagedDataError(f"PyTorch cannot load it: {reason}", "torch") from error
 
 
-def _plain(value: Any, depth: int) -> Any:
+def _plain(value: Value, depth: int) -> Value:
     """Return ``value`` with small tensors in place of views; refuse what would not load."""
     if depth > DEPTH_LIMIT:
         raise UnsupportedDataError(f"it is nested more than {DEPTH_LIMIT} levels deep", "torch")
@@ -109,7 +112,7 @@ def _plain(value: Any, depth: int) -> Any:
     raise UnsupportedDataError(f"{name} {_advice(value)}", "torch")
 
 
-def _advice(value: Any) -> str:
+def _advice(value: Value) -> str:
     if isinstance(value, torch.nn.Module):
         return "needs its code to load: save module.state_dict()"
     if is_array(value):

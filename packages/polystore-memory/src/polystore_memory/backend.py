@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Path, Region
+    from polystore_core import Path, Pixels, Region, Value
 
 __all__ = ["MemoryArray", "MemoryBackend"]
 
@@ -76,7 +76,7 @@ class MemoryBackend(StorageBackend):
 
     def save(
         self,
-        data: Any,
+        data: Value,
         path: Path,
         /,
         *,
@@ -97,7 +97,7 @@ class MemoryBackend(StorageBackend):
         with self._lock:
             return self._resolve(path)
 
-    def _place(self, place: str, value: Any, if_exists: IfExists) -> None:
+    def _place(self, place: str, value: Value, if_exists: IfExists) -> None:
         check_if_exists(if_exists)
         if place in self._folders:
             raise NotAFileError(self.name, place or ".", "save")
@@ -111,7 +111,7 @@ class MemoryBackend(StorageBackend):
 
     def load(
         self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
-    ) -> Any:
+    ) -> Value:
         try:
             value = self._files[path]  # type: ignore[index]
         except (KeyError, TypeError):
@@ -122,7 +122,7 @@ class MemoryBackend(StorageBackend):
             return value.copy("K") if copy == "always" else _read_only(value, copy)
         return _copied(value, copy)
 
-    def _part(self, value: Any, region: Region, path: Path, copy: Copy) -> Any:
+    def _part(self, value: Value, region: Region, path: Path, copy: Copy) -> Value:
         """Return ``value[region]``, which is a view if ``copy`` is "never"."""
         place = {"path": os.fspath(path), "backend": self.name}
         if is_array(value):
@@ -390,11 +390,11 @@ class MemoryBackend(StorageBackend):
 class MemoryArray(LazyArray):
     """A read-only view of a kept array, as it was when it was opened."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
+    def __init__(self, array: Pixels) -> None:
         self._array = array
         self.shape, self.dtype = array.shape, array.dtype
 
-    def __getitem__(self, region: Region) -> NDArray[Any]:
+    def __getitem__(self, region: Region) -> Pixels:
         return self._array[region]
 
 
@@ -412,7 +412,7 @@ def _split(place: str) -> tuple[str, str]:
     return folder or slash, name
 
 
-def _copied(value: Any, copy: Copy) -> Any:
+def _copied(value: Value, copy: Copy) -> Value:
     if copy not in ("always", "never"):
         raise InvalidOptionError("copy", copy, "'always' or 'never'")
     if copy == "never" or isinstance(value, _IMMUTABLE):
@@ -428,7 +428,7 @@ def _copied(value: Any, copy: Copy) -> Any:
         ) from error
 
 
-def _read_only(array: NDArray[Any], copy: Copy) -> NDArray[Any]:
+def _read_only(array: Pixels, copy: Copy) -> Pixels:
     view: NDArray[Any] = _copied(array, copy).view()
     view.flags.writeable = False
     return view

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from . import discovery
 
 if TYPE_CHECKING:
+    import threading
     from pathlib import Path
 
     from .discovery import Endpoint

@@ -11,7 +11,7 @@ import pytest
 from polystore_core import FileManager
 
 if TYPE_CHECKING:
-    from polystore_core import BackendRegistry
+    from polystore_core import BackendRegistry, Value
 
 __all__ = ["NAME", "Bound", "Conformance", "overrides"]
 
@@ -38,14 +38,14 @@ class Bound:
         self.manager = manager
         self.backend = backend
 
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
+    def __getattr__(self, operation: str) -> Callable[..., Value]:
         return functools.partial(getattr(self.manager, operation), backend=self.backend)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return Bound, (self.manager, self.backend)
 
     @property
-    def instance(self) -> Any:
+    def instance(self) -> Value:
         """The backend itself."""
         return self.manager.registry[self.backend]
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from polystore_core import Value
 
 __all__ = ["Display", "private_display"]
 
@@ -131,7 +133,7 @@ _ignore_error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
 @contextmanager
-def _connected(name: str) -> Iterator[tuple[Any, int]]:
+def _connected(name: str) -> Iterator[tuple[Value, int]]:
     x11 = ctypes.CDLL("libX11.so.6")
     x11.XOpenDisplay.restype = ctypes.c_void_p
     for function, arguments in (
@@ -160,7 +162,7 @@ def _connected(name: str) -> Iterator[tuple[Any, int]]:
         x11.XCloseDisplay(display)  # sends what was not sent yet
 
 
-def _window(x11: Any, display: int, title: str, timeout: float = 60.0) -> int:
+def _window(x11: Value, display: int, title: str, timeout: float = 60.0) -> int:
     deadline = time.monotonic() + timeout
     while title not in (found := {text: at for at, text in _windows(x11, display)}):
         assert time.monotonic() < deadline, f"no window {title!r} among {list(found)}"
@@ -168,7 +170,7 @@ def _window(x11: Any, display: int, title: str, timeout: float = 60.0) -> int:
     return found[title]
 
 
-def _windows(x11: Any, display: int) -> list[tuple[int, str]]:
+def _windows(x11: Value, display: int) -> list[tuple[int, str]]:
     unused = (ctypes.c_ulong * 2)()
     children = ctypes.POINTER(ctypes.c_ulong)()
     count = ctypes.c_uint()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -21,7 +20,9 @@ from .conformance import Conformance
 from .examples import examples
 
 if TYPE_CHECKING:
-    from polystore_core import Format
+    from collections.abc import Callable, Mapping
+
+    from polystore_core import Format, Value
 
 __all__ = ["FormatTests"]
 
@@ -39,13 +40,13 @@ class FormatTests(Conformance):
     lossy: ClassVar[bool] = False
     siblings: ClassVar[Mapping[str, bytes]] = {}
 
-    def encoded(self, value: Any) -> bytes:
+    def encoded(self, value: Value) -> bytes:
         """Return the bytes that the format makes of ``value``."""
         file = io.BytesIO()
         self.format_.save(value, file)
         return file.getvalue()
 
-    def decoded(self, content: bytes, operation: str = "load") -> Any:
+    def decoded(self, content: bytes, operation: str = "load") -> Value:
         """Return what ``load``, or ``info``, makes of ``content``."""
         method: Callable[..., Any] = getattr(self.format_, operation)
         opener = Opener(partial(_open, {**self.siblings, "": content}), "")
@@ -130,7 +131,7 @@ def _open(files: Mapping[str, bytes], path: str) -> BinaryIO:
     return io.BytesIO(files[path])
 
 
-def _assert_equal(found: Any, value: Any) -> None:
+def _assert_equal(found: Value, value: Value) -> None:
     if isinstance(value, dict):
         assert list(found) == list(value)
         for key in value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from hypothesis import settings
@@ -28,6 +28,8 @@ from .examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from polystore_core import Value
 
     from .conformance import Bound
 
@@ -142,7 +144,7 @@ def _parents(path: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def _outcome(action: Callable[[], Any]) -> Any:
+def _outcome(action: Callable[[], Value]) -> Value:
     try:
         return action()
     except PolystoreError as error:
@@ -160,7 +162,7 @@ def check_against_model(
             self.store = make_store()
             self.model = Model()
 
-        def both(self, real: Callable[[], Any], expected: Callable[[], Any]) -> None:
+        def both(self, real: Callable[[], Value], expected: Callable[[], Value]) -> None:
             assert _outcome(real) == _outcome(expected)
 
         @rule(path=FILES, content=st.integers(0, 99), if_exists=IF_EXISTS)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polystore_core import BackendRegistry, FileManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from polystore_core import Option, Value
+
 __all__ = ["becomes", "left_in", "pipeline", "runs"]
 
 
 @contextmanager
-def pipeline(backend: str, **options: Any) -> Iterator[FileManager]:
+def pipeline(backend: str, **options: Option) -> Iterator[FileManager]:
     """Give a file manager whose backend "screen" is a viewer's, with these options."""
     with BackendRegistry() as registry:
         registry.add("screen", backend, **options)
@@ -28,7 +30,7 @@ def runs(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def becomes(condition: Callable[[], Any], timeout: float = 60.0) -> bool:
+def becomes(condition: Callable[[], Value], timeout: float = 60.0) -> bool:
     """Wait for ``condition``. After ``timeout`` seconds, which only a hang takes, give up."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import BackendRegistry, Region
+    from polystore_core import BackendRegistry, Document, Pixels, Region, Value
 
 __all__ = ["Pointer", "SiblingTests"]
 
@@ -58,17 +58,17 @@ class Pointer(Format):
     name = "pointer"
     reads_siblings = True
 
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         if not isinstance(value, str):
             raise UnsupportedDataError("expected the name of a .npy file", self.name)
         file.write(b"pointer:" + value.encode())
 
-    def load(self, file: BinaryIO, opener: Opener | None = None, /) -> NDArray[Any]:
+    def load(self, file: BinaryIO, opener: Opener | None = None, /) -> Pixels:
         if opener is None:
             raise UnsupportedFileError("its array is in another file", self.name)
         return _read(self._target(file, opener))
 
-    def info(self, file: BinaryIO, opener: Opener | None = None, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, opener: Opener | None = None, /) -> Document:
         array = self.load(file, opener)
         return {"shape": array.shape, "dtype": array.dtype.str}
 
@@ -91,7 +91,7 @@ class PointerArray(LazyArray):
         array = _read(target)
         self.shape, self.dtype = array.shape, array.dtype
 
-    def __getitem__(self, region: Region) -> NDArray[Any]:
+    def __getitem__(self, region: Region) -> Pixels:
         return np.array(_read(self._target)[region])
 
 
@@ -180,7 +180,7 @@ class _WithPointer(FormatRegistry):
         return _WithPointer, ()
 
 
-def _read(target: Opener) -> NDArray[Any]:
+def _read(target: Opener) -> Pixels:
     with target() as file:
         array: NDArray[Any] = np.load(file, allow_pickle=False)
     return array

@@ -24,6 +24,8 @@ from .values import assert_same, image
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from polystore_core import Value
+
 __all__ = ["REGIONS", "SourceTests"]
 
 REGIONS = [
@@ -70,7 +72,7 @@ class SourceTests(Conformance):
     """Reading. A source that cannot be written overrides ``existing`` as well."""
 
     @pytest.fixture
-    def existing(self, store: Bound) -> Mapping[str, Any]:
+    def existing(self, store: Bound) -> Mapping[str, Value]:
         """Put these values into the store, or return what already stands there."""
         values = {
             "a.npy": image(1),
@@ -81,27 +83,27 @@ class SourceTests(Conformance):
         store.save_batch(list(values.values()), list(values))
         return values
 
-    def test_load_gives_equal(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_load_gives_equal(self, store: Bound, existing: Mapping[str, Value]) -> None:
         for path, value in existing.items():
             assert_same(store.load(path), value)
 
-    def test_missing_is_named(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_missing_is_named(self, store: Bound, existing: Mapping[str, Value]) -> None:
         with pytest.raises(FileNotFoundError) as caught:
             store.load("folder/missing.npy")
         assert isinstance(caught.value, NotFoundError)
         assert caught.value.backend == NAME
         assert caught.value.path == "folder/missing.npy"
 
-    def test_unknown_option_refused(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_unknown_option_refused(self, store: Bound, existing: Mapping[str, Value]) -> None:
         with pytest.raises(UnknownOptionError, match="'regoin'"):
             store.load("a.npy", regoin=np.s_[0])
 
-    def test_batch_keeps_order(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_batch_keeps_order(self, store: Bound, existing: Mapping[str, Value]) -> None:
         paths = [*existing, *reversed(list(existing))]
         for path, value in zip(paths, store.load_batch(paths), strict=True):
             assert_same(value, existing[path])
 
-    def test_batch_names_failures(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_batch_names_failures(self, store: Bound, existing: Mapping[str, Value]) -> None:
         first = next(iter(existing))
         with pytest.raises(BatchError) as caught:
             store.load_batch(["no1.npy", first, "no2.npy"])
@@ -110,7 +112,7 @@ class SourceTests(Conformance):
         assert caught.value.done == (first,)
         assert "no1.npy" in str(caught.value)
 
-    def test_batch_reports_progress(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_batch_reports_progress(self, store: Bound, existing: Mapping[str, Value]) -> None:
         seen: list[tuple[int, int]] = []
         store.load_batch(
             list(existing), progress=lambda done, total: seen.append((done, total))
@@ -122,19 +124,19 @@ class SourceTests(Conformance):
 
     @pytest.mark.parametrize("region", REGIONS)
     def test_region_equals_indexing(
-        self, store: Bound, existing: Mapping[str, Any], region: Any
+        self, store: Bound, existing: Mapping[str, Value], region: Value
     ) -> None:
         np.testing.assert_array_equal(
             store.load("a.npy", region=region), existing["a.npy"][region]
         )
 
-    def test_region_outside_refused(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_region_outside_refused(self, store: Bound, existing: Mapping[str, Value]) -> None:
         with pytest.raises(IndexError):
             store.load("a.npy", region=np.s_[99])
 
     @pytest.mark.parametrize("region", REGIONS)
     def test_handle_reads_parts(
-        self, store: Bound, existing: Mapping[str, Any], region: Any
+        self, store: Bound, existing: Mapping[str, Value], region: Value
     ) -> None:
         expected = existing["a.npy"]
         with store.open("a.npy") as handle:
@@ -143,11 +145,11 @@ class SourceTests(Conformance):
             np.testing.assert_array_equal(handle[region], expected[region])
             np.testing.assert_array_equal(np.asarray(handle), expected)
 
-    def test_handle_pickles(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_handle_pickles(self, store: Bound, existing: Mapping[str, Value]) -> None:
         handle = pickle.loads(pickle.dumps(store.open("a.npy")))  # noqa: S301
         np.testing.assert_array_equal(handle[...], existing["a.npy"])
 
-    def test_info_describes_array(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_info_describes_array(self, store: Bound, existing: Mapping[str, Value]) -> None:
         info = store.info("a.npy")
         assert (info.path, info.kind) == ("a.npy", "file")
         assert (info.shape, info.dtype) == (
@@ -155,7 +157,7 @@ class SourceTests(Conformance):
             existing["a.npy"].dtype.str,
         )
 
-    def test_kinds_are_told(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_kinds_are_told(self, store: Bound, existing: Mapping[str, Value]) -> None:
         table = {
             path: (store.exists(path), store.is_file(path), store.is_dir(path))
             for path in (
@@ -177,7 +179,7 @@ class SourceTests(Conformance):
         }
         assert not store.is_symlink("a.npy")
 
-    def test_lists_are_natural(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_lists_are_natural(self, store: Bound, existing: Mapping[str, Value]) -> None:
         inside = ["folder/b.npy", "folder/c9.npy", "folder/c10.npy"]
         assert store.list_dir(".") == ["a.npy", "folder"]
         assert store.list_files("folder") == inside
@@ -193,7 +195,7 @@ class SourceTests(Conformance):
 
     @pytest.mark.parametrize("pattern", ["**/*.npy", "folder/*.npy", "**"])
     def test_pattern_is_for_names(
-        self, store: Bound, existing: Mapping[str, Any], pattern: str
+        self, store: Bound, existing: Mapping[str, Value], pattern: str
     ) -> None:
         """It would find nothing, and nobody could tell why."""
         for operation in (store.list_files, store.list_image_files):
@@ -204,16 +206,16 @@ class SourceTests(Conformance):
         with pytest.raises(InvalidOptionError, match="name="):
             store.find_file_recursive(".", "folder/b.npy")
 
-    def test_missing_folder_named(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_missing_folder_named(self, store: Bound, existing: Mapping[str, Value]) -> None:
         for operation in (store.list_dir, store.list_files, store.collect_dirs_and_files):
             with pytest.raises(NotFoundError):
                 operation("nothing")
 
-    def test_file_is_no_folder(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_file_is_no_folder(self, store: Bound, existing: Mapping[str, Value]) -> None:
         with pytest.raises(NotADirectoryInPathError):
             store.list_dir("a.npy")
 
-    def test_capabilities_are_true(self, store: Bound, existing: Mapping[str, Any]) -> None:
+    def test_capabilities_are_true(self, store: Bound, existing: Mapping[str, Value]) -> None:
         """An operation is claimed exactly if calling it does not answer "cannot"."""
         backend = store.instance
         claimed = backend.capabilities

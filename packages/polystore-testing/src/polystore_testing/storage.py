@@ -33,6 +33,8 @@ from .values import ARRAYS, assert_same, image, measured
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from polystore_core import Value
+
 __all__ = ["StorageTests"]
 
 OUTSIDE = ["../a.npy", "folder/../../a.npy", "/a.npy", "./../a.npy"]
@@ -58,7 +60,7 @@ class StorageTests(SourceTests, SinkTests):
 
     @pytest.mark.parametrize("value", ARRAYS)
     def test_value_comes_back(
-        self, store: Bound, value: Any, request: pytest.FixtureRequest
+        self, store: Bound, value: Value, request: pytest.FixtureRequest
     ) -> None:
         if request.node.callspec.id in self.refused:
             with pytest.raises(UnsupportedDataError):

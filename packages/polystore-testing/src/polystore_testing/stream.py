@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import BackendRegistry
+    from polystore_core import BackendRegistry, Pixels, Value
 
 __all__ = ["StreamReceiver", "StreamTests", "ViewerProcess"]
 
@@ -44,7 +44,7 @@ class StreamReceiver(ABC):
     """What is at the other end: a process of its own, which runs when the fixture gives it."""
 
     @abstractmethod
-    def held(self, path: str) -> NDArray[Any] | None:
+    def held(self, path: str) -> Pixels | None:
         """Return the pixels that the other end holds for ``path``, or ``None``.
 
         Everything acknowledged before the call counts.
@@ -66,11 +66,11 @@ class ViewerProcess(StreamReceiver):
     ``polystore_stream`` calls ``Endpoint`` and ``RemoteViewer``.
     """
 
-    def __init__(self, launch: Callable[[], Any], connect: Callable[[], Any]) -> None:
+    def __init__(self, launch: Callable[[], Value], connect: Callable[[], Value]) -> None:
         self._launch, self._connect = launch, connect
         self.restart()
 
-    def held(self, path: str) -> NDArray[Any] | None:
+    def held(self, path: str) -> Pixels | None:
         with self._connect() as viewer:
             try:
                 pixels: NDArray[Any] = viewer.pixels(path)
@@ -164,7 +164,7 @@ class StreamTests(SinkTests):
         self,
         store: Bound,
         receiver: StreamReceiver,
-        value: NDArray[Any],
+        value: Pixels,
         request: pytest.FixtureRequest,
     ) -> None:
         if request.node.callspec.id in self.no_exact_type:
@@ -205,7 +205,7 @@ class StreamTests(SinkTests):
 
     @pytest.mark.parametrize("value", _REFUSED)
     def test_refused_value_never_travels(
-        self, store: Bound, receiver: StreamReceiver, value: NDArray[Any]
+        self, store: Bound, receiver: StreamReceiver, value: Pixels
     ) -> None:
         store.save(image(), "old.npy")
         for path in ("old.npy", "new.npy"):
@@ -355,7 +355,7 @@ class StreamTests(SinkTests):
             assert_held(receiver, path, image(seed, shape))
 
 
-def assert_held(receiver: StreamReceiver, path: str, expected: NDArray[Any]) -> None:
+def assert_held(receiver: StreamReceiver, path: str, expected: Pixels) -> None:
     """Assert equal pixels at the other end; their element type is the receiver's own affair."""
     found = receiver.held(path)
     assert found is not None, f"{path!r} is not there"
@@ -363,7 +363,7 @@ def assert_held(receiver: StreamReceiver, path: str, expected: NDArray[Any]) -> 
     np.testing.assert_array_equal(found, expected)
 
 
-def assert_refused(send: Callable[[], Any]) -> None:
+def assert_refused(send: Callable[[], Value]) -> None:
     """Assert that the receiver is said to be gone. A sender that waited for it says otherwise."""
     with pytest.raises(ReceiverUnavailableError) as caught:
         send()

@@ -11,7 +11,6 @@ Formats: https://zarr-specs.readthedocs.io (Zarr 3: regular grid, default chunk 
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +32,8 @@ from .grid import MANY, Cut, Parts, existing_chunks, grid, within
 from .regular import open_file, read_bytes
 
 if TYPE_CHECKING:
+    import io
+
     from numpy.typing import NDArray
 
 __all__ = ["ChunkFiles", "filled"]

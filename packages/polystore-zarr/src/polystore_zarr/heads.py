@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from .decoding import SPARE, sizes_in_head
 from .regular import open_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import zarr
     from zarr.abc.codec import Codec
 

@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import numpy as np
-    from numpy.typing import NDArray
 
-    from ..values import Region
+    from ..values import Pixels, Region, Value
 
 __all__ = ["LazyArray"]
 
@@ -31,10 +30,10 @@ class LazyArray(ABC):
     """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
 
     @abstractmethod
-    def __getitem__(self, region: Region) -> NDArray[Any]:
+    def __getitem__(self, region: Region) -> Pixels:
         """Return a part as an array in memory of its own, or over the mapped file."""
 
-    def __setitem__(self, region: Region, value: Any) -> None:
+    def __setitem__(self, region: Region, value: Value) -> None:
         raise TypeError(
             f"{type(self).__name__} is read-only: use open(..., mode='r+') if the backend has it"
         )
@@ -60,8 +59,8 @@ class LazyArray(ABC):
         return self.shape[0]
 
     def __array__(
-        self, dtype: np.dtype[Any] | None = None, copy: bool | None = None
-    ) -> NDArray[Any]:
+        self, dtype: np.dtype[Value] | None = None, copy: bool | None = None
+    ) -> Pixels:
         array = self[...]
         if dtype is not None and array.dtype != dtype:
             if copy is False:

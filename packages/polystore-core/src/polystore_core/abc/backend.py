@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from ..options import IfExists
-    from ..values import Info
+    from ..values import Info, Option, Value
     from .array import LazyArray
 
 __all__ = ["IMAGE_SUFFIXES", "DataSink", "DataSource", "Entry", "Path", "StorageBackend"]
@@ -89,13 +89,13 @@ class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
     context: Context = Context()
     """Its name, the registry and the formats. Set before ``__init__`` runs."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: Option) -> None:
         super().__init_subclass__(**options)
         if vars(cls).get("_backend_type"):
             local.define(cls)
 
     @classmethod
-    def with_context(cls, context: Context, **options: Any) -> Self:
+    def with_context(cls, context: Context, **options: Option) -> Self:
         """Make a backend as registries do: ``context`` is there when ``__init__`` runs."""
         backend = cls.__new__(cls, **options)
         backend.context = context
@@ -162,13 +162,13 @@ class DataSource(_Backend):
     )
 
     @abstractmethod
-    def load(self, path: Path, /) -> Any:
+    def load(self, path: Path, /) -> Value:
         """Return the value at ``path``. Raises ``NotFoundError``, ``DamagedDataError``."""
 
     @derived("load")
     def load_batch(
-        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Any
-    ) -> list[Any]:
+        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
+    ) -> list[Value]:
         """Return the values in the order of ``paths``.
 
         All paths are tried. Raises ``BatchError`` that names each one that failed.
@@ -310,7 +310,7 @@ class DataSink(_Backend):
     _operations: ClassVar[tuple[str, ...]] = ("save", "save_batch")
 
     @abstractmethod
-    def save(self, data: Any, path: Path, /) -> None:
+    def save(self, data: Value, path: Path, /) -> None:
         """Put ``data`` at ``path``, replacing whole what stands there.
 
         Raises ``UnsupportedDataError`` before anything is written.
@@ -319,12 +319,12 @@ class DataSink(_Backend):
     @derived("save")
     def save_batch(
         self,
-        data: Sequence[Any],
+        data: Sequence[Value],
         paths: Sequence[Path],
         /,
         *,
         progress: Progress = False,
-        **options: Any,
+        **options: Option,
     ) -> None:
         """Save each value at the path of the same position, in order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidOptionError
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from ..values import Value
     from .backend import DataSink, DataSource
     from .format import Format
 
@@ -67,5 +68,5 @@ class Context:
             raise InvalidOptionError("context", self, "a context with a registry", fault)
         return registry
 
-    def __reduce__(self) -> tuple[type[Context], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[Context], tuple[Value, ...]]:
         return Context, (self.name, self.formats, True)

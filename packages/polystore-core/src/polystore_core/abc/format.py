@@ -18,9 +18,8 @@ from __future__ import annotations
 import ntpath
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from ..errors import (
     PolystoreError,
@@ -34,6 +33,9 @@ from ..paths import checked
 from .backend import join
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..values import Document, Value
     from .array import LazyArray
 
 __all__ = ["Format", "Opener"]
@@ -105,20 +107,20 @@ class Format(ABC):
     """
 
     @abstractmethod
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         """Write ``value`` into ``file`` from its current position.
 
         Raises ``UnsupportedDataError``, before the first byte, for what would not load equal.
         """
 
     @abstractmethod
-    def load(self, file: BinaryIO, /) -> Any:
+    def load(self, file: BinaryIO, /) -> Value:
         """Return the value in ``file``. A ``region`` parameter means that parts can be read.
 
         Raises ``DamagedDataError`` for bytes that are not what they claim to be.
         """
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         """Return ``shape``, ``dtype`` and ``metadata`` as far as known without the data."""
         return {}
 

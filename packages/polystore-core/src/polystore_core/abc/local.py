@@ -12,6 +12,8 @@ from ..values import name_fault, plain_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..values import Value
+
 __all__ = ["classes", "define", "identity", "listeners", "names"]
 
 _lock = threading.Lock()
@@ -22,12 +24,12 @@ listeners: list[Callable[[type[Any]], None]] = []
 """Called with each class that is defined: registries hold instances of older versions."""
 
 
-def identity(cls: type[Any]) -> tuple[str, str, str]:
+def identity(cls: type[Value]) -> tuple[str, str, str]:
     """Return what a class has in common with the version that a notebook cell made before."""
     return getattr(cls, "_backend_type", ""), cls.__module__, cls.__qualname__
 
 
-def define(cls: type[Any]) -> None:
+def define(cls: type[Value]) -> None:
     """Make a class usable by its ``_backend_type``, in place of its previous version.
 
     Raises ``InvalidOptionError`` for a name that is not a str, or that nobody can ask for.
@@ -46,7 +48,7 @@ def define(cls: type[Any]) -> None:
             listener(cls)
 
 
-def classes(name: str) -> list[type[Any]]:
+def classes(name: str) -> list[type[Value]]:
     """Return the classes that have this name: more than one is a conflict."""
     with _lock:
         found = {key: cls for key, cls in _classes.items() if key[0] == name}

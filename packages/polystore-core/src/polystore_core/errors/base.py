@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ..values import Value
 
 
 __all__ = ["PolystoreError", "listed", "preference", "shown", "suggestion", "told"]
@@ -22,13 +24,13 @@ class PolystoreError(Exception):
     def __str__(self) -> str:
         return self.describe()
 
-    def __reduce__(self) -> tuple[Callable[..., PolystoreError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., PolystoreError], tuple[Value, ...]]:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         return _rebuild, (type(self), values, getattr(self, "__notes__", []))
 
 
 def _rebuild(
-    cls: type[PolystoreError], values: Mapping[str, Any], notes: Sequence[str]
+    cls: type[PolystoreError], values: Mapping[str, Value], notes: Sequence[str]
 ) -> PolystoreError:
     error = cls(**values)
     for note in notes:

@@ -24,6 +24,8 @@ from .locking import file_lock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..values import Option, Value
+
 
 from .json import encode, read_json
 from .pending import PendingFile
@@ -61,7 +63,7 @@ def atomic_write(
     durable: bool | None = True,
     lock: bool = True,
     timeout: float | None = 30.0,
-) -> Iterator[IO[Any]]:
+) -> Iterator[IO[Value]]:
     """Open a file that replaces ``path`` when the ``with`` block ends, and only if it succeeds.
 
     ``lock`` holds ``file_lock(path)`` until then, so that it does not overtake an
@@ -105,7 +107,7 @@ def _storage_errors(path: str | os.PathLike[str], operation: str) -> Iterator[No
 
 
 def atomic_write_json(
-    data: Any,
+    data: Value,
     path: str | os.PathLike[str],
     *,
     indent: int | None = 2,
@@ -124,14 +126,14 @@ def atomic_write_json(
 
 def atomic_update_json(
     path: str | os.PathLike[str],
-    update: Callable[[Any], Any],
+    update: Callable[[Value], Value],
     *,
-    default: Any = None,
+    default: Option = None,
     indent: int | None = None,
     durable: bool | None = True,
     timeout: float | None = 30.0,
     check: bool = True,
-) -> Any:
+) -> Value:
     """Replace the JSON document at ``path`` by ``update(document)``, under the file's lock.
 
     ``update`` gets ``default`` (``{}`` when that is ``None``) where there is no file yet; what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import (
     DamagedDataError,
@@ -15,12 +15,15 @@ from .system import (
     regular_only,
 )
 
+if TYPE_CHECKING:
+    from ..values import Document, Value
+
 __all__ = ["decode_json", "encode", "encode_json", "read_json"]
 
 _JSON_BYTES_LIMIT = 64 * 1024 * 1024
 
 
-def read_json(path: str | os.PathLike[str], default: Any) -> Any:
+def read_json(path: str | os.PathLike[str], default: Value) -> Value:
     try:
         with open(path, "rb", opener=regular_only) as file:
             text = file.read(_JSON_BYTES_LIMIT + 1)
@@ -37,7 +40,7 @@ def read_json(path: str | os.PathLike[str], default: Any) -> Any:
     return decode_json(text, path)
 
 
-def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Any:
+def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Value:
     """Parse UTF-8 JSON, with the NaN and Infinity of Python, but no key twice in one object.
 
     Raises ``DamagedDataError``.
@@ -48,7 +51,7 @@ def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Any:
         raise DamagedDataError(str(error), "json", os.fspath(path)) from error
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Value]]) -> Document:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has the same key twice")
@@ -56,7 +59,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def encode(
-    data: Any, path: str | os.PathLike[str], indent: int | None, *, check: bool = True
+    data: Value, path: str | os.PathLike[str], indent: int | None, *, check: bool = True
 ) -> bytes:
     try:
         return encode_json(data, indent, check=check)
@@ -65,7 +68,7 @@ def encode(
         raise
 
 
-def encode_json(data: Any, indent: int | None = None, *, check: bool = True) -> bytes:
+def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -> bytes:
     """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal."""
     try:
         if check and type(data) not in _JSON_SCALARS:
@@ -76,7 +79,7 @@ def encode_json(data: Any, indent: int | None = None, *, check: bool = True) -> 
         raise UnsupportedDataError(str(error), "json") from error
 
 
-def _check_json(data: Any) -> None:
+def _check_json(data: Value) -> None:
     """Refuse what ``json`` would change in silence: keys that are no strings, tuples, …"""
     kind = type(data)
     if kind is dict:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..errors import DamagedDataError, InvalidOptionError
 from .atomic import atomic_update_json
 from .json import encode_json
+
+if TYPE_CHECKING:
+    from ..values import Value
 
 __all__ = ["AtomicMetadataWriter"]
 
@@ -26,7 +29,7 @@ class AtomicMetadataWriter:
     def merge_subdirectory_metadata(
         self,
         path: str | os.PathLike[str],
-        updates: Mapping[str, Mapping[str, Any]],
+        updates: Mapping[str, Mapping[str, Value]],
         *,
         replace: Collection[str] = (),
     ) -> None:
@@ -51,7 +54,7 @@ class AtomicMetadataWriter:
         encode_json(added)  # refused before anybody waits for the lock
         replaced = _checked_replace(replace, updates)
 
-        def merge(document: Any) -> Any:
+        def merge(document: Value) -> Value:
             if not isinstance(document, dict) or not isinstance(
                 document.get("subdirectories", {}), dict
             ):
@@ -70,7 +73,7 @@ class AtomicMetadataWriter:
 
 
 def _checked_replace(
-    replace: Collection[str], updates: Mapping[str, Mapping[str, Any]]
+    replace: Collection[str], updates: Mapping[str, Mapping[str, Value]]
 ) -> set[str]:
     known = {
         key for values in updates.values() if isinstance(values, Mapping) for key in values
@@ -81,7 +84,7 @@ def _checked_replace(
     return set(replace)
 
 
-def merged(base: Any, updates: Any) -> Any:
+def merged(base: Value, updates: Value) -> Value:
     """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced."""
     if not isinstance(updates, Mapping):
         return updates

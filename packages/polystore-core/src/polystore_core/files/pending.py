@@ -9,7 +9,7 @@ import stat
 import sys
 import time
 from contextlib import AbstractContextManager, ExitStack, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import (
     DurabilityUnknownError,
@@ -28,6 +28,8 @@ from .system import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ..values import Value
 
 
 __all__ = ["PendingFile", "Place"]
@@ -69,13 +71,13 @@ class _TemporaryFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Value) -> int:
         view = memoryview(buffer).cast("B")
         data = os.read(self._opened(), len(view))
         view[: len(data)] = data
         return len(data)
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Value) -> int:
         view = memoryview(data).cast("B")
         written = 0
         try:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+    from ..values import Pixels, Value
+
 __all__ = ["COPY", "FRAMEWORKS", "Copy", "framework_of", "is_array", "to_framework", "to_numpy"]
 
 Copy: TypeAlias = Literal["auto", "always", "never"]
@@ -52,7 +54,7 @@ def framework_of(value: object) -> str | None:
     return "numpy"
 
 
-def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
+def to_numpy(value: Value, *, copy: Copy = "auto") -> Pixels:
     """Return ``value`` as a NumPy array of the same shape and element type.
 
     ``copy="auto"`` shares memory where that is possible (the result may be read-only),
@@ -79,7 +81,7 @@ def to_numpy(value: Any, *, copy: Copy = "auto") -> NDArray[Any]:
     return array.copy(order="K") if copy == "always" else array
 
 
-def _refuse_more_than_numbers(value: Any) -> None:
+def _refuse_more_than_numbers(value: Value) -> None:
     """Refuse an array that carries something without which its numbers mean something else.
 
     Subclasses of ``ndarray`` keep it in attributes of their own (astropy, unyt). Other objects
@@ -105,7 +107,7 @@ def _refuse_more_than_numbers(value: Any) -> None:
         )
 
 
-def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+def _foreign_to_numpy(value: Value, copy: Copy) -> Pixels:
     framework = framework_of(value)
     if framework == "torch":
         return _torch_to_numpy(value, copy)
@@ -129,14 +131,14 @@ def _foreign_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
         ) from error
 
 
-def _is_shared(array: NDArray[Any], value: Any) -> bool:
+def _is_shared(array: Pixels, value: Value) -> bool:
     """Return whether ``array`` is over the memory of ``value``: a scalar or picture has none."""
     data = value.__array_interface__.get("data")
     address = array.__array_interface__["data"][0]
     return not isinstance(value, np.generic) and isinstance(data, tuple) and data[0] == address
 
 
-def _torch_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+def _torch_to_numpy(value: Value, copy: Copy) -> Pixels:
     if str(value.dtype) == "torch.bfloat16":
         raise _no_numpy_dtype("bfloat16")
     if value.requires_grad:
@@ -154,7 +156,7 @@ def _torch_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
     return array
 
 
-def _tensorflow_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
+def _tensorflow_to_numpy(value: Value, copy: Copy) -> Pixels:
     dtype = np.dtype(value.dtype.as_numpy_dtype)
     _check_dtype(dtype)
     if dtype.kind not in "biufc":  # quantised; DLPack of such types aborts the process
@@ -167,14 +169,14 @@ def _tensorflow_to_numpy(value: Any, copy: Copy) -> NDArray[Any]:
 
 
 def to_framework(
-    value: Any,
+    value: Value,
     framework: str,
     *,
     device: str | None = None,
     dtype: DTypeLike | None = None,
     copy: Copy = "auto",
     casting: Casting = "exact",
-) -> Any:
+) -> Value:
     """Return the array ``value`` as an array of ``framework``, on ``device``.
 
     ``dtype`` converts on the way (NumPy's names), and ``casting`` says how: see
@@ -202,13 +204,13 @@ def to_framework(
     return _FROM_NUMPY[framework](array, device, copy)
 
 
-def _to_plain_numpy(array: NDArray[Any], device: str | None, copy: Copy) -> NDArray[Any]:
+def _to_plain_numpy(array: Pixels, device: str | None, copy: Copy) -> Pixels:
     if device not in (None, "cpu"):
         raise InvalidOptionError("device", device, "'cpu' for NumPy arrays")
     return array.copy(order="K") if copy == "always" else array
 
 
-def _to_torch(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+def _to_torch(array: Pixels, device: str | None, copy: Copy) -> Value:
     torch = _framework_module("torch")
     array = _shareable(array, copy, "torch", needs_writable=True)
     try:
@@ -226,7 +228,7 @@ def _to_torch(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     return tensor.to(place)
 
 
-def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+def _to_jax(array: Pixels, device: str | None, copy: Copy) -> Value:
     jax = _framework_module("jax")
     wide = array.dtype.itemsize == (16 if array.dtype.kind == "c" else 8)
     if wide and array.dtype.kind in "iufc" and not jax.config.jax_enable_x64:
@@ -255,7 +257,7 @@ def _to_jax(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
     return jax.device_put(result, place)
 
 
-def _to_tensorflow(array: NDArray[Any], device: str | None, copy: Copy) -> Any:
+def _to_tensorflow(array: Pixels, device: str | None, copy: Copy) -> Value:
     tensorflow = _framework_module("tensorflow")
     if device is not None:
         # TensorFlow would take another device in silence.
@@ -285,9 +287,7 @@ _FROM_NUMPY: dict[str, Callable[[NDArray[Any], str | None, Copy], Any]] = {
 }
 
 
-def _shareable(
-    array: NDArray[Any], copy: Copy, framework: str, *, needs_writable: bool
-) -> NDArray[Any]:
+def _shareable(array: Pixels, copy: Copy, framework: str, *, needs_writable: bool) -> Pixels:
     """Return ``array`` in a layout that every framework survives.
 
     Negative strides abort the process in PyTorch, and writing into a tensor over a read-only
@@ -313,13 +313,13 @@ def _shareable(
     return array.copy() if reason or copy == "always" else array
 
 
-def _check_alignment(array: NDArray[Any]) -> None:
+def _check_alignment(array: Pixels) -> None:
     """Refuse what JAX copies, and what aborts the process at TensorFlow's first operation."""
     if array.ctypes.data % 64 or not array.flags.c_contiguous:
         raise CopyRequiredError("the array is not C-contiguous, or not aligned to 64 bytes")
 
 
-def _framework_module(name: str) -> Any:
+def _framework_module(name: str) -> Value:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -339,7 +339,7 @@ def _kind(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
-def _check_dtype(dtype: np.dtype[Any]) -> None:
+def _check_dtype(dtype: np.dtype[Value]) -> None:
     if dtype.hasobject:
         raise UnsupportedDataError(
             "polystore does not pickle, so it cannot store an array of Python objects: "
@@ -349,7 +349,7 @@ def _check_dtype(dtype: np.dtype[Any]) -> None:
         raise _no_numpy_dtype(dtype.name)
 
 
-def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     try:
         return np.dtype(dtype)
     except (TypeError, ValueError) as error:
@@ -369,7 +369,7 @@ def _no_such_device(framework: str, device: str) -> InvalidOptionError:
     )
 
 
-def _no_such_dtype(framework: str, array: NDArray[Any]) -> UnsupportedDataError:
+def _no_such_dtype(framework: str, array: Pixels) -> UnsupportedDataError:
     return UnsupportedDataError(
         f"{framework} does not have dtype {array.dtype}: pass dtype= to convert, or load it as "
         "NumPy"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from ..errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..values import Pixels, Value
 
 __all__ = ["CASTING", "Casting", "check_casting", "convert"]
 
@@ -20,9 +22,7 @@ _AT_ONCE = 1 << 16
 """Elements that are compared at once: the copies of so few stay in the processor's cache."""
 
 
-def convert(
-    array: NDArray[Any], dtype: np.dtype[Any], casting: Casting = "exact"
-) -> NDArray[Any]:
+def convert(array: Pixels, dtype: np.dtype[Value], casting: Casting = "exact") -> Pixels:
     """Return a copy of ``array`` whose elements have the type ``dtype``.
 
     ``casting="exact"`` changes no value: 3.0 becomes the integer 3, and 3.5 is an error.
@@ -55,14 +55,14 @@ def check_casting(casting: Casting) -> None:
         raise InvalidOptionError("casting", casting, f"one of {', '.join(CASTING)}")
 
 
-def _is_checkable(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+def _is_checkable(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
     """Return whether elements can be compared: numbers, text with text, times with times."""
     kinds = (given.kind, wanted.kind)
     comparable = any(set(kinds) <= set(alike) for alike in ("biufc", "US", "M", "m"))
     return comparable or np.can_cast(given, wanted)
 
 
-def _is_always_exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+def _is_always_exact(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
     if given.kind in "Mm":  # NumPy takes days to nanoseconds for safe, although they overflow
         return False
     if given.kind in "iu" and wanted.kind in "fc":  # and int64 to float64, which rounds
@@ -70,7 +70,7 @@ def _is_always_exact(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
     return np.can_cast(given, wanted)
 
 
-def _refuse_changes(given: NDArray[Any], found: NDArray[Any], casting: Casting) -> None:
+def _refuse_changes(given: Pixels, found: Pixels, casting: Casting) -> None:
     pieces = np.nditer(
         (given, found),
         ("external_loop", "buffered", "zerosize_ok"),
@@ -94,7 +94,7 @@ def _refuse_changes(given: NDArray[Any], found: NDArray[Any], casting: Casting) 
         start += len(changed)
 
 
-def _changed(given: NDArray[Any], found: NDArray[Any], *, rounds: bool) -> NDArray[np.bool_]:
+def _changed(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]:
     """Mark the elements of ``given`` that ``found`` does not equal.
 
     Converting back alone does not tell: -1 is 2**64 - 1 as uint64, and comes back as -1.
@@ -127,6 +127,6 @@ def _changed(given: NDArray[Any], found: NDArray[Any], *, rounds: bool) -> NDArr
     return changed
 
 
-def _end(dtype: np.dtype[Any]) -> np.float64:
+def _end(dtype: np.dtype[Value]) -> np.float64:
     """Return the first whole number above an integer type, which a float holds exactly."""
     return np.float64(2.0 ** (8 * dtype.itemsize - (dtype.kind == "i")))

@@ -20,6 +20,8 @@ from ..errors import InvalidOptionError, UnsupportedDataError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from ..values import Option, Value
+
 __all__ = [
     "AXIS_TYPES",
     "HEX_COLOR",
@@ -165,7 +167,7 @@ def image_metadata(
     axes: str | Sequence[str] | None = None,
     scale: Sequence[float] | Mapping[str, float] | None = None,
     units: str | Mapping[str, str] | None = None,
-    channels: Sequence[str | Mapping[str, Any] | Channel] | None = None,
+    channels: Sequence[str | Mapping[str, Option] | Channel] | None = None,
     name: str = "",
     label: bool = False,
     windows: bool = True,
@@ -207,7 +209,7 @@ def image_metadata(
     )
 
 
-def _axis_names(shape: tuple[int, ...], axes: Any, channels: Any) -> tuple[str, ...]:
+def _axis_names(shape: tuple[int, ...], axes: Value, channels: Value) -> tuple[str, ...]:
     if axes is None:
         if len(shape) == 3 and _length(channels) == shape[0]:
             return ("c", "y", "x")
@@ -230,7 +232,7 @@ def _length(values: object) -> int:
     return len(values) if isinstance(values, Sequence) and not isinstance(values, str) else -1
 
 
-def _checked_scale(scale: Any, names: tuple[str, ...]) -> tuple[float, ...]:
+def _checked_scale(scale: Value, names: tuple[str, ...]) -> tuple[float, ...]:
     if scale is None:
         return (1.0,) * len(names)
     if isinstance(scale, Mapping):
@@ -253,13 +255,13 @@ def _positive(value: object) -> float | None:
     return number if number is not None and number > 0 else None
 
 
-def _check_known(option: str, given: Iterable[Any], known: Sequence[str]) -> None:
+def _check_known(option: str, given: Iterable[Value], known: Sequence[str]) -> None:
     for name in given:
         if name not in known:
             raise InvalidOptionError(option, name, f"keys from {', '.join(known)}")
 
 
-def _checked_units(units: Any, names: tuple[str, ...]) -> dict[str, str]:
+def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
     if units is None:
         return {}
     if isinstance(units, str):
@@ -271,7 +273,7 @@ def _checked_units(units: Any, names: tuple[str, ...]) -> dict[str, str]:
     return {axis: _unit(units[axis], axis) for axis in units if units[axis] is not None}
 
 
-def _unit(unit: Any, axis: str) -> str:
+def _unit(unit: Value, axis: str) -> str:
     space = AXIS_TYPES[axis] == "space"
     known, example = (SPACE_UNITS, "micrometer") if space else (TIME_UNITS, "second")
     if not isinstance(unit, str):
@@ -288,10 +290,10 @@ def _unit(unit: Any, axis: str) -> str:
 
 
 def _checked_channels(
-    channels: Any,
+    channels: Value,
     shape: tuple[int, ...],
     names: tuple[str, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Value],
     windows: bool,
 ) -> tuple[Channel, ...]:
     if channels is None:
@@ -312,7 +314,7 @@ def _checked_channels(
     )
 
 
-def _channel(channel: Any, color: str, dtype: np.dtype[Any], windows: bool) -> Channel:
+def _channel(channel: Value, color: str, dtype: np.dtype[Value], windows: bool) -> Channel:
     if isinstance(channel, Channel):
         given: Mapping[str, Any] = {key: getattr(channel, key) for key in Channel.__slots__}
     else:
@@ -335,7 +337,7 @@ def _channel(channel: Any, color: str, dtype: np.dtype[Any], windows: bool) -> C
     )
 
 
-def _color(color: Any) -> str:
+def _color(color: Value) -> str:
     found = (
         HEX_COLOR.fullmatch(_COLORS.get(color.lower(), color))
         if isinstance(color, str)
@@ -348,7 +350,7 @@ def _color(color: Any) -> str:
     return found[1].upper()
 
 
-def _window(window: Any, dtype: np.dtype[Any], windows: bool) -> Window | None:
+def _window(window: Value, dtype: np.dtype[Value], windows: bool) -> Window | None:
     if isinstance(window, Window):
         window = {key: getattr(window, key) for key in Window.__slots__}
     if window is None:

@@ -9,9 +9,7 @@ import numpy as np
 from ..errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ..values import Region
+    from ..values import Pixels, Region
 
 __all__ = ["Selection", "select"]
 
@@ -25,7 +23,7 @@ class Selection(NamedTuple):
     shape: tuple[int, ...]
     """That of the result: axes that an integer selects from are gone."""
 
-    def arranged(self, array: NDArray[Any]) -> NDArray[Any]:
+    def arranged(self, array: Pixels) -> Pixels:
         """Return what was read along ``ranges`` in the order and shape of the region."""
         if any(self.descending):
             turned = tuple(slice(None, None, -1 if d else 1) for d in self.descending)

@@ -53,7 +53,7 @@ from .versions import CORE, compare_core, core_version
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..values import PluginKind
+    from ..values import PluginKind, Value
 
 __all__ = [
     "ALLOW",
@@ -144,7 +144,7 @@ def _ask(declaration: Declaration) -> Spec:
     return spec
 
 
-def _answer_fault(answer: Any, declaration: Declaration) -> str:
+def _answer_fault(answer: Value, declaration: Declaration) -> str:
     expected = BackendSpec if declaration.kind == "backend" else FormatSpec
     if not isinstance(answer, expected) or answer.name != declaration.name:
         return (
@@ -156,7 +156,7 @@ def _answer_fault(answer: Any, declaration: Declaration) -> str:
     return fault and f"{declaration.manifest} returns {expected.__name__} with {fault}"
 
 
-def load_target(declaration: Declaration) -> type[Any]:
+def load_target(declaration: Declaration) -> type[Value]:
     """Import the class that provides the declared name, and check that it can."""
     if declaration.local is not None:
         target: Any = declaration.local

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ..abc.format import Format
+    from ..values import Document, Option, Value
 
 __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
@@ -107,7 +108,7 @@ class BackendRegistry:
             registry.add(name, backend, **options)
         return registry
 
-    def add(self, name: str, backend: str | Backend, /, **options: Any) -> None:
+    def add(self, name: str, backend: str | Backend, /, **options: Option) -> None:
         """Call ``backend`` with ``options`` (``root=…``) by a ``name`` of your own.
 
         ``backend`` is a name, or an instance that you made, without ``options``. Only you close
@@ -186,7 +187,7 @@ class BackendRegistry:
                 _log_ignored(ignored, chosen)
         return chosen
 
-    def _forget_versions_of(self, cls: type[Any]) -> None:
+    def _forget_versions_of(self, cls: type[Value]) -> None:
         """Close the instances of a class that was defined before and is defined again now."""
         with ExitStack() as closing:
             for name, made in list(self._instances.items()):
@@ -219,7 +220,7 @@ class BackendRegistry:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         for name, backend in self._given.items():
             _check_pickles(name, backend)
         return _restore, (self._token, self.prefer, self._configured, self._given)
@@ -238,7 +239,7 @@ _registries: WeakValueDictionary[str, BackendRegistry] = WeakValueDictionary()
 def _restore(
     token: str,
     prefer: dict[str, str],
-    configured: dict[str, tuple[str, dict[str, Any]]],
+    configured: dict[str, tuple[str, Document]],
     given: dict[str, Backend],
 ) -> BackendRegistry:
     """Unpickle: the same registry in the process that made it, its like in another one."""
@@ -268,7 +269,7 @@ def _check_pickles(name: str, backend: Backend) -> None:
         raise UnsupportedOperationError(name, "pickling", reason) from error
 
 
-def _forget_versions_of(cls: type[Any]) -> None:
+def _forget_versions_of(cls: type[Value]) -> None:
     for registry in list(_registries.values()):
         registry._forget_versions_of(cls)
 
@@ -277,7 +278,7 @@ local.listeners.append(_forget_versions_of)
 
 
 def _check_required(
-    declaration: Declaration, cls: type[Any], options: Mapping[str, Any]
+    declaration: Declaration, cls: type[Value], options: Mapping[str, Option]
 ) -> None:
     missing = tuple(option for option in required_options(cls) if option not in options)
     if missing:
@@ -286,7 +287,7 @@ def _check_required(
         )
 
 
-def _check_no_options(name: str, options: Mapping[str, Any]) -> None:
+def _check_no_options(name: str, options: Mapping[str, Option]) -> None:
     if options:
         given = ", ".join(f"{option}=…" for option in options)
         fault = f"backend {name!r} is an instance: give {given} where you make it"
@@ -343,7 +344,7 @@ class FormatRegistry:
             made: Format = target()
         return made
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return _formats_for, (self.prefer,)
 
     def __repr__(self) -> str:

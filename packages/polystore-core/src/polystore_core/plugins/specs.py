@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from inspect import Parameter
     from types import CodeType
 
-    from ..values import PluginKind
+    from ..values import PluginKind, Value
 
 __all__ = [
     "BackendSpec",
@@ -99,7 +99,7 @@ def spec_fault(spec: Spec) -> str:
 # ── classes ──────────────────────────────────────────────────────────────────────────────
 
 
-def class_fault(kind: PluginKind, target: Any, name: str) -> Fault | None:
+def class_fault(kind: PluginKind, target: Value, name: str) -> Fault | None:
     """Return why ``target``, which its spec calls ``name``, cannot serve, or ``None``."""
     if not isinstance(target, type):
         return Fault(f"{name} is {shown(target)}, not a class", place_of_function(target))
@@ -122,7 +122,7 @@ def argument_advice(kind: PluginKind, needed: list[str]) -> str:
     return f"needs {' and '.join(needed)}: give each parameter {remedy}"
 
 
-def _contract_fault(kind: PluginKind, target: type[Any]) -> str:
+def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
     from ..abc.backend import DataSink, DataSource
     from ..abc.format import Format
 
@@ -145,12 +145,12 @@ def _contract_fault(kind: PluginKind, target: type[Any]) -> str:
     return ""
 
 
-def required_options(target: type[Any]) -> list[str]:
+def required_options(target: type[Value]) -> list[str]:
     """Return the keyword-only parameters without a default that a class is made with."""
     return [p.name for p in _required(target) if p.kind is p.KEYWORD_ONLY]
 
 
-def _required(target: type[Any]) -> list[Parameter]:
+def _required(target: type[Value]) -> list[Parameter]:
     return [
         p
         for p in _parameters(target)
@@ -158,7 +158,7 @@ def _required(target: type[Any]) -> list[Parameter]:
     ]
 
 
-def _parameters(target: type[Any]) -> list[Parameter]:
+def _parameters(target: type[Value]) -> list[Parameter]:
     import inspect
 
     try:
@@ -183,13 +183,13 @@ def place_of_error(error: BaseException, package: str) -> str:
     return place
 
 
-def place_of_function(function: Any) -> str:
+def place_of_function(function: Value) -> str:
     """Return where a function begins, if it is written in Python."""
     code: CodeType | None = getattr(function, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
-def _place_of_class(target: type[Any]) -> str:
+def _place_of_class(target: type[Value]) -> str:
     import inspect
 
     try:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..model.arrays import is_array, to_numpy
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ..values import Document, Pixels, Value
     from .geometry import Pair
 
 
@@ -45,8 +46,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def checked_number(
-    name: str, value: Any, expected: str, least: float = -LIMIT, kind: Any = Real
-) -> Any:
+    name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
+) -> Value:
     if isinstance(value, np.generic):
         value = value.item()  # a float16 would overflow beside LIMIT
     # Compared before it is converted: NaN fails, and an int may be too large for a float.
@@ -56,8 +57,8 @@ def checked_number(
 
 
 def checked_pair(
-    name: str, value: Any, expected: str, least: float = -LIMIT, kind: Any = Real
-) -> tuple[Any, Any]:
+    name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
+) -> tuple[Value, Value]:
     try:
         y, x = value
     except (TypeError, ValueError):
@@ -71,7 +72,7 @@ def checked_step(dy: float, dx: float) -> Pair:
     return checked_pair("dy, dx", (dy, dx), "a distance in pixels")
 
 
-def checked_array(name: str, value: ArrayLike) -> NDArray[Any]:
+def checked_array(name: str, value: ArrayLike) -> Pixels:
     try:
         return to_numpy(value) if is_array(value) else np.asarray(value)
     except UnsupportedDataError as error:
@@ -80,7 +81,7 @@ def checked_array(name: str, value: ArrayLike) -> NDArray[Any]:
         raise UnsupportedDataError(f"{name} is not an array: {error}") from error
 
 
-def sealed(array: NDArray[Any]) -> NDArray[Any]:
+def sealed(array: Pixels) -> Pixels:
     """Return a copy that cannot be made writable: its memory is that of ``bytes``."""
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
@@ -110,7 +111,7 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and not _SURROGATES.search(value)
 
 
-def frozen(value: Any, where: str, depth: int = 32) -> Any:
+def frozen(value: Value, where: str, depth: int = 32) -> Value:
     """Return an immutable copy of what JSON can hold; ``where`` names it in errors."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -131,7 +132,7 @@ def frozen(value: Any, where: str, depth: int = 32) -> Any:
     )
 
 
-def plain_json(value: Any) -> Any:
+def plain_json(value: Value) -> Value:
     """Return what JSON knows for what stands in a field."""
     value = getattr(value, "coordinates", value)  # a part of a composite
     if isinstance(value, np.ndarray):
@@ -141,7 +142,7 @@ def plain_json(value: Any) -> Any:
     return [plain_json(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def known_fields(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def known_fields(content: Mapping[str, Value], names: Sequence[str]) -> Document:
     """Return the values of ``names``. Raises for one that is missing, ignores all others."""
     found = {name: content[name] for name in names if name in content}
     for name in names:

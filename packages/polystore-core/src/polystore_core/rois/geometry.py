@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..values import Pixels
 
 
 __all__ = [
@@ -65,7 +67,7 @@ def crossings(edges: NDArray[np.float64], y: float) -> NDArray[np.float64]:
     return _x_at(edges[:, (edges[0] <= y) & (y < edges[2])], y)
 
 
-def _x_at(edges: NDArray[np.float64], y: float | NDArray[Any]) -> NDArray[np.float64]:
+def _x_at(edges: NDArray[np.float64], y: float | Pixels) -> NDArray[np.float64]:
     y0, x0, y1, x1 = edges
     # Divided first, it could overflow, and would miss crossings at whole pixels.
     x: NDArray[np.float64] = x0 + (y - y0) * (x1 - x0) / (y1 - y0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import (
     DamagedDataError,
@@ -15,6 +15,9 @@ from ..errors import (
 )
 from .fields import checked_number, frozen, is_text, known_fields, plain_json
 from .shapes import SHAPES, Shape
+
+if TYPE_CHECKING:
+    from ..values import Document, Value
 
 __all__ = ["ROI", "VERSION", "Position"]
 
@@ -71,11 +74,11 @@ class ROI:
             raise InvalidOptionError("properties", self.properties, "a mapping")
         object.__setattr__(self, "properties", frozen(self.properties, "properties"))
 
-    def __reduce__(self) -> tuple[type[ROI], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[ROI], tuple[Value, ...]]:
         # A mapping proxy does not pickle.
         return type(self), (self.shape, self.name, self.position, plain_json(self.properties))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """Return the ROI as JSON has it: "type" and "version", the shape's fields, the rest.
 
         A mask's pixels are its "shape" and "bits": row by row, eight to a byte, the first the
@@ -91,7 +94,7 @@ class ROI:
         }
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any], /) -> Self:
+    def from_dict(cls, content: Mapping[str, Value], /) -> Self:
         """Return the ROI that :meth:`to_dict` wrote.
 
         Unknown keys are ignored.
@@ -111,7 +114,7 @@ class ROI:
             raise DamagedDataError(error.reason, "roi") from error
 
     @classmethod
-    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+    def _from_json(cls, content: Mapping[str, Value]) -> Self:
         if not isinstance(content, Mapping):
             raise UnsupportedDataError(
                 f"expected an object with a 'type', got {type(content).__name__}"

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from ..errors import (
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from ..values import Document, Value
 
 
 from .fields import (
@@ -75,14 +77,14 @@ class Shape(ABC):
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _values(self) -> tuple[Any, ...]:
+    def _values(self) -> tuple[Value, ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
-    def _to_json(self) -> dict[str, Any]:
+    def _to_json(self) -> Document:
         return {field.name: plain_json(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
-    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+    def _from_json(cls, content: Mapping[str, Value]) -> Self:
         return cls(**known_fields(content, [field.name for field in fields(cls)]))
 
     def _key(self) -> tuple[object, ...]:
@@ -98,7 +100,7 @@ class Shape(ABC):
     def __hash__(self) -> int:
         return hash((type(self), self._key()))
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Value, ...]]:
         return type(self), self._values()  # an array that pickle restores could be written
 
 
@@ -315,13 +317,13 @@ class Mask(Area):
         y, x = self.origin
         return self.pixels[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
 
-    def _to_json(self) -> dict[str, Any]:
+    def _to_json(self) -> Document:
         bits = binascii.b2a_base64(np.packbits(self.pixels).tobytes(), newline=False)
         shape = list(self.pixels.shape)
         return {"origin": list(self.origin), "shape": shape, "bits": bits.decode("ascii")}
 
     @classmethod
-    def _from_json(cls, content: Mapping[str, Any]) -> Self:
+    def _from_json(cls, content: Mapping[str, Value]) -> Self:
         content = known_fields(content, ("origin", "shape", "bits"))
         shape = checked_pair(
             "shape", content["shape"], "height and width of the bits", 1, Integral

@@ -20,6 +20,8 @@ from .shapes import KINDS, UPRIGHT, corners_of, mask_outlines, shift_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from polystore_core import Pixels
+
 __all__ = ["draw"]
 
 _LEAST, _MOST = -5000, 60535
@@ -83,7 +85,7 @@ def _draw_box(record: ImagejRoi, shape: Rectangle | Ellipse, subpixel: bool | No
     return is_fine
 
 
-def _are_integers(numbers: NDArray[Any]) -> bool:
+def _are_integers(numbers: Pixels) -> bool:
     return (
         bool((numbers == np.rint(numbers)).all())
         and _LEAST <= numbers.min() <= numbers.max() <= _MOST
@@ -154,12 +156,12 @@ def _draw_path(
     return is_fine
 
 
-def _set_line_bounds(record: ImagejRoi, points: NDArray[Any]) -> None:
+def _set_line_bounds(record: ImagejRoi, points: Pixels) -> None:
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     start = np.floor(low + 0.5)
     _set_bounds(record, start, start + np.maximum(1, np.trunc(high - start + 1)))
 
 
-def _set_bounds(record: ImagejRoi, low: NDArray[Any], high: NDArray[Any]) -> None:
+def _set_bounds(record: ImagejRoi, low: Pixels, high: Pixels) -> None:
     record.left, record.top = (int(value) for value in low)
     record.right, record.bottom = (int(value) for value in high)

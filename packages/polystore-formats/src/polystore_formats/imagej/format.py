@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zipfile
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from polystore_core import Format, decode_json
 from polystore_core.errors import (
@@ -30,6 +30,8 @@ from .roi import decode_roi, encode_roi
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from polystore_core import Document, Value
+
 __all__ = ["BYTES_LIMIT", "ROIS_LIMIT", "Roi", "RoiZip"]
 
 BYTES_LIMIT = 1 << 26
@@ -53,7 +55,7 @@ class Roi(Format):
 
     name = "roi"
 
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         if not isinstance(value, ROI):
             raise UnsupportedDataError(
                 f"expected a polystore.rois.ROI, got {type(value).__name__}: save a list of ROIs "
@@ -79,7 +81,7 @@ class RoiZip(Format):
     name = "roi.zip"
     decode_errors = ARCHIVE_ERRORS
 
-    def save(self, value: Any, file: BinaryIO, /) -> None:
+    def save(self, value: Value, file: BinaryIO, /) -> None:
         if not isinstance(value, list) or not all(isinstance(roi, ROI) for roi in value):
             raise UnsupportedDataError(
                 f"expected a list of polystore.rois.ROI, got {_described(value)}: save arrays as "
@@ -111,12 +113,12 @@ class RoiZip(Format):
                     for member in members
                 ]
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
             return {"metadata": {"rois": len(_members(archive))}}
 
 
-def _described(value: Any) -> str:
+def _described(value: Value) -> str:
     kinds = sorted({type(item).__name__ for item in value}) if isinstance(value, list) else []
     return f"a {type(value).__name__}" + (f" of {', '.join(kinds)}" if kinds else "")
 
@@ -187,14 +189,14 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         return part.read()
 
 
-def _properties(archive: zipfile.ZipFile) -> dict[str, dict[str, Any]]:
+def _properties(archive: zipfile.ZipFile) -> dict[str, Document]:
     """Return what the member of polystore 0.6 says, if there is one."""
     member = archive.NameToInfo.get(_PROPERTIES)
     found = {} if member is None else _finite(decode_json(_content(archive, member)))
     return found if isinstance(found, dict) else {}
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Value) -> Value:
     """Return ``value`` with NaN and infinities as text, as Zarr writes them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
@@ -205,7 +207,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _with_properties(roi: ROI, properties: Any) -> ROI:
+def _with_properties(roi: ROI, properties: Value) -> ROI:
     if not isinstance(properties, dict):
         return roi
     return dataclasses.replace(roi, properties={**properties, **roi.properties})

@@ -19,6 +19,8 @@ from polystore_core.errors import DamagedDataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from polystore_core import Document, Value
+
 __all__ = ["read_properties", "write_properties"]
 
 _OURS = "polystore"
@@ -27,7 +29,7 @@ _VALUE = re.compile(r"([!-9;<>-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?)?")
 _SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "").replace("\\", "")
 
 
-def write_properties(properties: Mapping[str, Any], more: Mapping[str, Any]) -> str:
+def write_properties(properties: Mapping[str, Value], more: Mapping[str, Value]) -> str:
     """Return the text for ``properties``; ``more`` is what else a later reader should know."""
     lines, rest = [], {}
     for key, value in properties.items():
@@ -43,7 +45,7 @@ def write_properties(properties: Mapping[str, Any], more: Mapping[str, Any]) -> 
     return "".join(sorted(lines))
 
 
-def read_properties(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_properties(text: str) -> tuple[Document, Document]:
     """Return the properties, and what else :func:`write_properties` was given."""
     properties: dict[str, Any] = {}
     more: dict[str, Any] = {}
@@ -58,7 +60,7 @@ def read_properties(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return properties, more
 
 
-def _written(value: Any) -> str | None:
+def _written(value: Value) -> str | None:
     """Return the text that reads as this very value, or None."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -68,7 +70,7 @@ def _written(value: Any) -> str | None:
     return value if fits else None
 
 
-def _read(text: str) -> Any:
+def _read(text: str) -> Value:
     """Numbers are numbers where they would be written just so."""
     if text in ("true", "false"):
         return text == "true"
@@ -83,7 +85,7 @@ def _read(text: str) -> Any:
     return text
 
 
-def _decoded(text: str) -> dict[str, Any] | None:
+def _decoded(text: str) -> Document | None:
     """Return what stands under our key, or None where somebody else wrote it."""
     try:
         ours = decode_json(unquote(text, errors="strict").encode())

@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import struct
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
@@ -43,6 +43,9 @@ from .shapes import (
     possible_kinds,
     shape_of,
 )
+
+if TYPE_CHECKING:
+    from polystore_core import Document, Value
 
 __all__ = ["decode_roi", "encode_roi"]
 
@@ -101,7 +104,7 @@ def decode_roi(content: bytes, name: str = "", *, keep_bytes: bool = True) -> RO
     return dataclasses.replace(roi, properties={**roi.properties, "imagej": settings})
 
 
-def _unchanged(roi: ROI, raw: Any, name: Any, settings: dict[str, Any]) -> bytes | None:
+def _unchanged(roi: ROI, raw: Value, name: Value, settings: Document) -> bytes | None:
     """Return the bytes that a ROI was loaded from, if they still say what it is."""
     try:
         content = base64.b64decode(raw, validate=True)
@@ -117,7 +120,7 @@ def _unchanged(roi: ROI, raw: Any, name: Any, settings: dict[str, Any]) -> bytes
 # ── into a file ──────────────────────────────────────────────────────────────────────────
 
 
-def _encode(roi: ROI, properties: dict[str, Any], settings: dict[str, Any]) -> bytes:
+def _encode(roi: ROI, properties: Document, settings: Document) -> bytes:
     kind = settings.get("kind")
     if kind is None:
         kind = default_kind(roi.shape)
@@ -141,7 +144,7 @@ def _encode(roi: ROI, properties: dict[str, Any], settings: dict[str, Any]) -> b
     return record.tobytes()
 
 
-def _hints(record: ImagejRoi, roi: ROI, kind: str) -> dict[str, Any]:
+def _hints(record: ImagejRoi, roi: ROI, kind: str) -> Document:
     """Return what ImageJ's own fields do not say about the shape."""
     try:
         found = shape_of(record, kind)
@@ -226,9 +229,7 @@ def _read(content: bytes) -> ImagejRoi:
         raise DamagedDataError(reason, "roi") from error
 
 
-def _shape(
-    record: ImagejRoi, kind: str, hints: dict[str, Any]
-) -> tuple[Shape, str, bool | None]:
+def _shape(record: ImagejRoi, kind: str, hints: Document) -> tuple[Shape, str, bool | None]:
     """Return the shape, the kind it would have by default, and what "subpixel" has to say."""
     found = shape_of(record, kind)
     shape = masked(found) if hints.get("mask") is True else found
@@ -242,7 +243,7 @@ def _shape(
     return shape, default_kind(shape), is_fine if is_fine != default else None
 
 
-def _refined(found: Shape, hint: Any) -> Shape:
+def _refined(found: Shape, hint: Value) -> Shape:
     """Return a shape with its vertices in float64, unless ImageJ has moved them."""
     if isinstance(found, Rectangle | Ellipse):
         return found
@@ -262,7 +263,7 @@ def _refined(found: Shape, hint: Any) -> Shape:
     return shape if is_near(shape, found) else found
 
 
-def _exact(found: Shape, kind: str, hint: Any) -> Shape:
+def _exact(found: Shape, kind: str, hint: Value) -> Shape:
     """Return the shape that was saved, unless ImageJ has moved it."""
     try:
         shape = ROI.from_dict(hint).shape

@@ -32,6 +32,8 @@ from polystore_core.errors import UnsupportedDataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from polystore_core import Document, Value
+
 __all__ = ["NAMES", "VERSION", "Text", "apply_settings", "read_settings"]
 
 VERSION = 228
@@ -120,7 +122,7 @@ def refused(name: str, value: object, expected: str) -> UnsupportedDataError:
 # ── from a file ──────────────────────────────────────────────────────────────────────────
 
 
-def read_settings(record: ImagejRoi, kind: str, content: bytes) -> dict[str, Any]:
+def read_settings(record: ImagejRoi, kind: str, content: bytes) -> Document:
     """Return what is not as ImageJ has it by itself."""
     found: dict[str, Any] = {}
     for name, attribute in _COLORS.items():
@@ -155,7 +157,7 @@ def _short(number: float) -> float:
     return float(str(np.float32(number)))
 
 
-def _read_text(record: ImagejRoi, content: bytes) -> dict[str, Any]:
+def _read_text(record: ImagejRoi, content: bytes) -> Document:
     (style,) = struct.unpack_from(">i", content, _STYLE_OFFSET)
     angle = record.text_angle
     found = {
@@ -173,7 +175,7 @@ def _read_text(record: ImagejRoi, content: bytes) -> dict[str, Any]:
 # ── into a file ──────────────────────────────────────────────────────────────────────────
 
 
-def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> None:
+def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) -> None:
     """Write settings into ``record``, which has its shape already.
 
     Raises ``UnsupportedDataError`` for those that ImageJ could not hold.
@@ -205,7 +207,7 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) ->
             _refuse_needless(name, kind, settings)
 
 
-def _refuse_needless(name: str, kind: str, settings: Mapping[str, Any]) -> None:
+def _refuse_needless(name: str, kind: str, settings: Mapping[str, Value]) -> None:
     if name in settings:
         raise UnsupportedDataError(
             f"properties['imagej'][{name!r}] does not apply to kind {kind!r}: leave it out",
@@ -213,14 +215,14 @@ def _refuse_needless(name: str, kind: str, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _color(name: str, value: Any) -> bytes:
+def _color(name: str, value: Value) -> bytes:
     match = _COLOR.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise refused(name, value, "a colour such as '#ff8000' or '#80ff8000'")
     return bytes.fromhex((match[1] or "ff") + match[2])
 
 
-def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> None:
+def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) -> None:
     for name, number in _NUMBERS.items():
         if number.kinds and kind not in number.kinds:
             _refuse_needless(name, kind, settings)
@@ -233,7 +235,7 @@ def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Any]) -> N
         record.version = max(record.version, _LARGE_GROUPS)
 
 
-def _set_stroke_width(record: ImagejRoi, kind: str, value: Any) -> None:
+def _set_stroke_width(record: ImagejRoi, kind: str, value: Value) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 32767:
         raise refused("stroke_width", value, "a number of pixels from 0 to 32767")
     record.float_stroke_width = float(value)
@@ -241,13 +243,13 @@ def _set_stroke_width(record: ImagejRoi, kind: str, value: Any) -> None:
         record.stroke_width = int(value)
 
 
-def _sequence(name: str, value: Any) -> tuple[Any, ...]:
+def _sequence(name: str, value: Value) -> tuple[Value, ...]:
     if not isinstance(value, tuple | list):
         raise refused(name, value, "a list")
     return tuple(value)
 
 
-def _set_counters(record: ImagejRoi, settings: Mapping[str, Any]) -> None:
+def _set_counters(record: ImagejRoi, settings: Mapping[str, Value]) -> None:
     count = record.n_coordinates
     for name, most, dtype in (
         ("counters", 255, np.uint8),
@@ -261,7 +263,7 @@ def _set_counters(record: ImagejRoi, settings: Mapping[str, Any]) -> None:
         setattr(record, name, np.array(values, dtype))
 
 
-def _set_text(record: ImagejRoi, text: Any) -> None:
+def _set_text(record: ImagejRoi, text: Value) -> None:
     fields = dict(text) if hasattr(text, "items") else {"": text}
     for name, value in fields.items():
         if name not in _TEXT or not isinstance(value, _TEXT[name]):
@@ -274,7 +276,7 @@ def _set_text(record: ImagejRoi, text: Any) -> None:
     record.text_angle = fields.get("angle", 0.0)
 
 
-def _set_image(record: ImagejRoi, image: Any) -> None:
+def _set_image(record: ImagejRoi, image: Value) -> None:
     try:
         record.image_data = base64.b64decode(image, validate=True)
     except (TypeError, ValueError, binascii.Error):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from roifile import ROI_SUBTYPE, ROI_TYPE, ImagejRoi
@@ -37,6 +37,8 @@ from .outlines import fill, read_path, trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from polystore_core import Value
 
 __all__ = [
     "KINDS",
@@ -176,7 +178,7 @@ def shift_of(kind: str) -> float:
     return 0.0 if kind in lines else 0.5
 
 
-def _finite(numbers: Any) -> NDArray[np.float64]:
+def _finite(numbers: Value) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):  # a signalling NaN
         array = np.asarray(numbers, np.float64)
     if not np.isfinite(array).all():
@@ -184,7 +186,7 @@ def _finite(numbers: Any) -> NDArray[np.float64]:
     return array
 
 
-def _vertices(record: ImagejRoi) -> Any:
+def _vertices(record: ImagejRoi) -> Value:
     if record.subpixel_coordinates is not None:
         return record.subpixel_coordinates
     if record.integer_coordinates is None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_core import Pixels, Value
+
 __all__ = [
     "CELL_LIMIT",
     "QUOTED",
@@ -137,7 +139,7 @@ def check_column(name: object, column: Column) -> None:
         raise UnsupportedDataError(reason, "csv") from error
 
 
-def _is_storable(dtype: np.dtype[Any]) -> bool:
+def _is_storable(dtype: np.dtype[Value]) -> bool:
     return dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8)
 
 
@@ -178,7 +180,7 @@ def inferred(cells: Sequence[str]) -> Column:
     return _text(cells)
 
 
-def typed(name: str, cells: Sequence[str], dtype: np.dtype[Any]) -> Column:
+def typed(name: str, cells: Sequence[str], dtype: np.dtype[Value]) -> Column:
     """Return a column of ``dtype``. Raises ``InvalidOptionError`` where a cell does not fit."""
     text = _text(cells)
     if dtype.kind == "U" and dtype.itemsize == 0:
@@ -205,25 +207,25 @@ def _strict(cell: str) -> str:
     return cell.replace("_", "?")  # Python alone takes 1_000 for a number
 
 
-def _checked_truth(cell: str, _: np.dtype[Any]) -> bool:
+def _checked_truth(cell: str, _: np.dtype[Value]) -> bool:
     return _TRUTH[cell]
 
 
-def _checked_integer(cell: str, dtype: np.dtype[Any]) -> int:
+def _checked_integer(cell: str, dtype: np.dtype[Value]) -> int:
     number, limits = int(_strict(cell)), np.iinfo(dtype)
     if not limits.min <= number <= limits.max:
         raise ValueError(cell)
     return number
 
 
-def _checked_float(cell: str, dtype: np.dtype[Any]) -> float:
+def _checked_float(cell: str, dtype: np.dtype[Value]) -> float:
     number = math.nan if cell in _MISSING else float(_strict(cell))
     if float(np.finfo(dtype).max) < abs(number) < math.inf:
         raise ValueError(cell)
     return number
 
 
-def _checked_text(cell: str, dtype: np.dtype[Any]) -> str:
+def _checked_text(cell: str, dtype: np.dtype[Value]) -> str:
     if len(cell) * 4 > dtype.itemsize:
         raise ValueError(cell)
     return cell
@@ -238,7 +240,7 @@ _PARSERS: dict[str, Callable[[str, np.dtype[Any]], Any]] = {
 }
 
 
-def table(columns: Mapping[str, Column]) -> NDArray[Any]:
+def table(columns: Mapping[str, Column]) -> Pixels:
     """Return a structured array; a missing text is "" in it."""
     arrays = {name: _array(name, column) for name, column in columns.items()}
     dtype = [(name, array.dtype) for name, array in arrays.items()]
@@ -248,7 +250,7 @@ def table(columns: Mapping[str, Column]) -> NDArray[Any]:
     return rows
 
 
-def _array(name: str, column: Column) -> NDArray[Any]:
+def _array(name: str, column: Column) -> Pixels:
     if isinstance(column, np.ndarray):
         return column
     text = [cell or "" for cell in column]

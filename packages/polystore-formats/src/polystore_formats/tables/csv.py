@@ -13,7 +13,7 @@ a second "Area" is "Area.1".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
+    from polystore_core import Value
+
 __all__ = ["DELIMITERS", "Csv"]
 
 _ENCODING_ADVICE = "pass encoding=, such as 'cp1252' of Excel on Windows, or 'utf-16'"
@@ -62,7 +64,7 @@ class Csv(Format):
 
     name = "csv"
 
-    def save(self, value: Any, file: BinaryIO, /, *, delimiter: str = ",") -> None:
+    def save(self, value: Value, file: BinaryIO, /, *, delimiter: str = ",") -> None:
         _check_option("delimiter", delimiter, DELIMITERS)
         columns = _columns(value)
         for name, column in columns.items():
@@ -90,7 +92,7 @@ class Csv(Format):
         encoding: str = "utf-8",
         dtypes: Mapping[str, DTypeLike] | None = None,
         as_: Literal["numpy", "pandas"] = "numpy",
-    ) -> Any:
+    ) -> Value:
         _check_option("delimiter", delimiter, DELIMITERS)
         _check_option("as_", as_, ("numpy", "pandas"))
         check_encoding(encoding)
@@ -118,7 +120,7 @@ def _check_option(option: str, value: object, known: Sequence[str]) -> None:
 
 def _checked_dtypes(
     dtypes: Mapping[str, DTypeLike], names: Sequence[str]
-) -> dict[str, np.dtype[Any]]:
+) -> dict[str, np.dtype[Value]]:
     for name in dtypes:
         if name not in names:
             raise InvalidOptionError(
@@ -135,7 +137,7 @@ def _checked_dtypes(
 # ── values ───────────────────────────────────────────────────────────────────────────────
 
 
-def _columns(value: Any) -> dict[str, Column]:
+def _columns(value: Value) -> dict[str, Column]:
     if is_instance(value, "pandas", "DataFrame"):
         return _columns_of_frame(value)
     if not (isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.names):
@@ -149,7 +151,7 @@ def _columns(value: Any) -> dict[str, Column]:
     return {name: array[name] for name in value.dtype.names}
 
 
-def _columns_of_frame(frame: Any) -> dict[str, Column]:
+def _columns_of_frame(frame: Value) -> dict[str, Column]:
     import pandas
 
     if frame.index.name is not None or not frame.index.equals(pandas.RangeIndex(len(frame))):
@@ -174,7 +176,7 @@ def _columns_of_frame(frame: Any) -> dict[str, Column]:
     return columns
 
 
-def _frame(columns: Mapping[str, Column]) -> Any:
+def _frame(columns: Mapping[str, Column]) -> Value:
     try:
         import pandas
     except ModuleNotFoundError as error:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Channel, Region
+    from polystore_core import Channel, Document, Option, Region, Value
 
     from .pixels import Pixels
 
@@ -45,7 +45,7 @@ class Tiff(Format):
 
     def save(
         self,
-        value: Any,
+        value: Value,
         file: BinaryIO,
         /,
         *,
@@ -63,9 +63,9 @@ class Tiff(Format):
         axes: str | None = None,
         scale: Sequence[float] | Mapping[str, float] | None = None,
         units: str | Mapping[str, str] | None = None,
-        channels: Sequence[str | Mapping[str, Any] | Channel] | None = None,
+        channels: Sequence[str | Mapping[str, Option] | Channel] | None = None,
         contrast_limits: Sequence[float] | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Option] | None = None,
     ) -> None:
         """Write an array that loads with the same values, shape, dtype and byte order.
 
@@ -157,7 +157,7 @@ class Tiff(Format):
         with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
             return pixels.read(wanted)
 
-    def info(self, file: BinaryIO, /) -> dict[str, Any]:
+    def info(self, file: BinaryIO, /) -> Document:
         from . import info
 
         pixels = _pixels(file)
@@ -218,5 +218,5 @@ class TiffArray(LazyArray):
         if opened is not None:
             opened.file.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return TiffArray, (self._opener,)

@@ -20,7 +20,7 @@ from polystore_core.errors import InvalidOptionError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore_core import Channel, ImageMetadata
+    from polystore_core import Channel, Document, ImageMetadata, Option, Pixels, Value
 
 __all__ = ["COLOR_MAP", "imagej_fields", "imagej_info", "plain_unit"]
 
@@ -58,14 +58,14 @@ _TEXT_LIMIT = 1000
 
 
 def imagej_fields(
-    array: NDArray[Any],
+    array: Pixels,
     axes: str | None,
     *,
-    scale: Any = None,
-    units: Any = None,
-    channels: Any = None,
-    contrast_limits: Any = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    scale: Option = None,
+    units: Option = None,
+    channels: Option = None,
+    contrast_limits: Option = None,
+) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata.
 
     Options are those of :func:`polystore_core.image_metadata`. Raises ``InvalidOptionError``.
@@ -98,7 +98,7 @@ def imagej_fields(
     return density, fields
 
 
-def _axes(array: NDArray[Any], axes: str | None, channels: Any) -> str:
+def _axes(array: Pixels, axes: str | None, channels: Value) -> str:
     if axes is not None:
         return axes.lower()
     samples = (
@@ -112,7 +112,7 @@ def _axes(array: NDArray[Any], axes: str | None, channels: Any) -> str:
     return stacks[array.ndim - len(samples)] + samples
 
 
-def _by_axis(scale: Any, names: str, planes: str) -> Any:
+def _by_axis(scale: Value, names: str, planes: str) -> Value:
     if isinstance(scale, Sequence | np.ndarray) and len(scale) in (len(names), len(planes)):
         return {
             axis: value for axis, value in zip(names, scale, strict=False) if axis in planes
@@ -120,7 +120,7 @@ def _by_axis(scale: Any, names: str, planes: str) -> Any:
     return scale
 
 
-def _calibrate(found: ImageMetadata, units: Any, fields: dict[str, Any]) -> dict[str, Any]:
+def _calibrate(found: ImageMetadata, units: Value, fields: Document) -> Document:
     sizes = {axis.name: size for axis, size in zip(found.axes, found.scale, strict=True)}
     unit_of = {axis.name: axis.unit for axis in found.axes}
     space = {unit_of[axis] for axis in unit_of if axis in "zyx"}
@@ -143,10 +143,10 @@ def _calibrate(found: ImageMetadata, units: Any, fields: dict[str, Any]) -> dict
 
 def _set_looks(
     channels: Sequence[Channel],
-    array: NDArray[Any],
+    array: Pixels,
     names: str,
     limits: tuple[float, float] | None,
-    fields: dict[str, Any],
+    fields: Document,
 ) -> None:
     """Colours are tables of 256; a label is that of each plane of its channel."""
     if len(channels) > 1:
@@ -181,7 +181,7 @@ def _table(color: str | None) -> NDArray[np.uint8]:
     return np.rint(rgb[:, None] * np.arange(256) / 255).astype(np.uint8)
 
 
-def _extent(array: NDArray[Any], names: str, number: int) -> tuple[float, float]:
+def _extent(array: Pixels, names: str, number: int) -> tuple[float, float]:
     """The range of a channel for which none is given, where others have one."""
     part = array.take(number, axis=names.index("c")) if "c" in names else array
     if part.dtype.kind == "f":
@@ -189,7 +189,7 @@ def _extent(array: NDArray[Any], names: str, number: int) -> tuple[float, float]
     return (float(part.min()), float(part.max())) if part.size else (0.0, 1.0)
 
 
-def _limits(limits: Any) -> tuple[float, float] | None:
+def _limits(limits: Value) -> tuple[float, float] | None:
     if limits is None:
         return None
     given = list(limits) if isinstance(limits, Sequence | np.ndarray) else []
@@ -204,19 +204,19 @@ def _limits(limits: Any) -> tuple[float, float] | None:
 # ── what is read ─────────────────────────────────────────────────────────────────────────
 
 
-def plain_unit(unit: Any) -> Any:
+def plain_unit(unit: Value) -> Value:
     """Return ImageJ's name of a unit as ``resolution_unit`` has it: "um" for its "\\u00B5m"."""
     text = _MICRO.sub("u", unit) if isinstance(unit, str) else unit
     return {"micron": "um", "microns": "um"}.get(text, text)
 
 
 def imagej_info(
-    metadata: Mapping[str, Any],
+    metadata: Mapping[str, Value],
     axes: str,
     shape: Sequence[int],
     resolution: tuple[float, float],
-    color_map: Any = None,
-) -> dict[str, Any]:
+    color_map: Value = None,
+) -> Document:
     """Return what ImageJ says of an image.
 
     "scale" and "units" are for each axis, "channels" mappings with label, color and window, as
@@ -259,19 +259,23 @@ def imagej_info(
     return found
 
 
-def _number(metadata: Mapping[str, Any], name: str) -> float | None:
+def _number(metadata: Mapping[str, Value], name: str) -> float | None:
     return finite(metadata.get(name))
 
 
-def _listed(metadata: Mapping[str, Any], name: str) -> list[Any]:
+def _listed(metadata: Mapping[str, Value], name: str) -> list[Value]:
     """Tifffile gives the only value of a list by itself."""
     value = metadata.get(name, [])
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _channels(
-    metadata: Mapping[str, Any], names: str, shape: Sequence[int], tables: list[Any], count: int
-) -> list[dict[str, Any]]:
+    metadata: Mapping[str, Value],
+    names: str,
+    shape: Sequence[int],
+    tables: list[Value],
+    count: int,
+) -> list[Document]:
     found: list[dict[str, Any]] = [{} for _ in range(count)]
     ranges = _listed(metadata, "Ranges")
     if len(ranges) != 2 * count:
@@ -288,7 +292,7 @@ def _channels(
     return found
 
 
-def _color(table: Any) -> str | None:
+def _color(table: Value) -> str | None:
     """Return the colour of a table that goes evenly from black to it."""
     if np.shape(table) != (3, 256):
         return None
@@ -298,7 +302,7 @@ def _color(table: Any) -> str | None:
 
 
 def _labels(
-    labels: list[Any], names: str, shape: Sequence[int], count: int
+    labels: list[Value], names: str, shape: Sequence[int], count: int
 ) -> list[str] | None:
     """Return one label for each channel, where all of its planes have the same."""
     planes = names.partition("y")[0]

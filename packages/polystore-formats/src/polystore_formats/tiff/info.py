@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tifffile
 
@@ -12,6 +12,8 @@ from .series import OME_PIXELS, find_series, lent, missing_planes, stumbling
 
 if TYPE_CHECKING:
     from enum import IntEnum
+
+    from polystore_core import Document
 
     from .header import Header
 
@@ -25,7 +27,7 @@ _OME_UNITS = {"µm": "um", "in": "inch"}
 _DESCRIPTION_LIMIT = 1000
 
 
-def describe(header: Header) -> dict[str, Any]:
+def describe(header: Header) -> Document:
     """Return what the file says about its first series besides shape and dtype."""
     with stumbling(), lent(header.file) as file:
         series = find_series(header, file, 0)
@@ -58,7 +60,7 @@ def _name(names: type[IntEnum], value: int) -> str:
     return next((name.name.lower() for name in names if name == value), str(value))
 
 
-def _scale(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[str, Any]:
+def _scale(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Document:
     """Return ``resolution`` and ``resolution_unit`` as ``save`` takes them."""
     if tif.is_ome:
         pixels = OME_PIXELS.search(page.description)

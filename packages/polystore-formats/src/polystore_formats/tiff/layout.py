@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_core import Value
+
 __all__ = ["series_pixels"]
 
 _EXPANSION = {1: 1, 5: 1400, 8: 1040, 32946: 1040, 32773: 64, 34925: 8000, 50000: 34_000}
@@ -39,7 +41,7 @@ def series_pixels(header: Header, series: int = 0) -> Pixels:
         return _flat(header, found) or _grid(header, found)
 
 
-def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Any]:
+def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Value]:
     if series.keyframe.dtype is None or 0 in series.shape:
         raise damaged(
             f"its shape {series.shape} or its {series.keyframe.bitspersample} bits are not valid"

@@ -8,7 +8,8 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+
+    from polystore_core import Document, Pixels, Value
 
 __all__ = ["check_array", "codec", "container", "look", "scale", "unsupported"]
 
@@ -30,7 +31,7 @@ def unsupported(reason: str) -> UnsupportedDataError:
     return UnsupportedDataError(reason, "tiff")
 
 
-def check_array(array: NDArray[Any], imagej: bool) -> None:
+def check_array(array: Pixels, imagej: bool) -> None:
     """Raise ``UnsupportedDataError`` for what no option can make fit."""
     dtype = array.dtype
     if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
@@ -51,9 +52,7 @@ def check_array(array: NDArray[Any], imagej: bool) -> None:
         )
 
 
-def container(
-    array: NDArray[Any], *, imagej: bool, ome: bool, bigtiff: bool | None
-) -> dict[str, Any]:
+def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -> Document:
     """Return how the file as a whole is written: arguments of ``TiffWriter``."""
     if imagej and (ome or bigtiff):
         raise InvalidOptionError("imagej", imagej, "imagej=False with ome=True or bigtiff=True")
@@ -73,9 +72,7 @@ def container(
     }
 
 
-def look(
-    array: NDArray[Any], *, axes: str | None, photometric: str | None, imagej: bool
-) -> dict[str, Any]:
+def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bool) -> Document:
     """Return which axes make up a page, and how viewers show it: arguments of ``write``."""
     if axes is not None:
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
@@ -112,7 +109,7 @@ def look(
 
 def scale(
     resolution: tuple[float, float] | None, unit: str | None, *, imagej: bool, ome: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``write``, and as metadata."""
     if unit not in (None, *RESOLUTION_UNITS) or (unit is not None and resolution is None):
         expected = f"one of {', '.join(RESOLUTION_UNITS)}, together with resolution="
@@ -134,13 +131,13 @@ def scale(
 
 
 def codec(
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Value],
     *,
     compression: str | None,
     level: int | None,
     predictor: bool,
     tile: tuple[int, int] | None,
-) -> dict[str, Any]:
+) -> Document:
     """Return how pixels are cut and packed: arguments of ``write``."""
     arguments: dict[str, Any] = {}
     if tile is not None:

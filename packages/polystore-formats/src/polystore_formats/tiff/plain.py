@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from operator import add
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,9 @@ from .header import (
     read_start,
 )
 from .pixels import Flat
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["plain_pixels", "read_plain"]
 
@@ -168,7 +171,7 @@ def plain_pixels(header: Header) -> Flat | None:
     return _flat(header.file, shape, np.dtype(first.dtype), first.offset)
 
 
-def _flat(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> Flat:
+def _flat(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Value], offset: int) -> Flat:
     return Flat(file, shape, dtype, (offset,), math.prod(shape) * dtype.itemsize)
 
 

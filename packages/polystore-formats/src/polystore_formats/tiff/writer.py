@@ -11,7 +11,7 @@ import io
 import math
 import os
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 import tifffile
@@ -26,7 +26,7 @@ from .plain import plain_pixels
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from polystore_core import Option, Pixels, Value
 
 __all__ = ["write"]
 
@@ -45,12 +45,12 @@ _REFUSALS = (
 
 def write(
     file: BinaryIO,
-    array: NDArray[Any],
+    array: Pixels,
     *,
-    container: Mapping[str, Any],
-    page: Mapping[str, Any],
-    codec: Mapping[str, Any],
-    metadata: Mapping[str, Any],
+    container: Mapping[str, Option],
+    page: Mapping[str, Option],
+    codec: Mapping[str, Option],
+    metadata: Mapping[str, Option],
 ) -> None:
     """Write the file. Raises ``UnsupportedDataError`` before the first byte."""
     data = np.ascontiguousarray(array)
@@ -73,9 +73,9 @@ def write(
 @functools.lru_cache(maxsize=16)
 def _plain_directories(
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    container: tuple[tuple[str, Any], ...],
-    page: tuple[tuple[str, Any], ...],
+    dtype: np.dtype[Value],
+    container: tuple[tuple[str, Value], ...],
+    page: tuple[tuple[str, Value], ...],
 ) -> tuple[bytes, bytes]:
     """Make the directories of all images of one kind once: small pixels take less time."""
     return _directories(shape, dtype, dict(container), dict(page), {}, check=False)
@@ -83,10 +83,10 @@ def _plain_directories(
 
 def _directories(
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    container: Mapping[str, Any],
-    page: Mapping[str, Any],
-    metadata: Mapping[str, Any],
+    dtype: np.dtype[Value],
+    container: Mapping[str, Value],
+    page: Mapping[str, Value],
+    metadata: Mapping[str, Value],
     *,
     check: bool,
 ) -> tuple[bytes, bytes]:
@@ -113,7 +113,7 @@ def _write_all(file: BinaryIO, data: memoryview) -> None:
         data = data[file.write(data) :]
 
 
-def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Value]) -> None:
     """Refuse what is written as one array and loads as another."""
     try:
         pixels = plain_pixels(header) or series_pixels(header)
@@ -142,12 +142,12 @@ class _Skeleton(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Value) -> int:
         count = self._part().readinto(buffer)
         self._position += count
         return count
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Value) -> int:
         start, last = self._parts[-1]
         if self._position > start + last.getbuffer().nbytes + _HOLE:
             self._parts.append((self._position, io.BytesIO()))
