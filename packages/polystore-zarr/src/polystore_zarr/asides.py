@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "building_place",
     "found_again",
+    "hide_tree",
     "is_aside",
     "remove_empty_folder",
     "remove_empty_group",
@@ -235,14 +236,20 @@ def _take_free(tree: str, place: str) -> bool:
     return True
 
 
-def remove_empty_group(directory: str, store: str, hidden: str) -> None:
+def hide_tree(tree: str, store: str) -> None:
+    """Hide a tree of ``store``, or the store itself, in one step. Then remove it."""
+    with workspace(store) as hidden:
+        os.rename(tree, new_name(hidden))
+
+
+def remove_empty_group(directory: str, store: str) -> None:
     """Remove a group in which no array, image or group is left.
 
     Raises ``OSError`` (``ENOTEMPTY``) where somebody has saved meanwhile, with all in place.
     The documents of the group step aside, so that ``rmdir`` can tell.
     """
     lock = lock_path(store)
-    with file_lock(store):
+    with workspace(store) as hidden, file_lock(store):
         _settle(lock, hidden)
         with _stepping_aside(lock, hidden):
             kept = _kept(directory, store)

@@ -23,6 +23,7 @@ from polystore_core.errors import (
 )
 
 from .arrays import ZarrArray
+from .layout import DOCUMENTS
 from .nodes import Document, read_document, visible
 from .ome import kept_attributes, read_image
 from .reading import read_whole
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "level_at", "level_zero"]
 
 _OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
-_DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class Kept:
         """Return the names in its group that are neither documents nor levels."""
         levels = {level.path.partition("/")[0] for level in self.image.levels}
         names = _names(self.directory)
-        return [name for name in names if name not in levels and name not in _DOCUMENTS]
+        return [name for name in names if name not in levels and name not in DOCUMENTS]
 
     def check_labels(self, value: Any, zarr_format: int) -> None:
         """Raise where the new pixels do not fit the labels, or the format what stays."""

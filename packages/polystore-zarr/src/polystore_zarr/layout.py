@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from polystore_core import checked
 from polystore_core.errors import InvalidOptionError, PathOutsideRootError
 
-__all__ = ["FOLDER_STORE", "ZIPPED", "Address", "address"]
+__all__ = ["DOCUMENTS", "FOLDER_STORE", "ZIPPED", "Address", "address", "refuse_reserved"]
 
 FOLDER_STORE = "images.zarr"
 """The store of all arrays whose paths name no store."""
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+"""Files in which Zarr describes a node: no array or group can have such a name."""
 ZIPPED = (".zarr.zip", ".ozx")
 """Suffixes of stores in one zip file (RFC 9 of OME-NGFF). They are named, not read or written."""
 
@@ -86,6 +88,20 @@ def address(
     if name in ("", ".", "..") or full == root:
         return Address(text, "", (), full)
     return Address(text, os.path.join(folder, FOLDER_STORE), (name,), full)
+
+
+def refuse_reserved(place: Address) -> None:
+    """Refuse names that no array or group can have in a store."""
+    if place.is_zipped:
+        expected = (
+            "a store that is a folder, such as 'x.zarr': polystore does not write zipped stores"
+        )
+        raise InvalidOptionError("path", place.path, expected)
+    for name in place.inner:
+        if name in DOCUMENTS:
+            raise InvalidOptionError(
+                "path", place.path, f"a path without {name!r}, a name that Zarr reserves"
+            )
 
 
 def _names_store(part: str) -> bool:

@@ -9,7 +9,7 @@ import os
 from polystore_core import open_regular
 from polystore_core.errors import DamagedDataError
 
-__all__ = ["open_file", "read_bytes"]
+__all__ = ["is_zip", "open_file", "read_bytes"]
 
 
 def open_file(path: str) -> io.FileIO:
@@ -28,6 +28,15 @@ def open_file(path: str) -> io.FileIO:
         if error.errno != errno.EINVAL and not is_link:
             raise
         raise DamagedDataError(error.strerror or str(error), "zarr", path) from error
+
+
+def is_zip(path: str) -> bool:
+    """Whether a file is a zip archive, as zipped Zarr stores are."""
+    try:
+        with open_file(path) as file:
+            return file.read(4) in (b"PK\3\4", b"PK\5\6")
+    except (DamagedDataError, OSError):  # no regular file, or nobody may read it
+        return False
 
 
 def read_bytes(file: io.FileIO, length: int) -> bytes:

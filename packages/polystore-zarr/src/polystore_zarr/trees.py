@@ -23,6 +23,7 @@ __all__ = [
     "is_there",
     "pinned",
     "remove",
+    "remove_link",
     "sync_tree",
 ]
 
@@ -163,6 +164,14 @@ def remove(tree: str) -> None:
     except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
         _remove(tree)
         raise
+
+
+def remove_link(path: str) -> bool:
+    """Remove a symbolic link, and not the tree that it leads to. ``False`` if it is not one."""
+    if not os.path.islink(path):
+        return False
+    os.unlink(path)
+    return True
 
 
 def _remove(tree: str) -> None:

@@ -1,0 +1,209 @@
+"""Find what is at a path: an array, an image, a group or a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from polystore_core import Entry, Info, StorageBackend, full_path, natural_order
+from polystore_core.errors import (
+    DataError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    PolystoreError,
+    StorageError,
+    UnsupportedFileError,
+    explained,
+)
+
+from .asides import found_again, settle
+from .entries import entries, modified_at, tree_size
+from .layout import Address, address
+from .nodes import Node, read_document
+from .reading import read_whole
+from .regular import is_zip
+from .trees import file_at, is_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from polystore_core import Path
+
+__all__ = ["ZarrLookup"]
+
+Result = TypeVar("Result")
+
+
+class ZarrLookup(StorageBackend):
+    """The part of the backend that finds and lists names.
+
+    An array, and an OME-Zarr image, is a file here. Groups and the folders around stores are
+    directories. Other files in those folders belong to somebody else: they are never listed.
+    """
+
+    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
+        self.root = None if root is None else full_path(root)
+        self.durable = durable
+
+    @contextmanager
+    def _translated(self, path: Path, operation: str) -> Iterator[Address]:
+        """Give the address; complete errors, and translate those of the system."""
+        try:
+            yield self._address(path)
+        except (PolystoreError, OSError) as error:
+            raise explained(error, self.name, os.fspath(path), operation)  # noqa: B904
+        except MemoryError as error:
+            place = os.fspath(path)
+            raise StorageError(self.name, place, operation, errno.ENOMEM) from error
+
+    def _identity(self, path: Path) -> str:
+        place = self._address(path)
+        return os.path.realpath(place.node or place.folder)
+
+    def _address(self, path: Path) -> Address:
+        place = address(path, self.root, self.name)
+        if self.root is not None:
+            real, top = (
+                os.path.realpath(place.node or place.folder),
+                os.path.realpath(self.root),
+            )
+            if not f"{real}/".startswith(top.rstrip("/") + "/"):
+                raise PathOutsideRootError(self.name, place.path, self.root)
+        return place
+
+    def _look(self, place: Address) -> Node | None:
+        node = self._seen(place)
+        if node is None and place.store:
+            return found_again(place.store, lambda: self._seen(place))
+        return node
+
+    def _seen(self, place: Address) -> Node | None:
+        node = self._node(place)
+        if node is None and is_directory(place.folder):
+            # Asked again: it may have been saved since, and is no mere folder then, or deleted.
+            node = self._node(place)
+            if node is None and is_directory(place.folder):
+                return Node(place.folder, None)
+        return node
+
+    def _node(self, place: Address) -> Node | None:
+        document = read_document(place.node) if place.store else None
+        if document is None:
+            return None
+        node = Node(place.node, document)
+        return node if place.in_store or node.holds_pixels else None
+
+    def _found(self, place: Address, operation: str) -> Node:
+        node = self._look(place)
+        if node is None:
+            self._refuse_arrays_above(place, operation)
+            raise NotFoundError(self.name, place.path, operation)
+        return node
+
+    def _pixels(self, place: Address, operation: str) -> Node:
+        """Return the array or image of a path. Raises what ``load`` raises without one."""
+        node = self._found(place, operation)
+        if not node.holds_pixels:
+            raise NotAFileError(self.name, place.path, operation)
+        return node
+
+    def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
+        """Call ``read`` on an array or image that stays the same meanwhile."""
+        if not is_directory(place.node):
+            self._pixels(place, operation)
+        return read_whole(place.node, place.store, read)
+
+    def _refuse_arrays_above(self, place: Address, operation: str) -> None:
+        # Where the store stands, no array has its folders.
+        around = [] if place.store and is_directory(place.store) else place.around()
+        for directory in (*around, *(place.groups() if place.in_store else ())):
+            if is_directory(directory):
+                document = read_document(directory)
+                if document is not None and document.kind == "array":
+                    raise self._in_the_way(place, operation, f"{directory!r} is an array")
+        file = file_at([*place.groups(), place.node]) if place.store else None
+        if file is not None and file == place.store and is_zip(file):
+            reason = (
+                "it is a zipped Zarr store, but polystore reads only folders: unpack it into a "
+                "folder whose name ends in .zarr"
+            )
+            raise UnsupportedFileError(reason, "zarr", place.path, self.name)
+        if file is not None:
+            raise self._in_the_way(place, operation, f"{file!r} is a file, not a Zarr store")
+
+    def _in_the_way(
+        self, place: Address, operation: str, what: str
+    ) -> NotADirectoryInPathError:
+        error = NotADirectoryInPathError(self.name, place.path, operation)
+        error.add_note(what)
+        return error
+
+    def info(self, path: Path, /) -> Info:
+        with self._translated(path, "describe") as place:
+            found = self._found(place, "describe")
+            if not found.holds_pixels:
+                modified = modified_at(found.directory)
+                return Info(path=place.path, kind="directory", modified=modified)
+            return read_whole(found.directory, place.store, lambda: self._info(place))
+
+    def _info(self, place: Address) -> Info:
+        node = self._pixels(place, "describe")
+        return Info(
+            path=place.path,
+            kind="file",
+            size=tree_size(node.directory),
+            modified=modified_at(node.directory),
+            **self._described(node),
+        )
+
+    def _described(self, node: Node) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def exists(self, path: Path, /) -> bool:
+        return self._kind(path) is not None
+
+    def is_file(self, path: Path, /) -> bool:
+        return self._kind(path) == "file"
+
+    def is_dir(self, path: Path, /) -> bool:
+        return self._kind(path) == "directory"
+
+    def is_symlink(self, path: Path, /) -> bool:
+        self._kind(path)  # the path must be one
+        return False
+
+    def _kind(self, path: Path) -> str | None:
+        with self._translated(path, "look") as place:
+            try:
+                node = self._look(place)
+            except DataError:
+                return "file"  # as it is listed: whoever loads it is told what is wrong
+            if node is None and place.in_store and is_zip(place.store):
+                if place.inner:
+                    self._refuse_arrays_above(place, "look")
+                return "file"  # loading it tells that it must be unpacked
+        if node is None:
+            return None
+        return "file" if node.holds_pixels else "directory"
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        return natural_order(entry.name for entry in self.scan(path))
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        with self._translated(directory, "list") as place:
+            node = self._found(place, "list")
+            if node.holds_pixels:
+                raise NotADirectoryInPathError(self.name, place.path, "list")
+            inside = place.in_store
+            found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
+            while inside and settle(place.store):
+                found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
+            return found.values()
+
+    def __repr__(self) -> str:
+        root = "" if self.root is None else f", root={self.root!r}"
+        return f"<{type(self).__name__} {self.name or 'zarr'!r}{root}>"

@@ -1,0 +1,206 @@
+"""Give a new array or image its name, and make the groups above it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from polystore_core import IfExists, check_new, make_directories, sync_directory
+from polystore_core.errors import (
+    AlreadyExistsError,
+    InvalidOptionError,
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+)
+
+from .asides import building_place, found_again, take_place
+from .layout import Address, address, refuse_reserved
+from .lookup import ZarrLookup
+from .members import join_members
+from .nodes import Node, ZarrFormat, make_group, read_document
+from .slots import new_name
+from .trees import is_directory, is_there, sync_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polystore_core import Path
+
+__all__ = ["ZarrPlacing"]
+
+_TRIES = 32
+"""How often a save makes the folders again that others delete."""
+
+
+class ZarrPlacing(ZarrLookup):
+    """The part of the backend that gives trees their names."""
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._translated(path, "create the directory") as place:
+            if place.in_store:
+                refuse_reserved(place)
+            self._refuse_arrays_above(place, "create the directory")
+            node = self._look(place)
+            if node is not None and node.holds_pixels:
+                raise NotADirectoryInPathError(self.name, place.path, "create the directory")
+            if not is_directory(place.folder):
+                make_directories(place.folder, durable=self.durable)
+            if place.in_store:
+                self._make_groups(place, None, durable=self.durable)
+                if read_document(place.node) is None:
+                    parent = read_document(place.groups()[-1]) if place.inner else None
+                    zarr_format = parent.zarr_format if parent else 3
+                    make_group(place.node, zarr_format, durable=self.durable)
+
+    def _make_groups(
+        self, place: Address, zarr_format: ZarrFormat | None, *, durable: bool | None
+    ) -> None:
+        """Make all groups above a node, of ``zarr_format`` or as the store already is."""
+        for directory, below in zip(place.groups(), place.inner, strict=True):
+            document = read_document(directory)
+            if document is None:
+                document = found_again(place.store, partial(read_document, directory))
+            if document is None:
+                if not is_directory(directory):
+                    make_directories(directory, durable=durable)
+                make_group(directory, zarr_format or 3, durable=durable)
+            elif document.kind == "array" or (document.is_image and below != "labels"):
+                kind = "image" if document.is_image else "array"
+                raise self._in_the_way(place, "save", f"{directory!r} is an {kind}")
+            elif zarr_format is None:
+                zarr_format = document.zarr_format
+            elif document.zarr_format != zarr_format:
+                found = document.zarr_format
+                expected = f"{found}, because {directory!r} is a group of Zarr {found}"
+                raise InvalidOptionError("zarr_format", zarr_format, expected)
+
+    def _target(self, place: Address, if_exists: IfExists, operation: str) -> Node | None:
+        """Return what a value may replace at ``place``. Raises where no value may stand."""
+        if not place.store:
+            raise NotAFileError(self.name, place.path, operation)
+        check_new(place.path)
+        refuse_reserved(place)
+        node = self._look(place)
+        if node is None and is_there(self._landing(place)[0]):
+            # A group that was made by its explicit path; or an array, a moment ago.
+            document = read_document(place.node)
+            if document is None and is_there(place.node) and not is_directory(place.node):
+                # somebody's file, which is not ours to replace
+                raise NotADirectoryInPathError(self.name, place.path, operation)
+            if document is not None or is_there(place.node):
+                node = Node(place.node, document)
+        if node is None:
+            self._refuse_arrays_above(place, operation)
+        elif not node.holds_pixels:
+            raise NotAFileError(self.name, place.path, operation)
+        elif if_exists == "error":
+            raise AlreadyExistsError(self.name, place.path, operation)
+        return node
+
+    def _landing(self, place: Address) -> tuple[str, str]:
+        """Return the directory and the store of a value saved at ``place``.
+
+        A symbolic link stays, and the value is saved where it leads.
+        """
+        if not os.path.islink(place.node):
+            return place.node, place.store
+        real = os.path.realpath(place.node)
+        other = address(real)
+        return real, other.store if other.in_store else real
+
+    def _put(
+        self,
+        place: Address,
+        make: Callable[[str], None],
+        if_exists: IfExists,
+        *,
+        zarr_format: ZarrFormat,
+        durable: bool | None,
+    ) -> None:
+        """Have ``make`` write a tree at a hidden path, then give the tree its name.
+
+        Begins again if somebody deletes the folder around the store meanwhile.
+        """
+        for left in reversed(range(_TRIES)):
+            with ExitStack() as stack:
+                try:
+                    hidden, stays = stack.enter_context(
+                        building_place(self._landing(place)[1], durable=durable)
+                    )
+                except FileNotFoundError:
+                    if not left:
+                        raise
+                    continue
+                try:
+                    make(tree := new_name(hidden))
+                    # Missing folders are made again by whoever writes: such a tree lacks files.
+                    if stays():
+                        self._settle(
+                            tree,
+                            place,
+                            hidden,
+                            if_exists,
+                            zarr_format=zarr_format,
+                            durable=durable,
+                        )
+                        return
+                except Exception:
+                    if stays():
+                        raise
+        raise self._deleted_again(place)
+
+    def _deleted_again(self, place: Address) -> NotFoundError:
+        hint = "another process keeps deleting its folder: stop that first"
+        return NotFoundError(self.name, place.path, "save", hint=hint)
+
+    def _settle(self, tree: str, place: Address, *others: Any, **options: Any) -> bool:
+        """Give a complete tree its name; ``False`` if what stands there was to stay.
+
+        Makes the groups above it again if somebody deletes them meanwhile.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._settle_once(tree, place, *others, **options)
+            except FileNotFoundError:
+                if not is_there(tree):
+                    raise
+        raise self._deleted_again(place)
+
+    def _settle_once(
+        self,
+        tree: str,
+        place: Address,
+        hidden: str,
+        if_exists: IfExists,
+        *,
+        zarr_format: ZarrFormat,
+        durable: bool | None,
+        named: bool = False,
+    ) -> bool:
+        node, store = self._landing(place)
+        if durable:
+            sync_tree(tree)
+        self._make_groups(place, zarr_format, durable=durable)
+        if not is_directory(os.path.dirname(node)):
+            make_directories(os.path.dirname(node), durable=durable)
+        try:
+            take_place(
+                tree,
+                node,
+                store,
+                hidden,
+                replace=if_exists == "replace",
+                durable=durable,
+                named=named,
+            )
+        except FileExistsError:
+            if if_exists != "skip":
+                raise
+            return False
+        if durable:
+            sync_directory(os.path.dirname(node))
+        join_members(place, durable=durable)
+        return True
