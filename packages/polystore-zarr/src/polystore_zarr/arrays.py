@@ -1,12 +1,10 @@
-"""One array of a store: made, opened, read and written in parts. All of zarr is behind this."""
+"""One array of a store: opened, read and written in parts. zarr is behind this module."""
 
 from __future__ import annotations
 
 import errno
 import math
 import os
-import stat
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,33 +13,30 @@ import zarr
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.storage import LocalStore, StorePath
 
-from polystore_core import LazyArray, Selection, convert, file_lock, is_array, select, to_numpy
+from polystore_core import LazyArray, Selection, file_lock, select
 from polystore_core.errors import (
     DamagedDataError,
-    DataError,
     InvalidOptionError,
     NotFoundError,
-    PolystoreError,
     StorageError,
     UnsupportedDataError,
     UnsupportedFileError,
     explained,
-    storage_error,
 )
 
+from .arrayfiles import existing_chunks, has_chunk, identify_array, name_lock
 from .chunkfiles import ChunkFiles, filled
 from .codecguard import guard_codecs, most_stored
 from .creating import MARKER, unstable_types
-from .grid import MANY, Cut, existing_chunks, grid
+from .grid import MANY, Cut, grid
+from .guards import Guard
 from .heads import heads_fit
-from .layout import address
 from .localstore import RegularStore
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
+from .regions import aligned_box, fit_values, unfold
 from .writing import WritingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from polystore_core import Region
@@ -82,7 +77,7 @@ class ZarrArray(LazyArray):
         self._metadata = os.path.join(
             directory, "zarr.json" if document.zarr_format == 3 else ".zarray"
         )
-        self._identity = _identity(self._metadata)
+        self._identity = identify_array(self._metadata)
         self._path, self._backend = path, backend
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
@@ -276,19 +271,14 @@ class ZarrArray(LazyArray):
 
     def _refuse_missing_chunk(self, position: tuple[int, ...]) -> None:
         name = self._array.metadata.encode_chunk_key(position)
-        try:
-            status = os.stat(os.path.join(self._directory, name))
-            there = stat.S_ISREG(status.st_mode) and status.st_size > 0
-        except FileNotFoundError:
-            there = False
-        if not there:  # zarr 3.1 takes an empty shard for one that nobody wrote
+        if not has_chunk(self._directory, name):
             reason = f"the chunk {name} is missing or empty"
             raise DamagedDataError(reason, "zarr", self._path, self._backend)
 
     def _refuse_if_replaced(self) -> None:
         try:
             with self._guarded("read"):
-                same = _identity(self._metadata) == self._identity
+                same = identify_array(self._metadata) == self._identity
         except FileNotFoundError:
             same = False
         if not same:
@@ -306,7 +296,11 @@ class ZarrArray(LazyArray):
             raise TypeError("this handle is read-only: use open(..., mode='r+') to write")
         self._refuse_if_replaced()
         selection = select(region, self.shape)
-        values = self._fitting(value, selection)
+        try:
+            values = fit_values(value, self.dtype, selection.shape)
+        except UnsupportedDataError as error:
+            explained(error, self._backend, self._path, "write")
+            raise
         if not all(selection.ranges):
             return
         aligned = aligned_box(selection.ranges, self.shape, self.unit)
@@ -314,14 +308,14 @@ class ZarrArray(LazyArray):
             with self._guarded("write"):
                 self._files.write(
                     selection.ranges,
-                    _unfolded(values, selection),
+                    unfold(values, selection),
                     seen=self._seen,
                     durable=self._durable,
                 )
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
-            with file_lock(self._lock_name()):
+            with file_lock(name_lock(self._directory)):
                 self._write_into(aligned, selection, values)
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
@@ -331,39 +325,6 @@ class ZarrArray(LazyArray):
                 f"a box on the chunk grid {self.unit}, such as [{box}]. To write parts of "
                 "chunks, pass unaligned='lock'",
             )
-
-    def _fitting(self, value: Any, selection: Selection) -> NDArray[Any]:
-        """Return ``value`` as it is written. Raises ``UnsupportedDataError``."""
-        try:
-            is_text = self.dtype.kind in "OT"  # to NumPy, its elements are objects
-            values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
-            is_number = isinstance(value, bool | int | float | complex)
-            fits = (
-                _holds(self.dtype, value)
-                if is_number
-                else np.can_cast(values.dtype, self.dtype)
-            )
-            if (values.dtype.kind, self.dtype.kind) == ("U", "T"):
-                values, fits = values.astype(self.dtype), True
-            if not fits:
-                raise UnsupportedDataError(
-                    f"{values.dtype} values do not fit an array of {self.dtype}: convert them",
-                    "zarr",
-                )
-            if values.dtype != self.dtype:  # NumPy takes int64 to float64 for safe: it rounds
-                values = convert(values, self.dtype, "unsafe" if is_number else "exact")
-        except UnsupportedDataError as error:
-            explained(error, self._backend, self._path, "write")
-            raise
-        try:
-            return np.broadcast_to(values, selection.shape)
-        except ValueError:
-            raise UnsupportedDataError(
-                f"the values have shape {values.shape}, but the region has shape {selection.shape}",
-                "zarr",
-                self._path,
-                self._backend,
-            ) from None
 
     def _write_into(
         self, box: tuple[slice, ...], selection: Selection, values: NDArray[Any]
@@ -375,7 +336,7 @@ class ZarrArray(LazyArray):
             slice(r.start - b.start, r[-1] + 1 - b.start, r.step)
             for r, b in zip(selection.ranges, box, strict=True)
         )
-        chunks[inside] = _unfolded(values, selection)
+        chunks[inside] = unfold(values, selection)
         if self._files is not None:
             self._files.write(around.ranges, chunks, seen=self._seen, durable=self._durable)
         else:
@@ -388,26 +349,18 @@ class ZarrArray(LazyArray):
             # zarrs reads and writes by itself, and knows zarr's own store only.
             if self._pipeline == "zarrs" and self._heads_fit(cuts):
                 store = LocalStore(self._directory)
-                self._over(store, "zarrs")[boxes] = _unfolded(values, selection)
+                self._over(store, "zarrs")[boxes] = unfold(values, selection)
                 return
             writing = WritingStore(self._directory, seen=self._seen, durable=self._durable)
             with writing.ending():
-                self._over(writing, "zarr")[boxes] = _unfolded(values, selection)
-
-    def _lock_name(self) -> str:
-        """One lock per array, beside the store: inside, other readers would stumble over it."""
-        # The same for all names of the array: a store or a group may be a symbolic link.
-        real = os.path.realpath(self._directory)
-        found = address(real)
-        store, inner = (found.store, found.inner) if found.in_store else (real, ())
-        return f"{store}!{'!'.join(inner) or '.'}"
+                self._over(writing, "zarr")[boxes] = unfold(values, selection)
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
-    def _guarded(self, operation: str) -> _Guard:
+    def _guarded(self, operation: str) -> Guard:
         if self._pipeline == "zarrs":
             refuse_after_fork()
-        return _Guard(self._path, self._backend, operation, self._document)
+        return Guard(self._path, self._backend, operation, self._document)
 
     def __getstate__(self) -> dict[str, Any]:
         # Nothing is looked up before it is used: an error while a task is unpickled, because
@@ -422,58 +375,11 @@ class ZarrArray(LazyArray):
         return type(self).__name__, self._directory, self._identity
 
 
-def _identity(metadata: str) -> tuple[int, int]:
-    """Return what no array that is saved later shares: inode numbers are given again."""
-    status = os.stat(metadata)
-    return status.st_ino, status.st_mtime_ns
-
-
 def _size(nbytes: int) -> str:
     """Return a number of bytes as people write it: "4 TiB"."""
     units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
     return f"{nbytes / 1024**power:.3g} {units[power]}"
-
-
-def _holds(dtype: np.dtype[Any], number: complex) -> bool:
-    """Whether an array can hold a number of Python; floating point may round it."""
-    if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
-        return False
-    return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)
-
-
-class _Guard(AbstractContextManager[None]):
-    """Tell damage from trouble: what zarr and its codecs raise becomes ours."""
-
-    def __init__(self, path: str, backend: str, operation: str, document: Document) -> None:
-        self.path, self.backend, self.operation = path, backend, operation
-        self.document = document
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        if error is None or not isinstance(error, Exception):
-            return
-        if isinstance(error, PolystoreError | MemoryError):
-            explained(error, self.backend, self.path, self.operation)  # which array it was
-            return
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            if not self.path:  # in the midst of a save, which tells it
-                return
-            raise storage_error(error, self.backend, self.path, self.operation) from error
-        text = f"zarr cannot {self.operation} it ({type(error).__name__}: {error})"
-        raise self._class(error)(text, "zarr", self.path, self.backend) from error
-
-    def _class(self, error: Exception) -> type[DataError]:
-        """Tell damage from a type, codec, filter or grid that only another program knows."""
-        if self.operation == "write":
-            return UnsupportedDataError
-        is_unknown = type(error).__name__ == "UnknownCodecError" or isinstance(
-            error, ImportError | NotImplementedError
-        )
-        if is_unknown or (self.operation == "open" and self.document.is_well_formed):
-            return UnsupportedFileError
-        return DamagedDataError
 
 
 def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
@@ -485,27 +391,3 @@ def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
     except TypeError:
         return stored
     return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
-
-
-def _unfolded(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
-    """Return the values of a region along its ascending ranges, with all axes."""
-    turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
-    return values.reshape([len(r) for r in selection.ranges])[turned]
-
-
-def aligned_box(
-    ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
-) -> tuple[slice, ...] | None:
-    """Return the smallest box on the grid of ``unit`` around a region, ``None`` if it is one.
-
-    The last box of an axis ends with the array.
-    """
-    box = tuple(
-        slice(r.start // u * u, min(-(-(r[-1] + 1) // u) * u, length))
-        for r, length, u in zip(ranges, shape, unit, strict=True)
-    )
-    whole = all(
-        r.step == 1 and (r.start, r.stop) == (b.start, b.stop)
-        for r, b in zip(ranges, box, strict=True)
-    )
-    return None if whole else box

@@ -127,6 +127,7 @@ def _refuse_lossy(dtype: np.dtype[Any], zarr_format: ZarrFormat) -> None:
 
 
 _templates: dict[Any, dict[str, Any]] = {}
+"""Documents that zarr has made. They need no lock: threads store equal entries only."""
 _MOST_TEMPLATES = 256
 
 
@@ -186,6 +187,7 @@ def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
 
 
 _silencing = threading.RLock()
+"""Guards the filters of ``warnings`` while zarr's are silent."""
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""Which chunks a region touches, and which of them exist, however many there could be."""
+"""Which chunks a region touches, however many there could be: pure."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MANY", "Cut", "Part", "Parts", "existing_chunks", "grid", "within"]
+__all__ = ["MANY", "Cut", "Part", "Parts", "grid", "within"]
 
 MANY = 1 << 12
 """So many chunks are looked for one by one. Of more, the folders tell which exist."""
@@ -83,48 +82,3 @@ def _lazily(axes: Sequence[Cut]) -> Iterator[Parts]:
     for part in axes[0]:
         for rest in _lazily(axes[1:]):
             yield (part, *rest)
-
-
-def existing_chunks(
-    directory: str, prefix: str, separator: str, axes: Sequence[Cut]
-) -> Iterator[Parts]:
-    """Yield what each chunk that has a file has of a region.
-
-    Chunks are called ``c/0/1`` (``prefix`` "c", ``separator`` "/"), "c.0.1", "0/1" or "0.1".
-    """
-    if separator == "/":
-        yield from _below(os.path.join(directory, prefix) if prefix else directory, axes)
-        return
-    for name in _names(directory):
-        numbers = name.split(separator)
-        if prefix and numbers.pop(0) != prefix:
-            continue
-        if len(numbers) == len(axes):
-            parts = [_part(axis, number) for axis, number in zip(axes, numbers, strict=True)]
-            if None not in parts:
-                yield tuple(part for part in parts if part is not None)
-
-
-def _below(folder: str, axes: Sequence[Cut]) -> Iterator[Parts]:
-    if not axes:
-        yield ()
-        return
-    for name in _names(folder):
-        part = _part(axes[0], name)
-        if part is not None:
-            for rest in _below(os.path.join(folder, name), axes[1:]):
-                yield (part, *rest)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _part(axis: Cut, name: str) -> Part | None:
-    if not (name.isascii() and name.isdecimal() and len(name) < 20) or name != str(int(name)):
-        return None
-    number = int(name)
-    return axis.at(number) if number in axis.numbers else None

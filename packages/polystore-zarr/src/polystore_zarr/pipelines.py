@@ -16,6 +16,7 @@ __all__ = ["CodecPipeline", "pipeline_of", "refuse_after_fork"]
 CodecPipeline: TypeAlias = Literal["zarr", "zarrs"]
 
 _selecting = threading.Lock()
+"""Guards ``codec_pipeline.path`` of zarr's configuration while it names ``zarrs``."""
 _zarrs_process: int | None = None
 
 
@@ -40,6 +41,8 @@ def refuse_after_fork() -> None:
 
 
 class _ZarrsSelected(AbstractContextManager[None]):
+    """Holds ``_selecting`` until the block ends."""
+
     def __enter__(self) -> None:
         refuse_after_fork()
         _selecting.acquire()

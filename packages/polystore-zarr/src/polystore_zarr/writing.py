@@ -26,6 +26,8 @@ class WritingStore(RegularStore):
     zarr writes from threads of its own, which go on after Ctrl-C or a full disk has ended the
     call in ours, and would make a folder again that we have just removed. Each file is replaced
     whole and under no second name, which a killed writer would leave behind.
+
+    ``_changed`` guards ``_writing`` (files that are being written) and ``_ended``.
     """
 
     def __init__(self, root: str, *, seen: bool, durable: bool | None = None) -> None:

@@ -1,0 +1,75 @@
+"""Values and boxes of the regions that are written: pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore_core import convert, is_array, to_numpy
+from polystore_core.errors import UnsupportedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from polystore_core import Selection
+
+__all__ = ["aligned_box", "fit_values", "unfold"]
+
+
+def fit_values(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return ``value`` as an array of ``dtype`` and ``shape``. Raises ``UnsupportedDataError``.
+
+    A number of Python may be rounded to a floating-point type. Arrays convert exactly.
+    """
+    is_text = dtype.kind in "OT"  # to NumPy, its elements are objects
+    values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
+    is_number = isinstance(value, bool | int | float | complex)
+    fits = _holds(dtype, value) if is_number else np.can_cast(values.dtype, dtype)
+    if (values.dtype.kind, dtype.kind) == ("U", "T"):
+        values, fits = values.astype(dtype), True
+    if not fits:
+        raise UnsupportedDataError(
+            f"{values.dtype} values do not fit an array of {dtype}: convert them", "zarr"
+        )
+    if values.dtype != dtype:  # NumPy takes int64 to float64 for safe: it rounds
+        values = convert(values, dtype, "unsafe" if is_number else "exact")
+    try:
+        return np.broadcast_to(values, shape)
+    except ValueError:
+        raise UnsupportedDataError(
+            f"the values have shape {values.shape}, but the region has shape {shape}", "zarr"
+        ) from None
+
+
+def _holds(dtype: np.dtype[Any], number: complex) -> bool:
+    """Whether an array can hold a number of Python; floating point may round it."""
+    if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
+        return False
+    return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)
+
+
+def unfold(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
+    """Return the values of a region along its ascending ranges, with all axes."""
+    turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
+    return values.reshape([len(r) for r in selection.ranges])[turned]
+
+
+def aligned_box(
+    ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
+) -> tuple[slice, ...] | None:
+    """Return the smallest box on the grid of ``unit`` around a region, ``None`` if it is one.
+
+    The last box of an axis ends with the array.
+    """
+    box = tuple(
+        slice(r.start // u * u, min(-(-(r[-1] + 1) // u) * u, length))
+        for r, length, u in zip(ranges, shape, unit, strict=True)
+    )
+    whole = all(
+        r.step == 1 and (r.start, r.stop) == (b.start, b.stop)
+        for r, b in zip(ranges, box, strict=True)
+    )
+    return None if whole else box
