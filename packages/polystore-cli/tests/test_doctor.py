@@ -85,16 +85,23 @@ def test_wrong_use_exits_2(run: Run, arguments: list[str]) -> None:
     assert run("doctor", *arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("leftover", ["old", "tree/inner/a.npy"])
 def test_refused_removal_is_one_line(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, leftover: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: str | os.PathLike[str]) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+    """It names the leftover by its full path, also where a file inside is the reason."""
+    path = tmp_path / f"{HIDDEN_PREFIX}{leftover}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"1234")
+
+    def refuse(path: str, *, dir_fd: int | None = None) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
 
     monkeypatch.setattr(os, "unlink", refuse)  # root is refused nothing
-    result = run("doctor", "--remove", folder)
+    result = run("doctor", "--remove", "--older-than", "0", tmp_path)
+    top = tmp_path / f"{HIDDEN_PREFIX}{leftover.partition('/')[0]}"
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"error: '{folder}")
+    assert result.stderr.startswith(f"error: '{top}'")
     assert "cannot clean up: Permission denied" in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -103,9 +110,12 @@ def test_removes_unfinished_folders(process, tmp_path):
     unfinished = tmp_path / "data" / ".~ps-0123456789abcdef"
     unfinished.mkdir(parents=True)
     (unfinished / "a.npy").write_bytes(b"half")
+    (tmp_path / "kept").mkdir()
+    (unfinished / "link").symlink_to(tmp_path / "kept")
     done = process("doctor", tmp_path / "data", "--remove", "--older-than", "0")
     assert done.returncode == 0, done.stderr
     assert not unfinished.exists()
+    assert (tmp_path / "kept").is_dir()
 
 
 # ── without a folder: what backends need ─────────────────────────────────────────────────

@@ -1,10 +1,8 @@
 """``polystore doctor``."""
 
 import os
-import shutil
-import stat
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polystore_cli.output import local_time, one_line, print_columns, print_json, warn
-from polystore_core import Finding, PluginState, claim, find_leftovers, findings
+from polystore_core import (
+    Finding,
+    PluginState,
+    claim,
+    find_leftovers,
+    findings,
+    remove_tree,
+)
 from polystore_core.errors import storage_error
 
 if TYPE_CHECKING:
@@ -76,14 +81,12 @@ def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -
             for path in find_leftovers(directory, older_than=older_than)
         }
         if remove:
-            for path, status in list(found.items()):
+            for path in list(found):
                 with claim(path) as mine:
                     if mine is False:  # removed, or in use again since it was found
                         del found[path]
-                    elif stat.S_ISDIR(status.st_mode):  # a tree that was not finished
-                        shutil.rmtree(path)
                     else:
-                        Path(path).unlink(missing_ok=True)
+                        _remove(path)
     except OSError as error:
         raise storage_error(error, "", error.filename, "clean up") from error
     rows = [_row(*item) for item in found.items()]
@@ -94,6 +97,15 @@ def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -
     count = f"{len(found)} leftover{'' if len(found) == 1 else 's'}"
     total = f"{count}, {sum(status.st_size for status in found.values())} bytes"
     warn(f"{total}: {'removed' if remove else 'remove them with --remove'}" if found else count)
+
+
+def _remove(path: str) -> None:
+    """Remove a file, or a tree that was not finished. Its errors name ``path`` in full."""
+    try:
+        with suppress(FileNotFoundError):  # another process was faster
+            remove_tree(path)
+    except OSError as error:
+        raise storage_error(error, "", path, "clean up") from error
 
 
 def _row(path: str, status: os.stat_result) -> tuple[str, ...]:
