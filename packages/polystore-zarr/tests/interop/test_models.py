@@ -1,0 +1,125 @@
+"""ome-zarr-models, which checks documents and arrays against the specification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore_core.errors import InvalidOptionError
+
+from .samples import ROWS_COLUMNS, Labelled, PlateOfOurs, Require, Written, document, opened
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from polystore_core import FileManager
+
+pytestmark = pytest.mark.slow
+
+
+class TestModels:
+    """ome-zarr-models, which holds documents and arrays against the specification."""
+
+    @pytest.fixture
+    def models(self, require: Require, version: str) -> ModuleType:
+        for name in ("hcs", "image", "image_label", "labels", "well"):
+            require(f"ome_zarr_models.v{version.replace('.', '')}.{name}")
+        return require(f"ome_zarr_models.v{version.replace('.', '')}")
+
+    def attributes(self, model: Any, version: str) -> Any:
+        return model.attributes if version == "0.4" else model.attributes.ome
+
+    def test_images_are_valid(self, models: ModuleType, image: Written) -> None:
+        model = models.Image.from_zarr(opened(image.path, image.version))
+        found = self.attributes(model, image.version).multiscales[0]
+        assert [axis.name for axis in found.axes] == list(image.sample.axes)
+        assert found.name == Path(image.path).name.partition(".")[0]
+        assert found.datasets[0].coordinateTransformations[0].scale == list(
+            image.sample.all_scales
+        )
+        stored = {key.split("/")[1] for key in model.to_flat() if key}
+        assert stored == {dataset.path for dataset in found.datasets}
+
+    def test_units_are_known(
+        self, models: ModuleType, image: Written, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        model = models.Image.from_zarr(opened(image.path, image.version))
+        axes = self.attributes(model, image.version).multiscales[0].axes
+        if image.sample.units == "um":
+            assert [a.unit for a in axes if a.type == "space"] == ["micrometer"] * 3
+        assert not recwarn.list  # it would tell of units that the specification does not list
+
+    def test_channels_are_valid(
+        self, models: ModuleType, require: Require, image: Written
+    ) -> None:
+        shown = image.ome.get("omero")
+        assert (shown is not None) == (image.sample.channels is not None)
+        if shown is not None:
+            omero = require("ome_zarr_models.common.omero").Omero.model_validate(shown)
+            assert [c.model_dump()["label"] for c in omero.channels] == image.sample.labels
+            given = [c for c in image.sample.channels or () if isinstance(c, dict)]
+            for channel, wish in zip(omero.channels, given, strict=False):
+                if "window" in wish:
+                    assert channel.window.model_dump() == wish["window"]
+                if "color" in wish and len(wish["color"]) == 6:
+                    assert channel.color == wish["color"]
+
+    def test_labels_are_valid(
+        self, models: ModuleType, labelled: Labelled, version: str
+    ) -> None:
+        group = opened(labelled.path, version)
+        assert models.Image.from_zarr(group).labels is not None
+        labels = models.Labels.from_zarr(group["labels"])
+        assert self.attributes(labels, version).labels == ["nuclei", "cells"]
+        for name in labelled.labels:
+            models.ImageLabel.from_zarr(group[f"labels/{name}"])
+            source = document(f"{labelled.path}/labels/{name}")["image-label"]["source"]
+            assert source == {"image": "../../"}
+
+    def test_labels_follow_image(
+        self, models: ModuleType, fm: FileManager, tmp_path: Path, version: str
+    ) -> None:
+        """A label image must have as many levels as its image, also if nobody says so."""
+        path, pixels = f"{tmp_path}/a.ome.zarr", np.ones((600, 600), "uint8")
+        for levels in (None, 1, 4):
+            fm.save(pixels, path, backend="zarr", ome=version, levels=levels)
+            fm.save(pixels, f"{path}/labels/n", backend="zarr", ome=version)
+            found = fm.info(f"{path}/labels/n", backend="zarr").metadata["levels"]
+            assert len(found) == (levels or 3)
+            models.Image.from_zarr(opened(path, version))
+        with pytest.raises(
+            InvalidOptionError, match="4, the number of levels of the labelled image"
+        ):
+            fm.save(pixels, f"{path}/labels/m", backend="zarr", ome=version, levels=2)
+        assert fm.info(path, backend="zarr").metadata["labels"] == ["n"]
+
+    def test_plates_are_valid(self, models: ModuleType, plate: PlateOfOurs) -> None:
+        group = opened(plate.path, plate.version)
+        found = models.HCS.from_zarr(group)
+        wells = self.attributes(found, plate.version).plate.wells
+        assert [well.path for well in wells] == [f"{row}/{col}" for row, col in ROWS_COLUMNS]
+        assert len(list(found.well_groups)) == len(ROWS_COLUMNS)
+        for well in wells:
+            row, column = well.path.split("/")
+            named = document(plate.path)["plate"]
+            assert named["rows"][well.rowIndex]["name"] == row
+            assert named["columns"][well.columnIndex]["name"] == column
+            model = models.Well.from_zarr(group[well.path])
+            images = self.attributes(model, plate.version).well.images
+            expected = [f"{well.path}/{image.path}" for image in images]
+            assert expected == [
+                p for p in plate.fields if p.startswith(f"{well.path}/") and "labels" not in p
+            ]
+            for path in expected:
+                models.Image.from_zarr(group[path])
+
+    def test_plate_recognized_unasked(
+        self, require: Require, models: ModuleType, plate: PlateOfOurs, labelled: Labelled
+    ) -> None:
+        guess = require("ome_zarr_models").open_ome_zarr
+        assert isinstance(guess(opened(plate.path)), models.HCS)
+        assert isinstance(guess(opened(labelled.path)), models.Image)
+        assert isinstance(guess(opened(f"{labelled.path}/labels/cells")), models.ImageLabel)
