@@ -21,7 +21,7 @@ import pytest
 from polystore_core.errors import AlreadyExistsError, DirectoryNotEmptyError
 from polystore_core.files import system
 from polystore_core.files.atomic import find_leftovers
-from polystore_zarr import asides, reading, slots, tree, trees
+from polystore_zarr import asides, lookup, placing, reading, slots, tree, trees
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.nodes import read_document
 
@@ -333,8 +333,8 @@ def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> No
 # ── interrupted ──────────────────────────────────────────────────────────────────────────
 
 TRACED = frozenset(
-    module.__file__ for module in (asides, reading, slots, tree, trees, system)
-)  # fmt: skip
+    module.__file__ for module in (asides, lookup, placing, reading, slots, tree, trees, system)
+)
 
 
 @pytest.mark.parametrize("name", ["save over", "move onto", "delete group", "delete store"])
