@@ -1,0 +1,69 @@
+"""Values, layouts and backends of the tests of damaged and hostile stores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore_core import BackendRegistry
+from polystore_core.errors import DataError, StorageError
+from polystore_zarr.backend import ZarrBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SHAPE = (40, 36)
+VALUE = (np.arange(1, 1 + SHAPE[0] * SHAPE[1]).reshape(SHAPE)).astype(np.uint16)
+"""No pixel is the fill value."""
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "getuid") or os.getuid() != 0, reason="system: needs root"
+)
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX names")
+
+# Each way in which arrays are stored: the first two past zarr, the others through it.
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "chunks": {"chunks": 16, "shards": False},
+    "shards": {"chunks": 8, "shards": (24, 24)},
+    "zstd": {"chunks": 16, "shards": False, "compressor": "zstd"},
+    "zstd shards": {"chunks": 8, "shards": (24, 24), "compressor": "zstd"},
+    "none": {"chunks": 16, "shards": False, "compressor": "none"},
+    "older": {"chunks": 16, "zarr_format": 2, "compressor": "zstd"},
+}
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+def make_backend(root: object) -> ZarrBackend:
+    registry = BackendRegistry()
+    registry.add("store", "zarr", root=str(root))
+    backend = registry["store"]
+    assert isinstance(backend, ZarrBackend)
+    return backend
+
+
+def chunk_files(node: Path) -> list[Path]:
+    """The files of an array's pixels."""
+    names = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+    return sorted(p for p in node.rglob("*") if p.is_file() and p.name not in names)
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """All files but those of the locks."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def outcome(load: Callable[[], Any]) -> Any:
+    """Return what was loaded, or the error that may stand for it."""
+    try:
+        return load()
+    except (DataError, StorageError) as error:
+        return error
