@@ -1,0 +1,26 @@
+"""The folder of the test is the working directory, and each version of Zarr in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from polystore_core import FileManager
+from polystore_testing import Bound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMATS = (2, 3)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
+    monkeypatch.chdir(tmp_path)
+    return Bound(FileManager(), "zarr")
+
+
+@pytest.fixture(params=FORMATS)
+def zarr_format(request: pytest.FixtureRequest) -> Any:
+    return request.param
