@@ -1,4 +1,4 @@
-"""What a TIFF file says besides its pixels."""
+"""Metadata of TIFF files: of ours, of ImageJ and OME."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions and handles of TIFF files read what they need, and no more."""
+"""Regions and handles of TIFF files read only the bytes that they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before the first byte, and how bytes are written."""
+"""Options and values that are refused before the first byte, and how files are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN and infinity in attributes, which Python writes as no JSON."""
+"""NaN and infinity in attributes: Python writes them, but JSON has neither."""
 
 from __future__ import annotations
 

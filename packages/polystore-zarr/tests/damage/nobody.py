@@ -1,4 +1,4 @@
-"""What a user without rights gets from each operation. This file runs as a script."""
+"""Try each operation as a user without rights. This file runs as a script."""
 
 from __future__ import annotations
 
