@@ -5,6 +5,7 @@ With and without ``renameat2``: network, FUSE and exFAT file systems cannot exch
 
 from __future__ import annotations
 
+import linecache
 import os
 import signal
 import sys
@@ -351,7 +352,10 @@ def test_interrupt_at_each_line(backend: ZarrBackend, tmp_path: Path, name: str)
         nonlocal left
         if frame.f_code.co_filename not in TRACED:
             return None
-        if event == "line":
+        # `try:` has no code, so CPython handles no signal there. In 3.11 no handler covers it,
+        # not even an outer one.
+        place = frame.f_code.co_filename, frame.f_lineno
+        if event == "line" and linecache.getline(*place).strip() != "try:":
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
