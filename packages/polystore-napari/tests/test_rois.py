@@ -27,7 +27,8 @@ from polystore_core.rois import (
     Rectangle,
     Shape,
 )
-from polystore_napari.rois import MOST_PIXELS, RoiLayer, from_layer, to_layers
+from polystore_napari.drawn import from_layer
+from polystore_napari.rois import MOST_PIXELS, RoiLayer, to_layers
 from polystore_testing.examples import examples
 
 with warnings.catch_warnings():
@@ -562,7 +563,7 @@ def test_thousands_of_polygons_return() -> None:
 
 def test_needs_no_napari() -> None:
     code = (
-        "import sys, polystore_napari.rois\n"
+        "import sys, polystore_napari.drawn, polystore_napari.shapes\n"
         "print(*{m.partition('.')[0] for m in sys.modules} & {'napari', 'qtpy', 'PyQt6'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import LazyArray
-from polystore_stream.messages import Channel, Image, Rois
-from polystore_stream.stack import Stack, StackView
+from polystore_stream.messages import Image, Rois
+from polystore_stream.stack import Stack
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
+from .looks import COLORS, choose_limits, describe_look, find_uncolored, name_layer
+from .painting import make_paintable
 from .reach import Reach, check_reach, grid_reach
 from .roi_layers import RoiLayers
 
@@ -33,13 +34,9 @@ if TYPE_CHECKING:
 
     from .planning import Key, Plan, Target
 
-__all__ = ["Layers", "colormap"]
+__all__ = ["Layers"]
 
 log = logging.getLogger("polystore.napari")
-
-_SAMPLE = 1 << 20
-"""Pixels that contrast limits are taken from."""
-_COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue")
 
 
 @dataclass(slots=True)
@@ -183,10 +180,10 @@ class Layers:
         item = touch.delivery.item
         assert isinstance(item, Image)
         shown = self._images[touch.target.key]
-        look = _look(item, touch.target, touch.plan)
+        look = describe_look(item, touch.target, touch.plan)
         if shown.layer is None:
             self._check(shown, look, touch.plan)
-            shown.channel = _uncolored(item, touch, look)
+            shown.channel = find_uncolored(item, touch.target, touch.plan, look)
             shown.layer = self._made(shown.stack, item, touch, look)
             touch.undo.callback(take_out, self.model, shown.layer)
             self._color_channels()
@@ -216,13 +213,17 @@ class Layers:
         self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Any]
     ) -> Layer:
         axes = (*touch.plan.sliders, *touch.plan.axes.rstrip("s"))
-        common = {"name": _name(item, touch.target, touch.plan), "axis_labels": axes, **look}
+        common = {
+            "name": name_layer(item, touch.target, touch.plan),
+            "axis_labels": axes,
+            **look,
+        }
         if item.labels:
-            data = _labels_data(stack)
+            data = make_paintable(stack)
             return add_layer(self.model, lambda: self.model.add_labels(data, **common))
         is_rgb = touch.plan.axes.endswith("s")
         if not is_rgb:
-            common.setdefault("contrast_limits", _contrast(stack))
+            common.setdefault("contrast_limits", choose_limits(stack))
         return add_layer(
             self.model,
             # Never guessed: (height, width, 3) is an RGB image for napari.
@@ -253,7 +254,7 @@ class Layers:
         channels = [s.layer for s in self._images.values() if s.channel and s.layer is not None]
         gray = [layer for layer in channels if layer.colormap.name == "gray"]
         for layer in gray if len(channels) > 1 else ():
-            layer.colormap = _COLORS[channels.index(layer) % len(_COLORS)]
+            layer.colormap = COLORS[channels.index(layer) % len(COLORS)]
             layer.blending = "additive"
 
     def _updated(
@@ -271,9 +272,9 @@ class Layers:
             names.append("contrast_limits")
         touch.undo.callback(assign, layer, {name: getattr(layer, name) for name in names})
         if labels or grows:
-            layer.data = _labels_data(stack) if labels else view
+            layer.data = make_paintable(stack) if labels else view
             if shown.is_anew and not labels and not layer.rgb:
-                layer.contrast_limits = _contrast(stack)
+                layer.contrast_limits = choose_limits(stack)
         else:
             layer.refresh(extent=False)  # a third of the time that new data take
         for name, value in look.items():
@@ -431,53 +432,6 @@ def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, NDArray[An
         yield plan.targets[0], data
 
 
-def _channel(item: Image, target: Target) -> Channel:
-    number = target.key[3]
-    return item.channels[number] if number < len(item.channels) else Channel()
-
-
-def _name(item: Image, target: Target, plan: Plan) -> str:
-    label = _channel(item, target).label
-    if item.labels:
-        return f"{plan.title} labels"  # beside the image that they belong to
-    if item.layers != "c":
-        return label or plan.title
-    return f"{plan.title} {label or target.key[3]}"
-
-
-def _look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
-    """Return what was said about how it looks, as attributes of the layer."""
-    look: dict[str, Any] = {}
-    ones = (1.0,) * len(plan.sliders)
-    letters = item.axes.rstrip("s")
-    kept = [at for at, letter in enumerate(letters) if letter in plan.axes]
-    if item.scale:
-        look["scale"] = (*ones, *(item.scale[at] for at in kept))
-    if any(item.units):
-        names = [item.units[at] or "pixel" for at in kept]
-        look["units"] = (*("pixel" for _ in ones), *names)
-    if item.labels or item.axes.endswith("s"):
-        return look
-    channel = _channel(item, target)
-    color = item.colormap or channel.color
-    if color:
-        look["colormap"] = colormap(color)
-    if channel.color:
-        look["blending"] = "additive"
-    limits = item.contrast_limits or channel.window
-    if limits:
-        look["contrast_limits"] = limits
-    return look
-
-
-def _uncolored(item: Image, touch: _Touched, look: Mapping[str, Any]) -> str:
-    """Return which channel it is of several, if nobody has said how that looks."""
-    if item.labels or item.axes.endswith("s") or {"colormap", "blending"} & look.keys():
-        return ""
-    of_several = len(touch.plan.targets) > 1
-    return item.channel or (str(touch.target.key[3]) if of_several else "")
-
-
 def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
     """Whether a layer can show a stack instead of its own: napari fixes axes and colours."""
     is_rgb = plan.axes.endswith("s")
@@ -485,87 +439,6 @@ def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
         layer.ndim == len(stack.sliders) + len(stack.block_shape) - is_rgb
         and getattr(layer, "rgb", False) == is_rgb
     )
-
-
-def colormap(name: str) -> Any:
-    """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
-    from napari.utils.colormaps import Colormap, ensure_colormap
-
-    from polystore_core import HEX_COLOR
-
-    if HEX_COLOR.fullmatch(name):
-        digits = name.lstrip("#")
-        color = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-        return Colormap([[0, 0, 0], color], name=f"#{digits}")
-    return ensure_colormap(name)
-
-
-def _contrast(stack: Stack) -> tuple[float, float]:
-    """Return the limits for what a stack holds: all of 8 bits, else least and greatest pixel."""
-    if stack.dtype == np.bool_:
-        return 0.0, 1.0
-    if stack.dtype == np.uint8:
-        return 0.0, 255.0
-    view = stack.snapshot()
-    plane = np.asarray(view[(0,) * len(stack.sliders)])
-    step = max(1, int((plane.size / _SAMPLE) ** (1 / plane.ndim)))
-    sample = plane[(slice(None, None, step),) * plane.ndim]
-    if stack.dtype.kind == "f":
-        sample = sample[np.isfinite(sample)]
-    low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
-    return (low, high) if low < high else (low, low + 1.0)
-
-
-def _labels_data(stack: Stack) -> Any:
-    """Return what the user can paint in: the block itself, or a view that writes into blocks."""
-    return PaintableView(stack.snapshot()) if stack.sliders else stack.snapshot()[...]
-
-
-class PaintableView(LazyArray):
-    """The blocks of a stack as napari's brushes need them: they write, and index with arrays."""
-
-    def __init__(self, view: StackView) -> None:
-        self._view = view
-        self.shape, self.dtype, self.chunks = view.shape, view.dtype, view.chunks
-
-    def __getitem__(self, region: Any) -> NDArray[Any]:
-        if not _has_arrays(region):
-            return self._view[region]
-        where = np.broadcast_arrays(*region)
-        found = np.empty(where[0].shape, self.dtype)
-        for chosen, block, inner in self._pixels(where):
-            found[chosen] = block[inner]
-        return found
-
-    def __setitem__(self, region: Any, value: Any) -> None:
-        if _has_arrays(region):
-            where = np.broadcast_arrays(*region)
-            values = np.broadcast_to(value, where[0].shape)
-        else:
-            axes = [
-                np.arange(length)[key] if isinstance(key, slice) else np.array([key])
-                for key, length in zip(region, self.shape, strict=True)
-            ]
-            where = np.broadcast_arrays(*np.ix_(*axes))
-            values = np.broadcast_to(value, self[region].shape).reshape(where[0].shape)
-        for chosen, block, inner in self._pixels(where):
-            if block.flags.writeable:  # where no label image has come yet, there is no block
-                block[inner] = values[chosen]
-
-    def _pixels(
-        self, where: Sequence[NDArray[Any]]
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[NDArray[Any], ...]]]:
-        """Yield which of the pixels are in one block, the block, and where in it they are."""
-        count = len(self._view.coordinates)
-        outer = np.stack(where[:count], axis=-1)
-        for place in np.unique(outer.reshape(-1, count), axis=0):
-            chosen = (outer == place).all(axis=-1)
-            block = self._view[tuple(map(int, place))]
-            yield chosen, block, tuple(axis[chosen] for axis in where[count:])
-
-
-def _has_arrays(region: Any) -> bool:
-    return isinstance(region, tuple) and any(isinstance(key, np.ndarray) for key in region)
 
 
 def _text_overlay(model: ViewerModel) -> Any:

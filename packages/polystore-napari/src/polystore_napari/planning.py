@@ -93,7 +93,10 @@ def _reach(
 
 
 class Planner:
-    """Remembers the outline of each layer, and where each path stands."""
+    """Remembers the outline of each layer, and where each path stands.
+
+    ``_lock`` guards ``_outlines``, ``_places`` and ``_plans``.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -25,9 +25,11 @@ from .changes import (
     select,
     take_out,
 )
+from .drawn import added_rois, from_layer
 from .outlines import count_crossings, find_tangled
 from .reach import Reach, check_reach
-from .rois import added_rois, from_layer, outlines_of, to_layers
+from .rois import to_layers
+from .shapes import to_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -306,7 +308,7 @@ def _filled(rois: Sequence[ROI]) -> list[ROI]:
         if isinstance(roi.shape, Area) and not isinstance(roi.shape, Mask):
             y0, x0, y1, x1 = roi.shape.bounds
             pixels += (y1 - y0 + 1) * (x1 - x0 + 1)
-            for _, outline in outlines_of(roi.shape):
+            for _, outline in to_outlines(roi.shape):
                 rows += float(np.abs(np.diff(outline[:, 0], append=outline[:1, 0])).sum())
     for count, most, name in (
         (pixels, MOST_FILLED, "the boxes around these areas have {:.3g} pixels"),

@@ -21,7 +21,8 @@ from polystore_stream.receiver import Receiver
 from polystore_stream.viewer import Delivery, Viewer, unknown_name
 
 from .backend import KIND
-from .layers import Layers, colormap
+from .layers import Layers
+from .looks import colormap
 from .planning import Plan, Planner
 
 if TYPE_CHECKING:
@@ -78,8 +79,11 @@ class _Events(QObject):
 class NapariViewer(Viewer):
     """Shows in ``viewer``, and in further windows where a layout asks for them.
 
-    Lives in the thread of Qt. ``name`` is what backends know it by, ``listen`` an address for
-    producers of other machines: see ``Receiver``.
+    Lives in the thread of Qt. The receiver's thread calls ``accept`` and ``wake`` alone. These read
+    ``_closed``, set ``_is_due``, and use ``_planner``, which has a lock.
+
+    ``name`` is what backends know it by, ``listen`` an address for producers of other machines:
+    see ``Receiver``.
     """
 
     kind = KIND
