@@ -22,27 +22,17 @@ from polystore_core import (
     check_new,
     checked,
     claim,
-    flush_to_device,
     follow_links,
     full_path,
-    is_abandoned,
     is_litter,
-    is_lock,
     join,
     natural_order,
     not_regular,
-    open_regular,
     path_of,
-    remove_tree,
-    remove_unused,
-    rename_new,
-    sync_directory,
 )
 from polystore_core.errors import (
     AlreadyExistsError,
-    DurabilityUnknownError,
     InvalidOptionError,
-    LockTimeoutError,
     NotAFileError,
     PathOutsideRootError,
     PolystoreError,
@@ -51,6 +41,19 @@ from polystore_core.errors import (
 )
 
 from .places import FreePlaces, Places, RootedPlaces, open_file
+from .syscalls import (
+    flush_bytes,
+    flush_name,
+    lstat,
+    make_link,
+    open_directory,
+    read_link,
+    remove,
+    remove_leftover,
+    rename,
+    rename_directory,
+    scan_directory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -107,7 +110,7 @@ class DiskTree(StorageBackend):
                 self._translated(path, "look") as text,
                 self._places.at(text, follow=follow) as place,
             ):
-                return _lstat(place)
+                return lstat(place)
         except StorageError as error:
             if error.errno not in _NOTHING_THERE:
                 raise
@@ -135,7 +138,7 @@ class DiskTree(StorageBackend):
         with (
             self._translated(directory, "list") as text,
             self._places.at(text) as place,
-            _scandir(place) as found,
+            scan_directory(place) as found,
         ):
             return [
                 Entry(entry.name, self._leads_to_dir(text, entry), entry.is_symlink())
@@ -159,7 +162,7 @@ class DiskTree(StorageBackend):
     def _link_target(self, path: str) -> str | None:
         with self._places.at(path, follow=False) as place:
             try:
-                return _readlink(place)
+                return read_link(place)
             except OSError as error:
                 if error.errno == errno.EINVAL:  # no link
                     return None
@@ -182,8 +185,8 @@ class DiskTree(StorageBackend):
         ):
             if place.name in (".", "/"):
                 raise InvalidOptionError("path", text, "a path below the root")
-            if recursive or not stat.S_ISDIR(_lstat(place).st_mode):
-                _remove(place)
+            if recursive or not stat.S_ISDIR(lstat(place).st_mode):
+                remove(place)
                 return
             self._remove_hidden(place)
             # No rmtree: it would take along what somebody has saved since we looked.
@@ -194,15 +197,15 @@ class DiskTree(StorageBackend):
 
         They are lock files, leftovers, and what file browsers keep there.
         """
-        with _scandir(folder) as found:
+        with scan_directory(folder) as found:
             litter = {entry.name: _is_litter(entry) for entry in found}
         if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
             return
-        with _opened(folder) as descriptor:
+        with open_directory(folder) as descriptor:
             for name in litter:
                 if litter[name]:
                     os.unlink(name, dir_fd=descriptor)
-                elif not _remove_unused(name, descriptor):
+                elif not remove_leftover(name, descriptor):
                     holder = f"another writer is saving into it (it holds {name!r})"
                     reason = f"{holder}: try again later"
                     raise OSError(errno.ENOTEMPTY, reason, folder.name)
@@ -266,13 +269,13 @@ class DiskTree(StorageBackend):
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
                 with claim(path_of(*hidden)):
                     self._fill_directory(source, join(os.path.dirname(target), name), durable)
-                    _rename_directory(hidden, place)
+                    rename_directory(hidden, place)
             except BaseException:
                 with suppress(FileNotFoundError):  # not made yet
-                    _remove(hidden)
+                    remove(hidden)
                 raise
             if durable:
-                _flush_name(place)
+                flush_name(place)
 
     def _fill_directory(self, source: str, target: str, durable: bool | None) -> None:
         for entry in self.scan(source):
@@ -280,7 +283,7 @@ class DiskTree(StorageBackend):
             with self._translated(old, "copy"):
                 if entry.is_symlink:
                     with self._places.at(old, follow=False) as a, self._places.at(new) as b:
-                        _make_link(_readlink(a), b, replace=False)
+                        make_link(read_link(a), b, replace=False)
                 elif entry.is_dir:
                     self._make_directory(new)
                     self._fill_directory(old, new, durable)
@@ -312,7 +315,7 @@ class DiskTree(StorageBackend):
             self._translated(source, "move"),
             self._places.at(source, follow=False) as old,
         ):
-            moved = _lstat(old)
+            moved = lstat(old)
             if stat.S_ISDIR(moved.st_mode) and source != target:
                 _refuse_inside(source, target)
             with (
@@ -320,22 +323,22 @@ class DiskTree(StorageBackend):
                 self._places.at(target, follow=False, create=True, durable=self.durable) as new,
             ):
                 try:
-                    present = _lstat(new)
+                    present = lstat(new)
                 except FileNotFoundError:
                     present = None
                 if present is not None and self._is_same(moved, present, target, replace):
                     return
                 try:
                     if present is not None and self.durable is not False:
-                        _flush_bytes(old, moved)
-                    _rename(old, new, moved, replace=replace)
+                        flush_bytes(old, moved)
+                    rename(old, new, moved, replace=replace)
                     if self.durable:
-                        _flush_name(new, "move")
+                        flush_name(new, "move")
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
                     if stat.S_ISLNK(moved.st_mode):
-                        _make_link(_readlink(old), new, replace=replace)
+                        make_link(read_link(old), new, replace=replace)
                         os.unlink(old.name, dir_fd=old.dir_fd)
                     else:
                         self._copy_and_delete(source, target, replace=replace)
@@ -357,18 +360,18 @@ class DiskTree(StorageBackend):
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
         with self._translated(source, "link to") as origin, self._places.at(origin) as place:
-            found = _lstat(place)
+            found = lstat(place)
         with (
             self._translated(link, "link", check_new) as text,
             self._places.at(text, follow=False, create=True) as place,
         ):
             target = self._places.link_text(origin, text)
             try:
-                _make_link(target, place, replace=False)
+                make_link(target, place, replace=False)
             except FileExistsError:
                 if not overwrite:
                     raise
-                present = _lstat(place)
+                present = lstat(place)
                 if stat.S_ISDIR(present.st_mode):
                     raise NotAFileError(self.name, text, "link") from None
                 _refuse_special(present, text)
@@ -376,7 +379,7 @@ class DiskTree(StorageBackend):
                     raise InvalidOptionError(
                         "link", text, "a path other than the source"
                     ) from None
-                _make_link(target, place, replace=True)
+                make_link(target, place, replace=True)
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
@@ -425,102 +428,5 @@ def _refuse_special(present: os.stat_result, path: str) -> None:
         raise not_regular(present, path)
 
 
-def _lstat(place: Place) -> os.stat_result:
-    return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
-
-
 def _is_litter(entry: os.DirEntry[str]) -> bool:
     return is_litter(entry.name) and not entry.is_dir()
-
-
-@contextmanager
-def _opened(place: Place) -> Iterator[int]:
-    """Open a directory, and not what a link of its name leads to."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _scandir(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
-    if place.dir_fd is None:
-        with os.scandir(place.name) as found:
-            yield found
-        return
-    with _opened(place) as descriptor, os.scandir(descriptor) as found:
-        yield found
-
-
-def _make_link(target: str, place: Place, *, replace: bool) -> None:
-    if not replace:
-        os.symlink(target, place.name, dir_fd=place.dir_fd)
-        return
-    folder = os.path.dirname(place.name)
-    temporary = os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
-    os.symlink(target, temporary, dir_fd=place.dir_fd)
-    try:
-        os.replace(temporary, place.name, src_dir_fd=place.dir_fd, dst_dir_fd=place.dir_fd)
-    except BaseException:
-        os.unlink(temporary, dir_fd=place.dir_fd)
-        raise
-
-
-def _readlink(place: Place) -> str:
-    return os.readlink(place.name, dir_fd=place.dir_fd)
-
-
-def _rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
-    if stat.S_ISDIR(moved.st_mode):
-        _rename_directory(old, new)
-    elif replace:
-        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    else:  # somebody may have taken the name since we looked
-        rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-
-
-def _rename_directory(old: Place, new: Place) -> None:
-    try:
-        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # somebody has made one of that name meanwhile
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new.name) from error
-        raise
-
-
-def _flush_bytes(place: Place, status: os.stat_result) -> None:
-    """Flush a file that replaces another, so that the old or the new one survives whole."""
-    if stat.S_ISREG(status.st_mode):
-        with open(place.name, "rb", opener=partial(_open_place, dir_fd=place.dir_fd)) as file:
-            flush_to_device(file.fileno())
-
-
-def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
-    return open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
-
-
-def _flush_name(place: Place, operation: str = "copy") -> None:
-    try:
-        sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
-    except OSError as error:
-        raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
-
-
-def _remove_unused(name: str, dir_fd: int) -> bool:
-    """Remove a lock file or a leftover of a killed writer; ``False`` if it is in use."""
-    if is_lock(name):
-        try:
-            remove_unused(name, dir_fd=dir_fd)
-        except LockTimeoutError:
-            return False
-        return True
-    if name.endswith(".aside") or not is_abandoned(path_of(name, dir_fd)):
-        return False
-    remove_tree(name, dir_fd=dir_fd)
-    return True
-
-
-def _remove(place: Place) -> None:
-    remove_tree(place.name, dir_fd=place.dir_fd)

@@ -1,0 +1,147 @@
+"""System calls on a :class:`Place`: one name in a directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from polystore_core import (
+    HIDDEN_PREFIX,
+    Place,
+    flush_to_device,
+    is_abandoned,
+    is_lock,
+    open_regular,
+    path_of,
+    remove_tree,
+    remove_unused,
+    rename_new,
+    sync_directory,
+)
+from polystore_core.errors import DurabilityUnknownError, LockTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "flush_bytes",
+    "flush_name",
+    "lstat",
+    "make_link",
+    "open_directory",
+    "read_link",
+    "remove",
+    "remove_leftover",
+    "rename",
+    "rename_directory",
+    "scan_directory",
+]
+
+
+def lstat(place: Place) -> os.stat_result:
+    """Stat the name, and not what a link of it leads to."""
+    return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+
+@contextmanager
+def open_directory(place: Place) -> Iterator[int]:
+    """Open a directory, and not what a link of its name leads to."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scan_directory(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Give the entries of a directory."""
+    if place.dir_fd is None:
+        with os.scandir(place.name) as found:
+            yield found
+        return
+    with open_directory(place) as descriptor, os.scandir(descriptor) as found:
+        yield found
+
+
+def make_link(target: str, place: Place, *, replace: bool) -> None:
+    """Create a symbolic link that says ``target``, or replace a name by it in one step."""
+    if not replace:
+        os.symlink(target, place.name, dir_fd=place.dir_fd)
+        return
+    folder = os.path.dirname(place.name)
+    temporary = os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
+    os.symlink(target, temporary, dir_fd=place.dir_fd)
+    try:
+        os.replace(temporary, place.name, src_dir_fd=place.dir_fd, dst_dir_fd=place.dir_fd)
+    except BaseException:
+        os.unlink(temporary, dir_fd=place.dir_fd)
+        raise
+
+
+def read_link(place: Place) -> str:
+    """Return the text of a symbolic link."""
+    return os.readlink(place.name, dir_fd=place.dir_fd)
+
+
+def rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
+    """Rename a file, link or directory; ``moved`` is its status."""
+    if stat.S_ISDIR(moved.st_mode):
+        rename_directory(old, new)
+    elif replace:
+        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+    else:  # somebody may have taken the name since we looked
+        rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+
+
+def rename_directory(old: Place, new: Place) -> None:
+    """Rename a directory to a name that is free, or that an empty directory has."""
+    try:
+        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+    except OSError as error:
+        if error.errno == errno.ENOTEMPTY:  # somebody has made one of that name meanwhile
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new.name) from error
+        raise
+
+
+def flush_bytes(place: Place, status: os.stat_result) -> None:
+    """Flush a file that replaces another, so that the old or the new one survives whole."""
+    if stat.S_ISREG(status.st_mode):
+        with open(place.name, "rb", opener=partial(_open_place, dir_fd=place.dir_fd)) as file:
+            flush_to_device(file.fileno())
+
+
+def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
+    return open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
+
+
+def flush_name(place: Place, operation: str = "copy") -> None:
+    """Flush the directory of a name, so that the name survives a power cut."""
+    try:
+        sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
+    except OSError as error:
+        raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
+
+
+def remove_leftover(name: str, dir_fd: int) -> bool:
+    """Remove a lock file or a leftover of a killed writer; ``False`` if it is in use."""
+    if is_lock(name):
+        try:
+            remove_unused(name, dir_fd=dir_fd)
+        except LockTimeoutError:
+            return False
+        return True
+    if name.endswith(".aside") or not is_abandoned(path_of(name, dir_fd)):
+        return False
+    remove_tree(name, dir_fd=dir_fd)
+    return True
+
+
+def remove(place: Place) -> None:
+    """Remove a file, a link, or a directory with all that it holds."""
+    remove_tree(place.name, dir_fd=place.dir_fd)
