@@ -115,6 +115,8 @@ class RootedPlaces(Places):
     Every part is opened by its bare name in its open parent, without following links, and
     links are read and walked here. Somebody who swaps a folder for a link in between wins
     nothing, which comparing ``os.path.realpath`` with the root cannot promise.
+
+    ``_mutex`` guards changes of ``_root_fd`` and ``_closed``. Walks read ``_root_fd`` without it.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -244,8 +246,9 @@ class RootedPlaces(Places):
         return RootedPlaces, (self.root,)  # an open root does not travel
 
     def close(self) -> None:
-        self._closed()
-        self._root_fd = -1
+        with self._mutex:
+            self._closed()
+            self._root_fd = -1
 
 
 def _nothing_open() -> None:
