@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from polystore_core import FileManager
     from polystore_stream import RemoteViewer
+
+    from .windows import Window
 
 SHARED = "shared"
 SETTINGS = """
@@ -72,3 +75,18 @@ def files(viewer: RemoteViewer) -> Iterator[FileManager]:
     viewer.clear()
     with pipeline("napari_stream", viewer=SHARED, launch=False) as files:
         yield files
+
+
+@pytest.fixture
+def window() -> Window:
+    from .windows import Window  # where napari is not installed, other tests run
+
+    return Window()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures are kept, for people to look at."""
+    folder = Path(os.environ.get("POLYSTORE_PICTURES", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

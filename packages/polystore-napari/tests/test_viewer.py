@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +14,11 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import BatchError, RejectedError
-from polystore_core.rois import ROI, Ellipse, Mask, Points, Polygon, Position, Rectangle
+from polystore_core.rois import ROI, Points, Rectangle
 from polystore_stream import Layout, RemoteViewer
 from polystore_testing.processes import becomes
+
+from .pixels import MANY, SIZE, plane
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
@@ -29,22 +28,6 @@ pytestmark = [
     pytest.mark.screen,
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
-
-SIZE = (64, 64)
-MANY = 50_000
-"""Pixels of the screen: fewer than an image that fills the window has, more than buttons have."""
-
-
-def plane(value: int) -> Any:
-    return np.full(SIZE, value, "u1")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Where pictures are kept, for people to look at."""
-    folder = Path(os.environ.get("POLYSTORE_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 # ── pixels ───────────────────────────────────────────────────────────────────────────────
@@ -75,9 +58,13 @@ def test_shown_is_painted(files: FileManager, display: Display) -> None:
     for color in ((0x12, 0xAB, 0x34), (0xAB, 0x12, 0x34), (0x34, 0x12, 0xAB)):
         name = "#" + "".join(f"{part:02x}" for part in color)
         files.save(
-            plane(7), "shown.npy", backend="screen", wait="shown", colormap=name,
+            plane(7),
+            "shown.npy",
+            backend="screen",
+            wait="shown",
+            colormap=name,
             contrast_limits=(0, 7),
-        )  # fmt: skip
+        )
         assert display.count(color) > MANY
 
 
@@ -88,9 +75,13 @@ def test_square_is_in_place(
     image = plane(100)
     image[8:16, 32:56] = 200
     files.save(
-        image, "square.npy", backend="screen", wait="shown", colormap="#ff8000",
+        image,
+        "square.npy",
+        backend="screen",
+        wait="shown",
+        colormap="#ff8000",
         contrast_limits=(0, 200),
-    )  # fmt: skip
+    )
     picture = viewer.screenshot()
     imageio.imwrite(pictures / "napari-square.png", picture)
     imageio.imwrite(pictures / "napari-screen.png", display.painted())
@@ -136,9 +127,12 @@ def test_channels_are_added(files: FileManager, viewer: RemoteViewer, display: D
     """Channels in two colours give their sum on the screen."""
     channels = [{"label": "DAPI", "color": "red"}, {"label": "GFP", "color": "green"}]
     files.save(
-        np.stack([plane(255), plane(255)]), "two.npy", backend="screen", channels=channels,
+        np.stack([plane(255), plane(255)]),
+        "two.npy",
+        backend="screen",
+        channels=channels,
         wait="shown",
-    )  # fmt: skip
+    )
     assert [layer["name"] for layer in viewer.layers()] == ["two DAPI", "two GFP"]
     assert display.count((255, 255, 0)) > MANY
 
@@ -159,9 +153,13 @@ def test_windows_are_opened(
     layout = Layout(window=("well",))
     for number, well in enumerate(("B03", "B04")):
         files.save(
-            plane(100 + number), f"{well}_s1.npy", backend="screen", names="{well}_s{site}.npy",
-            layout=layout, wait="shown",
-        )  # fmt: skip
+            plane(100 + number),
+            f"{well}_s1.npy",
+            backend="screen",
+            names="{well}_s{site}.npy",
+            layout=layout,
+            wait="shown",
+        )
     assert becomes(lambda: {"B03", "B04"} <= {*display.titles()})
     windows = {layer["window"] for layer in viewer.layers()}
     assert {"B03", "B04"} <= windows
@@ -350,163 +348,7 @@ def test_unknown_questions_are_refused(viewer: RemoteViewer) -> None:
     assert viewer.layers() is not None
 
 
-# ── regions of interest ──────────────────────────────────────────────────────────────────
-
-
-def test_rois_return(files: FileManager, viewer: RemoteViewer, pictures: Path) -> None:
-    """ROIs of every kind come back from the viewer as they were, over an image with a scale."""
-    window: dict[str, Any] = {
-        "names": "{well}_{name}.npy", "layout": Layout(window=("well",), layer=("name",))
-    }  # fmt: skip
-    files.save(
-        np.zeros((3, *SIZE), "u1"), "D03_image.npy", backend="screen", scale=(2, 0.5, 0.5),
-        units="um", **window,
-    )  # fmt: skip
-    rois = [
-        ROI(Rectangle((20, 30), (10, 8), 30), "box", properties={"area": 80}),
-        ROI(Ellipse((40, 20), (10, 18)), "ring", Position(z=1)),
-        ROI(Polygon([(0.1, 0.2), (9.3, 0.7), (5.5, 12.25)]), "cell"),
-        ROI(Points([(1.5, 2), (50, 60)]), "spots"),
-        ROI(Mask(np.eye(5) > 0, (8, 9)), "mask"),
-    ]
-    files.save(rois, "D03_rois.npy", backend="screen", wait="shown", **window)
-    found = viewer.rois(window="D03")
-    assert sorted(found, key=lambda roi: roi.name) == sorted(rois, key=lambda roi: roi.name)
-    imageio.imwrite(pictures / "napari-rois.png", viewer.screenshot(window="D03"))
-    files.save(rois[:1], "D03_rois.npy", backend="screen", wait="shown", **window)
-    files.save(rois, "D03_rois.npy", backend="screen", wait="shown", **window)
-    files.save([], "D03_rois.npy", backend="screen", wait="shown", **window)
-    assert viewer.rois(window="D03") == []
-
-
-def test_many_rois_are_shown(files: FileManager, viewer: RemoteViewer) -> None:
-    """A thousand outlines are shown."""
-    random = np.random.default_rng(0)
-    outlines = random.random((1000, 20, 2)) * 5 + random.random((1000, 1, 2)) * 55
-    rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
-    files.save(rois, "many.roi", backend="screen", wait="shown")
-    files.save([], "many.roi", backend="screen")
-
-
-@pytest.mark.timeout(300)
-def test_scribble_blocks_nobody(files: FileManager, viewer: RemoteViewer) -> None:
-    """An outline that crosses itself a hundred thousand times is shown, and the viewer answers."""
-    random = np.random.default_rng(0)
-    roi = ROI(Polygon(random.integers(0, 64, (1000, 2)).tolist()), "scribble")
-    files.save(plane(1), "a.npy", backend="screen")
-    files.save([roi], "a.roi", backend="screen", wait="shown")
-    assert viewer.rois() == [roi]
-
-
-def test_refused_pixel_size_leaves_nothing(files: FileManager, viewer: RemoteViewer) -> None:
-    """A pixel size that does not fit is the error of its own save; all else goes on."""
-    large = np.zeros((2048, 2048), "u1")
-    files.save(large, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
-    for wait in ("received", "shown"):
-        with pytest.raises(RejectedError, match="scale="):
-            files.save(large, "pixels.npy", backend="screen", wait=wait)
-    for number in (1e10, 1e12):
-        far = ROI(Polygon([(0, 0), (0, number), (9, 9)]))
-        with pytest.raises(RejectedError, match="napari shows at most"):
-            files.save(far, "far.roi", backend="screen", wait="shown")
-    assert titles(viewer) == ["metres"]
-    viewer.clear()
-    assert titles(viewer) == []
-    files.save(large, "pixels.npy", backend="screen", wait="shown")
-    assert titles(viewer) == ["pixels"]
-
-
-@pytest.mark.parametrize(("side", "fits"), [(320, True), (330, False), (512, False)])
-def test_pixel_sizes_at_the_bound(
-    files: FileManager, viewer: RemoteViewer, side: int, fits: bool
-) -> None:
-    """The check refuses just those sizes at which napari's number field fails."""
-    value = np.zeros((side, side), "u1")
-    files.save(value, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
-    if fits:
-        files.save(value, "pixels.npy", backend="screen", wait="shown")
-    else:
-        with pytest.raises(RejectedError, match="of the smallest pixels"):
-            files.save(value, "pixels.npy", backend="screen", wait="shown")
-    assert titles(viewer) == ["metres", "pixels"][: 1 + fits]
-
-
-def titles(viewer: RemoteViewer) -> list[str]:
-    """Return the names of the first window's layers."""
-    return [layer["name"] for layer in viewer.layers() if not layer["window"]]
-
-
-# ── producers ────────────────────────────────────────────────────────────────────────────
-
-PRODUCER = """
-import sys
-import numpy as np
-from polystore_core import BackendRegistry, FileManager
-
-name, count = sys.argv[1], int(sys.argv[2])
-with BackendRegistry() as registry:
-    registry.add("screen", "napari_stream", viewer="shared", launch=False)
-    files = FileManager(registry)
-    for index in range(count):
-        image = np.full((500, 700), index, "u2")
-        files.save(image, "slice.npy", at={"producer": name, "z": index}, backend="screen")
-        if not index:
-            print("begun", flush=True)
-"""
-
-
-def produce(name: str, count: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "error", "-c", PRODUCER, name, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
-
-
-def test_two_producers_share_viewer(files: FileManager, viewer: RemoteViewer) -> None:
-    """Two processes fill one stack at once."""
-    for producer in [produce("one", 20), produce("two", 20)]:
-        producer.communicate(timeout=60)
-        assert producer.returncode == 0
-    (layer,) = [layer for layer in viewer.layers() if layer["axes"][0] == "producer"]
-    assert layer["shape"] == [2, 20, 500, 700]
-    assert layer["coordinates"][0] == ["one", "two"]
-
-
-def test_killed_producer_is_survived(files: FileManager, viewer: RemoteViewer) -> None:
-    """A producer that is killed in the middle of a series leaves the viewer to the others."""
-    producer = produce("killed", 1_000_000)
-    assert producer.stdout is not None
-    assert producer.stdout.readline() == b"begun\n"
-    time.sleep(0.3)
-    os.kill(producer.pid, signal.SIGKILL)
-    producer.communicate()
-    files.save(plane(9), "after.npy", backend="screen", wait="shown")
-    assert viewer.pixels("after.npy")[0, 0] == 9
-
-
-def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None:
-    """Threads that all wait until their frame of one path is shown do all come to an end."""
-
-    def show(thread: int) -> None:
-        for step in range(10):
-            files.save(plane(10 * thread + step), "threads.npy", backend="screen", wait="shown")
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(show, range(4)))
-    assert viewer.pixels("threads.npy")[0, 0] % 10 == 9
-
-
-def test_hidden_window_holds_nobody(
-    files: FileManager, viewer: RemoteViewer, display: Display
-) -> None:
-    """A window that is not on the screen paints nothing: whoever waits for it goes on."""
-    options: dict[str, Any] = {
-        "names": "{well}_s{site}.npy",
-        "layout": Layout(window=("well",)),
-    }
-    files.save(plane(1), "E03_s1.npy", backend="screen", wait="shown", **options)
-    display.hide("E03")
-    for value in (2, 3):
-        files.save(plane(value), "E03_s1.npy", backend="screen", wait="shown", **options)
-    assert viewer.pixels("E03_s1.npy", window="E03")[0, 0] == 3
+# ── what is told ─────────────────────────────────────────────────────────────────────────
 
 
 def test_layers_are_json(viewer: RemoteViewer) -> None:

@@ -1,0 +1,243 @@
+"""Stacks of one window: how they grow and are updated, and their sliders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore_core.errors import UnsupportedDataError
+from polystore_stream import Layout
+
+from .sending import batch, one
+from .windows import PLANE, ZSTACK, Window, planes
+
+pytestmark = pytest.mark.screen
+
+
+# ── stacks ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_stack_grows_out_of_order(window: Window) -> None:
+    """Slices stand in natural order, in whichever order they come; what is missing is black."""
+    for z in (10, 2, 7):
+        window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
+    window.save(np.full((4, 5), 99, "u2"), "A02_z7.npy", names=ZSTACK)
+    layer = window.only
+    assert layer.axis_labels == ("well", "z", "y", "x")
+    assert np.asarray(layer.data)[..., 0, 0].tolist() == [[2, 7, 10], [0, 99, 0]]
+    assert window.pixels("A01_z10.npy")[0, 0] == 10
+
+
+def test_growing_keeps_layer(window: Window) -> None:
+    """A stack that grows is the same layer, with what the user has set of it."""
+    window.save(PLANE, "A01_z1.npy", names=ZSTACK)
+    layer = window.only
+    layer.name, layer.opacity, layer.visible = "mine", 0.5, False
+    layer.contrast_limits, layer.colormap = (3, 17), "viridis"
+    for z in (3, 2):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    assert window.only is layer
+    assert layer.data.shape == (1, 3, 4, 5)
+    assert (layer.name, layer.opacity, layer.visible) == ("mine", 0.5, False)
+    assert layer.contrast_limits == [3, 17]
+    assert layer.colormap.name == "viridis"
+
+
+def test_update_is_in_place(window: Window) -> None:
+    """The same path again changes the pixels of its layer, and what is on the screen."""
+    window.save(PLANE)
+    layer = window.only
+    layer.contrast_limits = (3, 17)
+    window.save(PLANE + 100)
+    assert window.only is layer
+    assert np.array_equal(window.shown(layer), PLANE + 100)
+    assert layer.contrast_limits == [3, 17]
+
+
+def test_slice_alone_is_updated(window: Window) -> None:
+    """A path of a series, saved alone, changes its slice: also where that is on the screen."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    layer = window.only
+    window.save(np.full((4, 5), 77, "u2"), "c_1.npy")
+    assert np.asarray(layer.data)[:, 0, 0].tolist() == [0, 77, 20]
+    assert window.step[0] == 1
+    assert window.shown(layer)[0, 0] == 77
+    window.save(np.full((4, 5), 78, "u2"), "c_1.npy")
+    assert window.shown(layer)[0, 0] == 78
+
+
+def test_newest_of_a_burst_is_shown(window: Window) -> None:
+    """Of many values that come together for one place, the last is shown, the others told."""
+    superseded = window.show(*(one(plane) for plane in planes(5)))
+    assert len(superseded) == 4
+    assert window.pixels("a.npy")[0, 0] == 40
+    assert window.shown(window.only)[0, 0] == 40
+
+
+@pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
+def test_lone_image_restarts(window: Window, value: Any) -> None:
+    """A path alone in its layer may come with another shape or type: with fresh contrast."""
+    window.save(PLANE)
+    layer = window.only
+    layer.contrast_limits = (3, 17)
+    window.save(value)
+    assert window.only is layer
+    assert np.array_equal(np.asarray(layer.data), value)
+    assert np.array_equal(window.shown(layer), value)
+    assert layer.contrast_limits[0] == value[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("value", "axes"),
+    [(np.full((2, 4, 5), 9, "u2"), "zyx"), (np.full((4, 5, 3), 9, "u1"), "yxs")],
+)
+def test_lone_image_changes_axes(window: Window, value: Any, axes: str) -> None:
+    """A path may become a volume or RGB, and plain again: a layer at the same place, name kept."""
+    window.save(PLANE, "a.npy")
+    window.save(PLANE, "b.npy")
+    window["a"].name = "mine"
+    for image, letters in ((value, axes), (PLANE, "yx")):
+        window.save(image, "a.npy", axes=letters)
+        assert window.names == ["mine", "b"]
+        layer = window["mine"]
+        assert layer.rgb == letters.endswith("s")
+        assert layer.axis_labels == tuple(letters.rstrip("s"))
+        assert np.array_equal(np.asarray(layer.data), image)
+        assert np.array_equal(window.pixels("a.npy"), image)
+    window.save(PLANE + 1, "a.npy")
+    assert np.array_equal(window.shown(window["mine"]), PLANE + 1)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
+def test_whole_batch_restarts(window: Window, value: Any, together: bool) -> None:
+    """A full batch of another kind replaces the stack, whether it is shown at once or not."""
+    paths = ["c_0.npy", "c_1.npy", "c_2.npy"]
+    window.save_batch(planes(3), paths)
+    layer = window.only
+    messages = batch([value, value * 2, value * 3], paths)
+    for group in [messages] if together else [[message] for message in messages]:
+        window.show(*group)
+    assert window.only is layer
+    assert (layer.data.shape, layer.data.dtype) == ((3, *value.shape), value.dtype)
+    assert np.array_equal(np.asarray(layer.data)[2], value * 3)
+    assert np.array_equal(window.shown(layer), value * 3)
+    assert layer.contrast_limits[0] == value[0, 0]
+
+
+def test_restart_within_burst(window: Window) -> None:
+    """What came for a layer before it began anew, in the same burst, does no harm."""
+    window.show(one(PLANE), one(np.full((6, 7), 0.5)), one(np.full((6, 7), 0.75)))
+    assert np.array_equal(np.asarray(window.only.data), np.full((6, 7), 0.75))
+
+
+def test_misfit_keeps_stack(window: Window) -> None:
+    """A slice of another shape is refused, and nothing changes."""
+    window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
+    with pytest.raises(UnsupportedDataError, match="layer 'c' holds 3 of uint16"):
+        window.save(np.zeros((6, 7)), "c_1.npy")
+    assert np.asarray(window.only.data)[:, 0, 0].tolist() == [0, 10, 20]
+
+
+def test_changed_look_is_applied(window: Window) -> None:
+    """What the pipeline says anew is set; what it says again leaves the user's choice."""
+    window.save(PLANE, colormap="magma", contrast_limits=(0, 9))
+    layer = window.only
+    layer.colormap = "viridis"
+    window.save(PLANE, colormap="magma", contrast_limits=(0, 5))
+    assert (layer.colormap.name, layer.contrast_limits) == ("viridis", [0, 5])
+
+
+# ── sliders ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_slider_follows_newest(window: Window) -> None:
+    """The slice that came last is shown, also one that comes in between."""
+    for z, at in ((5, 0), (9, 1), (7, 1), (11, 3), (5, 0)):
+        window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
+        assert window.step[:2] == (0, at)
+        assert window.shown(window.only)[0, 0] == z
+
+
+def test_moved_slider_stays(window: Window) -> None:
+    """Once the user has moved a slider, it stays; other images change nothing about that."""
+    for z in range(4):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    window.model.dims.set_current_step(1, 1)
+    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
+    assert window.step[1] == 1
+    window.save(PLANE, "other.npy")
+    window.save(PLANE, "A01_z5.npy", names=ZSTACK)
+    assert window.step[1] == 1
+
+
+def test_slider_moved_after_image(window: Window) -> None:
+    """An image without sliders that came in between does not hide that the user moved one."""
+    for z in range(4):
+        window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
+    window.save(PLANE, "other.npy")
+    window.model.dims.set_current_step(1, 1)
+    window.save(PLANE, "A01_z4.npy", names=ZSTACK)
+    assert window.step[1] == 1
+
+
+def test_own_axes_are_not_followed(window: Window) -> None:
+    """The planes of an image that has them are the user's to choose."""
+    volume = np.zeros((9, 4, 5), "u2")
+    window.save(volume)
+    window.model.dims.set_current_step(0, 2)
+    window.save(volume + 1)
+    assert window.step[0] == 2
+    assert (window.shown(window.only) == 1).all()
+
+
+def test_text_tells_coordinates(window: Window) -> None:
+    """A text says which well and plane the sliders are at, where napari has numbers."""
+    for path in ("A01_z3.npy", "A01_z12.npy", "B07_z3.npy"):
+        window.save(PLANE, path, names=ZSTACK)
+    assert window.text == "well B07   z 3"
+    window.model.dims.set_current_step(0, 0)
+    window.model.dims.set_current_step(1, 1)
+    assert window.text == "well A01   z 12"
+
+
+def test_text_of_series_is_plain(window: Window) -> None:
+    """Of a series without names the text is what tells its files apart."""
+    window.save_batch(planes(2), ["cells_ctrl.npy", "cells_drug.npy"])
+    assert window.text == "drug"
+    window.model.dims.set_current_step(0, 0)
+    assert window.text == "ctrl"
+
+
+def test_text_needs_sliders(window: Window) -> None:
+    """Without a slider there is nothing to tell, and no more after its stack was removed."""
+    window.save(PLANE)
+    assert window.text == ""
+    window.save_batch(planes(2), ["c_0.npy", "c_1.npy"])
+    assert window.text == "1"
+    window.model.layers.remove(window["c"])
+    assert window.text == ""
+
+
+def test_sliders_of_two_stacks(window: Window) -> None:
+    """Two stacks share their sliders; the text is of the one that came last."""
+    for channel in "12":
+        for z in range(3):
+            window.save(PLANE, f"A01_w{channel}_z{z}.npy", names="{well}_w{w}_z{z}.npy")
+    assert window.names == ["channel 1", "channel 2"]
+    assert window.model.dims.ndim == 4
+    assert window.step[:2] == (0, 2)
+    assert window.text == "well A01   z 2"
+
+
+def test_layout_chooses_sliders(window: Window) -> None:
+    """What a layout makes a layer is one, and what it makes a slider is one."""
+    layout = Layout(layer=("well",), slider=("z",))
+    for path in ("A01_z1.npy", "A01_z2.npy", "A02_z1.npy"):
+        window.save(PLANE, path, names=ZSTACK, layout=layout)
+    assert [(layer.name, layer.data.shape) for layer in window.model.layers] == [
+        ("A01", (2, 4, 5)),
+        ("A02", (1, 4, 5)),
+    ]
