@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from polystore_core.errors import BatchError, RejectedError, UnsupportedDataError
-from polystore_core.rois import ROI, Points
 from polystore_stream import Layout
+
+from .planes import SIZE, only, plane
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
     from polystore_fiji.remote import RemoteFiji
 
-SIZE = (12, 16)
-
-
-def plane(value: float, dtype: str = "u2") -> Any:
-    return np.full(SIZE, value, dtype)
-
-
-def only(viewer: RemoteFiji) -> dict[str, Any]:
-    (layer,) = viewer.layers()
-    return layer
-
 
 # ── pixels and types ─────────────────────────────────────────────────────────────────────
+
 
 HELD = {
     "uint8": np.arange(192, dtype="u1").reshape(SIZE),
@@ -139,9 +129,11 @@ def test_folders_stay_apart(there: FileManager, hidden: RemoteFiji) -> None:
         for number, folder in enumerate("AB"):
             for c in range(2):
                 there.save(
-                    plane(100 * number + 10 * c + z), f"{folder}/w{c}_z{z}.tif", backend="screen",
+                    plane(100 * number + 10 * c + z),
+                    f"{folder}/w{c}_z{z}.tif",
+                    backend="screen",
                     names="w{channel}_z{z}.tif",
-                )  # fmt: skip
+                )
     shapes = {layer["name"]: layer["shape"] for layer in hidden.layers()}
     assert shapes == {"A": [1, 3, 2, *SIZE], "B": [1, 3, 2, *SIZE]}
     assert hidden.pixels("A/w1_z2.tif")[0, 0] == 12
@@ -153,17 +145,25 @@ def test_sliders_share_frames(there: FileManager, hidden: RemoteFiji) -> None:
     names = "{well}_f{field}_t{t}_z{z}_w{channel}.tif"
     paths = [
         f"{well}_f{field}_t{t}_z{z}_w{c}.tif"
-        for well in ("B03", "B10", "B2") for field in (1, 2) for t in (0, 1) for z in (0, 1)
+        for well in ("B03", "B10", "B2")
+        for field in (1, 2)
+        for t in (0, 1)
+        for z in (0, 1)
         for c in (1, 2)
-    ]  # fmt: skip
+    ]
     there.save_batch(
         [plane(n) for n in range(len(paths))], paths, backend="screen", names=names
     )
     layer = only(hidden)
     assert layer["shape"] == [12, 2, 2, *SIZE]
     assert layer["sliders"] == ["well", "field", "t", "z"]
-    assert layer["coordinates"][0][:5] == ["B2, 1, 0", "B2, 1, 1", "B2, 2, 0", "B2, 2, 1",
-                                           "B03, 1, 0"]  # fmt: skip
+    assert layer["coordinates"][0][:5] == [
+        "B2, 1, 0",
+        "B2, 1, 1",
+        "B2, 2, 0",
+        "B2, 2, 1",
+        "B03, 1, 0",
+    ]
     for number, path in enumerate(paths):
         assert hidden.pixels(path)[0, 0] == number
 
@@ -182,16 +182,19 @@ def test_late_slices_find_their_place(there: FileManager, hidden: RemoteFiji) ->
 def test_holes_are_left(there: FileManager, hidden: RemoteFiji) -> None:
     """Planes that have not come leave holes without a name, and are filled when they come."""
     for c, z in ((1, 1), (2, 2), (1, 3)):
-        there.save(plane(c * 10 + z), f"w{c}_z{z}.tif", backend="screen",
-                   names="w{channel}_z{z}.tif")  # fmt: skip
+        there.save(
+            plane(c * 10 + z), f"w{c}_z{z}.tif", backend="screen", names="w{channel}_z{z}.tif"
+        )
     assert only(hidden)["shape"] == [1, 3, 2, *SIZE]
     assert only(hidden)["labels"] == ["w1_z1.tif", None, None, "w2_z2.tif", "w1_z3.tif", None]
     with pytest.raises(RejectedError, match=r"'w2_z1\.tif' is not shown"):
         hidden.pixels("w2_z1.tif")
     there.save(plane(21), "w2_z1.tif", backend="screen", names="w{channel}_z{z}.tif")
     assert [hidden.pixels(f"w{c}_z{z}.tif")[0, 0] for c, z in ((1, 1), (2, 1), (2, 2))] == [
-        11, 21, 22,
-    ]  # fmt: skip
+        11,
+        21,
+        22,
+    ]
 
 
 def test_coordinates_are_said(there: FileManager, hidden: RemoteFiji) -> None:
@@ -306,189 +309,3 @@ def test_unawaited_misfit_is_told(there: FileManager) -> None:
     there.save(plane(1, "u1"), "late/late_1.npy", backend="screen", wait=None)
     with pytest.raises(RejectedError, match="image 'late' holds 2"):
         there.registry["screen"].flush()  # type: ignore[union-attr]
-
-
-# ── what an image says of itself ─────────────────────────────────────────────────────────
-
-
-def test_calibration_is_ImageJs(there: FileManager, hidden: RemoteFiji) -> None:
-    """Pixel sizes and units are ImageJ's calibration; a saved unit is written as ImageJ does."""
-    there.save(
-        np.zeros((2, 3, *SIZE), "u2"), "scaled.npy", backend="screen", axes="tzyx",
-        scale=(90, 2, 0.25, 0.5),
-        units={"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"},
-    )  # fmt: skip
-    assert only(hidden)["scale"] == [90, 2, 1, 0.25, 0.5]
-    assert only(hidden)["units"] == ["sec", "µm", "", "µm", "µm"]
-    there.save(np.zeros((2, 3, *SIZE), "u2"), "scaled.npy", backend="screen", axes="tzyx")
-    assert only(hidden)["scale"] == [90, 2, 1, 0.25, 0.5]
-    there.save(
-        np.zeros((2, 3, *SIZE), "u2"), "scaled.npy", backend="screen", axes="tzyx",
-        scale={"z": 4}, units="nanometer",
-    )  # fmt: skip
-    assert only(hidden)["scale"] == [1, 4, 1, 1, 1]
-    assert only(hidden)["units"][1:] == ["nm", "", "nm", "nm"]
-
-
-def test_calibration_of_slices(there: FileManager, hidden: RemoteFiji) -> None:
-    """Planes of a series say what a pixel is; the image has it however it grows."""
-    for z in range(3):
-        there.save(plane(z), f"s_{z}.npy", backend="screen", names="s_{z}.npy",
-                   scale=(0.2, 0.1), units="micrometer")  # fmt: skip
-        assert only(hidden)["scale"][3:] == [0.2, 0.1]
-        assert only(hidden)["units"][3:] == ["µm", "µm"]
-
-
-def test_channels_have_looks(there: FileManager, hidden: RemoteFiji) -> None:
-    """Channels have the colours and windows that are said, else colours told apart by everybody."""
-    channels = [
-        {"label": "DAPI", "color": "0000FF", "window": {"start": 5, "end": 500}},
-        {"label": "GFP", "color": "00FF00"},
-        "other",
-    ]
-    value = np.stack([plane(n) + np.arange(16, dtype="u2") for n in range(3)])
-    there.save(value, "c.npy", backend="screen", axes="cyx", channels=channels)
-    first, second, _ = only(hidden)["channels"]
-    assert only(hidden)["labels"][:2] == ["DAPI: c.npy", "GFP: c.npy"]
-    assert (first["color"], first["window"]) == ("0000ff", [5, 500])
-    assert (second["color"], second["window"]) == ("00ff00", [1, 16])
-    there.save(value, "d.npy", backend="screen", axes="cyx")
-    colors = [channel["color"] for channel in hidden.layers()[-1]["channels"]]
-    assert colors == ["ff00ff", "00ff00", "00ffff"]
-
-
-def test_channels_by_name_have_looks(there: FileManager, hidden: RemoteFiji) -> None:
-    """Channels that come one by one have the colour said with each."""
-    for c, color in ((1, "ff8000"), (2, "0080ff")):
-        there.save(
-            plane(c), f"w{c}.tif", backend="screen", names="w{channel}.tif", colormap=color,
-            contrast_limits=(0, 10 * c),
-        )  # fmt: skip
-    assert [(c["color"], c["window"]) for c in only(hidden)["channels"]] == [
-        ("ff8000", [0, 10]),
-        ("0080ff", [0, 20]),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("colormap", "brightest"),
-    [("gray", "ffffff"), ("Red", "ff0000"), ("#ff8000", "ff8000"), ("fire", "ffffff"),
-     ("cyan", "00ffff")],
-)  # fmt: skip
-def test_colormaps_are_known(
-    there: FileManager, hidden: RemoteFiji, colormap: str, brightest: str
-) -> None:
-    """A colormap is one of ImageJ's lookup tables, or a colour."""
-    there.save(plane(7, "u1"), "a.npy", backend="screen", colormap=colormap)
-    assert only(hidden)["channels"][0]["color"] == brightest
-
-
-def test_ranges_are_chosen(there: FileManager, hidden: RemoteFiji) -> None:
-    """Black and brightest are what is said; else all of 8 bits, or the least and greatest."""
-    ramp = np.arange(192).reshape(SIZE)
-    for value, options, expected in (
-        (ramp.astype("u1"), {}, [0, 255]),
-        (ramp.astype("u2") + 50, {}, [50, 241]),
-        (ramp.astype("f4") - 50, {}, [-50, 141]),
-        (np.full(SIZE, np.nan, "f4"), {}, [0, 1]),
-        (plane(5), {}, [5, 6]),
-        (ramp > 3, {}, [0, 255]),
-        (ramp > 3, {"contrast_limits": (0, 1)}, [0, 255]),
-        (ramp.astype("f4"), {"contrast_limits": (-1.5, 7)}, [-1.5, 7]),
-    ):
-        hidden.clear()
-        there.save(value, "a.npy", backend="screen", **options)
-        assert only(hidden)["channels"][0]["window"] == expected
-
-
-def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> None:
-    """A colormap that ImageJ does not have is the error of that save, and names some it has."""
-    with pytest.raises(
-        RejectedError, match="no lookup table 'nonsense': expected grays"
-    ) as caught:
-        there.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
-    assert caught.value.path == "color.npy"
-    assert hidden.layers() == []
-
-
-# ── questions ────────────────────────────────────────────────────────────────────────────
-
-
-def test_unknown_questions_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
-    """What ImageJ cannot answer is told, with what it can."""
-    with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
-        hidden.query("colour")
-    with pytest.raises(RejectedError, match=r"'nothing\.npy' is not shown: no path is shown"):
-        hidden.pixels("nothing.npy")
-    with pytest.raises(RejectedError, match="no image is shown"):
-        hidden.screenshot()
-    there.save(plane(1), "a.npy", backend="screen")
-    with pytest.raises(RejectedError, match="image 'b' is not open: expected 'a'"):
-        hidden.screenshot(window="b")
-
-
-def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
-    """A name that nothing has is an error with the names that there are, never an empty answer."""
-    there.save(plane(1), "cells.npy", backend="screen")
-    there.save(plane(1), "B03_s1.npy", backend="screen", names="{well}_s{site}.npy",
-               layout=Layout(window=("well",)))  # fmt: skip
-    there.save(
-        [ROI(Points([(1, 2)]), "spot"), ROI(Points([(3, 4)]))], "r.roi", backend="screen"
-    )
-    for question, expected in {
-        "rois layer sport": "'' (without a name), 'spot'; did you mean 'spot'?",
-        "rois window cell": "expected one of 'B03 images', 'cells'; did you mean 'cells'?",
-        "screenshot window Cells": "did you mean 'cells'?",
-        "clear window x": "image 'x' is not open: expected one of 'B03 images', 'cells'",
-        "pixels path cell.npy": "expected 'cells.npy'; did you mean 'cells.npy'?",
-        "pixels window B04": "'' (without a name), 'B03'; did you mean 'B03'?",
-        "layers window x": "'window' is not valid for layers: no option is valid for layers",
-        "rois path x": "'path' is not valid for rois: expected one of 'layer', 'window'",
-    }.items():
-        name, option, value = question.split()
-        with pytest.raises(RejectedError) as caught:
-            hidden.query(name, **{option: value})
-        assert caught.value.reason.endswith(expected)
-    assert len(hidden.layers()) == 2, "clear has taken nothing away"
-    assert [roi.name for roi in hidden.rois(layer="spot")] == ["spot"]
-    assert [roi.name for roi in hidden.rois(layer="")] == [""]
-
-
-def test_layers_are_json(there: FileManager, hidden: RemoteFiji) -> None:
-    """The list of images is plain data."""
-    there.save(HELD["tczyx"], "a.npy", backend="screen")
-    there.save(HELD["rgb"], "b.npy", backend="screen")
-    assert json.loads(json.dumps(hidden.layers())) == hidden.layers()
-
-
-def test_pictures_without_windows(there: FileManager, hidden: RemoteFiji) -> None:
-    """Without a window the picture of an image is its plane, in its colours."""
-    there.save(plane(200, "u1"), "a.npy", backend="screen", colormap="ff8000",
-               contrast_limits=(0, 200))  # fmt: skip
-    picture = hidden.screenshot()
-    assert picture.shape == (*SIZE, 4)
-    assert (picture == (255, 128, 0, 255)).all()
-
-
-def test_cleared_series_begins_anew(there: FileManager, hidden: RemoteFiji) -> None:
-    """Once all is taken away, a path that stood in a series is an image of its own."""
-    paths = [f"gone/gone_{index}.npy" for index in range(3)]
-    there.save_batch([plane(n) for n in range(3)], paths, backend="screen")
-    hidden.clear()
-    assert hidden.layers() == []
-    there.save(plane(1, "f4"), paths[1], backend="screen")
-    assert (only(hidden)["name"], only(hidden)["shape"]) == ("gone_1", [1, 1, 1, *SIZE])
-
-
-def test_one_window_is_cleared(there: FileManager, hidden: RemoteFiji) -> None:
-    """clear() of a window takes that image alone; of none, all, and paths stand nowhere then."""
-    for name in ("a", "b"):
-        there.save(plane(1), f"{name}.npy", backend="screen")
-    hidden.clear(window="a")
-    assert [layer["name"] for layer in hidden.layers()] == ["b"]
-    with pytest.raises(RejectedError, match="image 'a' is not open"):
-        hidden.clear(window="a")
-    there.save_batch([plane(1), plane(2)], ["s_1.npy", "s_2.npy"], backend="screen")
-    hidden.clear()
-    there.save(plane(3), "s_2.npy", backend="screen")
-    assert only(hidden)["name"] == "s_2"

@@ -1,0 +1,283 @@
+"""What the user of a real ImageJ has set stays as it is."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from polystore_core.errors import RejectedError
+from polystore_testing.processes import becomes
+
+from .planes import only
+from .screens import MOST, SIZE, plane, windows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import User
+
+    from polystore_core import FileManager
+    from polystore_fiji.remote import RemoteFiji
+    from polystore_testing.display import Display
+
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
+]
+
+
+def test_brightness_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """Brightness and colours that the user has set stay, when values are replaced and added."""
+    for value in (plane(100), plane(100, "u2"), plane(100, "f4")):
+        viewer.clear()
+        files.save(value, "a_0.npy", backend="screen", names="a_{z}.npy", wait="shown")
+        user.does('setMinAndMax(20, 120); run("Red");')
+        for z in (0, 1, 2, 1):
+            files.save(
+                value * 2, f"a_{z}.npy", backend="screen", names="a_{z}.npy", wait="shown"
+            )
+            assert only(viewer)["channels"] == [{"color": "ff0000", "window": [20, 120]}]
+
+
+def test_channels_are_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """What the user has set of one channel stays, when slices come and when channels do."""
+
+    def save(c: int, z: int) -> None:
+        files.save(
+            plane(100 * c, "u2"),
+            f"w{c}_z{z}.npy",
+            backend="screen",
+            names="w{channel}_z{z}.npy",
+            wait="shown",
+        )
+
+    save(1, 0)
+    save(2, 0)
+    user.does('Stack.setChannel(2); setMinAndMax(20, 120); run("Yellow");')
+    kept = {"color": "ffff00", "window": [20, 120]}
+    for c, z in ((1, 0), (2, 0), (1, 1), (2, 1), (1, 2)):
+        save(c, z)
+        assert only(viewer)["channels"][1] == kept
+    assert only(viewer)["position"][2] == 2
+    save(3, 0)
+    assert only(viewer)["channels"][1] == kept
+    assert only(viewer)["shape"] == [1, 3, 3, *SIZE]
+
+
+def test_mode_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A user who looks at single channels goes on doing so while the stack grows."""
+    for z in range(4):
+        files.save(
+            np.stack([plane(z), plane(2 * z)]),
+            f"m_{z}.npy",
+            backend="screen",
+            axes="cyx",
+            names="m_{z}.npy",
+            wait="shown",
+        )
+        if not z:
+            user.does('Stack.setDisplayMode("grayscale");')
+        assert only(viewer)["mode"] == "grayscale"
+
+
+def test_zoom_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """The zoom stays, also where a window gets its first slider."""
+    files.save(plane(0), "z_0.npy", backend="screen", names="z_{z}.npy", wait="shown")
+    user.does('run("In [+]");')
+    zoom = user.does('return "" + getZoom();')
+    assert float(zoom) > 1
+    for z in (0, 1, 2):
+        files.save(plane(z), f"z_{z}.npy", backend="screen", names="z_{z}.npy", wait="shown")
+        assert user.does('return "" + getZoom();') == zoom
+
+
+def test_window_stays_in_place(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A window stays where its user has moved it, whatever becomes of its image."""
+    where = 'getLocationAndSize(x, y, w, h); return "" + x + " " + y;'
+    files.save(
+        plane(0), "w1_z0.npy", backend="screen", names="w{channel}_z{z}.npy", wait="shown"
+    )
+    user.does("setLocation(311, 222); wait(200);")  # until the screen has told Java of it
+    assert user.does(where) == "311 222"
+    for name in ("w1_z1", "w2_z0", "w2_z1"):
+        files.save(
+            plane(1), f"{name}.npy", backend="screen", names="w{channel}_z{z}.npy", wait="shown"
+        )
+        assert user.does(where) == "311 222", name
+    viewer.clear()
+    for shape in ((90, 90), (91, 91)):
+        files.save(np.zeros(shape, "u1"), "b.npy", backend="screen", wait="shown")
+        if shape == (90, 90):
+            user.does("setLocation(311, 222); wait(200);")
+    assert user.does(where) == "311 222"
+
+
+def test_position_is_followed(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """The slider follows what comes, until the user looks at something else; and again."""
+
+    def save(z: int) -> list[int]:
+        files.save(plane(z), f"p_{z}.npy", backend="screen", names="p_{z}.npy", wait="shown")
+        position: list[int] = only(viewer)["position"]
+        return position
+
+    assert [save(z)[1] for z in (0, 10, 20)] == [1, 2, 3]
+    user.does("setSlice(2);")
+    assert save(30)[1] == 2
+    assert save(5)[1] == 3, "a slice came before it: the one that is looked at stays"
+    assert save(10)[1] == 3
+    assert user.does("return getInfo('slice.label');") == "p_10"
+    user.does("setSlice(nSlices);")
+    assert save(40)[1] == 5, "whoever left stays where he is"
+    assert viewer.pixels("p_5.npy")[0, 0] == 5
+
+
+def test_calibration_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A pixel size that the user has set stays until another one is said."""
+    for scale in (0.5, 0.5, 0.25):
+        files.save(
+            plane(1),
+            "c.npy",
+            backend="screen",
+            scale=(scale, scale),
+            units="micrometer",
+            wait="shown",
+        )
+        if scale == 0.25:
+            assert only(viewer)["scale"][3:] == [0.25, 0.25]
+        user.does('run("Properties...", "unit=mm pixel_width=3 pixel_height=3 voxel_depth=1");')
+        files.save(plane(2), "c.npy", backend="screen", wait="shown")
+        assert (only(viewer)["scale"][3:], only(viewer)["units"][4]) == ([3, 3], "mm")
+
+
+def test_selection_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A selection stays while its image is updated and grows."""
+    for z in (0, 0, 1, 2):
+        files.save(plane(z), f"r_{z}.npy", backend="screen", names="r_{z}.npy", wait="shown")
+        if user.does('return "" + selectionType();') == "-1":
+            assert z == 0
+            user.does("makeRectangle(10, 20, 30, 40);")
+    assert user.does('Roi.getBounds(x, y, w, h); return "" + x + " " + y;') == "10 20"
+
+
+def test_edited_image_is_updated(
+    files: FileManager, viewer: RemoteFiji, user: User, display: Display
+) -> None:
+    """What the user painted into an image is seen, asked for, and replaced by the next save."""
+    ramp = np.tile(np.arange(220, dtype="u1"), (200, 1))
+    paths = [f"e_{z}.npy" for z in range(2)]
+    for path in paths:
+        files.save(ramp, path, backend="screen", names="e_{z}.npy", wait="shown")
+    user.does('run("Select All"); setColor(77); fill(); run("Select None");')
+    assert (viewer.pixels(paths[1]) == 77).all()
+    assert (viewer.pixels(paths[0]) == ramp).all()
+    user.does('run("Undo");')
+    files.save(plane(88), paths[1], backend="screen", wait="shown")
+    assert display.count((88, 88, 88)) > MOST
+    user.does(
+        'run("Gaussian Blur...", "sigma=3 slice"); run("Undo"); setSlice(1); setSlice(2);'
+    )
+    files.save(plane(99), paths[1], backend="screen", wait="shown")
+    assert display.count((99, 99, 99)) > MOST
+    assert (viewer.pixels(paths[1]) == 99).all()
+
+
+def test_mixed_up_picture_is_updated(files: FileManager, user: User, display: Display) -> None:
+    """A save is on the screen, also where ImageJ has kept a picture of another slice."""
+    paths = [f"mixed/m_{z}.npy" for z in range(2)]
+    files.save_batch([plane(20), plane(40)], paths, backend="screen", wait="shown")
+    user.does("mix up")
+    user.does("updateDisplay();")
+    assert becomes(lambda: display.count((20, 20, 20)) > MOST), "ImageJ shows slice 1"
+    files.save(plane(60), paths[1], backend="screen", wait="shown")
+    assert display.count((60, 60, 60)) > MOST
+
+
+def test_reversed_stack_is_updated(
+    files: FileManager, viewer: RemoteFiji, user: User, display: Display
+) -> None:
+    """Of a stack that the user has reversed, each slice is still updated where it is named."""
+    paths = [f"rev/r_{z}.npy" for z in range(3)]
+    files.save_batch([plane(z) for z in range(3)], paths, backend="screen", wait="shown")
+    user.does('run("Reverse");')
+    files.save(plane(200), paths[2], backend="screen", wait="shown")
+    assert (viewer.pixels(paths[2]) == 200).all()
+    assert display.count((200, 200, 200)) < MOST
+    user.does("setSlice(1);")
+    assert becomes(lambda: display.count((200, 200, 200)) > MOST)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        'run("32-bit");',
+        'makeRectangle(5, 5, 20, 20); run("Crop");',
+        'run("Size...", "width=9");',
+        'run("RGB Color");',
+        'run("Delete Slice");',
+        'run("Add Slice");',
+    ],
+)
+def test_converted_image_is_left(
+    files: FileManager, viewer: RemoteFiji, user: User, change: str
+) -> None:
+    """An image that the user has made something else of is his; saves go on in a new one."""
+    paths = [f"conv/c_{z}.npy" for z in range(3)]
+    files.save_batch([plane(z) for z in range(3)], paths, backend="screen", wait="shown")
+    user.does(change)
+    with pytest.raises(RejectedError, match="a user has changed 'c'"):
+        viewer.pixels(paths[0])
+    files.save(plane(9), paths[1], backend="screen", wait="shown")
+    assert (viewer.pixels(paths[1]) == 9).all()
+    files.save_batch([plane(z + 5) for z in range(3)], paths, backend="screen", wait="shown")
+    assert [viewer.pixels(path)[0, 0] for path in paths] == [5, 6, 7]
+    assert len(viewer.layers()) == 1
+    user.does(
+        'while (nImages > 0) { selectImage(nImages); setOption("Changes", false); close(); }'
+    )
+    assert becomes(lambda: viewer.layers() == [])
+
+
+def test_renamed_image_is_updated(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """An image may be called otherwise by its user: it is updated, grows, and keeps the name."""
+    for z in range(3):
+        files.save(plane(z), f"n_{z}.npy", backend="screen", names="n_{z}.npy", wait="shown")
+        if not z:
+            user.does('rename("mine");')
+    assert (only(viewer)["window"], only(viewer)["shape"][1]) == ("mine", 3)
+    assert viewer.screenshot(window="mine")[5, 5, 0] == 2
+
+
+def test_points_ask_nothing(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """Points that the user has clicked lead to no question while their image is made anew."""
+    for c in range(3):
+        files.save(
+            plane(c), f"w{c}.npy", backend="screen", names="w{channel}.npy", wait="shown"
+        )
+        if not c:
+            points = ", ".join(map(str, range(10, 190, 5)))
+            user.does(f'makeSelection("point", newArray({points}), newArray({points}));')
+        assert user.does('Roi.getCoordinates(x, y); return "" + x.length;') == "36"
+    viewer.clear()
+
+
+def test_macros_may_run_meanwhile(
+    files: FileManager, viewer: RemoteFiji, user: User, display: Display, tmp_path: Path
+) -> None:
+    """While a macro keeps windows closed, images are taken; they open when it has ended."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    waits = f'File.saveString("", "{begun}"); while (!File.exists("{go}")) wait(50);'
+    with ThreadPoolExecutor(1) as pool:
+        macro = pool.submit(user.does, f"setBatchMode(true); {waits} setBatchMode(false);")
+        assert becomes(begun.exists)
+        files.save(plane(77), "batch.npy", backend="screen")
+        assert viewer.pixels("batch.npy")[0, 0] == 77
+        assert windows(display) == []
+        assert not only(viewer)["visible"]
+        go.touch()
+        macro.result()
+    assert becomes(lambda: display.count((77, 77, 77)) > MOST)
+    assert windows(display) == ["batch"]
