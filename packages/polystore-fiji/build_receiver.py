@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "java"
 JAR = HERE / "src/polystore_fiji/polystore_receiver.jar"
-# What the Java sources speak; a test compares it with polystore_stream.messages.PROTOCOL.
+# What the Java sources speak; a test compares it with polystore_stream.wire.messages.PROTOCOL.
 PROTOCOL = "1.0"
 
 

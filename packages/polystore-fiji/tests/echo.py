@@ -21,8 +21,8 @@ import pytest
 import zmq
 
 from polystore_stream import discovery
-from polystore_stream.connection import Connection
-from polystore_stream.messages import Hello, Image, Query, encode, read_reply
+from polystore_stream.sending.connection import Connection
+from polystore_stream.wire.messages import Hello, Image, Query, encode, read_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from polystore_fiji.jars import own_jar
-from polystore_stream.messages import PROTOCOL
+from polystore_stream.wire.messages import PROTOCOL
 
 from .machine import IJ_JAR, PACKAGE, needs_imagej
 

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, from_dtype
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
 from polystore_fiji.encoding import FijiEncoding, original_pixels
-from polystore_stream.messages import DTYPES
+from polystore_stream.wire.messages import DTYPES
 
 SHOWN = {"|u1", "<u2", "<f4"}
 KNOWN = sorted(DTYPES)

@@ -28,8 +28,9 @@ from polystore_core.errors import (
     RejectedError,
     UnsupportedDataError,
 )
-from polystore_stream import connection, discovery
-from polystore_stream.logs import log_of
+from polystore_stream import discovery
+from polystore_stream.sending import connection
+from polystore_stream.sending.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:

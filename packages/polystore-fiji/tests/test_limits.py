@@ -16,7 +16,7 @@ import pytest
 from polystore_core.errors import RejectedError
 from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Position
 from polystore_formats.imagej.roi import encode_roi
-from polystore_stream.messages import Rois
+from polystore_stream.wire.messages import Rois
 
 from .echo import greeted, like_image
 

@@ -18,8 +18,8 @@ import pytest
 from polystore_core.errors import ReceiverUnavailableError, RejectedError
 from polystore_core.rois import ROI, Polygon
 from polystore_stream import discovery
-from polystore_stream.messages import PIECE, Query, Rois, encode, read_reply
-from polystore_stream.ring import RingWriter
+from polystore_stream.wire.messages import PIECE, Query, Rois, encode, read_reply
+from polystore_stream.wire.ring import RingWriter
 from polystore_testing.processes import becomes, left_in, pipeline
 
 from .echo import (

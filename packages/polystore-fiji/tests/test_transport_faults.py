@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import ReceiverUnavailableError
-from polystore_stream.connection import Connection
-from polystore_stream.messages import (
+from polystore_stream.sending.connection import Connection
+from polystore_stream.wire.messages import (
     PIECE,
     Ack,
     Bye,

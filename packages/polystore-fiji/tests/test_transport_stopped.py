@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from polystore_stream.messages import PIECE, Piece, encode
+from polystore_stream.wire.messages import PIECE, Piece, encode
 from polystore_testing.processes import becomes
 
 from .echo import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from polystore_stream.connection import Connection
+    from polystore_stream.sending.connection import Connection
 
 pytestmark = [
     pytest.mark.faults,
@@ -51,7 +51,7 @@ LARGE = (4000, 3000)
 STOPS = """
 import signal
 from polystore_stream.discovery import read_connection
-from polystore_stream.link import Link
+from polystore_stream.sending.link import Link
 written, write = 0, Link.write
 def write_or_stop(link, frames):
     global written

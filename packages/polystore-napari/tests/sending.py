@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec.structs import replace
 
 from polystore_core import NameTemplate
-from polystore_stream.describe import Look, described
-from polystore_stream.layout import Layout, place_of, places_of
+from polystore_stream.wire.describe import Look, described
+from polystore_stream.wire.layout import Layout, place_of, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from polystore_stream.messages import Image, Rois
+    from polystore_stream.wire.messages import Image, Rois
 
 __all__ = ["Message", "batch", "one"]
 

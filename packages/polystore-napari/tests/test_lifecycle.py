@@ -17,7 +17,7 @@ import pytest
 import polystore_napari
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import Layout, discovery
-from polystore_stream.logs import log_of
+from polystore_stream.sending.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:

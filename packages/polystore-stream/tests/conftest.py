@@ -15,7 +15,7 @@ import pytest
 import zmq
 
 from polystore_stream import discovery
-from polystore_stream.link import context
+from polystore_stream.sending.link import context
 from polystore_testing.processes import left_in
 
 if TYPE_CHECKING:

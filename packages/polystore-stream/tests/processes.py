@@ -24,14 +24,14 @@ import zmq
 
 from polystore_core import BackendRegistry, FileManager
 from polystore_stream import Receiver, Viewer, discovery, receive
-from polystore_stream.messages import Hello, Image
+from polystore_stream.wire.messages import Hello, Image
 from polystore_testing.processes import becomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from polystore_stream.discovery import Endpoint
-    from polystore_stream.subscription import Subscription
+    from polystore_stream.receiving.subscription import Subscription
 
 TIMEOUT = 60.0
 

@@ -28,8 +28,8 @@ from polystore_core.errors import (
     RejectedError,
 )
 from polystore_stream import Endpoint, RemoteViewer, receive
-from polystore_stream.connection import Connection
-from polystore_stream.messages import (
+from polystore_stream.sending.connection import Connection
+from polystore_stream.wire.messages import (
     PIECE,
     Hello,
     Welcome,

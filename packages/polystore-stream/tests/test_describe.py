@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as arrays
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.model import image as images
 from polystore_core.rois import ROI, Points, Rectangle
-from polystore_stream.describe import Look, check_policy, check_wait, described
-from polystore_stream.layout import Place
-from polystore_stream.messages import DTYPES, Channel, Image, Rois, encode, read_header
+from polystore_stream.wire.describe import Look, check_policy, check_wait, described
+from polystore_stream.wire.layout import Place
+from polystore_stream.wire.messages import DTYPES, Channel, Image, Rois, encode, read_header
 
 PLACE = Place("B02", "key", "channel 1", (("t", "0"), ("z", "3")))
 GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)

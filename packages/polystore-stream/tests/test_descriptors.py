@@ -27,7 +27,7 @@ FEW = """
 import resource
 from polystore_core.errors import PolystoreError, StorageError
 from polystore_stream import RemoteViewer
-from polystore_stream.launch import start_viewer
+from polystore_stream.sending.launch import start_viewer
 
 def attempt(call, spare):
     # With that many files to open, in a process of its own.
@@ -76,7 +76,7 @@ endpoint = discovery.find("script")[0]
 CALL = lambda: RemoteViewer(endpoint).close()
 """,
     "launch": """
-from polystore_stream.launch import start_viewer
+from polystore_stream.sending.launch import start_viewer
 CALL = lambda: start_viewer(["/bin/sh", "-c", "exit 3"], "none", "a", backend="out", timeout=9)
 """,
 }

@@ -300,7 +300,7 @@ def on_full_memory() -> Callable[..., Child]:
 def test_full_memory_is_survived(on_full_memory: Any) -> None:
     """A full /dev/shm, as in containers, keeps nothing from arriving."""
     code = """
-from polystore_stream.ring import RingWriter
+from polystore_stream.wire.ring import RingWriter
 with open("/dev/shm/filler", "wb", buffering=0) as file:
     try:
         while True:
@@ -324,8 +324,8 @@ except OSError as error:
 def test_half_full_memory_is_used(on_full_memory: Any) -> None:
     """Of slots for which there is no memory, each payload travels as a frame instead."""
     code = """
-from polystore_stream.connection import Connection
-from polystore_stream.ring import RingWriter
+from polystore_stream.sending.connection import Connection
+from polystore_stream.wire.ring import RingWriter
 with listening() as listener:
     connection = Connection(listener.endpoint, "out", share_memory=False)
     # As where there is no memory without a name.

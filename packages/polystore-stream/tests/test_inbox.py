@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from polystore_stream.inbox import Inbox
-from polystore_stream.messages import Image, Query, Rois
-from polystore_stream.viewer import Delivery
+from polystore_stream.receiving.inbox import Inbox
+from polystore_stream.receiving.viewer import Delivery
+from polystore_stream.wire.messages import Image, Query, Rois
 
 LIMIT = 10
 POLICIES = ["block", "drop_oldest", "coalesce"]

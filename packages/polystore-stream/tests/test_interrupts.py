@@ -20,10 +20,14 @@ import gc
 import linecache
 import warnings
 import polystore_stream
-from polystore_stream.connection import Connection
+from polystore_stream.sending.connection import Connection
 
-MODULES = "connection", "link", "ring", "descriptors", "receiver", "subscription", "inbox"
+MODULES = [
+    "descriptors", "wire/ring", "sending/connection", "sending/link",
+    "receiving/receiver", "receiving/subscription", "receiving/inbox",
+]
 OURS = [os.path.join(os.path.dirname(polystore_stream.__file__), f"{m}.py") for m in MODULES]
+assert all(map(os.path.isfile, OURS)), OURS
 
 def interrupted(work, step):
     # Whether work() came to that line of our code, where Ctrl-C ended it.

@@ -15,7 +15,7 @@ import pytest
 
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
-from polystore_stream.launch import start_viewer
+from polystore_stream.sending.launch import start_viewer
 from polystore_testing.processes import becomes, runs
 
 from .processes import TOY, running
@@ -137,7 +137,7 @@ def is_zombie(pid: int) -> bool:
 
 
 STARTER = """
-from polystore_stream.launch import start_viewer
+from polystore_stream.sending.launch import start_viewer
 hear()
 try:
     endpoint = start_viewer(json.loads(sys.argv[1]), "toy", "default", backend="out", timeout=20)

@@ -7,7 +7,7 @@ import pytest
 
 from polystore_core import NameTemplate
 from polystore_core.errors import InvalidOptionError
-from polystore_stream.layout import Layout, Place, place_of, places_of
+from polystore_stream.wire.layout import Layout, Place, place_of, places_of
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 SITES = NameTemplate("{well}_s{site}_w{channel}_z{z}.tif")

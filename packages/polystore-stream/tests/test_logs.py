@@ -15,9 +15,9 @@ import pytest
 from polystore_core import Context
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
-from polystore_stream.backend import ViewerSink
-from polystore_stream.launch import start_viewer
-from polystore_stream.logs import how_ended, log_of, tidy_logs
+from polystore_stream.sending.backend import ViewerSink
+from polystore_stream.sending.launch import start_viewer
+from polystore_stream.sending.logs import how_ended, log_of, tidy_logs
 from polystore_testing.processes import becomes
 
 from .processes import TOY, running
@@ -144,7 +144,7 @@ def test_killed_amid_save_is_told(sink: ToySink) -> None:
 
 
 STARTER = """
-from polystore_stream.launch import start_viewer
+from polystore_stream.sending.launch import start_viewer
 start_viewer(json.loads(sys.argv[1]), "toy", "default", backend="out")
 say(ready=True)
 hear()

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from polystore_stream.memory import Pool
+from polystore_stream.receiving.memory import Pool
 
 LARGE = 1 << 18
 
@@ -169,7 +169,7 @@ def test_threads_share_no_block() -> None:
 
 FORKING = """
 import os
-from polystore_stream.memory import Pool
+from polystore_stream.receiving.memory import Pool
 
 pool = Pool()
 array = pool.empty(1 << 18)
@@ -196,7 +196,9 @@ def test_forked_process_keeps_values() -> None:
 
 
 def test_interpreter_ends_quietly() -> None:
-    code = "from polystore_stream.memory import Pool; held = Pool().empty(1 << 20)[5:]"
+    code = (
+        "from polystore_stream.receiving.memory import Pool; held = Pool().empty(1 << 20)[5:]"
+    )
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("", "")

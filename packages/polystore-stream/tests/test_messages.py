@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polystore_core.errors import DamagedDataError
-from polystore_stream.messages import (
+from polystore_stream.wire.messages import (
     DTYPES,
     PIECE,
     Ack,

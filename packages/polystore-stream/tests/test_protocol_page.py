@@ -14,9 +14,9 @@ import pytest
 
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_core.rois import ROI, Polygon
-from polystore_stream import messages
 from polystore_stream.discovery import Endpoint
-from polystore_stream.messages import DTYPES, encode, read_header, read_reply
+from polystore_stream.wire import messages
+from polystore_stream.wire.messages import DTYPES, encode, read_header, read_reply
 from polystore_testing.processes import becomes
 
 from .processes import TIMEOUT, pattern, sending

@@ -18,7 +18,7 @@ import pytest
 
 from polystore_core.errors import InvalidOptionError
 from polystore_stream import Receiver, receive
-from polystore_stream.messages import (
+from polystore_stream.wire.messages import (
     PIECE,
     Ack,
     Bye,
@@ -30,7 +30,7 @@ from polystore_stream.messages import (
     encode,
     read_reply,
 )
-from polystore_stream.ring import RingWriter
+from polystore_stream.wire.ring import RingWriter
 from polystore_testing.processes import becomes
 
 from .processes import (

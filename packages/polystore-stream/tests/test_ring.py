@@ -12,9 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from polystore_core.errors import DamagedDataError
-from polystore_stream import ring
-from polystore_stream.messages import PIECE, Ring, encode
-from polystore_stream.ring import RingReader, RingWriter
+from polystore_stream.wire import ring
+from polystore_stream.wire.messages import PIECE, Ring, encode
+from polystore_stream.wire.ring import RingReader, RingWriter
 
 HEAD = 4096
 linux = pytest.mark.skipif(sys.platform != "linux", reason="system: has no memfd")
@@ -84,8 +84,8 @@ def test_other_process_reads(make: Make) -> None:
     writer.slot(1, 3)[:] = [1, 2, 3]
     code = (
         "import sys, msgspec\n"
-        "from polystore_stream.messages import read_header\n"
-        "from polystore_stream.ring import RingReader\n"
+        "from polystore_stream.wire.messages import read_header\n"
+        "from polystore_stream.wire.ring import RingReader\n"
         "reader = RingReader(read_header(sys.stdin.buffer.read()))\n"
         "print(reader.slot(1, 3).tolist())\n"
     )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
-from polystore_stream.stack import Stack, StackView
+from polystore_stream.receiving.stack import Stack, StackView
 
 SHAPES = [(("t", "z"), (2, 3)), (("z",), (4,)), ((), (2, 3)), (("t", "c", "z"), ())]
 

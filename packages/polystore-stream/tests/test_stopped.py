@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from polystore_core import BackendRegistry, FileManager
 from polystore_core.errors import BatchError, ReceiverTimeoutError, ReceiverUnavailableError
 from polystore_stream import RemoteViewer
-from polystore_stream.messages import Piece, encode
+from polystore_stream.wire.messages import Piece, encode
 from polystore_testing.processes import becomes
 
 from .processes import (
@@ -241,7 +241,7 @@ def test_stopped_elsewhere(listen: str | None) -> None:
 # ── a producer ───────────────────────────────────────────────────────────────────────────
 
 STOPS = """
-from polystore_stream.link import Link
+from polystore_stream.sending.link import Link
 written, write = 0, Link.write
 def write_or_stop(link, frames):
     global written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polystore_stream.backend import ViewerSink
+from polystore_stream.sending.backend import ViewerSink
 
 from .encoding import FijiEncoding
 from .remote import RemoteFiji
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import os
 
     from polystore_stream.discovery import Endpoint
-    from polystore_stream.messages import Policy
+    from polystore_stream.wire.messages import Policy
 
 __all__ = ["FijiBackend"]
 

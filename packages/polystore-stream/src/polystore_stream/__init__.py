@@ -12,22 +12,22 @@ TYPE_CHECKING = False  # typing itself costs more than all the rest of this modu
 if TYPE_CHECKING:
     from typing import Any
 
-    from .backend import StreamingBackend, StreamSink, ViewerSink
     from .discovery import Endpoint
-    from .layout import Layout
-    from .receiver import Receiver
-    from .remote import RemoteViewer
-    from .subscription import Received, receive
-    from .viewer import Delivery, Viewer
+    from .receiving.receiver import Receiver
+    from .receiving.subscription import Received, receive
+    from .receiving.viewer import Delivery, Viewer
+    from .sending.backend import StreamingBackend, StreamSink, ViewerSink
+    from .sending.remote import RemoteViewer
+    from .wire.layout import Layout
 
 _HOME = {
-    "backend": "StreamSink StreamingBackend ViewerSink",
+    "sending.backend": "StreamSink StreamingBackend ViewerSink",
     "discovery": "Endpoint",
-    "layout": "Layout",
-    "receiver": "Receiver",
-    "remote": "RemoteViewer",
-    "subscription": "Received receive",
-    "viewer": "Delivery Viewer",
+    "wire.layout": "Layout",
+    "receiving.receiver": "Receiver",
+    "sending.remote": "RemoteViewer",
+    "receiving.subscription": "Received receive",
+    "receiving.viewer": "Delivery Viewer",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -9,7 +9,7 @@ def polystore_backend(name: str) -> BackendSpec | None:
         return None
     return BackendSpec(
         name="streaming",
-        target="polystore_stream.backend:StreamingBackend",
+        target="polystore_stream.sending.backend:StreamingBackend",
         api=1,
         summary="to every script that runs polystore_stream.receive()",
     )

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 from polystore_core import file_lock
 from polystore_core.errors import LockTimeoutError, ReceiverUnavailableError
 
-from . import discovery
-from .checks import GET_SCREEN
+from .. import discovery
+from ..checks import GET_SCREEN
 from .logs import last_lines, log_of, note_end, tidy_logs, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from .discovery import Endpoint
+    from ..discovery import Endpoint
 
 __all__ = ["start_viewer"]
 

@@ -31,12 +31,10 @@ from polystore_core.errors import (
 )
 from polystore_core.rois import ROI
 
-from . import discovery
-from .descriptors import NONE_LEFT, Gate, spare_descriptors
-from .discovery import Endpoint, check_name, host_identity, process_runs
-from .inbox import Inbox
-from .memory import Pool
-from .messages import (
+from .. import discovery
+from ..descriptors import NONE_LEFT, Gate, spare_descriptors
+from ..discovery import Endpoint, check_name, host_identity, process_runs
+from ..wire.messages import (
     PIECE,
     PROTOCOL,
     Ack,
@@ -55,7 +53,9 @@ from .messages import (
     encode,
     read_header,
 )
-from .ring import RingReader
+from ..wire.ring import RingReader
+from .inbox import Inbox
+from .memory import Pool
 from .sessions import Partial, Session
 from .viewer import Delivery
 
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .messages import Reply, Stage
+    from ..wire.messages import Reply, Stage
     from .viewer import Viewer
 
 __all__ = ["Receiver"]

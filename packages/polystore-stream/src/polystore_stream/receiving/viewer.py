@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from polystore_core.rois import ROI
 
-    from .messages import Image, Query, Rois
+    from ..wire.messages import Image, Query, Rois
 
 __all__ = ["Delivery", "Value", "Viewer", "unknown_name"]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from .descriptors import spare_descriptors
-from .discovery import process_runs
+from ..descriptors import spare_descriptors
+from ..discovery import process_runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .discovery import Endpoint
+    from ..discovery import Endpoint
 
 __all__ = ["AT_ONCE", "Link", "LostError", "context"]
 

@@ -33,11 +33,11 @@ from polystore_core.errors import (
     explained,
 )
 
-from . import discovery
+from .. import discovery
+from ..discovery import Endpoint, check_name
+from ..wire.describe import Encoding, Look, check_policy, check_wait, described
+from ..wire.layout import Layout, Place, place_of, places_of
 from .connection import Connection, Counters, Transfer
-from .describe import Encoding, Look, check_policy, check_wait, described
-from .discovery import Endpoint, check_name
-from .layout import Layout, Place, place_of, places_of
 from .logs import how_ended, tidy_logs
 from .remote import RemoteViewer
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Path
 
-    from .messages import Image, Policy, Rois, Wait
+    from ..wire.messages import Image, Policy, Rois, Wait
 
 __all__ = ["StreamSink", "StreamingBackend", "ViewerSink"]
 

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from .messages import Image, Rois
+from ..wire.messages import Image, Rois
 
 if TYPE_CHECKING:
-    from .messages import Stage
+    from ..wire.messages import Stage
     from .viewer import Delivery
 
 __all__ = ["Inbox"]

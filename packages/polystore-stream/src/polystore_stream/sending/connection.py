@@ -29,10 +29,8 @@ from polystore_core.errors import (
     RejectedError,
 )
 
-from .discovery import host_identity
-from .link import AT_ONCE, Link, LostError
-from .logs import how_ended
-from .messages import (
+from ..discovery import host_identity
+from ..wire.messages import (
     PIECE,
     PROTOCOL,
     Ack,
@@ -49,14 +47,16 @@ from .messages import (
     encode,
     read_reply,
 )
-from .ring import RingWriter
+from ..wire.ring import RingWriter
+from .link import AT_ONCE, Link, LostError
+from .logs import how_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from .discovery import Endpoint
+    from ..discovery import Endpoint
 
 __all__ = ["Connection", "Counters", "Transfer"]
 

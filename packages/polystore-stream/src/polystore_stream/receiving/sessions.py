@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import zmq
     from numpy.typing import NDArray
 
+    from ..wire.messages import Header, Hello, Image, Piece, Rois
+    from ..wire.ring import RingReader
     from .inbox import Inbox
-    from .messages import Header, Hello, Image, Piece, Rois
-    from .ring import RingReader
 
 __all__ = ["Partial", "Session"]
 

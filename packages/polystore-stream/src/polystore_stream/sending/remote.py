@@ -10,14 +10,14 @@ import numpy as np
 from polystore_core.errors import DamagedDataError
 from polystore_core.rois import ROI
 
+from ..discovery import process_runs
+from ..wire.messages import DTYPES, Query
 from .connection import Connection
-from .discovery import process_runs
-from .messages import DTYPES, Query
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .discovery import Endpoint
+    from ..discovery import Endpoint
 
 __all__ = ["RemoteViewer"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from .messages import Channel, Image, Query, Rois
+from ..wire.messages import Channel, Image, Query, Rois
 from .receiver import Receiver
 from .viewer import Delivery, Viewer
 

@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from . import discovery
+from .. import discovery
 
 if TYPE_CHECKING:
     import threading
     from pathlib import Path
 
-    from .discovery import Endpoint
+    from ..discovery import Endpoint
 
 __all__ = ["how_ended", "last_lines", "log_of", "note_end", "tidy_logs", "waits_for"]
 

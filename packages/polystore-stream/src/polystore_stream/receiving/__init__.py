@@ -1,0 +1,1 @@
+"""The receiver's side: scripts and viewers, and the images that they hold."""
