@@ -233,7 +233,7 @@ def state_of(receiver: Receiver) -> dict[str, Any]:
     status = Path("/proc/self/status").read_text()
     return {
         "nbytes": receiver.inbox.nbytes,
-        "producers": len(receiver._sessions),
+        "producers": len(receiver._sessions.by_identity),
         "rings": Path("/proc/self/maps").read_text().count("memfd:polystore-ring"),
         "peak": int(status.partition("VmHWM:")[2].split()[0]) << 10,
         "descriptors": len(os.listdir("/proc/self/fd")),

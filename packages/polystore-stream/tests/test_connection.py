@@ -626,8 +626,8 @@ def test_late_answer_is_dropped() -> None:
         viewer.timeout = 10
         with pytest.raises(RejectedError, match="a script does not answer queries"):
             viewer.layers()
-        assert not viewer._connection._answers
-        assert not viewer._connection._pending
+        assert not viewer._connection._in_flight.answers
+        assert not viewer._connection._in_flight.pending
 
 
 def test_container_gets_frames() -> None:

@@ -331,14 +331,14 @@ with listening() as listener:
     # As where there is no memory without a name.
     connection._ring = RingWriter(8, named=True)
     connection._ask(connection._ring.message, 5)
-    connection._free.extend(range(8))
+    connection._in_flight.free.extend(range(8))
     connection._ring.forget_name()
     values = [pattern(n, (1500, 1100) if n % 2 else (300, 300)) for n in range(6)]
     for number, data in enumerate(values):
         connection.wait_for(connection.send(image(str(number), data), data, awaited=True))
     whole = listener.items(6) == [described(str(n), data) for n, data in enumerate(values)]
     say(whole=whole, left=os.listdir("/dev/shm"), reserved=len(connection._ring._reserved))
-    say(free=sorted(connection._free), in_flight=connection._in_flight)
+    say(free=sorted(connection._in_flight.free), in_flight=connection._in_flight.nbytes)
     connection.close()
 """
     with on_full_memory(code, size="5m") as child:

@@ -23,8 +23,8 @@ import polystore_stream
 from polystore_stream.sending.connection import Connection
 
 MODULES = [
-    "descriptors", "wire/ring", "sending/connection", "sending/link",
-    "receiving/receiver", "receiving/subscription", "receiving/inbox",
+    "descriptors", "wire/ring", "sending/connection", "sending/link", "sending/transfers",
+    "receiving/receiver", "receiving/replies", "receiving/subscription", "receiving/inbox",
 ]
 OURS = [os.path.join(os.path.dirname(polystore_stream.__file__), f"{m}.py") for m in MODULES]
 assert all(map(os.path.isfile, OURS)), OURS

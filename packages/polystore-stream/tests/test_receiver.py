@@ -351,6 +351,7 @@ def test_killed_while_parked() -> None:
         with sending() as files:
             files.save(pattern(2, (1200, 1000)), "after", backend="out")
         assert listener.until("after")[-1] == described("after", pattern(2, (1200, 1000)))
+        assert becomes(lambda: listener.state()["producers"] == 0)  # its goodbye is on its way
         state = listener.state()
         assert (state["nbytes"], state["rings"]) == (0, 0)
 

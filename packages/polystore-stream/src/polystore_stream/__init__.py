@@ -16,16 +16,18 @@ if TYPE_CHECKING:
     from .receiving.receiver import Receiver
     from .receiving.subscription import Received, receive
     from .receiving.viewer import Delivery, Viewer
-    from .sending.backend import StreamingBackend, StreamSink, ViewerSink
+    from .sending.backend import StreamingBackend, ViewerSink
     from .sending.remote import RemoteViewer
+    from .sending.sink import StreamSink
     from .wire.layout import Layout
 
 _HOME = {
-    "sending.backend": "StreamSink StreamingBackend ViewerSink",
+    "sending.backend": "StreamingBackend ViewerSink",
     "discovery": "Endpoint",
     "wire.layout": "Layout",
     "receiving.receiver": "Receiver",
     "sending.remote": "RemoteViewer",
+    "sending.sink": "StreamSink",
     "receiving.subscription": "Received receive",
     "receiving.viewer": "Delivery Viewer",
 }

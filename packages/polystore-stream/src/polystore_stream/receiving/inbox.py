@@ -25,10 +25,13 @@ class Inbox:
     - "coalesce": a newer value takes the place of one with the same path; else as above.
     """
 
+    # _lock guards _queue and _queued: the viewer's thread takes, the receiver's thread pushes.
+    # _is_counted is False while take changes both, and after a Ctrl-C there.
+    # The receiver's thread alone changes _reserved. _is_ended is set once. _news wakes take.
+    # No Condition: Ctrl-C in one leaves it locked, and the receiver's thread waits for ever.
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        # The receiver's thread changes all but what ``take`` does, and ``_lock`` guards it. No
-        # Condition: Ctrl-C in one leaves it locked, and the receiver's thread waits for ever.
         self._lock = threading.Lock()
         self._news = queue.SimpleQueue[None]()
         self._queue: deque[Delivery] = deque()

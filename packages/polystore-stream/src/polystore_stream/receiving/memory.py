@@ -29,9 +29,12 @@ class Pool:
     ``keep`` bytes are held for later at most.
     """
 
+    # _lock guards _idle and _idle_bytes. It is taken again by a finalizer that runs, in the same
+    # thread, while it is held.
+
     def __init__(self, keep: int = 128 << 20) -> None:
         self.keep = keep
-        self._lock = threading.RLock()  # a finalizer may run while it is held
+        self._lock = threading.RLock()
         self._idle: dict[int, list[mmap.mmap]] = {}
         self._idle_bytes = 0
 

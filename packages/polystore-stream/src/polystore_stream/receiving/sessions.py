@@ -1,4 +1,4 @@
-"""A producer that has said hello to a receiver, and its values of which more pieces are to come."""
+"""The producers that have said hello to a receiver, and their unfinished values."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from polystore_core.errors import DamagedDataError
 
+from ..discovery import process_runs
+
 if TYPE_CHECKING:
-    import zmq
     from numpy.typing import NDArray
 
     from ..wire.messages import Header, Hello, Image, Piece, Rois
     from ..wire.ring import RingReader
     from .inbox import Inbox
+    from .replies import Replies
 
-__all__ = ["Partial", "Session"]
+__all__ = ["Partial", "Session", "Sessions"]
+
+_READABLE = int(zmq.POLLIN)  # as a number: enumerations are slow
+_SILENT = 0.5  # seconds: a producer sends the next piece in a thousandth of that
 
 
 @dataclass(slots=True)
@@ -93,3 +100,57 @@ class Session:
     partial: dict[int, Partial] = field(default_factory=dict)
     parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
     """Messages that came while there was no room, in order: answered later."""
+
+
+class Sessions:
+    """The producers of one receiver, by their identity. Only the receiver's thread uses it."""
+
+    def __init__(self, monitor: zmq.Socket[bytes], inbox: Inbox, replies: Replies) -> None:
+        """``monitor`` tells of connections that end."""
+        self.by_identity: dict[bytes, Session] = {}
+        self._monitor = monitor
+        self._inbox = inbox
+        self._replies = replies
+
+    def forget(self, identity: bytes) -> None:
+        session = self.by_identity.pop(identity, None)
+        if session is not None:
+            for partial in session.partial.values():
+                partial.release(self._inbox)
+            if session.ring is not None:
+                session.ring.close()
+            session.parked.clear()
+        self._replies.forget(identity)
+
+    def forget_gone(self) -> None:
+        """Let go of producers that have ended, now that all which they sent before was read."""
+        for identity in self._replies.gone:
+            session = self.by_identity.get(identity)
+            if session is None or not session.parked:
+                self.forget(identity)
+        self._replies.gone &= self.by_identity.keys()
+
+    def note_disconnected(self) -> None:
+        """Learn who has gone without a word, or has lost the connection and comes by another."""
+        while int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
+            descriptor = parse_monitor_message(self._monitor.recv_multipart())["value"]
+            for identity, session in self.by_identity.items():
+                if session.descriptor == descriptor:
+                    self._replies.gone.add(identity)
+
+    def note_dead(self) -> None:
+        """Learn who was killed while a child of it holds the connection."""
+        for identity, session in self.by_identity.items():
+            if session.started and not process_runs(session.hello.pid, session.started):
+                self._replies.gone.add(identity)
+
+    def release_silent(self) -> None:
+        """Give the room of producers that send nothing to others, who wait for it.
+
+        A producer that was stopped goes on where it was, once there is room again.
+        """
+        now = time.monotonic()
+        for session in self.by_identity.values():
+            for partial in session.partial.values():
+                if now - partial.touched > _SILENT:
+                    partial.release(self._inbox)

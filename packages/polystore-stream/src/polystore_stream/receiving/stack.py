@@ -40,6 +40,9 @@ class Stack:
     be written to afterwards: put another instead. Without sliders there is one block, at ``()``.
     """
 
+    # _lock guards changes of _blocks, _scales and _empty, and reading _scales. A view, len and
+    # ``in`` read one entry of _blocks without it. reset makes new ones: views keep the old ones.
+
     def __init__(
         self, sliders: tuple[str, ...], block_shape: tuple[int, ...], dtype: DTypeLike
     ) -> None:

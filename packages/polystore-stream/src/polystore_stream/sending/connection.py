@@ -12,8 +12,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -22,7 +20,6 @@ from msgspec.structs import replace
 from polystore_core.errors import (
     DamagedDataError,
     IncompatibleReceiverError,
-    PolystoreError,
     ReceiverError,
     ReceiverTimeoutError,
     ReceiverUnavailableError,
@@ -36,7 +33,6 @@ from ..wire.messages import (
     Ack,
     Answer,
     Bye,
-    Failure,
     Header,
     Hello,
     Image,
@@ -50,6 +46,7 @@ from ..wire.messages import (
 from ..wire.ring import RingWriter
 from .link import AT_ONCE, Link, LostError
 from .logs import how_ended
+from .transfers import Answered, Counters, InFlight, Pending, Transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,60 +55,25 @@ if TYPE_CHECKING:
 
     from ..discovery import Endpoint
 
-__all__ = ["Connection", "Counters", "Transfer"]
+__all__ = ["Connection"]
 
 Result = TypeVar("Result")
 
 _YIELD = 0.0002  # seconds: another thread that waits for the lock needs them to wake up
 _SMALL = 1 << 15
 """Payloads of fewer bytes travel as frames: a slot would not be faster."""
-_MOST_MESSAGES = 500  # waiting for an answer; ZeroMQ would block at 1,000
-
-
-@dataclass(slots=True)
-class Counters:
-    """What became of all that was sent by one backend."""
-
-    sent: int = 0
-    received: int = 0
-    """Acknowledged as held by the receiver."""
-    shown: int = 0
-    """Of those that were sent with ``wait="shown"``."""
-    coalesced: int = 0
-    """A newer one took the place before it was shown."""
-    dropped: int = 0
-    """Made room for others, by the policy "drop_oldest" or "coalesce"."""
-    rejected: int = 0
-    blocked: int = 0
-    """Had to wait for room."""
-    nbytes: int = 0
-
-
-class Transfer:
-    """One value on its way; ``outcome`` is set when the last word about it has come."""
-
-    __slots__ = ("awaited", "is_begun", "outcome", "path")
-
-    def __init__(self, path: str, *, awaited: bool) -> None:
-        self.path = path
-        self.awaited = awaited
-        """Whether a caller will ask: else what goes wrong is kept for the next call."""
-        self.is_begun = False
-        """Whether room was taken for a part of it."""
-        self.outcome: Ack | None = None
-
-
-class _Pending:
-    __slots__ = ("is_last", "nbytes", "slot", "transfer")
-
-    def __init__(
-        self, transfer: Transfer | None, slot: int | None, nbytes: int, is_last: bool
-    ) -> None:
-        self.transfer, self.slot, self.nbytes, self.is_last = transfer, slot, nbytes, is_last
 
 
 class Connection:
     """One producer at one receiver. Raises ``ReceiverError`` where none answers."""
+
+    # _turn is held while one value is sent with all its pieces. It guards _ring, _shares, and
+    # the counters "sent" and "nbytes".
+    # _lock is held, inside _turn too, for one message or one look at what has come. It guards
+    # _link, _in_flight and the other counters.
+    # Without a lock: a caller removes its own number from ``pending`` and ``answers``, and puts
+    # its own slot back (one step of a dict or deque); _numbers; and _broken and _is_lost, which
+    # are set once and never reset.
 
     def __init__(
         self,
@@ -129,18 +91,13 @@ class Connection:
         self.counters = counters or Counters()
         self.welcome: Welcome | None = None
         self._slots = max(2, max_in_flight // PIECE)
-        self._room = max(max_in_flight, 2 * PIECE)
-        self._in_flight = 0
         self._numbers = itertools.count(1)
         self._turn = threading.Lock()
         self._lock = threading.Lock()
-        self._pending: dict[int, _Pending] = {}
-        self._answers: dict[int, tuple[Welcome | Answer | Ack, list[bytes]]] = {}
-        self._failures: list[PolystoreError] = []
+        self._in_flight = InFlight(endpoint, backend, max_in_flight, self.counters)
         self._broken: ReceiverError | None = None
         self._is_lost = False
         self._ring: RingWriter | None = None
-        self._free: deque[int] = deque()
         self._shares = share_memory and endpoint.is_local
         self._link = Link(endpoint, backend, timeout)
         try:
@@ -160,13 +117,9 @@ class Connection:
         )
         answer, _ = self._ask(hello, self.timeout)
         if isinstance(answer, Ack) and answer.stage == "rejected":
-            if answer.reason.startswith("protocol"):
-                raise IncompatibleReceiverError(
-                    self.backend,
-                    self.endpoint.title,
-                    f"rejected the connection: {answer.reason}",
-                )
-            raise ReceiverUnavailableError(
+            other = answer.reason.startswith("protocol")
+            kind = IncompatibleReceiverError if other else ReceiverUnavailableError
+            raise kind(
                 self.backend, self.endpoint.title, f"rejected the connection: {answer.reason}"
             )
         if not isinstance(answer, Welcome):
@@ -243,13 +196,15 @@ class Connection:
     ) -> int:
         nbytes = pixels.nbytes
         through_ring = self._ring is not None and nbytes >= _SMALL
-        slot = self._until(lambda: self._claimed(transfer, nbytes, through_ring), blocks=True)
+        slot = self._until(
+            lambda: self._in_flight.claim(transfer, nbytes, through_ring), blocks=True
+        )
         frames = []
         if slot >= 0 and self._ring is not None:
             try:
                 target = self._ring.slot(slot, nbytes)
             except OSError:  # no memory left for this slot: the pixels travel as a frame
-                self._free.append(slot)
+                self._in_flight.free.append(slot)
                 slot = -1
             else:
                 np.copyto(target.view(pixels.dtype).reshape(pixels.shape), pixels)
@@ -259,53 +214,37 @@ class Connection:
         number = next(self._numbers)
         header = replace(header, number=number, slot=slot if slot >= 0 else None)
         with self._lock:
-            self._pending[number] = _Pending(transfer, header.slot, nbytes, is_last)
+            self._in_flight.pending[number] = Pending(transfer, header.slot, nbytes, is_last)
             self._write(header, frames)
         return number
-
-    def _claimed(self, transfer: Transfer, nbytes: int, through_ring: bool) -> int | None:
-        """Take room for a payload: a slot, -1 for a frame, ``None`` where there is none."""
-        if len(self._pending) >= _MOST_MESSAGES:
-            return None
-        if through_ring:
-            if not self._free:
-                return None
-            transfer.is_begun = True
-            self._in_flight += nbytes
-            # A small image finds the slot that was freed last still in the cache. The pieces of
-            # a large one take turns: what the other processor has just read is slow to write.
-            return self._free.pop() if nbytes < PIECE // 2 else self._free.popleft()
-        if self._in_flight and self._in_flight + nbytes > self._room:
-            return None
-        transfer.is_begun = True
-        self._in_flight += nbytes
-        return -1
 
     def wait_for(self, transfer: Transfer) -> Ack:
         """Return what became of a value. Raises ``RejectedError``, ``ReceiverError``."""
         outcome = transfer.outcome or self._until(lambda: transfer.outcome)
-        if outcome.stage in _REFUSALS:
-            raise self._refusal(outcome, transfer)
+        refusal = self._in_flight.refusal(transfer, outcome)
+        if refusal is not None:
+            raise refusal
         return outcome
 
     def settle(self, timeout: float | None = None) -> None:
         """Wait until everything is acknowledged, and raise what was not raised before."""
         try:
-            self._until(lambda: not self._pending or None, timeout=timeout)
+            self._until(lambda: not self._in_flight.pending or None, timeout=timeout)
         finally:
             self.raise_failures()
 
     def raise_failures(self) -> None:
         """Raise what went wrong with values that nobody waited for, as far as it is known."""
-        if self._pending and self._broken is None:
+        if self._in_flight.pending and self._broken is None:
             with self._lock:
                 self._read(AT_ONCE)
-        if self._failures:
-            first, *others = self._failures
-            self._failures = []
-            for error in others:
-                first.add_note(str(error))
-            raise first
+        if self._in_flight.failures:
+            with self._lock:
+                failures = self._in_flight.take_failures()
+            for error in failures[1:]:
+                failures[0].add_note(str(error))
+            if failures:  # else another thread was first
+                raise failures[0]
 
     def ask(self, query: Query, timeout: float) -> tuple[Answer, list[bytes]]:
         """Return the receiver's answer and its frames. Raises ``RejectedError``."""
@@ -319,17 +258,15 @@ class Connection:
             raise DamagedDataError(reason, "message")
         return answer, frames
 
-    def _ask(
-        self, header: Header, timeout: float
-    ) -> tuple[Welcome | Answer | Ack, list[bytes]]:
-        number = next(self._numbers)
+    def _ask(self, header: Header, timeout: float) -> Answered:
+        number, answers = next(self._numbers), self._in_flight.answers
         try:
             with self._lock:
-                self._pending[number] = _Pending(None, None, 0, is_last=True)
+                self._in_flight.pending[number] = Pending()
                 self._write(replace(header, number=number))
-            return self._until(lambda: self._answers.pop(number, None), timeout=timeout)
-        finally:
-            self._pending.pop(number, None)  # an answer that comes too late is for nobody
+            return self._until(lambda: answers.pop(number, None), timeout=timeout)
+        finally:  # an answer that comes too late is for nobody
+            self._in_flight.pending.pop(number, None)
 
     def _share_memory(self) -> None:
         """Offer a ring; where it cannot be made or opened, pixels travel as frames."""
@@ -342,7 +279,7 @@ class Connection:
             answer, _ = self._ask(ring.message, self.timeout)
             if isinstance(answer, Ack) and answer.stage == "received":
                 ring.forget_name()
-                self._free = deque(range(ring.slots))
+                self._in_flight.free.extend(range(ring.slots))
                 self._ring = ring
             else:
                 self._shares = False
@@ -363,7 +300,7 @@ class Connection:
             raise self._timed_out(self.timeout) from None
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
-                self._pending.pop(header.number, None)
+                self._in_flight.pending.pop(header.number, None)
                 self._break("did not get the whole message: the call was interrupted")
 
     def _until(
@@ -428,66 +365,19 @@ class Connection:
 
     def _take(self, frames: list[bytes]) -> None:
         reply = read_reply(frames[0])
-        if isinstance(reply, Failure):
-            failure = RejectedError(reply.reason, path=reply.path, backend=self.backend)
-            self._failures.append(failure)
-            return
         if isinstance(reply, Ack) and reply.stage == "rejected" and not reply.number:
             # It could not even read the number, and takes nothing more from this connection.
             raise self._break(
                 f"cannot read this producer's messages: {reply.reason}",
                 IncompatibleReceiverError,
             )
-        self._answered(reply.number, reply, frames)
-        if isinstance(reply, Ack):
-            for number in reply.others:
-                self._answered(number, reply, frames)
-
-    def _answered(
-        self, number: int, reply: Welcome | Answer | Ack, frames: list[bytes]
-    ) -> None:
-        pending = self._pending.pop(number, None)
-        if pending is None:  # nobody waits any more
-            if isinstance(reply, Ack) and reply.stage in ("coalesced", "dropped"):
-                self._count(reply.stage)  # what became of it after it was received
-            return
-        if pending.transfer is None:
-            self._answers[number] = reply, frames[1:]
-            return
-        self._in_flight -= pending.nbytes
-        if pending.slot is not None:
-            self._free.append(pending.slot)
-        if isinstance(reply, Ack):
-            self._note(reply, pending)
-
-    def _note(self, ack: Ack, pending: _Pending) -> None:
-        transfer = pending.transfer
-        refused = ack.stage in _REFUSALS
-        if transfer is None or transfer.outcome is not None or not (pending.is_last or refused):
-            return
-        transfer.outcome = ack
-        name = {"closed": "rejected"}.get(ack.stage, ack.stage)
-        self._count(name)
-        if name in ("shown", "coalesced", "dropped"):
-            self.counters.received += 1
-        if refused and not transfer.awaited:
-            self._failures.append(self._refusal(ack, transfer))
-
-    def _count(self, name: str) -> None:
-        setattr(self.counters, name, getattr(self.counters, name) + 1)
+        self._in_flight.note(reply, frames)
 
     def listen(self) -> None:
         """Take the answers that have come, so that the counters tell of them."""
         with self._lock:
             if self._broken is None:
                 self._read(AT_ONCE)
-
-    def _refusal(self, ack: Ack, transfer: Transfer) -> PolystoreError:
-        if ack.stage == "rejected":
-            return RejectedError(ack.reason, path=transfer.path, backend=self.backend)
-        return ReceiverUnavailableError(
-            self.backend, self.endpoint.title, ack.reason or "was closed"
-        )
 
     def _check_alive(self) -> None:
         try:
@@ -534,12 +424,19 @@ class Connection:
                     self._read(AT_ONCE)
                     self._check_alive()
                 except ReceiverError as error:
-                    sent = {
-                        p.transfer for p in self._pending.values() if p.transfer is not None
-                    }
-                    if any(not t.awaited and t.outcome is None for t in sent):
-                        self._failures.append(error)
+                    if self._in_flight.is_left_alone:
+                        self._in_flight.failures.append(error)
             return self._broken is None
+
+    def leave(self, timeout: float) -> None:
+        """Wait for the last answers, raise what nobody has heard of yet, and close."""
+        try:
+            if self.is_usable:
+                self.settle(timeout)
+            else:
+                self.raise_failures()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Say goodbye; what was not acknowledged may be lost: see ``settle``."""
@@ -557,6 +454,3 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection to {self.endpoint.title}>"
-
-
-_REFUSALS = ("rejected", "closed")

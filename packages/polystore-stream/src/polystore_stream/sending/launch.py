@@ -88,6 +88,9 @@ class _Start:
     begun and that nobody holds yet.
     """
 
+    # There is no lock. The thread appends to _made and _failed, and the caller reads them. The
+    # caller changes _log before it sets _is_kept, and the thread reads it at the start and after.
+
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None
     ) -> None:
