@@ -24,6 +24,7 @@ import zmq
 
 from polystore_core import BackendRegistry, FileManager
 from polystore_stream import Receiver, Viewer, discovery, receive
+from polystore_stream.sending.connection import Connection
 from polystore_stream.wire.messages import Hello, Image
 from polystore_testing.processes import becomes
 
@@ -300,6 +301,15 @@ def hello_to(endpoint: Endpoint, *, protocol: tuple[int, int] = (1, 0)) -> Hello
         number=1, protocol=protocol, token=endpoint.token, producer="test", pid=os.getpid(),
         host=endpoint.host,
     )  # fmt: skip
+
+
+@contextmanager
+def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
+    connection = Connection(endpoint, "out", **options)
+    try:
+        yield connection
+    finally:
+        connection.close()
 
 
 # ── what the tests ask ───────────────────────────────────────────────────────────────────

@@ -1,61 +1,42 @@
-"""Producers and receivers in processes of their own: what travels, and who is let in."""
+"""Producers and receivers in processes of their own: what travels, and what becomes of it."""
 
 from __future__ import annotations
 
-import json
-import logging
 import multiprocessing
 import os
-import pickle
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import zmq
 
 from polystore_core.errors import (
-    IncompatibleReceiverError,
-    ReceiverError,
     ReceiverTimeoutError,
     ReceiverUnavailableError,
     RejectedError,
 )
-from polystore_stream import Endpoint, RemoteViewer, receive
-from polystore_stream.sending.connection import Connection
-from polystore_stream.wire.messages import (
-    PIECE,
-    Hello,
-    Welcome,
-    encode,
-    read_header,
-    read_reply,
-)
+from polystore_stream import RemoteViewer
+from polystore_stream.wire.messages import PIECE
 from polystore_testing.processes import becomes
 
 from .processes import (
     checksum,
+    connected,
     described,
-    hello_to,
     image,
     listening,
     pattern,
-    raw,
     running,
     sending,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from polystore_core import FileManager
+    from polystore_stream.sending.connection import Connection
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_stays"),
@@ -64,15 +45,6 @@ pytestmark = [
 
 SMALL, LARGE = (40, 50), (1500, 1100)
 """A frame, and a value of several pieces."""
-
-
-@contextmanager
-def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
-    connection = Connection(endpoint, "out", **options)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 # ── several at once ──────────────────────────────────────────────────────────────────────
@@ -256,209 +228,6 @@ def test_coalesce_keeps_newest_each() -> None:
         taken = sorted(listener.items(3), key=lambda item: item["path"])
     assert (backend.counters.coalesced, backend.counters.shown) == (6, 3)
     assert taken == [described(f"{n}", pattern(6 + n, SMALL)) for n in range(3)]
-
-
-# ── who is let in ────────────────────────────────────────────────────────────────────────
-
-
-def test_wrong_token_is_refused(tmp_path: Path) -> None:
-    """The error says that the token is wrong, and where the right one stands."""
-    with listening() as listener:
-        forged = tmp_path / "forged.json"
-        forged.write_text(json.dumps(asdict(listener.endpoint) | {"token": "guessed"}))
-        listener.file.write_text(forged.read_text())  # what was announced is no better
-        for options in ({"connection": forged}, {}):
-            with (
-                sending(**options) as files,
-                pytest.raises(ReceiverUnavailableError, match="the token is wrong: read"),
-            ):
-                files.save(pattern(0, SMALL), "a", backend="out")
-
-
-def test_newer_producer_is_refused() -> None:
-    """A receiver refuses another major version of the protocol, and says which it speaks."""
-    with listening() as listener, raw(listener.endpoint) as socket:
-        hello = hello_to(listener.endpoint, protocol=(2, 0))
-        socket.send(encode(hello))
-        reply = read_reply(socket.recv())
-        assert (reply.number, reply.stage) == (hello.number, "rejected")  # type: ignore[union-attr]
-        assert "protocol 2.0 is not supported: this receiver uses 1.0" in reply.reason  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("answer", "text"),
-    [
-        (
-            b'{"type":"welcome","number":1,"protocol":[2,0]',
-            "2.0, but this producer uses 1.0; upgrade poly",
-        ),
-        (
-            b'{"type":"welcome","number":1,"protocol":[0,9]',
-            "0.9, but this producer uses 1.0; upgrade the",
-        ),
-        (b'{"type":"answer","number":1}', "answered hello with Answer"),
-        (b"HTTP/1.1 400 Bad Request", "sent an answer that cannot be read"),
-        (
-            b'{"type":"ack","stage":"rejected","reason":"what?"}',
-            "cannot read this producer's messages: w",
-        ),
-    ],
-    ids=["newer", "older", "other", "garbage", "confused"],
-)
-def test_other_receiver_is_refused(runtime_directory: Path, answer: bytes, text: str) -> None:
-    """A receiver of another protocol, or none, is an error with both versions."""
-    if b"welcome" in answer:
-        answer += b',"kind":"script","name":"default","version":"9","pid":1}'
-    with (
-        pretending(runtime_directory, lambda header: answer) as endpoint,
-        pytest.raises(IncompatibleReceiverError, match=text),
-    ):
-        Connection(endpoint, "out")
-
-
-def test_confused_receiver_is_left(runtime_directory: Path) -> None:
-    """A receiver that cannot read a message ends the connection: nothing waits for it."""
-
-    def reply(header: Any) -> bytes:
-        if isinstance(header, Hello):
-            return encode(welcome(header))
-        return b'{"type":"ack","stage":"rejected","reason":"no such axes"}'
-
-    with pretending(runtime_directory, reply) as endpoint, connected(endpoint) as connection:
-        data = pattern(0, SMALL)
-        with pytest.raises(IncompatibleReceiverError, match="no such axes"):
-            connection.wait_for(connection.send(image("a", data), data, awaited=True))
-        assert not connection.is_usable
-
-
-def test_silent_receiver_times_out(runtime_directory: Path) -> None:
-    """A receiver that never answers is an error after the time-out, with what to do."""
-
-    def reply(header: Any) -> bytes | None:
-        return encode(welcome(header)) if isinstance(header, Hello) else None
-
-    with (
-        pretending(runtime_directory, reply) as endpoint,
-        connected(endpoint, timeout=0.3) as connection,
-    ):
-        data = pattern(0, SMALL)
-        transfer = connection.send(image("a", data), data, awaited=True)
-        with pytest.raises(ReceiverTimeoutError, match=r"not answered for 0.3 s; .*timeout="):
-            connection.wait_for(transfer)
-
-
-def welcome(hello: Hello) -> Welcome:
-    return Welcome(
-        number=hello.number, protocol=(1, 0), kind="script", name="default", version="",
-        pid=os.getpid(),
-    )  # fmt: skip
-
-
-@contextmanager
-def pretending(folder: Path, reply: Any) -> Iterator[Endpoint]:
-    """Run a ROUTER that answers each message as it is told: a receiver of another make."""
-    endpoint = Endpoint(
-        kind="script", name="default", address=f"ipc://{folder}/fake.sock", token="t",
-        pid=os.getpid(), host="elsewhere",
-    )  # fmt: skip
-    ends = threading.Event()
-
-    def serve() -> None:
-        with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
-            socket.linger = 0
-            socket.bind(endpoint.address)
-            while not ends.is_set():
-                if socket.poll(20):
-                    identity, frame, *_ = socket.recv_multipart()
-                    answer = reply(read_header(frame))
-                    if answer is not None:
-                        socket.send_multipart([identity, answer])
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    yield endpoint
-    ends.set()
-    thread.join()
-    (folder / "fake.sock").unlink(missing_ok=True)
-
-
-# ── tcp ──────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("share", [True, False], ids=["ring", "frames"])
-def test_tcp_brings_images(share: bool) -> None:
-    """Images travel encrypted to whoever has the file of the connection."""
-    with listening(listen="tcp://127.0.0.1:0") as listener:
-        assert listener.endpoint.address.startswith("tcp://127.0.0.1:")
-        with sending(connection=listener.file) as files:
-            files.save(pattern(1, LARGE), "a", backend="out")
-        with connected(listener.endpoint, share_memory=share) as connection:
-            data = pattern(2, LARGE)
-            connection.wait_for(connection.send(image("b", data), data, awaited=True))
-        assert listener.items(2) == [
-            described("a", pattern(1, LARGE)),
-            described("b", pattern(2, LARGE)),
-        ]
-
-
-def test_elsewhere_gets_frames() -> None:
-    """A producer of another machine shares no memory: the pixels travel as frames."""
-    with listening(listen="tcp://127.0.0.1:0") as listener:
-        endpoint = replace(listener.endpoint, host="elsewhere")
-        with connected(endpoint) as connection:
-            data = pattern(2, LARGE)
-            connection.wait_for(connection.send(image("b", data), data, awaited=True))
-        assert listener.state()["rings"] == 0
-        assert listener.item() == described("b", data)
-
-
-def test_plain_client_is_unheard() -> None:
-    """Over tcp nobody is answered who does not have the key."""
-    with listening(listen="tcp://127.0.0.1:0") as listener:
-        with raw(listener.endpoint) as socket:
-            socket.rcvtimeo = 500
-            socket.send(encode(hello_to(listener.endpoint)))
-            with pytest.raises(zmq.Again):
-                socket.recv()
-        with sending(connection=listener.file) as files:
-            files.save(pattern(1, SMALL), "a", backend="out")
-
-
-@pytest.mark.parametrize("key", [zmq.curve_keypair()[0].decode(), ""], ids=["other", "none"])
-def test_wrong_key_is_error(tmp_path: Path, key: str) -> None:
-    """A key that is not the receiver's is an error at once, not a time-out."""
-    with listening(listen="tcp://127.0.0.1:0") as listener:
-        forged = tmp_path / "forged.json"
-        forged.write_text(json.dumps(asdict(listener.endpoint) | {"server_key": key}))
-        with (
-            sending(connection=forged) as files,
-            pytest.raises(ReceiverUnavailableError, match="key"),
-        ):
-            files.save(pattern(0, SMALL), "a", backend="out")
-
-
-def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
-    """The token is in no text, log or pickle."""
-    caplog.set_level(logging.DEBUG)
-    with receive(listen="tcp://127.0.0.1:0") as items:
-        endpoint, receiver = items.receiver.endpoint, items.receiver
-        with (
-            sending(connection=receiver.connection_file) as files,
-            connected(endpoint) as connection,
-            RemoteViewer(endpoint) as viewer,
-        ):
-            files.save(pattern(0, SMALL), "a", backend="out")
-            backend = files.registry["out"]
-            texts = [*map(repr, (endpoint, connection, backend, files, viewer, receiver))]
-            texts += [str(connection.__dict__), *map(str, items._current or ())]
-            texts.append(pickle.dumps(files).decode("latin-1"))
-            for unpicklable in (endpoint, connection, viewer):
-                with pytest.raises(TypeError):
-                    pickle.dumps(unpicklable)
-    with pytest.raises(ReceiverError) as caught:
-        Connection(replace(endpoint, token="guessed"), "out")
-    texts += [str(caught.value), repr(caught.value), caplog.text]
-    assert not [text for text in texts if endpoint.token in text]
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────

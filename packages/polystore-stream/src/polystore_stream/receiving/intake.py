@@ -28,6 +28,7 @@ from ..wire.messages import (
     Ring,
     Rois,
     Welcome,
+    protocol_fault,
     read_header,
 )
 from ..wire.ring import RingReader
@@ -101,11 +102,10 @@ class Intake:
         self._sessions.note_disconnected()  # it may have the descriptor of one that has just gone
         self._sessions.forget(identity)
         self._replies.gone.discard(identity)
-        reason = ""
-        if hello.protocol[0] != PROTOCOL[0]:
-            ours, theirs = (".".join(map(str, p)) for p in (PROTOCOL, hello.protocol))
-            reason = f"protocol {theirs} is not supported: this receiver uses {ours}"
-        elif not hmac.compare_digest(hello.token.encode(), self.endpoint.token.encode()):
+        reason = protocol_fault(receiver=PROTOCOL, producer=hello.protocol)
+        if not reason and not hmac.compare_digest(
+            hello.token.encode(), self.endpoint.token.encode()
+        ):
             reason = "the token is wrong: read the receiver's connection file again"
         if reason:
             return Ack(number=hello.number, stage="rejected", reason=reason)

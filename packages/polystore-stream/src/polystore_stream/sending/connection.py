@@ -41,6 +41,7 @@ from ..wire.messages import (
     Rois,
     Welcome,
     encode,
+    protocol_fault,
     read_reply,
 )
 from ..wire.ring import RingWriter
@@ -128,21 +129,12 @@ class Connection:
                 self.endpoint.title,
                 f"answered hello with {type(answer).__name__}, not with Welcome",
             )
-        if answer.protocol[0] != PROTOCOL[0]:
-            raise self._other_protocol(answer.protocol)
+        fault = protocol_fault(receiver=answer.protocol, producer=PROTOCOL)
+        if fault:
+            raise IncompatibleReceiverError(
+                self.backend, self.endpoint.title, f"cannot be used: {fault}"
+            )
         return answer
-
-    def _other_protocol(self, theirs: tuple[int, int]) -> IncompatibleReceiverError:
-        older = (
-            "the receiver" if theirs[0] < PROTOCOL[0] else "polystore-stream of this producer"
-        )
-        return IncompatibleReceiverError(
-            self.backend,
-            self.endpoint.title,
-            f"uses protocol {theirs[0]}.{theirs[1]}, but this producer uses "
-            f"{PROTOCOL[0]}.{PROTOCOL[1]}",
-            f"upgrade {older}",
-        )
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 

@@ -45,6 +45,7 @@ __all__ = [
     "Wait",
     "Welcome",
     "encode",
+    "protocol_fault",
     "read_header",
     "read_reply",
 ]
@@ -228,6 +229,18 @@ class Answer(_Message, tag="answer", frozen=True):
 
 
 Reply: TypeAlias = Welcome | Ack | Failure | Answer
+
+
+def protocol_fault(*, receiver: tuple[int, int], producer: tuple[int, int]) -> str:
+    """Return why the two cannot talk, and which one is too old; "" if they can."""
+    if receiver[0] == producer[0]:
+        return ""
+    theirs, ours = (".".join(map(str, version)) for version in (producer, receiver))
+    older = "receiver" if receiver < producer else "producer"
+    return (
+        f"protocol {theirs} is not supported: this receiver uses {ours}; "
+        f"upgrade polystore where the {older} runs"
+    )
 
 
 # ── bytes ────────────────────────────────────────────────────────────────────────────────
