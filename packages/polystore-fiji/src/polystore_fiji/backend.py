@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polystore_stream.sending.backend import ViewerSink
+from polystore_stream import ViewerSink
 
 from .encoding import FijiEncoding
 from .remote import RemoteFiji
@@ -12,8 +12,7 @@ from .remote import RemoteFiji
 if TYPE_CHECKING:
     import os
 
-    from polystore_stream.discovery import Endpoint
-    from polystore_stream.wire.messages import Policy
+    from polystore_stream import Endpoint, Policy
 
 __all__ = ["FijiBackend"]
 

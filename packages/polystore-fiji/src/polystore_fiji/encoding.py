@@ -23,7 +23,7 @@ import numpy as np
 
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import Composite, Mask, Polygon
-from polystore_stream.wire.describe import Encoding
+from polystore_stream import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polystore_core.rois import ROI, Shape
-    from polystore_stream.wire.messages import RoiEncoding
+    from polystore_stream import RoiEncoding
 
 __all__ = ["FijiEncoding", "original_pixels"]
 

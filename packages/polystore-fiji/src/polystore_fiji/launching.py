@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from polystore_core.errors import ReceiverError, ReceiverUnavailableError
-from polystore_stream import discovery
+from polystore_stream import discovery, start_viewer
 from polystore_stream.checks import check_screen
-from polystore_stream.sending.launch import start_viewer
 
 from .imagej import find_imagej
 from .jars import BACKEND, check_installed, own_jar

@@ -7,14 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from polystore_core.errors import InvalidOptionError
-from polystore_stream import discovery
+from polystore_stream import ViewerSink, discovery, start_viewer
 from polystore_stream.checks import check_screen
-from polystore_stream.sending.backend import ViewerSink
-from polystore_stream.sending.launch import start_viewer
 
 if TYPE_CHECKING:
-    from polystore_stream.discovery import Endpoint
-    from polystore_stream.wire.messages import Policy
+    from polystore_stream import Endpoint, Policy
 
 __all__ = ["BACKEND", "KIND", "NapariBackend", "interpreter", "launch", "screen_variables"]
 

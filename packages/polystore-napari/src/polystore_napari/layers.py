@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polystore_core.rois import ROI
-    from polystore_stream.receiving.viewer import Delivery
+    from polystore_stream import Delivery
 
     from .planning import Key, Plan, Target
 

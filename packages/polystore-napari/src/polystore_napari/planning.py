@@ -17,7 +17,7 @@ from polystore_core.errors import UnsupportedDataError
 from .reach import Reach, check_reach, check_visible, grid_reach
 
 if TYPE_CHECKING:
-    from polystore_stream.wire.messages import Image, Rois
+    from polystore_stream import Image, Rois
 
 __all__ = ["Key", "Plan", "Planner", "Target"]
 

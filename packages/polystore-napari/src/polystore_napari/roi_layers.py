@@ -13,7 +13,7 @@ import numpy as np
 
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import ROI, Area, Mask
-from polystore_stream.receiving.viewer import unknown_name
+from polystore_stream import unknown_name
 
 from .changes import (
     add_layer,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-    from polystore_stream.receiving.viewer import Delivery
+    from polystore_stream import Delivery
 
     from .layers import Shown
     from .planning import Key, Plan

@@ -16,9 +16,7 @@ from vispy.gloo.glir import GlirProgram
 
 from polystore_core import check_options
 from polystore_core.errors import UnsupportedDataError
-from polystore_stream.receiving.receiver import Receiver
-from polystore_stream.receiving.viewer import Delivery, Viewer, unknown_name
-from polystore_stream.wire.messages import Image, Query, Rois
+from polystore_stream import Delivery, Image, Query, Receiver, Rois, Viewer, unknown_name
 
 from .backend import KIND
 from .layers import Layers

@@ -4,6 +4,7 @@
 ...     print(item.path, item.data.shape)
 
 Importing the package loads nothing else: each public name is imported when it is first used.
+Packages of viewers take these names, and the modules ``discovery`` and ``checks``.
 """
 
 from __future__ import annotations
@@ -14,37 +15,56 @@ if TYPE_CHECKING:
 
     from .discovery import Endpoint
     from .receiving.receiver import Receiver
+    from .receiving.stack import Stack, StackView
     from .receiving.subscription import Received, receive
-    from .receiving.viewer import Delivery, Viewer
+    from .receiving.viewer import Delivery, Viewer, unknown_name
     from .sending.backend import StreamingBackend, ViewerSink
+    from .sending.launch import start_viewer
     from .sending.remote import RemoteViewer
     from .sending.sink import StreamSink
+    from .wire.describe import Encoding
     from .wire.layout import Layout
+    from .wire.messages import Channel, Image, Policy, Query, RoiEncoding, Rois
 
 _HOME = {
-    "sending.backend": "StreamingBackend ViewerSink",
     "discovery": "Endpoint",
-    "wire.layout": "Layout",
     "receiving.receiver": "Receiver",
+    "receiving.stack": "Stack StackView",
+    "receiving.subscription": "Received receive",
+    "receiving.viewer": "Delivery Viewer unknown_name",
+    "sending.backend": "StreamingBackend ViewerSink",
+    "sending.launch": "start_viewer",
     "sending.remote": "RemoteViewer",
     "sending.sink": "StreamSink",
-    "receiving.subscription": "Received receive",
-    "receiving.viewer": "Delivery Viewer",
+    "wire.describe": "Encoding",
+    "wire.layout": "Layout",
+    "wire.messages": "Channel Image Policy Query RoiEncoding Rois",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "Channel",
     "Delivery",
+    "Encoding",
     "Endpoint",
+    "Image",
     "Layout",
+    "Policy",
+    "Query",
     "Received",
     "Receiver",
     "RemoteViewer",
+    "RoiEncoding",
+    "Rois",
+    "Stack",
+    "StackView",
     "StreamSink",
     "StreamingBackend",
     "Viewer",
     "ViewerSink",
     "receive",
+    "start_viewer",
+    "unknown_name",
 ]
 
 
