@@ -11,8 +11,7 @@ import numpy as np
 from polystore_core.rois import ROI, Mask, Points, Rectangle
 from polystore_napari.layers import Layers
 from polystore_napari.planning import Planner
-from polystore_stream.messages import Image
-from polystore_stream.viewer import Delivery
+from polystore_stream import Delivery, Image
 
 from .sending import Message, batch, one
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_stream.messages import Image, Rois
-from polystore_stream.stack import Stack
+from polystore_stream import Image, Rois, Stack
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
 from .looks import COLORS, choose_limits, describe_look, find_uncolored, name_layer

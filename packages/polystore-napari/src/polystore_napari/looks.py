@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polystore_core import HEX_COLOR
-from polystore_stream.messages import Channel
+from polystore_stream import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from polystore_stream.messages import Image
-    from polystore_stream.stack import Stack
+    from polystore_stream import Image, Stack
 
     from .planning import Plan, Target
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_stream.stack import Stack, StackView
+    from polystore_stream import Stack, StackView
 
 __all__ = ["PaintableView", "make_paintable"]
 
