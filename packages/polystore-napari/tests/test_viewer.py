@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
@@ -21,6 +20,8 @@ from polystore_testing.processes import becomes
 from .pixels import MANY, SIZE, plane
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from polystore_core import FileManager
     from polystore_testing.display import Display
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import imageio.v3 as imageio
@@ -17,6 +16,8 @@ from polystore_stream import Layout, RemoteViewer
 from .pixels import SIZE, plane
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from polystore_core import FileManager
 
 pytestmark = [

@@ -52,7 +52,7 @@ from .tree import DiskTree
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from polystore_core import Path, Region
+    from polystore_core import Document, Option, Path, Region, Value
 
 __all__ = ["DiskBackend"]
 
@@ -87,13 +87,13 @@ class DiskBackend(DiskTree):
 
     def save(
         self,
-        data: Any,
+        data: Value,
         path: Path,
         /,
         *,
         if_exists: IfExists = "replace",
         durable: bool | None = None,
-        **options: Any,
+        **options: Option,
     ) -> None:
         pending = self._encoded(data, path, if_exists, durable, options)
         if pending is None:
@@ -109,11 +109,11 @@ class DiskBackend(DiskTree):
 
     def _encoded(
         self,
-        data: Any,
+        data: Value,
         path: Path,
         if_exists: IfExists,
         durable: bool | None,
-        options: dict[str, Any],
+        options: Document,
     ) -> PendingFile | None:
         """Write ``data``, unflushed and unnamed; ``None`` if the present value is to stay."""
         check_if_exists(if_exists)
@@ -134,7 +134,7 @@ class DiskBackend(DiskTree):
                 raise
             return pending
 
-    def load(self, path: Path, /, *, region: Region | None = None, **options: Any) -> Any:
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
         # No context managers of our own here: a plate is ten thousand small files.
         try:
             text = checked(path)
@@ -183,7 +183,7 @@ class DiskBackend(DiskTree):
                 **self._described(text),
             )
 
-    def _described(self, text: str) -> dict[str, Any]:
+    def _described(self, text: str) -> Document:
         try:
             chosen = self._formats.of(text, backend=self.name)
         except (UnsupportedFormatError, PluginError):
@@ -233,8 +233,8 @@ class DiskBackend(DiskTree):
         *,
         progress: Progress = False,
         threads: int | None = None,
-        **options: Any,
-    ) -> list[Any]:
+        **options: Option,
+    ) -> list[Value]:
         """``threads=None`` takes several where the files are large enough to gain from it."""
         if threads is None and len(paths) > 1:
             first = self._stat(paths[0])
@@ -250,7 +250,7 @@ class DiskBackend(DiskTree):
 
     def save_batch(
         self,
-        data: Sequence[Any],
+        data: Sequence[Value],
         paths: Sequence[Path],
         /,
         *,
@@ -258,7 +258,7 @@ class DiskBackend(DiskTree):
         if_exists: IfExists = "replace",
         durable: bool | None = None,
         threads: int | None = None,
-        **options: Any,
+        **options: Option,
     ) -> None:
         """Encode some items ahead, in threads where that is faster, then name them in order.
 
@@ -364,14 +364,14 @@ def _claimed_suffix(path: str) -> str:
     return suffix
 
 
-def _check(chosen: Format, operation: str, options: dict[str, Any], *known: str) -> None:
+def _check(chosen: Format, operation: str, options: Document, *known: str) -> None:
     method = getattr(type(chosen), operation)
     check_options(method, options, f"{operation}() of format {chosen.name!r}", *known)
 
 
 def _decoded(
-    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], options: dict[str, Any]
-) -> Any:
+    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], options: Document
+) -> Value:
     load: Callable[..., Any] = chosen.load
     try:
         with file:
@@ -385,7 +385,7 @@ def _decoded(
         raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
 
-def _part(value: Any, region: Region) -> Any:
+def _part(value: Value, region: Region) -> Value:
     if not is_array(value):
         raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
     return np.array(value[region])
@@ -396,7 +396,7 @@ def _wants_flush(result: PendingFile | Exception | None) -> bool:
 
 
 @contextmanager
-def _mapping(threads: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def _mapping(threads: int) -> Iterator[Callable[..., Iterator[Value]]]:
     if threads == 1:
         yield map
         return

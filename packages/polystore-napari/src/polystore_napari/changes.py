@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from polystore_core import Document, Value
+
 __all__ = [
     "add_layer",
     "assign",
@@ -74,7 +76,7 @@ def copy_layer(layer: Layer) -> Layer:
     return type(layer).create(data, attributes, kind)
 
 
-def assign(layer: Layer, values: Mapping[str, Any]) -> None:
+def assign(layer: Layer, values: Mapping[str, Value]) -> None:
     """Set attributes in order, also the ones after one that fails."""
     with ExitStack() as rest:
         for name, value in reversed(list(values.items())):
@@ -92,7 +94,7 @@ def layer_reach(layer: Layer) -> Reach:
     )
 
 
-def content_of(layer: Layer) -> dict[str, Any]:
+def content_of(layer: Layer) -> Document:
     """Return what :func:`assign` takes to show again what a layer of ROIs shows now."""
     kind = layer._type_string
     content: dict[str, Any] = {

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_core import Pixels, Value
+
     from .rois import LayerType, Plane, RoiLayer
     from .shapes import Outline
 
@@ -37,18 +39,18 @@ class Features(Protocol):
     """Columns by name: a ``dict``, or the data frame of ``layer.features``."""
 
     def __contains__(self, name: str, /) -> bool: ...
-    def __getitem__(self, name: str, /) -> Any: ...
+    def __getitem__(self, name: str, /) -> Value: ...
 
 
 def from_layer(
     type: LayerType,
-    data: Sequence[NDArray[Any]] | NDArray[Any],
+    data: Sequence[Pixels] | Pixels,
     shape_types: Sequence[str],
     features: Features,
     axes: Sequence[str],
     *,
     known: Sequence[ROI] = (),
-    to_pixels: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    to_pixels: Callable[[Pixels], Pixels] | None = None,
 ) -> list[ROI]:
     """Return the ROIs that a layer holds now, in its order.
 
@@ -78,10 +80,10 @@ def from_layer(
 
 def added_rois(
     found: RoiLayer,
-    data: Sequence[NDArray[Any]] | NDArray[Any],
+    data: Sequence[Pixels] | Pixels,
     shape_types: Sequence[str],
     features: Features,
-    to_pixels: Callable[[NDArray[Any]], NDArray[Any]],
+    to_pixels: Callable[[Pixels], Pixels],
 ) -> list[ROI]:
     """Return the ROIs that a user has added to the layer of ``found``, copies included.
 
@@ -111,7 +113,7 @@ class _Layer:
     def rois(
         self,
         type: LayerType,
-        data: Sequence[NDArray[Any]] | NDArray[Any],
+        data: Sequence[Pixels] | Pixels,
         shape_types: Sequence[str],
     ) -> Iterator[tuple[int, ROI]]:
         """Yield each ROI, and which of the known ones it began with, or -1."""
@@ -130,7 +132,7 @@ class _Layer:
         return found.saved == len(found.rois) and self._column("roi", 0) == numbers
 
     def _shapes(
-        self, shape_types: Sequence[str], data: Sequence[NDArray[Any]]
+        self, shape_types: Sequence[str], data: Sequence[Pixels]
     ) -> Iterator[tuple[int, ROI]]:
         names, numbers = self._column("name", len(data)), self._numbers(len(data))
         outlines: list[Outline] = []
@@ -156,7 +158,7 @@ class _Layer:
                 shape = from_outlines([outlines[row] for row in some], origin)
                 yield number, self._roi(shape, plane, number, [names[row] for row in some])
 
-    def _points(self, data: NDArray[Any]) -> Iterator[tuple[int, ROI]]:
+    def _points(self, data: Pixels) -> Iterator[tuple[int, ROI]]:
         names, numbers = self._column("name", len(data)), self._numbers(len(data))
         planes, coordinates = self._placed(data)
         groups: dict[tuple[Plane, int], list[int]] = {}
@@ -166,7 +168,7 @@ class _Layer:
             shape = from_outlines([("points", coordinates[rows])], self._origin(number))
             yield number, self._roi(shape, plane, number, [names[row] for row in rows])
 
-    def _labels(self, data: NDArray[Any]) -> Iterator[tuple[int, ROI]]:
+    def _labels(self, data: Pixels) -> Iterator[tuple[int, ROI]]:
         names: dict[object, object] = {}
         if "index" in self.features:
             indices = np.asarray(self.features["index"]).tolist()
@@ -198,7 +200,7 @@ class _Layer:
     def _origin(self, number: int) -> Shape | None:
         return self.known[number].shape if number >= 0 else None
 
-    def _placed(self, vertices: NDArray[Any]) -> tuple[list[Plane], NDArray[np.float64]]:
+    def _placed(self, vertices: Pixels) -> tuple[list[Plane], NDArray[np.float64]]:
         """Return the plane of each vertex, and their (y, x)."""
         if vertices.shape[-1] != len(self.axes):
             expected = f"one name for each of the {vertices.shape[-1]} axes of the data"

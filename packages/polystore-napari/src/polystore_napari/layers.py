@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
+    from polystore_core import Document, Pixels, Value
     from polystore_core.rois import ROI
     from polystore_stream import Delivery
 
@@ -150,7 +151,7 @@ class Layers:
 
     # ── images ───────────────────────────────────────────────────────────────────────────
 
-    def _put(self, target: Target, block: NDArray[Any], plan: Plan, undo: ExitStack) -> None:
+    def _put(self, target: Target, block: Pixels, plan: Plan, undo: ExitStack) -> None:
         shown = self._images.get(target.key)
         if shown is None:
             shown = self._images[target.key] = Shown(_stack(block, plan))
@@ -194,7 +195,7 @@ class Layers:
         shown.look, shown.is_anew = look, False
         self._rois.align()
 
-    def _check(self, shown: Shown, look: Mapping[str, Any], plan: Plan) -> None:
+    def _check(self, shown: Shown, look: Mapping[str, Value], plan: Plan) -> None:
         """Raise ``UnsupportedDataError`` for an image out of reach of the other layers."""
         shape = shown.stack.snapshot().shape
         shape = shape[:-1] if plan.axes.endswith("s") else shape
@@ -209,7 +210,7 @@ class Layers:
         check_reach(reach, (layer_reach(o) for o in self.model.layers if o is not layer))
 
     def _made(
-        self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Any]
+        self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Value]
     ) -> Layer:
         axes = (*touch.plan.sliders, *touch.plan.axes.rstrip("s"))
         common = {
@@ -232,7 +233,7 @@ class Layers:
         )
 
     def _made_anew(
-        self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Any]
+        self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Value]
     ) -> None:
         """Replace a layer by one with other axes, or with colours of its own."""
         old = shown.layer
@@ -257,7 +258,7 @@ class Layers:
             layer.blending = "additive"
 
     def _updated(
-        self, shown: Shown, labels: bool, look: Mapping[str, Any], touch: _Touched
+        self, shown: Shown, labels: bool, look: Mapping[str, Value], touch: _Touched
     ) -> None:
         """Show what a stack holds now in its layer, with what has changed of its look."""
         layer, stack = shown.layer, shown.stack
@@ -325,7 +326,7 @@ class Layers:
 
     # ── the window ───────────────────────────────────────────────────────────────────────
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[Document]:
         """Return what a person sees in the list of layers."""
         stacks = {id(shown.layer): shown.stack for shown in self._images.values()}
         found = []
@@ -353,7 +354,7 @@ class Layers:
             )
         return found
 
-    def pixels(self, plan: Plan, axes: str) -> NDArray[Any] | None:
+    def pixels(self, plan: Plan, axes: str) -> Pixels | None:
         """Return what is held at the place of a plan, with the ``axes`` of the saved array."""
         blocks = []
         for target in plan.targets:
@@ -380,7 +381,7 @@ class Layers:
             for layer in reversed(shown):
                 rest.callback(take_out, self.model, layer)
 
-    def _on_removed(self, event: Any) -> None:
+    def _on_removed(self, event: Value) -> None:
         for key, shown in list(self._images.items()):
             if shown.layer is event.value:
                 del self._images[key]
@@ -399,15 +400,15 @@ def _caught(deliveries: list[Delivery], failed: dict[Delivery, Exception]) -> It
         failed |= dict.fromkeys(deliveries, error)
 
 
-def _stack(block: NDArray[Any], plan: Plan) -> Stack:
+def _stack(block: Pixels, plan: Plan) -> Stack:
     return Stack(plan.sliders, block.shape, block.dtype)
 
 
-def _holds(stack: Stack, block: NDArray[Any]) -> bool:
+def _holds(stack: Stack, block: Pixels) -> bool:
     return (stack.block_shape, stack.dtype) == (block.shape, block.dtype)
 
 
-def _put_back(stack: Stack, at: tuple[str, ...], before: NDArray[Any] | None) -> None:
+def _put_back(stack: Stack, at: tuple[str, ...], before: Pixels | None) -> None:
     if before is not None:
         stack.put(at, before)
     elif at in stack:
@@ -422,7 +423,7 @@ def _give_back(shown: Shown, before: Shown) -> None:
         shown.layer.refresh(extent=False)
 
 
-def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, NDArray[Any]]]:
+def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, Pixels]]:
     data: Any = delivery.data
     item = delivery.item
     if isinstance(item, Image) and item.layers == "c":
@@ -440,7 +441,7 @@ def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
     )
 
 
-def _text_overlay(model: ViewerModel) -> Any:
+def _text_overlay(model: ViewerModel) -> Value:
     """Return the line of text over the images, which has moved in napari 0.9."""
     canvas = getattr(model, "canvas", None)
     return model.text_overlay if canvas is None else canvas.overlays.text

@@ -12,6 +12,7 @@ from polystore_stream import Channel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from polystore_core import Document, Value
     from polystore_stream import Image, Stack
 
     from .planning import Plan, Target
@@ -46,7 +47,7 @@ def name_layer(item: Image, target: Target, plan: Plan) -> str:
     return f"{plan.title} {label or target.key[3]}"
 
 
-def describe_look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
+def describe_look(item: Image, target: Target, plan: Plan) -> Document:
     """Return what was said about how it looks, as attributes of the layer."""
     look: dict[str, Any] = {}
     ones = (1.0,) * len(plan.sliders)
@@ -71,7 +72,7 @@ def describe_look(item: Image, target: Target, plan: Plan) -> dict[str, Any]:
     return look
 
 
-def find_uncolored(item: Image, target: Target, plan: Plan, look: Mapping[str, Any]) -> str:
+def find_uncolored(item: Image, target: Target, plan: Plan, look: Mapping[str, Value]) -> str:
     """Return which channel it is of several, if nobody has said how that looks."""
     if item.labels or item.axes.endswith("s") or {"colormap", "blending"} & look.keys():
         return ""
@@ -79,7 +80,7 @@ def find_uncolored(item: Image, target: Target, plan: Plan, look: Mapping[str, A
     return item.channel or (str(target.key[3]) if of_several else "")
 
 
-def colormap(name: str) -> Any:
+def colormap(name: str) -> Value:
     """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
     from napari.utils.colormaps import Colormap, ensure_colormap
 

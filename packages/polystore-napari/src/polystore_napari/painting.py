@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,14 +11,13 @@ from polystore_core import LazyArray
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from numpy.typing import NDArray
-
+    from polystore_core import Pixels, Value
     from polystore_stream import Stack, StackView
 
 __all__ = ["PaintableView", "make_paintable"]
 
 
-def make_paintable(stack: Stack) -> Any:
+def make_paintable(stack: Stack) -> Value:
     """Return what the user can paint in: the block itself, or a view that writes into blocks."""
     return PaintableView(stack.snapshot()) if stack.sliders else stack.snapshot()[...]
 
@@ -30,7 +29,7 @@ class PaintableView(LazyArray):
         self._view = view
         self.shape, self.dtype, self.chunks = view.shape, view.dtype, view.chunks
 
-    def __getitem__(self, region: Any) -> NDArray[Any]:
+    def __getitem__(self, region: Value) -> Pixels:
         if not _has_arrays(region):
             return self._view[region]
         where = np.broadcast_arrays(*region)
@@ -39,7 +38,7 @@ class PaintableView(LazyArray):
             found[chosen] = block[inner]
         return found
 
-    def __setitem__(self, region: Any, value: Any) -> None:
+    def __setitem__(self, region: Value, value: Value) -> None:
         if _has_arrays(region):
             where = np.broadcast_arrays(*region)
             values = np.broadcast_to(value, where[0].shape)
@@ -55,8 +54,8 @@ class PaintableView(LazyArray):
                 block[inner] = values[chosen]
 
     def _pixels(
-        self, where: Sequence[NDArray[Any]]
-    ) -> Iterator[tuple[NDArray[Any], NDArray[Any], tuple[NDArray[Any], ...]]]:
+        self, where: Sequence[Pixels]
+    ) -> Iterator[tuple[Pixels, Pixels, tuple[Pixels, ...]]]:
         """Yield which of the pixels are in one block, the block, and where in it they are."""
         count = len(self._view.coordinates)
         outer = np.stack(where[:count], axis=-1)
@@ -66,5 +65,5 @@ class PaintableView(LazyArray):
             yield chosen, block, tuple(axis[chosen] for axis in where[count:])
 
 
-def _has_arrays(region: Any) -> bool:
+def _has_arrays(region: Value) -> bool:
     return isinstance(region, tuple) and any(isinstance(key, np.ndarray) for key in region)

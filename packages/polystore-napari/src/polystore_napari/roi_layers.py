@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
+    from polystore_core import Document, Pixels, Value
     from polystore_stream import Delivery
 
     from .layers import Shown
@@ -158,7 +159,7 @@ class RoiLayers:
         self._grid = grid
 
     def _check(
-        self, found: RoiLayer, placement: Mapping[str, Any], layer: Layer | None = None
+        self, found: RoiLayer, placement: Mapping[str, Value], layer: Layer | None = None
     ) -> None:
         """Raise ``UnsupportedDataError`` for ROIs out of reach of the other layers."""
         scale, translate = np.array(placement["scale"]), np.array(placement["translate"])
@@ -169,7 +170,7 @@ class RoiLayers:
         others = (other for other in self.model.layers if other is not layer)
         check_reach(reach, map(layer_reach, others))
 
-    def _placement(self, found: RoiLayer) -> dict[str, Any]:
+    def _placement(self, found: RoiLayer) -> Document:
         """Return where a layer of ROIs lies: on the pixels of the image."""
         reference = self._reference()
         scale, translate = np.array(found.scale), np.array(found.translate)
@@ -208,7 +209,7 @@ class RoiLayers:
         for layer in layers:
             yield from self._rois_of(layer, layer._type_string)
 
-    def _rois_of(self, layer: Layer, kind: Any) -> list[ROI]:
+    def _rois_of(self, layer: Layer, kind: Value) -> list[ROI]:
         known = next(
             (r for group in self._rois.values() for held, r in group.values() if held is layer),
             None,
@@ -223,9 +224,7 @@ class RoiLayers:
             to_pixels=self._to_pixels(layer, axes),
         )
 
-    def _to_pixels(
-        self, layer: Layer, axes: Sequence[str]
-    ) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    def _to_pixels(self, layer: Layer, axes: Sequence[str]) -> Callable[[Pixels], Pixels]:
         """Map the layer's coordinates through the world to pixels of the image below."""
         reference = self._reference()
         count = layer.ndim
@@ -237,7 +236,7 @@ class RoiLayers:
         plain = np.array([bool(axis) for axis in axes])
         scale, translate = np.where(plain, scale, 1), np.where(plain, translate, 0)
 
-        def convert(coordinates: NDArray[Any]) -> NDArray[Any]:
+        def convert(coordinates: Pixels) -> Pixels:
             world: NDArray[Any] = coordinates * layer.scale + layer.translate
             return (world - translate) / scale
 
@@ -332,7 +331,7 @@ def _mask_of(roi: ROI) -> ROI:
     return replace(roi, shape=Mask(pixels, (top, left))) if pixels.any() else roi
 
 
-def _content(layer: Layer) -> tuple[Any, Sequence[str]]:
+def _content(layer: Layer) -> tuple[Value, Sequence[str]]:
     """Return the data of a layer, and the types of its shapes."""
     if layer._type_string == "labels":
         return np.asarray(layer.data), ()

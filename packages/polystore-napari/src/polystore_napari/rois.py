@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_core import Pixels
+
 __all__ = [
     "MOST_LABELS_LAYERS",
     "MOST_PIXELS",
@@ -133,7 +135,7 @@ class RoiLayer:
             shape_types=tuple(kind for _, kind in drawn),
         )
 
-    def to_pixels(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
+    def to_pixels(self, coordinates: Pixels) -> NDArray[np.float64]:
         """Return where coordinates of the layer's data, shape (n, D), lie in the image."""
         moved: NDArray[np.float64] = coordinates * np.array(self.scale) + self.translate
         return moved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from polystore_core.rois import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from polystore_core import Pixels
 
 __all__ = ["Outline", "from_labels", "from_outlines", "is_part", "to_outlines"]
 
@@ -120,7 +122,7 @@ def _box(kind: str, corners: NDArray[np.float64], angle: float) -> Shape:
     return made(corners.mean(axis=0).tolist(), size, found + 90 * quarters)
 
 
-def from_labels(labels: NDArray[Any], origin: tuple[int, int]) -> Iterator[tuple[int, Mask]]:
+def from_labels(labels: Pixels, origin: tuple[int, int]) -> Iterator[tuple[int, Mask]]:
     """Return each label of a plane, and its pixels."""
     y, x = np.nonzero(labels)
     values = labels[y, x]

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
@@ -26,7 +26,7 @@ from .planning import Plan, Planner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
+    from polystore_core import Pixels, Value
 
 __all__ = ["NapariViewer"]
 
@@ -291,7 +291,7 @@ class NapariViewer(Viewer):
             raise unknown_name("window", window, "the name of an open window", self._windows)
         return self._windows[window]
 
-    def _answer_layers(self) -> tuple[Any, list[Any]]:
+    def _answer_layers(self) -> tuple[Value, list[Value]]:
         found = [
             {"window": name, **layer}
             for name, window in self._windows.items()
@@ -299,7 +299,7 @@ class NapariViewer(Viewer):
         ]
         return found, []
 
-    def _answer_pixels(self, *, path: str, window: str = "") -> tuple[Any, list[NDArray[Any]]]:
+    def _answer_pixels(self, *, path: str, window: str = "") -> tuple[Value, list[Pixels]]:
         layers = self._open(window).layers
         for kind in ("image", "labels"):
             found = self._planner.place(window, path, kind)
@@ -312,26 +312,26 @@ class NapariViewer(Viewer):
 
     def _answer_screenshot(
         self, *, window: str = "", canvas_only: bool = True
-    ) -> tuple[Any, list[NDArray[Any]]]:
+    ) -> tuple[Value, list[Pixels]]:
         viewer = self._open(window).viewer
         return None, [np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))]
 
     def _answer_rois(
         self, *, layer: str | None = None, window: str = ""
-    ) -> tuple[Any, list[Any]]:
+    ) -> tuple[Value, list[Value]]:
         return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
 
-    def _answer_clear(self, *, window: str = "") -> tuple[Any, list[Any]]:
+    def _answer_clear(self, *, window: str = "") -> tuple[Value, list[Value]]:
         try:
             self._open(window).layers.clear()
         finally:
             self._planner.forget_window(window)
         return None, []
 
-    def _answer_quit(self) -> tuple[Any, list[Any]]:
+    def _answer_quit(self) -> tuple[Value, list[Value]]:
         return None, []
 
-    def _answer_pulse(self) -> tuple[Any, list[Any]]:
+    def _answer_pulse(self) -> tuple[Value, list[Value]]:
         """Seconds of the longest time without an event since this was asked last."""
         self._beat()
         gaps = np.diff(self._pulse)
@@ -367,7 +367,7 @@ def _main_window(viewer: napari.Viewer) -> QMainWindow | None:
     return window if isinstance(window, QMainWindow) else None
 
 
-def _canvases(main: QMainWindow) -> list[Any]:
+def _canvases(main: QMainWindow) -> list[Value]:
     return [w for w in main.findChildren(QWidget) if hasattr(w, "frameSwapped")]
 
 

@@ -37,9 +37,7 @@ from .regions import aligned_box, fit_values, unfold
 from .writing import WritingStore
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from polystore_core import Region
+    from polystore_core import Pixels, Region, Value
 
     from .nodes import Document
 
@@ -97,18 +95,18 @@ class ZarrArray(LazyArray):
         self.dtype = _restored(known.dtype, marks.get("dtype"))
 
     @cached_property
-    def _array(self) -> zarr.Array[Any]:
+    def _array(self) -> zarr.Array[Value]:
         if self._pipeline == "zarr":
             return self._guarded_array
         # It reads by itself, and knows zarr's own store only.
         return self._over(LocalStore(self._directory, read_only=True), "zarrs")
 
     @cached_property
-    def _guarded_array(self) -> zarr.Array[Any]:
+    def _guarded_array(self) -> zarr.Array[Value]:
         """The array through codecs that give no more than a chunk can have."""
         return self._over(RegularStore(self._directory, read_only=True), "zarr")
 
-    def _over(self, store: LocalStore, pipeline: CodecPipeline) -> zarr.Array[Any]:
+    def _over(self, store: LocalStore, pipeline: CodecPipeline) -> zarr.Array[Value]:
         """Return zarr's array of this document in ``store``."""
         fields: Any = self._document.fields
         is_3 = self._document.zarr_format == 3
@@ -167,7 +165,7 @@ class ZarrArray(LazyArray):
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
-    def __getitem__(self, region: Region) -> NDArray[Any]:
+    def __getitem__(self, region: Region) -> Pixels:
         selection = select(region, self.shape)
         try:
             found = self.read(selection)
@@ -177,7 +175,7 @@ class ZarrArray(LazyArray):
         self._refuse_if_replaced()
         return found
 
-    def read(self, selection: Selection) -> NDArray[Any]:
+    def read(self, selection: Selection) -> Pixels:
         """Return what ``selection`` selects, without asking whether the array is still there."""
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
@@ -198,7 +196,7 @@ class ZarrArray(LazyArray):
             found = found.astype(self.dtype)
         return selection.arranged(found)
 
-    def _read(self, ranges: tuple[range, ...]) -> NDArray[Any]:
+    def _read(self, ranges: tuple[range, ...]) -> Pixels:
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
         if chunk > max(_LARGE_CHUNK, 16 * whole):
             reason = (
@@ -215,7 +213,7 @@ class ZarrArray(LazyArray):
             return self._read_existing(ranges, cuts)
         return self._read_all(ranges, cuts)
 
-    def _read_all(self, ranges: tuple[range, ...], cuts: list[Cut]) -> NDArray[Any]:
+    def _read_all(self, ranges: tuple[range, ...], cuts: list[Cut]) -> Pixels:
         array = self._array
         if not self._heads_fit(cuts):
             array = self._guarded_array
@@ -229,7 +227,7 @@ class ZarrArray(LazyArray):
         positions = (tuple(part.number for part in parts) for parts in grid(cuts))
         return heads_fit(self._array, self._directory, positions)
 
-    def _read_existing(self, ranges: tuple[range, ...], cuts: list[Cut]) -> NDArray[Any]:
+    def _read_existing(self, ranges: tuple[range, ...], cuts: list[Cut]) -> Pixels:
         """Read the chunks that have files: of all that there could be, they may be few."""
         shape = [len(r) for r in ranges]
         fill = self._array.fill_value
@@ -291,7 +289,7 @@ class ZarrArray(LazyArray):
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
-    def __setitem__(self, region: Region, value: Any) -> None:
+    def __setitem__(self, region: Region, value: Value) -> None:
         if not self._writable:
             raise TypeError("this handle is read-only: use open(..., mode='r+') to write")
         self._refuse_if_replaced()
@@ -326,9 +324,7 @@ class ZarrArray(LazyArray):
                 "chunks, pass unaligned='lock'",
             )
 
-    def _write_into(
-        self, box: tuple[slice, ...], selection: Selection, values: NDArray[Any]
-    ) -> None:
+    def _write_into(self, box: tuple[slice, ...], selection: Selection, values: Pixels) -> None:
         """Read the whole chunks around a region, change it there, and write them."""
         around = select(box, self.shape)
         chunks = self.read(around).copy()
@@ -342,7 +338,7 @@ class ZarrArray(LazyArray):
         else:
             self._write(around, chunks)
 
-    def _write(self, selection: Selection, values: NDArray[Any]) -> None:
+    def _write(self, selection: Selection, values: Pixels) -> None:
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
         with self._guarded("write"):
             cuts = [Cut(r, u) for r, u in zip(selection.ranges, self.unit, strict=True)]
@@ -382,7 +378,7 @@ def _size(nbytes: int) -> str:
     return f"{nbytes / 1024**power:.3g} {units[power]}"
 
 
-def _restored(stored: np.dtype[Any], marked: object) -> np.dtype[Any]:
+def _restored(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
     """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
     if not (isinstance(marked, str) and marked):
         return stored

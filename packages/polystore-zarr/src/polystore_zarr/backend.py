@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from polystore_core import Path, Region
+    from polystore_core import Option, Path, Region, Value
 
     from .layout import Address
     from .pipelines import CodecPipeline
@@ -92,7 +92,7 @@ class ZarrBackend(ZarrTree):
 
     def save(
         self,
-        data: Any,
+        data: Value,
         path: Path,
         /,
         *,
@@ -102,16 +102,16 @@ class ZarrBackend(ZarrTree):
         unaligned: Unaligned = "refuse",
         chunks: int | Sequence[int] | None = None,
         shards: int | Sequence[int] | Literal[False] | None = None,
-        compressor: Any = "blosc",
+        compressor: Option = "blosc",
         checksum: bool = True,
-        fill_value: Any = None,
-        attributes: Mapping[str, Any] | None = None,
+        fill_value: Option = None,
+        attributes: Mapping[str, Option] | None = None,
         zarr_format: ZarrFormat | None = None,
         ome: Ome | None = None,
         axes: str | Sequence[str] | None = None,
         scale: Sequence[float] | Mapping[str, float] | None = None,
         units: str | Mapping[str, str] | None = None,
-        channels: Sequence[str | Mapping[str, Any]] | None = None,
+        channels: Sequence[str | Mapping[str, Option]] | None = None,
         levels: int | None = None,
         progress: Progress = False,
     ) -> None:
@@ -176,9 +176,9 @@ class ZarrBackend(ZarrTree):
 
     def _write_array(
         self,
-        value: Any,
+        value: Value,
         layout: Layout,
-        attributes: Mapping[str, Any] | None,
+        attributes: Mapping[str, Value] | None,
         progress: Progress,
         directory: str,
     ) -> None:
@@ -205,7 +205,7 @@ class ZarrBackend(ZarrTree):
 
     def _save_region(
         self,
-        value: Any,
+        value: Value,
         place: Address,
         region: Region,
         unaligned: Unaligned,
@@ -230,10 +230,10 @@ class ZarrBackend(ZarrTree):
         if_exists: IfExists = "error",
         chunks: int | Sequence[int] | None = None,
         shards: int | Sequence[int] | Literal[False] | None = None,
-        compressor: Any = "blosc",
+        compressor: Option = "blosc",
         checksum: bool = True,
-        fill_value: Any = None,
-        attributes: Mapping[str, Any] | None = None,
+        fill_value: Option = None,
+        attributes: Mapping[str, Option] | None = None,
         zarr_format: ZarrFormat | None = None,
         unaligned: Unaligned = "refuse",
     ) -> ZarrArray:
@@ -280,11 +280,11 @@ class ZarrBackend(ZarrTree):
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
-    def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Any:
+    def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Value:
         """``level`` of a pyramid: 0 is the image itself."""
         with self._translated(path, "load") as place:
 
-            def read() -> Any:
+            def read() -> Value:
                 array = self._handle(place, level)
                 return array.read(select(... if region is None else region, array.shape))
 
@@ -297,8 +297,8 @@ class ZarrBackend(ZarrTree):
         *,
         progress: Progress = False,
         threads: int | None = None,
-        **options: Any,
-    ) -> list[Any]:
+        **options: Option,
+    ) -> list[Value]:
         """``threads=None`` takes several where the arrays are large enough to gain from it."""
         check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
         check_paths(paths)
@@ -315,7 +315,7 @@ class ZarrBackend(ZarrTree):
                 progress=progress,
             )
 
-        def load(opened: tuple[ZarrArray | None, Path]) -> Any:
+        def load(opened: tuple[ZarrArray | None, Path]) -> Value:
             try:
                 return self._load(*opened, options)
             except Exception as error:  # for `take` to raise
@@ -326,7 +326,7 @@ class ZarrBackend(ZarrTree):
             # threads would wait for.
             loaded = run(load, ((self._opened_early(path, level), path) for path in paths))
 
-            def take(_: int) -> Any:
+            def take(_: int) -> Value:
                 value = next(loaded)
                 if isinstance(value, Exception):
                     raise value
@@ -341,7 +341,7 @@ class ZarrBackend(ZarrTree):
         except PolystoreError:
             return None
 
-    def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Any:
+    def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Value:
         region = options.get("region")
         with suppress(PolystoreError):  # damaged, or saved again: only `load` can tell which
             if early is not None:
@@ -365,7 +365,7 @@ class ZarrBackend(ZarrTree):
                 place, level, writable=mode == "r+", unaligned=unaligned, durable=self.durable
             )
 
-    def _opened(self, place: Address, level: int, **options: Any) -> ZarrArray:
+    def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray:
         """Whole, so that no old document is paired with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
@@ -436,7 +436,7 @@ class ZarrBackend(ZarrTree):
         ]
         return {"format": "ome-zarr", **found}
 
-    def _check_label(self, value: Any, place: Address, labelled: str) -> None:
+    def _check_label(self, value: Value, place: Address, labelled: str) -> None:
         """Labels need the image that they label, of the same height and width."""
         document = read_document(labelled) if is_directory(labelled) else None
         if document is None or not document.is_image:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from polystore_core import Value
+
     from .creating import Layout
 
 __all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
@@ -48,7 +50,7 @@ class Target(Protocol):
     @property
     def unit(self) -> tuple[int, ...]: ...
 
-    def __setitem__(self, region: Any, value: Any) -> None: ...
+    def __setitem__(self, region: Value, value: Value) -> None: ...
 
 
 def is_dask(value: object) -> bool:
@@ -56,7 +58,7 @@ def is_dask(value: object) -> bool:
     return is_instance(value, "dask.array", "Array")
 
 
-def check_dask(array: Any) -> None:
+def check_dask(array: Value) -> None:
     """Raise ``UnsupportedDataError`` for blocks of unknown size and for Python objects."""
     if any(math.isnan(n) for lengths in array.chunks for n in lengths):
         raise UnsupportedDataError(
@@ -71,7 +73,7 @@ def check_dask(array: Any) -> None:
 # ── from the blocks to the chunks of the array, and back ─────────────────────────────────
 
 
-def layout_for(array: Any, layout: Layout) -> Layout:
+def layout_for(array: Value, layout: Layout) -> Layout:
     """Choose shards so that the blocks of a Dask array need not be cut again."""
     block = _largest(array)
     wanted = False if layout.shards is None and layout.zarr_format == 2 else layout.shards
@@ -89,12 +91,12 @@ def layout_for(array: Any, layout: Layout) -> Layout:
     return replace(layout, chunks=chunks, shards=shards or False)
 
 
-def count_blocks(array: Any, unit: Sequence[int]) -> int:
+def count_blocks(array: Value, unit: Sequence[int]) -> int:
     """Return how many blocks ``store_blocks`` will write."""
     return math.prod(map(len, aligned_chunks(array, unit)))
 
 
-def aligned_chunks(array: Any, unit: Sequence[int]) -> Chunks:
+def aligned_chunks(array: Value, unit: Sequence[int]) -> Chunks:
     """Return chunks of a Dask array that start on the grid of ``unit``.
 
     An axis keeps its own where they do. Blocks that must be joined do not grow beyond
@@ -125,7 +127,7 @@ def _cut(length: int, step: int) -> tuple[int, ...]:
     return tuple(min(step, length - start) for start in range(0, length, step)) or (0,)
 
 
-def _largest(array: Any) -> tuple[int, ...]:
+def _largest(array: Value) -> tuple[int, ...]:
     """Return the length of the largest block along each axis."""
     return tuple(max(max(lengths), 1) for lengths in array.chunks)
 
@@ -134,7 +136,7 @@ def _is_regular(chunks: Chunks) -> bool:
     return all(len({*n[:-1]}) <= 1 and n[-1] <= n[0] for n in chunks)
 
 
-def _fits(block: Sequence[int], unit: Sequence[int], array: Any) -> bool:
+def _fits(block: Sequence[int], unit: Sequence[int], array: Value) -> bool:
     return all(b % u == 0 or b >= n for b, u, n in zip(block, unit, array.shape, strict=True))
 
 
@@ -146,7 +148,7 @@ def _dividing(chunk: int, block: int, length: int) -> int:
     return next((n for n in near if block % n == 0), chunk)
 
 
-def halved(above: Any, below: Target, method: Method) -> Any:
+def halved(above: Value, below: Target, method: Method) -> Value:
     """Return the level ``below`` of a pyramid as a Dask array that reads the one ``above``."""
     import dask.array
 
@@ -161,7 +163,7 @@ def halved(above: Any, below: Target, method: Method) -> Any:
 # ── writing ──────────────────────────────────────────────────────────────────────────────
 
 
-def store_blocks(array: Any, target: Target, report: Callable[[], None]) -> None:
+def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> None:
     """Write a Dask array into ``target``, each block from the worker that computes it.
 
     One task for each block; nothing comes back but that it was written. ``report`` is called
@@ -188,7 +190,7 @@ def store_blocks(array: Any, target: Target, report: Callable[[], None]) -> None
             _compute_on(client, written, report)
 
 
-def _write(block: Any, target: Target, block_info: Any) -> Any:
+def _write(block: Value, target: Target, block_info: Value) -> Value:
     found = to_numpy(block)
     box = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
     shape = tuple(part.stop - part.start for part in box)
@@ -200,11 +202,11 @@ def _write(block: Any, target: Target, block_info: Any) -> Any:
     return np.ones((1,) * block.ndim, bool)
 
 
-def _compute_here(written: Any, report: Callable[[], None]) -> None:
+def _compute_here(written: Value, report: Callable[[], None]) -> None:
     from dask import persist
     from dask.callbacks import Callback
 
-    def after(key: Any, *_: object) -> None:
+    def after(key: Value, *_: object) -> None:
         if isinstance(key, tuple) and key[0] == written.name:
             report()
 
@@ -212,7 +214,7 @@ def _compute_here(written: Any, report: Callable[[], None]) -> None:
     persist(written, callbacks=[*Callback.active, (None, None, None, after, None)])
 
 
-def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:
+def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> None:
     from distributed import as_completed, futures_of
 
     with _thread_given_back():
@@ -228,7 +230,7 @@ def _compute_on(client: Any, written: Any, report: Callable[[], None]) -> None:
             raise
 
 
-def _client(array: Any) -> Any | None:
+def _client(array: Value) -> Value | None:
     """Return the client of the cluster that Dask would use here, if it would use one."""
     from dask.base import get_scheduler
 

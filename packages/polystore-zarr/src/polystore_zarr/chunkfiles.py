@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_core import Document, Pixels, Value
+
 __all__ = ["ChunkFiles", "filled"]
 
 _TYPES = frozenset(
@@ -88,7 +90,7 @@ class ChunkFiles:
     checksum: bool
 
     @classmethod
-    def of(cls, directory: str, fields: dict[str, Any]) -> ChunkFiles | None:
+    def of(cls, directory: str, fields: Document) -> ChunkFiles | None:
         """Return them, or ``None`` for an array that is not this plain."""
         try:
             return cls._of(directory, fields)
@@ -96,7 +98,7 @@ class ChunkFiles:
             return None  # zarr will say what is wrong with it
 
     @classmethod
-    def _of(cls, directory: str, fields: dict[str, Any]) -> ChunkFiles | None:
+    def _of(cls, directory: str, fields: Document) -> ChunkFiles | None:
         name, fill, shape = fields["data_type"], fields["fill_value"], fields["shape"]
         grid, keys, codecs = (
             fields["chunk_grid"],
@@ -133,7 +135,7 @@ class ChunkFiles:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
-    def read(self, ranges: Sequence[range], *, complete: bool) -> NDArray[Any]:
+    def read(self, ranges: Sequence[range], *, complete: bool) -> Pixels:
         """Return what ``ranges`` (ascending) select, in one axis for each.
 
         Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
@@ -249,7 +251,7 @@ class ChunkFiles:
             raise _damaged(name, "has an index that does not match its checksum")
         return np.frombuffer(data[:size], "<u8").reshape(*counts, 2)
 
-    def _decode(self, stored: _Stored, chunk: NDArray[Any], name: str) -> None:
+    def _decode(self, stored: _Stored, chunk: Pixels, name: str) -> None:
         data, checksum = stored
         if self.checksum and _crc(data) != checksum:
             raise _damaged(name, "does not match its checksum")
@@ -271,7 +273,7 @@ class ChunkFiles:
     def write(
         self,
         ranges: Sequence[range],
-        values: NDArray[Any],
+        values: Pixels,
         *,
         seen: bool,
         durable: bool | None = None,
@@ -318,19 +320,19 @@ class ChunkFiles:
         encoded = index.tobytes()
         return encoded + _crc(encoded)
 
-    def _encoded(self, chunk: NDArray[Any]) -> bytes:
+    def _encoded(self, chunk: Pixels) -> bytes:
         data: bytes = (
             chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
         )
         return data + _crc(data) if self.checksum else data
 
 
-def _box(slices: Iterable[slice]) -> tuple[Any, ...]:
+def _box(slices: Iterable[slice]) -> tuple[Value, ...]:
     # The ellipsis makes NumPy return an array where there are no dimensions.
     return (*slices, ...)
 
 
-def filled(shape: Sequence[int], fill: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+def filled(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
     """Return an array of one value: memory that nobody has written where that is zero."""
     value = np.asarray(fill, dtype)
     if value.dtype.hasobject or any(value.tobytes()):
@@ -355,14 +357,14 @@ def _name_at(position: Iterable[int]) -> str:
     return "/".join(("c", *map(str, position)))
 
 
-def _is_usual_index(sharding: dict[str, Any]) -> bool:
+def _is_usual_index(sharding: Document) -> bool:
     first, second = sharding["index_codecs"]
     names = first["name"], first["configuration"]["endian"], second["name"]
     at_end: bool = sharding.get("index_location", "end") == "end"
     return at_end and names == ("bytes", "little", "crc32c")
 
 
-def _number(fill: Any) -> complex | None:
+def _number(fill: Value) -> complex | None:
     """Return a fill value, unless it is written in one of the rarer ways."""
     if isinstance(fill, list):
         real, imaginary = fill
@@ -370,7 +372,7 @@ def _number(fill: Any) -> complex | None:
     return fill if type(fill) in (int, float, bool) else None
 
 
-def _chain(codecs: list[dict[str, Any]], itemsize: int) -> tuple[Any, bool] | None:
+def _chain(codecs: list[Document], itemsize: int) -> tuple[Value, bool] | None:
     """Return compressor and checksum of a plain chain of codecs."""
     first, *rest = codecs
     little = first.get("configuration", {}).get("endian", "little") == "little"

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, NDBuffer
     from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
+    from polystore_core import Document, Value
+
 __all__ = ["guard_codecs", "most_stored"]
 
 _NAMES = {BloscCodec: "blosc", GzipCodec: "gzip", ZstdCodec: "zstd"}
@@ -72,7 +74,7 @@ def most_stored(metadata: ArrayV2Metadata | ArrayV3Metadata) -> int:
     return _most_of(metadata.codecs, metadata.data_type.to_native_dtype(), grid.chunk_shape)
 
 
-def _most_of(codecs: Sequence[Codec], native: np.dtype[Any], shape: Sequence[int]) -> int:
+def _most_of(codecs: Sequence[Codec], native: np.dtype[Value], shape: Sequence[int]) -> int:
     sharding = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
     if sharding is None:
         return _most(native, shape, len(codecs), len(codecs) > 2)
@@ -82,18 +84,18 @@ def _most_of(codecs: Sequence[Codec], native: np.dtype[Any], shape: Sequence[int
     return most_encoded(4 * count * inner + 4096, len(codecs))
 
 
-def _most(native: np.dtype[Any], shape: Sequence[int], codecs: int, filtered: object) -> int:
+def _most(native: np.dtype[Value], shape: Sequence[int], codecs: int, filtered: object) -> int:
     if _is_text(native):
         return _MOST_STORED_TEXT
     width = max(native.itemsize, _WIDEST) if filtered else native.itemsize
     return most_encoded(math.prod(shape) * width, codecs)
 
 
-def _is_text(native: np.dtype[Any]) -> bool:
+def _is_text(native: np.dtype[Value]) -> bool:
     return native.kind in "OT"
 
 
-def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
+def _guarded(codec: Codec, native: np.dtype[Value]) -> Codec:
     if isinstance(codec, ShardingCodec):
         return replace(codec, codecs=tuple(_guarded(inner, native) for inner in codec.codecs))
     config = getattr(codec, "codec_config", {})
@@ -108,7 +110,7 @@ def _guarded(codec: Codec, native: np.dtype[Any]) -> Codec:
     return codec
 
 
-def _check_config(config: Any, native: np.dtype[Any]) -> None:
+def _check_config(config: Value, native: np.dtype[Value]) -> None:
     """Refuse a filter that makes large things of small elements, such as texts."""
     if config.get("id") in _OF_OBJECTS:
         reason = (
@@ -157,7 +159,7 @@ class Guarded3(BytesBytesCodec):
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         return self.codec.to_dict()
 
 
@@ -183,19 +185,19 @@ class GuardedText(ArrayBytesCodec):
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         return self.codec.compute_encoded_size(input_byte_length, chunk_spec)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         return self.codec.to_dict()
 
 
 class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
     """A compressor or filter of Zarr 2, for chunks of ``items`` elements."""
 
-    def __init__(self, codec: Any, native: np.dtype[Any], items: int) -> None:
+    def __init__(self, codec: Value, native: np.dtype[Value], items: int) -> None:
         self.codec, self.native, self.items = codec, native, items
         self.codec_id = codec.codec_id
         _check_config(codec.get_config(), native)
 
-    def decode(self, buf: Any, out: Any = None) -> Any:
+    def decode(self, buf: Value, out: Value = None) -> Value:
         if self.codec_id in _OF_ITEMS:
             _check_items(numcodecs.compat.ensure_contiguous_ndarray(buf).view("u1"), self.items)
         if self.codec_id not in COMPRESSORS:
@@ -207,15 +209,15 @@ class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
         most = most_encoded(self.items * max(self.native.itemsize, _WIDEST), 2)
         return decode(self.codec_id, self.codec.get_config(), data, most)
 
-    def encode(self, buf: Any) -> Any:
+    def encode(self, buf: Value) -> Value:
         return self.codec.encode(buf)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> Document:
         config: dict[str, Any] = self.codec.get_config()
         return config
 
 
-def _check_items(data: Any, count: int) -> None:
+def _check_items(data: Value, count: int) -> None:
     found = int.from_bytes(bytes(data[:4]), "little")
     if found != count:
         raise ValueError(f"a chunk has {found} texts, expected {count}")

@@ -15,6 +15,8 @@ from polystore_core.errors import InvalidOptionError
 if TYPE_CHECKING:
     import numpy as np
 
+    from polystore_core import Document, Option, Value
+
     from .nodes import ZarrFormat
 
 __all__ = ["COMPRESSORS", "codec_options"]
@@ -34,8 +36,8 @@ _BITSHUFFLE = 2
 
 
 def codec_options(
-    compressor: object, *, zarr_format: ZarrFormat, dtype: np.dtype[Any], checksum: bool
-) -> dict[str, Any]:
+    compressor: object, *, zarr_format: ZarrFormat, dtype: np.dtype[Option], checksum: bool
+) -> Document:
     """Return the keyword arguments of ``zarr.create_array`` that say how chunks are encoded.
 
     ``compressor`` is a name of ``COMPRESSORS`` or ``None``; a mapping with such a name and a
@@ -105,7 +107,7 @@ def _library(name: str) -> Literal["lz4", "zstd"]:
     return "zstd" if name == "blosc-zstd" else "lz4"
 
 
-def _zarr3_codec(name: str, level: int, dtype: np.dtype[Any]) -> BytesBytesCodec:
+def _zarr3_codec(name: str, level: int, dtype: np.dtype[Value]) -> BytesBytesCodec:
     if name == "zstd":
         return ZstdCodec(level=level)
     if name == "gzip":
@@ -119,7 +121,7 @@ def _zarr3_codec(name: str, level: int, dtype: np.dtype[Any]) -> BytesBytesCodec
     )
 
 
-def _zarr2_codec(name: str, level: int, dtype: np.dtype[Any]) -> Zarr2Codec:
+def _zarr2_codec(name: str, level: int, dtype: np.dtype[Value]) -> Zarr2Codec:
     if name == "zstd":
         return numcodecs.Zstd(level=level)
     if name == "gzip":

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from polystore_core import Option, Value
+
 __all__ = ["MARKER", "Layout", "create_array", "unstable_types"]
 
 MARKER = "polystore"
@@ -61,10 +63,10 @@ class Layout:
 def create_array(
     directory: str,
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Value],
     layout: Layout,
     *,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: Mapping[str, Option] | None = None,
     dimension_names: Sequence[str] | None = None,
     complete: bool,
 ) -> Document:
@@ -107,7 +109,7 @@ def create_array(
     return Document(3, "array", fields, marked)
 
 
-def _refuse_lossy(dtype: np.dtype[Any], zarr_format: ZarrFormat) -> None:
+def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
     """Refuse structured types that zarr takes, and gives back as something else."""
     fields = [field for field, *_ in (dtype.fields or {}).values()]
     if any(field.subdtype for field in fields):
@@ -134,12 +136,12 @@ _MOST_TEMPLATES = 256
 def _written(
     directory: str,
     shape: tuple[int, ...],
-    dtype: np.dtype[Any],
+    dtype: np.dtype[Value],
     chunks: tuple[int, ...],
     shards: tuple[int, ...] | None,
     dimension_names: tuple[str, ...] | None,
     layout: Layout,
-    attributes: Mapping[str, Any],
+    attributes: Mapping[str, Value],
 ) -> dict[str, Any] | None:
     """Let zarr write the metadata, and return the document if it is of Zarr 3."""
     options = codec_options(
@@ -179,7 +181,7 @@ def _written(
 _FOLDERS: Any = {"name": "v2", "separator": "/"}
 
 
-def _fill_value(layout: Layout, dtype: np.dtype[Any]) -> Any:
+def _fill_value(layout: Layout, dtype: np.dtype[Value]) -> Value:
     """Zarr 2 takes none for none: what was not written would be anything at all."""
     if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
         return dtype.type(0)

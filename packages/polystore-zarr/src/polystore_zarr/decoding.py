@@ -15,7 +15,7 @@ import io
 import lzma
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numcodecs
 
@@ -23,6 +23,8 @@ from polystore_core.errors import UnsupportedFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from polystore_core import Value
 
 __all__ = [
     "COMPRESSORS",
@@ -71,12 +73,12 @@ def most_encoded(nbytes: int, codecs: int = 1) -> int:
     return nbytes
 
 
-def most_text(data: Any) -> int:
+def most_text(data: Value) -> int:
     """Return how many bytes a compressed chunk of text may have."""
     return max(_MOST_TEXT, _MOST_RATIO * memoryview(data).nbytes)
 
 
-def decode_text(name: str, config: Mapping[str, Any], data: Any) -> Any:
+def decode_text(name: str, config: Mapping[str, Value], data: Value) -> Value:
     """Decompress one chunk of text. Raises ``UnsupportedFileError`` if it is too large."""
     try:
         return decode(name, config, data, most_text(data))
@@ -84,7 +86,7 @@ def decode_text(name: str, config: Mapping[str, Any], data: Any) -> Any:
         raise UnsupportedFileError(str(error), "zarr") from error
 
 
-def decode(name: str, config: Mapping[str, Any], data: Any, most: int) -> Any:
+def decode(name: str, config: Mapping[str, Value], data: Value, most: int) -> Value:
     """Decompress one chunk with the codec ``name`` of numcodecs.
 
     Raises ``TooLargeError``, before the memory is taken, if it has more than ``most`` bytes, and
@@ -123,7 +125,7 @@ def _too_large(most: int) -> TooLargeError:
     )
 
 
-def _opened(name: str, config: Mapping[str, Any], data: memoryview) -> Any:
+def _opened(name: str, config: Mapping[str, Value], data: memoryview) -> Value:
     file = io.BytesIO(data)
     if name == "gzip":
         return gzip.GzipFile(fileobj=file)

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from typing import Any
+from typing import TYPE_CHECKING
 
 from polystore_core import decode_json
 from polystore_core.errors import DamagedDataError
 
+if TYPE_CHECKING:
+    from polystore_core import Document
+
 __all__ = ["decode_document", "encode_document"]
 
 
-def decode_document(text: bytes, path: str) -> dict[str, Any]:
+def decode_document(text: bytes, path: str) -> Document:
     """Return the object in a document. Raises ``DamagedDataError``."""
     document = decode_json(text.removeprefix(BOM_UTF8), path)
     if not isinstance(document, dict):
@@ -25,6 +28,6 @@ def decode_document(text: bytes, path: str) -> dict[str, Any]:
     return document
 
 
-def encode_document(fields: dict[str, Any]) -> bytes:
+def encode_document(fields: Document) -> bytes:
     """Return the text of a document, with the constants that were read."""
     return json.dumps(fields, indent=2).encode("ascii") + b"\n"

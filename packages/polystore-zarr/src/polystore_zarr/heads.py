@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import zarr
     from zarr.abc.codec import Codec
 
+    from polystore_core import Value
+
 __all__ = ["heads_fit"]
 
 _CRC = 4
@@ -32,7 +34,7 @@ _NAMES = {BloscCodec: "blosc", ZstdCodec: "zstd"}
 
 
 def heads_fit(
-    array: zarr.Array[Any], directory: str, positions: Iterable[tuple[int, ...]]
+    array: zarr.Array[Value], directory: str, positions: Iterable[tuple[int, ...]]
 ) -> bool:
     """Whether the chunks or shards at ``positions`` decompress to what ``array`` says at most.
 
@@ -58,7 +60,7 @@ def heads_fit(
     return True
 
 
-def _pieces_fit(mapped: mmap.mmap, array: zarr.Array[Any], name: str, most: int) -> bool:
+def _pieces_fit(mapped: mmap.mmap, array: zarr.Array[Value], name: str, most: int) -> bool:
     with memoryview(mapped) as data:
         for start, end in _pieces(data, array):
             if end > len(data):
@@ -74,7 +76,7 @@ def _pieces_fit(mapped: mmap.mmap, array: zarr.Array[Any], name: str, most: int)
     return True
 
 
-def _pieces(data: memoryview, array: zarr.Array[Any]) -> Iterator[tuple[int, int]]:
+def _pieces(data: memoryview, array: zarr.Array[Value]) -> Iterator[tuple[int, int]]:
     """Yield where each compressed chunk begins and ends: all of a file, or parts of a shard."""
     crc = _CRC if _has_checksum(_chain(array)) else 0
     if array.shards is None:
@@ -89,7 +91,7 @@ def _pieces(data: memoryview, array: zarr.Array[Any]) -> Iterator[tuple[int, int
     yield from ((at, at + length - crc) for at, length in index if at != _EMPTY)
 
 
-def _chain(array: zarr.Array[Any]) -> tuple[Codec, ...]:
+def _chain(array: zarr.Array[Value]) -> tuple[Codec, ...]:
     if array.metadata.zarr_format == 2:
         return ()
     codecs = array.metadata.codecs
@@ -102,7 +104,7 @@ def _has_checksum(codecs: tuple[Codec, ...]) -> bool:
     return bool(codecs) and isinstance(codecs[-1], Crc32cCodec)
 
 
-def _compressor(array: zarr.Array[Any]) -> str | None:
+def _compressor(array: zarr.Array[Value]) -> str | None:
     """Return the compressor, if heads tell all about its sizes: "blosc", "zstd" or "none"."""
     if array.dtype.kind not in "biufc":  # text has other sizes, and zarrs few other types
         return None

@@ -30,7 +30,7 @@ from .ome import Version, image_document
 from .pyramid import Method, level_shapes, write_pyramid
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from polystore_core import Pixels, Value
 
     from .pipelines import CodecPipeline
 
@@ -73,11 +73,11 @@ class Image:
 
 
 def write_image(
-    value: Any,
+    value: Value,
     image: Image,
     options: ImageOptions,
     layout: Layout,
-    attributes: Mapping[str, Any] | None,
+    attributes: Mapping[str, Value] | None,
     progress: Progress,
     pipeline: CodecPipeline,
 ) -> Callable[[str], None]:
@@ -167,7 +167,7 @@ def _rebuild_label(
 
 
 def _level_shapes(
-    value: Any, axes: Sequence[str], image: Image, options: ImageOptions
+    value: Value, axes: Sequence[str], image: Image, options: ImageOptions
 ) -> list[tuple[int, ...]]:
     """Return the shapes of the levels: as many as asked for, or as there were."""
     levels = image.levels or options.levels
@@ -181,7 +181,7 @@ def _level_shapes(
 
 
 def _checked_metadata(
-    value: Any, image: Image, options: ImageOptions, given: ImageOptions
+    value: Value, image: Image, options: ImageOptions, given: ImageOptions
 ) -> ImageMetadata:
     """Check ``options``, of which the caller has given ``given``."""
     name = image.name if image.kept is None else image.kept.image.name or image.name
@@ -211,7 +211,7 @@ def _factors(ndim: int, level: int) -> tuple[float, ...]:
 
 
 def write_streamed(
-    value: Any, levels: Sequence[ZarrArray], method: Method, progress: Progress
+    value: Value, levels: Sequence[ZarrArray], method: Method, progress: Progress
 ) -> None:
     """Write an array, or anything that is read by slicing, with the levels below it."""
     with progress_reporter(progress, levels[0].block_count, "save", unit="block") as report:
@@ -219,7 +219,7 @@ def write_streamed(
 
 
 def _write_dask(
-    value: Any, levels: Sequence[ZarrArray], method: Method, progress: Progress
+    value: Value, levels: Sequence[ZarrArray], method: Method, progress: Progress
 ) -> None:
     """Write each level from the one above it, which its workers read back from the store."""
     sources: list[Any] = [value]
@@ -231,7 +231,7 @@ def _write_dask(
 
 
 def _with_windows(
-    metadata: ImageMetadata, given: Sequence[Any], smallest: ZarrArray
+    metadata: ImageMetadata, given: Sequence[Value], smallest: ZarrArray
 ) -> ImageMetadata:
     """Show the range of intensities on the smallest level, where no window was given."""
     names = [axis.name for axis in metadata.axes]
@@ -246,7 +246,7 @@ def _with_windows(
     return replace(metadata, channels=tuple(channels))
 
 
-def _window(pixels: NDArray[Any], limits: Window | None) -> Window:
+def _window(pixels: Pixels, limits: Window | None) -> Window:
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     if pixels.dtype.kind == "f" or limits is None:

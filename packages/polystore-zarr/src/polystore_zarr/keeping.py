@@ -32,7 +32,7 @@ from .trees import remove
 if TYPE_CHECKING:
     import numpy as np
 
-    from polystore_core import ImageMetadata
+    from polystore_core import ImageMetadata, Option, Value
 
     from .images import ImageOptions
     from .ome import MultiscaleImage
@@ -74,7 +74,7 @@ class Kept:
 
     # ── what is said of it ───────────────────────────────────────────────────────────────
 
-    def completed(self, value: Any, options: ImageOptions) -> ImageOptions:
+    def completed(self, value: Value, options: ImageOptions) -> ImageOptions:
         """Return ``options`` with what the old image says where they say nothing."""
         old = {axis.name: n for n, axis in enumerate(self.image.axes)}
         axes = options.axes
@@ -105,7 +105,7 @@ class Kept:
             channels = [c if same else replace(c, window=None) for c in self.image.channels]
         return replace(options, axes=axes, scale=scale, units=units, channels=channels)
 
-    def keeps_channels(self, value: Any, names: Sequence[str]) -> bool:
+    def keeps_channels(self, value: Value, names: Sequence[str]) -> bool:
         """Whether there are as many channels as before, and nothing in them is malformed."""
         count = value.shape[names.index("c")] if "c" in names else 1
         has_axis = any(axis.name == "c" for axis in self.image.axes)
@@ -118,14 +118,14 @@ class Kept:
             and not self.image.is_label
         )
 
-    def _omero(self) -> Mapping[str, Any]:
+    def _omero(self) -> Mapping[str, Value]:
         attributes = self.document.attributes
         inner = attributes.get("ome", attributes)
         omero = inner.get("omero") if isinstance(inner, Mapping) else None
         return omero if isinstance(omero, Mapping) else {}
 
     def _axes(
-        self, value: Any, axes: str | Sequence[str] | None, options: ImageOptions
+        self, value: Value, axes: str | Sequence[str] | None, options: ImageOptions
     ) -> tuple[str, ...]:
         try:
             found = image_metadata(
@@ -152,7 +152,7 @@ class Kept:
             for axis in metadata.axes
         )
 
-    def levels(self, value: Any) -> int | None:
+    def levels(self, value: Value) -> int | None:
         """Return the number of levels to have again, ``None`` for pixels of another size."""
         same = self.shape is not None and self.shape[-2:] == value.shape[-2:]
         return len(self.image.levels) if same else None
@@ -160,10 +160,10 @@ class Kept:
     def attributes(
         self,
         described: dict[str, Any],
-        given: Mapping[str, Any] | None,
+        given: Mapping[str, Value] | None,
         *,
         channels: bool,
-        dtype: np.dtype[Any],
+        dtype: np.dtype[Option],
     ) -> dict[str, Any]:
         """Return the attributes of the new image's group."""
         old = self.document.attributes
@@ -180,7 +180,7 @@ class Kept:
         names = _names(self.directory)
         return [name for name in names if name not in levels and name not in DOCUMENTS]
 
-    def check_labels(self, value: Any, zarr_format: int) -> None:
+    def check_labels(self, value: Value, zarr_format: int) -> None:
         """Raise where the new pixels do not fit the labels, or the format what stays."""
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polystore_core import Entry, Info, StorageBackend, full_path, natural_order
 from polystore_core.errors import (
@@ -31,7 +31,7 @@ from .trees import file_at, is_directory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from polystore_core import Path
+    from polystore_core import Document, Path
 
 __all__ = ["ZarrLookup"]
 
@@ -160,7 +160,7 @@ class ZarrLookup(StorageBackend):
             **self._described(node),
         )
 
-    def _described(self, node: Node) -> dict[str, Any]:
+    def _described(self, node: Node) -> Document:
         raise NotImplementedError
 
     def exists(self, path: Path, /) -> bool:

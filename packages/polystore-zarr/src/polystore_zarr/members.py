@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polystore_core import file_lock
 from polystore_core.errors import DataError
@@ -35,6 +35,9 @@ from .ome import (
     well_with_field,
     well_without_field,
 )
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["join_members", "leave_members"]
 
@@ -202,7 +205,7 @@ def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
         return []
 
 
-def _named(change: Change, name: str, attributes: dict[str, Any], version: Version) -> Any:
+def _named(change: Change, name: str, attributes: dict[str, Any], version: Version) -> Value:
     return change(attributes, name, version)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import zarr
 
 from polystore_core.errors import UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = ["CodecPipeline", "pipeline_of", "refuse_after_fork"]
 
@@ -20,7 +23,7 @@ _selecting = threading.Lock()
 _zarrs_process: int | None = None
 
 
-def pipeline_of(name: CodecPipeline) -> AbstractContextManager[Any]:
+def pipeline_of(name: CodecPipeline) -> AbstractContextManager[Value]:
     """Select the pipeline of the arrays that are opened within; zarr knows only a global."""
     if name == "zarr":
         return nullcontext()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polystore_core import IfExists, check_new, make_directories, sync_directory
 from polystore_core.errors import (
@@ -27,7 +27,7 @@ from .trees import is_directory, is_there, sync_tree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from polystore_core import Path
+    from polystore_core import Option, Path, Value
 
 __all__ = ["ZarrPlacing"]
 
@@ -156,7 +156,7 @@ class ZarrPlacing(ZarrLookup):
         hint = "another process keeps deleting its folder: stop that first"
         return NotFoundError(self.name, place.path, "save", hint=hint)
 
-    def _settle(self, tree: str, place: Address, *others: Any, **options: Any) -> bool:
+    def _settle(self, tree: str, place: Address, *others: Value, **options: Option) -> bool:
         """Give a complete tree its name; ``False`` if what stands there was to stay.
 
         Makes the groups above it again if somebody deletes them meanwhile.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +23,7 @@ from .ome import check_well
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from polystore_core import FileManager
+    from polystore_core import FileManager, Option, Pixels
 
 __all__ = ["save_plate"]
 
@@ -41,9 +39,9 @@ def save_plate(
     names: str | NameTemplate,
     source_backend: str,
     backend: str,
-    channels: Mapping[str, str | Mapping[str, Any]] | None = None,
+    channels: Mapping[str, str | Mapping[str, Option]] | None = None,
     progress: Progress = False,
-    **options: Any,
+    **options: Option,
 ) -> list[str]:
     """Save the images of ``folder`` as one plate; return the paths of its fields.
 
@@ -115,7 +113,7 @@ class _Field:
                 fault = f"field {self.path!r} lacks the file for {what}"
                 raise InvalidOptionError("folder", self.path, f"a file for {what}", fault)
 
-    def stacked(self, planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    def stacked(self, planes: Sequence[Pixels]) -> Pixels:
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) != 1 or planes[0].ndim != 2:
             raise UnsupportedDataError(

@@ -20,6 +20,8 @@ from polystore_core.errors import DamagedDataError, InvalidOptionError, Unsuppor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from polystore_core import Pixels, Value
+
 __all__ = [
     "Method",
     "Source",
@@ -49,8 +51,8 @@ class Source(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
-    def dtype(self) -> np.dtype[Any]: ...
-    def __getitem__(self, box: Box, /) -> Any: ...
+    def dtype(self) -> np.dtype[Value]: ...
+    def __getitem__(self, box: Box, /) -> Value: ...
 
 
 class Target(Protocol):
@@ -60,7 +62,7 @@ class Target(Protocol):
     def shape(self) -> tuple[int, ...]: ...
     @property
     def unit(self) -> tuple[int, ...]: ...
-    def __setitem__(self, box: Box, block: NDArray[Any], /) -> None: ...
+    def __setitem__(self, box: Box, block: Pixels, /) -> None: ...
 
 
 # ── shapes ───────────────────────────────────────────────────────────────────────────────
@@ -105,8 +107,8 @@ def level_shapes(
 
 
 def downsample(
-    block: NDArray[Any], axes_yx: tuple[int, int] = (-2, -1), method: Method = "mean"
-) -> NDArray[Any]:
+    block: Pixels, axes_yx: tuple[int, int] = (-2, -1), method: Method = "mean"
+) -> Pixels:
     """Return ``block`` at half its size in y and x, rounded up, with the same dtype.
 
     ``"mean"`` averages each 2 x 2 square; at an odd edge those of its pixels that exist.
@@ -130,14 +132,14 @@ def downsample(
     return np.moveaxis(halved, (-2, -1), axes_yx)
 
 
-def _check_method(dtype: np.dtype[Any], method: Method) -> None:
+def _check_method(dtype: np.dtype[Value], method: Method) -> None:
     if method not in _METHODS:
         raise InvalidOptionError("method", method, f"one of {', '.join(_METHODS)}")
     if method == "mean" and dtype.kind not in "buifc":
         raise UnsupportedDataError(f"values of type {dtype} have no mean: use method='nearest'")
 
 
-def _halve(block: NDArray[Any], halved: NDArray[Any], method: Method) -> None:
+def _halve(block: Pixels, halved: Pixels, method: Method) -> None:
     """Fill ``halved`` from ``block``; both end in y and x."""
     if method == "nearest":
         halved[...] = block[..., ::2, ::2]
@@ -148,7 +150,7 @@ def _halve(block: NDArray[Any], halved: NDArray[Any], method: Method) -> None:
         _average_planes(block[index], halved[index])
 
 
-def _average_planes(planes: NDArray[Any], halved: NDArray[Any]) -> None:
+def _average_planes(planes: Pixels, halved: Pixels) -> None:
     """Average ``planes`` (n, y, x) in bands that stay in the processor's cache."""
     if planes.strides[-1] > planes.strides[-2]:  # stored column by column
         planes, halved = planes.swapaxes(1, 2), halved.swapaxes(1, 2)
@@ -163,7 +165,7 @@ def _average_planes(planes: NDArray[Any], halved: NDArray[Any]) -> None:
                 halved[p : p + many, y // 2 : (y + rows) // 2] = _averaged(band)
 
 
-def _evened(band: NDArray[Any]) -> NDArray[Any]:
+def _evened(band: Pixels) -> Pixels:
     """Return ``band`` with even extents, native and contiguous in x: edges stand twice.
 
     A mean over a pixel that stands twice is the mean over the pixels that exist.
@@ -180,7 +182,7 @@ def _evened(band: NDArray[Any]) -> NDArray[Any]:
     return evened
 
 
-def _averaged(band: NDArray[Any]) -> NDArray[Any]:
+def _averaged(band: Pixels) -> Pixels:
     kind, size = band.dtype.kind, band.itemsize
     if kind == "b":
         return _averaged(band.view(np.uint8)).view(np.bool_)
@@ -205,7 +207,7 @@ def _averaged(band: NDArray[Any]) -> NDArray[Any]:
     return total.astype(band.dtype)
 
 
-def _averaged_quarters(band: NDArray[Any]) -> NDArray[Any]:
+def _averaged_quarters(band: Pixels) -> Pixels:
     """Average 64-bit integers, whose sum no integer holds: four times a quarter, and a rest."""
     quarters, rests = _added(band >> 2), _added(band & 3)
     rests += 2
@@ -214,7 +216,7 @@ def _averaged_quarters(band: NDArray[Any]) -> NDArray[Any]:
     return quarters
 
 
-def _averaged_floats(band: NDArray[Any]) -> NDArray[Any]:
+def _averaged_floats(band: Pixels) -> Pixels:
     if band.dtype == np.float16:
         band = band.astype(np.float32)
     if band.dtype.kind == "f":
@@ -224,7 +226,7 @@ def _averaged_floats(band: NDArray[Any]) -> NDArray[Any]:
     return _added(quarters.view(band.dtype))
 
 
-def _added(band: NDArray[Any]) -> NDArray[Any]:
+def _added(band: Pixels) -> Pixels:
     rows = band[:, 0::2] + band[:, 1::2]
     total: NDArray[Any] = rows[:, :, 0::2] + rows[:, :, 1::2]
     return total
@@ -310,7 +312,7 @@ class _Level:
 
     @classmethod
     def of(
-        cls, target: Target, leading: tuple[int, ...], dtype: np.dtype[Any], budget: int
+        cls, target: Target, leading: tuple[int, ...], dtype: np.dtype[Value], budget: int
     ) -> _Level:
         height, width = target.shape[-2:]
         unit = _even(target.unit[-2])
@@ -319,9 +321,7 @@ class _Level:
         return cls(target, np.empty((*leading, step, width), dtype))
 
 
-def _descend(
-    levels: Sequence[_Level], leading: Box, rows: NDArray[Any], method: Method
-) -> None:
+def _descend(levels: Sequence[_Level], leading: Box, rows: Pixels, method: Method) -> None:
     """Halve ``rows`` of the level above into ``levels[0]``, and write what became complete.
 
     Rows come in even numbers, because units do, or they are the last of their plane.
@@ -402,7 +402,7 @@ def _report(report: Report | None, box: Box, unit: tuple[int, ...]) -> None:
             report()
 
 
-def _read(source: Source, box: Box) -> NDArray[Any]:
+def _read(source: Source, box: Box) -> Pixels:
     values = np.asarray(source[box])
     expected = tuple(part.stop - part.start for part in box)
     if values.shape != expected or values.dtype != source.dtype:

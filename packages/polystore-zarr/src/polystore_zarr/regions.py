@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,14 +12,12 @@ from polystore_core.errors import UnsupportedDataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from polystore_core import Selection
+    from polystore_core import Pixels, Selection, Value
 
 __all__ = ["aligned_box", "fit_values", "unfold"]
 
 
-def fit_values(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> Pixels:
     """Return ``value`` as an array of ``dtype`` and ``shape``. Raises ``UnsupportedDataError``.
 
     A number of Python may be rounded to a floating-point type. Arrays convert exactly.
@@ -44,14 +42,14 @@ def fit_values(value: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDAr
         ) from None
 
 
-def _holds(dtype: np.dtype[Any], number: complex) -> bool:
+def _holds(dtype: np.dtype[Value], number: complex) -> bool:
     """Whether an array can hold a number of Python; floating point may round it."""
     if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
         return False
     return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)
 
 
-def unfold(values: NDArray[Any], selection: Selection) -> NDArray[Any]:
+def unfold(values: Pixels, selection: Selection) -> Pixels:
     """Return the values of a region along its ascending ranges, with all axes."""
     turned = tuple(slice(None, None, -1 if d else 1) for d in selection.descending)
     return values.reshape([len(r) for r in selection.ranges])[turned]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .blocks import check_dask, is_dask
 
+if TYPE_CHECKING:
+    from polystore_core import Value
+
 __all__ = ["check_attributes", "checked_shape", "checked_value"]
 
 
-def checked_value(data: Any) -> Any:
+def checked_value(data: Value) -> Value:
     """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
     if is_dask(data):
         check_dask(data)
@@ -37,7 +40,7 @@ def checked_value(data: Any) -> Any:
     return array
 
 
-def _advice(data: Any) -> str:
+def _advice(data: Value) -> str:
     item = data[0] if isinstance(data, list | tuple) and data else data
     home = type(item).__module__.partition(".")[0]
     if type(item).__module__.startswith("polystore_core.rois"):

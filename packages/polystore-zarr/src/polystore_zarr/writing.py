@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from zarr.core.buffer import Buffer
 
+    from polystore_core import Option
+
 __all__ = ["WritingStore"]
 
 
@@ -49,10 +51,10 @@ class WritingStore(RegularStore):
                 self._changed.wait_for(lambda: self._writing == 0)
             raise
 
-    async def set(self, key: str, value: Buffer, *options: Any) -> None:
+    async def set(self, key: str, value: Buffer, *options: Option) -> None:
         await asyncio.to_thread(self._write, key, value)
 
-    def set_sync(self, key: str, value: Buffer, *options: Any) -> None:
+    def set_sync(self, key: str, value: Buffer, *options: Option) -> None:
         self._write(key, value)
 
     def _write(self, key: str, value: Buffer) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from ..values import Value
 
 
 __all__ = ["PolystoreError", "listed", "preference", "shown", "suggestion", "told"]
@@ -24,13 +22,13 @@ class PolystoreError(Exception):
     def __str__(self) -> str:
         return self.describe()
 
-    def __reduce__(self) -> tuple[Callable[..., PolystoreError], tuple[Value, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., PolystoreError], tuple[Any, ...]]:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         return _rebuild, (type(self), values, getattr(self, "__notes__", []))
 
 
 def _rebuild(
-    cls: type[PolystoreError], values: Mapping[str, Value], notes: Sequence[str]
+    cls: type[PolystoreError], values: Mapping[str, Any], notes: Sequence[str]
 ) -> PolystoreError:
     error = cls(**values)
     for note in notes:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from polystore_core import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .values import Attributes, Level, MultiscaleImage, Plate, Well
+
+if TYPE_CHECKING:
+    from polystore_core import Value
 
 __all__ = [
     "found_in",
@@ -134,12 +137,12 @@ def path_of(member: object) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _names(plate: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _names(plate: Mapping[str, Value], key: str) -> tuple[str, ...]:
     names = map(line_name, _list(plate.get(key, []), key))
     return tuple(name for name in names if name is not None)
 
 
-def _paths(holder: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
     """Return the paths that are listed. An entry without one leads nowhere, and is left out."""
     members = _list(holder.get(key), key)
     if members and not any(isinstance(member, Mapping) for member in members):
@@ -152,7 +155,7 @@ _KEYS = {"plate": ("wells", "rows", "columns"), "well": ("images",)}
 
 def _claimed(
     attributes: Attributes, key: Literal["plate", "well"]
-) -> tuple[Any, Attributes, object]:
+) -> tuple[Value, Attributes, object]:
     """Return what ``found_in`` returns, or nothing where another program has that attribute."""
     value, inner, outer = found_in(attributes, key)
     is_ours = outer is not None or (
@@ -173,7 +176,7 @@ def holds(
     return isinstance(_claimed(attributes, key)[0], Mapping)
 
 
-def found_in(attributes: Attributes, key: str) -> tuple[Any, Attributes, object]:
+def found_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:
     """Return what stands under ``key``, what it stands in, and the version of 0.5 on."""
     outer = mapping(attributes, "attributes")
     inner = outer.get("ome")
@@ -187,19 +190,19 @@ def _damaged(reason: str) -> NoReturn:
     raise DamagedDataError(reason, "ome-zarr")
 
 
-def mapping(value: object, what: str) -> Mapping[str, Any]:
+def mapping(value: object, what: str) -> Mapping[str, Value]:
     if not isinstance(value, Mapping):
         _damaged(f"{what} is of type {type(value).__name__}, not an object")
     return value
 
 
-def _list(value: object, what: str) -> Sequence[Any]:
+def _list(value: object, what: str) -> Sequence[Value]:
     if not isinstance(value, list | tuple):
         _damaged(f"{what} is of type {type(value).__name__}, not a list")
     return value
 
 
-def _first(values: Sequence[Any]) -> Any:
+def _first(values: Sequence[Value]) -> Value:
     if not values:
         _damaged("the image has no resolution levels")
     return values[0]
@@ -262,13 +265,13 @@ def _read_axes(value: object) -> tuple[Axis, ...]:
     return tuple(axes) if len({axis.name for axis in axes}) == len(axes) else ()
 
 
-def _steps(described: Mapping[str, Any]) -> Sequence[Any]:
+def _steps(described: Mapping[str, Value]) -> Sequence[Value]:
     """Return the transformations of a level or an image; a malformed list as one of them."""
     steps = described.get("coordinateTransformations") or []
     return steps if isinstance(steps, list | tuple) else [steps]
 
 
-def _read_level(path: str, steps: Sequence[Any], ndim: int) -> Level:
+def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
     """Compose scale and translation of several transformations, one applied after another."""
     scale, translation = [1.0] * ndim, [0.0] * ndim
     unknown = Level(path, None, None, tuple(steps))
@@ -303,7 +306,7 @@ def _read_channels(omero: object) -> tuple[Channel, ...]:
     return tuple(_read_channel(item if isinstance(item, Mapping) else {}) for item in listed)
 
 
-def _read_channel(channel: Mapping[str, Any]) -> Channel:
+def _read_channel(channel: Mapping[str, Value]) -> Channel:
     color = HEX_COLOR.fullmatch(_text(channel.get("color")))
     window = channel.get("window")
     numbers = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from polystore_core import Axis, Channel
+    from polystore_core import Axis, Channel, Document
 
 __all__ = ["Attributes", "Level", "MultiscaleImage", "Plate", "Version", "Well"]
 
@@ -45,7 +45,7 @@ class MultiscaleImage:
     count: int = 1
     """How many images the group describes."""
 
-    def description(self, ndim: int, labels: Sequence[str] = ()) -> dict[str, Any]:
+    def description(self, ndim: int, labels: Sequence[str] = ()) -> Document:
         """Return all this, and the names of its ``labels``, as plain values.
 
         ``ndim`` is the number of axes that level 0 has. If the document describes another

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polystore_core import ImageMetadata, Window
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
 from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
 from .values import Attributes, Plate, Version
+
+if TYPE_CHECKING:
+    from polystore_core import Document, Value
 
 __all__ = [
     "add_label",
@@ -41,7 +44,7 @@ def image_document(
     kind: Literal["image", "label"] = "image",
     method: Literal["mean", "nearest"] | None = None,
     origin: Sequence[float] | None = None,
-) -> dict[str, Any]:
+) -> Document:
     """Return the attributes of an image's group.
 
     ``levels`` are the paths of the arrays, finest first, each with how many pixels of level 0
@@ -87,7 +90,7 @@ def image_document(
 
 def _transformations(
     scale: tuple[float, ...], factors: Sequence[float], origin: Sequence[float]
-) -> list[dict[str, Any]]:
+) -> list[Document]:
     triples = list(zip(scale, map(float, factors), origin, strict=True))
     found: list[dict[str, Any]] = [
         {"type": "scale", "scale": [base * factor for base, factor, _ in triples]}
@@ -98,7 +101,7 @@ def _transformations(
     return found
 
 
-def _omero(metadata: ImageMetadata, version: Version) -> dict[str, Any]:
+def _omero(metadata: ImageMetadata, version: Version) -> Document:
     channels = []
     for channel in metadata.channels:
         found: dict[str, Any] = {"label": channel.label, "active": channel.active}
@@ -122,7 +125,7 @@ def _omero(metadata: ImageMetadata, version: Version) -> dict[str, Any]:
 
 def kept_attributes(
     old: Attributes, new: Attributes, *, channels: bool, display: bool
-) -> dict[str, Any]:
+) -> Document:
     """Return the attributes ``new`` of an image, with what ``old`` says beyond them.
 
     ``new`` are those of :func:`image_document`. Keys that they do not have stay, in the image,
@@ -148,16 +151,16 @@ _OF_OLD_LEVELS = ("axes", "coordinateTransformations", "version")
 _OF_IMAGES = ("multiscales", "omero", "image-label")
 
 
-def _without(value: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+def _without(value: Mapping[str, Value], keys: Iterable[str]) -> Document:
     return {key: inner for key, inner in value.items() if key not in keys}
 
 
-def _inner(attributes: Attributes) -> Mapping[str, Any]:
+def _inner(attributes: Attributes) -> Mapping[str, Value]:
     """Return what describes an image: the attributes, or the part "ome" of them."""
     return found_in(attributes, "multiscales")[1]
 
 
-def _kept_omero(old: Mapping[str, Any], new: Mapping[str, Any], display: bool) -> Any:
+def _kept_omero(old: Mapping[str, Value], new: Mapping[str, Value], display: bool) -> Value:
     channels = [
         before if display or "window" not in after else {**before, "window": after["window"]}
         for before, after in zip(old["channels"], new["channels"], strict=True)
@@ -165,12 +168,12 @@ def _kept_omero(old: Mapping[str, Any], new: Mapping[str, Any], display: bool) -
     return {**old, "channels": channels}
 
 
-def labels_document(names: Iterable[str], version: Version = "0.5") -> dict[str, Any]:
+def labels_document(names: Iterable[str], version: Version = "0.5") -> Document:
     """Return the attributes of the group ``labels``, which lists the label images in it."""
     return _edited({}, version, "labels", list(dict.fromkeys(names)))
 
 
-def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> dict[str, Any]:
+def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``labels`` with ``name`` listed, once.
 
     Raises ``UnsupportedFileError`` where ``labels`` is something else than a list.
@@ -180,13 +183,13 @@ def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> di
     )
 
 
-def remove_label(attributes: Attributes, name: str, version: Version = "0.5") -> dict[str, Any]:
+def remove_label(attributes: Attributes, name: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``labels`` without ``name``."""
     present = _listed(attributes, "labels")
     return _listing(attributes, version, "labels", present, without=name)
 
 
-def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> dict[str, Any]:
+def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``OME`` with ``path``, if it lists its images.
 
     bioformats2raw writes such a group next to the images that it makes of one file.
@@ -196,15 +199,13 @@ def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> d
     return _listing(attributes, version, "series", added)
 
 
-def remove_series(
-    attributes: Attributes, path: str, version: Version = "0.5"
-) -> dict[str, Any]:
+def remove_series(attributes: Attributes, path: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``OME`` without ``path``."""
     present = _listed(attributes, "series")
     return _listing(attributes, version, "series", present, without=path)
 
 
-def _listed(attributes: Attributes, key: str) -> Sequence[Any] | None:
+def _listed(attributes: Attributes, key: str) -> Sequence[Value] | None:
     """Return a list of names, with entries of others as they are."""
     value = found_in(attributes, key)[0]
     if value is None or isinstance(value, list | tuple):
@@ -217,10 +218,10 @@ def _listing(
     attributes: Attributes,
     version: Version,
     key: str,
-    names: Sequence[Any] | None,
+    names: Sequence[Value] | None,
     *,
     without: str | None = None,
-) -> dict[str, Any]:
+) -> Document:
     """Return ``attributes`` with a list of ``names``, each once and in order."""
     if names is None:
         return dict(attributes)
@@ -263,7 +264,7 @@ def plate_with_well(
     name: str = "",
     version: Version = "0.5",
     field_count: int | None = None,
-) -> dict[str, Any]:
+) -> Document:
     """Return the attributes of a plate that has this well; the same if it has it already.
 
     Rows, columns and wells are put in order, and all indices made anew. ``name`` is given to
@@ -288,7 +289,7 @@ def plate_with_well(
 
 def plate_without_well(
     attributes: Attributes, row: str, column: str, *, version: Version = "0.5"
-) -> dict[str, Any]:
+) -> Document:
     """Return the attributes of a plate without this well.
 
     Its row and column stay: the specification lists those of the physical plate, used or not.
@@ -300,7 +301,7 @@ def plate_without_well(
     return _settled(attributes, version, plate, kept)
 
 
-def _plate_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
+def _plate_parts(attributes: Attributes) -> tuple[Document, list[Value]]:
     """Return copies of a checked plate, and of its list of wells."""
     if read_plate(attributes) is None:
         return {}, []
@@ -310,8 +311,8 @@ def _plate_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _settled(
-    attributes: Attributes, version: Version, plate: dict[str, Any], wells: Sequence[Any]
-) -> dict[str, Any]:
+    attributes: Attributes, version: Version, plate: Document, wells: Sequence[Value]
+) -> Document:
     """Put a plate in order and into ``attributes``. Entries of others stay, after ours."""
     ours, others = [], []
     for well in wells:
@@ -349,9 +350,7 @@ def _natural(name: str) -> tuple[bool, int, str, str]:
     return not number, len(significant), significant, name
 
 
-def well_with_field(
-    attributes: Attributes, field: str, version: Version = "0.5"
-) -> dict[str, Any]:
+def well_with_field(attributes: Attributes, field: str, version: Version = "0.5") -> Document:
     """Return the attributes of a well that has this field; the same if it has it already.
 
     Raises:
@@ -367,7 +366,7 @@ def well_with_field(
 
 def well_without_field(
     attributes: Attributes, field: str, version: Version = "0.5"
-) -> dict[str, Any]:
+) -> Document:
     """Return the attributes of a well without this field."""
     well, images = _well_parts(attributes)
     kept = [image for image in images if path_of(image) != field]
@@ -376,7 +375,7 @@ def well_without_field(
     return _with_images(attributes, version, well, kept)
 
 
-def _well_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
+def _well_parts(attributes: Attributes) -> tuple[Document, list[Value]]:
     if read_well(attributes) is None:
         return {}, []
     well = dict(found_in(attributes, "well")[0])
@@ -384,8 +383,8 @@ def _well_parts(attributes: Attributes) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _with_images(
-    attributes: Attributes, version: Version, well: dict[str, Any], images: Sequence[Any]
-) -> dict[str, Any]:
+    attributes: Attributes, version: Version, well: Document, images: Sequence[Value]
+) -> Document:
     # Entries without a path come last, and stay as they are.
     well["images"] = sorted(
         images, key=lambda image: (path_of(image) is None, _natural(path_of(image) or ""))
@@ -397,7 +396,7 @@ def _with_images(
 # ── where things stand in a document ─────────────────────────────────────────────────────
 
 
-def _check_version(version: Any) -> None:
+def _check_version(version: Value) -> None:
     if version not in _VERSIONS:
         raise InvalidOptionError("version", version, f"one of {', '.join(_VERSIONS)}")
 
@@ -410,9 +409,7 @@ def _written_as(attributes: Attributes, version: Version, key: str) -> Version:
     return "0.4" if key in attributes else version
 
 
-def _edited(
-    attributes: Attributes, version: Version, key: str, value: object
-) -> dict[str, Any]:
+def _edited(attributes: Attributes, version: Version, key: str, value: object) -> Document:
     """Return ``attributes`` with ``value`` where a document of its version has ``key``."""
     if _written_as(attributes, version, key) == "0.4":
         return {**attributes, key: value}
