@@ -1,0 +1,66 @@
+"""Files that appear when they are complete."""
+
+import io
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polystore_core.files.pending import PendingFile
+
+from .folders import listed
+
+
+def test_exclusive_has_one_winner(path: Path) -> None:
+    start = threading.Barrier(4)
+
+    def save(content: bytes) -> bytes | None:
+        pending = PendingFile(path, exclusive=True)
+        try:
+            pending.file.write(content)
+            pending.seal()
+            start.wait()
+            pending.commit()
+        except FileExistsError:
+            return None
+        finally:
+            pending.discard()
+        return content
+
+    with ThreadPoolExecutor(4) as pool:
+        saved = [content for content in pool.map(save, [b"1", b"2", b"3", b"4"]) if content]
+    assert saved == [path.read_bytes()]
+    assert listed(path.parent) == ["a.txt"]
+
+
+def test_newcomer_is_replaced(path: Path) -> None:
+    pending = PendingFile(path)
+    pending.file.write(b"mine")
+    pending.seal()
+    path.write_bytes(b"theirs")
+    pending.commit()
+    pending.discard()
+    assert path.read_bytes() == b"mine"
+    assert listed(path.parent) == ["a.txt"]
+
+
+def test_pending_touches_nothing_early(path: Path) -> None:
+    pending = PendingFile(path.parent / "folder" / "a.txt")
+    assert pending.file.tell() == 0
+    assert os.listdir(path.parent) == []
+    pending.discard()
+    assert os.listdir(path.parent) == []
+
+
+def test_numpy_cannot_bypass(path: Path) -> None:
+    pending = PendingFile(path)
+    with pytest.raises(io.UnsupportedOperation):
+        pending.file.fileno()
+    np.save(pending.file, np.arange(50_000))
+    pending.seal()
+    pending.commit()
+    pending.discard()
+    assert np.array_equal(np.load(path), np.arange(50_000))

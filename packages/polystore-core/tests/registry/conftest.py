@@ -1,0 +1,27 @@
+"""Cells of a notebook."""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from polystore_core.options import known_options
+
+from .samples import Define
+
+
+@pytest.fixture
+def define() -> Iterator[Define]:
+    """Run a notebook cell; what it has defined is gone with the test."""
+    cells: list[dict[str, Any]] = []
+
+    def run(code: str, module: str = "__notebook__") -> Any:
+        cells.append({"__name__": module})
+        exec(code, cells[-1])
+        return cells[-1].get("MyBackend")
+
+    yield run
+    cells.clear()
+    known_options.cache_clear()
+    gc.collect()
