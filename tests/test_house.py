@@ -87,6 +87,20 @@ def test_face_of_core_is_enough(package):
                     assert node.module in ("polystore_core.errors", "polystore_core.rois"), file
 
 
+@pytest.mark.parametrize("folder", ["packages", "examples", "tests", "benchmarks"])
+def test_files_have_500_lines_at_most(folder):
+    files = [path for suffix in ("py", "java") for path in (ROOT / folder).rglob(f"*.{suffix}")]
+    results = ROOT / "benchmarks/results"
+    counts = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines())
+        for path in files
+        if not path.is_relative_to(results)
+    }
+    assert counts
+    too_long = {name: count for name, count in counts.items() if count > 500}
+    assert not too_long, f"split these files by subject, they have over 500 lines: {too_long}"
+
+
 def test_core_depends_on_two():
     texts = project(ROOT / "packages/polystore-core")["dependencies"]
     assert [re.match(r"\w+", text).group() for text in texts] == [
@@ -164,7 +178,7 @@ def test_manifests_are_cheap():
 def test_hooks_are_described():
     from polystore_core.plugins.hooks import Hooks
 
-    tests = "".join(path.read_text() for path in (ROOT / "packages").glob("*/tests/*.py"))
+    tests = "".join(path.read_text() for path in (ROOT / "packages").glob("*/tests/**/*.py"))
     for name in vars(Hooks):
         if name.startswith("polystore_"):
             assert name in tests, f"no test mentions the hook {name}"
