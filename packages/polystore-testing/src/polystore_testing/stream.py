@@ -262,11 +262,11 @@ class StreamTests(SinkTests):
         seeds = {
             f"f{thread}/{step}.npy": 10 * thread + step
             for thread in range(8)
-            for step in range(10)
+            for step in range(4)
         }
 
         def work(thread: int) -> None:
-            for step in range(10):
+            for step in range(4):
                 path = f"f{thread}/{step}.npy"
                 store.save(image(seeds[path]), path)
 

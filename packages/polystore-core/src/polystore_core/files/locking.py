@@ -164,6 +164,9 @@ def _open(place: str) -> io.FileIO:
         file = io.FileIO(made, "r+")
         try:
             _share(file, os.path.dirname(place))
+        except FileNotFoundError:  # somebody has deleted the folder
+            file.close()
+            continue
         except BaseException:
             file.close()
             raise
