@@ -201,7 +201,7 @@ def test_answers_have_stages(viewer: Echo) -> None:
         with pytest.raises(RejectedError, match="told to fail late"):
             send(producer, "late", data, wait="shown")
         assert send(producer, "late", data).stage == "received"
-        assert becomes(lambda: producer.listen() or producer._failures)
+        assert becomes(lambda: producer.listen() or producer._in_flight.failures)
         with pytest.raises(RejectedError, match="told to fail late"):
             producer.raise_failures()
         with pytest.raises(RejectedError, match="asked for nonsense"):

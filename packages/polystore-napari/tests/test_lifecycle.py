@@ -110,9 +110,8 @@ def test_crash_is_told() -> None:
         assert becomes(lambda: not discovery.process_runs(endpoint.pid, endpoint.started))
         with pytest.raises(ReceiverUnavailableError) as caught:
             save(files)
-    assert "napari 'crash' no longer runs: it ended with signal 11 (SIGSEGV)" in str(
-        caught.value
-    )
+    # Either the process is seen to have ended, or the connection, where that was faster.
+    assert "it ended with signal 11 (SIGSEGV)" in str(caught.value)
     assert f"The end of its log ({log_of(endpoint)}):" in str(caught.value)
     assert "Fatal Python error: Segmentation fault" in log_of(endpoint).read_text()
 
@@ -125,7 +124,7 @@ def test_killed_viewer_is_started_again() -> None:
         (endpoint,) = discovery.find("napari", "phoenix")
         os.kill(endpoint.pid, signal.SIGKILL)
         assert becomes(lambda: not runs(endpoint.pid))
-        with pytest.raises(ReceiverUnavailableError, match="no longer runs"):
+        with pytest.raises(ReceiverUnavailableError, match="no longer runs|it died"):
             save(files)
         polystore_napari.launch("phoenix")
         save(files, wait="shown")
@@ -147,7 +146,7 @@ def test_two_viewers_by_name(desktop: Path) -> None:
             os.kill(pids[name], number)
             assert becomes(lambda name=name: not runs(pids[name]))  # type: ignore[misc]
         assert left_in(desktop) == []
-        with pytest.raises(ReceiverUnavailableError, match="no longer runs"):
+        with pytest.raises(ReceiverUnavailableError, match="no longer runs|it died"):
             save(left)
 
 

@@ -112,7 +112,8 @@ final class Connection implements Runnable, Zmtp.Owner {
         forget();
         if (hello.protocol[0] != 1) {
             throw new Refused("protocol " + hello.protocol[0] + "." + hello.protocol[1]
-                + " is not supported: this receiver uses 1.0");
+                + " is not supported: this receiver uses 1.0; upgrade polystore where the "
+                + (hello.protocol[0] > 1 ? "receiver" : "producer") + " runs");
         }
         if (!receiver.announcement.hasToken(hello.token)) {
             throw new Refused("the token is wrong: read the receiver's connection file again");
