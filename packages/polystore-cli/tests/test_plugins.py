@@ -42,7 +42,7 @@ def test_usable_plugin_is_ok(process: Process, install: Install) -> None:
         ({"manifest": "1 / 0"}, "ZeroDivisionError: division by zero"),
         ({"manifest": "import nowhere"}, "No module named 'nowhere'"),
         ({"manifest": ""}, "returns None for 'raw'"),
-        ({"api": 99}, "made for plugin API 99, but this polystore supports 1"),
+        ({"api": 99}, "needs plugin API 99, but polystore-core"),
     ],
 )
 def test_faulty_plugin_is_broken(

@@ -124,7 +124,7 @@ def test_killed_viewer_is_started_again() -> None:
         (endpoint,) = discovery.find("napari", "phoenix")
         os.kill(endpoint.pid, signal.SIGKILL)
         assert becomes(lambda: not runs(endpoint.pid))
-        with pytest.raises(ReceiverUnavailableError, match="no longer runs|it died"):
+        with pytest.raises(ReceiverUnavailableError, match=r"no longer runs|it died"):
             save(files)
         polystore_napari.launch("phoenix")
         save(files, wait="shown")
@@ -146,7 +146,7 @@ def test_two_viewers_by_name(desktop: Path) -> None:
             os.kill(pids[name], number)
             assert becomes(lambda name=name: not runs(pids[name]))  # type: ignore[misc]
         assert left_in(desktop) == []
-        with pytest.raises(ReceiverUnavailableError, match="no longer runs|it died"):
+        with pytest.raises(ReceiverUnavailableError, match=r"no longer runs|it died"):
             save(left)
 
 
