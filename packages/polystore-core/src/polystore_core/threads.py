@@ -34,6 +34,9 @@ _workers: set[int] = set()
 class _Task:
     """One call, done by the thread that claims it first."""
 
+    # Locks: _claim belongs for good to the thread that took it, which alone writes _result and
+    # _error. _done is free once they are written, and only then they are read.
+
     __slots__ = ("_claim", "_done", "_error", "_item", "_result", "_work", "is_done")
 
     def __init__(self, work: Callable[[Value], Value], item: Value) -> None:

@@ -64,6 +64,8 @@ class MemoryBackend(StorageBackend):
     text) paths are confined as on a disk with a root.
     """
 
+    # Locks: _lock guards _files, _links and _folders. Values are copied without it.
+
     def __init__(self, *, root: str | None = None) -> None:
         self.root = root
         self._process = os.getpid()

@@ -260,7 +260,7 @@ else:
 
     def _wait(file: io.FileIO, deadline: float | None) -> None:
         """Block in the kernel, in a thread of its own, because ``flock`` knows no deadline."""
-        mutex = threading.Lock()
+        mutex = threading.Lock()  # guards abandoned, and who releases the file
         finished = threading.Event()
         abandoned = False
         failure: OSError | None = None
