@@ -14,7 +14,6 @@ import numpy as np
 
 from polystore_core import (
     Format,
-    Formats,
     IfExists,
     Info,
     LazyArray,
@@ -79,9 +78,9 @@ class DiskBackend(DiskTree):
     has returned, new names included. ``False`` flushes nothing.
     """
 
-    @property
-    def _formats(self) -> Formats:
-        return self.context.formats or shared_formats()
+    def _format_of(self, path: Path) -> Format:
+        context = self.context
+        return (context.formats or shared_formats()).of(path, backend=context.name)
 
     # ── one value ────────────────────────────────────────────────────────────────────────
 
@@ -141,7 +140,7 @@ class DiskBackend(DiskTree):
             chosen = self._format(text, "load")
             if options:
                 _check(chosen, "load", options, "region")
-            given = self._given(chosen, text)
+            given = (self._opener(text),) if chosen.reads_siblings else ()
             if region is None:
                 return _decoded(chosen, open_file(self._places, text, _SMALL), given, options)
             with open_file(self._places, text) as file:
@@ -158,10 +157,6 @@ class DiskBackend(DiskTree):
 
     def _opener(self, text: str) -> Opener:
         return Opener(partial(open_file, self._places), text, self.name)
-
-    def _given(self, chosen: Format, text: str) -> tuple[Opener, ...]:
-        """Return what ``load`` and ``info`` of a format get besides the open file."""
-        return (self._opener(text),) if chosen.reads_siblings else ()
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe") as text:
@@ -185,13 +180,14 @@ class DiskBackend(DiskTree):
 
     def _described(self, text: str) -> Document:
         try:
-            chosen = self._formats.of(text, backend=self.name)
+            chosen = self._format_of(text)
         except (UnsupportedFormatError, PluginError):
             return {}  # a file all the same: its size and date are known
         info: Callable[..., dict[str, Any]] = chosen.info
+        given = (self._opener(text),) if chosen.reads_siblings else ()
         with open_file(self._places, text) as file:
             try:
-                return {"format": chosen.name, **info(file, *self._given(chosen, text))}
+                return {"format": chosen.name, **info(file, *given)}
             except chosen.decode_errors as error:
                 if isinstance(error, PolystoreError):
                     raise
@@ -199,7 +195,7 @@ class DiskBackend(DiskTree):
 
     def _format(self, text: str, operation: str) -> Format:
         try:
-            return self._formats.of(text, backend=self.name)
+            return self._format_of(text)
         except UnsupportedFormatError:
             if not self.is_dir(text):
                 raise
@@ -212,9 +208,7 @@ class DiskBackend(DiskTree):
         if old == new or not self.is_file(source):
             return False
         if owner("format", old) and owner("format", new):
-            one, other = (
-                self._formats.of(path, backend=self.name) for path in (source, target)
-            )
+            one, other = (self._format_of(path) for path in (source, target))
             return one.name != other.name
         if self.is_dir(target):
             raise NotAFileError(self.name, target, "write")
