@@ -46,11 +46,16 @@ def _case(
     **options: Any,
 ) -> Case:
     return Case(
-        title=f"zarr: {title}", workload=workload, table="zarr",
-        reference="zarr-python", reference_contender="zarr", contender="polystore-zarr",
-        others=others, incumbent=incumbent,
+        title=f"zarr: {title}",
+        workload=workload,
+        table="zarr",
+        reference="zarr-python",
+        reference_contender="zarr",
+        contender="polystore-zarr",
+        others=others,
+        incumbent=incumbent,
         **{"figures": (Figure(aims=aims),), "rounds": 15, **options},
-    )  # fmt: skip
+    )
 
 
 def chunked_cases(*, quick: bool = False) -> tuple[Case, ...]:
@@ -66,42 +71,65 @@ def chunked_cases(*, quick: bool = False) -> tuple[Case, ...]:
     return (
         _case(
             f"save_batch {count} of {_shape(tile)}",
-            SaveArrays(tile, count), BY_HAND, eightfold,
+            SaveArrays(tile, count),
+            BY_HAND,
+            eightfold,
         ),
         _case(
             f"load_batch {count} of {_shape(tile)}",
-            LoadArrays(tile, count), BY_HAND, eightfold,
+            LoadArrays(tile, count),
+            BY_HAND,
+            eightfold,
         ),
         _case(
             f"load one of a batch of {count}",
-            LoadOne(tile, count), BY_HAND, Aim(of="incumbent", at_most=1 / 50),
+            LoadOne(tile, count),
+            BY_HAND,
+            Aim(of="incumbent", at_most=1 / 50),
         ),
         _case(
             f"load one plane of a stack of {_shape((count, *tile))}",
-            LoadPlane((count, *tile)), BY_HAND, incumbent=None,
+            LoadPlane((count, *tile)),
+            BY_HAND,
+            incumbent=None,
         ),
         _case(
             f"save {volume_bytes}, {_shape(volume)}",
-            SaveArray(volume), BY_HAND, ON_VOLUMES, rounds=3,
+            SaveArray(volume),
+            BY_HAND,
+            ON_VOLUMES,
+            rounds=3,
         ),
         _case(
             f"load {volume_bytes}, {_shape(volume)}",
-            LoadArray(volume), BY_HAND, ON_VOLUMES, rounds=5,
+            LoadArray(volume),
+            BY_HAND,
+            ON_VOLUMES,
+            rounds=5,
         ),
         _case(
             f"open and list {many:,} arrays",
-            ListArrays((8, 8), many=many), BY_HAND, rounds=5,
+            ListArrays((8, 8), many=many),
+            BY_HAND,
+            rounds=5,
             others={"tensorstore, all keys": "tensorstore"},
         ),
         _case(
             f"pyramid of {image_bytes}, {_shape(image)}",
-            Pyramid(image), others=streaming, incumbent=None, rounds=3, warm_ups=0,
+            Pyramid(image),
+            others=streaming,
+            incumbent=None,
+            rounds=3,
+            warm_ups=0,
             figures=(
                 Figure(label="time", aims=(BY_HAND,)),
                 Figure(
-                    label="memory", unit="MiB", scale=1 / (1 << 20), first=max,
+                    label="memory",
+                    unit="MiB",
+                    scale=1 / (1 << 20),
+                    first=max,
                     aims=(Aim(at_most=256),),
                 ),
             ),
         ),
-    )  # fmt: skip
+    )

@@ -410,10 +410,14 @@ class IncumbentZarr(Store):
         count = len(images)
         axis = batch.ZarrBatchAxis("z", tuple(map(str, range(count))))
         self.manager.save_batch(
-            images, [self._path(folder, name) for name in names], "zarr",
-            chunk_name="A01", row="A", col="01",
+            images,
+            [self._path(folder, name) for name in names],
+            "zarr",
+            chunk_name="A01",
+            row="A",
+            col="01",
             batch_layout=batch.ZarrBatchLayout((axis,), tuple((i,) for i in range(count))),
-        )  # fmt: skip
+        )
 
     def load_batch(
         self, folder: Path, names: Sequence[str], layout: ArrayLayout

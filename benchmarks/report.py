@@ -101,9 +101,16 @@ def tables(found: Sequence[Row], incumbent: str) -> str:
 def _wide(found: Sequence[Row], incumbent: str) -> str:
     """One line for each row, the libraries side by side."""
     heading = (
-        "", "unit", "reference", "polystore", incumbent,
-        "÷ reference", f"÷ {incumbent}", "aim", "met",
-    )  # fmt: skip
+        "",
+        "unit",
+        "reference",
+        "polystore",
+        incumbent,
+        "÷ reference",
+        f"÷ {incumbent}",
+        "aim",
+        "met",
+    )
     names = {"reference": "reference", "incumbent": incumbent}
     lines = [heading, ("---",) * 2 + ("--:",) * 5 + ("---",) * 2]
     lines += [

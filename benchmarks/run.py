@@ -165,8 +165,12 @@ def _options() -> argparse.Namespace:
     add("--incumbent-python", help="an interpreter with the published polystore installed")
     add("--output", type=Path, help="write the table to this file as well")
     add("--json", type=Path, help="write every round to this file")
-    add("--directory", type=Path, help="where to write (default: /dev/shm, and the temporary "
-        "directory for what is flushed)")  # fmt: skip
+    add(
+        "--directory",
+        type=Path,
+        help="where to write (default: /dev/shm, and the temporary "
+        "directory for what is flushed)",
+    )
     add("--only", default="", help="run the cases whose title contains this")
     add("--rounds", type=int, help="rounds of every case (default: 7 to 31)")
     add("--quick", action="store_true", help="two short rounds, to see that it runs")

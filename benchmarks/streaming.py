@@ -294,8 +294,13 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--incumbent-python", help="an interpreter with polystore[streaming] 0.6.3 installed")
     add("--output", type=Path, help="write the table to this file as well")
-    add("--only", action="append", default=[], metavar="TEXT",
-        help="run the lines whose title contains this; may be repeated")  # fmt: skip
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="run the lines whose title contains this; may be repeated",
+    )
     add("--rounds", type=int, default=7, help="rounds of every case (default: 7)")
     add("--napari", action="store_true", help="time a live napari as well: it needs a screen")
     add("--fiji", action="store_true", help="time an ImageJ as well: Java and its jar")

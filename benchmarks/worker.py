@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 LIBRARIES = (
-    "numpy", "tifffile", "zarr", "numcodecs", "zarrs", "tensorstore", "polystore-core", "polystore",
-)  # fmt: skip
+    "numpy",
+    "tifffile",
+    "zarr",
+    "numcodecs",
+    "zarrs",
+    "tensorstore",
+    "polystore-core",
+    "polystore",
+)
 
 
 def main() -> None:

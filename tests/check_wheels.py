@@ -55,9 +55,15 @@ class Environment:
 
     def install(self, *requirements: str) -> None:
         self.run(
-            "python", "-m", "pip", "install", "--quiet", "--find-links", str(self.wheels),
+            "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--find-links",
+            str(self.wheels),
             *requirements,
-        )  # fmt: skip
+        )
 
     def installed(self) -> set[str]:
         listed = self.run("python", "-m", "pip", "list", "--format=freeze").split()

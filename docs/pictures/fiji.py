@@ -40,15 +40,23 @@ def main() -> None:
     with BackendRegistry() as registry:
         registry.add("picture", "fiji_stream", viewer="picture")
         fm = FileManager(registry)
-        fm.save_batch(images, paths, backend="picture", names="cells_{channel}_z{z}.tif",
-                      scale=[0.325, 0.325], units="um", contrast_limits=(200, 3000),
-                      wait="shown")  # fmt: skip
+        fm.save_batch(
+            images,
+            paths,
+            backend="picture",
+            names="cells_{channel}_z{z}.tif",
+            scale=[0.325, 0.325],
+            units="um",
+            contrast_limits=(200, 3000),
+            wait="shown",
+        )
         fm.save(outlines, "nuclei.roi.zip", backend="picture", wait="shown")
         middle = paths.index("cells_DAPI_z6.tif")
         fm.save(images[middle], paths[middle], backend="picture", wait="shown")
         with polystore_fiji.connect("picture") as viewer:
-            fm.save(viewer.screenshot(canvas_only=False)[..., :3], HERE / "fiji.png",
-                    backend="disk")  # fmt: skip
+            fm.save(
+                viewer.screenshot(canvas_only=False)[..., :3], HERE / "fiji.png", backend="disk"
+            )
             viewer.quit()
 
 

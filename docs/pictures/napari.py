@@ -37,12 +37,22 @@ def main() -> None:
     with BackendRegistry() as registry:
         registry.add("picture", "napari_stream", viewer="picture")
         fm = FileManager(registry)
-        fm.save_batch(images, paths, backend="picture", names="{well}_w{channel}.tif",
-                      scale=[0.65, 0.65], units="um", wait="shown")  # fmt: skip
+        fm.save_batch(
+            images,
+            paths,
+            backend="picture",
+            names="{well}_w{channel}.tif",
+            scale=[0.65, 0.65],
+            units="um",
+            wait="shown",
+        )
         fm.save(nuclei, "nuclei.json", backend="picture", wait="shown")
         with polystore_napari.connect("picture") as viewer:
-            fm.save(viewer.screenshot(canvas_only=False)[..., :3], HERE / "napari.png",
-                    backend="disk")  # fmt: skip
+            fm.save(
+                viewer.screenshot(canvas_only=False)[..., :3],
+                HERE / "napari.png",
+                backend="disk",
+            )
             viewer.quit()
 
 

@@ -47,12 +47,26 @@ def main(output: str) -> None:
         plate = Path(folder, "plate.ome.zarr")
         for row in ROWS:
             for column in COLUMNS:
-                fm.save(field(random, (column - 1) / 8), plate / row / f"{column:02}" / "0",
-                        backend="zarr", channels=["DNA", "actin"], scale=[1, 0.65, 0.65],
-                        units="um", levels=4)  # fmt: skip
+                fm.save(
+                    field(random, (column - 1) / 8),
+                    plate / row / f"{column:02}" / "0",
+                    backend="zarr",
+                    channels=["DNA", "actin"],
+                    scale=[1, 0.65, 0.65],
+                    units="um",
+                    levels=4,
+                )
         figure = plt.figure(figsize=(9.6, 4.4), dpi=110)
-        grid = figure.add_gridspec(len(ROWS), len(COLUMNS), left=0.03, right=0.58, top=0.9,
-                                   bottom=0.03, wspace=0.05, hspace=0.05)  # fmt: skip
+        grid = figure.add_gridspec(
+            len(ROWS),
+            len(COLUMNS),
+            left=0.03,
+            right=0.58,
+            top=0.9,
+            bottom=0.03,
+            wspace=0.05,
+            hspace=0.05,
+        )
         for path in fm.list_files(plate, backend="zarr", recursive=True):
             row, column, _ = Path(path).parts[-3:]
             axes = figure.add_subplot(grid[ROWS.index(row), int(column) - 1])

@@ -37,9 +37,14 @@ def process(tmp_path: Path) -> Process:
         environment |= {"PYTHONPATH": path.rstrip(os.pathsep), **variables}
         command = [sys.executable, "-m", "polystore_cli", *(os.fspath(arg) for arg in args)]
         return subprocess.run(
-            command, env=environment, cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE,
-            text=True, timeout=60,
-        )  # fmt: skip
+            command,
+            env=environment,
+            cwd=tmp_path,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
 
     return call
 

@@ -71,8 +71,12 @@ def test_damaged_file_hides_nothing(run: Run, plate: Path) -> None:
     assert result.exit_code == 1
     assert "bad.npy" in result.stderr
     assert [line.split()[-1] for line in result.stdout.splitlines()[1:]] == [
-        "A2/", "bad.npy", "notes.txt", "z2.npy", "z10.npy",
-    ]  # fmt: skip
+        "A2/",
+        "bad.npy",
+        "notes.txt",
+        "z2.npy",
+        "z10.npy",
+    ]
 
 
 def test_json_names_the_damaged(run: Run, plate: Path) -> None:

@@ -44,8 +44,16 @@ def test_json_is_strict(
 def test_info_has_every_field() -> None:
     document = info_document(Info(path="a", kind="file", size=3))
     assert list(document) == [
-        "path", "kind", "size", "modified", "format", "shape", "dtype", "target", "metadata",
-    ]  # fmt: skip
+        "path",
+        "kind",
+        "size",
+        "modified",
+        "format",
+        "shape",
+        "dtype",
+        "target",
+        "metadata",
+    ]
     assert document["size"] == 3
 
 

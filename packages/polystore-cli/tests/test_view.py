@@ -84,9 +84,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
         IMAGE, "a.tif", backend="disk", imagej=True, resolution=(4, 2), resolution_unit="um"
     )
     files.save(
-        np.stack([IMAGE, IMAGE + 1]), "p.ome.zarr/B/03/0", backend="zarr", axes="cyx",
-        scale={"y": 0.5, "x": 0.25}, units="um", channels=["DAPI", "GFP"],
-    )  # fmt: skip
+        np.stack([IMAGE, IMAGE + 1]),
+        "p.ome.zarr/B/03/0",
+        backend="zarr",
+        axes="cyx",
+        scale={"y": 0.5, "x": 0.25},
+        units="um",
+        channels=["DAPI", "GFP"],
+    )
     return files
 
 
@@ -156,9 +161,14 @@ def test_hyperstack_is_put_in_order(run: Run, here: FileManager, shown: Shown) -
 def test_options_count_more(run: Run, here: FileManager, shown: Shown) -> None:
     stack = np.zeros((2, 3, 4, 5), "<u2")
     here.save(
-        stack, "h.tif", backend="disk", imagej=True, axes="ZCYX", resolution=(4, 4),
+        stack,
+        "h.tif",
+        backend="disk",
+        imagej=True,
+        axes="ZCYX",
+        resolution=(4, 4),
         resolution_unit="um",
-    )  # fmt: skip
+    )
     run("view", "h.tif", "-o", "axes=tzyx", "-o", 'scale={"x": 7}', *STREAM)
     (image,) = shown()
     assert (image["axes"], image["scale"]) == ("tzyx", (1.0, 1.0, 1.0, 7.0))
@@ -328,8 +338,10 @@ ALL = ("axes", "scale", "units", "channels")
         ({"axes": "QYX"}, {}),
         ({"axes": "XYZ"}, {"axes": "zyx"}),
         ({"axes": "YX"}, {}),
-        ({"axes": ["z", "y", "x"], "scale": [2.0, 0.5, 0.5], "units": ["pixel", None, None]},
-         {"axes": "zyx", "scale": {"z": 2.0, "y": 0.5, "x": 0.5}}),
+        (
+            {"axes": ["z", "y", "x"], "scale": [2.0, 0.5, 0.5], "units": ["pixel", None, None]},
+            {"axes": "zyx", "scale": {"z": 2.0, "y": 0.5, "x": 0.5}},
+        ),
         ({"axes": ["angle", "y", "x"], "scale": [2.0, 0.5, 0.5]}, {}),
         ({"dimension_names": ("c", "y", "x")}, {"axes": "cyx"}),
         ({"dimension_names": (None, "y", "x")}, {}),
@@ -338,13 +350,20 @@ ALL = ("axes", "scale", "units", "channels")
         ({"resolution": (0, 2)}, {}),
         ({"resolution": (2, 4), "resolution_unit": None}, {"scale": {"y": 0.25, "x": 0.5}}),
         ({"resolution": (2, 4), "resolution_unit": "pixel"}, {"scale": {"y": 0.25, "x": 0.5}}),
-        ({"resolution": (20_000, 10_000), "resolution_unit": "cm"},
-         {"scale": {"y": 1.0, "x": 0.5}, "units": {"y": "um", "x": "um"}}),
-        ({"axes": "ZYX", "resolution": (1, 2), "resolution_unit": "nm", "spacing": 3.0},
-         {"axes": "zyx", "scale": {"y": 0.5, "x": 1.0, "z": 3.0},
-          "units": {"y": "nm", "x": "nm", "z": "nm"}}),
+        (
+            {"resolution": (20_000, 10_000), "resolution_unit": "cm"},
+            {"scale": {"y": 1.0, "x": 0.5}, "units": {"y": "um", "x": "um"}},
+        ),
+        (
+            {"axes": "ZYX", "resolution": (1, 2), "resolution_unit": "nm", "spacing": 3.0},
+            {
+                "axes": "zyx",
+                "scale": {"y": 0.5, "x": 1.0, "z": 3.0},
+                "units": {"y": "nm", "x": "nm", "z": "nm"},
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_known_words_are_told(metadata: dict[str, Any], options: dict[str, Any]) -> None:
     info = Info(path="a", kind="file", shape=(4, 5, 6), dtype="<u2", metadata=metadata)
     assert described(info, {}, ALL).options == options

@@ -59,9 +59,13 @@ def python() -> Python:
         code: str, *args: str | Path | float, **variables: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            _command(code, args), env=os.environ | variables, cwd="/",
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            _command(code, args),
+            env=os.environ | variables,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     return run
 

@@ -116,9 +116,13 @@ def test_values_must_be_list() -> None:
 def test_progress_is_told(threads: int) -> None:
     seen: list[tuple[int, int]] = []
     run_batch(
-        "disk", "load", PATHS, failing(), threads=threads,
+        "disk",
+        "load",
+        PATHS,
+        failing(),
+        threads=threads,
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

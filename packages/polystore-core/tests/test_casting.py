@@ -12,11 +12,51 @@ NUMBERS = "?bBhHiIlLqQefdgFDG"
 """NumPy's characters for all types of numbers."""
 
 EDGES = [
-    0, 1, -1, 2, 127, 128, -128, -129, 255, 256, 300, 2047, 2049, 65504, 65535, 65536, -32769,
-    2**24, 2**24 + 1, 2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**32, 2**53, 2**53 + 1,
-    2**63 - 1, 2**63, -(2**63), 2**64 - 1, 0.5, 1.7, -0.0, 1e-300, 1e300, 3.4e38, 3.5e38,
-    math.inf, -math.inf, math.nan, 1j, 1 + 0j, complex(1, math.nan), complex(math.nan, 1),
-]  # fmt: skip
+    0,
+    1,
+    -1,
+    2,
+    127,
+    128,
+    -128,
+    -129,
+    255,
+    256,
+    300,
+    2047,
+    2049,
+    65504,
+    65535,
+    65536,
+    -32769,
+    2**24,
+    2**24 + 1,
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    -(2**31) - 1,
+    2**32,
+    2**53,
+    2**53 + 1,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    2**64 - 1,
+    0.5,
+    1.7,
+    -0.0,
+    1e-300,
+    1e300,
+    3.4e38,
+    3.5e38,
+    math.inf,
+    -math.inf,
+    math.nan,
+    1j,
+    1 + 0j,
+    complex(1, math.nan),
+    complex(math.nan, 1),
+]
 
 
 def samples(dtype: np.dtype[Any]) -> list[Any]:
@@ -80,14 +120,34 @@ def test_numbers_are_equal_or_refused(source: str, target: str) -> None:
             assert f"at [0] is {given[0]}" in str(caught.value)
 
 
-@pytest.mark.parametrize("array", [
-    np.array([True, False]), np.arange(256, dtype="u1"), np.array([1, np.nan, np.inf, -0.0], "f2"),
-    np.array(["A01", "B"]), np.array([b"A01", b"B"]), np.array(["2026-01-15", "NaT"], "M8[D]"),
-    np.array([5, "NaT"], "m8[s]"), np.zeros(2, [("a", "i2")]), np.zeros((0, 3)), np.array(7),
-], ids=lambda array: array.dtype.str)  # fmt: skip
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array([True, False]),
+        np.arange(256, dtype="u1"),
+        np.array([1, np.nan, np.inf, -0.0], "f2"),
+        np.array(["A01", "B"]),
+        np.array([b"A01", b"B"]),
+        np.array(["2026-01-15", "NaT"], "M8[D]"),
+        np.array([5, "NaT"], "m8[s]"),
+        np.zeros(2, [("a", "i2")]),
+        np.zeros((0, 3)),
+        np.array(7),
+    ],
+    ids=lambda array: array.dtype.str,
+)
 def test_wider_type_holds_everything(array: Any) -> None:
-    wider = {"b": "u1", "u": "f4", "f": "f8", "U": "U9", "S": "S9", "M": "M8[us]", "m": "m8[us]",
-             "V": [("a", "i4")], "i": "i8"}[array.dtype.kind]  # fmt: skip
+    wider = {
+        "b": "u1",
+        "u": "f4",
+        "f": "f8",
+        "U": "U9",
+        "S": "S9",
+        "M": "M8[us]",
+        "m": "m8[us]",
+        "V": [("a", "i4")],
+        "i": "i8",
+    }[array.dtype.kind]
     found = convert(array, np.dtype(wider))
     assert (found.dtype, found.shape) == (wider, array.shape)
     np.testing.assert_array_equal(found.astype(array.dtype), array)

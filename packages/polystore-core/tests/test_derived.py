@@ -235,12 +235,24 @@ def test_questions_derive(name: str) -> None:
 
 
 UNDERIVED: dict[str, tuple[Any, ...]] = {
-    "open": ("a",), "info": ("a",), "exists": ("a",), "is_file": ("a",), "is_dir": ("a",),
-    "is_symlink": ("a",), "list_dir": (".",), "list_files": (".",), "list_image_files": (".",),
-    "find_file_recursive": (".", "a"), "collect_dirs_and_files": (".",),
-    "ensure_directory": ("f",), "delete": ("a",), "delete_all": ("a",), "move": ("a", "b"),
-    "create_symlink": ("a", "c"), "mirror_directory_with_symlinks": (".", "f"),
-}  # fmt: skip
+    "open": ("a",),
+    "info": ("a",),
+    "exists": ("a",),
+    "is_file": ("a",),
+    "is_dir": ("a",),
+    "is_symlink": ("a",),
+    "list_dir": (".",),
+    "list_files": (".",),
+    "list_image_files": (".",),
+    "find_file_recursive": (".", "a"),
+    "collect_dirs_and_files": (".",),
+    "ensure_directory": ("f",),
+    "delete": ("a",),
+    "delete_all": ("a",),
+    "move": ("a", "b"),
+    "create_symlink": ("a", "c"),
+    "mirror_directory_with_symlinks": (".", "f"),
+}
 
 
 @pytest.mark.parametrize("operation", UNDERIVED)

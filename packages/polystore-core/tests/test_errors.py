@@ -242,11 +242,14 @@ def test_first_failure_counts() -> None:
         (errors.StorageError("disk", "a", "save", errno.ENOSPC), errno.ENOSPC),
         (OSError(errno.EIO, "why"), errno.EIO),
         (errors.ReceiverTimeoutError("s", "viewer", "is busy"), errno.ETIMEDOUT),
-        (errors.BatchError("zarr", "save", {0: ("a", OSError(errno.EDQUOT, "why"))}), errno.EDQUOT),
+        (
+            errors.BatchError("zarr", "save", {0: ("a", OSError(errno.EDQUOT, "why"))}),
+            errno.EDQUOT,
+        ),
         (OSError("strange"), None),
         (errors.DamagedDataError("cut"), None),
     ],
-)  # fmt: skip
+)
 def test_batch_tells_errno(first: Exception, expected: int | None) -> None:
     later = OSError(errno.EACCES, "why")
     error = errors.BatchError("disk", "save", {3: ("d", later), 1: ("b", first)})
@@ -315,9 +318,27 @@ KNOWN = (
 
 @pytest.mark.parametrize(
     "suffix",
-    ["czi", "nd2", "lif", "oib", "lsm", "vsi", "mrc", "h5", "hdf5", "ims", "zarr", "parquet",
-     "xlsx", "tsv", "mat", "jp2", "jsonl", "gif"],
-)  # fmt: skip
+    [
+        "czi",
+        "nd2",
+        "lif",
+        "oib",
+        "lsm",
+        "vsi",
+        "mrc",
+        "h5",
+        "hdf5",
+        "ims",
+        "zarr",
+        "parquet",
+        "xlsx",
+        "tsv",
+        "mat",
+        "jp2",
+        "jsonl",
+        "gif",
+    ],
+)
 def test_other_format_is_not_misspelt(suffix: str) -> None:
     """A microscope's files are not misspelt: a renamed one would be called damaged."""
     assert "did you mean" not in str(errors.UnsupportedFormatError(f"a.{suffix}", KNOWN))

@@ -37,9 +37,22 @@ def test_impossible_axes_refused(axes: Any) -> None:
 
 @pytest.mark.parametrize(
     "scale",
-    [(1,), (1, 2, 3), (0, 1), (-1, 1), (math.nan, 1), (math.inf, 1), ("1", 1), (True, 1), 1.0,
-     "11", {"q": 1}, {"y": 0}, (10**400, 1)],
-)  # fmt: skip
+    [
+        (1,),
+        (1, 2, 3),
+        (0, 1),
+        (-1, 1),
+        (math.nan, 1),
+        (math.inf, 1),
+        ("1", 1),
+        (True, 1),
+        1.0,
+        "11",
+        {"q": 1},
+        {"y": 0},
+        (10**400, 1),
+    ],
+)
 def test_impossible_scale_refused(scale: Any) -> None:
     """A scale has one positive finite number for each axis, and the error names the axes."""
     with pytest.raises(InvalidOptionError, match="y, x"):
@@ -56,9 +69,15 @@ def test_numpy_scale_becomes_plain() -> None:
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("um", "micrometer"), ("µm", "micrometer"), ("\u03bcm", "micrometer"),
-     ("nm", "nanometer"), ("mm", "millimeter"), ("angstrom", "angstrom")],
-)  # fmt: skip
+    [
+        ("um", "micrometer"),
+        ("µm", "micrometer"),
+        ("\u03bcm", "micrometer"),
+        ("nm", "nanometer"),
+        ("mm", "millimeter"),
+        ("angstrom", "angstrom"),
+    ],
+)
 def test_unit_abbreviations_accepted(given: str, meant: str) -> None:
     """A unit for the whole image is that of its spatial axes, written out."""
     metadata = image_metadata((2, 2, 4, 4), "u2", axes="tcyx", units=given)
@@ -101,11 +120,13 @@ def test_channels_are_completed() -> None:
     assert metadata.channels == (
         Channel(label="DAPI", color="00FFFF", window=Window(min=0, max=255, start=0, end=255)),
         Channel(
-            label="GFP", color="00FF00", active=False,
+            label="GFP",
+            color="00FF00",
+            active=False,
             window=Window(min=0, max=255, start=10, end=99),
         ),
         Channel(label="RFP", color="FF0000", window=Window(min=0, max=9, start=1, end=2)),
-    )  # fmt: skip
+    )
 
 
 def test_windows_may_stay_open() -> None:
@@ -129,11 +150,23 @@ def test_default_colors_follow_count() -> None:
 
 @pytest.mark.parametrize(
     "channels",
-    ["ab", ["a"], ["a", "b", "c"], [1, 2], ["a", {"colour": "red"}], ["a", {"color": "reddish"}],
-     ["a", {"color": 255}], ["a", {"active": 1}], ["a", {"window": [0, 1]}],
-     ["a", {"window": {"low": 1}}], ["a", {"window": {"start": 5, "end": 1}}],
-     ["a", {"window": {"min": "0"}}], ["a", {"window": {"max": math.nan}}], ["a", {"label": 3}]],
-)  # fmt: skip
+    [
+        "ab",
+        ["a"],
+        ["a", "b", "c"],
+        [1, 2],
+        ["a", {"colour": "red"}],
+        ["a", {"color": "reddish"}],
+        ["a", {"color": 255}],
+        ["a", {"active": 1}],
+        ["a", {"window": [0, 1]}],
+        ["a", {"window": {"low": 1}}],
+        ["a", {"window": {"start": 5, "end": 1}}],
+        ["a", {"window": {"min": "0"}}],
+        ["a", {"window": {"max": math.nan}}],
+        ["a", {"label": 3}],
+    ],
+)
 def test_impossible_channels_refused(channels: Any) -> None:
     """Channels are as many as axis c is long, and each says only what is known of it."""
     with pytest.raises(InvalidOptionError, match=r"channels(=| has [1-9] entr)"):

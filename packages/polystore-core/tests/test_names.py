@@ -41,10 +41,13 @@ GUID = "10E01AFB-34C4-416E-A9D3-51B90AB53728"
             "r01c02f03p04-ch1sk5fk1fl1.tiff",
             "row=01 column=02 field=03 z=04 channel=1 time=5",
         ),
-        ("{well}_s{site}_w{channel}_z{z}.tif", "AA12_s1_wDAPI_z3.TIF",
-         "well=AA12 site=1 channel=DAPI z=3"),
+        (
+            "{well}_s{site}_w{channel}_z{z}.tif",
+            "AA12_s1_wDAPI_z3.TIF",
+            "well=AA12 site=1 channel=DAPI z=3",
+        ),
     ],
-)  # fmt: skip
+)
 def test_instrument_names_parse(template: str, path: str, values: str) -> None:
     expected = dict(pair.split("=") for pair in values.split())
     assert NameTemplate(template).parse(path) == expected
@@ -234,9 +237,20 @@ def plain_regex(template: str) -> re.Pattern[str]:
 
 @pytest.mark.parametrize(
     "template",
-    ["{x}_{z}", "*_{well}_{x}", "*{well}_*", "*{z}*_{x}_*", "{row}{z}*", "{x}{row}_*",
-     "*_{x}{z}_", "{x}a{y}a", "*aa*1_", "*{row}_{z}{y}", "{well}{x}_a"],
-)  # fmt: skip
+    [
+        "{x}_{z}",
+        "*_{well}_{x}",
+        "*{well}_*",
+        "*{z}*_{x}_*",
+        "{row}{z}*",
+        "{x}{row}_*",
+        "*_{x}{z}_",
+        "{x}a{y}a",
+        "*aa*1_",
+        "*{row}_{z}{y}",
+        "{well}{x}_a",
+    ],
+)
 def test_first_fit_is_right(template: str) -> None:
     made, plain = NameTemplate(template), plain_regex(template)
     fitting = 0

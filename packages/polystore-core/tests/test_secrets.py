@@ -152,11 +152,29 @@ def test_reference_is_a_value() -> None:
 @pytest.mark.parametrize(
     "reference",
     [
-        "", "env:", "file:", "keyring:", "env:A=B", "env:A\n", "env:A\0", "file:key", "file:~/key",
-        "keyring:lake", "keyring:/me", "keyring:lake/", VALUE, f"vault:{VALUE}", f"ENV:{VALUE}",
-        f"https://me:{VALUE}@lake", 7, None, VALUE.encode(), [VALUE], Path("/key"),
+        "",
+        "env:",
+        "file:",
+        "keyring:",
+        "env:A=B",
+        "env:A\n",
+        "env:A\0",
+        "file:key",
+        "file:~/key",
+        "keyring:lake",
+        "keyring:/me",
+        "keyring:lake/",
+        VALUE,
+        f"vault:{VALUE}",
+        f"ENV:{VALUE}",
+        f"https://me:{VALUE}@lake",
+        7,
+        None,
+        VALUE.encode(),
+        [VALUE],
+        Path("/key"),
     ],
-)  # fmt: skip
+)
 def test_other_texts_are_refused(reference: Any) -> None:
     """The forms are shown, and the text is not: somebody may have written the secret there."""
     with pytest.raises(InvalidOptionError) as caught:

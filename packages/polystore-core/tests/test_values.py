@@ -49,9 +49,14 @@ def test_capabilities_are_a_set() -> None:
 
 
 INFO = Info(
-    path="a.npy", kind="file", size=152, modified=datetime(2024, 5, 6, tzinfo=UTC),
-    shape=(2, 3), dtype="<u2", metadata={"axes": "YX"},
-)  # fmt: skip
+    path="a.npy",
+    kind="file",
+    size=152,
+    modified=datetime(2024, 5, 6, tzinfo=UTC),
+    shape=(2, 3),
+    dtype="<u2",
+    metadata={"axes": "YX"},
+)
 
 
 @pytest.mark.parametrize("value", [Capabilities(frozenset({"load", "save"})), INFO])

@@ -124,9 +124,12 @@ def test_newcomer_is_flushed_too(folder: Path, flushes: list[Flush]) -> None:
 
 @pytest.mark.parametrize("convert", [False, True])
 def test_moved_copy_is_flushed_before_source_goes(
-    disk: DiskBackend, folder: Path, flushes: list[Flush], convert: bool,
+    disk: DiskBackend,
+    folder: Path,
+    flushes: list[Flush],
+    convert: bool,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """A move that has to copy must not lose both to a power cut."""
     disk.save(image(1), "a.npy")
     if not convert:

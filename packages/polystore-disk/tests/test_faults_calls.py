@@ -27,10 +27,25 @@ pytestmark = [
 # What changes something, and what tells what stands there. Not `unlink` and `rmdir` of our own
 # temporary files: if they cannot be removed, they stay.
 CALLS = [
-    "open", "write", "fsync", "link", "symlink", "replace", "rename", "mkdir", "makedirs",
-    "fchmod", "fchown", "stat", "lstat", "fstat", "lseek", "readlink", "read",
+    "open",
+    "write",
+    "fsync",
+    "link",
+    "symlink",
+    "replace",
+    "rename",
+    "mkdir",
+    "makedirs",
+    "fchmod",
+    "fchown",
+    "stat",
+    "lstat",
+    "fstat",
+    "lseek",
+    "readlink",
+    "read",
     "scandir",
-]  # fmt: skip
+]
 CODES = [errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EACCES]
 
 Operation = Callable[[DiskBackend], Any]

@@ -194,8 +194,10 @@ def ask(work: str, *arguments: object) -> Any:
     """Do a work of this file in another process, and return what it returns."""
     ran = subprocess.run(
         [sys.executable, __file__, work, *map(str, arguments)],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 

@@ -109,8 +109,9 @@ def test_listing_ends(circles: DiskBackend) -> None:
     assert circles.list_dir(".") == ["f", *links]
     assert circles.list_files(".", recursive=True) == ["f/a.npy", *links]
     assert circles.collect_dirs_and_files(".") == (
-        ["f", "f/here", "f/up"], ["f/a.npy", *links],
-    )  # fmt: skip
+        ["f", "f/here", "f/up"],
+        ["f/a.npy", *links],
+    )
     assert circles.find_file_recursive(".", "b.npy") is None
 
 

@@ -85,8 +85,11 @@ class User:
         jars = os.pathsep.join(map(str, (find_imagej().jar, own_jar().path)))
         command = [str(find_java().command), "-Xmx1g", "-cp", jars, str(USER), "--name", name]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert becomes(lambda: discovery.find("fiji", name))
 
     def does(self, macro: str) -> str:

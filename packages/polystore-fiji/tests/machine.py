@@ -58,8 +58,10 @@ def python(
     return subprocess.run(
         [*hidden(hiding), *command] if hiding else command,
         env={**environment, **kept, **variables},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def hidden(folder: str) -> list[str]:

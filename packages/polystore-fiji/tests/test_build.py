@@ -58,9 +58,13 @@ def copied(folder: Path) -> Path:
 
 def run(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env={**os.environ, **variables},
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def hatch(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -149,10 +149,17 @@ def test_bundled_java_is_first(home: Path, place: str) -> None:
 def test_no_java_at_all(home: Path) -> None:
     """On a machine without Java the error says so, and how to get one."""
     done = python(
-        "-m", "polystore_fiji", "launch", "--headless", "--ij", IJ_JAR,
-        hiding="/usr/lib/jvm", PATH="/usr/bin:/bin", HOME=str(home),
+        "-m",
+        "polystore_fiji",
+        "launch",
+        "--headless",
+        "--ij",
+        IJ_JAR,
+        hiding="/usr/lib/jvm",
+        PATH="/usr/bin:/bin",
+        HOME=str(home),
         POLYSTORE_RUNTIME_DIR=str(home / "run"),
-    )  # fmt: skip
+    )
     assert done.returncode == 2, done.stdout
     assert "ImageJ cannot be started: Java was not found; install one" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -299,9 +306,14 @@ def test_damaged_folder_is_passed(home: Path) -> None:
 def test_no_imagej_at_all(home: Path) -> None:
     """On a machine without ImageJ the error says how to get Fiji or ImageJ."""
     done = python(
-        "-m", "polystore_fiji", "launch", "--headless", hiding="/usr/share/java",
-        HOME=str(home), POLYSTORE_RUNTIME_DIR=str(home / "run"),
-    )  # fmt: skip
+        "-m",
+        "polystore_fiji",
+        "launch",
+        "--headless",
+        hiding="/usr/share/java",
+        HOME=str(home),
+        POLYSTORE_RUNTIME_DIR=str(home / "run"),
+    )
     assert done.returncode == 2, done.stdout
     assert "ImageJ was not found; get Fiji (https://fiji.sc) and name its folder" in done.stderr
 
@@ -344,8 +356,11 @@ def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None
     launcher = script(f"Fiji.app/fiji-linux-{'arm64' if arm else 'x64'}", "exit")
     macro = 'run("Receive from polystore", "name=[left] started");'
     assert launching.command(imagej.imagej_at(folder), "left") == [
-        str(launcher), "--forbid-single-instance", "-eval", macro
-    ]  # fmt: skip
+        str(launcher),
+        "--forbid-single-instance",
+        "-eval",
+        macro,
+    ]
 
 
 @needs_java

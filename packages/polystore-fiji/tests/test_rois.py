@@ -203,8 +203,10 @@ def test_user_changes_rois(files: FileManager, viewer: RemoteFiji, user: User) -
     show(files, wait="shown")
     for roi in (ROIS[0], ROIS[4], ROIS[2]):
         files.save([roi], "r.roi", backend="screen", wait="shown")
-        user.does("Overlay.activateSelection(0); Roi.move(70, 50); Overlay.removeSelection(0); "
-                  "Overlay.addSelection; run('Select None');")  # fmt: skip
+        user.does(
+            "Overlay.activateSelection(0); Roi.move(70, 50); Overlay.removeSelection(0); "
+            "Overlay.addSelection; run('Select None');"
+        )
         (found,) = viewer.rois()
         assert (found.name, found.properties) == (roi.name, roi.properties)
         assert type(found.shape) is type(roi.shape)
@@ -218,8 +220,10 @@ def test_user_changes_rois(files: FileManager, viewer: RemoteFiji, user: User) -
 def test_manager_lists_sets(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """An open ROI Manager lists what pipelines send, and its user's own; each is read once."""
     show(files, wait="shown")
-    user.does('run("ROI Manager..."); makeRectangle(1, 2, 3, 4); Roi.setName("own"); '
-              'roiManager("add"); run("Select None");')  # fmt: skip
+    user.does(
+        'run("ROI Manager..."); makeRectangle(1, 2, 3, 4); Roi.setName("own"); '
+        'roiManager("add"); run("Select None");'
+    )
     try:
         for rois in (ROIS[:4], ROIS[:6], ROIS[:2]):
             files.save(rois, "set.roi", backend="screen", wait="shown")

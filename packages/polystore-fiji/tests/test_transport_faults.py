@@ -213,9 +213,15 @@ def test_pieces_come_in_order(served: Echo) -> None:
     """A piece at the wrong place ends the value, and the room for it is free again."""
     whole = bytes(PIECE)
     for start, nbytes in (
-        (0, PIECE), (2 * PIECE, PIECE // 2), (PIECE, PIECE + 1), (PIECE, 0), (PIECE, -5),
-        (PIECE, PIECE // 2), (-PIECE, PIECE), (1 << 62, 1 << 62),
-    ):  # fmt: skip
+        (0, PIECE),
+        (2 * PIECE, PIECE // 2),
+        (PIECE, PIECE + 1),
+        (PIECE, 0),
+        (PIECE, -5),
+        (PIECE, PIECE // 2),
+        (-PIECE, PIECE),
+        (1 << 62, 1 << 62),
+    ):
         with greeted(served.endpoint) as ask:
             assert ask(LARGE, whole).stage == "received"
             assert served.ask("state")["nbytes"] == LARGE.nbytes

@@ -108,9 +108,13 @@ def stopping(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a producer that is stopped before that message."""
     code = STOPS.format(
-        file=str(receiver.file), number=number, message=message, shares=shares, shape=LARGE,
+        file=str(receiver.file),
+        number=number,
+        message=message,
+        shares=shares,
+        shape=LARGE,
         policy=policy,
-    )  # fmt: skip
+    )
     with producing(code) as producer:
         assert line(producer) == b"stops\n"
         yield producer

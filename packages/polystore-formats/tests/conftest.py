@@ -106,8 +106,11 @@ def imagej() -> ImageJ:
     def run(command: str, folder: Path) -> list[dict[str, Any]]:
         result = subprocess.run(
             ["java", "-Djava.awt.headless=true", "-cp", jar, HARNESS, command, folder],
-            capture_output=True, encoding="utf-8", timeout=120, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
         assert result.returncode == 0, result.stderr
         lines = result.stdout.splitlines()  # ImageJ misses its tables of colours in some
         return [json.loads(line) for line in lines if line.startswith("{")]

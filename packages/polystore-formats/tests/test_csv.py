@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib
 import io
-import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore_core import formats
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -21,27 +18,12 @@ from polystore_core.errors import (
 )
 from polystore_testing import FormatTests, overrides
 
+from .tables import CELLS, CSV, require
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-
-require = (
-    importlib.import_module
-    if os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
-    else pytest.importorskip
-)
-CSV: Any = formats().of("x.csv")
-
-CELLS = np.array(
-    [
-        (1, 20.5, True, "A01"),
-        (-2, np.nan, False, '007, "quoted"'),
-        (2**62, -np.inf, True, "two\r\nlines"),
-        (0, 5e-324, False, ""),
-    ],
-    [("label", "i8"), ("mean intensity", "f8"), ("in focus", "?"), ("well, site", "U13")],
-)
 
 
 class TestConformance(FormatTests):
@@ -51,14 +33,26 @@ class TestConformance(FormatTests):
         np.array([("",), ("NA",)], [("a\r\nb", "U2")]),
     ]
     refused: ClassVar[list[Any]] = [
-        np.zeros(3), np.zeros((3, 2)), CELLS.reshape(2, 2), CELLS[0], [{"a": 1}], {"a": [1]},
-        np.zeros(3, [("a", "c16")]), np.zeros(3, [("a", "M8[s]")]), np.zeros(3, [("a", "S3")]),
-        np.zeros(3, [("a", "i4", (2,))]), np.zeros(3, [("a", [("b", "i4")])]), "a,b",
+        np.zeros(3),
+        np.zeros((3, 2)),
+        CELLS.reshape(2, 2),
+        CELLS[0],
+        [{"a": 1}],
+        {"a": [1]},
+        np.zeros(3, [("a", "c16")]),
+        np.zeros(3, [("a", "M8[s]")]),
+        np.zeros(3, [("a", "S3")]),
+        np.zeros(3, [("a", "i4", (2,))]),
+        np.zeros(3, [("a", [("b", "i4")])]),
+        "a,b",
         np.zeros(3, [("a", "g")]),
-        np.array([("a\0b",)], [("a", "U3")]), np.array([("\ud800",)], [("a", "U1")]),
-        np.zeros(3, [("\ud800", "i8")]), np.zeros(3, [("a\0", "i8")]),
-        np.array([("x" * 100_001,)], [("a", "U100001")]), np.array([({},)], [("a", "O")]),
-    ]  # fmt: skip
+        np.array([("a\0b",)], [("a", "U3")]),
+        np.array([("\ud800",)], [("a", "U1")]),
+        np.zeros(3, [("\ud800", "i8")]),
+        np.zeros(3, [("a\0", "i8")]),
+        np.array([("x" * 100_001,)], [("a", "U100001")]),
+        np.array([({},)], [("a", "O")]),
+    ]
 
     @overrides("CSV has no checksum: a cut between two rows leaves a table")
     def test_cut_bytes_are_damage(self) -> None:
@@ -110,11 +104,17 @@ def test_tables_come_back(table: NDArray[Any], delimiter: str) -> None:
 @pytest.mark.parametrize(
     ("dtype", "values", "inferred"),
     [
-        ("i1", [-128, 127], "i8"), ("u1", [0, 255], "i8"), (">i4", [-(2**31), 7], "i8"),
-        ("u8", [0, 2**64 - 1], "u8"), ("u8", [0, 1], "i8"), ("f2", [0.1, np.nan], "f8"),
-        ("f4", [0.1, 3.4e38], "f8"), (">f8", [0.1, -0.0], "f8"), ("U9", ["a", "bc"], "U2"),
+        ("i1", [-128, 127], "i8"),
+        ("u1", [0, 255], "i8"),
+        (">i4", [-(2**31), 7], "i8"),
+        ("u8", [0, 2**64 - 1], "u8"),
+        ("u8", [0, 1], "i8"),
+        ("f2", [0.1, np.nan], "f8"),
+        ("f4", [0.1, 3.4e38], "f8"),
+        (">f8", [0.1, -0.0], "f8"),
+        ("U9", ["a", "bc"], "U2"),
     ],
-)  # fmt: skip
+)
 def test_named_dtypes_come_back(
     dtype: str,
     values: list[Any],
@@ -213,9 +213,16 @@ def test_types_are_inferred(cells: list[str], expected: Any, read: Callable[...,
 
 @pytest.mark.parametrize(
     "data",
-    [b"a,b\n1,x\n2,y\n", b"a,b\r\n1,x\r\n2,y\r\n", b"a,b\r1,x\r2,y\r", b"a,b\n1,x\n2,y",
-     b"\xef\xbb\xbfa,b\n1,x\n2,y\n", b"\na,b\n\n1,x\n2,y\n\n", b'"a","b"\n1,"x"\n2,"y"\n'],
-)  # fmt: skip
+    [
+        b"a,b\n1,x\n2,y\n",
+        b"a,b\r\n1,x\r\n2,y\r\n",
+        b"a,b\r1,x\r2,y\r",
+        b"a,b\n1,x\n2,y",
+        b"\xef\xbb\xbfa,b\n1,x\n2,y\n",
+        b"\na,b\n\n1,x\n2,y\n\n",
+        b'"a","b"\n1,"x"\n2,"y"\n',
+    ],
+)
 def test_line_ends_do_not_matter(data: bytes, read: Callable[..., Any]) -> None:
     assert read(CSV, data).tolist() == [(1, "x"), (2, "y")]
 
@@ -242,9 +249,20 @@ def test_text_becomes_wanted_dtype(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "cell"),
-    [("u1", "256"), ("i1", "-129"), ("i8", "1.5"), ("i8", ""), ("i8", "1_0"), ("f8", "1_0"),
-     ("f4", "1e39"), ("f8", "x"), ("?", "1"), ("?", ""), ("U4", "abcde")],
-)  # fmt: skip
+    [
+        ("u1", "256"),
+        ("i1", "-129"),
+        ("i8", "1.5"),
+        ("i8", ""),
+        ("i8", "1_0"),
+        ("f8", "1_0"),
+        ("f4", "1e39"),
+        ("f8", "x"),
+        ("?", "1"),
+        ("?", ""),
+        ("U4", "abcde"),
+    ],
+)
 def test_cells_must_fit_dtype(dtype: str, cell: str, read: Callable[..., Any]) -> None:
     fitting = "True" if dtype == "?" else "0"
     data = f"x,y\n{fitting},1\n{cell},2\n".encode()
@@ -330,8 +348,11 @@ def test_whole_tables_are_not_damaged(
         (b"area,n\n1.5,1,\n2.5,2,\n", {}, {"area": [1.5, 2.5], "n": [1, 2]}),
         (b"area,n,\n1.5,1,\n2.5,2,\n", {}, {"area": [1.5, 2.5], "n": [1, 2]}),
         (b" ,Area,Mean\n1,433,191.358\n2,185,179.286\n", {}, {" ": [1, 2], "Area": [433, 185]}),
-        (b"Image,Nuclei,Nuclei\nImageNumber,Area,X\n1,2,3\n", {},
-         {"Image": ["ImageNumber", "1"], "Nuclei.1": ["X", "3"]}),
+        (
+            b"Image,Nuclei,Nuclei\nImageNumber,Area,X\n1,2,3\n",
+            {},
+            {"Image": ["ImageNumber", "1"], "Nuclei.1": ["X", "3"]},
+        ),
         (b"ImageNumber,Mean_Area\n1,nan\n2,3.5\n", {}, {"ImageNumber": [1, 2]}),
         (b"\xef\xbb\xbfa;b\r\n1;2\r\n", {"delimiter": ";"}, {"a": [1], "b": [2]}),
         (b"sep=;\r\na;b\r\n1;2\r\n", {"delimiter": ";"}, {"a": [1], "b": [2]}),
@@ -340,10 +361,23 @@ def test_whole_tables_are_not_damaged(
         (b'"a;b"\n"1;2"\n', {}, {"a;b": ["1;2"]}),
         (b"a|b\n1\n", {}, {"a|b": [1]}),
     ],
-    ids=["pandas", "R write.csv", "R write.table", "delimiter at line ends", "trailing comma",
-         "ImageJ Results.csv", "CellProfiler, two headers", "CellProfiler", "Excel, BOM and ;",
-         "Excel, sep=", "Excel on Windows", "PowerShell", "quoted delimiters", "odd name"],
-)  # fmt: skip
+    ids=[
+        "pandas",
+        "R write.csv",
+        "R write.table",
+        "delimiter at line ends",
+        "trailing comma",
+        "ImageJ Results.csv",
+        "CellProfiler, two headers",
+        "CellProfiler",
+        "Excel, BOM and ;",
+        "Excel, sep=",
+        "Excel on Windows",
+        "PowerShell",
+        "quoted delimiters",
+        "odd name",
+    ],
+)
 def test_tables_of_others_load(
     data: bytes,
     options: dict[str, Any],
@@ -364,12 +398,6 @@ def test_names_are_those_of_pandas(header: list[str]) -> None:
     text = (",".join(header) + "\n" + ",".join("1" * len(header)) + "\n").encode()
     expected = pandas.read_csv(io.BytesIO(text), index_col=False)
     assert list(CSV.load(io.BytesIO(text)).dtype.names) == list(expected)
-
-
-def test_frame_with_its_index_loads(pandas: Any, read: Callable[..., Any]) -> None:
-    frame = pandas.DataFrame({"area": [1.5, 2.5]}, index=["a", "b"])
-    found = read(CSV, frame.to_csv().encode(), as_="pandas")
-    pandas.testing.assert_frame_equal(found, pandas.read_csv(io.StringIO(frame.to_csv())))
 
 
 def test_mutations_never_crash(
@@ -403,97 +431,3 @@ def test_quotes_take_no_time(data: bytes, read: Callable[..., Any]) -> None:
 )
 def test_refusal_gives_advice(value: Any, advice: str, refusal: Callable[..., str]) -> None:
     assert advice in refusal(CSV, value)
-
-
-# ── pandas ───────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def pandas() -> Any:
-    return require("pandas")
-
-
-@pytest.fixture
-def frame(pandas: Any) -> Any:
-    return pandas.DataFrame(
-        {
-            "label": [1, 2, 3],
-            "mean": [0.1, np.nan, -np.inf],
-            "ok": [True, False, True],
-            "well": ["A01", "007", 'a, "b"\n'],
-            "note": ["x", None, ""],
-        }
-    )
-
-
-def test_frames_come_back(
-    frame: Any, pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
-) -> None:
-    pandas.testing.assert_frame_equal(read(CSV, written(CSV, frame), as_="pandas"), frame)
-
-
-def test_frames_load_as_arrays(
-    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
-) -> None:
-    found = read(CSV, written(CSV, frame))
-    assert found["note"].tolist() == ["x", "", ""]
-    assert found["label"].tolist() == [1, 2, 3]
-
-
-def test_empty_frames_keep_names(
-    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
-) -> None:
-    assert list(read(CSV, written(CSV, frame[:0]), as_="pandas")) == list(frame)
-
-
-def test_pandas_reads_it(frame: Any, pandas: Any, written: Callable[..., bytes]) -> None:
-    numbers = frame[["label", "mean", "ok"]]
-    found = pandas.read_csv(io.BytesIO(written(CSV, numbers)))
-    pandas.testing.assert_frame_equal(found, numbers)
-    cells = pandas.read_csv(
-        io.BytesIO(written(CSV, CELLS)), keep_default_na=False, dtype={"well, site": str}
-    )
-    assert cells["well, site"].tolist() == CELLS["well, site"].tolist()
-
-
-def test_it_reads_pandas(frame: Any, pandas: Any, read: Callable[..., Any]) -> None:
-    frame = frame.assign(well=["A01", "B02", 'a, "b"\n'], note=["x", None, "y"])
-    data = frame.to_csv(index=False).encode()
-    pandas.testing.assert_frame_equal(read(CSV, data, as_="pandas"), frame)
-
-
-def test_narrow_dtypes_come_back(
-    pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
-) -> None:
-    frame = pandas.DataFrame({"a": np.array([1, 2], "u2"), "b": np.array([0.1, 2], "f4")})
-    found = read(CSV, written(CSV, frame), as_="pandas", dtypes={"a": "u2", "b": "f4"})
-    pandas.testing.assert_frame_equal(found, frame)
-
-
-@pytest.mark.parametrize(
-    ("change", "advice"),
-    [
-        (lambda df, pd: df.set_index("well"), "reset_index()"),
-        (lambda df, pd: df[::2], "reset_index(drop=True)"),
-        (lambda df, pd: df.rename_axis("row"), "reset_index()"),
-        (lambda df, pd: df.rename(columns={"ok": 3}), "name of each column, got 3"),
-        (lambda df, pd: df.rename(columns={"ok": "well"}), "two columns with the same name"),
-        (lambda df, pd: df[[]], "no columns"),
-        (lambda df, pd: df.assign(t=pd.Timestamp(0)), "column 't' has dtype datetime64"),
-        (
-            lambda df, pd: df.assign(c=pd.Categorical([1, 2, 1])),
-            "column 'c' has dtype category",
-        ),
-        (lambda df, pd: df.assign(i=pd.array([1, None, 2])), "column 'i' has dtype Int64"),
-        (lambda df, pd: df.assign(o=[1, "a", None]), "column 'o' has a cell of type int"),
-        (lambda df, pd: df[["note"]], "blank line"),
-    ],
-)
-def test_odd_frames_are_refused(
-    change: Callable[[Any, Any], Any],
-    advice: str,
-    frame: Any,
-    pandas: Any,
-    refusal: Callable[..., str],
-) -> None:
-    assert advice in refusal(CSV, change(frame, pandas))

@@ -15,9 +15,18 @@ from polystore_core.errors import UnsupportedDataError
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
 NUMBERS = (
-    "bool", "int8", "uint8", "uint16", "int32", "int64", "uint64", "float16", "float32",
-    "float64", "complex64",
-)  # fmt: skip
+    "bool",
+    "int8",
+    "uint8",
+    "uint16",
+    "int32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+)
 VALUES: dict[str, Any] = {
     **{name: np.array([0, 1, 1, 0], name) for name in NUMBERS},
     "text": np.array(["a", "b", "cd", ""]),

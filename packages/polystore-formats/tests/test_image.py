@@ -65,8 +65,11 @@ class TestPngConformance(FormatTests):
     refused: ClassVar[list[Any]] = [
         *(noise((5, 7)).astype(dtype) for dtype in ("?", "i1", "i2", ">u2", "u4", "f4", "c8")),
         *(noise(shape) for shape in ((5, 7, 1), (4, 5, 7), (2, 2, 5, 3), (7,), (), (0, 3))),
-        np.zeros((1, 1_000_001), "u1"), "text", [[1, 2]], None,
-    ]  # fmt: skip
+        np.zeros((1, 1_000_001), "u1"),
+        "text",
+        [[1, 2]],
+        None,
+    ]
 
 
 class TestJpegConformance(FormatTests):
@@ -79,9 +82,15 @@ class TestJpegConformance(FormatTests):
         noise((17, 9, 3)),
     ]
     refused: ClassVar[list[Any]] = [
-        noise((5, 7), "uint16"), noise((5, 7, 4)), noise((5, 7, 2)), noise((5, 7)) > 99,
-        noise((5, 7, 1)), noise((4, 5, 7)), np.zeros((0, 3), "u1"), np.zeros((65_501, 1), "u1"),
-    ]  # fmt: skip
+        noise((5, 7), "uint16"),
+        noise((5, 7, 4)),
+        noise((5, 7, 2)),
+        noise((5, 7)) > 99,
+        noise((5, 7, 1)),
+        noise((4, 5, 7)),
+        np.zeros((0, 3), "u1"),
+        np.zeros((65_501, 1), "u1"),
+    ]
 
 
 @given(

@@ -79,34 +79,51 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "freeline": {"kind": "freeline"},
     "angle": {"kind": "angle"},
     "arrow": {
-        "kind": "arrow", "arrow_style": 1, "arrow_head_size": 17, "stroke_width": 2.0,
+        "kind": "arrow",
+        "arrow_style": 1,
+        "arrow_head_size": 17,
+        "stroke_width": 2.0,
         "options": ("double_headed", "scale_stroke_width"),
     },
     "points-counted": {
-        "point_type": 2, "point_size": 4, "counters": (0, 1, 2), "counter_positions": (0, 7, 0),
+        "point_type": 2,
+        "point_size": 4,
+        "counters": (0, 1, 2),
+        "counter_positions": (0, 7, 0),
     },
     "points-labelled": {"options": ("show_labels",)},
     "polygon-spline": {"options": ("spline_fit",), "subpixel": True},
     "text": {
         "kind": "text",
         "text": {
-            "text": "hello\nwörld 😀\n", "font": "SansSerif", "size": 14, "style": 1,
-            "justification": 1, "angle": 12.5,
+            "text": "hello\nwörld 😀\n",
+            "font": "SansSerif",
+            "size": 14,
+            "style": 1,
+            "justification": 1,
+            "angle": 12.5,
         },
     },
     "rectangle-on-slice": {"position": 9},
     "rectangle-labelled": {
-        "label_color": "#ffff00", "label_font_size": 13,
+        "label_color": "#ffff00",
+        "label_font_size": 13,
         "options": (
-            "overlay_labels", "overlay_names", "overlay_backgrounds", "overlay_bold",
+            "overlay_labels",
+            "overlay_names",
+            "overlay_backgrounds",
+            "overlay_bold",
             "scale_labels",
         ),
     },
     "oval-coloured é😀": {
-        "stroke_color": "#ff8000", "fill_color": "#40010203", "stroke_width": 2.5, "group": 7,
+        "stroke_color": "#ff8000",
+        "fill_color": "#40010203",
+        "stroke_width": 2.5,
+        "group": 7,
         "options": ("scale_stroke_width",),
     },
-}  # fmt: skip
+}
 
 
 def settings_of(roi: ROI) -> dict[str, Any]:
@@ -165,9 +182,11 @@ def test_images_are_kept(from_imagej: Callable[[str], ROI]) -> None:
     settings = settings_of(from_imagej("image"))
     assert base64.b64decode(settings.pop("image"))[:2] == b"II"
     assert settings == {
-        "kind": "image", "stroke_color": "#000000", "image_opacity": 127,
+        "kind": "image",
+        "stroke_color": "#000000",
+        "image_opacity": 127,
         "options": ("zero_transparent",),
-    }  # fmt: skip
+    }
 
 
 def test_unchanged_files_are_byte_identical(made_by_imagej: Path, tmp_path: Path) -> None:

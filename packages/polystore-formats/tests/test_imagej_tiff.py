@@ -233,10 +233,15 @@ def test_overlays_of_imagej_are_described(made_by_imagej: Path) -> None:
 @pytest.mark.parametrize(
     ("dtype", "remedy"),
     [
-        ("i8", "float32"), ("u4", "float32"), ("f8", "float32"), ("f2", "float32"),
-        ("i1", "int16"), ("?", "uint8"), ("c8", "value.real.astype"),
+        ("i8", "float32"),
+        ("u4", "float32"),
+        ("f8", "float32"),
+        ("f2", "float32"),
+        ("i1", "int16"),
+        ("?", "uint8"),
+        ("c8", "value.real.astype"),
     ],
-)  # fmt: skip
+)
 def test_types_that_imagej_lacks(tmp_path: Path, dtype: str, remedy: str) -> None:
     with pytest.raises(UnsupportedDataError, match=remedy):
         FileManager().save(

@@ -92,7 +92,7 @@ def test_byte_order_mark_is_skipped(read: Callable[..., Any]) -> None:
     "damaged",
     [b"", b"{", b"[1,]", b"{'a': 1}", b"[Na]", b'"\xc3', b'"\xff\0"', b"[1] [2]", b"\0"],
     ids=lambda data: repr(data[:12]),
-)  # fmt: skip
+)
 def test_damage_is_found(damaged: bytes, read: Callable[..., Any]) -> None:
     with pytest.raises(DamagedDataError):
         read(JSON, damaged)

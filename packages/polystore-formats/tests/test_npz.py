@@ -53,10 +53,15 @@ class TestConformance(FormatTests):
     format_ = NPZ
     values: ClassVar[list[Any]] = [CHANNELS, {}]
     refused: ClassVar[list[Any]] = [
-        np.zeros(3), [np.zeros(3)], {"a": [1, 2]}, {"a": None}, {1: np.zeros(3)},
+        np.zeros(3),
+        [np.zeros(3)],
+        {"a": [1, 2]},
+        {"a": None},
+        {1: np.zeros(3)},
         {"fine": np.zeros(3), "objects": np.array([{}])},
-        {"masked": np.ma.masked_equal([1, 2], 1)}, {"void": np.zeros(3, "V0")},
-    ]  # fmt: skip
+        {"masked": np.ma.masked_equal([1, 2], 1)},
+        {"void": np.zeros(3, "V0")},
+    ]
 
 
 @given(

@@ -307,9 +307,16 @@ def test_no_two_members_have_one_name(written: Written) -> None:
     data = written(SET, rois)
     found = members(data)
     assert found[:9] == [
-        "a.roi", "a-1.roi", "A-2.roi", "a-1-1.roi", "0006-0004.roi", "0006-0004-1.roi",
-        "b_c.roi", "b_c-1.roi", "x.roi",
-    ]  # fmt: skip
+        "a.roi",
+        "a-1.roi",
+        "A-2.roi",
+        "a-1-1.roi",
+        "0006-0004.roi",
+        "0006-0004-1.roi",
+        "b_c.roi",
+        "b_c-1.roi",
+        "x.roi",
+    ]
     assert len({name.lower() for name in found}) == len(names)
     assert max(len(name.encode()) for name in found) <= 255
     assert SET.load(io.BytesIO(data)) == rois
@@ -322,8 +329,10 @@ def test_sets_are_zip_files_of_rois(tmp_path: Path) -> None:
         assert fm.load(tmp_path / name, backend="disk") == EXAMPLES
         assert fm.info(tmp_path / name, backend="disk").metadata == {"rois": len(EXAMPLES)}
     assert {path.name for path in tmp_path.iterdir()} == {
-        "cells.roi.zip", "RoiSet.zip", "day.3.ROI.ZIP"
-    }  # fmt: skip
+        "cells.roi.zip",
+        "RoiSet.zip",
+        "day.3.ROI.ZIP",
+    }
 
 
 def packed_set(*names: str) -> bytes:

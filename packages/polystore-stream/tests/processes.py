@@ -196,9 +196,13 @@ def checksum(data: Any) -> int:
 
 
 def listen(
-    channel: str, *, pause: float = 0.0, hold: bool = False, announce_items: bool = True,
+    channel: str,
+    *,
+    pause: float = 0.0,
+    hold: bool = False,
+    announce_items: bool = True,
     **options: Any,
-) -> None:  # fmt: skip
+) -> None:
     goes = threading.Event()
     if not hold and not pause:
         goes.set()
@@ -298,9 +302,13 @@ def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
 
 def hello_to(endpoint: Endpoint, *, protocol: tuple[int, int] = (1, 0)) -> Hello:
     return Hello(
-        number=1, protocol=protocol, token=endpoint.token, producer="test", pid=os.getpid(),
+        number=1,
+        protocol=protocol,
+        token=endpoint.token,
+        producer="test",
+        pid=os.getpid(),
         host=endpoint.host,
-    )  # fmt: skip
+    )
 
 
 @contextmanager

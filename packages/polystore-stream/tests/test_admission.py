@@ -180,18 +180,26 @@ def test_silent_receiver_times_out(runtime_directory: Path) -> None:
 
 def welcome(hello: Hello) -> Welcome:
     return Welcome(
-        number=hello.number, protocol=(1, 0), kind="script", name="default", version="",
+        number=hello.number,
+        protocol=(1, 0),
+        kind="script",
+        name="default",
+        version="",
         pid=os.getpid(),
-    )  # fmt: skip
+    )
 
 
 @contextmanager
 def pretending(folder: Path, reply: Any) -> Iterator[Endpoint]:
     """Run a ROUTER that answers each message as it is told: a receiver of another make."""
     endpoint = Endpoint(
-        kind="script", name="default", address=f"ipc://{folder}/fake.sock", token="t",
-        pid=os.getpid(), host="elsewhere",
-    )  # fmt: skip
+        kind="script",
+        name="default",
+        address=f"ipc://{folder}/fake.sock",
+        token="t",
+        pid=os.getpid(),
+        host="elsewhere",
+    )
     ends = threading.Event()
 
     def serve() -> None:

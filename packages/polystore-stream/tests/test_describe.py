@@ -40,9 +40,16 @@ def refused(data, **look) -> str:
 def test_plain_image_is_described() -> None:
     message, pixels = describe(GREY)
     assert message == Image(
-        path="a.tif", nbytes=60, window="B02", layer="key", title="channel 1",
-        at=(("t", "0"), ("z", "3")), shape=(5, 6), dtype="<u2", axes="yx",
-    )  # fmt: skip
+        path="a.tif",
+        nbytes=60,
+        window="B02",
+        layer="key",
+        title="channel 1",
+        at=(("t", "0"), ("z", "3")),
+        shape=(5, 6),
+        dtype="<u2",
+        axes="yx",
+    )
     assert pixels is GREY
 
 
@@ -268,10 +275,24 @@ def test_wrong_channels_are_refused(shape, look, words: str) -> None:
 @pytest.mark.parametrize(
     "limits",
     [
-        (1,), (0, 1, 2), (1, 1), (2, 1), (0, np.nan), (0, np.inf), ("0", "1"), "01", 5, True,
-        (False, True), {0, 1}, {"a": 0, "b": 1}, np.array(5), np.zeros((2, 2)), (0, 10**400),
+        (1,),
+        (0, 1, 2),
+        (1, 1),
+        (2, 1),
+        (0, np.nan),
+        (0, np.inf),
+        ("0", "1"),
+        "01",
+        5,
+        True,
+        (False, True),
+        {0, 1},
+        {"a": 0, "b": 1},
+        np.array(5),
+        np.zeros((2, 2)),
+        (0, 10**400),
     ],
-)  # fmt: skip
+)
 def test_wrong_limits_are_refused(limits) -> None:
     assert "two finite numbers, the lower one first" in refused(GREY, contrast_limits=limits)
 
@@ -312,9 +333,14 @@ def test_labels_are_true_or_false(labels) -> None:
 def test_rois_are_described(rois) -> None:
     message, payload = describe(rois)
     assert message == Rois(
-        path="a.tif", nbytes=payload.nbytes, window="B02", layer="key", title="channel 1",
-        at=PLACE.at, count=len(rois),
-    )  # fmt: skip
+        path="a.tif",
+        nbytes=payload.nbytes,
+        window="B02",
+        layer="key",
+        title="channel 1",
+        at=PLACE.at,
+        count=len(rois),
+    )
     assert [ROI.from_dict(one) for one in json.loads(payload.tobytes())] == list(rois)
 
 

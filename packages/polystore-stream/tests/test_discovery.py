@@ -43,9 +43,15 @@ TOKEN = "3q-4u_secret"
 
 def endpoint(**changed: object) -> Endpoint:
     whole = Endpoint(
-        kind="napari", name="default", address="ipc:///nowhere", token=TOKEN, pid=os.getpid(),
-        started=process_start(os.getpid()), since=1.0, host=host_identity(),
-    )  # fmt: skip
+        kind="napari",
+        name="default",
+        address="ipc:///nowhere",
+        token=TOKEN,
+        pid=os.getpid(),
+        started=process_start(os.getpid()),
+        since=1.0,
+        host=host_identity(),
+    )
     return replace(whole, **changed)
 
 
@@ -280,13 +286,27 @@ def test_other_files_keep_folder() -> None:
 
 
 RUBBISH: list[bytes] = [
-    b"", b"{", b"null", b"[]", b"{}", b"5", b"\xff\xfe", b"[" * 100_000, b'{"kind":"napari"}',
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"{}",
+    b"5",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"kind":"napari"}',
     b'{"kind":"\xff"}',
-]  # fmt: skip
+]
 CHANGES: list[dict[str, object]] = [
-    {"pid": "1"}, {"pid": None}, {"pid": 1.5}, {"name": 5}, {"token": None}, {"since": "now"},
-    {"address": []}, {"host": {}},
-]  # fmt: skip
+    {"pid": "1"},
+    {"pid": None},
+    {"pid": 1.5},
+    {"name": 5},
+    {"token": None},
+    {"since": "now"},
+    {"address": []},
+    {"host": {}},
+]
 
 
 def changed_document(change: dict[str, object]) -> bytes:

@@ -285,8 +285,9 @@ def on_full_memory() -> Callable[..., Child]:
     """Run code where /dev/shm holds some MiB and no more."""
     tried = subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/dev/shm"],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     if tried.returncode:
         pytest.skip(f"system: no tmpfs can be mounted: {tried.stderr.strip()}")
 

@@ -17,9 +17,14 @@ POLICIES = ["block", "drop_oldest", "coalesce"]
 
 def image(path: str, nbytes: int, policy: str = "block", window: str = "") -> Delivery:
     item = Image(
-        path=path, nbytes=nbytes, policy=policy, window=window,
-        shape=(1, nbytes), dtype="|u1", axes="yx",
-    )  # fmt: skip
+        path=path,
+        nbytes=nbytes,
+        policy=policy,
+        window=window,
+        shape=(1, nbytes),
+        dtype="|u1",
+        axes="yx",
+    )
     return Delivery(item, np.zeros((1, nbytes), np.uint8), b"producer", 0)
 
 
@@ -268,10 +273,11 @@ class Walk(RuleBasedStateMachine):
             assert (stage == "coalesced") == (same and new.item.policy == "coalesce")
         if not isinstance(new.item, Query) and new.item.policy == "coalesce":
             alike = [
-                one for one in before
+                one
+                for one in before
                 if type(one.item) is type(new.item)
                 and (one.item.path, one.item.policy) == (new.item.path, "coalesce")
-            ]  # fmt: skip
+            ]
             assert {one for one, stage in discarded.items() if stage == "coalesced"} == {*alike}
         if not isinstance(new.item, Query) and new.item.policy != "block":
             left = [one for one in self.held if one is not new and droppable(one)]

@@ -32,12 +32,25 @@ from polystore_stream.wire.messages import (
 from polystore_testing.examples import examples
 
 IMAGE = Image(
-    number=3, path="a.tif", nbytes=180, window="B02", layer="key", title="DAPI",
-    at=(("t", "0"), ("z", "3")), series=4, wait="shown", policy="coalesce", slot=1,
-    shape=(2, 5, 6, 3), dtype="|u1", axes="zyxs", scale=(1.0, 0.5, 0.5),
-    units=(None, "micrometer", "micrometer"), channels=(Channel(label="DAPI", color="FF0000"),),
+    number=3,
+    path="a.tif",
+    nbytes=180,
+    window="B02",
+    layer="key",
+    title="DAPI",
+    at=(("t", "0"), ("z", "3")),
+    series=4,
+    wait="shown",
+    policy="coalesce",
+    slot=1,
+    shape=(2, 5, 6, 3),
+    dtype="|u1",
+    axes="zyxs",
+    scale=(1.0, 0.5, 0.5),
+    units=(None, "micrometer", "micrometer"),
+    channels=(Channel(label="DAPI", color="FF0000"),),
     contrast_limits=(0.0, 9.0),
-)  # fmt: skip
+)
 HEADERS = [
     IMAGE,
     Image(path="a", nbytes=4, shape=(2, 1), dtype="<u2", axes="yx"),
@@ -125,36 +138,53 @@ ANY_HEADER = st.one_of(
     st.builds(Rois, **item(count=NUMBERS, labels=st.booleans())),
     st.builds(
         Hello,
-        number=NUMBERS, protocol=PAIRS, token=st.text(), producer=st.text(), pid=NUMBERS,
+        number=NUMBERS,
+        protocol=PAIRS,
+        token=st.text(),
+        producer=st.text(),
+        pid=NUMBERS,
         host=st.text(),
     ),
     st.builds(Ring, number=NUMBERS, path=st.text(), size=NUMBERS, nonce=st.text()),
     st.builds(
         Piece,
-        number=NUMBERS, of=NUMBERS, start=NUMBERS, nbytes=NUMBERS, slot=st.none() | NUMBERS,
+        number=NUMBERS,
+        of=NUMBERS,
+        start=NUMBERS,
+        nbytes=NUMBERS,
+        slot=st.none() | NUMBERS,
     ),
     st.builds(
         Query, number=NUMBERS, name=st.text(), arguments=st.dictionaries(st.text(), JSON)
     ),
     st.builds(Bye, number=NUMBERS),
-)  # fmt: skip
+)
 STAGES = ["received", "shown", "coalesced", "dropped", "rejected", "closed"]
 ANY_REPLY = st.one_of(
     st.builds(
         Welcome,
-        number=NUMBERS, protocol=PAIRS, kind=st.text(), name=st.text(), version=st.text(),
+        number=NUMBERS,
+        protocol=PAIRS,
+        kind=st.text(),
+        name=st.text(),
+        version=st.text(),
         pid=NUMBERS,
     ),
     st.builds(
-        Ack, number=NUMBERS, stage=st.sampled_from(STAGES), reason=st.text(),
+        Ack,
+        number=NUMBERS,
+        stage=st.sampled_from(STAGES),
+        reason=st.text(),
         others=st.lists(NUMBERS).map(tuple),
     ),
     st.builds(Failure, number=NUMBERS, path=st.text(), reason=st.text()),
     st.builds(
-        Answer, number=NUMBERS, value=JSON,
+        Answer,
+        number=NUMBERS,
+        value=JSON,
         arrays=st.lists(st.tuples(st.lists(NUMBERS).map(tuple), st.text())).map(tuple),
     ),
-)  # fmt: skip
+)
 
 
 @given(ANY_HEADER)
@@ -178,8 +208,13 @@ def test_unknown_fields_are_ignored() -> None:
 def test_defaults_are_not_sent() -> None:
     assert encode(Bye()) == b'{"type":"bye"}'
     assert json.loads(encode(HEADERS[1])) == {
-        "type": "image", "path": "a", "nbytes": 4, "shape": [2, 1], "dtype": "<u2", "axes": "yx"
-    }  # fmt: skip
+        "type": "image",
+        "path": "a",
+        "nbytes": 4,
+        "shape": [2, 1],
+        "dtype": "<u2",
+        "axes": "yx",
+    }
 
 
 def test_token_is_not_shown() -> None:
@@ -288,21 +323,39 @@ DEEP = 100_000
 @pytest.mark.parametrize(
     "frame",
     [
-        b"", b"\0", b" ", b"null", b"[]", b"{}", b"5", b'"bye"', b"{", b'{"type":"bye"', b"\xff",
-        b'{"type":"bye"}{"type":"bye"}', b'{"type":"bye"}\0', b"\xef\xbb\xbf" + encode(Bye()),
-        '{"type":"bye"}'.encode("utf-16"), b'{"type":"\xff"}', b'{"type":"query","name":"\xff"}',
+        b"",
+        b"\0",
+        b" ",
+        b"null",
+        b"[]",
+        b"{}",
+        b"5",
+        b'"bye"',
+        b"{",
+        b'{"type":"bye"',
+        b"\xff",
+        b'{"type":"bye"}{"type":"bye"}',
+        b'{"type":"bye"}\0',
+        b"\xef\xbb\xbf" + encode(Bye()),
+        '{"type":"bye"}'.encode("utf-16"),
+        b'{"type":"\xff"}',
+        b'{"type":"query","name":"\xff"}',
         b'{"type":"query","name":"a","arguments":{"\xed\xa0\x80":1}}',
-        b'{"type":"query","name":"\\ud800"}', b'{"type":"query","name":"a\nb"}',
-        b'{"type":"bye","number":NaN}', b'{"type":"bye","number":1e400}',
+        b'{"type":"query","name":"\\ud800"}',
+        b'{"type":"query","name":"a\nb"}',
+        b'{"type":"bye","number":NaN}',
+        b'{"type":"bye","number":1e400}',
         b'{"type":"bye","number":' + b"9" * 100_000 + b"}",
         b'{"type":"query","name":"a","arguments":{"a":1e999}}',
-        b"[" * DEEP, b'{"a":' * DEEP, b'{"type":' * DEEP,
+        b"[" * DEEP,
+        b'{"a":' * DEEP,
+        b'{"type":' * DEEP,
         b'{"type":"bye","more":' + b"[" * DEEP + b"]" * DEEP + b"}",
         b'{"type":"query","name":"a","arguments":{"a":' + b'{"a":' * DEEP + b"}" * (DEEP + 2),
         *map(encode, REPLIES),
     ],
     ids=lambda frame: repr(frame[:24]),
-)  # fmt: skip
+)
 def test_no_header_is_damage(frame: bytes) -> None:
     assert damage(frame)
 
@@ -310,13 +363,18 @@ def test_no_header_is_damage(frame: bytes) -> None:
 @pytest.mark.parametrize(
     "frame",
     [
-        b"", b"null", b'{"type":"failure","path":"\xff","reason":""}', b"[" * DEEP,
+        b"",
+        b"null",
+        b'{"type":"failure","path":"\xff","reason":""}',
+        b"[" * DEEP,
         b'{"type":"answer","value":' + b"[" * DEEP + b"]" * DEEP + b"}",
-        b'{"type":"ack","stage":"lost"}', b'{"type":"ack"}',
-        b'{"type":"answer","arrays":[[[1.5],"|u1"]]}', *map(encode, HEADERS),
+        b'{"type":"ack","stage":"lost"}',
+        b'{"type":"ack"}',
+        b'{"type":"answer","arrays":[[[1.5],"|u1"]]}',
+        *map(encode, HEADERS),
     ],
     ids=lambda frame: repr(frame[:24]),
-)  # fmt: skip
+)
 def test_no_reply_is_damage(frame: bytes) -> None:
     with pytest.raises(DamagedDataError):
         read_reply(frame)

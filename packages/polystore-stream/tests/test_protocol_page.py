@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[3] / "docs" / "stream-protocol.md"
 SPOKEN = (
-    "Hello", "Ring", "Image", "Piece", "Query", "Bye", "Welcome", "Ack", "Failure", "Answer"
-)  # fmt: skip
+    "Hello",
+    "Ring",
+    "Image",
+    "Piece",
+    "Query",
+    "Bye",
+    "Welcome",
+    "Ack",
+    "Failure",
+    "Answer",
+)
 
 pytestmark = [
     pytest.mark.skipif(not PAGE.exists(), reason="system: the documents are not here"),

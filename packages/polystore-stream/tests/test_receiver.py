@@ -171,17 +171,29 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "long-frame": ([IMAGE, PIXELS * 2], "expected one frame of 12 bytes"),
     "two-frames": ([IMAGE, PIXELS, PIXELS], "expected one frame of 12 bytes"),
     "no-ring": ([msgspec.structs.replace(IMAGE, slot=0)], "this connection has no ring"),
-    "unknown-message": ([Piece(number=7, of=99, start=0, nbytes=3), b"abc"], "message 99, which"),
+    "unknown-message": (
+        [Piece(number=7, of=99, start=0, nbytes=3), b"abc"],
+        "message 99, which",
+    ),
     "too-large": ([large(shape=(1 << 30, 1 << 30), nbytes=1 << 60), PIXELS], "of memory left"),
     "beyond-words": ([large(shape=(1 << 80, 1), nbytes=1 << 80), PIXELS], "of memory left"),
     "rois-no-json": ([Rois(number=7, path="a", nbytes=3, count=1), b"abc"], "damaged"),
     "rois-no-list": ([Rois(number=7, path="a", nbytes=2, count=1), b"{}"], "a list of 1 ROIs"),
     "rois-of-numbers": ([Rois(number=7, path="a", nbytes=3, count=1), b"[5]"], ""),
     "rois-unknown": ([Rois(number=7, path="a", nbytes=4, count=1), b"[{}]"], ""),
-    "ring-anywhere": ([Ring(number=7, path="/etc/passwd", size=1, nonce="")], "not the path of a"),
-    "ring-nowhere": ([Ring(number=7, path="/proc/1/fd/999", size=1, nonce="")], "/proc/1/fd/999"),
-    "ring-above": ([Ring(number=7, path="/dev/shm/../etc", size=1, nonce="")], "not the path of a"),
-}  # fmt: skip
+    "ring-anywhere": (
+        [Ring(number=7, path="/etc/passwd", size=1, nonce="")],
+        "not the path of a",
+    ),
+    "ring-nowhere": (
+        [Ring(number=7, path="/proc/1/fd/999", size=1, nonce="")],
+        "/proc/1/fd/999",
+    ),
+    "ring-above": (
+        [Ring(number=7, path="/dev/shm/../etc", size=1, nonce="")],
+        "not the path of a",
+    ),
+}
 
 
 @pytest.mark.parametrize(("frames", "reason"), REFUSED.values(), ids=REFUSED)

@@ -90,9 +90,12 @@ def test_other_process_reads(make: Make) -> None:
         "print(reader.slot(1, 3).tolist())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], input=encode(writer.message),
-        capture_output=True, timeout=60, check=True,
-    )  # fmt: skip
+        [sys.executable, "-W", "error", "-c", code],
+        input=encode(writer.message),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
     assert done.stdout == b"[1, 2, 3]\n"
 
 
@@ -193,13 +196,25 @@ def test_close_removes_name(make: Make, folder: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "/etc/passwd", "/proc/self/fd/0", "/proc/1/fd/../../../etc/passwd", "/proc/1/fd/1/",
-        "/proc/1/mem", "proc/1/fd/1", "/dev/shm/../../etc/passwd", "/dev/shm/passwd",
-        "/dev/shm/../etc/polystore-ring-1", "/dev/shm/a/polystore-ring-1",
-        "/dev/shm/polystore-ring-1\0", "/dev/shm/polystore-ring-\ud800", "/proc/1/fd/1\n",
-        "/proc/\N{ARABIC-INDIC DIGIT ONE}/fd/1", "/dev/shm/polystore-ring-", "polystore-ring-1",
+        "",
+        "/etc/passwd",
+        "/proc/self/fd/0",
+        "/proc/1/fd/../../../etc/passwd",
+        "/proc/1/fd/1/",
+        "/proc/1/mem",
+        "proc/1/fd/1",
+        "/dev/shm/../../etc/passwd",
+        "/dev/shm/passwd",
+        "/dev/shm/../etc/polystore-ring-1",
+        "/dev/shm/a/polystore-ring-1",
+        "/dev/shm/polystore-ring-1\0",
+        "/dev/shm/polystore-ring-\ud800",
+        "/proc/1/fd/1\n",
+        "/proc/\N{ARABIC-INDIC DIGIT ONE}/fd/1",
+        "/dev/shm/polystore-ring-",
+        "polystore-ring-1",
     ],
-)  # fmt: skip
+)
 def test_other_paths_are_refused(path: str) -> None:
     assert "is not the path of a ring" in refused(
         Ring(path=path, size=HEAD + PIECE, nonce="00" * 16)

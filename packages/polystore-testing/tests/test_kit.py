@@ -83,20 +83,29 @@ class TestFaulty(StorageTests):
 @pytest.mark.parametrize(
     ("fault", "caught_by"),
     [
-        ("def load(self, path, /, **o): return super().load(path, **{**o, 'copy': 'never'})",
-         "test_loaded_value_is_free"),
-        ("def save(self, data, path, /, **o): super().save(data, path)",
-         "test_existing_may_stay"),
-        ("def delete(self, path, /, *, recursive=False): super().delete(path, recursive=True)",
-         "test_full_folder_stays"),
-        ("def list_dir(self, path, /): return sorted(super().list_dir(path), reverse=True)",
-         "test_lists_are_natural"),
-        ("def save(self, data, path, /, **o): super().save(np.asarray(data), path, **o)",
-         "test_unit_is_never_lost"),
-        ("def open(self, path, /): raise self._cannot('open')",
-         "test_capabilities_are_true"),
+        (
+            "def load(self, path, /, **o): return super().load(path, **{**o, 'copy': 'never'})",
+            "test_loaded_value_is_free",
+        ),
+        (
+            "def save(self, data, path, /, **o): super().save(data, path)",
+            "test_existing_may_stay",
+        ),
+        (
+            "def delete(self, path, /, *, recursive=False): super().delete(path, recursive=True)",
+            "test_full_folder_stays",
+        ),
+        (
+            "def list_dir(self, path, /): return sorted(super().list_dir(path), reverse=True)",
+            "test_lists_are_natural",
+        ),
+        (
+            "def save(self, data, path, /, **o): super().save(np.asarray(data), path, **o)",
+            "test_unit_is_never_lost",
+        ),
+        ("def open(self, path, /): raise self._cannot('open')", "test_capabilities_are_true"),
     ],
-)  # fmt: skip
+)
 def test_fault_is_found(pytester_file, fault, caught_by):
     printed = pytester_file(FAULTY.format(fault=fault))
     assert f"::{caught_by}" in printed, printed[-2000:]
@@ -252,15 +261,24 @@ class TestFaulty(StreamTests):
     ("fault", "caught_by"),
     [
         ("def taken(self, data, path): return to_numpy(data)", "test_sent_value_is_free"),
-        ("def taken(self, data, path): return np.array(data)", "test_refused_value_never_travels"),
-        ("def send(self, value, path): shelves[-1].values.setdefault(path, value)",
-         "test_last_save_wins"),
-        ("def send(self, *sent): shelves[-1].values is None or super().send(*sent)",
-         "test_killed_receiver_is_error"),
-        ("def save_batch(self, data, paths, /, **o): [self.save(*x) for x in zip(data, paths)]",
-         "test_series_stops_at_failure"),
+        (
+            "def taken(self, data, path): return np.array(data)",
+            "test_refused_value_never_travels",
+        ),
+        (
+            "def send(self, value, path): shelves[-1].values.setdefault(path, value)",
+            "test_last_save_wins",
+        ),
+        (
+            "def send(self, *sent): shelves[-1].values is None or super().send(*sent)",
+            "test_killed_receiver_is_error",
+        ),
+        (
+            "def save_batch(self, data, paths, /, **o): [self.save(*x) for x in zip(data, paths)]",
+            "test_series_stops_at_failure",
+        ),
     ],
-)  # fmt: skip
+)
 def test_fault_of_stream_is_found(pytester_file, fault, caught_by):
     unharmed = "test_paths_stay_apart"
     text = FAULTY_STREAM.format(fault=fault)

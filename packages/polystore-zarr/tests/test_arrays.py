@@ -52,10 +52,17 @@ def test_element_types_come_back(kind: str, zarr_format: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     "values",
-    [np.zeros((0,)), np.zeros((3, 0, 2), "u1"), np.array(7, ">u2"), np.zeros((1,) * 6, "u1"),
-     np.asfortranarray(VALUES), VALUES[::2, ::-1, 3:], np.broadcast_to(np.uint8(3), (50, 60))],
+    [
+        np.zeros((0,)),
+        np.zeros((3, 0, 2), "u1"),
+        np.array(7, ">u2"),
+        np.zeros((1,) * 6, "u1"),
+        np.asfortranarray(VALUES),
+        VALUES[::2, ::-1, 3:],
+        np.broadcast_to(np.uint8(3), (50, 60)),
+    ],
     ids=lambda v: f"{v.shape}",
-)  # fmt: skip
+)
 def test_shapes_and_strides_come_back(values: Any, tmp_path: Path) -> None:
     fm.save(values, tmp_path / "a.zarr/x", backend="zarr")
     found = fm.load(tmp_path / "a.zarr/x", backend="zarr")
@@ -116,8 +123,14 @@ def test_checksum_finds_damage(checksum: bool, tmp_path: Path) -> None:
 def test_attributes_and_fill_come_back(zarr_format: int, tmp_path: Path) -> None:
     attributes = {"plate": "B03", "exposure": 0.25, "stains": ["DAPI", None], "ä": {"b": True}}
     path = tmp_path / "a.zarr/x"
-    fm.save(VALUES, path, backend="zarr", attributes=attributes, fill_value=9,
-            zarr_format=zarr_format)  # fmt: skip
+    fm.save(
+        VALUES,
+        path,
+        backend="zarr",
+        attributes=attributes,
+        fill_value=9,
+        zarr_format=zarr_format,
+    )
     info = fm.info(path, backend="zarr")
     assert info.metadata["attributes"] == attributes
     assert info.metadata["fill_value"] == 9
@@ -139,8 +152,9 @@ def test_attributes_that_are_no_json(attributes: Any, tmp_path: Path) -> None:
 
 
 def test_zarr_2_without_fill(tmp_path: Path) -> None:
-    handle = fm.create(tmp_path / "a.zarr/x", backend="zarr", shape=(4, 4), dtype="u2",
-                       zarr_format=2)  # fmt: skip
+    handle = fm.create(
+        tmp_path / "a.zarr/x", backend="zarr", shape=(4, 4), dtype="u2", zarr_format=2
+    )
     assert (handle[...] == 0).all()
 
 
@@ -148,8 +162,14 @@ def test_arrays_by_others_are_read(tmp_path: Path) -> None:
     store = zarr.open_group(tmp_path / "a.zarr", mode="w")
     codec = zarr.codecs.BytesCodec(endian="big")
     store.create_array("default", data=VALUES, chunks=(1, 33, 50))
-    store.create_array("big", shape=VALUES.shape, dtype="u2", chunks=(2, 50, 50),
-                       serializer=codec, compressors=None)[...] = VALUES  # fmt: skip
+    store.create_array(
+        "big",
+        shape=VALUES.shape,
+        dtype="u2",
+        chunks=(2, 50, 50),
+        serializer=codec,
+        compressors=None,
+    )[...] = VALUES
     store.create_array("empty", shape=(4, 5), dtype="f4", fill_value=np.nan)
     for name in ("default", "big"):
         assert np.array_equal(fm.load(tmp_path / "a.zarr" / name, backend="zarr"), VALUES)
@@ -185,8 +205,10 @@ def test_pipelines_give_equal_arrays(
             assert np.array_equal(found, VALUES)
     handle = fast.open(tmp_path / "a.zarr/x", backend="fast", mode="r+")
     handle[1, 50:, 60:] = VALUES[0, 50:, 60:]
-    assert np.array_equal(handle[1, 49:, 59::-3], fm.load(tmp_path / "a.zarr/x", backend="zarr",
-                          region=np.s_[1, 49:, 59::-3]))  # fmt: skip
+    assert np.array_equal(
+        handle[1, 49:, 59::-3],
+        fm.load(tmp_path / "a.zarr/x", backend="zarr", region=np.s_[1, 49:, 59::-3]),
+    )
 
 
 def test_pipeline_reads_damage(fast: FileManager, tmp_path: Path) -> None:
@@ -253,8 +275,10 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_forked_child_gets_error(fast: FileManager, use: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", FORKED, str(tmp_path / "a.zarr/x"), use],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         assert process.communicate(timeout=60)[0].strip() == "7"
     finally:  # a child that hangs must not stay

@@ -45,8 +45,14 @@ def files_of(path: Path) -> ChunkFiles:
 def test_zarr_reads_ours(tmp_path, shape, chunks, shards, dtype, compressor) -> None:
     array = array_of(shape, dtype)
     path = tmp_path / "a.zarr"
-    fm.save(array, path, backend="zarr", chunks=chunks or None, shards=shards or False,
-            compressor=compressor)  # fmt: skip
+    fm.save(
+        array,
+        path,
+        backend="zarr",
+        chunks=chunks or None,
+        shards=shards or False,
+        compressor=compressor,
+    )
     files_of(path)
     np.testing.assert_array_equal(zarr.open_array(path, mode="r")[...], array)
     loaded = fm.load(path, backend="zarr")
@@ -59,8 +65,14 @@ def test_zarr_reads_ours(tmp_path, shape, chunks, shards, dtype, compressor) -> 
 def test_we_read_zarrs(tmp_path, shape, chunks, shards, dtype) -> None:
     array = array_of(shape, dtype)
     codecs = [zarr.codecs.BloscCodec(cname="zstd", shuffle="shuffle", typesize=array.itemsize)]
-    stored = zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype=dtype, chunks=chunks,
-                               shards=shards, compressors=codecs)  # fmt: skip
+    stored = zarr.create_array(
+        tmp_path / "a.zarr",
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=codecs,
+    )
     stored[...] = array
     if not dtype.startswith(">"):  # zarr keeps the order of bytes, and that road is its own
         files_of(tmp_path / "a.zarr")
@@ -71,8 +83,15 @@ def test_we_read_zarrs(tmp_path, shape, chunks, shards, dtype) -> None:
 def test_fill_values_of_others(tmp_path, shape, chunks, shards) -> None:
     """In arrays of others, a chunk that nobody wrote is the fill value."""
     codecs = [zarr.codecs.BloscCodec(typesize=2)]
-    stored = zarr.create_array(tmp_path / "a.zarr", shape=shape, dtype="u2", chunks=chunks,
-                               shards=shards, compressors=codecs, fill_value=7)  # fmt: skip
+    stored = zarr.create_array(
+        tmp_path / "a.zarr",
+        shape=shape,
+        dtype="u2",
+        chunks=chunks,
+        shards=shards,
+        compressors=codecs,
+        fill_value=7,
+    )
     stored[tuple(slice(0, 1) for _ in shape)] = 9
     files_of(tmp_path / "a.zarr")
     expected = np.full(shape, 7, "u2")
@@ -89,8 +108,9 @@ def test_any_part_equals_numpy(data, tmp_path_factory) -> None:
     shards = None if shards is None else tuple(shards * n for n in chunks)
     array = array_of(shape, "u2")
     path = tmp_path_factory.mktemp("part") / "a.zarr"
-    handle = fm.create(path, shape=shape, dtype="u2", chunks=chunks, shards=shards or False,
-                       backend="zarr")  # fmt: skip
+    handle = fm.create(
+        path, shape=shape, dtype="u2", chunks=chunks, shards=shards or False, backend="zarr"
+    )
     handle[...] = array
     files = files_of(path)
     region = data.draw(npst.basic_indices(shape, allow_newaxis=False))

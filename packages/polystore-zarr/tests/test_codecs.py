@@ -132,10 +132,13 @@ def test_default_is_blosc() -> None:
         assert blosc.to_dict() == {
             "name": "blosc",
             "configuration": {
-                "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle",
-                "typesize": typesize, "blocksize": 0,
+                "cname": "lz4",
+                "clevel": 5,
+                "shuffle": "bitshuffle",
+                "typesize": typesize,
+                "blocksize": 0,
             },
-        }  # fmt: skip
+        }
         assert isinstance(checksum, Crc32cCodec)
 
 
@@ -188,12 +191,25 @@ def test_codecs_pass_through() -> None:
 @pytest.mark.parametrize(
     "compressor",
     [
-        "lz4", "Blosc", "", 5, True, ["blosc"], {}, {"level": 3}, {"name": None, "level": 1},
-        {"name": "none", "level": 1}, {"name": "zstd", "level": 23}, {"name": "gzip", "level": -1},
-        {"name": "blosc", "level": True}, {"name": "blosc", "level": "5"},
-        {"name": "blosc", "shuffle": "bitshuffle"}, {"name": "lzma"}, BytesCodec(),
+        "lz4",
+        "Blosc",
+        "",
+        5,
+        True,
+        ["blosc"],
+        {},
+        {"level": 3},
+        {"name": None, "level": 1},
+        {"name": "none", "level": 1},
+        {"name": "zstd", "level": 23},
+        {"name": "gzip", "level": -1},
+        {"name": "blosc", "level": True},
+        {"name": "blosc", "level": "5"},
+        {"name": "blosc", "shuffle": "bitshuffle"},
+        {"name": "lzma"},
+        BytesCodec(),
     ],
-)  # fmt: skip
+)
 def test_unknown_compressors_named(compressor: Any, zarr_format: ZarrFormat) -> None:
     """What is no compressor is an error that says which there are."""
     with pytest.raises(InvalidOptionError, match=r"^compressor="):

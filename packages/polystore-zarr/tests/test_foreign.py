@@ -62,14 +62,28 @@ def make_image(
     for number, name in enumerate(levels):
         factor = 2**number
         moved = [{"type": "translation", "translation": [0.0, 10.0, 20.0]}]
-        datasets.append({"path": name, "coordinateTransformations": [
-            {"type": "scale", "scale": [scale[0], scale[1] * factor, scale[2] * factor]},
-            *moved]})  # fmt: skip
+        datasets.append(
+            {
+                "path": name,
+                "coordinateTransformations": [
+                    {
+                        "type": "scale",
+                        "scale": [scale[0], scale[1] * factor, scale[2] * factor],
+                    },
+                    *moved,
+                ],
+            }
+        )
     channels = [
-        {"label": label, "color": color, "wavelength_id": f"A0{number}_C01", "active": True,
-         "window": {"min": 0, "max": 65535, "start": 7, "end": 999}}
+        {
+            "label": label,
+            "color": color,
+            "wavelength_id": f"A0{number}_C01",
+            "active": True,
+            "window": {"min": 0, "max": 65535, "start": 7, "end": 999},
+        }
         for number, (label, color) in enumerate([("DAPI", "0000FF"), ("GFP", "00FF00")])
-    ]  # fmt: skip
+    ]
     space = {"type": "space", "unit": "micrometer"}
     multiscale = {
         "axes": [{"name": "c", "type": "channel"}, {"name": "y", **space}, {"name": "x", **space}],
@@ -77,9 +91,12 @@ def make_image(
         **({"version": "0.4"} if version == "0.4" else {}),
     }  # fmt: skip
     make_group(
-        path, version, multiscales=[multiscale],
-        omero={"id": 77, "channels": channels, "rdefs": {"model": "color"}}, **more,
-    )  # fmt: skip
+        path,
+        version,
+        multiscales=[multiscale],
+        omero={"id": 77, "channels": channels, "rdefs": {"model": "color"}},
+        **more,
+    )
     for number, name in enumerate(levels):
         level = STACK[:, :: 2**number, :: 2**number]
         array = zarr.create_array(
@@ -92,11 +109,17 @@ def make_image(
 def make_plate(
     path: str, version: str, row: str, column: str, fields: tuple[str, ...], **more: Any
 ) -> None:
-    make_group(path, version, plate={
-        "rows": [{"name": row}], "columns": [{"name": column}],
-        "wells": [{"path": f"{row}/{column}", "rowIndex": 0, "columnIndex": 0}], **more,
-        **({"version": "0.4"} if version == "0.4" else {}),
-    })  # fmt: skip
+    make_group(
+        path,
+        version,
+        plate={
+            "rows": [{"name": row}],
+            "columns": [{"name": column}],
+            "wells": [{"path": f"{row}/{column}", "rowIndex": 0, "columnIndex": 0}],
+            **more,
+            **({"version": "0.4"} if version == "0.4" else {}),
+        },
+    )
     images = [{"path": field, "acquisition": 3} for field in fields]
     make_group(f"{path}/{row}/{column}", version, well={"images": images})
     for field in fields:
@@ -181,8 +204,9 @@ def test_field_joins_plate(
     assert [image for image in found if image["path"] != "7"] == old
     store.save(STACK, f"plate.zarr/{row}/12/0")
     assert wells("plate.zarr") == [f"{row}/12", f"{row}/{column}"] or wells("plate.zarr") == [
-        f"{row}/{column}", f"{row}/12"
-    ]  # fmt: skip
+        f"{row}/{column}",
+        f"{row}/12",
+    ]
     assert document("plate.zarr")["plate"]["acquisitions"] == [{"id": 3}]
     info = store.info(f"plate.zarr/{row}/12/0")
     assert info.metadata["ome_version"] == version
@@ -316,9 +340,14 @@ def test_image_stays_image(store: Bound, version: str, levels: tuple[str, ...]) 
 def test_options_override(store: Bound, version: str) -> None:
     make_image("x.zarr", version)
     store.save(
-        STACK, "x.zarr", axes="zyx", scale=(3, 2, 1), units="nm", levels=1,
+        STACK,
+        "x.zarr",
+        axes="zyx",
+        scale=(3, 2, 1),
+        units="nm",
+        levels=1,
         attributes={"mine": 1},
-    )  # fmt: skip
+    )
     found = store.info("x.zarr").metadata
     assert found["axes"] == ["z", "y", "x"]
     assert found["scale"] == [3, 2, 1]

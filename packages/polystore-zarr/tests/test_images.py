@@ -26,8 +26,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
 
 @pytest.mark.parametrize(("ome", "zarr_format"), [(None, 3), ("0.5", 3), ("0.4", 2)])
 def test_image_comes_back(store: Bound, ome: str | None, zarr_format: int) -> None:
-    store.save(STACK, "x.ome.zarr", ome=ome, scale={"z": 2.0, "y": 0.5, "x": 0.5}, units="um",
-               channels=["DAPI", {"label": "GFP", "color": "green"}])  # fmt: skip
+    store.save(
+        STACK,
+        "x.ome.zarr",
+        ome=ome,
+        scale={"z": 2.0, "y": 0.5, "x": 0.5},
+        units="um",
+        channels=["DAPI", {"label": "GFP", "color": "green"}],
+    )
     np.testing.assert_array_equal(store.load("x.ome.zarr"), STACK)
     info = store.info("x.ome.zarr")
     assert (info.kind, info.format, info.shape, info.dtype) == (
@@ -68,8 +74,9 @@ def test_number_of_levels_is_free(store: Bound) -> None:
 def test_window_is_measured(store: Bound) -> None:
     image = np.zeros((2, 300, 300), "u2")
     image[1] = 7
-    store.save(image, "x.ome.zarr",
-               channels=["a", {"label": "b", "window": {"start": 1, "end": 5}}])  # fmt: skip
+    store.save(
+        image, "x.ome.zarr", channels=["a", {"label": "b", "window": {"start": 1, "end": 5}}]
+    )
     channels = json.loads(Path("x.ome.zarr/zarr.json").read_text())["attributes"]["ome"][
         "omero"
     ]["channels"]
@@ -119,9 +126,15 @@ def test_mistakes_write_nothing(store: Bound, options: dict, match: str) -> None
 
 @pytest.mark.parametrize(
     "path",
-    ["p.ome.zarr/B/x/0", "p.ome.zarr/b/03/0", "p.ome.zarr/B/03/a-b", "p.ome.zarr/B/03",
-     "p.ome.zarr/B/03/0/1", "p.ome.zarr/labels"],
-)  # fmt: skip
+    [
+        "p.ome.zarr/B/x/0",
+        "p.ome.zarr/b/03/0",
+        "p.ome.zarr/B/03/a-b",
+        "p.ome.zarr/B/03",
+        "p.ome.zarr/B/03/0/1",
+        "p.ome.zarr/labels",
+    ],
+)
 def test_impossible_place_refused(store: Bound, path: str) -> None:
     with pytest.raises(InvalidOptionError):
         store.save(STACK, path)
@@ -223,8 +236,12 @@ def test_handles_are_streamed(store: Bound) -> None:
     store.manager.save(STACK, "a.npy", backend="disk")
     seen: list[tuple[int, int]] = []
     with store.manager.open("a.npy", backend="disk") as handle:
-        store.save(handle, "x.ome.zarr", chunks=(1, 1, 256, 256),
-                   progress=lambda done, total: seen.append((done, total)))  # fmt: skip
+        store.save(
+            handle,
+            "x.ome.zarr",
+            chunks=(1, 1, 256, 256),
+            progress=lambda done, total: seen.append((done, total)),
+        )
     np.testing.assert_array_equal(store.load("x.ome.zarr"), STACK)
     assert seen[-1] == (36, 36)
 

@@ -28,8 +28,9 @@ def fill(fm: FileManager, names: list[str]) -> dict[str, np.ndarray]:
 
 
 def save(fm: FileManager, names: str, **options) -> list[str]:
-    return save_plate(fm, "scan", "p.ome.zarr", names=names, source_backend="disk",
-                      backend="zarr", **options)  # fmt: skip
+    return save_plate(
+        fm, "scan", "p.ome.zarr", names=names, source_backend="disk", backend="zarr", **options
+    )
 
 
 def test_names_become_axes(fm: FileManager) -> None:
@@ -94,10 +95,15 @@ def test_real_plate_is_valid(fm: FileManager) -> None:
 
     seen: list[tuple[int, int]] = []
     paths = save_plate(
-        fm, str(CELLOMICS), "plate.ome.zarr", names="*_{well}f{field}d{channel}.TIF",
-        source_backend="disk", backend="zarr", channels={"2": {"label": "DNA", "color": "blue"}},
+        fm,
+        str(CELLOMICS),
+        "plate.ome.zarr",
+        names="*_{well}f{field}d{channel}.TIF",
+        source_backend="disk",
+        backend="zarr",
+        channels={"2": {"label": "DNA", "color": "blue"}},
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert len(paths) == 24 * 3
     assert seen[-1] == (72, 72)
     plate = models.HCS.from_zarr(zarr.open_group("plate.ome.zarr", mode="r"))

@@ -141,8 +141,14 @@ def test_pickle_of_gone_array(path: Path) -> None:
 def test_stale_handle_is_refused(path: Path) -> None:
     handle = fm.open(path, backend="zarr", mode="r+")
     for _ in range(4):  # a later directory may get the number of an earlier one
-        fm.save(VALUES, path, backend="zarr", chunks=(1, 16, 16), shards=False,
-                zarr_format=fm.info(path, backend="zarr").metadata["zarr_format"])  # fmt: skip
+        fm.save(
+            VALUES,
+            path,
+            backend="zarr",
+            chunks=(1, 16, 16),
+            shards=False,
+            zarr_format=fm.info(path, backend="zarr").metadata["zarr_format"],
+        )
         with pytest.raises(NotFoundError, match="open it again"):
             handle[0]
         with pytest.raises(NotFoundError, match="open it again"):
@@ -196,10 +202,21 @@ def test_unknown_mode_is_refused(mode: Any, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "region",
-    [np.s_[2], np.s_[1:3, 16:48, 32:], np.s_[..., 64:], np.s_[:, 48:60, :16], np.s_[0, 0:16, 0:16],
-     np.s_[::-1], np.s_[3:0:-1, 31:15:-1], ..., np.s_[2:2], (), np.s_[-1, -12:]],
+    [
+        np.s_[2],
+        np.s_[1:3, 16:48, 32:],
+        np.s_[..., 64:],
+        np.s_[:, 48:60, :16],
+        np.s_[0, 0:16, 0:16],
+        np.s_[::-1],
+        np.s_[3:0:-1, 31:15:-1],
+        ...,
+        np.s_[2:2],
+        (),
+        np.s_[-1, -12:],
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_aligned_regions_are_written(region: Any, path: Path) -> None:
     expected = VALUES.copy()
     expected[region] = expected[region] // 3
@@ -379,8 +396,14 @@ def test_create_of_odd_shapes(shape: Any, tmp_path: Path) -> None:
 
 
 def test_slabs_from_many_threads(tmp_path: Path) -> None:
-    handle = fm.create(tmp_path / "a.zarr/x", backend="zarr", shape=(16, 64, 64), dtype="u2",
-                       chunks=(1, 16, 16), shards=(2, 64, 64))  # fmt: skip
+    handle = fm.create(
+        tmp_path / "a.zarr/x",
+        backend="zarr",
+        shape=(16, 64, 64),
+        dtype="u2",
+        chunks=(1, 16, 16),
+        shards=(2, 64, 64),
+    )
 
     def write(number: int) -> None:
         handle[2 * number : 2 * number + 2] = np.full((2, 64, 64), number + 1, "u2")

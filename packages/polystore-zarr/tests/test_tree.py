@@ -305,9 +305,13 @@ def test_files_of_file_browsers_are_nothing(store: Bound, recursive: bool) -> No
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("saved", "deleted"),
-    [("f/a{}", "f"), ("f/run.zarr/g/a{}", "f"), ("run.zarr/g/a{}", "run.zarr/g"),
-     ("p.ome.zarr/A/01/{}", "p.ome.zarr/A")],
-)  # fmt: skip
+    [
+        ("f/a{}", "f"),
+        ("f/run.zarr/g/a{}", "f"),
+        ("run.zarr/g/a{}", "run.zarr/g"),
+        ("p.ome.zarr/A/01/{}", "p.ome.zarr/A"),
+    ],
+)
 def test_folder_is_deleted_beside_savers(store: Bound, saved: str, deleted: str) -> None:
     """Every save succeeds, and so does every delete that finds something."""
     ended = threading.Event()

@@ -152,8 +152,9 @@ def write_aligned(root: str, number: int, count: int, wait: Wait) -> int:
     """All create one array, and write the rows of chunks that are theirs."""
     backend = make_backend(root)
     wait()
-    handle = backend.create("new.zarr/g/a", shape=(64, 64), dtype="u2", chunks=8,
-                            if_exists="skip")  # fmt: skip
+    handle = backend.create(
+        "new.zarr/g/a", shape=(64, 64), dtype="u2", chunks=8, if_exists="skip"
+    )
     for row in range(number, 8, count):
         for column in range(8):
             handle[row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = 1 + row * 8 + column
@@ -168,8 +169,12 @@ def write_unaligned(root: str, number: int, count: int, wait: Wait) -> int:
                             if_exists="skip", unaligned="lock")  # fmt: skip
     for pixel in range(number, 16, count):
         handle[pixel, :] = 1 + pixel
-        backend.save(version(1 + pixel, (16, 1)), "other.zarr/a", unaligned="lock",
-                     region=(slice(None), slice(pixel, pixel + 1)))  # fmt: skip
+        backend.save(
+            version(1 + pixel, (16, 1)),
+            "other.zarr/a",
+            unaligned="lock",
+            region=(slice(None), slice(pixel, pixel + 1)),
+        )
     return 0
 
 
@@ -301,8 +306,11 @@ def together(work: Callable[..., int], root: Path, method: str, count: int) -> l
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     ran = subprocess.run(
         [sys.executable, __file__, method, str(count), work.__name__, str(root)],
-        capture_output=True, text=True, timeout=LIMIT, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        env=environment,
+    )
     assert ran.returncode == 0, ran.stderr
     answers = json.loads(ran.stdout)
     failures = "\n".join(text for *_, text in answers)
@@ -357,8 +365,11 @@ def test_images_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
     """Fresh stores and folders that many save into at once hold everything."""
     together(save_images, root, method, count)
     for number in range(24):
-        for path in (f"many.ome.zarr/image{number}", f"run.zarr/a{number % 3}/b/{number}",
-                     f"folder/{number}.tif"):  # fmt: skip
+        for path in (
+            f"many.ome.zarr/image{number}",
+            f"run.zarr/a{number % 3}/b/{number}",
+            f"folder/{number}.tif",
+        ):
             assert number_of(backend.load(path)) == number + 1
     assert len(backend.list_files(".", recursive=True)) == 3 * 24
     check_nothing_left(root)

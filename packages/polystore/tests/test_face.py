@@ -45,8 +45,12 @@ def test_modules_are_those_of_core(module: str) -> None:
 
 def test_there_is_nothing_else() -> None:
     assert {path.name for path in FOLDER.iterdir() if path.name != "__pycache__"} == {
-        "__init__.py", "__main__.py", "errors.py", "rois.py", "py.typed",
-    }  # fmt: skip
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "rois.py",
+        "py.typed",
+    }
 
 
 def test_checkers_see_public_names() -> None:

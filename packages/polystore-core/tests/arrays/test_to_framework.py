@@ -62,11 +62,16 @@ def test_asked_dtype_narrows(jax: Any) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        np.zeros(2, [("a", "i4")]), np.zeros(2, "M8[s]"), np.zeros(2, "m8[s]"), np.array(["a"]),
-        np.array([b"a"]), np.zeros(2, "V3"), np.zeros(2, "g"),
+        np.zeros(2, [("a", "i4")]),
+        np.zeros(2, "M8[s]"),
+        np.zeros(2, "m8[s]"),
+        np.array(["a"]),
+        np.array([b"a"]),
+        np.zeros(2, "V3"),
+        np.zeros(2, "g"),
     ],
     ids=lambda value: value.dtype.str,
-)  # fmt: skip
+)
 def test_foreign_types_refused(framework: str, value: Any) -> None:
     if value.dtype.char == "g" and value.dtype.itemsize == 8:
         pytest.skip("system: long double is double here")
@@ -84,9 +89,15 @@ def test_same_framework_is_same(require: Require, name: str) -> None:
     assert to_framework(value, name, copy="never") is value
 
 
-@pytest.mark.parametrize("value", [
-    Speaker(np.ones(3)), np.ones(3).view(Own), np.ones((1, 3)).view(np.matrix), np.float32(1),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        Speaker(np.ones(3)),
+        np.ones(3).view(Own),
+        np.ones((1, 3)).view(np.matrix),
+        np.float32(1),
+    ],
+)
 def test_numpy_is_an_ndarray(value: Any) -> None:
     assert type(to_framework(value, "numpy")) is np.ndarray
 
@@ -114,10 +125,19 @@ def test_frameworks_convert_crosswise(require: Require, source: str, target: str
     assert to_numpy(value).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize(("name", "device"), [
-    ("numpy", "cpu"), ("torch", "cpu"), ("torch", "cpu:0"), ("jax", "cpu"), ("jax", "cpu:0"),
-    ("tensorflow", "cpu"), ("tensorflow", "/CPU:0"), ("tensorflow", "/device:CPU:0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("numpy", "cpu"),
+        ("torch", "cpu"),
+        ("torch", "cpu:0"),
+        ("jax", "cpu"),
+        ("jax", "cpu:0"),
+        ("tensorflow", "cpu"),
+        ("tensorflow", "/CPU:0"),
+        ("tensorflow", "/device:CPU:0"),
+    ],
+)
 @pytest.mark.parametrize("copy", ["auto", "never"])
 def test_device_is_taken(require: Require, name: str, device: str, copy: Any) -> None:
     require(name)

@@ -36,10 +36,28 @@ for _ in range(100_000):
     deep = [deep]
 
 UNSUPPORTED = [
-    float("nan"), float("inf"), {1: "a"}, {None: "a"}, {"a": {True: 1}}, (1, 2), [{"a": (1,)}],
-    np.float64(1), np.int64(1), np.bool_(True), np.arange(3), b"bytes", {1, 2}, Path("a"),
-    Text("a"), {Text("a"): 1}, "\ud800", object(), circular, deep, 10**5000,
-]  # fmt: skip
+    float("nan"),
+    float("inf"),
+    {1: "a"},
+    {None: "a"},
+    {"a": {True: 1}},
+    (1, 2),
+    [{"a": (1,)}],
+    np.float64(1),
+    np.int64(1),
+    np.bool_(True),
+    np.arange(3),
+    b"bytes",
+    {1, 2},
+    Path("a"),
+    Text("a"),
+    {Text("a"): 1},
+    "\ud800",
+    object(),
+    circular,
+    deep,
+    10**5000,
+]
 
 
 @pytest.mark.parametrize("data", UNSUPPORTED, ids=lambda data: type(data).__name__)
@@ -63,12 +81,23 @@ def test_refused_update_changes_nothing(tmp_path: Path, data: Any) -> None:
 @pytest.mark.parametrize(
     "damaged",
     [
-        b"", b"{", b'{"a": 1', b'{"a": Na}', b"[-Infinity", b"\xff", b'"\xc3', b"{'a': 1}",
-        b"\xef\xbb\xbf{}", b"{} {}", b'{"a": 1, "a": 2}', b"[" * 100_000, b"1" * 5000,
+        b"",
+        b"{",
+        b'{"a": 1',
+        b'{"a": Na}',
+        b"[-Infinity",
+        b"\xff",
+        b'"\xc3',
+        b"{'a': 1}",
+        b"\xef\xbb\xbf{}",
+        b"{} {}",
+        b'{"a": 1, "a": 2}',
+        b"[" * 100_000,
+        b"1" * 5000,
         b" " * 2000 + b"{}",
     ],
     ids=lambda damaged: repr(damaged[:12]),
-)  # fmt: skip
+)
 def test_damaged_json_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
 ) -> None:

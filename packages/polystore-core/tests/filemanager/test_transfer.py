@@ -46,9 +46,12 @@ def test_folder_is_transferred(
         memory.save(path, path, backend="one")
     seen: list[tuple[int, int]] = []
     found = memory.transfer(
-        source, target, source_backend="one", target_backend="two",
+        source,
+        target,
+        source_backend="one",
+        target_backend="two",
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert found == written
     assert seen == [(n + 1, len(written)) for n in range(len(written))]
     for path in written:
@@ -106,9 +109,11 @@ def test_transfer_refuses_other_kinds(
     np.save(tmp_path / "a.npy", np.arange(3))
     with pytest.raises(UnsupportedDataError, match="JSON does not store arrays"):
         fm.transfer(
-            tmp_path / "a.npy", tmp_path / "b.json",
-            source_backend="disk", target_backend="disk",
-        )  # fmt: skip
+            tmp_path / "a.npy",
+            tmp_path / "b.json",
+            source_backend="disk",
+            target_backend="disk",
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 

@@ -71,17 +71,28 @@ def test_rest_derives_or_refuses(define: Define) -> None:
 @pytest.mark.parametrize(
     ("method", "gained"),
     [
-        ("def delete(self, path, /, *, recursive=False): ...", {"delete", "delete_all", "move"}),
+        (
+            "def delete(self, path, /, *, recursive=False): ...",
+            {"delete", "delete_all", "move"},
+        ),
         ("def list_dir(self, path, /): ...", {"list_dir"}),
         (
             "def info(self, path, /): ...\n    def list_dir(self, path, /): ...",
             {
-                "info", "exists", "is_file", "is_dir", "is_symlink", "list_dir", "list_files",
-                "list_image_files", "find_file_recursive", "collect_dirs_and_files",
+                "info",
+                "exists",
+                "is_file",
+                "is_dir",
+                "is_symlink",
+                "list_dir",
+                "list_files",
+                "list_image_files",
+                "find_file_recursive",
+                "collect_dirs_and_files",
             },
         ),
     ],
-)  # fmt: skip
+)
 def test_capabilities_follow_methods(define: Define, method: str, gained: set[str]) -> None:
     plain = define(CLASS)().capabilities.operations
     more = define(f"{CLASS}\n    {method}")().capabilities.operations

@@ -101,7 +101,10 @@ BOX = ROI(Ellipse((0, 0), (1, 1))).to_dict()
         (MASK | {"bits": "/4CA"}, "bits has 3 bytes"),
         (MASK | {"bits": ""}, "bits has 0 bytes"),
         (MASK | {"bits": "AAA="}, "pixels has no True element"),
-        (MASK | {"shape": [10**6, 10**6]}, "bits has 2 bytes, but 10{12} pixels need 125000000000"),
+        (
+            MASK | {"shape": [10**6, 10**6]},
+            "bits has 2 bytes, but 10{12} pixels need 125000000000",
+        ),
         (MASK | {"shape": [0, 9]}, "'shape' must be height and width"),
         (MASK | {"shape": [-1, -9]}, "'shape' must be height and width"),
         (MASK | {"origin": [0.5, 0]}, "'origin' must be row and column"),
@@ -110,7 +113,7 @@ BOX = ROI(Ellipse((0, 0), (1, 1))).to_dict()
         (ROI(Composite([SQUARE])).to_dict() | {"parts": {}}, "must be at least one polygon"),
         (ROI(Composite([SQUARE])).to_dict() | {"parts": [SQUARE, 1]}, "has dtype int64"),
     ],
-)  # fmt: skip
+)
 def test_damage_is_named(content: Any, says: str) -> None:
     with pytest.raises(DamagedDataError, match=says) as caught:
         ROI.from_dict(content)

@@ -32,8 +32,18 @@ REAL = Path(__file__).parents[5] / "shared" / "data"
 FOLDERS = ("plate-cellomics", "fly-3channel", "timelapse", "worms-imagexpress")
 PIXELS = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16", "?"]
 CODECS = ["lzma", "lzw", "packbits", "zlib", "zstd"]
-SHAPES = [(1, 1), (5, 1), (37, 41), (1, 1, 5, 6), (4, 5, 3), (2, 17, 18, 3), (7, 8, 1),
-          (2, 3, 9, 11), (3, 7, 8), (2, 1, 3, 1, 5, 6, 7)]  # fmt: skip
+SHAPES = [
+    (1, 1),
+    (5, 1),
+    (37, 41),
+    (1, 1, 5, 6),
+    (4, 5, 3),
+    (2, 17, 18, 3),
+    (7, 8, 1),
+    (2, 3, 9, 11),
+    (3, 7, 8),
+    (2, 1, 3, 1, 5, 6, 7),
+]
 
 
 def image(shape: tuple[int, ...], dtype: str = "<u2", seed: int = 0) -> NDArray[Any]:
@@ -123,13 +133,14 @@ SPECIAL = {
     "imagej_be": foreign(image((5, 9, 8), ">u2"), imagej=True, byteorder=">"),
     "imagej_truncated": foreign(image((5, 9, 8)), imagej=True, truncate=True),
     "imagej_rgb": foreign(image((4, 9, 8, 3), "u1"), imagej=True, photometric="rgb"),
-    "ome_rgb": foreign(image((4, 9, 8, 3), "u1"), ome=True, photometric="rgb",
-                       metadata={"axes": "ZYXS"}),
+    "ome_rgb": foreign(
+        image((4, 9, 8, 3), "u1"), ome=True, photometric="rgb", metadata={"axes": "ZYXS"}
+    ),
     "volume": foreign(image((6, 40, 50)), volumetric=True, tile=(2, 16, 16)),
     "jpeg": foreign(image((60, 70, 3), "u1"), photometric="rgb", compression="jpeg"),
     "jpeg_tiles": foreign(image((60, 70), "u1"), compression="jpeg", tile=(32, 32)),
     "png": foreign(image((60, 70)), compression="png"),
-}  # fmt: skip
+}
 
 STACK = image((5, 3, 40, 50))
 KINDS: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {

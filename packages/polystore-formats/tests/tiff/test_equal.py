@@ -42,12 +42,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REFUSED: list[Any] = [
-    np.uint8(3), np.zeros((), "u1"), image((7,)), np.zeros((0, 5), "u1"), np.zeros((3, 0), "u1"),
-    image((5, 6)).astype("f16"), image((5, 6)).astype("c32"), image((5, 6)).astype("M8[s]"),
-    image((5, 6)).astype("S3"), image((5, 6)).astype("U3"), image((5, 6)).astype(object),
-    np.zeros((5, 6), [("x", "u1"), ("y", "f4")]), np.ma.masked_array(image((5, 6))),
-    "text", [[1, 2], [3, 4]], None, {"a": image((5, 6))},
-]  # fmt: skip
+    np.uint8(3),
+    np.zeros((), "u1"),
+    image((7,)),
+    np.zeros((0, 5), "u1"),
+    np.zeros((3, 0), "u1"),
+    image((5, 6)).astype("f16"),
+    image((5, 6)).astype("c32"),
+    image((5, 6)).astype("M8[s]"),
+    image((5, 6)).astype("S3"),
+    image((5, 6)).astype("U3"),
+    image((5, 6)).astype(object),
+    np.zeros((5, 6), [("x", "u1"), ("y", "f4")]),
+    np.ma.masked_array(image((5, 6))),
+    "text",
+    [[1, 2], [3, 4]],
+    None,
+    {"a": image((5, 6))},
+]
 
 
 class TestTiffConformance(FormatTests):
@@ -244,12 +256,16 @@ assert "tifffile" not in sys.modules
 
 def test_plain_files_need_no_tifffile(tmp_path: Path) -> None:
     plain = [
-        encoded(image((50, 60))), foreign(image((50, 60), ">f4"), byteorder=">"),
-        foreign(image((5, 50, 60))), foreign(image((1, 1, 50, 60))), SPECIAL["palette"],
+        encoded(image((50, 60))),
+        foreign(image((50, 60), ">f4"), byteorder=">"),
+        foreign(image((5, 50, 60))),
+        foreign(image((1, 1, 50, 60))),
+        SPECIAL["palette"],
         foreign(image((50, 60, 3), "u1"), photometric="rgb"),
-        foreign(image((50, 60)), rowsperstrip=7), foreign(image((50, 60)), bigtiff=True),
+        foreign(image((50, 60)), rowsperstrip=7),
+        foreign(image((50, 60)), bigtiff=True),
         foreign(image((50, 60)), imagej=True),
-    ]  # fmt: skip
+    ]
     paths = [tmp_path / f"{number}.tif" for number in range(len(plain))]
     for path, data in zip(paths, plain, strict=True):
         path.write_bytes(data)

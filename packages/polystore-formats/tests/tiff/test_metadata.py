@@ -33,17 +33,27 @@ from .files import PIXELS, TIFF, Counting, assert_same, decoded, encoded, image,
         ),
         ({"resolution": (2, 1)}, {"resolution": (2.0, 1.0), "resolution_unit": None}),
         (
-            {"imagej": True, "axes": "ZYX", "metadata": {"spacing": 0.5},
-             "resolution": (2.0, 4.0), "resolution_unit": "um"},
-            {"kind": "imagej", "axes": "ZYX", "resolution": (2.0, 4.0),
-             "resolution_unit": "um", "spacing": 0.5},
+            {
+                "imagej": True,
+                "axes": "ZYX",
+                "metadata": {"spacing": 0.5},
+                "resolution": (2.0, 4.0),
+                "resolution_unit": "um",
+            },
+            {
+                "kind": "imagej",
+                "axes": "ZYX",
+                "resolution": (2.0, 4.0),
+                "resolution_unit": "um",
+                "spacing": 0.5,
+            },
         ),
         (
             {"ome": True, "axes": "CYX", "resolution": (2.0, 4.0), "resolution_unit": "um"},
             {"kind": "ome", "axes": "CYX", "resolution": (2.0, 4.0), "resolution_unit": "um"},
         ),
     ],
-)  # fmt: skip
+)
 def test_info_tells_more(options: dict[str, Any], expected: dict[str, Any]) -> None:
     array = image((5, 40, 50))
     info = TIFF.info(io.BytesIO(encoded(array, **options)))

@@ -26,8 +26,14 @@ pytestmark = [
 
 
 def test_constants_of_python_are_read(store: Bound, zarr_format: Any) -> None:
-    array = zarr.create_array("a.zarr", shape=(4,), dtype="f4", zarr_format=zarr_format,
-                              attributes=NAN, fill_value=np.nan)  # fmt: skip
+    array = zarr.create_array(
+        "a.zarr",
+        shape=(4,),
+        dtype="f4",
+        zarr_format=zarr_format,
+        attributes=NAN,
+        fill_value=np.nan,
+    )
     array[:2] = 7
     expected = np.array([7, 7, np.nan, np.nan], "f4")
     np.testing.assert_array_equal(store.load("a.zarr"), expected)
@@ -44,10 +50,20 @@ def test_constants_of_python_are_read(store: Bound, zarr_format: Any) -> None:
 def test_bare_constants_are_fill_values(store: Bound, fill: float, compressor: Any) -> None:
     """JSON libraries of Python write them into ``.zarray`` too, where zarr has text."""
     Path("a.zarr").mkdir()
-    Path("a.zarr/.zarray").write_text(json.dumps({
-        "zarr_format": 2, "shape": [3], "chunks": [3], "dtype": "<f4", "compressor": compressor,
-        "fill_value": fill, "order": "C", "filters": None,
-    }))  # fmt: skip
+    Path("a.zarr/.zarray").write_text(
+        json.dumps(
+            {
+                "zarr_format": 2,
+                "shape": [3],
+                "chunks": [3],
+                "dtype": "<f4",
+                "compressor": compressor,
+                "fill_value": fill,
+                "order": "C",
+                "filters": None,
+            }
+        )
+    )
     np.testing.assert_array_equal(store.load("a.zarr"), np.full(3, fill, "f4"))
 
 
@@ -83,10 +99,13 @@ def test_image_keeps_constants_when_saved_again(store: Bound, zarr_format: Any) 
 def test_constants_are_never_written(store: Bound, zarr_format: Any, value: Any) -> None:
     for save in (
         lambda: store.save(IMAGE, "a.zarr", zarr_format=zarr_format, attributes={"a": value}),
-        lambda: store.create("a.zarr", shape=(3,), dtype="u1", zarr_format=zarr_format,
-                             attributes={"a": value}),
-        lambda: store.save(IMAGE, "a.ome.zarr", zarr_format=zarr_format, attributes={"a": value}),
-    ):  # fmt: skip
+        lambda: store.create(
+            "a.zarr", shape=(3,), dtype="u1", zarr_format=zarr_format, attributes={"a": value}
+        ),
+        lambda: store.save(
+            IMAGE, "a.ome.zarr", zarr_format=zarr_format, attributes={"a": value}
+        ),
+    ):
         with pytest.raises(UnsupportedDataError, match="attributes"):
             save()
     assert store.list_dir(".") == []

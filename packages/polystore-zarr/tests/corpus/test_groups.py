@@ -38,12 +38,14 @@ pytestmark = [
 def test_xarray_writes_it(store: Bound, zarr_format: Any) -> None:
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     data = xarray.Dataset(
-        {"t": (("time", "x"), np.arange(6.0).reshape(2, 3), {"missing_value": np.nan}),
-         "flag": (("x",), np.array([True, False, True])),
-         "name": (("x",), np.array(["a", "bc", ""], dtype=object))},
+        {
+            "t": (("time", "x"), np.arange(6.0).reshape(2, 3), {"missing_value": np.nan}),
+            "flag": (("x",), np.array([True, False, True])),
+            "name": (("x",), np.array(["a", "bc", ""], dtype=object)),
+        },
         coords={"time": np.array(["2020-01-01", "2020-01-02"], dtype="M8[ns]")},
         attrs={"mean": np.nan},
-    )  # fmt: skip
+    )
     data["t"].encoding["_FillValue"] = np.nan
     data.to_zarr("x.zarr", zarr_format=zarr_format)
     assert set(store.list_dir("x.zarr")) == {"t", "flag", "name", "time"}
@@ -70,8 +72,12 @@ def make_anndata(path: str, zarr_format: int) -> None:
 
     root = told(zarr.create_group(path, zarr_format=zarr_format), "anndata", "0.1.0")
     array(root, "X", np.arange(6, dtype="f4").reshape(3, 2))
-    obs = told(root.create_group("obs"), "dataframe", _index="_index",
-               **{"column-order": ["kind", "score"]})  # fmt: skip
+    obs = told(
+        root.create_group("obs"),
+        "dataframe",
+        _index="_index",
+        **{"column-order": ["kind", "score"]},
+    )
     array(obs, "_index", np.array(["a", "b", "c"]), "string-array")
     kind = told(obs.create_group("kind"), "categorical", ordered=False)
     array(kind, "codes", np.array([0, 1, -1], "i1"))
@@ -88,12 +94,22 @@ def make_anndata(path: str, zarr_format: int) -> None:
 
 def test_anndata_is_listed_and_loads(store: Bound, zarr_format: Any) -> None:
     make_anndata("a.zarr", zarr_format)
-    found = {path.split("a.zarr/")[1]: store.load(path)
-             for path in store.list_files("a.zarr", recursive=True)}  # fmt: skip
+    found = {
+        path.split("a.zarr/")[1]: store.load(path)
+        for path in store.list_files("a.zarr", recursive=True)
+    }
     assert set(found) == {
-        "X", "obs/_index", "obs/kind/codes", "obs/kind/categories", "obs/score/values",
-        "obs/score/mask", "layers/raw/data", "layers/raw/indices", "layers/raw/indptr", "uns/note",
-    }  # fmt: skip
+        "X",
+        "obs/_index",
+        "obs/kind/codes",
+        "obs/kind/categories",
+        "obs/score/values",
+        "obs/score/mask",
+        "layers/raw/data",
+        "layers/raw/indices",
+        "layers/raw/indptr",
+        "uns/note",
+    }
     assert list(found["obs/_index"]) == ["a", "b", "c"]
     assert found["uns/note"][()] == "hello"
     assert store.info("a.zarr/obs").kind == "directory"
@@ -131,8 +147,12 @@ def test_image_with_other_transformation_loads(
 
 
 def test_identity_of_spatialdata_keeps_the_scale(store: Bound) -> None:
-    make_image("i.zarr", 2, version="0.4-dev-spatialdata",
-               coordinateTransformations=[{**BETWEEN, "type": "identity"}])  # fmt: skip
+    make_image(
+        "i.zarr",
+        2,
+        version="0.4-dev-spatialdata",
+        coordinateTransformations=[{**BETWEEN, "type": "identity"}],
+    )
     said = store.info("i.zarr").metadata
     assert (said["scale"], said["ome_version"]) == ([0.5, 0.25], "0.4-dev-spatialdata")
     assert "transformations" not in said
@@ -145,8 +165,11 @@ def test_one_level_does_not_hide_the_others(store: Bound, levels: str) -> None:
     if levels == "missing":
         shutil.rmtree(place)
     else:
-        fields = {"group": {"zarr_format": 3, "node_type": "group"}, "damaged": {},
-                  "unknown": document(data_type="int4")}[levels]  # fmt: skip
+        fields = {
+            "group": {"zarr_format": 3, "node_type": "group"},
+            "damaged": {},
+            "unknown": document(data_type="int4"),
+        }[levels]
         (place / "zarr.json").write_text(json.dumps(fields))
     assert store.info("i.ome.zarr").metadata["levels"] == [(600, 600), None]
     assert store.load("i.ome.zarr").shape == (600, 600)
@@ -198,13 +221,18 @@ def test_later_versions_are_whole(store: Bound, version: str) -> None:
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"multiscales": {"version": "0.1.0", "layout": [{"asset": "0"}]}},  # GeoZarr
-     {"multiscales": [{"datasets": [{"path": "0", "crs": "EPSG:3857"}], "type": "reduce"}]},
-     {"multiscales": True}, {"multiscales": []}, {"plate": "P1", "well": "A1"},
-     {"plate": {"barcode": 7}, "well": {"volume": 1}, "labels": {"0": "cat"}},
-     {"ome": "text", "omero": 3, "image-label": {}}, {"bioformats2raw.layout": "x"}],
+    [
+        {"multiscales": {"version": "0.1.0", "layout": [{"asset": "0"}]}},  # GeoZarr
+        {"multiscales": [{"datasets": [{"path": "0", "crs": "EPSG:3857"}], "type": "reduce"}]},
+        {"multiscales": True},
+        {"multiscales": []},
+        {"plate": "P1", "well": "A1"},
+        {"plate": {"barcode": 7}, "well": {"volume": 1}, "labels": {"0": "cat"}},
+        {"ome": "text", "omero": 3, "image-label": {}},
+        {"bioformats2raw.layout": "x"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_names_of_other_conventions(
     store: Bound, zarr_format: Any, attributes: dict[str, Any]
 ) -> None:
@@ -221,13 +249,20 @@ def test_names_of_other_conventions(
 
 
 def test_plates_with_odd_entries_take_fields(store: Bound, zarr_format: Any) -> None:
-    plate = {"rows": [{"name": "A", "_note": 1}, {}], "columns": [{"name": 1}], "field_count": "x",
-             "wells": [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}, {"mine": math.nan}],
-             "acquisitions": "none"}  # fmt: skip
+    plate = {
+        "rows": [{"name": "A", "_note": 1}, {}],
+        "columns": [{"name": 1}],
+        "field_count": "x",
+        "wells": [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}, {"mine": math.nan}],
+        "acquisitions": "none",
+    }
     well = {"images": [{"path": "0"}, {"path": "0", "acquisition": 2}, {"acquisition": 1}]}
     version = {"version": "0.4"} if zarr_format == 2 else {}
-    for path, value in (("p.zarr", {"plate": plate | version}), ("p.zarr/A", {}),
-                        ("p.zarr/A/1", {"well": well | version})):  # fmt: skip
+    for path, value in (
+        ("p.zarr", {"plate": plate | version}),
+        ("p.zarr/A", {}),
+        ("p.zarr/A/1", {"well": well | version}),
+    ):
         attributes = {"ome": {"version": "0.5", **value}} if zarr_format == 3 else value
         zarr.create_group(path, zarr_format=zarr_format, attributes=attributes)
     make_image("p.zarr/A/1/0", zarr_format)

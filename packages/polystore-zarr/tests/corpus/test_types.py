@@ -30,10 +30,12 @@ VALUES: dict[str, Any] = {
     "raw_bytes": np.array([b"abc", b"def"], dtype="V3"),
     "null_terminated_bytes": np.array([b"a", b"bc"]),
     "variable_length_bytes": np.array([b"a", b"bcd", b""], dtype=object),
-    "structured": np.array([(1, (2, 3.0))], dtype=[("a", "i4"), ("b", [("c", "i2"), ("d", "f4")])]),
+    "structured": np.array(
+        [(1, (2, 3.0))], dtype=[("a", "i4"), ("b", [("c", "i2"), ("d", "f4")])]
+    ),
     "numpy.datetime64": np.array(["2020-01-01", "NaT"], dtype="M8[s]"),
     "numpy.timedelta64": np.array([1, 2], dtype="m8[25s]"),
-}  # fmt: skip
+}
 
 
 def example(name: str) -> Any:
@@ -51,8 +53,9 @@ def test_every_type_of_zarr_loads(
         value = value["b"]  # zarr before 3.4 reads no nested fields there
     value = np.resize(value, shape or (1,)).reshape(shape)
     dtype: Any = VariableLengthBytes() if name == "variable_length_bytes" else value.dtype
-    array = zarr.create_array("a.zarr", shape=shape, dtype=dtype, zarr_format=zarr_format,
-                              attributes=NAN)  # fmt: skip
+    array = zarr.create_array(
+        "a.zarr", shape=shape, dtype=dtype, zarr_format=zarr_format, attributes=NAN
+    )
     if shape or name != "variable_length_bytes":  # zarr 3.4 writes no bytes into 0-d arrays
         array[...] = value
     expected = np.asarray(zarr.open_array("a.zarr", mode="r")[...], array.dtype)
@@ -80,26 +83,56 @@ def test_text_is_saved_as_it_was_loaded(store: Bound, zarr_format: Any) -> None:
 
 
 UNKNOWN = {
-    **{f"type {name}": document(data_type=name) for name in (
-        "bfloat16", "float8_e4m3fn", "int4", "uint2", "r24", "complex_bfloat16", "float128",
-        {"name": "optional", "configuration": {"name": "int32"}},
-        {"name": "quantum", "configuration": {}})},
-    **{f"codec {name}": document(codecs=[{"name": "bytes"}, {"name": name}]) for name in (
-        "quantum", "zfp", "packbits", "imagecodecs_jpeg2k", "numcodecs.zfpy", "numcodecs.pcodec")},
-    "configuration": document(codecs=[{"name": "bytes"}, {
-        "name": "numcodecs.shuffle", "configuration": {"wonder": 1}}]),
+    **{
+        f"type {name}": document(data_type=name)
+        for name in (
+            "bfloat16",
+            "float8_e4m3fn",
+            "int4",
+            "uint2",
+            "r24",
+            "complex_bfloat16",
+            "float128",
+            {"name": "optional", "configuration": {"name": "int32"}},
+            {"name": "quantum", "configuration": {}},
+        )
+    },
+    **{
+        f"codec {name}": document(codecs=[{"name": "bytes"}, {"name": name}])
+        for name in (
+            "quantum",
+            "zfp",
+            "packbits",
+            "imagecodecs_jpeg2k",
+            "numcodecs.zfpy",
+            "numcodecs.pcodec",
+        )
+    },
+    "configuration": document(
+        codecs=[
+            {"name": "bytes"},
+            {"name": "numcodecs.shuffle", "configuration": {"wonder": 1}},
+        ]
+    ),
     "grid": document(chunk_grid={"name": "rectilinear", "configuration": {"kind": "inline"}}),
     "keys": document(chunk_key_encoding={"name": "fanout"}),
-    "fill value": document(data_type="float32", fill_value="ponder", codecs=[
-        {"name": "bytes", "configuration": {"endian": "little"}}]),
+    "fill value": document(
+        data_type="float32",
+        fill_value="ponder",
+        codecs=[{"name": "bytes", "configuration": {"endian": "little"}}],
+    ),
     "version": document(zarr_format=4),
     "node": {"zarr_format": 3, "node_type": "table"},
-    **{f"old type {dtype}": document_2(dtype=dtype) for dtype in (
-        "|O", "<f16", "<c32", "bfloat16")},
-    **{f"old filter {name}": document_2(dtype="|O", filters=[{"id": name}]) for name in (
-        "json2", "pickle", "msgpack2", "quantum")},
+    **{
+        f"old type {dtype}": document_2(dtype=dtype)
+        for dtype in ("|O", "<f16", "<c32", "bfloat16")
+    },
+    **{
+        f"old filter {name}": document_2(dtype="|O", filters=[{"id": name}])
+        for name in ("json2", "pickle", "msgpack2", "quantum")
+    },
     "old compressor": document_2(compressor={"id": "quantum"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -145,18 +178,32 @@ CODECS: dict[str, Any] = {
     },
     **{
         name: lambda of, name=name: {"compressors": getattr(of, name)()}
-        for name in ("BZ2", "LZ4", "LZMA", "Zlib", "Zstd", "Shuffle", "CRC32", "CRC32C",
-                     "Adler32", "Fletcher32", "JenkinsLookup3")
+        for name in (
+            "BZ2",
+            "LZ4",
+            "LZMA",
+            "Zlib",
+            "Zstd",
+            "Shuffle",
+            "CRC32",
+            "CRC32C",
+            "Adler32",
+            "Fletcher32",
+            "JenkinsLookup3",
+        )
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_codec_of_zarr_loads(store: Bound, codec: str) -> None:
     array = zarr.create_array(
-        "a.zarr", shape=IMAGE.shape, dtype=IMAGE.dtype, attributes=NAN,
+        "a.zarr",
+        shape=IMAGE.shape,
+        dtype=IMAGE.dtype,
+        attributes=NAN,
         **CODECS[codec](zarr.codecs.numcodecs),
-    )  # fmt: skip
+    )
     array[:] = IMAGE
     np.testing.assert_array_equal(store.load("a.zarr"), IMAGE)
     assert store.info("a.zarr").shape == IMAGE.shape

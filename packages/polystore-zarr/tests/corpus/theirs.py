@@ -23,9 +23,13 @@ def make_image(path: str, zarr_format: int, **more: Any) -> None:
     group.create_array("0", shape=IMAGE.shape, dtype=IMAGE.dtype, chunks=(4, 4))[:] = IMAGE
     multiscale = {
         "axes": [{"name": name, "type": "space"} for name in "yx"],
-        "datasets": [{"path": "0", "coordinateTransformations": [
-            {"type": "scale", "scale": [0.5, 0.25]}]}],
-    } | more  # fmt: skip
+        "datasets": [
+            {
+                "path": "0",
+                "coordinateTransformations": [{"type": "scale", "scale": [0.5, 0.25]}],
+            }
+        ],
+    } | more
     window = {"min": math.nan, "max": math.nan, "start": 0, "end": 1}
     channel = {"color": "FFFFFF", "window": window, "mine": math.inf}
     ome = {"multiscales": [multiscale], "omero": {"channels": [channel]}}
@@ -38,15 +42,26 @@ def make_image(path: str, zarr_format: int, **more: Any) -> None:
 
 def document(**change: Any) -> dict[str, Any]:
     return {
-        "zarr_format": 3, "node_type": "array", "shape": [4], "data_type": "uint8",
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [4],
+        "data_type": "uint8",
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0, "codecs": [{"name": "bytes"}], "attributes": NAN,
-    } | change  # fmt: skip
+        "fill_value": 0,
+        "codecs": [{"name": "bytes"}],
+        "attributes": NAN,
+    } | change
 
 
 def document_2(**change: Any) -> dict[str, Any]:
     return {
-        "zarr_format": 2, "shape": [4], "chunks": [4], "dtype": "|u1", "compressor": None,
-        "fill_value": None, "order": "C", "filters": None,
-    } | change  # fmt: skip
+        "zarr_format": 2,
+        "shape": [4],
+        "chunks": [4],
+        "dtype": "|u1",
+        "compressor": None,
+        "fill_value": None,
+        "order": "C",
+        "filters": None,
+    } | change

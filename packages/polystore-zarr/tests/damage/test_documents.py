@@ -107,21 +107,41 @@ HOSTILE: dict[str, Any] = {
     "many": [1] * 100,
 }
 FIELDS = [
-    ("shape",), ("shape", 0), ("data_type",), ("fill_value",), ("chunk_grid",),
+    ("shape",),
+    ("shape", 0),
+    ("data_type",),
+    ("fill_value",),
+    ("chunk_grid",),
     ("chunk_grid", "name"),
-    ("chunk_grid", "configuration"), ("chunk_grid", "configuration", "chunk_shape"),
-    ("chunk_grid", "configuration", "chunk_shape", 0), ("chunk_key_encoding",),
-    ("chunk_key_encoding", "name"), ("codecs",), ("codecs", 0),
-    ("codecs", 0, "name"), ("codecs", 0, "configuration"), ("attributes",),
-    ("attributes", "polystore"), ("attributes", "polystore", "dtype"), ("dimension_names",),
+    ("chunk_grid", "configuration"),
+    ("chunk_grid", "configuration", "chunk_shape"),
+    ("chunk_grid", "configuration", "chunk_shape", 0),
+    ("chunk_key_encoding",),
+    ("chunk_key_encoding", "name"),
+    ("codecs",),
+    ("codecs", 0),
+    ("codecs", 0, "name"),
+    ("codecs", 0, "configuration"),
+    ("attributes",),
+    ("attributes", "polystore"),
+    ("attributes", "polystore", "dtype"),
+    ("dimension_names",),
     ("storage_transformers",),
-]  # fmt: skip
+]
 OLDER_FIELDS = [
-    ("shape",), ("shape", 0), ("fill_value",), ("chunks",), ("chunks", 0), ("dtype",),
+    ("shape",),
+    ("shape", 0),
+    ("fill_value",),
+    ("chunks",),
+    ("chunks", 0),
+    ("dtype",),
     ("compressor",),
-    ("compressor", "id"), ("order",), ("filters",), ("dimension_separator",),
+    ("compressor", "id"),
+    ("order",),
+    ("filters",),
+    ("dimension_separator",),
     ("zarr_format",),
-]  # fmt: skip
+]
 
 
 def replaced(document: Any, field: tuple[Any, ...], value: Any) -> Any:
@@ -180,12 +200,17 @@ def test_older_field_is_hostile(
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5) | st.sampled_from(["regular", "bytes", "blosc", "zstd", "default"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(["regular", "bytes", "blosc", "zstd", "default"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(

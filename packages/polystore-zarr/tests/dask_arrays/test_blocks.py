@@ -49,10 +49,17 @@ def test_blocks_off_the_grid(blocks: Any, options: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.parametrize(
     "values",
-    [np.array(3.5, "f4"), np.zeros((0, 5)), np.zeros((3, 0), "u1"), np.array(["a", "bcd"] * 4),
-     np.arange(9).astype("M8[s]"), np.arange(9) * 1j, np.arange(9) % 2 == 0],
+    [
+        np.array(3.5, "f4"),
+        np.zeros((0, 5)),
+        np.zeros((3, 0), "u1"),
+        np.array(["a", "bcd"] * 4),
+        np.arange(9).astype("M8[s]"),
+        np.arange(9) * 1j,
+        np.arange(9) % 2 == 0,
+    ],
     ids=lambda v: f"{v.dtype}{v.shape}",
-)  # fmt: skip
+)
 def test_dask_arrays_of_all_kinds(values: Any, tmp_path: Path) -> None:
     array = da.from_array(values, chunks=(3,) if values.ndim == 1 else "auto")
     fm.save(array, tmp_path / "a.zarr/x", backend="zarr")
@@ -117,8 +124,13 @@ def test_plate_from_dask(tmp_path: Path) -> None:
 def test_saves_in_two_threads(tmp_path: Path) -> None:
     def save(number: int) -> None:
         array = da.full((20, 10), number, chunks=(1, 10))
-        fm.save(array, tmp_path / f"a.zarr/{number}", backend="zarr", chunks=(1, 10),
-                progress=lambda done, total: counts[number].append(done))  # fmt: skip
+        fm.save(
+            array,
+            tmp_path / f"a.zarr/{number}",
+            backend="zarr",
+            chunks=(1, 10),
+            progress=lambda done, total: counts[number].append(done),
+        )
 
     counts: list[list[int]] = [[], [], [], []]
     threads = [threading.Thread(target=save, args=(n,)) for n in range(4)]

@@ -124,12 +124,15 @@ def test_cancelled_task_writes_nothing(tmp_path: Path) -> None:
     array = da.zeros((2, 5), chunks=(1, 5)).map_blocks(slow, meta=EMPTY)
     with (
         distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0",
+            n_workers=1,
+            threads_per_worker=2,
+            processes=False,
+            dashboard_address=":0",
             local_directory=str(tmp_path / "workers"),
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
         client.as_current(),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ArithmeticError):
             fm.save(array, path, backend="zarr", chunks=(1, 5))
         assert hidden(tmp_path) == []

@@ -31,8 +31,14 @@ def test_every_scheduler_writes_equal_pixels(scheduler: str, tmp_path: Path) -> 
     def progress(done: int, total: int) -> None:
         calls.append((done, total))
 
-    fm.save(array, tmp_path / "a.zarr/x", backend="zarr", progress=progress,
-            chunks=(1, 64, 250), shards=(2, 128, 500))  # fmt: skip
+    fm.save(
+        array,
+        tmp_path / "a.zarr/x",
+        backend="zarr",
+        progress=progress,
+        chunks=(1, 64, 250),
+        shards=(2, 128, 500),
+    )
     assert np.array_equal(pixels(tmp_path / "a.zarr/x"), VALUES)
     assert calls == [(n + 1, 12) for n in range(12)]
     assert hidden(tmp_path) == []
@@ -40,8 +46,13 @@ def test_every_scheduler_writes_equal_pixels(scheduler: str, tmp_path: Path) -> 
 
 def test_progress_bar_shows_blocks(scheduler: str, tmp_path: Path, capfd: Any) -> None:
     pytest.importorskip("tqdm")
-    fm.save(da.zeros((4, 9), chunks=(1, 9)), tmp_path / "a.zarr/x", backend="zarr", chunks=(1, 9),
-            progress=True)  # fmt: skip
+    fm.save(
+        da.zeros((4, 9), chunks=(1, 9)),
+        tmp_path / "a.zarr/x",
+        backend="zarr",
+        chunks=(1, 9),
+        progress=True,
+    )
     assert "4/4" in capfd.readouterr().err
 
 
@@ -93,8 +104,12 @@ def test_pyramid_equals_numpy_path(scheduler: str, tmp_path: Path) -> None:
     }
     calls: list[int] = []
     fm.save(values, tmp_path / "a.ome.zarr", **options)
-    fm.save(da.from_array(values, chunks=(1, 300, 1031)), tmp_path / "b.ome.zarr", **options,
-            progress=lambda done, total: calls.append(total - done))  # fmt: skip
+    fm.save(
+        da.from_array(values, chunks=(1, 300, 1031)),
+        tmp_path / "b.ome.zarr",
+        **options,
+        progress=lambda done, total: calls.append(total - done),
+    )
     for level in range(4):
         expected = pixels(tmp_path / "a.ome.zarr", level=level)
         assert np.array_equal(pixels(tmp_path / "b.ome.zarr", level=level), expected)
@@ -113,8 +128,14 @@ def test_from_array_takes_handle(scheduler: str, tmp_path: Path) -> None:
 
 
 def test_default_blocks_hold_shards(tmp_path: Path) -> None:
-    handle = fm.create(tmp_path / "a.zarr/x", backend="zarr", shape=(64, 4096, 4096), dtype="u2",
-                       chunks=(1, 512, 512), shards=(1, 2048, 2048))  # fmt: skip
+    handle = fm.create(
+        tmp_path / "a.zarr/x",
+        backend="zarr",
+        shape=(64, 4096, 4096),
+        dtype="u2",
+        chunks=(1, 512, 512),
+        shards=(1, 2048, 2048),
+    )
     array = da.from_array(handle)
     assert array.npartitions < 64
     assert all(

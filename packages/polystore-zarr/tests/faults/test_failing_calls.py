@@ -39,9 +39,20 @@ pytestmark = [
 # What changes something, and what tells what stands there. Not `unlink` and `rmdir` of our own
 # temporary trees: if they cannot be removed, they stay, and `find_leftovers` lists them.
 CALLS = [
-    "open", "write", "fsync", "link", "replace", "rename", "mkdir", "fchmod", "stat", "fstat",
-    "read", "scandir", "listdir",
-]  # fmt: skip
+    "open",
+    "write",
+    "fsync",
+    "link",
+    "replace",
+    "rename",
+    "mkdir",
+    "fchmod",
+    "stat",
+    "fstat",
+    "read",
+    "scandir",
+    "listdir",
+]
 CODES = [errno.ENOSPC, errno.EIO, errno.EMFILE]
 
 Operation = Callable[[ZarrBackend], Any]
@@ -208,10 +219,19 @@ def test_reading_never_lies(backend: ZarrBackend, root: Path, fault: Fault, name
 
 
 KERNEL_CALLS = {
-    "openat": "EMFILE", "write": "ENOSPC", "mkdir": "EDQUOT", "rename": "EIO",
-    "renameat2": "EIO", "linkat": "ENOSPC", "fsync": "EIO", "newfstatat": "EIO",
-    "flock": "ENOLCK", "fchmod": "EPERM", "getdents64": "EIO", "ftruncate": "EIO",
-}  # fmt: skip
+    "openat": "EMFILE",
+    "write": "ENOSPC",
+    "mkdir": "EDQUOT",
+    "rename": "EIO",
+    "renameat2": "EIO",
+    "linkat": "ENOSPC",
+    "fsync": "EIO",
+    "newfstatat": "EIO",
+    "flock": "ENOLCK",
+    "fchmod": "EPERM",
+    "getdents64": "EIO",
+    "ftruncate": "EIO",
+}
 POINTS = (1, 2, 3, 5, 8, 13)
 STRACED = ("field", "sharded", "label")
 
@@ -231,10 +251,20 @@ def test_kernel_refuses_once(
             writer.start()
             writer.says("waiting")
             strace = subprocess.Popen(
-                ["strace", "-f", "-o", str(tmp_path / "log"), "-e", f"trace={call}",
-                 "-e", f"inject={call}:error={code}:when={point}", "-p", str(writer.pid)],
+                [
+                    "strace",
+                    "-f",
+                    "-o",
+                    str(tmp_path / "log"),
+                    "-e",
+                    f"trace={call}",
+                    "-e",
+                    f"inject={call}:error={code}:when={point}",
+                    "-p",
+                    str(writer.pid),
+                ],
                 stderr=subprocess.PIPE,
-            )  # fmt: skip
+            )
             assert strace.stderr is not None
             said = strace.stderr.readline().decode()
             if "attached" not in said:

@@ -126,8 +126,9 @@ def test_full_disk_copies_nothing(mount: Mount) -> None:
     """A copy that does not fit is not begun, as far as anybody can see."""
     place = mount(size="600k")
     backend = make_backend(place)
-    backend.save(version(1, (600, 300)), "a.zarr/g/x", chunks=100, compressor="none",
-                 shards=False)  # fmt: skip
+    backend.save(
+        version(1, (600, 300)), "a.zarr/g/x", chunks=100, compressor="none", shards=False
+    )
     fill(place, pages_left=12)
     before = arrays(place)
     for source, target in (

@@ -169,8 +169,12 @@ def test_killed_region_keeps_chunks(backend: ZarrBackend, root: Path, start: Any
         found[5:59, 7:61] = 0
         assert not found.any()
         last += 1
-        backend.save(version(last, (54, 54)), "r.zarr/a", unaligned="lock",
-                     region=(slice(5, 59), slice(7, 61)))  # fmt: skip
+        backend.save(
+            version(last, (54, 54)),
+            "r.zarr/a",
+            unaligned="lock",
+            region=(slice(5, 59), slice(7, 61)),
+        )
     check_leftovers(root, most=KILLS)
 
 

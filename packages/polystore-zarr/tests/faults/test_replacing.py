@@ -146,7 +146,7 @@ OPERATIONS: dict[str, Operation] = {
     "delete": lambda b: b.delete("g.zarr/a"),
     "delete group": lambda b: b.delete("g.zarr/empty"),
     "delete store": lambda b: b.delete("g.zarr", recursive=True),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -225,8 +225,11 @@ WRITERS: dict[str, Callable[[ZarrBackend, int], object]] = {
     "save": lambda b, n: b.save(version(n % 60000), "g.zarr/a"),
     "save store": lambda b, n: b.save(version(n % 60000), "s.zarr"),
     "save image": lambda b, n: b.save(version(n % 60000), IMAGE, levels=1),
-    "move": lambda b, n: (b.save(version(n % 60000), "g.zarr/n"), b.move("g.zarr/n", "g.zarr/a")),
-}  # fmt: skip
+    "move": lambda b, n: (
+        b.save(version(n % 60000), "g.zarr/n"),
+        b.move("g.zarr/n", "g.zarr/a"),
+    ),
+}
 TARGETS = {"save": "g.zarr/a", "move": "g.zarr/a", "save store": "s.zarr", "save image": IMAGE}
 
 

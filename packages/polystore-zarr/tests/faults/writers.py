@@ -214,8 +214,11 @@ class Writer:
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
         self.process = subprocess.Popen(
             [sys.executable, __file__, work, *map(str, arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+        )
         self.pid = 0
         self.says("ready")
 

@@ -69,33 +69,58 @@ def in_child(paths: list[str], backend: str = "zarr") -> dict[str, Any]:
 def document_3(codec: str, *, sharded: bool) -> dict[str, Any]:
     names = {"gzip": "gzip", "zstd": "zstd", "blosc": "blosc"}
     configuration: dict[str, Any] = {
-        "gzip": {"level": 1}, "zstd": {"level": 3, "checksum": False},
-        "blosc": {"cname": "zstd", "clevel": 9, "shuffle": "noshuffle", "typesize": 1,
-                  "blocksize": 0},
-    }.get(codec, {})  # fmt: skip
+        "gzip": {"level": 1},
+        "zstd": {"level": 3, "checksum": False},
+        "blosc": {
+            "cname": "zstd",
+            "clevel": 9,
+            "shuffle": "noshuffle",
+            "typesize": 1,
+            "blocksize": 0,
+        },
+    }.get(codec, {})
     codecs = [
         {"name": "bytes"},
         {"name": names.get(codec, f"numcodecs.{codec}"), "configuration": configuration},
     ]
     if sharded:
         index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-        codecs = [{"name": "sharding_indexed", "configuration": {
-            "chunk_shape": [SIDE, SIDE // 2], "codecs": codecs, "index_codecs": index,
-            "index_location": "end"}}]  # fmt: skip
+        codecs = [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [SIDE, SIDE // 2],
+                    "codecs": codecs,
+                    "index_codecs": index,
+                    "index_location": "end",
+                },
+            }
+        ]
     return {
-        "zarr_format": 3, "node_type": "array", "shape": [SIDE, SIDE], "data_type": "uint8",
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [SIDE, SIDE],
+        "data_type": "uint8",
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [SIDE, SIDE]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0, "codecs": codecs, "attributes": {},
-    }  # fmt: skip
+        "fill_value": 0,
+        "codecs": codecs,
+        "attributes": {},
+    }
 
 
 def document_2(codec: str) -> dict[str, Any]:
     return {
-        "zarr_format": 2, "shape": [SIDE, SIDE], "chunks": [SIDE, SIDE], "dtype": "|u1",
-        "compressor": {"id": codec}, "fill_value": 0, "order": "C", "filters": None,
+        "zarr_format": 2,
+        "shape": [SIDE, SIDE],
+        "chunks": [SIDE, SIDE],
+        "dtype": "|u1",
+        "compressor": {"id": codec},
+        "fill_value": 0,
+        "order": "C",
+        "filters": None,
         "dimension_separator": ".",
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

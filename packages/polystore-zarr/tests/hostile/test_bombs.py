@@ -133,11 +133,14 @@ def test_sparse_file_is_not_read(store: Bound) -> None:
     """A chunk file of a terabyte, which takes no space on the disk, is an error at once."""
     paths = []
     layouts: dict[str, dict[str, Any]] = {
-        "blosc": {}, "none": {"compressor": "none"}, "zstd": {"compressor": "zstd"},
+        "blosc": {},
+        "none": {"compressor": "none"},
+        "zstd": {"compressor": "zstd"},
         "shards": {"chunks": 128, "shards": (512, 512)},
         "zstd shards": {"chunks": 128, "shards": (512, 512), "compressor": "zstd"},
-        "two": {"zarr_format": 2}, "two none": {"zarr_format": 2, "compressor": "none"},
-    }  # fmt: skip
+        "two": {"zarr_format": 2},
+        "two none": {"zarr_format": 2, "compressor": "none"},
+    }
     for name, options in layouts.items():
         store.save(VALUE, f"{name}.zarr", **options)
         os.truncate(chunk_files(f"{name}.zarr")[0], 1 << 40)
@@ -168,15 +171,19 @@ def test_filters_make_nothing_large(store: Bound) -> None:
     wide = "<U20000000"
     cases: dict[str, dict[str, Any]] = {
         "astype": {"filters": [{"id": "astype", "encode_dtype": "|u1", "decode_dtype": wide}]},
-        "categorize": {"filters": [{"id": "categorize", "labels": ["a"], "dtype": wide,
-                                    "astype": "|u1"}]},
+        "categorize": {
+            "filters": [{"id": "categorize", "labels": ["a"], "dtype": wide, "astype": "|u1"}]
+        },
         "delta": {"filters": [{"id": "delta", "dtype": "|u1", "astype": wide}]},
         "text": {"dtype": "|O", "fill_value": "", "filters": [{"id": "vlen-utf8"}]},
         "bytes": {"dtype": "|O", "fill_value": "", "filters": [{"id": "vlen-bytes"}]},
-        "code": {"dtype": "|O", "fill_value": "",
-                 "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}]},
+        "code": {
+            "dtype": "|O",
+            "fill_value": "",
+            "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}],
+        },
         "code 2": {"compressor": {"id": "pickle"}},
-    }  # fmt: skip
+    }
     for name, change in cases.items():
         path = Path(f"{name}.zarr")
         path.mkdir()
@@ -198,7 +205,8 @@ def test_filters_make_nothing_large(store: Bound) -> None:
 def test_text_is_still_read(store: Bound) -> None:
     text = np.array([["a", "bc"], ["", "ü" * 1000]], dtype=np.dtypes.StringDType())
     for zarr_format in (2, 3):
-        array = zarr.create_array(f"{zarr_format}.zarr", shape=text.shape, dtype=text.dtype,
-                                  zarr_format=zarr_format)  # type: ignore[arg-type] # fmt: skip
+        array = zarr.create_array(
+            f"{zarr_format}.zarr", shape=text.shape, dtype=text.dtype, zarr_format=zarr_format
+        )  # type: ignore[arg-type]
         array[:] = text
         np.testing.assert_array_equal(store.load(f"{zarr_format}.zarr"), text)

@@ -124,11 +124,25 @@ def test_documents_are_large(store: Bound) -> None:
     many = {f"key {n}": n for n in range(1_000_000)}
     for attributes in (
         many,
-        {"ome": {"version": "0.5", "plate": {"rows": [], "columns": [],
-                                             "wells": [{"path": f"A/{n}"} for n in range(10**5)]}}},
-        {"ome": {"version": "0.5", "multiscales": [{"axes": ["y", "x"], "datasets": [
-            {"path": f"{n}"} for n in range(10**5)]}]}},
-    ):  # fmt: skip
+        {
+            "ome": {
+                "version": "0.5",
+                "plate": {
+                    "rows": [],
+                    "columns": [],
+                    "wells": [{"path": f"A/{n}"} for n in range(10**5)],
+                },
+            }
+        },
+        {
+            "ome": {
+                "version": "0.5",
+                "multiscales": [
+                    {"axes": ["y", "x"], "datasets": [{"path": f"{n}"} for n in range(10**5)]}
+                ],
+            }
+        },
+    ):
         Path("b.zarr").mkdir(exist_ok=True)
         Path("b.zarr/zarr.json").write_text(
             json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})

@@ -85,9 +85,15 @@ def labelled(
     for name, dtype in (("nuclei", "uint32"), ("cells", "int16")):
         labels[name] = sample.pixels(len(name))[0].astype(dtype)
         fm.save(
-            labels[name], f"{path}/labels/{name}", backend="zarr", ome=version,
-            axes="zyx", scale=(3.0, 0.65, 0.65), units="um", levels=3,
-        )  # fmt: skip
+            labels[name],
+            f"{path}/labels/{name}",
+            backend="zarr",
+            ome=version,
+            axes="zyx",
+            scale=(3.0, 0.65, 0.65),
+            units="um",
+            levels=3,
+        )
     return Labelled(path, pixels, labels)
 
 

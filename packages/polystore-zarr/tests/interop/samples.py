@@ -56,18 +56,43 @@ SAMPLES = {
     "stack": Sample("zyx", (3, 64, 50), "float32", (2.0, 0.5, 0.25), "micrometer"),
     "movie": Sample("tyx", (4, 33, 40), "int16", (30.0, 1.5, 1.5), {"t": "second", "x": "nm"}),
     "grey": Sample("yx", (40, 40), "uint8", channels=("bright field",)),
-    "rgb": Sample("cyx", (3, 48, 64), "uint8", channels=(
-        {"label": "R", "color": "red"}, {"label": "G", "color": "green"},
-        {"label": "B", "color": "blue"})),
-    "volume": Sample("czyx", (2, 3, 60, 70), "uint16", (1.0, 3.0, 0.65, 0.65), "um", (
-        {"label": "DAPI", "color": "0000FF",
-         "window": {"min": 0, "max": 4095, "start": 10, "end": 240}},
-        {"label": "GFP", "active": False})),
-    "small": Sample("tczyx", (2, 2, 2, 33, 47), "uint16", (0.5, 1.0, 2.0, 0.1, 0.1), {
-        "t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}, ("α", "β")),
-    "sharded": Sample("zyx", (4, 64, 64), "uint16",
-                      more={"chunks": (1, 16, 16), "shards": (2, 64, 64)}),
-}  # fmt: skip
+    "rgb": Sample(
+        "cyx",
+        (3, 48, 64),
+        "uint8",
+        channels=(
+            {"label": "R", "color": "red"},
+            {"label": "G", "color": "green"},
+            {"label": "B", "color": "blue"},
+        ),
+    ),
+    "volume": Sample(
+        "czyx",
+        (2, 3, 60, 70),
+        "uint16",
+        (1.0, 3.0, 0.65, 0.65),
+        "um",
+        (
+            {
+                "label": "DAPI",
+                "color": "0000FF",
+                "window": {"min": 0, "max": 4095, "start": 10, "end": 240},
+            },
+            {"label": "GFP", "active": False},
+        ),
+    ),
+    "small": Sample(
+        "tczyx",
+        (2, 2, 2, 33, 47),
+        "uint16",
+        (0.5, 1.0, 2.0, 0.1, 0.1),
+        {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"},
+        ("α", "β"),
+    ),
+    "sharded": Sample(
+        "zyx", (4, 64, 64), "uint16", more={"chunks": (1, 16, 16), "shards": (2, 64, 64)}
+    ),
+}
 ROWS_COLUMNS = (("B", "2"), ("B", "10"), ("C", "2"), ("AA", "12"))
 
 
@@ -124,8 +149,23 @@ def halved(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return means.astype(pixels.dtype)
 
 
-KINDS = ("bool", "int8", "uint8", "int16", "uint16", ">u2", "int32", "uint32", "int64", "uint64",
-         "float16", "float32", "float64", "complex64", "complex128")  # fmt: skip
+KINDS = (
+    "bool",
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    ">u2",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+)
 
 PIXELS = np.random.default_rng(5).integers(0, 999, (2, 3, 64, 48)).astype("uint16")
 SCALE = {"c": 1.0, "z": 2.0, "y": 0.5, "x": 0.25}

@@ -110,8 +110,13 @@ class TestSilence:
         folder = str(tmp_path / "run")
         for name in ("a.tif", "b.tif", "c.tif"):
             fm.save(np.zeros((40, 40)), f"{folder}/{name}", backend="zarr", chunks=(8, 8))
-        fm.save(np.ones((3, 3)), f"{folder}/a.tif", backend="zarr", region=np.s_[1:4, 2:5],
-                unaligned="lock")  # fmt: skip
+        fm.save(
+            np.ones((3, 3)),
+            f"{folder}/a.tif",
+            backend="zarr",
+            region=np.s_[1:4, 2:5],
+            unaligned="lock",
+        )
         fm.save(np.ones((4, 4)), f"{folder}/b.tif", backend="zarr")
         fm.delete(f"{folder}/c.tif", backend="zarr")
         for path in (f"{folder}/images.zarr", plate.path, labelled.path):
@@ -132,8 +137,11 @@ class TestSilence:
         for path in (plate.path, labelled.path, *(image.path for image in written.values())):
             names = {file.name for file in Path(path).rglob("*") if file.is_file()}
             assert {n for n in names if not n.isdigit()} <= {
-                "zarr.json", ".zarray", ".zattrs", ".zgroup"
-            }  # fmt: skip
+                "zarr.json",
+                ".zarray",
+                ".zattrs",
+                ".zgroup",
+            }
             assert not [p for p in Path(path).rglob(".*") if p.is_dir()]
 
     def test_consolidated_stays_true(

@@ -69,9 +69,13 @@ class TestFromZarr:
         ids=lambda options: "-".join(map(str, options)),
     )
     def test_layouts_are_read(
-        self, fm: FileManager, tmp_path: Path, options: dict[str, Any], zarr_format: Any,
+        self,
+        fm: FileManager,
+        tmp_path: Path,
+        options: dict[str, Any],
+        zarr_format: Any,
         require: Require,
-    ) -> None:  # fmt: skip
+    ) -> None:
         options = {"zarr_format": zarr_format, "shape": (40, 20), **options}
         if options.get("filters") == "delta":
             options["filters"] = require("numcodecs").Delta(dtype="<u2")
@@ -118,16 +122,22 @@ class TestFromZarr:
         fmt = require("ome_zarr.format").format_from_version(version)
         mark: Any = {"bioformats2raw.layout": 3}
         root = zarr.create_group(
-            path, zarr_format=fmt.zarr_format,
+            path,
+            zarr_format=fmt.zarr_format,
             attributes=mark if version == "0.4" else {"ome": {"version": "0.5", **mark}},
-        )  # fmt: skip
+        )
         root.create_group("OME").attrs["series"] = ["0", "1"]
         Path(path, "OME", "METADATA.ome.xml").write_text("<OME/>")
         for number in range(2):
             writer.write_image(
-                PIXELS + number, root.create_group(str(number)), fmt=fmt, axes="czyx",
-                scale=SCALE, axes_units=UNITS, scale_factors=[2],
-            )  # fmt: skip
+                PIXELS + number,
+                root.create_group(str(number)),
+                fmt=fmt,
+                axes="czyx",
+                scale=SCALE,
+                axes_units=UNITS,
+                scale_factors=[2],
+            )
         assert fm.list_dir(path, backend="zarr") == ["0", "1", "OME"]
         assert fm.is_dir(path, backend="zarr")
         for number in range(2):

@@ -96,9 +96,12 @@ class TestFromNgffZarr:
     def multiscales(self, require: Require) -> Any:
         ngff_zarr = require("ngff_zarr")
         image = ngff_zarr.to_ngff_image(
-            PIXELS, dims=tuple("czyx"), scale={axis: SCALE[axis] for axis in "zyx"},
-            axes_units=UNITS, name="cells",
-        )  # fmt: skip
+            PIXELS,
+            dims=tuple("czyx"),
+            scale={axis: SCALE[axis] for axis in "zyx"},
+            axes_units=UNITS,
+            name="cells",
+        )
         return ngff_zarr.to_multiscales(image, scale_factors=[{"z": 1, "y": 2, "x": 2}])
 
     def test_images_are_read(
@@ -128,10 +131,11 @@ class TestFromNgffZarr:
         hcs, path = require("ngff_zarr.hcs"), f"{tmp_path}/theirs.ome.zarr"
         ngff_zarr = require("ngff_zarr")
         plate = ngff_zarr.Plate(
-            rows=[ngff_zarr.PlateRow(name="A")], columns=[ngff_zarr.PlateColumn(name="1")],
+            rows=[ngff_zarr.PlateRow(name="A")],
+            columns=[ngff_zarr.PlateColumn(name="1")],
             wells=[ngff_zarr.PlateWell(path="A/1", rowIndex=0, columnIndex=0)],
             version=version,
-        )  # fmt: skip
+        )
         hcs.to_hcs_zarr(ngff_zarr.HCSPlate(store=path, plate_metadata=plate), path)
         for number in range(2):
             hcs.write_hcs_well_image(

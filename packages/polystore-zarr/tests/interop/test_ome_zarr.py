@@ -135,19 +135,32 @@ class TestFromOmeZarr:
     @pytest.fixture
     def group(self, tmp_path: Path, version: str) -> zarr.Group:
         return zarr.open_group(
-            f"{tmp_path}/theirs.zarr", mode="w", zarr_format=ZARR_FORMAT[version]  # type: ignore[arg-type]
-        )  # fmt: skip
+            f"{tmp_path}/theirs.zarr",
+            mode="w",
+            zarr_format=ZARR_FORMAT[version],  # type: ignore[arg-type]
+        )
 
     def write(self, writer: ModuleType, group: Any, fmt: Any, **options: Any) -> None:
         writer.write_image(
-            PIXELS, group, fmt=fmt, axes="czyx", scale=SCALE, axes_units=UNITS,
-            scale_factors=[2, 4], **options,
-        )  # fmt: skip
+            PIXELS,
+            group,
+            fmt=fmt,
+            axes="czyx",
+            scale=SCALE,
+            axes_units=UNITS,
+            scale_factors=[2, 4],
+            **options,
+        )
 
     def test_images_are_read(
-        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        self,
+        writer: ModuleType,
+        fmt: Any,
+        group: zarr.Group,
+        fm: FileManager,
+        tmp_path: Path,
         require: Require,
-    ) -> None:  # fmt: skip
+    ) -> None:
         omero = require("ome_zarr_models.common.omero").Omero(channels=CHANNELS)
         self.write(writer, group, fmt, name="cells", omero=omero)
         found = check_image(fm, f"{tmp_path}/theirs.zarr", 3)
@@ -162,19 +175,33 @@ class TestFromOmeZarr:
         dask = pytest.importorskip("dask.array", reason="dask is not installed")
         pyramid = [PIXELS, PIXELS[..., ::2, ::2]]
         writer.write_multiscale(
-            [dask.from_array(level, chunks=(1, 1, 32, 32)) for level in pyramid], group,
-            fmt=fmt, axes="czyx", scale=SCALE, axes_units=UNITS,
-        )  # fmt: skip
+            [dask.from_array(level, chunks=(1, 1, 32, 32)) for level in pyramid],
+            group,
+            fmt=fmt,
+            axes="czyx",
+            scale=SCALE,
+            axes_units=UNITS,
+        )
         check_image(fm, f"{tmp_path}/theirs.zarr", 2)
 
     def test_labels_are_read(
-        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        self,
+        writer: ModuleType,
+        fmt: Any,
+        group: zarr.Group,
+        fm: FileManager,
+        tmp_path: Path,
         require: Require,
-    ) -> None:  # fmt: skip
+    ) -> None:
         path, nuclei = f"{tmp_path}/theirs.zarr", (PIXELS[0] % 7).astype("uint8")
         self.write(writer, group, fmt)
-        options = {"fmt": fmt, "axes": "zyx", "scaler": None, "scale_factors": [2, 4],
-                   "scale": {axis: SCALE[axis] for axis in "zyx"}}  # fmt: skip
+        options = {
+            "fmt": fmt,
+            "axes": "zyx",
+            "scaler": None,
+            "scale_factors": [2, 4],
+            "scale": {axis: SCALE[axis] for axis in "zyx"},
+        }
         writer.write_labels(nuclei, group, name="nuclei", **options)
         assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei"]
         label = f"{path}/labels/nuclei"
@@ -190,14 +217,25 @@ class TestFromOmeZarr:
             models.ImageLabel.from_zarr(opened(f"{path}/labels/{name}"))
 
     def test_plates_are_read(
-        self, writer: ModuleType, fmt: Any, group: zarr.Group, fm: FileManager, tmp_path: Path,
+        self,
+        writer: ModuleType,
+        fmt: Any,
+        group: zarr.Group,
+        fm: FileManager,
+        tmp_path: Path,
         require: Require,
-    ) -> None:  # fmt: skip
+    ) -> None:
         path = f"{tmp_path}/theirs.zarr"
         writer.write_plate_metadata(
-            group, ["A", "B"], ["1", "2"], ["A/1", "B/2"], fmt=fmt, name="screen",
-            acquisitions=[{"id": 1, "maximumfieldcount": 2}], field_count=2,
-        )  # fmt: skip
+            group,
+            ["A", "B"],
+            ["1", "2"],
+            ["A/1", "B/2"],
+            fmt=fmt,
+            name="screen",
+            acquisitions=[{"id": 1, "maximumfieldcount": 2}],
+            field_count=2,
+        )
         for well in ("A/1", "B/2"):
             made = group.require_group(well)
             fields = [{"path": str(n), "acquisition": 1} for n in range(2)]

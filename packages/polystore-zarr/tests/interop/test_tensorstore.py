@@ -59,24 +59,40 @@ class TestTensorStore:
     @pytest.mark.parametrize("checksum", [True, False])
     @pytest.mark.parametrize("shards", [None, (2, 64, 64), False])
     def test_codecs_are_read(
-        self, read: Callable[[str], Any], fm: FileManager, tmp_path: Path,
-        zarr_format: int, compressor: str, checksum: bool, shards: Any,
-    ) -> None:  # fmt: skip
+        self,
+        read: Callable[[str], Any],
+        fm: FileManager,
+        tmp_path: Path,
+        zarr_format: int,
+        compressor: str,
+        checksum: bool,
+        shards: Any,
+    ) -> None:
         if zarr_format == 2 and (shards or checksum):
             # Zarr 2 has no shards; tensorstore's driver for it knows no checksum filter.
             shards, checksum = None, False
         path, pixels = f"{tmp_path}/a.zarr/x", Sample("zyx", (5, 70, 80)).pixels()
         fm.save(
-            pixels, path, backend="zarr", chunks=(1, 32, 32), shards=shards,
-            compressor=compressor, checksum=checksum, zarr_format=zarr_format,
-        )  # fmt: skip
+            pixels,
+            path,
+            backend="zarr",
+            chunks=(1, 32, 32),
+            shards=shards,
+            compressor=compressor,
+            checksum=checksum,
+            zarr_format=zarr_format,
+        )
         np.testing.assert_array_equal(read(path), pixels)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_types_are_read(
-        self, read: Callable[[str], Any], fm: FileManager, tmp_path: Path,
-        zarr_format: int, kind: str,
-    ) -> None:  # fmt: skip
+        self,
+        read: Callable[[str], Any],
+        fm: FileManager,
+        tmp_path: Path,
+        zarr_format: int,
+        kind: str,
+    ) -> None:
         path, pixels = f"{tmp_path}/a.zarr/x", (np.arange(60).reshape(6, 10) % 7).astype(kind)
         fm.save(pixels, path, backend="zarr", zarr_format=zarr_format)
         np.testing.assert_array_equal(read(path), pixels)
@@ -87,9 +103,14 @@ class TestTensorStore:
         """What nobody wrote is fill value, for them as for us."""
         path = f"{tmp_path}/a.zarr/x"
         handle = fm.create(
-            path, backend="zarr", shape=(64, 64), dtype="uint16", chunks=(16, 16),
-            fill_value=7, zarr_format=zarr_format,
-        )  # fmt: skip
+            path,
+            backend="zarr",
+            shape=(64, 64),
+            dtype="uint16",
+            chunks=(16, 16),
+            fill_value=7,
+            zarr_format=zarr_format,
+        )
         handle[16:32, 32:48] = 3
         expected = np.full((64, 64), 7, "uint16")
         expected[16:32, 32:48] = 3

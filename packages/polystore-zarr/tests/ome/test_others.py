@@ -91,12 +91,27 @@ def test_malformed_levels_are_damaged(place: tuple[Any, ...], value: Any) -> Non
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        *((("version",), version)
-          for version in ("0.6", "0.6-dev1", "0.6.dev2", "1.0", 6, ["0.5"])),
-        *((("multiscales", 0, "datasets", 0, "path"), path)
-          for path in ("", ".", "..", "../0", "a/../../b", "/0", "a//b", "a\\b", "a\0", "\ud800")),
+        *(
+            (("version",), version)
+            for version in ("0.6", "0.6-dev1", "0.6.dev2", "1.0", 6, ["0.5"])
+        ),
+        *(
+            (("multiscales", 0, "datasets", 0, "path"), path)
+            for path in (
+                "",
+                ".",
+                "..",
+                "../0",
+                "a/../../b",
+                "/0",
+                "a//b",
+                "a\\b",
+                "a\0",
+                "\ud800",
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_later_and_outside_is_unsupported(place: tuple[Any, ...], value: Any) -> None:
     """Later versions, and levels outside the image, are whole for another program."""
     with pytest.raises(UnsupportedFileError):
@@ -117,13 +132,25 @@ AFFINE = {"type": "affine", "affine": [[1.0, 0.1, 0.0], [0.1, 1.0, 0.0]]}
 
 @pytest.mark.parametrize(
     "steps",
-    [3, {"type": "scale"}, [3], [{}], [AFFINE], [{"type": "scale"}], [{"type": ["scale"]}],
-     [{"type": "scale", "path": "s"}], [{"type": "scale", "scale": [1]}],
-     [{"type": "scale", "scale": [1, "2"]}, {"type": "identity"}],
-     [{"type": "scale", "scale": [1, 0]}], [{"type": "scale", "scale": [1, True]}],
-     [{"type": "scale", "scale": [1, 10**400]}], [{"type": "scale", "scale": [1, math.nan]}],
-     [{"type": "sequence", "transformations": [AFFINE]}], [{"type": "rotation"}]],
-)  # fmt: skip
+    [
+        3,
+        {"type": "scale"},
+        [3],
+        [{}],
+        [AFFINE],
+        [{"type": "scale"}],
+        [{"type": ["scale"]}],
+        [{"type": "scale", "path": "s"}],
+        [{"type": "scale", "scale": [1]}],
+        [{"type": "scale", "scale": [1, "2"]}, {"type": "identity"}],
+        [{"type": "scale", "scale": [1, 0]}],
+        [{"type": "scale", "scale": [1, True]}],
+        [{"type": "scale", "scale": [1, 10**400]}],
+        [{"type": "scale", "scale": [1, math.nan]}],
+        [{"type": "sequence", "transformations": [AFFINE]}],
+        [{"type": "rotation"}],
+    ],
+)
 @pytest.mark.parametrize("common", [False, True])
 def test_unknown_transformation_gives_no_scale(steps: Any, common: bool) -> None:
     """The image is read. No scale is invented, and the transformation is handed on."""
@@ -139,9 +166,17 @@ def test_unknown_transformation_gives_no_scale(steps: Any, common: bool) -> None
 
 @pytest.mark.parametrize(
     "axes",
-    [3, "yx", [], [3, 4], [{"type": "space"}, {"name": "x"}], [{"name": "y"}, {"name": "y"}],
-     [{"name": "x"}], [{"name": name} for name in "abcdefg"]],
-)  # fmt: skip
+    [
+        3,
+        "yx",
+        [],
+        [3, 4],
+        [{"type": "space"}, {"name": "x"}],
+        [{"name": "y"}, {"name": "y"}],
+        [{"name": "x"}],
+        [{"name": name} for name in "abcdefg"],
+    ],
+)
 def test_axes_that_do_not_fit_are_left_out(axes: Any) -> None:
     image = read_image(changed(("multiscales", 0, "axes"), axes))
     assert image is not None
@@ -177,10 +212,15 @@ def test_entries_of_others_stay_in_lists() -> None:
     assert read_well(well) == Well(version="0.4", fields=("0", "0"))
     assert well_with_field(well, "1")["well"]["images"] == [*odd[1:], {"path": "1"}, odd[0]]
     assert well_without_field(well, "0")["well"]["images"] == odd[:1]
-    plate = {"plate": {
-        "columns": [{"name": 2}, {"colour": 1}], "wells": [{"path": "A/2", "mine": 1}, {"x": 1}],
-        "version": "0.4", "field_count": "many", "acquisitions": None,
-    }}  # fmt: skip
+    plate = {
+        "plate": {
+            "columns": [{"name": 2}, {"colour": 1}],
+            "wells": [{"path": "A/2", "mine": 1}, {"x": 1}],
+            "version": "0.4",
+            "field_count": "many",
+            "acquisitions": None,
+        }
+    }
     found = read_plate(plate)
     assert found is not None
     assert (found.columns, found.wells, found.field_count) == (("2",), ("A/2",), None)
@@ -188,8 +228,9 @@ def test_entries_of_others_stay_in_lists() -> None:
     assert added["columns"] == [{"name": "1"}, {"name": 2}, {"colour": 1}]
     assert added["wells"] == [
         {"path": "A/1", "rowIndex": 0, "columnIndex": 0},
-        {"path": "A/2", "mine": 1, "rowIndex": 0, "columnIndex": 1}, {"x": 1},
-    ]  # fmt: skip
+        {"path": "A/2", "mine": 1, "rowIndex": 0, "columnIndex": 1},
+        {"x": 1},
+    ]
     assert (added["field_count"], added["acquisitions"]) == ("many", None)
     labels = {"labels": ["a", 3, "../b", {"x": 1}, "a"]}
     assert read_labels(labels) == ("a", "a")
@@ -207,11 +248,35 @@ def test_other_groups_are_nothing() -> None:
 
 
 KEYS = [
-    "ome", "version", "multiscales", "axes", "datasets", "path", "name", "type", "unit", "scale",
-    "translation", "coordinateTransformations", "omero", "channels", "window", "label", "color",
-    "image-label", "source", "image", "plate", "rows", "columns", "wells", "field_count", "well",
-    "images", "labels",
-]  # fmt: skip
+    "ome",
+    "version",
+    "multiscales",
+    "axes",
+    "datasets",
+    "path",
+    "name",
+    "type",
+    "unit",
+    "scale",
+    "translation",
+    "coordinateTransformations",
+    "omero",
+    "channels",
+    "window",
+    "label",
+    "color",
+    "image-label",
+    "source",
+    "image",
+    "plate",
+    "rows",
+    "columns",
+    "wells",
+    "field_count",
+    "well",
+    "images",
+    "labels",
+]
 words = st.sampled_from(
     ["", "..", "/", "0", "A/1", "0.4", "0.5", "y", "x", "scale", "translation", "\ud800"]
 )
@@ -280,6 +345,9 @@ def test_deep_documents_are_contained() -> None:
         with pytest.raises(DataError):
             read({"ome": {"version": "0.5", key: deep}})
     assert read_labels({"ome": {"version": "0.5", "labels": deep}}) == ()
-    steps = {"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0",
-             "coordinateTransformations": deep}]}]}  # fmt: skip
+    steps = {
+        "multiscales": [
+            {"axes": ["y", "x"], "datasets": [{"path": "0", "coordinateTransformations": deep}]}
+        ]
+    }
     assert read_image(steps) is not None

@@ -145,10 +145,21 @@ def test_fields_are_listed_once(version: Any) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [("b", "1", "0"), ("ABC", "1", "0"), ("", "1", "0"), ("A", "", "0"), ("A", "1000", "0"),
-     ("A", "x", "0"), ("A", "\u0663", "0"), ("A", "1", ""), ("A", "1", "a/b"), ("A", "1", "f_1"),
-     ("A\n", "1", "0"), ("..", "1", "0")],
-)  # fmt: skip
+    [
+        ("b", "1", "0"),
+        ("ABC", "1", "0"),
+        ("", "1", "0"),
+        ("A", "", "0"),
+        ("A", "1000", "0"),
+        ("A", "x", "0"),
+        ("A", "\u0663", "0"),
+        ("A", "1", ""),
+        ("A", "1", "a/b"),
+        ("A", "1", "f_1"),
+        ("A\n", "1", "0"),
+        ("..", "1", "0"),
+    ],
+)
 def test_impossible_wells_refused(place: tuple[str, str, str]) -> None:
     """What is no well is refused, and the error shows one."""
     check_well("AF", "048", "f1")
