@@ -51,6 +51,11 @@ class WritingStore(RegularStore):
                 self._changed.wait_for(lambda: self._writing == 0)
             raise
 
+    async def _open(self, *, mode: Option = None) -> None:
+        # zarr makes the folder here, in its own thread: again, if Ctrl-C has ended the call and
+        # the folder is removed. A file that is written makes the folders that it needs.
+        self._is_open = True
+
     async def set(self, key: str, value: Buffer, *options: Option) -> None:
         await asyncio.to_thread(self._write, key, value)
 
