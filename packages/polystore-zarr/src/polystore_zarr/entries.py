@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from polystore_core import HIDDEN_PREFIX, Entry
 
+from .asides import settle
 from .layout import FOLDER_STORE
 from .nodes import read_kind, visible
 from .trees import is_directory
@@ -34,9 +36,12 @@ def entries(directory: str, *, inside: bool) -> Iterator[Entry]:
         may_be_node = inside or entry.name.lower().endswith(".zarr")
         kind = read_kind(entry.path) if may_be_node else None
         if may_be_node and kind is None:
-            if not is_directory(entry.path):
-                continue  # deleted since it was found
-            kind = read_kind(entry.path)  # and saved again
+            if not is_directory(entry.path):  # deleted since it was found, or it steps aside
+                with suppress(PermissionError):
+                    settle(entry.path)
+            kind = read_kind(entry.path)
+            if kind is None and not is_directory(entry.path):
+                continue
         if not inside and entry.name == FOLDER_STORE and kind == "group":
             for member in visible(entry.path):
                 if _leads_to_folder(member) and read_kind(member.path) in ("array", "image"):
