@@ -87,7 +87,7 @@ class FileManager:
     """Route each operation to the backend that the call names.
 
     The backend follows the last path (``fm.save(image, "a.npy", "disk")``), or is given as
-    ``backend=``. There is no default backend and no fallback. Paths are strings or
+    ``backend=``. A call without a backend is an error. Paths are strings or
     ``os.PathLike``. Further keyword arguments go to the backend, and one that it does not know
     is an error.
 

@@ -17,7 +17,7 @@ __all__ = [
 
 @dataclass(eq=False)
 class ReceiverError(PolystoreError):
-    """What was sent did not arrive, or nobody knows whether it did."""
+    """A delivery did not arrive, or its arrival is unknown."""
 
     backend: str
     receiver: str

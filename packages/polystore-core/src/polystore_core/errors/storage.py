@@ -152,7 +152,7 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
 
 
 def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:
-    """Return ``error`` with backend and path, or what it stands for as ``StorageError``."""
+    """Return ``error`` with backend and path, or the ``StorageError`` that it means."""
     if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
         error.backend, error.path = backend, error.path or path
         if isinstance(error, UnsupportedDataError):

@@ -117,7 +117,7 @@ def atomic_write_json(
     """Replace ``path`` by ``data`` as UTF-8 JSON, under the file's lock.
 
     Raises ``UnsupportedDataError``, before anything is touched, for what JSON cannot hold: keys
-    that are no strings, NaN and infinity included.
+    that are not strings, NaN and infinity included.
     """
     text = encode(data, path, indent)
     with atomic_write(path, "wb", durable=durable, timeout=timeout) as file:
@@ -140,7 +140,7 @@ def atomic_update_json(
     it raises reaches the caller unchanged. Returns the new document. ``check=False`` spares the
     walk through it, while others wait, where ``update`` adds only what JSON gives back equal.
 
-    Raises ``DamagedDataError`` for a file that is no JSON: it is left alone, never taken for
+    Raises ``DamagedDataError`` for a file that is not JSON: it is left alone, never taken for
     missing. ``LockTimeoutError`` after ``timeout`` seconds.
     """
     check_local(path)

@@ -80,7 +80,7 @@ def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -
 
 
 def _check_json(data: Value) -> None:
-    """Refuse what ``json`` would change in silence: keys that are no strings, tuples, …"""
+    """Refuse what ``json`` would change in silence: keys that are not strings, tuples, …"""
     kind = type(data)
     if kind is dict:
         for key in data:
