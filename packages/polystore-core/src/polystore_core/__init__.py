@@ -25,7 +25,21 @@ if TYPE_CHECKING:
         StorageBackend,
     )
     from .abc.backend import Path, join
+    from .abc.store import (
+        ByteStore,
+        Folders,
+        Links,
+        Locks,
+        Renames,
+        Scope,
+        Sink,
+        Stat,
+        StoreFeatures,
+        Trees,
+        Versions,
+    )
     from .errors import PolystoreError
+    from .file_backend import FileBackend
     from .filemanager import FileManager
     from .files.atomic import (
         atomic_update_json,
@@ -35,6 +49,7 @@ if TYPE_CHECKING:
     )
     from .files.claims import claim, is_abandoned
     from .files.json import decode_json, encode_json
+    from .files.local import LocalStore
     from .files.locking import file_lock, is_lock, lock_path, remove_unused
     from .files.metadata import AtomicMetadataWriter
     from .files.pending import PendingFile, Place
@@ -106,11 +121,16 @@ _HOME = {
         "StorageBackend"
     ),
     "abc.backend": "Path join",
+    "abc.store": (
+        "ByteStore Folders Links Locks Renames Scope Sink Stat StoreFeatures Trees Versions"
+    ),
     "errors": "PolystoreError",
+    "file_backend": "FileBackend",
     "filemanager": "FileManager",
     "files.atomic": "atomic_update_json atomic_write atomic_write_json find_leftovers",
     "files.claims": "claim is_abandoned",
     "files.json": "decode_json encode_json",
+    "files.local": "LocalStore",
     "files.locking": "file_lock is_lock lock_path remove_unused",
     "files.metadata": "AtomicMetadataWriter",
     "files.pending": "PendingFile Place",
@@ -159,6 +179,7 @@ __all__ = [
     "BackendRegistry",
     "BackendSpec",
     "Backends",
+    "ByteStore",
     "Capabilities",
     "Channel",
     "Context",
@@ -166,8 +187,10 @@ __all__ = [
     "DataSource",
     "Document",
     "Entry",
+    "FileBackend",
     "FileManager",
     "Finding",
+    "Folders",
     "Format",
     "FormatRegistry",
     "FormatSpec",
@@ -176,6 +199,9 @@ __all__ = [
     "ImageMetadata",
     "Info",
     "LazyArray",
+    "Links",
+    "LocalStore",
+    "Locks",
     "NameTemplate",
     "Opener",
     "Option",
@@ -187,10 +213,17 @@ __all__ = [
     "PolystoreError",
     "Progress",
     "Region",
+    "Renames",
+    "Scope",
     "Secret",
     "Selection",
+    "Sink",
+    "Stat",
     "StorageBackend",
+    "StoreFeatures",
+    "Trees",
     "Value",
+    "Versions",
     "Window",
     "atomic_update_json",
     "atomic_write",

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import PolystoreError
+from .base import PolystoreError, told
 from .data import DataError, UnsupportedDataError, where
 from .requests import PathOutsideRootError, UnsupportedOperationError
 
@@ -21,6 +21,7 @@ __all__ = [
     "NotAFileError",
     "NotFoundError",
     "StorageError",
+    "VersionConflictError",
     "explained",
     "storage_error",
 ]
@@ -127,6 +128,21 @@ class DurabilityUnknownError(StorageError):
     advice = "the new version is in place, but a power cut may restore the old one"
 
 
+@dataclass(eq=False)
+class VersionConflictError(StorageError):
+    """Somebody has replaced the value since its version was read."""
+
+    errno: int = _errno.EAGAIN
+    current: str | None = None
+    """The version that it has now; ``None`` if nothing stands there any more."""
+
+    def describe(self) -> str:
+        return (
+            f"{where(self.backend, self.path)} has another version by now ({self.current}): "
+            "load it again, and repeat your change"
+        )
+
+
 _BY_ERRNO: dict[int, type[StorageError]] = {
     _errno.ENOENT: NotFoundError,
     _errno.EEXIST: AlreadyExistsError,
@@ -138,12 +154,26 @@ _BY_ERRNO: dict[int, type[StorageError]] = {
 }
 
 
+_BY_CLASS: dict[type[OSError], int] = {
+    FileNotFoundError: _errno.ENOENT,
+    FileExistsError: _errno.EEXIST,
+    IsADirectoryError: _errno.EISDIR,
+    NotADirectoryError: _errno.ENOTDIR,
+    PermissionError: _errno.EACCES,
+    TimeoutError: _errno.ETIMEDOUT,
+}
+
+
 def storage_error(error: OSError, backend: str, path: str, operation: str) -> StorageError:
     """Translate an :class:`OSError`: the one table from ``errno`` to error class."""
     if isinstance(error, StorageError):
         return error
-    code = error.errno or _errno.EIO
+    code = error.errno or 0
     reason = error.strerror or ""
+    if not code:  # raised by Python, not by the system
+        code = next((code for kind, code in _BY_CLASS.items() if isinstance(error, kind)), 0)
+        reason = "" if code else told(error)
+    code = code or _errno.EIO
     if reason == os.strerror(code):
         reason = ""
     return _BY_ERRNO.get(code, StorageError)(
@@ -157,8 +187,8 @@ def explained(error: Exception, backend: str, path: str, operation: str) -> Exce
         error.backend, error.path = backend, error.path or path
         if isinstance(error, UnsupportedDataError):
             error.operation = operation
-    elif isinstance(error, UnsupportedOperationError):  # a format does not know its backend
-        error.backend = error.backend or backend
+    elif isinstance(error, UnsupportedOperationError | StorageError):
+        error.backend = error.backend or backend  # formats and stores do not know it
     elif isinstance(error, OSError) and not isinstance(error, PolystoreError):
         translated = storage_error(error, backend, path, operation)
         translated.__cause__ = error

@@ -11,9 +11,8 @@ import time
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import (
-    DurabilityUnknownError,
-)
+from ..abc.store import Sink
+from ..errors import DurabilityUnknownError
 from ..paths import HIDDEN_PREFIX
 from .claims import own
 from .system import (
@@ -109,7 +108,7 @@ def _not_open() -> int:
     raise ValueError("the file is closed")
 
 
-class PendingFile:
+class PendingFile(Sink):
     """New content on its way to ``path``: write ``file``, then ``seal``, then ``commit``.
 
     Until ``commit``, ``path`` holds what it held before; ``discard`` leaves nothing behind and
@@ -371,11 +370,6 @@ class PendingFile:
             dst_dir_fd=self._dir_fd,
             follow_symlinks=True,
         )
-
-    def directory(self) -> tuple[int, int]:
-        """Identify the directory that ``sync_directory`` flushes, once for many files."""
-        found = os.stat(self._directory or ".", dir_fd=self._dir_fd)
-        return found.st_dev, found.st_ino
 
     def sync_directory(self) -> None:
         """Make the new name survive a power cut. Raises ``DurabilityUnknownError``."""

@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 from weakref import finalize
 
-from polystore_core import (
-    MOST_LINKS,
-    Place,
-    follow_links,
-    full_path,
-    make_directories,
-    open_regular,
-    sync_directory,
-)
-from polystore_core.errors import PathOutsideRootError, UnsupportedOperationError
+from ...errors import PathOutsideRootError, UnsupportedOperationError
+from ...paths import full_path
+from ..pending import Place
+from ..system import MOST_LINKS, follow_links, make_directories, open_regular, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["FreePlaces", "Places", "RootedPlaces", "open_file"]
+__all__ = ["FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
 # A directory on the way need not be readable, only searchable.
 _DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
-
-
-class _File(io.FileIO):
-    """A file that a lazy handle may leave to the collector: Dask drops copies of handles."""
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def open_file(places: Places, path: str, small: int = -1) -> BinaryIO:
-    """Open a regular file for reading; one of at most ``small`` bytes is read here, at once."""
-    # The file object owns the descriptor from the start: Ctrl-C cannot close it twice.
-    file = _File(path, "r", opener=lambda path, _: places.open(path))
-    size = os.fstat(file.fileno()).st_size
-    if size > small:
-        return cast("BinaryIO", file)
-    with file:
-        return io.BytesIO(os.read(file.fileno(), size))
 
 
 class Places(ABC):
@@ -70,9 +45,15 @@ class Places(ABC):
         Raises plain ``OSError``.
         """
 
-    @abstractmethod
     def open(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor."""
+        with self.at(path) as place:
+            return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        """Stat ``path``; with ``follow``, what a link of that name leads to."""
+        with self.at(path, follow=follow) as place:
+            return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     @abstractmethod
     def link_text(self, source: str, link: str) -> str:
@@ -103,6 +84,9 @@ class FreePlaces(Places):
 
     def open(self, path: str) -> int:
         return open_regular(path)
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        return os.stat(path, follow_symlinks=follow)
 
     def link_text(self, source: str, link: str) -> str:
         # A relative one would lead elsewhere from the link.
@@ -145,10 +129,6 @@ class RootedPlaces(Places):
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-
-    def open(self, path: str) -> int:
-        with self.at(path) as place:
-            return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     def link_text(self, source: str, link: str) -> str:
         folder = os.path.dirname(self._canonical(link, follow=False))
@@ -208,7 +188,7 @@ class RootedPlaces(Places):
                 done.pop()
                 continue
             if waiting or follow:
-                target = _link_target(part, here)
+                target = read_link_text(part, here)
                 if target is not None:
                     hops += 1
                     if hops > MOST_LINKS:
@@ -242,6 +222,20 @@ class RootedPlaces(Places):
                 root = self._root_fd
         return root
 
+    def folder(self, path: str) -> int:
+        """Open the directory at ``path`` and return its descriptor."""
+        with self.at(f"{path}/_", follow=False) as place:
+            assert place.dir_fd is not None
+            return os.dup(place.dir_fd)
+
+    def is_at(self, path: str, found: os.stat_result) -> bool:
+        """Whether ``path`` leads to the directory ``found``, by whatever way the system takes."""
+        try:
+            now = os.stat(path, dir_fd=self._open_root(create=False, durable=False))
+        except OSError:
+            return False
+        return os.path.samestat(now, found)
+
     def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
         return RootedPlaces, (self.root,)  # an open root does not travel
 
@@ -259,7 +253,8 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
 
 
-def _link_target(name: str, dir_fd: int) -> str | None:
+def read_link_text(name: str, dir_fd: int) -> str | None:
+    """Return the text of a link, or ``None`` for anything else."""
     try:
         return os.readlink(name, dir_fd=dir_fd)
     except OSError as error:

@@ -9,23 +9,23 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from polystore_core import (
-    HIDDEN_PREFIX,
-    Place,
+from ...errors import DurabilityUnknownError, LockTimeoutError
+from ...paths import HIDDEN_PREFIX
+from ..claims import is_abandoned
+from ..locking import is_lock, remove_unused
+from ..system import (
     flush_to_device,
-    is_abandoned,
-    is_lock,
     open_regular,
     path_of,
     remove_tree,
-    remove_unused,
     rename_new,
     sync_directory,
 )
-from polystore_core.errors import DurabilityUnknownError, LockTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ..pending import Place
 
 __all__ = [
     "flush_bytes",

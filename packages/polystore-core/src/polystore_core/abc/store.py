@@ -1,0 +1,423 @@
+"""What a store of bytes is: keys to bytes, each value whole or not at all.
+
+A :class:`ByteStore` knows nothing of formats, options or arrays: ``FileBackend`` makes a backend
+of it. ``stat``, ``read``, ``put``, ``delete`` and ``scan`` are all that an author must write.
+
+Stores raise the errors of Python (``FileNotFoundError``, ``PermissionError``, ``OSError`` with an
+``errno``), and ``FileBackend`` adds the name of the backend and the path. If a call has two keys,
+``OSError.filename`` is the key that the error is about.
+
+What more a store can do is a small class to inherit, such as :class:`Renames`, and a field in
+``features`` that says in whose sight an instance keeps the promise. A store does it natively, in
+one step, or refuses: two steps under the name of one would be a promise with a gap in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, TypeAlias, TypeVar
+
+from ..errors import PathOutsideRootError, UnsupportedOperationError
+from ..paths import is_litter
+from .backend import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from ..values import Kind, Value
+
+__all__ = [
+    "ByteStore",
+    "Folders",
+    "Links",
+    "Locks",
+    "Renames",
+    "Scope",
+    "Sink",
+    "Stat",
+    "StoreFeatures",
+    "Trees",
+    "Versions",
+]
+
+Scope: TypeAlias = Literal["none", "thread", "host", "all"]
+"""In whose sight a promise is kept: nobody's, that of the threads of this process, of the
+processes of this machine, or of all machines."""
+
+IfPresent: TypeAlias = Literal["replace", "error"]
+
+Content: TypeAlias = "bytes | bytearray | memoryview"
+
+_BUFFER = 1 << 20
+
+
+class Stat(NamedTuple):
+    """What stands at a key."""
+
+    key: str
+    kind: Kind = "file"
+    """"symlink" only for a link that leads nowhere."""
+    size: int | None = None
+    """Bytes, of files."""
+    modified: float | None = None
+    """Time of the last change, in seconds since 1970."""
+    target: str | None = None
+    """The text of the link, if the key is one. The rest then tells of what it leads to."""
+    version: str | None = None
+    """Differs from that of every other content that the key has had. See :class:`Versions`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreFeatures:
+    """What one store promises, and in whose sight. The kit tests each promise."""
+
+    replace: Scope = "all"
+    """``put`` over a value: a reader sees the old one or the new one, whole."""
+    create_only: Scope = "none"
+    """``put(if_exists="error")``: of several writers of a new key exactly one wins."""
+    delete: Scope = "all"
+    durable: bool = False
+    """Whether values can be made to survive a power cut. If so, ``sink`` obeys ``durable``."""
+    nested_values: bool = True
+    """Whether "a" and "a/b" may both be values, as in object stores."""
+    max_value: int | None = None
+    """The most bytes of one value."""
+    threads: int = 1
+    """How many small calls at once are faster than one after another: over a network, several."""
+    renames: Scope = "none"
+    links: Scope = "none"
+    folders: Scope = "none"
+    locks: Scope = "none"
+    versions: Scope = "none"
+    trees: Scope = "none"
+
+
+class Sink(ABC):
+    """New bytes for a key: write them into ``file``, then ``seal``, then ``commit``.
+
+    Until ``commit`` the key holds what it held before. ``discard`` must always be called, and
+    leaves nothing behind. A batch seals many sinks ahead and commits them in order.
+    """
+
+    file: BinaryIO
+    """Takes the bytes. It can be read and sought too."""
+
+    @property
+    def wants_flush(self) -> bool:
+        """Whether ``durable`` asks for a ``flush`` that has not been made."""
+        return False
+
+    @abstractmethod
+    def seal(self, *, flush: bool = True) -> None:
+        """End the writing. A batch passes ``flush=False``, and flushes many sinks at once."""
+
+    def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
+        """Let the sealed bytes survive a power cut, if ``durable`` asks for that."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Give the bytes their key. Raises ``FileExistsError`` if it may not be replaced."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Drop what is not committed."""
+
+
+class ByteStore(ABC):
+    """Keys such as "plate/a.tif" to bytes.
+
+    Calls come from many threads at once, and from processes that are forked after construction.
+    A store pickles, and its copy is the same store in another process.
+    """
+
+    features: StoreFeatures = StoreFeatures()
+
+    durable: bool | None = None
+    """What ``sink`` and ``put`` do for power cuts, if the caller does not say."""
+
+    def key(self, path: str, /) -> str:
+        """Return the key that ``path`` means: by default without ".", "//" and "/" at the end.
+
+        Raises ``PathOutsideRootError`` for an absolute path and for "..".
+        """
+        parts = path.split("/")
+        if path.startswith("/") or ".." in parts:
+            raise PathOutsideRootError("", path, repr(self))
+        return "/".join(part for part in parts if part not in ("", "."))
+
+    def identity(self, key: str, /) -> Hashable:
+        """Return the same for two keys of one value. Override it if keys have aliases."""
+        return key
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def stat(self, key: str, /) -> Stat:
+        """Describe what stands at ``key``. Raises ``FileNotFoundError``.
+
+        A store without :class:`Folders` knows values only. "plate" is then no key, even if
+        "plate/a.tif" is one.
+        """
+
+    @abstractmethod
+    def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
+        """Return ``value[start:stop]``, as a slice of bytes. Raises ``FileNotFoundError``."""
+
+    @abstractmethod
+    def scan(self, folder: str = "", /) -> Iterable[Stat]:
+        """Yield every value below ``folder`` ("" for all), in any order.
+
+        "plate" has "plate/a.tif" below it, and neither "plate" nor "plate2/a.tif". Values that
+        were put before the call are among them.
+        """
+
+    def entries(self, folder: str, /) -> Iterable[Entry]:
+        """Yield the names in ``folder``, in any order. Raises ``FileNotFoundError``.
+
+        By default found with ``scan``, which costs as much as all that is below.
+        """
+        skip = len(folder) + 1 if folder else 0
+        found = dict.fromkeys(
+            Entry(name, bool(slash), False)
+            for name, slash, _ in (stat.key[skip:].partition("/") for stat in self.scan(folder))
+            if slash or not is_litter(name)
+        )
+        if not found and folder:
+            self.stat(folder)
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        return found
+
+    def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
+        """Open a value for reading; ``whole`` says that all of it will be read.
+
+        By default one ``read`` where ``whole`` is true, and one for each part otherwise.
+        """
+        if whole:
+            return io.BytesIO(self.read(key))
+        return io.BufferedReader(_Ranges(self, key), _BUFFER)
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
+        """Let ``key`` hold ``content``: whole when this returns, and nothing of it before.
+
+        Raises ``FileExistsError`` for ``if_exists="error"`` where the key holds a value. It is
+        not asked for what ``features`` does not claim.
+        """
+
+    def sink(
+        self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
+    ) -> Sink:
+        """Start new bytes for ``key``. By default they are kept in memory until they are put."""
+        return _Kept(self, key, if_exists)
+
+    @contextmanager
+    def writing(
+        self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
+    ) -> Iterator[BinaryIO]:
+        """Give a file whose bytes ``key`` holds when the block ends, unless it raises."""
+        sink = self.sink(key, if_exists=if_exists, durable=durable)
+        try:
+            yield sink.file
+            sink.seal()
+            sink.commit()
+            if durable:
+                for error in self.sync([key]).values():
+                    raise error
+        finally:
+            sink.discard()
+
+    def sync(self, keys: Sequence[str], /) -> dict[str, OSError]:
+        """Let committed keys survive a power cut, with one flush for many of them.
+
+        Returns the keys of which that is not known, with the reason. It is not asked again: a
+        second flush would succeed although the first has lost something.
+        """
+        return {}
+
+    @abstractmethod
+    def delete(self, key: str, /) -> None:
+        """Delete a value. A missing one is no error, so that a repeated call is safe."""
+
+    # ── the store ────────────────────────────────────────────────────────────────────────
+
+    def batch(self) -> AbstractContextManager[Self]:
+        """Give the store for the length of a batch; it may keep open what its calls share."""
+        return nullcontext(self)
+
+    def needed(self, ability: type[Ability], operation: str) -> Ability:
+        """Return this store as ``ability``, such as :class:`Renames`.
+
+        Raises ``UnsupportedOperationError`` if it cannot do that, or does not claim it.
+        """
+        if isinstance(self, ability) and self.claims(ability):
+            return self
+        name = ability.__name__
+        claimed = f'features.{name.lower()} is "none"'
+        reason = (
+            f"the store {self!r} has no {name} ({claimed}), and two steps would leave a gap"
+        )
+        raise UnsupportedOperationError("", operation, reason)
+
+    def claims(self, ability: type[Value]) -> bool:
+        """Whether this instance has ``ability``, such as :class:`Renames`."""
+        scope: Scope = getattr(self.features, ability.__name__.lower())
+        return scope != "none" and isinstance(self, ability)
+
+    def close(self) -> None:  # noqa: B027 - most stores hold nothing
+        """Give back what the store holds."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+# ── what more a store can do ─────────────────────────────────────────────────────────────
+
+
+class Renames(ABC):
+    """Gives a value, a link or a folder with all that it holds another key, in one step."""
+
+    @abstractmethod
+    def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
+        """Rename ``source``. A folder never replaces anything, and nothing replaces a folder.
+
+        Raises ``FileNotFoundError``, ``FileExistsError``, ``IsADirectoryError``.
+        """
+
+
+class Folders(ABC):
+    """Has folders that exist although nothing is in them. ``stat`` and ``entries`` know them."""
+
+    @abstractmethod
+    def make_folder(self, key: str, /) -> None:
+        """Make a folder and its missing parents; no error if it exists."""
+
+    @abstractmethod
+    def remove_folder(self, key: str, /, *, recursive: bool = False) -> None:
+        """Remove a folder; only with ``recursive`` one in which something is.
+
+        Raises ``FileNotFoundError``, and ``OSError`` (``ENOTEMPTY``).
+        """
+
+
+class Links(ABC):
+    """Has symbolic links. ``stat``, ``open`` and ``read`` follow them; ``delete`` does not."""
+
+    @abstractmethod
+    def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
+        """Let ``key`` lead to ``source``, which must exist.
+
+        Raises ``FileNotFoundError``, and ``FileExistsError`` unless ``replace``.
+        """
+
+    @abstractmethod
+    def read_link(self, key: str, /) -> str | None:
+        """Return the text of the link at ``key``; ``None`` for anything else, and for nothing."""
+
+    @abstractmethod
+    def copy_link(self, source: str, key: str, /) -> None:
+        """Make a link at ``key`` with the text of the link at ``source``."""
+
+
+class Locks(ABC):
+    """Has locks that end with the process that holds them, however it ends."""
+
+    @abstractmethod
+    def lock(
+        self, key: str, /, *, timeout: float | None = 30.0
+    ) -> AbstractContextManager[None]:
+        """Hold the lock of ``key`` for the length of a ``with`` block.
+
+        ``timeout`` is in seconds, ``None`` waits for ever. Raises ``LockTimeoutError``.
+        """
+
+
+class Versions(ABC):
+    """Replaces a value only if nobody has replaced it meanwhile. ``stat`` tells the version."""
+
+    @abstractmethod
+    def put_version(self, key: str, content: Content, /, *, version: str) -> None:
+        """Replace ``key`` if its version is ``version``, in one step.
+
+        Raises ``VersionConflictError`` if it has another one, or none.
+        """
+
+
+class Trees(ABC):
+    """Gives many values their keys in one step: a folder that appears whole."""
+
+    @abstractmethod
+    def tree(self, key: str, /, *, durable: bool | None = None) -> AbstractContextManager[str]:
+        """Give the key of a hidden folder, which becomes ``key`` when the block ends.
+
+        If the block raises, the folder is removed. Raises ``FileExistsError`` where something
+        stands at ``key``.
+        """
+
+
+Ability = TypeVar("Ability", Renames, Folders, Links, Locks, Versions, Trees)
+
+
+# ── the defaults ─────────────────────────────────────────────────────────────────────────
+
+
+class _Kept(Sink):
+    """Keeps the bytes in memory and puts them at ``commit``."""
+
+    def __init__(self, store: ByteStore, key: str, if_exists: IfPresent) -> None:
+        self.file = self._content = io.BytesIO()
+        self._store, self._key, self._if_exists = store, key, if_exists
+
+    def seal(self, *, flush: bool = True) -> None:
+        size, most = self._content.getbuffer().nbytes, self._store.features.max_value
+        if most is not None and size > most:
+            reason = f"it has {size:,} bytes, and a value of {self._store!r} at most {most:,}"
+            raise OSError(errno.EFBIG, reason, self._key)
+
+    def commit(self) -> None:
+        with self._content.getbuffer() as content:
+            self._store.put(self._key, content, if_exists=self._if_exists)
+
+    def discard(self) -> None:
+        self._content.close()
+
+
+class _Ranges(io.RawIOBase):
+    """Reads each part when it is asked for."""
+
+    def __init__(self, store: ByteStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._size = store.stat(key).size or 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), self._key)
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Value) -> int:
+        view = memoryview(buffer).cast("B")
+        stop = min(self._position + len(view), self._size)
+        if stop <= self._position:
+            return 0
+        data = self._store.read(self._key, self._position, stop)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -1,0 +1,345 @@
+"""Values in a store of bytes, encoded by the format that the suffix of a path names."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ..abc.format import Format, Opener
+from ..abc.store import ByteStore, Folders
+from ..errors import (
+    DamagedDataError,
+    InvalidOptionError,
+    NotAFileError,
+    PluginError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedFormatError,
+    UnsupportedOperationError,
+)
+from ..model.arrays import is_array
+from ..options import IfExists, check_if_exists, check_options, known_options
+from ..paths import check_new, checked
+from ..plugins.declared import owner
+from ..plugins.registry import formats as shared_formats
+from ..values import Info
+from ..work import Progress, check_lengths, run_batch, threads_for
+from .batches import SaveBatch
+from .names import NamesOfStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..abc.array import LazyArray
+    from ..abc.backend import Path
+    from ..abc.store import Sink
+    from ..values import Document, Option, Region, Value
+
+__all__ = ["FileBackend"]
+
+# Bytes from which threads gain: below, a file in the page cache is read faster than a thread
+# takes it over, and writing has more to do for each byte.
+_LOAD_IN_THREADS = 1 << 22
+_SAVE_IN_THREADS = 1 << 19
+
+
+class FileBackend(NamesOfStore):
+    """Save into ``store``, and load from it, by the suffix of the path.
+
+    What the store does not promise in its ``features`` is refused with
+    ``UnsupportedOperationError``, before anything is changed.
+
+    ``durable`` as an option of ``save`` decides what survives a power cut, if the store can make
+    values durable. ``None``: the old value or the new one, where one replaces the other.
+    ``True``: every value whose ``save`` has returned, new names included. ``False`` flushes
+    nothing. The default is ``store.durable``.
+    """
+
+    def __init__(self, store: ByteStore) -> None:
+        self.store = store
+
+    def _format_of(self, path: Path) -> Format:
+        context = self.context
+        return (context.formats or shared_formats()).of(path, backend=context.name)
+
+    # ── one value ────────────────────────────────────────────────────────────────────────
+
+    def save(
+        self,
+        data: Value,
+        path: Path,
+        /,
+        *,
+        if_exists: IfExists = "replace",
+        durable: bool | None = None,
+        **options: Option,
+    ) -> None:
+        if durable is None:
+            durable = self.store.durable
+        sink = self._encoded(self.store, data, path, if_exists, durable, options)
+        if sink is None:
+            return
+        try:
+            try:
+                sink.flush()
+                self._commit(sink, if_exists)
+                if durable:
+                    for error in self.store.sync([self._key(path)]).values():
+                        raise error
+            finally:
+                sink.discard()
+        except (PolystoreError, OSError) as error:
+            raise self._explained(error, path, "save")  # noqa: B904 - it carries its cause
+
+    def _encoded(
+        self,
+        store: ByteStore,
+        data: Value,
+        path: Path,
+        if_exists: IfExists,
+        durable: bool | None,
+        options: Document,
+    ) -> Sink | None:
+        """Write ``data``, unflushed and unnamed; ``None`` if the present value is to stay."""
+        check_if_exists(if_exists)
+        try:
+            text = check_new(path)
+            key = store.key(text)
+            chosen = self._format(text, key, "save")
+            if options:
+                _check(chosen, "save", options, "if_exists", "durable")
+            if durable and not store.features.durable:
+                self._refuse_durable()
+            condition = self._condition(key, if_exists, "save")
+            if condition is None:
+                return None
+            sink = store.sink(key, if_exists=condition, durable=durable)
+            try:
+                encode: Callable[..., None] = chosen.save
+                encode(data, sink.file, **options)
+                sink.seal(flush=False)
+            except BaseException:
+                sink.discard()
+                raise
+            return sink
+        except (PolystoreError, OSError) as error:
+            raise self._explained(error, path, "save")  # noqa: B904 - it carries its cause
+
+    def _refuse_durable(self) -> None:
+        reason = f"the store {self.store!r} has features.durable = False: leave durable= out"
+        raise UnsupportedOperationError(self.name, "durable=True", reason)
+
+    def _commit(self, sink: Sink, if_exists: IfExists) -> None:
+        try:
+            sink.commit()
+        except FileExistsError:
+            if if_exists == "replace":  # it was free when we looked
+                self._needed_scope(self.store.features.replace, "replacing a value", "replace")
+            if if_exists != "skip":  # somebody else was first, which is what skip asks for
+                raise
+
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
+        return self._load(self.store, path, region, options)
+
+    def _load(
+        self, store: ByteStore, path: Path, region: Region | None, options: Document
+    ) -> Value:
+        # No context managers of our own here: a plate is ten thousand small files.
+        try:
+            text = checked(path)
+            key = store.key(text)
+            chosen = self._format(text, key, "load")
+            if options:
+                _check(chosen, "load", options, "region")
+            given = (self._opener(text),) if chosen.reads_siblings else ()
+            if region is None:
+                return _decoded(chosen, store.open(key, whole=True), given, options)
+            with store.open(key) as file:
+                if "region" in known_options(type(chosen).load)[0]:
+                    return _decoded(chosen, file, given, {"region": region, **options})
+                return _part(_decoded(chosen, file, given, options), region)
+        except (PolystoreError, OSError) as error:
+            raise self._explained(self._or_folder(error, path), path, "load")  # noqa: B904
+
+    def _or_folder(self, error: Exception, path: Path) -> Exception:
+        """Return the error for a missing key that is the folder of a store that has none."""
+        if isinstance(error, FileNotFoundError) and not self.store.claims(Folders):
+            found = self._stat_or_none(path)
+            if found is not None and found.kind == "directory":
+                return IsADirectoryError()
+        return error
+
+    def open(self, path: Path, /) -> LazyArray:
+        with self._translated(path, "open"):
+            text = checked(path)
+            return self._format(text, self.store.key(text), "open").open(self._opener(text))
+
+    def _opener(self, text: str) -> Opener:
+        return Opener(partial(_open_path, self.store), text, self.name)
+
+    def info(self, path: Path, /) -> Info:
+        with self._translated(path, "describe"):
+            text = checked(path)
+            key = self.store.key(text)
+            found = self._stat(key)
+            if found.kind == "symlink":
+                return Info(path=text, kind="symlink", target=found.target)
+            modified = found.modified
+            return Info(
+                path=text,
+                kind=found.kind,
+                size=found.size,
+                modified=None if modified is None else datetime.fromtimestamp(modified, UTC),
+                target=found.target,
+                **(self._described(text, key) if found.kind == "file" else {}),
+            )
+
+    def _described(self, text: str, key: str) -> Document:
+        try:
+            chosen = self._format_of(text)
+        except (UnsupportedFormatError, PluginError):
+            return {}  # a file all the same: its size and date are known
+        info: Callable[..., dict[str, Any]] = chosen.info
+        given = (self._opener(text),) if chosen.reads_siblings else ()
+        with self.store.open(key) as file:
+            try:
+                return {"format": chosen.name, **info(file, *given)}
+            except chosen.decode_errors as error:
+                if isinstance(error, PolystoreError):
+                    raise
+                raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
+
+    def _format(self, text: str, key: str, operation: str) -> Format:
+        try:
+            return self._format_of(text)
+        except UnsupportedFormatError:
+            found = self._found(text, self._stat)
+            if found is None or found.kind != "directory":
+                raise
+        other = _claimed_suffix(text)
+        reason = f"it is a folder: try backend={other!r}" if other else ""
+        raise NotAFileError(self.name, text, operation, reason=reason)
+
+    def _converts(self, source: str, target: str) -> bool:
+        old, new = _claimed_suffix(source), _claimed_suffix(target)
+        if old == new or not self.is_file(source):
+            return False
+        if owner("format", old) and owner("format", new):
+            one, other = (self._format_of(path) for path in (source, target))
+            return one.name != other.name
+        if self.is_dir(target):
+            raise NotAFileError(self.name, target, "write")
+        expected = f"the suffix .{old}" if old else "a suffix that no format has"
+        expected += f", as in {source!r}, because the file is not converted"
+        if owner("backend", new):
+            expected += f". To convert it, use transfer() to backend {new!r}"
+        raise InvalidOptionError("target", target, expected)
+
+    # ── many values ──────────────────────────────────────────────────────────────────────
+
+    def load_batch(
+        self,
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
+    ) -> list[Value]:
+        """``threads=None`` takes several where the files are large enough to gain from it."""
+        if threads is None and len(paths) > 1:
+            first = self._stat_or_none(paths[0])
+            size = first.size or 0 if first else 0
+            threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
+        region = options.pop("region", None)
+        with self.store.batch() as store:
+            return run_batch(
+                self.name,
+                "load",
+                paths,
+                lambda i: self._load(store, paths[i], region, options),
+                progress=progress,
+                threads=threads or 1,
+            )
+
+    def save_batch(
+        self,
+        data: Sequence[Value],
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        if_exists: IfExists = "replace",
+        durable: bool | None = None,
+        threads: int | None = None,
+        **options: Option,
+    ) -> None:
+        """Encode some items ahead, in threads where that is faster, then name them in order.
+
+        Whichever thread was faster, a failure leaves every earlier item saved and every later
+        one untouched. Files that must be flushed are flushed together, and so is each directory
+        of a durable batch.
+        """
+        check_lengths(data, paths, self._identity)
+        if threads is None and len(paths) > 1:
+            size = getattr(data[0], "nbytes", 0)
+            threads = max(self.store.features.threads, threads_for(size, _SAVE_IN_THREADS))
+        with self.store.batch() as store:
+            SaveBatch(
+                backend=self,
+                store=store,
+                data=data,
+                paths=paths,
+                if_exists=if_exists,
+                durable=store.durable if durable is None else durable,
+                threads=threads or 1,
+                options=options,
+            ).run(progress)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} on {self.store!r}>"
+
+
+def _open_path(store: ByteStore, path: str) -> BinaryIO:
+    return store.open(store.key(path))
+
+
+def _claimed_suffix(path: str) -> str:
+    """Return the longest suffix that a format or a backend (zarr) is named after, or ""."""
+    suffix = path.rpartition("/")[2].partition(".")[2].lower()
+    while suffix and not (owner("format", suffix) or owner("backend", suffix)):
+        suffix = suffix.partition(".")[2]
+    return suffix
+
+
+def _check(chosen: Format, operation: str, options: Document, *known: str) -> None:
+    method = getattr(type(chosen), operation)
+    check_options(method, options, f"{operation}() of format {chosen.name!r}", *known)
+
+
+def _decoded(
+    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], options: Document
+) -> Value:
+    load: Callable[..., Any] = chosen.load
+    try:
+        with file:
+            return load(file, *given, **options)
+    except (PolystoreError, OSError):
+        raise
+    except MemoryError as error:
+        reason = "it does not fit into memory: load a region=, or use open() and read parts"
+        raise UnsupportedDataError(reason, chosen.name) from error
+    except chosen.decode_errors as error:
+        raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
+
+
+def _part(value: Value, region: Region) -> Value:
+    if not is_array(value):
+        raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
+    return np.array(value[region])

@@ -1,0 +1,327 @@
+"""The names in a store of bytes: what stands where, and how names come, go and move."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from abc import abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from ..abc.backend import Entry, Path, StorageBackend, join
+from ..abc.store import Ability, ByteStore, Folders, Links, Renames, Stat, Trees
+from ..errors import (
+    AlreadyExistsError,
+    DirectoryNotEmptyError,
+    InvalidOptionError,
+    NotAFileError,
+    PolystoreError,
+    StorageError,
+    UnsupportedOperationError,
+    explained,
+)
+from ..options import IfExists, check_if_exists
+from ..paths import check_new, checked
+from ..values import Capabilities, natural_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+
+    from ..abc.store import IfPresent, Scope
+
+__all__ = ["NamesOfStore"]
+
+_COPY_BYTES = 1 << 24
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_STAYS = "it exists, and a folder never replaces anything: delete it first"
+_TOP = ("", ".", "/")
+
+
+class NamesOfStore(StorageBackend):
+    """All of a ``FileBackend`` that needs no format."""
+
+    store: ByteStore
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Without the operations for which the store lacks a promise."""
+        features, claims = self.store.features, self.store.claims
+        lacking: set[str] = set()
+        if features.replace == features.create_only == "none":
+            lacking |= {"save", "save_batch", "copy", "move", "ensure_directory"}
+        if features.delete == "none":
+            lacking |= {"delete", "delete_all"}
+            if not claims(Renames):
+                lacking.add("move")
+        if not claims(Folders):
+            lacking.add("ensure_directory")
+        if not claims(Links):
+            lacking.add("create_symlink")
+        if lacking & {"ensure_directory", "create_symlink"}:
+            lacking.add("mirror_directory_with_symlinks")
+        return Capabilities(super().capabilities.operations - lacking)
+
+    # ── errors ───────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def _translated(
+        self, path: Path, operation: str, target: str | None = None
+    ) -> Iterator[None]:
+        """Complete errors, and translate those of the store.
+
+        An error whose ``filename`` is ``target`` is about that.
+        """
+        try:
+            yield
+        except (PolystoreError, OSError) as error:
+            if target is not None and getattr(error, "filename", None) == target:
+                path, operation = target, f"{operation} to"
+            raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
+
+    def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
+        return explained(error, self.name, os.fspath(path), operation)
+
+    def _key(self, path: Path, check: Callable[[Path], str] = checked) -> str:
+        try:
+            return self.store.key(check(path))
+        except PolystoreError as error:
+            raise self._explained(error, path, "look")  # noqa: B904 - it carries its cause
+
+    def _identity(self, path: Path) -> Hashable:
+        with self._translated(path, "look"):
+            return self.store.identity(self._key(path))
+
+    def _needed(self, ability: type[Ability], operation: str) -> Ability:
+        try:
+            return self.store.needed(ability, operation)
+        except UnsupportedOperationError as error:
+            error.backend = self.name
+            raise
+
+    def _needed_scope(self, scope: Scope, operation: str, feature: str) -> None:
+        if scope == "none":
+            reason = f'the store {self.store!r} has features.{feature} = "none"'
+            raise UnsupportedOperationError(self.name, operation, reason)
+
+    # ── what stands where ────────────────────────────────────────────────────────────────
+
+    def _stat(self, key: str) -> Stat:
+        """Stat ``key``, also where it is the folder of a store that has none."""
+        store = self.store
+        try:
+            return store.stat(key)
+        except FileNotFoundError:
+            if store.claims(Folders) or (key and not any(True for _ in store.scan(key))):
+                raise
+            return Stat(key, "directory")
+
+    def _name(self, key: str) -> Stat:
+        """Stat ``key`` itself, and not what a link leads to."""
+        links = self.store
+        if isinstance(links, Links) and (target := links.read_link(key)) is not None:
+            return Stat(key, "symlink", target=target)
+        return self._stat(key)
+
+    def _stat_or_none(self, path: Path) -> Stat | None:
+        """Stat, or ``None`` where nothing stands."""
+        return self._found(path, self._stat)
+
+    def _found(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
+        try:
+            return look(self.store.key(checked(path)))
+        except (PolystoreError, OSError) as error:
+            if isinstance(error, OSError) and (
+                isinstance(error, FileNotFoundError) or error.errno in _NOTHING_THERE
+            ):
+                return None
+            raise self._explained(error, path, "look")  # noqa: B904 - it carries its cause
+
+    def exists(self, path: Path, /) -> bool:
+        found = self._stat_or_none(path)
+        return found is not None and found.kind != "symlink"
+
+    def is_file(self, path: Path, /) -> bool:
+        found = self._stat_or_none(path)
+        return found is not None and found.kind == "file"
+
+    def is_dir(self, path: Path, /) -> bool:
+        found = self._stat_or_none(path)
+        return found is not None and found.kind == "directory"
+
+    def is_symlink(self, path: Path, /) -> bool:
+        found = self._found(path, self._name)
+        return found is not None and found.kind == "symlink"
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        return natural_order({entry.name for entry in self.scan(path)})
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        with self._translated(directory, "list"):
+            return self.store.entries(self._key(directory))
+
+    # ── change ───────────────────────────────────────────────────────────────────────────
+
+    def ensure_directory(self, path: Path, /) -> None:
+        with self._translated(path, "create the directory"):
+            self._needed(Folders, "ensure_directory").make_folder(self._key(path))
+
+    def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        with self._translated(path, "delete"):
+            key = self._key(path)
+            self._needed_scope(self.store.features.delete, "delete", "delete")
+            if key in _TOP:
+                raise InvalidOptionError("path", os.fspath(path), "a path below the root")
+            if self._name(key).kind != "directory":
+                self.store.delete(key)
+            elif self.store.claims(Folders):
+                folders = self._needed(Folders, "delete")
+                folders.remove_folder(key, recursive=recursive)
+            elif not recursive:
+                raise DirectoryNotEmptyError(self.name, os.fspath(path), "delete")
+            else:
+                for inner in list(self.store.scan(key)):
+                    self.store.delete(inner.key)
+
+    @abstractmethod
+    def _converts(self, source: str, target: str) -> bool:
+        """Whether the bytes of a file at ``source`` are another format's at ``target``.
+
+        Raises ``InvalidOptionError`` where nothing converts them.
+        """
+
+    def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
+        self._copy(
+            self._key(source), self._key(target, check_new), if_exists, self.store.durable
+        )
+
+    def _copy(
+        self, source: str, target: str, if_exists: IfExists, durable: bool | None
+    ) -> None:
+        with self._translated(source, "copy"):
+            is_folder = self._stat(source).kind == "directory"
+        if is_folder:
+            self._copy_folder(source, target, durable)
+        elif self._converts(source, target):
+            if self._identity(source) == self._identity(target):  # a link with another suffix
+                raise InvalidOptionError("target", target, "a path other than the source")
+            save: Callable[..., None] = self.save
+            save(self.load(source), target, if_exists=if_exists, durable=durable)
+        elif (condition := self._condition(target, if_exists, "copy to")) is not None:
+            self._copy_file(source, target, condition, if_exists, durable)
+
+    def _copy_file(
+        self,
+        source: str,
+        target: str,
+        condition: IfPresent,
+        if_exists: IfExists,
+        durable: bool | None,
+    ) -> None:
+        with self._translated(source, "copy"), self.store.open(source) as file:
+            try:
+                with self._translated(target, "copy to"):
+                    self._copy_bytes(file, target, condition, durable)
+            except AlreadyExistsError:
+                if if_exists != "skip":  # somebody else was first, which is what skip asks for
+                    raise
+
+    def _copy_bytes(
+        self, file: BinaryIO, target: str, condition: IfPresent, durable: bool | None
+    ) -> None:
+        with self.store.writing(target, if_exists=condition, durable=durable) as sink:
+            shutil.copyfileobj(file, sink, _COPY_BYTES)
+
+    def _condition(self, key: str, if_exists: IfExists, operation: str) -> IfPresent | None:
+        """Return what a sink for ``key`` must be asked; ``None`` if the present value stays.
+
+        Raises ``UnsupportedOperationError`` for what the store does not promise.
+        """
+        features = self.store.features
+        if if_exists == "replace" and features.replace != "none":
+            return "replace"
+        self._needed_scope(features.create_only, f"if_exists={if_exists!r}", "create_only")
+        found = self._found(key, self._name if features.folders != "none" else self.store.stat)
+        if found is not None:
+            if found.kind == "directory":
+                raise NotAFileError(self.name, key, operation)
+            if if_exists == "replace":
+                self._needed_scope(features.replace, "replacing a value", "replace")
+            if if_exists == "error":
+                raise AlreadyExistsError(self.name, key, operation)
+            return None
+        return "error"
+
+    def _copy_folder(self, source: str, target: str, durable: bool | None) -> None:
+        trees = self._needed(Trees, "copying a folder")
+        self._refuse_inside(source, target)
+        if self._found(target, self._name) is not None:
+            raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
+        # Built beside its name and renamed when it is complete, like a file.
+        with (
+            self._translated(target, "copy to"),
+            trees.tree(target, durable=durable) as hidden,
+        ):
+            self._fill_folder(source, hidden, durable)
+
+    def _fill_folder(self, source: str, target: str, durable: bool | None) -> None:
+        store = self.store
+        for entry in self.scan(source):
+            old, new = join(source, entry.name), join(target, entry.name)
+            with self._translated(old, "copy"):
+                if entry.is_symlink:
+                    self._needed(Links, "copying a link").copy_link(old, new)
+                elif entry.is_dir:
+                    if store.claims(Folders):
+                        self._needed(Folders, "copying a folder").make_folder(new)
+                    self._fill_folder(old, new, durable)
+                else:
+                    with store.open(old) as file:
+                        self._copy_bytes(file, new, "replace", durable)
+
+    def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
+        origin, place = self._key(source), self._key(target, check_new)
+        with self._translated(source, "move"):
+            found = self._name(origin)
+        is_folder = found.kind == "directory"
+        condition: IfPresent = "replace" if if_exists == "replace" else "error"
+        try:
+            if found.kind == "file" and self._converts(origin, place):
+                self._copy_and_delete(origin, place, condition)
+            elif self.store.claims(Renames):
+                self._rename(origin, place, condition)
+            elif is_folder:
+                self._needed(Renames, "moving a folder")
+            elif self._identity(origin) != self._identity(place):
+                self._copy_and_delete(origin, place, condition)
+        except AlreadyExistsError:
+            if if_exists != "skip" or is_folder:
+                raise
+
+    def _rename(self, source: str, target: str, condition: IfPresent) -> None:
+        renames = self._needed(Renames, "move")
+        try:
+            with self._translated(source, "move", target):
+                renames.rename(source, target, if_exists=condition)
+        except StorageError as error:
+            if error.errno != errno.EXDEV:  # another file system
+                raise
+            self._copy_and_delete(source, target, condition)
+
+    def _copy_and_delete(self, source: str, target: str, condition: IfPresent) -> None:
+        # The copy reaches the device before the source goes, or a power cut could take both.
+        durable = self.store.features.durable and self.store.durable is not False
+        self._copy(source, target, condition, durable)
+        self.delete(source, recursive=True)
+
+    def _refuse_inside(self, source: str, target: str) -> None:
+        if f"{target}/".startswith(f"{source.rstrip('/')}/"):
+            raise InvalidOptionError("target", target, "a path outside the source folder")
+
+    def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
+        links = self._needed(Links, "create_symlink")
+        origin, key = self._key(source), self._key(link, check_new)
+        with self._translated(source, "link to", key):
+            links.link(origin, key, replace=overwrite)

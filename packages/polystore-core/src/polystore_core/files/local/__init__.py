@@ -1,0 +1,5 @@
+"""The store of bytes that a file system is."""
+
+from .store import LocalStore
+
+__all__ = ["LocalStore"]

@@ -1,0 +1,414 @@
+"""Files of the local file system, as a store of bytes."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import io
+import os
+import stat
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
+
+from ...abc.backend import Entry, join
+from ...abc.store import (
+    ByteStore,
+    Folders,
+    IfPresent,
+    Links,
+    Locks,
+    Renames,
+    Stat,
+    StoreFeatures,
+    Trees,
+)
+from ...errors import (
+    AlreadyExistsError,
+    DurabilityUnknownError,
+    InvalidOptionError,
+    NotAFileError,
+    PathOutsideRootError,
+    PolystoreError,
+)
+from ...paths import HIDDEN_PREFIX, full_path, is_litter
+from ..claims import claim
+from ..locking import file_lock
+from ..pending import PendingFile, Place
+from ..system import follow_links, not_regular, path_of, sync_directory
+from .kept import KeptPlaces
+from .places import FreePlaces, Places, RootedPlaces
+from .syscalls import (
+    flush_bytes,
+    flush_name,
+    lstat,
+    make_link,
+    open_directory,
+    read_link,
+    remove,
+    remove_leftover,
+    rename,
+    rename_directory,
+    scan_directory,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
+
+    from ...abc.store import Content
+
+__all__ = ["LocalStore"]
+
+_SMALL = 1 << 16
+"""Files up to this size are read by one call."""
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_STAYS = "it exists, and a folder never replaces anything: delete it first"
+
+
+class _File(io.FileIO):
+    """A file that a lazy handle may leave to the collector: Dask drops copies of handles."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
+    """Files by their paths. With ``root`` keys are relative to it, and nothing leads outside.
+
+    ``durable`` is as for ``PendingFile``: ``None`` flushes what replaces a file, ``True`` all,
+    new names included, and ``False`` nothing.
+    """
+
+    features = StoreFeatures(
+        replace="host",
+        create_only="host",
+        delete="host",
+        durable=True,
+        nested_values=False,
+        renames="host",
+        links="host",
+        folders="host",
+        locks="host",
+        trees="host",
+    )
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, durable: bool | None = None
+    ) -> None:
+        self.root = None if root is None else full_path(root)
+        self.durable = durable
+        self._places: Places = FreePlaces() if self.root is None else RootedPlaces(self.root)
+
+    def key(self, path: str, /) -> str:
+        return path  # the walk to it refuses what leads out of the root
+
+    def identity(self, key: str, /) -> Hashable:
+        place = follow_links(os.path.join(self.root or "", key))
+        folder, name = os.path.split(place)
+        try:
+            found = os.stat(folder or ".")
+        except FileNotFoundError:
+            return os.path.realpath(folder), name
+        return found.st_dev, found.st_ino, name
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def stat(self, key: str, /) -> Stat:
+        found = self._places.stat(key, follow=False)
+        if not stat.S_ISLNK(found.st_mode):
+            return _described(key, found)
+        target = self.read_link(key)
+        try:
+            return _described(key, self._places.stat(key), target)
+        except OSError as error:
+            if error.errno not in _NOTHING_THERE:
+                raise
+            return Stat(key, "symlink", target=target)
+
+    def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
+        # The file object owns the descriptor from the start: Ctrl-C cannot close it twice.
+        file = _File(key, "r", opener=self._open)
+        if whole and (size := os.fstat(file.fileno()).st_size) <= _SMALL:
+            with file:
+                return io.BytesIO(os.read(file.fileno(), size))
+        return cast("BinaryIO", file)
+
+    def _open(self, key: str, _flags: int) -> int:
+        return self._places.open(key)
+
+    def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
+        with io.BufferedReader(cast("io.FileIO", self.open(key))) as file:
+            first, last, _ = slice(start, stop).indices(os.fstat(file.fileno()).st_size)
+            file.seek(first)
+            return file.read(max(last - first, 0))
+
+    def scan(self, folder: str = "", /) -> Iterator[Stat]:
+        waiting = [folder]
+        gone = suppress(FileNotFoundError, NotADirectoryError)  # since it was listed
+        while waiting:
+            inner = waiting.pop()
+            entries: Iterable[Entry] = ()
+            with gone:
+                entries = self.entries(inner or ".")
+            for entry in entries:
+                key = join(inner, entry.name)
+                if not entry.is_dir:
+                    with gone:
+                        yield self.stat(key)
+                elif not entry.is_symlink:
+                    waiting.append(key)
+
+    def entries(self, folder: str, /) -> Iterable[Entry]:
+        with self._places.at(folder) as place, scan_directory(place) as found:
+            return [
+                Entry(entry.name, self._leads_to_dir(folder, entry), entry.is_symlink())
+                for entry in found
+                if not (entry.name.startswith(HIDDEN_PREFIX) or _is_litter(entry))
+            ]
+
+    def _leads_to_dir(self, folder: str, entry: os.DirEntry[str]) -> bool:
+        try:
+            if self.root is None or not entry.is_symlink():
+                return entry.is_dir()
+            # The system would follow the link out of the root.
+            return stat.S_ISDIR(self._places.stat(join(folder, entry.name)).st_mode)
+        except PathOutsideRootError:
+            return False
+        except OSError as error:  # one bad link must not hide the other names
+            if error.errno not in (*_NOTHING_THERE, errno.EACCES):
+                raise
+            return False
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────
+
+    def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
+        with self.writing(key, if_exists=if_exists, durable=self.durable) as file:
+            file.write(content)
+
+    def sink(
+        self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
+    ) -> PendingFile:
+        place = partial(self._places.at, key, create=True, durable=durable)
+        return PendingFile(
+            key,
+            durable=durable,
+            exclusive=if_exists == "error",
+            place=None if self.root is None else place,
+        )
+
+    def sync(self, keys: Sequence[str], /) -> dict[str, OSError]:
+        failed: dict[str, OSError] = {}
+        flushed: dict[tuple[int, int], OSError | None] = {}
+        for key in keys:
+            try:
+                with self._places.at(key) as place:
+                    folder = os.path.dirname(place.name) or "."
+                    found = os.stat(folder, dir_fd=place.dir_fd)
+                    identity = found.st_dev, found.st_ino
+                    if identity not in flushed:
+                        flushed[identity] = _flushed(Place(folder, place.dir_fd))
+                    error = flushed[identity]
+            except OSError as reason:
+                error = reason
+            if error is not None:
+                failed[key] = DurabilityUnknownError("", key, "save", errno=error.errno or 0)
+                failed[key].__cause__ = error
+        return failed
+
+    def delete(self, key: str, /) -> None:
+        with suppress(FileNotFoundError), self._places.at(key, follow=False) as place:
+            os.unlink(place.name, dir_fd=place.dir_fd)
+
+    # ── names ────────────────────────────────────────────────────────────────────────────
+
+    def make_folder(self, key: str, /) -> None:
+        with self._places.at(join(key, "_"), follow=False, create=True, durable=self.durable):
+            pass  # the place of a name in it is there: so is the directory
+
+    def remove_folder(self, key: str, /, *, recursive: bool = False) -> None:
+        with self._places.at(key, follow=False) as place:
+            if recursive:
+                remove(place)
+                return
+            _remove_hidden(place)
+            # No rmtree: it would take along what somebody has saved since we looked.
+            os.rmdir(place.name, dir_fd=place.dir_fd)
+
+    def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
+        replace = if_exists == "replace"
+        with self._places.at(source, follow=False) as old:
+            moved = lstat(old)
+            if stat.S_ISDIR(moved.st_mode) and source != target:
+                _refuse_inside(source, target)
+            with (
+                _about(target),
+                self._places.at(target, follow=False, create=True, durable=self.durable) as new,
+            ):
+                try:
+                    present = lstat(new)
+                except FileNotFoundError:
+                    present = None
+                if present is not None and _is_same(moved, present, target, replace):
+                    return
+                if present is not None and self.durable is not False:
+                    flush_bytes(old, moved)
+                try:
+                    rename(old, new, moved, replace=replace)
+                except OSError as error:
+                    if error.errno != errno.EXDEV or not stat.S_ISLNK(moved.st_mode):
+                        raise
+                    make_link(read_link(old), new, replace=replace)
+                    os.unlink(old.name, dir_fd=old.dir_fd)
+                if self.durable:
+                    flush_name(new, "move")
+
+    def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
+        found = self._places.stat(source)
+        with _about(key), self._places.at(key, follow=False, create=True) as place:
+            target = self._places.link_text(source, key)
+            try:
+                make_link(target, place, replace=False)
+            except FileExistsError:
+                if not replace:
+                    raise
+                present = lstat(place)
+                if stat.S_ISDIR(present.st_mode):
+                    raise NotAFileError("", key, "link") from None
+                _refuse_special(present, key)
+                if os.path.samestat(found, present):  # nothing would be left but the link
+                    expected = "a path other than the source"
+                    raise InvalidOptionError("link", key, expected) from None
+                make_link(target, place, replace=True)
+
+    def read_link(self, key: str, /) -> str | None:
+        try:
+            with self._places.at(key, follow=False) as place:
+                return read_link(place)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, *_NOTHING_THERE):  # no link, or nothing
+                raise
+            return None
+
+    def copy_link(self, source: str, key: str, /) -> None:
+        with self._places.at(source, follow=False) as old, self._places.at(key) as new:
+            make_link(read_link(old), new, replace=False)
+
+    @contextmanager
+    def lock(self, key: str, /, *, timeout: float | None = 30.0) -> Iterator[None]:
+        with (
+            self._places.at(key, create=True) as place,
+            file_lock(path_of(*place), timeout=timeout),
+        ):
+            yield
+
+    @contextmanager
+    def tree(self, key: str, /, *, durable: bool | None = None) -> Iterator[str]:
+        name = HIDDEN_PREFIX + os.urandom(8).hex()
+        with self._places.at(key, follow=False, create=True, durable=durable) as place:
+            hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
+            try:
+                os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
+                with claim(path_of(*hidden)):
+                    yield join(os.path.dirname(key), name)
+                    rename_directory(hidden, place)
+            except BaseException:
+                with suppress(FileNotFoundError):  # not made yet
+                    remove(hidden)
+                raise
+            if durable:
+                flush_name(place)
+
+    # ── the store ────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def batch(self) -> Iterator[Self]:
+        if not isinstance(self._places, RootedPlaces):
+            yield self
+            return
+        with closing(KeptPlaces(self._places)) as places:
+            store = copy.copy(self)
+            store._places = places
+            yield store
+
+    def close(self) -> None:
+        self._places.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}{'' if self.root is None else f' {self.root!r}'}>"
+
+
+def _described(key: str, found: os.stat_result, target: str | None = None) -> Stat:
+    if stat.S_ISDIR(found.st_mode):
+        return Stat(key, "directory", None, found.st_mtime, target)
+    return Stat(key, "file", found.st_size, found.st_mtime, target)
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Let errors of the system name ``key``, and not a part of it."""
+    try:
+        yield
+    except PolystoreError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # which is about both
+            error.filename = key
+        raise
+
+
+def _flushed(folder: Place) -> OSError | None:
+    try:
+        sync_directory(folder.name, dir_fd=folder.dir_fd)
+    except OSError as error:
+        return error
+    return None
+
+
+def _remove_hidden(folder: Place) -> None:
+    """Remove the hidden files of a directory that listings show as empty.
+
+    They are lock files, leftovers, and what file browsers keep there.
+    """
+    with scan_directory(folder) as found:
+        litter = {entry.name: _is_litter(entry) for entry in found}
+    if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
+        return
+    with open_directory(folder) as descriptor:
+        for name in litter:
+            if litter[name]:
+                os.unlink(name, dir_fd=descriptor)
+            elif not remove_leftover(name, descriptor):
+                holder = f"another writer is saving into it (it holds {name!r})"
+                reason = f"{holder}: try again later"
+                raise OSError(errno.ENOTEMPTY, reason, folder.name)
+
+
+def _is_same(
+    moved: os.stat_result, present: os.stat_result, target: str, replace: bool
+) -> bool:
+    """Whether ``present`` is what is to be moved; raise if it may not be replaced."""
+    if os.path.samestat(moved, present):
+        return True
+    if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
+        raise NotAFileError("", target, "move")
+    if stat.S_ISDIR(moved.st_mode):
+        raise AlreadyExistsError("", target, "move a folder", reason=_STAYS)
+    if not replace:
+        raise AlreadyExistsError("", target, "move")
+    _refuse_special(present, target)
+    return False
+
+
+def _refuse_inside(source: str, target: str) -> None:
+    if f"{target}/".startswith(f"{source.rstrip('/')}/"):
+        raise InvalidOptionError("target", target, "a path outside the source folder")
+
+
+def _refuse_special(present: os.stat_result, path: str) -> None:
+    """Refuse to replace a device, a pipe or a socket, which is not a value."""
+    if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
+        raise not_regular(present, path)
+
+
+def _is_litter(entry: os.DirEntry[str]) -> bool:
+    return is_litter(entry.name) and not entry.is_dir()
