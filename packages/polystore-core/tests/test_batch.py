@@ -2,7 +2,9 @@ import io
 import sys
 import threading
 import time
-from collections.abc import Callable
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,77 @@ def test_stop_leaves_later_items() -> None:
     error = caught.value
     assert list(error.failed) == [error.failed_index] == [1]
     assert (error.done, error.not_attempted) == (("a",), ("c", "d"))
+
+
+class Pixels:
+    """An array, whose end can be seen."""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_failures_keep_no_arrays(threads: int) -> None:
+    alive: weakref.WeakSet[Pixels] = weakref.WeakSet()
+
+    def decode(index: int) -> Pixels:
+        pixels = Pixels()
+        alive.add(pixels)
+        if index % 2:
+            raise ValueError(index)
+        return pixels
+
+    def work(index: int) -> Pixels:
+        try:
+            return decode(index)
+        except ValueError as error:
+            raw = Pixels()
+            alive.add(raw)
+            raise OSError("damaged") from error
+
+    with pytest.raises(BatchError) as caught:
+        run_batch("disk", "load", PATHS, work, threads=threads)
+    assert not alive
+    _, cause = caught.value.failed[3]
+    lines = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
+    assert lines[-1] == "work"
+    assert cause.__cause__ is not None
+    assert [f.name for f in traceback.extract_tb(cause.__cause__.__traceback__)] == [
+        "work",
+        "decode",
+    ]
+
+
+def test_batch_leaves_error_of_caller() -> None:
+    def outer() -> None:
+        plate = "p7"
+        raise KeyError(plate)
+
+    with pytest.raises(KeyError) as caught:
+        outer()
+    try:
+        raise caught.value
+    except KeyError:
+        with pytest.raises(BatchError):
+            run_batch("disk", "load", PATHS, failing(0))
+    assert caught.traceback[-1].locals["plate"] == "p7"
+
+
+def test_failure_leaves_generators_open() -> None:
+    def planes() -> Iterator[Exception | int]:
+        try:
+            raise ValueError("plane 0 is damaged")
+        except ValueError as error:
+            yield error
+        yield 1
+
+    source = planes()
+
+    def work(index: int) -> None:
+        error = next(source)
+        assert isinstance(error, Exception)
+        raise error
+
+    with pytest.raises(BatchError):
+        run_batch("disk", "load", ["a"], work)
+    assert next(source) == 1
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -231,6 +231,36 @@ def test_own_error_stays() -> None:
     assert storage_error(error, "disk", "b", "save") is error
 
 
+@pytest.mark.parametrize(
+    ("count", "end"),
+    [
+        (20, "[19] 'f19': KeyError: 19"),
+        (21, "and 1 more: see .failed"),
+        (3020, "and 3,000 more: see .failed"),
+    ],
+)
+def test_batch_names_first_twenty(count: int, end: str) -> None:
+    failed: dict[int, tuple[str, Exception]] = {
+        i: (f"f{i}", KeyError(i)) for i in reversed(range(count))
+    }
+    error = errors.BatchError("disk", "load", failed, done=("a",) * 9999)
+    first, *lines = str(error).splitlines()
+    assert f"load failed for {count} of {count + 9999} (9999 done, 0 not attempted):" in first
+    assert lines[:20] == [f"  [{i}] 'f{i}': KeyError: {i}" for i in range(20)]
+    assert lines[-1] == f"  {end}"
+    assert repr(error) == f"<BatchError: {first[:-1]}>"
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error)
+    assert len(copy.failed) == count
+
+
+def test_batch_cuts_long_causes() -> None:
+    failed: dict[int, tuple[str, Exception]] = {0: ("a", ValueError("x" * 10_000))}
+    text = str(errors.BatchError("disk", "load", failed))
+    assert text.endswith("xxx…")
+    assert 2_000 < len(text) < 2_200
+
+
 def test_first_failure_counts() -> None:
     failed: dict[int, tuple[str, Exception]] = {4: ("e", OSError()), 2: ("c", OSError())}
     assert errors.BatchError("disk", "load", failed).failed_index == 2

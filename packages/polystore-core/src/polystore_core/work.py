@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .errors import (
@@ -52,6 +53,7 @@ def run_batch(
     Raises ``BatchError`` with each failed path and its cause.
     """
     check_paths(paths)
+    outer = sys.exception()
     results: list[Any] = [None] * len(paths)
     failed: dict[int, tuple[str, Exception]] = {}
     done: list[int] = []
@@ -62,6 +64,7 @@ def run_batch(
                 results[index] = work(index)
                 done.append(index)
             except Exception as error:  # collected: BatchError carries every cause
+                _free_locals(error, outer)
                 failed[index] = (os.fspath(paths[index]), error)
         return index
 
@@ -75,8 +78,38 @@ def run_batch(
                 attempt(index)
                 report()
     if failed:
+        results.clear()  # the tracebacks would keep each loaded array in memory
         raise batch_error(backend, operation, paths, failed, done)
     return results
+
+
+_SUSPENDS = 0x20 | 0x80 | 0x200
+"""``co_flags`` of generators, coroutines and asynchronous generators."""
+
+
+def _free_locals(error: BaseException, outer: BaseException | None) -> None:
+    """Clear the local variables of the calls that ``error`` and its causes ended.
+
+    A batch keeps each error, and its traceback would keep the bytes and arrays of the failed
+    item in memory. The lines of the traceback stay. ``outer`` is the caller's, with its causes.
+    """
+    causes: list[BaseException | None] = [error]
+    seen = {id(None), id(outer)}
+    unless_running = suppress(RuntimeError)
+    while causes:
+        cause = causes.pop()
+        if cause is None or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        causes += (cause.__cause__, cause.__context__)
+        trace, calls = cause.__traceback__, 0
+        # An error object that is raised for each item has a longer traceback each time.
+        while trace is not None and calls < 100:
+            frame = trace.tb_frame
+            if not frame.f_code.co_flags & _SUSPENDS:  # clearing closes a generator that waits
+                with unless_running:
+                    frame.clear()
+            trace, calls = trace.tb_next, calls + 1
 
 
 def threads_for(nbytes: int, worth: int) -> int:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 
 from .base import PolystoreError
 
 __all__ = ["BatchError"]
 
+_NAMED = 20
+"""How many failures the text names."""
+_LONGEST = 2_000
+"""Characters that the text gives to each of them."""
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class BatchError(PolystoreError):
     """Some items of a batch failed.
 
     ``failed`` maps the index of each failed item to its path and cause, ``done`` holds the
-    paths that were saved or loaded, ``not_attempted`` those that were left untouched.
+    paths that were saved or loaded, ``not_attempted`` those that were left untouched. The text
+    names the first 20 failures. ``failed`` has all of them.
     """
 
     backend: str
@@ -35,11 +42,21 @@ class BatchError(PolystoreError):
         return getattr(cause, "errno", None)
 
     def describe(self) -> str:
+        """Name the first failures and count the others: a plate may have thousands."""
+        lines = [f"backend {self.backend!r}: {self._summary()}:"]
+        for index in heapq.nsmallest(_NAMED, self.failed):
+            path, cause = self.failed[index]
+            line = f"  [{index}] {path!r}: {type(cause).__name__}: {cause}"
+            lines.append(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
+        more = len(self.failed) - _NAMED
+        if more > 0:
+            lines.append(f"  and {more:,} more: see .failed")
+        return "\n".join(lines)
+
+    def _summary(self) -> str:
         total = len(self.failed) + len(self.done) + len(self.not_attempted)
         counts = f"{len(self.done)} done, {len(self.not_attempted)} not attempted"
-        what = f"{self.operation} failed for {len(self.failed)} of {total}"
-        lines = [f"backend {self.backend!r}: {what} ({counts}):"]
-        for index in sorted(self.failed):
-            path, cause = self.failed[index]
-            lines.append(f"  [{index}] {path!r}: {type(cause).__name__}: {cause}")
-        return "\n".join(lines)
+        return f"{self.operation} failed for {len(self.failed)} of {total} ({counts})"
+
+    def __repr__(self) -> str:
+        return f"<BatchError: backend {self.backend!r}: {self._summary()}>"
