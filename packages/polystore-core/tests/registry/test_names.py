@@ -63,6 +63,25 @@ def test_enum_is_a_name(define: Define) -> None:
     assert b"Place" not in pickle.dumps(registry)  # its class may be unknown elsewhere
 
 
+def test_membership_agrees_with_names(
+    install: Install, define: Define, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(CLASS)
+    install("acme-raw", "raw")
+    install("zeta-raw", "raw")
+    install("acme-mine", "mine")
+    install("acme-off", "off")
+    install("acme-bad", "b:ad")
+    monkeypatch.setenv("POLYSTORE_DISABLE", "off")
+    registry = BackendRegistry(prefer={"mine": "zeta-mine"})
+    registry.add("plate", "disk")
+    registry.add("given", BackendRegistry()["memory"])
+    names = registry.names()
+    assert {"disk", "given", "my_backend", "plate", "raw"} <= set(names)
+    asked: list[Any] = [*names, "acme-raw:raw", "mine", "off", "b:ad", "", "DISK", None, 7, []]
+    assert [name for name in asked if name in registry] == names
+
+
 def test_backend_is_made_once(define: Define) -> None:
     cls = define(COUNTED)
     registry = BackendRegistry()

@@ -35,6 +35,7 @@ __all__ = [
     "DENY",
     "Declaration",
     "check_prefer",
+    "is_declared",
     "names",
     "owner",
     "rescan",
@@ -79,16 +80,13 @@ def scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
     # As slow to import as all of polystore: not before it is used.
     from importlib import metadata
 
-    found: dict[tuple[PluginKind, str], list[Declaration]] = {}
+    found: dict[tuple[PluginKind, str], dict[str, Declaration]] = {}
     for distribution in metadata.distributions():
         for declaration in _declared_by(distribution):
-            same = found.setdefault((declaration.kind, declaration.name), [])
+            same = found.setdefault((declaration.kind, declaration.name), {})
             # A checkout on the path and its installed copy list one entry twice.
-            if all(other.distribution != declaration.distribution for other in same):
-                same.append(declaration)
-    return {
-        key: tuple(sorted(found[key], key=lambda d: d.distribution)) for key in sorted(found)
-    }
+            same.setdefault(declaration.distribution, declaration)
+    return {key: tuple(same[d] for d in sorted(same)) for key, same in sorted(found.items())}
 
 
 def _declared_by(distribution: Distribution) -> list[Declaration]:
@@ -150,13 +148,15 @@ def _normal(distribution: str) -> str:
 
 def names(kind: PluginKind, prefer: Mapping[str, str] | None = None) -> list[str]:
     """Return the declared names that can be asked for, without importing anything."""
-    return [
-        name
-        for (k, name), declared in scan().items()
-        if k == kind
-        and not name_fault(kind, name)
-        and any(map(_allowed, _claims(declared, _choice(kind, name, declared, prefer))))
-    ]
+    return [name for k, name in scan() if k == kind and is_declared(kind, name, prefer)]
+
+
+def is_declared(kind: PluginKind, name: str, prefer: Mapping[str, str] | None = None) -> bool:
+    """Return whether :func:`names` has ``name``."""
+    declared = scan().get((kind, name), ())
+    return not name_fault(kind, name) and any(
+        map(_allowed, _claims(declared, _choice(kind, name, declared, prefer)))
+    )
 
 
 def owner(kind: PluginKind, name: str) -> str | None:
@@ -194,8 +194,9 @@ def switched_off_by(declaration: Declaration) -> str | None:
     return DENY if mine & _listed(os.environ.get(DENY, "")) else None
 
 
-def _listed(variable: str) -> set[str]:
-    return {item.strip() for item in variable.split(",")} - {""}
+@functools.lru_cache(maxsize=8)
+def _listed(variable: str) -> frozenset[str]:
+    return frozenset(item.strip() for item in variable.split(",")) - {""}
 
 
 def _allowed(declaration: Declaration) -> bool:
@@ -235,6 +236,9 @@ def resolve(
 
     ``name`` may be ``distribution:name``; ``prefer`` maps names to distributions; ``local`` are
     the classes of this process. First-party names are never taken over in silence.
+
+    ``UnknownPluginError`` lists only who else declares the name. A caller that shows it adds
+    :func:`names`: a format is looked for once for each dot of a path.
     """
     wanted, _, plain = name.rpartition(":")
     declared = (*scan().get((kind, plain), ()), *local)
@@ -249,8 +253,7 @@ def resolve(
             known = " or ".join(d.distribution for d in declared) or "none is installed"
             expected = f"a distribution that declares {kind} {plain!r}: {known}"
             raise InvalidOptionError("prefer", {plain: choice}, expected)
-        full_names = tuple(d.full_name for d in declared)
-        raise UnknownPluginError(kind, name, full_names or tuple(names(kind, prefer)))
+        raise UnknownPluginError(kind, name, tuple(d.full_name for d in declared))
     usable = [d for d in found if _allowed(d)]
     if not usable:
         variable = switched_off_by(found[0]) or DENY

@@ -35,7 +35,17 @@ from ..errors import (
     PluginError,
 )
 from ..errors.base import preference, shown, told
-from .declared import ALLOW, DENY, Declaration, names, owner, rescan, resolve, switched_off_by
+from .declared import (
+    ALLOW,
+    DENY,
+    Declaration,
+    is_declared,
+    names,
+    owner,
+    rescan,
+    resolve,
+    switched_off_by,
+)
 from .declared import scan as _scan
 from .sources import Sources, module_exists
 from .specs import (
@@ -66,6 +76,7 @@ __all__ = [
     "Spec",
     "broken",
     "guarded",
+    "is_declared",
     "load_spec",
     "load_target",
     "names",

@@ -202,7 +202,15 @@ class BackendRegistry:
         return sorted({*self._configured, *self._given, *installed, *local.names()})
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names()
+        if not isinstance(name, str):
+            return False
+        name = plain_name(name)
+        return (
+            name in self._configured
+            or name in self._given
+            or discovery.is_declared("backend", name, self.prefer)
+            or bool(local.classes(name))
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
