@@ -1,6 +1,7 @@
 """Instances, configured names and the files that name them."""
 
 import pickle
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,18 @@ def test_membership_agrees_with_names(
     assert {"disk", "given", "my_backend", "plate", "raw"} <= set(names)
     asked: list[Any] = [*names, "acme-raw:raw", "mine", "off", "b:ad", "", "DISK", None, 7, []]
     assert [name for name in asked if name in registry] == names
+
+
+def test_errors_list_few_of_many_names() -> None:
+    registry = BackendRegistry()
+    for number in range(300):
+        registry.add(f"plate{number:03}", "memory")
+    with pytest.raises(UnknownPluginError, match=r"did you mean 'plate299'\?") as caught:
+        registry["plats299"]
+    for text in (str(caught.value), repr(registry)):
+        assert re.search(r"plate00\d.* and 2\d\d more", text)
+        assert len(text) < 500
+    assert len(caught.value.known) == len(registry.names())
 
 
 def test_backend_is_made_once(define: Define) -> None:

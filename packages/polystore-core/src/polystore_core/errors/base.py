@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
-__all__ = ["PolystoreError", "listed", "preference", "shown", "suggestion", "told"]
+__all__ = ["PolystoreError", "listed", "preference", "several", "shown", "suggestion", "told"]
 
 
 @dataclass(eq=False)
@@ -37,7 +37,14 @@ def _rebuild(
 
 
 def listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+    return several(repr(name) for name in names) or "none"
+
+
+def several(texts: Iterable[str]) -> str:
+    """Return the first 20 texts, and how many more there are."""
+    texts = list(texts)
+    first, more = ", ".join(texts[:20]), len(texts) - 20
+    return f"{first} and {more:,} more" if more > 0 else first
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

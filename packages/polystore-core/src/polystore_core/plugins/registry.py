@@ -22,7 +22,7 @@ from ..errors import (
     UnsupportedFormatError,
     UnsupportedOperationError,
 )
-from ..errors.base import preference, shown, told
+from ..errors.base import preference, several, shown, told
 from ..options import check_options
 from ..values import plain_name
 from . import discovery
@@ -234,7 +234,7 @@ class BackendRegistry:
         return _restore, (self._token, self.prefer, self._configured, self._given)
 
     def __repr__(self) -> str:
-        return f"<BackendRegistry: {', '.join(self.names()) or 'no backends installed'}>"
+        return f"<BackendRegistry: {several(self.names()) or 'no backends installed'}>"
 
 
 def _all(values: Iterable[object], kind: type) -> bool:
