@@ -5,14 +5,16 @@
 
 A template is cut at what may be of any length (``*`` and the fields of free text). What stands
 between two cuts has at most one end for each start, and a later start never ends earlier. So
-the first place that fits is the right one, and no cut is ever moved, however long the name.
+the first place that fits is the right one, and no cut is ever moved, however long the name:
+each stretch is an atomic group of one regular expression.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import NamedTuple, NoReturn, TypeAlias
@@ -25,6 +27,7 @@ __all__ = ["NameTemplate", "split_well"]
 _Refuse: TypeAlias = Callable[[str], NoReturn]
 
 _WELL = re.compile(r"([A-Za-z]{1,2})([0-9]{1,3})")
+_END = r"(?=/|\Z)"
 _TOKEN = re.compile(r"\{(?P<field>[^{}]*)\}|(?P<star>\*)|(?P<text>[^{}*]+)|[{}]")
 
 
@@ -76,31 +79,37 @@ class _Stretch:
     """What stands before: "*", the name of a field of free text, or "" at the start."""
     pieces: tuple[_Piece, ...]
     is_last: bool
-    pattern: re.Pattern[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "pattern", self._compiled(len(self.pieces), self.is_last))
+    @property
+    def regex(self) -> str:
+        """The stretch after its gap. The group is atomic: no cut is moved later."""
+        gap = "[^/]*?" if self.gap == "*" else f"(?P<{self.gap}>[^/]+?)" if self.gap else ""
+        return f"(?>{gap}{self._joined(len(self.pieces))}{_END if self.is_last else ''})"
 
-    def _compiled(self, count: int, to_end: bool) -> re.Pattern[str]:
-        regexes = (f"({p.regex})" if p.field else p.regex for p in self.pieces[:count])
-        return re.compile("".join(regexes) + (r"\Z" if to_end else ""))
+    @property
+    def fields(self) -> tuple[str, ...]:
+        names = (self.gap, *(piece.field for piece in self.pieces))
+        return tuple(name for name in names if name not in ("", "*"))
 
-    def find(self, pattern: re.Pattern[str], name: str, at: int) -> re.Match[str] | None:
+    def find(self, name: str, at: int) -> re.Match[str] | None:
         """Return the first place in ``name[at:]``, or at its start where there is no gap."""
+        end = _END if self.is_last else ""
+        return self._search(self._joined(len(self.pieces)) + end, name, at)
+
+    def _joined(self, count: int) -> str:
+        return "".join(piece.regex for piece in self.pieces[:count])
+
+    def _search(self, regex: str, name: str, at: int) -> re.Match[str] | None:
+        pattern = re.compile(regex)
         if not self.gap:
             return pattern.match(name, at)
         start = at + (self.gap != "*")  # a value has one character at least
         return pattern.search(name, start) if start <= len(name) else None
 
-    def values(self, found: re.Match[str], at: int) -> Iterator[tuple[str, str]]:
-        if self.gap not in ("", "*"):
-            yield self.gap, found.string[at : found.start()]
-        yield from zip((p.field for p in self.pieces if p.field), found.groups(), strict=True)
-
     def misfit(self, name: str, at: int) -> str:
         """Say how far ``name`` fits, and what should stand there."""
         for count in range(len(self.pieces), 0, -1):
-            found = self.find(self._compiled(count, to_end=False), name, at)
+            found = self._search(self._joined(count), name, at)
             if found:
                 return _misfit(name, found.end(), self._wanted(count))
         if self.gap in ("", "*"):
@@ -150,6 +159,7 @@ class NameTemplate:
 
     template: str
     _parts: tuple[tuple[_Stretch, ...], ...] = field(init=False, repr=False, compare=False)
+    _pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.template, str) or not self.template:
@@ -158,14 +168,14 @@ class NameTemplate:
         if not all(parts):
             self._refuse("text on both sides of each '/'")
         last = len(parts) - 1
-        compiled = tuple(_compiled(p, i == last, self._refuse) for i, p in enumerate(parts))
-        object.__setattr__(self, "_parts", compiled)
-        names = self.fields
-        for name in names:
-            if names.count(name) > 1:
-                self._refuse(
-                    f"each field once, but {{{name}}} occurs {names.count(name)} times"
-                )
+        cut = tuple(_cut(p, i == last, self._refuse) for i, p in enumerate(parts))
+        names = Counter(name for part in cut for stretch in part for name in stretch.fields)
+        for name, times in names.items():
+            if times > 1:
+                self._refuse(f"each field once, but {{{name}}} occurs {times} times")
+        regex = "/".join("".join(stretch.regex for stretch in part) for part in cut)
+        object.__setattr__(self, "_parts", cut)
+        object.__setattr__(self, "_pattern", re.compile(regex))
 
     def __reduce__(self) -> tuple[type[NameTemplate], tuple[str]]:
         return type(self), (self.template,)
@@ -173,13 +183,7 @@ class NameTemplate:
     @property
     def fields(self) -> tuple[str, ...]:
         """Names of the fields, in the order of the template."""
-        return tuple(
-            name
-            for part in self._parts
-            for stretch in part
-            for name in (stretch.gap, *(piece.field for piece in stretch.pieces))
-            if name not in ("", "*")
-        )
+        return tuple(self._pattern.groupindex)
 
     def parse(self, path: str | os.PathLike[str]) -> dict[str, str]:
         """Return the value of each field in the name at ``path``, as it is written there.
@@ -195,15 +199,11 @@ class NameTemplate:
             self._reject(path, "a file browser made this file")
         if len(parts) < len(self._parts):
             self._reject(path, f"expected at least {len(self._parts)} parts, got {len(parts)}")
-        values: dict[str, str] = {}
-        for stretches, name in zip(self._parts, parts[-len(self._parts) :], strict=True):
-            at = 0
-            for stretch in stretches:
-                found = stretch.find(stretch.pattern, name, at)
-                if found is None:
-                    self._reject(path, stretch.misfit(name, at))
-                values.update(stretch.values(found, at))
-                at = found.end()
+        names = parts[-len(self._parts) :]
+        found = self._pattern.match("/".join(names))
+        if found is None:
+            self._reject(path, next(filter(None, map(_first_misfit, self._parts, names))))
+        values: dict[str, str] = found.groupdict()
         return values
 
     def matches(self, path: str | os.PathLike[str]) -> bool:
@@ -211,7 +211,7 @@ class NameTemplate:
         parts = _parts_of(path)[-len(self._parts) :]
         if len(parts) != len(self._parts) or is_litter(parts[-1]):
             return False
-        return all(map(_fits, self._parts, parts))
+        return self._pattern.match("/".join(parts)) is not None
 
     def _refuse(self, expected: str) -> NoReturn:
         raise InvalidOptionError("template", self.template, expected)
@@ -238,20 +238,21 @@ def _parts_of(path: str | os.PathLike[str]) -> list[str]:
     text = path.as_posix() if isinstance(path, PurePath) else os.fspath(path)
     if not isinstance(text, str):
         raise InvalidOptionError("path", path, "a str, or a PathLike of a str")
-    return [part for part in text.replace(os.sep, "/").split("/") if part]
+    return list(filter(None, text.replace(os.sep, "/").split("/")))
 
 
-def _fits(stretches: tuple[_Stretch, ...], name: str) -> bool:
+def _first_misfit(stretches: tuple[_Stretch, ...], name: str) -> str:
+    """Say how far ``name`` fits, or return an empty string if it does."""
     at = 0
     for stretch in stretches:
-        found = stretch.find(stretch.pattern, name, at)
+        found = stretch.find(name, at)
         if found is None:
-            return False
+            return stretch.misfit(name, at)
         at = found.end()
-    return True
+    return ""
 
 
-def _compiled(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, ...]:
+def _cut(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, ...]:
     """Cut one part of a template into its stretches."""
     stretches: list[_Stretch] = []
     gap, pieces = "", list[_Piece]()
@@ -265,7 +266,8 @@ def _compiled(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, .
         elif name:
             shape = _SHAPES[name]
             regex = shape.after_gap if gap and not pieces else shape.regex
-            pieces.append(_Piece(name, f"{shape.means} ({{{name}}})", regex))
+            means = f"{shape.means} ({{{name}}})"
+            pieces.append(_Piece(name, means, f"(?P<{name}>{regex})"))
         else:
             regex = _fixed(token["text"], has_suffix and token.end() == len(part))
             pieces.append(_Piece("", repr(token["text"]), regex))
