@@ -133,6 +133,14 @@ def test_every_failure_is_named(run: Run, here: Path) -> None:
     assert "'disk:plate/worse.xyz': UnsupportedFormatError" in result.stderr
 
 
+def test_all_of_many_failures_are_named(run: Run, here: Path) -> None:
+    for number in range(30):
+        (here / f"plate/bad{number}.json").write_text("{")
+    result = run("cp", "-r", "disk:plate", "memory:plate")
+    assert all(f"'disk:plate/bad{number}.json'" in result.stderr for number in range(30))
+    assert "more" not in result.stderr
+
+
 def test_memory_is_warned_about(run: Run, here: Path) -> None:
     result = run("cp", "disk:a.npy", "memory:a")
     assert (result.exit_code, result.stdout) == (0, "")

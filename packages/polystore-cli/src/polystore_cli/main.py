@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from polystore_core import BackendRegistry, FileManager, PolystoreError
+from polystore_core.errors import BatchError
 
 from .address import AddressError
 from .commands import cp, doctor, info, ls, plugins, view
@@ -29,7 +30,9 @@ class Commands(TyperGroup):
         except (AddressError, PolystoreError, OSError) as error:
             if ctx.params["debug"]:
                 raise
-            warn(f"error: {error}")
+            # Here nobody can look at `failed`.
+            named = error.describe(most=None) if isinstance(error, BatchError) else error
+            warn(f"error: {named}")
             raise typer.Exit(2 if isinstance(error, AddressError) else 1) from error
 
 

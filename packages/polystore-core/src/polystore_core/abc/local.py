@@ -18,7 +18,7 @@ __all__ = ["classes", "define", "identity", "listeners", "names"]
 
 _lock = threading.Lock()
 """Guards ``_classes``: it cannot be iterated while a class is added."""
-_classes: WeakValueDictionary[tuple[str, str, str], type[Any]] = WeakValueDictionary()
+_classes: dict[str, WeakValueDictionary[tuple[str, str, str], type[Any]]] = {}
 
 listeners: list[Callable[[type[Any]], None]] = []
 """Called with each class that is defined: registries hold instances of older versions."""
@@ -43,7 +43,7 @@ def define(cls: type[Value]) -> None:
     if name:
         cls._backend_type = plain_name(name)
         with _lock:
-            _classes[identity(cls)] = cls
+            _classes.setdefault(cls._backend_type, WeakValueDictionary())[identity(cls)] = cls
         for listener in listeners:
             listener(cls)
 
@@ -51,11 +51,11 @@ def define(cls: type[Value]) -> None:
 def classes(name: str) -> list[type[Value]]:
     """Return the classes that have this name: more than one is a conflict."""
     with _lock:
-        found = {key: cls for key, cls in _classes.items() if key[0] == name}
+        found = dict(_classes.get(name, {}))
     return [found[key] for key in sorted(found)]
 
 
 def names() -> set[str]:
     """Return the names of all classes."""
     with _lock:
-        return {name for name, _, _ in _classes}
+        return {name for name, classes in _classes.items() if classes}

@@ -41,14 +41,15 @@ class BatchError(PolystoreError):
         _, cause = self.failed[self.failed_index]
         return getattr(cause, "errno", None)
 
-    def describe(self) -> str:
-        """Name the first failures and count the others: a plate may have thousands."""
+    def describe(self, most: int | None = _NAMED) -> str:
+        """Name the first ``most`` failures and count the others: a plate may have thousands."""
         lines = [f"backend {self.backend!r}: {self._summary()}:"]
-        for index in heapq.nsmallest(_NAMED, self.failed):
+        most = len(self.failed) if most is None else most
+        for index in heapq.nsmallest(most, self.failed):
             path, cause = self.failed[index]
             line = f"  [{index}] {path!r}: {type(cause).__name__}: {cause}"
             lines.append(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…")
-        more = len(self.failed) - _NAMED
+        more = len(self.failed) - most
         if more > 0:
             lines.append(f"  and {more:,} more: see .failed")
         return "\n".join(lines)
