@@ -263,3 +263,60 @@ def test_rest_is_refused(operation: str) -> None:
         getattr(fm, operation)(*UNDERIVED[operation], backend="derived_two")
     assert values == {"a": "first", "b": "second"}
     assert operation not in fm.registry["derived_two"].capabilities
+
+
+class Folders(StorageBackend):
+    """Folders as text: those in ``gone`` are deleted after their parent was listed."""
+
+    def __init__(self, *paths: str, gone: tuple[str, ...] = ()) -> None:
+        self.paths, self.gone = paths, gone
+
+    def save(self, data: Any, path: Any, /) -> None:
+        raise NotImplementedError
+
+    def load(self, path: Any, /) -> Any:
+        raise NotImplementedError
+
+    def info(self, path: Any, /) -> Info:
+        is_file = path.rpartition("/")[2].startswith("file")
+        return Info(path=path, kind="file" if is_file else "directory")
+
+    def list_dir(self, path: Any, /) -> list[str]:
+        if path in self.gone:
+            raise NotFoundError(self.name, path, "list")
+        start = f"{path}/"
+        below = [known[len(start) :] for known in self.paths if known.startswith(start)]
+        return list({name.partition("/")[0] for name in below})
+
+
+def test_folders_are_walked_in_natural_order() -> None:
+    backend = Folders("f/z10/file", "f/z2/in/file", "f/z2/z/file", "f/file10", "f/file9")
+    assert [folder for folder, _, _ in backend._walk("f")] == [
+        "f",
+        "f/z2",
+        "f/z2/in",
+        "f/z2/z",
+        "f/z10",
+    ]
+    assert backend.list_files("f") == ["f/file9", "f/file10"]
+    assert backend.find_file_recursive("f", "file") == "f/z2/in/file"
+    assert backend.collect_dirs_and_files("f", recursive=False) == (
+        ["f/z2", "f/z10"],
+        ["f/file9", "f/file10"],
+    )
+
+
+def test_folders_that_go_are_skipped() -> None:
+    backend = Folders("f/a/file", "f/b/c/file", "f/d/file", gone=("f/a", "f/b/c"))
+    assert backend.list_files("f", recursive=True) == ["f/d/file"]
+    assert backend.collect_dirs_and_files("f")[0] == ["f/a", "f/b", "f/b/c", "f/d"]
+    with pytest.raises(NotFoundError, match="'f/a'"):
+        backend.list_files("f/a", recursive=True)
+
+
+def test_folders_of_any_depth() -> None:
+    deep = "/".join(["f"] * 3000)
+    backend = Folders(f"{deep}/file")
+    assert backend.list_files("f", recursive=True) == [f"{deep}/file"]
+    assert backend.find_file_recursive("f", "file") == f"{deep}/file"
+    assert len(backend.collect_dirs_and_files("f")[0]) == 2999

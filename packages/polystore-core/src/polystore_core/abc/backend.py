@@ -22,7 +22,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -260,17 +259,26 @@ class DataSource(_Backend):
     def _walk(
         self, directory: str, recursive: bool = True
     ) -> Iterator[tuple[str, list[str], list[str]]]:
-        folders: list[str] = []
-        files: list[str] = []
-        descend: list[str] = []
-        for entry in self.scan(directory):
-            (folders if entry.is_dir else files).append(entry.name)
-            if entry.is_dir and not entry.is_symlink and recursive:
-                descend.append(entry.name)
-        yield directory, folders, files
-        for name in natural_order(descend):
-            with suppress(NotFoundError, NotADirectoryInPathError):  # gone since it was listed
-                yield from self._walk(join(directory, name))
+        """Yield each folder with the names of the folders and files in it.
+
+        Parents come before their folders, and folders in natural order.
+        """
+        waiting = [directory]
+        while waiting:
+            place = waiting.pop()
+            try:
+                entries = list(self.scan(place))
+            except (NotFoundError, NotADirectoryInPathError):
+                if place == directory:
+                    raise
+                continue  # gone since it was listed
+            folders = [entry.name for entry in entries if entry.is_dir]
+            yield place, folders, [entry.name for entry in entries if not entry.is_dir]
+            if recursive:
+                inner = (
+                    entry.name for entry in entries if entry.is_dir and not entry.is_symlink
+                )
+                waiting += (join(place, name) for name in reversed(natural_order(inner)))
 
     @derived("list_files")
     def list_image_files(
