@@ -217,10 +217,7 @@ class MemoryBackend(StorageBackend):
             if place in self._folders:
                 if self._folders[place] and not recursive:
                     raise DirectoryNotEmptyError(self.name, place, "delete")
-                kinds: tuple[dict[str, Any], ...] = (self._folders, self._links, self._files)
-                for kept in kinds:
-                    for gone in self._below(place, kept):
-                        del kept[gone]
+                self._forget(self._tree(place))
             elif place in self._links:
                 del self._links[place]
             elif place in self._files:
@@ -230,25 +227,21 @@ class MemoryBackend(StorageBackend):
             self._detach(place)
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
         with self._lock:
             origin = self._resolve(source)
-            if origin not in self._folders and origin not in self._files:
+            is_folder = origin in self._folders
+            if not is_folder and origin not in self._files:
                 raise self._missing(source, "copy")
-            place = self._resolve(check_new(target))
-            if origin in self._folders:
-                self._refuse_folder_target(origin, place, "copy")
-                for old in self._below(origin, self._folders):
-                    self._make_folder(place + old[len(origin) :])
-                for old in self._below(origin, self._links):
-                    self._attach(place + old[len(origin) :])
-                    self._links[place + old[len(origin) :]] = self._links[old]
-                for old in self._below(origin, self._files):
-                    self._place(place + old[len(origin) :], self._files[old], "error")
+            place = self._resolve(check_new(target), follow=not is_folder)
+            if is_folder:
+                self._copy_tree(origin, place, "copy")
             else:
                 # Kept values never change, so both paths may share one.
                 self._place(place, self._files[origin], if_exists)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
+        check_if_exists(if_exists)
         with self._lock:
             origin = self._resolve(source, follow=False)
             if not any(origin in kept for kept in (self._files, self._links, self._folders)):
@@ -257,14 +250,14 @@ class MemoryBackend(StorageBackend):
             if origin == place:
                 return
             if origin in self._folders:
-                self.copy(source, target)
-                self.delete(source, recursive=True)
+                self._forget(self._copy_tree(origin, place, "move"))
+            elif self._occupied(place, if_exists, "move"):
                 return
-            if self._occupied(place, if_exists, "move"):
-                return
-            self._attach(place)
-            kept: dict[str, Any] = self._files if origin in self._files else self._links
-            kept[place] = kept.pop(origin)
+            else:
+                self._attach(place)
+                kept: dict[str, Any] = self._files if origin in self._files else self._links
+                kept[place] = kept[origin]
+                del kept[origin]
             self._detach(origin)
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
@@ -363,8 +356,30 @@ class MemoryBackend(StorageBackend):
         folder, name = _split(place)
         self._folders[folder].discard(name)
 
-    def _below(self, folder: str, places: Iterable[str]) -> list[str]:
-        return [p for p in places if p == folder or p.startswith(f"{folder}/")]
+    def _tree(self, folder: str) -> list[str]:
+        """Return the places of a folder and of all that it holds, parents first."""
+        places = [folder]
+        for place in places:  # the list grows while it is read
+            places += (f"{place}/{name}" for name in self._folders.get(place, ()))
+        return places
+
+    def _copy_tree(self, origin: str, place: str, operation: str) -> list[str]:
+        """Copy the folder at ``origin``. Returns the places that it copied."""
+        self._refuse_folder_target(origin, place, operation)
+        tree = self._tree(origin)
+        new = {old: place + old[len(origin) :] for old in tree}
+        self._files.update({new[old]: self._files[old] for old in tree if old in self._files})
+        self._links.update({new[old]: self._links[old] for old in tree if old in self._links})
+        folders = [old for old in tree if old in self._folders]
+        self._folders.update({new[old]: set(self._folders[old]) for old in folders})
+        self._attach(place)
+        return tree
+
+    def _forget(self, places: Iterable[str]) -> None:
+        for place in places:
+            self._folders.pop(place, None)
+            self._links.pop(place, None)
+            self._files.pop(place, None)
 
     def _occupied(self, place: str, if_exists: IfExists, operation: str) -> bool:
         """Make room at ``place`` for a name; true if what stands there is to stay."""
@@ -382,7 +397,7 @@ class MemoryBackend(StorageBackend):
     def _refuse_folder_target(self, origin: str, place: str, operation: str) -> None:
         if origin in ("", "/") or f"{place}/".startswith(f"{origin}/"):
             raise InvalidOptionError("target", place, "a path outside the source folder")
-        if place in self._folders or place in self._files:
+        if place in self._folders or place in self._files or place in self._links:
             raise AlreadyExistsError(self.name, place, operation)
 
     def __repr__(self) -> str:

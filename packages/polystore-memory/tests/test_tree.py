@@ -1,0 +1,130 @@
+"""Folders that are copied, moved, deleted and listed: any depth, any number of threads."""
+
+import sys
+import threading
+
+import pytest
+
+from polystore_core import BackendRegistry
+from polystore_core.errors import AlreadyExistsError, InvalidOptionError, NotFoundError
+
+@pytest.fixture
+def memory():
+    return BackendRegistry()["memory"]
+
+
+@pytest.fixture
+def tree(memory):
+    memory.save(1, "f/a")
+    memory.save(2, "f/in/b")
+    memory.ensure_directory("f/empty")
+    memory.create_symlink("f/in", "f/link")
+    memory.save(3, "f2/a")
+    memory.save(4, "f.a")
+    return memory
+
+
+INSIDE = {"a", "in", "in/b", "empty", "link"}
+
+
+def below(memory, folder):
+    found = memory.collect_dirs_and_files(folder)
+    return {path.removeprefix(f"{folder}/") for paths in found for path in paths}
+
+
+def test_copy_is_complete_and_independent(tree):
+    tree.copy("f", "x/y")
+    assert below(tree, "x/y") == below(tree, "f") == INSIDE
+    tree.save(5, "x/y/a")
+    tree.save(6, "x/y/new")
+    tree.delete("x/y/empty")
+    tree.delete_all("x/y/in")
+    assert (tree.load("f/a"), below(tree, "f")) == (1, INSIDE)
+    assert tree.load("f/link/b") == 2
+
+
+@pytest.mark.parametrize("change", ["move", "delete"])
+def test_folder_goes_with_all_it_holds(tree, change):
+    if change == "move":
+        tree.move("f", "x/y")
+        assert below(tree, "x/y") == INSIDE
+        assert (tree.load("x/y/a"), tree.load("x/y/in/b")) == (1, 2)
+    else:
+        tree.delete_all("f")
+    assert not any(map(tree.exists, ["f", "f/a", "f/in", "f/in/b", "f/empty"]))
+    assert not tree.is_symlink("f/link")
+    assert (tree.load("f2/a"), tree.load("f.a")) == (3, 4)
+    tree.save(7, "f/new")
+    assert below(tree, "f") == {"new"}
+
+
+def test_above_is_not_below(memory):
+    memory.save(1, "../../a")
+    memory.save(2, "../b")
+    memory.delete_all("..")
+    assert memory.load("../../a") == 1
+    assert not memory.exists("../b")
+
+
+@pytest.mark.parametrize("operation", ["copy", "move"])
+def test_folder_never_replaces_a_link(tree, operation):
+    """Also not one that leads nowhere, as on disk."""
+    tree.create_symlink("f2/a", "to_file")
+    tree.create_symlink("f2", "to_folder")
+    tree.save(5, "gone")
+    tree.create_symlink("gone", "to_nothing")
+    tree.delete("gone")
+    for link in ("to_file", "to_folder", "to_nothing"):
+        with pytest.raises(AlreadyExistsError, match=f"'{link}'"):
+            getattr(tree, operation)("f", link)
+        assert tree.is_symlink(link)
+    assert below(tree, "f") == INSIDE
+
+
+@pytest.mark.parametrize("operation", ["copy", "move"])
+@pytest.mark.parametrize("source", ["f", "f/a"])
+def test_unknown_if_exists_is_refused(tree, operation, source):
+    with pytest.raises(InvalidOptionError, match="if_exists='maybe'"):
+        getattr(tree, operation)(source, "x", if_exists="maybe")
+    assert below(tree, "f") == INSIDE
+
+
+@pytest.fixture
+def eager_threads():
+    """Let another thread run after a microsecond, not after 5 milliseconds."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("eager_threads")
+def test_folder_is_at_one_of_two_names(tree):
+    """While a thread moves a folder to and fro, others see it whole, and once."""
+    for i in range(50):
+        tree.save(i, f"f/{i}")
+    tree.delete_all("f2")
+    tree.delete("f.a")
+    done = threading.Event()
+    seen = []
+
+    def watch():
+        while not done.is_set():
+            seen.append(tree.list_dir("."))
+            for name in ("f", "g"):
+                try:
+                    seen.append([len(tree.list_dir(name))])
+                except NotFoundError:
+                    continue
+
+    watchers = [threading.Thread(target=watch) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    for _ in range(300):
+        tree.move("f", "g")
+        tree.move("g", "f")
+    done.set()
+    for watcher in watchers:
+        watcher.join()
+    assert {tuple(names) for names in seen} <= {("f",), ("g",), (54,)}
