@@ -8,6 +8,10 @@ import pytest
 from polystore_core import BackendRegistry
 from polystore_core.errors import AlreadyExistsError, InvalidOptionError, NotFoundError
 
+DEPTH = 3000  # functions that call themselves end at 1,000
+DEEP = "/".join(["d"] * DEPTH)
+
+
 @pytest.fixture
 def memory():
     return BackendRegistry()["memory"]
@@ -87,6 +91,24 @@ def test_unknown_if_exists_is_refused(tree, operation, source):
     with pytest.raises(InvalidOptionError, match="if_exists='maybe'"):
         getattr(tree, operation)(source, "x", if_exists="maybe")
     assert below(tree, "f") == INSIDE
+
+
+@pytest.mark.parametrize("top", ["", "/", "../"])
+def test_deep_folders(memory, top):
+    path = f"{top}{DEEP}/a.npy"
+    memory.save(1, path)
+    memory.ensure_directory(f"{top}{DEEP}/more")
+    assert memory.load(f"{top}./{DEEP}/../d/a.npy") == 1
+    assert memory.list_files(f"{top}d", recursive=True) == [path]
+    assert memory.find_file_recursive(f"{top}d", "a.npy") == path
+    folders, files = memory.collect_dirs_and_files(f"{top}d")
+    assert (len(folders), files) == (DEPTH, [path])
+    memory.copy(f"{top}d", f"{top}copy")
+    memory.move(f"{top}copy", f"{top}moved")
+    assert memory.load(path.replace("d", "moved", 1)) == 1
+    memory.delete_all(f"{top}moved")
+    memory.delete_all(f"{top}d")
+    assert memory.list_dir(top or ".") == []
 
 
 @pytest.fixture

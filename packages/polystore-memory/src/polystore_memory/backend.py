@@ -285,31 +285,33 @@ class MemoryBackend(StorageBackend):
             return text  # folders are kept by their canonical path: nothing is left to resolve
         if self.root is not None and text.startswith("/"):
             raise PathOutsideRootError(self.name, text, self.root)
+        return self._follow_links(text, last=follow)
+
+    def _follow_links(self, text: str, *, last: bool) -> str:
+        """Walk to ``text`` name by name. ``last``: follow a link at the end, too."""
         waiting = deque(_parts(text))
-        done: list[str] = []
+        place = ""
         hops = 0
         while waiting:
             part = waiting.popleft()
-            if part == ".." and done not in ([], ["/"]) and done[-1] != "..":
-                done.pop()
+            if part == ".." and place and posixpath.basename(place) != "..":
+                place, _ = _split(place)  # above "/" is "/", as in every file system
                 continue
             if part == ".." and self.root is not None:
                 raise PathOutsideRootError(self.name, text, self.root)
-            if part == ".." and done == ["/"]:
-                continue  # as in every file system, there is nothing above the top
-            place = _joined([*done, part])
-            target = self._links.get(place)
-            if target is not None and (waiting or follow):
+            inner = posixpath.join(place, part)
+            target = self._links.get(inner)
+            if target is not None and (waiting or last):
                 hops += 1
                 if hops > _MOST_LINKS:
                     raise StorageError(self.name, text, "follow links", errno=errno.ELOOP)
-                done.clear()
+                place = ""
                 waiting.extendleft(reversed(_parts(target)))
-            elif waiting and place in self._files:
+            elif waiting and inner in self._files:
                 raise NotADirectoryInPathError(self.name, text, "resolve the path")
             else:
-                done.append(part)
-        return _joined(done)
+                place = inner
+        return place
 
     def _resolved_or_none(self, path: Path, *, follow: bool = True) -> str | None:
         with self._lock:
@@ -342,9 +344,13 @@ class MemoryBackend(StorageBackend):
         return NotFoundError(self.name, os.fspath(path), operation, hint=hint)
 
     def _make_folder(self, place: str) -> None:
-        if place not in self._folders:
-            self._attach(place)
-            self._folders[place] = set()
+        missing = []
+        while place not in self._folders:
+            missing.append(place)
+            place, _ = _split(place)
+        for folder in reversed(missing):
+            self._attach(folder)
+            self._folders[folder] = set()
 
     def _attach(self, place: str) -> None:
         folder, name = _split(place)
@@ -418,10 +424,6 @@ class MemoryArray(LazyArray):
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ["/", *parts] if path.startswith("/") else parts
-
-
-def _joined(parts: list[str]) -> str:
-    return "/".join(parts).replace("//", "/", 1)
 
 
 def _split(place: str) -> tuple[str, str]:
