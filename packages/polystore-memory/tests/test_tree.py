@@ -93,6 +93,12 @@ def test_unknown_if_exists_is_refused(tree, operation, source):
     assert below(tree, "f") == INSIDE
 
 
+def test_links_with_names_that_shells_expand(memory):
+    memory.save(1, "f/a")
+    memory.create_symlink("f", "./~")
+    assert memory.collect_dirs_and_files(".") == (["./~", "f"], ["f/a"])
+
+
 @pytest.mark.parametrize("top", ["", "/", "../"])
 def test_deep_folders(memory, top):
     path = f"{top}{DEEP}/a.npy"

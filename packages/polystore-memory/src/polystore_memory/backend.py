@@ -23,6 +23,7 @@ from polystore_core import (
     checked,
     framework_of,
     is_array,
+    join,
     natural_order,
     select,
 )
@@ -187,16 +188,20 @@ class MemoryBackend(StorageBackend):
 
     def list_dir(self, path: Path, /) -> list[str]:
         with self._lock:
-            return natural_order(self._folders[self._folder(path)])
+            names = list(self._folders[self._folder(path)])
+        return natural_order(names)
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
         with self._lock:
             folder = self._folder(directory)
+            prefix = posixpath.join(folder, "")
             entries = []
-            for name in natural_order(self._folders[folder]):
-                place = posixpath.join(folder, name)
+            for name in self._folders[folder]:
+                place = prefix + name
                 is_link = place in self._links
-                is_dir = self.is_dir(place) if is_link else place in self._folders
+                is_dir = (
+                    self.is_dir(join(directory, name)) if is_link else place in self._folders
+                )
                 entries.append(Entry(name, is_dir, is_link))
             return entries
 
