@@ -118,7 +118,7 @@ class MemoryBackend(StorageBackend):
         try:
             value = self._files[path]  # type: ignore[index]
         except (KeyError, TypeError):
-            value = self._files[self._file(path, "load")]
+            value = self._value(path, "load")
         if region is not None:
             value = self._part(value, region, path, copy)
         if type(value) is np.ndarray and not value.dtype.hasobject:
@@ -148,7 +148,7 @@ class MemoryBackend(StorageBackend):
         return part
 
     def open(self, path: Path, /) -> MemoryArray:
-        value = self._files[self._file(path, "open")]
+        value = self._value(path, "open")
         if not isinstance(value, np.ndarray):
             reason = f"open() needs a NumPy array, got {type(value).__name__}: use load()"
             raise UnsupportedDataError(reason, path=str(path), backend=self.name)
@@ -164,7 +164,7 @@ class MemoryBackend(StorageBackend):
                 return Info(path=os.fspath(path), kind="directory", target=link)
             if place not in self._files and link is not None:
                 return Info(path=os.fspath(path), kind="symlink", target=link)
-            value = self._files[self._file(path, "describe")]
+            value = self._value(path, "describe")
         dtype = getattr(value, "dtype", None)
         shape = getattr(value, "shape", None)
         return Info(
@@ -325,11 +325,11 @@ class MemoryBackend(StorageBackend):
             except StorageError:  # through a file, or links in a circle: nothing stands there
                 return None
 
-    def _file(self, path: Path, operation: str) -> str:
+    def _value(self, path: Path, operation: str) -> Value:
         with self._lock:
             place = self._resolve(path)
             if place in self._files:
-                return place
+                return self._files[place]
             if place in self._folders:
                 raise NotAFileError(self.name, place or ".", operation)
             raise self._missing(path, operation)
