@@ -101,3 +101,14 @@ def test_saver_makes_folder_again(disk: DiskBackend, folder: Path) -> None:
     disk.save(image(), "f/a.npy")
     disk.delete("f", recursive=True)
     assert list(folder.iterdir()) == []
+
+
+def test_folders_may_be_deep(disk: DiskBackend) -> None:
+    """Nothing calls itself for each folder: Python allows about 1,000 such calls."""
+    deep = "/".join(["a"] * 1100)
+    disk.save("x", f"{deep}/text.txt")
+    disk.copy("a", "b")
+    assert disk.list_files("b", recursive=True) == [f"b{deep[1:]}/text.txt"]
+    disk.delete("a", recursive=True)
+    disk.delete("b", recursive=True)
+    assert disk.list_dir(".") == []

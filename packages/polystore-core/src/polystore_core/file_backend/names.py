@@ -267,18 +267,21 @@ class NamesOfStore(StorageBackend):
 
     def _fill_folder(self, source: str, target: str, durable: bool | None) -> None:
         store = self.store
-        for entry in self.scan(source):
-            old, new = join(source, entry.name), join(target, entry.name)
-            with self._translated(old, "copy"):
-                if entry.is_symlink:
-                    self._needed(Links, "copying a link").copy_link(old, new)
-                elif entry.is_dir:
-                    if store.claims(Folders):
-                        self._needed(Folders, "copying a folder").make_folder(new)
-                    self._fill_folder(old, new, durable)
-                else:
-                    with store.open(old) as file:
-                        self._copy_bytes(file, new, "replace", durable)
+        waiting = [(source, target)]
+        while waiting:  # no recursion: folders may be deep
+            folder, copied = waiting.pop()
+            for entry in self.scan(folder):
+                old, new = join(folder, entry.name), join(copied, entry.name)
+                with self._translated(old, "copy"):
+                    if entry.is_symlink:
+                        self._needed(Links, "copying a link").copy_link(old, new)
+                    elif entry.is_dir:
+                        if store.claims(Folders):
+                            self._needed(Folders, "copying a folder").make_folder(new)
+                        waiting.append((old, new))
+                    else:
+                        with store.open(old) as file:
+                            self._copy_bytes(file, new, "replace", durable)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)

@@ -220,30 +220,74 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
         return (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
     if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
         return os.unlink(name, dir_fd=dir_fd)
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=dir_fd)
+    levels: list[_Level] = []  # no recursion: folders may be deep
     try:
-        for _ in range(_TRIES):
-            _remove_entries(descriptor, timeout)
+        levels.append(_Level(name, dir_fd))
+        while levels:
+            level = levels[-1]
             try:
-                return os.rmdir(name, dir_fd=dir_fd)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                inner = level.emptied(timeout)
+                if inner is not None:
+                    levels.append(_Level(inner, level.descriptor))
+                elif level.removed():
+                    os.close(levels.pop().descriptor)
+            except FileNotFoundError:  # somebody else was faster
+                if inner is not None:
+                    continue
+                os.close(levels.pop().descriptor)
+                if not levels:
                     raise
     finally:
-        os.close(descriptor)
-    reason = "other writers keep saving into it: stop them first"
-    raise OSError(errno.ENOTEMPTY, reason, name)
+        for level in levels:
+            os.close(level.descriptor)
 
 
-def _remove_entries(descriptor: int, timeout: float) -> None:
-    # Locks first: a lock whose file is gone already would not keep anybody out.
-    for entry in sorted(os.listdir(descriptor), key=is_lock, reverse=True):
-        with suppress(FileNotFoundError):  # somebody else was faster
-            if is_lock(entry):
-                remove_unused(entry, dir_fd=descriptor, timeout=timeout)
-            else:
-                remove_tree(entry, dir_fd=descriptor, timeout=timeout)
+class _Level:
+    """A directory that is being removed, open by its bare name in its open parent."""
+
+    def __init__(self, name: str, dir_fd: int | None) -> None:
+        self._name, self._dir_fd = name, dir_fd
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self.descriptor = os.open(name, flags, dir_fd=dir_fd)
+        self._tries = 0
+        self._waiting: list[str] = []
+        self._list()
+
+    def _list(self) -> None:
+        # Locks first: a lock whose file is gone already would not keep anybody out.
+        self._waiting = sorted(os.listdir(self.descriptor), key=is_lock)
+
+    def emptied(self, timeout: float) -> str | None:
+        """Remove entries up to a directory, and return the name of that, or ``None``."""
+        while self._waiting:
+            entry = self._waiting.pop()
+            with suppress(FileNotFoundError):  # somebody else was faster
+                if is_lock(entry):
+                    remove_unused(entry, dir_fd=self.descriptor, timeout=timeout)
+                elif _is_directory(entry, self.descriptor):
+                    return entry
+                else:
+                    os.unlink(entry, dir_fd=self.descriptor)
+        return None
+
+    def removed(self) -> bool:
+        """Remove the directory; ``False`` if others have added names meanwhile."""
+        try:
+            os.rmdir(self._name, dir_fd=self._dir_fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            self._tries += 1
+            if self._tries == _TRIES:
+                reason = "other writers keep saving into it: stop them first"
+                raise OSError(errno.ENOTEMPTY, reason, self._name) from error
+            self._list()
+            return False
+        return True
+
+
+def _is_directory(name: str, dir_fd: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
 
 
 # ── flushing ─────────────────────────────────────────────────────────────────────────────
@@ -305,15 +349,28 @@ def make_directories(directory: str, *, durable: bool | None = False) -> None:
 
 
 def _make(directory: str) -> None:
-    for _ in range(_TRIES):
+    """Make a directory and its missing parents. ``os.makedirs`` calls itself for each of them."""
+    missing = [directory]
+    for _ in range(_TRIES + 2 * len(directory)):  # up to what exists, and down again
+        current = missing[-1]
         try:
-            return os.makedirs(directory, exist_ok=True)
-        except FileNotFoundError:  # somebody deletes a parent of it just now
+            os.mkdir(current)
+        except FileNotFoundError:  # make its parent first, which somebody may have deleted
+            parent = os.path.dirname(current.rstrip("/"))
+            if not parent or parent == current:
+                break
+            missing.append(parent)
             continue
-        except FileExistsError as error:
-            if not os.path.lexists(directory) or os.path.isdir(directory):
-                continue  # deleted and made again by others
-            code = errno.ENOTDIR  # a file, which if_exists= is not about
-            raise NotADirectoryError(code, os.strerror(code), directory) from error
+        except OSError as error:
+            if not os.path.isdir(current):
+                if not isinstance(error, FileExistsError):
+                    raise
+                if not os.path.lexists(current):
+                    continue  # deleted and made again by others
+                code = errno.ENOTDIR  # a file, which if_exists= is not about
+                raise NotADirectoryError(code, os.strerror(code), directory) from error
+        missing.pop()
+        if not missing:
+            return
     # /proc, /sys and the roots of automounters say that a new directory "does not exist".
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)

@@ -203,7 +203,7 @@ class _Scale:
 
     def __init__(self) -> None:
         self._blocks: Counter[str] = Counter()
-        self._keys: list[tuple[tuple[str | int, ...], str]] = []
+        self._keys: list[tuple[str, str]] = []
         self._known: Coordinates | None = ()
 
     @property
