@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as arrays
 
+from polystore_core import Opener
 from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 from polystore_formats.npy import Npy
 from polystore_testing import FormatTests
@@ -130,3 +131,79 @@ def test_shapes_of_python_2_load():
 def test_trailing_bytes_are_damage():
     with pytest.raises(DamagedDataError):
         load(saved_by_numpy(np.arange(3)) + b"\0")
+
+
+class Remote(io.BufferedReader):
+    """A file without a descriptor, which counts the bytes that are read of it."""
+
+    def __init__(self, content):
+        super().__init__(Counted(io.BytesIO(content)), 64)
+
+
+class Counted(io.RawIOBase):
+    def __init__(self, file):
+        self.file, self.count = file, 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def readinto(self, buffer):
+        count = self.file.readinto(buffer)
+        self.count += count
+        return count
+
+
+REMOTE = [
+    np.arange(24.0).reshape(2, 3, 4),
+    np.asfortranarray(np.arange(24, dtype=">u2").reshape(2, 3, 4)),
+    np.array(7.5),
+    np.zeros((0, 3), np.float32),
+    np.array(["A01", "B12"]),
+]
+PARTS = [..., np.s_[..., 1:3], np.s_[-1:], np.s_[1:1], np.s_[::-1], np.s_[..., ::2]]
+
+
+@pytest.mark.parametrize("array", REMOTE, ids=str)
+@pytest.mark.parametrize("region", PARTS, ids=str)
+def test_parts_without_descriptor(array, region):
+    content = io.BytesIO()
+    Npy().save(array, content)
+    content = content.getvalue()
+    try:
+        expected = np.asarray(array[region])
+    except IndexError:
+        with pytest.raises(IndexError):
+            Npy().load(Remote(content), region=region)
+        return
+    assert_same(Npy().load(Remote(content), region=region), expected)
+    handle = Npy().open(Opener(lambda path: Remote(content), "a.npy", "remote"))
+    assert_same(np.asarray(handle[region]), expected)
+
+
+def test_part_reads_its_rows_alone():
+    content = io.BytesIO()
+    Npy().save(np.arange(100_000).reshape(100, 1000), content)
+    file = Remote(content.getvalue())
+    part = Npy().load(file, region=np.s_[7:9, 5])
+    assert part.tolist() == [7005, 8005]
+    assert file.raw.count < 17_000, "two rows have 16,000 bytes"
+
+
+def test_replaced_array_is_noticed():
+    contents = []
+    for array in (np.zeros(3), np.zeros(4)):
+        content = io.BytesIO()
+        Npy().save(array, content)
+        contents.append(content.getvalue())
+    handle = Npy().open(Opener(lambda path: Remote(contents[0]), "a.npy", "remote"))
+    assert handle[1] == 0
+    contents.reverse()
+    with pytest.raises(UnsupportedFileError, match="open it again"):
+        handle[1]
+    handle.close()
+    with pytest.raises(ValueError, match="closed"):
+        handle[1]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from polystore_core import Format, LazyArray, Opener, to_numpy
+from polystore_core import Format, LazyArray, Opener, select, to_numpy
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
@@ -71,7 +71,11 @@ class Npy(Format):
             return read_array(file, file_size(file))
         if isinstance(file, io.BytesIO):  # there is nothing to map
             return np.array(array_from_bytes(file.getvalue())[region])
-        part = _mapped(file.fileno(), _checked(file))[region]
+        header = _checked(file)
+        mapped = _mapped(file, header)
+        if mapped is None:
+            return _read_part(file, header, region)
+        part = mapped[region]
         with allocating(part.nbytes, "npy", _ADVICE):
             return np.array(part)
 
@@ -86,23 +90,32 @@ class Npy(Format):
 class NpyArray(LazyArray):
     """A memory map: indexing gives read-only views, and the system reads what is touched.
 
-    The map keeps the version of the file that it was opened on, also after a later save.
+    The map keeps the version of the file that it was opened on, also after a later save. A store
+    that has no files to map is asked for the rows of each region.
     """
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
         with opener() as file:
             header = _checked(file)
-            self._array: NDArray[Any] | None = _mapped(file.fileno(), header)
+            self._array: NDArray[Any] | None = _mapped(file, header)
+        self._closed = False
         self.shape, self.dtype = header.shape, header.dtype
 
     def __getitem__(self, region: Region) -> Pixels:
-        if self._array is None:
+        if self._closed:
             raise ValueError("this handle is closed")
-        return self._array[region]
+        if self._array is not None:
+            return self._array[region]
+        with self._opener() as file:
+            header = _checked(file)
+            if (header.shape, header.dtype) != (self.shape, self.dtype):
+                reason = "another array has replaced it since it was opened: open it again"
+                raise UnsupportedFileError(reason, "npy")
+            return _read_part(file, header, region)
 
     def close(self) -> None:
-        self._array = None
+        self._array, self._closed = None, True
 
     def __reduce__(self) -> tuple[Value, ...]:
         return NpyArray, (self._opener,)
@@ -113,14 +126,41 @@ def read_array(file: BinaryIO, size: int) -> Pixels:
     header = read_header(file, size)
     with allocating(header.nbytes, "npy", _ADVICE):
         array: NDArray[Any] = np.empty(header.shape, header.dtype, order=header.order)
-    flat = array.reshape(-1, order="A").view(np.uint8)
+    _fill(array.reshape(-1, order="A"), file)
+    return array
+
+
+def _fill(array: Pixels, file: BinaryIO) -> None:
+    """Read a contiguous array of one axis."""
+    flat = array.view(np.uint8)
     filled = 0
     while filled < flat.size:
         count = file.readinto(flat[filled:].data)  # type: ignore[attr-defined]
         if not count:
             raise DamagedDataError(f"its last {flat.size - filled} bytes are missing", "npy")
         filled += count
-    return array
+
+
+def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
+    """Read from the first row to the last that ``region`` touches, and return the region.
+
+    A row is what stands together in the file: of Fortran order, the last axis is the slowest.
+    """
+    selection = select(region, header.shape)
+    shape, ranges = header.shape or (1,), selection.ranges or (range(1),)
+    if header.order == "F":
+        shape, ranges = shape[::-1], ranges[::-1]
+    if not all(ranges):  # one of them is empty
+        return np.empty(selection.shape, header.dtype)
+    start, stop = ranges[0][0], ranges[0][-1] + 1
+    nbytes = header.nbytes // shape[0]
+    with allocating((stop - start) * nbytes, "npy", _ADVICE):
+        rows = np.empty((stop - start, *shape[1:]), header.dtype)
+    file.seek(header.offset + start * nbytes)
+    _fill(rows.reshape(-1), file)
+    inner = range(0, stop - start, ranges[0].step), *ranges[1:]
+    part = rows[tuple(slice(r.start, r.stop, r.step) for r in inner)]
+    return selection.arranged(np.array(part.T if header.order == "F" else part))
 
 
 def array_from_bytes(content: bytes) -> Pixels:
@@ -275,8 +315,13 @@ def _checked(file: BinaryIO) -> Header:
     return read_header(file, file_size(file))
 
 
-def _mapped(descriptor: int, header: Header) -> Pixels:
+def _mapped(file: BinaryIO, header: Header) -> Pixels | None:
+    """Map ``file``; ``None`` if it is not a file of the system."""
     if header.nbytes == 0:  # there is nothing to map
         return np.empty(header.shape, header.dtype)
+    try:
+        descriptor = file.fileno()
+    except io.UnsupportedOperation:
+        return None
     mapping = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
     return np.ndarray(header.shape, header.dtype, mapping, header.offset, order=header.order)
