@@ -36,6 +36,7 @@
     │   ├── DirectoryNotEmptyError
     │   ├── AccessDeniedError(PermissionError)
     │   ├── LockTimeoutError(TimeoutError)
+    │   ├── VersionConflictError                somebody has replaced the value meanwhile
     │   └── DurabilityUnknownError
     ├── ReceiverError                       a viewer, or another receiver, did not take it
     │   ├── ReceiverUnavailableError(ConnectionError)  it does not run, has died or was closed
@@ -100,6 +101,7 @@ from .storage import (
     NotAFileError,
     NotFoundError,
     StorageError,
+    VersionConflictError,
     explained,
     storage_error,
 )
@@ -146,6 +148,7 @@ __all__ = [
     "UnsupportedFileError",
     "UnsupportedFormatError",
     "UnsupportedOperationError",
+    "VersionConflictError",
     "explained",
     "storage_error",
 ]

@@ -156,21 +156,13 @@ class FileBackend(NamesOfStore):
                 _check(chosen, "load", options, "region")
             given = (self._opener(text),) if chosen.reads_siblings else ()
             if region is None:
-                return _decoded(chosen, store.open(key, whole=True), given, options)
-            with store.open(key) as file:
+                return _decoded(chosen, _opened(store, key, whole=True), given, options)
+            with _opened(store, key) as file:
                 if "region" in known_options(type(chosen).load)[0]:
                     return _decoded(chosen, file, given, {"region": region, **options})
                 return _part(_decoded(chosen, file, given, options), region)
         except (PolystoreError, OSError) as error:
-            raise self._explained(self._or_folder(error, path), path, "load")  # noqa: B904
-
-    def _or_folder(self, error: Exception, path: Path) -> Exception:
-        """Return the error for a missing key that is the folder of a store that has none."""
-        if isinstance(error, FileNotFoundError) and not self.store.claims(Folders):
-            found = self._stat_or_none(path)
-            if found is not None and found.kind == "directory":
-                return IsADirectoryError()
-        return error
+            raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
 
     def open(self, path: Path, /) -> LazyArray:
         with self._translated(path, "open"):
@@ -307,7 +299,17 @@ class FileBackend(NamesOfStore):
 
 
 def _open_path(store: ByteStore, path: str) -> BinaryIO:
-    return store.open(store.key(path))
+    return _opened(store, store.key(path))
+
+
+def _opened(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
+    """Open a value. Raises ``IsADirectoryError`` also for the folder of a store that has none."""
+    try:
+        return store.open(key, whole=whole)
+    except FileNotFoundError:
+        if store.claims(Folders) or not any(True for _ in store.scan(key)):
+            raise
+        raise IsADirectoryError(key) from None
 
 
 def _claimed_suffix(path: str) -> str:

@@ -36,6 +36,8 @@ _COPY_BYTES = 1 << 24
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _STAYS = "it exists, and a folder never replaces anything: delete it first"
 _TOP = ("", ".", "/")
+_MADE_OF_FOLDERS = ("ensure_directory", "mirror_directory_with_symlinks")
+_MADE_OF_LINKS = ("create_symlink", "mirror_directory_with_symlinks")
 
 
 class NamesOfStore(StorageBackend):
@@ -46,21 +48,32 @@ class NamesOfStore(StorageBackend):
     @property
     def capabilities(self) -> Capabilities:
         """Without the operations for which the store lacks a promise."""
+        return Capabilities(super().capabilities.operations - self._lacking().keys())
+
+    def _lacking(self) -> dict[str, str]:
+        """Return the operations that the store cannot do, with the feature that it lacks."""
         features, claims = self.store.features, self.store.claims
-        lacking: set[str] = set()
+        lacking: dict[str, str] = {}
         if features.replace == features.create_only == "none":
-            lacking |= {"save", "save_batch", "copy", "move", "ensure_directory"}
+            writing = ("save", "save_batch", "copy", "move", "ensure_directory")
+            lacking |= dict.fromkeys(writing, "create_only")
         if features.delete == "none":
-            lacking |= {"delete", "delete_all"}
+            lacking |= {"delete": "delete", "delete_all": "delete"}
             if not claims(Renames):
-                lacking.add("move")
+                lacking["move"] = "delete"
         if not claims(Folders):
-            lacking.add("ensure_directory")
+            lacking |= dict.fromkeys(_MADE_OF_FOLDERS, "folders")
         if not claims(Links):
-            lacking.add("create_symlink")
-        if lacking & {"ensure_directory", "create_symlink"}:
-            lacking.add("mirror_directory_with_symlinks")
-        return Capabilities(super().capabilities.operations - lacking)
+            lacking |= dict.fromkeys(_MADE_OF_LINKS, "links")
+        return lacking
+
+    def _cannot(self, operation: str) -> UnsupportedOperationError:
+        feature = self._lacking().get(operation)
+        reason = feature and self._lacks(feature)
+        return UnsupportedOperationError(self.name, operation, reason or "")
+
+    def _lacks(self, feature: str) -> str:
+        return f'the store {self.store!r} has features.{feature} = "none"'
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
@@ -101,8 +114,7 @@ class NamesOfStore(StorageBackend):
 
     def _needed_scope(self, scope: Scope, operation: str, feature: str) -> None:
         if scope == "none":
-            reason = f'the store {self.store!r} has features.{feature} = "none"'
-            raise UnsupportedOperationError(self.name, operation, reason)
+            raise UnsupportedOperationError(self.name, operation, self._lacks(feature))
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 
@@ -314,6 +326,7 @@ class NamesOfStore(StorageBackend):
             self._copy_and_delete(source, target, condition)
 
     def _copy_and_delete(self, source: str, target: str, condition: IfPresent) -> None:
+        self._needed_scope(self.store.features.delete, "move", "delete")
         # The copy reaches the device before the source goes, or a power cut could take both.
         durable = self.store.features.durable and self.store.durable is not False
         self._copy(source, target, condition, durable)
