@@ -14,6 +14,7 @@ from polystore_core.errors import (
 )
 
 from .conformance import Bound, Conformance
+from .promises import needs
 from .storage import OUTSIDE
 from .values import assert_same, image
 
@@ -24,8 +25,12 @@ __all__ = ["LinkTests"]
 
 
 class LinkTests(Conformance):
-    """Links: what they lead to, what replaces them, and that nothing follows them out."""
+    """Links: what they lead to, what replaces them, and that nothing follows them out.
 
+    A backend without links must refuse them.
+    """
+
+    @needs("links")
     def test_link_leads_to_value(self, store: Bound) -> None:
         store.save(image(1), "f/a.npy")
         store.create_symlink("f/a.npy", "g/link.npy")
@@ -34,6 +39,7 @@ class LinkTests(Conformance):
         assert_same(store.load("g/link.npy"), image(1))
         assert store.info("g/link.npy").target is not None
 
+    @needs("links")
     def test_saving_through_link(self, store: Bound) -> None:
         store.save(image(1), "f/a.npy")
         store.create_symlink("f/a.npy", "link.npy")
@@ -41,12 +47,14 @@ class LinkTests(Conformance):
         assert store.is_symlink("link.npy")
         assert_same(store.load("f/a.npy"), image(2))
 
+    @needs("links")
     def test_delete_takes_the_link(self, store: Bound) -> None:
         store.save(image(), "f/a.npy")
         store.create_symlink("f", "link")
         store.delete("link", recursive=True)
         assert store.list_files(".", recursive=True) == ["f/a.npy"]
 
+    @needs("links")
     def test_dangling_link_is_nothing(self, store: Bound) -> None:
         store.save(image(), "a.npy")
         store.create_symlink("a.npy", "link.npy")
@@ -59,16 +67,19 @@ class LinkTests(Conformance):
         store.delete("link.npy")
         assert store.list_dir(".") == []
 
+    @needs("links")
     def test_linked_folder_listed_once(self, store: Bound) -> None:
         store.save(image(), "f/a.npy")
         store.create_symlink("f", "f/circle")
         assert store.list_files(".", recursive=True) == ["f/a.npy"]
 
+    @needs("links")
     def test_link_needs_source(self, store: Bound) -> None:
         with pytest.raises(NotFoundError):
             store.create_symlink("a.npy", "link.npy")
         assert not store.is_symlink("link.npy")
 
+    @needs("links")
     def test_link_keeps_existing(self, store: Bound) -> None:
         store.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
         with pytest.raises(AlreadyExistsError):
@@ -76,12 +87,14 @@ class LinkTests(Conformance):
         store.create_symlink("a.npy", "b.npy", overwrite=True)
         assert_same(store.load("b.npy"), image(1))
 
+    @needs("links")
     def test_link_to_itself_refused(self, store: Bound) -> None:
         store.save(image(), "a.npy")
         with pytest.raises(InvalidOptionError):
             store.create_symlink("a.npy", "a.npy", overwrite=True)
         assert_same(store.load("a.npy"), image())
 
+    @needs("links", "folders")
     def test_mirror_links_files(self, store: Bound) -> None:
         store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])
         assert store.mirror_directory_with_symlinks("f", "m/n") == 2
@@ -90,6 +103,7 @@ class LinkTests(Conformance):
         assert_same(store.load("m/n/g/b.npy"), image(2))
 
     @pytest.mark.parametrize("path", OUTSIDE)
+    @needs("links")
     def test_no_link_leaves_root(self, store: Bound, path: str) -> None:
         store.save(image(), "inside.npy")
         attempts: list[Callable[[], Any]] = [

@@ -1,0 +1,218 @@
+"""What an instance promises, and how it must refuse the rest.
+
+A test says with ``@needs("trees")`` which promise it is about. Where the instance does not make
+that promise, the same test runs, and it must end with the refusal.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from polystore_core import (
+    BackendRegistry,
+    ByteStore,
+    FileBackend,
+    FileManager,
+    Folders,
+    Links,
+    Locks,
+    Renames,
+    StoreFeatures,
+    Trees,
+    Versions,
+)
+from polystore_core.errors import UnsupportedOperationError
+
+from .conformance import NAME, Bound
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Literal
+
+    from polystore_core import Value
+
+    IfPresent = Literal["replace", "error"]
+
+__all__ = [
+    "ABILITIES",
+    "check_refusal",
+    "condition_of",
+    "needs",
+    "nests_values",
+    "promises",
+    "refuses",
+]
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+ABILITIES: dict[str, type[Any]] = {
+    ability.__name__.lower(): ability
+    for ability in (Renames, Folders, Links, Locks, Versions, Trees)
+}
+"""What more a store can do, by the name of its feature."""
+
+_FEATURES = {field.name for field in fields(StoreFeatures)}
+
+_OPERATIONS = {
+    "replace": "save",
+    "create_only": "save",
+    "delete": "delete",
+    "folders": "ensure_directory",
+    "links": "create_symlink",
+    "renames": "move",
+    "trees": "copy",
+}
+"""Features of a store, and the operation with which a backend of another kind promises them."""
+
+
+def promises(backend: Value, promise: str) -> bool:
+    """Whether an instance makes a promise: an operation ("move"), or a feature ("renames").
+
+    A backend that is not a ``FileBackend`` promises all that its ``capabilities`` do not lack.
+    """
+    if isinstance(backend, FileBackend) and promise in _OPERATIONS:
+        return _claimed(backend.store, promise)
+    return _OPERATIONS.get(promise, promise) in backend.capabilities
+
+
+def nests_values(backend: Value) -> bool:
+    """Whether both "a" and "a/b" may be values."""
+    return isinstance(backend, FileBackend) and backend.store.features.nested_values
+
+
+def refuses(
+    store: Bound, operation: str, *errors: type[Exception], match: str | None = None
+) -> AbstractContextManager[Value]:
+    """Expect one of ``errors`` from a wrong call of ``operation``.
+
+    An instance without that operation may refuse it before it looks at the arguments.
+    """
+    if operation in store.instance.capabilities:
+        return pytest.raises(errors, match=match)
+    return pytest.raises((*errors, UnsupportedOperationError))
+
+
+def needs(*names: str) -> Callable[[Test], Test]:
+    """Mark a test with the promises that it needs; the instance must refuse any that it lacks.
+
+    The test then runs until a call raises ``UnsupportedOperationError``, which must name the
+    backend, the store and the promise. That call must not have changed anything. A name such as
+    "{operation}" is the value of that parameter of the test.
+    """
+
+    def mark(test: Test) -> Test:
+        @functools.wraps(test)
+        def run(self: object, /, **fixtures: Value) -> None:
+            wanted = [name.format(**fixtures) for name in names]
+            if "bytes_store" in fixtures:
+                store = fixtures["bytes_store"]
+                missing = [name for name in wanted if not _claimed(store, name)]
+                for name in missing:
+                    _check_store_refuses(store, name)
+                if not missing:
+                    test(self, **fixtures)
+                return
+            backend = fixtures["store"].instance
+            missing = [name for name in wanted if not promises(backend, name)]
+            if missing:
+                with _refused(backend, missing):
+                    test(self, **{**fixtures, "store": _Watched(fixtures["store"].manager)})
+            else:
+                test(self, **fixtures)
+
+        return run  # type: ignore[return-value]
+
+    return mark
+
+
+def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: str) -> None:
+    """Check that a refusal names the backend and, of a store, what the store does not claim."""
+    assert error.backend == NAME, f"the backend is not named: {error}"
+    if isinstance(backend, FileBackend):
+        text = str(error)
+        names = [name for name in missing if name in _FEATURES] or [""]
+        assert repr(backend.store) in text, f"the store is not named: {text}"
+        assert any(f"features.{name}" in text for name in names), (
+            f"not named: features.{' or features.'.join(names)}: {text}"
+        )
+
+
+@contextmanager
+def _refused(backend: Value, missing: list[str]) -> Iterator[None]:
+    with pytest.raises(UnsupportedOperationError) as caught:
+        yield
+    check_refusal(caught.value, backend, *missing)
+
+
+class _Watched(Bound):
+    """Checks that a refused call changes nothing."""
+
+    def __getattr__(self, operation: str) -> Callable[..., Value]:
+        call = super().__getattr__(operation)
+
+        def watched(*arguments: Value, **options: Value) -> Value:
+            before = self._content()
+            try:
+                return call(*arguments, **options)
+            except UnsupportedOperationError:
+                assert self._content() == before, f"{operation} was refused after a change"
+                raise
+
+        return watched
+
+    def _content(self) -> Value:
+        backend = self.instance
+        if isinstance(backend, FileBackend):
+            return {stat.key: backend.store.read(stat.key) for stat in backend.store.scan()}
+        if "collect_dirs_and_files" not in backend.capabilities:
+            return None
+        folders, files = backend.collect_dirs_and_files(".")
+        return folders, {path: pickle.dumps(backend.load(path)) for path in files}
+
+
+# ── stores ───────────────────────────────────────────────────────────────────────────────
+
+
+def condition_of(store: ByteStore) -> IfPresent:
+    """Return how a new value can be put: a store that replaces nothing is not asked to."""
+    return "replace" if _claimed(store, "replace") else "error"
+
+
+def _claimed(store: ByteStore, feature: str) -> bool:
+    return getattr(store.features, feature) not in ("none", False)
+
+
+def _check_store_refuses(store: ByteStore, feature: str) -> None:
+    """Check that ``needed``, or the ``FileBackend`` of a store, refuses a feature."""
+    backend = FileBackend(store)
+    with BackendRegistry() as registry:
+        registry.add(NAME, backend)
+        bound = _Watched(FileManager(registry))
+        if feature in ABILITIES:
+            with pytest.raises(UnsupportedOperationError) as caught:
+                store.needed(ABILITIES[feature], "this")
+            caught.value.backend = NAME  # which only a backend knows
+        else:
+            for key in ("a.npy", "b.npy"):
+                store.put(key, key.encode(), if_exists=condition_of(store))
+            with pytest.raises(UnsupportedOperationError) as caught:
+                _ask(bound, feature)
+        check_refusal(caught.value, backend, feature)
+
+
+def _ask(bound: Bound, feature: str) -> None:
+    if feature == "delete":
+        bound.delete("a.npy")
+    elif feature == "durable":
+        bound.save(0, "a.npy", durable=True)
+    else:
+        bound.copy(
+            "a.npy", "b.npy", if_exists="error" if feature == "create_only" else "replace"
+        )
