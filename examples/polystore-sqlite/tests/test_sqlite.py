@@ -1,9 +1,12 @@
 import itertools
 import sqlite3
 
+import numpy as np
 import pytest
 
 from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import StorageError
+from polystore_sqlite.backend import SqliteStore
 from polystore_testing import NAME, Bound, SiblingTests, StorageTests, check_against_model
 
 
@@ -41,3 +44,40 @@ def test_equals_plain_dictionary(tmp_path):
         lambda: Bound(FileManager(registry_of_sqlite(tmp_path / f"{next(number)}.db"))),
         max_examples=20,
     )
+
+
+@pytest.mark.parametrize("content", [b"", b"0123456"])
+def test_parts_are_slices(tmp_path, content):
+    store = SqliteStore(str(tmp_path / "data.db"))
+    store.put("a", content)
+    ends = [None, *range(-9, 10)]
+    for start, stop in itertools.product(ends[1:], ends):
+        assert store.read("a", start, stop) == content[start:stop]
+
+
+def test_scan_takes_whole_names(tmp_path):
+    store = SqliteStore(str(tmp_path / "data.db"))
+    keys = {"p/a", "p/é/b", "p", "p2/a", "p0", "P/a", "p-", "_/a", "%/a", "\U0010ffff"}
+    for key in keys:
+        store.put(key, b"x")
+    assert {stat.key for stat in store.scan("p")} == {"p/a", "p/é/b"}
+    assert {stat.key for stat in store.scan("_")} == {"_/a"}
+    assert {stat.key for stat in store.scan()} == keys
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("image.db", r"file is not a database: '.*image\.db'"),
+        ("missing/data.db", r"unable to open database file: '.*data\.db'"),
+    ],
+)
+def test_other_files_are_explained(tmp_path, file, reason):
+    (tmp_path / "image.db").write_bytes(b"II*\0" * 1000)
+    store = Bound(FileManager(registry_of_sqlite(tmp_path / file)))
+    for operation in (store.load, store.exists, store.delete):
+        with pytest.raises(StorageError, match=reason):
+            operation("a.npy")
+    with pytest.raises(StorageError, match=reason):
+        store.save(np.zeros(3), "a.npy")
+    assert (tmp_path / "image.db").read_bytes() == b"II*\0" * 1000

@@ -1,4 +1,4 @@
-"""Manifest: which class provides the backend. Imports nothing but polystore."""
+"""The manifest. It imports nothing but polystore."""
 
 from polystore_core import BackendSpec, hookimpl
 
@@ -7,9 +7,4 @@ from polystore_core import BackendSpec, hookimpl
 def polystore_backend(name: str) -> BackendSpec | None:
     if name != "sqlite":
         return None
-    return BackendSpec(
-        name="sqlite",
-        target="polystore_sqlite.backend:SqliteBackend",
-        api=1,
-        summary="values in one SQLite file",
-    )
+    return BackendSpec(name=name, target="polystore_sqlite.backend:SqliteBackend", api=1)
