@@ -137,10 +137,17 @@ def test_sound_class_is_ok(install: Install, tmp_path: Path, code: str) -> None:
     assert asked("raw") == 1
 
 
-def test_required_option_is_told(install: Install) -> None:
+NEEDS_HOST = {
+    "values": f"{PROVIDED}{LOAD}{SAVE}    def __init__(self, *, host): self.host = host",
+    "bytes": "from polystore_core import FileBackend\nclass Provided(FileBackend):\n"
+    "    def __init__(self, *, host): self.host = host",
+}
+
+
+@pytest.mark.parametrize("code", NEEDS_HOST.values(), ids=list(NEEDS_HOST))
+def test_required_option_is_told(install: Install, code: str) -> None:
     """A backend that needs options works under a name of your own."""
-    code = PROVIDED + SAVE + "    def __init__(self, *, host): self.host = host\n"
-    install("acme-raw", "raw", code=f"{code}    def load(self, path, /): return self.host")
+    install("acme-raw", "raw", code=code)
     (state,) = (s for s in discovery.survey() if s.name == "raw")
     with pytest.raises(MissingOptionError, match="from acme-raw needs host=") as caught:
         asked("raw")
@@ -150,7 +157,7 @@ def test_required_option_is_told(install: Install) -> None:
         registry.add("mine", "raw")
     registry.add("mine", "raw", host="h")
     backend: Any = registry["mine"]
-    assert backend.load("a") == "h"
+    assert backend.host == "h"
 
 
 def test_init_that_raises_is_broken(install: Install) -> None:

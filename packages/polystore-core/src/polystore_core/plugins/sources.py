@@ -35,6 +35,7 @@ CONTRACTS: dict[str, tuple[PluginKind, tuple[str, ...]]] = {
     "DataSource": ("backend", ("load",)),
     "DataSink": ("backend", ("save",)),
     "StorageBackend": ("backend", ("load", "save")),
+    "FileBackend": ("backend", ()),
     "Format": ("format", ("load", "name", "save")),
 }
 """The classes of polystore, and what their subclasses must define."""
