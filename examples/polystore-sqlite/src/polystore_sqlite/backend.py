@@ -7,6 +7,8 @@ from typing import Any
 
 from polystore_core import ByteStore, FileBackend, Stat, StoreFeatures, full_path
 
+COLUMNS = "version INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, content"
+
 
 class SqliteStore(ByteStore):
     features = StoreFeatures(
@@ -23,7 +25,7 @@ class SqliteStore(ByteStore):
             with closing(sqlite3.connect(self.file, timeout=30)) as db, db:
                 # The default can lose a commit: https://sqlite.org/pragma.html#pragma_synchronous
                 db.execute("PRAGMA synchronous = EXTRA")
-                db.execute("CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, content)")
+                db.execute(f"CREATE TABLE IF NOT EXISTS entry ({COLUMNS})")
                 yield db
         except sqlite3.Error as error:  # such as "database is locked"
             raise OSError(f"{error}: {self.file!r}") from error
@@ -33,14 +35,15 @@ class SqliteStore(ByteStore):
             return db.execute(statement, values).fetchall()
 
     def stat(self, key: str, /) -> Stat:
-        for (size,) in self._rows("SELECT length(content) FROM entry WHERE key = ?", key):
-            return Stat(key, size=size)
+        row = "SELECT length(content), version FROM entry WHERE key = ?"
+        for size, version in self._rows(row, key):
+            return Stat(key, size=size, version=str(version))
         raise FileNotFoundError(key)
 
     def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
         with self._transaction() as db:
             db.execute("BEGIN")  # so that both calls see the same version
-            for (row,) in db.execute("SELECT rowid FROM entry WHERE key = ?", (key,)):
+            for (row,) in db.execute("SELECT version FROM entry WHERE key = ?", (key,)):
                 return bytes(db.blobopen("entry", "content", row, readonly=True)[start:stop])
         raise FileNotFoundError(key)
 
@@ -51,7 +54,8 @@ class SqliteStore(ByteStore):
 
     def put(self, key: str, content: Any, /, *, if_exists: str = "replace") -> None:
         verb = "REPLACE" if if_exists == "replace" else "INSERT OR IGNORE"
-        if not self._rows(f"{verb} INTO entry VALUES (?, ?) RETURNING key", key, content):
+        row = f"{verb} INTO entry (key, content) VALUES (?, ?) RETURNING key"
+        if not self._rows(row, key, content):
             raise FileExistsError(key)
 
     def delete(self, key: str, /) -> None:
