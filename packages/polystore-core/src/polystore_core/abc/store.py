@@ -195,11 +195,13 @@ class ByteStore(ABC):
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
         """Open a value for reading; ``whole`` says that all of it will be read.
 
-        By default one ``read`` where ``whole`` is true, and one for each part otherwise.
+        By default one ``read`` of all. If ``whole`` is false and ``stat`` tells a version, one
+        ``read`` for each part: that raises ``OSError`` (``ESTALE``) if the value was replaced
+        since ``open``, because parts of two versions are no value.
         """
-        if whole:
-            return io.BytesIO(self.read(key))
-        return io.BufferedReader(_Ranges(self, key), _BUFFER)
+        if not whole and (found := self.stat(key)).version is not None:
+            return io.BufferedReader(_Ranges(self, found), _BUFFER)
+        return io.BytesIO(self.read(key))
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
@@ -389,11 +391,11 @@ class _Kept(Sink):
 
 
 class _Ranges(io.RawIOBase):
-    """Reads each part when it is asked for."""
+    """Reads each part of one version when it is asked for."""
 
-    def __init__(self, store: ByteStore, key: str) -> None:
-        self._store, self._key = store, key
-        self._size = store.stat(key).size or 0
+    def __init__(self, store: ByteStore, found: Stat) -> None:
+        self._store, self._key, self._version = store, found.key, found.version
+        self._size = found.size or 0
         self._position = 0
 
     def readable(self) -> bool:
@@ -418,6 +420,9 @@ class _Ranges(io.RawIOBase):
         if stop <= self._position:
             return 0
         data = self._store.read(self._key, self._position, stop)
+        # After the read: the version was the same before it, and no version comes twice.
+        if self._store.stat(self._key).version != self._version:
+            raise OSError(errno.ESTALE, "it was replaced while it was read", self._key)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -157,10 +158,12 @@ class FileBackend(NamesOfStore):
             given = (self._opener(text),) if chosen.reads_siblings else ()
             if region is None:
                 return _decoded(chosen, _opened(store, key, whole=True), given, options)
-            with _opened(store, key) as file:
-                if "region" in known_options(type(chosen).load)[0]:
-                    return _decoded(chosen, file, given, {"region": region, **options})
-                return _part(_decoded(chosen, file, given, options), region)
+            try:
+                return _part(chosen, _opened(store, key), given, region, options)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                return _part(chosen, _opened(store, key, whole=True), given, region, options)
         except (PolystoreError, OSError) as error:
             raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
 
@@ -341,7 +344,12 @@ def _decoded(
         raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
 
-def _part(value: Value, region: Region) -> Value:
+def _part(
+    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], region: Region, options: Document
+) -> Value:
+    if "region" in known_options(type(chosen).load)[0]:
+        return _decoded(chosen, file, given, {"region": region, **options})
+    value = _decoded(chosen, file, given, options)
     if not is_array(value):
         raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
     return np.array(value[region])
