@@ -168,16 +168,19 @@ def exchange(one: str, other: str) -> bool:
 def rename_new(
     source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """Rename a file to a name that nobody has. Raises ``FileExistsError``.
+    """Rename a file or a directory to a name that nobody has. Raises ``FileExistsError``.
 
     Where the file system has neither ``RENAME_NOREPLACE`` nor hard links (exFAT through FUSE),
-    ``file_lock(target)`` keeps out every other caller of this function.
+    ``file_lock(target)`` keeps out every other caller of this function. A directory can replace
+    an empty directory there.
     """
     try:
         return _rename_with(_NOREPLACE, source, target, src_dir_fd, dst_dir_fd)
     except OSError as error:
         if error.errno not in _UNKNOWN_OPERATION:
             raise
+    if stat.S_ISDIR(os.stat(source, dir_fd=src_dir_fd, follow_symlinks=False).st_mode):
+        return _rename_directory(source, target, src_dir_fd, dst_dir_fd)
     try:
         os.link(
             source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False
@@ -195,6 +198,17 @@ def rename_new(
         except FileNotFoundError:
             return os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def _rename_directory(
+    source: str, target: str, src_dir_fd: int | None, dst_dir_fd: int | None
+) -> None:
+    try:
+        os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # a directory, or a file
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from error
+        raise
 
 
 def path_of(name: str, dir_fd: int | None) -> str:

@@ -35,7 +35,7 @@ from ...paths import HIDDEN_PREFIX, full_path, is_litter
 from ..claims import claim
 from ..locking import file_lock
 from ..pending import PendingFile, Place
-from ..system import follow_links, not_regular, path_of, sync_directory
+from ..system import follow_links, not_regular, path_of, rename_new, sync_directory
 from .kept import KeptPlaces
 from .places import FreePlaces, Places, RootedPlaces
 from .syscalls import (
@@ -48,7 +48,6 @@ from .syscalls import (
     remove,
     remove_leftover,
     rename,
-    rename_directory,
     scan_directory,
 )
 
@@ -310,7 +309,8 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
                 with claim(path_of(*hidden)):
                     yield join(os.path.dirname(key), name)
-                    rename_directory(hidden, place)
+                    fds = {"src_dir_fd": hidden.dir_fd, "dst_dir_fd": place.dir_fd}
+                    rename_new(hidden.name, place.name, **fds)
             except BaseException:
                 with suppress(FileNotFoundError):  # not made yet
                     remove(hidden)

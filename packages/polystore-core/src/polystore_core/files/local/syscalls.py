@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import contextmanager
@@ -37,7 +36,6 @@ __all__ = [
     "remove",
     "remove_leftover",
     "rename",
-    "rename_directory",
     "scan_directory",
 ]
 
@@ -91,22 +89,10 @@ def read_link(place: Place) -> str:
 
 def rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
     """Rename a file, link or directory; ``moved`` is its status."""
-    if stat.S_ISDIR(moved.st_mode):
-        rename_directory(old, new)
-    elif replace:
+    if replace and not stat.S_ISDIR(moved.st_mode):
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
     else:  # somebody may have taken the name since we looked
         rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-
-
-def rename_directory(old: Place, new: Place) -> None:
-    """Rename a directory to a name that is free, or that an empty directory has."""
-    try:
-        os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    except OSError as error:
-        if error.errno == errno.ENOTEMPTY:  # somebody has made one of that name meanwhile
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new.name) from error
-        raise
 
 
 def flush_bytes(place: Place, status: os.stat_result) -> None:
