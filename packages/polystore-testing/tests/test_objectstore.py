@@ -6,7 +6,7 @@ import pytest
 from objectstore import Objects, ObjectStore
 
 from polystore_core import BackendRegistry, FileBackend
-from polystore_testing import NAME, LinkTests, SiblingTests, StorageTests
+from polystore_testing import NAME, LinkTests, SiblingTests, StorageTests, StoreTests
 
 
 class TestObjects(StorageTests, LinkTests):
@@ -31,3 +31,9 @@ class TestObjectSiblings(SiblingTests):
         registry = BackendRegistry()
         registry.add(NAME, Objects._backend_type, folder=str(tmp_path / "bucket"))
         return registry
+
+
+class TestObjectStore(StoreTests):
+    @pytest.fixture
+    def bytes_store(self, tmp_path):
+        return ObjectStore(tmp_path / "bucket")

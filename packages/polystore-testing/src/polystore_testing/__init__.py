@@ -32,6 +32,7 @@ from .sibling import SiblingTests
 from .sink import SinkTests
 from .source import SourceTests
 from .storage import StorageTests
+from .stores import StoreTests
 from .stream import StreamReceiver, StreamTests, ViewerProcess
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SinkTests",
     "SourceTests",
     "StorageTests",
+    "StoreTests",
     "StreamReceiver",
     "StreamTests",
     "ViewerProcess",

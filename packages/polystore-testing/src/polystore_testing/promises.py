@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABILITIES",
     "check_refusal",
+    "check_store_refuses",
     "condition_of",
     "needs",
     "nests_values",
@@ -115,7 +116,7 @@ def needs(*names: str) -> Callable[[Test], Test]:
                 store = fixtures["bytes_store"]
                 missing = [name for name in wanted if not _claimed(store, name)]
                 for name in missing:
-                    _check_store_refuses(store, name)
+                    check_store_refuses(store, name)
                 if not missing:
                     test(self, **fixtures)
                 return
@@ -189,7 +190,7 @@ def _claimed(store: ByteStore, feature: str) -> bool:
     return getattr(store.features, feature) not in ("none", False)
 
 
-def _check_store_refuses(store: ByteStore, feature: str) -> None:
+def check_store_refuses(store: ByteStore, feature: str) -> None:
     """Check that ``needed``, or the ``FileBackend`` of a store, refuses a feature."""
     backend = FileBackend(store)
     with BackendRegistry() as registry:

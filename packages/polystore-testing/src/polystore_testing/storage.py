@@ -189,7 +189,11 @@ class StorageTests(SourceTests, SinkTests):
 
     @pytest.mark.parametrize("path", ["", "a\0b.npy"])
     def test_impossible_path_refused(self, store: Bound, path: str) -> None:
-        calls = [("load", path), ("delete", path), ("save", image(), path)]
+        calls: list[tuple[Any, ...]] = [
+            ("load", path),
+            ("delete", path),
+            ("save", image(), path),
+        ]
         for operation, *arguments in calls:
             with refuses(store, operation, InvalidOptionError):
                 getattr(store, operation)(*arguments)
@@ -203,7 +207,7 @@ class StorageTests(SourceTests, SinkTests):
         Override it for a storage whose paths are URLs.
         """
         store.save(image(), "a.npy")
-        calls = [
+        calls: list[tuple[Any, ...]] = [
             ("load", path),
             ("info", path),
             ("exists", path),
@@ -350,7 +354,7 @@ class StorageTests(SourceTests, SinkTests):
     @pytest.mark.parametrize("path", OUTSIDE)
     def test_nothing_leaves_root(self, store: Bound, path: str) -> None:
         store.save(image(), "inside.npy")
-        calls = [
+        calls: list[tuple[Any, ...]] = [
             ("load", path),
             ("save", image(), path),
             ("open", path),

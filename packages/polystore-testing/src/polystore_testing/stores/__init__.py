@@ -1,0 +1,29 @@
+"""The table for stores of bytes: each law of ``polystore_core.ByteStore``, executed."""
+
+from __future__ import annotations
+
+from .links import LinkLaws
+from .names import FolderLaws, RenameLaws
+from .races import LockLaws, RaceLaws, VersionLaws
+from .sinks import SinkLaws
+from .trees import TreeLaws
+from .values import ValueLaws
+
+__all__ = ["StoreTests"]
+
+
+class StoreTests(
+    ValueLaws,
+    SinkLaws,
+    RaceLaws,
+    VersionLaws,
+    LockLaws,
+    RenameLaws,
+    FolderLaws,
+    LinkLaws,
+    TreeLaws,
+):
+    """A store keeps what its ``features`` claim, and what they do not claim is refused.
+
+    Supply ``bytes_store``: an empty store that can put values. It is confined to a root.
+    """
