@@ -1,20 +1,40 @@
-"""Run the Python blocks of Markdown documents, in order, in one namespace for each document.
+"""Run the blocks of Markdown documents, in order, in an empty folder for each document.
 
     python run_snippets.py DOCUMENT...
 
-A block behind the line ``<!-- not run: reason -->`` is left out. Names that a document talks
-about without making them (an image, a list of paths, a pipeline) are supplied here.
+- Python blocks share one namespace. A ``text`` block right after one is its output.
+- A block of any language whose first line is ``# src/name.py`` is that file.
+- A ``console`` block has commands after ``$``, each with its output. A POSIX shell runs them in an
+  environment on top of this one, into which a document can install something.
+
+In outputs, "..." is any text. A block behind the line ``<!-- not run: reason -->`` is left out.
+Names that a document talks about without making them (an image, a list of paths, a pipeline) are
+supplied here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import subprocess
 import sys
+import sysconfig
 import tempfile
+import venv
+from functools import cached_property
 from pathlib import Path
 
-BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n)?```python\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- not run: [^\n]+ -->\n)?"
+    r"```(?P<language>python|toml|console)\n(?P<code>.*?)```(?:\n+```text\n(?P<output>.*?)```)?",
+    re.DOTALL,
+)
+FILE = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
+COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+VARYING = re.compile(r"\d+(?= passed| skipped|\\\.\d+s)|(?<=\\\.)\d+(?=s)")
+"""Numbers of tests and seconds, in a pattern."""
 
 
 def supplied() -> dict[str, object]:
@@ -41,16 +61,90 @@ def supplied() -> dict[str, object]:
     }
 
 
+class Shell:
+    """Runs commands in a folder, in an environment into which they can install."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def programs(self) -> Path:
+        """A folder of programs that run in an environment on top of this one."""
+        home = self.folder / ".environment"
+        venv.create(home, symlinks=True)
+        packages = sysconfig.get_path("purelib")
+        [own] = home.glob("lib/python*/site-packages")
+        # After "_name.pth" and "name.pth" of what is installed here, which is found first.
+        (own / "~below.pth").write_text(f"import site; site.addsitedir({packages!r})\n")
+        for name in ("pip", "polystore", "pytest"):
+            program = home / "bin" / name
+            program.write_text(f'#!/bin/sh\nexec "{home}/bin/python" -m {name} "$@"\n')
+            program.chmod(0o755)
+        return home / "bin"
+
+    def run(self, command: str) -> str:
+        """Return what ``command`` prints, also if it fails."""
+        settings = {
+            "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # that of napari warns
+            "PYTEST_PLUGINS": "pytest_timeout",
+        }
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=self.folder,
+            env={**inherited, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+
+def compare(shown: str, printed: str, what: str) -> None:
+    """Raise ``AssertionError`` unless ``printed`` is what the document shows."""
+    want, got = (re.sub(r"\s+", " ", text).strip() for text in (shown, printed))
+    pattern = VARYING.sub(r"\\d+", re.escape(want).replace("\\ ", " "))
+    if not re.fullmatch(re.sub(r"(\\\.){3,}", ".*", pattern), got):
+        raise AssertionError(f"{what} printed\n{printed}\nbut the document shows\n{shown}")
+
+
+def files_of(text: str) -> dict[str, str]:
+    """Return the files that a document shows, by their names."""
+    found = (FILE.match(block["code"]) for block in BLOCK.finditer(text))
+    return {file["name"]: file.string[file.end() :] for file in found if file}
+
+
 def run(document: Path) -> int:
     namespace = supplied()
     text = document.read_text("utf-8")
+    shell = Shell(Path.cwd())
+    sys.path.insert(0, str(Path("src").resolve()))
     count = 0
     for match in BLOCK.finditer(text):
         if match.group(1):
             continue
-        line = text.count("\n", 0, match.start(2))
-        code = compile("\n" * line + match.group(2), str(document), "exec")
-        exec(code, namespace)
+        language, code = match["language"], match["code"]
+        line = text.count("\n", 0, match.start("code"))
+        if named := FILE.match(code):
+            path = Path(named["name"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(code[named.end() :], "utf-8")
+        elif language == "console":
+            for command in COMMAND.finditer(code):
+                compare(command["output"], shell.run(command["command"]), command["command"])
+        elif language == "python":
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile("\n" * line + code, str(document), "exec"), namespace)
+            if match["output"] is not None:
+                compare(match["output"], printed.getvalue(), f"line {line}")
         count += 1
     return count
 

@@ -1,6 +1,7 @@
-"""Every Python block of the README and of the documentation runs, in a fresh process."""
+"""Every block of the README and of the documentation runs, in a fresh process."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,14 +12,41 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_snippets_run(document, tmp_path):
-    run = subprocess.run(
-        [sys.executable, ROOT / "tests/run_snippets.py", document],
-        cwd=tmp_path,
+EXAMPLE = ROOT / "examples/polystore-sqlite"
+SNIPPETS = ROOT / "tests/run_snippets.py"
+
+
+def run(document, folder):
+    return subprocess.run(
+        [sys.executable, SNIPPETS, document],
+        cwd=folder,
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_snippets_run(document, tmp_path):
+    done = run(document, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "shown", ["```python\nprint(1)\n```\n\n```text\n2\n```", "```console\n$ echo 1\n2\n```"]
+)
+def test_wrong_output_fails(tmp_path, shown):
+    (tmp_path / "page.md").write_text(shown)
+    done = run(tmp_path / "page.md", tmp_path)
+    assert "printed\n1\n\nbut the document shows\n2\n" in done.stderr
+
+
+def test_page_shows_the_example():
+    page = (ROOT / "docs/write-a-backend.md").read_text("utf-8")
+    shown = runpy.run_path(str(SNIPPETS))["files_of"](page)
+    shown.pop("try_it.py")
+    files = {name: (EXAMPLE / name).read_text("utf-8") for name in shown}
+    assert shown == files
+    assert len(files) == 4
