@@ -192,3 +192,10 @@ def bench(session: nox.Session) -> None:
     install_packages(session, "tiff", "image")
     python = published(session, "polystore==0.6.3")
     session.run("python", "benchmarks/run.py", "--incumbent-python", python, *session.posargs)
+
+
+@nox.session(name="bench-growth")
+def bench_growth(session: nox.Session) -> None:
+    """Fit how the time of each operation grows with N: nox -s bench-growth [-- OPTIONS]"""
+    install_packages(session, "tiff", "roi")
+    session.run("python", "benchmarks/growth.py", *session.posargs)

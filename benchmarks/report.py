@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from case import Aim, Case, Figure, Role
 
-__all__ = ["Cell", "Row", "machine", "rows", "tables"]
+__all__ = ["Cell", "Row", "machine", "markdown", "number", "processor", "rows", "tables"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Cell:
 
     def __str__(self) -> str:
         if self.error or self.first == self.median:
-            return self.error or _number(self.median)
-        return f"{_number(self.first)} ({_number(self.median)})"
+            return self.error or number(self.median)
+        return f"{number(self.first)} ({number(self.median)})"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _wide(found: Sequence[Row], incumbent: str) -> str:
         )
         for row in found
     ]
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def _long(found: Sequence[Row], incumbent: str) -> str:
@@ -151,10 +151,10 @@ def _long(found: Sequence[Row], incumbent: str) -> str:
                     ", ".join(_met(row, aim) for aim in aims),
                 )
             )
-    return _markdown(lines)
+    return markdown(lines)
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -169,12 +169,12 @@ def _shown(cell: Cell | None) -> str:
 def _aim(aim: Aim, unit: str, names: Mapping[Role, str] | None = None) -> str:
     sign, bound = ("≤", aim.at_most) if aim.at_most is not None else ("≥", aim.at_least)
     if aim.of is None:
-        return f"{sign} {_number(bound or 0)} {unit}".strip()
+        return f"{sign} {number(bound or 0)} {unit}".strip()
     of = f" {names[aim.of]}" if names else ""
-    return f"{sign} {_number(bound or 0)} ×{of}"
+    return f"{sign} {number(bound or 0)} ×{of}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -187,12 +187,12 @@ def machine(versions: Mapping[str, Mapping[str, str]], places: Mapping[str, Path
     file_systems = ", ".join(f"{what} on {_file_system(path)}" for what, path in places.items())
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
-        f"{_processor()}, {os.cpu_count()} cores{load}, {platform.system()} "
+        f"{processor()}, {os.cpu_count()} cores{load}, {platform.system()} "
         f"{platform.release()}, {file_systems}. {libraries}. {datetime.now(UTC):%Y-%m-%d}."
     )
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         described = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cases import cases
 from report import Row, machine, rows, tables
+from workloads import places
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -117,7 +118,7 @@ def _made(scratch: str, name: str) -> Path:
 
 def main() -> int:
     options = _options()
-    memory, disk = _places(options.directory)
+    memory, disk = places(options.directory)
     chosen = [case for case in cases(quick=options.quick) if options.only in case.title]
     pythons = {
         name: options.incumbent_python if name.startswith("incumbent") else sys.executable
@@ -150,13 +151,6 @@ def main() -> int:
         document = {"machine": described, "rows": [row.as_json() for row in found]}
         options.json.write_text(json.dumps(document, indent=1), encoding="utf-8")
     return int(any(row.cells["polystore"].error for row in found))
-
-
-def _places(directory: Path | None) -> tuple[Path, Path]:
-    """Return where files are written that need no disk, and where the flushed ones are."""
-    disk = directory or Path(tempfile.gettempdir())
-    memory = Path("/dev/shm")
-    return (memory if directory is None and memory.is_dir() else disk), disk
 
 
 def _options() -> argparse.Namespace:

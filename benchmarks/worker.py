@@ -21,7 +21,7 @@ from contenders_zarr import ZARR_CONTENDERS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__: list[str] = []
+__all__ = ["versions"]
 
 LIBRARIES = (
     "numpy",
@@ -41,7 +41,7 @@ def main() -> None:
     os.dup2(2, 1)
     contender = {**CONTENDERS, **ZARR_CONTENDERS}[sys.argv[1]]()
     workloads = {case.title: case.workload for case in cases(quick="--quick" in sys.argv)}
-    print(json.dumps(_versions()), file=answers)
+    print(json.dumps(versions()), file=answers)
     for line in sys.stdin:
         request = json.loads(line)
         print(json.dumps(_round(contender, workloads[request["case"]], request)), file=answers)
@@ -62,7 +62,7 @@ def _chain(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {"Python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -7,9 +7,11 @@ import gc
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,6 @@ from contenders import Contender, Image, Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 __all__ = [
     "Import",
@@ -29,6 +30,8 @@ __all__ = [
     "Save",
     "SaveBatch",
     "Workload",
+    "places",
+    "seconds",
 ]
 
 Shape = tuple[int, ...]
@@ -48,14 +51,23 @@ class Workload(ABC):
         """
 
 
-def seconds(function: Callable[[], Any]) -> tuple[float, Any]:
+def places(directory: Path | None) -> tuple[Path, Path]:
+    """Return where files are written that need no disk, and where the flushed ones are."""
+    disk = directory or Path(tempfile.gettempdir())
+    memory = Path("/dev/shm")
+    return (memory if directory is None and memory.is_dir() else disk), disk
+
+
+def seconds(
+    function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, Any]:
     """Return how long one call took, and its result; no garbage collection meanwhile."""
     gc.collect()
     gc.disable()
     try:
-        start = time.perf_counter()
+        start = clock()
         result = function()
-        return time.perf_counter() - start, result
+        return clock() - start, result
     finally:
         gc.enable()
 
