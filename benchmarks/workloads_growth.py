@@ -29,7 +29,7 @@ __all__ = [
     "target_of",
 ]
 
-FILES = {"memory": 500, "disk": 100, "disk, root=": 100}
+FILES = {"memory": 400, "disk": 64, "disk, root=": 64}
 """The backends, and the smallest N on each: its time is well above the fixed costs."""
 ON_DISK = {backend: FILES[backend] for backend in ("disk", "disk, root=")}
 BACKENDS = {**FILES, "zarr": 8}
