@@ -22,10 +22,10 @@ from polystore_core import natural_order, survey
 
 __all__ = ["CORE_GROWTHS"]
 
-CORE = {"core": 250}
+CORE = {"core": 125}
 PLUGINS = {"core": 50}
-TEXTS = {"core": 1000}
-PARTS = {"disk": 1000}
+TEXTS = {"core": 500}
+PARTS = {"disk": 500}
 
 # ── the registry ────────────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +129,7 @@ REGISTRY = (
         "pickle a registry of N names",
         Site.added,
         lambda on, _: pickle.dumps(on.registry),
-        scale_sizes(4, CORE),
+        scale_sizes(2, CORE),
     ),
     Growth("define N backends in this process", lambda _, n: n, classes, CORE, fresh=True),
     Growth(
@@ -243,10 +243,8 @@ PARTS_OF = (
     value_in(".json", PARTS, lambda n: {f"key{i}": [i] for i in range(n)}),
     value_in(".csv", PARTS, table),
     value_in(".tif", PARTS, lambda n: np.zeros((n, 16, 16), np.uint16)),
-    value_in(
-        ".npz", scale_sizes(1 / 10, PARTS), lambda n: {f"key{i}": VALUE for i in range(n)}
-    ),
-    value_in(".roi.zip", scale_sizes(1 / 10, PARTS), rois),
+    value_in(".npz", scale_sizes(1 / 5, PARTS), lambda n: {f"key{i}": VALUE for i in range(n)}),
+    value_in(".roi.zip", scale_sizes(1 / 5, PARTS), rois),
 )
 
 CORE_GROWTHS = (*REGISTRY, *NAMES, *PARTS_OF)

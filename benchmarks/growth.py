@@ -94,7 +94,7 @@ def measure(growth: Growth, backend: str, parent: Path) -> Line:
     jobs = [Job(growth, backend, parent, size) for size in sizes]
     try:
         with ExitStack() as stack:
-            times = best_times([job.clock(stack) for job in jobs], sizes, growth.at_most)
+            times = best_times([job.clock(stack) for job in jobs], growth, sizes)
         peaks = [job.peak() for job in jobs] if growth.peak else []
     except Exception as error:  # any failure is a result, and the table shows it
         return Line(growth, backend, sizes, error=f"{type(error).__name__}: {error}"[:120])
@@ -102,20 +102,21 @@ def measure(growth: Growth, backend: str, parent: Path) -> Line:
 
 
 def best_times(
-    clocks: Sequence[Callable[[], float]], sizes: Sequence[int], at_most: float
+    clocks: Sequence[Callable[[], float]], growth: Growth, sizes: Sequence[int]
 ) -> list[float]:
     """Return the best time of each size, in seconds. A slope above its bound gets more rounds.
 
     A round repeats a small size until it has done as much work as with a large one: a short
-    measurement would more often find the machine at rest than a long one.
+    measurement would more often find the machine at rest than a long one. Where each needs a
+    process, that takes too long.
     """
     end = time.perf_counter() + PATIENCE
     best = [math.inf] * len(clocks)
     for rounds in range(1, MOST + 1):
         for index, (clock, size) in enumerate(zip(clocks, sizes, strict=True)):
-            repeats = sizes[-1] // size
+            repeats = 1 if growth.alone else sizes[-1] // size
             best[index] = min(best[index], mean(clock() for _ in range(repeats)))
-        is_settled = rounds >= ENOUGH and fit_slope(sizes, best) <= at_most
+        is_settled = rounds >= ENOUGH and fit_slope(sizes, best) <= growth.at_most
         if is_settled or time.perf_counter() > end:
             break
     return best
