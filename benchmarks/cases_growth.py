@@ -94,7 +94,7 @@ VALUES = (
         "save_batch of N files, durable=True",
         Site.paths,
         lambda on, paths: save_batch(on, paths, durable=True),
-        scale_sizes(1 / 4, ON_DISK) | {"zarr": 4},
+        ON_DISK | {"zarr": 8},
         fresh=True,
         flushed=True,
     ),
