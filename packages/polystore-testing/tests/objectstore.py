@@ -4,6 +4,7 @@ The values are files of one folder, and a lock beside them is the server: it ans
 after another, whichever process it comes from.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -78,3 +79,28 @@ class Objects(FileBackend):
 
     def __init__(self, *, folder):
         super().__init__(ObjectStore(folder))
+
+
+class Archive(ObjectStore):
+    """Takes new values only, as a zip does."""
+
+    features = StoreFeatures(replace="none", create_only="all", delete="none")
+
+    def put(self, key, content, *, if_exists="replace"):
+        assert if_exists == "error", "it was asked for what it does not claim"
+        super().put(key, content, if_exists=if_exists)
+
+    def delete(self, key):
+        raise AssertionError("it was asked for what it does not claim")
+
+
+class Plain(ObjectStore):
+    """Has no conditional writes, and a limit."""
+
+    features = StoreFeatures(max_value=1 << 22)
+
+    def put(self, key, content, *, if_exists="replace"):
+        assert if_exists == "replace", "it was asked for what it does not claim"
+        if len(content) > self.features.max_value:
+            raise OSError(errno.EFBIG, "too large", key)
+        super().put(key, content)

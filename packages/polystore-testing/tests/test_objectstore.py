@@ -1,23 +1,23 @@
-"""An object store that claims little, and keeps it, passes without an override."""
+"""Stores that claim little, and keep it, pass without an override."""
 
 import os
 
 import pytest
-from objectstore import Objects, ObjectStore
+from objectstore import Archive, Objects, ObjectStore, Plain
 
 from polystore_core import BackendRegistry, FileBackend
 from polystore_testing import NAME, LinkTests, SiblingTests, StorageTests, StoreTests
 
+pytestmark = pytest.mark.slow
 
-class TestObjects(StorageTests, LinkTests):
-    @pytest.fixture(params=["instance", "name"])
-    def registry(self, tmp_path, request):
+
+class Backend(StorageTests, LinkTests):
+    """A backend on ``self.store_type``."""
+
+    @pytest.fixture
+    def registry(self, tmp_path):
         registry = BackendRegistry()
-        folder = tmp_path / "bucket"
-        if request.param == "name":
-            registry.add(NAME, Objects._backend_type, folder=str(folder))
-        else:
-            registry.add(NAME, FileBackend(ObjectStore(folder)))
+        registry.add(NAME, FileBackend(self.store_type(tmp_path / "bucket")))
         return registry
 
     @pytest.fixture
@@ -25,7 +25,29 @@ class TestObjects(StorageTests, LinkTests):
         return lambda path: os.truncate(tmp_path / "bucket" / path.encode().hex(), 500)
 
 
-class TestObjectSiblings(SiblingTests):
+class TestObjects(Backend):
+    store_type = ObjectStore
+
+
+class TestArchive(Backend):
+    store_type = Archive
+
+
+class TestPlain(Backend):
+    store_type = Plain
+
+
+class TestNamed(Backend):
+    """A class that has a name."""
+
+    @pytest.fixture
+    def registry(self, tmp_path):
+        registry = BackendRegistry()
+        registry.add(NAME, Objects._backend_type, folder=str(tmp_path / "bucket"))
+        return registry
+
+
+class TestSiblings(SiblingTests):
     @pytest.fixture
     def registry(self, tmp_path):
         registry = BackendRegistry()
@@ -37,3 +59,15 @@ class TestObjectStore(StoreTests):
     @pytest.fixture
     def bytes_store(self, tmp_path):
         return ObjectStore(tmp_path / "bucket")
+
+
+class TestArchiveStore(StoreTests):
+    @pytest.fixture
+    def bytes_store(self, tmp_path):
+        return Archive(tmp_path / "bucket")
+
+
+class TestPlainStore(StoreTests):
+    @pytest.fixture
+    def bytes_store(self, tmp_path):
+        return Plain(tmp_path / "bucket")

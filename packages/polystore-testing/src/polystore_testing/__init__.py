@@ -24,6 +24,7 @@ Refusing is part of the contract: what a backend does not implement must raise
 ``@overrides("the reason")``; shadowing one in silence is an error.
 """
 
+from . import asserts  # noqa: F401 - before the modules whose asserts it rewrites
 from .conformance import NAME, Bound, Conformance, overrides
 from .format import FormatTests
 from .link import LinkTests

@@ -1,0 +1,9 @@
+"""Let a failing test of the kit show the values that it compares, as your own tests do."""
+
+import pytest
+
+__all__: list[str] = []
+
+_MODULES = ("format", "link", "sibling", "sink", "source", "storage", "stores", "stream")
+
+pytest.register_assert_rewrite(*(f"{__package__}.{module}" for module in _MODULES))

@@ -1,0 +1,255 @@
+"""Object stores that claim what they do not keep.
+
+Where a promise is broken only between two callers, the liar waits in its gap for the other one:
+the kit meets the gap each time.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+from objectstore import ObjectStore
+
+from polystore_core import Locks, Renames, Sink, Stat, Trees
+from polystore_core.errors import VersionConflictError
+
+HONEST = ObjectStore.features
+
+
+class IgnoresCondition(ObjectStore):
+    """As a server that takes the header of a conditional write for an unknown one."""
+
+    def put(self, key, content, *, if_exists="replace"):
+        super().put(key, content)
+
+
+class ChecksThenPuts(ObjectStore):
+    def put(self, key, content, *, if_exists="replace"):
+        if if_exists == "error":
+            if self._file(key).exists():
+                raise FileExistsError(key)
+            self.wait_for_another(key)
+        super().put(key, content)
+
+    def wait_for_another(self, key):
+        """Return when a second caller has got as far as this with the same key."""
+        mark = self._file(key).name
+        (self.folder / f"{mark}.check{os.urandom(8).hex()}").touch()
+        while len(list(self.folder.glob(f"{mark}.check*"))) < 2:
+            time.sleep(0.001)
+
+
+class ChecksUnderThreadLock(ChecksThenPuts):
+    """Keeps apart the threads of one process, and claims to keep apart all machines."""
+
+    _lock = threading.Lock()
+
+    def put(self, key, content, *, if_exists="replace"):
+        with self._lock:
+            super().put(key, content, if_exists=if_exists)
+
+    def wait_for_another(self, key):
+        if multiprocessing.parent_process() is not None:
+            super().wait_for_another(key)
+
+
+class ChecksVersionThenPuts(ChecksThenPuts):
+    def put_version(self, key, content, *, version):
+        current = self.stat(key).version
+        if current != version:
+            raise VersionConflictError("", key, "save", current=current)
+        if self.read(key) == b"0":
+            self.wait_for_another(key)
+        ObjectStore.put(self, key, content)
+
+
+class IgnoresVersions(ObjectStore):
+    def put_version(self, key, content, *, version):
+        self.put(key, content)
+
+
+class MakesMissingVersions(ObjectStore):
+    def put_version(self, key, content, *, version):
+        try:
+            super().put_version(key, content, version=version)
+        except VersionConflictError as error:
+            if error.current is not None:
+                raise
+            self.put(key, content)
+
+
+class SizeIsVersion(ObjectStore):
+    def stat(self, key):
+        found = super().stat(key)
+        return found._replace(version=str(found.size))
+
+
+class WritesHalf(ObjectStore):
+    """Replaces a value in two steps, and lets a reader in between once."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.replaced, self.half, self.was_read = 0, b"", threading.Event()
+
+    def read(self, key, start=0, stop=None):
+        content = super().read(key, start, stop)
+        if content == self.half:
+            self.was_read.set()
+        return content
+
+    def put(self, key, content, *, if_exists="replace"):
+        if self._file(key).exists():
+            self.replaced += 1
+            self.half = bytes(content[: len(content) // 2])
+            super().put(key, self.half)
+            self.in_gap()
+        super().put(key, content, if_exists=if_exists)
+
+    def in_gap(self):
+        if self.replaced == 1:
+            self.was_read.wait()
+
+
+class DiesHalfway(WritesHalf):
+    """Is killed, by itself, when it has replaced half of the fifth value."""
+
+    def __reduce__(self):
+        return type(self), (self.folder,)
+
+    def in_gap(self):
+        if self.replaced == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class ForgetsNewKeys(ObjectStore):
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.listed = {}
+
+    def scan(self, folder=""):
+        return self.listed.setdefault(folder, list(super().scan(folder)))
+
+
+class TakesPrefixes(ObjectStore):
+    def scan(self, folder=""):
+        return [stat for stat in super().scan() if stat.key.startswith(folder)]
+
+
+class ReadsNoSlices(ObjectStore):
+    def read(self, key, start=0, stop=None):
+        with self._file(key).open("rb") as file:
+            file.seek(max(start, 0))
+            return file.read() if stop is None else file.read(stop - start)
+
+
+class MissesDeleted(ObjectStore):
+    def delete(self, key):
+        self._file(key).unlink()
+
+
+class KnowsFolders(ObjectStore):
+    """Says of a prefix that it is a folder, and has none."""
+
+    def stat(self, key):
+        if any(self.scan(key)):
+            return Stat(key, "directory")
+        return super().stat(key)
+
+
+class ClaimsRenames(ObjectStore):
+    features = replace(HONEST, renames="all")
+
+
+class PutsFirst(ObjectStore, Renames):
+    """Renames in two steps, and takes the second when a reader has seen both keys."""
+
+    features = replace(HONEST, renames="all")
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.awaited = []
+        """What a reader must see, in this order: a key, and whether it holds the value."""
+
+    def rename(self, source, target, *, if_exists="replace"):
+        self.awaited = [(target, True), (source, True)]
+        self.put(target, self.read(source), if_exists=if_exists)
+        self.wait_for_reader()
+        self.delete(source)
+
+    def wait_for_reader(self):
+        while self.awaited:
+            time.sleep(0.001)
+
+    def stat(self, key):
+        try:
+            found = super().stat(key)
+        except FileNotFoundError:
+            self.seen(key, False)
+            raise
+        self.seen(key, True)
+        return found
+
+    def seen(self, *what):
+        if self.awaited[:1] == [what]:
+            self.awaited.pop(0)
+
+
+class DeletesFirst(PutsFirst):
+    """Takes the second step when a reader has seen neither key."""
+
+    def rename(self, source, target, *, if_exists="replace"):
+        content = self.read(source)
+        self.awaited = [(source, False), (target, False)]
+        self.delete(source)
+        self.wait_for_reader()
+        self.put(target, content, if_exists=if_exists)
+
+
+class LocksNothing(ObjectStore, Locks):
+    features = replace(HONEST, locks="all")
+
+    @contextmanager
+    def lock(self, key, *, timeout=30.0):
+        yield
+
+
+class LocksForEver(LocksNothing):
+    """Its locks are files, which a killed process leaves."""
+
+    @contextmanager
+    def lock(self, key, *, timeout=30.0):
+        file = self._file(key).with_suffix(".lock")
+        file.touch(exist_ok=False)
+        yield
+        file.unlink()
+
+
+class GrowsTrees(ObjectStore, Trees):
+    features = replace(HONEST, trees="all")
+
+    @contextmanager
+    def tree(self, key, *, durable=None):
+        yield key
+
+
+class _Straight(Sink):
+    def __init__(self, file):
+        self.file = file
+
+    def seal(self, *, flush=True):
+        self.file.flush()
+
+    def commit(self):
+        self.file.close()
+
+    def discard(self):
+        self.file.close()
+
+
+class WritesStraight(ObjectStore):
+    def sink(self, key, *, if_exists="replace", durable=None):
+        return _Straight(self._file(key).open("w+b", buffering=0))
