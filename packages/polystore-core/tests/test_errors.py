@@ -157,6 +157,7 @@ EXAMPLES = [
     (errors.AccessDeniedError("disk", "a", "load"), "check the owner"),
     (errors.LockTimeoutError("", "a", "lock", seconds=3, holder="process 7"), "by process 7"),
     (errors.DurabilityUnknownError("", "a", "save", errno.EIO), "new version is in place"),
+    (errors.VersionConflictError("", "a", "save", current="2"), "load it again"),
     (
         errors.BatchError(
             "disk",

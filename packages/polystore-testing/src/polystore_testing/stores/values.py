@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from itertools import product
 from typing import TYPE_CHECKING, Any, get_args
@@ -104,6 +105,23 @@ class ValueLaws(StoreLaws):
             assert file.tell() == min(len(content), (1 << 20) + 1)
         with bytes_store.open("a", whole=True) as file:
             assert file.read() == content
+
+    @needs("replace")
+    def test_file_is_of_one_value(self, bytes_store: ByteStore) -> None:
+        """A file that is open when its value is replaced reads the old one, or fails."""
+        size = min(bytes_store.features.max_value or 3 << 20, 3 << 20)
+        for new in (b"2" * size, b"2" * (size // 2), b""):
+            old = b"1" * size
+            bytes_store.put("a", old)
+            with bytes_store.open("a") as file:
+                first = file.read(10)
+                bytes_store.put("a", new)
+                try:
+                    found = first + file.read()
+                except OSError as error:
+                    assert error.errno == errno.ESTALE  # noqa: PT017 - it may also succeed
+                else:
+                    assert found == old
 
     # ── putting ──────────────────────────────────────────────────────────────────────────
 
