@@ -71,7 +71,8 @@ class NotFoundError(StorageError, FileNotFoundError):
     hint: str = ""
 
     def describe(self) -> str:
-        hint = f"; {self.hint}" if self.hint else ""
+        hint = self.hint or self.reason
+        hint = f"; {hint}" if hint else ""
         return (
             f"{where(self.backend, self.path)} does not exist (cannot {self.operation}){hint}"
         )
