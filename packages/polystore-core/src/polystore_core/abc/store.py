@@ -253,6 +253,14 @@ class ByteStore(ABC):
         """Give the store for the length of a batch; it may keep open what its calls share."""
         return nullcontext(self)
 
+    def together(self) -> AbstractContextManager[None]:
+        """Let the sinks that the block commits appear at its end, where that is cheaper.
+
+        A ``commit`` in the block still raises ``FileExistsError`` itself. If the end of the block
+        raises, none of its keys has appeared. By default each appears with its ``commit``.
+        """
+        return nullcontext()
+
     def needed(self, ability: type[Ability], operation: str) -> Ability:
         """Return this store as ``ability``, such as :class:`Renames`.
 

@@ -110,33 +110,41 @@ class SaveBatch:
             if isinstance(result, Exception)
         }
         named: list[int] = []
-        to_sync: dict[str, int] = {}
-        for index, result in sinks.items():
-            if index in failed:
-                break
-            try:
-                if isinstance(result, Sink):
-                    with self._translated(index):
+        with ExitStack() as block:
+            block.enter_context(self.store.together())
+            for index, result in sinks.items():
+                if index in failed:
+                    break
+                try:
+                    if isinstance(result, Sink):
                         self.backend._commit(result, self.if_exists)
-                        if self.durable:
-                            to_sync[self.backend._key(self.paths[index])] = index
-            except PolystoreError as error:
-                failed[index] = (os.fspath(self.paths[index]), error)
-                break
-            named.append(index)
-            if not (isinstance(result, Sink) and self.durable):
-                report()
+                except (PolystoreError, OSError) as error:
+                    failed[index] = self._failure(index, error)
+                    break
+                named.append(index)
+                if not (isinstance(result, Sink) and self.durable):
+                    report()
+            try:
+                block.close()
+            except (PolystoreError, OSError) as error:  # none of them has its key
+                first = next(index for index in named if isinstance(sinks[index], Sink))
+                failed[first] = self._failure(first, error)
+                named = [index for index in named if index < first]
+        to_sync: dict[str, int] = {}
+        if self.durable:
+            saved = (index for index in named if isinstance(sinks[index], Sink))
+            to_sync = {self.backend._key(self.paths[index]): index for index in saved}
         lost = self.store.sync(list(to_sync)) if to_sync else {}
         for key, index in to_sync.items():
             if key in lost:
-                try:
-                    with self._translated(index):
-                        raise lost[key]
-                except PolystoreError as error:
-                    failed[index] = (os.fspath(self.paths[index]), error)
+                failed[index] = self._failure(index, lost[key])
             else:
                 report()
         return failed, [index for index in named if index not in failed]
+
+    def _failure(self, index: int, error: Exception) -> tuple[str, Exception]:
+        path = self.paths[index]
+        return os.fspath(path), self.backend._explained(error, path, "save")
 
     @contextmanager
     def _translated(self, index: int) -> Iterator[None]:
