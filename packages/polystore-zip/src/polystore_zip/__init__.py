@@ -1,0 +1,1 @@
+"""polystore-zip."""

@@ -1,0 +1,331 @@
+"""The file of a zip archive: its directory, and the bytes of its members."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import threading
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+from polystore_core import Entry, open_regular
+from polystore_core.errors import DamagedDataError, UnsupportedFileError
+
+from .records import (
+    DEFLATED,
+    ENCRYPTED,
+    STARTS,
+    STORED,
+    End,
+    Member,
+    content_span,
+    descriptor_size,
+    find_ends,
+    header_size,
+    parse_entries,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+__all__ = ["PIECE", "ArchiveFile", "Contents", "Directory", "Mark", "crc_of", "read_directory"]
+
+PIECE = 1 << 20
+"""Bytes that are read at a time."""
+_TRIES = 1000
+"""How often an archive is read again that others change at the same time."""
+_BUFFER = 1 << 16
+
+
+class Mark(NamedTuple):
+    """What changes when a file does."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Mark:
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def is_same_file(self, other: Mark) -> bool:
+        return self[:2] == other[:2]
+
+
+class Directory(NamedTuple):
+    """The directory of an archive, as it was when the file had this mark."""
+
+    file: ArchiveFile
+    mark: Mark
+    end: End
+    raw: bytes
+    contents: Contents
+
+    def member(self, key: str) -> Member:
+        """Return the member of this key. Raises ``FileNotFoundError``."""
+        try:
+            return self.contents.members[key]
+        except KeyError:
+            raise FileNotFoundError(key) from None
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the bytes of a member, unpacked.
+
+        Raises ``FileNotFoundError``, ``DamagedDataError``, ``UnsupportedFileError``.
+        """
+        member = self.member(key)
+        if key in self.contents.twice:
+            raise self.damaged("two members have this name: rename one of them")
+        file = self.file
+        span = content_span(member, file.read_at(member.offset, header_size(member)))
+        if span is None or (member.method == STORED and member.size != member.packed):
+            raise self.damaged(f"it is not at byte {member.offset:,}, where it should start")
+        if member.flags & ENCRYPTED or member.method not in (STORED, DEFLATED):
+            packing = f"packed with method {member.method}"
+            how = "encrypted" if member.flags & ENCRYPTED else packing
+            reason = f"it is {how}: pack it again with deflate and without a password"
+            raise UnsupportedFileError(reason, "zip")
+        part = _Part(member.packed, lambda at, count: file.read_at(span[0] + at, count))
+        if member.method == DEFLATED:
+            part = _Part(member.size, _Unpacked(part, member).read_at)
+        return io.BufferedReader(part, _BUFFER)
+
+    def damaged(self, reason: str) -> DamagedDataError:
+        return DamagedDataError(f"{reason} (in the archive {self.file.name!r})", "zip")
+
+    def copy_at(self, position: int) -> bytes:
+        """Return the bytes of this directory and its end, for another position."""
+        return self.raw + self.end._replace(offset=position).pack()
+
+    def is_still_there(self) -> bool:
+        """Whether its end is where it was: two changes within a moment may have one mark."""
+        end = self.end.pack()
+        found = self.file.read_at(self.end.offset + self.end.size, len(end))
+        return found == end or self.mark.size == 0
+
+    def free_from(self) -> int:
+        """Return where nothing but directories follows."""
+        last = self.contents.last
+        if last is None:
+            return self.end.offset
+        span = content_span(last, self.file.read_at(last.offset, header_size(last)))
+        if span is None:
+            return self.end.offset
+        return min(span[1] + descriptor_size(last), self.end.offset)
+
+
+class Contents:
+    """Members by key, and the names in each folder. It grows, and never forgets.
+
+    Threads change it without a lock: each change is one step, and two threads that add the same
+    members do no harm.
+    """
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        self.twice: set[str] = set()
+        self.folders: dict[str, dict[Entry, None]] = {"": {}}
+        self.last: Member | None = None
+
+    def add(self, entries: Iterable[tuple[str | None, Member]]) -> None:
+        """Add members by their keys; those without one are only in the way of others."""
+        for key, member in entries:
+            if self.last is None or member.offset > self.last.offset:
+                self.last = member
+            if key is not None:
+                if self.members.setdefault(key, member) != member:
+                    self.twice.add(key)
+                self._add_name(key)
+
+    def _add_name(self, key: str) -> None:
+        folder, _, name = key.rpartition("/")
+        entry = Entry(name, False, False)
+        while entry not in self.folders.setdefault(folder, {}):
+            self.folders[folder][entry] = None
+            if not folder:
+                break
+            folder, _, name = folder.rpartition("/")
+            entry = Entry(name, True, False)
+
+    def check_new(self, key: str) -> None:
+        """Raise ``OSError`` where something is at ``key``, or a value is in its way."""
+        if key in self.members:
+            raise FileExistsError(key)
+        if key in self.folders:
+            raise IsADirectoryError(key)
+        while key := key.rpartition("/")[0]:
+            if key in self.members:
+                raise NotADirectoryError(key)
+
+    def below(self, folder: str) -> Iterator[str]:
+        """Yield the key of each member below ``folder``."""
+        waiting = [folder]
+        while waiting:
+            inner = waiting.pop()
+            for entry in list(self.folders.get(inner, ())):
+                key = f"{inner}/{entry.name}" if inner else entry.name
+                if entry.is_dir:
+                    waiting.append(key)
+                else:
+                    yield key
+
+
+def read_directory(path: str, known: Directory | None) -> Directory:
+    """Read the directory of the archive at ``path``. ``known`` is an older version of it.
+
+    Raises ``OSError``, and ``DamagedDataError`` if it is not an archive.
+    """
+    for _ in range(_TRIES):
+        file = ArchiveFile(path, "r", opener=lambda path, _: open_regular(path))
+        mark = Mark.of(os.fstat(file.fileno()))
+        if known is not None and not known.mark.is_same_file(mark):
+            known = None
+        found = _last_directory(file, mark.size, known.raw if known else b"")
+        if Mark.of(os.fstat(file.fileno())) != mark:
+            continue  # others were writing
+        if found is None:
+            raise _not_an_archive(file)
+        end, raw, start, entries = found
+        contents = known.contents if known and start else Contents()
+        contents.add(entries)
+        return Directory(file, mark, end, raw, contents)
+    raise OSError(errno.EBUSY, "other programs change it all the time: try again", path)
+
+
+def _last_directory(
+    file: ArchiveFile, size: int, known: bytes
+) -> tuple[End, bytes, int, list[tuple[str | None, Member]]] | None:
+    """Find the last directory that is whole; ``None`` if there is none.
+
+    There may be bytes behind it, of a save that was killed. Returns its end, its bytes, and
+    those of its members that are not ``known``, with the position in the bytes where they start.
+    """
+    if size == 0:  # made by somebody who was killed before the first byte
+        return End(0, 0, 0), b"", 0, []
+    everywhere = file.read_at(0, 4) in STARTS
+    for end in find_ends(file.read_at, size, everywhere=everywhere):
+        raw = file.read_at(end.offset, end.size)
+        start = len(known) if raw.startswith(known) else 0
+        try:
+            return end, raw, start, list(parse_entries(raw, start))
+        except ValueError:
+            continue
+    return None
+
+
+def _not_an_archive(file: ArchiveFile) -> DamagedDataError:
+    start = file.read_at(0, 8)
+    reason = f"not a zip archive (it starts with {start!r})"
+    if start[:4] in STARTS:
+        reason = "it has no directory: it was cut short, or is not complete yet"
+    return DamagedDataError(reason, "zip", path=str(file.name))
+
+
+# ── bytes ────────────────────────────────────────────────────────────────────────────────
+
+
+class ArchiveFile(io.FileIO):
+    """A file that is read by positions, so that threads share it, and left to the collector."""
+
+    def __del__(self) -> None:
+        self.close()
+
+    def read_at(self, position: int, count: int) -> bytes:
+        """Return ``count`` bytes, or fewer where the file ends."""
+        data = _pread(self, count, position)
+        while len(data) < count:  # Linux reads at most 2 GiB in one call
+            more = _pread(self, count - len(data), position + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write_at(self, position: int, data: bytes) -> int:
+        """Write all of ``data``, and return how many bytes that are."""
+        self.seek(position)
+        written = 0
+        with memoryview(data) as view:
+            while written < len(view):
+                written += self.write(view[written:])
+        return written
+
+
+if hasattr(os, "pread"):
+
+    def _pread(file: ArchiveFile, count: int, position: int) -> bytes:
+        return os.pread(file.fileno(), count, position)
+
+else:  # pragma: no cover - Windows
+    _reading = threading.Lock()
+
+    def _pread(file: ArchiveFile, count: int, position: int) -> bytes:
+        with _reading:
+            file.seek(position)
+            return file.read(count)
+
+
+class _Part(io.RawIOBase):
+    """``size`` bytes that ``read_at`` gets by position."""
+
+    def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
+        self._size, self._read_at = size, read_at
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), self._size - self._position)
+        if count <= 0:
+            return 0
+        data = self._read_at(self._position, count)
+        if not data:
+            raise DamagedDataError("the archive ends in the middle of it", "zip")
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+
+class _Unpacked:
+    """A deflated member, unpacked from its start, and again from there to go back."""
+
+    def __init__(self, packed: _Part, member: Member) -> None:
+        info = zipfile.ZipInfo()
+        info.compress_type, info.CRC = member.method, member.crc
+        info.compress_size, info.file_size = member.packed, member.size
+        file = cast("BinaryIO", io.BufferedReader(packed, _BUFFER))
+        self._file = zipfile.ZipExtFile(file, "r", info)
+
+    def read_at(self, position: int, count: int) -> bytes:
+        try:
+            if self._file.tell() != position:
+                self._file.seek(position)
+            return self._file.read(count)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DamagedDataError(f"it cannot be unpacked: {error}", "zip") from error
+
+
+def crc_of(file: BinaryIO) -> int:
+    """Return the CRC-32 of the rest of ``file``."""
+    crc = 0
+    while piece := file.read(PIECE):
+        crc = zlib.crc32(piece, crc)
+    return crc

@@ -1,0 +1,347 @@
+"""One zip archive as a backend: values are added to it, and never replaced or deleted.
+
+An archive ends with its directory, so whatever adds a member must write a new one. Programs that
+write it over the old one lose all members if they are killed. Here a complete directory is at
+the end of the file at every instant, except while a copy of it is written there:
+
+1. A copy of the directory goes to the end, with a hole before it in which the rest has room.
+2. The new members and the new directory go into the hole.
+3. The file is cut off behind the new directory.
+
+The hole starts where the old directory is, so that nothing is left behind. This needs two
+flushes, or a power cut could take both directories. If the old directory is small, compared with
+what is added, the hole starts behind it instead, and nothing must be flushed.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+import threading
+import zlib
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
+
+from polystore_core import (
+    ByteStore,
+    Entry,
+    FileBackend,
+    PendingFile,
+    Sink,
+    Stat,
+    StoreFeatures,
+    file_lock,
+    flush_to_device,
+    full_path,
+    make_directories,
+    not_regular,
+    sync_directory,
+)
+from polystore_core.errors import InvalidOptionError, UnsupportedOperationError
+
+from .archive import PIECE, ArchiveFile, Contents, Directory, Mark, crc_of, read_directory
+from .records import STORED, Member, fault_of_key, new_member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Literal, TypeAlias
+
+    from polystore_core import Path
+
+    IfPresent: TypeAlias = Literal["replace", "error"]
+    Content: TypeAlias = bytes | bytearray | memoryview
+
+__all__ = ["ZipBackend", "ZipStore"]
+
+_LOCK_SECONDS = 600.0
+"""The longest wait for others, who hold the lock while they copy their values."""
+_LEFT_BEHIND = 8
+"""An old directory stays where it is if it has at most 1/8 of the bytes that are added."""
+_PAGE = 4096
+"""Systems write this in one step: a short directory is at the end at once, or not at all."""
+_SMALL = 1 << 24
+"""Values up to this size are read into memory at once."""
+
+
+class ZipBackend(FileBackend):
+    """Save into one zip archive, and load from it, by the suffix of the path.
+
+    The first save makes the archive. ``durable`` is the default of ``save``.
+    """
+
+    store: ZipStore
+
+    def __init__(self, *, file: Path, durable: bool | None = None) -> None:
+        super().__init__(ZipStore(file, durable=durable))
+        self.file = self.store.file
+        self.durable = durable
+
+    def __repr__(self) -> str:
+        return f"<ZipBackend {self.name or 'zip'!r}, file={self.file!r}>"
+
+
+class ZipStore(ByteStore):
+    """The members of one zip archive. Ours are stored, those of others may be deflated.
+
+    ``_known`` is the directory that was read last. Threads replace it without a lock: each
+    version is true, if not new, while its file is open. Who adds members holds the lock of the
+    archive (``file_lock``). ``_here`` has the members that this thread is adding.
+    """
+
+    features = StoreFeatures(
+        replace="none", create_only="host", delete="none", durable=True, nested_values=False
+    )
+
+    def __init__(self, file: Path, *, durable: bool | None = None) -> None:
+        self.file = full_path(file, "file")
+        self.durable = durable
+        self._known: Directory | None = None
+        self._here = threading.local()
+
+    def __repr__(self) -> str:
+        return f"<ZipStore {self.file!r}>"
+
+    def __reduce__(self) -> tuple[Callable[..., ZipStore], tuple[()]]:
+        return partial(ZipStore, self.file, durable=self.durable), ()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def stat(self, key: str, /) -> Stat:
+        return _described(key, self._directory().member(key))
+
+    def scan(self, folder: str = "", /) -> Iterator[Stat]:
+        found = self._contents()
+        return (_described(key, found.members[key]) for key in found.below(folder))
+
+    def entries(self, folder: str, /) -> Iterable[Entry]:
+        found = self._contents().folders.get(folder)
+        if found is not None:
+            return list(found)
+        self.stat(folder)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+
+    def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
+        directory = self._directory()
+        member = directory.member(key)
+        with directory.open(key) as file:
+            first, last, _ = slice(start, stop).indices(member.size)
+            file.seek(first)
+            data = file.read(max(last - first, 0))
+        if len(data) == member.size:
+            _check_crc(directory, member, zlib.crc32(data))
+        return data
+
+    def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
+        """Open a member. ``whole`` checks its CRC-32, which parts of it do not have."""
+        directory = self._directory()
+        member = directory.member(key)
+        if whole and member.size <= _SMALL:
+            return io.BytesIO(self.read(key))
+        file = directory.open(key)
+        if whole and member.method == STORED:  # zipfile checks what is deflated
+            _check_crc(directory, member, crc_of(file))
+            file.seek(0)
+        return file
+
+    def _directory(self) -> Directory:
+        """Return the directory as it is now. Raises ``FileNotFoundError`` with the archive."""
+        try:
+            mark = Mark.of(os.stat(self.file))
+        except FileNotFoundError:
+            reason = f"the archive {self.file!r} does not exist: the first save makes it"
+            raise FileNotFoundError(errno.ENOENT, reason, self.file) from None
+        known = self._known
+        if known is None or known.mark != mark:
+            known = self._known = read_directory(self.file, known)
+        return known
+
+    def _contents(self) -> Contents:
+        try:
+            return self._directory().contents
+        except FileNotFoundError:  # no value was saved yet
+            return Contents()
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────
+
+    def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "error") -> None:
+        with self.writing(key, if_exists=if_exists, durable=self.durable) as file:
+            file.write(content)
+
+    def sink(
+        self, key: str, /, *, if_exists: IfPresent = "error", durable: bool | None = None
+    ) -> Sink:
+        if fault := fault_of_key(key):
+            raise InvalidOptionError("path", key, f"another name: {fault}")
+        return _NewMember(self, key, durable)
+
+    def sync(self, keys: Sequence[str], /) -> dict[str, OSError]:
+        try:
+            with ArchiveFile(self.file, "r+") as file:
+                flush_to_device(file.fileno())
+            sync_directory(os.path.dirname(self.file))
+        except OSError as error:
+            return dict.fromkeys(keys, error)
+        return {}
+
+    def delete(self, key: str, /) -> None:
+        reason = f'the store {self!r} has features.delete = "none"'
+        raise UnsupportedOperationError("", "delete", reason)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Add the members that the block commits at its end, with one new directory."""
+        if getattr(self._here, "group", None) is not None:
+            yield
+            return
+        with ExitStack() as left:
+            group = self._here.group = _Group(left)
+            try:
+                yield
+            finally:
+                self._here.group = None
+                if group.directory is not None and group.added:
+                    self._append(group.directory, group.added)
+
+    def _commit(self, sink: _NewMember) -> None:
+        with self.together():
+            group: _Group = self._here.group
+            if group.directory is None:
+                make_directories(os.path.dirname(self.file), durable=sink.durable)
+                group.left.enter_context(file_lock(self.file, timeout=_LOCK_SECONDS))
+                group.directory = self._directory_or_new()
+            group.directory.contents.check_new(sink.key)
+            group.contents.check_new(sink.key)
+            group.contents.add([(sink.key, sink.member)])
+            group.added.append(sink)
+            group.left.callback(sink.leave)
+            sink.is_needed = True
+
+    def _directory_or_new(self) -> Directory:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with ArchiveFile(os.open(self.file, flags, 0o666), "r+") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise not_regular(found, self.file)
+        if not self._directory().is_still_there():
+            self._known = None
+        return self._directory()
+
+    def _append(self, old: Directory, sinks: list[_NewMember]) -> None:
+        """Write members and a directory, as the module says."""
+        with ArchiveFile(self.file, "r+") as file:
+            if Mark.of(os.fstat(file.fileno())) != old.mark:
+                reason = "another program has changed it at the same time: try again"
+                raise OSError(errno.EBUSY, reason, self.file)
+            size = old.mark.size
+            free = old.free_from()
+            added = sum(sink.member.size for sink in sinks)
+            # Behind a damaged directory may be members that another program can rescue.
+            in_place = old.end.stop == size and (size - free) * _LEFT_BEHIND > added
+            flushed = in_place and any(sink.durable is not False for sink in sinks)
+            new, tail = _with_members(old, sinks, free if in_place else size)
+            behind = -(-max(new.end.stop, size) // _PAGE) * _PAGE
+            changed = False
+            try:
+                file.write_at(behind, old.copy_at(behind))
+                _flush(file, flushed)
+                changed = in_place
+                for sink in sinks:
+                    sink.write_to(file)
+                file.write_at(new.end.offset, tail)
+                _flush(file, flushed)
+            except BaseException:
+                if not changed:  # else the copy is the directory
+                    file.truncate(size)
+                raise
+            file.truncate(new.end.stop)
+            new.contents.add((sink.key, sink.member) for sink in sinks)
+            self._known = new._replace(mark=Mark.of(os.fstat(file.fileno())))
+
+
+class _Group:
+    """What one thread adds together. ``left`` has what is to be done when the block ends."""
+
+    def __init__(self, left: ExitStack) -> None:
+        self.left = left
+        self.directory: Directory | None = None
+        self.added: list[_NewMember] = []
+        self.contents = Contents()
+
+
+class _NewMember(Sink):
+    """A value that waits in a temporary file next to the archive."""
+
+    member: Member
+
+    def __init__(self, store: ZipStore, key: str, durable: bool | None) -> None:
+        self._store, self.key, self.durable = store, key, durable
+        self._pending = PendingFile(store.file, durable=False, exclusive=True)
+        self.file = self._pending.file
+        self._waited = False
+        self.is_needed = False
+        """Whether it waits for the end of a block of ``together``."""
+
+    @property
+    def wants_flush(self) -> bool:
+        """The directory is flushed, so a batch does well to commit many sinks together."""
+        return self.durable is not False and not self._waited
+
+    def flush(self) -> None:
+        self._waited = True
+
+    def seal(self, *, flush: bool = True) -> None:
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.seek(0)
+        self.member = new_member(self.key, size, crc_of(self.file))
+
+    def commit(self) -> None:
+        self._store._commit(self)
+
+    def write_to(self, file: ArchiveFile) -> None:
+        position = self.member.offset
+        position += file.write_at(position, self.member.header())
+        self.file.seek(0)
+        while piece := self.file.read(PIECE):
+            position += file.write_at(position, piece)
+
+    def leave(self) -> None:
+        self.is_needed = False
+        self._pending.discard()
+
+    def discard(self) -> None:
+        if not self.is_needed:
+            self._pending.discard()
+
+
+def _with_members(
+    old: Directory, sinks: Iterable[_NewMember], offset: int
+) -> tuple[Directory, bytes]:
+    """Give each member its offset; return the directory with all, and its bytes with the end."""
+    entries = [old.raw]
+    for sink in sinks:
+        sink.member = sink.member._replace(offset=offset)
+        entries.append(sink.member.entry())
+        offset += len(sink.member.header()) + sink.member.size
+    raw = b"".join(entries)
+    members = old.end.members + len(entries) - 1
+    end = old.end._replace(offset=offset, size=len(raw), members=members)
+    tail = raw + end.pack()
+    return old._replace(raw=raw, end=end._replace(stop=offset + len(tail))), tail
+
+
+def _flush(file: ArchiveFile, wanted: bool) -> None:
+    if wanted:
+        flush_to_device(file.fileno())
+
+
+def _check_crc(directory: Directory, member: Member, found: int) -> None:
+    if found != member.crc:
+        raise directory.damaged("its bytes do not match their checksum, a CRC-32")
+
+
+def _described(key: str, member: Member) -> Stat:
+    return Stat(key, "file", member.size, member.modified)

@@ -1,0 +1,199 @@
+"""What is saved is a zip archive that other programs read."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import (
+    InvalidOptionError,
+)
+from polystore_zip.backend import ZipBackend
+from polystore_zip.records import End, new_member
+
+A = np.arange(5000, dtype="u2").reshape(50, 100)
+
+
+# ── what we write ────────────────────────────────────────────────────────────────────────
+
+
+def test_others_read_what_we_write(backend, file, tmp_path, check_others):
+    backend.save(A, "plate/a.npy")
+    backend.save({"µ": 1}, "plate/größe µ.json")
+    backend.save_batch([A, A + 1], ["b/1.npy", "b/2.npy"])
+    check_others(["plate/a.npy", "plate/größe µ.json", "b/1.npy", "b/2.npy"])
+    zipfile.ZipFile(file).extractall(tmp_path / "out")
+    np.testing.assert_array_equal(np.load(tmp_path / "out/b/2.npy"), A + 1)
+    if shutil.which("unzip"):
+        subprocess.run(["unzip", "-q", file, "-d", tmp_path / "unzipped"], check=True)
+        found = tmp_path / "unzipped/plate/größe µ.json"
+        assert stat.S_IMODE(found.stat().st_mode) & 0o600 == 0o600
+        assert abs(found.stat().st_mtime - os.stat(file).st_mtime) < 100
+
+
+def test_nothing_is_left_between_members(backend, file):
+    """One by one takes no more room than one batch: old directories do not stay."""
+    names = [f"plate/{n}.npy" for n in range(60)]
+    for name in names:
+        backend.save(A[:2], name)
+    other = ZipBackend(file=f"{file}.2")
+    other.save_batch([A[:2]] * 60, names)
+    assert os.path.getsize(file) == os.path.getsize(f"{file}.2")
+
+
+def test_old_directories_are_small(backend, file):
+    for n in range(60):
+        backend.save(np.zeros(1000 if n % 2 else 10), f"plate/{n}.npy")
+    with zipfile.ZipFile(file) as archive:
+        held = sum(info.file_size for info in archive.infolist())
+    assert os.path.getsize(file) < 1.125 * held + 60 * 200
+
+
+def test_positions_beyond_4_gib(backend, file, check_others):
+    """The archive is sparse: a directory that starts behind 5 GiB of nothing."""
+    with open(file, "wb") as archive:
+        archive.truncate(5 << 30)
+        archive.seek(5 << 30)
+        archive.write(End(5 << 30, 0, 0).pack())
+    for n in range(3):
+        backend.save(A + n, f"{n}.npy")
+    backend.save_batch([A, A], ["3.npy", "4.npy"])
+    check_others([f"{n}.npy" for n in range(5)])
+    np.testing.assert_array_equal(ZipBackend(file=file).load("2.npy"), A + 2)
+
+
+def test_member_beyond_4_gib(backend, file):
+    size = (4 << 30) + 100
+    member = new_member("big.txt", size, 0)
+    with open(file, "wb") as archive:
+        archive.write(member.header())
+        offset = archive.tell() + size
+        archive.seek(offset - 7)
+        archive.write(b"the end")
+        archive.write(member.entry())
+        archive.write(End(offset, len(member.entry()), 1).pack())
+    assert backend.store.read("big.txt", -7) == b"the end"
+    backend.save(A, "a.npy")
+    with zipfile.ZipFile(file) as archive:
+        assert archive.getinfo("big.txt").file_size == size
+        assert archive.read("a.npy")[-A.nbytes :] == A.tobytes()
+
+
+def test_more_than_65535_members(backend, file, check_others):
+    names = [f"{n}.txt" for n in range(65_534)]
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"1")
+    for n in range(3):
+        backend.save("2", f"last{n}.txt", durable=False)
+        assert len(ZipBackend(file=file).list_dir(".")) == 65_535 + n
+    assert ZipBackend(file=file).load("last2.txt") == "2"
+    check_others([*names, "last0.txt", "last1.txt", "last2.txt"])
+
+
+def test_name_that_zip_cannot_hold(backend):
+    for name, fault in [
+        (os.fsdecode(b"\xff.npy"), "are Unicode"),
+        ("a" * 70_000 + ".npy", "at most 65,535 bytes"),
+        ("C:/a.npy", "do not accept it"),
+        ("__MACOSX/a.npy", "leave it out"),
+    ]:
+        with pytest.raises(InvalidOptionError, match=fault):
+            backend.save(A, name)
+    assert backend.list_dir(".") == []
+
+
+def test_failed_write_leaves_the_archive(file):
+    """A full disk, at the end of the archive and in the middle of it."""
+    pytest.importorskip("resource", reason="system: needs POSIX limits")
+    code = (
+        "import sys, resource, signal, numpy as np\n"
+        "from polystore_zip.backend import ZipBackend\n"
+        "b = ZipBackend(file=sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))\n"
+        "try: b.save(np.zeros(int(sys.argv[3])), 'new.npy')\n"
+        "except OSError as error: print(type(error).__name__, error.errno)\n"
+    )
+    backend = ZipBackend(file=file)
+    backend.save_batch([A[:1]] * 20, [f"{n}.npy" for n in range(20)])
+    before = Path(file).read_bytes()
+    for count, limit in [(1, len(before) + 10), (10_000, len(before) + 85_000)]:
+        command = [sys.executable, "-c", code, file, str(limit), str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == "StorageError 27\n", done.stderr
+        assert Path(file).read_bytes() == before
+
+
+# ── with other backends ──────────────────────────────────────────────────────────────────
+
+
+def test_there_and_back(file, tmp_path, check_others):
+    registry = BackendRegistry()
+    registry.add("archive", "zip", file=file)
+    registry.add("raw", "disk", root=tmp_path / "raw")
+    registry.add("back", "disk", root=tmp_path / "back")
+    fm = FileManager(registry)
+    for n in range(5):
+        fm.save(A + n, f"plate/{n}.tif", backend="raw")
+        fm.save({"n": n}, f"plate/{n}.json", backend="raw")
+    names = fm.list_files("plate", backend="raw")
+    for name in names:
+        fm.transfer(name, name, source_backend="raw", target_backend="archive")
+    assert fm.list_files("plate", backend="archive") == names
+    check_others(names)
+    for name in names:
+        fm.transfer(name, name, source_backend="archive", target_backend="back")
+    np.testing.assert_array_equal(fm.load("plate/3.tif", backend="back"), A + 3)
+    assert fm.load("plate/3.json", backend="back") == {"n": 3}
+
+
+def test_command(file, tmp_path):
+    config = tmp_path / "polystore.toml"
+    config.write_text(
+        f"[backends.archive]\nbackend = 'zip'\nfile = '{file}'\n"
+        f"[backends.raw]\nbackend = 'disk'\nroot = '{tmp_path / 'raw'}'\n"
+    )
+    fm = FileManager(BackendRegistry.from_file(config))
+    fm.save_batch([A, A + 1], ["plate/a.npy", "plate/b.npy"], backend="raw")
+
+    def run(*words):
+        command = [sys.executable, "-m", "polystore_cli", "--config", config, *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    for source, target in [("raw:plate", "archive:plate"), ("archive:plate", "raw:back")]:
+        done = run("cp", "-r", source, target)
+        assert done.returncode == 0, done.stderr
+    assert run("ls", "archive:plate").stdout == "a.npy\nb.npy\n"
+    assert "(50, 100)" in run("info", "archive:plate/a.npy").stdout
+    np.testing.assert_array_equal(fm.load("back/b.npy", backend="raw"), A + 1)
+    refused = run("cp", "raw:plate/a.npy", "archive:plate/a.npy")
+    assert refused.returncode == 1
+    assert "ZipStore" in refused.stderr
+
+
+def test_batch_fails_as_a_whole_window(file):
+    """If the directory cannot be written, no value of the batch is said to be saved."""
+    pytest.importorskip("resource", reason="system: needs POSIX limits")
+    code = (
+        "import sys, resource, numpy as np\n"
+        "from polystore_core.errors import BatchError\n"
+        "from polystore_zip.backend import ZipBackend\n"
+        "b = ZipBackend(file=sys.argv[1])\n"
+        "names = [f'{n}.npy' for n in range(40)]\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, -1))\n"
+        "try: b.save_batch([np.zeros(8)] * 40, names)\n"
+        "except BatchError as error: print(error.failed_index, len(error.done))\n"
+        "print(len(b.list_dir('.')))\n"
+    )
+    command = [sys.executable, "-c", code, file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0 0\n0\n", done.stderr
+    ZipBackend(file=file).save(A, "a.npy")
+    assert ZipBackend(file=file).list_dir(".") == ["a.npy"]
