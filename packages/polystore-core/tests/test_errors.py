@@ -159,6 +159,10 @@ EXAMPLES = [
     (errors.DurabilityUnknownError("", "a", "save", errno.EIO), "new version is in place"),
     (errors.VersionConflictError("", "a", "save", current="2"), "load it again"),
     (
+        errors.VersionConflictError("sql", "a", "save", current="7"),
+        "another version by now (7)",
+    ),
+    (
         errors.BatchError(
             "disk",
             "save",
@@ -225,6 +229,36 @@ def test_errno_chooses_class(code: int, kind: type[StorageError]) -> None:
 
 def test_missing_errno_is_eio() -> None:
     assert storage_error(OSError("strange"), "disk", "a", "save").errno == errno.EIO
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code", "text"),
+    [
+        (FileNotFoundError("a"), errors.NotFoundError, errno.ENOENT, "'a' does not exist"),
+        (FileExistsError("a"), errors.AlreadyExistsError, errno.EEXIST, "File exists"),
+        (IsADirectoryError("a"), errors.NotAFileError, errno.EISDIR, "Is a directory"),
+        (
+            NotADirectoryError(),
+            errors.NotADirectoryInPathError,
+            errno.ENOTDIR,
+            "Not a directory",
+        ),
+        (PermissionError(), errors.AccessDeniedError, errno.EACCES, "Permission denied"),
+        (PermissionError("expired"), errors.AccessDeniedError, errno.EACCES, "Error: expired"),
+        (TimeoutError("after 5 s"), StorageError, errno.ETIMEDOUT, "TimeoutError: after 5 s"),
+        (ConnectionError("gone"), StorageError, errno.EIO, "ConnectionError: gone"),
+        (OSError("server gone"), StorageError, errno.EIO, "OSError: server gone"),
+        (OSError(), StorageError, errno.EIO, "OSError"),
+    ],
+)
+def test_class_stands_for_a_missing_errno(
+    error: OSError, kind: type[StorageError], code: int, text: str
+) -> None:
+    """Stores raise ``FileNotFoundError(key)``."""
+    translated = storage_error(error, "disk", "a", "save")
+    assert type(translated) is kind
+    assert (translated.errno, translated.path) == (code, "a")
+    assert text in str(translated)
 
 
 def test_own_error_stays() -> None:

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from ..errors import PathOutsideRootError, UnsupportedOperationError
-from ..paths import is_litter
+from ..errors.storage import durability_unknown
+from ..paths import HIDDEN_PREFIX, is_litter
 from .backend import Entry
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ class ByteStore(ABC):
     def key(self, path: str, /) -> str:
         """Return the key that ``path`` means: by default without ".", "//" and "/" at the end.
 
-        Raises ``PathOutsideRootError`` for an absolute path and for "..".
+        A key is a path too, and means itself. Raises ``PathOutsideRootError`` for an absolute
+        path and for "..".
         """
         parts = path.split("/")
         if path.startswith("/") or ".." in parts:
@@ -182,12 +184,14 @@ class ByteStore(ABC):
         By default found with ``scan``, which costs as much as all that is below.
         """
         skip = len(folder) + 1 if folder else 0
-        found = dict.fromkeys(
-            Entry(name, bool(slash), False)
-            for name, slash, _ in (stat.key[skip:].partition("/") for stat in self.scan(folder))
-            if slash or not is_litter(name)
-        )
-        if not found and folder:
+        found: dict[Entry, None] = {}
+        exists = not folder
+        for stat in self.scan(folder):
+            exists = True
+            name, slash, _ = stat.key[skip:].partition("/")
+            if name and not (name.startswith(HIDDEN_PREFIX) or (is_litter(name) and not slash)):
+                found[Entry(name, bool(slash), False)] = None
+        if not exists:
             self.stat(folder)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
         return found
@@ -195,12 +199,14 @@ class ByteStore(ABC):
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
         """Open a value for reading; ``whole`` says that all of it will be read.
 
-        By default one ``read`` of all. If ``whole`` is false and ``stat`` tells a version, one
-        ``read`` for each part: that raises ``OSError`` (``ESTALE``) if the value was replaced
-        since ``open``, because parts of two versions are no value.
+        By default one ``read`` of all. If ``whole`` is false and ``stat`` tells a version and
+        more than 1 MiB, one ``read`` for each part: that raises ``OSError`` (``ESTALE``) if the
+        value was replaced since ``open``, because parts of two versions are no value.
         """
-        if not whole and (found := self.stat(key)).version is not None:
-            return io.BufferedReader(_Ranges(self, found), _BUFFER)
+        if not whole:
+            found = self.stat(key)
+            if found.version is not None and (found.size or 0) > _BUFFER:
+                return io.BufferedReader(_Ranges(self, found), _BUFFER)
         return io.BytesIO(self.read(key))
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
@@ -209,8 +215,9 @@ class ByteStore(ABC):
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
         """Let ``key`` hold ``content``: whole when this returns, and nothing of it before.
 
-        Raises ``FileExistsError`` for ``if_exists="error"`` where the key holds a value. It is
-        not asked for what ``features`` does not claim.
+        ``content`` belongs to the caller, and a store that keeps it copies it. Raises
+        ``FileExistsError`` for ``if_exists="error"`` where the key holds a value. It is not
+        asked for what ``features`` does not claim.
         """
 
     def sink(
@@ -224,6 +231,8 @@ class ByteStore(ABC):
         self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
     ) -> Iterator[BinaryIO]:
         """Give a file whose bytes ``key`` holds when the block ends, unless it raises."""
+        if durable is None:
+            durable = self.durable
         sink = self.sink(key, if_exists=if_exists, durable=durable)
         try:
             yield sink.file
@@ -231,7 +240,7 @@ class ByteStore(ABC):
             sink.commit()
             if durable:
                 for error in self.sync([key]).values():
-                    raise error
+                    raise durability_unknown(error, key)
         finally:
             sink.discard()
 
@@ -266,13 +275,13 @@ class ByteStore(ABC):
 
         Raises ``UnsupportedOperationError`` if it cannot do that, or does not claim it.
         """
-        if isinstance(self, ability) and self.claims(ability):
-            return self
         name = ability.__name__
-        claimed = f'features.{name.lower()} is "none"'
-        reason = (
-            f"the store {self!r} has no {name} ({claimed}), and two steps would leave a gap"
-        )
+        scope: Scope = getattr(self.features, name.lower())
+        if isinstance(self, ability) and scope != "none":
+            return self
+        reason = f'the store {self!r} has features.{name.lower()} = "{scope}"'
+        if scope != "none":
+            reason += f", but it does not inherit {name}"
         raise UnsupportedOperationError("", operation, reason)
 
     def claims(self, ability: type[Value]) -> bool:

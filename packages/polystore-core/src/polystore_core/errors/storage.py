@@ -128,6 +128,10 @@ class DurabilityUnknownError(StorageError):
 
     advice = "the new version is in place, but a power cut may restore the old one"
 
+    def describe(self) -> str:
+        text = super().describe()
+        return f"{text}; {self.advice}" if self.reason else text
+
 
 @dataclass(eq=False)
 class VersionConflictError(StorageError):
@@ -138,9 +142,12 @@ class VersionConflictError(StorageError):
     """The version that it has now; ``None`` if nothing stands there any more."""
 
     def describe(self) -> str:
+        place = where(self.backend, self.path)
+        if self.current is None:
+            return f"{place} does not exist any more: save it as a new value, or leave it"
         return (
-            f"{where(self.backend, self.path)} has another version by now ({self.current}): "
-            "load it again, and repeat your change"
+            f"{place} has another version by now ({self.current}): load it again, and repeat "
+            "your change"
         )
 
 
@@ -163,6 +170,8 @@ _BY_CLASS: dict[type[OSError], int] = {
     PermissionError: _errno.EACCES,
     TimeoutError: _errno.ETIMEDOUT,
 }
+_SAYS_WHY = (PermissionError, TimeoutError)
+"""What follows the others is a path: ``FileNotFoundError(key)``."""
 
 
 def storage_error(error: OSError, backend: str, path: str, operation: str) -> StorageError:
@@ -173,13 +182,26 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
     reason = error.strerror or ""
     if not code:  # raised by Python, not by the system
         code = next((code for kind, code in _BY_CLASS.items() if isinstance(error, kind)), 0)
-        reason = "" if code else told(error)
+        says_why = not code or (isinstance(error, _SAYS_WHY) and str(error))
+        reason = told(error) if says_why else ""
     code = code or _errno.EIO
     if reason == os.strerror(code):
         reason = ""
     return _BY_ERRNO.get(code, StorageError)(
         backend, path, operation, errno=code, reason=reason
     )
+
+
+def durability_unknown(
+    error: Exception, path: str, operation: str = "save"
+) -> DurabilityUnknownError:
+    """Return the error for a value that is in place, and whose flush failed with ``error``."""
+    if isinstance(error, DurabilityUnknownError):
+        return error
+    code = getattr(error, "errno", None) or 0
+    unknown = DurabilityUnknownError("", path, operation, code, "" if code else told(error))
+    unknown.__cause__ = error
+    return unknown
 
 
 def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:
