@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ...errors import PathOutsideRootError
 from ..pending import Place
 from .places import Places, RootedPlaces, read_link_text
 
@@ -22,7 +23,7 @@ class KeptPlaces(Places):
     """The places below a root for the length of a batch: walks to each directory once.
 
     A directory is used again only while the system finds the same one at its path. It was
-    walked to, so it is inside the root, even if its path leads through a link by now.
+    inside the root when it was walked to, even if its path leads through a link by now.
 
     ``_mutex`` guards ``_kept`` and ``_users``.
     """
@@ -70,8 +71,8 @@ class KeptPlaces(Places):
             return -1
         try:
             descriptor = self._places.folder(folder)
-        except FileNotFoundError:  # the first value makes it
-            return -1
+        except (OSError, PathOutsideRootError):
+            return -1  # the walk to the name makes it, or says why not
         with self._mutex:
             self._make_room()
             if folder in self._kept or len(self._kept) == _MOST_KEPT:

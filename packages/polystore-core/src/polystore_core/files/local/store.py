@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import stat
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
@@ -25,12 +25,13 @@ from ...abc.store import (
 )
 from ...errors import (
     AlreadyExistsError,
-    DurabilityUnknownError,
     InvalidOptionError,
     NotAFileError,
     PathOutsideRootError,
     PolystoreError,
+    StorageError,
 )
+from ...errors.storage import durability_unknown
 from ...paths import HIDDEN_PREFIX, full_path, is_litter
 from ..claims import claim
 from ..locking import file_lock
@@ -148,17 +149,25 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             inner = waiting.pop()
             entries: Iterable[Entry] = ()
             with gone:
-                entries = self.entries(inner or ".")
+                entries = self.entries(inner)
             for entry in entries:
                 key = join(inner, entry.name)
                 if not entry.is_dir:
                     with gone:
-                        yield self.stat(key)
+                        yield self._stat_inside(key, entry)
                 elif not entry.is_symlink:
                     waiting.append(key)
 
+    def _stat_inside(self, key: str, entry: Entry) -> Stat:
+        try:
+            return self.stat(key)
+        except (PathOutsideRootError, PermissionError):  # one bad link must not end the scan
+            if not entry.is_symlink:
+                raise
+            return Stat(key, "symlink", target=self.read_link(key))
+
     def entries(self, folder: str, /) -> Iterable[Entry]:
-        with self._places.at(folder) as place, scan_directory(place) as found:
+        with self._places.at(folder or ".") as place, scan_directory(place) as found:
             return [
                 Entry(entry.name, self._leads_to_dir(folder, entry), entry.is_symlink())
                 for entry in found
@@ -181,12 +190,14 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
-        with self.writing(key, if_exists=if_exists, durable=self.durable) as file:
+        with self.writing(key, if_exists=if_exists) as file:
             file.write(content)
 
     def sink(
         self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
     ) -> PendingFile:
+        if durable is None:
+            durable = self.durable
         place = partial(self._places.at, key, create=True, durable=durable)
         return PendingFile(
             key,
@@ -207,11 +218,11 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     if identity not in flushed:
                         flushed[identity] = _flushed(Place(folder, place.dir_fd))
                     error = flushed[identity]
-            except OSError as reason:
-                error = reason
-            if error is not None:
-                failed[key] = DurabilityUnknownError("", key, "save", errno=error.errno or 0)
-                failed[key].__cause__ = error
+            except (OSError, PathOutsideRootError) as reason:
+                failed[key] = durability_unknown(reason, key)
+            else:
+                if error is not None:
+                    failed[key] = durability_unknown(error, key)
         return failed
 
     def delete(self, key: str, /) -> None:
@@ -235,8 +246,10 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
         replace = if_exists == "replace"
-        with self._places.at(source, follow=False) as old:
-            moved = lstat(old)
+        with ExitStack() as held:
+            with _about(source):
+                old = held.enter_context(self._places.at(source, follow=False))
+                moved = lstat(old)
             if stat.S_ISDIR(moved.st_mode) and source != target:
                 _refuse_inside(source, target)
             with (
@@ -259,10 +272,11 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     make_link(read_link(old), new, replace=replace)
                     os.unlink(old.name, dir_fd=old.dir_fd)
                 if self.durable:
-                    flush_name(new, "move")
+                    flush_name(new, target, "move")
 
     def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
-        found = self._places.stat(source)
+        with _about(source):
+            found = self._places.stat(source)
         with _about(key), self._places.at(key, follow=False, create=True) as place:
             target = self._places.link_text(source, key)
             try:
@@ -294,17 +308,25 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
     @contextmanager
     def lock(self, key: str, /, *, timeout: float | None = 30.0) -> Iterator[None]:
-        with (
-            self._places.at(key, create=True) as place,
-            file_lock(path_of(*place), timeout=timeout),
-        ):
+        with ExitStack() as held:
+            place = held.enter_context(self._places.at(key, create=True))
+            try:
+                held.enter_context(file_lock(path_of(*place), timeout=timeout))
+            except StorageError as error:
+                error.path = key
+                raise
             yield
 
     @contextmanager
     def tree(self, key: str, /, *, durable: bool | None = None) -> Iterator[str]:
+        if durable is None:
+            durable = self.durable
         name = HIDDEN_PREFIX + os.urandom(8).hex()
         with self._places.at(key, follow=False, create=True, durable=durable) as place:
             hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
+            with suppress(FileNotFoundError):
+                lstat(place)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
             try:
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
                 with claim(path_of(*hidden)):
@@ -316,7 +338,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     remove(hidden)
                 raise
             if durable:
-                flush_name(place)
+                flush_name(place, key, "copy")
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import DurabilityUnknownError, LockTimeoutError
+from ...errors import LockTimeoutError
+from ...errors.storage import durability_unknown
 from ...paths import HIDDEN_PREFIX
 from ..claims import is_abandoned
 from ..locking import is_lock, remove_unused
@@ -106,12 +107,12 @@ def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
     return open_regular(name, dir_fd=dir_fd, follow_symlinks=False)
 
 
-def flush_name(place: Place, operation: str = "copy") -> None:
-    """Flush the directory of a name, so that the name survives a power cut."""
+def flush_name(place: Place, key: str, operation: str) -> None:
+    """Flush the directory of ``key``, so that the name survives a power cut."""
     try:
         sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
     except OSError as error:
-        raise DurabilityUnknownError("", "", operation, errno=error.errno or 0) from error
+        raise durability_unknown(error, key, operation) from error
 
 
 def remove_leftover(name: str, dir_fd: int) -> bool:
