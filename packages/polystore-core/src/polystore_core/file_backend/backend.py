@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,6 +22,7 @@ from ..errors import (
     UnsupportedFormatError,
     UnsupportedOperationError,
 )
+from ..errors.storage import durability_unknown
 from ..model.arrays import is_array
 from ..options import IfExists, check_if_exists, check_options, known_options
 from ..paths import check_new, checked
@@ -60,6 +62,8 @@ class FileBackend(NamesOfStore):
     """
 
     def __init__(self, store: ByteStore) -> None:
+        if not isinstance(store, ByteStore):
+            raise InvalidOptionError("store", store, "a ByteStore, such as LocalStore()")
         self.store = store
 
     def _format_of(self, path: Path) -> Format:
@@ -89,7 +93,7 @@ class FileBackend(NamesOfStore):
                 self._commit(sink, if_exists)
                 if durable:
                     for error in self.store.sync([self._key(path)]).values():
-                        raise error
+                        raise durability_unknown(error, os.fspath(path))
             finally:
                 sink.discard()
         except (PolystoreError, OSError) as error:
@@ -114,7 +118,7 @@ class FileBackend(NamesOfStore):
                 _check(chosen, "save", options, "if_exists", "durable")
             if durable and not store.features.durable:
                 self._refuse_durable()
-            condition = self._condition(key, if_exists, "save")
+            condition = self._condition(text, if_exists, "save")
             if condition is None:
                 return None
             sink = store.sink(key, if_exists=condition, durable=durable)
@@ -250,7 +254,7 @@ class FileBackend(NamesOfStore):
             size = first.size or 0 if first else 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
-        with self.store.batch() as store:
+        with self._translated("", "load"), self.store.batch() as store:
             return run_batch(
                 self.name,
                 "load",
@@ -278,11 +282,12 @@ class FileBackend(NamesOfStore):
         one untouched. Files that must be flushed are flushed together, and so is each directory
         of a durable batch.
         """
+        self._needed_writable("save_batch")
         check_lengths(data, paths, self._identity)
         if threads is None and len(paths) > 1:
             size = getattr(data[0], "nbytes", 0)
             threads = max(self.store.features.threads, threads_for(size, _SAVE_IN_THREADS))
-        with self.store.batch() as store:
+        with self._translated("", "save"), self.store.batch() as store:
             SaveBatch(
                 backend=self,
                 store=store,
@@ -298,7 +303,8 @@ class FileBackend(NamesOfStore):
         self.store.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r} on {self.store!r}>"
+        name = self.name or self._backend_type
+        return f"<{type(self).__name__} {f'{name!r} ' if name else ''}on {self.store!r}>"
 
 
 def _open_path(store: ByteStore, path: str) -> BinaryIO:

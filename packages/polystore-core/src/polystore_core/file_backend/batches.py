@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..abc.store import Sink
 from ..errors import PolystoreError
+from ..errors.storage import durability_unknown
 from ..threads import in_threads
 from ..work import Progress, batch_error, progress_reporter
 
@@ -137,7 +138,8 @@ class SaveBatch:
         lost = self.store.sync(list(to_sync)) if to_sync else {}
         for key, index in to_sync.items():
             if key in lost:
-                failed[index] = self._failure(index, lost[key])
+                unknown = durability_unknown(lost[key], os.fspath(self.paths[index]))
+                failed[index] = self._failure(index, unknown)
             else:
                 report()
         return failed, [index for index in named if index not in failed]

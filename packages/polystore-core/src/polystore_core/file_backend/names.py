@@ -55,7 +55,7 @@ class NamesOfStore(StorageBackend):
         features, claims = self.store.features, self.store.claims
         lacking: dict[str, str] = {}
         if features.replace == features.create_only == "none":
-            writing = ("save", "save_batch", "copy", "move", "ensure_directory")
+            writing = ("save", "save_batch", "copy", "move", *_MADE_OF_FOLDERS, *_MADE_OF_LINKS)
             lacking |= dict.fromkeys(writing, "create_only")
         if features.delete == "none":
             lacking |= {"delete": "delete", "delete_all": "delete"}
@@ -79,17 +79,17 @@ class NamesOfStore(StorageBackend):
 
     @contextmanager
     def _translated(
-        self, path: Path, operation: str, target: str | None = None
+        self, path: Path, operation: str, target: Path | None = None, to_target: str = ""
     ) -> Iterator[None]:
         """Complete errors, and translate those of the store.
 
-        An error whose ``filename`` is ``target`` is about that.
+        An error whose ``filename`` is the key of ``target`` is about that.
         """
         try:
             yield
         except (PolystoreError, OSError) as error:
-            if target is not None and getattr(error, "filename", None) == target:
-                path, operation = target, f"{operation} to"
+            if target is not None and getattr(error, "filename", None) == self._key(target):
+                path, operation = target, to_target
             raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
 
     def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
@@ -116,6 +116,11 @@ class NamesOfStore(StorageBackend):
         if scope == "none":
             raise UnsupportedOperationError(self.name, operation, self._lacks(feature))
 
+    def _needed_writable(self, operation: str) -> None:
+        features = self.store.features
+        if features.replace == features.create_only == "none":
+            raise UnsupportedOperationError(self.name, operation, self._lacks("create_only"))
+
     # ── what stands where ────────────────────────────────────────────────────────────────
 
     def _stat(self, key: str) -> Stat:
@@ -130,9 +135,11 @@ class NamesOfStore(StorageBackend):
 
     def _name(self, key: str) -> Stat:
         """Stat ``key`` itself, and not what a link leads to."""
-        links = self.store
-        if isinstance(links, Links) and (target := links.read_link(key)) is not None:
-            return Stat(key, "symlink", target=target)
+        store = self.store
+        if isinstance(store, Links) and store.features.links != "none":
+            target = store.read_link(key)
+            if target is not None:
+                return Stat(key, "symlink", target=target)
         return self._stat(key)
 
     def _stat_or_none(self, path: Path) -> Stat | None:
@@ -170,11 +177,12 @@ class NamesOfStore(StorageBackend):
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
         with self._translated(directory, "list"):
-            return self.store.entries(self._key(directory))
+            return list(self.store.entries(self._key(directory)))
 
     # ── change ───────────────────────────────────────────────────────────────────────────
 
     def ensure_directory(self, path: Path, /) -> None:
+        self._needed_writable("ensure_directory")
         with self._translated(path, "create the directory"):
             self._needed(Folders, "ensure_directory").make_folder(self._key(path))
 
@@ -184,16 +192,24 @@ class NamesOfStore(StorageBackend):
             self._needed_scope(self.store.features.delete, "delete", "delete")
             if key in _TOP:
                 raise InvalidOptionError("path", os.fspath(path), "a path below the root")
-            if self._name(key).kind != "directory":
-                self.store.delete(key)
-            elif self.store.claims(Folders):
+            is_folder = self._name(key).kind == "directory"
+            if not self.store.claims(Folders):
+                self._delete_values(path, key, is_folder, recursive)
+            elif is_folder:
                 folders = self._needed(Folders, "delete")
                 folders.remove_folder(key, recursive=recursive)
-            elif not recursive:
-                raise DirectoryNotEmptyError(self.name, os.fspath(path), "delete")
             else:
-                for inner in list(self.store.scan(key)):
-                    self.store.delete(inner.key)
+                self.store.delete(key)
+
+    def _delete_values(self, path: Path, key: str, is_folder: bool, recursive: bool) -> None:
+        """Delete from a store that has no folders. "a" and "a/b" may both be values of it."""
+        if is_folder and not recursive:
+            raise DirectoryNotEmptyError(self.name, os.fspath(path), "delete")
+        keys = [] if is_folder else [key]
+        if recursive and (is_folder or self.store.features.nested_values):
+            keys += [inner.key for inner in self.store.scan(key)]
+        for each in keys:
+            self.store.delete(each)
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
@@ -204,15 +220,14 @@ class NamesOfStore(StorageBackend):
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        self._copy(
-            self._key(source), self._key(target, check_new), if_exists, self.store.durable
-        )
+        self._needed_writable("copy")
+        self._copy(checked(source), check_new(target), if_exists, self.store.durable)
 
     def _copy(
         self, source: str, target: str, if_exists: IfExists, durable: bool | None
     ) -> None:
         with self._translated(source, "copy"):
-            is_folder = self._stat(source).kind == "directory"
+            is_folder = self._stat(self._key(source)).kind == "directory"
         if is_folder:
             self._copy_folder(source, target, durable)
         elif self._converts(source, target):
@@ -220,21 +235,19 @@ class NamesOfStore(StorageBackend):
                 raise InvalidOptionError("target", target, "a path other than the source")
             save: Callable[..., None] = self.save
             save(self.load(source), target, if_exists=if_exists, durable=durable)
-        elif (condition := self._condition(target, if_exists, "copy to")) is not None:
-            self._copy_file(source, target, condition, if_exists, durable)
+        else:
+            self._copy_file(source, target, if_exists, durable)
 
     def _copy_file(
-        self,
-        source: str,
-        target: str,
-        condition: IfPresent,
-        if_exists: IfExists,
-        durable: bool | None,
+        self, source: str, target: str, if_exists: IfExists, durable: bool | None
     ) -> None:
-        with self._translated(source, "copy"), self.store.open(source) as file:
+        with self._translated(source, "copy"), self.store.open(self._key(source)) as file:
+            condition = self._condition(target, if_exists, "copy to")
+            if condition is None:
+                return
             try:
                 with self._translated(target, "copy to"):
-                    self._copy_bytes(file, target, condition, durable)
+                    self._copy_bytes(file, self._key(target), condition, durable)
             except AlreadyExistsError:
                 if if_exists != "skip":  # somebody else was first, which is what skip asks for
                     raise
@@ -245,44 +258,49 @@ class NamesOfStore(StorageBackend):
         with self.store.writing(target, if_exists=condition, durable=durable) as sink:
             shutil.copyfileobj(file, sink, _COPY_BYTES)
 
-    def _condition(self, key: str, if_exists: IfExists, operation: str) -> IfPresent | None:
-        """Return what a sink for ``key`` must be asked; ``None`` if the present value stays.
+    def _condition(self, path: str, if_exists: IfExists, operation: str) -> IfPresent | None:
+        """Return what a sink for ``path`` must be asked; ``None`` if the present value stays.
 
         Raises ``UnsupportedOperationError`` for what the store does not promise.
         """
         features = self.store.features
         if if_exists == "replace" and features.replace != "none":
             return "replace"
+        self._needed_writable("save")
         self._needed_scope(features.create_only, f"if_exists={if_exists!r}", "create_only")
-        found = self._found(key, self._name if features.folders != "none" else self.store.stat)
+        found = self._found(path, self._name if features.folders != "none" else self.store.stat)
         if found is not None:
             if found.kind == "directory":
-                raise NotAFileError(self.name, key, operation)
+                raise NotAFileError(self.name, path, operation)
             if if_exists == "replace":
                 self._needed_scope(features.replace, "replacing a value", "replace")
             if if_exists == "error":
-                raise AlreadyExistsError(self.name, key, operation)
+                raise AlreadyExistsError(self.name, path, operation)
             return None
         return "error"
 
     def _copy_folder(self, source: str, target: str, durable: bool | None) -> None:
         trees = self._needed(Trees, "copying a folder")
-        self._refuse_inside(source, target)
+        origin, key = self._key(source), self._key(target)
+        self._refuse_inside(origin, key, target)
         if self._found(target, self._name) is not None:
             raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
         # Built beside its name and renamed when it is complete, like a file.
         with (
             self._translated(target, "copy to"),
-            trees.tree(target, durable=durable) as hidden,
+            trees.tree(key, durable=durable) as hidden,
         ):
-            self._fill_folder(source, hidden, durable)
+            self._fill_folder(origin, hidden, durable)
 
     def _fill_folder(self, source: str, target: str, durable: bool | None) -> None:
+        """Copy what is in the folder with the key ``source`` into that with ``target``."""
         store = self.store
         waiting = [(source, target)]
         while waiting:  # no recursion: folders may be deep
             folder, copied = waiting.pop()
-            for entry in self.scan(folder):
+            with self._translated(folder, "list"):
+                entries = list(store.entries(folder))
+            for entry in entries:
                 old, new = join(folder, entry.name), join(copied, entry.name)
                 with self._translated(old, "copy"):
                     if entry.is_symlink:
@@ -297,9 +315,10 @@ class NamesOfStore(StorageBackend):
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        origin, place = self._key(source), self._key(target, check_new)
+        self._needed_writable("move")
+        origin, place = checked(source), check_new(target)
         with self._translated(source, "move"):
-            found = self._name(origin)
+            found = self._name(self._key(origin))
         is_folder = found.kind == "directory"
         condition: IfPresent = "replace" if if_exists == "replace" else "error"
         try:
@@ -316,10 +335,18 @@ class NamesOfStore(StorageBackend):
                 raise
 
     def _rename(self, source: str, target: str, condition: IfPresent) -> None:
+        features = self.store.features
         renames = self._needed(Renames, "move")
+        asked: IfPresent = "error" if features.replace == "none" else condition
+        if asked == "error":
+            self._needed_scope(features.create_only, f"if_exists={condition!r}", "create_only")
         try:
-            with self._translated(source, "move", target):
-                renames.rename(source, target, if_exists=condition)
+            with self._translated(source, "move", target, "move to"):
+                renames.rename(self._key(source), self._key(target), if_exists=asked)
+        except AlreadyExistsError:
+            if asked != condition:
+                self._needed_scope(features.replace, "replacing a value", "replace")
+            raise
         except StorageError as error:
             if error.errno != errno.EXDEV:  # another file system
                 raise
@@ -332,12 +359,13 @@ class NamesOfStore(StorageBackend):
         self._copy(source, target, condition, durable)
         self.delete(source, recursive=True)
 
-    def _refuse_inside(self, source: str, target: str) -> None:
-        if f"{target}/".startswith(f"{source.rstrip('/')}/"):
+    def _refuse_inside(self, source: str, key: str, target: str) -> None:
+        if f"{key}/".startswith(f"{source.rstrip('/')}/"):
             raise InvalidOptionError("target", target, "a path outside the source folder")
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
+        self._needed_writable("create_symlink")
         links = self._needed(Links, "create_symlink")
         origin, key = self._key(source), self._key(link, check_new)
-        with self._translated(source, "link to", key):
+        with self._translated(source, "link to", link, "link"):
             links.link(origin, key, replace=overwrite)
