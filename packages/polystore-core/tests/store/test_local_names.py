@@ -1,0 +1,242 @@
+"""The names in the store of a file system: trees, folders, links and locks."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from polystore_core import LocalStore, find_leftovers
+from polystore_core.errors import (
+    DurabilityUnknownError,
+    LockTimeoutError,
+    NotAFileError,
+)
+
+from .stores import keys, linux, posix
+
+# ── trees ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_tree_appears_whole(store, folder):
+    with store.tree("f/t") as hidden:
+        store.put(f"{hidden}/a", b"1")
+        store.put(f"{hidden}/g/b", b"2")
+        assert list(store.entries("f")) == []
+        assert keys(store.scan()) == []
+    assert keys(store.scan()) == ["f/t/a", "f/t/g/b"]
+
+
+def test_tree_of_a_block_that_raises_leaves_nothing(store, folder):
+    def fill():
+        with store.tree("t") as hidden:
+            store.put(f"{hidden}/a", b"1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("present", ["file", "folder", "empty folder"])
+@pytest.mark.parametrize("late", [False, True])
+def test_tree_replaces_nothing(store, folder, present, late):
+    def appear():
+        if present == "file":
+            store.put("t", b"old")
+        else:
+            store.make_folder("t")
+        if present == "folder":
+            store.put("t/old", b"old")
+
+    if not late:
+        appear()
+
+    def fill():
+        with store.tree("t") as hidden:
+            assert late, "it was taken before the work"
+            store.put(f"{hidden}/a", b"1")
+            appear()
+
+    with pytest.raises(FileExistsError):
+        fill()
+    assert [path.name for path in folder.iterdir()] == ["t"]
+    assert keys(store.scan()) == {"file": ["t"], "folder": ["t/old"]}.get(present, [])
+
+
+KILLED = """
+import os, signal, sys
+from polystore_core import LocalStore
+
+store = LocalStore(sys.argv[1])
+with store.tree("t") as hidden:
+    store.put(f"{hidden}/a", b"1")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@linux
+@pytest.mark.faults
+@pytest.mark.timeout(60)
+def test_killed_tree_is_a_leftover(folder):
+    worker = subprocess.Popen(
+        [sys.executable, "-c", KILLED, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert worker.stdout.readline() == b"ready\n"
+        assert list(find_leftovers(folder, older_than=-60)) == []  # it is at work
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    (left,) = find_leftovers(folder, older_than=-60)
+    assert Path(left).name.startswith(".~ps-")
+    store = LocalStore(folder)
+    assert list(store.entries("")) == []
+    with store.tree("t") as hidden:
+        store.put(f"{hidden}/a", b"2")
+    assert store.read("t/a") == b"2"
+
+
+# ── names ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_folders(store, folder):
+    store.make_folder("f/g")
+    store.make_folder("f/g")
+    store.put("f/a", b"")
+    with pytest.raises(OSError, match=r"not empty") as raised:
+        store.remove_folder("f")
+    assert raised.value.errno == errno.ENOTEMPTY
+    store.remove_folder("f/g")
+    with pytest.raises(FileNotFoundError):
+        store.remove_folder("f/g")
+    store.remove_folder("f", recursive=True)
+    store.put("a", b"")
+    with pytest.raises(NotADirectoryError):
+        store.make_folder("a/b")
+    assert [path.name for path in folder.iterdir()] == ["a"]
+
+
+def test_rename(store):
+    store.put("a", b"1")
+    store.rename("a", "f/b")
+    store.put("c", b"2")
+    with pytest.raises(FileExistsError) as raised:
+        store.rename("c", "f/b", if_exists="error")
+    assert raised.value.filename == "f/b"
+    store.rename("c", "f/b")
+    assert store.read("f/b") == b"2"
+    store.rename("f/b", "f/b", if_exists="error")
+    store.rename("f", "g")
+    assert keys(store.scan()) == ["g/b"]
+    store.put("c", b"3")
+    with pytest.raises(IsADirectoryError) as raised:
+        store.rename("c", "g")
+    assert raised.value.filename == "g"
+    for target in ("c", "e"):
+        store.make_folder("e")
+        with pytest.raises(FileExistsError) as raised:
+            store.rename("g", target)
+        assert raised.value.filename == target
+    assert keys(store.scan()) == ["c", "g/b"]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "about"),
+    [
+        ("f/x", "x", "f/x"),
+        ("x/x", "x", "x/x"),
+        ("a/x", "x", "a/x"),
+        ("a", "a2/b/c", "a2/b/c"),
+        ("f/x", "f/y", "f/x"),
+    ],
+)
+def test_errors_name_the_key_that_they_are_about(store, source, target, about):
+    """The system knows bare names: a missing "f/x" is "x" to it, as the target is."""
+    store.make_folder("f")
+    store.put("a", b"")
+    store.put("a2", b"")
+    with pytest.raises(OSError, match=r".") as raised:
+        store.rename(source, target)
+    assert raised.value.filename == about
+    if sys.platform != "win32":
+        with pytest.raises(OSError, match=r".") as raised:
+            store.link(source, target)
+        assert raised.value.filename == about
+
+
+@linux
+def test_unknown_durability_of_a_move_names_the_target(folder, monkeypatch):
+    store = LocalStore(folder, durable=True)
+    store.put("f/a", b"x")
+
+    def failing(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(DurabilityUnknownError, match=r"'f/b': cannot move: Input/output error"):
+        store.rename("f/a", "f/b")
+    assert store.stat("f/b").size == 1
+
+
+@posix
+def test_links(store, folder):
+    store.put("f/a", b"1")
+    store.link("f/a", "g/l")
+    assert store.read("g/l") == b"1"
+    assert store.read_link("f/a") is store.read_link("missing") is store.read_link("f") is None
+    assert store.read_link("f/a/b") is None
+    text = store.read_link("g/l")
+    assert text == ("../f/a" if store.root else os.path.realpath("f/a"))
+    with pytest.raises(FileNotFoundError):
+        store.link("missing", "m")
+    store.put("b", b"2")
+    with pytest.raises(FileExistsError):
+        store.link("b", "g/l")
+    store.link("b", "g/l", replace=True)
+    assert store.read("g/l") == b"2"
+    with pytest.raises(NotAFileError):
+        store.link("b", "f", replace=True)
+    (folder / "g/dead").symlink_to("nowhere")
+    store.copy_link("g/dead", "g/copy")
+    assert os.readlink(folder / "g/copy") == "nowhere"
+    store.rename("g/dead", "dead")
+    store.delete("dead")
+    store.delete("g/l")
+    assert store.read("b") == b"2"
+    with pytest.raises(OSError, match=r"Invalid argument"):
+        store.copy_link("b", "c")
+
+
+@pytest.mark.timeout(60)
+def test_lock_keeps_others_out(store):
+    """It names the key, and not the place at which the system finds it."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with store.lock("f/a"):
+            inside.set()
+            leave.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert inside.wait(30)
+        with (
+            pytest.raises(LockTimeoutError, match=r"'f/a' was still locked after 0\.1 s"),
+            store.lock("f/a", timeout=0.1),
+        ):
+            pass
+        with store.lock("f/b", timeout=0.1):
+            pass
+    finally:
+        leave.set()
+        holder.join()
+    with store.lock("f/a", timeout=30):
+        pass
+    assert list(store.entries("f")) == []
