@@ -89,6 +89,15 @@ def test_face_of_core_is_enough(package):
                     assert node.module in ("polystore_core.errors", "polystore_core.rois"), file
 
 
+def test_disk_leaves_files_to_core():
+    """``LocalStore`` has the one root walker and the one set of locks: disk only makes it."""
+    files = sorted((ROOT / "packages/polystore-disk/src").rglob("*.py"))
+    assert [file.name for file in files] == ["__init__.py", "backend.py", "plugin.py"]
+    for file in files:
+        found = re.findall(r"\bopen\(|\bos\.|\bimport os\b", file.read_text("utf-8"))
+        assert not found, f"{file.name}: {found}"
+
+
 @pytest.mark.parametrize("folder", ["packages", "examples", "tests", "benchmarks"])
 def test_files_have_500_lines_at_most(folder):
     files = [path for suffix in ("py", "java") for path in (ROOT / folder).rglob(f"*.{suffix}")]
