@@ -73,14 +73,18 @@ class KeptPlaces(Places):
             descriptor = self._places.folder(folder)
         except (OSError, PathOutsideRootError):
             return -1  # the walk to the name makes it, or says why not
-        with self._mutex:
-            self._make_room()
-            if folder in self._kept or len(self._kept) == _MOST_KEPT:
+        try:
+            found = os.fstat(descriptor)
+            with self._mutex:
+                self._make_room()
+                if folder not in self._kept and len(self._kept) < _MOST_KEPT:
+                    self._users[folder] = 1
+                    self._kept[folder] = descriptor, found
+                    return descriptor
+        finally:  # also if fstat fails, or Ctrl-C strikes
+            if self._kept.get(folder, (-1,))[0] != descriptor:
                 os.close(descriptor)
-                return -1
-            self._kept[folder] = descriptor, os.fstat(descriptor)
-            self._users[folder] = 1
-        return descriptor
+        return -1
 
     def _given_back(self, folder: str) -> None:
         with self._mutex:
