@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
-from ..abc.store import Sink
 from ..errors import PolystoreError
 from ..errors.storage import durability_unknown
 from ..threads import in_threads
 from ..work import Progress, batch_error, progress_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ..abc.backend import Path
-    from ..abc.store import ByteStore
+    from ..abc.store import ByteStore, Sink
     from ..options import IfExists
     from ..values import Document, Value
     from .backend import FileBackend
@@ -26,13 +25,21 @@ __all__ = ["SaveBatch"]
 
 # Files that are flushed at once: the journal of a file system takes them in one transaction.
 _FLUSHES = 8
-# Items of a batch that are encoded before the first of them gets its name.
-_AHEAD = 32
+# Files that wait for each other, so that they are flushed together.
+_WINDOW = 32
+# One item needs nothing of a store that names many together.
+_ALONE = nullcontext()
+
+Encoded: TypeAlias = "Sink | Exception | None"
+"""An item before it is named; ``None`` where the present value is to stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveBatch:
-    """The arguments of one ``save_batch``, all of them checked."""
+    """The arguments of one ``save_batch``, all of them checked.
+
+    ``_open`` has the sinks that are not discarded yet, by index. Threads add to it.
+    """
 
     backend: FileBackend
     store: ByteStore
@@ -42,120 +49,146 @@ class SaveBatch:
     durable: bool | None
     threads: int
     options: Document
+    _open: dict[int, Sink] = field(default_factory=dict, init=False)
 
     def run(self, progress: Progress) -> None:
         """Save all. Raises ``BatchError``: the items before the first failure are saved."""
-        paths, backend = self.paths, self.backend
-        ahead = 1 if self.durable is False and self.threads == 1 else _AHEAD
+        items = range(len(self.paths))
         done: list[int] = []
-        started = ExitStack()
-
-        def encode(index: int) -> Sink | Exception | None:
-            try:
-                sink = backend._encoded(
-                    self.store,
-                    self.data[index],
-                    paths[index],
-                    self.if_exists,
-                    self.durable,
-                    self.options,
-                )
-            except Exception as error:  # collected: BatchError carries every cause
-                return error
-            if sink is not None:
-                started.callback(sink.discard)
-            return sink
-
         with (
-            progress_reporter(progress, len(paths), "save") as report,
-            started,  # around the threads: Ctrl-C leaves the last of them at work for a while
+            progress_reporter(progress, len(items), "save") as report,
+            self._discarding(),  # around the threads: Ctrl-C leaves the last of them at work
             _mapping(self.threads) as mapped,
-            _mapping(1 if self.durable is False else _FLUSHES) as flushed,
         ):
-            for start in range(0, len(paths), ahead):
-                window = range(start, min(start + ahead, len(paths)))
-                sinks = dict(zip(window, mapped(encode, window), strict=True))
-                unflushed = [i for i in window if _wants_flush(sinks[i])]
-                sinks |= zip(unflushed, flushed(self._flusher(sinks), unflushed), strict=True)
-                failed, named = self._name_in_order(sinks, report)
-                started.close()
-                done += named
-                if failed:
-                    raise batch_error(backend.name, "save", paths, failed, done)
+            for window in self._windows(mapped(self._encode, items)):
+                errors = self._name_in_order(window, done, report)
+                if errors:
+                    failed = {i: (os.fspath(self.paths[i]), errors[i]) for i in errors}
+                    raise batch_error(self.backend.name, "save", self.paths, failed, done)
 
-    def _flusher(
-        self, sinks: Mapping[int, Sink | Exception | None]
-    ) -> Callable[[int], Sink | Exception | None]:
-        def flush(index: int) -> Sink | Exception | None:
-            sink = sinks[index]
-            try:
-                if isinstance(sink, Sink):
-                    with self._translated(index):
-                        sink.flush()
-            except PolystoreError as error:
-                return error
-            return sink
+    def _encode(self, index: int) -> Encoded:
+        try:
+            sink = self.backend._encoded(
+                self.store,
+                self.data[index],
+                self.paths[index],
+                self.if_exists,
+                self.durable,
+                self.options,
+            )
+        except Exception as error:  # collected: BatchError carries every cause
+            return error
+        if sink is not None:
+            self._open[index] = sink
+        return sink
 
-        return flush
+    def _windows(self, results: Iterable[Encoded]) -> Iterator[dict[int, Encoded]]:
+        """Give the items that are named together: a new file waits for no other.
+
+        A failure ends its window, so that the items before it are named.
+        """
+        window: dict[int, Encoded] = {}
+        last = len(self.paths) - 1
+        for index, result in enumerate(results):
+            is_alone = not window and not _needs_flush(result)
+            window[index] = result
+            if (
+                is_alone
+                or index == last
+                or len(window) == _WINDOW
+                or isinstance(result, Exception)
+            ):
+                if not is_alone:
+                    self._flush(window)
+                yield window
+                window = {}
+
+    def _flush(self, window: dict[int, Encoded]) -> None:
+        """Flush what needs it. The error of a flush takes the place of its sink."""
+        waiting = [index for index, result in window.items() if _needs_flush(result)]
+        with _mapping(_FLUSHES if len(waiting) > 1 else 1) as mapped:
+            window |= zip(waiting, mapped(self._flush_one, waiting), strict=True)
+
+    def _flush_one(self, index: int) -> Encoded:
+        sink = self._open[index]
+        try:
+            sink.flush()
+        except (PolystoreError, OSError) as error:
+            return self._explained(error, index)
+        return sink
 
     def _name_in_order(
-        self, sinks: Mapping[int, Sink | Exception | None], report: Callable[[], None]
-    ) -> tuple[dict[int, tuple[str, Exception]], list[int]]:
-        """Commit up to the first failure; return every failure, and the items that are saved.
+        self, window: Mapping[int, Encoded], done: list[int], report: Callable[[], None]
+    ) -> dict[int, Exception]:
+        """Commit up to the first failure, add to ``done``, and return every failure.
 
-        An item is saved, and reported, when it has its key; a durable one when that is flushed.
+        An item is done, and reported, when it has its key; a durable one when that is flushed.
         """
-        failed = {
-            index: (os.fspath(self.paths[index]), result)
-            for index, result in sinks.items()
-            if isinstance(result, Exception)
-        }
-        named: list[int] = []
-        with ExitStack() as block:
-            block.enter_context(self.store.together())
-            for index, result in sinks.items():
-                if index in failed:
-                    break
-                try:
-                    if isinstance(result, Sink):
-                        self.backend._commit(result, self.if_exists)
-                except (PolystoreError, OSError) as error:
-                    failed[index] = self._failure(index, error)
-                    break
-                named.append(index)
-                if not (isinstance(result, Sink) and self.durable):
-                    report()
-            try:
-                block.close()
-            except (PolystoreError, OSError) as error:  # none of them has its key
-                first = next(index for index in named if isinstance(sinks[index], Sink))
-                failed[first] = self._failure(first, error)
-                named = [index for index in named if index < first]
-        to_sync: dict[str, int] = {}
+        named, errors = self._commit(window)
         if self.durable:
-            saved = (index for index in named if isinstance(sinks[index], Sink))
-            to_sync = {self.backend._key(self.paths[index]): index for index in saved}
-        lost = self.store.sync(list(to_sync)) if to_sync else {}
-        for key, index in to_sync.items():
-            if key in lost:
-                unknown = durability_unknown(lost[key], os.fspath(self.paths[index]))
-                failed[index] = self._failure(index, unknown)
-            else:
+            errors |= self._sync([index for index in named if window[index] is not None])
+        for index in named:
+            sink = window[index]
+            if sink is not None and not isinstance(sink, Exception):
+                sink.discard()
+                del self._open[index]
+            if index not in errors:
+                done.append(index)
                 report()
-        return failed, [index for index in named if index not in failed]
+        return errors
 
-    def _failure(self, index: int, error: Exception) -> tuple[str, Exception]:
-        path = self.paths[index]
-        return os.fspath(path), self.backend._explained(error, path, "save")
+    def _commit(self, window: Mapping[int, Encoded]) -> tuple[list[int], dict[int, Exception]]:
+        named: list[int] = []
+        errors: dict[int, Exception] = {}
+        try:
+            with self.store.together() if len(window) > 1 else _ALONE:
+                for index, result in window.items():
+                    if isinstance(result, Exception):
+                        errors[index] = result
+                    elif not errors and self._has_key(index, result, errors):
+                        named.append(index)
+        except (PolystoreError, OSError) as error:  # none of them has its key
+            first = next((i for i in named if window[i] is not None), min(window))
+            errors[first] = self._explained(error, first)
+            named = [index for index in named if index < first]
+        return named, errors
+
+    def _has_key(self, index: int, sink: Sink | None, errors: dict[int, Exception]) -> bool:
+        """Commit one item, or add its error."""
+        try:
+            if sink is not None:
+                self.backend._commit(sink, self.if_exists)
+        except (PolystoreError, OSError) as error:
+            errors[index] = self._explained(error, index)
+            return False
+        return True
+
+    def _sync(self, items: Sequence[int]) -> dict[int, Exception]:
+        """Flush the names of durable items, and return those of which that is not known."""
+        keys = {index: self.backend._key(self.paths[index]) for index in items}
+        lost = self.store.sync(list(keys.values())) if keys else {}
+        return {
+            i: self._explained(durability_unknown(lost[key], os.fspath(self.paths[i])), i)
+            for i, key in keys.items()
+            if key in lost
+        }
+
+    def _explained(self, error: Exception, index: int) -> Exception:
+        return self.backend._explained(error, self.paths[index], "save")
 
     @contextmanager
-    def _translated(self, index: int) -> Iterator[None]:
-        with self.backend._translated(self.paths[index], "save"):
+    def _discarding(self) -> Iterator[None]:
+        try:
             yield
+        finally:
+            with ExitStack() as left:  # one that fails does not keep the others open
+                for sink in list(self._open.values()):
+                    left.callback(sink.discard)
 
 
-def _wants_flush(result: Sink | Exception | None) -> bool:
-    return isinstance(result, Sink) and result.wants_flush
+def _needs_flush(result: Encoded) -> bool:
+    # Not isinstance(result, Sink): that takes longer than all else here.
+    return result is not None and not isinstance(result, Exception) and result.wants_flush
 
 
 @contextmanager
