@@ -53,9 +53,15 @@ def check_text(path: str | os.PathLike[str]) -> str:
 
     Raises ``InvalidOptionError``, and ``NotAPathError`` for anything but a path.
     """
-    check_path(path)
+    if path.__class__ is not str:
+        check_path(path)
     text = os.fspath(path)
-    if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
+    if not (
+        isinstance(text, str)
+        and text
+        and "\0" not in text
+        and (text.isascii() or _is_encodable(text))
+    ):
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
     # In any case: on some file systems .~PS-x is .~ps-x.
     if ".~" in text and f"/{HIDDEN_PREFIX}" in f"/{text}".lower():
@@ -86,7 +92,8 @@ def check_local(path: str | os.PathLike[str]) -> None:
     Raises ``InvalidOptionError``.
     """
     text = os.fspath(path)
-    _refuse_url(text, "path")
+    if ":/" in text:
+        _refuse_url(text, "path")
     if text.startswith("~") and (home := os.path.expanduser(text)) != text:
         expected = f"a path without ~, which only shells expand: write {home!r}"
         raise InvalidOptionError(
@@ -130,7 +137,7 @@ def is_litter(name: str) -> bool:
 
 
 def _refuse_url(text: str, option: str) -> None:
-    if ":/" not in text or (found := _URL.match(text)) is None:
+    if (found := _URL.match(text)) is None:
         return
     scheme = found[1].lower()
     expected = "a local path, not a URL"
@@ -151,6 +158,6 @@ def _path_of_url(text: str) -> str:
 
 def _is_encodable(text: str) -> bool:
     try:
-        return text.isascii() or bool(os.fsencode(text))
+        return bool(os.fsencode(text))
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
