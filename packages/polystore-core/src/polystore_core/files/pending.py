@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import time
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..abc.store import Sink
@@ -18,6 +18,7 @@ from .claims import own
 from .system import (
     flush_to_device,
     follow_links,
+    is_missing,
     keep_acl,
     make_directories,
     not_regular,
@@ -37,6 +38,8 @@ __all__ = ["PendingFile", "Place"]
 _O_BINARY = getattr(os, "O_BINARY", 0)
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
+# An unnamed file gets its name through /proc.
+_HAS_UNNAMED = sys.platform == "linux" and os.path.exists("/proc/self/fd")
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM)
 
 
@@ -57,7 +60,7 @@ class _TemporaryFile(io.RawIOBase):
 
     def __init__(self, opened: Callable[[], int]) -> None:
         self._opened = opened
-        self._empty = True
+        self._position = 0
         self.failure: OSError | None = None
         """What the system said when a write failed."""
 
@@ -74,6 +77,7 @@ class _TemporaryFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         data = os.read(self._opened(), len(view))
         view[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
     def write(self, data: Value) -> int:
@@ -81,18 +85,20 @@ class _TemporaryFile(io.RawIOBase):
         written = 0
         try:
             descriptor = self._opened()
-            self._empty = False
             while written < len(view):  # Linux writes at most 2 GiB in one call
                 written += os.write(descriptor, view[written:])
         except OSError as error:
             self.failure = error
             raise
+        finally:
+            self._position += written
         return written
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if offset == 0 and self._empty:  # buffering asks for the position before it writes
-            return 0
-        return os.lseek(self._opened(), offset, whence)
+        if offset == 0 and whence == os.SEEK_CUR:  # buffering asks for it, before it writes too
+            return self._position
+        self._position = os.lseek(self._opened(), offset, whence)
+        return self._position
 
     def truncate(self, size: int | None = None) -> int:
         size = self.tell() if size is None else size
@@ -134,7 +140,8 @@ class PendingFile(Sink):
         self.durable = durable
         self.exclusive = exclusive
         self._place = place
-        self._held = ExitStack()
+        self._held: AbstractContextManager[Place] | None = None
+        self._has_unnamed = _HAS_UNNAMED
         self._name = self.path
         self._dir_fd: int | None = None
         self._directory = ""
@@ -156,17 +163,27 @@ class PendingFile(Sink):
         return self._descriptor
 
     def _find_directory(self) -> None:
-        self._held.close()
+        self._leave()
         self._name = self.path
         if self._place is not None:
-            self._name, self._dir_fd = self._held.enter_context(self._place())
-        self._replaced = self._look()
+            held = self._place()
+            self._name, self._dir_fd = held.__enter__()
+            self._held = held
+        self._look()
+
+    def _leave(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.__exit__(None, None, None)
+
+    def _look(self) -> None:
+        """Find what stands at ``path``; a symbolic link's target is what gets replaced."""
+        # If it is exclusive, ``commit`` finds out, without a gap for others.
+        is_new = self.exclusive or is_missing(self._name, dir_fd=self._dir_fd)
+        self._replaced = None if is_new else self._present()
         self._directory = os.path.dirname(self._name)
 
-    def _look(self) -> os.stat_result | None:
-        """Stat what stands at ``path``; a symbolic link's target is what gets replaced."""
-        if self.exclusive:
-            return None  # ``commit`` finds out, without a gap for others
+    def _present(self) -> os.stat_result | None:
         try:
             present = os.stat(self._name, dir_fd=self._dir_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -202,8 +219,7 @@ class PendingFile(Sink):
 
     def _open_temporary(self, mode: int) -> int:
         self._temporary = None
-        # An unnamed file gets its name through /proc, which a chroot may lack.
-        if sys.platform == "linux" and os.access("/proc/self/fd", os.F_OK):
+        if sys.platform == "linux" and self._has_unnamed:
             try:
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
                 return os.open(self._directory or ".", flags, mode, dir_fd=self._dir_fd)
@@ -231,15 +247,15 @@ class PendingFile(Sink):
 
         A batch seals many files with ``flush=False`` and calls ``flush`` on them together.
         """
-        self._opened()
         self.file.flush()
-        self._seal(flush=flush)
-
-    def _seal(self, *, flush: bool = True) -> None:
-        if self._replaced is not None and hasattr(os, "fchmod"):
-            self._keep_owner_and_mode(self._replaced)
+        self._opened()  # for a value without bytes
+        self._inherit()
         if flush:
             self.flush()
+
+    def _inherit(self) -> None:
+        if self._replaced is not None and hasattr(os, "fchmod"):
+            self._keep_owner_and_mode(self._replaced)
 
     @property
     def wants_flush(self) -> bool:
@@ -310,6 +326,8 @@ class PendingFile(Sink):
     def _start_over(self) -> None:
         """Copy the content, which went with its directory, into a new temporary file."""
         self._drop_temporary()
+        # Since a chroot there may be no /proc, and unnamed files get no name.
+        self._has_unnamed = self._has_unnamed and os.path.exists("/proc/self/fd")
         old, self._descriptor = self._descriptor, -1
         with open(old, "rb", buffering=0) as content:
             content.seek(0)
@@ -319,17 +337,26 @@ class PendingFile(Sink):
                 while view:
                     view = view[os.write(descriptor, view) :]
         self._flushed = False
-        self._seal()
+        self._inherit()
+        self.flush()
 
     def _commit(self) -> None:
+        if self._replaced is None:
+            if self._temporary is None:
+                try:
+                    self._link_unnamed(self._name)
+                except FileExistsError:
+                    if self.exclusive:
+                        raise
+                else:
+                    return
+            # If somebody has saved here since ``seal``, that is replaced after all.
+            self._look()
+            self._inherit()
+        self.flush()
         if self._temporary is None:
-            if self._replaced is None and self._named(self._name):
-                return
-            self._flush_for_newcomer()
             self._temporary = self._new_name()
             self._link_unnamed(self._temporary)
-        elif self._replaced is None and not self.exclusive and self._look() is not None:
-            self._flush_for_newcomer()
         self._report_full_disk()
         if self.exclusive:
             rename_new(
@@ -338,21 +365,6 @@ class PendingFile(Sink):
         else:
             _replace(self._temporary, self._name, self._dir_fd)
         self._temporary = None
-
-    def _flush_for_newcomer(self) -> None:
-        """Flush if somebody has saved here since ``seal``, and is to be replaced after all."""
-        if self.durable is None and not self._flushed:
-            flush_to_device(self._descriptor)
-
-    def _named(self, name: str) -> bool:
-        """Link the unnamed file straight to ``name`` unless something has come to stand there."""
-        try:
-            self._link_unnamed(name)
-        except FileExistsError:
-            if self.exclusive:
-                raise
-            return False
-        return True
 
     def _report_full_disk(self) -> None:
         """Close the file once, which is when network file systems report it at the latest."""
@@ -382,10 +394,12 @@ class PendingFile(Sink):
 
     def discard(self) -> None:
         """Drop the content unless it is committed, and give the directory back."""
-        with self._held:
+        try:
             self.raw.close()  # or its collection would write what is still in the buffer
             self._close()
             self._drop_temporary()
+        finally:
+            self._leave()
 
     def _drop_temporary(self) -> None:
         temporary, self._temporary = self._temporary, None
