@@ -283,11 +283,11 @@ class FileBackend(NamesOfStore):
         of a durable batch.
         """
         self._needed_writable("save_batch")
-        check_lengths(data, paths, self._identity)
-        if threads is None and len(paths) > 1:
-            size = getattr(data[0], "nbytes", 0)
-            threads = max(self.store.features.threads, threads_for(size, _SAVE_IN_THREADS))
         with self._translated("", "save"), self.store.batch() as store:
+            check_lengths(data, paths, lambda path: store.identity(store.key(checked(path))))
+            if threads is None and len(paths) > 1:
+                size = getattr(data[0], "nbytes", 0)
+                threads = max(store.features.threads, threads_for(size, _SAVE_IN_THREADS))
             SaveBatch(
                 backend=self,
                 store=store,

@@ -7,8 +7,8 @@ import errno
 import io
 import os
 import stat
-from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from ...abc.backend import Entry, join
@@ -36,7 +36,14 @@ from ...paths import HIDDEN_PREFIX, full_path, is_litter
 from ..claims import claim
 from ..locking import file_lock
 from ..pending import PendingFile, Place
-from ..system import follow_links, not_regular, path_of, rename_new, sync_directory
+from ..system import (
+    follow_links,
+    is_missing,
+    not_regular,
+    path_of,
+    rename_new,
+    sync_directory,
+)
 from .kept import KeptPlaces
 from .places import FreePlaces, Places, RootedPlaces
 from .syscalls import (
@@ -53,7 +60,7 @@ from .syscalls import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from ...abc.store import Content
 
@@ -98,18 +105,17 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         self.root = None if root is None else full_path(root)
         self.durable = durable
         self._places: Places = FreePlaces() if self.root is None else RootedPlaces(self.root)
+        self._identify_folder: Callable[[str], Hashable] = _identify_folder
 
     def key(self, path: str, /) -> str:
         return path  # the walk to it refuses what leads out of the root
 
     def identity(self, key: str, /) -> Hashable:
-        place = follow_links(os.path.join(self.root or "", key))
-        folder, name = os.path.split(place)
-        try:
-            found = os.stat(folder or ".")
-        except FileNotFoundError:
-            return os.path.realpath(folder), name
-        return found.st_dev, found.st_ino, name
+        path = key if self.root is None else os.path.join(self.root, key)
+        if not is_missing(path):
+            path = follow_links(path)
+        folder, name = os.path.split(path)
+        return self._identify_folder(folder), name
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -344,19 +350,29 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
     @contextmanager
     def batch(self) -> Iterator[Self]:
-        if not isinstance(self._places, RootedPlaces):
-            yield self
-            return
-        with closing(KeptPlaces(self._places)) as places:
-            store = copy.copy(self)
-            store._places = places
+        store = copy.copy(self)
+        store._identify_folder = cache(_identify_folder)  # a plate is many names in one folder
+        if isinstance(self._places, RootedPlaces):
+            store._places = KeptPlaces(self._places)
+        try:
             yield store
+        finally:
+            if store._places is not self._places:
+                store._places.close()
 
     def close(self) -> None:
         self._places.close()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{'' if self.root is None else f' {self.root!r}'}>"
+
+
+def _identify_folder(folder: str) -> Hashable:
+    try:
+        found = os.stat(folder or ".")
+    except FileNotFoundError:
+        return os.path.realpath(folder)
+    return found.st_dev, found.st_ino
 
 
 def _described(key: str, found: os.stat_result, target: str | None = None) -> Stat:
