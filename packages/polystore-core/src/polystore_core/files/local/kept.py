@@ -1,15 +1,17 @@
-"""Directories that stay open for the length of a batch."""
+"""Directories below a root that stay open for the length of a batch."""
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from ...errors import PathOutsideRootError
 from ..pending import Place
-from .places import Places, RootedPlaces, read_link_text
+from ..system import is_missing, open_regular
+from .places import NO_LINK, Places, RootedPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,22 +19,36 @@ if TYPE_CHECKING:
 __all__ = ["KeptPlaces"]
 
 _MOST_KEPT = 64
+_NOT_NAMES = ("", ".", "..")
+
+
+class _Directory(NamedTuple):
+    """An open directory that is no link, in another one or, without a parent, in the root."""
+
+    name: str
+    parent: _Directory | None
+    descriptor: int
+    identity: tuple[int, int]
 
 
 class KeptPlaces(Places):
-    """The places below a root for the length of a batch: walks to each directory once.
+    """The places below a root for the length of a batch: opens each directory once.
 
-    A directory is used again only while the system finds the same one at its path. It was
-    inside the root when it was walked to, even if its path leads through a link by now.
+    Before each use it looks whether every name on the way is still that of the same directory,
+    and no link. So it keeps the promise of a walk with one system call for each directory
+    instead of four. Everything else is left to the walk: links, names that are missing or were
+    given to something else, and errors.
 
-    ``_mutex`` guards ``_kept`` and ``_users``.
+    ``_mutex`` guards ``_users`` and changes of the other fields. A descriptor is closed only
+    when no other thread is between ``_enter`` and ``_leave``, so it may be used there.
     """
 
     def __init__(self, places: RootedPlaces) -> None:
         self._places = places
         self._mutex = threading.Lock()
-        self._kept: dict[str, tuple[int, os.stat_result]] = {}
-        self._users: dict[str, int] = {}
+        self._kept: dict[str, _Directory] = {}
+        self._descriptors: list[int] = []
+        self._users = 0
 
     @contextmanager
     def at(
@@ -43,66 +59,108 @@ class KeptPlaces(Places):
         create: bool = False,
         durable: bool | None = False,
     ) -> Iterator[Place]:
-        folder, _, name = path.rpartition("/")
-        descriptor = self._taken(folder) if folder and name not in ("", ".", "..") else -1
-        if descriptor < 0:
+        self._enter()
+        try:
+            place = self._find(path)
+            if place is not None and not (follow and _is_link(place)):
+                yield place
+                return
             with self._places.at(path, follow=follow, create=create, durable=durable) as place:
                 yield place
-            return
-        try:
-            if follow and read_link_text(name, descriptor) is not None:
-                with self._places.at(path, create=create, durable=durable) as place:
-                    yield place
-            else:
-                yield Place(name, descriptor)
         finally:
-            self._given_back(folder)
+            self._leave()
 
-    def _taken(self, folder: str) -> int:
-        """Return the descriptor of ``folder``, in use until it is given back; -1 for none."""
-        with self._mutex:
-            kept = self._kept.get(folder)
-            if kept is not None:
-                self._users[folder] += 1
-        if kept is not None:
-            if self._places.is_at(folder, kept[1]):
-                return kept[0]
-            self._given_back(folder)
-            return -1
+    def open(self, path: str) -> int:
+        self._enter()
         try:
-            descriptor = self._places.folder(folder)
-        except (OSError, PathOutsideRootError):
-            return -1  # the walk to the name makes it, or says why not
-        try:
-            found = os.fstat(descriptor)
-            with self._mutex:
-                self._make_room()
-                if folder not in self._kept and len(self._kept) < _MOST_KEPT:
-                    self._users[folder] = 1
-                    self._kept[folder] = descriptor, found
-                    return descriptor
-        finally:  # also if fstat fails, or Ctrl-C strikes
-            if self._kept.get(folder, (-1,))[0] != descriptor:
-                os.close(descriptor)
-        return -1
-
-    def _given_back(self, folder: str) -> None:
-        with self._mutex:
-            self._users[folder] -= 1
-
-    def _make_room(self) -> None:
-        """Close the directory that was walked to first, if no other thread is in it."""
-        if len(self._kept) < _MOST_KEPT:
-            return
-        oldest = next((folder for folder in self._kept if not self._users[folder]), None)
-        if oldest is not None:
-            os.close(self._kept.pop(oldest)[0])
-            del self._users[oldest]
+            place = self._find(path)
+            if place is not None:
+                try:
+                    return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+                except OSError:  # perhaps a link: the walk finds out
+                    pass
+            return self._places.open(path)
+        finally:
+            self._leave()
 
     def link_text(self, source: str, link: str) -> str:
         return self._places.link_text(source, link)
 
     def close(self) -> None:
         with self._mutex:
-            while self._kept:
-                os.close(self._kept.popitem()[1][0])
+            self._close_all()
+
+    # ── which directories are open ───────────────────────────────────────────────────────
+
+    def _enter(self) -> None:
+        with self._mutex:
+            self._users += 1
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._users -= 1
+
+    def _find(self, path: str) -> Place | None:
+        """Return the place of ``path`` in a kept directory; ``None`` if it must be walked to."""
+        folder, slash, name = path.rpartition("/")
+        if not slash or name in _NOT_NAMES:
+            return None
+        found = self._kept.get(folder)
+        if found is None or not self._is_there(found):
+            with self._mutex:
+                found = self._keep(folder)
+        return None if found is None else Place(name, found.descriptor)
+
+    def _is_there(self, directory: _Directory) -> bool:
+        above = directory.parent
+        if above is not None and not self._is_there(above):
+            return False
+        root = self._places.root_fd if above is None else above.descriptor
+        try:
+            found = os.stat(directory.name, dir_fd=root, follow_symlinks=False)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == directory.identity
+
+    def _keep(self, folder: str) -> _Directory | None:
+        more = folder.count("/") + 1
+        if len(self._descriptors) + more > _MOST_KEPT and self._users == 1:
+            self._close_all()
+        if len(self._descriptors) + more > _MOST_KEPT:
+            return None
+        try:
+            return self._open(folder)
+        except OSError:
+            return None
+
+    def _open(self, folder: str) -> _Directory | None:
+        found = self._kept.get(folder)
+        if found is not None and self._is_there(found):
+            return found
+        above, slash, name = folder.rpartition("/")
+        parent = self._open(above) if slash else None
+        if name in _NOT_NAMES or (slash and parent is None):
+            return None
+        root = self._places.root_fd if parent is None else parent.descriptor
+        # One call in C: between two, Ctrl-C could lose the descriptor.
+        self._descriptors.extend(map(partial(os.open, dir_fd=root), (name,), (NO_LINK,)))
+        descriptor = self._descriptors[-1]
+        status = os.fstat(descriptor)
+        found = _Directory(name, parent, descriptor, (status.st_dev, status.st_ino))
+        self._kept[folder] = found
+        return found
+
+    def _close_all(self) -> None:
+        self._kept.clear()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def _is_link(place: Place) -> bool:
+    if is_missing(place.name, dir_fd=place.dir_fd):
+        return False
+    try:
+        found = os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISLNK(found.st_mode)

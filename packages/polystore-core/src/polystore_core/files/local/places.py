@@ -19,12 +19,18 @@ from ..system import MOST_LINKS, follow_links, make_directories, open_regular, s
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["FreePlaces", "Places", "RootedPlaces", "read_link_text"]
+__all__ = ["NO_LINK", "FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
 # A directory on the way need not be readable, only searchable.
-_DIRECTORY = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+_DIRECTORY = (
+    getattr(os, "O_PATH", os.O_RDONLY)
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
+NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+"""Flags that open a directory, and no link to one."""
 
 
 class Places(ABC):
@@ -100,7 +106,8 @@ class RootedPlaces(Places):
     links are read and walked here. Somebody who swaps a folder for a link in between wins
     nothing, which comparing ``os.path.realpath`` with the root cannot promise.
 
-    ``_mutex`` guards changes of ``_root_fd`` and ``_closed``. Walks read ``_root_fd`` without it.
+    ``root_fd`` is -1 until the first walk. ``_mutex`` guards changes of it and of ``_closed``.
+    Walks read it without.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -109,7 +116,7 @@ class RootedPlaces(Places):
                 "disk", "root=", "this system cannot open files relative to a directory"
             )
         self.root = full_path(root)
-        self._root_fd = -1
+        self.root_fd = -1
         self._mutex = threading.Lock()
         self._closed: Callable[[], object] = _nothing_open
 
@@ -125,7 +132,7 @@ class RootedPlaces(Places):
         opened: list[int] = []
         try:
             parts = self._walk_again(path, opened, follow, create, durable)
-            yield Place(parts[-1], opened[-1] if opened else self._root_fd)
+            yield Place(parts[-1], opened[-1] if opened else self.root_fd)
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -209,32 +216,18 @@ class RootedPlaces(Places):
         return [*done, "."]
 
     def _open_root(self, create: bool, durable: bool | None) -> int:
-        root = self._root_fd
+        root = self.root_fd
         if root < 0 or os.fstat(root).st_nlink == 0:
             # Deleted under us, and there may be a new one. The old descriptor stays open: its
             # number, taken by another directory, would lead a walking thread astray.
             with self._mutex:
-                if self._root_fd == root:  # no other thread was faster
+                if self.root_fd == root:  # no other thread was faster
                     if create:
                         make_directories(self.root, durable=durable)
-                    self._root_fd = os.open(self.root, _DIRECTORY | os.O_CLOEXEC)
-                    self._closed = finalize(self, os.close, self._root_fd)
-                root = self._root_fd
+                    self.root_fd = os.open(self.root, _DIRECTORY)
+                    self._closed = finalize(self, os.close, self.root_fd)
+                root = self.root_fd
         return root
-
-    def folder(self, path: str) -> int:
-        """Open the directory at ``path`` and return its descriptor."""
-        with self.at(f"{path}/_", follow=False) as place:
-            assert place.dir_fd is not None
-            return os.dup(place.dir_fd)
-
-    def is_at(self, path: str, found: os.stat_result) -> bool:
-        """Whether ``path`` leads to the directory ``found``, by whatever way the system takes."""
-        try:
-            now = os.stat(path, dir_fd=self._open_root(create=False, durable=False))
-        except OSError:
-            return False
-        return os.path.samestat(now, found)
 
     def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
         return RootedPlaces, (self.root,)  # an open root does not travel
@@ -242,7 +235,7 @@ class RootedPlaces(Places):
     def close(self) -> None:
         with self._mutex:
             self._closed()
-            self._root_fd = -1
+            self.root_fd = -1
 
 
 def _nothing_open() -> None:
@@ -264,9 +257,8 @@ def read_link_text(name: str, dir_fd: int) -> str | None:
 
 
 def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) -> int:
-    flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(name, flags, dir_fd=dir_fd)
+        return os.open(name, NO_LINK, dir_fd=dir_fd)
     except FileNotFoundError:
         if not create:
             raise
@@ -276,4 +268,4 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) 
             sync_directory(".", dir_fd=dir_fd)
     except FileExistsError:  # somebody else made it just now
         pass
-    return os.open(name, flags, dir_fd=dir_fd)
+    return os.open(name, NO_LINK, dir_fd=dir_fd)
