@@ -159,6 +159,16 @@ def test_link_to_folder_can_go(rooted: DiskBackend, outside: Path) -> None:
     assert not {"absolute", "relative", "above"} & set(rooted.list_dir("."))
 
 
+def test_mirror_links_nothing_outside(rooted: DiskBackend, folder: Path, outside: Path) -> None:
+    """A file that is a link out of the root is not linked to."""
+    rooted.save(image(1), "f/a.npy")
+    (folder / "f/out.npy").symlink_to(outside / "a.npy")
+    with pytest.raises(PathOutsideRootError, match=r"f/out\.npy"):
+        rooted.mirror_directory_with_symlinks("f", "m")
+    assert_same(rooted.load("m/a.npy"), image(1))
+    assert rooted.list_dir("m") == ["a.npy"]
+
+
 def test_links_out_are_listed(rooted: DiskBackend, outside: Path) -> None:
     assert set(LINKS) <= set(rooted.list_dir("."))
     found = {entry.name: entry for entry in rooted.scan(".")}

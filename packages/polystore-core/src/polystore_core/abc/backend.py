@@ -438,7 +438,7 @@ class StorageBackend(DataSource, DataSink):
         """
         raise self._cannot("create_symlink")
 
-    @derived("create_symlink", "ensure_directory", "collect_dirs_and_files")
+    @derived("create_symlink", "ensure_directory", "list_dir", "is_dir")
     def mirror_directory_with_symlinks(
         self, source: Path, target: Path, /, *, recursive: bool = True, overwrite: bool = False
     ) -> int:
@@ -450,15 +450,23 @@ class StorageBackend(DataSource, DataSink):
         source, target = os.fspath(source), os.fspath(target)
         if self._identity(source) == self._identity(target):
             raise InvalidOptionError("target", target, "a folder other than source")
-        folders, files = self.collect_dirs_and_files(source, recursive=recursive)
+        tree = list(self._walk(source, recursive))  # all of it: the target may be inside
         skip = len(join(source, ""))
         self.ensure_directory(target)
-        if recursive:
-            for folder in folders:
-                self.ensure_directory(join(target, folder[skip:]))
-        for file in files:
-            self.create_symlink(file, join(target, file[skip:]), overwrite=overwrite)
-        return len(files)
+        for folder, folders, names in tree:
+            below = join(target, join(folder, "")[skip:])
+            if recursive:
+                for name in folders:
+                    self.ensure_directory(join(below, name))
+            self._link_files(folder, below, names, overwrite)
+        return sum(len(names) for _, _, names in tree)
+
+    def _link_files(
+        self, source: str, target: str, names: Sequence[str], overwrite: bool
+    ) -> None:
+        """Link each name in the folder ``target`` to that in ``source``; a faster road."""
+        for name in names:
+            self.create_symlink(join(source, name), join(target, name), overwrite=overwrite)
 
 
 def _check_pattern(pattern: str | None) -> None:

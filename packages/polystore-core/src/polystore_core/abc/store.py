@@ -335,6 +335,16 @@ class Links(ABC):
         Raises ``FileNotFoundError``, and ``FileExistsError`` unless ``replace``.
         """
 
+    def link_files(
+        self, source: str, target: str, names: Sequence[str], /, *, replace: bool = False
+    ) -> Sequence[str]:
+        """Let names in the folder ``target`` lead to the values of those names in ``source``.
+
+        Returns the names that ``link`` must do, or refuse, one by one: by default all of them.
+        Override it if many links to one folder are faster than one after another.
+        """
+        return names
+
     @abstractmethod
     def read_link(self, key: str, /) -> str | None:
         """Return the text of the link at ``key``; ``None`` for anything else, and for nothing."""

@@ -26,7 +26,7 @@ from ..paths import check_new, checked
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from ..abc.store import IfPresent, Scope
 
@@ -369,3 +369,12 @@ class NamesOfStore(StorageBackend):
         origin, key = self._key(source), self._key(link, check_new)
         with self._translated(source, "link to", link, "link"):
             links.link(origin, key, replace=overwrite)
+
+    def _link_files(
+        self, source: str, target: str, names: Sequence[str], overwrite: bool
+    ) -> None:
+        links = self._needed(Links, "create_symlink")
+        origin, place = self._key(source), self._key(target)
+        with self._translated(source, "link to", place):
+            left = links.link_files(origin, place, names, replace=overwrite)
+        super()._link_files(source, target, left, overwrite)

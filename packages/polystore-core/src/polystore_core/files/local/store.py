@@ -284,20 +284,30 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         with _about(source):
             found = self._places.stat(source)
         with _about(key), self._places.at(key, follow=False, create=True) as place:
-            target = self._places.link_text(source, key)
-            try:
-                make_link(target, place, replace=False)
-            except FileExistsError:
-                if not replace:
-                    raise
-                present = lstat(place)
-                if stat.S_ISDIR(present.st_mode):
-                    raise NotAFileError("", key, "link") from None
-                _refuse_special(present, key)
-                if os.path.samestat(found, present):  # nothing would be left but the link
-                    expected = "a path other than the source"
-                    raise InvalidOptionError("link", key, expected) from None
-                make_link(target, place, replace=True)
+            _link(self._places.link_text(source, key), found, place, key, replace)
+
+    def link_files(
+        self, source: str, target: str, names: Sequence[str], /, *, replace: bool = False
+    ) -> list[str]:
+        left = []
+        any_old, any_new = join(source, "_"), join(target, "_")
+        with (
+            self._places.at(any_old, follow=False) as old,
+            self._places.at(any_new, follow=False, create=True) as new,
+        ):
+            text = self._places.link_text(source, any_new)
+            for name in names:
+                origin = Place(f"{old.name[:-1]}{name}", old.dir_fd)
+                place = Place(f"{new.name[:-1]}{name}", new.dir_fd)
+                try:
+                    found = lstat(origin)
+                    if stat.S_ISLNK(found.st_mode):  # perhaps to another link, or outside
+                        left.append(name)
+                    else:
+                        _link(f"{text}/{name}", found, place, name, replace)
+                except (OSError, PolystoreError):  # ``link`` says why
+                    left.append(name)
+        return left
 
     def read_link(self, key: str, /) -> str | None:
         try:
@@ -435,6 +445,23 @@ def _is_same(
         raise AlreadyExistsError("", target, "move")
     _refuse_special(present, target)
     return False
+
+
+def _link(text: str, found: os.stat_result, place: Place, key: str, replace: bool) -> None:
+    """Make a link that says ``text`` and leads to ``found``."""
+    try:
+        make_link(text, place, replace=False)
+    except FileExistsError:
+        if not replace:
+            raise
+        present = lstat(place)
+        if stat.S_ISDIR(present.st_mode):
+            raise NotAFileError("", key, "link") from None
+        _refuse_special(present, key)
+        if os.path.samestat(found, present):  # nothing would be left but the link
+            expected = "a path other than the source"
+            raise InvalidOptionError("link", key, expected) from None
+        make_link(text, place, replace=True)
 
 
 def _refuse_inside(source: str, target: str) -> None:
