@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,6 +46,35 @@ def test_newcomer_is_replaced(path: Path) -> None:
     pending.discard()
     assert path.read_bytes() == b"mine"
     assert listed(path.parent) == ["a.txt"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: Windows has no modes")
+def test_newcomer_stays_private(path: Path) -> None:
+    """The mode of a file that appeared after ``seal`` is kept, as that of one before."""
+    pending = PendingFile(path)
+    pending.file.write(b"mine")
+    pending.seal()
+    path.write_bytes(b"theirs")
+    path.chmod(0o600)
+    pending.commit()
+    pending.discard()
+    assert path.read_bytes() == b"mine"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_position_is_that_of_the_file(path: Path) -> None:
+    pending = PendingFile(path)
+    pending.file.write(b"0123456789" * 20_000)
+    pending.file.seek(5)
+    assert pending.file.read(3) == b"567"
+    assert (pending.file.tell(), pending.raw.tell()) == (8, os.lseek(pending._opened(), 0, 1))
+    pending.file.seek(-4, os.SEEK_END)
+    pending.file.write(b"end")
+    pending.seal()
+    assert pending.file.tell() == pending.raw.tell() == 199_999
+    pending.commit()
+    pending.discard()
+    assert path.read_bytes() == b"0123456789" * 19_999 + b"012345end9"
 
 
 def test_pending_touches_nothing_early(path: Path) -> None:
