@@ -375,6 +375,6 @@ class NamesOfStore(StorageBackend):
     ) -> None:
         links = self._needed(Links, "create_symlink")
         origin, place = self._key(source), self._key(target)
-        with self._translated(source, "link", place):
+        with self._translated(source, "link", target, "link"):
             left = links.link_files(origin, place, names, replace=overwrite)
         super()._link_files(source, target, left, overwrite)
