@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from polystore_core import FileManager
 from polystore_core.errors import DamagedDataError
 from polystore_testing.examples import examples
-from polystore_zarr.chunkfiles import ChunkFiles
+from polystore_zarr.store.chunkfiles import ChunkFiles
 
 GRIDS = [
     pytest.param((37, 50), (8, 16), None, id="chunks"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_zarr.nodes import ZarrFormat
+    from polystore_zarr.store.nodes import ZarrFormat
 
 FORMATS: list[ZarrFormat] = [3, 2]
 U2 = np.dtype("u2")

@@ -1,7 +1,7 @@
 import pytest
 
 from polystore_core.errors import InvalidOptionError, PathOutsideRootError
-from polystore_zarr.layout import address
+from polystore_zarr.store.layout import address
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from polystore_core.errors import (
 )
 from polystore_core.files.locking import file_lock
 from polystore_testing import Bound
-from polystore_zarr.asides import workspace
+from polystore_zarr.store.asides import workspace
 
 IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
 

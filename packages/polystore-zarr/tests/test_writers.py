@@ -30,8 +30,8 @@ from polystore_core.errors import (
     StorageError,
 )
 from polystore_zarr.backend import ZarrBackend
-from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_labels, read_plate, read_well
+from polystore_zarr.store.nodes import read_document
 
 pytestmark = [
     pytest.mark.slow,

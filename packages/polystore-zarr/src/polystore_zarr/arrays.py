@@ -24,22 +24,22 @@ from polystore_core.errors import (
     explained,
 )
 
-from .arrayfiles import existing_chunks, has_chunk, identify_array, name_lock
-from .chunkfiles import ChunkFiles, filled
 from .codecguard import guard_codecs, most_stored
 from .creating import MARKER, unstable_types
 from .grid import MANY, Cut, grid
 from .guards import Guard
-from .heads import heads_fit
-from .localstore import RegularStore
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
-from .writing import WritingStore
+from .store.arrayfiles import existing_chunks, has_chunk, identify_array, name_lock
+from .store.chunkfiles import ChunkFiles, filled
+from .store.heads import heads_fit
+from .store.localstore import RegularStore
+from .store.writing import WritingStore
 
 if TYPE_CHECKING:
     from polystore_core import Pixels, Region, Value
 
-    from .nodes import Document
+    from .store.nodes import Document
 
 __all__ = ["Unaligned", "ZarrArray"]
 

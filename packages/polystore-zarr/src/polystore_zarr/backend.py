@@ -39,10 +39,10 @@ from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
 from .keeping import Kept, level_at, level_zero
 from .kinds import Ome, Surroundings
-from .nodes import Document, Node, ZarrFormat, read_document
 from .ome import MultiscaleImage, read_image, read_labels
+from .store.nodes import Document, Node, ZarrFormat, read_document
+from .store.trees import is_directory
 from .tree import ZarrTree
-from .trees import is_directory
 from .values import check_attributes, checked_shape, checked_value
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
     from polystore_core import Option, Path, Region, Value
 
-    from .layout import Address
     from .pipelines import CodecPipeline
+    from .store.layout import Address
 
 __all__ = ["ZarrBackend"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Document, Option, Value
 
-    from .nodes import ZarrFormat
+    from .store.nodes import ZarrFormat
 
 __all__ = ["COMPRESSORS", "codec_options"]
 

@@ -16,9 +16,9 @@ from polystore_core.errors import InvalidOptionError, PolystoreError, Unsupporte
 
 from .chunking import checked_grid
 from .codecs import codec_options
-from .files import write_file
-from .nodes import Document, ZarrFormat, read_document
-from .writing import WritingStore
+from .store.files import write_file
+from .store.nodes import Document, ZarrFormat, read_document
+from .store.writing import WritingStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -17,7 +17,7 @@ from polystore_core.errors import (
 )
 
 if TYPE_CHECKING:
-    from .nodes import Document
+    from .store.nodes import Document
 
 __all__ = ["Guard"]
 

@@ -25,9 +25,9 @@ from .arrays import ZarrArray
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .keeping import Kept, level_zero
-from .nodes import ZarrFormat, make_group
 from .ome import Version, image_document
 from .pyramid import Method, level_shapes, write_pyramid
+from .store.nodes import ZarrFormat, make_group
 
 if TYPE_CHECKING:
     from polystore_core import Pixels, Value

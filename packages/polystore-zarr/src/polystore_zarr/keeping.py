@@ -23,11 +23,11 @@ from polystore_core.errors import (
 )
 
 from .arrays import ZarrArray
-from .layout import DOCUMENTS
-from .nodes import Document, read_document, visible
 from .ome import kept_attributes, read_image
-from .reading import read_whole
-from .trees import remove
+from .store.layout import DOCUMENTS
+from .store.nodes import Document, read_document, visible
+from .store.reading import read_whole
+from .store.trees import remove
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from polystore_core.errors import InvalidOptionError
 
-from .asides import settle
 from .images import Image, Version
-from .nodes import Document, ZarrFormat, read_document
 from .ome import Plate, add_label, check_well, holds, read_image, read_plate, read_well
+from .store.asides import settle
+from .store.nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
-    from .layout import Address
+    from .store.layout import Address
 
 __all__ = ["Ome", "Surroundings", "plate_above"]
 

@@ -20,13 +20,13 @@ from polystore_core.errors import (
     explained,
 )
 
-from .asides import found_again, settle
-from .entries import entries, modified_at, tree_size
-from .layout import Address, address
-from .nodes import Node, read_document
-from .reading import read_whole
-from .regular import is_zip
-from .trees import file_at, is_directory
+from .store.asides import found_again, settle
+from .store.entries import entries, modified_at, tree_size
+from .store.layout import Address, address
+from .store.nodes import Node, read_document
+from .store.reading import read_whole
+from .store.regular import is_zip
+from .store.trees import file_at, is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

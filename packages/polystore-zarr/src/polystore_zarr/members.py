@@ -17,8 +17,6 @@ from polystore_core import file_lock
 from polystore_core.errors import DataError
 
 from .kinds import plate_above
-from .layout import Address
-from .nodes import Document, read_document, write_attributes
 from .ome import (
     Plate,
     Version,
@@ -35,6 +33,8 @@ from .ome import (
     well_with_field,
     well_without_field,
 )
+from .store.layout import Address
+from .store.nodes import Document, read_document, write_attributes
 
 if TYPE_CHECKING:
     from polystore_core import Value

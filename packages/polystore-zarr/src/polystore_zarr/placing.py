@@ -16,13 +16,13 @@ from polystore_core.errors import (
     NotFoundError,
 )
 
-from .asides import building_place, found_again, take_place
-from .layout import Address, address, refuse_reserved
 from .lookup import ZarrLookup
 from .members import join_members
-from .nodes import Node, ZarrFormat, make_group, read_document
-from .slots import new_name
-from .trees import is_directory, is_there, sync_tree
+from .store.asides import building_place, found_again, take_place
+from .store.layout import Address, address, refuse_reserved
+from .store.nodes import Node, ZarrFormat, make_group, read_document
+from .store.slots import new_name
+from .store.trees import is_directory, is_there, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

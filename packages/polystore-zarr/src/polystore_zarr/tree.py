@@ -14,15 +14,15 @@ from polystore_core.errors import (
     InvalidOptionError,
 )
 
-from .asides import hide_tree, remove_empty_folder, remove_empty_group, workspace
-from .entries import entries, foreign_files, ignore_foreign, ignore_hidden
-from .layout import FOLDER_STORE, Address, refuse_reserved
 from .members import join_members, leave_members
-from .nodes import Node, read_document
 from .placing import ZarrPlacing
-from .reading import read_whole
-from .slots import new_name
-from .trees import copy_tree, is_directory, remove, remove_link, sync_tree
+from .store.asides import hide_tree, remove_empty_folder, remove_empty_group, workspace
+from .store.entries import entries, foreign_files, ignore_foreign, ignore_hidden
+from .store.layout import FOLDER_STORE, Address, refuse_reserved
+from .store.nodes import Node, read_document
+from .store.reading import read_whole
+from .store.slots import new_name
+from .store.trees import copy_tree, is_directory, remove, remove_link, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

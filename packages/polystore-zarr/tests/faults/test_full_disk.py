@@ -16,7 +16,7 @@ import pytest
 
 from polystore_core.errors import BatchError, StorageError
 from polystore_core.files.atomic import find_leftovers
-from polystore_zarr.nodes import read_document
+from polystore_zarr.store.nodes import read_document
 
 from .writers import KINDS, hidden, listed_fields, make_backend, save, saved_number, version
 

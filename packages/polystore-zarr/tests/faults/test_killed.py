@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import NotFoundError
-from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_labels
+from polystore_zarr.store.nodes import read_document
 
 from .writers import (
     ITEMS,

@@ -22,9 +22,10 @@ import pytest
 from polystore_core.errors import AlreadyExistsError, DirectoryNotEmptyError
 from polystore_core.files import system
 from polystore_core.files.atomic import find_leftovers
-from polystore_zarr import asides, lookup, placing, reading, slots, tree, trees
+from polystore_zarr import lookup, placing, tree
 from polystore_zarr.backend import ZarrBackend
-from polystore_zarr.nodes import read_document
+from polystore_zarr.store import asides, reading, slots, trees
+from polystore_zarr.store.nodes import read_document
 
 pytestmark = [
     pytest.mark.faults,

@@ -23,8 +23,8 @@ from polystore_core import BackendRegistry
 from polystore_core.errors import StorageError
 from polystore_core.files.atomic import find_leftovers
 from polystore_zarr.backend import ZarrBackend
-from polystore_zarr.nodes import read_document
 from polystore_zarr.ome import read_plate, read_well
+from polystore_zarr.store.nodes import read_document
 
 if TYPE_CHECKING:
     import random

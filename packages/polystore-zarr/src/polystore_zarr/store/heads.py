@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
-from .codecguard import most_stored
-from .decoding import SPARE, sizes_in_head
+from ..codecguard import most_stored
+from ..decoding import SPARE, sizes_in_head
 from .regular import open_file
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ import numpy as np
 from polystore_core import in_threads, threads_for
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
+from ..grid import MANY, Cut, Parts, grid, within
 from .arrayfiles import existing_chunks
 from .files import write_atomically, write_file
-from .grid import MANY, Cut, Parts, grid, within
 from .regular import open_file, read_bytes
 
 if TYPE_CHECKING:

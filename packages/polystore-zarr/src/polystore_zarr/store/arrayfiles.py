@@ -11,7 +11,7 @@ from .layout import address
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .grid import Cut, Part, Parts
+    from ..grid import Cut, Part, Parts
 
 __all__ = ["existing_chunks", "has_chunk", "identify_array", "name_lock"]
 
