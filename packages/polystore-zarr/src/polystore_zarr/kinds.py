@@ -19,6 +19,8 @@ from .store.asides import settle
 from .store.nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .store.layout import Address
 
 __all__ = ["Ome", "Surroundings", "plate_above"]
@@ -164,7 +166,7 @@ class Surroundings:
             read_well(parent.attributes)
         for document in self.above:
             if document is not None:
-                read_plate(document.attributes)
+                document.derive(read_plate)
 
     @cached_property
     def _image_above(self) -> int | None:
@@ -185,12 +187,12 @@ class Surroundings:
         return os.path.join(self.place.store, *inner[:depth])
 
 
-def plate_above(above: tuple[Document | None, ...]) -> tuple[int, Plate] | None:
+def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:
     """Return the innermost plate of the groups above a path, and how deep it is."""
     for depth in reversed(range(len(above))):
         document = above[depth]
         if document is not None and holds(document.attributes, "plate"):
-            plate = read_plate(document.attributes)
+            plate = document.derive(read_plate)
             return None if plate is None else (depth, plate)
     return None
 
