@@ -39,6 +39,7 @@ from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
 from .keeping import Kept, level_at, level_zero
 from .kinds import Ome, Surroundings
+from .members import join_members
 from .ome import MultiscaleImage, read_image, read_labels
 from .store.nodes import Document, Node, ZarrFormat, read_document
 from .store.trees import is_directory
@@ -169,10 +170,18 @@ class ZarrBackend(ZarrTree):
                     progress,
                     self.codec_pipeline,
                 )
-            present = self._target(place, if_exists, "save")
+            present = self._target(place, if_exists, "save", around)
             if present is not None and if_exists == "skip":
+                join_members(place, durable=durable, above=around.above)  # of a killed batch
                 return
-            self._put(place, write, if_exists, zarr_format=zarr_format, durable=durable)
+            self._put(
+                place,
+                write,
+                if_exists,
+                zarr_format=zarr_format,
+                durable=durable,
+                above=around.above,
+            )
 
     def _write_array(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 from polystore_core import Entry, Info, StorageBackend, full_path, natural_order
@@ -23,15 +24,16 @@ from polystore_core.errors import (
 from .store.asides import found_again, settle
 from .store.entries import entries, modified_at, tree_size
 from .store.layout import Address, address
-from .store.nodes import Node, read_document
+from .store.nodes import Document, Node, read_document
 from .store.reading import read_whole
 from .store.regular import is_zip
 from .store.trees import file_at, is_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from polystore_core import Document, Path
+    from polystore_core import Document as Description
+    from polystore_core import Path
 
 __all__ = ["ZarrLookup"]
 
@@ -82,16 +84,15 @@ class ZarrLookup(StorageBackend):
         return node
 
     def _seen(self, place: Address) -> Node | None:
-        node = self._node(place)
+        node = self._node(place, read_document(place.node) if place.store else None)
         if node is None and is_directory(place.folder):
             # Asked again: it may have been saved since, and is no mere folder then, or deleted.
-            node = self._node(place)
+            node = self._node(place, read_document(place.node) if place.store else None)
             if node is None and is_directory(place.folder):
                 return Node(place.folder, None)
         return node
 
-    def _node(self, place: Address) -> Node | None:
-        document = read_document(place.node) if place.store else None
+    def _node(self, place: Address, document: Document | None) -> Node | None:
         if document is None:
             return None
         node = Node(place.node, document)
@@ -117,14 +118,19 @@ class ZarrLookup(StorageBackend):
             self._pixels(place, operation)
         return read_whole(place.node, place.store, read)
 
-    def _refuse_arrays_above(self, place: Address, operation: str) -> None:
+    def _refuse_arrays_above(
+        self, place: Address, operation: str, above: Sequence[Document | None] = ()
+    ) -> None:
+        """Refuse a path through an array. ``above`` are the documents that were read already."""
         # Where the store stands, no array has its folders.
         around = [] if place.store and is_directory(place.store) else place.around()
-        for directory in (*around, *(place.groups() if place.in_store else ())):
-            if is_directory(directory):
+        inside = place.groups() if place.in_store else []
+        known = [*(None for _ in around), *(above if place.in_store else ())]
+        for directory, document in zip_longest((*around, *inside), known):
+            if document is None and is_directory(directory):
                 document = read_document(directory)
-                if document is not None and document.kind == "array":
-                    raise self._in_the_way(place, operation, f"{directory!r} is an array")
+            if document is not None and document.kind == "array":
+                raise self._in_the_way(place, operation, f"{directory!r} is an array")
         file = file_at([*place.groups(), place.node]) if place.store else None
         if file is not None and file == place.store and is_zip(file):
             reason = (
@@ -160,7 +166,7 @@ class ZarrLookup(StorageBackend):
             **self._described(node),
         )
 
-    def _described(self, node: Node) -> Document:
+    def _described(self, node: Node) -> Description:
         raise NotImplementedError
 
     def exists(self, path: Path, /) -> bool:

@@ -1,31 +1,32 @@
 """The documents of groups that list their members: plates, wells, labels, consolidated metadata.
 
-They are changed under the lock of the store by whoever saves, moves or deletes a member, so
-that many processes fill one plate at once and none is lost.
+They are changed under the lock of the store by everyone who saves, moves or deletes a member, so
+that many processes fill one plate at once and no field is lost. A call that saves, moves or
+deletes many members writes each document once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polystore_core import file_lock
-from polystore_core.errors import DataError
+from polystore_core.errors import DataError, explained
 
-from .kinds import plate_above
+from .memberships import Above, Entry, Kind, Lists, is_image, lists_with, lists_without
 from .ome import (
-    Plate,
     Version,
     add_label,
     add_series,
-    check_well,
-    holds,
-    plate_with_well,
-    plate_without_well,
+    plate_with_wells,
+    plate_without_wells,
     read_plate,
     read_well,
     remove_label,
@@ -33,106 +34,89 @@ from .ome import (
     well_with_field,
     well_without_field,
 )
-from .store.layout import Address
-from .store.nodes import Document, read_document, write_attributes
+from .store.nodes import read_document, write_attributes
+from .store.trees import is_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from polystore_core import Value
 
-__all__ = ["join_members", "leave_members"]
+    from .store.layout import Address
+    from .store.nodes import Document
+
+__all__ = ["gathering_members", "join_members", "leave_members"]
 
 _TRIES = 8
 
-Change = Callable[..., dict[str, Any]]
+_SECONDS = 1.0
+"""How long the members of a batch may wait to be listed: a killed batch leaves no more unlisted."""
+
+IsThere: TypeAlias = Callable[[str], bool]
+"""Whether there is an image in a directory."""
+
+_EDITS: dict[str, Any] = {
+    "label": (add_label, remove_label),
+    "series": (add_series, remove_series),
+    "field": (well_with_field, well_without_field),
+}
 
 
-def join_members(place: Address, *, durable: bool | None) -> None:
-    """Enter what stands at ``place`` into the documents of the groups above it.
+def join_members(place: Address, *, durable: bool | None, above: Above | None = None) -> None:
+    """Enter the images at and below ``place`` into the documents of the groups above them.
 
-    Whether it stands there is asked under the lock: somebody may delete it meanwhile, or save
-    it again, and whoever comes last leaves the documents as things are.
+    Whether they are there is asked under the lock: somebody may delete them in the meantime, or
+    save them again, and the last one leaves the documents as things are. ``above`` are the
+    documents as the caller has read them, with ``None`` for a group that it has made.
     """
-    for _ in range(_TRIES):
-        with suppress(FileNotFoundError):  # somebody deletes the groups: look again
-            _join(place, durable)
-            return
-    _join(place, durable)
+    _retry(_join, place, durable, above)
 
 
-def _join(place: Address, durable: bool | None) -> None:
-    _forget_copies(place, durable)
-    if _is_label(place):
-        _change(place, 1, _entered(place, add_label, remove_label), durable)
-        return
-    _change_series(place, add_series if _stands(place) else remove_series, durable)
-    for field, depth in _fields(place):
-        _change(field, 1, _entered(field, well_with_field, well_without_field), durable)
-        if _stands(field) and depth is not None and len(field.inner) == depth + 3:
-            plate = len(field.inner) - depth
-            _change(field, plate, partial(_with_well, field, depth), durable)
-
-
-def _stands(place: Address) -> bool:
-    document = read_document(place.node)
-    return document is not None and document.is_image
-
-
-def _entered(place: Address, enter: Change, strike: Change) -> Change:
-    """Return the change of a document that lists ``place`` if, and only if, it stands there."""
-
-    def change(attributes: dict[str, Any], version: Version) -> dict[str, Any]:
-        return (enter if _stands(place) else strike)(attributes, place.inner[-1], version)
-
-    return change
-
-
-def _with_well(
-    field: Address, depth: int, attributes: dict[str, Any], version: Version
-) -> dict[str, Any]:
-    if not _stands(field):
-        return attributes
-    name = os.path.basename(field.store if not depth else field.inner[depth - 1])
-    plate = read_plate(attributes)
-    count = None
-    if plate is not None and plate.field_count is not None:
-        document = read_document(os.path.dirname(field.node))
-        well = None if document is None else read_well(document.attributes)
-        count = None if well is None else len(well.fields)
-    row, column, _ = field.inner[depth:]
-    return plate_with_well(
-        attributes, row, column, name=name.partition(".")[0], version=version, field_count=count
-    )
+def _join(place: Address, durable: bool | None, above: Above | None) -> None:
+    directories = place.groups()
+    if above is None:
+        above = [read_document(directory) for directory in directories]
+    else:
+        above = [
+            document and read_document(directory, document)
+            for directory, document in zip(directories, above, strict=True)
+        ]
+    known = dict(zip(directories, above, strict=True))
+    _forget_copies(place.store, known, durable)
+    lists = {
+        key: entries
+        for key, entries in lists_with(place, above).items()
+        if not _is_settled(key, entries, known)
+    }
+    # Many save into one well again and again, and nobody has to wait for the lock.
+    if lists and (gathered := _gathered.get()) is not None:
+        gathered.add(place.store, durable, lists)
+    elif lists:
+        _write(place.store, durable, lists, is_image)
 
 
 def leave_members(place: Address, *, durable: bool | None) -> None:
     """Strike what is or was at ``place`` from the documents of the groups above it."""
-    _forget_copies(place, durable)
-    if _is_label(place):
-        _change(place, 1, partial(_named, remove_label, place.inner[-1]), durable)
-        return
-    _change_series(place, remove_series, durable)
-    for field, depth in _fields(place):
-        if field.inner == place.inner:
-            _change(place, 1, partial(_named, well_without_field, place.inner[-1]), durable)
-        elif depth is not None:
-            row, column, _ = field.inner[depth:]
-            above = len(field.inner) - depth
-            _change(field, above, partial(_without_well, row, column), durable)
+    known = {directory: read_document(directory) for directory in place.groups()}
+    _forget_copies(place.store, known, durable)
+    if lists := lists_without(place, tuple(known.values())):
+        _write(place.store, durable, lists, lambda _: False)
 
 
-def _forget_copies(place: Address, durable: bool | None) -> None:
+def _forget_copies(
+    store: str, known: Mapping[str, Document | None], durable: bool | None
+) -> None:
     """Remove consolidated metadata: copies, in the groups above, of documents that changed.
 
     Readers believe them unseen: they would miss what is new, and read new chunks by old shapes.
     """
-    for directory in place.groups():
-        document = read_document(directory)
+    for directory, document in known.items():
         if document is not None and document.zarr_format == 2:
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(directory, ".zmetadata"))
         elif document is not None and document.fields.get("consolidated_metadata"):
-            with file_lock(place.store):
-                _forget_copy(directory, place.store, durable)
+            with file_lock(store):
+                _forget_copy(directory, store, durable)
 
 
 def _forget_copy(directory: str, store: str, durable: bool | None) -> None:
@@ -143,102 +127,176 @@ def _forget_copy(directory: str, store: str, durable: bool | None) -> None:
         write_attributes(directory, document, document.attributes, store=store, durable=durable)
 
 
-def _change_series(place: Address, change: Change, durable: bool | None) -> None:
-    """Change the lists of images that converters write into a group ``OME``."""
-    for depth, directory in enumerate(place.groups() if place.in_store else ()):
-        document = read_document(directory)
-        if document is not None and holds(document.attributes, "bioformats2raw.layout"):
-            listing = Address(place.path, place.store, (*place.inner[:depth], "OME", ""), "")
-            path = "/".join(place.inner[depth:])
-            _change(listing, 1, partial(_named, change, path), durable)
+def _retry(call: Callable[..., None], *given: Value) -> None:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # somebody deletes the groups: look again
+            call(*given)
+            return
+    call(*given)
 
 
-def _is_label(place: Address) -> bool:
-    return place.in_store and len(place.inner) >= 2 and place.inner[-2] == "labels"
+# ── batches ──────────────────────────────────────────────────────────────────────────────
 
 
-def _fields(place: Address) -> Iterator[tuple[Address, int | None]]:
-    """Yield the fields of plates at and below ``place``, each with how deep its plate is.
+class _Gathered:
+    """The lists that a batch has not written yet, by store."""
 
-    A plate is a group that says so, or else the store itself, if names and images are those
-    of fields. A well may also be in no plate.
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+        self._stores: dict[tuple[str, bool | None], Lists] = {}
+        self._written = float("-inf")
+
+    def add(self, store: str, durable: bool | None, lists: Lists) -> None:
+        pending = self._stores.setdefault((store, durable), {})
+        for key, entries in lists.items():
+            pending.setdefault(key, []).extend(entries)
+        if time.monotonic() - self._written >= _SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        stores, self._stores = self._stores, {}
+        failures: list[Exception] = []
+        for (store, durable), lists in stores.items():
+            try:
+                _retry(_write, store, durable, lists, is_image)
+                # Somebody may have made copies since the members were saved.
+                groups = dict.fromkeys(chain(*(_above(store, group) for group, _ in lists)))
+                _forget_copies(store, {g: read_document(g) for g in groups}, durable)
+            except Exception as error:
+                failures.append(explained(error, self._backend, store, "save"))
+        self._written = time.monotonic()
+        if failures:
+            raise failures[0]
+
+
+def _above(store: str, group: str) -> Iterator[str]:
+    """Yield a group and those above it, up to the store."""
+    while group != store:
+        yield group
+        group = os.path.dirname(group)
+    yield store
+
+
+_gathered: ContextVar[_Gathered | None] = ContextVar("_gathered", default=None)
+
+
+@contextmanager
+def gathering_members(backend: str) -> Iterator[None]:
+    """Write the documents of groups once for all members that the body saves in this thread.
+
+    They are written for the first member, then once a second, and at the end. Errors of the
+    last writing name ``backend``.
     """
-    if not place.in_store or not place.inner:
+    if _gathered.get() is not None:
+        yield
         return
-    above = tuple(read_document(directory) for directory in place.groups())
+    gathered = _Gathered(backend)
+    token = _gathered.set(gathered)
     try:
-        found = plate_above(above)
-    except DataError:
-        if _stands(place):
+        yield
+    except BaseException:
+        with suppress(Exception):  # the first failure is the one to tell
+            gathered.write()
+        raise
+    finally:
+        _gathered.reset(token)
+    gathered.write()
+
+
+# ── writing the lists ────────────────────────────────────────────────────────────────────
+
+
+def _is_settled(
+    key: tuple[str, Kind], entries: Sequence[Entry], known: dict[str, Document | None]
+) -> bool:
+    """Whether a list has ``entries`` already. If in doubt it is looked at under the lock."""
+    group, kind = key
+    document = known[group] if group in known else read_document(group)
+    if document is None:
+        return group not in known
+    if kind == "well" and _counts_fields(document) and not all(map(_is_listed, entries)):
+        return False  # their number may exceed the count as soon as they are listed
+    return _changed(document, entries, is_directory) is None
+
+
+def _counts_fields(document: Document) -> bool:
+    with suppress(DataError):
+        plate = document.derive(read_plate)
+        return plate is not None and plate.field_count is not None
+    return False
+
+
+def _is_listed(entry: Entry) -> bool:
+    well, field = os.path.split(entry.image)
+    return field in _fields_in(well)
+
+
+def _fields_in(well: str) -> tuple[str, ...]:
+    document = read_document(well)
+    found = None if document is None else read_well(document.attributes)
+    return () if found is None else found.fields
+
+
+def _write(store: str, durable: bool | None, lists: Lists, is_there: IsThere) -> None:
+    """Write each document once, unless it says so already."""
+    is_there = cache(is_there)
+    with file_lock(store):
+        # A plate may count the fields of its wells, so it is written after them.
+        for (group, _), entries in sorted(lists.items(), key=lambda item: "well" in item[0][1]):
+            document = read_document(group)
+            attributes = None if document is None else _changed(document, entries, is_there)
+            if document is not None and attributes is not None:
+                write_attributes(group, document, attributes, store=store, durable=durable)
+
+
+def _changed(
+    document: Document, entries: Sequence[Entry], is_there: IsThere
+) -> dict[str, Any] | None:
+    """Return the attributes of a group with these entries, ``None`` if they stay the same."""
+    if document.kind != "group":
+        return None
+    version: Version = "0.4" if document.zarr_format == 2 else "0.5"
+    try:
+        if entries[0].kind in _EDITS:
+            enter, strike = _EDITS[entries[0].kind]
+            attributes = document.attributes
+            for entry in entries:
+                edit = enter if is_there(entry.image) else strike
+                attributes = edit(attributes, entry.name, version)
+        else:
+            attributes = _changed_plate(document, entries, is_there, version)
+    except DataError:  # it lists images in a way that we cannot change
+        if any(is_image(entry.image) for entry in entries):
             raise
-        return
-    depth, plate = (0, None) if found is None else found
-    rest = place.inner[depth:]
-    if above[-1] is not None and holds(above[-1].attributes, "well") and len(rest) != 3:
-        yield place, None if found is None else depth
-        return
-    paths = [rest] if _is_field(plate, *rest, *("A", "1", "0")[len(rest) :]) else []
-    while paths and len(paths[0]) < 3:
-        folders = (place.inner[:depth] + path for path in paths)
-        paths = [(*inner[depth:], name) for inner in folders for name in _folders(place, inner)]
-    for path in paths:
-        field = Address(place.path, place.store, place.inner[:depth] + path, "")
-        if _is_field(plate, *path) and (path == rest or _stands(field)):
-            yield replace(field, folder=field.node), depth
+        return None
+    return None if attributes == document.attributes else attributes
 
 
-def _is_field(plate: Plate | None, *parts: str) -> bool:
-    try:
-        row, column, field = parts
-        check_well(row, column, field, plate)
-    except ValueError:
-        return False
-    return True
-
-
-def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
-    folder = os.path.join(place.store, *inner)
-    try:
-        with os.scandir(folder) as found:
-            return [entry.name for entry in found if entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _named(change: Change, name: str, attributes: dict[str, Any], version: Version) -> Value:
-    return change(attributes, name, version)
-
-
-def _without_well(
-    row: str, column: str, attributes: dict[str, Any], version: Version
+def _changed_plate(
+    document: Document, entries: Sequence[Entry], is_there: IsThere, version: Version
 ) -> dict[str, Any]:
-    return plate_without_well(attributes, row, column, version=version)
+    plate = document.derive(read_plate)
+    if entries[0].kind == "deleted well":
+        wells = _places(entry.name for entry in entries)
+        return plate_without_wells(document.attributes, wells, known=plate, version=version)
+    images = {entry.name: entry.image for entry in entries if is_there(entry.image)}
+    if not images:
+        return document.attributes
+    name = os.path.basename(entries[0].group).partition(".")[0]
+    count = None
+    if _counts_fields(document):
+        count = max(len(_fields_in(os.path.dirname(image))) for image in images.values())
+    return plate_with_wells(
+        document.attributes,
+        _places(images),
+        known=plate,
+        name=name,
+        version=version,
+        field_count=count,
+    )
 
 
-def _change(
-    place: Address,
-    above: int,
-    change: Callable[[dict[str, Any], Version], dict[str, Any]],
-    durable: bool | None,
-) -> None:
-    """Change the document of the group so many levels above, unless it says so already."""
-    directory = os.path.join(place.store, *place.inner[:-above])
-
-    def changed() -> tuple[Document, dict[str, Any]] | None:
-        document = read_document(directory)
-        if document is None or document.kind != "group":
-            return None
-        version: Version = "0.4" if document.zarr_format == 2 else "0.5"
-        try:
-            attributes = change(document.attributes, version)
-        except DataError:  # it lists images in a way that we cannot change
-            if _stands(place):
-                raise
-            return None
-        return None if attributes == document.attributes else (document, attributes)
-
-    if changed() is None:
-        return  # many save into one well again and again, and nobody has to wait
-    with file_lock(place.store):
-        if (found := changed()) is not None:
-            write_attributes(directory, *found, store=place.store, durable=durable)
+def _places(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        row, _, column = name.partition("/")
+        yield row, column

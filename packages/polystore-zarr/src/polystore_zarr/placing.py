@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from polystore_core import IfExists, check_new, make_directories, sync_directory
@@ -17,17 +18,20 @@ from polystore_core.errors import (
 )
 
 from .lookup import ZarrLookup
-from .members import join_members
+from .members import gathering_members, join_members
 from .store.asides import building_place, found_again, take_place
 from .store.layout import Address, address, refuse_reserved
-from .store.nodes import Node, ZarrFormat, make_group, read_document
+from .store.nodes import Document, Node, ZarrFormat, make_group, read_document
 from .store.slots import new_name
 from .store.trees import is_directory, is_there, sync_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from polystore_core import Option, Path, Value
+    from polystore_core import Option, Path, Progress, Value
+
+    from .kinds import Surroundings
+    from .memberships import Above
 
 __all__ = ["ZarrPlacing"]
 
@@ -37,6 +41,18 @@ _TRIES = 32
 
 class ZarrPlacing(ZarrLookup):
     """The part of the backend that gives trees their names."""
+
+    def save_batch(
+        self,
+        data: Sequence[Value],
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        **options: Option,
+    ) -> None:
+        with gathering_members(self.name):
+            super().save_batch(data, paths, progress=progress, **options)
 
     def ensure_directory(self, path: Path, /) -> None:
         with self._translated(path, "create the directory") as place:
@@ -56,13 +72,24 @@ class ZarrPlacing(ZarrLookup):
                     make_group(place.node, zarr_format, durable=self.durable)
 
     def _make_groups(
-        self, place: Address, zarr_format: ZarrFormat | None, *, durable: bool | None
-    ) -> None:
-        """Make all groups above a node, of ``zarr_format`` or as the store already is."""
-        for directory, below in zip(place.groups(), place.inner, strict=True):
-            document = read_document(directory)
+        self,
+        place: Address,
+        zarr_format: ZarrFormat | None,
+        *,
+        durable: bool | None,
+        above: Above | None = None,
+    ) -> Above:
+        """Make all groups above a node, of ``zarr_format`` or as the store already is.
+
+        Returns the documents of the groups, ``None`` for a new one. ``above`` are the same
+        documents as they were a moment ago.
+        """
+        documents: list[Document | None] = []
+        for directory, below, known in zip_longest(place.groups(), place.inner, above or ()):
+            document = read_document(directory, known)
             if document is None:
                 document = found_again(place.store, partial(read_document, directory))
+            documents.append(document)
             if document is None:
                 if not is_directory(directory):
                     make_directories(directory, durable=durable)
@@ -76,14 +103,29 @@ class ZarrPlacing(ZarrLookup):
                 found = document.zarr_format
                 expected = f"{found}, because {directory!r} is a group of Zarr {found}"
                 raise InvalidOptionError("zarr_format", zarr_format, expected)
+        return documents
 
-    def _target(self, place: Address, if_exists: IfExists, operation: str) -> Node | None:
-        """Return what a value may replace at ``place``. Raises where no value may stand."""
+    def _target(
+        self,
+        place: Address,
+        if_exists: IfExists,
+        operation: str,
+        around: Surroundings | None = None,
+    ) -> Node | None:
+        """Return what a value may replace at ``place``. Raises where no value may stand.
+
+        ``around`` is what the caller has read there.
+        """
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
         check_new(place.path)
         refuse_reserved(place)
-        node = self._look(place)
+        if around is None:
+            node = self._look(place)
+        else:
+            node = self._node(place, around.present)
+            if node is None and is_directory(place.folder):
+                node = self._look(place)
         if node is None and is_there(self._landing(place)[0]):
             # A group that was made by its explicit path; or an array, a moment ago.
             document = read_document(place.node)
@@ -93,7 +135,7 @@ class ZarrPlacing(ZarrLookup):
             if document is not None or is_there(place.node):
                 node = Node(place.node, document)
         if node is None:
-            self._refuse_arrays_above(place, operation)
+            self._refuse_arrays_above(place, operation, () if around is None else around.above)
         elif not node.holds_pixels:
             raise NotAFileError(self.name, place.path, operation)
         elif if_exists == "error":
@@ -119,6 +161,7 @@ class ZarrPlacing(ZarrLookup):
         *,
         zarr_format: ZarrFormat,
         durable: bool | None,
+        above: Above | None = None,
     ) -> None:
         """Have ``make`` write a tree at a hidden path, then give the tree its name.
 
@@ -145,6 +188,7 @@ class ZarrPlacing(ZarrLookup):
                             if_exists,
                             zarr_format=zarr_format,
                             durable=durable,
+                            above=above,
                         )
                         return
                 except Exception:
@@ -179,11 +223,12 @@ class ZarrPlacing(ZarrLookup):
         zarr_format: ZarrFormat,
         durable: bool | None,
         named: bool = False,
+        above: Above | None = None,
     ) -> bool:
         node, store = self._landing(place)
         if durable:
             sync_tree(tree)
-        self._make_groups(place, zarr_format, durable=durable)
+        above = self._make_groups(place, zarr_format, durable=durable, above=above)
         if not is_directory(os.path.dirname(node)):
             make_directories(os.path.dirname(node), durable=durable)
         try:
@@ -202,5 +247,5 @@ class ZarrPlacing(ZarrLookup):
             return False
         if durable:
             sync_directory(os.path.dirname(node))
-        join_members(place, durable=durable)
+        join_members(place, durable=durable, above=above)
         return True

@@ -18,6 +18,7 @@ from polystore_core import (
 )
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
+from .members import gathering_members
 from .ome import check_well
 
 if TYPE_CHECKING:
@@ -68,7 +69,10 @@ def save_plate(
         )
     fields = _fields(template, files)
     paths = natural_order(fields)
-    with progress_reporter(progress, len(paths), "save plate", unit="field") as report:
+    with (
+        gathering_members(backend),
+        progress_reporter(progress, len(paths), "save plate", unit="field") as report,
+    ):
         for path in paths:
             found = fields[path]
             labels = [(channels or {}).get(name, name) for name in found.names("c")]

@@ -18,8 +18,8 @@ from polystore_zarr.ome import (
     Well,
     add_label,
     image_document,
-    plate_with_well,
-    plate_without_well,
+    plate_with_wells,
+    plate_without_wells,
     read_image,
     read_labels,
     read_plate,
@@ -224,7 +224,7 @@ def test_entries_of_others_stay_in_lists() -> None:
     found = read_plate(plate)
     assert found is not None
     assert (found.columns, found.wells, found.field_count) == (("2",), ("A/2",), None)
-    added = plate_with_well(plate, "A", "1", field_count=3)["plate"]
+    added = plate_with_wells(plate, [("A", "1")], field_count=3)["plate"]
     assert added["columns"] == [{"name": "1"}, {"name": 2}, {"colour": 1}]
     assert added["wells"] == [
         {"path": "A/1", "rowIndex": 0, "columnIndex": 0},
@@ -296,7 +296,7 @@ def tampered(draw: st.DrawFn) -> Any:
     kind: Any = draw(st.sampled_from(["image", "label"]))
     version: Any = draw(st.sampled_from(VERSIONS))
     document = image_document(metadata, levels_of("cyx", 2), version=version, kind=kind)
-    document = plate_with_well(document, "A", "1", version=version, field_count=2)
+    document = plate_with_wells(document, [("A", "1")], version=version, field_count=2)
     document = well_with_field(document, "0", version)
     document = plain(add_label(document, "nuclei", version))
     for _ in range(draw(st.integers(1, 3))):
@@ -319,8 +319,8 @@ def test_hostile_documents_are_contained(attributes: Any) -> None:
         *READERS,
         lambda a: add_label(a, "n"),
         lambda a: remove_label(a, "n"),
-        lambda a: plate_with_well(a, "A", "2", name="n", field_count=4),
-        lambda a: plate_without_well(a, "A", "1"),
+        lambda a: plate_with_wells(a, [("A", "2")], name="n", field_count=4),
+        lambda a: plate_without_wells(a, [("A", "1")]),
         lambda a: well_with_field(a, "1"),
         lambda a: well_without_field(a, "0"),
     ):

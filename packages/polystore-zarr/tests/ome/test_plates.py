@@ -15,8 +15,8 @@ from polystore_zarr.ome import (
     add_label,
     check_well,
     labels_document,
-    plate_with_well,
-    plate_without_well,
+    plate_with_wells,
+    plate_without_wells,
     read_labels,
     read_plate,
     read_well,
@@ -58,7 +58,7 @@ def test_plate_ignores_order(places: list[tuple[str, str]], version: Any, random
         attributes: dict[str, Any] = {}
         for row, column in sequence:
             before = copy.deepcopy(attributes)
-            after = plate_with_well(attributes, row, column, name="p", version=version)
+            after = plate_with_wells(attributes, [(row, column)], name="p", version=version)
             assert attributes == before
             attributes = after
         documents.append(attributes)
@@ -77,7 +77,7 @@ def test_rows_and_columns_sorted() -> None:
     """Rows go A to Z, then AA; columns by number; all as they were written."""
     attributes: dict[str, Any] = {}
     for row, column in (("AA", "10"), ("B", "9"), ("Z", "02"), ("A", "100")):
-        attributes = plate_with_well(attributes, row, column)
+        attributes = plate_with_wells(attributes, [(row, column)])
     plate = read_plate(attributes)
     assert plate is not None
     assert plate.rows == ("A", "B", "Z", "AA")
@@ -99,7 +99,7 @@ def test_foreign_plate_keys_stay() -> None:
         },
     }
     before = copy.deepcopy(foreign)
-    document = plate_with_well(foreign, "A", "2", name="new", version="0.5", field_count=3)
+    document = plate_with_wells(foreign, [("A", "2")], name="new", version="0.5", field_count=3)
     assert foreign == before
     assert "ome" not in document
     validate(document, "plate", "0.4")
@@ -111,21 +111,23 @@ def test_foreign_plate_keys_stay() -> None:
         {"path": "B/1", "rowIndex": 1, "columnIndex": 0, "note": "x"},
     ]
     assert (document["plate"]["name"], document["plate"]["field_count"]) == ("new", 3)
-    assert plate_with_well(document, "A", "2", name="other", field_count=1) == document
+    assert plate_with_wells(document, [("A", "2")], name="other", field_count=1) == document
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_removed_well_leaves_plate(version: Any) -> None:
     """A well goes, its row and column stay, and removing it again changes nothing."""
-    attributes = plate_with_well({}, "A", "1", version=version)
-    document = plate_without_well(
-        plate_with_well(attributes, "B", "2", version=version), "B", "2", version=version
+    attributes = plate_with_wells({}, [("A", "1")], version=version)
+    document = plate_without_wells(
+        plate_with_wells(attributes, [("B", "2")], version=version),
+        [("B", "2")],
+        version=version,
     )
     validate(document, "plate", version)
     plate = read_plate(document)
     assert plate is not None
     assert (plate.rows, plate.columns, plate.wells) == (("A", "B"), ("1", "2"), ("A/1",))
-    assert plate_without_well(document, "B", "2", version=version) == document
+    assert plate_without_wells(document, [("B", "2")], version=version) == document
 
 
 @pytest.mark.parametrize("version", VERSIONS)

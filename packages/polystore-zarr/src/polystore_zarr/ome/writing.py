@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polystore_core import ImageMetadata, Window
@@ -25,8 +26,8 @@ __all__ = [
     "image_document",
     "kept_attributes",
     "labels_document",
-    "plate_with_well",
-    "plate_without_well",
+    "plate_with_wells",
+    "plate_without_wells",
     "remove_label",
     "remove_series",
     "well_with_field",
@@ -256,58 +257,71 @@ def check_well(row: str, column: str, field: str = "0", plate: Plate | None = No
         )
 
 
-def plate_with_well(
+def plate_with_wells(
     attributes: Attributes,
-    row: str,
-    column: str,
+    wells: Iterable[tuple[str, str]],
     *,
+    known: Plate | None = None,
     name: str = "",
     version: Version = "0.5",
     field_count: int | None = None,
 ) -> Document:
-    """Return the attributes of a plate that has this well; the same if it has it already.
+    """Return the attributes of a plate that has these wells, each a row and a column.
 
-    Rows, columns and wells are put in order, and all indices made anew. ``name`` is given to
-    a plate without one; ``field_count`` is raised to the one given.
+    They are the same if the plate has all this already. If not, rows, columns and wells are put
+    in order, and all indices are set again. ``name`` is given to a plate without one, and
+    ``field_count`` is raised to the one given. ``known`` is the plate of ``attributes``, for
+    callers that have read it.
 
     Raises:
         InvalidOptionError: no such well can be: see :func:`check_well`.
         DamagedDataError: ``attributes`` hold a malformed plate.
     """
-    check_well(row, column, plate=read_plate(attributes))
-    plate, wells = _plate_parts(attributes)
-    path = f"{row}/{column}"
-    if all(path_of(well) != path for well in wells):
-        wells.append({"path": path})
+    known = known or read_plate(attributes)
+    plate, listed = _plate_parts(attributes, known)
+    paths = set(() if known is None else known.wells)
+    new = {}
+    for row, column in wells:
+        check_well(row, column, plate=known)
+        if (path := f"{row}/{column}") not in paths:
+            new[path] = {"path": path}
+    more: Document = {}
     if name and not plate.get("name"):
-        plate["name"] = name
+        more["name"] = name
     present = plate.get("field_count")
-    if field_count is not None and type(present) in (int, type(None)):
-        plate["field_count"] = max(field_count, present or 0)
-    return _settled(attributes, version, plate, wells)
+    is_count = type(present) in (int, type(None))
+    if field_count is not None and is_count and field_count > (present or 0):
+        more["field_count"] = field_count
+    if known is not None and not (new or more):
+        return dict(attributes)
+    return _settled(attributes, version, plate | more, [*listed, *new.values()])
 
 
-def plate_without_well(
-    attributes: Attributes, row: str, column: str, *, version: Version = "0.5"
+def plate_without_wells(
+    attributes: Attributes,
+    wells: Iterable[tuple[str, str]],
+    *,
+    known: Plate | None = None,
+    version: Version = "0.5",
 ) -> Document:
-    """Return the attributes of a plate without this well.
+    """Return the attributes of a plate without these wells.
 
-    Its row and column stay: the specification lists those of the physical plate, used or not.
+    Rows and columns stay: the specification lists those of the physical plate, used or not.
     """
-    plate, wells = _plate_parts(attributes)
-    kept = [well for well in wells if path_of(well) != f"{row}/{column}"]
-    if len(kept) == len(wells):
+    plate, listed = _plate_parts(attributes, known or read_plate(attributes))
+    struck = {f"{row}/{column}" for row, column in wells}
+    kept = [well for well in listed if path_of(well) not in struck]
+    if len(kept) == len(listed):
         return dict(attributes)
     return _settled(attributes, version, plate, kept)
 
 
-def _plate_parts(attributes: Attributes) -> tuple[Document, list[Value]]:
-    """Return copies of a checked plate, and of its list of wells."""
-    if read_plate(attributes) is None:
+def _plate_parts(attributes: Attributes, known: Plate | None) -> tuple[Document, list[Value]]:
+    """Return copies of a plate that was read, and of its list of wells."""
+    if known is None:
         return {}, []
     plate = dict(found_in(attributes, "plate")[0])
-    wells = [dict(well) if isinstance(well, Mapping) else well for well in plate["wells"]]
-    return plate, wells
+    return plate, list(plate["wells"])
 
 
 def _settled(
@@ -317,30 +331,43 @@ def _settled(
     ours, others = [], []
     for well in wells:
         # Wells of others may be somewhere else than in a row and a column.
-        row, *column = (path_of(well) or "").split("/")
-        if len(column) == 1:
-            ours.append((row, column[0], well))
+        row, _, column = (path_of(well) or "").partition("/")
+        if column and "/" not in column:
+            ours.append((row, column, well))
         else:
             others.append(well)
-    index: dict[str, dict[str, int]] = {}
-    for key, part in (("rows", 0), ("columns", 1)):
-        known: dict[str, Any] = {}
-        nameless = []
-        for line in (*plate.get(key, ()), *({"name": place[part]} for place in ours)):
-            if (name := line_name(line)) is None:
-                nameless.append(line)
-            else:
-                known.setdefault(name, line)
-        names = sorted(known, key=_natural)
-        plate[key] = [*(known[name] for name in names), *nameless]
-        index[key] = {name: position for position, name in enumerate(names)}
-    for in_row, in_column, well in ours:
-        well |= {"rowIndex": index["rows"][in_row], "columnIndex": index["columns"][in_column]}
-    placed = sorted((w for _, _, w in ours), key=lambda w: (w["rowIndex"], w["columnIndex"]))
-    plate["wells"] = [*placed, *others]
+    rows = _settle_lines(plate, "rows", (row for row, _, _ in ours))
+    columns = _settle_lines(plate, "columns", (column for _, column, _ in ours))
+    placed = [(rows[row], columns[column], well) for row, column, well in ours]
+    placed.sort(key=itemgetter(0, 1))
+    plate["wells"] = [
+        *(
+            well
+            if well.get("rowIndex") == row and well.get("columnIndex") == column
+            else {**well, "rowIndex": row, "columnIndex": column}
+            for row, column, well in placed
+        ),
+        *others,
+    ]
     # Also within 0.5, whose text does not ask for it: ome-zarr-models warns where it is missing.
     plate.setdefault("version", _written_as(attributes, version, "plate"))
     return _edited(attributes, version, "plate", plate)
+
+
+def _settle_lines(
+    plate: Document, key: Literal["rows", "columns"], used: Iterable[str]
+) -> dict[str, int]:
+    """Put the rows or columns of a plate in order, with those in use. Return their indices."""
+    known: dict[str, Any] = {}
+    nameless = []
+    for line in (*plate.get(key, ()), *({"name": name} for name in dict.fromkeys(used))):
+        if (name := line_name(line)) is None:
+            nameless.append(line)
+        else:
+            known.setdefault(name, line)
+    names = sorted(known, key=_natural)
+    plate[key] = [*(known[name] for name in names), *nameless]
+    return {name: position for position, name in enumerate(names)}
 
 
 def _natural(name: str) -> tuple[bool, int, str, str]:

@@ -1,0 +1,278 @@
+"""Documents of plates and wells: how often they are read and written, and who is listed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore_core import FileManager
+from polystore_core.errors import BatchError, DamagedDataError
+from polystore_testing import Bound
+from polystore_zarr import members, save_plate
+from polystore_zarr.ome import read_plate, read_well
+from polystore_zarr.store.nodes import read_document
+
+PLANE = np.arange(64, dtype="u2").reshape(8, 8)
+WELLS = [f"{row}/{column}" for row in "ABC" for column in range(1, 9)]
+
+_events: list[Counter[tuple[str, str]]] = []
+
+
+def _count(event: str, given: tuple[Any, ...]) -> None:
+    if _events and event == "os.rename" and str(given[1]).endswith("zarr.json"):
+        _events[-1]["written", str(given[1])] += 1
+    elif _events and event == "open" and str(given[0]).endswith("zarr.json"):
+        is_read = not given[2] & (os.O_WRONLY | os.O_RDWR) and os.path.exists(given[0])
+        _events[-1]["read" if is_read else "other", str(given[0])] += 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hook() -> None:
+    sys.addaudithook(_count)
+
+
+@contextmanager
+def counted() -> Iterator[Callable[[str], dict[str, int]]]:
+    """Count the documents in the current folder that the body reads and replaces."""
+    _events.append(found := Counter())
+
+    def of(kind: str) -> dict[str, int]:
+        here = os.getcwd()
+        return {
+            os.path.relpath(os.path.dirname(path), here): count
+            for (event, path), count in found.items()
+            if event == kind and path.startswith(here) and ".~ps-" not in path
+        }
+
+    try:
+        yield of
+    finally:
+        _events.remove(found)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
+    monkeypatch.chdir(tmp_path)
+    return Bound(FileManager(), "zarr")
+
+
+def listed(plate: str) -> set[str]:
+    """The fields that the documents of a plate list."""
+    document = read_document(plate)
+    assert document is not None
+    described = read_plate(document.attributes)
+    found = set()
+    for path in described.wells if described else ():
+        well = read_document(f"{plate}/{path}")
+        fields = None if well is None else read_well(well.attributes)
+        found |= {f"{path}/{field}" for field in (fields.fields if fields else ())}
+    return found
+
+
+def save_all(store: Bound, plate: str, names: list[str], **options: Any) -> None:
+    store.save_batch([PLANE] * len(names), [f"{plate}/{name}" for name in names], **options)
+
+
+# ── each document once ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("count", [3, 24])
+def test_field_reads_five_documents(store: Bound, count: int) -> None:
+    for well in WELLS[:count]:
+        store.save(PLANE, f"p.ome.zarr/{well}/0")
+    with counted() as of:
+        store.save(PLANE, "p.ome.zarr/A/1/1")
+    assert sum(of("read").values()) <= 5
+    assert of("written") == {"p.ome.zarr/A/1": 1}
+    with counted() as of:
+        store.save(PLANE, "p.ome.zarr/C/9/0")
+    assert sum(of("read").values()) <= 5
+    assert of("written") == {"p.ome.zarr": 1, "p.ome.zarr/C/9": 1}
+    with counted() as of:
+        store.save(PLANE, "p.ome.zarr/C/9/0")
+    assert of("written") == {}, "a field that is listed already"
+
+
+def test_batch_writes_documents_once(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "_SECONDS", float("inf"))
+    names = [f"{well}/{field}" for well in WELLS for field in range(3)]
+    with counted() as of:
+        save_all(store, "p.ome.zarr", names)
+    assert of("written").pop("p.ome.zarr") == 2, "for the first field and at the end"
+    assert max(of("written").values()) <= 2
+    assert listed("p.ome.zarr") == set(names)
+
+
+def test_save_plate_writes_documents_once(
+    store: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "_SECONDS", float("inf"))
+    names = [f"scan/{well.replace('/', '')}_s{n}.tif" for well in WELLS for n in (1, 2)]
+    store.manager.save_batch([PLANE] * len(names), names, backend="disk")
+    with counted() as of:
+        save_plate(
+            store.manager,
+            "scan",
+            "p.ome.zarr",
+            names="{well}_s{site}.tif",
+            source_backend="disk",
+            backend="zarr",
+        )
+    assert of("written").pop("p.ome.zarr") == 2
+    assert listed("p.ome.zarr") == {f"{well}/{n}" for well in WELLS for n in (1, 2)}
+
+
+def test_rows_change_documents_once(store: Bound) -> None:
+    save_all(store, "p.ome.zarr", [f"{well}/0" for well in WELLS])
+    with counted() as of:
+        store.delete("p.ome.zarr/B", recursive=True)
+    assert of("written") == {"p.ome.zarr": 1}
+    with counted() as of:
+        store.copy("p.ome.zarr/A", "p.ome.zarr/D")
+    assert of("written") == {"p.ome.zarr": 1}
+    with counted() as of:
+        store.move("p.ome.zarr/C", "p.ome.zarr/E")
+    assert of("written") == {"p.ome.zarr": 2}, "one row goes, another one comes"
+    assert listed("p.ome.zarr") == {f"{row}/{n}/0" for row in "ADE" for n in range(1, 9)}
+
+
+@pytest.mark.parametrize("ome", ["0.4", "0.5"])
+def test_batch_fills_many_stores(store: Bound, ome: str) -> None:
+    names = [f"{well}/0" for well in WELLS[:5]]
+    paths = [f"{plate}.ome.zarr/{name}" for name in names for plate in ("p", "q")]
+    store.save_batch([PLANE] * len(paths), paths, ome=ome)
+    assert listed("p.ome.zarr") == listed("q.ome.zarr") == set(names)
+
+
+# ── batches that end early ───────────────────────────────────────────────────────────────
+
+
+def test_failed_batch_lists_its_fields(store: Bound) -> None:
+    values = [PLANE, PLANE, PLANE, "not an array", PLANE]
+    with pytest.raises(BatchError):
+        store.save_batch(values, [f"p.ome.zarr/{well}/0" for well in WELLS[:5]])
+    assert listed("p.ome.zarr") == {"A/1/0", "A/2/0", "A/3/0"}
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from polystore_core import FileManager
+
+def report(done, total):
+    if done == 9:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+paths = sys.argv[1:]
+FileManager().save_batch(
+    [np.zeros((8, 8), "u2")] * len(paths), paths, backend="zarr", progress=report
+)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: needs SIGKILL")
+def test_killed_batch_is_completed(store: Bound) -> None:
+    """Fields that a killed batch did not list are listed by the next one, also by "skip"."""
+    names = [f"{well}/0" for well in WELLS]
+    paths = [f"p.ome.zarr/{name}" for name in names]
+    ran = subprocess.run([sys.executable, "-c", KILLED, *paths], timeout=60)
+    assert ran.returncode == -signal.SIGKILL
+    assert {"A/1/0"} <= listed("p.ome.zarr") <= set(names[:9])
+    save_all(store, "p.ome.zarr", names, if_exists="skip")
+    assert listed("p.ome.zarr") == set(names)
+    with counted() as of:
+        save_all(store, "p.ome.zarr", names, if_exists="skip")
+    assert of("written") == {}
+
+
+def test_damaged_well_fails_its_item(store: Bound) -> None:
+    """The error names the field of the document that cannot be changed, not the last one."""
+    save_all(store, "p.ome.zarr", [f"{well}/0" for well in WELLS[:4]])
+    well = Path("p.ome.zarr/A/2/zarr.json")
+    document = json.loads(well.read_text())
+    document["attributes"]["ome"]["well"]["images"] = 7
+    well.write_text(json.dumps(document))
+    with pytest.raises(BatchError) as caught:
+        save_all(store, "p.ome.zarr", [f"{well}/1" for well in WELLS[:4]])
+    [(path, cause)] = caught.value.failed.values()
+    assert path == "p.ome.zarr/A/2/1"
+    assert isinstance(cause, DamagedDataError)
+    assert "A/1/1" in listed_wells("A/1")
+
+
+def listed_wells(well: str) -> set[str]:
+    document = read_document(f"p.ome.zarr/{well}")
+    fields = None if document is None else read_well(document.attributes)
+    return {f"{well}/{field}" for field in (fields.fields if fields else ())}
+
+
+# ── documents of others ──────────────────────────────────────────────────────────────────
+
+
+def test_changed_bytes_are_seen(store: Bound) -> None:
+    """A large document that another program changes in place, within one tick of the clock."""
+    wells = [f"{row}/{column}" for row in "ABCD" for column in range(1, 41)]
+    save_all(store, "p.ome.zarr", [f"{well}/0" for well in wells])
+    place = Path("p.ome.zarr/zarr.json")
+    before = place.stat()
+    text = place.read_text()
+    assert len(text) > 4096, "large enough to be remembered"
+    place.write_text(text.replace('"name": "p"', '"name": "x"'))
+    os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+    store.save(PLANE, "p.ome.zarr/E/1/0")
+    document = read_document("p.ome.zarr")
+    plate = None if document is None else read_plate(document.attributes)
+    assert plate is not None
+    assert plate.name == "x"
+    assert plate.wells == (*wells, "E/1")
+
+
+def test_foreign_keys_stay_in_batch(store: Bound) -> None:
+    save_all(store, "p.ome.zarr", ["A/1/0"])
+    place = Path("p.ome.zarr/zarr.json")
+    document = json.loads(place.read_text())
+    document["attributes"]["theirs"] = float("nan")
+    document["attributes"]["ome"]["plate"] |= {"field_count": 1, "acquisitions": [{"id": 0}]}
+    document["attributes"]["ome"]["plate"]["wells"][0]["note"] = "x"
+    place.write_text(json.dumps(document))
+    save_all(store, "p.ome.zarr", ["A/2/0", "A/2/1", "B/1/0"])
+    changed = json.loads(place.read_text())["attributes"]
+    assert np.isnan(changed["theirs"])
+    plate = changed["ome"]["plate"]
+    assert plate["acquisitions"] == [{"id": 0}]
+    assert plate["field_count"] == 2
+    assert [well["path"] for well in plate["wells"]] == ["A/1", "A/2", "B/1"]
+    assert plate["wells"][0]["note"] == "x"
+    for field in range(1, 4):
+        store.save(PLANE, f"p.ome.zarr/A/1/{field}")
+    assert json.loads(place.read_text())["attributes"]["ome"]["plate"]["field_count"] == 4
+
+
+def test_batch_removes_copies_made_meanwhile(
+    store: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consolidated metadata that somebody writes during a batch lacks its last wells."""
+    import zarr
+
+    monkeypatch.setattr(members, "_SECONDS", float("inf"))
+    names = [f"{well}/0" for well in WELLS[:4]]
+
+    def consolidate(done: int, total: int) -> None:
+        if done == total:
+            with pytest.warns(UserWarning, match="onsolidated"):
+                zarr.consolidate_metadata("p.ome.zarr")
+
+    save_all(store, "p.ome.zarr", names, progress=consolidate)
+    assert listed("p.ome.zarr") == set(names)
+    assert "consolidated_metadata" not in json.loads(Path("p.ome.zarr/zarr.json").read_text())
