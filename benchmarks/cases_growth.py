@@ -144,6 +144,14 @@ LOOKING = (
 
 # ── folders ──────────────────────────────────────────────────────────────────────────────
 
+
+def deep(
+    title: str, setup: Callable[[Site, int], Any], work: Work, *, fresh: bool = False
+) -> Growth:
+    """A row about N folders in each other. Their paths have N² characters together."""
+    return Growth(f"{title}, N deep", setup, work, DEPTHS, at_most=2.0, fresh=fresh)
+
+
 CHANGING = (
     Growth("copy each of N files", Site.files, between("copy"), BACKENDS, fresh=True),
     Growth("move each of N files", Site.files, between("move"), BACKENDS, fresh=True),
@@ -171,16 +179,11 @@ CHANGING = (
         BACKENDS,
         fresh=True,
     ),
-    Growth("ensure_directory, N deep", Site.deep, each("ensure_directory"), DEPTHS, fresh=True),
-    Growth(
-        "list_files, recursive, N deep",
-        Site.deep_box,
-        each("list_files", recursive=True),
-        DEPTHS,
-    ),
-    Growth("copy a folder, N deep", Site.deep_box, between("copy"), DEPTHS, fresh=True),
-    Growth("move a folder, N deep", Site.deep_box, between("move"), DEPTHS, fresh=True),
-    Growth("delete a folder, N deep", Site.deep_box, each("delete_all"), DEPTHS, fresh=True),
+    deep("ensure_directory", Site.deep, each("ensure_directory"), fresh=True),
+    deep("list_files, recursive", Site.deep_box, each("list_files", recursive=True)),
+    deep("copy a folder", Site.deep_box, between("copy"), fresh=True),
+    deep("move a folder", Site.deep_box, between("move"), fresh=True),
+    deep("delete a folder", Site.deep_box, each("delete_all"), fresh=True),
     Growth(
         "create_symlink to each of N files",
         Site.files,

@@ -131,3 +131,8 @@ def test_versions_of_a_store():
     with pytest.raises(VersionConflictError, match=r"'a' does not exist any more") as raised:
         store.put_version("a", b"3", version=version)
     assert raised.value.current is None
+
+
+def test_store_is_no_backend():
+    with pytest.raises(InvalidOptionError, match=r"FileBackend\(store\)"):
+        BackendRegistry().add("mine", Flat("no backend"))

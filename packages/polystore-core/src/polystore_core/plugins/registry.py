@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary, ref
 from ..abc import local
 from ..abc.backend import DataSink, DataSource
 from ..abc.context import Context
+from ..abc.store import ByteStore
 from ..errors import (
     BackendRequiredError,
     DamagedDataError,
@@ -124,6 +125,9 @@ class BackendRegistry:
             _check_no_options(name, options)
             self._adopt(name, backend)
             return
+        if isinstance(backend, ByteStore):
+            expected = "a backend: write FileBackend(store)"
+            raise InvalidOptionError("backend", backend, expected)
         backend = self._check_name("registry.add", backend, "or an instance of one")
         declaration = self._declaration(backend)
         cls = discovery.load_target(declaration)
