@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 from polystore_testing.examples import examples
-from polystore_zarr.pyramid import downsample, level_shapes, write_blocks, write_pyramid
+from polystore_zarr.pyramid import downsample, level_shapes, write_pyramid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,10 +37,14 @@ def exact_mean(block: NDArray[Any]) -> NDArray[Any]:
 
 
 class RecordingTarget:
-    """Keeps what was written, and refuses a box that is not made of whole units."""
+    """Keeps what was written, and refuses a box that is not made of whole units.
+
+    It can be read where it was written.
+    """
 
     def __init__(self, shape: Sequence[int], unit: Sequence[int], dtype: Any) -> None:
         self.shape, self.unit = tuple(shape), tuple(unit)
+        self.dtype = np.dtype(dtype)
         self.values = np.zeros(self.shape, dtype)
         self.times = np.zeros(self.shape, np.uint8)
 
@@ -52,6 +56,10 @@ class RecordingTarget:
         assert block.dtype == self.values.dtype
         self.values[box] = block
         self.times[box] += 1
+
+    def __getitem__(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        assert (self.times[box] == 1).all()
+        return self.values[box].copy()
 
 
 class RecordingSource:
@@ -246,14 +254,22 @@ def pyramids(draw: st.DrawFn) -> tuple[NDArray[Any], list[tuple[int, ...]], list
 
 
 @settings(max_examples=examples(150))
-@given(pyramids(), st.sampled_from([1, 64, 500, 8 << 20]))
-def test_levels_equal_repeated_halving(pyramid: Any, budget: int) -> None:
-    """Each element is read once and written once, in whole units, and each level is right."""
+@given(
+    pyramids(),
+    st.sampled_from([1, 64, 500, 8 << 20]),
+    st.sampled_from([1, 900, 5000, 96 << 20]),
+)
+def test_levels_equal_repeated_halving(pyramid: Any, budget: int, together: int) -> None:
+    """Each element is read once and written once, in whole units, and each level is right.
+
+    Also where levels do not fit together, and are made from the one above, which is read back.
+    """
     values, shapes, units = pyramid
     source = RecordingSource(values, units[0])
     targets = [RecordingTarget(s, u, values.dtype) for s, u in zip(shapes, units, strict=True)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("polystore_zarr.pyramid._BLOCK", budget)
+        patch.setattr("polystore_zarr.pyramid._TOGETHER", together)
         write_pyramid(source, targets)
     assert (source.times == 1).all()
     expected = values
@@ -274,7 +290,7 @@ def test_any_array_is_copied(extents: list[tuple[int, int]], budget: int) -> Non
     source, target = RecordingSource(values, unit), RecordingTarget(shape, unit, np.int32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("polystore_zarr.pyramid._BLOCK", budget)
-        write_blocks(source, target)
+        write_pyramid(source, [target])
     assert (source.times == 1).all()
     assert (target.times == 1).all()
     np.testing.assert_array_equal(target.values, values)
@@ -300,22 +316,12 @@ def test_progress_counts_units() -> None:
     reports: list[None] = []
     write_pyramid(values, targets, report=lambda: reports.append(None))
     assert len(reports) == 2 * 5 * 4
-    write_blocks(values, targets[0], lambda: reports.append(None))
+    write_pyramid(values, targets[:1], report=lambda: reports.append(None))
     assert len(reports) == 2 * (2 * 5 * 4)
 
 
-class ForgetfulTarget:
-    """Takes whatever is written and keeps nothing."""
-
-    def __init__(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
-        self.shape, self.unit = shape, unit
-
-    def __setitem__(self, box: tuple[slice, ...], block: NDArray[Any]) -> None:
-        assert block.size
-
-
 class GeneratedSource:
-    """A plane that exists only where it is read."""
+    """An array that exists only where it is read."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint16)
@@ -324,20 +330,56 @@ class GeneratedSource:
         return np.ones(tuple(part.stop - part.start for part in box), np.uint16)
 
 
+class ForgetfulTarget(GeneratedSource):
+    """Takes whatever is written and keeps nothing."""
+
+    def __init__(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        self.unit = unit
+
+    def __setitem__(self, box: tuple[slice, ...], block: NDArray[Any]) -> None:
+        assert block.size
+
+
 @pytest.mark.parametrize(
-    ("shape", "unit"), [((4096, 8192), (512, 512)), ((32, 1024, 1024), (1, 1024, 1024))]
+    ("shape", "unit"),
+    [
+        ((4096, 8192), (512, 512)),
+        ((512, 65536), (512, 512)),
+        ((65536, 512), (512, 512)),
+        ((1024, 32768), (1024, 1024)),
+        ((4096, 8192), (75, 131)),
+        ((32, 1024, 1024), (1, 1024, 1024)),
+        ((2, 4, 4, 1024, 1024), (1, 2, 3, 512, 512)),
+    ],
 )
 def test_memory_stays_bounded(shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
-    """64 MiB pass through three blocks' worth of memory, whether one plane or many."""
-    axes = "zyx"[-len(shape) :]
+    """64 MiB pass through three blocks' worth of memory, one plane or many, wide or high."""
+    axes = "tczyx"[-len(shape) :]
     targets = [ForgetfulTarget(level, unit) for level in level_shapes(shape, axes)]
+    assert _peak(lambda: write_pyramid(GeneratedSource(shape), targets)) < 3 * (8 << 20)
+
+
+def test_memory_depends_on_the_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as wide and twice as high takes no more: levels do not add up without end."""
+    monkeypatch.setattr("polystore_zarr.pyramid._BLOCK", 1 << 16)
+    monkeypatch.setattr("polystore_zarr.pyramid._TOGETHER", 3 << 19)
+    unit = (512, 512)  # 512 KiB, so that three levels fit together
+    peaks = []
+    for side in (2048, 4096, 8192):
+        shapes = level_shapes((side, side), "yx")
+        targets = [ForgetfulTarget(level, unit) for level in shapes]
+        peaks.append(_peak(lambda t=targets, s=side: write_pyramid(GeneratedSource((s, s)), t)))
+    assert max(peaks) < 6 << 20, peaks
+
+
+def _peak(call: Callable[[], None]) -> int:
     tracemalloc.start()
     try:
-        write_pyramid(GeneratedSource(shape), targets)
-        _, peak = tracemalloc.get_traced_memory()
+        call()
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 3 * (8 << 20)
 
 
 def test_wrong_targets_refused() -> None:
@@ -369,4 +411,4 @@ def test_lying_source_is_damaged() -> None:
             return super().__getitem__(box)[:1]
 
     with pytest.raises(DamagedDataError, match="returned uint16"):
-        write_blocks(Lying((8, 8)), ForgetfulTarget((8, 8), (4, 4)))
+        write_pyramid(Lying((8, 8)), [ForgetfulTarget((8, 8), (4, 4))])

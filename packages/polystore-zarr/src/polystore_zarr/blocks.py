@@ -17,15 +17,16 @@ from polystore_core import HIDDEN_PREFIX, is_instance, to_numpy
 from polystore_core.errors import NotFoundError, UnsupportedDataError
 
 from .chunking import checked_grid
-from .pyramid import Method, downsample
+from .pyramid import halve_box
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from polystore_core import Value
+    from polystore_core import Pixels, Value
 
     from .creating import Layout
+    from .pyramid import Method, Source
 
 __all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
 
@@ -148,16 +149,28 @@ def _dividing(chunk: int, block: int, length: int) -> int:
     return next((n for n in near if block % n == 0), chunk)
 
 
-def halved(above: Value, below: Target, method: Method) -> Value:
+def halved(above: Source, below: Target, method: Method) -> Value:
     """Return the level ``below`` of a pyramid as a Dask array that reads the one ``above``."""
     import dask.array
 
-    block = [*below.unit[:-2], *(2 * n for n in below.unit[-2:])]
-    source = dask.array.from_array(above, chunks=tuple(block), name=False, inline_array=True)
-    chunks = (*source.chunks[:-2], *(tuple(-(-n // 2) for n in c) for c in source.chunks[-2:]))
-    return source.map_blocks(
-        downsample, method=method, dtype=source.dtype, chunks=chunks, meta=source._meta
+    return dask.array.map_blocks(
+        _halved_block,
+        above=above,
+        unit=below.unit,
+        method=method,
+        name=f"polystore-halved-{uuid.uuid4().hex}",
+        dtype=above.dtype,
+        chunks=tuple(map(_cut, below.shape, below.unit)),
+        meta=np.empty((0,) * len(below.shape), above.dtype),
     )
+
+
+def _halved_block(
+    above: Source, unit: Sequence[int], method: Method, block_info: Value
+) -> Pixels:
+    """Make one unit of a level. The level above has four such pieces, read one by one."""
+    box = tuple(slice(start, stop) for start, stop in block_info[None]["array-location"])
+    return halve_box(above.__getitem__, above.shape, above.dtype, box, unit, method)
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────

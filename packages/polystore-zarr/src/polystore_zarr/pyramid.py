@@ -1,16 +1,17 @@
 """Multiscale pyramids, streamed: each source element is read once, each level written once.
 
 Nothing here knows what a store is. A source has ``shape``, ``dtype`` and slicing; a target has
-``shape``, ``unit`` and slice assignment, where ``unit`` is what must be written in one piece:
-the shard, or the chunk of an array without shards.
+``unit`` and slice assignment as well, where ``unit`` is the box that must be written in one
+piece: the shard, or the chunk of an array without shards.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -27,8 +28,8 @@ __all__ = [
     "Source",
     "Target",
     "downsample",
+    "halve_box",
     "level_shapes",
-    "write_blocks",
     "write_pyramid",
 ]
 
@@ -38,11 +39,13 @@ Box: TypeAlias = tuple[slice, ...]
 Report: TypeAlias = Callable[[], object]
 """Called once for each unit of the first level."""
 
-_BAND = 1 << 20
-"""So many bytes are averaged at a time. Measured on 16 MiB planes with 1 MiB of second-level
-cache: without bands a third of the speed, with bands of 64 KiB two thirds."""
+_BAND = 256 << 10
+"""So many bytes are averaged at a time. Measured with 2 MiB of second-level cache: planes of
+uint16 take three times as long with 1 MiB, a tenth longer with 128 KiB."""
 _BLOCK = 8 << 20
 """Small units are read and written together up to so many bytes."""
+_TOGETHER = 128 << 20
+"""Bytes that the tiles of levels which are made together have: four units of default shards."""
 
 
 class Source(Protocol):
@@ -55,11 +58,12 @@ class Source(Protocol):
     def __getitem__(self, box: Box, /) -> Value: ...
 
 
-class Target(Protocol):
-    """What a level is written to, in boxes whose corners are multiples of ``unit``."""
+class Target(Source, Protocol):
+    """What a level is written to, in boxes whose corners are multiples of ``unit``.
 
-    @property
-    def shape(self) -> tuple[int, ...]: ...
+    It is sliced only after all of it was written.
+    """
+
     @property
     def unit(self) -> tuple[int, ...]: ...
     def __setitem__(self, box: Box, block: Pixels, /) -> None: ...
@@ -235,24 +239,6 @@ def _added(band: Pixels) -> Pixels:
 # ── streaming ────────────────────────────────────────────────────────────────────────────
 
 
-def write_blocks(source: Source, target: Target, report: Report | None = None) -> None:
-    """Copy ``source`` to ``target``, of any number of axes, unit by unit.
-
-    Small units are copied together; no more than 8 MiB or one unit is held. ``report`` is
-    called for each unit that was written.
-
-    Raises:
-        InvalidOptionError: the shapes differ, or a unit does not fit them.
-        DamagedDataError: the source gave something else than it announced.
-    """
-    _check_targets(source, [target])
-    shape = tuple(source.shape)
-    block = _grown(target.unit, shape, source.dtype.itemsize)
-    for box in _boxes(block, shape):
-        target[box] = _read(source, box)
-        _report(report, box, target.unit)
-
-
 def write_pyramid(
     source: Source,
     targets: Sequence[Target],
@@ -262,15 +248,21 @@ def write_pyramid(
 ) -> None:
     """Write ``source`` to ``targets[0]`` and each further level to the target after it.
 
-    The shapes are those of :func:`level_shapes`; the last two axes are y and x. The source is
-    read in rows of units, all the way across: each element once, and no strip of a file twice.
-    Memory stays within that row (if slicing the source copies it) and one row of each level
-    below, together about as much again; rows under 8 MiB are taken several at a time. Where
-    the units of two levels differ on an axis before y, their least common multiple is taken.
-    ``report`` is called for each unit of the first level that was written.
+    The shapes are those of :func:`level_shapes`; the last two axes are y and x. A single target
+    may have any number of axes. ``report`` is called for each unit of the first level that was
+    written.
 
-    Boxes are written one after another and all the way across: with zarr's own pipeline,
-    measured, threads over units gave nothing.
+    Each element of ``source`` is read once, and each unit of a level is written once, whole.
+    The first levels are made tile by tile: a tile is written, halved into the tile below it,
+    and forgotten. Tiles are made of whole units, and together they have at most 128 MiB, or
+    one unit. Levels that do not fit in are made in the same way from the last one that did,
+    which is read back from its target. Units of default shards fit for four levels: of the
+    pixels of ``source``, one in 64 is then read back. So memory does not depend on
+    ``source``, but on the units: 128 MiB, one unit while it is encoded, and one while it is
+    read.
+
+    Boxes are written one after another: with zarr's own pipeline, measured, threads over units
+    gave nothing.
 
     Raises:
         InvalidOptionError: shapes or units that do not fit, or another ``method``.
@@ -278,72 +270,103 @@ def write_pyramid(
         DamagedDataError: the source gave something else than it announced.
     """
     _check_targets(source, targets)
-    if len(targets) == 1:
-        write_blocks(source, targets[0], report)
-        return
-    _check_method(source.dtype, method)
-    shape, itemsize = tuple(source.shape), source.dtype.itemsize
-    leading = [
-        min(extent, math.lcm(*(target.unit[axis] for target in targets)))
-        for axis, extent in enumerate(shape[:-2])
-    ]
-    block = _grown((*leading, _even(targets[0].unit[-2]), shape[-1]), shape, itemsize)
-    levels = [
-        _Level.of(target, block[:-2], source.dtype, _BLOCK >> depth)
-        for depth, target in enumerate(targets[1:], 1)
-    ]
-    for box in _boxes(block, shape):
-        rows = _read(source, box)
-        targets[0][box] = rows
-        _descend(levels, box[:-2], rows, method)
-        _report(report, box, targets[0].unit)
+    if len(targets) > 1:
+        _check_method(source.dtype, method)
+    start = 0
+    while start < len(targets):
+        tiles = _tiles(targets[start:], source.dtype.itemsize)
+        last = start + len(tiles) - 1
+        levels = _Levels(source, targets, method, report, start, tiles)
+        for box in _boxes(tiles[-1], [slice(0, extent) for extent in targets[last].shape]):
+            levels.make(last, box)
+        start = last + 1
 
 
-@dataclass(slots=True)
-class _Level:
-    """A level below the first while it is written."""
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """Levels of a pyramid that are made together."""
 
-    target: Target
-    rows: NDArray[Any]
-    """As many rows as are written at a time, with the axes before them."""
-    start: int = 0
-    """The first of ``rows`` in the target."""
-    filled: int = 0
+    source: Source
+    targets: Sequence[Target]
+    method: Method
+    report: Report | None
+    start: int
+    """The first of them. The one above it is complete, and is read back."""
+    tiles: Sequence[tuple[int, ...]]
+    """The tile of each."""
 
-    @classmethod
-    def of(
-        cls, target: Target, leading: tuple[int, ...], dtype: np.dtype[Value], budget: int
-    ) -> _Level:
-        height, width = target.shape[-2:]
-        unit = _even(target.unit[-2])
-        unit_bytes = math.prod(leading) * unit * width * dtype.itemsize
-        step = min(height, unit * max(1, budget // max(1, unit_bytes)))
-        return cls(target, np.empty((*leading, step, width), dtype))
+    def make(self, level: int, box: Box) -> Pixels:
+        """Write a tile of ``level``, and all tiles above it. Return its pixels."""
+        if level == 0:
+            pixels = _read(self.source, box)
+        elif level == self.start:
+            above = partial(_read, self.targets[level - 1])
+            pixels = self._halve(level, box, self.tiles[0], above)
+        else:
+            tile = self.tiles[level - 1 - self.start]
+            pixels = self._halve(level, box, tile, partial(self.make, level - 1))
+        self.targets[level][box] = pixels
+        if level == 0:
+            _report(self.report, box, self.targets[0].unit)
+        return pixels
+
+    def _halve(
+        self, level: int, box: Box, tile: Sequence[int], above: Callable[[Box], Pixels]
+    ) -> Pixels:
+        shape = self.targets[level - 1].shape
+        return halve_box(above, shape, self.source.dtype, box, tile, self.method)
 
 
-def _descend(levels: Sequence[_Level], leading: Box, rows: Pixels, method: Method) -> None:
-    """Halve ``rows`` of the level above into ``levels[0]``, and write what became complete.
+def halve_box(
+    above: Callable[[Box], Pixels],
+    shape: Sequence[int],
+    dtype: np.dtype[Value],
+    box: Box,
+    tile: Sequence[int],
+    method: Method,
+) -> Pixels:
+    """Return the pixels of a level in ``box``, made from the level above it.
 
-    Rows come in even numbers, because units do, or they are the last of their plane.
+    ``above`` is called with boxes of at most ``tile`` (made even in y and x), one after another,
+    and returns the pixels of the level above, which has ``shape`` and ``dtype``.
     """
-    if not levels:
-        return
-    level = levels[0]
-    buffer = level.rows[tuple(slice(part.stop - part.start) for part in leading)]
-    height, width = level.target.shape[-2:]
-    taken = 0
-    while taken < rows.shape[-2]:
-        piece = rows[..., taken : taken + 2 * (buffer.shape[-2] - level.filled), :]
-        taken += piece.shape[-2]
-        filled = level.filled + -(-piece.shape[-2] // 2)
-        _halve(piece, buffer[..., level.filled : filled, :], method)
-        level.filled = filled
-        end = level.start + filled
-        if filled == buffer.shape[-2] or end == height:
-            complete = buffer[..., :filled, :]
-            level.target[(*leading, slice(level.start, end), slice(0, width))] = complete
-            level.start, level.filled = end % height, 0  # the next plane begins at 0
-            _descend(levels[1:], leading, complete, method)
+    before = len(box) - 2
+    even = (*tile[:before], *(extent + extent % 2 for extent in tile[before:]))
+    doubled = tuple(
+        slice(2 * part.start, min(2 * part.stop, extent))
+        for part, extent in zip(box[before:], shape[before:], strict=True)
+    )
+    halved = np.empty([part.stop - part.start for part in box], dtype)
+    for piece in _boxes(even, (*box[:before], *doubled)):
+        inside = tuple(
+            slice(part.start // half - whole.start, -(-part.stop // half) - whole.start)
+            for part, whole, half in zip(piece, box, (*[1] * before, 2, 2), strict=True)
+        )
+        _halve(above(piece), halved[inside], method)
+    return halved
+
+
+def _tiles(targets: Sequence[Target], itemsize: int) -> list[tuple[int, ...]]:
+    """Return the tiles of as many levels as can be made together, at least of the first.
+
+    Tiles are whole units, even in y and x, and two by two of a level cover those of the level
+    below. Small units are joined.
+    """
+    ndim = len(targets[0].shape)
+    halves = (*[1] * (ndim - 2), 2, 2) if len(targets) > 1 else (1,) * ndim
+    tiles: list[tuple[int, ...]] = []
+    above, extents = halves, (0,) * ndim  # of the level above
+    for level, target in enumerate(targets):
+        axes = zip(above, extents, halves, target.unit, target.shape, strict=True)
+        tile = [
+            length if part == extent else min(math.lcm(part // half, unit, half), length)
+            for part, extent, half, unit, length in axes
+        ]
+        above, extents = _grown(tile, target.shape, itemsize, _BLOCK >> level), target.shape
+        if tiles and sum(map(math.prod, (*tiles, above))) * itemsize > _TOGETHER:
+            break
+        tiles.append(above)
+    return tiles
 
 
 def _check_targets(source: Source, targets: Sequence[Target]) -> None:
@@ -365,32 +388,29 @@ def _check_targets(source: Source, targets: Sequence[Target]) -> None:
             )
 
 
-def _even(unit: int) -> int:
-    """Two units where one has an odd height, so that no 2 x 2 square lies in two boxes."""
-    return unit * (1 + unit % 2)
-
-
 def _grown(
-    unit: Sequence[int], shape: tuple[int, ...], itemsize: int, budget: int = _BLOCK
+    tile: Sequence[int], shape: Sequence[int], itemsize: int, budget: int
 ) -> tuple[int, ...]:
-    """Return a multiple of ``unit`` of about ``budget`` bytes, or to the edge of ``shape``.
+    """Return ``tile`` doubled up to about ``budget`` bytes, or to the edge of ``shape``.
 
     The last axes grow first: a box is then one run of rows in whatever order it is stored.
     """
-    block = [min(part, extent) for part, extent in zip(unit, shape, strict=True)]
-    for axis in reversed(range(len(block))):
-        many = budget // max(1, math.prod(block) * itemsize)
-        block[axis] = min(shape[axis], block[axis] * max(1, many))
-        if block[axis] < shape[axis]:
+    grown = list(tile)
+    for axis in reversed(range(len(grown))):
+        many = max(1, budget // max(1, math.prod(grown) * itemsize))
+        if grown[axis] * many < shape[axis]:
+            grown[axis] <<= many.bit_length() - 1
             break
-    return tuple(block)
+        grown[axis] = shape[axis]
+    return tuple(grown)
 
 
-def _boxes(block: tuple[int, ...], shape: tuple[int, ...]) -> itertools.product[Box]:
+def _boxes(tile: Sequence[int], box: Iterable[slice]) -> itertools.product[Box]:
+    """Cut ``box`` into tiles."""
     return itertools.product(
         *(
-            [slice(start, min(start + part, extent)) for start in range(0, extent, part or 1)]
-            for part, extent in zip(block, shape, strict=True)
+            [slice(at, min(at + step, part.stop)) for at in range(part.start, part.stop, step)]
+            for step, part in zip((max(step, 1) for step in tile), box, strict=True)
         )
     )
 
