@@ -1,9 +1,12 @@
 """Our own way to chunks and shards against zarr-python's, both ways."""
 
 import json
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -15,6 +18,7 @@ from polystore_core import FileManager
 from polystore_core.errors import DamagedDataError
 from polystore_testing.examples import examples
 from polystore_zarr.store.chunkfiles import ChunkFiles
+from polystore_zarr.store.indexes import ShardIndexes
 
 GRIDS = [
     pytest.param((37, 50), (8, 16), None, id="chunks"),
@@ -129,6 +133,72 @@ def test_parts_of_shards_read_little(tmp_path, monkeypatch) -> None:
     found = files.read([range(64, 128), range(64)], complete=True)
     np.testing.assert_array_equal(found, array[64:128, :64])
     assert _bytes_read() - before < 20_000, "one chunk and the index, of 512 KiB"
+
+
+def sharded(path: Path, array: np.ndarray, **options: Any) -> None:
+    fm.save(array, path, backend="zarr", chunks=2, shards=array.shape, **options)
+
+
+def test_index_is_read_once(tmp_path) -> None:
+    """A handle keeps the index of a shard, 1 MiB here, for its next reads."""
+    array = np.arange(512 * 512, dtype="u4").reshape(512, 512)
+    sharded(tmp_path / "a.zarr", array)
+    handle = fm.open(tmp_path / "a.zarr", backend="zarr")
+    assert handle[0, 0] == 0
+    before = _bytes_read()
+    assert [handle[i, 7] for i in range(20)] == array[:20, 7].tolist()
+    assert _bytes_read() - before < 20_000
+
+
+def test_index_of_a_replaced_shard_is_not_used(tmp_path) -> None:
+    """Shards that are written again, here or by another handle, are read as they are now."""
+    array = np.zeros((64, 64), "u2")
+    sharded(tmp_path / "a.zarr", array)
+    reader = fm.open(tmp_path / "a.zarr", backend="zarr")
+    writer = fm.open(tmp_path / "a.zarr", backend="zarr", mode="r+")
+    rng = np.random.default_rng(0)
+    for number in range(1, 20):
+        array = rng.integers(0, number, (64, 64), "u2")  # compressed to other lengths
+        writer[...] = array
+        np.testing.assert_array_equal(writer[...], array)
+        np.testing.assert_array_equal(reader[...], array)
+        assert reader[3, 5] == array[3, 5]
+
+
+def test_index_of_a_shard_written_in_place_is_not_used(tmp_path) -> None:
+    """The same file, size and time do not make it the same shard."""
+    old = np.zeros((8, 8), "u1")
+    sharded(tmp_path / "a.zarr", old, compressor="none")
+    shard = tmp_path / "a.zarr/c/0/0"
+    handle = fm.open(tmp_path / "a.zarr", backend="zarr")
+    np.testing.assert_array_equal(handle[...], old)
+    status = shard.stat()
+    data = bytearray(shard.read_bytes())
+    index = np.frombuffer(data[-16 * 16 - 4 : -4], "<u8").reshape(4, 4, 2).copy()
+    index[0, 0] = 2**64 - 1  # as if that chunk had never been written
+    encoded = index.tobytes()
+    checksum = google_crc32c.value(encoded).to_bytes(4, "little")
+    with shard.open("r+b") as file:
+        file.write(data[: -16 * 16 - 4] + encoded + checksum)
+    os.utime(shard, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DamagedDataError, match="is missing"):
+        handle[0, 0]
+
+
+def test_indexes_that_are_kept_have_a_limit() -> None:
+    """The least recently used ones are dropped; a huge one is kept alone."""
+    kept = ShardIndexes()
+    version = (1, 2, 3, b"crc")
+    for number in range(5):
+        kept.keep(f"{number}", version, np.zeros((3 << 20) // 8, "<u8"))
+    assert kept.get("0", version) is not None
+    kept.keep("5", version, np.zeros((3 << 20) // 8, "<u8"))
+    assert [n for n in range(6) if kept.get(f"{n}", version) is None] == [1]
+    assert kept.get("5", (1, 2, 4, b"crc")) is None
+    kept.keep("huge", version, np.zeros((64 << 20) // 8, "<u8"))
+    assert [n for n in range(6) if kept.get(f"{n}", version) is not None] == []
+    assert kept.get("huge", version) is not None
+    assert pickle.loads(pickle.dumps(kept)).get("huge", version) is None
 
 
 def _bytes_read() -> int:

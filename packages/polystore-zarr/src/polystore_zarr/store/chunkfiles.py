@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +30,7 @@ from polystore_core.errors import DamagedDataError, UnsupportedFileError
 from ..grid import MANY, Cut, Parts, grid, within
 from .arrayfiles import existing_chunks
 from .files import write_atomically, write_file
+from .indexes import ShardIndexes, version_of
 from .regular import open_file, read_bytes
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ChunkFiles:
     fill: Any
     compressor: Any
     checksum: bool
+    indexes: ShardIndexes = field(default_factory=ShardIndexes, compare=False, repr=False)
 
     @classmethod
     def of(cls, directory: str, fields: Document) -> ChunkFiles | None:
@@ -235,7 +237,16 @@ class ChunkFiles:
         return math.prod(self.chunks) * self.dtype.itemsize + _BLOSC_HEADER + _CRC
 
     def _index(self, file: io.FileIO, name: str) -> NDArray[np.uint64]:
-        """Return offset and length of each inner chunk; they stand at the end of a shard."""
+        """Return offset and length of each inner chunk of a shard."""
+        version = version_of(file, _CRC)
+        index = self.indexes.get(name, version)
+        if index is None:
+            index = self._read_index(file, name)
+            self.indexes.keep(name, version, index)
+        return index
+
+    def _read_index(self, file: io.FileIO, name: str) -> NDArray[np.uint64]:
+        """Read the index, which is at the end of a shard."""
         assert self.shards is not None
         counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
         size = math.prod(counts) * 16
