@@ -98,6 +98,17 @@ def test_every_compressor_round_trips(
         assert size < VALUES.nbytes * 1.1
 
 
+def test_size_of_few_files_only(tmp_path: Path) -> None:
+    """``info`` adds up the files of an array unless they are many."""
+    few, many = tmp_path / "a.zarr/few", tmp_path / "a.zarr/many"
+    fm.save(np.zeros((8, 8), np.uint8), few, backend="zarr", chunks=(1, 8))
+    files = [path for path in few.rglob("*") if path.is_file()]
+    assert fm.info(few, backend="zarr").size == sum(path.stat().st_size for path in files)
+    fm.save(np.zeros((40, 30), np.uint8), many, backend="zarr", chunks=1, shards=False)
+    info = fm.info(many, backend="zarr")
+    assert (info.kind, info.shape, info.size) == ("file", (40, 30), None)
+
+
 def test_unknown_compressor_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidOptionError, match="compressor"):
         fm.save(VALUES, tmp_path / "a.zarr/x", backend="zarr", compressor="zip")

@@ -27,6 +27,9 @@ __all__ = [
     "tree_size",
 ]
 
+_MOST_COUNTED = 1000
+"""Files and folders whose sizes are added up: 2 ms on a local disk."""
+
 
 def entries(directory: str, *, inside: bool) -> Iterator[Entry]:
     """Yield what a directory holds: of a store, or of a folder around stores."""
@@ -86,11 +89,27 @@ def modified_at(directory: str) -> datetime:
     return datetime.fromtimestamp(os.stat(directory).st_mtime, UTC)
 
 
-def tree_size(directory: str) -> int:
+def tree_size(directory: str) -> int | None:
+    """Return the bytes of the files in a tree, ``None`` if it has more than 1,000 entries.
+
+    Asking for the size of each chunk would take longer than all the rest of ``info``.
+    """
     total = 0
-    for entry in visible(directory):
-        if entry.is_dir(follow_symlinks=False):
-            total += tree_size(entry.path)
-        else:
-            total += entry.stat(follow_symlinks=False).st_size
+    for number, status in enumerate(_statuses(directory), 1):
+        if number > _MOST_COUNTED:
+            return None
+        total += status.st_size if status is not None else 0
     return total
+
+
+def _statuses(directory: str) -> Iterator[os.stat_result | None]:
+    """Yield the status of each file in and below a directory, ``None`` for each folder."""
+    with os.scandir(directory) as found:
+        for entry in found:
+            if entry.name.startswith(HIDDEN_PREFIX):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield None
+                yield from _statuses(entry.path)
+            else:
+                yield entry.stat(follow_symlinks=False)
