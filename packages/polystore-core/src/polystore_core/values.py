@@ -55,7 +55,7 @@ class Info:
     kind: Kind
     """"symlink" only for a link that leads nowhere."""
     size: int | None = None
-    """Bytes in storage; ``None`` where the backend cannot know (directories)."""
+    """Bytes in storage; ``None`` where the backend cannot know them cheaply (directories)."""
     modified: datetime | None = None
     """Time of the last change, in UTC."""
     format: str | None = None
