@@ -128,7 +128,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def _spell(names: list[str]) -> Iterator[str]:
-    r"""Yield a key for each name, without what tells z01 from z1.
+    r"""Yield a key for each name: z01 and z1 have the same one.
 
     The plain order of keys is the natural order of names, because four characters are reserved:
     \0 is "/", \1 is on both sides of a number, \2 escapes a reserved character of the name, and

@@ -144,7 +144,7 @@ def _fill(array: Pixels, file: BinaryIO) -> None:
 def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
     """Read from the first row to the last that ``region`` touches, and return the region.
 
-    A row is what stands together in the file: of Fortran order, the last axis is the slowest.
+    A row is a run of bytes in the file: in Fortran order, it is one index of the last axis.
     """
     selection = select(region, header.shape)
     shape, ranges = header.shape or (1,), selection.ranges or (range(1),)
@@ -316,7 +316,7 @@ def _checked(file: BinaryIO) -> Header:
 
 
 def _mapped(file: BinaryIO, header: Header) -> Pixels | None:
-    """Map ``file``; ``None`` if it is not a file of the system."""
+    """Map ``file``. Return ``None`` if it is not a file of the system."""
     if header.nbytes == 0:  # there is nothing to map
         return np.empty(header.shape, header.dtype)
     try:

@@ -464,7 +464,7 @@ class StorageBackend(DataSource, DataSink):
     def _link_files(
         self, source: str, target: str, names: Sequence[str], overwrite: bool
     ) -> None:
-        """Link each name in the folder ``target`` to that in ``source``; a faster road."""
+        """Link each name in the folder ``target`` to the same name in ``source``."""
         for name in natural_order(names):
             self.create_symlink(join(source, name), join(target, name), overwrite=overwrite)
 

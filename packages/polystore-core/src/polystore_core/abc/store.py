@@ -1,4 +1,4 @@
-"""What a store of bytes is: keys to bytes, each value whole or not at all.
+"""Stores of bytes: keys to bytes, each value whole or not at all.
 
 A :class:`ByteStore` knows nothing of formats, options or arrays: ``FileBackend`` makes a backend
 of it. ``stat``, ``read``, ``put``, ``delete`` and ``scan`` are all that an author must write.
@@ -7,9 +7,9 @@ Stores raise the errors of Python (``FileNotFoundError``, ``PermissionError``, `
 ``errno``), and ``FileBackend`` adds the name of the backend and the path. If a call has two keys,
 ``OSError.filename`` is the key that the error is about.
 
-What more a store can do is a small class to inherit, such as :class:`Renames`, and a field in
-``features`` that says in whose sight an instance keeps the promise. A store does it natively, in
-one step, or refuses: two steps under the name of one would be a promise with a gap in it.
+A store that can do more inherits a small class, such as :class:`Renames`, and says in a field of
+``features`` who can rely on it. A store does such a thing in one step of its own, or refuses it.
+With two steps, another process could see the state between them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 Scope: TypeAlias = Literal["none", "thread", "host", "all"]
-"""In whose sight a promise is kept: nobody's, that of the threads of this process, of the
-processes of this machine, or of all machines."""
+"""Who can rely on a promise: nobody, the threads of this process, the processes of this machine,
+or all machines."""
 
 IfPresent: TypeAlias = Literal["replace", "error"]
 
@@ -58,7 +58,7 @@ _BUFFER = 1 << 20
 
 
 class Stat(NamedTuple):
-    """What stands at a key."""
+    """The description of a key: its kind, size, time and version."""
 
     key: str
     kind: Kind = "file"
@@ -68,14 +68,14 @@ class Stat(NamedTuple):
     modified: float | None = None
     """Time of the last change, in seconds since 1970."""
     target: str | None = None
-    """The text of the link, if the key is one. The rest then tells of what it leads to."""
+    """The text of the link, if the key is one. The other fields then describe its target."""
     version: str | None = None
-    """Differs from that of every other content that the key has had. See :class:`Versions`."""
+    """Differs from the versions of all other contents of the key. See :class:`Versions`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFeatures:
-    """What one store promises, and in whose sight. The kit tests each promise."""
+    """The promises of one store, and who can rely on them. The kit tests each promise."""
 
     replace: Scope = "all"
     """``put`` over a value: a reader sees the old one or the new one, whole."""
@@ -101,12 +101,12 @@ class StoreFeatures:
 class Sink(ABC):
     """New bytes for a key: write them into ``file``, then ``seal``, then ``commit``.
 
-    Until ``commit`` the key holds what it held before. ``discard`` must always be called, and
-    leaves nothing behind. A batch seals many sinks ahead and commits them in order.
+    Until ``commit`` the key keeps its old value. ``discard`` must always be called, and leaves
+    nothing behind. A batch seals many sinks ahead and commits them in order.
     """
 
     file: BinaryIO
-    """Takes the bytes. It can be read and sought too."""
+    """Takes the bytes. You can also read and seek in it."""
 
     @property
     def wants_flush(self) -> bool:
@@ -126,20 +126,20 @@ class Sink(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop what is not committed."""
+        """Drop the bytes if they are not committed."""
 
 
 class ByteStore(ABC):
-    """Keys such as "plate/a.tif" to bytes.
+    """Maps keys such as "plate/a.tif" to bytes.
 
-    Calls come from many threads at once, and from processes that are forked after construction.
+    Many threads call it at once, and so do processes that are forked after construction.
     A store pickles, and its copy is the same store in another process.
     """
 
     features: StoreFeatures = StoreFeatures()
 
     durable: bool | None = None
-    """What ``sink`` and ``put`` do for power cuts, if the caller does not say."""
+    """The ``durable`` of ``sink`` and ``put`` if the caller gives none."""
 
     def key(self, path: str, /) -> str:
         """Return the key that ``path`` means: by default without ".", "//" and "/" at the end.
@@ -160,9 +160,9 @@ class ByteStore(ABC):
 
     @abstractmethod
     def stat(self, key: str, /) -> Stat:
-        """Describe what stands at ``key``. Raises ``FileNotFoundError``.
+        """Describe the value or folder at ``key``. Raises ``FileNotFoundError``.
 
-        A store without :class:`Folders` knows values only. "plate" is then no key, even if
+        A store without :class:`Folders` knows values only. "plate" is then not a key, even if
         "plate/a.tif" is one.
         """
 
@@ -174,14 +174,14 @@ class ByteStore(ABC):
     def scan(self, folder: str = "", /) -> Iterable[Stat]:
         """Yield every value below ``folder`` ("" for all), in any order.
 
-        "plate" has "plate/a.tif" below it, and neither "plate" nor "plate2/a.tif". Values that
+        "plate/a.tif" is below "plate", but "plate" and "plate2/a.tif" are not. Values that
         were put before the call are among them.
         """
 
     def entries(self, folder: str, /) -> Iterable[Entry]:
         """Yield the names in ``folder``, in any order. Raises ``FileNotFoundError``.
 
-        By default found with ``scan``, which costs as much as all that is below.
+        By default it finds them with ``scan``, which reads all keys below the folder.
         """
         skip = len(folder) + 1 if folder else 0
         found: dict[Entry, None] = {}
@@ -197,11 +197,11 @@ class ByteStore(ABC):
         return found
 
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
-        """Open a value for reading; ``whole`` says that all of it will be read.
+        """Open a value for reading. ``whole`` says that all of it will be read.
 
-        By default one ``read`` of all. If ``whole`` is false and ``stat`` tells a version and
-        more than 1 MiB, one ``read`` for each part: that raises ``OSError`` (``ESTALE``) if the
-        value was replaced since ``open``, because parts of two versions are no value.
+        By default one ``read`` gets all of it. If ``whole`` is false and ``stat`` gives a version
+        and more than 1 MiB, there is one ``read`` for each part. It raises ``OSError``
+        (``ESTALE``) if the value was replaced since ``open``, so parts of two versions never mix.
         """
         if not whole:
             found = self.stat(key)
@@ -213,24 +213,24 @@ class ByteStore(ABC):
 
     @abstractmethod
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
-        """Let ``key`` hold ``content``: whole when this returns, and nothing of it before.
+        """Store ``content`` at ``key``: all of it or nothing.
 
-        ``content`` belongs to the caller, and a store that keeps it copies it. Raises
-        ``FileExistsError`` for ``if_exists="error"`` where the key holds a value. It is not
-        asked for what ``features`` does not claim.
+        ``content`` belongs to the caller, so a store that keeps it makes a copy. Raises
+        ``FileExistsError`` for ``if_exists="error"`` if the key holds a value. ``FileBackend``
+        does not ask for an ``if_exists`` that ``features`` does not claim.
         """
 
     def sink(
         self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
     ) -> Sink:
-        """Start new bytes for ``key``. By default they are kept in memory until they are put."""
+        """Start new bytes for ``key``. By default they stay in memory until ``commit``."""
         return _Kept(self, key, if_exists)
 
     @contextmanager
     def writing(
         self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
     ) -> Iterator[BinaryIO]:
-        """Give a file whose bytes ``key`` holds when the block ends, unless it raises."""
+        """Give a file for the new bytes of ``key``, which are dropped if the block raises."""
         if durable is None:
             durable = self.durable
         sink = self.sink(key, if_exists=if_exists, durable=durable)
@@ -247,26 +247,27 @@ class ByteStore(ABC):
     def sync(self, keys: Sequence[str], /) -> dict[str, OSError]:
         """Let committed keys survive a power cut, with one flush for many of them.
 
-        Returns the keys of which that is not known, with the reason. It is not asked again: a
-        second flush would succeed although the first has lost something.
+        Returns each key that may not survive, with the reason. It is called once only: a second
+        flush would succeed although the first has lost something.
         """
         return {}
 
     @abstractmethod
     def delete(self, key: str, /) -> None:
-        """Delete a value. A missing one is no error, so that a repeated call is safe."""
+        """Delete a value. A missing one is not an error, so that a repeated call is safe."""
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 
     def batch(self) -> AbstractContextManager[Self]:
-        """Give the store for the length of a batch; it may keep open what its calls share."""
+        """Give the store for the length of a batch. It may keep files open for all calls."""
         return nullcontext(self)
 
     def together(self) -> AbstractContextManager[None]:
-        """Let the sinks that the block commits appear at its end, where that is cheaper.
+        """Let the values that the block commits appear at its end, where that is cheaper.
 
         A ``commit`` in the block still raises ``FileExistsError`` itself. If the end of the block
-        raises, none of its keys has appeared. By default each appears with its ``commit``.
+        raises, none of its keys has a new value. By default each value appears with its
+        ``commit``.
         """
         return nullcontext()
 
@@ -290,7 +291,7 @@ class ByteStore(ABC):
         return scope != "none" and isinstance(self, ability)
 
     def close(self) -> None:  # noqa: B027 - most stores hold nothing
-        """Give back what the store holds."""
+        """Release the files and connections of the store."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -315,18 +316,18 @@ class Folders(ABC):
 
     @abstractmethod
     def make_folder(self, key: str, /) -> None:
-        """Make a folder and its missing parents; no error if it exists."""
+        """Make a folder and its missing parents. An existing folder is not an error."""
 
     @abstractmethod
     def remove_folder(self, key: str, /, *, recursive: bool = False) -> None:
-        """Remove a folder; only with ``recursive`` one in which something is.
+        """Remove a folder. One that is not empty needs ``recursive``.
 
         Raises ``FileNotFoundError``, and ``OSError`` (``ENOTEMPTY``).
         """
 
 
 class Links(ABC):
-    """Has symbolic links. ``stat``, ``open`` and ``read`` follow them; ``delete`` does not."""
+    """Has symbolic links. ``stat``, ``open`` and ``read`` follow them, ``delete`` does not."""
 
     @abstractmethod
     def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
@@ -338,16 +339,16 @@ class Links(ABC):
     def link_files(
         self, source: str, target: str, names: Sequence[str], /, *, replace: bool = False
     ) -> Sequence[str]:
-        """Let names in the folder ``target`` lead to the values of those names in ``source``.
+        """Link each of ``names`` in the folder ``target`` to the same name in ``source``.
 
-        Returns the names that ``link`` must do, or refuse, one by one: by default all of them.
-        Override it if many links to one folder are faster than one after another.
+        Returns the names that it leaves to ``link``, which links or refuses them one by one: by
+        default all of them. Override it if many links at once are faster.
         """
         return names
 
     @abstractmethod
     def read_link(self, key: str, /) -> str | None:
-        """Return the text of the link at ``key``; ``None`` for anything else, and for nothing."""
+        """Return the text of the link at ``key``, or ``None`` if no link is there."""
 
     @abstractmethod
     def copy_link(self, source: str, key: str, /) -> None:
@@ -363,12 +364,12 @@ class Locks(ABC):
     ) -> AbstractContextManager[None]:
         """Hold the lock of ``key`` for the length of a ``with`` block.
 
-        ``timeout`` is in seconds, ``None`` waits for ever. Raises ``LockTimeoutError``.
+        ``timeout`` is in seconds. ``None`` waits for ever. Raises ``LockTimeoutError``.
         """
 
 
 class Versions(ABC):
-    """Replaces a value only if nobody has replaced it meanwhile. ``stat`` tells the version."""
+    """Replaces a value only if it still has the version that ``stat`` gave."""
 
     @abstractmethod
     def put_version(self, key: str, content: Content, /, *, version: str) -> None:
@@ -385,8 +386,8 @@ class Trees(ABC):
     def tree(self, key: str, /, *, durable: bool | None = None) -> AbstractContextManager[str]:
         """Give the key of a hidden folder, which becomes ``key`` when the block ends.
 
-        If the block raises, the folder is removed. Raises ``FileExistsError`` where something
-        stands at ``key``.
+        If the block raises, the folder is removed. Raises ``FileExistsError`` if something is
+        at ``key``.
         """
 
 
@@ -447,7 +448,7 @@ class _Ranges(io.RawIOBase):
         if stop <= self._position:
             return 0
         data = self._store.read(self._key, self._position, stop)
-        # After the read: the version was the same before it, and no version comes twice.
+        # After the read: if the version is the same, so were all bytes. No version is used twice.
         if self._store.stat(self._key).version != self._version:
             raise OSError(errno.ESTALE, "it was replaced while it was read", self._key)
         view[: len(data)] = data

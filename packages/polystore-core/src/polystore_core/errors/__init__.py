@@ -36,7 +36,7 @@
     │   ├── DirectoryNotEmptyError
     │   ├── AccessDeniedError(PermissionError)
     │   ├── LockTimeoutError(TimeoutError)
-    │   ├── VersionConflictError                somebody has replaced the value meanwhile
+    │   ├── VersionConflictError                somebody has replaced the value since
     │   └── DurabilityUnknownError
     ├── ReceiverError                       a viewer, or another receiver, did not take it
     │   ├── ReceiverUnavailableError(ConnectionError)  it does not run, has died or was closed

@@ -139,7 +139,7 @@ class VersionConflictError(StorageError):
 
     errno: int = _errno.EAGAIN
     current: str | None = None
-    """The version that it has now; ``None`` if nothing stands there any more."""
+    """The version that it has now. ``None`` if it does not exist any more."""
 
     def describe(self) -> str:
         place = where(self.backend, self.path)
@@ -171,7 +171,7 @@ _BY_CLASS: dict[type[OSError], int] = {
     TimeoutError: _errno.ETIMEDOUT,
 }
 _SAYS_WHY = (PermissionError, TimeoutError)
-"""What follows the others is a path: ``FileNotFoundError(key)``."""
+"""The text of these is a reason. The text of the others is a path: ``FileNotFoundError(key)``."""
 
 
 def storage_error(error: OSError, backend: str, path: str, operation: str) -> StorageError:

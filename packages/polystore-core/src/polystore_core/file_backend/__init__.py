@@ -1,4 +1,4 @@
-"""Formats over a store of bytes: a backend for every store that there is."""
+"""Formats over a store of bytes: one backend for all stores."""
 
 from .backend import FileBackend
 

@@ -52,13 +52,13 @@ _SAVE_IN_THREADS = 1 << 19
 class FileBackend(NamesOfStore):
     """Save into ``store``, and load from it, by the suffix of the path.
 
-    What the store does not promise in its ``features`` is refused with
+    A call that needs more than the ``features`` of the store raises
     ``UnsupportedOperationError``, before anything is changed.
 
-    ``durable`` as an option of ``save`` decides what survives a power cut, if the store can make
-    values durable. ``None``: the old value or the new one, where one replaces the other.
-    ``True``: every value whose ``save`` has returned, new names included. ``False`` flushes
-    nothing. The default is ``store.durable``.
+    If the store can make values durable, the option ``durable`` of ``save`` decides what survives
+    a power cut. ``None``: the old value or the new one, where one replaces the other. ``True``:
+    every value whose ``save`` has returned, new names included. ``False`` flushes nothing. The
+    default is ``store.durable``.
     """
 
     def __init__(self, store: ByteStore) -> None:
@@ -108,7 +108,7 @@ class FileBackend(NamesOfStore):
         durable: bool | None,
         options: Document,
     ) -> Sink | None:
-        """Write ``data``, unflushed and unnamed; ``None`` if the present value is to stay."""
+        """Write ``data``, unflushed and unnamed. Returns ``None`` if the present value stays."""
         check_if_exists(if_exists)
         try:
             text = check_new(path)
@@ -143,7 +143,7 @@ class FileBackend(NamesOfStore):
         except FileExistsError:
             if if_exists == "replace":  # it was free when we looked
                 self._needed_scope(self.store.features.replace, "replacing a value", "replace")
-            if if_exists != "skip":  # somebody else was first, which is what skip asks for
+            if if_exists != "skip":  # somebody else was first: skip leaves their value
                 raise
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
@@ -200,7 +200,7 @@ class FileBackend(NamesOfStore):
         try:
             chosen = self._format_of(text)
         except (UnsupportedFormatError, PluginError):
-            return {}  # a file all the same: its size and date are known
+            return {}  # still a file: its size and date are known
         info: Callable[..., dict[str, Any]] = chosen.info
         given = (self._opener(text),) if chosen.reads_siblings else ()
         with self.store.open(key) as file:
@@ -248,7 +248,7 @@ class FileBackend(NamesOfStore):
         threads: int | None = None,
         **options: Option,
     ) -> list[Value]:
-        """``threads=None`` takes several where the files are large enough to gain from it."""
+        """``threads=None`` takes several if the files are large enough for a gain."""
         if threads is None and len(paths) > 1:
             first = self._stat_or_none(paths[0])
             size = first.size or 0 if first else 0
@@ -278,9 +278,9 @@ class FileBackend(NamesOfStore):
     ) -> None:
         """Encode some items ahead, in threads where that is faster, then name them in order.
 
-        Whichever thread was faster, a failure leaves every earlier item saved and every later
-        one untouched. Files that must be flushed are flushed together, and so is each directory
-        of a durable batch.
+        A failure leaves every earlier item saved and every later one untouched, also if a thread
+        has encoded a later one already. Files that must be flushed are flushed together, and
+        each directory of a durable batch is flushed once for many files.
         """
         self._needed_writable("save_batch")
         with self._translated("", "save"), self.store.batch() as store:

@@ -31,7 +31,7 @@ _WINDOW = 32
 _ALONE = nullcontext()
 
 Encoded: TypeAlias = "Sink | Exception | None"
-"""An item before it is named; ``None`` where the present value is to stay."""
+"""An item before it is named. ``None`` if the present value stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class SaveBatch:
         return sink
 
     def _windows(self, results: Iterable[Encoded]) -> Iterator[dict[int, Encoded]]:
-        """Give the items that are named together: a new file waits for no other.
+        """Yield the items that are named together. A new file waits for no other.
 
         A failure ends its window, so that the items before it are named.
         """
@@ -104,7 +104,7 @@ class SaveBatch:
                 window = {}
 
     def _flush(self, window: dict[int, Encoded]) -> None:
-        """Flush what needs it. The error of a flush takes the place of its sink."""
+        """Flush the sinks that need it. The error of a flush replaces its sink in ``window``."""
         waiting = [index for index, result in window.items() if _needs_flush(result)]
         with _mapping(_FLUSHES if len(waiting) > 1 else 1) as mapped:
             window |= zip(waiting, mapped(self._flush_one, waiting), strict=True)
@@ -122,7 +122,7 @@ class SaveBatch:
     ) -> dict[int, Exception]:
         """Commit up to the first failure, add to ``done``, and return every failure.
 
-        An item is done, and reported, when it has its key; a durable one when that is flushed.
+        An item is done, and reported, when it has its key. A durable item is done after ``sync``.
         """
         named, errors = self._commit(window)
         if self.durable:
@@ -164,7 +164,7 @@ class SaveBatch:
         return True
 
     def _sync(self, items: Sequence[int]) -> dict[int, Exception]:
-        """Flush the names of durable items, and return those of which that is not known."""
+        """Flush the names of durable items. Return an error for each that may not be durable."""
         keys = {index: self.backend._key(self.paths[index]) for index in items}
         lost = self.store.sync(list(keys.values())) if keys else {}
         return {

@@ -1,4 +1,4 @@
-"""The names in a store of bytes: what stands where, and how names come, go and move."""
+"""The names in a store of bytes: found, listed, deleted, copied, moved and linked."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ _MADE_OF_LINKS = ("create_symlink", "mirror_directory_with_symlinks")
 
 
 class NamesOfStore(StorageBackend):
-    """All of a ``FileBackend`` that needs no format."""
+    """The part of ``FileBackend`` that needs no format."""
 
     store: ByteStore
 
     @property
     def capabilities(self) -> Capabilities:
-        """Without the operations for which the store lacks a promise."""
+        """All operations but those that need more than the store promises."""
         return Capabilities(super().capabilities.operations - self._lacking().keys())
 
     def _lacking(self) -> dict[str, str]:
@@ -83,7 +83,7 @@ class NamesOfStore(StorageBackend):
     ) -> Iterator[None]:
         """Complete errors, and translate those of the store.
 
-        An error whose ``filename`` is the key of ``target`` is about that.
+        An error whose ``filename`` is the key of ``target`` is about ``target``.
         """
         try:
             yield
@@ -121,7 +121,7 @@ class NamesOfStore(StorageBackend):
         if features.replace == features.create_only == "none":
             raise UnsupportedOperationError(self.name, operation, self._lacks("create_only"))
 
-    # ── what stands where ────────────────────────────────────────────────────────────────
+    # ── find ─────────────────────────────────────────────────────────────────────────────
 
     def _stat(self, key: str) -> Stat:
         """Stat ``key``, also where it is the folder of a store that has none."""
@@ -134,7 +134,7 @@ class NamesOfStore(StorageBackend):
             return Stat(key, "directory")
 
     def _name(self, key: str) -> Stat:
-        """Stat ``key`` itself, and not what a link leads to."""
+        """Stat ``key`` itself, and not the target of a link."""
         store = self.store
         if isinstance(store, Links) and store.features.links != "none":
             target = store.read_link(key)
@@ -143,7 +143,7 @@ class NamesOfStore(StorageBackend):
         return self._stat(key)
 
     def _stat_or_none(self, path: Path) -> Stat | None:
-        """Stat, or ``None`` where nothing stands."""
+        """Stat ``path``, or return ``None`` if nothing is there."""
         return self._found(path, self._stat)
 
     def _found(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
@@ -213,9 +213,9 @@ class NamesOfStore(StorageBackend):
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
-        """Whether the bytes of a file at ``source`` are another format's at ``target``.
+        """Whether the suffix of ``target`` names another format than that of the file ``source``.
 
-        Raises ``InvalidOptionError`` where nothing converts them.
+        Raises ``InvalidOptionError`` if nothing can convert the file.
         """
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
@@ -249,7 +249,7 @@ class NamesOfStore(StorageBackend):
                 with self._translated(target, "copy to"):
                     self._copy_bytes(file, self._key(target), condition, durable)
             except AlreadyExistsError:
-                if if_exists != "skip":  # somebody else was first, which is what skip asks for
+                if if_exists != "skip":  # somebody else was first: skip leaves their value
                     raise
 
     def _copy_bytes(
@@ -259,9 +259,9 @@ class NamesOfStore(StorageBackend):
             shutil.copyfileobj(file, sink, _COPY_BYTES)
 
     def _condition(self, path: str, if_exists: IfExists, operation: str) -> IfPresent | None:
-        """Return what a sink for ``path`` must be asked; ``None`` if the present value stays.
+        """Return the ``if_exists`` of a sink for ``path``, or ``None`` if the present value stays.
 
-        Raises ``UnsupportedOperationError`` for what the store does not promise.
+        Raises ``UnsupportedOperationError`` if the store does not promise it.
         """
         features = self.store.features
         if if_exists == "replace" and features.replace != "none":
@@ -285,7 +285,7 @@ class NamesOfStore(StorageBackend):
         self._refuse_inside(origin, key, target)
         if self._found(target, self._name) is not None:
             raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
-        # Built beside its name and renamed when it is complete, like a file.
+        # The hidden folder gets its name when it is complete, like a file.
         with (
             self._translated(target, "copy to"),
             trees.tree(key, durable=durable) as hidden,
@@ -293,7 +293,7 @@ class NamesOfStore(StorageBackend):
             self._fill_folder(origin, hidden, durable)
 
     def _fill_folder(self, source: str, target: str, durable: bool | None) -> None:
-        """Copy what is in the folder with the key ``source`` into that with ``target``."""
+        """Copy the content of the folder ``source`` into the folder ``target``: both are keys."""
         store = self.store
         waiting = [(source, target)]
         while waiting:  # no recursion: folders may be deep
@@ -354,7 +354,7 @@ class NamesOfStore(StorageBackend):
 
     def _copy_and_delete(self, source: str, target: str, condition: IfPresent) -> None:
         self._needed_scope(self.store.features.delete, "move", "delete")
-        # The copy reaches the device before the source goes, or a power cut could take both.
+        # Flush the copy before the source is deleted, or a power cut could take both.
         durable = self.store.features.durable and self.store.durable is not False
         self._copy(source, target, condition, durable)
         self.delete(source, recursive=True)

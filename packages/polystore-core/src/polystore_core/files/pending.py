@@ -1,4 +1,4 @@
-"""A file that takes the place of another when it is whole."""
+"""A file that replaces another when it is complete."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM)
 
 
 class Place(NamedTuple):
-    """Where a file's name stands: a bare name in an open directory, or a path."""
+    """The place of a file: a bare name in an open directory, or a path."""
 
     name: str
     dir_fd: int | None = None
@@ -117,14 +117,14 @@ def _not_open() -> int:
 class PendingFile(Sink):
     """New content on its way to ``path``: write ``file``, then ``seal``, then ``commit``.
 
-    Until ``commit``, ``path`` holds what it held before; ``discard`` leaves nothing behind and
-    must always be called. The methods raise plain ``OSError``; ``exclusive`` refuses
-    (``FileExistsError``) where something stands. ``place`` finds and holds open the directory
-    when the first byte is written; the name in it is then replaced without following links.
+    Until ``commit``, ``path`` keeps its old content. ``discard`` leaves nothing behind and must
+    always be called. The methods raise plain ``OSError``. With ``exclusive``, ``commit`` raises
+    ``FileExistsError`` if the path exists. ``place`` finds and holds open the directory when the
+    first byte is written. The name in it is then replaced without following links.
 
     ``durable`` decides what survives a power cut. ``None`` flushes the bytes of a file that
     replaces another, so that the old version or the new one survives whole. ``True`` flushes
-    every file; with ``sync_directory`` after ``commit``, a new name survives as well.
+    every file. With ``sync_directory`` after ``commit``, a new name survives as well.
     ``False`` flushes nothing.
     """
 
@@ -177,7 +177,7 @@ class PendingFile(Sink):
             held.__exit__(None, None, None)
 
     def _look(self) -> None:
-        """Find what stands at ``path``; a symbolic link's target is what gets replaced."""
+        """Look for the file to replace: the one at ``path``, or the target of a link there."""
         # If it is exclusive, ``commit`` finds out, without a gap for others.
         is_new = self.exclusive or is_missing(self._name, dir_fd=self._dir_fd)
         self._replaced = None if is_new else self._present()
@@ -350,7 +350,7 @@ class PendingFile(Sink):
                         raise
                 else:
                     return
-            # If somebody has saved here since ``seal``, that is replaced after all.
+            # Somebody has saved here since ``seal``: replace their file.
             self._look()
             self._inherit()
         self.flush()

@@ -269,11 +269,11 @@ class _Level:
         self._list()
 
     def _list(self) -> None:
-        # Locks first: a lock whose file is gone already would not keep anybody out.
+        # Locks first: a lock whose file is deleted already keeps nobody out.
         self._waiting = sorted(os.listdir(self.descriptor), key=is_lock)
 
     def emptied(self, timeout: float) -> str | None:
-        """Remove entries up to a directory, and return the name of that, or ``None``."""
+        """Remove entries up to the first directory. Return its name, or ``None``."""
         while self._waiting:
             entry = self._waiting.pop()
             with suppress(FileNotFoundError):  # somebody else was faster
@@ -286,7 +286,7 @@ class _Level:
         return None
 
     def removed(self) -> bool:
-        """Remove the directory; ``False`` if others have added names meanwhile."""
+        """Remove the directory. Return ``False`` if others have added names to it."""
         try:
             os.rmdir(self._name, dir_fd=self._dir_fd)
         except OSError as error:
@@ -342,10 +342,10 @@ _ANSWERS = {os.access} <= os.supports_follow_symlinks & os.supports_effective_id
 
 
 def is_missing(path: str, *, dir_fd: int | None = None) -> bool:
-    """Whether nothing is at ``path``, not even a link; ``False`` if the system cannot tell.
+    """Whether nothing is at ``path``, not even a link. ``False`` if the system cannot tell.
 
-    A hint that takes half the time of ``os.stat``, which raises an error. ``True`` also means
-    that the directory cannot be searched.
+    It takes half the time of ``os.stat``, which raises an error. It is only a hint: it is also
+    ``True`` if the directory cannot be searched.
     """
     return _ANSWERS and not os.access(
         path, os.F_OK, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False

@@ -1,4 +1,4 @@
-"""The store of bytes that a file system is."""
+"""The local file system as a store of bytes."""
 
 from .store import LocalStore
 

@@ -23,7 +23,7 @@ _NOT_NAMES = ("", ".", "..")
 
 
 class _Directory(NamedTuple):
-    """An open directory that is no link, in another one or, without a parent, in the root."""
+    """An open directory, not a link to one. Without a parent it is in the root."""
 
     name: str
     parent: _Directory | None
@@ -34,13 +34,13 @@ class _Directory(NamedTuple):
 class KeptPlaces(Places):
     """The places below a root for the length of a batch: opens each directory once.
 
-    Before each use it looks whether every name on the way is still that of the same directory,
-    and no link. So it keeps the promise of a walk with one system call for each directory
-    instead of four. Everything else is left to the walk: links, names that are missing or were
-    given to something else, and errors.
+    Before each use it checks that every name on the way is still the name of the same directory,
+    and not a link. This is as safe as a walk, with one system call for each directory instead of
+    four. The walk does everything else: links, missing names, names that something else has now,
+    and errors.
 
     ``_mutex`` guards ``_users`` and changes of the other fields. A descriptor is closed only
-    when no other thread is between ``_enter`` and ``_leave``, so it may be used there.
+    when no other thread is between ``_enter`` and ``_leave``, so a thread may use it there.
     """
 
     def __init__(self, places: RootedPlaces) -> None:
@@ -101,7 +101,7 @@ class KeptPlaces(Places):
             self._users -= 1
 
     def _find(self, path: str) -> Place | None:
-        """Return the place of ``path`` in a kept directory; ``None`` if it must be walked to."""
+        """Return the place of ``path`` in a kept directory, or ``None`` if it needs a walk."""
         folder, slash, name = path.rpartition("/")
         if not slash or name in _NOT_NAMES:
             return None

@@ -1,4 +1,4 @@
-"""From a path to the place where its name stands, and never outside a root."""
+"""Find the directory and the name of a path, and never outside a root."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DIRECTORY = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
-"""Flags that open a directory, and no link to one."""
+"""Flags that open a directory, but not a link to one."""
 
 
 class Places(ABC):
@@ -45,7 +45,7 @@ class Places(ABC):
         create: bool = False,
         durable: bool | None = False,
     ) -> AbstractContextManager[Place]:
-        """Give the place of ``path``; with ``follow``, of what a link of that name leads to.
+        """Give the place of ``path``. With ``follow``, give the place of the target of a link.
 
         ``create`` makes missing directories, ``durable`` makes them survive a power cut.
         Raises plain ``OSError``.
@@ -57,7 +57,7 @@ class Places(ABC):
             return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
-        """Stat ``path``; with ``follow``, what a link of that name leads to."""
+        """Stat ``path``. With ``follow``, stat the target of a link."""
         with self.at(path, follow=follow) as place:
             return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
@@ -66,7 +66,7 @@ class Places(ABC):
         """Return what a symbolic link at ``link`` must say to lead to ``source``."""
 
     def close(self) -> None:  # noqa: B027 - only a root is kept open
-        """Give back what is kept open."""
+        """Close what is kept open."""
 
 
 class FreePlaces(Places):
@@ -103,8 +103,8 @@ class RootedPlaces(Places):
     """Paths below ``root``: absolute paths, ``..`` and links that lead out are refused.
 
     Every part is opened by its bare name in its open parent, without following links, and
-    links are read and walked here. Somebody who swaps a folder for a link in between wins
-    nothing, which comparing ``os.path.realpath`` with the root cannot promise.
+    links are read and walked here. So nobody can lead a call outside by swapping a folder for a
+    link. To compare ``os.path.realpath`` with the root cannot promise that.
 
     ``root_fd`` is -1 until the first walk. ``_mutex`` guards changes of it and of ``_closed``.
     Walks read it without.
@@ -176,8 +176,8 @@ class RootedPlaces(Places):
     ) -> list[str]:
         """Open the directories on the way to ``path``, one in another.
 
-        Returns the parts of the canonical path; the last one is a name in the directory that
-        was opened last, and ``"."`` for a path that ends in that directory itself.
+        Returns the parts of the canonical path. The last one is a name in the directory that was
+        opened last, or ``"."`` if the path ends in that directory itself.
         """
         if path.startswith("/") or ".." in path.split("/"):
             raise PathOutsideRootError("", path, self.root)
@@ -239,7 +239,7 @@ class RootedPlaces(Places):
 
 
 def _nothing_open() -> None:
-    """Stand for the finalizer of a root that is not open."""
+    """Do nothing: the finalizer of a root that is not open."""
 
 
 def _parts(path: str) -> list[str]:

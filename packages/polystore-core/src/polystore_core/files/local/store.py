@@ -247,7 +247,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 remove(place)
                 return
             _remove_hidden(place)
-            # No rmtree: it would take along what somebody has saved since we looked.
+            # No rmtree: it would also delete files that somebody has saved since we looked.
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
@@ -393,7 +393,7 @@ def _described(key: str, found: os.stat_result, target: str | None = None) -> St
 
 @contextmanager
 def _about(key: str) -> Iterator[None]:
-    """Let errors of the system name ``key``, and not a part of it."""
+    """Let errors of the system name ``key``, and not the last part of it."""
     try:
         yield
     except PolystoreError:
@@ -415,7 +415,7 @@ def _flushed(folder: Place) -> OSError | None:
 def _remove_hidden(folder: Place) -> None:
     """Remove the hidden files of a directory that listings show as empty.
 
-    They are lock files, leftovers, and what file browsers keep there.
+    They are lock files, leftovers, and the files of file browsers.
     """
     with scan_directory(folder) as found:
         litter = {entry.name: _is_litter(entry) for entry in found}
@@ -434,7 +434,7 @@ def _remove_hidden(folder: Place) -> None:
 def _is_same(
     moved: os.stat_result, present: os.stat_result, target: str, replace: bool
 ) -> bool:
-    """Whether ``present`` is what is to be moved; raise if it may not be replaced."""
+    """Whether ``present`` is the moved file itself. Raise if it may not be replaced."""
     if os.path.samestat(moved, present):
         return True
     if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
@@ -448,7 +448,7 @@ def _is_same(
 
 
 def _link(text: str, found: os.stat_result, place: Place, key: str, replace: bool) -> None:
-    """Make a link that says ``text`` and leads to ``found``."""
+    """Make a link with ``text``. ``found`` is the status of its target."""
     try:
         make_link(text, place, replace=False)
     except FileExistsError:

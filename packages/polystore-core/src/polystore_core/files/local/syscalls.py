@@ -42,13 +42,13 @@ __all__ = [
 
 
 def lstat(place: Place) -> os.stat_result:
-    """Stat the name, and not what a link of it leads to."""
+    """Stat the name itself, and not the target of a link."""
     return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
 
 @contextmanager
 def open_directory(place: Place) -> Iterator[int]:
-    """Open a directory, and not what a link of its name leads to."""
+    """Open a directory, but not the target of a link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
     try:
@@ -69,7 +69,7 @@ def scan_directory(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
 
 
 def make_link(target: str, place: Place, *, replace: bool) -> None:
-    """Create a symbolic link that says ``target``, or replace a name by it in one step."""
+    """Create a symbolic link with the text ``target``, or replace a name by it in one step."""
     if not replace:
         os.symlink(target, place.name, dir_fd=place.dir_fd)
         return
@@ -89,7 +89,7 @@ def read_link(place: Place) -> str:
 
 
 def rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
-    """Rename a file, link or directory; ``moved`` is its status."""
+    """Rename a file, link or directory. ``moved`` is its status."""
     if replace and not stat.S_ISDIR(moved.st_mode):
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
     else:  # somebody may have taken the name since we looked
@@ -116,7 +116,7 @@ def flush_name(place: Place, key: str, operation: str) -> None:
 
 
 def remove_leftover(name: str, dir_fd: int) -> bool:
-    """Remove a lock file or a leftover of a killed writer; ``False`` if it is in use."""
+    """Remove a lock file or a leftover of a killed writer. Return ``False`` if it is in use."""
     if is_lock(name):
         try:
             remove_unused(name, dir_fd=dir_fd)
