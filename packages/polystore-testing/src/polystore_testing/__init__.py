@@ -13,18 +13,18 @@ Subclass a slice in a test module and supply its one fixture::
             registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"))
             return registry
 
-``StorageTests`` are for what keeps values, ``SourceTests`` and ``SinkTests`` for what only reads
-or only writes, ``LinkTests`` for symbolic links, ``SiblingTests`` for what stores the bytes of
-formats. ``StoreTests`` are for stores of bytes, and their fixture is ``bytes_store``.
-``StreamTests``, for backends that send to a viewer or to another receiver, need a second fixture:
-``receiver``, a ``StreamReceiver`` that tells what has come to the other end, and that can be
-killed and started again.
+``StorageTests`` are for backends that keep values, ``SourceTests`` and ``SinkTests`` for backends
+that only read or only write, ``LinkTests`` for symbolic links, ``SiblingTests`` for backends that
+store the bytes of formats. ``StoreTests`` are for stores of bytes, and their fixture is
+``bytes_store``. ``StreamTests``, for backends that send to a viewer or to another receiver, need a
+second fixture: ``receiver``, a ``StreamReceiver`` that returns the values that have arrived at the
+other end, and that can be killed and started again.
 
 Refusing is part of the contract. If an instance does not make a promise, by its ``capabilities``
 or by the ``features`` of its store, the tests of that promise check that it is refused: with an
 ``UnsupportedOperationError`` that names the backend, the store and the feature, and without a
-change. A test that does not apply is replaced with ``@overrides("the reason")``; shadowing one in
-silence is an error.
+change. Replace a test that does not apply, and decorate it with ``@overrides("the reason")``. To
+replace one without this decorator is an error.
 """
 
 from . import asserts  # noqa: F401 - before the modules whose asserts it rewrites

@@ -25,7 +25,7 @@ __all__ = ["LinkTests"]
 
 
 class LinkTests(Conformance):
-    """Links: what they lead to, what replaces them, and that nothing follows them out.
+    """Links: they lead to their targets, can be replaced, and never lead out of the root.
 
     A backend without links must refuse them.
     """

@@ -1,7 +1,7 @@
-"""What an instance promises, and how it must refuse the rest.
+"""The promises of an instance, and how it must refuse all else.
 
-A test says with ``@needs("trees")`` which promise it is about. Where the instance does not make
-that promise, the same test runs, and it must end with the refusal.
+``@needs("trees")`` says which promise a test is about. If the instance does not make that promise,
+the same test runs, and it must end with the refusal.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ ABILITIES: dict[str, type[Any]] = {
     ability.__name__.lower(): ability
     for ability in (Renames, Folders, Links, Locks, Versions, Trees)
 }
-"""What more a store can do, by the name of its feature."""
+"""The abilities that a store can inherit, by the name of the feature."""
 
 _FEATURES = {field.name for field in fields(StoreFeatures)}
 
@@ -76,7 +76,7 @@ _OPERATIONS = {
 def promises(backend: Value, promise: str) -> bool:
     """Whether an instance makes a promise: an operation ("move"), or a feature ("renames").
 
-    A backend that is not a ``FileBackend`` promises all that its ``capabilities`` do not lack.
+    A backend that is not a ``FileBackend`` promises the operations in its ``capabilities``.
     """
     if isinstance(backend, FileBackend) and promise in _OPERATIONS:
         return _claimed(backend.store, promise)
@@ -101,7 +101,7 @@ def refuses(
 
 
 def needs(*names: str) -> Callable[[Test], Test]:
-    """Mark a test with the promises that it needs; the instance must refuse any that it lacks.
+    """Mark a test with the promises that it needs. The instance must refuse any that it lacks.
 
     The test then runs until a call raises ``UnsupportedOperationError``, which must name the
     backend, the store and the promise. That call must not have changed anything. A name such as
@@ -134,7 +134,7 @@ def needs(*names: str) -> Callable[[Test], Test]:
 
 
 def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: str) -> None:
-    """Check that a refusal names the backend and, of a store, what the store does not claim."""
+    """Check that a refusal names the backend, and for a store its missing feature."""
     assert error.backend == NAME, f"the backend is not named: {error}"
     if isinstance(backend, FileBackend):
         text = str(error)
@@ -182,7 +182,7 @@ class _Watched(Bound):
 
 
 def condition_of(store: ByteStore) -> IfPresent:
-    """Return how a new value can be put: a store that replaces nothing is not asked to."""
+    """Return the ``if_exists`` for a new value, also of a store that replaces nothing."""
     return "replace" if _claimed(store, "replace") else "error"
 
 

@@ -1,8 +1,8 @@
 """The documents of groups that list their members: plates, wells, labels, consolidated metadata.
 
-They are changed under the lock of the store by everyone who saves, moves or deletes a member, so
-that many processes fill one plate at once and no field is lost. A call that saves, moves or
-deletes many members writes each document once.
+Each call that saves, moves or deletes a member changes them under the lock of the store, so many
+processes can fill one plate at once and no field is lost. A call that saves, moves or deletes many
+members writes each document once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ __all__ = ["gathering_members", "join_members", "leave_members"]
 _TRIES = 8
 
 _SECONDS = 1.0
-"""How long the members of a batch may wait to be listed: a killed batch leaves no more unlisted."""
+"""The longest time that a member of a batch waits to be listed. A batch that is killed leaves only
+the members of that time unlisted."""
 
 IsThere: TypeAlias = Callable[[str], bool]
 """Whether there is an image in a directory."""
@@ -65,9 +66,9 @@ _EDITS: dict[str, Any] = {
 def join_members(place: Address, *, durable: bool | None, above: Above | None = None) -> None:
     """Enter the images at and below ``place`` into the documents of the groups above them.
 
-    Whether they are there is asked under the lock: somebody may delete them in the meantime, or
-    save them again, and the last one leaves the documents as things are. ``above`` are the
-    documents as the caller has read them, with ``None`` for a group that it has made.
+    It looks for them under the lock: another process may delete or save them at the same time, and
+    the last one to look writes the documents as things are then. ``above`` are the documents as
+    the caller has read them, with ``None`` for a group that it has made.
     """
     _retry(_join, place, durable, above)
 
@@ -88,7 +89,7 @@ def _join(place: Address, durable: bool | None, above: Above | None) -> None:
         for key, entries in lists_with(place, above).items()
         if not _is_settled(key, entries, known)
     }
-    # Many save into one well again and again, and nobody has to wait for the lock.
+    # Many calls save into one well again and again: they need not wait for the lock.
     if lists and (gathered := _gathered.get()) is not None:
         gathered.add(place.store, durable, lists)
     elif lists:
@@ -96,7 +97,7 @@ def _join(place: Address, durable: bool | None, above: Above | None) -> None:
 
 
 def leave_members(place: Address, *, durable: bool | None) -> None:
-    """Strike what is or was at ``place`` from the documents of the groups above it."""
+    """Remove the images at and below ``place`` from the documents of the groups above it."""
     known = {directory: read_document(directory) for directory in place.groups()}
     _forget_copies(place.store, known, durable)
     if lists := lists_without(place, tuple(known.values())):
@@ -108,7 +109,7 @@ def _forget_copies(
 ) -> None:
     """Remove consolidated metadata: copies, in the groups above, of documents that changed.
 
-    Readers believe them unseen: they would miss what is new, and read new chunks by old shapes.
+    Readers use the copies alone: they would miss new members, and read new chunks by old shapes.
     """
     for directory, document in known.items():
         if document is not None and document.zarr_format == 2:
@@ -129,7 +130,7 @@ def _forget_copy(directory: str, store: str, durable: bool | None) -> None:
 
 def _retry(call: Callable[..., None], *given: Value) -> None:
     for _ in range(_TRIES):
-        with suppress(FileNotFoundError):  # somebody deletes the groups: look again
+        with suppress(FileNotFoundError):  # another process deletes the groups: look again
             call(*given)
             return
     call(*given)
@@ -195,7 +196,7 @@ def gathering_members(backend: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(Exception):  # the first failure is the one to tell
+        with suppress(Exception):  # raise the first failure
             gathered.write()
         raise
     finally:
@@ -209,7 +210,7 @@ def gathering_members(backend: str) -> Iterator[None]:
 def _is_settled(
     key: tuple[str, Kind], entries: Sequence[Entry], known: dict[str, Document | None]
 ) -> bool:
-    """Whether a list has ``entries`` already. If in doubt it is looked at under the lock."""
+    """Whether a list has ``entries`` already. ``False`` if it must be checked under the lock."""
     group, kind = key
     document = known[group] if group in known else read_document(group)
     if document is None:
@@ -238,7 +239,7 @@ def _fields_in(well: str) -> tuple[str, ...]:
 
 
 def _write(store: str, durable: bool | None, lists: Lists, is_there: IsThere) -> None:
-    """Write each document once, unless it says so already."""
+    """Write each document once, unless it has these entries already."""
     is_there = cache(is_there)
     with file_lock(store):
         # A plate may count the fields of its wells, so it is written after them.

@@ -34,9 +34,9 @@ class Entry:
     """The directory whose document has the list."""
     kind: Kind
     name: str
-    """The name in the list: of a label, a field, "B/03" of a well."""
+    """The name in the list: of a label or a field, or "B/03" for a well."""
     image: str
-    """The directory of the image. That of a well is one of its fields."""
+    """The directory of the image. For a well it is one of its fields."""
 
 
 Lists: TypeAlias = "dict[tuple[str, Kind], list[Entry]]"

@@ -112,9 +112,9 @@ class ZarrPlacing(ZarrLookup):
         operation: str,
         around: Surroundings | None = None,
     ) -> Node | None:
-        """Return what a value may replace at ``place``. Raises where no value may stand.
+        """Return the node that a value may replace at ``place``. Raises if no value may be there.
 
-        ``around`` is what the caller has read there.
+        ``around`` has the documents that the caller has read there.
         """
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)

@@ -59,9 +59,9 @@ class Source(Protocol):
 
 
 class Target(Source, Protocol):
-    """What a level is written to, in boxes whose corners are multiples of ``unit``.
+    """Takes a level, in boxes whose corners are multiples of ``unit``.
 
-    It is sliced only after all of it was written.
+    It is read only after all of it was written.
     """
 
     @property
@@ -248,18 +248,17 @@ def write_pyramid(
 ) -> None:
     """Write ``source`` to ``targets[0]`` and each further level to the target after it.
 
-    The shapes are those of :func:`level_shapes`; the last two axes are y and x. A single target
+    The shapes are those of :func:`level_shapes`. The last two axes are y and x. A single target
     may have any number of axes. ``report`` is called for each unit of the first level that was
     written.
 
     Each element of ``source`` is read once, and each unit of a level is written once, whole.
     The first levels are made tile by tile: a tile is written, halved into the tile below it,
-    and forgotten. Tiles are made of whole units, and together they have at most 128 MiB, or
-    one unit. Levels that do not fit in are made in the same way from the last one that did,
-    which is read back from its target. Units of default shards fit for four levels: of the
-    pixels of ``source``, one in 64 is then read back. So memory does not depend on
-    ``source``, but on the units: 128 MiB, one unit while it is encoded, and one while it is
-    read.
+    and dropped. Tiles are made of whole units, and together they have at most 128 MiB, or one
+    unit. The other levels are made in the same way from the last of these, which is read back
+    from its target. With default shards, four levels are made together, and one in 64 pixels of
+    ``source`` is read back. So memory does not depend on ``source``, but on the units: 128 MiB,
+    one unit while it is encoded, and one while it is read.
 
     Boxes are written one after another: with zarr's own pipeline, measured, threads over units
     gave nothing.

@@ -36,12 +36,12 @@ __all__ = ["PIECE", "ArchiveFile", "Contents", "Directory", "Mark", "crc_of", "r
 PIECE = 1 << 20
 """Bytes that are read at a time."""
 _TRIES = 1000
-"""How often an archive is read again that others change at the same time."""
+"""How often an archive is read again if others change it at the same time."""
 _BUFFER = 1 << 16
 
 
 class Mark(NamedTuple):
-    """What changes when a file does."""
+    """Identifies one state of a file: it changes when the file does."""
 
     device: int
     inode: int
@@ -102,13 +102,13 @@ class Directory(NamedTuple):
         return self.raw + self.end._replace(offset=position).pack()
 
     def is_still_there(self) -> bool:
-        """Whether its end is where it was: two changes within a moment may have one mark."""
+        """Whether its end is where it was: two quick changes may have one mark."""
         end = self.end.pack()
         found = self.file.read_at(self.end.offset + self.end.size, len(end))
         return found == end or self.mark.size == 0
 
     def free_from(self) -> int:
-        """Return where nothing but directories follows."""
+        """Return the position after which there are only directories."""
         last = self.contents.last
         if last is None:
             return self.end.offset
@@ -119,7 +119,7 @@ class Directory(NamedTuple):
 
 
 class Contents:
-    """Members by key, and the names in each folder. It grows, and never forgets.
+    """Members by key, and the names in each folder. It only grows.
 
     Threads change it without a lock: each change is one step, and two threads that add the same
     members do no harm.
@@ -132,7 +132,7 @@ class Contents:
         self.last: Member | None = None
 
     def add(self, entries: Iterable[tuple[str | None, Member]]) -> None:
-        """Add members by their keys; those without one are only in the way of others."""
+        """Add members by their keys. Those without a key only count for ``last``."""
         for key, member in entries:
             if self.last is None or member.offset > self.last.offset:
                 self.last = member
@@ -152,7 +152,7 @@ class Contents:
             entry = Entry(name, True, False)
 
     def check_new(self, key: str) -> None:
-        """Raise ``OSError`` where something is at ``key``, or a value is in its way."""
+        """Raise ``OSError`` if something is at ``key``, or a value is where its folder would be."""
         if key in self.members:
             raise FileExistsError(key)
         if key in self.folders:
@@ -199,12 +199,12 @@ def read_directory(path: str, known: Directory | None) -> Directory:
 def _last_directory(
     file: ArchiveFile, size: int, known: bytes
 ) -> tuple[End, bytes, int, list[tuple[str | None, Member]]] | None:
-    """Find the last directory that is whole; ``None`` if there is none.
+    """Find the last complete directory. Return ``None`` if there is none.
 
-    There may be bytes behind it, of a save that was killed. Returns its end, its bytes, and
-    those of its members that are not ``known``, with the position in the bytes where they start.
+    There may be bytes behind it, of a save that was killed. Returns its end, its bytes, the
+    position where the entries start that are not ``known``, and these entries.
     """
-    if size == 0:  # made by somebody who was killed before the first byte
+    if size == 0:  # its writer was killed before the first byte
         return End(0, 0, 0), b"", 0, []
     everywhere = file.read_at(0, 4) in STARTS
     for end in find_ends(file.read_at, size, everywhere=everywhere):
@@ -229,7 +229,7 @@ def _not_an_archive(file: ArchiveFile) -> DamagedDataError:
 
 
 class ArchiveFile(io.FileIO):
-    """A file that is read by positions, so that threads share it, and left to the collector."""
+    """A file that is read by positions, so that threads can share it. The collector closes it."""
 
     def __del__(self) -> None:
         self.close()
@@ -245,7 +245,7 @@ class ArchiveFile(io.FileIO):
         return data
 
     def write_at(self, position: int, data: bytes) -> int:
-        """Write all of ``data``, and return how many bytes that are."""
+        """Write all of ``data``, and return the number of bytes."""
         self.seek(position)
         written = 0
         with memoryview(data) as view:
@@ -305,7 +305,7 @@ class _Part(io.RawIOBase):
 
 
 class _Unpacked:
-    """A deflated member, unpacked from its start, and again from there to go back."""
+    """A deflated member, unpacked from its start. To go back, it starts again."""
 
     def __init__(self, packed: _Part, member: Member) -> None:
         info = zipfile.ZipInfo()

@@ -1,7 +1,7 @@
 """One zip archive as a backend: values are added to it, and never replaced or deleted.
 
-An archive ends with its directory, so whatever adds a member must write a new one. Programs that
-write it over the old one lose all members if they are killed. Here a complete directory is at
+An archive ends with its directory, so a program that adds a member must write a new directory. If
+it writes over the old one and is killed, all members are lost. Here a complete directory is at
 the end of the file at every instant, except while a copy of it is written there:
 
 1. A copy of the directory goes to the end, with a hole before it in which the rest has room.
@@ -9,8 +9,8 @@ the end of the file at every instant, except while a copy of it is written there
 3. The file is cut off behind the new directory.
 
 The hole starts where the old directory is, so that nothing is left behind. This needs two
-flushes, or a power cut could take both directories. If the old directory is small, compared with
-what is added, the hole starts behind it instead, and nothing must be flushed.
+flushes, or a power cut could take both directories. If the old directory is small compared with
+the new members, the hole starts behind it, and nothing must be flushed.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ class ZipBackend(FileBackend):
 class ZipStore(ByteStore):
     """The members of one zip archive. Ours are stored, those of others may be deflated.
 
-    ``_known`` is the directory that was read last. Threads replace it without a lock: each
-    version is true, if not new, while its file is open. Who adds members holds the lock of the
-    archive (``file_lock``). ``_here`` has the members that this thread is adding.
+    ``_known`` is the directory that was read last. Threads replace it without a lock: an older
+    one is still right about its members while its file is open. A thread that adds members
+    holds the lock of the archive (``file_lock``). ``_here`` has the members that this thread is
+    adding.
     """
 
     features = StoreFeatures(
@@ -135,19 +136,19 @@ class ZipStore(ByteStore):
         return data
 
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
-        """Open a member. ``whole`` checks its CRC-32, which parts of it do not have."""
+        """Open a member. ``whole`` checks its CRC-32: parts of it have none."""
         directory = self._directory()
         member = directory.member(key)
         if whole and member.size <= _SMALL:
             return io.BytesIO(self.read(key))
         file = directory.open(key)
-        if whole and member.method == STORED:  # zipfile checks what is deflated
+        if whole and member.method == STORED:  # zipfile checks deflated members
             _check_crc(directory, member, crc_of(file))
             file.seek(0)
         return file
 
     def _directory(self) -> Directory:
-        """Return the directory as it is now. Raises ``FileNotFoundError`` with the archive."""
+        """Return the directory as it is now. Raises ``FileNotFoundError`` without an archive."""
         try:
             mark = Mark.of(os.stat(self.file))
         except FileNotFoundError:
@@ -231,7 +232,7 @@ class ZipStore(ByteStore):
         return self._directory()
 
     def _append(self, old: Directory, sinks: list[_NewMember]) -> None:
-        """Write members and a directory, as the module says."""
+        """Write members and a directory in the steps of the module's docstring."""
         with ArchiveFile(self.file, "r+") as file:
             if Mark.of(os.fstat(file.fileno())) != old.mark:
                 reason = "another program has changed it at the same time: try again"
@@ -239,7 +240,7 @@ class ZipStore(ByteStore):
             size = old.mark.size
             free = old.free_from()
             added = sum(sink.member.size for sink in sinks)
-            # Behind a damaged directory may be members that another program can rescue.
+            # Bytes behind the directory may be members that another program can rescue.
             in_place = old.end.stop == size and (size - free) * _LEFT_BEHIND > added
             flushed = in_place and any(sink.durable is not False for sink in sinks)
             new, tail = _with_members(old, sinks, free if in_place else size)
@@ -263,7 +264,7 @@ class ZipStore(ByteStore):
 
 
 class _Group:
-    """What one thread adds together. ``left`` has what is to be done when the block ends."""
+    """The members that one thread adds together. ``left`` is closed when the block ends."""
 
     def __init__(self, left: ExitStack) -> None:
         self.left = left
@@ -287,7 +288,7 @@ class _NewMember(Sink):
 
     @property
     def wants_flush(self) -> bool:
-        """The directory is flushed, so a batch does well to commit many sinks together."""
+        """The directory is flushed, so it is faster if a batch commits many sinks together."""
         return self.durable is not False and not self._waited
 
     def flush(self) -> None:
@@ -320,7 +321,7 @@ class _NewMember(Sink):
 def _with_members(
     old: Directory, sinks: Iterable[_NewMember], offset: int
 ) -> tuple[Directory, bytes]:
-    """Give each member its offset; return the directory with all, and its bytes with the end."""
+    """Give each member its offset. Return the directory with all, and its bytes with the end."""
     entries = [old.raw]
     for sink in sinks:
         sink.member = sink.member._replace(offset=offset)

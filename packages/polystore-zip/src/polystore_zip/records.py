@@ -54,7 +54,7 @@ _PLAIN_FILE = 0o100644 << 16
 _DRIVE = re.compile("[A-Za-z]:/")
 
 _END_SEARCH = _END.size + _MOST16
-"""An end is at most so many bytes long, its comment included."""
+"""The most bytes of an end, its comment included."""
 _PIECE = 1 << 20
 _LAST_SECOND = (1 << 31) - 1  # of the field in which the time is
 
@@ -79,7 +79,7 @@ class Member(NamedTuple):
 
     @property
     def modified(self) -> float | None:
-        """Seconds since 1970; ``None`` for a date that cannot be."""
+        """Seconds since 1970. ``None`` for an impossible date."""
         if self.utc is not None:
             return self.utc
         day, clock = divmod(self.dated, 1 << 16)
@@ -90,7 +90,7 @@ class Member(NamedTuple):
             return None
 
     def header(self) -> bytes:
-        """Return what is before the content."""
+        """Return the bytes before the content."""
         wide = self.size >= _MOST32
         sizes = (_MOST32, _MOST32) if wide else (self.size, self.size)
         extra = struct.pack("<2H2Q", 1, 16, self.size, self.size) if wide else b""
@@ -113,7 +113,7 @@ class Member(NamedTuple):
         )
 
     def entry(self) -> bytes:
-        """Return what the directory has about a member that is stored."""
+        """Return the entry of a stored member in the directory."""
         wide = [n for n in (self.size, self.size, self.offset) if n >= _MOST32]
         extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
         extra += self._date_field()
@@ -157,7 +157,7 @@ def new_member(key: str, size: int, crc: int) -> Member:
 
 
 def fault_of_key(key: str) -> str:
-    """Return why no member can have this key; "" if one can."""
+    """Return why no member can have this key, or "" if one can."""
     try:
         name = key.encode()
     except UnicodeEncodeError as error:
@@ -170,9 +170,9 @@ def fault_of_key(key: str) -> str:
 
 
 def content_span(member: Member, header: bytes) -> tuple[int, int] | None:
-    """Return where the content starts and stops; ``None`` if ``header`` is another one's.
+    """Return where the content starts and stops, or ``None`` if ``header`` is of another member.
 
-    ``header`` is what ``header_size`` bytes from ``member.offset`` on are.
+    ``header`` are the ``header_size`` bytes from ``member.offset`` on.
     """
     if len(header) < header_size(member) or header[_HEADER.size :] != member.name:
         return None
@@ -197,7 +197,7 @@ def descriptor_size(member: Member) -> int:
 
 
 def parse_entries(raw: bytes, start: int = 0) -> Iterator[tuple[str | None, Member]]:
-    """Yield each member and its key; ``None`` for one that cannot be reached.
+    """Yield the key of each member, and the member. The key of an unreachable one is ``None``.
 
     Raises ``ValueError`` where ``raw`` is not made of entries.
     """
@@ -226,7 +226,7 @@ def parse_entries(raw: bytes, start: int = 0) -> Iterator[tuple[str | None, Memb
 def _from_fields(
     extra: bytes, size: int, packed: int, offset: int
 ) -> tuple[int, int, int, int | None]:
-    """Return the numbers with those in place that only the extra fields have."""
+    """Replace the numbers that are in the extra fields, and return all."""
     utc = None
     while len(extra) >= 4:
         kind, count = struct.unpack_from("<2H", extra)
@@ -242,9 +242,9 @@ def _from_fields(
 
 
 def key_of(name: bytes, flags: int, host: int) -> str | None:
-    """Return the key of a member of this name, ``None`` if it has none.
+    """Return the key of a member of this name, or ``None`` if it has none.
 
-    Folders have none, and litter of file browsers, and names that lead out of the archive.
+    Folders, the files of file browsers, and names that lead out of the archive have none.
     """
     text = _decoded(name, flags, host)
     if host in _WINDOWS:  # some programs there write backslashes
@@ -278,7 +278,7 @@ def _decoded(name: bytes, flags: int, host: int) -> str:
 
 
 class End(NamedTuple):
-    """What the end of an archive says."""
+    """The fields of the end of an archive."""
 
     offset: int
     """Where the directory starts."""
@@ -309,7 +309,7 @@ def find_ends(
     """Yield each end in an archive of ``size`` bytes, the last one first.
 
     ``read`` takes a position and a number of bytes. An end counts only if its directory is right
-    before it: the end of an archive inside this one, whose positions are its own, does not.
+    before it. The end of an archive inside this one does not count: its positions are its own.
     Unless ``everywhere``, only the last 64 KiB are searched, where other programs look.
     """
     stop = size

@@ -62,7 +62,7 @@ class Stat(NamedTuple):
 
     key: str
     kind: Kind = "file"
-    """"symlink" only for a link that leads nowhere."""
+    """"symlink" only for a link whose target is missing or out of reach."""
     size: int | None = None
     """Bytes, of files."""
     modified: float | None = None
@@ -213,7 +213,7 @@ class ByteStore(ABC):
 
     @abstractmethod
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
-        """Store ``content`` at ``key``: all of it or nothing.
+        """Store ``content`` at ``key``, all of it or nothing. It is complete when this returns.
 
         ``content`` belongs to the caller, so a store that keeps it makes a copy. Raises
         ``FileExistsError`` for ``if_exists="error"`` if the key holds a value. ``FileBackend``

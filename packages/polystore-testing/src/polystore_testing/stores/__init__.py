@@ -23,7 +23,7 @@ class StoreTests(
     LinkLaws,
     TreeLaws,
 ):
-    """A store keeps what its ``features`` claim, and what they do not claim is refused.
+    """A store keeps the promises of its ``features``, and refuses all others.
 
     Supply ``bytes_store``: an empty store that can put values. It is confined to a root.
     """

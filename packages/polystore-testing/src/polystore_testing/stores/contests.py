@@ -35,8 +35,8 @@ def contests(
 ) -> Iterator[tuple[str, list[Any]]]:
     """Let threads work at once, and then processes if ``scope`` has them.
 
-    Yields a word, which no other contest has and is the last argument of ``work``, and what the
-    contestants have returned.
+    Yields a word and the results of the contestants. No other contest has that word, which is
+    the last argument of ``work``.
     """
     gate = threading.Barrier(CONTESTANTS, timeout=_HANG)
     with ThreadPoolExecutor(CONTESTANTS) as pool:
@@ -59,7 +59,7 @@ def _held(
 
 
 def _keep(gate: Barrier) -> None:
-    global _gate  # a barrier reaches a process only while that starts
+    global _gate  # a barrier reaches a process only while the process starts
     _gate = gate
 
 
@@ -85,10 +85,10 @@ def in_process(work: Callable[..., Any], store: ByteStore, *arguments: object) -
 def kill_while(
     work: Callable[..., Any], store: ByteStore, *arguments: object, told: int
 ) -> Any:
-    """Kill a process in the middle of ``work``, and return all that it had told.
+    """Kill a process in the middle of ``work``, and return all that it has reported.
 
-    ``work`` gets a function that tells. It is killed once that was called ``told`` times, if it
-    has not ended before.
+    ``work`` gets a function that reports. The process is killed after ``told`` reports, if it has
+    not ended before.
     """
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)

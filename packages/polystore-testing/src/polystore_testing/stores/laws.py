@@ -1,4 +1,4 @@
-"""What the laws of a store share."""
+"""The base class and the helpers of all laws."""
 
 from __future__ import annotations
 

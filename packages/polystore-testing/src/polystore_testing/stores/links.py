@@ -15,7 +15,7 @@ __all__ = ["LinkLaws"]
 
 
 class LinkLaws(StoreLaws):
-    """Links lead to values and folders. ``delete`` takes the link."""
+    """Links lead to values and folders. ``delete`` removes the link only."""
 
     @needs("links")
     def test_link_is_followed(self, bytes_store: Any) -> None:

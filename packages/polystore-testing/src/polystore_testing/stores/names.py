@@ -1,4 +1,4 @@
-"""Renaming, and folders in which nothing is."""
+"""Renaming, and empty folders."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class RenameLaws(StoreLaws):
     @pytest.mark.timeout(300)
     @pytest.mark.parametrize("condition", ["replace", "error"])
     def test_rename_is_one_step(self, bytes_store: Any, condition: str) -> None:
-        """A reader finds the value at one of both keys, at any moment."""
+        """A reader finds the value at one of the two keys, at any moment."""
         for number in range(ROUNDS):
             source, target = f"s{number}", f"t{number}"
             put(bytes_store, source, b"value")
@@ -104,7 +104,7 @@ class RenameLaws(StoreLaws):
 
 
 class FolderLaws(StoreLaws):
-    """Folders that exist although nothing is in them. Without them, only values do."""
+    """Folders that exist although nothing is in them. Without ``Folders`` there are values only."""
 
     @needs("folders")
     def test_folder_is_made(self, bytes_store: Any) -> None:
@@ -159,7 +159,7 @@ class FolderLaws(StoreLaws):
 def _find_gaps(
     store: ByteStore, source: str, target: str, started: threading.Event, over: threading.Event
 ) -> str:
-    """Look at both keys until the rename is over; return what no reader may see."""
+    """Look at both keys until the rename is over. Return a fault, if one was seen."""
     while not over.is_set():
         gone = not has(store, source)
         started.set()

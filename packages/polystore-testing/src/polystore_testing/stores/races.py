@@ -28,7 +28,7 @@ _ENOUGH = 20
 
 
 class RaceLaws(StoreLaws):
-    """What several writers and readers see of each other."""
+    """Several writers and readers of one key at once."""
 
     @needs("create_only")
     @pytest.mark.timeout(300)
@@ -52,7 +52,7 @@ class RaceLaws(StoreLaws):
     @pytest.mark.timeout(300)
     @pytest.mark.parametrize("way", ["put", "sink"])
     def test_killed_writer_leaves_whole_values(self, bytes_store: ByteStore, way: str) -> None:
-        """Also every value of which the process knew that it was put."""
+        """No value that was put before the kill is lost or damaged."""
         if not is_shared(bytes_store):
             return  # the values die with their process
         replaces = bytes_store.features.replace != "none"
@@ -70,7 +70,7 @@ class RaceLaws(StoreLaws):
 
 
 class VersionLaws(StoreLaws):
-    """A value is replaced only by somebody who has seen it."""
+    """A value is replaced only if it has the version that the writer has read."""
 
     @needs("versions")
     def test_version_follows_content(self, bytes_store: ByteStore) -> None:
@@ -115,7 +115,7 @@ class VersionLaws(StoreLaws):
 
 
 class LockLaws(StoreLaws):
-    """One holder at a time, whose lock ends with its process."""
+    """A lock has one holder at a time, and ends with the process that holds it."""
 
     @needs("locks", "replace")
     @pytest.mark.timeout(300)
@@ -228,7 +228,7 @@ def _lock_for_ever(store: ByteStore, tell: Callable[[str], None]) -> None:
 
 
 def _filled(number: int) -> bytes:
-    """Return a value whose bytes are equal, and whose length tells which."""
+    """Return a value of equal bytes. Its length depends on the bytes, so a mix is found."""
     return bytes([number % 256]) * (1000 + 500 * (number % 256))
 
 

@@ -21,7 +21,7 @@ _WORTH_WRITING = 1 << 24
 
 
 class SinkLaws(StoreLaws):
-    """Nothing is seen before ``commit``, and nothing is left by ``discard``."""
+    """Readers see nothing before ``commit``, and ``discard`` leaves nothing."""
 
     @pytest.mark.parametrize("last", STEPS)
     def test_new_key_appears_at_commit(self, bytes_store: ByteStore, last: str) -> None:
@@ -175,7 +175,7 @@ def _write_half(store: ByteStore, key: str) -> None:
 
 
 def _go(sink: Sink, last: str, content: bytes) -> None:
-    """Go up to and including the step ``last``."""
+    """Do the steps of a sink up to ``last``, which is the last one."""
     sink.file.write(content)
     if last != "write":
         sink.seal(flush=False)

@@ -42,10 +42,10 @@ _NOT_NESTED = (NotADirectoryError, IsADirectoryError, FileExistsError)
 class ValueLaws(StoreLaws):
     """Keys to bytes, whole or not at all."""
 
-    # ── what is claimed ──────────────────────────────────────────────────────────────────
+    # ── claims ───────────────────────────────────────────────────────────────────────────
 
     def test_claims_are_inherited(self, bytes_store: ByteStore) -> None:
-        """What ``features`` claims, the class can do."""
+        """The class inherits every ability that ``features`` claims."""
         features = bytes_store.features
         for name in ("replace", "create_only", "delete", *ABILITIES):
             assert getattr(features, name) in get_args(Scope), name

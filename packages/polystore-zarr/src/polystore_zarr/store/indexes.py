@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ShardIndexes", "ShardVersion", "version_of"]
 
 _MOST_BYTES = 16 << 20
-"""A million inner chunks. An index with more is kept alone."""
+"""The index of a million inner chunks. A larger one is kept alone."""
 
 ShardVersion: TypeAlias = tuple[int, int, int, bytes]
 
@@ -25,7 +25,7 @@ ShardVersion: TypeAlias = tuple[int, int, int, bytes]
 def version_of(file: io.FileIO, checksum_bytes: int) -> ShardVersion:
     """Return a value that differs if a shard was replaced or written again.
 
-    The system gives inode numbers again, and its clock may not move between two writes. So the
+    The system uses inode numbers again, and its clock may not move between two writes. So the
     checksum of the index, the last ``checksum_bytes`` of the file, is part of the version.
     """
     status = os.fstat(file.fileno())

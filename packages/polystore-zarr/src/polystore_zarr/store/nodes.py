@@ -1,4 +1,4 @@
-"""What stands in a store: read from its metadata documents, without importing zarr.
+"""The nodes of a store: read from its metadata documents, without importing zarr.
 
 Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` beside ``.zattrs``
 (https://zarr-specs.readthedocs.io).
@@ -62,7 +62,7 @@ class Document:
     zarr_format: ZarrFormat
     kind: Literal["array", "group"]
     fields: dict[str, Any]
-    """The document as it stands: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
+    """The document as it is written: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
     attributes: dict[str, Any] = field(default_factory=dict)
     levels_are_groups: bool = False
     """Whether the first of the levels that it lists is a group: then they are no pixels."""
@@ -99,11 +99,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a path leads to."""
+    """The node that a path leads to."""
 
     directory: str
     document: Document | None
-    """``None`` for a directory that is no node of a store."""
+    """``None`` for a directory that is not a node of a store."""
 
     @property
     def holds_pixels(self) -> bool:
@@ -149,7 +149,7 @@ def _stamp(status: os.stat_result) -> Stamp:
 def _stamp_at(path: str) -> Stamp | None:
     try:
         return _stamp(os.stat(path))
-    except OSError:  # reading it tells why
+    except OSError:  # the error comes when it is read
         return None
 
 
@@ -257,7 +257,7 @@ def _read(path: str, *, shared: bool = True) -> _File | None:
 
 
 def _remember(path: str, text: bytes, fields: dict[str, Any], *, shared: bool) -> _Remembered:
-    """Keep a decoded file if it is large, and of a group that is not an image.
+    """Keep a decoded file if it is large and of a group, but not of an image.
 
     ``info`` gives the attributes of arrays and images to its callers, who may change them.
     """
@@ -332,7 +332,7 @@ def write_attributes(
 def visible(directory: str) -> list[os.DirEntry[str]]:
     """Return the entries of a directory but for polystore's own, and those of file browsers.
 
-    Waits for writers that have a store aside for a moment: it would be missing.
+    It waits for writers that have set a store aside for a moment, or the store would be missing.
     """
     while True:
         with os.scandir(directory) as found:
@@ -349,10 +349,10 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
 
 
 def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
-    """Return what stands in ``directory`` and no more: for long listings.
+    """Return the kind of the node in ``directory`` and no more: for long listings.
 
-    A document that nobody, or not this user, can read counts as an array: one bad store must
-    not hide the others, and loading it tells what is wrong.
+    An unreadable document counts as an array: one bad store must not hide the others, and the
+    error comes when it is loaded.
     """
     try:
         document = read_document(directory)
