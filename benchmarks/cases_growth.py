@@ -1,4 +1,4 @@
-"""The rows of the table of growth: what is done with N things, and on which backends."""
+"""The rows of the table of growth: an operation on N things, and its backends."""
 
 from __future__ import annotations
 

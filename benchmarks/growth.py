@@ -41,10 +41,10 @@ HEADINGS = ("operation", "backend", "N", "ms", "slope", "bound", "met", "peak Mi
 RULE = ("---",) * 2 + ("--:",) * 4 + ("---", "--:")
 
 NOTES = """\
-A time is what the processor spends on all N items, the best of several rounds. With durable=True it
-is the time that passes. The slope is that of log(time) over log(N), fitted to the three sizes: 1 is
-linear, 2 quadratic. In rows "among N others" the work stays the same while N grows. The peak is the
-memory that Python allocates during the work.
+A time is the processor time for all N items, the best of several rounds. With durable=True it is
+the time that passes. The slope of log(time) over log(N) is fitted to the three sizes: 1 is linear,
+2 quadratic. In rows "among N others" the work stays the same while N grows. The peak is the memory
+that Python allocates during the work.
 """
 
 
