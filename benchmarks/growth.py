@@ -133,7 +133,7 @@ class Job:
 
     @contextmanager
     def prepare(self) -> Iterator[Callable[[], object]]:
-        """Give the work, in a place of its own."""
+        """Give the work, with a place of its own."""
         with make_site(self.backend, self.parent) as site:
             yield partial(self.growth.work, site, self.growth.setup(site, self.size))
 

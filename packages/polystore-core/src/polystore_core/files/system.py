@@ -335,7 +335,7 @@ def sync_directory(directory: str | PathLike[str], *, dir_fd: int | None = None)
 # ── finding ──────────────────────────────────────────────────────────────────────────────
 
 
-# Tried, because some sandboxes know no faccessat2, and deny every name.
+# Try it: some sandboxes do not know faccessat2, and deny every name.
 _ANSWERS = {os.access} <= os.supports_follow_symlinks & os.supports_effective_ids and (
     os.access("/", os.F_OK, effective_ids=True, follow_symlinks=False)
 )
@@ -399,7 +399,7 @@ def _make(directory: str) -> None:
                     raise
                 if not os.path.lexists(current):
                     continue  # deleted and made again by others
-                code = errno.ENOTDIR  # a file, which if_exists= is not about
+                code = errno.ENOTDIR  # a file where a directory must be: if_exists= does not help
                 raise NotADirectoryError(code, os.strerror(code), directory) from error
         missing.pop()
         if not missing:

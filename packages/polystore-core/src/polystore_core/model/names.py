@@ -242,7 +242,7 @@ def _parts_of(path: str | os.PathLike[str]) -> list[str]:
 
 
 def _first_misfit(stretches: tuple[_Stretch, ...], name: str) -> str:
-    """Say how far ``name`` fits, or return an empty string if it does."""
+    """Return how far ``name`` fits, or an empty string if all of it does."""
     at = 0
     for stretch in stretches:
         found = stretch.find(name, at)
