@@ -288,8 +288,8 @@ class _NewMember(Sink):
 
     @property
     def wants_flush(self) -> bool:
-        """The directory is flushed, so it is faster if a batch commits many sinks together."""
-        return self.durable is not False and not self._waited
+        """It is faster if a batch commits many sinks together: they need one directory."""
+        return not self._waited
 
     def flush(self) -> None:
         self._waited = True
