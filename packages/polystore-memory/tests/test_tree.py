@@ -156,3 +156,14 @@ def test_folder_is_at_one_of_two_names(tree):
     for watcher in watchers:
         watcher.join()
     assert {tuple(names) for names in seen} <= {("f",), ("g",), (54,)}
+
+
+def test_link_does_not_replace_its_own_value(memory):
+    memory.save(1, "a")
+    memory.create_symlink("a", "l")
+    with pytest.raises(InvalidOptionError, match="to which 'l' leads"):
+        memory.move("l", "a")
+    assert memory.load("a") == memory.load("l") == 1
+    memory.save(2, "b")
+    memory.move("l", "b")
+    assert memory.load("a") == memory.load("b") == 1

@@ -13,6 +13,7 @@ import pytest
 from polystore_core import LocalStore, find_leftovers
 from polystore_core.errors import (
     DurabilityUnknownError,
+    InvalidOptionError,
     LockTimeoutError,
     NotAFileError,
 )
@@ -185,6 +186,24 @@ def test_unknown_durability_of_a_move_names_the_target(folder, monkeypatch):
 
 
 @posix
+def test_link_does_not_replace_its_own_file(store):
+    store.put("a", b"1")
+    store.link("a", "l")
+    with pytest.raises(InvalidOptionError, match="to which 'l' leads"):
+        store.rename("l", "a")
+    assert store.read("a") == store.read("l") == b"1"
+    store.put("b", b"2")
+    store.rename("l", "b")
+    assert store.read("a") == store.read("b") == b"1"
+
+
+def test_dead_link_replaces_a_file(store, folder):
+    store.put("a", b"1")
+    (folder / "dead").symlink_to("nowhere")
+    store.rename("dead", "a")
+    assert store.read_link("a") == "nowhere"
+
+
 def test_links(store, folder):
     store.put("f/a", b"1")
     store.link("f/a", "g/l")

@@ -254,6 +254,8 @@ class MemoryBackend(StorageBackend):
             place = self._resolve(check_new(target), follow=False)
             if origin == place:
                 return
+            if if_exists == "replace" and origin in self._links and place in self._files:
+                self._refuse_own_file(source, place, target)
             if origin in self._folders:
                 self._forget(self._copy_tree(origin, place, "move"))
             elif self._occupied(place, if_exists, "move"):
@@ -264,6 +266,12 @@ class MemoryBackend(StorageBackend):
                 kept[place] = kept[origin]
                 del kept[origin]
             self._detach(origin)
+
+    def _refuse_own_file(self, link: Path, place: str, target: Path) -> None:
+        """Refuse to replace a value by a link to it: nothing would be left but the link."""
+        if self._resolved_or_none(link) == place:
+            expected = f"a path other than that of the file to which {os.fspath(link)!r} leads"
+            raise InvalidOptionError("target", os.fspath(target), expected)
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
         with self._lock:

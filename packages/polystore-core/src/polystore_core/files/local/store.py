@@ -266,8 +266,11 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     present = lstat(new)
                 except FileNotFoundError:
                     present = None
-                if present is not None and _is_same(moved, present, target, replace):
-                    return
+                if present is not None:
+                    if _is_same(moved, present, target, replace):
+                        return
+                    if stat.S_ISLNK(moved.st_mode):
+                        self._refuse_own_file(source, present, target)
                 if present is not None and self.durable is not False:
                     flush_bytes(old, moved)
                 try:
@@ -279,6 +282,16 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     os.unlink(old.name, dir_fd=old.dir_fd)
                 if self.durable:
                     flush_name(new, target, "move")
+
+    def _refuse_own_file(self, link: str, present: os.stat_result, target: str) -> None:
+        """Refuse to replace a file by a link to it: nothing would be left but the link."""
+        try:
+            found = self._places.stat(link)
+        except (OSError, PathOutsideRootError):
+            return
+        if os.path.samestat(found, present):
+            expected = f"a path other than that of the file to which {link!r} leads"
+            raise InvalidOptionError("target", target, expected)
 
     def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
         with _about(source):
