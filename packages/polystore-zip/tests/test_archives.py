@@ -161,6 +161,21 @@ def test_two_members_of_one_name(backend, file):
         backend.save(A, "a.npy", if_exists="error")
 
 
+def test_long_end_where_the_short_one_has_the_numbers(backend, file, check_others):
+    """As Apache Commons Compress writes it with ``Zip64Mode.Always``."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.npy", npy(A))
+    content = Path(file).read_bytes()
+    at = content.rindex(b"PK\5\6")
+    size, offset = struct.unpack_from("<2I", content, at + 12)
+    long_end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, offset)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
+    Path(file).write_bytes(content[:at] + long_end + locator + content[at:])
+    np.testing.assert_array_equal(backend.load("a.npy"), A)
+    backend.save(A + 1, "b.npy")
+    check_others(["a.npy", "b.npy"])
+
+
 def test_comment_stays(backend, file, check_others):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(A))

@@ -330,16 +330,16 @@ def find_ends(
 def _end_at(
     read: Callable[[int, int], bytes], place: int, record: bytes, file_size: int
 ) -> End | None:
-    _, disk, other_disk, here, count, size, offset, comment_bytes = _END.unpack(record)
+    _, disk, other_disk, _, count, size, offset, comment_bytes = _END.unpack(record)
     directory_stop, stop = place, place + _END.size + comment_bytes
-    if _MOST16 in (here, count) or _MOST32 in (size, offset):
-        locator = read(max(place - _LOCATOR.size, 0), _LOCATOR.size)
-        if locator.startswith(_LOCATOR_SIGN) and len(locator) == _LOCATOR.size:
-            directory_stop = _LOCATOR.unpack(locator)[2]
-            end64 = read(min(directory_stop, file_size), _END64.size)
-            if not end64.startswith(_END64_SIGN) or len(end64) < _END64.size:
-                return None
-            *_, here, count, size, offset = _END64.unpack(end64)
+    # Some programs write the long end also where the numbers fit into the short one.
+    locator = read(max(place - _LOCATOR.size, 0), _LOCATOR.size)
+    if locator.startswith(_LOCATOR_SIGN) and len(locator) == _LOCATOR.size:
+        directory_stop = _LOCATOR.unpack(locator)[2]
+        end64 = read(min(directory_stop, file_size), _END64.size)
+        if not end64.startswith(_END64_SIGN) or len(end64) < _END64.size:
+            return None
+        *_, count, size, offset = _END64.unpack(end64)
     if disk or other_disk or offset + size != directory_stop or stop > file_size:
         return None
     comment = read(place + _END.size, comment_bytes) if comment_bytes else b""
