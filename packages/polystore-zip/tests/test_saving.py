@@ -1,5 +1,6 @@
 """What is saved is a zip archive that other programs read."""
 
+import itertools
 import os
 import shutil
 import stat
@@ -197,3 +198,12 @@ def test_batch_fails_as_a_whole_window(file):
     assert done.stdout == "0 0\n0\n", done.stderr
     ZipBackend(file=file).save(A, "a.npy")
     assert ZipBackend(file=file).list_dir(".") == ["a.npy"]
+
+
+@pytest.mark.parametrize("durable", [None, False, True])
+def test_batch_writes_one_directory_for_many(backend, file, durable):
+    backend.save_batch([A] * 32, [f"{n}.npy" for n in range(10, 42)], durable=durable)
+    with zipfile.ZipFile(file) as archive:
+        starts = [member.header_offset for member in archive.infolist()]
+    # A small directory stays where it is, behind the member for which it was written.
+    assert len({after - before for before, after in itertools.pairwise(starts)}) == 1

@@ -288,7 +288,7 @@ class _NewMember(Sink):
 
     @property
     def wants_flush(self) -> bool:
-        """It is faster if a batch commits many sinks together: they need one directory."""
+        """Whether it waits for others: many sinks together cost one directory, and one flush."""
         return not self._waited
 
     def flush(self) -> None:
