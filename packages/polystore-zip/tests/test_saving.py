@@ -207,3 +207,22 @@ def test_batch_writes_one_directory_for_many(backend, file, durable):
         starts = [member.header_offset for member in archive.infolist()]
     # A small directory stays where it is, behind the member for which it was written.
     assert len({after - before for before, after in itertools.pairwise(starts)}) == 1
+
+
+def test_durable_save_flushes_the_names_of_new_folders(tmp_path):
+    if not hasattr(os, "O_DIRECTORY"):
+        pytest.skip("system: Windows cannot flush folders")
+    code = (
+        "import os, sys\n"
+        "from polystore_zip.backend import ZipBackend\n"
+        "backend = ZipBackend(file=sys.argv[1], durable=True)\n"
+        "opened = set()\n"
+        "def note(event, given):\n"
+        "    if event == 'open' and given[2] & os.O_DIRECTORY: opened.add(given[0])\n"
+        "sys.addaudithook(note)\n"
+        "backend.save('1', '1.txt')\n"
+        "print(*sorted(opened))\n"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "a" / "b" / "scan.zip"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {str(tmp_path), str(tmp_path / "a")} <= set(done.stdout.split()), done.stderr

@@ -280,7 +280,7 @@ class _NewMember(Sink):
 
     def __init__(self, store: ZipStore, key: str, durable: bool | None) -> None:
         self._store, self.key, self.durable = store, key, durable
-        self._pending = PendingFile(store.file, durable=False, exclusive=True)
+        self._pending = PendingFile(store.file, durable=durable, exclusive=True)
         self.file = self._pending.file
         self._waited = False
         self.is_needed = False
