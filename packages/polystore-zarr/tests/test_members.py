@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core import FileManager
+from polystore_core import FileManager, file_lock
 from polystore_core.errors import BatchError, DamagedDataError
 from polystore_testing import Bound
 from polystore_zarr import members, save_plate
@@ -194,6 +195,43 @@ def test_killed_batch_is_completed(store: Bound) -> None:
     with counted() as of:
         save_all(store, "p.ome.zarr", names, if_exists="skip")
     assert of("written") == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: needs interval timers")
+@pytest.mark.timeout(60)
+def test_ctrl_c_while_the_documents_wait_for_the_lock(
+    store: Bound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fields that are saved are listed all the same."""
+    monkeypatch.setattr(members, "_SECONDS", float("inf"))
+    names = [f"{well}/0" for well in WELLS[:4]]
+    locked, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with file_lock("p.ome.zarr"):
+            locked.set()
+            release.wait()
+
+    holder = threading.Thread(target=hold)
+
+    def report(done: int, total: int) -> None:
+        if done == total:  # the first field is listed, and the others wait
+            holder.start()
+            locked.wait()
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+
+    def interrupt(*_: object) -> None:
+        release.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            save_all(store, "p.ome.zarr", names, progress=report)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        holder.join()
+    assert listed("p.ome.zarr") == set(names)
 
 
 def test_damaged_well_fails_its_item(store: Bound) -> None:

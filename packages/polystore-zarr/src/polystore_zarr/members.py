@@ -155,14 +155,15 @@ class _Gathered:
             self.write()
 
     def write(self) -> None:
-        stores, self._stores = self._stores, {}
+        """Write the lists. Those that cannot be written, or that Ctrl-C stops, are kept."""
         failures: list[Exception] = []
-        for (store, durable), lists in stores.items():
+        for (store, durable), lists in list(self._stores.items()):
             try:
                 _retry(_write, store, durable, lists, is_image)
                 # Somebody may have made copies since the members were saved.
                 groups = dict.fromkeys(chain(*(_above(store, group) for group, _ in lists)))
                 _forget_copies(store, {g: read_document(g) for g in groups}, durable)
+                del self._stores[store, durable]
             except Exception as error:
                 failures.append(explained(error, self._backend, store, "save"))
         self._written = time.monotonic()
@@ -195,13 +196,13 @@ def gathering_members(backend: str) -> Iterator[None]:
     token = _gathered.set(gathered)
     try:
         yield
+        gathered.write()
     except BaseException:
         with suppress(Exception):  # raise the first failure
             gathered.write()
         raise
     finally:
         _gathered.reset(token)
-    gathered.write()
 
 
 # ── writing the lists ────────────────────────────────────────────────────────────────────
