@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,15 @@ def test_open(store, whole):
     store.make_folder("f")
     with pytest.raises(IsADirectoryError):
         store.open("f", whole=whole)
+
+
+@linux
+@pytest.mark.parametrize("whole", [False, True])
+def test_open_file_that_says_it_is_empty(whole):
+    path = "/proc/version"
+    with LocalStore().open(path, whole=whole) as file:
+        assert file.read() == Path(path).read_bytes() != b""
+    assert os.path.getsize(path) == 0
 
 
 def test_stat(store, folder):

@@ -136,7 +136,9 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         file = _File(key, "r", opener=self._open)
         if whole and (size := os.fstat(file.fileno()).st_size) <= _SMALL:
             with file:
-                return io.BytesIO(os.read(file.fileno(), size))
+                # One byte more tells a file that says it is empty (/proc), or that has grown.
+                data = os.read(file.fileno(), size + 1)
+                return io.BytesIO(data if len(data) == size else data + file.readall())
         return cast("BinaryIO", file)
 
     def _open(self, key: str, _flags: int) -> int:
