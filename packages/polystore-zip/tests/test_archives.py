@@ -209,6 +209,9 @@ def test_changed_byte_is_noticed(backend, file, method, size):
     with pytest.raises(DamagedDataError, match=r"'a\.npy'") as caught:
         backend.load("a.npy")
     assert caught.value.path == "a.npy"
+    with pytest.raises(DamagedDataError, match=r"'a\.npy'"):
+        backend.copy("a.npy", "copy.npy")  # which would get a checksum of its own
+    assert backend.list_dir(".") == ["a.npy", "b.npy"]
     np.testing.assert_array_equal(backend.load("b.npy"), A)
 
 

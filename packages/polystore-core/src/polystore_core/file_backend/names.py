@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
@@ -241,22 +240,34 @@ class NamesOfStore(StorageBackend):
     def _copy_file(
         self, source: str, target: str, if_exists: IfExists, durable: bool | None
     ) -> None:
-        with self._translated(source, "copy"), self.store.open(self._key(source)) as file:
+        key = self._key(source)
+        with self._translated(source, "copy"), self.store.open(key, whole=True) as file:
             condition = self._condition(target, if_exists, "copy to")
             if condition is None:
                 return
             try:
                 with self._translated(target, "copy to"):
-                    self._copy_bytes(file, self._key(target), condition, durable)
+                    self._copy_bytes(file, source, self._key(target), condition, durable)
             except AlreadyExistsError:
                 if if_exists != "skip":  # somebody else was first: skip leaves their value
                     raise
 
     def _copy_bytes(
-        self, file: BinaryIO, target: str, condition: IfPresent, durable: bool | None
+        self,
+        file: BinaryIO,
+        source: str,
+        target: str,
+        condition: IfPresent,
+        durable: bool | None,
     ) -> None:
+        """Copy ``file``. An error of reading it is about ``source``."""
         with self.store.writing(target, if_exists=condition, durable=durable) as sink:
-            shutil.copyfileobj(file, sink, _COPY_BYTES)
+            while True:
+                with self._translated(source, "copy"):
+                    piece = file.read(_COPY_BYTES)
+                if not piece:
+                    return
+                sink.write(piece)
 
     def _condition(self, path: str, if_exists: IfExists, operation: str) -> IfPresent | None:
         """Return the ``if_exists`` of a sink for ``path``, or ``None`` if the present value stays.
@@ -310,8 +321,8 @@ class NamesOfStore(StorageBackend):
                             self._needed(Folders, "copying a folder").make_folder(new)
                         waiting.append((old, new))
                     else:
-                        with store.open(old) as file:
-                            self._copy_bytes(file, new, "replace", durable)
+                        with store.open(old, whole=True) as file:
+                            self._copy_bytes(file, old, new, "replace", durable)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
