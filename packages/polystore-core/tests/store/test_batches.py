@@ -11,6 +11,7 @@ from polystore_core.errors import (
     BatchLengthError,
     DuplicatePathError,
     DurabilityUnknownError,
+    InvalidOptionError,
     StorageError,
     UnsupportedDataError,
 )
@@ -76,6 +77,24 @@ def test_loading_tries_all(on, threads):
     assert sorted(raised.value.failed) == [3, 97]
     assert len(raised.value.done) == 98
     assert "'f/97.npy': NotFoundError: backend 'x': 'f/97.npy' does not" in str(raised.value)
+
+
+@pytest.mark.parametrize("bad", ["/a.npy", "../a.npy", "s3://bucket/a.npy"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_any_path_may_be_the_bad_one(on, bad, at):
+    backend = on(Flat)
+    backend.save(np.arange(3), "0.npy")
+    paths = ["0.npy", "0.npy"]
+    paths[at] = bad
+    with pytest.raises(BatchError) as caught:
+        backend.load_batch(paths)
+    assert list(caught.value.failed) == [at]
+    assert caught.value.done == ("0.npy",)
+
+
+def test_paths_must_be_a_list(on):
+    with pytest.raises(InvalidOptionError, match="a list of paths"):
+        on(Flat).load_batch(iter(["0.npy", "1.npy"]))
 
 
 def test_loading_takes_regions(on):

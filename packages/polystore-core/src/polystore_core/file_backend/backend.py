@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -29,7 +30,7 @@ from ..paths import check_new, checked
 from ..plugins.declared import owner
 from ..plugins.registry import formats as shared_formats
 from ..values import Info
-from ..work import Progress, check_lengths, run_batch, threads_for
+from ..work import Progress, check_lengths, check_paths, run_batch, threads_for
 from .batches import SaveBatch
 from .names import NamesOfStore
 
@@ -249,9 +250,11 @@ class FileBackend(NamesOfStore):
         **options: Option,
     ) -> list[Value]:
         """``threads=None`` takes several if the files are large enough for a gain."""
+        check_paths(paths)
         if threads is None and len(paths) > 1:
-            first = self._stat_or_none(paths[0])
-            size = first.size or 0 if first else 0
+            size = 0
+            with suppress(PolystoreError, OSError):  # loading it tells
+                size = self.store.stat(self.store.key(checked(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
         with self._translated("", "load"), self.store.batch() as store:
