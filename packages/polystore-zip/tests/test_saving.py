@@ -226,3 +226,42 @@ def test_durable_save_flushes_the_names_of_new_folders(tmp_path):
     command = [sys.executable, "-c", code, tmp_path / "a" / "b" / "scan.zip"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert {str(tmp_path), str(tmp_path / "a")} <= set(done.stdout.split()), done.stderr
+
+
+# ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
+
+
+def sealed(backend, key):
+    sink = backend.store.sink(key)
+    sink.file.write(b"1")
+    sink.seal()
+    return sink
+
+
+def test_block_that_raises_adds_nothing(backend, file):
+    sink = sealed(backend, "a.txt")
+
+    def interrupted():
+        with backend.store.together() as commit:
+            commit(sink)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    sink.discard()
+    backend.save("2", "b.txt")
+    assert ZipBackend(file=file).list_dir(".") == ["b.txt"]
+
+
+def test_block_that_is_never_left_takes_no_later_value(backend, file):
+    """Ctrl-C between the start of the block and its first line, with the traceback kept."""
+    block = backend.store.together()
+    commit = block.__enter__()
+    backend.save("1", "a.txt")
+    assert ZipBackend(file=file).load("a.txt") == "1"
+    sink = sealed(backend, "b.txt")
+    commit(sink)
+    del block, commit
+    sink.discard()
+    backend.save("3", "c.txt")
+    assert ZipBackend(file=file).list_dir(".") == ["a.txt", "c.txt"]

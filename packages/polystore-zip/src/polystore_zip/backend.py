@@ -19,7 +19,6 @@ import errno
 import io
 import os
 import stat
-import threading
 import zlib
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -86,10 +85,9 @@ class ZipBackend(FileBackend):
 class ZipStore(ByteStore):
     """The members of one zip archive. Ours are stored, those of others may be deflated.
 
-    ``_known`` is the directory that was read last. Threads replace it without a lock: an older
-    one is still right about its members while its file is open. A thread that adds members
-    holds the lock of the archive (``file_lock``). ``_here`` has the members that this thread is
-    adding.
+    ``_known`` is the directory that was read last. Threads replace it without a lock: each
+    version is true, if not new, while its file is open. Who adds members holds the lock of the
+    archive (``file_lock``).
     """
 
     features = StoreFeatures(
@@ -100,7 +98,6 @@ class ZipStore(ByteStore):
         self.file = full_path(file, "file")
         self.durable = durable
         self._known: Directory | None = None
-        self._here = threading.local()
 
     def __repr__(self) -> str:
         return f"<ZipStore {self.file!r}>"
@@ -192,33 +189,24 @@ class ZipStore(ByteStore):
         raise UnsupportedOperationError("", "delete", reason)
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Iterator[Callable[[Sink], None]]:
         """Add the members that the block commits at its end, with one new directory."""
-        if getattr(self._here, "group", None) is not None:
-            yield
-            return
-        with ExitStack() as left:
-            group = self._here.group = _Group(left)
-            try:
-                yield
-            finally:
-                self._here.group = None
-                if group.directory is not None and group.added:
-                    self._append(group.directory, group.added)
+        with ExitStack() as locked:
+            group = _Group()
+            yield partial(self._add, group, locked)
+            if group.directory is not None and group.added:
+                self._append(group.directory, group.added)
 
-    def _commit(self, sink: _NewMember) -> None:
-        with self.together():
-            group: _Group = self._here.group
-            if group.directory is None:
-                make_directories(os.path.dirname(self.file), durable=sink.durable)
-                group.left.enter_context(file_lock(self.file, timeout=_LOCK_SECONDS))
-                group.directory = self._directory_or_new()
-            group.directory.contents.check_new(sink.key)
-            group.contents.check_new(sink.key)
-            group.contents.add([(sink.key, sink.member)])
-            group.added.append(sink)
-            group.left.callback(sink.leave)
-            sink.is_needed = True
+    def _add(self, group: _Group, locked: ExitStack, sink: Sink) -> None:
+        assert isinstance(sink, _NewMember)
+        if group.directory is None:
+            make_directories(os.path.dirname(self.file), durable=sink.durable)
+            locked.enter_context(file_lock(self.file, timeout=_LOCK_SECONDS))
+            group.directory = self._directory_or_new()
+        group.directory.contents.check_new(sink.key)
+        group.contents.check_new(sink.key)
+        group.contents.add([(sink.key, sink.member)])
+        group.added.append(sink)
 
     def _directory_or_new(self) -> Directory:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -264,10 +252,9 @@ class ZipStore(ByteStore):
 
 
 class _Group:
-    """The members that one thread adds together. ``left`` is closed when the block ends."""
+    """Members that are added together."""
 
-    def __init__(self, left: ExitStack) -> None:
-        self.left = left
+    def __init__(self) -> None:
         self.directory: Directory | None = None
         self.added: list[_NewMember] = []
         self.contents = Contents()
@@ -283,8 +270,6 @@ class _NewMember(Sink):
         self._pending = PendingFile(store.file, durable=durable, exclusive=True)
         self.file = self._pending.file
         self._waited = False
-        self.is_needed = False
-        """Whether it waits for the end of a block of ``together``."""
 
     @property
     def wants_flush(self) -> bool:
@@ -300,7 +285,8 @@ class _NewMember(Sink):
         self.member = new_member(self.key, size, crc_of(self.file))
 
     def commit(self) -> None:
-        self._store._commit(self)
+        with self._store.together() as commit:
+            commit(self)
 
     def write_to(self, file: ArchiveFile) -> None:
         position = self.member.offset
@@ -309,13 +295,8 @@ class _NewMember(Sink):
         while piece := self.file.read(PIECE):
             position += file.write_at(position, piece)
 
-    def leave(self) -> None:
-        self.is_needed = False
-        self._pending.discard()
-
     def discard(self) -> None:
-        if not self.is_needed:
-            self._pending.discard()
+        self._pending.discard()
 
 
 def _with_members(

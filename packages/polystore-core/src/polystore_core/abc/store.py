@@ -28,7 +28,7 @@ from ..paths import HIDDEN_PREFIX, is_litter
 from .backend import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from ..values import Kind, Value
 
@@ -262,14 +262,14 @@ class ByteStore(ABC):
         """Give the store for the length of a batch. It may keep files open for all calls."""
         return nullcontext(self)
 
-    def together(self) -> AbstractContextManager[None]:
-        """Let the values that the block commits appear at its end, where that is cheaper.
+    def together(self) -> AbstractContextManager[Callable[[Sink], None]]:
+        """Give a function that commits sinks. They must be discarded after the block.
 
-        A ``commit`` in the block still raises ``FileExistsError`` itself. If the end of the block
-        raises, none of its keys has a new value. By default each value appears with its
-        ``commit``.
+        The keys appear at once by default. In a store where it is cheaper they appear together
+        when the block ends, and none of them if the block or its end raises. The function raises
+        ``FileExistsError`` as ``Sink.commit`` does.
         """
-        return nullcontext()
+        return nullcontext(_commit)
 
     def needed(self, ability: type[Ability], operation: str) -> Ability:
         """Return this store as ``ability``, such as :class:`Renames`.
@@ -395,6 +395,10 @@ Ability = TypeVar("Ability", Renames, Folders, Links, Locks, Versions, Trees)
 
 
 # ── the defaults ─────────────────────────────────────────────────────────────────────────
+
+
+def _commit(sink: Sink) -> None:
+    sink.commit()
 
 
 class _Kept(Sink):

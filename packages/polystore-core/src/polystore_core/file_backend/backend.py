@@ -91,7 +91,7 @@ class FileBackend(NamesOfStore):
         try:
             try:
                 sink.flush()
-                self._commit(sink, if_exists)
+                self._commit(sink.commit, if_exists)
                 if durable:
                     for error in self.store.sync([self._key(path)]).values():
                         raise durability_unknown(error, os.fspath(path))
@@ -138,9 +138,9 @@ class FileBackend(NamesOfStore):
         reason = f"the store {self.store!r} has features.durable = False: leave durable= out"
         raise UnsupportedOperationError(self.name, "durable=True", reason)
 
-    def _commit(self, sink: Sink, if_exists: IfExists) -> None:
+    def _commit(self, commit: Callable[[], None], if_exists: IfExists) -> None:
         try:
-            sink.commit()
+            commit()
         except FileExistsError:
             if if_exists == "replace":  # it was free when we looked
                 self._needed_scope(self.store.features.replace, "replacing a value", "replace")

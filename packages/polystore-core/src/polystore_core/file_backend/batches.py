@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import PolystoreError
@@ -27,9 +28,6 @@ __all__ = ["SaveBatch"]
 _FLUSHES = 8
 # Files that wait for each other, so that they are flushed together.
 _WINDOW = 32
-# One item needs nothing of a store that names many together.
-_ALONE = nullcontext()
-
 Encoded: TypeAlias = "Sink | Exception | None"
 """An item before it is named. ``None`` if the present value stays."""
 
@@ -141,11 +139,11 @@ class SaveBatch:
         named: list[int] = []
         errors: dict[int, Exception] = {}
         try:
-            with self.store.together() if len(window) > 1 else _ALONE:
+            with self.store.together() as commit:
                 for index, result in window.items():
                     if isinstance(result, Exception):
                         errors[index] = result
-                    elif not errors and self._has_key(index, result, errors):
+                    elif not errors and self._has_key(index, result, commit, errors):
                         named.append(index)
         except (PolystoreError, OSError) as error:  # none of them has its key
             first = next((i for i in named if window[i] is not None), min(window))
@@ -153,11 +151,17 @@ class SaveBatch:
             named = [index for index in named if index < first]
         return named, errors
 
-    def _has_key(self, index: int, sink: Sink | None, errors: dict[int, Exception]) -> bool:
+    def _has_key(
+        self,
+        index: int,
+        sink: Sink | None,
+        commit: Callable[[Sink], None],
+        errors: dict[int, Exception],
+    ) -> bool:
         """Commit one item, or add its error."""
         try:
             if sink is not None:
-                self.backend._commit(sink, self.if_exists)
+                self.backend._commit(partial(commit, sink), self.if_exists)
         except (PolystoreError, OSError) as error:
             errors[index] = self._explained(error, index)
             return False
