@@ -1,9 +1,11 @@
 """Writes that fail, flushed directories and directories that go."""
 
 import errno
+import itertools
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +53,45 @@ def test_failed_body_changes_nothing(path: Path, error: type[BaseException], tex
     assert path.read_text() == "old"
     assert listed(path.parent) == ["a.txt"]
     assert descriptors() == before
+
+
+def interrupted(pending: PendingFile, calls: int) -> bool:
+    """Write until so many calls of the system or of C have returned; false if there are less."""
+    waiting = iter(range(calls))
+
+    def strike(_frame: object, event: str, _argument: object) -> None:
+        if event == "c_return" and next(waiting, None) is None:
+            raise KeyboardInterrupt
+
+    sys.setprofile(strike)
+    try:
+        pending.file.write(b"new")
+        pending.seal()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+        pending.discard()
+    return False
+
+
+@linux
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_ctrl_c_after_any_call_leaves_nothing(tmp_path: Path, unnamed: bool) -> None:
+    """A signal that comes during a system call strikes when the call has returned."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    before = descriptors()
+    for calls in itertools.count():
+        pending = PendingFile(path)
+        pending._has_unnamed = unnamed
+        struck = interrupted(pending, calls)
+        assert descriptors() == before
+        assert listed(tmp_path) == ["a.txt"]
+        if not struck:
+            break
+    assert calls > 5
+    assert path.read_text() == "old"
 
 
 def test_failed_body_makes_nothing(path: Path) -> None:

@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..abc.store import Sink
@@ -148,6 +149,7 @@ class PendingFile(Sink):
         self._replaced: os.stat_result | None = None
         self._temporary: str | None = None
         self._descriptor = -1
+        self._opened_files: list[int] = []
         self._flushed = False
         self.raw = _TemporaryFile(self._opened)
         # While CPython makes a buffer it drops what `tell` raises, Ctrl-C included. No signal
@@ -159,7 +161,8 @@ class PendingFile(Sink):
     def _opened(self) -> int:
         if self._descriptor < 0:
             self._find_directory()
-            self._descriptor = self._open()
+            self._open()
+            self._descriptor = self._opened_files[-1]
         return self._descriptor
 
     def _find_directory(self) -> None:
@@ -200,7 +203,7 @@ class PendingFile(Sink):
             raise not_regular(present, self._name)
         return present
 
-    def _open(self) -> int:
+    def _open(self) -> None:
         for _ in range(_TRIES):
             # The new version of a private file must stay private before it is complete.
             mode = 0o666 if self._replaced is None else 0o600
@@ -217,12 +220,13 @@ class PendingFile(Sink):
         reason = "the file system does not allow new files in this directory"
         raise PermissionError(errno.EPERM, reason, self._name)
 
-    def _open_temporary(self, mode: int) -> int:
+    def _open_temporary(self, mode: int) -> None:
         self._temporary = None
         if sys.platform == "linux" and self._has_unnamed:
             try:
                 flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
-                return os.open(self._directory or ".", flags, mode, dir_fd=self._dir_fd)
+                self._keep(self._directory or ".", flags, mode)
+                return
             except OSError as error:
                 # Old kernels and some file systems (NFS, FUSE, SMB) know no unnamed files.
                 # Some say EPERM for a directory that is deleted: a named file tells.
@@ -230,13 +234,14 @@ class PendingFile(Sink):
                     raise
         self._temporary = self._new_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _O_BINARY
-        descriptor = os.open(self._temporary, flags, mode, dir_fd=self._dir_fd)
-        try:
-            own(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        self._keep(self._temporary, flags, mode)
+        own(self._opened_files[-1])
+
+    def _keep(self, path: str, flags: int, mode: int) -> None:
+        # In one call of C: between two, Ctrl-C could lose the descriptor. One that strikes
+        # during the system call, as most do, is handled right after it.
+        opened = map(partial(os.open, dir_fd=self._dir_fd), (path,), (flags,), (mode,))
+        self._opened_files.extend(opened)
 
     def _new_name(self) -> str:
         # Short and random: a name made from a 255-byte target would be too long.
@@ -328,7 +333,7 @@ class PendingFile(Sink):
         self._drop_temporary()
         # Since a chroot there may be no /proc, and unnamed files get no name.
         self._has_unnamed = self._has_unnamed and os.path.exists("/proc/self/fd")
-        old, self._descriptor = self._descriptor, -1
+        old, self._descriptor = self._opened_files.pop(), -1
         with open(old, "rb", buffering=0) as content:
             content.seek(0)
             descriptor = self._opened()
@@ -409,9 +414,9 @@ class PendingFile(Sink):
                 os.unlink(temporary, dir_fd=self._dir_fd)
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._descriptor = -1
+        while self._opened_files:
+            os.close(self._opened_files.pop())
 
 
 if sys.platform == "win32":  # pragma: no cover
