@@ -399,7 +399,9 @@ def _make(directory: str) -> None:
                     raise
                 if not os.path.lexists(current):
                     continue  # deleted and made again by others
-                code = errno.ENOTDIR  # a file where a directory must be: if_exists= does not help
+                code = (
+                    errno.ENOTDIR
+                )  # a file where a directory must be: if_exists= does not help
                 raise NotADirectoryError(code, os.strerror(code), directory) from error
         missing.pop()
         if not missing:
