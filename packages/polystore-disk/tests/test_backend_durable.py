@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from polystore_core.errors import DurabilityUnknownError, StorageError
+from polystore_core.files import system
 from polystore_core.files.pending import PendingFile
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import assert_same, image
@@ -146,6 +147,27 @@ def test_moved_copy_is_flushed_before_source_goes(
     assert files(flushes) == [inode(folder / target)]
     assert directories(flushes) == [inode(folder)]
     assert not disk.exists("a.npy")
+
+
+def test_moved_folders_are_flushed_before_source_goes(
+    disk: DiskBackend, folder: Path, flushes: list[Flush], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the names of folders in which no file is, and of links."""
+    disk.ensure_directory("f/g/h")
+    (folder / "f/g/link").symlink_to("h")
+    rename = os.rename
+
+    def other_device(source: Any, target: Any, **options: Any) -> None:
+        if str(source) == "f":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target, **options)
+
+    monkeypatch.setattr(system, "_renameat2", None)  # os.rename alone remains
+    monkeypatch.setattr(os, "rename", other_device)
+    disk.move("f", "m")
+    made = {inode(folder / name) for name in ("m", "m/g", "m/g/h")}
+    assert set(directories(flushes)) == {*made, inode(folder)}
+    assert not disk.exists("f")
 
 
 @pytest.mark.parametrize("if_exists", ["replace", "error"])

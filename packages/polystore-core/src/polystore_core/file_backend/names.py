@@ -323,6 +323,10 @@ class NamesOfStore(StorageBackend):
                     else:
                         with store.open(old, whole=True) as file:
                             self._copy_bytes(file, old, new, "replace", durable)
+            if durable:  # the names of folders and links too, before a move deletes the source
+                with self._translated(folder, "copy"):
+                    for error in store.sync([join(copied, "_")]).values():
+                        raise error
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
