@@ -90,7 +90,7 @@ def test_errors_list_few_of_many_names() -> None:
     with pytest.raises(UnknownPluginError, match=r"did you mean '0plate299'\?") as caught:
         registry["0plats299"]
     for text in (str(caught.value), repr(registry)):
-        assert re.search(r"0plate00\d.* and 2\d\d more", text)
+        assert re.search(r"0plate00\d.* and \d\d\d more", text)
         assert len(text) < 500
     assert len(caught.value.known) == len(registry.names())
 
