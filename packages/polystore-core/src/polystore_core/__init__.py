@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StorageBackend,
     )
     from .abc.backend import Path, join
+    from .abc.ranges import RangeReader
     from .abc.store import (
         ByteStore,
         Folders,
@@ -121,6 +122,7 @@ _HOME = {
         "StorageBackend"
     ),
     "abc.backend": "Path join",
+    "abc.ranges": "RangeReader",
     "abc.store": (
         "ByteStore Folders Links Locks Renames Scope Sink Stat StoreFeatures Trees Versions"
     ),
@@ -212,6 +214,7 @@ __all__ = [
     "PluginState",
     "PolystoreError",
     "Progress",
+    "RangeReader",
     "Region",
     "Renames",
     "Scope",

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from polystore_core import Entry, open_regular
+from polystore_core import Entry, RangeReader, open_regular
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .records import (
@@ -29,7 +29,6 @@ from .records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any
 
 __all__ = ["PIECE", "ArchiveFile", "Contents", "Directory", "Mark", "crc_of", "read_directory"]
 
@@ -89,9 +88,9 @@ class Directory(NamedTuple):
             how = "encrypted" if member.flags & ENCRYPTED else packing
             reason = f"it is {how}: pack it again with deflate and without a password"
             raise UnsupportedFileError(reason, "zip")
-        part = _Part(member.packed, lambda at, count: file.read_at(span[0] + at, count))
+        part = _part(member.packed, lambda at, count: file.read_at(span[0] + at, count))
         if member.method == DEFLATED:
-            part = _Part(member.size, _Unpacked(part, member).read_at)
+            part = _part(member.size, _Unpacked(part, member).read_at)
         return io.BufferedReader(part, _BUFFER)
 
     def damaged(self, reason: str) -> DamagedDataError:
@@ -268,46 +267,22 @@ else:  # pragma: no cover - Windows
             return file.read(count)
 
 
-class _Part(io.RawIOBase):
-    """``size`` bytes that ``read_at`` gets by position."""
+def _part(size: int, read_at: Callable[[int, int], bytes]) -> RangeReader:
+    """Return ``size`` bytes as a file. If ``read_at`` has no more, the archive is damaged."""
 
-    def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
-        self._size, self._read_at = size, read_at
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = min(len(view), self._size - self._position)
-        if count <= 0:
-            return 0
-        data = self._read_at(self._position, count)
+    def read(position: int, count: int) -> bytes:
+        data = read_at(position, count)
         if not data:
             raise DamagedDataError("the archive ends in the middle of it", "zip")
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        return data
+
+    return RangeReader(size, read)
 
 
 class _Unpacked:
     """A deflated member, unpacked from its start. To go back, it starts again."""
 
-    def __init__(self, packed: _Part, member: Member) -> None:
+    def __init__(self, packed: RangeReader, member: Member) -> None:
         info = zipfile.ZipInfo()
         info.compress_type, info.CRC = member.method, member.crc
         info.compress_size, info.file_size = member.packed, member.size

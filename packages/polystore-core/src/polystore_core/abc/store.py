@@ -20,12 +20,14 @@ import os
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 from ..errors import PathOutsideRootError, UnsupportedOperationError
 from ..errors.storage import durability_unknown
 from ..paths import HIDDEN_PREFIX, is_litter
 from .backend import Entry
+from .ranges import RangeReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -206,8 +208,16 @@ class ByteStore(ABC):
         if not whole:
             found = self.stat(key)
             if found.version is not None and (found.size or 0) > _BUFFER:
-                return io.BufferedReader(_Ranges(self, found), _BUFFER)
+                reader = RangeReader(found.size or 0, partial(self._read_version, found))
+                return io.BufferedReader(reader, _BUFFER)
         return io.BytesIO(self.read(key))
+
+    def _read_version(self, found: Stat, start: int, count: int) -> bytes:
+        data = self.read(found.key, start, start + count)
+        # After the read: if the version is the same, so were all bytes. No version is used twice.
+        if self.stat(found.key).version != found.version:
+            raise OSError(errno.ESTALE, "it was replaced while it was read", found.key)
+        return data
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
@@ -420,41 +430,3 @@ class _Kept(Sink):
 
     def discard(self) -> None:
         self._content.close()
-
-
-class _Ranges(io.RawIOBase):
-    """Reads each part of one version when it is asked for."""
-
-    def __init__(self, store: ByteStore, found: Stat) -> None:
-        self._store, self._key, self._version = store, found.key, found.version
-        self._size = found.size or 0
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if start + offset < 0:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), self._key)
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: Value) -> int:
-        view = memoryview(buffer).cast("B")
-        stop = min(self._position + len(view), self._size)
-        if stop <= self._position:
-            return 0
-        data = self._store.read(self._key, self._position, stop)
-        # After the read: if the version is the same, so were all bytes. No version is used twice.
-        if self._store.stat(self._key).version != self._version:
-            raise OSError(errno.ESTALE, "it was replaced while it was read", self._key)
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)

@@ -1,0 +1,52 @@
+"""A file that is read part by part, by a function."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..values import Value
+
+__all__ = ["RangeReader"]
+
+
+class RangeReader(io.RawIOBase):
+    """A raw file of ``size`` bytes. ``read_at(position, count)`` returns up to ``count`` of them.
+
+    Put an ``io.BufferedReader`` around it, or each small read is a call of ``read_at``.
+    """
+
+    def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
+        self._size, self._read_at = size, read_at
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._position = start + offset
+        return self._position
+
+    def readinto(self, buffer: Value) -> int:
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), self._size - self._position)
+        if count <= 0:
+            return 0
+        data = self._read_at(self._position, count)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
