@@ -58,10 +58,10 @@ class Site:
         if name == "rooted":
             self.registry.add(name, "disk", root=self.directory)
         self.folder = {
-            "memory": "work/from",
-            "rooted": "work/from",
-            "zarr": f"{self.directory}/work.zarr/from",
-        }.get(name, f"{self.directory}/work/from")
+            "memory": "tree/from",
+            "rooted": "tree/from",
+            "zarr": f"{self.directory}/tree.zarr/from",
+        }.get(name, f"{self.directory}/tree/from")
         self._name = name
         self.kept: list[object] = []
 

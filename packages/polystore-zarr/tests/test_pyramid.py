@@ -331,7 +331,7 @@ class GeneratedSource:
 
 
 class ForgetfulTarget(GeneratedSource):
-    """Takes whatever is written and keeps nothing."""
+    """Takes each block that is written, and keeps none."""
 
     def __init__(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
         super().__init__(shape)

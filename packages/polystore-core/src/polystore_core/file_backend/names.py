@@ -326,7 +326,7 @@ class NamesOfStore(StorageBackend):
             if durable:  # the names of folders and links too, before a move deletes the source
                 with self._translated(folder, "copy"):
                     for error in store.sync([join(copied, "_")]).values():
-                        raise error
+                        raise error.__cause__ or error  # nothing is in place yet
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
