@@ -425,3 +425,48 @@ def test_tree_goes_beside_saver(tmp_path: Path) -> None:
         finally:
             done.set()
         saving.result()
+
+
+@pytest.mark.parametrize("by_directory", [False, True])
+def test_interrupted_opening_keeps_no_descriptor(tmp_path: Path, by_directory: bool) -> None:
+    """Ctrl-C strikes after each call of C in turn."""
+    (tmp_path / "a").write_bytes(b"1")
+    folder = os.open(tmp_path, os.O_RDONLY)
+    name, dir_fd = ("a", folder) if by_directory else (str(tmp_path / "a"), None)
+    before = descriptors()
+    outcomes = [interrupted(step, name, dir_fd) for step in range(20)]
+    opened = {descriptor for descriptor in outcomes if descriptor is not None}
+    assert None in outcomes
+    assert opened
+    assert descriptors() == before | opened
+    for descriptor in (folder, *opened):
+        os.close(descriptor)
+
+
+def descriptors() -> set[int]:
+    found = set()
+    for number in range(200):
+        with suppress(OSError):
+            os.fstat(number)
+            found.add(number)
+    return found
+
+
+def interrupted(step: int, name: str, dir_fd: int | None) -> int | None:
+    """Open a file; raise ``KeyboardInterrupt`` when the call of C of that number returns."""
+    left = step
+
+    def strike(_frame: object, event: str, _function: object) -> None:
+        nonlocal left
+        if event == "c_return":
+            left -= 1
+            if left == -1:
+                raise KeyboardInterrupt
+
+    sys.setprofile(strike)
+    try:
+        return system.open_regular(name, dir_fd=dir_fd)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        sys.setprofile(None)

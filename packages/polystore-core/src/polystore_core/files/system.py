@@ -9,6 +9,7 @@ import shutil
 import stat
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .locking import file_lock, is_lock, remove_unused
@@ -77,20 +78,22 @@ def open_regular(
     (``EINVAL``), as a directory does (``EISDIR``).
     """
     flags = _READ if follow_symlinks else _READ | os.O_NOFOLLOW
+    opens = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
+    held: list[int] = []
     try:
-        descriptor = os.open(path, flags, dir_fd=dir_fd)
-    except OSError as error:
-        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
-            raise not_regular(os.stat(path, dir_fd=dir_fd), path) from error
-        raise
-    try:
-        found = os.fstat(descriptor)
+        # In one call of C: between two, Ctrl-C could lose the descriptor.
+        held.extend(map(opens, (path,), (flags,)))
+        found = os.fstat(held[0])
         if not stat.S_ISREG(found.st_mode):
             raise not_regular(found, path)
-    except BaseException:
-        os.close(descriptor)
+    except BaseException as error:
+        for descriptor in held:
+            os.close(descriptor)
+        if isinstance(error, OSError) and error.errno == errno.ENXIO:
+            # a socket, or a device without a driver
+            raise not_regular(os.stat(path, dir_fd=dir_fd), path) from error
         raise
-    return descriptor
+    return held[0]
 
 
 def regular_only(path: str, _flags: int) -> int:
