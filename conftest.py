@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def files_left(folder: Path) -> Iterator[Path]:
     for ring in Path("/dev/shm").glob("polystore-ring-*"):
         if not Path("/proc", ring.name.split("-")[2]).exists():
             yield ring
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], int]:
+    """A call that counts the open descriptors of this process, where the system lists them.
+
+    What earlier tests left to the garbage collector is closed first: it must not be closed while
+    a test counts.
+    """
+    gc.collect()
+    return lambda: len(os.listdir("/proc/self/fd")) if os.path.exists("/proc") else 0
 
 
 def survivors() -> Iterator[str]:

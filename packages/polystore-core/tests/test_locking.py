@@ -326,12 +326,10 @@ def test_child_waits_for_parent(start: Start, path: Path) -> None:
 # ── descriptors ──────────────────────────────────────────────────────────────────────────
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 @linux
-def test_time_outs_leak_nothing(holder: Any, path: Path) -> None:
+def test_time_outs_leak_nothing(
+    holder: Any, path: Path, descriptors: Callable[[], int]
+) -> None:
     before = descriptors()
     for _ in range(20):
         with pytest.raises(LockTimeoutError), file_lock(path, timeout=0.001):
@@ -347,7 +345,9 @@ def test_time_outs_leak_nothing(holder: Any, path: Path) -> None:
 
 
 @linux
-def test_polling_leaves_nothing(holder: Any, path: Path) -> None:
+def test_polling_leaves_nothing(
+    holder: Any, path: Path, descriptors: Callable[[], int]
+) -> None:
     before = descriptors(), threading.active_count()
     for _ in range(20):
         with pytest.raises(LockTimeoutError), file_lock(path, timeout=0):

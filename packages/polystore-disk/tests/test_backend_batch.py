@@ -129,7 +129,11 @@ def test_existing_in_batch(
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_interrupted_batch_keeps_nothing_open(
-    disk: DiskBackend, names: Names, threads: int, error: type[BaseException]
+    disk: DiskBackend,
+    names: Names,
+    threads: int,
+    error: type[BaseException],
+    descriptors: Callable[[], int],
 ) -> None:
     class Interrupting:
         """An array that interrupts whoever asks for its content."""
@@ -139,36 +143,34 @@ def test_interrupted_batch_keeps_nothing_open(
             raise error
 
     disk.save(image(), "0.npy")
-    before = open_descriptors()
+    before = descriptors()
     values = [image(n) for n in range(20)] + [Interrupting()] + [image(n) for n in range(20)]
     paths = [f"{n}.npy" for n in range(len(values))]
     with pytest.raises((error, BatchError)):
         disk.save_batch(values, paths, threads=threads, durable=True)
-    assert open_descriptors() <= before
+    assert descriptors() <= before
     assert not [name for name in names() if ".~ps-" in name]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc")
 @pytest.mark.parametrize("threads", [1, 4])
-def test_batch_stays_under_limit(disk: DiskBackend, threads: int) -> None:
+def test_batch_stays_under_limit(
+    disk: DiskBackend, threads: int, descriptors: Callable[[], int]
+) -> None:
     """3,000 durable items, and never more than some of them open at a time."""
     most = 0
 
     def watch(done: int, total: int) -> None:
         nonlocal most
-        most = max(most, open_descriptors())
+        most = max(most, descriptors())
 
     values = [np.zeros(3)] * 3000
     paths = [f"a/b/c/d/{n}.npy" for n in range(3000)]
-    before = open_descriptors()
+    before = descriptors()
     disk.save_batch(values, paths, durable=True, threads=threads, progress=watch)
     assert most - before < 300
-    assert open_descriptors() <= before + 1  # the root
+    assert descriptors() <= before + 1  # the root
     assert len(disk.list_dir("a/b/c/d")) == 3000
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
 def test_bar_is_shown(disk: DiskBackend, capsys: pytest.CaptureFixture[str]) -> None:

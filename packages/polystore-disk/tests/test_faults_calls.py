@@ -159,14 +159,19 @@ def version_of(value: Any) -> int:
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
 def test_old_or_new_stands(
-    disk: DiskBackend, folder: Path, fault: Fault, name: str, code: int
+    disk: DiskBackend,
+    folder: Path,
+    fault: Fault,
+    name: str,
+    code: int,
+    descriptors: Callable[[], int],
 ) -> None:
     operation, fault.code = OPERATIONS[name], code
     prepare(disk, folder)
     old = numbers(disk, folder)
     operation(disk)
     new = numbers(disk, folder)
-    descriptors = len(os.listdir("/proc/self/fd"))
+    opened = descriptors()
     for point in range(1000):
         prepare(disk, folder)
         fault.left = point
@@ -178,13 +183,18 @@ def test_old_or_new_stands(
             break
     assert point > 2
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert descriptors() <= opened
 
 
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
 def test_reading_never_lies(
-    disk: DiskBackend, folder: Path, fault: Fault, name: str, code: int
+    disk: DiskBackend,
+    folder: Path,
+    fault: Fault,
+    name: str,
+    code: int,
+    descriptors: Callable[[], int],
 ) -> None:
     """A fault is no missing file, no empty folder and no other value."""
     operation, fault.code = READS[name], code

@@ -1,6 +1,5 @@
 """A batch keeps its folders open, and is as careful as a save alone."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,10 +27,6 @@ def after(items: int, change: Callable[[], None]) -> Callable[[int, int], None]:
             change()
 
     return report
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
 # ── the folder becomes another ───────────────────────────────────────────────────────────
@@ -183,7 +178,11 @@ def test_odd_path_is_the_same_file(rooted: DiskBackend, folder: Path, path: str)
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("change", [False, True], ids=["still", "changing"])
 def test_many_folders_few_descriptors(
-    rooted: DiskBackend, folder: Path, threads: int, change: bool
+    rooted: DiskBackend,
+    folder: Path,
+    threads: int,
+    change: bool,
+    descriptors: Callable[[], int],
 ) -> None:
     """300 folders, or one that becomes another after each item."""
     paths = [f"a/b/{n}/{i}.npy" for n in range(300) for i in range(2)]
@@ -194,37 +193,40 @@ def test_many_folders_few_descriptors(
 
     def watch(done: int, total: int) -> None:
         nonlocal most
-        most = max(most, open_descriptors())
+        most = max(most, descriptors())
         if change and (folder / "a/b").exists():
             (folder / "a/b").rename(folder / f"a/{done}")
 
-    before = open_descriptors()
+    before = descriptors()
     rooted.save_batch(values, paths, threads=threads, progress=watch)
     assert most - before < 64 + 100  # files and walks of eight threads
-    assert open_descriptors() <= before + 1  # the root
+    assert descriptors() <= before + 1  # the root
     assert len(rooted.list_files(".", recursive=True)) == len(paths)
     if not change:
         assert len(rooted.load_batch(paths, threads=threads)) == len(paths)
-    assert open_descriptors() <= before + 1
+    assert descriptors() <= before + 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc")
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_interrupted_batch_closes_folders(
-    rooted: DiskBackend, threads: int, error: type[BaseException]
+    rooted: DiskBackend,
+    threads: int,
+    error: type[BaseException],
+    descriptors: Callable[[], int],
 ) -> None:
     def interrupt() -> None:
         raise error
 
     rooted.save(image(), "0.npy")
-    before = open_descriptors()
+    before = descriptors()
     paths: list[Any] = [f"{n}/a/b.npy" for n in range(20)]
     progress = after(10, interrupt)
     with pytest.raises(error):
         rooted.save_batch([image()] * 20, paths, threads=threads, progress=progress)
-    assert open_descriptors() <= before
+    assert descriptors() <= before
     rooted.save_batch([image()] * 20, paths)
     with pytest.raises(error):
         rooted.load_batch(paths, threads=threads, progress=progress)
-    assert open_descriptors() <= before
+    assert descriptors() <= before

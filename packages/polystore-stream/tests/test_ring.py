@@ -150,11 +150,11 @@ def test_slots_take_memory_when_used(make: Make) -> None:
 
 
 @linux
-def test_no_memory_is_os_error(make: Make) -> None:
-    before = os.listdir("/proc/self/fd")
+def test_no_memory_is_os_error(make: Make, descriptors: Callable[[], int]) -> None:
+    before = descriptors()
     with pytest.raises(OSError, match="Errno"):
         make(1 << 41)
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────
@@ -316,14 +316,16 @@ def test_writer_cannot_shrink_it(make: Make) -> None:
 
 
 @linux
-def test_refusal_leaves_nothing_open(make: Make, place: Path) -> None:
+def test_refusal_leaves_nothing_open(
+    make: Make, place: Path, descriptors: Callable[[], int]
+) -> None:
     message = make().message
     place.write_bytes(bytes(HEAD + PIECE))
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     refused(replace(message, nonce="11" * 16))
     refused(replace(message, size=message.size + PIECE))
     refused(replace(message, path=str(place), size=HEAD + PIECE))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     assert mappings().count("polystore-ring") == 1  # the writer's
 
 

@@ -22,10 +22,6 @@ from .folders import Python, linux, listed, posix
 # ── failure ──────────────────────────────────────────────────────────────────────────────
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def write_and_raise(
     path: Path, text: str, error: BaseException | type[BaseException], *, lock: bool = True
 ) -> None:
@@ -45,7 +41,9 @@ def test_body_error_passes(path: Path, error: type[BaseException]) -> None:
 @linux
 @pytest.mark.parametrize("error", [ZeroDivisionError, PermissionError, KeyboardInterrupt])
 @pytest.mark.parametrize("text", ["short", "long" * 100_000])
-def test_failed_body_changes_nothing(path: Path, error: type[BaseException], text: str) -> None:
+def test_failed_body_changes_nothing(
+    path: Path, error: type[BaseException], text: str, descriptors: Callable[[], int]
+) -> None:
     path.write_text("old")
     before = descriptors()
     with suppress(error):
@@ -77,7 +75,9 @@ def interrupted(pending: PendingFile, calls: int) -> bool:
 
 @linux
 @pytest.mark.parametrize("unnamed", [True, False])
-def test_ctrl_c_after_any_call_leaves_nothing(tmp_path: Path, unnamed: bool) -> None:
+def test_ctrl_c_after_any_call_leaves_nothing(
+    tmp_path: Path, unnamed: bool, descriptors: Callable[[], int]
+) -> None:
     """A signal that comes during a system call strikes when the call has returned."""
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -259,12 +259,8 @@ def test_sync_does_not_leave_the_root(folder, tmp_path):
 # ── batches ──────────────────────────────────────────────────────────────────────────────
 
 
-def descriptors():
-    return len(os.listdir("/proc/self/fd"))
-
-
 @linux
-def test_batch_keeps_folders_open_and_closes_them(folder):
+def test_batch_keeps_folders_open_and_closes_them(folder, descriptors):
     store = LocalStore(folder)
     store.put("a", b"")
     before = descriptors()
