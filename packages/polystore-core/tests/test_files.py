@@ -24,6 +24,8 @@ from polystore_core.files import system
 from polystore_core.files.locking import file_lock, lock_path, remove_unused
 from polystore_core.files.pending import PendingFile
 
+from .interrupts import INTERRUPTED, descriptors, interrupt
+
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = [
@@ -434,39 +436,12 @@ def test_interrupted_opening_keeps_no_descriptor(tmp_path: Path, by_directory: b
     folder = os.open(tmp_path, os.O_RDONLY)
     name, dir_fd = ("a", folder) if by_directory else (str(tmp_path / "a"), None)
     before = descriptors()
-    outcomes = [interrupted(step, name, dir_fd) for step in range(20)]
-    opened = {descriptor for descriptor in outcomes if descriptor is not None}
-    assert None in outcomes
+    outcomes = [
+        interrupt(step, lambda: system.open_regular(name, dir_fd=dir_fd)) for step in range(20)
+    ]
+    opened = {descriptor for descriptor in outcomes if descriptor is not INTERRUPTED}
+    assert INTERRUPTED in outcomes
     assert opened
     assert descriptors() == before | opened
     for descriptor in (folder, *opened):
         os.close(descriptor)
-
-
-def descriptors() -> set[int]:
-    found = set()
-    for number in range(200):
-        with suppress(OSError):
-            os.fstat(number)
-            found.add(number)
-    return found
-
-
-def interrupted(step: int, name: str, dir_fd: int | None) -> int | None:
-    """Open a file; raise ``KeyboardInterrupt`` when the call of C of that number returns."""
-    left = step
-
-    def strike(_frame: object, event: str, _function: object) -> None:
-        nonlocal left
-        if event == "c_return":
-            left -= 1
-            if left == -1:
-                raise KeyboardInterrupt
-
-    sys.setprofile(strike)
-    try:
-        return system.open_regular(name, dir_fd=dir_fd)
-    except KeyboardInterrupt:
-        return None
-    finally:
-        sys.setprofile(None)

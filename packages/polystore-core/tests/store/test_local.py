@@ -13,6 +13,7 @@ from polystore_core.errors import (
     PathOutsideRootError,
 )
 
+from ..interrupts import INTERRUPTED, descriptors, interrupt
 from .stores import keys, linux, posix
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────
@@ -50,6 +51,74 @@ def test_open_file_that_says_it_is_empty(whole):
     with LocalStore().open(path, whole=whole) as file:
         assert file.read() == Path(path).read_bytes() != b""
     assert os.path.getsize(path) == 0
+
+
+@linux
+def test_read_file_that_says_it_is_empty():
+    content = Path("/proc/version").read_bytes()
+    for part in [(0,), (3,), (0, 4), (-3,), (5, 10**12)]:
+        assert LocalStore().read("/proc/version", *part) == content[part[0] : (*part, None)[1]]
+
+
+@posix
+def test_interrupted_read_keeps_no_descriptor(store):
+    store.put("a", b"abc")
+    assert store.read("a") == b"abc"  # a root is open from now on
+    before = descriptors()
+    outcomes = [interrupt(step, lambda: store.read("a")) for step in range(60)]
+    assert {INTERRUPTED, b"abc"} == set(outcomes)
+    assert descriptors() == before
+
+
+# ── places ───────────────────────────────────────────────────────────────────────────────
+
+
+def content_at(place):
+    descriptor = os.open(place.name, os.O_RDONLY, dir_fd=place.dir_fd)
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+@posix
+def test_place_is_for_system_calls(store, folder):
+    store.put("f/a", b"abc")
+    with store.at("f/a") as place:
+        assert content_at(place) == b"abc"
+        os.unlink(place.name, dir_fd=place.dir_fd)
+    assert os.listdir(folder / "f") == []
+    for follow in (True, False):
+        with store.at(f"g{follow}/h/a", follow=follow, create=True) as place:
+            os.mkdir(place.name, dir_fd=place.dir_fd)
+        assert (folder / f"g{follow}/h/a").is_dir()
+    with pytest.raises(FileNotFoundError), store.at("missing/a") as place:
+        content_at(place)
+
+
+@posix
+def test_place_of_a_link(store, folder):
+    store.put("f/a", b"abc")
+    (folder / "l").symlink_to("f/a")
+    with store.at("l") as place:
+        assert not os.path.islink(os.path.join(folder / "f", place.name))
+        assert content_at(place) == b"abc"
+    with store.at("l", follow=False) as place:
+        assert os.readlink(place.name, dir_fd=place.dir_fd) == "f/a"
+
+
+@posix
+def test_batch_keeps_directories_of_places(folder):
+    store = LocalStore(folder)
+    store.put("f/g/a", b"abc")
+    with store.batch() as batch:
+        found = []
+        for key in ("f/g/a", "f/g/b"):
+            with batch.at(key) as place:
+                found.append(place.dir_fd)
+        assert found[0] == found[1]
+        assert os.path.samestat(os.fstat(found[0]), os.stat(folder / "f/g"))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(found[0])
+    store.close()
 
 
 def test_stat(store, folder):
@@ -353,6 +422,7 @@ def test_keys_stay_in_the_root(folder, key):
         lambda: store.make_folder(key),
         lambda: store.entries(key),
         lambda: store.tree(key).__enter__(),
+        lambda: store.at(key).__enter__(),
         lambda: store.rename("a", key) if store.put("a", b"") is None else None,
     ):
         with pytest.raises(PathOutsideRootError):

@@ -24,43 +24,40 @@ from ...abc.store import (
     Trees,
 )
 from ...errors import (
-    AlreadyExistsError,
     InvalidOptionError,
-    NotAFileError,
     PathOutsideRootError,
     PolystoreError,
     StorageError,
 )
 from ...errors.storage import durability_unknown
-from ...paths import HIDDEN_PREFIX, full_path, is_litter
+from ...paths import HIDDEN_PREFIX, full_path
 from ..claims import claim
 from ..locking import file_lock
 from ..pending import PendingFile, Place
 from ..system import (
     follow_links,
     is_missing,
-    not_regular,
     path_of,
     rename_new,
     sync_directory,
 )
 from .kept import KeptPlaces
+from .names import about, is_litter_entry, is_same, link_to, refuse_inside, remove_hidden
 from .places import FreePlaces, Places, RootedPlaces
 from .syscalls import (
     flush_bytes,
     flush_name,
     lstat,
     make_link,
-    open_directory,
     read_link,
     remove,
-    remove_leftover,
     rename,
     scan_directory,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from ...abc.store import Content
 
@@ -69,7 +66,6 @@ __all__ = ["LocalStore"]
 _SMALL = 1 << 16
 """Files up to this size are read by one call."""
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_STAYS = "it exists, and a folder never replaces anything: delete it first"
 
 
 class _File(io.FileIO):
@@ -117,6 +113,30 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         folder, name = os.path.split(path)
         return self._identify_folder(folder), name
 
+    def at(
+        self,
+        key: str,
+        /,
+        *,
+        follow: bool = True,
+        create: bool = False,
+        durable: bool | None = False,
+    ) -> AbstractContextManager[Place]:
+        """Give the :class:`Place` of ``key`` for system calls of your own.
+
+        With a root the directories on the way are opened one in another, so no link leads out.
+        ``dir_fd`` is open until the block ends, and ``batch`` keeps it for the next call. Pass
+        ``follow_symlinks=False`` or ``O_NOFOLLOW``: another process may put a link there. ::
+
+            with store.at("plate/a.txt") as place:
+                os.utime(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+
+        If ``key`` is a link and ``follow`` is true, this is the place of its target. ``create``
+        makes missing directories, and ``durable`` makes them survive a power cut. Raises
+        ``OSError``, and ``PathOutsideRootError`` for a key that leads out of the root.
+        """
+        return self._places.at(key, follow=follow, create=create, durable=durable)
+
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def stat(self, key: str, /) -> Stat:
@@ -145,10 +165,25 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         return self._places.open(key)
 
     def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
-        with io.BufferedReader(cast("io.FileIO", self.open(key))) as file:
-            first, last, _ = slice(start, stop).indices(os.fstat(file.fileno()).st_size)
-            file.seek(first)
-            return file.read(max(last - first, 0))
+        held: list[int] = []
+        try:
+            # In one call of C: between two, Ctrl-C could lose the descriptor.
+            held.extend(map(self._places.open, (key,)))
+            descriptor = held[0]
+            size = os.fstat(descriptor).st_size
+            if not size:  # or a file of /proc, which has no size
+                return _read_rest(descriptor)[start:stop]
+            first, last, _ = slice(start, stop).indices(size)
+            count = max(last - first, 0)
+            if first:
+                os.lseek(descriptor, first, os.SEEK_SET)
+            data = os.read(descriptor, count)
+            if len(data) < count:  # Linux reads at most 2 GiB in one call
+                data += _read_rest(descriptor, count - len(data))
+            return data
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
 
     def scan(self, folder: str = "", /) -> Iterator[Stat]:
         waiting = [folder]
@@ -179,7 +214,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             return [
                 Entry(entry.name, self._leads_to_dir(folder, entry), entry.is_symlink())
                 for entry in found
-                if not (entry.name.startswith(HIDDEN_PREFIX) or _is_litter(entry))
+                if not (entry.name.startswith(HIDDEN_PREFIX) or is_litter_entry(entry))
             ]
 
     def _leads_to_dir(self, folder: str, entry: os.DirEntry[str]) -> bool:
@@ -248,20 +283,20 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             if recursive:
                 remove(place)
                 return
-            _remove_hidden(place)
+            remove_hidden(place)
             # No rmtree: it would also delete files that somebody has saved since we looked.
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
         replace = if_exists == "replace"
         with ExitStack() as held:
-            with _about(source):
+            with about(source):
                 old = held.enter_context(self._places.at(source, follow=False))
                 moved = lstat(old)
             if stat.S_ISDIR(moved.st_mode) and source != target:
-                _refuse_inside(source, target)
+                refuse_inside(source, target)
             with (
-                _about(target),
+                about(target),
                 self._places.at(target, follow=False, create=True, durable=self.durable) as new,
             ):
                 try:
@@ -269,7 +304,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 except FileNotFoundError:
                     present = None
                 if present is not None:
-                    if _is_same(moved, present, target, replace):
+                    if is_same(moved, present, target, replace):
                         return
                     if stat.S_ISLNK(moved.st_mode):
                         self._refuse_own_file(source, present, target)
@@ -296,10 +331,10 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             raise InvalidOptionError("target", target, expected)
 
     def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
-        with _about(source):
+        with about(source):
             found = self._places.stat(source)
-        with _about(key), self._places.at(key, follow=False, create=True) as place:
-            _link(self._places.link_text(source, key), found, place, key, replace)
+        with about(key), self._places.at(key, follow=False, create=True) as place:
+            link_to(self._places.link_text(source, key), found, place, key, replace)
 
     def link_files(
         self, source: str, target: str, names: Sequence[str], /, *, replace: bool = False
@@ -319,7 +354,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     if stat.S_ISLNK(found.st_mode):  # perhaps to another link, or outside
                         left.append(name)
                     else:
-                        _link(f"{text}/{name}", found, place, name, replace)
+                        link_to(f"{text}/{name}", found, place, name, replace)
                 except (OSError, PolystoreError):  # ``link`` says why
                     left.append(name)
         return left
@@ -400,23 +435,15 @@ def _identify_folder(folder: str) -> Hashable:
     return found.st_dev, found.st_ino
 
 
+def _read_rest(descriptor: int, count: int = -1) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(count)
+
+
 def _described(key: str, found: os.stat_result, target: str | None = None) -> Stat:
     if stat.S_ISDIR(found.st_mode):
         return Stat(key, "directory", None, found.st_mtime, target)
     return Stat(key, "file", found.st_size, found.st_mtime, target)
-
-
-@contextmanager
-def _about(key: str) -> Iterator[None]:
-    """Let errors of the system name ``key``, and not the last part of it."""
-    try:
-        yield
-    except PolystoreError:
-        raise
-    except OSError as error:
-        if error.errno != errno.EXDEV:  # which is about both
-            error.filename = key
-        raise
 
 
 def _flushed(folder: Place) -> OSError | None:
@@ -425,70 +452,3 @@ def _flushed(folder: Place) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def _remove_hidden(folder: Place) -> None:
-    """Remove the hidden files of a directory that listings show as empty.
-
-    They are lock files, leftovers, and the files of file browsers.
-    """
-    with scan_directory(folder) as found:
-        litter = {entry.name: _is_litter(entry) for entry in found}
-    if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
-        return
-    with open_directory(folder) as descriptor:
-        for name in litter:
-            if litter[name]:
-                os.unlink(name, dir_fd=descriptor)
-            elif not remove_leftover(name, descriptor):
-                holder = f"another writer is saving into it (it holds {name!r})"
-                reason = f"{holder}: try again later"
-                raise OSError(errno.ENOTEMPTY, reason, folder.name)
-
-
-def _is_same(
-    moved: os.stat_result, present: os.stat_result, target: str, replace: bool
-) -> bool:
-    """Whether ``present`` is the moved file itself. Raise if it may not be replaced."""
-    if os.path.samestat(moved, present):
-        return True
-    if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
-        raise NotAFileError("", target, "move")
-    if stat.S_ISDIR(moved.st_mode):
-        raise AlreadyExistsError("", target, "move a folder", reason=_STAYS)
-    if not replace:
-        raise AlreadyExistsError("", target, "move")
-    _refuse_special(present, target)
-    return False
-
-
-def _link(text: str, found: os.stat_result, place: Place, key: str, replace: bool) -> None:
-    """Make a link with ``text``. ``found`` is the status of its target."""
-    try:
-        make_link(text, place, replace=False)
-    except FileExistsError:
-        if not replace:
-            raise
-        present = lstat(place)
-        if stat.S_ISDIR(present.st_mode):
-            raise NotAFileError("", key, "link") from None
-        _refuse_special(present, key)
-        if os.path.samestat(found, present):  # nothing would be left but the link
-            expected = "a path other than the source"
-            raise InvalidOptionError("link", key, expected) from None
-        make_link(text, place, replace=True)
-
-
-def _refuse_inside(source: str, target: str) -> None:
-    if f"{target}/".startswith(f"{source.rstrip('/')}/"):
-        raise InvalidOptionError("target", target, "a path outside the source folder")
-
-
-def _refuse_special(present: os.stat_result, path: str) -> None:
-    """Refuse to replace a device, a pipe or a socket, which is not a value."""
-    if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
-        raise not_regular(present, path)
-
-
-def _is_litter(entry: os.DirEntry[str]) -> bool:
-    return is_litter(entry.name) and not entry.is_dir()

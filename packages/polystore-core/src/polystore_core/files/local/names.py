@@ -1,0 +1,108 @@
+"""Names in directories: who may replace or remove them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ...errors import AlreadyExistsError, InvalidOptionError, NotAFileError, PolystoreError
+from ...paths import HIDDEN_PREFIX, is_litter
+from ..system import not_regular
+from .syscalls import lstat, make_link, open_directory, remove_leftover, scan_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..pending import Place
+
+__all__ = [
+    "about",
+    "is_litter_entry",
+    "is_same",
+    "link_to",
+    "refuse_inside",
+    "remove_hidden",
+]
+
+_STAYS = "it exists, and a folder never replaces anything: delete it first"
+
+
+@contextmanager
+def about(key: str) -> Iterator[None]:
+    """Let errors of the system name ``key``, and not the last part of it."""
+    try:
+        yield
+    except PolystoreError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # which is about both
+            error.filename = key
+        raise
+
+
+def remove_hidden(folder: Place) -> None:
+    """Remove the hidden files of a directory that listings show as empty.
+
+    They are lock files, leftovers, and the files of file browsers.
+    """
+    with scan_directory(folder) as found:
+        litter = {entry.name: is_litter_entry(entry) for entry in found}
+    if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
+        return
+    with open_directory(folder) as descriptor:
+        for name in litter:
+            if litter[name]:
+                os.unlink(name, dir_fd=descriptor)
+            elif not remove_leftover(name, descriptor):
+                holder = f"another writer is saving into it (it holds {name!r})"
+                reason = f"{holder}: try again later"
+                raise OSError(errno.ENOTEMPTY, reason, folder.name)
+
+
+def is_same(moved: os.stat_result, present: os.stat_result, target: str, replace: bool) -> bool:
+    """Whether ``present`` is the moved file itself. Raise if it may not be replaced."""
+    if os.path.samestat(moved, present):
+        return True
+    if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
+        raise NotAFileError("", target, "move")
+    if stat.S_ISDIR(moved.st_mode):
+        raise AlreadyExistsError("", target, "move a folder", reason=_STAYS)
+    if not replace:
+        raise AlreadyExistsError("", target, "move")
+    _refuse_special(present, target)
+    return False
+
+
+def link_to(text: str, found: os.stat_result, place: Place, key: str, replace: bool) -> None:
+    """Make a link with ``text``. ``found`` is the status of its target."""
+    try:
+        make_link(text, place, replace=False)
+    except FileExistsError:
+        if not replace:
+            raise
+        present = lstat(place)
+        if stat.S_ISDIR(present.st_mode):
+            raise NotAFileError("", key, "link") from None
+        _refuse_special(present, key)
+        if os.path.samestat(found, present):  # nothing would be left but the link
+            expected = "a path other than the source"
+            raise InvalidOptionError("link", key, expected) from None
+        make_link(text, place, replace=True)
+
+
+def refuse_inside(source: str, target: str) -> None:
+    if f"{target}/".startswith(f"{source.rstrip('/')}/"):
+        raise InvalidOptionError("target", target, "a path outside the source folder")
+
+
+def _refuse_special(present: os.stat_result, path: str) -> None:
+    """Refuse to replace a device, a pipe or a socket, which is not a value."""
+    if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
+        raise not_regular(present, path)
+
+
+def is_litter_entry(entry: os.DirEntry[str]) -> bool:
+    return is_litter(entry.name) and not entry.is_dir()
