@@ -232,8 +232,67 @@ class GrowsTrees(ObjectStore, Trees):
     features = replace(HONEST, trees="all")
 
     @contextmanager
-    def tree(self, key, *, durable=None):
+    def tree(self, key, *, if_exists="error", durable=None):
         yield key
+
+
+class DeletesTreeFirst(ObjectStore, Trees):
+    """Replaces a tree in two steps, and takes the second when a reader has been in the gap."""
+
+    features = replace(HONEST, trees="thread")
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.in_gap, self.was_read = False, threading.Event()
+        self.reads = {}
+        """What each thread has read in the gap."""
+
+    @contextmanager
+    def tree(self, key, *, if_exists="error", durable=None):
+        hidden = f".~ps-{os.urandom(8).hex()}"
+        yield hidden
+        new = [found.key for found in self.scan(hidden)]
+        if old := [found.key for found in self.scan(key)]:
+            self.change(key, hidden, old, new)
+        for name in new:
+            self.put(key + name.removeprefix(hidden), self.read(name))
+            self.delete(name)
+
+    def change(self, key, hidden, old, new):
+        for name in old:
+            self.delete(name)
+        self.wait_for_reader()
+
+    def wait_for_reader(self):
+        if not self.was_read.is_set():
+            self.in_gap = True
+            self.was_read.wait()
+
+    def read(self, key, start=0, stop=None):
+        try:
+            return super().read(key, start, stop)
+        finally:
+            if self.in_gap and key.endswith("/a"):
+                self.was_read.set()
+
+
+class FillsOldTree(DeletesTreeFirst):
+    """Puts the new values over the old ones, one after another."""
+
+    def change(self, key, hidden, old, new):
+        self.put(f"{key}/a", self.read(f"{hidden}/a"))
+        self.wait_for_reader()
+        for name in old:
+            self.delete(name)
+
+    def read(self, key, start=0, stop=None):
+        content = ObjectStore.read(self, key, start, stop)
+        if self.in_gap:
+            done = self.reads.setdefault(threading.get_ident(), [])
+            done.append(key.rpartition("tree/")[2])
+            if done[-3:] == ["a", "g/b", "a"]:
+                self.was_read.set()
+        return content
 
 
 class _Straight(Sink):

@@ -8,7 +8,7 @@ import errno
 import fcntl
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from polystore_core import ByteStore, FileBackend, Stat, StoreFeatures, Versions
@@ -43,7 +43,8 @@ class ObjectStore(ByteStore, Versions):
             if "." not in name and name != "lock":
                 key = bytes.fromhex(name).decode()
                 if not folder or key.startswith(f"{folder}/"):
-                    yield Stat(key, size=(self.folder / name).stat().st_size)
+                    with suppress(FileNotFoundError):  # deleted since it was listed
+                        yield Stat(key, size=(self.folder / name).stat().st_size)
 
     def put(self, key, content, *, if_exists="replace"):
         new = self._file(key).with_suffix(f".{os.urandom(8).hex()}")

@@ -38,6 +38,8 @@ LIES = [
     (liars.LocksNothing, "waiting_for_lock_ends", {}, "_is_locked"),
     (liars.LocksForEver, "lock_ends_with_process", {}, "File exists"),
     (liars.GrowsTrees, "tree_appears_whole", {}, r"\['p/tree/a', 'p/tree/g/b'\] == \[\]"),
+    (liars.DeletesTreeFirst, "readers_see_whole_trees", {}, "a part of the tree is missing"),
+    (liars.FillsOldTree, "readers_see_whole_trees", {}, "has parts of another"),
     (liars.WritesStraight, "new_key_appears_at_commit", {"last": "write"}, "not True"),
     (liars.WritesStraight, "discard_leaves_nothing", {"last": "write"}, r"\['old', 'p/a'\]"),
 ]

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         remove_tree,
         rename_new,
         sync_directory,
+        sync_tree,
     )
     from .model.arrays import framework_of, is_array, to_framework, to_numpy
     from .model.casting import convert
@@ -138,7 +139,7 @@ _HOME = {
     "files.pending": "PendingFile Place",
     "files.system": (
         "MOST_LINKS exchange flush_to_device follow_links make_directories not_regular "
-        "open_regular path_of remove_tree rename_new sync_directory "
+        "open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
@@ -284,6 +285,7 @@ __all__ = [
     "split_well",
     "survey",
     "sync_directory",
+    "sync_tree",
     "threads_for",
     "to_framework",
     "to_numpy",

@@ -255,7 +255,8 @@ class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
                 raise VersionConflictError("", key, "put", current=current)
             self.values[key] = bytes(content)
 
-    def tree(self, key, /, *, durable=None):
+    def tree(self, key, /, *, if_exists="error", durable=None):
+        assert if_exists == "error"
         return Tree(self, key)
 
 

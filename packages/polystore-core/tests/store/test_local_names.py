@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from polystore_core import LocalStore, find_leftovers
+from polystore_core import Entry, LocalStore, find_leftovers
 from polystore_core.errors import (
     DurabilityUnknownError,
     InvalidOptionError,
     LockTimeoutError,
     NotAFileError,
 )
+from polystore_core.files import system
 
+from ..interrupts import INTERRUPTED, interrupt
 from .stores import keys, linux, posix
 
 # ── trees ────────────────────────────────────────────────────────────────────────────────
@@ -67,6 +70,116 @@ def test_tree_replaces_nothing(store, folder, present, late):
         fill()
     assert [path.name for path in folder.iterdir()] == ["t"]
     assert keys(store.scan()) == {"file": ["t"], "folder": ["t/old"]}.get(present, [])
+
+
+@linux
+@pytest.mark.parametrize("leads", ["folder", "nowhere"])
+def test_tree_replaces_link_and_not_its_target(store, folder, leads):
+    (folder / "l").symlink_to(leads)
+    store.put("folder/a", b"old")
+    with store.tree("l", if_exists="replace") as hidden:
+        store.put(f"{hidden}/a", b"new")
+    assert (store.read("l/a"), store.read("folder/a")) == (b"new", b"old")
+    assert sorted(os.listdir(folder)) == ["folder", "l"]
+
+
+@linux
+def test_tree_never_replaces_a_pipe(store, folder):
+    def fill():
+        with store.tree("pipe", if_exists="replace") as hidden:
+            store.put(f"{hidden}/a", b"new")
+
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(OSError, match="it is a named pipe"):
+        fill()
+    assert os.listdir(folder) == ["pipe"]
+
+
+def test_tree_is_refused_without_exchange(store, folder, monkeypatch):
+    """As on macOS, and on NFS."""
+
+    def fill(key):
+        with store.tree(key, if_exists="replace") as hidden:
+            store.put(f"{hidden}/a", b"new")
+
+    monkeypatch.setattr(system, "_renameat2", None)
+    fill("new")
+    store.put("old/a", b"old")
+    with pytest.raises(OSError, match="cannot exchange two names") as raised:
+        fill("old")
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOTSUP, "old")
+    assert (store.read("new/a"), store.read("old/a")) == (b"new", b"old")
+    assert sorted(os.listdir(folder)) == ["new", "old"]
+
+
+@linux
+def test_replaced_tree_with_a_lock_in_use_is_a_leftover(store, folder):
+    def fill():
+        with store.tree("t", if_exists="replace") as hidden:
+            store.put(f"{hidden}/a", b"new")
+
+    store.put("t/a", b"old")
+    with store.lock("t/a"), ThreadPoolExecutor(1) as pool:
+        pool.submit(fill).result()
+    assert store.read("t/a") == b"new"
+    assert list(store.entries("")) == [Entry("t", True, False)]
+    (left,) = find_leftovers(folder, older_than=-60)
+    assert os.listdir(folder / left) != []
+
+
+@linux
+@pytest.mark.parametrize(
+    ("durable", "replaces", "flushed"),
+    [
+        (None, False, set()),
+        (None, True, {"", "a", "g", "g/b"}),
+        (True, True, {"", "a", "g", "g/b"}),
+        (False, True, set()),
+    ],
+)
+def test_tree_that_replaces_is_flushed_before(
+    store, folder, monkeypatch, durable, replaces, flushed
+):
+    if replaces:
+        store.put("t/a", b"old")
+    seen = set()
+    fsync = os.fsync
+
+    def record(descriptor):
+        seen.add((os.fstat(descriptor).st_ino, store.read("t/a") if replaces else None))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    with store.tree("t", if_exists="replace", durable=durable) as hidden:
+        for name in ("a", "g/b"):
+            store.put(f"{hidden}/{name}", b"new")
+    found = {
+        name for name in ("", "a", "g", "g/b") if (inode(folder / "t" / name), b"old") in seen
+    }
+    assert found == flushed
+
+
+def inode(path):
+    return os.stat(path).st_ino
+
+
+@linux
+def test_interrupted_tree_is_old_or_new(store, folder):
+    """Ctrl-C strikes after each call of C in turn."""
+
+    def fill(number):
+        with store.tree("t", if_exists="replace", durable=False) as hidden:
+            os.mkdir(folder / hidden / str(number))
+
+    (folder / "t/0").mkdir(parents=True)
+    outcomes = []
+    for number in range(1, 120):
+        before = os.listdir(folder / "t")
+        outcomes.append(interrupt(number, lambda number=number: fill(number)))
+        assert os.listdir(folder / "t") in (before, [str(number)])
+    assert INTERRUPTED in outcomes
+    assert outcomes[-1] is not INTERRUPTED
+    assert [name for name in os.listdir(folder) if name != "t"] == []
 
 
 KILLED = """

@@ -393,11 +393,22 @@ class Trees(ABC):
     """Gives many values their keys in one step: a folder that appears whole."""
 
     @abstractmethod
-    def tree(self, key: str, /, *, durable: bool | None = None) -> AbstractContextManager[str]:
+    def tree(
+        self, key: str, /, *, if_exists: IfPresent = "error", durable: bool | None = None
+    ) -> AbstractContextManager[str]:
         """Give the key of a hidden folder, which becomes ``key`` when the block ends.
 
-        If the block raises, the folder is removed. Raises ``FileExistsError`` if something is
-        at ``key``.
+        If the block raises, the folder is removed, and ``key`` is as before. ::
+
+            with store.tree("run.zarr", if_exists="replace") as hidden:
+                store.put(f"{hidden}/zarr.json", document)
+
+        With "replace" the folder takes the place of a folder, value or link in one step: a reader
+        finds the old one or the new one, whole. Then the old one is removed. A store that can
+        replace values (``features.replace``) can replace folders.
+
+        Raises ``FileExistsError`` for "error" if something is at ``key``, and ``OSError``
+        (``ENOTSUP``) for "replace" if this needs two steps. The old one then stays.
         """
 
 

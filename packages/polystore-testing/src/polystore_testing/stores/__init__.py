@@ -6,7 +6,7 @@ from .links import LinkLaws
 from .names import FolderLaws, RenameLaws
 from .races import LockLaws, RaceLaws, VersionLaws
 from .sinks import SinkLaws
-from .trees import TreeLaws
+from .trees import ReplacingTreeLaws, TreeLaws
 from .values import ValueLaws
 
 __all__ = ["StoreTests"]
@@ -22,6 +22,7 @@ class StoreTests(
     FolderLaws,
     LinkLaws,
     TreeLaws,
+    ReplacingTreeLaws,
 ):
     """A store keeps the promises of its ``features``, and refuses all others.
 

@@ -1,20 +1,24 @@
-"""Folders that appear whole."""
+"""Folders that appear whole, and replace others whole."""
 
 from __future__ import annotations
 
+import errno
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..promises import needs
-from .contests import kill_while
+from .contests import Meet, contests, kill_while
 from .laws import SHARED, StoreLaws, has, keys, names_in, put, top
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["TreeLaws"]
+__all__ = ["ReplacingTreeLaws", "TreeLaws"]
+
+ROUNDS = 20
 
 
 class TreeLaws(StoreLaws):
@@ -72,15 +76,152 @@ class TreeLaws(StoreLaws):
         assert keys(bytes_store) == ["p/tree/a"]
 
 
-def _plant(store: Any, then: Callable[[str], object]) -> None:
+class ReplacingTreeLaws(StoreLaws):
+    """A folder that takes the place of another in one step.
+
+    A store may refuse that with ``ENOTSUP``, for example on a file system that cannot exchange
+    two names. The old tree is then as before.
+    """
+
+    @needs("trees", "replace")
+    @pytest.mark.parametrize("present", ["value", "folder", "empty folder", "nothing"])
+    @pytest.mark.parametrize("when", ["before", "meanwhile"])
+    def test_tree_replaces_if_asked(self, bytes_store: Any, present: str, when: str) -> None:
+        put(bytes_store, "p/tree2", b"other")
+        if when == "before":
+            _occupy(bytes_store, present)
+
+        def occupy_late(_: str) -> None:
+            if when == "meanwhile":
+                _occupy(bytes_store, present)
+
+        with _may_refuse():
+            _plant(bytes_store, occupy_late, if_exists="replace")
+            assert keys(bytes_store) == ["p/tree/a", "p/tree2"]
+            assert names_in(bytes_store, "p") == ["tree", "tree2"]
+            assert bytes_store.read("p/tree/a") == b"new"
+
+    @needs("trees", "replace")
+    @pytest.mark.parametrize("present", ["value", "folder"])
+    def test_failed_tree_replaces_nothing(self, bytes_store: Any, present: str) -> None:
+        _occupy(bytes_store, present)
+        before = keys(bytes_store)
+        hidden: list[str] = []
+
+        def fail(key: str) -> None:
+            hidden.append(key)
+            assert keys(bytes_store) == before
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            _plant(bytes_store, fail, if_exists="replace")
+        assert not has(bytes_store, f"{hidden[0]}/a")
+        assert keys(bytes_store) == before
+        assert names_in(bytes_store, "p") == ["tree"]
+        assert bytes_store.read(before[0]) == b"old"
+
+    @needs("trees", "replace")
+    @pytest.mark.timeout(300)
+    def test_readers_see_whole_trees(self, bytes_store: Any) -> None:
+        """A reader finds each key at any moment, and never the keys of two trees."""
+        for word in ("threads", "processes"):
+            with bytes_store.tree(f"{word}/tree") as hidden:
+                _fill(bytes_store, hidden, 0)
+        scope = bytes_store.features.trees
+        with _may_refuse():
+            for word, faults in contests(scope, _replace_trees, bytes_store):
+                assert not any(faults), f"{word}: {faults}"
+                assert _fault_of(bytes_store, f"{word}/tree") == ""
+
+    @needs("trees", "replace")
+    @pytest.mark.timeout(300)
+    def test_killed_writer_leaves_whole_tree(self, bytes_store: Any) -> None:
+        if bytes_store.features.trees not in SHARED:
+            return  # the values die with their process
+        with bytes_store.tree("p/tree") as hidden:
+            _fill(bytes_store, hidden, 0)
+        kill_while(_replace_for_ever, bytes_store, told=ROUNDS)
+        assert _fault_of(bytes_store, "p/tree") == ""
+        assert names_in(bytes_store, "p") == ["tree"]
+        with _may_refuse():
+            _plant(bytes_store, lambda _: None, if_exists="replace")
+            assert keys(bytes_store) == ["p/tree/a"]
+
+
+@contextmanager
+def _may_refuse() -> Iterator[None]:
+    """End a law at a refusal: the laws about the old tree say that it changes nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+
+
+# ── the work of one contestant ───────────────────────────────────────────────────────────
+
+
+def _replace_trees(store: Any, who: int, meet: Meet, word: str) -> str:
+    """Let the first contestant replace the tree, and the others read until it has ended."""
+    meet()
+    key, done = f"{word}/tree", f"{word}-done"
+    if who == 0:
+        try:
+            for number in range(1, ROUNDS):
+                with store.tree(key, if_exists="replace") as hidden:
+                    _fill(store, hidden, number)
+        finally:
+            put(store, done, b"")
+        return ""
+    fault = ""
+    while not fault and not has(store, done):
+        fault = _fault_of(store, key)
+    return fault
+
+
+def _replace_for_ever(store: Any, tell: Callable[[int], None]) -> None:
+    number = 0
+    while True:
+        number += 1
+        with store.tree("p/tree", if_exists="replace") as hidden:
+            _fill(store, hidden, number)
+        tell(number)
+
+
+def _fill(store: Any, hidden: str, number: int) -> None:
+    for name in ("a", "g/b", f"n{number}"):
+        put(store, f"{hidden}/{name}", b"%d" % number)
+
+
+def _fault_of(store: Any, key: str) -> str:
+    """Read a tree once. Return what is wrong with it, if it was one tree all the time."""
+    try:
+        before = store.read(f"{key}/a")
+        inner = store.read(f"{key}/g/b")
+        names = names_in(store, key)
+        after = store.read(f"{key}/a")
+    except FileNotFoundError as error:
+        return f"a part of the tree is missing: {error!r}"
+    found = (inner, names)
+    if before == after and found != (before, ["a", "g", f"n{before.decode()}"]):
+        return f"tree {before!r} has parts of another: {found}"
+    return ""
+
+
+# ── words ────────────────────────────────────────────────────────────────────────────────
+
+
+def _plant(store: Any, then: Callable[[str], object], if_exists: str = "error") -> None:
     """Put one value into a new tree, and call ``then`` with its hidden key."""
-    with store.tree("p/tree") as hidden:
+    with store.tree("p/tree", if_exists=if_exists) as hidden:
         put(store, f"{hidden}/a", b"new")
         then(hidden)
 
 
 def _occupy(store: Any, present: str) -> None:
     """Let something be at "p/tree"."""
+    if present == "nothing":
+        return
     if present != "empty folder":
         put(store, "p/tree" if present == "value" else "p/tree/old", b"old")
     elif store.features.folders != "none":

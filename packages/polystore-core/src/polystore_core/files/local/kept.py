@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..pending import Place
 from ..system import is_missing, open_regular
 from .places import NO_LINK, Places, RootedPlaces
+from .syscalls import lstat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +81,23 @@ class KeptPlaces(Places):
                 except OSError:  # perhaps a link: the walk finds out
                     pass
             return self._places.open(path)
+        finally:
+            self._leave()
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        self._enter()
+        try:
+            place = self._find(path)
+            if place is not None:
+                try:
+                    found = lstat(place)
+                except FileNotFoundError:
+                    if self._find(path) == place:  # or its folder was replaced
+                        raise
+                else:
+                    if not (follow and stat.S_ISLNK(found.st_mode)):
+                        return found
+            return self._places.stat(path, follow=follow)
         finally:
             self._leave()
 

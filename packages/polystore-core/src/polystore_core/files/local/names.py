@@ -5,13 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ...errors import AlreadyExistsError, InvalidOptionError, NotAFileError, PolystoreError
 from ...paths import HIDDEN_PREFIX, is_litter
-from ..system import not_regular
-from .syscalls import lstat, make_link, open_directory, remove_leftover, scan_directory
+from ..system import exchange, not_regular, remove_tree, sync_tree
+from .syscalls import (
+    lstat,
+    make_link,
+    open_directory,
+    remove_leftover,
+    rename,
+    scan_directory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +32,14 @@ __all__ = [
     "link_to",
     "refuse_inside",
     "remove_hidden",
+    "replace_by_tree",
+    "tidy_up",
 ]
 
+_NO_EXCHANGE = (
+    "something is there, and this file system cannot exchange two names in one step: "
+    "delete it first, or use another file system"
+)
 _STAYS = "it exists, and a folder never replaces anything: delete it first"
 
 
@@ -48,7 +61,7 @@ def remove_hidden(folder: Place) -> None:
 
     They are lock files, leftovers, and the files of file browsers.
     """
-    with scan_directory(folder) as found:
+    with scan_directory(folder) as (found, _):
         litter = {entry.name: is_litter_entry(entry) for entry in found}
     if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
         return
@@ -72,7 +85,7 @@ def is_same(moved: os.stat_result, present: os.stat_result, target: str, replace
         raise AlreadyExistsError("", target, "move a folder", reason=_STAYS)
     if not replace:
         raise AlreadyExistsError("", target, "move")
-    _refuse_special(present, target)
+    refuse_special(present, target)
     return False
 
 
@@ -86,7 +99,7 @@ def link_to(text: str, found: os.stat_result, place: Place, key: str, replace: b
         present = lstat(place)
         if stat.S_ISDIR(present.st_mode):
             raise NotAFileError("", key, "link") from None
-        _refuse_special(present, key)
+        refuse_special(present, key)
         if os.path.samestat(found, present):  # nothing would be left but the link
             expected = "a path other than the source"
             raise InvalidOptionError("link", key, expected) from None
@@ -98,10 +111,47 @@ def refuse_inside(source: str, target: str) -> None:
         raise InvalidOptionError("target", target, "a path outside the source folder")
 
 
-def _refuse_special(present: os.stat_result, path: str) -> None:
+def refuse_special(present: os.stat_result, path: str) -> None:
     """Refuse to replace a device, a pipe or a socket, which is not a value."""
     if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
         raise not_regular(present, path)
+
+
+def replace_by_tree(tree: Place, place: Place, key: str, durable: bool | None) -> None:
+    """Rename a hidden tree to ``place``. It gets the hidden name of anything that is there."""
+    is_flushed = durable is False
+    while True:
+        with suppress(FileExistsError):
+            return rename(tree, place, replace=False)
+        with suppress(FileNotFoundError):  # deleted by others: the name is free
+            present = lstat(place)
+            if not stat.S_ISDIR(present.st_mode):
+                refuse_special(present, key)
+            if not is_flushed:  # or a power cut could leave neither
+                sync_tree(tree.name, dir_fd=tree.dir_fd)
+                is_flushed = True
+            fds = {"src_dir_fd": tree.dir_fd, "dst_dir_fd": place.dir_fd}
+            if exchange(tree.name, place.name, **fds):
+                return None
+            raise OSError(errno.ENOTSUP, _NO_EXCHANGE, key)
+
+
+def tidy_up(hidden: Place) -> None:
+    """Remove a hidden tree, if it is there.
+
+    One that cannot be removed is a leftover for ``find_leftovers``. What hid it has succeeded, or
+    has failed with another error, so this raises no ``OSError``.
+    """
+    try:
+        _tidy_up(hidden)
+    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
+        _tidy_up(hidden)
+        raise
+
+
+def _tidy_up(hidden: Place) -> None:
+    with suppress(OSError):
+        remove_tree(hidden.name, dir_fd=hidden.dir_fd, timeout=0)
 
 
 def is_litter_entry(entry: os.DirEntry[str]) -> bool:

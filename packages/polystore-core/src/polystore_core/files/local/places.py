@@ -8,21 +8,24 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from ...errors import PathOutsideRootError, UnsupportedOperationError
 from ...paths import full_path
 from ..pending import Place
 from ..system import MOST_LINKS, follow_links, make_directories, open_regular, sync_directory
+from .syscalls import lstat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["NO_LINK", "FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 
+Found = TypeVar("Found")
+
 _TRIES = 100
-"""How often a directory that somebody deletes at the same time is made again."""
+"""How often a directory is made or opened again that others delete or replace."""
 # A directory on the way need not be readable, only searchable.
 _DIRECTORY = (
     getattr(os, "O_PATH", os.O_RDONLY)
@@ -51,15 +54,13 @@ class Places(ABC):
         Raises plain ``OSError``.
         """
 
+    @abstractmethod
     def open(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor."""
-        with self.at(path) as place:
-            return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
+    @abstractmethod
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
         """Stat ``path``. With ``follow``, stat the target of a link."""
-        with self.at(path, follow=follow) as place:
-            return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
     @abstractmethod
     def link_text(self, source: str, link: str) -> str:
@@ -149,6 +150,42 @@ class RootedPlaces(Places):
             for descriptor in opened:
                 os.close(descriptor)
 
+    def open(self, path: str) -> int:
+        return self.look(path, _open_file)
+
+    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
+        return self.look(path, lstat, follow=follow)
+
+    def look(self, path: str, call: Callable[[Place], Found], *, follow: bool = True) -> Found:
+        """Return ``call(place)``, in the new tree if one was replaced since the walk."""
+        for _ in range(_TRIES):
+            opened: list[int] = []
+            try:
+                parts = self._walk_again(path, opened, follow)
+                try:
+                    return call(Place(parts[-1], opened[-1] if opened else self.root_fd))
+                except FileNotFoundError:
+                    if self._stay(parts, opened):
+                        raise
+            finally:
+                for descriptor in opened:
+                    os.close(descriptor)
+        reason = f"its folder was replaced {_TRIES} times while it was read: stop the writers"
+        raise OSError(errno.ESTALE, reason, path)
+
+    def _stay(self, names: list[str], opened: list[int]) -> bool:
+        """Whether the directories of a walk still have the names by which it has found them."""
+        above = self.root_fd
+        for name, descriptor in zip(names, opened, strict=False):
+            try:
+                found = os.stat(name, dir_fd=above, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            if not os.path.samestat(found, os.fstat(descriptor)):
+                return False
+            above = descriptor
+        return True
+
     def link_text(self, source: str, link: str) -> str:
         folder = os.path.dirname(self._canonical(link, follow=False))
         return os.path.relpath(self._canonical(source, follow=True), folder or ".")
@@ -156,7 +193,7 @@ class RootedPlaces(Places):
     def _canonical(self, path: str, *, follow: bool) -> str:
         opened: list[int] = []
         try:
-            return "/".join(self._walk(path, opened, follow))
+            return "/".join(self._walk_again(path, opened, follow))
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -166,36 +203,39 @@ class RootedPlaces(Places):
         path: str,
         opened: list[int],
         follow: bool,
-        create: bool,
-        durable: bool | None,
+        create: bool = False,
+        durable: bool | None = False,
     ) -> list[str]:
-        """Walk until no directory on the way is deleted while it is created."""
-        for _ in range(_TRIES if create else 0):
+        """Walk until no directory on the way is deleted or replaced by others."""
+        for _ in range(_TRIES):
+            names: list[str] = []
             try:
-                return self._walk(path, opened, follow, create, durable)
+                return self._walk(path, names, opened, follow, create, durable)
             except FileNotFoundError:
+                if not create and self._stay(names, opened):
+                    raise
                 while opened:
                     os.close(opened.pop())
-        return self._walk(path, opened, follow, create, durable)
+        return self._walk(path, [], opened, follow, create, durable)
 
     def _walk(
         self,
         path: str,
+        done: list[str],
         opened: list[int],
         follow: bool,
-        create: bool = False,
-        durable: bool | None = False,
+        create: bool,
+        durable: bool | None,
     ) -> list[str]:
         """Open the directories on the way to ``path``, one in another.
 
-        Returns the parts of the canonical path. The last one is a name in the directory that was
-        opened last, or ``"."`` if the path ends in that directory itself.
+        ``done`` gets their names. Returns the parts of the canonical path. The last one is a name
+        in the directory that was opened last, or ``"."`` if the path ends in that directory itself.
         """
         if path.startswith("/") or ".." in path.split("/"):
             raise PathOutsideRootError("", path, self.root)
         root = self._open_root(create, durable)
         waiting = deque(_parts(path))
-        done: list[str] = []
         hops = 0
         while waiting:
             part = waiting.popleft()
@@ -252,6 +292,10 @@ class RootedPlaces(Places):
 
 def _nothing_open() -> None:
     """Do nothing: the finalizer of a root that is not open."""
+
+
+def _open_file(place: Place) -> int:
+    return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
 
 def _parts(path: str) -> list[str]:

@@ -38,11 +38,19 @@ from ..system import (
     follow_links,
     is_missing,
     path_of,
-    rename_new,
     sync_directory,
 )
 from .kept import KeptPlaces
-from .names import about, is_litter_entry, is_same, link_to, refuse_inside, remove_hidden
+from .names import (
+    about,
+    is_litter_entry,
+    is_same,
+    link_to,
+    refuse_inside,
+    remove_hidden,
+    replace_by_tree,
+    tidy_up,
+)
 from .places import FreePlaces, Places, RootedPlaces
 from .syscalls import (
     flush_bytes,
@@ -65,6 +73,8 @@ __all__ = ["LocalStore"]
 
 _SMALL = 1 << 16
 """Files up to this size are read by one call."""
+_TRIES = 100
+"""How often a folder is listed again that others replace."""
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -210,12 +220,19 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             return Stat(key, "symlink", target=self.read_link(key))
 
     def entries(self, folder: str, /) -> Iterable[Entry]:
-        with self._places.at(folder or ".") as place, scan_directory(place) as found:
-            return [
-                Entry(entry.name, self._leads_to_dir(folder, entry), entry.is_symlink())
-                for entry in found
-                if not (entry.name.startswith(HIDDEN_PREFIX) or is_litter_entry(entry))
-            ]
+        path = folder or "."
+        for _ in range(_TRIES):
+            with self._places.at(path) as place, scan_directory(place) as (found, status):
+                entries = [
+                    Entry(entry.name, self._leads_to_dir(folder, entry), entry.is_symlink())
+                    for entry in found
+                    if not (entry.name.startswith(HIDDEN_PREFIX) or is_litter_entry(entry))
+                ]
+                # A folder that ``tree`` has replaced loses its names while they are read.
+                if status is None or os.path.samestat(status, self._places.stat(path)):
+                    return entries
+        reason = f"it was replaced {_TRIES} times while it was listed: stop the writers"
+        raise OSError(errno.ESTALE, reason, folder)
 
     def _leads_to_dir(self, folder: str, entry: os.DirEntry[str]) -> bool:
         try:
@@ -311,7 +328,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 if present is not None and self.durable is not False:
                     flush_bytes(old, moved)
                 try:
-                    rename(old, new, moved, replace=replace)
+                    rename(old, new, replace=replace and not stat.S_ISDIR(moved.st_mode))
                 except OSError as error:
                     if error.errno != errno.EXDEV or not stat.S_ISLNK(moved.st_mode):
                         raise
@@ -384,27 +401,36 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             yield
 
     @contextmanager
-    def tree(self, key: str, /, *, durable: bool | None = None) -> Iterator[str]:
+    def tree(
+        self, key: str, /, *, if_exists: IfPresent = "error", durable: bool | None = None
+    ) -> Iterator[str]:
+        """Give the key of a hidden folder, which becomes ``key`` when the block ends.
+
+        "replace" needs ``renameat2``: Linux, and a file system that can exchange two names (ext4,
+        XFS, Btrfs, tmpfs, and others). Elsewhere it raises ``OSError`` (``ENOTSUP``) if something
+        is at ``key``. With ``durable=None`` the new files are flushed if they replace something.
+        """
         if durable is None:
             durable = self.durable
         name = HIDDEN_PREFIX + os.urandom(8).hex()
         with self._places.at(key, follow=False, create=True, durable=durable) as place:
             hidden = Place(os.path.join(os.path.dirname(place.name), name), place.dir_fd)
-            with suppress(FileNotFoundError):
-                lstat(place)
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
+            if if_exists == "error":
+                with suppress(FileNotFoundError):
+                    lstat(place)
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
             try:
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
                 with claim(path_of(*hidden)):
                     yield join(os.path.dirname(key), name)
-                    fds = {"src_dir_fd": hidden.dir_fd, "dst_dir_fd": place.dir_fd}
-                    rename_new(hidden.name, place.name, **fds)
-            except BaseException:
-                with suppress(FileNotFoundError):  # not made yet
-                    remove(hidden)
-                raise
-            if durable:
-                flush_name(place, key, "copy")
+                    if if_exists == "error":
+                        rename(hidden, place, replace=False)
+                    else:
+                        replace_by_tree(hidden, place, key, durable)
+                if durable:
+                    flush_name(place, key, "copy")
+            finally:
+                tidy_up(hidden)  # the new tree of a block that raised, or the old one
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,14 +59,16 @@ def open_directory(place: Place) -> Iterator[int]:
 
 
 @contextmanager
-def scan_directory(place: Place) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Give the entries of a directory."""
-    if place.dir_fd is None:
+def scan_directory(
+    place: Place,
+) -> Iterator[tuple[Iterator[os.DirEntry[str]], os.stat_result | None]]:
+    """Give the entries of a directory, and its status (``None`` on Windows)."""
+    if sys.platform == "win32":
         with os.scandir(place.name) as found:
-            yield found
+            yield found, None
         return
     with open_directory(place) as descriptor, os.scandir(descriptor) as found:
-        yield found
+        yield found, os.fstat(descriptor)
 
 
 def make_link(target: str, place: Place, *, replace: bool) -> None:
@@ -88,9 +91,9 @@ def read_link(place: Place) -> str:
     return os.readlink(place.name, dir_fd=place.dir_fd)
 
 
-def rename(old: Place, new: Place, moved: os.stat_result, *, replace: bool) -> None:
-    """Rename a file, link or directory. ``moved`` is its status."""
-    if replace and not stat.S_ISDIR(moved.st_mode):
+def rename(old: Place, new: Place, *, replace: bool) -> None:
+    """Rename a file or link, or a directory, which cannot replace anything."""
+    if replace:
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
     else:  # somebody may have taken the name since we looked
         rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
