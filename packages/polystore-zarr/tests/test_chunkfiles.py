@@ -19,6 +19,7 @@ from polystore_core.errors import DamagedDataError
 from polystore_testing.examples import examples
 from polystore_zarr.store.chunkfiles import ChunkFiles
 from polystore_zarr.store.indexes import ShardIndexes
+from polystore_zarr.store.local import local_path
 
 GRIDS = [
     pytest.param((37, 50), (8, 16), None, id="chunks"),
@@ -38,7 +39,7 @@ def array_of(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def files_of(path: Path) -> ChunkFiles:
-    found = ChunkFiles.of(str(path), json.loads((path / "zarr.json").read_text()))
+    found = ChunkFiles.of(local_path(path), json.loads((path / "zarr.json").read_text()))
     assert found is not None, "the array went through zarr: nothing would be compared"
     return found
 
@@ -252,5 +253,5 @@ def test_every_flipped_bit_noticed(tmp_path, shards, compressor) -> None:
 def test_rarer_arrays_are_zarrs(tmp_path, change: dict[str, Any]) -> None:
     fm.save(array_of((4,), "u2"), tmp_path / "a.zarr", backend="zarr")
     fields = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
-    assert ChunkFiles.of("a", fields) is not None
-    assert ChunkFiles.of("a", {**fields, **change}) is None
+    assert ChunkFiles.of(local_path("a"), fields) is not None
+    assert ChunkFiles.of(local_path("a"), {**fields, **change}) is None

@@ -1,7 +1,14 @@
 import pytest
 
+from polystore_core import LocalStore
 from polystore_core.errors import InvalidOptionError, PathOutsideRootError
-from polystore_zarr.store.layout import address
+from polystore_zarr.store.layout import Address
+from polystore_zarr.store.layout import address as address_in
+from polystore_zarr.store.local import LocalFiles
+
+
+def address(path: str, root: str | None = None) -> Address:
+    return address_in(path, LocalFiles(LocalStore(root)))
 
 
 @pytest.mark.parametrize(
@@ -20,22 +27,22 @@ from polystore_zarr.store.layout import address
 )
 def test_first_part_names_store(path: str, store: str, inner: tuple[str, ...]) -> None:
     found = address(path)
-    assert (found.store, found.inner) == (store, inner)
+    assert (str(found.store), found.inner) == (store, inner)
 
 
 def test_two_spellings_of_array() -> None:
-    assert address("/d/a.tif").node == address("/d/images.zarr/a.tif").node
+    assert str(address("/d/a.tif").node) == str(address("/d/images.zarr/a.tif").node)
 
 
 def test_relative_becomes_absolute(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert address("run.zarr/x").node == str(tmp_path / "run.zarr" / "x")
-    assert address("../a.tif").store == f"{tmp_path}/../images.zarr"
+    assert str(address("run.zarr/x").node) == str(tmp_path / "run.zarr" / "x")
+    assert str(address("../a.tif").store) == f"{tmp_path}/../images.zarr"
 
 
 def test_never_collides_with_file() -> None:
     paths = ["/plate/a.tif", "/plate/b.tif", "/plate/sub/a.tif"]
-    nodes = {address(path).node for path in paths}
+    nodes = {str(address(path).node) for path in paths}
     assert len(nodes) == 3
     assert nodes.isdisjoint(paths)
 
@@ -51,10 +58,10 @@ def test_impossible_paths_refused(path: str) -> None:
 @pytest.mark.parametrize("path", ["../a.tif", "/a.tif", "x/../../a.tif", "/r/a.tif"])
 def test_root_is_wall(path: str) -> None:
     with pytest.raises(PathOutsideRootError):
-        address(path, "/r", "zarr")
+        address(path, "/r")
 
 
 def test_root_may_be_store() -> None:
     assert address("step/a", "/d/run.zarr").inner == ("step", "a")
-    assert address("x/../a.tif", "/r").node == "/r/images.zarr/a.tif"
-    assert address(".", "/r").store == ""
+    assert str(address("x/../a.tif", "/r").node) == "/r/images.zarr/a.tif"
+    assert address(".", "/r").store is None

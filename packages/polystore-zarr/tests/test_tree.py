@@ -19,7 +19,7 @@ from polystore_core.errors import (
 )
 from polystore_core.files.locking import file_lock
 from polystore_testing import Bound
-from polystore_zarr.store.asides import workspace
+from polystore_zarr.store.local import local_path
 
 IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
 
@@ -244,7 +244,8 @@ def test_folder_in_use_is_not_deleted(store: Bound) -> None:
     store.delete("f/a.tif")
     with file_lock("f/images.zarr!a.tif"), pytest.raises(DirectoryNotEmptyError):
         _in_thread(lambda: store.delete("f"))
-    with workspace("f/other.zarr"), pytest.raises(DirectoryNotEmptyError):
+    files, other = local_path("f/other.zarr")
+    with files.building(other), pytest.raises(DirectoryNotEmptyError):
         store.delete("f")
     store.save(IMAGE, "f/a.tif")
     store.delete("f/a.tif")

@@ -31,6 +31,7 @@ from polystore_core.errors import (
 )
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.ome import read_labels, read_plate, read_well
+from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
 pytestmark = [
@@ -328,12 +329,12 @@ def check_plate(plate: Path) -> set[str]:
     """Return the fields of a plate, which its documents list, and no others."""
     found = plate.glob("[A-Z]*/[0-9]*/*/zarr.json")
     standing = {str(path.parent.relative_to(plate)) for path in found}
-    document = read_document(str(plate))
+    document = read_document(local_path(plate))
     described = document and read_plate(document.attributes)
     assert described
     listed = set()
     for path in described.wells:
-        well = read_document(str(plate / path))
+        well = read_document(local_path(plate / path))
         fields = well and read_well(well.attributes)
         assert fields
         listed |= {f"{path}/{field}" for field in fields.fields}
@@ -380,7 +381,7 @@ def test_labels_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
     """Labels that many save at once are all listed."""
     backend.save(version(1), "image.ome.zarr", levels=1)
     together(save_labels, root, method, count)
-    document = read_document(str(root / "image.ome.zarr/labels"))
+    document = read_document(local_path(root / "image.ome.zarr/labels"))
     assert document is not None
     assert set(read_labels(document.attributes) or ()) == {f"l{n}" for n in range(16)}
     for number in range(16):

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .files.claims import claim, is_abandoned
     from .files.json import decode_json, encode_json
     from .files.local import LocalStore
-    from .files.locking import file_lock, is_lock, lock_path, remove_unused
+    from .files.locking import file_lock, is_lock, lock_name, lock_path, remove_unused
     from .files.metadata import AtomicMetadataWriter
     from .files.pending import PendingFile, Place
     from .files.system import (
@@ -134,7 +134,7 @@ _HOME = {
     "files.claims": "claim is_abandoned",
     "files.json": "decode_json encode_json",
     "files.local": "LocalStore",
-    "files.locking": "file_lock is_lock lock_path remove_unused",
+    "files.locking": "file_lock is_lock lock_name lock_path remove_unused",
     "files.metadata": "AtomicMetadataWriter",
     "files.pending": "PendingFile Place",
     "files.system": (
@@ -266,6 +266,7 @@ __all__ = [
     "is_lock",
     "join",
     "known_options",
+    "lock_name",
     "lock_path",
     "make_directories",
     "natural_key",

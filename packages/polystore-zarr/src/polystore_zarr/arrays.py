@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import zarr
+import zarr.storage
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
-from zarr.storage import LocalStore, StorePath
 
-from polystore_core import LazyArray, Selection, file_lock, select
+from polystore_core import LazyArray, Selection, select
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -30,15 +29,17 @@ from .grid import MANY, Cut, grid
 from .guards import Guard
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
-from .store.arrayfiles import existing_chunks, has_chunk, identify_array, name_lock
+from .store.arrayfiles import existing_chunks, has_chunk, name_lock
 from .store.chunkfiles import ChunkFiles, filled
 from .store.heads import heads_fit
-from .store.localstore import RegularStore
-from .store.writing import WritingStore
+from .store.zarrstore import ReadingStore, WritingStore
 
 if TYPE_CHECKING:
+    from zarr.abc.store import Store
+
     from polystore_core import Pixels, Region, Value
 
+    from .store.base import StorePath
     from .store.nodes import Document
 
 __all__ = ["Unaligned", "ZarrArray"]
@@ -60,7 +61,7 @@ class ZarrArray(LazyArray):
 
     def __init__(
         self,
-        directory: str,
+        directory: StorePath,
         document: Document,
         *,
         path: str = "",
@@ -71,11 +72,9 @@ class ZarrArray(LazyArray):
         seen: bool = True,
         durable: bool | None = None,
     ) -> None:
-        self._directory = directory
-        self._metadata = os.path.join(
-            directory, "zarr.json" if document.zarr_format == 3 else ".zarray"
-        )
-        self._identity = identify_array(self._metadata)
+        self._directory = directory = directory.base
+        self._metadata = directory / ("zarr.json" if document.zarr_format == 3 else ".zarray")
+        self._identity = self._metadata.files.stamp(self._metadata.key)
         self._path, self._backend = path, backend
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
@@ -99,14 +98,16 @@ class ZarrArray(LazyArray):
         if self._pipeline == "zarr":
             return self._guarded_array
         # It reads by itself, and knows zarr's own store only.
-        return self._over(LocalStore(self._directory, read_only=True), "zarrs")
+        return self._over(
+            zarr.storage.LocalStore(str(self._directory), read_only=True), "zarrs"
+        )
 
     @cached_property
     def _guarded_array(self) -> zarr.Array[Value]:
         """The array through codecs that give no more than a chunk can have."""
-        return self._over(RegularStore(self._directory, read_only=True), "zarr")
+        return self._over(ReadingStore(self._directory), "zarr")
 
-    def _over(self, store: LocalStore, pipeline: CodecPipeline) -> zarr.Array[Value]:
+    def _over(self, store: Store, pipeline: CodecPipeline) -> zarr.Array[Value]:
         """Return zarr's array of this document in ``store``."""
         fields: Any = self._document.fields
         is_3 = self._document.zarr_format == 3
@@ -118,15 +119,15 @@ class ZarrArray(LazyArray):
             else:
                 attributes = self._document.attributes
                 metadata = ArrayV2Metadata.from_dict({**fields, "attributes": attributes})
-            if isinstance(store, RegularStore):
+            if isinstance(store, ReadingStore):
                 store.most = most_stored(metadata)
             if pipeline == "zarr":
                 guard_codecs(metadata)
             config: Any = {"write_empty_chunks": True}
-            return zarr.Array(zarr.AsyncArray(metadata, StorePath(store), config))
+            return zarr.Array(zarr.AsyncArray(metadata, zarr.storage.StorePath(store), config))
 
     @property
-    def directory(self) -> str:
+    def directory(self) -> StorePath:
         """Where its metadata and chunks are."""
         return self._directory
 
@@ -276,13 +277,13 @@ class ZarrArray(LazyArray):
     def _refuse_if_replaced(self) -> None:
         try:
             with self._guarded("read"):
-                same = identify_array(self._metadata) == self._identity
+                same = self._metadata.files.stamp(self._metadata.key) == self._identity
         except FileNotFoundError:
             same = False
         if not same:
             raise NotFoundError(
                 self._backend,
-                self._path or self._directory,
+                self._path or str(self._directory),
                 "read",
                 hint="it was saved again, moved or deleted since it was opened: open it again",
             )
@@ -313,7 +314,7 @@ class ZarrArray(LazyArray):
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
-            with file_lock(name_lock(self._directory)):
+            with self._directory.files.lock(name_lock(self._directory)):
                 self._write_into(aligned, selection, values)
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
@@ -344,7 +345,7 @@ class ZarrArray(LazyArray):
             cuts = [Cut(r, u) for r, u in zip(selection.ranges, self.unit, strict=True)]
             # zarrs reads and writes by itself, and knows zarr's own store only.
             if self._pipeline == "zarrs" and self._heads_fit(cuts):
-                store = LocalStore(self._directory)
+                store = zarr.storage.LocalStore(str(self._directory))
                 self._over(store, "zarrs")[boxes] = unfold(values, selection)
                 return
             writing = WritingStore(self._directory, seen=self._seen, durable=self._durable)
@@ -368,7 +369,7 @@ class ZarrArray(LazyArray):
         }
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        return type(self).__name__, self._directory, self._identity
+        return type(self).__name__, str(self._directory), self._identity
 
 
 def _size(nbytes: int) -> str:

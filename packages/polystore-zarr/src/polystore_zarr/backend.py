@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 
 from polystore_core import (
     IfExists,
+    LocalStore,
     Progress,
     check_if_exists,
     check_options,
@@ -41,8 +41,8 @@ from .keeping import Kept, level_at, level_zero
 from .kinds import Ome, Surroundings
 from .members import join_members
 from .ome import MultiscaleImage, read_image, read_labels
+from .store.entries import is_directory
 from .store.nodes import Document, Node, ZarrFormat, read_document
-from .store.trees import is_directory
 from .tree import ZarrTree
 from .values import check_attributes, checked_shape, checked_value
 
@@ -51,9 +51,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from polystore_core import Option, Path, Region, Value
+    from polystore_core import ByteStore, Option, Path, Region, Value
 
     from .pipelines import CodecPipeline
+    from .store.base import StorePath
     from .store.layout import Address
 
 __all__ = ["ZarrBackend"]
@@ -80,11 +81,21 @@ class ZarrBackend(ZarrTree):
     def __init__(
         self,
         *,
-        root: str | os.PathLike[str] | None = None,
+        root: Path | None = None,
+        store: ByteStore | str | None = None,
         durable: bool | None = None,
         codec_pipeline: CodecPipeline = "zarr",
     ) -> None:
-        super().__init__(root=root, durable=durable)
+        given, self.root = store, None
+        if store is None:
+            store = local = LocalStore(root, durable=durable)
+            self.root = local.root
+        elif root is not None:
+            raise InvalidOptionError("root", root, "None, because store= has a root of its own")
+        super().__init__(store, durable=durable)  # type: ignore[arg-type]
+        if codec_pipeline == "zarrs" and not (given is None and root is None):
+            reason = "zarrs opens files by their paths: leave out root= and store="
+            raise UnsupportedOperationError(self.name, "codec_pipeline='zarrs'", reason)
         if codec_pipeline not in ("zarr", "zarrs"):
             raise InvalidOptionError("codec_pipeline", codec_pipeline, "'zarr' or 'zarrs'")
         self.codec_pipeline: CodecPipeline = codec_pipeline
@@ -152,14 +163,16 @@ class ZarrBackend(ZarrTree):
                 by_plane=image is not None,
             )
             old = around.present_image if if_exists == "replace" else None
-            kept = None if old is None else Kept.of(place.node, place.store, old)
-            write: Callable[[str], None]
+            kept = None
+            if old is not None and place.store is not None:
+                kept = Kept.of(place.node, place.store, old)
+            write: Callable[[StorePath], None]
             if image is None:
                 if kept is not None:
                     kept.check_plain()
                 write = partial(self._write_array, value, layout, attributes, progress)
             else:
-                if image.is_label:
+                if image.labelled is not None:
                     self._check_label(value, place, image.labelled)
                 write = write_image(
                     value,
@@ -189,7 +202,7 @@ class ZarrBackend(ZarrTree):
         layout: Layout,
         attributes: Mapping[str, Value] | None,
         progress: Progress,
-        directory: str,
+        directory: StorePath,
     ) -> None:
         if is_dask(value):
             layout = layout_for(value, layout)
@@ -274,7 +287,7 @@ class ZarrBackend(ZarrTree):
                     by_plane=True,
                 )
 
-                def make(tree: str) -> None:
+                def make(tree: StorePath) -> None:
                     create_array(
                         tree, wanted, kind, layout, attributes=attributes, complete=False
                     )
@@ -413,7 +426,7 @@ class ZarrBackend(ZarrTree):
             durable=durable,
         )
 
-    def _level(self, node: Node, level: int) -> tuple[str, Document]:
+    def _level(self, node: Node, level: int) -> tuple[StorePath, Document]:
         image = self._image(node)
         if not -len(image.levels) <= level < len(image.levels):
             raise InvalidOptionError(
@@ -445,7 +458,7 @@ class ZarrBackend(ZarrTree):
         ]
         return {"format": "ome-zarr", **found}
 
-    def _check_label(self, value: Value, place: Address, labelled: str) -> None:
+    def _check_label(self, value: Value, place: Address, labelled: StorePath) -> None:
         """Labels need the image that they label, of the same height and width."""
         document = read_document(labelled) if is_directory(labelled) else None
         if document is None or not document.is_image:
@@ -464,16 +477,16 @@ class ZarrBackend(ZarrTree):
             )
 
 
-def _labels(directory: str) -> tuple[str, ...]:
+def _labels(directory: StorePath) -> tuple[str, ...]:
     """Return the names of an image's labels, none where their group cannot be read."""
     try:
-        labels = read_document(os.path.join(directory, "labels"))
+        labels = read_document(directory / "labels")
     except DataError:
         return ()
     return read_labels(labels.attributes) if labels else ()
 
 
-def _shape(directory: str, level: str) -> tuple[int, ...] | None:
+def _shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
     """Return the shape of a level, ``None`` if it cannot be read."""
     try:
         return ZarrArray(*level_at(directory, level)).shape

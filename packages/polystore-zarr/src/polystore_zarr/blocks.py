@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
-import time
 import uuid
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -13,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from polystore_core import HIDDEN_PREFIX, is_instance, to_numpy
-from polystore_core.errors import NotFoundError, UnsupportedDataError
+from polystore_core import is_instance, to_numpy
+from polystore_core.errors import UnsupportedDataError
 
 from .chunking import checked_grid
 from .pyramid import halve_box
+from .store.entrance import entered, entrance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
 
     from .creating import Layout
     from .pyramid import Method, Source
+    from .store.base import StorePath
 
 __all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
 
@@ -46,7 +45,7 @@ class Target(Protocol):
     dtype: np.dtype[Any]
 
     @property
-    def directory(self) -> str: ...
+    def directory(self) -> StorePath: ...
 
     @property
     def unit(self) -> tuple[int, ...]: ...
@@ -196,7 +195,7 @@ def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> No
         meta=np.empty((0,) * ndim, bool),
     )
     client = _client(array)
-    with _entrance(target.directory):
+    with entrance(target.directory):
         if client is None:
             _compute_here(written, report)
         else:
@@ -210,7 +209,7 @@ def _write(block: Value, target: Target, block_info: Value) -> Value:
     if found.shape != shape:
         reason = f"Dask computed a block of shape {found.shape}, expected {shape}"
         raise UnsupportedDataError(reason)
-    with _entered(target.directory):
+    with entered(target.directory):
         target[box] = found
     return np.ones((1,) * block.ndim, bool)
 
@@ -271,76 +270,3 @@ def _seceded() -> Iterator[None]:
         yield
     finally:
         rejoin()
-
-
-# ── the end of all writing ───────────────────────────────────────────────────────────────
-#
-# A task that was cancelled runs on, and so does one whose worker was given up for lost. Each
-# holds a shared lock on a file in the array while it writes. Who ends the save takes that file
-# away, so that no other task begins, and waits for the exclusive lock.
-
-
-@contextmanager
-def _entrance(directory: str) -> Iterator[None]:
-    place = _entrance_of(directory)
-    with open(place, "xb") as file:
-        if sys.platform == "win32":
-            file.close()
-        try:
-            yield
-        finally:
-            _unlinked(place)
-            if sys.platform != "win32":
-                fcntl.flock(file, fcntl.LOCK_EX)
-
-
-@contextmanager
-def _entered(directory: str) -> Iterator[None]:
-    try:
-        file = open(_entrance_of(directory), "r+b")  # noqa: SIM115 - closed below
-    except FileNotFoundError:
-        raise _too_late(directory) from None
-    with file:
-        if sys.platform == "win32":
-            yield
-            return
-        fcntl.flock(file, fcntl.LOCK_SH)
-        try:
-            if os.fstat(file.fileno()).st_nlink == 0:
-                raise _too_late(directory)
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
-
-
-def _entrance_of(directory: str) -> str:
-    return os.path.join(directory, f"{HIDDEN_PREFIX}writing")
-
-
-def _too_late(directory: str) -> NotFoundError:
-    return NotFoundError(
-        "zarr",
-        directory,
-        "write a block",
-        hint="the save has ended, or this worker does not share the file system of the caller",
-    )
-
-
-if sys.platform == "win32":  # pragma: no cover
-
-    def _unlinked(place: str) -> None:
-        """Wait for the tasks as well: Windows removes no file that one of them has open."""
-        while True:
-            try:
-                with suppress(FileNotFoundError):
-                    os.unlink(place)
-                return
-            except PermissionError:
-                time.sleep(0.01)
-
-else:
-    import fcntl
-
-    def _unlinked(place: str) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(place)

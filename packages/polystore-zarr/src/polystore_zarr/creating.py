@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import warnings
 from contextlib import contextmanager
@@ -16,9 +15,8 @@ from polystore_core.errors import InvalidOptionError, PolystoreError, Unsupporte
 
 from .chunking import checked_grid
 from .codecs import codec_options
-from .store.files import write_file
 from .store.nodes import Document, ZarrFormat, read_document
-from .store.writing import WritingStore
+from .store.zarrstore import WritingStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from polystore_core import Option, Value
+
+    from .store.base import StorePath
 
 __all__ = ["MARKER", "Layout", "create_array", "unstable_types"]
 
@@ -61,7 +61,7 @@ class Layout:
 
 
 def create_array(
-    directory: str,
+    directory: StorePath,
     shape: tuple[int, ...],
     dtype: np.dtype[Value],
     layout: Layout,
@@ -103,9 +103,8 @@ def create_array(
         assert written is not None
         return written
     # zarr takes most of a millisecond to make the same document again.
-    os.makedirs(directory, exist_ok=True)
     fields = {**fields, "attributes": marked}
-    write_file(os.path.join(directory, "zarr.json"), [encode_json(fields)])
+    directory.files.write((directory / "zarr.json").key, [encode_json(fields)])
     return Document(3, "array", fields, marked)
 
 
@@ -134,7 +133,7 @@ _MOST_TEMPLATES = 256
 
 
 def _written(
-    directory: str,
+    directory: StorePath,
     shape: tuple[int, ...],
     dtype: np.dtype[Value],
     chunks: tuple[int, ...],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from polystore_core import Pixels, Value
 
     from .pipelines import CodecPipeline
+    from .store.base import StorePath
 
 __all__ = ["Image", "ImageOptions", "Version", "write_image", "write_streamed"]
 
@@ -59,8 +59,8 @@ class Image:
     version: Version
     name: str
     is_label: bool
-    labelled: str = ""
-    """Of a label image: the directory of the labelled image."""
+    labelled: StorePath | None = None
+    """Of a label image: the labelled image."""
     levels: int | None = None
     """Of a label image: how many levels the labelled image has. OME-NGFF ("labels metadata")
     wants the same number of both."""
@@ -80,7 +80,7 @@ def write_image(
     attributes: Mapping[str, Value] | None,
     progress: Progress,
     pipeline: CodecPipeline,
-) -> Callable[[str], None]:
+) -> Callable[[StorePath], None]:
     """Check everything, and return what writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
@@ -102,10 +102,10 @@ def write_image(
     shapes = _level_shapes(value, axes, image, options)
     method: Method = "nearest" if image.is_label else "mean"
 
-    def write(directory: str) -> None:
+    def write(directory: StorePath) -> None:
         levels = []
         for number, shape in enumerate(shapes):
-            level = os.path.join(directory, str(number))
+            level = directory / str(number)
             first = number == 0 and is_dask(value)
             document = create_array(
                 level,
@@ -147,7 +147,7 @@ def write_image(
 
 
 def _rebuild_label(
-    levels: int, layout: Layout, pipeline: CodecPipeline, kept: Kept, directory: str
+    levels: int, layout: Layout, pipeline: CodecPipeline, kept: Kept, directory: StorePath
 ) -> bool:
     """Write a label image with as many ``levels`` as its image has, if it has others."""
     if len(kept.image.levels) == levels or kept.shape is None:

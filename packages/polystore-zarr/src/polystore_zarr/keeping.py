@@ -6,9 +6,6 @@ fit them, and so do the labels, the tables and every attribute that we do not wr
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,10 +21,9 @@ from polystore_core.errors import (
 
 from .arrays import ZarrArray
 from .ome import kept_attributes, read_image
-from .store.layout import DOCUMENTS
-from .store.nodes import Document, read_document, visible
+from .store.base import DOCUMENTS
+from .store.nodes import Document, read_document
 from .store.reading import read_whole
-from .store.trees import remove
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +32,7 @@ if TYPE_CHECKING:
 
     from .images import ImageOptions
     from .ome import MultiscaleImage
+    from .store.base import StorePath
 
 __all__ = ["Kept", "level_at", "level_zero"]
 
@@ -46,8 +43,8 @@ _OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
 class Kept:
     """An image that is about to be replaced."""
 
-    directory: str
-    store: str
+    directory: StorePath
+    store: StorePath
     document: Document
     image: MultiscaleImage
     shape: tuple[int, ...] | None
@@ -55,11 +52,13 @@ class Kept:
     dtype: np.dtype[Any] | None
 
     @classmethod
-    def of(cls, directory: str, store: str, document: Document) -> Kept:
+    def of(cls, directory: StorePath, store: StorePath, document: Document) -> Kept:
         """Read it. Raises ``DataError``, also for two images in one group."""
         image = read_image(document.attributes)
         if image is None:
-            raise DamagedDataError("the group has no multiscale image", "ome-zarr", directory)
+            raise DamagedDataError(
+                "the group has no multiscale image", "ome-zarr", str(directory)
+            )
         if image.count > 1:
             raise UnsupportedDataError(
                 f"{directory!r} has {image.count} images in one group, and all but the first would "
@@ -189,14 +188,14 @@ class Kept:
                 f"{self.document.zarr_format}, the format of the image and its "
                 f"{', '.join(self.members())}. To change the format, delete the image first",
             )
-        folder = os.path.join(self.directory, "labels")
+        folder = self.directory / "labels"
         for name in _names(folder):
-            label = self._label(os.path.join(folder, name))
+            label = self._label(folder / name)
             shape = None if label is None else label.shape
             if shape is not None and shape[-2:] != value.shape[-2:]:
                 raise UnsupportedDataError(
                     f"the image has labels {name!r} of {shape[-2:]} pixels, but the value has "
-                    f"{value.shape[-2:]}: delete {self.directory + '/labels'!r} first",
+                    f"{value.shape[-2:]}: delete {folder!r} first",
                     "ome-zarr",
                 )
 
@@ -210,47 +209,51 @@ class Kept:
                 "cannot have. To save a plain array, delete the image first",
             )
 
-    def put_members(self, tree: str, rebuild: Callable[[Kept, str], bool]) -> None:
+    def put_members(self, tree: StorePath, rebuild: Callable[[Kept, StorePath], bool]) -> None:
         """Give everything that stays to the new image in ``tree``, without copying bytes.
 
         ``rebuild`` writes a label image again where that is needed. Somebody may save or delete
         a member at the same time, so each is read whole.
         """
         for name in self.members():
-            source, target = os.path.join(self.directory, name), os.path.join(tree, name)
-            if os.path.lexists(target):
+            source, target = self.directory / name, tree / name
+            if target.files.kind(target.key) is not None:
                 raise UnsupportedDataError(
                     f"{name!r} of the image would be lost: delete the image first", "ome-zarr"
                 )
-            if name == "labels" and not os.path.islink(source):
-                os.mkdir(target)
+            if name == "labels" and not source.files.is_link(source.key):
+                target.files.make_folders(target.key)
                 for label in _names(source):
-                    self._put(f"labels/{label}", os.path.join(target, label), rebuild)
+                    self._put(f"labels/{label}", target / label, rebuild)
             else:
                 self._put(name, target)
 
     def _put(
-        self, name: str, target: str, rebuild: Callable[[Kept, str], bool] | None = None
+        self,
+        name: str,
+        target: StorePath,
+        rebuild: Callable[[Kept, StorePath], bool] | None = None,
     ) -> None:
-        source = os.path.join(self.directory, name)
-        if os.path.islink(source):
-            _link(source, target)
+        source = self.directory / name
+        files, key = source
+        if files.is_link(key):
+            files.link_tree(key, target)
             return
 
         def put() -> None:
-            remove(target)  # of a try before
+            target.files.remove(target.key)  # of a try before
             label = None if rebuild is None else self._label(source)
             if rebuild is None or label is None or not rebuild(label, target):
-                _link(source, target)
+                files.link_tree(key, target)
 
         try:
             read_whole(source, self.store, put)
         except FileNotFoundError:
-            if os.path.lexists(source):
+            if files.kind(key) is not None:
                 raise
-            remove(target)  # deleted meanwhile, so it is not lost
+            target.files.remove(target.key)  # deleted meanwhile, so it is not lost
 
-    def _label(self, directory: str) -> Kept | None:
+    def _label(self, directory: StorePath) -> Kept | None:
         """Return the label image at ``directory``, ``None`` where there is none that we read."""
         try:
             document = read_document(directory)
@@ -260,24 +263,24 @@ class Kept:
             return None
 
 
-def _names(folder: str) -> list[str]:
+def _names(folder: StorePath) -> list[str]:
     try:
-        return [entry.name for entry in visible(folder)]
+        return [entry.name for entry in folder.files.entries(folder.key)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def level_zero(directory: str, image: MultiscaleImage) -> ZarrArray:
+def level_zero(directory: StorePath, image: MultiscaleImage) -> ZarrArray:
     """Open the finest level. Raises ``DamagedDataError``, ``UnsupportedFileError``."""
     return ZarrArray(*level_at(directory, image.levels[0].path))
 
 
-def level_at(directory: str, path: str) -> tuple[str, Document]:
+def level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
     """Return where a level is, and its document.
 
     Raises ``DamagedDataError`` if it is missing, ``UnsupportedFileError`` if it is a group.
     """
-    level = os.path.join(directory, path)
+    level = directory / path
     document = read_document(level)
     if document is None:
         raise DamagedDataError(f"level {path!r} of the pyramid is missing", "ome-zarr")
@@ -287,19 +290,3 @@ def level_at(directory: str, path: str) -> tuple[str, Document]:
         )
         raise UnsupportedFileError(reason, "ome-zarr")
     return level, document
-
-
-def _link(source: str, target: str) -> None:
-    """Make the same tree under a second name: files are never changed in place."""
-    status = os.stat(source, follow_symlinks=False)
-    if stat.S_ISDIR(status.st_mode):
-        os.mkdir(target)
-        for entry in visible(source):
-            _link(entry.path, os.path.join(target, entry.name))
-    elif stat.S_ISLNK(status.st_mode):
-        os.symlink(os.readlink(source), target)
-    else:
-        try:
-            os.link(source, target)
-        except OSError:  # a file system without hard links, or too many of them
-            shutil.copy2(source, target)

@@ -6,7 +6,6 @@ Where something exists already, its content decides. Stores of others are seldom
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -15,12 +14,12 @@ from polystore_core.errors import InvalidOptionError
 
 from .images import Image, Version
 from .ome import Plate, add_label, check_well, holds, read_image, read_plate, read_well
-from .store.asides import settle
 from .store.nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .store.base import StorePath
     from .store.layout import Address
 
 __all__ = ["Ome", "Surroundings", "plate_above"]
@@ -51,7 +50,8 @@ class Surroundings:
             above = tuple(read_document(directory) for directory in place.groups())
             found = cls(place, read_document(place.node), above)
             # Something that is missing may have stepped aside for a moment.
-            if None not in (found.present, *above) or not settle(place.store):
+            files, store = place.store
+            if None not in (found.present, *above) or not files.settle(store):
                 return found
 
     @property
@@ -93,10 +93,10 @@ class Surroundings:
         except InvalidOptionError as error:
             error.add_note("pass ome=False to save a plain array")
             raise
-        labelled = self._labelled() if is_label else ""
+        labelled = self._labelled() if is_label else None
         document = read_document(labelled) if labelled else None
         image = None if document is None else read_image(document.attributes)
-        name = (self.place.inner or (os.path.basename(self.place.store),))[-1]
+        name = self.place.inner[-1] if self.place.inner else self.place.path.rpartition("/")[2]
         for suffix in (".zarr", ".ome"):
             name = name.removesuffix(suffix)
         return Image(
@@ -110,7 +110,7 @@ class Surroundings:
             raise InvalidOptionError("ome", ome, 'True, False, "0.5" or "0.4"')
         place = self.place
         if ome is None:
-            is_named_ome = place.in_store and place.store.lower().endswith(".ome.zarr")
+            is_named_ome = place.in_store and _is_named_ome(place)
             ome = is_named_ome if self.is_image is None else self.is_image
         if ome is False:
             return None
@@ -180,11 +180,17 @@ class Surroundings:
     def _plate(self) -> tuple[int, Plate] | None:
         return plate_above(self.above)
 
-    def _labelled(self) -> str:
-        """Return the directory of the image that a label image belongs to."""
+    def _labelled(self) -> StorePath:
+        """Return the place of the image that a label image belongs to."""
         inner = self.place.inner
         depth = len(inner) - 2 if self._image_above is None else self._image_above
-        return os.path.join(self.place.store, *inner[:depth])
+        return self.place.group(depth)
+
+
+def _is_named_ome(place: Address) -> bool:
+    assert place.store is not None
+    name = str(place.store).rpartition("/")[2].lower()
+    return name.endswith((".ome.zarr", ".ome.zarr.zip", ".ozx"))
 
 
 def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:

@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import contextmanager
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
-from polystore_core import Entry, Info, StorageBackend, full_path, natural_order
+from polystore_core import Entry, Info, LocalStore, StorageBackend, natural_order
 from polystore_core.errors import (
     DataError,
     NotADirectoryInPathError,
     NotAFileError,
     NotFoundError,
-    PathOutsideRootError,
     PolystoreError,
     StorageError,
-    UnsupportedFileError,
     explained,
 )
 
-from .store.asides import found_again, settle
-from .store.entries import entries, modified_at, tree_size
+from .store.entries import entries, is_directory, modified_at, tree_size
 from .store.layout import Address, address
+from .store.local import LocalFiles
 from .store.nodes import Document, Node, read_document
+from .store.objects import ObjectFiles
 from .store.reading import read_whole
-from .store.regular import is_zip
-from .store.trees import file_at, is_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
+    from polystore_core import ByteStore, Path
     from polystore_core import Document as Description
-    from polystore_core import Path
+
+    from .store.base import Files
 
 __all__ = ["ZarrLookup"]
 
@@ -47,41 +45,45 @@ class ZarrLookup(StorageBackend):
     directories. Other files in those folders belong to somebody else: they are never listed.
     """
 
-    def __init__(self, *, root: str | os.PathLike[str] | None, durable: bool | None) -> None:
-        self.root = None if root is None else full_path(root)
+    def __init__(self, store: ByteStore, *, durable: bool | None) -> None:
+        self._files: Files = (
+            LocalFiles(store) if isinstance(store, LocalStore) else ObjectFiles(store)
+        )
         self.durable = durable
+
+    @property
+    def store(self) -> ByteStore:
+        """Where the files are."""
+        return self._files.store
 
     @contextmanager
     def _translated(self, path: Path, operation: str) -> Iterator[Address]:
         """Give the address; complete errors, and translate those of the system."""
         try:
-            yield self._address(path)
+            with self._files.kept() as files:
+                yield self._address(path, files)
         except (PolystoreError, OSError) as error:
-            raise explained(error, self.name, os.fspath(path), operation)  # noqa: B904
+            raise explained(error, self.name, f"{path}", operation)  # noqa: B904
         except MemoryError as error:
-            place = os.fspath(path)
-            raise StorageError(self.name, place, operation, errno.ENOMEM) from error
+            raise StorageError(self.name, f"{path}", operation, errno.ENOMEM) from error
 
-    def _identity(self, path: Path) -> str:
-        place = self._address(path)
-        return os.path.realpath(place.node or place.folder)
+    def _identity(self, path: Path) -> Hashable:
+        with self._translated(path, "look") as place:
+            return place.node.files.resolve(place.node.key)
 
-    def _address(self, path: Path) -> Address:
-        place = address(path, self.root, self.name)
-        if self.root is not None:
-            real, top = (
-                os.path.realpath(place.node or place.folder),
-                os.path.realpath(self.root),
-            )
-            if not f"{real}/".startswith(top.rstrip("/") + "/"):
-                raise PathOutsideRootError(self.name, place.path, self.root)
-        return place
+    def _address(self, path: Path, files: Files) -> Address:
+        return address(path, files)
 
     def _look(self, place: Address) -> Node | None:
         node = self._seen(place)
-        if node is None and place.store:
-            return found_again(place.store, lambda: self._seen(place))
-        return node
+        return node or self._found_again(place, lambda: self._seen(place))
+
+    def _found_again(self, place: Address, look: Callable[[], Result | None]) -> Result | None:
+        """Look again for something that may have stepped aside in the store of ``place``."""
+        if place.store is None:
+            return None
+        files, store = place.store
+        return files.found_again(store, look)
 
     def _seen(self, place: Address) -> Node | None:
         node = self._node(place, read_document(place.node) if place.store else None)
@@ -114,8 +116,9 @@ class ZarrLookup(StorageBackend):
 
     def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
         """Call ``read`` on an array or image that stays the same meanwhile."""
-        if not is_directory(place.node):
+        if place.store is None or not is_directory(place.node):
             self._pixels(place, operation)
+        assert place.store is not None
         return read_whole(place.node, place.store, read)
 
     def _refuse_arrays_above(
@@ -131,15 +134,11 @@ class ZarrLookup(StorageBackend):
                 document = read_document(directory)
             if document is not None and document.kind == "array":
                 raise self._in_the_way(place, operation, f"{directory!r} is an array")
-        file = file_at([*place.groups(), place.node]) if place.store else None
-        if file is not None and file == place.store and is_zip(file):
-            reason = (
-                "it is a zipped Zarr store, but polystore reads only folders: unpack it into a "
-                "folder whose name ends in .zarr"
-            )
-            raise UnsupportedFileError(reason, "zarr", place.path, self.name)
-        if file is not None:
-            raise self._in_the_way(place, operation, f"{file!r} is a file, not a Zarr store")
+        for path in [*place.groups(), place.node] if place.store else ():
+            if path.files.kind(path.key) == "file":
+                raise self._in_the_way(
+                    place, operation, f"{path!r} is a file, not a Zarr store"
+                )
 
     def _in_the_way(
         self, place: Address, operation: str, what: str
@@ -154,6 +153,7 @@ class ZarrLookup(StorageBackend):
             if not found.holds_pixels:
                 modified = modified_at(found.directory)
                 return Info(path=place.path, kind="directory", modified=modified)
+            assert place.store is not None
             return read_whole(found.directory, place.store, lambda: self._info(place))
 
     def _info(self, place: Address) -> Info:
@@ -188,10 +188,6 @@ class ZarrLookup(StorageBackend):
                 node = self._look(place)
             except DataError:
                 return "file"  # as it is listed: whoever loads it is told what is wrong
-            if node is None and place.in_store and is_zip(place.store):
-                if place.inner:
-                    self._refuse_arrays_above(place, "look")
-                return "file"  # loading it tells that it must be unpacked
         if node is None:
             return None
         return "file" if node.holds_pixels else "directory"
@@ -206,10 +202,10 @@ class ZarrLookup(StorageBackend):
                 raise NotADirectoryInPathError(self.name, place.path, "list")
             inside = place.in_store
             found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
-            while inside and settle(place.store):
+            files, store = place.store or place.folder
+            while inside and files.settle(store):
                 found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             return found.values()
 
     def __repr__(self) -> str:
-        root = "" if self.root is None else f", root={self.root!r}"
-        return f"<{type(self).__name__} {self.name or 'zarr'!r}{root}>"
+        return f"<{type(self).__name__} {self.name or 'zarr'!r}, {self.store!r}>"

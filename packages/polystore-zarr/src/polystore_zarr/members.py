@@ -7,7 +7,6 @@ members writes each document once.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -17,7 +16,6 @@ from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from polystore_core import file_lock
 from polystore_core.errors import DataError, explained
 
 from .memberships import Above, Entry, Kind, Lists, is_image, lists_with, lists_without
@@ -34,14 +32,15 @@ from .ome import (
     well_with_field,
     well_without_field,
 )
+from .store.entries import is_directory
 from .store.nodes import read_document, write_attributes
-from .store.trees import is_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from polystore_core import Value
 
+    from .store.base import StorePath
     from .store.layout import Address
     from .store.nodes import Document
 
@@ -53,7 +52,7 @@ _SECONDS = 1.0
 """The longest time that a member of a batch waits to be listed. A batch that is killed leaves only
 the members of that time unlisted."""
 
-IsThere: TypeAlias = Callable[[str], bool]
+IsThere: TypeAlias = "Callable[[StorePath], bool]"
 """Whether there is an image in a directory."""
 
 _EDITS: dict[str, Any] = {
@@ -83,6 +82,7 @@ def _join(place: Address, durable: bool | None, above: Above | None) -> None:
             for directory, document in zip(directories, above, strict=True)
         ]
     known = dict(zip(directories, above, strict=True))
+    assert place.store is not None
     _forget_copies(place.store, known, durable)
     lists = {
         key: entries
@@ -99,13 +99,14 @@ def _join(place: Address, durable: bool | None, above: Above | None) -> None:
 def leave_members(place: Address, *, durable: bool | None) -> None:
     """Remove the images at and below ``place`` from the documents of the groups above it."""
     known = {directory: read_document(directory) for directory in place.groups()}
+    assert place.store is not None
     _forget_copies(place.store, known, durable)
     if lists := lists_without(place, tuple(known.values())):
         _write(place.store, durable, lists, lambda _: False)
 
 
 def _forget_copies(
-    store: str, known: Mapping[str, Document | None], durable: bool | None
+    store: StorePath, known: Mapping[StorePath, Document | None], durable: bool | None
 ) -> None:
     """Remove consolidated metadata: copies, in the groups above, of documents that changed.
 
@@ -113,14 +114,13 @@ def _forget_copies(
     """
     for directory, document in known.items():
         if document is not None and document.zarr_format == 2:
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, ".zmetadata"))
+            directory.files.store.delete((directory / ".zmetadata").key)
         elif document is not None and document.fields.get("consolidated_metadata"):
-            with file_lock(store):
+            with store.files.lock(store.key):
                 _forget_copy(directory, store, durable)
 
 
-def _forget_copy(directory: str, store: str, durable: bool | None) -> None:
+def _forget_copy(directory: StorePath, store: StorePath, durable: bool | None) -> None:
     document = read_document(directory)
     if document is not None:
         kept = {k: v for k, v in document.fields.items() if k != "consolidated_metadata"}
@@ -144,13 +144,14 @@ class _Gathered:
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
-        self._stores: dict[tuple[str, bool | None], Lists] = {}
+        self._stores: dict[tuple[StorePath, bool | None], Lists] = {}
         self._written = float("-inf")
 
-    def add(self, store: str, durable: bool | None, lists: Lists) -> None:
-        pending = self._stores.setdefault((store, durable), {})
-        for key, entries in lists.items():
-            pending.setdefault(key, []).extend(entries)
+    def add(self, store: StorePath, durable: bool | None, lists: Lists) -> None:
+        pending = self._stores.setdefault((store.base, durable), {})
+        for (group, kind), entries in lists.items():
+            kept = [replace(e, group=e.group.base, image=e.image.base) for e in entries]
+            pending.setdefault((group.base, kind), []).extend(kept)
         if time.monotonic() - self._written >= _SECONDS:
             self.write()
 
@@ -165,17 +166,17 @@ class _Gathered:
                 _forget_copies(store, {g: read_document(g) for g in groups}, durable)
                 del self._stores[store, durable]
             except Exception as error:
-                failures.append(explained(error, self._backend, store, "save"))
+                failures.append(explained(error, self._backend, str(store), "save"))
         self._written = time.monotonic()
         if failures:
             raise failures[0]
 
 
-def _above(store: str, group: str) -> Iterator[str]:
+def _above(store: StorePath, group: StorePath) -> Iterator[StorePath]:
     """Yield a group and those above it, up to the store."""
     while group != store:
         yield group
-        group = os.path.dirname(group)
+        group = group.parent
     yield store
 
 
@@ -209,7 +210,9 @@ def gathering_members(backend: str) -> Iterator[None]:
 
 
 def _is_settled(
-    key: tuple[str, Kind], entries: Sequence[Entry], known: dict[str, Document | None]
+    key: tuple[StorePath, Kind],
+    entries: Sequence[Entry],
+    known: dict[StorePath, Document | None],
 ) -> bool:
     """Whether a list has ``entries`` already. ``False`` if it must be checked under the lock."""
     group, kind = key
@@ -229,20 +232,19 @@ def _counts_fields(document: Document) -> bool:
 
 
 def _is_listed(entry: Entry) -> bool:
-    well, field = os.path.split(entry.image)
-    return field in _fields_in(well)
+    return entry.image.name in _fields_in(entry.image.parent)
 
 
-def _fields_in(well: str) -> tuple[str, ...]:
+def _fields_in(well: StorePath) -> tuple[str, ...]:
     document = read_document(well)
     found = None if document is None else read_well(document.attributes)
     return () if found is None else found.fields
 
 
-def _write(store: str, durable: bool | None, lists: Lists, is_there: IsThere) -> None:
+def _write(store: StorePath, durable: bool | None, lists: Lists, is_there: IsThere) -> None:
     """Write each document once, unless it has these entries already."""
     is_there = cache(is_there)
-    with file_lock(store):
+    with store.files.lock(store.key):
         # A plate may count the fields of its wells, so it is written after them.
         for (group, _), entries in sorted(lists.items(), key=lambda item: "well" in item[0][1]):
             document = read_document(group)
@@ -284,10 +286,10 @@ def _changed_plate(
     images = {entry.name: entry.image for entry in entries if is_there(entry.image)}
     if not images:
         return document.attributes
-    name = os.path.basename(entries[0].group).partition(".")[0]
+    name = str(entries[0].group).rpartition("/")[2].partition(".")[0]
     count = None
     if _counts_fields(document):
-        count = max(len(_fields_in(os.path.dirname(image))) for image in images.values())
+        count = max(len(_fields_in(image.parent)) for image in images.values())
     return plate_with_wells(
         document.attributes,
         _places(images),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -10,12 +9,13 @@ from polystore_core.errors import DataError
 
 from .kinds import plate_above
 from .ome import Plate, check_well, holds
-from .store.layout import Address
 from .store.nodes import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from .store.base import StorePath
+    from .store.layout import Address
     from .store.nodes import Document
 
 __all__ = ["Above", "Entry", "Kind", "Lists", "is_image", "lists_with", "lists_without"]
@@ -30,16 +30,16 @@ Kind: TypeAlias = Literal["label", "series", "field", "well", "deleted well"]
 class Entry:
     """An image, and one list that it belongs in."""
 
-    group: str
+    group: StorePath
     """The directory whose document has the list."""
     kind: Kind
     name: str
     """The name in the list: of a label or a field, or "B/03" for a well."""
-    image: str
+    image: StorePath
     """The directory of the image. For a well it is one of its fields."""
 
 
-Lists: TypeAlias = "dict[tuple[str, Kind], list[Entry]]"
+Lists: TypeAlias = "dict[tuple[StorePath, Kind], list[Entry]]"
 """The entries by group and kind."""
 
 
@@ -70,14 +70,13 @@ def _grouped(entries: Iterable[Entry]) -> Lists:
 
 def _entries(place: Address, above: Above) -> Iterator[Entry]:
     if _is_label(place):
-        yield Entry(os.path.dirname(place.node), "label", place.inner[-1], place.node)
+        yield Entry(place.node.parent, "label", place.inner[-1], place.node)
         return
     yield from _series(place, above)
     for field, depth in _fields(place, above):
-        yield Entry(os.path.dirname(field.node), "field", field.inner[-1], field.node)
+        yield Entry(field.node.parent, "field", field.inner[-1], field.node)
         if depth is not None and len(field.inner) == depth + 3:
-            plate = os.path.join(field.store, *field.inner[:depth])
-            yield Entry(plate, "well", "/".join(field.inner[depth:-1]), field.node)
+            yield Entry(field.group(depth), "well", "/".join(field.inner[depth:-1]), field.node)
 
 
 def _is_label(place: Address) -> bool:
@@ -88,7 +87,7 @@ def _series(place: Address, above: Above) -> Iterator[Entry]:
     """Yield the lists of images that converters write into a group ``OME``."""
     for depth, document in enumerate(above if place.in_store else ()):
         if document is not None and holds(document.attributes, "bioformats2raw.layout"):
-            group = os.path.join(place.store, *place.inner[:depth], "OME")
+            group = place.group(depth) / "OME"
             yield Entry(group, "series", "/".join(place.inner[depth:]), place.node)
 
 
@@ -116,7 +115,7 @@ def _fields(place: Address, above: Above) -> Iterator[tuple[Address, int | None]
         folders = (place.inner[:depth] + path for path in paths)
         paths = [(*inner[depth:], name) for inner in folders for name in _folders(place, inner)]
     for path in paths:
-        field = Address(place.path, place.store, place.inner[:depth] + path, "")
+        field = place.below(place.inner[:depth] + path)
         if _is_field(plate, *path) and (path == rest or is_image(field.node)):
             yield field, depth
 
@@ -131,14 +130,13 @@ def _is_field(plate: Plate | None, *parts: str) -> bool:
 
 
 def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
-    folder = os.path.join(place.store, *inner)
+    files, key = place.below(inner).node
     try:
-        with os.scandir(folder) as found:
-            return [entry.name for entry in found if entry.is_dir()]
+        return [entry.name for entry in files.store.entries(key) if entry.is_dir]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def is_image(image: str) -> bool:
+def is_image(image: StorePath) -> bool:
     document = read_document(image)
     return document is not None and document.is_image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -34,8 +34,8 @@ def refuse_after_fork() -> None:
     """Raise where the threads of ``zarrs`` are not: it would wait for them for ever."""
     global _zarrs_process
     if _zarrs_process is None:
-        _zarrs_process = os.getpid()
-    elif _zarrs_process != os.getpid():
+        _zarrs_process = multiprocessing.current_process().pid
+    elif _zarrs_process != multiprocessing.current_process().pid:
         raise UnsupportedOperationError(
             "zarr",
             "codec_pipeline='zarrs' here",

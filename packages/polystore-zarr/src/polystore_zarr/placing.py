@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from polystore_core import IfExists, check_new, make_directories, sync_directory
+from polystore_core import IfExists, check_new
 from polystore_core.errors import (
     AlreadyExistsError,
     InvalidOptionError,
@@ -19,11 +18,11 @@ from polystore_core.errors import (
 
 from .lookup import ZarrLookup
 from .members import gathering_members, join_members
-from .store.asides import building_place, found_again, take_place
-from .store.layout import Address, address, refuse_reserved
+from .store.base import StorePath
+from .store.entries import is_directory
+from .store.layout import Address, refuse_reserved, split_key
 from .store.nodes import Document, Node, ZarrFormat, make_group, read_document
 from .store.slots import new_name
-from .store.trees import is_directory, is_there, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from .kinds import Surroundings
     from .memberships import Above
+    from .store.base import Slot
 
 __all__ = ["ZarrPlacing"]
 
@@ -63,7 +63,7 @@ class ZarrPlacing(ZarrLookup):
             if node is not None and node.holds_pixels:
                 raise NotADirectoryInPathError(self.name, place.path, "create the directory")
             if not is_directory(place.folder):
-                make_directories(place.folder, durable=self.durable)
+                place.folder.files.make_folders(place.folder.key, durable=self.durable)
             if place.in_store:
                 self._make_groups(place, None, durable=self.durable)
                 if read_document(place.node) is None:
@@ -88,11 +88,11 @@ class ZarrPlacing(ZarrLookup):
         for directory, below, known in zip_longest(place.groups(), place.inner, above or ()):
             document = read_document(directory, known)
             if document is None:
-                document = found_again(place.store, partial(read_document, directory))
+                document = self._found_again(place, partial(read_document, directory))
             documents.append(document)
             if document is None:
                 if not is_directory(directory):
-                    make_directories(directory, durable=durable)
+                    directory.files.make_folders(directory.key, durable=durable)
                 make_group(directory, zarr_format or 3, durable=durable)
             elif document.kind == "array" or (document.is_image and below != "labels"):
                 kind = "image" if document.is_image else "array"
@@ -126,13 +126,13 @@ class ZarrPlacing(ZarrLookup):
             node = self._node(place, around.present)
             if node is None and is_directory(place.folder):
                 node = self._look(place)
-        if node is None and is_there(self._landing(place)[0]):
+        if node is None and (kind := place.node.files.kind(place.node.key)) is not None:
             # A group that was made by its explicit path; or an array, a moment ago.
             document = read_document(place.node)
-            if document is None and is_there(place.node) and not is_directory(place.node):
-                # somebody's file, which is not ours to replace
-                raise NotADirectoryInPathError(self.name, place.path, operation)
-            if document is not None or is_there(place.node):
+            if document is None and kind != "directory":
+                if kind != "symlink":  # somebody's file, which is not ours to replace
+                    raise NotADirectoryInPathError(self.name, place.path, operation)
+            else:
                 node = Node(place.node, document)
         if node is None:
             self._refuse_arrays_above(place, operation, () if around is None else around.above)
@@ -142,21 +142,23 @@ class ZarrPlacing(ZarrLookup):
             raise AlreadyExistsError(self.name, place.path, operation)
         return node
 
-    def _landing(self, place: Address) -> tuple[str, str]:
-        """Return the directory and the store of a value saved at ``place``.
+    def _landing(self, place: Address) -> tuple[StorePath, StorePath]:
+        """Return the place and the store of a value saved at ``place``.
 
         A symbolic link stays, and the value is saved where it leads.
         """
-        if not os.path.islink(place.node):
+        assert place.store is not None
+        files, key = place.node
+        if not files.is_link(key):
             return place.node, place.store
-        real = os.path.realpath(place.node)
-        other = address(real)
-        return real, other.store if other.in_store else real
+        real = files.resolve(key)
+        store, _ = split_key(real)
+        return StorePath(files, real), StorePath(files, store or real)
 
     def _put(
         self,
         place: Address,
-        make: Callable[[str], None],
+        make: Callable[[StorePath], None],
         if_exists: IfExists,
         *,
         zarr_format: ZarrFormat,
@@ -170,21 +172,20 @@ class ZarrPlacing(ZarrLookup):
         for left in reversed(range(_TRIES)):
             with ExitStack() as stack:
                 try:
-                    hidden, stays = stack.enter_context(
-                        building_place(self._landing(place)[1], durable=durable)
-                    )
+                    files, store = self._landing(place)[1]
+                    slot = stack.enter_context(files.building(store, durable=durable))
                 except FileNotFoundError:
                     if not left:
                         raise
                     continue
                 try:
-                    make(tree := new_name(hidden))
+                    make(tree := slot.path / new_name())
                     # Missing folders are made again by whoever writes: such a tree lacks files.
-                    if stays():
+                    if slot.stays():
                         self._settle(
                             tree,
                             place,
-                            hidden,
+                            slot,
                             if_exists,
                             zarr_format=zarr_format,
                             durable=durable,
@@ -192,7 +193,7 @@ class ZarrPlacing(ZarrLookup):
                         )
                         return
                 except Exception:
-                    if stays():
+                    if slot.stays():
                         raise
         raise self._deleted_again(place)
 
@@ -200,7 +201,9 @@ class ZarrPlacing(ZarrLookup):
         hint = "another process keeps deleting its folder: stop that first"
         return NotFoundError(self.name, place.path, "save", hint=hint)
 
-    def _settle(self, tree: str, place: Address, *others: Value, **options: Option) -> bool:
+    def _settle(
+        self, tree: StorePath, place: Address, *others: Value, **options: Option
+    ) -> bool:
         """Give a complete tree its name; ``False`` if what stands there was to stay.
 
         Makes the groups above it again if somebody deletes them meanwhile.
@@ -209,43 +212,42 @@ class ZarrPlacing(ZarrLookup):
             try:
                 return self._settle_once(tree, place, *others, **options)
             except FileNotFoundError:
-                if not is_there(tree):
+                if tree.files.kind(tree.key) is None:
                     raise
         raise self._deleted_again(place)
 
     def _settle_once(
         self,
-        tree: str,
+        tree: StorePath,
         place: Address,
-        hidden: str,
+        slot: Slot,
         if_exists: IfExists,
         *,
         zarr_format: ZarrFormat,
         durable: bool | None,
-        named: bool = False,
         above: Above | None = None,
     ) -> bool:
         node, store = self._landing(place)
         if durable:
-            sync_tree(tree)
+            tree.files.flush_tree(tree.key)
         above = self._make_groups(place, zarr_format, durable=durable, above=above)
-        if not is_directory(os.path.dirname(node)):
-            make_directories(os.path.dirname(node), durable=durable)
+        files, folder = node.parent
+        if not is_directory(node.parent):
+            files.make_folders(folder, durable=durable)
         try:
-            take_place(
+            files.take_place(
                 tree,
-                node,
-                store,
-                hidden,
+                node.key,
+                store.key,
+                slot,
                 replace=if_exists == "replace",
                 durable=durable,
-                named=named,
             )
         except FileExistsError:
             if if_exists != "skip":
                 raise
             return False
         if durable:
-            sync_directory(os.path.dirname(node))
+            files.flush_name(node.key)
         join_members(place, durable=durable, above=above)
         return True

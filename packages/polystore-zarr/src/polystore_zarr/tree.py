@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from polystore_core import IfExists, check_if_exists, make_directories, sync_directory
+from polystore_core import IfExists, check_if_exists
 from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
@@ -16,18 +15,19 @@ from polystore_core.errors import (
 
 from .members import join_members, leave_members
 from .placing import ZarrPlacing
-from .store.asides import hide_tree, remove_empty_folder, remove_empty_group, workspace
-from .store.entries import entries, foreign_files, ignore_foreign, ignore_hidden
+from .store.copying import copy_tree
+from .store.entries import entries, foreign_files, is_directory, is_node
 from .store.layout import FOLDER_STORE, Address, refuse_reserved
 from .store.nodes import Node, read_document
 from .store.reading import read_whole
 from .store.slots import new_name
-from .store.trees import copy_tree, is_directory, remove, remove_link, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polystore_core import Path
+
+    from .store.base import Slot, StorePath
 
 __all__ = ["ZarrTree"]
 
@@ -45,7 +45,7 @@ class ZarrTree(ZarrPlacing):
             if self._is_top(place):
                 raise InvalidOptionError("path", place.path, "a path below the root")
             whole = node.holds_pixels or recursive
-            if not whole and not os.path.islink(node.directory):
+            if not whole and not node.directory.files.is_link(node.directory.key):
                 self._refuse_members(node.directory, place)
             if node.holds_pixels or place.in_store:
                 with self._leaving(place):
@@ -66,23 +66,26 @@ class ZarrTree(ZarrPlacing):
         join_members(place, durable=self.durable)
 
     def _is_top(self, place: Address) -> bool:
-        return not place.store or place.folder == self.root
+        return place.store is None or not place.folder.key
 
-    def _refuse_members(self, directory: str, place: Address) -> None:
+    def _refuse_members(self, directory: StorePath, place: Address) -> None:
         if any(True for _ in entries(directory, inside=place.in_store)):
             raise DirectoryNotEmptyError(self.name, place.path, "delete")
 
-    def _take_away(self, directory: str, place: Address, *, whole: bool) -> None:
+    def _take_away(self, directory: StorePath, place: Address, *, whole: bool) -> None:
         """Hide a tree, then remove it: a reader never finds half of it."""
-        if remove_link(directory):
+        files, key = directory
+        assert place.store is not None
+        if files.remove_link(key):
             return
         if whole:
-            hide_tree(directory, place.store)
+            files.take_away(key, place.store.key)
         else:
-            remove_empty_group(directory, place.store)
+            files.remove_empty_group(key, place.store.key)
 
-    def _delete_folder(self, directory: str, place: Address, *, recursive: bool) -> None:
-        if remove_link(directory):
+    def _delete_folder(self, directory: StorePath, place: Address, *, recursive: bool) -> None:
+        files, key = directory
+        if files.remove_link(key):
             return
         foreign = next(foreign_files(directory), None)
         if foreign is not None:
@@ -91,12 +94,12 @@ class ZarrTree(ZarrPlacing):
             )
             raise DirectoryNotEmptyError(self.name, place.path, "delete", reason=reason)
         if recursive:
-            hide_tree(directory, directory)
+            files.take_away(key, key)
             return
-        store = os.path.join(directory, FOLDER_STORE)
+        store = directory / FOLDER_STORE
         if is_directory(store):
-            remove_empty_group(store, store)
-        remove_empty_folder(directory)
+            files.remove_empty_group(store.key, store.key)
+        files.remove_empty_folder(key)
 
     # ── copying and moving ───────────────────────────────────────────────────────────────
 
@@ -114,24 +117,30 @@ class ZarrTree(ZarrPlacing):
             if present is not None and if_exists == "skip":
                 return
 
-            def make(copied: str) -> None:
+            def make(copied: StorePath) -> None:
                 def copy() -> None:
-                    remove(copied)
-                    copy_tree(node.directory, copied, ignore_hidden)
+                    copied.files.remove(copied.key)
+                    copy_tree(node.directory, copied)
 
+                assert old.store is not None
                 read_whole(node.directory, old.store, copy)
 
             self._put(new, make, if_exists, zarr_format=node.zarr_format, durable=self.durable)
 
-    def _copy_folder(self, directory: str, old: Address, new: Address) -> None:
+    def _copy_folder(self, directory: StorePath, old: Address, new: Address) -> None:
         self._check_folder_target(old, new, "copy")
-        with workspace(new.store if new.in_store else new.folder) as hidden:
-            copied = new_name(hidden)
-            copy_tree(directory, copied, ignore_hidden if old.in_store else ignore_foreign)
-            self._settle_folder(copied, new)
+        files, store = self._store_of_folder(new)
+        with files.building(store) as slot:
+            copied = slot.path / new_name()
+            copy_tree(directory, copied, is_node)
+            self._settle_folder(copied, new, slot)
+
+    def _store_of_folder(self, place: Address) -> StorePath:
+        """Return the store that a folder is in, or the folder itself if it is around stores."""
+        return place.store if place.in_store and place.store else place.folder
 
     def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
-        if f"{new.folder}/".startswith(f"{old.folder}/"):
+        if f"{new.folder.key}/".startswith(f"{old.folder.key}/"):
             raise InvalidOptionError("target", new.path, "a path outside the source folder")
         if old.in_store != new.in_store:
             kind = "a path in a store" if old.in_store else "a folder outside all stores"
@@ -142,20 +151,23 @@ class ZarrTree(ZarrPlacing):
         if self._look(new) is not None:
             raise AlreadyExistsError(self.name, new.path, operation, reason=_STAYS)
 
-    def _settle_folder(self, tree: str, new: Address) -> None:
+    def _settle_folder(self, tree: StorePath, new: Address, slot: Slot) -> None:
         if new.in_store:
             document = read_document(tree)
             zarr_format = document.zarr_format if document else None
             self._make_groups(new, zarr_format, durable=self.durable)
-        if not is_directory(os.path.dirname(new.folder)):
-            make_directories(os.path.dirname(new.folder), durable=self.durable)
+        files, key = new.folder
+        if not is_directory(new.folder.parent):
+            files.make_folders(new.folder.parent.key, durable=self.durable)
         if self.durable:
-            sync_tree(tree)
-        if is_directory(new.folder):
-            raise AlreadyExistsError(self.name, new.path, "copy to", reason=_STAYS)
-        os.rename(tree, new.folder)
+            tree.files.flush_tree(tree.key)
+        store = self._store_of_folder(new).key
+        try:
+            files.take_place(tree, key, store, slot, replace=False, durable=self.durable)
+        except FileExistsError:
+            raise AlreadyExistsError(self.name, new.path, "copy to", reason=_STAYS) from None
         if self.durable:
-            sync_directory(os.path.dirname(new.folder) or ".")
+            files.flush_name(key)
         join_members(new, durable=self.durable)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
@@ -177,31 +189,36 @@ class ZarrTree(ZarrPlacing):
                     f"{foreign!r} is not part of a Zarr store: move it all with backend='disk'"
                 )
                 raise AlreadyExistsError(self.name, old.path, "move", reason=reason)
+            files, store = self._store_of_folder(new)
             try:
                 leave_members(old, durable=self.durable)
-                self._settle_folder(node.directory, new)
+                with files.building(store, durable=self.durable) as slot:
+                    self._settle_folder(node.directory, new, slot)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
                 self._copy_folder(node.directory, old, new)
                 self._flush_moved(new.folder)
-                hide_tree(node.directory, old.store if old.in_store else old.folder)
+                files.take_away(node.directory.key, self._store_of_folder(old).key)
 
     def _move_pixels(self, node: Node, old: Address, new: Address, if_exists: IfExists) -> None:
-        if os.path.realpath(node.directory) == os.path.realpath(new.node):
+        resolve = node.directory.files.resolve
+        if node.directory.files.base is new.node.files.base and (
+            resolve(node.directory.key) == resolve(new.node.key)
+        ):
             return
         present = self._target(new, if_exists, "move to")
         if present is not None and if_exists == "skip":
             return
         with self._leaving(old):
             try:
-                with workspace(self._landing(new)[1], durable=self.durable) as hidden:
+                files, store = self._landing(new)[1]
+                with files.building(store, durable=self.durable) as slot:
                     self._settle(
                         node.directory,
                         new,
-                        hidden,
+                        slot,
                         if_exists,
-                        named=True,
                         zarr_format=node.zarr_format,
                         durable=self.durable,
                     )
@@ -212,8 +229,8 @@ class ZarrTree(ZarrPlacing):
                 self._flush_moved(new.node)
                 self._take_away(node.directory, old, whole=True)
 
-    def _flush_moved(self, tree: str) -> None:
+    def _flush_moved(self, tree: StorePath) -> None:
         """Flush a copy before its source is deleted: one of them survives a power cut."""
         if self.durable is not False:
-            sync_tree(tree)
-            sync_directory(os.path.dirname(tree))
+            tree.files.flush_tree(tree.key)
+            tree.files.flush_name(tree.key)

@@ -15,6 +15,7 @@ da = pytest.importorskip("dask.array")
 
 from polystore_zarr.blocks import aligned_chunks, layout_for, store_blocks  # noqa: E402
 from polystore_zarr.creating import Layout  # noqa: E402
+from polystore_zarr.store.local import local_path  # noqa: E402
 
 from .values import MIB, VALUES, fm, hidden, pixels  # noqa: E402
 
@@ -168,7 +169,7 @@ def test_ten_thousand_blocks_are_one_graph(tmp_path: Path) -> None:
     array = da.zeros((10_000, 4, 4), chunks=(1, 4, 4), dtype="u2") + 1
 
     class Nowhere:
-        shape, dtype, unit, directory = array.shape, array.dtype, (1, 4, 4), str(tmp_path)
+        shape, dtype, unit, directory = array.shape, array.dtype, (1, 4, 4), local_path(tmp_path)
 
         def __setitem__(self, region: Any, value: Any) -> None:
             pass

@@ -19,6 +19,7 @@ da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
 
 from polystore_zarr.blocks import store_blocks  # noqa: E402
+from polystore_zarr.store.local import local_path  # noqa: E402
 
 from .values import EMPTY, VALUES, fm, hidden, pixels  # noqa: E402
 
@@ -146,7 +147,7 @@ def test_last_write_is_awaited(tmp_path: Path) -> None:
     began, ended = threading.Event(), threading.Event()
 
     class Slow:
-        shape, dtype, unit, directory = (2,), np.dtype("f8"), (1,), str(tmp_path)
+        shape, dtype, unit, directory = (2,), np.dtype("f8"), (1,), local_path(tmp_path)
 
         def __setitem__(self, region: Any, value: Any) -> None:
             began.set()

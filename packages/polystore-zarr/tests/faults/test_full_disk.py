@@ -16,6 +16,7 @@ import pytest
 
 from polystore_core.errors import BatchError, StorageError
 from polystore_core.files.atomic import find_leftovers
+from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
 from .writers import KINDS, hidden, listed_fields, make_backend, save, saved_number, version
@@ -71,7 +72,7 @@ def arrays(root: Path) -> list[str]:
         name = str(path.relative_to(root))
         if path.is_dir() or name.endswith(".lock") or name == "filler":
             continue
-        document = read_document(str(path.parent)) if path.name == "zarr.json" else None
+        document = read_document(local_path(path.parent)) if path.name == "zarr.json" else None
         if document is None or document.kind == "array" or document.is_image:
             found.append(name)
     return sorted(found)

@@ -16,6 +16,7 @@ import pytest
 
 from polystore_core.errors import NotFoundError
 from polystore_zarr.ome import read_labels
+from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
 from .writers import (
@@ -71,7 +72,7 @@ def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind
     if kind == "field":
         assert listed_fields(root / "plate.ome.zarr") == {"B/03/0"}
     if kind == "label":
-        labels = read_document(str(root / "labelled.ome.zarr/labels"))
+        labels = read_document(local_path(root / "labelled.ome.zarr/labels"))
         assert labels is not None
         assert read_labels(labels.attributes) == ("cells",)
         assert saved_number(backend, "labelled.ome.zarr") == 1

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from polystore_core import remove_tree
 from polystore_core.errors import AlreadyExistsError, DirectoryNotEmptyError
 from polystore_core.files import system
 from polystore_core.files.atomic import find_leftovers
 from polystore_zarr import lookup, placing, tree
 from polystore_zarr.backend import ZarrBackend
-from polystore_zarr.store import asides, reading, slots, trees
+from polystore_zarr.store import asides, calls, local, reading, slots, trees
+from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
 pytestmark = [
@@ -167,7 +169,7 @@ def test_killed_anywhere(backend: ZarrBackend, tmp_path: Path, name: str) -> Non
         prepare(backend)
         killed = killed_at(point, lambda: operation(backend))
         for path in find_leftovers(tmp_path, older_than=-1):
-            trees.remove(path)
+            remove_tree(path)
         found = standing(backend)
         assert found in (old, new), f"killed before change {point}"
         assert killed or found == new
@@ -194,7 +196,7 @@ def test_group_keeps_document(backend: ZarrBackend, tmp_path: Path) -> None:
         killed = killed_at(point, lambda: backend.delete("g.zarr/group"))
         backend.save(version(1), "g.zarr/a")
         if document.parent.exists():
-            found = read_document(str(document.parent))
+            found = read_document(local_path(document.parent))
             assert found is not None
             assert found.attributes == {"a": 1}
     assert not document.parent.exists()
@@ -343,7 +345,8 @@ def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> No
 # ── interrupted ──────────────────────────────────────────────────────────────────────────
 
 TRACED = frozenset(
-    module.__file__ for module in (asides, lookup, placing, reading, slots, tree, trees, system)
+    module.__file__
+    for module in (asides, calls, local, lookup, placing, reading, slots, tree, trees, system)
 )
 
 

@@ -24,6 +24,7 @@ from polystore_core.errors import StorageError
 from polystore_core.files.atomic import find_leftovers
 from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.ome import read_plate, read_well
+from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
 if TYPE_CHECKING:
@@ -300,14 +301,14 @@ def fields_of(plate: Path) -> set[str]:
 
 def listed_fields(plate: Path) -> set[str]:
     """The fields that the documents of a plate tell of."""
-    document = read_document(str(plate))
+    document = read_document(local_path(plate))
     described = document and read_plate(document.attributes)
     found = set()
     for path in described.wells if described else ():
         row, column = path.split("/")
         assert row in described.rows
         assert column in described.columns
-        well = read_document(str(plate / path))
+        well = read_document(local_path(plate / path))
         assert well is not None, f"the well {path} is listed and missing"
         fields = read_well(well.attributes)
         assert fields is not None, f"the well {path} has no document"

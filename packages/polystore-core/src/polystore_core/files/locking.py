@@ -25,7 +25,7 @@ from ..paths import HIDDEN_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["file_lock", "is_lock", "lock_path", "remove_unused"]
+__all__ = ["file_lock", "is_lock", "lock_name", "lock_path", "remove_unused"]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
@@ -40,11 +40,16 @@ def lock_path(path: str | os.PathLike[str]) -> str:
     All names of one file (symbolic links, relative paths) share one lock file.
     """
     directory, name = os.path.split(os.path.realpath(path))
+    return os.path.join(directory, lock_name(name))
+
+
+def lock_name(name: str) -> str:
+    """Return the name of the lock file that protects ``name``, next to it."""
     if len(os.fsencode(name)) > 200:  # the lock's name must fit 255 bytes as well
         import hashlib
 
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return os.path.join(directory, f"{HIDDEN_PREFIX}{name}.lock")
+    return f"{HIDDEN_PREFIX}{name}.lock"
 
 
 def is_lock(name: str) -> bool:

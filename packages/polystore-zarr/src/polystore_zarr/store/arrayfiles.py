@@ -1,60 +1,56 @@
-"""The files of one array: whether they are still the same, which chunks exist, and its lock."""
+"""The files of one array: which chunks exist, and its lock."""
 
 from __future__ import annotations
 
-import os
-import stat
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from .layout import address
+from .layout import split_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..grid import Cut, Part, Parts
+    from .base import StorePath
 
-__all__ = ["existing_chunks", "has_chunk", "identify_array", "name_lock"]
-
-
-def identify_array(metadata: str) -> tuple[int, int]:
-    """Return what no array that is saved later shares: inode numbers are given again."""
-    status = os.stat(metadata)
-    return status.st_ino, status.st_mtime_ns
+__all__ = ["existing_chunks", "has_chunk", "name_lock"]
 
 
-def name_lock(directory: str) -> str:
-    """Return the path whose lock all writers of parts of the array take.
+_LONGEST = 200
+"""Bytes of a name that a file system takes with a few more around it."""
+
+
+def name_lock(directory: StorePath) -> str:
+    """Return the key whose lock all writers of parts of the array take.
 
     Next to the store: inside, other readers would stumble over it. The same for all names of
     the array: a store or a group may be a symbolic link.
     """
-    real = os.path.realpath(directory)
-    found = address(real)
-    store, inner = (found.store, found.inner) if found.in_store else (real, ())
-    return f"{store}!{'!'.join(inner) or '.'}"
+    store, inner = split_key(directory.files.resolve(directory.key))
+    folder, slash, name = store.rpartition("/")
+    name = f"{name}!{'!'.join(inner) or '.'}"
+    if len(name.encode(errors="surrogateescape")) > _LONGEST:  # names of locks are, too
+        name = sha256(name.encode(errors="surrogateescape")).hexdigest()
+    return f"{folder}{slash}{name}"
 
 
-def has_chunk(directory: str, name: str) -> bool:
+def has_chunk(directory: StorePath, name: str) -> bool:
     """Whether a chunk or shard has a file, and one that is not empty.
 
     zarr 3.1 takes an empty shard for one that nobody wrote.
     """
-    try:
-        status = os.stat(os.path.join(directory, name))
-    except FileNotFoundError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+    return bool(directory.files.size((directory / name).key))
 
 
 def existing_chunks(
-    directory: str, prefix: str, separator: str, axes: Sequence[Cut]
+    directory: StorePath, prefix: str, separator: str, axes: Sequence[Cut]
 ) -> Iterator[Parts]:
     """Yield what each chunk that has a file has of a region.
 
     Chunks are called ``c/0/1`` (``prefix`` "c", ``separator`` "/"), "c.0.1", "0/1" or "0.1".
     """
     if separator == "/":
-        yield from _below(os.path.join(directory, prefix) if prefix else directory, axes)
+        yield from _below(directory / prefix if prefix else directory, axes)
         return
     for name in _names(directory):
         numbers = name.split(separator)
@@ -66,20 +62,20 @@ def existing_chunks(
                 yield tuple(part for part in parts if part is not None)
 
 
-def _below(folder: str, axes: Sequence[Cut]) -> Iterator[Parts]:
+def _below(folder: StorePath, axes: Sequence[Cut]) -> Iterator[Parts]:
     if not axes:
         yield ()
         return
     for name in _names(folder):
         part = _part(axes[0], name)
         if part is not None:
-            for rest in _below(os.path.join(folder, name), axes[1:]):
+            for rest in _below(folder / name, axes[1:]):
                 yield (part, *rest)
 
 
-def _names(folder: str) -> list[str]:
+def _names(folder: StorePath) -> list[str]:
     try:
-        return os.listdir(folder)
+        return [entry.name for entry in folder.files.store.entries(folder.key)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -29,16 +29,17 @@ from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from ..grid import MANY, Cut, Parts, grid, within
 from .arrayfiles import existing_chunks
-from .files import write_atomically, write_file
 from .indexes import ShardIndexes, version_of
-from .regular import open_file, read_bytes
+from .reading import read_bytes
 
 if TYPE_CHECKING:
-    import io
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
     from polystore_core import Document, Pixels, Value
+
+    from .base import StorePath
 
 __all__ = ["ChunkFiles", "filled"]
 
@@ -80,7 +81,7 @@ _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 class ChunkFiles:
     """The chunks of one array, by the fields of its ``zarr.json``."""
 
-    directory: str
+    directory: StorePath
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
@@ -92,7 +93,7 @@ class ChunkFiles:
     indexes: ShardIndexes = field(default_factory=ShardIndexes, compare=False, repr=False)
 
     @classmethod
-    def of(cls, directory: str, fields: Document) -> ChunkFiles | None:
+    def of(cls, directory: StorePath, fields: Document) -> ChunkFiles | None:
         """Return them, or ``None`` for an array that is not this plain."""
         try:
             return cls._of(directory, fields)
@@ -100,7 +101,7 @@ class ChunkFiles:
             return None  # zarr will say what is wrong with it
 
     @classmethod
-    def _of(cls, directory: str, fields: Document) -> ChunkFiles | None:
+    def _of(cls, directory: StorePath, fields: Document) -> ChunkFiles | None:
         name, fill, shape = fields["data_type"], fields["fill_value"], fields["shape"]
         grid, keys, codecs = (
             fields["chunk_grid"],
@@ -146,10 +147,8 @@ class ChunkFiles:
             name = _name_at(
                 r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
             )
-            try:
-                os.stat(os.path.join(self.directory, name))
-            except FileNotFoundError:
-                raise _damaged(name, "is missing") from None
+            if self.directory.files.kind((self.directory / name).key) is None:
+                raise _damaged(name, "is missing")
         cuts = [
             Cut(r, unit) for r, unit in zip(ranges, self.shards or self.chunks, strict=True)
         ]
@@ -194,15 +193,19 @@ class ChunkFiles:
 
     def _file(self, name: str) -> _Stored | None:
         try:
-            with open_file(os.path.join(self.directory, name)) as file:
-                size = os.fstat(file.fileno()).st_size
+            with self._open(name) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0)
                 if size > self._most:
                     raise _damaged(name, f"has {size} bytes, expected at most {self._most}")
                 return self._stored(file, size)
         except FileNotFoundError:
             return None
 
-    def _stored(self, file: io.FileIO, length: int) -> _Stored:
+    def _open(self, name: str) -> BinaryIO:
+        return self.directory.files.open((self.directory / name).key)
+
+    def _stored(self, file: BinaryIO, length: int) -> _Stored:
         """Read a chunk in its parts: to cut them out of one piece would copy it."""
         crc = min(_CRC, length) if self.checksum else 0
         return read_bytes(file, length - crc), file.read(crc)
@@ -212,7 +215,7 @@ class ChunkFiles:
         name = _name(shard)
         parts = product(*(within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
         try:
-            file = open_file(os.path.join(self.directory, name))
+            file = self._open(name)
         except FileNotFoundError:
             yield from ((part, None, name) for part in parts)
             return
@@ -236,7 +239,7 @@ class ChunkFiles:
         """Bytes that no encoded chunk exceeds."""
         return math.prod(self.chunks) * self.dtype.itemsize + _BLOSC_HEADER + _CRC
 
-    def _index(self, file: io.FileIO, name: str) -> NDArray[np.uint64]:
+    def _index(self, file: BinaryIO, name: str) -> NDArray[np.uint64]:
         """Return offset and length of each inner chunk of a shard."""
         version = version_of(file, _CRC)
         index = self.indexes.get(name, version)
@@ -245,7 +248,7 @@ class ChunkFiles:
             self.indexes.keep(name, version, index)
         return index
 
-    def _read_index(self, file: io.FileIO, name: str) -> NDArray[np.uint64]:
+    def _read_index(self, file: BinaryIO, name: str) -> NDArray[np.uint64]:
         """Read the index, which is at the end of a shard."""
         assert self.shards is not None
         counts = [s // c for s, c in zip(self.shards, self.chunks, strict=True)]
@@ -294,7 +297,8 @@ class ChunkFiles:
         ``seen`` says that others may read the array meanwhile; their files are then replaced,
         as ``durable`` says.
         """
-        write = partial(write_atomically, durable=durable) if seen else write_file
+        files = self.directory.files
+        write = partial(files.replace, durable=durable) if seen else files.write
 
         def encoded(parts: Parts) -> bytes:
             part = values[_box(part.outside for part in parts)]
@@ -306,7 +310,7 @@ class ChunkFiles:
             return self._encoded(chunk)
 
         def save_file(parts: Parts) -> None:
-            write(os.path.join(self.directory, _name(parts)), [encoded(parts)])
+            write((self.directory / _name(parts)).key, [encoded(parts)])
 
         with _running(self._count(ranges), values.nbytes) as run:
             if self.shards is None:
@@ -317,8 +321,8 @@ class ChunkFiles:
                 axes = [within(part, c) for part, c in zip(shard, self.chunks, strict=True)]
                 parts = list(product(*axes))
                 data = list(run(encoded, parts))
-                path = os.path.join(self.directory, _name(shard))
-                write(path, [*data, self._index_of(parts, data)])
+                key = (self.directory / _name(shard)).key
+                write(key, [*data, self._index_of(parts, data)])
 
     def _index_of(self, parts: Sequence[Parts], data: Sequence[bytes]) -> bytes:
         assert self.shards is not None

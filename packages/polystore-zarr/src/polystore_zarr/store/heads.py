@@ -16,7 +16,6 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec, Zstd
 
 from ..codecguard import most_stored
 from ..decoding import SPARE, sizes_in_head
-from .regular import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
     from polystore_core import Value
 
+    from .base import StorePath
+
 __all__ = ["heads_fit"]
 
 _CRC = 4
@@ -34,7 +35,7 @@ _NAMES = {BloscCodec: "blosc", ZstdCodec: "zstd"}
 
 
 def heads_fit(
-    array: zarr.Array[Value], directory: str, positions: Iterable[tuple[int, ...]]
+    array: zarr.Array[Value], directory: StorePath, positions: Iterable[tuple[int, ...]]
 ) -> bool:
     """Whether the chunks or shards at ``positions`` decompress to what ``array`` says at most.
 
@@ -47,7 +48,8 @@ def heads_fit(
     most_bytes = most_stored(array.metadata)
     for position in positions:
         try:
-            file = open_file(os.path.join(directory, array.metadata.encode_chunk_key(position)))
+            path = directory / array.metadata.encode_chunk_key(position)
+            file = path.files.open(path.key)
         except FileNotFoundError:
             continue
         with file:

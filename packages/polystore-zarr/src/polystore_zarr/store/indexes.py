@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    import io
+    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -22,16 +22,20 @@ _MOST_BYTES = 16 << 20
 ShardVersion: TypeAlias = tuple[int, int, int, bytes]
 
 
-def version_of(file: io.FileIO, checksum_bytes: int) -> ShardVersion:
+def version_of(file: BinaryIO, checksum_bytes: int) -> ShardVersion:
     """Return a value that differs if a shard was replaced or written again.
 
     The system uses inode numbers again, and its clock may not move between two writes. So the
     checksum of the index, the last ``checksum_bytes`` of the file, is part of the version.
     """
-    status = os.fstat(file.fileno())
-    file.seek(max(0, status.st_size - checksum_bytes))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - checksum_bytes))
     checksum = file.read(checksum_bytes)
-    return status.st_ino, status.st_size, status.st_mtime_ns, checksum
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # no file of the system
+        return 0, size, 0, checksum
+    return status.st_ino, size, status.st_mtime_ns, checksum
 
 
 class ShardIndexes:

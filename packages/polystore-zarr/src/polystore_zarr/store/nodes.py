@@ -6,32 +6,23 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` besid
 
 from __future__ import annotations
 
-import os
-import stat
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from polystore_core import HIDDEN_PREFIX, PendingFile, is_litter, sync_directory
 from polystore_core.errors import DamagedDataError, DataError, UnsupportedFileError
 
-from .asides import is_aside, settle_visible, workspace
 from .documents import decode_document, encode_document
-from .files import write_file
-from .regular import open_file
-from .slots import new_name
-from .trees import flush_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from .base import StorePath
 
 __all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 
 Result = TypeVar("Result")
-Stamp: TypeAlias = tuple[int, ...]
-
 _BYTES_LIMIT = 64 << 20
 
 _MEMORY_FROM, _MEMORY_TO = 1 << 12, 1 << 20
@@ -46,8 +37,8 @@ class _Remembered(NamedTuple):
     derived: dict[Any, Any]
 
 
-_remembered: dict[str, _Remembered] = {}
-"""Large documents by the path of their file, as this process has last read or written them.
+_remembered: dict[StorePath, _Remembered] = {}
+"""Large documents by their place, as this process has last read or written them.
 
 A plate with 1,536 wells takes 2 ms to decode and 30 us to read and compare. The bytes are
 compared, not times: documents may be replaced within one tick of the clock of a file system.
@@ -66,8 +57,8 @@ class Document:
     attributes: dict[str, Any] = field(default_factory=dict)
     levels_are_groups: bool = False
     """Whether the first of the levels that it lists is a group: then they are no pixels."""
-    stamp: Stamp | None = field(default=None, repr=False, compare=False)
-    """Number, size and times of the file. ``None`` for Zarr 2, which has two files."""
+    stamp: Hashable = field(default=None, repr=False, compare=False)
+    """The stamp of the file. ``None`` for Zarr 2, which has two files."""
     derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """Results of ``derive``."""
 
@@ -101,7 +92,7 @@ class Document:
 class Node:
     """The node that a path leads to."""
 
-    directory: str
+    directory: StorePath
     document: Document | None
     """``None`` for a directory that is not a node of a store."""
 
@@ -117,23 +108,23 @@ class Node:
         return 3 if self.document is None else self.document.zarr_format
 
 
-def read_document(directory: str, known: Document | None = None) -> Document | None:
+def read_document(directory: StorePath, known: Document | None = None) -> Document | None:
     """Return the document of ``directory``, or ``None`` if that is not a node of a store.
 
     ``known`` was read a moment ago, and is returned if the file is still the same one. Without
     it the file is read. Raises ``DamagedDataError``, ``UnsupportedFileError`` for the documents
     of a later Zarr, ``OSError``.
     """
-    path = os.path.join(directory, "zarr.json")
+    path = directory / "zarr.json"
     if known is not None and known.stamp is not None and known.stamp == _stamp_at(path):
         return known
     found = _read(path)
     if found is not None:
         return _document_3(found, directory)
     for name, kind in ((".zarray", "array"), (".zgroup", "group")):
-        found = _read(os.path.join(directory, name))
+        found = _read(directory / name)
         if found is not None:
-            beside = _read(os.path.join(directory, ".zattrs"), shared=kind == "group")
+            beside = _read(directory / ".zattrs", shared=kind == "group")
             attributes, derived = (
                 ({}, {}) if beside is None else (beside.fields, beside.derived)
             )
@@ -142,13 +133,9 @@ def read_document(directory: str, known: Document | None = None) -> Document | N
     return None
 
 
-def _stamp(status: os.stat_result) -> Stamp:
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def _stamp_at(path: str) -> Stamp | None:
+def _stamp_at(path: StorePath) -> Hashable:
     try:
-        return _stamp(os.stat(path))
+        return path.files.stamp(path.key)
     except OSError:  # the error comes when it is read
         return None
 
@@ -160,40 +147,42 @@ def _first_level(attributes: dict[str, Any]) -> dict[str, Any] | None:
     return image if isinstance(image, dict) and "datasets" in image else None
 
 
-def _lists_groups(attributes: dict[str, Any], directory: str) -> bool:
+def _lists_groups(attributes: dict[str, Any], directory: StorePath) -> bool:
     image = _first_level(attributes)
     if image is None or "axes" in image:  # which only images have
         return False
     match image["datasets"]:
         case [{"path": str(path)}, *_] if path and ".." not in path and "\0" not in path:
-            below = os.path.join(directory, path.strip("/"))
-            return os.path.exists(os.path.join(below, ".zgroup")) or (
-                (found := _read(os.path.join(below, "zarr.json"))) is not None
+            below = directory / path.strip("/")
+            return below.files.kind((below / ".zgroup").key) is not None or (
+                (found := _read(below / "zarr.json")) is not None
                 and found.fields.get("node_type") == "group"
             )
     return False
 
 
-def _document_3(found: _File, directory: str) -> Document:
+def _document_3(found: _File, directory: StorePath) -> Document:
     fields = found.fields
     version, kind = fields.get("zarr_format"), fields.get("node_type")
     if type(version) is int and version > 3:
         reason = f"it has Zarr format {version}, but polystore reads only 2 and 3"
-        raise UnsupportedFileError(reason, "zarr", directory)
+        raise UnsupportedFileError(reason, "zarr", str(directory))
     if version != 3 or not isinstance(kind, str):
         raise DamagedDataError(
-            "zarr.json describes neither an array nor a group", "zarr", directory
+            "zarr.json describes neither an array nor a group", "zarr", str(directory)
         )
     if kind not in ("array", "group"):
         reason = (
             f"it is a node of type {kind[:40]!r}, but polystore reads only arrays and groups"
         )
-        raise UnsupportedFileError(reason, "zarr", directory)
+        raise UnsupportedFileError(reason, "zarr", str(directory))
     attributes = fields.get("attributes")
     if attributes is None:
         attributes = {}
     if not isinstance(attributes, dict):
-        raise DamagedDataError("'attributes' in zarr.json is not an object", "zarr", directory)
+        raise DamagedDataError(
+            "'attributes' in zarr.json is not an object", "zarr", str(directory)
+        )
     groups = kind == "group" and _lists_groups(attributes, directory)
     return Document(3, kind, fields, attributes, groups, found.stamp, found.derived)  # type: ignore[arg-type]
 
@@ -235,28 +224,28 @@ def _are_lengths(value: object) -> bool:
 
 class _File(NamedTuple):
     fields: dict[str, Any]
-    stamp: Stamp
+    stamp: Hashable
     derived: dict[Any, Any]
 
 
-def _read(path: str, *, shared: bool = True) -> _File | None:
+def _read(path: StorePath, *, shared: bool = True) -> _File | None:
     """Return a decoded file. ``shared=False`` is for the attributes of an array."""
-    try:
-        with open_file(path) as file:
-            status = os.fstat(file.fileno())
-            if status.st_size > _BYTES_LIMIT:
-                reason = f"the document is larger than {_BYTES_LIMIT} bytes"
-                raise UnsupportedFileError(reason, "zarr", path)
-            text = file.readall()
-    except (FileNotFoundError, NotADirectoryError):
+    stored = path.files.read(path.key, _BYTES_LIMIT)
+    if stored is None:
         return None
-    known = _remembered.get(path)
+    text = stored.content
+    if len(text) > _BYTES_LIMIT:
+        reason = f"the document is larger than {_BYTES_LIMIT} bytes"
+        raise UnsupportedFileError(reason, "zarr", str(path))
+    known = _remembered.get(path.base)
     if known is None or known.text != text:
-        known = _remember(path, text, decode_document(text, path), shared=shared)
-    return _File(known.fields, _stamp(status), known.derived)
+        known = _remember(path, text, decode_document(text, str(path)), shared=shared)
+    return _File(known.fields, stored.stamp, known.derived)
 
 
-def _remember(path: str, text: bytes, fields: dict[str, Any], *, shared: bool) -> _Remembered:
+def _remember(
+    path: StorePath, text: bytes, fields: dict[str, Any], *, shared: bool
+) -> _Remembered:
     """Keep a decoded file if it is large and of a group, but not of an image.
 
     ``info`` gives the attributes of arrays and images to its callers, who may change them.
@@ -267,46 +256,40 @@ def _remember(path: str, text: bytes, fields: dict[str, Any], *, shared: bool) -
     if not (is_small or is_array or b'"multiscales"' in text):
         if len(_remembered) >= _MOST_REMEMBERED:
             _remembered.clear()
-        _remembered[path] = found
+        _remembered[path.base] = found
     return found
 
 
 def make_group(
-    directory: str,
+    directory: StorePath,
     zarr_format: ZarrFormat,
     attributes: dict[str, Any] | None = None,
     *,
     durable: bool | None = None,
 ) -> None:
     """Write the document of a group; whoever was first keeps theirs."""
+
+    def create(name: str, fields: dict[str, Any]) -> None:
+        key = (directory / name).key
+        directory.files.create(key, encode_document(fields), durable=durable)
+
     if zarr_format == 3:
-        fields = {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}
-        _write_new(os.path.join(directory, "zarr.json"), fields, durable)
+        create(
+            "zarr.json",
+            {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}},
+        )
         return
     if attributes:
-        _write_new(os.path.join(directory, ".zattrs"), attributes, durable)
-    _write_new(os.path.join(directory, ".zgroup"), {"zarr_format": 2}, durable)
-
-
-def _write_new(path: str, fields: dict[str, Any], durable: bool | None) -> None:
-    pending = PendingFile(path, exclusive=True, durable=durable)
-    try:
-        pending.file.write(encode_document(fields))
-        pending.seal()
-        with suppress(FileExistsError):
-            pending.commit()
-            if durable:
-                pending.sync_directory()
-    finally:
-        pending.discard()
+        create(".zattrs", attributes)
+    create(".zgroup", {"zarr_format": 2})
 
 
 def write_attributes(
-    directory: str,
+    directory: StorePath,
     document: Document,
     attributes: dict[str, Any],
     *,
-    store: str,
+    store: StorePath,
     durable: bool | None,
 ) -> None:
     """Replace the attributes of a group. The caller holds the lock of the ``store``."""
@@ -314,41 +297,12 @@ def write_attributes(
         name, fields = "zarr.json", {**document.fields, "attributes": attributes}
     else:
         name, fields = ".zattrs", attributes
-    # Not beside its place: other readers would take the temporary file for a member.
-    with workspace(store) as hidden:
-        path, place = new_name(hidden), os.path.join(directory, name)
-        text = encode_document(fields)
-        write_file(path, [text])
-        with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
-            os.chmod(path, stat.S_IMODE(os.stat(place).st_mode))
-        if durable is not False:
-            flush_file(path)
-        os.replace(path, place)
-    _remember(place, text, fields, shared=True)
-    if durable:
-        sync_directory(directory)
+    path, text = directory / name, encode_document(fields)
+    directory.files.replace_document(path.key, text, store=store.key, durable=durable)
+    _remember(path, text, fields, shared=True)
 
 
-def visible(directory: str) -> list[os.DirEntry[str]]:
-    """Return the entries of a directory but for polystore's own, and those of file browsers.
-
-    It waits for writers that have set a store aside for a moment, or the store would be missing.
-    """
-    while True:
-        with os.scandir(directory) as found:
-            entries = list(found)
-        aside = [entry.path for entry in entries if is_aside(entry.name)]
-        if not any(map(settle_visible, aside)):
-            return [entry for entry in entries if not _is_hidden(entry)]
-
-
-def _is_hidden(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(HIDDEN_PREFIX):
-        return True
-    return is_litter(entry.name) and not entry.is_dir(follow_symlinks=False)
-
-
-def read_kind(directory: str) -> Literal["array", "image", "group"] | None:
+def read_kind(directory: StorePath) -> Literal["array", "image", "group"] | None:
     """Return the kind of the node in ``directory`` and no more: for long listings.
 
     An unreadable document counts as an array: one bad store must not hide the others, and the

@@ -1,33 +1,31 @@
-"""Reading a tree that may be replaced at any moment."""
+"""Reading from stores that change: files, and trees that may be replaced at any moment."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
-from polystore_core import file_lock
-
-from .asides import found_again, settle
-from .trees import is_directory, pinned
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["read_whole"]
+    from .base import StorePath
+
+__all__ = ["read_bytes", "read_whole"]
 
 Result = TypeVar("Result")
 
 _TRIES = 8
 
 
-def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result:
+def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result]) -> Result:
     """Call ``read`` until the tree at ``directory`` was not replaced while reading.
 
     A reader finds the chunks of an array by their paths, so a tree that is replaced meanwhile
     would give a mixture of both.
     """
+    files, key = directory.files, directory.key
     for _ in range(_TRIES):
         try:
-            with pinned(directory) as same:
+            with files.pinned(key) as same:
                 try:
                     result = read()
                 except Exception:
@@ -37,8 +35,20 @@ def read_whole(directory: str, store: str, read: Callable[[], Result]) -> Result
                     if same():
                         return result
         except FileNotFoundError:
-            if not found_again(store, lambda: is_directory(directory) or None):
+            if not files.found_again(store.key, lambda: files.kind(key) == "directory" or None):
                 raise
-    with file_lock(store):
-        settle(store)
+    with files.lock(store.key):
+        files.settle(store.key)
         return read()
+
+
+def read_bytes(file: BinaryIO, length: int) -> bytes:
+    """Read ``length`` bytes, fewer at the end of the file. One call gives at most 2 GiB."""
+    first = file.read(length)
+    if len(first) == length or not first:
+        return first
+    pieces, left = [first], length - len(first)
+    while left and (piece := file.read(left)):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)

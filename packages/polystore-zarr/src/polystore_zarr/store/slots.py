@@ -12,71 +12,67 @@ import os
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from polystore_core import HIDDEN_PREFIX, claim, make_directories
+from polystore_core import HIDDEN_PREFIX, claim, path_of
 
-from .trees import is_directory, is_there, pinned, remove
+from .trees import is_folder, remove, same_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Slot", "new_name", "slot"]
+    from .calls import Calls
+
+__all__ = ["new_name", "slot"]
 
 _GAP = 4
 """Numbers that are looked at after the last one in use, for what a killed writer left there."""
 
 
-class Slot(NamedTuple):
-    """A hidden directory that belongs to us."""
-
-    path: str
-    stays: Callable[[], bool]
-    """Whether it is still there. Another one is at its path if somebody has deleted the folder
-    around the store, and somebody else has saved into it again."""
-
-
 @contextmanager
-def slot(lock: str, *, durable: bool | None = None) -> Iterator[Slot]:
+def slot(
+    calls: Calls, lock: str, *, durable: bool | None = None
+) -> Iterator[tuple[str, Callable[[], bool]]]:
     """Give a new hidden directory next to a store; it is removed at the end.
 
-    ``lock`` is the lock file of the store: its path is the same for all names of the store.
-    ``durable`` is for the directory around the store, which is made if it is missing.
+    ``lock`` is the lock file of the store: its key is the same for all names of the store.
+    ``durable`` is for the directory around the store, which is made if it is missing. The
+    function that comes with it tells whether the directory is still there.
     """
     folder, name = os.path.split(lock)
-    if not is_directory(folder):
-        make_directories(folder, durable=durable)
-    base = os.path.join(folder, HIDDEN_PREFIX + _digest(name))
+    base = lock.removesuffix(name) + HIDDEN_PREFIX + _digest(name)
+    if not is_folder(calls, folder):
+        calls.make_folders(folder, durable=durable)
     for number in count():
-        path = f"{base}.{number}"
+        key = f"{base}.{number}"
         try:
-            made = _make(path)
-            with claim(path) as mine:
+            made = _make(calls, key)
+            with calls.store.at(key, follow=False) as place, claim(path_of(*place)) as mine:
                 if not mine and not (mine is None and made):
                     continue  # another writer has it
-                with pinned(path) as stays:
+                with same_at(calls, key) as stays:
                     try:
                         if not made:
-                            _clear(path)
-                        _sweep(base, number)
-                        yield Slot(path, stays)
+                            _clear(calls, key)
+                        _sweep(calls, base, number)
+                        yield key, stays
                     finally:
                         if stays():
-                            remove(path)
+                            remove(calls, key)
                 return
         except BaseException:
             with suppress(OSError):  # the first failure is the one to tell
-                _give_up(path)
+                _give_up(calls, key)
             raise
 
 
-def new_name(folder: str) -> str:
-    """Return a path in ``folder`` that nobody has used.
+def new_name() -> str:
+    """Return a name that nobody has used.
 
-    A task of Dask that was given up may still write to the path of its tree. No other tree may
-    get that path.
+    A task of Dask that was given up may still write to the place of its tree. No other tree may
+    get that place.
     """
-    return os.path.join(folder, os.urandom(8).hex())
+    return os.urandom(8).hex()
 
 
 def _digest(name: str) -> str:
@@ -94,33 +90,31 @@ def _machine() -> bytes:
         return node.encode()
 
 
-def _make(path: str) -> bool:
+def _make(calls: Calls, key: str) -> bool:
     try:
-        os.mkdir(path)
+        calls.mkdir(key)
     except FileExistsError:
         return False
     return True
 
 
-def _clear(path: str) -> None:
-    for name in os.listdir(path):
-        remove(os.path.join(path, name))
+def _clear(calls: Calls, key: str) -> None:
+    for name in calls.names(key):
+        remove(calls, f"{key}/{name}")
 
 
-def _sweep(base: str, number: int) -> None:
+def _sweep(calls: Calls, base: str, number: int) -> None:
     """Remove the later folders whose owners are gone."""
     last = number
     while (number := number + 1) <= last + _GAP:
-        path = f"{base}.{number}"
-        if is_there(path):
+        key = f"{base}.{number}"
+        if calls.is_there(key):
             last = number
-            with claim(path) as mine:
-                if mine:
-                    remove(path)
+            _give_up(calls, key)
 
 
-def _give_up(path: str) -> None:
-    """Remove a folder that Ctrl-C or an error kept us from claiming."""
-    with claim(path) as mine:
+def _give_up(calls: Calls, key: str) -> None:
+    """Remove a folder that nobody owns: also one that Ctrl-C or an error kept us from claiming."""
+    with calls.named(key) as path, claim(path) as mine:
         if mine:
-            remove(path)
+            remove(calls, key)

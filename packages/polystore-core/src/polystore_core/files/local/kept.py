@@ -101,6 +101,9 @@ class KeptPlaces(Places):
         finally:
             self._leave()
 
+    def resolve(self, path: str) -> str:
+        return self._places.resolve(path)
+
     def link_text(self, source: str, link: str) -> str:
         return self._places.link_text(source, link)
 

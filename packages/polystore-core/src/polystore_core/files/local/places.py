@@ -63,6 +63,10 @@ class Places(ABC):
         """Stat ``path``. With ``follow``, stat the target of a link."""
 
     @abstractmethod
+    def resolve(self, path: str) -> str:
+        """Return ``path`` without links, existing or not."""
+
+    @abstractmethod
     def link_text(self, source: str, link: str) -> str:
         """Return what a symbolic link at ``link`` must say to lead to ``source``."""
 
@@ -106,6 +110,9 @@ class FreePlaces(Places):
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
         return os.stat(path, follow_symlinks=follow)
+
+    def resolve(self, path: str) -> str:
+        return os.path.realpath(path)
 
     def link_text(self, source: str, link: str) -> str:
         # A relative one would lead elsewhere from the link.
@@ -185,6 +192,19 @@ class RootedPlaces(Places):
                 return False
             above = descriptor
         return True
+
+    def resolve(self, path: str) -> str:
+        missing: list[str] = []
+        while True:
+            try:
+                return "/".join(
+                    [self._canonical(path, follow=True).removesuffix("/."), *missing]
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                path, slash, name = path.rstrip("/").rpartition("/")
+                missing.insert(0, name)
+                if not slash:
+                    return "/".join(missing)
 
     def link_text(self, source: str, link: str) -> str:
         folder = os.path.dirname(self._canonical(link, follow=False))

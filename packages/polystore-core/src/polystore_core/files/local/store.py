@@ -147,6 +147,14 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         """
         return self._places.at(key, follow=follow, create=create, durable=durable)
 
+    def status(self, key: str, /, *, follow: bool = True) -> os.stat_result:
+        """Return what the system says of ``key``, or of the link at it."""
+        return self._places.stat(key, follow=follow)
+
+    def resolve(self, key: str, /) -> str:
+        """Return ``key`` without links: the same for all names of a file, existing or not."""
+        return self._places.resolve(key)
+
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def stat(self, key: str, /) -> Stat:

@@ -1,0 +1,279 @@
+"""A place in a store, and all that Zarr needs of the store around it."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+
+from polystore_core.errors import DamagedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO, Literal
+
+    from polystore_core import ByteStore, Entry
+
+__all__ = ["DOCUMENTS", "ZIPPED", "Files", "Slot", "StorePath", "Stored", "names_store"]
+
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+"""Files in which Zarr describes a node: no array or group can have such a name."""
+ZIPPED = (".zarr.zip", ".ozx")
+"""Suffixes of stores in one zip file (RFC 9 of OME-NGFF)."""
+
+Result = TypeVar("Result")
+
+Kind: TypeAlias = "Literal['file', 'directory', 'symlink', 'special']"
+Pieces: TypeAlias = "Iterable[bytes | memoryview]"
+
+
+def names_store(name: str) -> bool:
+    """Whether a name is that of a store."""
+    name = name.lower()
+    return (name.endswith(".zarr") and name != ".zarr") or name.endswith(ZIPPED)
+
+
+class StorePath(NamedTuple):
+    """A place in a store: of a group, an array, a document, a chunk."""
+
+    files: Files
+    key: str
+
+    def __truediv__(self, name: str) -> StorePath:
+        key = self.key
+        return StorePath(self.files, f"{key}/{name}" if key else name)
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> StorePath:
+        head, slash, _ = self.key.rpartition("/")
+        return StorePath(self.files, head or ("/" if slash else ""))
+
+    @property
+    def base(self) -> StorePath:
+        """The same place, for use after the operation."""
+        return StorePath(self.files.base, self.key)
+
+    def joined(self, names: Sequence[str]) -> StorePath:
+        return StorePath(
+            self.files, "/".join((self.key, *names)) if self.key else "/".join(names)
+        )
+
+    def __str__(self) -> str:
+        return self.files.full(self.key)
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+
+class Stored(NamedTuple):
+    """The content of a small file."""
+
+    content: bytes
+    stamp: Hashable
+
+
+class Slot(NamedTuple):
+    """A hidden directory that belongs to us, in which trees are built."""
+
+    path: StorePath
+    stays: Callable[[], bool]
+    """Whether it is still there. Another one is at its path if somebody has deleted the folder
+    around the store, and somebody else has saved into it again."""
+
+
+class Files(ABC):
+    """The files of stores, by their keys: found, read, written, hidden and removed."""
+
+    store: ByteStore
+    is_store: bool = False
+    """Whether the root of the files is a Zarr store itself, as in a zipped store."""
+
+    @property
+    def base(self) -> Files:
+        """The same files, without what is kept open for the length of an operation."""
+        return self
+
+    def kept(self) -> AbstractContextManager[Files]:
+        """Give the files for the length of an operation, which may keep directories open."""
+        return nullcontext(self)
+
+    def full(self, key: str) -> str:
+        """Return the name of a key for people."""
+        return key
+
+    @abstractmethod
+    def key_of(self, path: str) -> str:
+        """Return the key that a path of the caller means. Raises ``PathOutsideRootError``."""
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def kind(self, key: str) -> Kind | None:
+        """Return what is at ``key``: a link is what it leads to, or else a "symlink"."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Return the number of bytes of a file, ``None`` if there is none."""
+
+    def is_link(self, key: str) -> bool:
+        return False
+
+    @abstractmethod
+    def read(self, key: str, most: int) -> Stored | None:
+        """Read a document, but no more than ``most`` bytes and one. ``None`` if it is missing."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a document, chunk or shard for reading, and never wait for it.
+
+        Raises:
+            DamagedDataError: there is something else: a folder, a named pipe, a device.
+            OSError: there is nothing, or the system refuses.
+        """
+        try:
+            return self.store.open(key)
+        except IsADirectoryError:
+            reason = "it is a folder, not a file"
+            raise DamagedDataError(reason, "zarr", self.full(key)) from None
+        except OSError as error:
+            is_circle = error.errno == errno.ELOOP and self.is_link(key)
+            if error.errno != errno.EINVAL and not is_circle:
+                raise
+            reason = error.strerror or str(error)
+            raise DamagedDataError(reason, "zarr", self.full(key)) from error
+
+    @abstractmethod
+    def stamp(self, key: str) -> Hashable:
+        """Return what changes if a file is replaced. Raises ``FileNotFoundError``."""
+
+    @abstractmethod
+    def modified(self, key: str) -> float | None:
+        """Return the time of the last change, in seconds since 1970."""
+
+    def resolve(self, key: str) -> str:
+        """Return ``key`` without links: the same for all names of a place."""
+        return key
+
+    @abstractmethod
+    def entries(self, key: str) -> list[Entry]:
+        """Return what a folder holds but for hidden names, and those of file browsers.
+
+        It waits for writers that have set a tree aside for a moment, or it would be missing.
+        """
+
+    @abstractmethod
+    def pinned(self, key: str) -> AbstractContextManager[Callable[[], bool]]:
+        """Give a function that tells whether the same tree is still at ``key``."""
+
+    def settle(self, store: str) -> bool:
+        """Wait for a writer that has a tree of ``store`` aside. ``False`` if none has."""
+        return False
+
+    def found_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
+        """Look again for something that may be aside."""
+        return None
+
+    # ── files ────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def write(self, key: str, pieces: Pieces) -> None:
+        """Write a file that nobody reads yet, and its missing folders."""
+
+    def replace(self, key: str, pieces: Pieces, *, durable: bool | None = None) -> None:
+        """Replace a file that others may be reading; ``durable`` is that of ``ByteStore.sink``."""
+        with self.store.writing(key, durable=durable) as file:
+            for piece in pieces:
+                file.write(piece)
+
+    def create(self, key: str, content: bytes, *, durable: bool | None = None) -> None:
+        """Write a file, unless there is one."""
+        with (
+            suppress(FileExistsError),
+            self.store.writing(key, if_exists="error", durable=durable) as file,
+        ):
+            file.write(content)
+
+    @abstractmethod
+    def replace_document(
+        self, key: str, content: bytes, *, store: str, durable: bool | None
+    ) -> None:
+        """Replace a document of a group. The caller holds the lock of ``store``."""
+
+    @abstractmethod
+    def make_folders(self, key: str, *, durable: bool | None = False) -> None:
+        """Make a folder and its missing parents, where the store has folders."""
+
+    def flush_name(self, key: str) -> None:
+        """Let the name ``key`` survive a power cut."""
+        for error in self.store.sync([key]).values():
+            raise error
+
+    @abstractmethod
+    def lock(self, key: str) -> AbstractContextManager[object]:
+        """Hold the lock of a store, or of an array that is written in parts."""
+
+    # ── trees ────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def building(
+        self, store: str, *, durable: bool | None = None
+    ) -> AbstractContextManager[Slot]:
+        """Give a hidden directory to build trees for ``store`` in; it is removed at the end."""
+
+    @abstractmethod
+    def take_place(
+        self,
+        tree: StorePath,
+        place: str,
+        store: str,
+        slot: Slot,
+        *,
+        replace: bool,
+        durable: bool | None,
+    ) -> None:
+        """Put ``tree`` at ``place``: the moment at which readers see it.
+
+        ``tree`` is in ``slot``, or in this store. With ``durable=None`` a tree that replaces
+        another is flushed first, so that after a power cut either is there whole.
+
+        Raises ``FileExistsError`` if something is there, unless ``replace``, and ``OSError``
+        (``EXDEV``) if the tree must be copied there.
+        """
+
+    @abstractmethod
+    def take_away(self, tree: str, store: str) -> None:
+        """Let a tree of ``store``, or the store itself, disappear in one step, and remove it."""
+
+    @abstractmethod
+    def remove_empty_group(self, key: str, store: str) -> None:
+        """Remove a group in which no array, image or group is left.
+
+        Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, with all in place.
+        """
+
+    @abstractmethod
+    def remove_empty_folder(self, key: str) -> None:
+        """Remove a folder around stores that holds hidden names and files of file browsers only.
+
+        Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, or is saving.
+        """
+
+    @abstractmethod
+    def link_tree(self, key: str, target: StorePath) -> None:
+        """Make the same tree at ``target``, in a building place, without copying if possible."""
+
+    @abstractmethod
+    def remove(self, tree: str) -> None:
+        """Remove a tree or a file that no reader sees."""
+
+    def remove_link(self, key: str) -> bool:
+        """Remove a symbolic link, and not the tree that it leads to. ``False`` if it is not one."""
+        return False
+
+    def flush_tree(self, key: str) -> None:  # noqa: B027 - most stores flush as they commit
+        """Flush every file and directory of a tree to the device."""

@@ -1,0 +1,98 @@
+"""The end of all writing into an array, however many processes write blocks of it.
+
+A task that was cancelled runs on, and so does one whose worker was given up for lost. Each
+holds a shared lock on a file in the array while it writes. Who ends the save takes that file
+away, so that no other task begins, and waits for the exclusive lock.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from polystore_core import HIDDEN_PREFIX
+from polystore_core.errors import NotFoundError
+
+from .local import LocalFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .base import StorePath
+
+__all__ = ["entered", "entrance"]
+
+
+@contextmanager
+def entrance(directory: StorePath) -> Iterator[None]:
+    """Let tasks write blocks until the body ends, and wait for those that are writing."""
+    with _named(directory) as place, open(place, "xb") as file:
+        if sys.platform == "win32":
+            file.close()
+        try:
+            yield
+        finally:
+            _unlinked(place)
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@contextmanager
+def entered(directory: StorePath) -> Iterator[None]:
+    """Write a block. Raises ``NotFoundError`` if the save has ended."""
+    try:
+        with _named(directory) as place:
+            file = open(place, "r+b")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        raise _too_late(directory) from None
+    with file:
+        if sys.platform == "win32":
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_SH)
+        try:
+            if os.fstat(file.fileno()).st_nlink == 0:
+                raise _too_late(directory)
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
+
+
+@contextmanager
+def _named(directory: StorePath) -> Iterator[str]:
+    """Give the path of the file: arrays are built in local folders, for any store."""
+    assert isinstance(directory.files, LocalFiles)
+    with directory.files.named((directory / f"{HIDDEN_PREFIX}writing").key) as path:
+        yield path
+
+
+def _too_late(directory: StorePath) -> NotFoundError:
+    return NotFoundError(
+        "zarr",
+        str(directory),
+        "write a block",
+        hint="the save has ended, or this worker does not share the file system of the caller",
+    )
+
+
+if sys.platform == "win32":  # pragma: no cover
+
+    def _unlinked(place: str) -> None:
+        """Wait for the tasks as well: Windows removes no file that one of them has open."""
+        while True:
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(place)
+                return
+            except PermissionError:
+                time.sleep(0.01)
+
+else:
+    import fcntl
+
+    def _unlinked(place: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(place)
