@@ -169,7 +169,12 @@ def test_ten_thousand_blocks_are_one_graph(tmp_path: Path) -> None:
     array = da.zeros((10_000, 4, 4), chunks=(1, 4, 4), dtype="u2") + 1
 
     class Nowhere:
-        shape, dtype, unit, directory = array.shape, array.dtype, (1, 4, 4), local_path(tmp_path)
+        shape, dtype, unit, directory = (
+            array.shape,
+            array.dtype,
+            (1, 4, 4),
+            local_path(tmp_path),
+        )
 
         def __setitem__(self, region: Any, value: Any) -> None:
             pass

@@ -83,7 +83,9 @@ class Calls(Files):
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
         """Make a folder and its missing parents."""
-        with self.store.at(f"{key}/_" if key else "_", follow=False, create=True, durable=durable):
+        with self.store.at(
+            f"{key}/_" if key else "_", follow=False, create=True, durable=durable
+        ):
             pass  # the place of a name in it is there: so is the directory
 
     def rename(self, key: str, target: str) -> None:

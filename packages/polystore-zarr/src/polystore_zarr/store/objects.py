@@ -160,7 +160,7 @@ class ObjectFiles(Files):
                 self._rename(tree.key, place)
             elif self.store.claims(Trees):
                 trees = self.store.needed(Trees, "saving a tree")
-                condition = "replace" if replace else "error"
+                condition: Literal["replace", "error"] = "replace" if replace else "error"
                 with trees.tree(place, if_exists=condition, durable=durable) as hidden:
                     self.upload(tree, hidden, durable)
             else:
