@@ -9,6 +9,7 @@ import posixpath
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from polystore_core import (
     checked,
     framework_of,
     is_array,
-    join,
     natural_order,
     select,
 )
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     from polystore_core import Path, Pixels, Region, Value
 
+    from .store import MemoryStore
+
 __all__ = ["MemoryArray", "MemoryBackend"]
 
 Copy = Literal["always", "never"]
@@ -65,7 +67,7 @@ class MemoryBackend(StorageBackend):
     text) paths are confined as on a disk with a root.
     """
 
-    # Locks: _lock guards _files, _links and _folders. Values are copied without it.
+    # Locks: _lock guards all dicts below. Values are copied without it.
 
     def __init__(self, *, root: str | None = None) -> None:
         self.root = root
@@ -74,6 +76,16 @@ class MemoryBackend(StorageBackend):
         self._files: dict[str, Any] = {}
         self._links: dict[str, str] = {}
         self._folders: dict[str, set[str]] = {"": set(), "/": set()}
+        # Of values that ``store`` was asked about, until they change.
+        self._versions: dict[str, int] = {}
+        self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+    @property
+    def store(self) -> MemoryStore:
+        """The values that are ``bytes``, as a store of bytes under the same names."""
+        from .store import MemoryStore
+
+        return MemoryStore(self)
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
@@ -93,6 +105,8 @@ class MemoryBackend(StorageBackend):
             # A path that is a key is in canonical form: nothing is left to resolve.
             if path.__class__ is str and path in self._files and if_exists == "replace":
                 self._files[path] = value
+                if self._versions:
+                    self._versions.pop(path, None)
             else:
                 self._place(self._resolve(check_new(path)), value, if_exists)
 
@@ -110,7 +124,11 @@ class MemoryBackend(StorageBackend):
             raise AlreadyExistsError(self.name, place, "save")
         elif if_exists == "skip":
             return
+        self._set(place, value)
+
+    def _set(self, place: str, value: Value) -> None:
         self._files[place] = value
+        self._versions.pop(place, None)
 
     def load(
         self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
@@ -193,17 +211,23 @@ class MemoryBackend(StorageBackend):
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
         with self._lock:
-            folder = self._folder(directory)
-            prefix = posixpath.join(folder, "")
-            entries = []
-            for name in self._folders[folder]:
-                place = prefix + name
-                is_link = place in self._links
-                is_dir = (
-                    self.is_dir(join(directory, name)) if is_link else place in self._folders
-                )
-                entries.append(Entry(name, is_dir, is_link))
-            return entries
+            return self._entries(self._folder(directory))
+
+    def _entries(self, folder: str) -> list[Entry]:
+        prefix = posixpath.join(folder, "")
+        entries = []
+        for name in self._folders[folder]:
+            place = prefix + name
+            is_link = place in self._links
+            is_dir = (self._target(place) if is_link else place) in self._folders
+            entries.append(Entry(name, is_dir, is_link))
+        return entries
+
+    def _target(self, link: str) -> str | None:
+        try:
+            return self._canonical(link)
+        except StorageError:  # through a file, or links in a circle
+            return None
 
     # ── change ───────────────────────────────────────────────────────────────────────────
 
@@ -223,10 +247,8 @@ class MemoryBackend(StorageBackend):
                 if self._folders[place] and not recursive:
                     raise DirectoryNotEmptyError(self.name, place, "delete")
                 self._forget(self._tree(place))
-            elif place in self._links:
-                del self._links[place]
-            elif place in self._files:
-                del self._files[place]
+            elif place in self._links or place in self._files:
+                self._forget([place])
             else:
                 raise self._missing(path, "delete")
             self._detach(place)
@@ -251,27 +273,29 @@ class MemoryBackend(StorageBackend):
             origin = self._resolve(source, follow=False)
             if not any(origin in kept for kept in (self._files, self._links, self._folders)):
                 raise self._missing(source, "move")
-            place = self._resolve(check_new(target), follow=False)
-            if origin == place:
-                return
-            if if_exists == "replace" and origin in self._links and place in self._files:
-                self._refuse_own_file(source, place, target)
-            if origin in self._folders:
-                self._forget(self._copy_tree(origin, place, "move"))
-            elif self._occupied(place, if_exists, "move"):
-                return
-            else:
-                self._attach(place)
-                kept: dict[str, Any] = self._files if origin in self._files else self._links
-                kept[place] = kept[origin]
-                del kept[origin]
-            self._detach(origin)
+            self._move(origin, self._resolve(check_new(target), follow=False), if_exists)
 
-    def _refuse_own_file(self, link: Path, place: str, target: Path) -> None:
+    def _move(self, origin: str, place: str, if_exists: IfExists) -> None:
+        if origin == place:
+            return
+        if if_exists == "replace" and origin in self._links and place in self._files:
+            self._refuse_own_file(origin, place)
+        if origin in self._folders:
+            self._forget(self._copy_tree(origin, place, "move"))
+        elif self._occupied(place, if_exists, "move"):
+            return
+        else:
+            self._attach(place)
+            kept: dict[str, Any] = self._files if origin in self._files else self._links
+            kept[place] = kept[origin]
+            self._forget([origin])
+        self._detach(origin)
+
+    def _refuse_own_file(self, link: str, place: str) -> None:
         """Refuse to replace a value by a link to it: nothing would be left but the link."""
-        if self._resolved_or_none(link) == place:
-            expected = f"a path other than that of the file to which {os.fspath(link)!r} leads"
-            raise InvalidOptionError("target", os.fspath(target), expected)
+        if self._target(link) == place:
+            expected = f"a path other than that of the file to which {link!r} leads"
+            raise InvalidOptionError("target", place, expected)
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
         with self._lock:
@@ -291,7 +315,9 @@ class MemoryBackend(StorageBackend):
 
     def _resolve(self, path: Path, *, follow: bool = True) -> str:
         """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
-        text = checked(path)
+        return self._canonical(checked(path), follow=follow)
+
+    def _canonical(self, text: str, *, follow: bool = True) -> str:
         folder, slash, name = text.rpartition("/")
         plain = folder in self._folders and bool(folder) == bool(slash) and folder != "/"
         if plain and name not in _NO_NAMES and text not in self._links:
@@ -399,6 +425,7 @@ class MemoryBackend(StorageBackend):
             self._folders.pop(place, None)
             self._links.pop(place, None)
             self._files.pop(place, None)
+            self._versions.pop(place, None)
 
     def _occupied(self, place: str, if_exists: IfExists, operation: str) -> bool:
         """Make room at ``place`` for a name; true if what stands there is to stay."""
@@ -409,8 +436,7 @@ class MemoryBackend(StorageBackend):
         if if_exists == "error":
             raise AlreadyExistsError(self.name, place, operation)
         if if_exists == "replace":
-            self._files.pop(place, None)
-            self._links.pop(place, None)
+            self._forget([place])
         return if_exists == "skip"
 
     def _refuse_folder_target(self, origin: str, place: str, operation: str) -> None:
