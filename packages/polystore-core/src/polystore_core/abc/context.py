@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import InvalidOptionError
+from ..errors import InvalidOptionError, UnsupportedOperationError
 
 if TYPE_CHECKING:
     import os
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..values import Value
     from .backend import DataSink, DataSource
     from .format import Format
+    from .store import ByteStore
 
 __all__ = ["Backends", "Context", "Formats"]
 
@@ -67,6 +68,35 @@ class Context:
             )
             raise InvalidOptionError("context", self, "a context with a registry", fault)
         return registry
+
+    def store(self, given: ByteStore | str) -> ByteStore:
+        """Return a store of bytes, or the store of the backend with the name ``given``.
+
+        For a backend that is made of a store, and takes it as an option::
+
+            def __init__(self, *, store: ByteStore | str = "disk") -> None:
+                self._store = self.context.store(store)
+
+        A backend has a store if its attribute ``store`` is a :class:`ByteStore`, as in every
+        ``FileBackend`` and in ``memory``. Call it in ``__init__``: a wrong name is then an error
+        before anything is written. The backend ``given`` closes its store.
+
+        Raises ``UnknownPluginError`` and other errors of the registry for a name that it does not
+        have, ``UnsupportedOperationError`` for a backend without a store, and
+        ``InvalidOptionError`` for anything else.
+        """
+        from .store import ByteStore  # which imports this module
+
+        if isinstance(given, ByteStore):
+            return given
+        if not isinstance(given, str) or given == self.name:
+            expected = "a ByteStore, or the name of another backend that has one"
+            raise InvalidOptionError("store", given, expected)
+        found = getattr(self.registry[given], "store", None)
+        if isinstance(found, ByteStore):
+            return found
+        reason = 'it has no store of bytes: name a backend that has one, such as "disk"'
+        raise UnsupportedOperationError(given, "store=", reason)
 
     def __reduce__(self) -> tuple[type[Context], tuple[Value, ...]]:
         return Context, (self.name, self.formats, True)
