@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,27 @@ def test_read_file_that_says_it_is_empty():
 
 
 @posix
-def test_interrupted_read_keeps_no_descriptor(store):
-    store.put("a", b"abc")
-    assert store.read("a") == b"abc"  # a root is open from now on
+@pytest.mark.parametrize("batched", [False, True])
+def test_interrupted_read_keeps_no_descriptor(store, batched):
+    store.put("f/g/a", b"abc")
+    with store.batch() if batched else nullcontext(store) as reader:
+        assert reader.read("f/g/a") == b"abc"  # a root is open from now on, and its directories
+        before = descriptors()
+        outcomes = [interrupt(step, lambda: reader.read("f/g/a")) for step in range(120)]
+        assert {INTERRUPTED, b"abc"} == set(outcomes)
+        assert descriptors() == before
+
+
+@posix
+@pytest.mark.parametrize("replaces", [False, True])
+def test_interrupted_put_keeps_no_descriptor(store, replaces):
+    store.put("f/g/a", b"abc")
     before = descriptors()
-    outcomes = [interrupt(step, lambda: store.read("a")) for step in range(60)]
-    assert {INTERRUPTED, b"abc"} == set(outcomes)
+    outcomes = []
+    for step in range(200):
+        key = "f/g/a" if replaces else f"f/g/{step}"
+        outcomes.append(interrupt(step, lambda key=key: store.put(key, b"abc")))
+    assert set(outcomes) == {INTERRUPTED, None}
     assert descriptors() == before
 
 

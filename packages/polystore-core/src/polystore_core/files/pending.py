@@ -333,8 +333,9 @@ class PendingFile(Sink):
         self._drop_temporary()
         # Since a chroot there may be no /proc, and unnamed files get no name.
         self._has_unnamed = self._has_unnamed and os.path.exists("/proc/self/fd")
-        old, self._descriptor = self._opened_files.pop(), -1
-        with open(old, "rb", buffering=0) as content:
+        self._descriptor = -1
+        old = self._opened_files[-1]  # which ``_close`` closes
+        with open(old, "rb", buffering=0, closefd=False) as content:
             content.seek(0)
             descriptor = self._opened()
             while data := content.read(1 << 20):
@@ -376,7 +377,9 @@ class PendingFile(Sink):
         if sys.platform == "win32":  # an open file cannot be renamed there
             self._close()
         else:
-            os.close(os.dup(self._descriptor))
+            # In one call of C: between two, Ctrl-C could lose the copy.
+            for _ in map(os.close, map(os.dup, (self._descriptor,))):
+                pass
 
     def _link_unnamed(self, name: str) -> None:
         # Any src_dir_fd makes CPython call linkat(AT_SYMLINK_FOLLOW); link(2) gives EXDEV here.
@@ -415,8 +418,9 @@ class PendingFile(Sink):
 
     def _close(self) -> None:
         self._descriptor = -1
-        while self._opened_files:
-            os.close(self._opened_files.pop())
+        files, self._opened_files = self._opened_files, []
+        for descriptor in files:  # no call before the first: Ctrl-C could lose it
+            os.close(descriptor)
 
 
 if sys.platform == "win32":  # pragma: no cover

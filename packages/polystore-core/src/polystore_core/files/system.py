@@ -73,6 +73,24 @@ _UNKNOWN_OPERATION = (
 )
 
 
+def open_held(
+    path: str | PathLike[str], flags: int, *, mode: int = 0o777, dir_fd: int | None = None
+) -> int:
+    """Do as ``os.open``, but Ctrl-C cannot lose the descriptor.
+
+    It can strike between two calls of C: after ``os.open``, but not between the end of this
+    function and ``try`` or ``append``.
+    """
+    held: list[int] = []
+    try:
+        held.extend(map(partial(os.open, dir_fd=dir_fd), (path,), (flags,), (mode,)))
+    except BaseException:
+        for descriptor in held:
+            os.close(descriptor)
+        raise
+    return held[0]
+
+
 def open_regular(
     path: str | PathLike[str], *, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> int:
@@ -272,7 +290,7 @@ class _Level:
     def __init__(self, name: str, dir_fd: int | None) -> None:
         self._name, self._dir_fd = name, dir_fd
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self.descriptor = os.open(name, flags, dir_fd=dir_fd)
+        self.descriptor = open_held(name, flags, dir_fd=dir_fd)
         self._tries = 0
         self._waiting: list[str] = []
         self._list()
@@ -331,7 +349,8 @@ def sync_directory(directory: str | PathLike[str], *, dir_fd: int | None = None)
     """Flush the names in ``directory`` to the device (nothing to do on Windows)."""
     if sys.platform == "win32":
         return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    descriptor = open_held(directory, flags, dir_fd=dir_fd)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -368,7 +387,7 @@ def sync_tree(name: str, *, dir_fd: int | None = None) -> None:
 
 
 def _flush_file(path: str) -> None:
-    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else _READ)
+    descriptor = open_held(path, os.O_RDWR if sys.platform == "win32" else _READ)
     try:
         flush_to_device(descriptor)
     finally:

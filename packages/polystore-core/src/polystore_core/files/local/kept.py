@@ -71,16 +71,18 @@ class KeptPlaces(Places):
         finally:
             self._leave()
 
-    def open(self, path: str) -> int:
+    def _open_into(self, path: str, held: list[int]) -> None:
         self._enter()
         try:
             place = self._find(path)
             if place is not None:
                 try:
-                    return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+                    name, dir_fd = place
+                    held.append(open_regular(name, dir_fd=dir_fd, follow_symlinks=False))
+                    return
                 except OSError:  # perhaps a link: the walk finds out
                     pass
-            return self._places.open(path)
+            self._places._open_into(path, held)
         finally:
             self._leave()
 

@@ -8,13 +8,21 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from ...errors import PathOutsideRootError, UnsupportedOperationError
 from ...paths import full_path
 from ..pending import Place
-from ..system import MOST_LINKS, follow_links, make_directories, open_regular, sync_directory
+from ..system import (
+    MOST_LINKS,
+    follow_links,
+    make_directories,
+    open_held,
+    open_regular,
+    sync_directory,
+)
 from .syscalls import lstat
 
 if TYPE_CHECKING:
@@ -54,9 +62,22 @@ class Places(ABC):
         Raises plain ``OSError``.
         """
 
-    @abstractmethod
     def open(self, path: str) -> int:
         """Open a regular file for reading and return its descriptor."""
+        held: list[int] = []
+        try:
+            self._open_into(path, held)
+        except (
+            BaseException
+        ):  # Ctrl-C too, when the file is open and the directories are closed
+            for descriptor in held:
+                os.close(descriptor)
+            raise
+        return held[0]
+
+    @abstractmethod
+    def _open_into(self, path: str, held: list[int]) -> None:
+        """Open a regular file for reading and append its descriptor to ``held``."""
 
     @abstractmethod
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
@@ -108,6 +129,9 @@ class FreePlaces(Places):
 
     open = staticmethod(open_regular)
 
+    def _open_into(self, path: str, held: list[int]) -> None:
+        held.append(open_regular(path))
+
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
         return os.stat(path, follow_symlinks=follow)
 
@@ -150,15 +174,15 @@ class RootedPlaces(Places):
         durable: bool | None = False,
     ) -> Iterator[Place]:
         opened: list[int] = []
+        closing = map(os.close, opened)  # in one call of C, which Ctrl-C cannot divide
         try:
             parts = self._walk_again(path, opened, follow, create, durable)
             yield Place(parts[-1], opened[-1] if opened else self.root_fd)
         finally:
-            for descriptor in opened:
-                os.close(descriptor)
+            deque(closing, 0)
 
-    def open(self, path: str) -> int:
-        return self.look(path, _open_file)
+    def _open_into(self, path: str, held: list[int]) -> None:
+        self.look(path, partial(_open_into, held))
 
     def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
         return self.look(path, lstat, follow=follow)
@@ -167,6 +191,7 @@ class RootedPlaces(Places):
         """Return ``call(place)``, in the new tree if one was replaced since the walk."""
         for _ in range(_TRIES):
             opened: list[int] = []
+            closing = map(os.close, opened)  # in one call of C, which Ctrl-C cannot divide
             try:
                 parts = self._walk_again(path, opened, follow)
                 try:
@@ -175,8 +200,7 @@ class RootedPlaces(Places):
                     if self._stay(parts, opened):
                         raise
             finally:
-                for descriptor in opened:
-                    os.close(descriptor)
+                deque(closing, 0)
         reason = f"its folder was replaced {_TRIES} times while it was read: stop the writers"
         raise OSError(errno.ESTALE, reason, path)
 
@@ -212,11 +236,11 @@ class RootedPlaces(Places):
 
     def _canonical(self, path: str, *, follow: bool) -> str:
         opened: list[int] = []
+        closing = map(os.close, opened)  # in one call of C, which Ctrl-C cannot divide
         try:
             return "/".join(self._walk_again(path, opened, follow))
         finally:
-            for descriptor in opened:
-                os.close(descriptor)
+            deque(closing, 0)
 
     def _walk_again(
         self,
@@ -314,8 +338,8 @@ def _nothing_open() -> None:
     """Do nothing: the finalizer of a root that is not open."""
 
 
-def _open_file(place: Place) -> int:
-    return open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+def _open_into(held: list[int], place: Place) -> None:
+    held.append(open_regular(place.name, dir_fd=place.dir_fd, follow_symlinks=False))
 
 
 def _parts(path: str) -> list[str]:
@@ -334,7 +358,7 @@ def read_link_text(name: str, dir_fd: int) -> str | None:
 
 def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) -> int:
     try:
-        return os.open(name, NO_LINK, dir_fd=dir_fd)
+        return open_held(name, NO_LINK, dir_fd=dir_fd)
     except FileNotFoundError:
         if not create:
             raise
@@ -344,4 +368,4 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) 
             sync_directory(".", dir_fd=dir_fd)
     except FileExistsError:  # somebody else made it just now
         pass
-    return os.open(name, NO_LINK, dir_fd=dir_fd)
+    return open_held(name, NO_LINK, dir_fd=dir_fd)

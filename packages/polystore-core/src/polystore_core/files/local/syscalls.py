@@ -16,6 +16,7 @@ from ..claims import is_abandoned
 from ..locking import is_lock, remove_unused
 from ..system import (
     flush_to_device,
+    open_held,
     open_regular,
     path_of,
     remove_tree,
@@ -51,7 +52,7 @@ def lstat(place: Place) -> os.stat_result:
 def open_directory(place: Place) -> Iterator[int]:
     """Open a directory, but not the target of a link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(place.name, flags, dir_fd=place.dir_fd)
+    descriptor = open_held(place.name, flags, dir_fd=place.dir_fd)
     try:
         yield descriptor
     finally:
