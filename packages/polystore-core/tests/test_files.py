@@ -417,6 +417,7 @@ def test_tree_goes_beside_saver(tmp_path: Path) -> None:
             number += 1
             with suppress(FileNotFoundError):
                 (tmp_path / "a" / str(number)).touch()
+            done.wait(0.0001)  # without a pause, a fast saver can always be first
 
     with ThreadPoolExecutor(1) as pool:
         saving = pool.submit(save)
