@@ -1,0 +1,167 @@
+"""With a root, the text of a path leads nowhere outside."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from polystore_core.errors import InvalidOptionError, NotFoundError, PathOutsideRootError
+
+from .operations import EVERYTHING, check_refused
+from .trees import NEW, OURS, PLAIN, make_backend, needs_dir_fd, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from polystore_zarr.backend import ZarrBackend
+
+pytestmark = needs_dir_fd
+
+FORMS = {
+    "parent": "../outside/a.zarr",
+    "folder store": "../outside/f/a.tif",
+    "in a store": "../outside/g.zarr/h/a",
+    "later parent": "f/../../outside/a.zarr",
+    "dot and parent": "./../outside/a.zarr",
+    "through a missing folder": "nothing/../../outside/a.zarr",
+    "absolute": "{outside}/a.zarr",
+    "absolute inside": "{root}/a.zarr",
+    "parent and back": "../root/a.zarr",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_path_stays_inside(backend: ZarrBackend, root: Path, outside: Path, form: str) -> None:
+    before = snapshot(root)
+    check_refused(backend, EVERYTHING, FORMS[form].format(outside=outside, root=root))
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("path", ["..", "f/../..", "../", "/"])
+def test_parent_is_outside(backend: ZarrBackend, outside: Path, path: str) -> None:
+    names = ("list_dir", "list_files", "collect", "is_dir", "exists", "delete_all")
+    check_refused(backend, {name: EVERYTHING[name] for name in names}, path)
+
+
+@pytest.mark.parametrize("path", ["..", "../outside", "f/../../outside/new"])
+def test_no_folder_is_made_outside(backend: ZarrBackend, outside: Path, path: str) -> None:
+    with pytest.raises(PathOutsideRootError):
+        backend.ensure_directory(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a.zarr/..", "g.zarr/h/../h/a", "g.zarr/../../outside/a.zarr"]
+)
+def test_no_parent_in_a_store(
+    backend: ZarrBackend, root: Path, outside: Path, path: str
+) -> None:
+    """As without a root: the names in a store are those of Zarr."""
+    before = snapshot(root)
+    check_refused(backend, EVERYTHING, path, InvalidOptionError, PathOutsideRootError)
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("path", ["f/../a.zarr", "./a.zarr", "f/./../f/.././a.zarr", "a.zarr/"])
+def test_path_that_stays_is_taken(backend: ZarrBackend, path: str) -> None:
+    np.testing.assert_array_equal(backend.load(path), OURS)
+    backend.save(NEW, path, **PLAIN)
+    np.testing.assert_array_equal(backend.load("a.zarr"), NEW)
+
+
+def test_parent_of_a_link_is_that_of_its_target(
+    backend: ZarrBackend, root: Path, outside: Path
+) -> None:
+    """As the system walks it: "link/.." is not the folder that the link is in."""
+    (root / "deep/er").mkdir(parents=True)
+    backend.save(NEW, "deep/a.zarr", **PLAIN)
+    (root / "link").symlink_to("deep/er")
+    np.testing.assert_array_equal(backend.load("link/../a.zarr"), NEW)
+    (root / "out").symlink_to(outside / "f")
+    check_refused(backend, EVERYTHING, "out/../a.zarr")
+
+
+@pytest.mark.parametrize("path", ["", "a\0.zarr", "\0", "x.zarr/\0/../../a.zarr"])
+def test_no_path_is_refused(backend: ZarrBackend, outside: Path, path: str) -> None:
+    check_refused(backend, EVERYTHING, path, InvalidOptionError)
+
+
+@pytest.mark.parametrize("part", ["...", "....", "..a", "a..", " ..", ".. ", "%2e%2e", "..\\a"])
+@pytest.mark.parametrize("path", ["{}/a.zarr", "{}/a.tif", "n.zarr/{}/a", "{}.zarr"])
+def test_names_with_dots_are_names(
+    backend: ZarrBackend, outside: Path, part: str, path: str
+) -> None:
+    path = path.format(part)
+    backend.save(NEW, path, **PLAIN)
+    np.testing.assert_array_equal(backend.load(path), NEW)
+    assert path in backend.list_files(".", recursive=True)
+
+
+# ── the root itself ──────────────────────────────────────────────────────────────────────
+
+
+def test_first_save_makes_root(tmp_path: Path) -> None:
+    backend = make_backend(tmp_path / "new/root")
+    assert not backend.exists("a.zarr")
+    with pytest.raises(NotFoundError):
+        backend.load("a.zarr")
+    assert not (tmp_path / "new").exists()
+    backend.save(NEW, "a.zarr")
+    assert backend.list_dir(".") == ["a.zarr"]
+
+
+def test_root_may_be_replaced(tmp_path: Path, backend: ZarrBackend, root: Path) -> None:
+    """A root is the folder that has its name now, not one that was moved away."""
+    handle = backend.open("a.zarr")
+    root.rename(tmp_path / "moved")
+    assert not backend.exists("a.zarr")
+    with pytest.raises(NotFoundError):
+        backend.load("a.zarr")
+    backend.save(NEW, "a.zarr", **PLAIN)
+    np.testing.assert_array_equal(backend.load("a.zarr"), NEW)
+    np.testing.assert_array_equal(make_backend(tmp_path / "moved").load("a.zarr"), OURS)
+    with pytest.raises(NotFoundError, match="open it again"):
+        handle[...]
+
+
+def test_root_that_is_a_link(tmp_path: Path, root: Path) -> None:
+    """The user named it: only names below it are walked without links."""
+    (tmp_path / "link").symlink_to("root")
+    backend = make_backend(tmp_path / "link")
+    np.testing.assert_array_equal(backend.load("g.zarr/h/a"), OURS)
+    backend.save(NEW, "g.zarr/h/a", **PLAIN)
+    np.testing.assert_array_equal(make_backend(root).load("g.zarr/h/a"), NEW)
+
+
+def test_root_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError):
+        make_backend(tmp_path / "file").save(NEW, "a.zarr")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_relative_root_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    backend = make_backend("relative")
+    handle = backend.create("b.zarr", shape=(4,), dtype="u1", chunks=2)
+    monkeypatch.chdir("/")
+    backend.save(NEW, "a.zarr")
+    handle[...] = 7
+    assert (tmp_path / "relative/a.zarr/zarr.json").exists()
+    np.testing.assert_array_equal(backend.load("b.zarr"), [7] * 4)
+
+
+def test_confined_handle_pickles(backend: ZarrBackend, root: Path, outside: Path) -> None:
+    """A worker reopens the array under the same root."""
+    handle = pickle.loads(pickle.dumps(backend.open("g.zarr/h/a", mode="r+")))
+    np.testing.assert_array_equal(handle[...], OURS)
+    handle[:16] = NEW[:16]
+    np.testing.assert_array_equal(backend.load("g.zarr/h/a")[:16], NEW[:16])
+    (root / "g.zarr/h").rename(root / "aside")
+    (root / "g.zarr/h").symlink_to(outside / "g.zarr/h")
+    again = pickle.loads(pickle.dumps(handle))
+    for attempt in (lambda: again[...], lambda: again.__setitem__(..., NEW)):
+        with pytest.raises((PathOutsideRootError, NotFoundError)):
+            attempt()
