@@ -44,7 +44,7 @@ class Pickles(StorageBackend):
 class Screen(DataSink):
     """Shows values and keeps none."""
 
-    _backend_type = "test-screen"
+    _backend_type = "test-viewer"
 
     def save(self, data, path, /):
         pass
@@ -95,10 +95,10 @@ def test_unknown_name_is_told(registry):
 
 
 def test_backend_without_a_store_is_named(registry):
-    registry.add("a", "test-pickles", store="test-screen")
+    registry.add("a", "test-pickles", store="test-viewer")
     with pytest.raises(
         UnsupportedOperationError,
-        match="'test-screen' does not support store=: it has no store",
+        match="'test-viewer' does not support store=: it has no store",
     ):
         registry["a"]
 

@@ -28,6 +28,7 @@ from polystore_core.errors import (
     DataError,
     InvalidOptionError,
     NotFoundError,
+    PathOutsideRootError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedOperationError,
@@ -88,7 +89,11 @@ class ZarrBackend(ZarrTree):
     ) -> None:
         given, self.root = store, None
         if store is None:
-            store = local = LocalStore(root, durable=durable)
+            try:
+                store = local = LocalStore(root, durable=durable)
+            except UnsupportedOperationError as error:  # a system without such roots
+                error.backend = self.name or "zarr"
+                raise
             self.root = local.root
         elif root is not None:
             raise InvalidOptionError("root", root, "None, because store= has a root of its own")
@@ -481,7 +486,7 @@ def _labels(directory: StorePath) -> tuple[str, ...]:
     """Return the names of an image's labels, none where their group cannot be read."""
     try:
         labels = read_document(directory / "labels")
-    except DataError:
+    except (DataError, PathOutsideRootError):
         return ()
     return read_labels(labels.attributes) if labels else ()
 
@@ -490,5 +495,5 @@ def _shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
     """Return the shape of a level, ``None`` if it cannot be read."""
     try:
         return ZarrArray(*level_at(directory, level)).shape
-    except DataError:
+    except (DataError, PathOutsideRootError):
         return None

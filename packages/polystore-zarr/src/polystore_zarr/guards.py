@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
+    PathOutsideRootError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFileError,
@@ -34,6 +35,8 @@ class Guard(AbstractContextManager[None]):
     ) -> None:
         if error is None or not isinstance(error, Exception):
             return
+        if isinstance(error, PathOutsideRootError) and self.path:
+            error.backend, error.path = self.backend, self.path
         if isinstance(error, PolystoreError | MemoryError):
             explained(error, self.backend, self.path, self.operation)  # which array it was
             return

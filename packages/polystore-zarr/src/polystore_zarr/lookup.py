@@ -13,6 +13,7 @@ from polystore_core.errors import (
     NotADirectoryInPathError,
     NotAFileError,
     NotFoundError,
+    PathOutsideRootError,
     PolystoreError,
     StorageError,
     explained,
@@ -57,11 +58,21 @@ class ZarrLookup(StorageBackend):
         return self._files.store
 
     @contextmanager
-    def _translated(self, path: Path, operation: str) -> Iterator[Address]:
-        """Give the address; complete errors, and translate those of the system."""
+    def _translated(
+        self, path: Path, operation: str, source: Address | None = None
+    ) -> Iterator[Address]:
+        """Give the address; complete errors, and translate those of the system.
+
+        ``source`` is copied or moved to ``path``.
+        """
         try:
             with self._files.kept() as files:
                 yield self._address(path, files)
+        except PathOutsideRootError as error:
+            # It may name a file below the path.
+            if not error.backend and (source is None or not _is_at(error.path, source)):
+                error.backend, error.path = self.name, f"{path}"
+            raise
         except (PolystoreError, OSError) as error:
             raise explained(error, self.name, f"{path}", operation)  # noqa: B904
         except MemoryError as error:
@@ -86,7 +97,12 @@ class ZarrLookup(StorageBackend):
         return files.found_again(store, look)
 
     def _seen(self, place: Address) -> Node | None:
-        node = self._node(place, read_document(place.node) if place.store else None)
+        try:
+            node = self._node(place, read_document(place.node) if place.store else None)
+        except PathOutsideRootError:  # the store around the folder is a link that leads out
+            if place.in_store or not is_directory(place.folder):
+                raise
+            return Node(place.folder, None)
         if node is None and is_directory(place.folder):
             # Asked again: it may have been saved since, and is no mere folder then, or deleted.
             node = self._node(place, read_document(place.node) if place.store else None)
@@ -209,3 +225,8 @@ class ZarrLookup(StorageBackend):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name or 'zarr'!r}, {self.store!r}>"
+
+
+def _is_at(key: str, place: Address) -> bool:
+    """Whether a key is at or below a place."""
+    return any(f"{key}/".startswith(f"{path.key}/") for path in (place.node, place.folder))

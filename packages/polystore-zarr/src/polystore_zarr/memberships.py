@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from polystore_core.errors import DataError
+from polystore_core.errors import DataError, PathOutsideRootError
 
 from .kinds import plate_above
 from .ome import Plate, check_well, holds
@@ -133,10 +133,13 @@ def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
     files, key = place.below(inner).node
     try:
         return [entry.name for entry in files.store.entries(key) if entry.is_dir]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PathOutsideRootError):
         return []
 
 
 def is_image(image: StorePath) -> bool:
-    document = read_document(image)
+    try:
+        document = read_document(image)
+    except PathOutsideRootError:  # a link, which lists nothing
+        return False
     return document is not None and document.is_image

@@ -11,6 +11,8 @@ from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
     InvalidOptionError,
+    NotFoundError,
+    PathOutsideRootError,
 )
 
 from .members import join_members, leave_members
@@ -18,7 +20,7 @@ from .placing import ZarrPlacing
 from .store.copying import copy_tree
 from .store.entries import entries, foreign_files, is_directory, is_node
 from .store.layout import FOLDER_STORE, Address, refuse_reserved
-from .store.nodes import Node, read_document
+from .store.nodes import Node, ZarrFormat, read_document
 from .store.reading import read_whole
 from .store.slots import new_name
 
@@ -41,17 +43,27 @@ class ZarrTree(ZarrPlacing):
 
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
         with self._translated(path, "delete") as place:
-            node = self._found(place, "delete")
+            node = self._found_or_link(place, "delete")
             if self._is_top(place):
                 raise InvalidOptionError("path", place.path, "a path below the root")
             whole = node.holds_pixels or recursive
             if not whole and not node.directory.files.is_link(node.directory.key):
                 self._refuse_members(node.directory, place)
-            if node.holds_pixels or place.in_store:
+            if node.directory == place.node:
                 with self._leaving(place):
                     self._take_away(node.directory, place, whole=whole)
             else:
                 self._delete_folder(node.directory, place, recursive=recursive)
+
+    def _found_or_link(self, place: Address, operation: str) -> Node:
+        """Find what is at a path, or a link there that leads nowhere or out of the root."""
+        try:
+            return self._found(place, operation)
+        except (NotFoundError, PathOutsideRootError):
+            for link in (place.node, place.folder):
+                if link.key and link.files.is_link(link.key):
+                    return Node(link, None)
+            raise
 
     @contextmanager
     def _leaving(self, place: Address) -> Iterator[None]:
@@ -107,7 +119,7 @@ class ZarrTree(ZarrPlacing):
         check_if_exists(if_exists)
         with (
             self._translated(source, "copy") as old,
-            self._translated(target, "copy to") as new,
+            self._translated(target, "copy to", old) as new,
         ):
             node = self._found(old, "copy")
             if not node.holds_pixels:
@@ -153,9 +165,7 @@ class ZarrTree(ZarrPlacing):
 
     def _settle_folder(self, tree: StorePath, new: Address, slot: Slot) -> None:
         if new.in_store:
-            document = read_document(tree)
-            zarr_format = document.zarr_format if document else None
-            self._make_groups(new, zarr_format, durable=self.durable)
+            self._make_groups(new, self._format_of(tree), durable=self.durable)
         files, key = new.folder
         if not is_directory(new.folder.parent):
             files.make_folders(new.folder.parent.key, durable=self.durable)
@@ -170,20 +180,30 @@ class ZarrTree(ZarrPlacing):
             files.flush_name(key)
         join_members(new, durable=self.durable)
 
+    def _format_of(self, tree: StorePath) -> ZarrFormat | None:
+        try:
+            document = read_document(tree)
+        except PathOutsideRootError:  # a link is moved as it is
+            return None
+        return None if document is None else document.zarr_format
+
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
         with (
             self._translated(source, "move") as old,
-            self._translated(target, "move to") as new,
+            self._translated(target, "move to", old) as new,
         ):
-            node = self._found(old, "move")
+            node = self._found_or_link(old, "move")
             if node.holds_pixels:
                 self._move_pixels(node, old, new, if_exists)
                 return
-            if old.folder == new.folder:
+            if old.folder.base == new.folder.base:
                 return
             self._check_folder_target(old, new, "move to")
-            foreign = None if old.in_store else next(foreign_files(node.directory), None)
+            files, key = node.directory
+            foreign = None
+            if not old.in_store and not files.is_link(key):
+                foreign = next(foreign_files(node.directory), None)
             if foreign is not None:
                 reason = (
                     f"{foreign!r} is not part of a Zarr store: move it all with backend='disk'"

@@ -22,9 +22,9 @@ from .trees import (
     PLAIN,
     SHAPE,
     check_no_secret,
+    content,
     divert,
     needs_dir_fd,
-    snapshot,
 )
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def test_no_pixel_is_read_from_outside(
 ) -> None:
     where, path = PIXELS[link]
     divert(root, outside, where)
-    before = snapshot(root)
+    before = content(root)
     check_refused(backend, LOADS | {"copy_from": READS["copy_from"]}, path)
     assert not (root / "stolen.zarr").exists()
-    assert snapshot(root) == before
+    assert content(root) == before
     assert backend.exists(path)
 
 
@@ -134,7 +134,7 @@ def test_whole_tree_goes_with_its_links(
         "delete": lambda: backend.delete(path),
         "delete_all": lambda: backend.delete_all(path),
     }
-    if link in DOCUMENTS or (how == "save" and "level" in link):
+    if link in DOCUMENTS or (how == "save" and link.startswith("level")):
         with pytest.raises(PathOutsideRootError):
             calls[how]()
         assert made.is_symlink()
@@ -153,10 +153,10 @@ def test_no_document_is_read_from_outside(
 ) -> None:
     where, path = DOCUMENTS[link]
     divert(root, outside, where)
-    before = snapshot(root)
+    before = content(root)
     check_refused(backend, LOADS | REGIONS, path)
     check_refused(backend, {name: READS[name] for name in ("info", "copy_from")}, path)
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("link", ABOVE)

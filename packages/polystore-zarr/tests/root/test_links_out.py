@@ -11,12 +11,11 @@ import pytest
 from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
-    InvalidOptionError,
     PathOutsideRootError,
 )
 
 from .operations import EVERYTHING, NAMES, READS, WRITES, check_refused
-from .trees import NEW, OURS, PLAIN, divert, needs_dir_fd, snapshot
+from .trees import NEW, OURS, PLAIN, content, divert, needs_dir_fd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +66,9 @@ def test_link_above_is_not_followed(
 ) -> None:
     where, path = ABOVE[link]
     divert(root, outside, where)
-    before = snapshot(root)
+    before = content(root)
     check_refused(backend, EVERYTHING, path)
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("link", AT)
@@ -77,9 +76,9 @@ def test_link_itself_is_not_followed(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
     divert(root, outside, AT[link])
-    before = snapshot(root)
+    before = content(root)
     check_refused(backend, READS | WRITES, AT[link])
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("link", AT)
@@ -102,7 +101,7 @@ def test_folder_is_not_followed(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
     divert(root, outside, FOLDERS[link])
-    before = snapshot(root)
+    before = content(root)
 
     def ensure(zarr: ZarrBackend, path: str) -> None:
         zarr.ensure_directory(path)
@@ -115,7 +114,7 @@ def test_folder_is_not_followed(
     check_refused(backend, READS | folders, FOLDERS[link])
     for below in ("new", "new/deep"):
         check_refused(backend, {"ensure_directory": ensure}, f"{FOLDERS[link]}/{below}")
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("link", FOLDERS)
@@ -156,7 +155,6 @@ def test_nothing_is_made_at_its_end(
         ("/", "l/first.zarr{outside}/a.zarr"),
         ("../..", "l/first.zarr/outside/a.zarr"),
         ("../../root", "l/first.zarr/a.zarr"),
-        ("../f", "l/first.zarr/../l/second.zarr"),
     ],
 )
 def test_chain_of_links_ends_inside(
@@ -166,10 +164,9 @@ def test_chain_of_links_ends_inside(
     (root / "l").mkdir()
     (root / "l/first.zarr").symlink_to(hop)
     (root / "l/second.zarr").symlink_to(outside / "a.zarr")
-    before = snapshot(root)
-    errors = (InvalidOptionError, PathOutsideRootError) if "/../" in path else ()
-    check_refused(backend, READS | WRITES, path.format(outside=outside), *errors)
-    assert snapshot(root) == before
+    before = content(root)
+    check_refused(backend, READS | WRITES, path.format(outside=outside))
+    assert content(root) == before
 
 
 # ── listings ─────────────────────────────────────────────────────────────────────────────
@@ -256,17 +253,17 @@ def test_tree_is_moved_with_its_links(
     assert not (root / tree).exists()
 
 
-@pytest.mark.parametrize("link", [*INSIDE_STORES, *AROUND_STORES])
+@pytest.mark.parametrize("link", INSIDE_STORES)
 def test_nothing_is_copied_from_outside(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
     divert(root, outside, link)
-    tree = INSIDE_STORES.get(link, "f")
-    target = "copied" if tree == "f" else _target(tree)
-    before = snapshot(root)
+    tree = INSIDE_STORES[link]
+    target = _target(tree)
+    before = content(root)
     with pytest.raises(PathOutsideRootError):
         backend.copy(tree, target)
-    assert snapshot(root).keys() - before.keys() <= {".~ps-moved.zarr.lock"}
+    assert content(root) == before
     assert not (root / target).exists()
 
 
@@ -274,14 +271,17 @@ def test_nothing_is_copied_from_outside(
 def test_link_around_stores_is_of_somebody(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
-    """As every file around stores that is not ours."""
+    """As every file around stores that is not ours: it stays, and is not copied."""
     divert(root, outside, link)
-    before = snapshot(root)
+    backend.copy("f", "copied")
+    assert not [found for found in (root / "copied").rglob("*") if found.is_symlink()]
+    assert not (root / "copied" / link.removeprefix("f/")).exists()
+    before = content(root)
     with pytest.raises(DirectoryNotEmptyError, match=f"{link}' is not part of"):
         backend.delete("f", recursive=True)
     with pytest.raises(AlreadyExistsError, match=f"{link}' is not part of"):
         backend.move("f", "moved")
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 def test_folder_never_replaces_a_link(backend: ZarrBackend, root: Path, outside: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from polystore_core.errors import InvalidOptionError, NotFoundError, PathOutsideRootError
 
 from .operations import EVERYTHING, check_refused
-from .trees import NEW, OURS, PLAIN, make_backend, needs_dir_fd, snapshot
+from .trees import NEW, OURS, PLAIN, content, make_backend, needs_dir_fd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,9 +36,9 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_path_stays_inside(backend: ZarrBackend, root: Path, outside: Path, form: str) -> None:
-    before = snapshot(root)
+    before = content(root)
     check_refused(backend, EVERYTHING, FORMS[form].format(outside=outside, root=root))
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("path", ["..", "f/../..", "../", "/"])
@@ -53,15 +54,15 @@ def test_no_folder_is_made_outside(backend: ZarrBackend, outside: Path, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["a.zarr/..", "g.zarr/h/../h/a", "g.zarr/../../outside/a.zarr"]
+    "path", ["g.zarr/../../outside/a.zarr", "g.zarr/h/../../../outside/f/a.tif"]
 )
 def test_no_parent_in_a_store(
     backend: ZarrBackend, root: Path, outside: Path, path: str
 ) -> None:
-    """As without a root: the names in a store are those of Zarr."""
-    before = snapshot(root)
+    """Whether ".." in a store is walked or refused: it does not lead outside."""
+    before = content(root)
     check_refused(backend, EVERYTHING, path, InvalidOptionError, PathOutsideRootError)
-    assert snapshot(root) == before
+    assert content(root) == before
 
 
 @pytest.mark.parametrize("path", ["f/../a.zarr", "./a.zarr", "f/./../f/.././a.zarr", "a.zarr/"])
@@ -69,18 +70,6 @@ def test_path_that_stays_is_taken(backend: ZarrBackend, path: str) -> None:
     np.testing.assert_array_equal(backend.load(path), OURS)
     backend.save(NEW, path, **PLAIN)
     np.testing.assert_array_equal(backend.load("a.zarr"), NEW)
-
-
-def test_parent_of_a_link_is_that_of_its_target(
-    backend: ZarrBackend, root: Path, outside: Path
-) -> None:
-    """As the system walks it: "link/.." is not the folder that the link is in."""
-    (root / "deep/er").mkdir(parents=True)
-    backend.save(NEW, "deep/a.zarr", **PLAIN)
-    (root / "link").symlink_to("deep/er")
-    np.testing.assert_array_equal(backend.load("link/../a.zarr"), NEW)
-    (root / "out").symlink_to(outside / "f")
-    check_refused(backend, EVERYTHING, "out/../a.zarr")
 
 
 @pytest.mark.parametrize("path", ["", "a\0.zarr", "\0", "x.zarr/\0/../../a.zarr"])
@@ -112,18 +101,19 @@ def test_first_save_makes_root(tmp_path: Path) -> None:
     assert backend.list_dir(".") == ["a.zarr"]
 
 
-def test_root_may_be_replaced(tmp_path: Path, backend: ZarrBackend, root: Path) -> None:
-    """A root is the folder that has its name now, not one that was moved away."""
+def test_root_may_come_again(backend: ZarrBackend, root: Path) -> None:
     handle = backend.open("a.zarr")
-    root.rename(tmp_path / "moved")
+    shutil.rmtree(root)
     assert not backend.exists("a.zarr")
     with pytest.raises(NotFoundError):
         backend.load("a.zarr")
     backend.save(NEW, "a.zarr", **PLAIN)
-    np.testing.assert_array_equal(backend.load("a.zarr"), NEW)
-    np.testing.assert_array_equal(make_backend(tmp_path / "moved").load("a.zarr"), OURS)
+    np.testing.assert_array_equal(make_backend(root).load("a.zarr"), NEW)
     with pytest.raises(NotFoundError, match="open it again"):
         handle[...]
+    shutil.rmtree(root)
+    root.mkdir()
+    assert backend.list_dir(".") == []
 
 
 def test_root_that_is_a_link(tmp_path: Path, root: Path) -> None:

@@ -52,16 +52,21 @@ DEPTHS = {
     "chunk": (["g.zarr/h/a/c/0/0"], "g.zarr/h/a"),
     "shards": (["g.zarr/h/sharded/c"], "g.zarr/h/sharded"),
     "document": (["g.zarr/h/a/zarr.json"], "g.zarr/h/a"),
-    "Zarr 2": (["old.zarr", "old.zarr/h"], "old.zarr/h/a"),
+    "group of Zarr 2": (["old.zarr/h"], "old.zarr/h/a"),
+    "chunks of Zarr 2": (["old.zarr/h/a/0"], "old.zarr/h/a"),
     "image": (["i.ome.zarr/0", "i.ome.zarr/labels"], "i.ome.zarr"),
-    "label": (["i.ome.zarr", "i.ome.zarr/labels"], "i.ome.zarr/labels/n"),
-    "field": (["p.ome.zarr/B", "p.ome.zarr/B/03"], "p.ome.zarr/B/03/0"),
+    "label": (["i.ome.zarr/labels", "i.ome.zarr/zarr.json"], "i.ome.zarr/labels/n"),
+    "row": (["p.ome.zarr/B"], "p.ome.zarr/B/03/0"),
+    "well": (["p.ome.zarr/B/03", "p.ome.zarr/zarr.json"], "p.ome.zarr/B/03/0"),
 }
 
 
 @contextmanager
 def swapping(root: Path, outside: Path, names: list[str]) -> Iterator[None]:
-    """Let another process exchange each name with a link, again and again."""
+    """Let another process exchange each name with a link, again and again.
+
+    No name is below another one: the process would exchange names outside.
+    """
     links = [f"swapped{number}" for number in range(len(names))]
     for name, link in zip(names, links, strict=True):
         (root / link).symlink_to(outside / name)

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -59,30 +60,37 @@ def is_lock(name: str) -> bool:
 
 # File objects, not descriptors: at whatever line Ctrl-C strikes, the object that is dropped
 # closes its file, and the lock is free.
-_held: dict[tuple[str, int], io.FileIO] = {}
+_held: dict[tuple[object, int], io.FileIO] = {}
 _opened: dict[int, ref[io.FileIO]] = {}  # by descriptor, so that it stays small
 
 
 @contextmanager
-def file_lock(path: str | os.PathLike[str], *, timeout: float | None = 30.0) -> Iterator[None]:
+def file_lock(
+    path: str | os.PathLike[str], *, timeout: float | None = 30.0, dir_fd: int | None = None
+) -> Iterator[None]:
     """Hold the exclusive lock that protects ``path`` for the length of a ``with`` block.
 
     ``path`` need not exist; its directory is created. Nesting in one thread is allowed.
-    ``timeout`` is in seconds, ``None`` waits for ever.
+    ``timeout`` is in seconds, ``None`` waits for ever. With ``dir_fd``, ``path`` is a name in that
+    open directory, and no link: the lock is there, whatever becomes of the directory's path.
 
     Raises ``LockTimeoutError``, naming the holder, and ``StorageError`` at once where the lock
     file cannot be opened (permissions, full disk).
     """
-    place = lock_path(path)
-    mine = place, threading.get_ident()
+    if dir_fd is None:
+        place, folder = lock_path(path), None
+    else:
+        place, status = lock_name(os.fspath(path)), os.fstat(dir_fd)
+        folder = status.st_dev, status.st_ino
+    mine = (place, folder), threading.get_ident()
     if mine in _held:
         yield
         return
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        _held[mine] = _acquire(place, deadline)
+        _held[mine] = _acquire(place, deadline, dir_fd)
     except TimeoutError:
-        raise _timed_out(path, place, timeout) from None
+        raise _timed_out(path, place, timeout, dir_fd) from None
     except OSError as error:
         raise storage_error(error, "", place, "lock") from error
     try:
@@ -124,23 +132,23 @@ def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0)
 
 
 def _timed_out(
-    path: str | os.PathLike[str], place: str, timeout: float | None
+    path: str | os.PathLike[str], place: str, timeout: float | None, dir_fd: int | None
 ) -> LockTimeoutError:
     try:
-        with open(place, "rb") as file:
+        with open(place, "rb", opener=partial(os.open, dir_fd=dir_fd)) as file:
             holder = file.read(_HOLDER_BYTES).decode("utf-8", "replace").strip()
     except OSError:
         holder = ""  # the error to report is the time-out; the holder's name is a courtesy
     return LockTimeoutError("", os.fspath(path), "lock", seconds=timeout or 0.0, holder=holder)
 
 
-def _acquire(place: str, deadline: float | None) -> io.FileIO:
+def _acquire(place: str, deadline: float | None, dir_fd: int | None) -> io.FileIO:
     while True:
-        file = _open(place)
+        file = _open(place, dir_fd)
         _opened[file.fileno()] = ref(file)
         _lock(file, deadline)
         try:
-            if _still_there(file, place):
+            if _still_there(file, place, dir_fd):
                 _write_holder(file)
                 return file
         except BaseException:
@@ -149,26 +157,29 @@ def _acquire(place: str, deadline: float | None) -> io.FileIO:
         _release(file)  # somebody removed the lock file while we waited: start over
 
 
-def _open(place: str) -> io.FileIO:
+def _open(place: str, dir_fd: int | None) -> io.FileIO:
     flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    opens = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
     for _ in range(_TRIES):
         try:
-            return io.FileIO(os.open(place, flags | os.O_RDWR), "r+")
+            return io.FileIO(opens(place, flags | os.O_RDWR), "r+")
         except FileNotFoundError:
             pass
         except PermissionError:
             # Another user made it: flock needs no write permission, so reading will do.
-            return io.FileIO(os.open(place, flags | os.O_RDONLY))
+            return io.FileIO(opens(place, flags | os.O_RDONLY))
         try:
-            made = os.open(place, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            made = opens(place, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:  # somebody else was faster
             continue
         except FileNotFoundError:
+            if dir_fd is not None:  # the directory is deleted
+                raise
             os.makedirs(os.path.dirname(place), exist_ok=True)
             continue
         file = io.FileIO(made, "r+")
         try:
-            _share(file, os.path.dirname(place))
+            _share(file, os.path.dirname(place) if dir_fd is None else dir_fd)
         except FileNotFoundError:  # somebody has deleted the folder
             file.close()
             continue
@@ -181,7 +192,7 @@ def _open(place: str) -> io.FileIO:
     raise PermissionError(errno.EPERM, reason, place)
 
 
-def _share(file: io.FileIO, folder: str) -> None:
+def _share(file: io.FileIO, folder: str | int) -> None:
     """Let everyone who may write into ``folder`` take the lock, for any umask and group."""
     if not hasattr(os, "fchmod"):
         return
@@ -197,9 +208,10 @@ def _share(file: io.FileIO, folder: str) -> None:
             os.fchmod(file.fileno(), mode)
 
 
-def _still_there(file: io.FileIO, place: str) -> bool:
+def _still_there(file: io.FileIO, place: str, dir_fd: int | None) -> bool:
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(place, follow_symlinks=False))
+        found = os.stat(place, dir_fd=dir_fd, follow_symlinks=False)
+        return os.path.samestat(os.fstat(file.fileno()), found)
     except FileNotFoundError:
         return False
 

@@ -220,7 +220,7 @@ def rename_new(
         pass
     else:
         return os.unlink(source, dir_fd=src_dir_fd)
-    with file_lock(path_of(target, dst_dir_fd)):
+    with file_lock(target, dir_fd=dst_dir_fd):
         try:
             os.stat(target, dir_fd=dst_dir_fd, follow_symlinks=False)
         except FileNotFoundError:

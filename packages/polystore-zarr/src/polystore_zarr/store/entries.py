@@ -33,6 +33,8 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
     for entry in files.entries(directory.key):
         path = directory / entry.name
         if not entry.is_dir:
+            if entry.is_symlink and not inside and entry.name.lower().endswith(".zarr"):
+                yield Entry(entry.name, is_dir=False, is_symlink=False)  # load() says why
             continue  # a document, or somebody else's file
         may_be_node = inside or entry.name.lower().endswith(".zarr")
         kind = read_kind(path) if may_be_node else None

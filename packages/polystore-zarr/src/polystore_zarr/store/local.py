@@ -64,10 +64,17 @@ class LocalFiles(Calls):
         if root is None:
             # Absolute, so that a handle leads to the same array in a worker, and after os.chdir.
             return os.path.join(os.getcwd(), path)
-        key = os.path.normpath(path)
-        if key.startswith(("/", "../")) or key == "..":
+        parts: list[str] = []
+        for part in path.split("/"):
+            if part == ".." and not any(map(names_store, parts)):
+                if not parts:
+                    raise PathOutsideRootError("", path, root)
+                parts.pop()
+            elif part not in ("", "."):
+                parts.append(part)
+        if path.startswith("/"):
             raise PathOutsideRootError("", path, root)
-        return "" if key == "." else key
+        return "/".join(parts)
 
     def resolve(self, key: str) -> str:
         return self.store.resolve(key)

@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from polystore_core.errors import DamagedDataError, DataError, UnsupportedFileError
+from polystore_core.errors import (
+    DamagedDataError,
+    DataError,
+    PathOutsideRootError,
+    UnsupportedFileError,
+)
 
 from .documents import decode_document, encode_document
 
@@ -310,7 +315,7 @@ def read_kind(directory: StorePath) -> Literal["array", "image", "group"] | None
     """
     try:
         document = read_document(directory)
-    except (DataError, PermissionError):
+    except (DataError, PathOutsideRootError, PermissionError):
         return "array"
     if document is None:
         return None

@@ -164,7 +164,7 @@ class KeptPlaces(Places):
         parent = self._open(above) if slash else None
         if name in _NOT_NAMES or (slash and parent is None):
             return None
-        root = self._places.root_fd if parent is None else parent.descriptor
+        root = self._places.open_root() if parent is None else parent.descriptor
         # One call in C: between two, Ctrl-C could lose the descriptor.
         self._descriptors.extend(map(partial(os.open, dir_fd=root), (name,), (NO_LINK,)))
         descriptor = self._descriptors[-1]

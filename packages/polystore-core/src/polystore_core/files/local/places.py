@@ -278,7 +278,7 @@ class RootedPlaces(Places):
         """
         if path.startswith("/") or ".." in path.split("/"):
             raise PathOutsideRootError("", path, self.root)
-        root = self._open_root(create, durable)
+        root = self.open_root(create, durable)
         waiting = deque(_parts(path))
         hops = 0
         while waiting:
@@ -311,10 +311,11 @@ class RootedPlaces(Places):
             done.append(part)
         return [*done, "."]
 
-    def _open_root(self, create: bool, durable: bool | None) -> int:
+    def open_root(self, create: bool = False, durable: bool | None = False) -> int:
+        """Return the descriptor of the directory that is the root now."""
         root = self.root_fd
-        if root < 0 or os.fstat(root).st_nlink == 0:
-            # Deleted under us, and there may be a new one. The old descriptor stays open: its
+        if root < 0 or not self._is_root(root):
+            # Deleted or moved, and there may be a new one. The old descriptor stays open: its
             # number, taken by another directory, would lead a walking thread astray.
             with self._mutex:
                 if self.root_fd == root:  # no other thread was faster
@@ -324,6 +325,12 @@ class RootedPlaces(Places):
                     self._closed = finalize(self, os.close, self.root_fd)
                 root = self.root_fd
         return root
+
+    def _is_root(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.root), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
 
     def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
         return RootedPlaces, (self.root,)  # an open root does not travel

@@ -402,7 +402,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         with ExitStack() as held:
             place = held.enter_context(self._places.at(key, create=True))
             try:
-                held.enter_context(file_lock(path_of(*place), timeout=timeout))
+                held.enter_context(file_lock(place.name, timeout=timeout, dir_fd=place.dir_fd))
             except StorageError as error:
                 error.path = key
                 raise
