@@ -85,8 +85,8 @@ class ZarrArray(LazyArray):
         self._complete = marks.get("complete") is True
         self.chunks: tuple[int, ...]
         self.shards: tuple[int, ...] | None
-        self._files = ChunkFiles.of(directory, document.fields) if pipeline == "zarr" else None
-        known = self._files or self._array
+        self.files = ChunkFiles.of(directory, document.fields) if pipeline == "zarr" else None
+        known = self.files or self._array
         self.shape, self.chunks, self.shards = known.shape, known.chunks, known.shards
         if any(length >= _MOST for length in self.shape):
             reason = f"its shape is {self.shape}, but polystore reads axes of less than 2**62"
@@ -205,8 +205,8 @@ class ZarrArray(LazyArray):
                 "it again with smaller chunks"
             )
             raise UnsupportedFileError(reason, "zarr", self._path, self._backend)
-        if self._files is not None:
-            return self._files.read(ranges, complete=self._complete)
+        if self.files is not None:
+            return self.files.read(ranges, complete=self._complete)
         cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
         if self._complete:
             self._refuse_missing_chunks(cuts)
@@ -303,9 +303,9 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return
         aligned = aligned_box(selection.ranges, self.shape, self.unit)
-        if aligned is None and self._files is not None:
+        if aligned is None and self.files is not None:
             with self._guarded("write"):
-                self._files.write(
+                self.files.write(
                     selection.ranges,
                     unfold(values, selection),
                     seen=self._seen,
@@ -334,8 +334,8 @@ class ZarrArray(LazyArray):
             for r, b in zip(selection.ranges, box, strict=True)
         )
         chunks[inside] = unfold(values, selection)
-        if self._files is not None:
-            self._files.write(around.ranges, chunks, seen=self._seen, durable=self._durable)
+        if self.files is not None:
+            self.files.write(around.ranges, chunks, seen=self._seen, durable=self._durable)
         else:
             self._write(around, chunks)
 

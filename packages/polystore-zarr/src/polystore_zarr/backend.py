@@ -152,7 +152,7 @@ class ZarrBackend(ZarrTree):
             if region is not None:
                 self._save_region(value, place, region, unaligned, durable)
                 return
-            around = Surroundings.of(place)
+            around = self._surroundings(place)
             image = around.image(ome, zarr_format)
             if image is None and (named := of_images.given()):
                 fault = f"{named}= needs ome=True, or a path in a store called '….ome.zarr'"
@@ -199,6 +199,7 @@ class ZarrBackend(ZarrTree):
                 zarr_format=zarr_format,
                 durable=durable,
                 above=around.above,
+                is_new=around.is_free,
             )
 
     def _write_array(
@@ -214,6 +215,9 @@ class ZarrBackend(ZarrTree):
         document = create_array(
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
         )
+        batch = self._batch
+        if batch is not None and batch.write(value, document, directory):
+            return
         target = ZarrArray(
             directory,
             document,
@@ -226,6 +230,8 @@ class ZarrBackend(ZarrTree):
             with progress_reporter(progress, total, "save", unit="block") as report:
                 store_blocks(value, target, report)
         elif isinstance(value, np.ndarray) and not progress:
+            if batch is not None:
+                batch.learn(value, document, target.files)
             target[...] = value
         else:
             write_streamed(value, [target], "mean", progress)

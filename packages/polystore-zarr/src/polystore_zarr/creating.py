@@ -6,7 +6,7 @@ import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import zarr
 
@@ -90,22 +90,32 @@ def create_array(
     marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
     marked = {**(attributes or {}), MARKER: marks}
     names = None if dimension_names is None else tuple(dimension_names)
-    key = (shape, dtype, chunks, shards, names, layout) if layout.is_plain else None
-    fields = _templates.get(key)
-    if fields is None:
+    key = (shape, dtype, chunks, shards, names, layout, complete) if layout.is_plain else None
+    template = _templates.get(key)
+    if template is None:
         fields = _written(directory, shape, dtype, chunks, shards, names, layout, marked)
-        if key is not None and fields is not None:
+        if fields is None:  # of Zarr 2, and as zarr has written it
+            written = read_document(directory)
+            assert written is not None
+            return written
+        template = _Template(fields, encode_json({**fields, "attributes": {MARKER: marks}}))
+        if key is not None:
             if len(_templates) >= _MOST_TEMPLATES:
                 _templates.clear()
-            _templates[key] = fields
-    if fields is None:  # of Zarr 2, and as zarr has written it
-        written = read_document(directory)
-        assert written is not None
-        return written
+            _templates[key] = template
     # zarr takes most of a millisecond to make the same document again.
-    fields = {**fields, "attributes": marked}
-    directory.files.write((directory / "zarr.json").key, [encode_json(fields)])
+    fields = {**template.fields, "attributes": marked}
+    text = encode_json(fields) if attributes else template.text
+    directory.files.write((directory / "zarr.json").key, [text])
     return Document(3, "array", fields, marked)
+
+
+class _Template(NamedTuple):
+    """The document of an array, as zarr has made it."""
+
+    fields: dict[str, Any]
+    text: bytes
+    """The whole document of an array without attributes of its own."""
 
 
 def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
@@ -127,7 +137,7 @@ def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
         raise UnsupportedDataError(f"the fields have padding between them; {advice}", "zarr")
 
 
-_templates: dict[Any, dict[str, Any]] = {}
+_templates: dict[Any, _Template] = {}
 """Documents that zarr has made. They need no lock: threads store equal entries only."""
 _MOST_TEMPLATES = 256
 

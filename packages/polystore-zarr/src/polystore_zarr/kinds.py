@@ -17,7 +17,7 @@ from .ome import Plate, add_label, check_well, holds, read_image, read_plate, re
 from .store.nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .store.base import StorePath
     from .store.layout import Address
@@ -40,19 +40,34 @@ class Surroundings:
     present: Document | None
     above: tuple[Document | None, ...]
     """Of each group above the path, the store first."""
+    is_free: bool = False
+    """Whether it is known that nothing is at the path: no node, folder, link or file."""
 
     @classmethod
-    def of(cls, place: Address) -> Surroundings:
-        """Read them. Raises ``DataError`` and ``OSError``."""
+    def of(
+        cls, place: Address, known: Mapping[StorePath, Document] | None = None
+    ) -> Surroundings:
+        """Read them, but for those of ``known`` that have not changed since.
+
+        Raises ``DataError`` and ``OSError``.
+        """
         if not place.store:
             return cls(place, None, ())
+        files, store = place.store
+        known = known or {}
         while True:
-            above = tuple(read_document(directory) for directory in place.groups())
-            found = cls(place, read_document(place.node), above)
+            above = tuple(read_document(group, known.get(group)) for group in place.groups())
+            is_free = files.is_free(place.node.key)
+            present = None if is_free else read_document(place.node)
             # Something that is missing may have stepped aside for a moment.
-            files, store = place.store
-            if None not in (found.present, *above) or not files.settle(store):
-                return found
+            if None not in (present, *above) or not files.settle(store):
+                return cls(place, present, above, is_free)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the path is free in a group that exists."""
+        groups = all(group is not None and group.kind == "group" for group in self.above)
+        return self.is_free and self.place.in_store and bool(self.above) and groups
 
     @property
     def zarr_format(self) -> ZarrFormat | None:

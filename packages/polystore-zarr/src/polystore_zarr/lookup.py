@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager
+from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +20,7 @@ from polystore_core.errors import (
     explained,
 )
 
+from .store.base import StorePath
 from .store.entries import entries, is_directory, modified_at, tree_size
 from .store.layout import Address, address
 from .store.local import LocalFiles
@@ -79,8 +81,24 @@ class ZarrLookup(StorageBackend):
             raise StorageError(self.name, f"{path}", operation, errno.ENOMEM) from error
 
     def _identity(self, path: Path) -> Hashable:
-        with self._translated(path, "look") as place:
-            return place.node.files.resolve(place.node.key)
+        return self._identities()(path)
+
+    def _identities(self) -> Callable[[Path], Hashable]:
+        """Return ``_identity`` for many paths: links in the folders above are followed once."""
+
+        @cache
+        def resolve(place: StorePath) -> StorePath:
+            key = place.files.resolve(place.key)
+            return StorePath(place.files, "" if key == "." else key)
+
+        def identity(path: Path) -> Hashable:
+            with self._translated(path, "look") as place:
+                node = place.node
+                if node.name in ("", ".", "..") or not node.files.is_free(node.key):
+                    return node.files.resolve(node.key)
+                return (resolve(node.parent) / node.name).key
+
+        return identity
 
     def _address(self, path: Path, files: Files) -> Address:
         return address(path, files)

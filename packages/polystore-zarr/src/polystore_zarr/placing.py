@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from copy import copy
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from polystore_core import IfExists, check_new
+from polystore_core import IfExists, check_lengths, check_new, check_options, run_batch
 from polystore_core.errors import (
     AlreadyExistsError,
     InvalidOptionError,
@@ -16,6 +17,8 @@ from polystore_core.errors import (
     NotFoundError,
 )
 
+from .batches import SaveBatch, saving_batch
+from .kinds import Surroundings
 from .lookup import ZarrLookup
 from .members import gathering_members, join_members
 from .store.base import StorePath
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
     from polystore_core import Option, Path, Progress, Value
 
-    from .kinds import Surroundings
     from .memberships import Above
     from .store.base import Slot
 
@@ -42,6 +44,9 @@ _TRIES = 32
 class ZarrPlacing(ZarrLookup):
     """The part of the backend that gives trees their names."""
 
+    _batch: SaveBatch | None = None
+    """Of a copy of the backend that ``save_batch`` uses."""
+
     def save_batch(
         self,
         data: Sequence[Value],
@@ -51,8 +56,34 @@ class ZarrPlacing(ZarrLookup):
         progress: Progress = False,
         **options: Option,
     ) -> None:
-        with gathering_members(self.name):
-            super().save_batch(data, paths, progress=progress, **options)
+        """Encode arrays ahead in threads, and save one after the other."""
+        with (
+            self._files.kept() as files,
+            gathering_members(self.name),
+            saving_batch(data) as batch,
+        ):
+            sharing = copy(self)
+            sharing._files, sharing._batch = files, batch
+            check_lengths(data, paths, sharing._identities())
+            check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
+            run_batch(
+                self.name,
+                "save",
+                paths,
+                lambda i: sharing.save(batch.value(i), paths[i], **options),
+                progress=progress,
+                stop_at_failure=True,
+            )
+
+    def _surroundings(self, place: Address) -> Surroundings:
+        """Read what is around a path. A batch reads a document again only if it has changed."""
+        if self._batch is None:
+            return Surroundings.of(place)
+        around = Surroundings.of(place, known := self._batch.documents)
+        for group, document in zip(place.groups(), around.above, strict=True):
+            if document is not None:
+                known[group] = document
+        return around
 
     def ensure_directory(self, path: Path, /) -> None:
         with self._translated(path, "create the directory") as place:
@@ -122,6 +153,8 @@ class ZarrPlacing(ZarrLookup):
         refuse_reserved(place)
         if around is None:
             node = self._look(place)
+        elif around.is_new:
+            return None
         else:
             node = self._node(place, around.present)
             if node is None and is_directory(place.folder):
@@ -164,6 +197,7 @@ class ZarrPlacing(ZarrLookup):
         zarr_format: ZarrFormat,
         durable: bool | None,
         above: Above | None = None,
+        is_new: bool = False,
     ) -> None:
         """Have ``make`` write a tree at a hidden path, then give the tree its name.
 
@@ -172,8 +206,8 @@ class ZarrPlacing(ZarrLookup):
         for left in reversed(range(_TRIES)):
             with ExitStack() as stack:
                 try:
-                    files, store = self._landing(place)[1]
-                    slot = stack.enter_context(files.building(store, durable=durable))
+                    store = self._landing(place)[1]
+                    slot = self._building(store, stack, durable=durable, is_new=is_new)
                 except FileNotFoundError:
                     if not left:
                         raise
@@ -191,11 +225,21 @@ class ZarrPlacing(ZarrLookup):
                             durable=durable,
                             above=above,
                         )
+                        if self._batch is not None:  # its folder stays, and so would a copy
+                            tree.files.remove(tree.key)
                         return
                 except Exception:
                     if slot.stays():
                         raise
         raise self._deleted_again(place)
+
+    def _building(
+        self, store: StorePath, stack: ExitStack, *, durable: bool | None, is_new: bool
+    ) -> Slot:
+        # An array that replaces another one leaves that behind, to be removed at the end.
+        if self._batch is not None and is_new:
+            return self._batch.building(store, durable=durable)
+        return stack.enter_context(store.files.building(store.key, durable=durable))
 
     def _deleted_again(self, place: Address) -> NotFoundError:
         hint = "another process keeps deleting its folder: stop that first"

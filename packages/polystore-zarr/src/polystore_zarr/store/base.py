@@ -117,6 +117,10 @@ class Files(ABC):
     def kind(self, key: str) -> Kind | None:
         """Return what is at ``key``: a link is what it leads to, or else a "symlink"."""
 
+    def is_free(self, key: str) -> bool:
+        """Whether nothing is at ``key``, not even a link. ``False`` if one call cannot tell."""
+        return False
+
     @abstractmethod
     def size(self, key: str) -> int | None:
         """Return the number of bytes of a file, ``None`` if there is none."""

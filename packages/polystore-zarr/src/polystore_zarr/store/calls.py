@@ -54,6 +54,9 @@ class Calls(Files):
             return False
         return True
 
+    def is_free(self, key: str) -> bool:
+        return not self.is_there(key)
+
     def names(self, key: str) -> list[str]:
         """Return the names in a directory, hidden ones too."""
         with self.store.at(key) as place:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from .base import StorePath
 
-__all__ = ["ChunkFiles", "filled"]
+__all__ = ["ChunkFiles", "EncodedFile", "filled"]
 
 _TYPES = frozenset(
     (
@@ -75,6 +75,9 @@ _EMPTY = 2**64 - 1
 _Stored: TypeAlias = tuple[bytes, bytes]
 """A chunk as it stands on the disk, and its checksum."""
 _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+EncodedFile: TypeAlias = tuple[str, list[bytes]]
+"""The name of a chunk or shard in the directory of its array, and the bytes in its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,8 @@ class ChunkFiles:
 
         Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
         """
+        if complete and self._is_one_file(ranges):
+            return self._read_file()
         if complete:  # before any memory is taken: the shape may be a lie
             name = _name_at(
                 r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
@@ -184,6 +189,22 @@ class ChunkFiles:
             for shard in files:
                 for _ in run(lambda item: put(*item), self._inner(shard)):
                     pass
+        return result
+
+    def _is_one_file(self, ranges: Sequence[range]) -> bool:
+        """Whether ``ranges`` select a whole array that is one chunk in one file."""
+        whole = all(
+            r.step == 1 and len(r) == n for r, n in zip(ranges, self.shape, strict=True)
+        )
+        return self.shards is None and self.chunks == self.shape and whole
+
+    def _read_file(self) -> Pixels:
+        name = _name_at(0 for _ in self.shape)
+        stored = self._file(name)
+        if stored is None:
+            raise _damaged(name, "is missing")
+        result = np.empty(self.shape, self.dtype)
+        self._decode(stored, result, name)
         return result
 
     def _count(self, ranges: Sequence[range]) -> int:
@@ -300,29 +321,36 @@ class ChunkFiles:
         files = self.directory.files
         write = partial(files.replace, durable=durable) if seen else files.write
 
-        def encoded(parts: Parts) -> bytes:
-            part = values[_box(part.outside for part in parts)]
-            if part.shape != self.chunks or part.dtype != self.dtype:
-                chunk = np.full(self.chunks, self.fill, self.dtype)
-                chunk[_box(part.inside for part in parts)] = part
-            else:
-                chunk = np.ascontiguousarray(part)
-            return self._encoded(chunk)
-
-        def save_file(parts: Parts) -> None:
-            write((self.directory / _name(parts)).key, [encoded(parts)])
+        def save(parts: Parts, run: _Run) -> None:
+            write((self.directory / _name(parts)).key, self._pieces(parts, values, run))
 
         with _running(self._count(ranges), values.nbytes) as run:
-            if self.shards is None:
-                for _ in run(save_file, grid(list(map(Cut, ranges, self.chunks)))):
+            if self.shards is None:  # files in threads
+                for _ in run(lambda parts: save(parts, map), self._boxes(ranges)):
                     pass
                 return
-            for shard in grid(list(map(Cut, ranges, self.shards))):
-                axes = [within(part, c) for part, c in zip(shard, self.chunks, strict=True)]
-                parts = list(product(*axes))
-                data = list(run(encoded, parts))
-                key = (self.directory / _name(shard)).key
-                write(key, [*data, self._index_of(parts, data)])
+            for shard in self._boxes(ranges):  # inner chunks in threads
+                save(shard, run)
+
+    def encode(self, values: Pixels) -> list[EncodedFile]:
+        """Encode the whole array, in this thread. Writes nothing."""
+        ranges = [range(length) for length in self.shape]
+        return [
+            (_name(parts), self._pieces(parts, values, map)) for parts in self._boxes(ranges)
+        ]
+
+    def _boxes(self, ranges: Sequence[range]) -> Iterator[Parts]:
+        """Yield what each file has of a region."""
+        return grid(list(map(Cut, ranges, self.shards or self.chunks)))
+
+    def _pieces(self, parts: Parts, values: Pixels, run: _Run) -> list[bytes]:
+        """Encode one file: a chunk, or a shard with its index."""
+        if self.shards is None:
+            return list(self._encoded(parts, values))
+        axes = [within(part, c) for part, c in zip(parts, self.chunks, strict=True)]
+        inner = list(product(*axes))
+        data = list(run(lambda part: b"".join(self._encoded(part, values)), inner))
+        return [*data, self._index_of(inner, data)]
 
     def _index_of(self, parts: Sequence[Parts], data: Sequence[bytes]) -> bytes:
         assert self.shards is not None
@@ -335,11 +363,17 @@ class ChunkFiles:
         encoded = index.tobytes()
         return encoded + _crc(encoded)
 
-    def _encoded(self, chunk: Pixels) -> bytes:
+    def _encoded(self, parts: Parts, values: Pixels) -> _Stored:
+        part = values[_box(part.outside for part in parts)]
+        if part.shape != self.chunks or part.dtype != self.dtype:
+            chunk = np.full(self.chunks, self.fill, self.dtype)
+            chunk[_box(part.inside for part in parts)] = part
+        else:
+            chunk = np.ascontiguousarray(part)
         data: bytes = (
             chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
         )
-        return data + _crc(data) if self.checksum else data
+        return data, _crc(data) if self.checksum else b""
 
 
 def _box(slices: Iterable[slice]) -> tuple[Value, ...]:

@@ -1,0 +1,179 @@
+"""Batches of arrays: encoded ahead and saved in order, or read in threads."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from polystore_core import in_threads, threads_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from polystore_core import Path, Pixels, Value
+
+    from .arrays import ZarrArray
+    from .store.base import Slot, StorePath
+    from .store.chunkfiles import ChunkFiles, EncodedFile
+    from .store.nodes import Document
+
+__all__ = ["SaveBatch", "read_in_threads", "saving_batch"]
+
+_IN_THREADS = 1 << 16
+"""Bytes of an array from which a batch gains if a thread encodes it."""
+_MOST_AHEAD = 64 << 20
+"""Bytes of arrays that are encoded before their turn. Larger arrays use threads themselves."""
+
+_GROUP, _MOST_GROUPED = 1 << 21, 8
+"""Bytes from which a thread reads several arrays as one task, and how many at most."""
+_GROUPS = 2
+"""Tasks for each thread between two times of opening."""
+
+
+class _Kind(NamedTuple):
+    """How arrays of one shape and element type are stored."""
+
+    document: Document
+    files: ChunkFiles
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """An array that a thread has encoded."""
+
+    value: Pixels
+    kind: _Kind
+    files: list[EncodedFile]
+
+
+class SaveBatch:
+    """The state that all saves of a batch share.
+
+    A thread encodes an array as the last array of its shape and element type was stored. The
+    bytes are used if the array turns out to be stored in the same way, and dropped otherwise. So
+    the result is always that of one save after another.
+
+    Threads read ``_kinds``, and only the calling thread changes it.
+    """
+
+    def __init__(self, data: Sequence[Value], stack: ExitStack) -> None:
+        self.documents: dict[StorePath, Document] = {}
+        """Documents of groups, as they were read last."""
+        self._data = data
+        self._stack = stack
+        self._places: dict[StorePath, Slot] = {}
+        self._kinds: dict[object, _Kind] = {}
+        self._index = 0
+        self._encoded: Iterator[tuple[int, _Ahead | None]] | None = None
+        self._ahead: _Ahead | None = None
+        # A sequence that makes its items when asked may reuse their memory.
+        self._is_known = isinstance(data, list | tuple | np.ndarray)
+        self._most = 0
+
+    def value(self, index: int) -> Value:
+        """Return the value to save now."""
+        if self._ahead is not None:  # the item before was stored in another way, or not at all
+            self._kinds.clear()
+        self._index, self._ahead = index, None
+        for found, ahead in self._encoded or ():
+            if found == index:
+                self._ahead = ahead
+                break
+        return self._data[index] if self._ahead is None else self._ahead.value
+
+    def write(self, value: Value, document: Document, directory: StorePath) -> bool:
+        """Write the chunks of an array; ``False`` if no thread has encoded them."""
+        ahead = self._ahead
+        if ahead is None or ahead.value is not value:
+            return False
+        if ahead.kind.document.fields != document.fields:
+            return False
+        for name, pieces in ahead.files:
+            directory.files.write((directory / name).key, pieces)
+        self._ahead = None
+        return True
+
+    def learn(self, value: Pixels, document: Document, files: ChunkFiles | None) -> None:
+        """Encode the next arrays like this one."""
+        if files is None or not self._is_known or value.dtype != files.dtype:
+            return
+        self._kinds[value.shape, value.dtype] = _Kind(document, files)
+        threads = threads_for(value.nbytes, _IN_THREADS) - 1  # this one saves meanwhile
+        if self._encoded is None and threads:
+            run = self._stack.enter_context(in_threads(threads))
+            self._most = _MOST_AHEAD // (2 * threads + 1)  # so many items wait at once
+            start, end = self._index + 1, len(self._data)
+            self._encoded = iter(run(self._encode, chain((-1,), range(start, end))))
+            next(self._encoded)  # the threads begin
+
+    def _encode(self, index: int) -> tuple[int, _Ahead | None]:
+        value = self._data[index] if index >= 0 else None
+        if type(value) is not np.ndarray or not _IN_THREADS <= value.nbytes <= self._most:
+            return index, None
+        kind = self._kinds.get((value.shape, value.dtype))
+        if kind is None:
+            return index, None
+        return index, _Ahead(value, kind, kind.files.encode(value))
+
+    def building(self, store: StorePath, *, durable: bool | None) -> Slot:
+        """Return the hidden directory for all new arrays of a store."""
+        place = self._places.get(store)
+        if place is None or not place.stays():
+            opened = store.files.building(store.key, durable=durable)
+            self._places[store] = place = self._stack.enter_context(opened)
+        return place
+
+
+@contextmanager
+def saving_batch(data: Sequence[Value]) -> Iterator[SaveBatch]:
+    """Give the state of a batch. At the end no thread is at work, and nothing hidden is left."""
+    with ExitStack() as stack:
+        yield SaveBatch(data, stack)
+
+
+# ── loading ──────────────────────────────────────────────────────────────────────────────
+
+_Opened: TypeAlias = "tuple[ZarrArray | None, Path]"
+
+
+@contextmanager
+def read_in_threads(
+    opened: Iterator[_Opened], read: Callable[[_Opened], Value], threads: int
+) -> Iterator[Iterator[Value | Exception]]:
+    """Give what ``read`` returns or raises for each array, in order.
+
+    Documents are read here and pixels in threads, but not at the same time: the threads would
+    wait for the lock of the interpreter. A task is several small arrays, because to wake a thread
+    takes as long as to read one.
+    """
+
+    def attempt(one: _Opened) -> Value:
+        try:
+            return read(one)
+        except Exception as error:  # for the caller to raise
+            return error
+
+    groups = _grouped(opened)
+    windows = iter(lambda: list(islice(groups, _GROUPS * threads)), [])
+    with in_threads(threads) as run:
+        done = (
+            run(lambda group: [attempt(one) for one in group], window) for window in windows
+        )
+        yield chain.from_iterable(chain.from_iterable(done))
+
+
+def _grouped(opened: Iterator[_Opened]) -> Iterator[list[_Opened]]:
+    group: list[_Opened] = []
+    nbytes = 0
+    for one in opened:
+        group.append(one)
+        nbytes += 0 if one[0] is None else one[0].nbytes
+        if nbytes >= _GROUP or len(group) == _MOST_GROUPED:
+            yield group
+            group, nbytes = [], 0
+    if group:
+        yield group
