@@ -13,6 +13,7 @@ from polystore_core.errors import (
     DamagedDataError,
     DataError,
     PathOutsideRootError,
+    PolystoreError,
     UnsupportedFileError,
 )
 
@@ -307,16 +308,52 @@ def write_attributes(
     _remember(path, text, fields, shared=True)
 
 
-def read_kind(directory: StorePath) -> Literal["array", "image", "group"] | None:
+def read_kind(directory: StorePath) -> Kind | None:
     """Return the kind of the node in ``directory`` and no more: for long listings.
 
     An unreadable document counts as an array: one bad store must not hide the others, and the
     error comes when it is loaded.
     """
+    text = _read_small(directory / "zarr.json")
+    if text is not None and (kind := _kinds.get(text)) is not None:
+        return kind
     try:
-        document = read_document(directory)
+        document = read_document(directory) if text is None else _decode_small(text, directory)
     except (DataError, PathOutsideRootError, PermissionError):
         return "array"
     if document is None:
         return None
-    return "image" if document.is_image else document.kind
+    kind = "image" if document.is_image else document.kind
+    if text is not None and _first_level(document.attributes) is None:
+        if len(_kinds) >= _MOST_KINDS:
+            _kinds.clear()
+        _kinds[text] = kind
+    return kind
+
+
+Kind: TypeAlias = Literal["array", "image", "group"]
+
+_kinds: dict[bytes, Kind] = {}
+"""Kinds of nodes by the text of their ``zarr.json``, where no other file decides.
+
+The arrays of a store often have the same document, and to decode it takes longer than to read it.
+Needs no lock: threads store whole entries.
+"""
+_MOST_KINDS = 64
+
+
+def _read_small(path: StorePath) -> bytes | None:
+    """Return what is in a small file, ``None`` where ``Files.read`` must say what is there."""
+    try:
+        text = path.files.store.read(path.key, 0, _MEMORY_FROM)
+    except (OSError, PolystoreError):
+        return None
+    return text if 0 < len(text) < _MEMORY_FROM else None
+
+
+def _decode_small(text: bytes, directory: StorePath) -> Document | None:
+    try:
+        fields = decode_document(text, str(directory))
+    except DataError:  # damaged, or the system gave a part of it
+        return read_document(directory)
+    return _document_3(_File(fields, None, {}), directory)
