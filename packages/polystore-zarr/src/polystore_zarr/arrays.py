@@ -74,7 +74,9 @@ class ZarrArray(LazyArray):
     ) -> None:
         self._directory = directory = directory.base
         self._metadata = directory / ("zarr.json" if document.zarr_format == 3 else ".zarray")
-        self._identity = self._metadata.files.stamp(self._metadata.key)
+        self.is_identified = document.stamp is not None
+        """Whether the file that was read says which array this is, and not a second look."""
+        self._identity = document.stamp or self._metadata.files.stamp(self._metadata.key)
         self._path, self._backend = path, backend
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written

@@ -16,7 +16,6 @@ from polystore_core import (
     check_if_exists,
     check_options,
     check_paths,
-    in_threads,
     progress_reporter,
     run_batch,
     select,
@@ -35,6 +34,7 @@ from polystore_core.errors import (
 )
 
 from .arrays import Unaligned, ZarrArray
+from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
@@ -348,16 +348,8 @@ class ZarrBackend(ZarrTree):
                 progress=progress,
             )
 
-        def load(opened: tuple[ZarrArray | None, Path]) -> Value:
-            try:
-                return self._load(*opened, options)
-            except Exception as error:  # for `take` to raise
-                return error
-
-        with in_threads(threads) as run:
-            # Documents are read here, pixels there: the lock of the interpreter is what the
-            # threads would wait for.
-            loaded = run(load, ((self._opened_early(path, level), path) for path in paths))
+        opened = ((self._opened_early(path, level), path) for path in paths)
+        with read_in_threads(opened, lambda one: self._load(*one, options), threads) as loaded:
 
             def take(_: int) -> Value:
                 value = next(loaded)
@@ -369,10 +361,12 @@ class ZarrBackend(ZarrTree):
 
     def _opened_early(self, path: Path, level: int) -> ZarrArray | None:
         """Return a handle; ``None`` where ``load`` will say what is wrong."""
-        try:
-            return self.open(path, level=level)
-        except PolystoreError:
-            return None
+        with suppress(PolystoreError), self._translated(path, "open") as place:
+            handle = self._handle(place, level)
+            # An array has one document, which is read whole. An image has several.
+            is_whole = handle.directory == place.node.base and handle.is_identified
+            return handle if is_whole else self._opened(place, level)
+        return None
 
     def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Value:
         region = options.get("region")
