@@ -202,6 +202,8 @@ def take_place(
 
     Raises ``FileExistsError`` if something is there, unless ``replace``.
     """
+    if replace and _take_free(calls, tree, place):
+        return  # the usual case, without a look at the lock
     lock = lock_of(calls, store)
     if not replace:
         # With the lock in hand, a place is not free only because its tree has stepped aside.
@@ -209,8 +211,6 @@ def take_place(
             _settle(calls, lock, hidden)
             if not _take_free(calls, tree, place):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place)
-        return
-    if _take_free(calls, tree, place):
         return
     if durable is None:
         sync_tree(calls, tree)

@@ -63,7 +63,7 @@ class LocalFiles(Calls):
         root = self.store.root
         if root is None:
             # Absolute, so that a handle leads to the same array in a worker, and after os.chdir.
-            return os.path.join(os.getcwd(), path)
+            return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
         parts: list[str] = []
         for part in path.split("/"):
             if part == ".." and not any(map(names_store, parts)):
