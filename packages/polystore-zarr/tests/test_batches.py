@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from polystore_core import BackendRegistry
 from polystore_core.errors import (
     BatchError,
     DamagedDataError,
@@ -262,6 +264,23 @@ def test_ctrl_c_leaves_whole_arrays(tmp_path: Path, seed: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert interrupted
+
+
+def test_batch_in_another_store() -> None:
+    """Trees for a store of bytes are built in a local folder, and no copy stays there."""
+    backend = ZarrBackend(store=BackendRegistry()["memory"].store)  # type: ignore[attr-defined]
+    values = [plane(n) for n in range(6)]
+    paths = [f"run.zarr/{n}" for n in range(6)]
+    kept: list[int] = []
+
+    def look(done: int, _: int) -> None:
+        folders = Path(tempfile.gettempdir()).glob("polystore-*")
+        kept.append(sum(1 for folder in folders for _ in folder.rglob("zarr.json")))
+
+    backend.save_batch(values, paths, progress=look)
+    assert kept == [0] * 6
+    for value, found in zip(values, backend.load_batch(paths), strict=True):
+        assert_same(found, value)
 
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────

@@ -31,11 +31,11 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
     """Yield what a directory holds: of a store, or of a folder around stores."""
     files = directory.files
     for entry in files.entries(directory.key):
-        path = directory / entry.name
         if not entry.is_dir:
             if entry.is_symlink and not inside and entry.name.lower().endswith(".zarr"):
                 yield Entry(entry.name, is_dir=False, is_symlink=False)  # load() says why
             continue  # a document, or somebody else's file
+        path = directory / entry.name
         may_be_node = inside or entry.name.lower().endswith(".zarr")
         kind = read_kind(path) if may_be_node else None
         if may_be_node and kind is None:

@@ -314,7 +314,7 @@ def read_kind(directory: StorePath) -> Kind | None:
     An unreadable document counts as an array: one bad store must not hide the others, and the
     error comes when it is loaded.
     """
-    text = _read_small(directory / "zarr.json")
+    text = _read_small(directory)
     if text is not None and (kind := _kinds.get(text)) is not None:
         return kind
     try:
@@ -342,10 +342,13 @@ Needs no lock: threads store whole entries.
 _MOST_KINDS = 64
 
 
-def _read_small(path: StorePath) -> bytes | None:
-    """Return what is in a small file, ``None`` where ``Files.read`` must say what is there."""
+def _read_small(directory: StorePath) -> bytes | None:
+    """Return a small ``zarr.json``, ``None`` where ``Files.read`` must say what is there."""
+    key = directory.key
     try:
-        text = path.files.store.read(path.key, 0, _MEMORY_FROM)
+        text = directory.files.store.read(
+            f"{key}/zarr.json" if key else "zarr.json", 0, _MEMORY_FROM
+        )
     except (OSError, PolystoreError):
         return None
     return text if 0 < len(text) < _MEMORY_FROM else None
