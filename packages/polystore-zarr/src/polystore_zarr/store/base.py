@@ -132,6 +132,10 @@ class Files(ABC):
     def read(self, key: str, most: int) -> Stored | None:
         """Read a document, but no more than ``most`` bytes and one. ``None`` if it is missing."""
 
+    def peek(self, key: str, most: int) -> bytes:
+        """Read the first ``most`` bytes of a file, fast. Any error may mean that ``read`` can."""
+        return self.store.read(key, 0, most)
+
     def open(self, key: str) -> BinaryIO:
         """Open a document, chunk or shard for reading, and never wait for it.
 

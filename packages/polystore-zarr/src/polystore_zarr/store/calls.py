@@ -27,6 +27,9 @@ __all__ = ["Calls"]
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
 _WRITE |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _PIN = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0)
+_PEEK = os.O_RDONLY
+for _flag in ("O_NOFOLLOW", "O_NOCTTY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    _PEEK |= getattr(os, _flag, 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -72,6 +75,15 @@ class Calls(Files):
         """Open a directory, so that its number is given to no other one meanwhile."""
         with self.store.at(key) as place:
             return os.open(place.name, _PIN, dir_fd=place.dir_fd)
+
+    def peek(self, key: str, most: int) -> bytes:
+        # A named pipe has no bytes here, and does not wait. Links are left to ``read``.
+        with self.store.at(key, follow=False) as place:
+            descriptor = os.open(place.name, _PEEK, dir_fd=place.dir_fd)
+            try:
+                return os.read(descriptor, most)
+            finally:
+                os.close(descriptor)
 
     # ── changing ─────────────────────────────────────────────────────────────────────────
 

@@ -344,11 +344,9 @@ _MOST_KINDS = 64
 
 def _read_small(directory: StorePath) -> bytes | None:
     """Return a small ``zarr.json``, ``None`` where ``Files.read`` must say what is there."""
-    key = directory.key
+    key = f"{directory.key}/zarr.json" if directory.key else "zarr.json"
     try:
-        text = directory.files.store.read(
-            f"{key}/zarr.json" if key else "zarr.json", 0, _MEMORY_FROM
-        )
+        text = directory.files.peek(key, _MEMORY_FROM)
     except (OSError, PolystoreError):
         return None
     return text if 0 < len(text) < _MEMORY_FROM else None
