@@ -354,6 +354,9 @@ def test_members_name_what_has_no_name() -> None:
 def test_other_archives_are_refused() -> None:
     with pytest.raises(UnsupportedFileError, match=r"not hold \.roi files.*'read\.me'"):
         SET.load(io.BytesIO(packed_set("read.me")))
+    for names in (["zarr.json", "c/0"], ["x/", "x/c/0", "x/.zarray"], [".zgroup"]):
+        with pytest.raises(UnsupportedFileError, match=r"zipped Zarr store.*backend='zarr'"):
+            SET.load(io.BytesIO(packed_set(*names)))
 
 
 def test_members_of_one_name_all_load() -> None:

@@ -43,6 +43,8 @@ ROIS_LIMIT = 100_000
 _SUFFIX = ".roi"
 _PROPERTIES = "__polystore_roi_metadata__.json"
 """Member in which polystore 0.6 keeps the properties of each ROI, by the name of its member."""
+_OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
+"""Documents of Zarr stores, which are .zip files as well."""
 _UNNAMED = b"unnamed"
 """Comment of a member that has a name only because members need one."""
 _FORBIDDEN = {ord(character): "_" for character in '/\\:*?"<>|\x7f'} | dict.fromkeys(
@@ -162,11 +164,14 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     found = [member for member in archive.infolist() if not is_hidden(member)]
     members = [member for member in found if member.filename.lower().endswith(_SUFFIX)]
     if found and not members:
-        raise UnsupportedFileError(
-            f"it does not hold .roi files: its first member is {found[0].filename!r:.200}. "
-            "polystore reads .zip files that are ImageJ's sets of ROIs",
-            "roi.zip",
-        )
+        if any(member.filename.rpartition("/")[2] in _OF_ZARR for member in found):
+            reason = "it is a zipped Zarr store: load it with backend='zarr'"
+        else:
+            reason = (
+                f"it does not hold .roi files: its first member is {found[0].filename!r:.200}. "
+                "polystore reads .zip files that are ImageJ's sets of ROIs"
+            )
+        raise UnsupportedFileError(reason, "roi.zip")
     return members
 
 
