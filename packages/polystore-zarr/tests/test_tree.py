@@ -19,6 +19,7 @@ from polystore_core.errors import (
 )
 from polystore_core.files.locking import file_lock
 from polystore_testing import Bound
+from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.store.local import local_path
 
 IMAGE = np.arange(12, dtype="u2").reshape(3, 4)
@@ -349,3 +350,12 @@ def test_folder_is_deleted_beside_savers(store: Bound, saved: str, deleted: str)
     assert failed == []
     store.save(IMAGE, saved.format(0))
     np.testing.assert_array_equal(store.load(saved.format(0)), IMAGE)
+
+
+def test_folder_moves_onto_itself(tmp_path: Path) -> None:
+    """With a root, both paths have files of their own for the length of the operation."""
+    for backend in (ZarrBackend(), ZarrBackend(root=tmp_path)):
+        folder = "f" if backend.root else str(tmp_path / "f")
+        backend.ensure_directory(folder)
+        backend.move(folder, folder)
+        assert backend.is_dir(folder)

@@ -32,6 +32,7 @@ from .regions import aligned_box, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, name_lock
 from .store.chunkfiles import ChunkFiles, filled
 from .store.heads import heads_fit
+from .store.local import LocalFiles
 from .store.zarrstore import ReadingStore, WritingStore
 
 if TYPE_CHECKING:
@@ -73,11 +74,15 @@ class ZarrArray(LazyArray):
         durable: bool | None = None,
     ) -> None:
         self._directory = directory = directory.base
+        if writable:
+            directory.files.check_regions()
         self._metadata = directory / ("zarr.json" if document.zarr_format == 3 else ".zarray")
         self.is_identified = document.stamp is not None
         """Whether the file that was read says which array this is, and not a second look."""
         self._identity = document.stamp or self._metadata.files.stamp(self._metadata.key)
         self._path, self._backend = path, backend
+        if not isinstance(directory.files, LocalFiles):  # zarrs opens files by their paths
+            pipeline = "zarr"
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
         self._durable = durable  # what a power cut may do to chunks that are replaced

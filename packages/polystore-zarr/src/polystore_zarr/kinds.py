@@ -112,8 +112,9 @@ class Surroundings:
         document = read_document(labelled) if labelled else None
         image = None if document is None else read_image(document.attributes)
         name = self.place.inner[-1] if self.place.inner else self.place.path.rpartition("/")[2]
-        for suffix in (".zarr", ".ome"):
-            name = name.removesuffix(suffix)
+        for suffix in (".ozx", ".zip", ".zarr", ".ome"):
+            if name.lower().endswith(suffix):
+                name = name[: -len(suffix)]
         return Image(
             version, name, is_label, labelled, None if image is None else len(image.levels)
         )
@@ -124,6 +125,9 @@ class Surroundings:
         if ome not in (None, True, False, "0.4", "0.5"):
             raise InvalidOptionError("ome", ome, 'True, False, "0.5" or "0.4"')
         place = self.place
+        if not place.inner and _is_ozx(place):
+            self._check_ozx(ome, zarr_format)
+            ome = True
         if ome is None:
             is_named_ome = place.in_store and _is_named_ome(place)
             ome = is_named_ome if self.is_image is None else self.is_image
@@ -139,6 +143,13 @@ class Surroundings:
                 "zarr_format", zarr_format, f"{2 if ome == '0.4' else 3}, which NGFF {ome} uses"
             )
         return ome
+
+    def _check_ozx(self, ome: Ome | None, zarr_format: ZarrFormat | None) -> None:
+        expected = "for a path that ends in '.ozx', which holds OME-Zarr 0.5 only"
+        if ome in (False, "0.4"):
+            raise InvalidOptionError("ome", ome, f"True {expected}")
+        if zarr_format == 2:
+            raise InvalidOptionError("zarr_format", 2, f"3 {expected}")
 
     def _check_place(self) -> bool:
         """Raise where no image can be; return whether it is a label image."""
@@ -206,6 +217,10 @@ def _is_named_ome(place: Address) -> bool:
     assert place.store is not None
     name = str(place.store).rpartition("/")[2].lower()
     return name.endswith((".ome.zarr", ".ome.zarr.zip", ".ozx"))
+
+
+def _is_ozx(place: Address) -> bool:
+    return place.archive is not None and place.archive.name.lower().endswith(".ozx")
 
 
 def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:

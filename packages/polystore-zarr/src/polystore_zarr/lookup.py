@@ -20,6 +20,7 @@ from polystore_core.errors import (
     explained,
 )
 
+from .store.archives import archive_at
 from .store.base import StorePath
 from .store.entries import entries, is_directory, modified_at, tree_size
 from .store.layout import Address, address
@@ -69,7 +70,7 @@ class ZarrLookup(StorageBackend):
         """
         try:
             with self._files.kept() as files:
-                yield self._address(path, files)
+                yield self._address(path, files, operation)
         except PathOutsideRootError as error:
             # It may name a file below the path.
             if not error.backend and (source is None or not _is_at(error.path, source)):
@@ -100,8 +101,13 @@ class ZarrLookup(StorageBackend):
 
         return identity
 
-    def _address(self, path: Path, files: Files) -> Address:
-        return address(path, files)
+    def _address(self, path: Path, files: Files, operation: str) -> Address:
+        place = address(path, files)
+        archive = archive_at(place.store) if place.in_store and place.store else None
+        if archive is None:
+            return place
+        archive.check(operation, place.inner)
+        return place.packed(archive)
 
     def _look(self, place: Address) -> Node | None:
         node = self._seen(place)
@@ -195,10 +201,15 @@ class ZarrLookup(StorageBackend):
         return Info(
             path=place.path,
             kind="file",
-            size=tree_size(node.directory),
+            size=self._size(place, node),
             modified=modified_at(node.directory),
             **self._described(node),
         )
+
+    def _size(self, place: Address, node: Node) -> int | None:
+        if place.archive is not None and not place.inner:
+            return place.archive.files.size(place.archive.key)
+        return tree_size(node.directory)
 
     def _described(self, node: Node) -> Description:
         raise NotImplementedError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from polystore_core import IfExists, check_if_exists
+from polystore_core import IfExists, Renames, check_if_exists
 from polystore_core.errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
@@ -17,6 +17,7 @@ from polystore_core.errors import (
 
 from .members import join_members, leave_members
 from .placing import ZarrPlacing
+from .store.base import suffix_of
 from .store.copying import copy_tree
 from .store.entries import entries, foreign_files, is_directory, is_node
 from .store.layout import FOLDER_STORE, Address, refuse_reserved
@@ -60,7 +61,7 @@ class ZarrTree(ZarrPlacing):
         try:
             return self._found(place, operation)
         except (NotFoundError, PathOutsideRootError):
-            for link in (place.node, place.folder):
+            for link in (place.archive or place.node, place.folder):
                 if link.key and link.files.is_link(link.key):
                     return Node(link, None)
             raise
@@ -78,7 +79,7 @@ class ZarrTree(ZarrPlacing):
         join_members(place, durable=self.durable)
 
     def _is_top(self, place: Address) -> bool:
-        return place.store is None or not place.folder.key
+        return place.archive is None and (place.store is None or not place.folder.key)
 
     def _refuse_members(self, directory: StorePath, place: Address) -> None:
         if any(True for _ in entries(directory, inside=place.in_store)):
@@ -152,7 +153,8 @@ class ZarrTree(ZarrPlacing):
         return place.store if place.in_store and place.store else place.folder
 
     def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
-        if f"{new.folder.key}/".startswith(f"{old.folder.key}/"):
+        is_same_store = new.folder.files.base == old.folder.files.base
+        if is_same_store and f"{new.folder.key}/".startswith(f"{old.folder.key}/"):
             raise InvalidOptionError("target", new.path, "a path outside the source folder")
         if old.in_store != new.in_store:
             kind = "a path in a store" if old.in_store else "a folder outside all stores"
@@ -194,6 +196,9 @@ class ZarrTree(ZarrPlacing):
             self._translated(target, "move to", old) as new,
         ):
             node = self._found_or_link(old, "move")
+            if old.archive is not None and _is_renamed(old.archive, new):
+                self._move_archive(node, old, new, if_exists)
+                return
             if node.holds_pixels:
                 self._move_pixels(node, old, new, if_exists)
                 return
@@ -219,11 +224,12 @@ class ZarrTree(ZarrPlacing):
                     raise
                 self._copy_folder(node.directory, old, new)
                 self._flush_moved(new.folder)
-                files.take_away(node.directory.key, self._store_of_folder(old).key)
+                files, key = node.directory
+                files.take_away(key, self._store_of_folder(old).key)
 
     def _move_pixels(self, node: Node, old: Address, new: Address, if_exists: IfExists) -> None:
         resolve = node.directory.files.resolve
-        if node.directory.files.base is new.node.files.base and (
+        if node.directory.files.base == new.node.files.base and (
             resolve(node.directory.key) == resolve(new.node.key)
         ):
             return
@@ -249,8 +255,40 @@ class ZarrTree(ZarrPlacing):
                 self._flush_moved(new.node)
                 self._take_away(node.directory, old, whole=True)
 
+    def _move_archive(
+        self, node: Node, old: Address, new: Address, if_exists: IfExists
+    ) -> None:
+        assert old.archive is not None
+        files, key = old.archive
+        target = new.archive or new.node
+        if node.document is not None and files.resolve(key) == files.resolve(target.key):
+            return  # the same archive
+        if not node.holds_pixels:
+            self._check_folder_target(old, new, "move to")
+            if_exists = "error"
+        elif self._target(new, if_exists, "move to") is not None and if_exists == "skip":
+            return
+        condition: Literal["replace", "error"] = (
+            "replace" if if_exists == "replace" else "error"
+        )
+        renames = files.store.needed(Renames, "move")
+        try:
+            renames.rename(key, target.key, if_exists=condition)
+        except FileExistsError:
+            if if_exists != "skip":
+                raise
+
     def _flush_moved(self, tree: StorePath) -> None:
         """Flush a copy before its source is deleted: one of them survives a power cut."""
         if self.durable is not False:
             tree.files.flush_tree(tree.key)
             tree.files.flush_name(tree.key)
+
+
+def _is_renamed(archive: StorePath, new: Address) -> bool:
+    """Whether an archive moves as a file: to a name with the same suffix."""
+    if not new.in_store or new.inner or new.store is None:
+        return False
+    target = new.archive or new.store
+    is_free = new.archive is not None or target.files.kind(target.key) is None
+    return is_free and suffix_of(archive.name) == suffix_of(target.name)

@@ -17,7 +17,6 @@ import pytest
 import zarr
 
 from polystore_core.errors import (
-    InvalidOptionError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFileError,
@@ -276,36 +275,3 @@ def test_plates_with_odd_entries_take_fields(store: Bound, zarr_format: Any) -> 
     fields = attributes_of("p.zarr/A/1")
     images = fields.get("ome", fields)["well"]["images"]
     assert [image.get("path") for image in images] == ["0", "0", "1", None]
-
-
-@pytest.mark.parametrize("name", ["x.zarr.zip", "x.ozx", "X.OZX", "y.zarr"])
-def test_zipped_store_is_named(store: Bound, name: str) -> None:
-    with zarr.storage.ZipStore("source.zip", mode="w") as zipped:
-        zarr.create_array(zipped, shape=(4,), dtype="u1")[:] = 7
-    shutil.copy("source.zip", name)
-    before = Path(name).read_bytes()
-    for read in (store.load, store.open, store.info, store.list_dir, store.delete):
-        for path in (name, f"{name}/a"):
-            with pytest.raises(UnsupportedFileError, match=r"zipped Zarr store.*unpack"):
-                read(path)
-    assert store.exists(name)
-    assert Path(name).read_bytes() == before
-    with pytest.raises(PolystoreError):
-        store.save(IMAGE, name)
-    assert Path(name).read_bytes() == before
-
-
-@pytest.mark.parametrize("name", ["new.zarr.zip", "new.ozx", "new.ozx/a"])
-def test_zipped_store_is_not_written(store: Bound, name: str) -> None:
-    store.save(IMAGE, "a.zarr")
-    for write in (
-        lambda: store.save(IMAGE, name),
-        lambda: store.create(name, shape=(3,), dtype="u1"),
-        lambda: store.ensure_directory(name),
-        lambda: store.copy("a.zarr", name),
-        lambda: store.move("a.zarr", name),
-    ):
-        with pytest.raises(InvalidOptionError, match="does not write zipped stores"):
-            write()
-    assert not store.exists(name)
-    assert store.list_dir(".") == ["a.zarr"]

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from polystore_core import ByteStore, Entry
 
-__all__ = ["DOCUMENTS", "ZIPPED", "Files", "Slot", "StorePath", "Stored", "names_store"]
+__all__ = [
+    "DOCUMENTS",
+    "ZIPPED",
+    "Files",
+    "Slot",
+    "StorePath",
+    "Stored",
+    "names_store",
+    "suffix_of",
+]
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 """Files in which Zarr describes a node: no array or group can have such a name."""
@@ -33,6 +42,11 @@ def names_store(name: str) -> bool:
     """Whether a name is that of a store."""
     name = name.lower()
     return (name.endswith(".zarr") and name != ".zarr") or name.endswith(ZIPPED)
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix of a store in lower case, "" if it has none."""
+    return next((s for s in (*ZIPPED, ".zarr") if name.lower().endswith(s)), "")
 
 
 class StorePath(NamedTuple):
@@ -224,6 +238,9 @@ class Files(ABC):
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[object]:
         """Hold the lock of a store, or of an array that is written in parts."""
+
+    def check_regions(self) -> None:  # noqa: B027 - most stores can
+        """Raise ``UnsupportedOperationError`` if arrays cannot be written in parts."""
 
     # ── trees ────────────────────────────────────────────────────────────────────────────
 

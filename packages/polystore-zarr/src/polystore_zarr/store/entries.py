@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from polystore_core import Entry
+from polystore_core.errors import DataError, PathOutsideRootError
 
+from .archives import archive_at
 from .base import StorePath, names_store
 from .layout import FOLDER_STORE
-from .nodes import read_kind
+from .nodes import read_document, read_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,11 +33,13 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
     """Yield what a directory holds: of a store, or of a folder around stores."""
     files = directory.files
     for entry in files.entries(directory.key):
-        if not entry.is_dir:
-            if entry.is_symlink and not inside and entry.name.lower().endswith(".zarr"):
-                yield Entry(entry.name, is_dir=False, is_symlink=False)  # load() says why
-            continue  # a document, or somebody else's file
         path = directory / entry.name
+        if not entry.is_dir:  # a zipped store, a document, or somebody else's file
+            zipped = None if inside else _zipped_kind(path)
+            if zipped is not None:
+                is_group = zipped == "group"
+                yield Entry(entry.name, is_group, entry.is_symlink and is_group)
+            continue
         may_be_node = inside or entry.name.lower().endswith(".zarr")
         kind = read_kind(path) if may_be_node else None
         if may_be_node and kind is None:
@@ -54,19 +58,42 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
             yield Entry(entry.name, not is_pixels, entry.is_symlink and not is_pixels)
 
 
+def _zipped_kind(path: StorePath) -> Literal["array", "image", "group"] | None:
+    """Return the kind of the node at the root of a zipped store, as ``read_kind`` does."""
+    if not names_store(path.name):
+        return None
+    try:
+        archive = archive_at(path)
+        kind = None if archive is None else read_kind(StorePath(archive, ""))
+    except (OSError, PathOutsideRootError):
+        kind = "array"
+    return kind or ("array" if path.files.is_link(path.key) else None)
+
+
+def _is_zipped_store(path: StorePath) -> bool:
+    """Whether a file is a zipped store that can be read: nothing else is ours to delete."""
+    try:
+        archive = archive_at(path) if names_store(path.name) else None
+        return archive is not None and read_document(StorePath(archive, "")) is not None
+    except (DataError, OSError, PathOutsideRootError):
+        return False
+
+
 def foreign_files(folder: StorePath) -> Iterator[StorePath]:
     """Yield the files in and below a folder that belong to no store."""
     for entry in folder.files.entries(folder.key):
         path = folder / entry.name
         if entry.is_symlink or not entry.is_dir:
-            yield path
+            if entry.is_symlink or not _is_zipped_store(path):
+                yield path
         elif not entry.name.lower().endswith(".zarr"):
             yield from foreign_files(path)
 
 
 def is_node(folder: StorePath, entry: Entry) -> bool:
     """Whether an entry of a folder around stores, or in one, belongs to a store."""
-    return entry.is_dir or any(map(names_store, folder.key.split("/")))
+    in_store = folder.files.is_store or any(map(names_store, folder.key.split("/")))
+    return in_store or entry.is_dir or _is_zipped_store(folder / entry.name)
 
 
 def modified_at(directory: StorePath) -> datetime | None:

@@ -47,6 +47,8 @@ class Address:
     """The array, image or group; the folder if there is no store."""
     in_store: bool
     """Whether the path itself names the store."""
+    archive: StorePath | None = None
+    """The zip file that the store is in."""
 
     def groups(self) -> list[StorePath]:
         """Return the groups above the node, the store first."""
@@ -63,9 +65,17 @@ class Address:
         node = self.store.joined(inner)
         return Address(self.path, self.store, inner, node, node, in_store=True)
 
+    def packed(self, files: Files) -> Address:
+        """Return the same address in a zipped store."""
+        root = StorePath(files, "")
+        node = root.joined(self.inner)
+        return Address(
+            self.path, root, self.inner, node, node, in_store=True, archive=self.store
+        )
+
     def around(self) -> list[StorePath]:
         """Return the nodes that must be no arrays for the store to be where it is."""
-        outer = self.store if self.in_store and self.store else self.folder
+        outer = self.archive or (self.store if self.in_store and self.store else self.folder)
         found = []
         while (parent := outer.parent).key not in (outer.key, ""):
             outer = parent

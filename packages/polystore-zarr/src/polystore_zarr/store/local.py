@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .base import Kind, Pieces
 
-__all__ = ["LocalFiles", "local_path"]
+__all__ = ["LocalFiles", "local_path", "stamp_of"]
 
 Result = TypeVar("Result")
 
@@ -115,10 +115,10 @@ class LocalFiles(Calls):
                 content = file.read(min(size, most) + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stored(content, _stamp(status))
+        return Stored(content, stamp_of(status))
 
     def stamp(self, key: str) -> tuple[int, ...]:
-        return _stamp(self.store.status(key))
+        return stamp_of(self.store.status(key))
 
     def modified(self, key: str) -> float | None:
         return self.store.status(key).st_mtime
@@ -194,6 +194,8 @@ class LocalFiles(Calls):
         replace: bool,
         durable: bool | None,
     ) -> None:
+        if tree.files.base is not self.base:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
         asides.take_place(
             self, tree.key, place, store, slot.path.key, replace=replace, durable=durable
         )
@@ -240,5 +242,6 @@ def local_path(path: str | os.PathLike[str]) -> StorePath:
     return StorePath(LocalFiles(LocalStore()), os.path.abspath(path))
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes if a file is replaced, or changed in place."""
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

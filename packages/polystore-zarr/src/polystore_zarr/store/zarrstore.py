@@ -104,7 +104,7 @@ class ReadingStore(Store):
         return await asyncio.to_thread(path.files.kind, path.key) == "file"
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        skip = len(self.root.key) + 1
+        skip = len((self.root / "").key)
         for found in await asyncio.to_thread(self._below, prefix):
             if (name := found[skip:]).startswith(prefix):
                 yield name
