@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     )
     from .files.claims import claim, is_abandoned
     from .files.json import decode_json, encode_json
-    from .files.local import LocalStore
+    from .files.local import LocalStore, Places
     from .files.locking import file_lock, is_lock, lock_name, lock_path, remove_unused
     from .files.metadata import AtomicMetadataWriter
     from .files.pending import PendingFile, Place
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         exchange,
         flush_to_device,
         follow_links,
+        is_missing,
         make_directories,
         not_regular,
         open_regular,
@@ -133,13 +134,13 @@ _HOME = {
     "files.atomic": "atomic_update_json atomic_write atomic_write_json find_leftovers",
     "files.claims": "claim is_abandoned",
     "files.json": "decode_json encode_json",
-    "files.local": "LocalStore",
+    "files.local": "LocalStore Places",
     "files.locking": "file_lock is_lock lock_name lock_path remove_unused",
     "files.metadata": "AtomicMetadataWriter",
     "files.pending": "PendingFile Place",
     "files.system": (
-        "MOST_LINKS exchange flush_to_device follow_links make_directories not_regular "
-        "open_regular path_of remove_tree rename_new sync_directory sync_tree"
+        "MOST_LINKS exchange flush_to_device follow_links is_missing make_directories "
+        "not_regular open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
@@ -212,6 +213,7 @@ __all__ = [
     "PendingFile",
     "Pixels",
     "Place",
+    "Places",
     "PluginState",
     "PolystoreError",
     "Progress",
@@ -264,6 +266,7 @@ __all__ = [
     "is_instance",
     "is_litter",
     "is_lock",
+    "is_missing",
     "join",
     "known_options",
     "lock_name",

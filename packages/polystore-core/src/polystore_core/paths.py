@@ -80,7 +80,8 @@ def checked(path: str | os.PathLike[str]) -> str:
     Raises ``InvalidOptionError``, also for a URL and for "~" (``check_local``).
     """
     text = check_text(path)
-    check_local(path)
+    if ":/" in (whole := os.fspath(path)) or whole[0] == "~":
+        check_local(whole)
     return text
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .store.base import StorePath
     from .store.nodes import Document
 
-__all__ = ["Unaligned", "ZarrArray"]
+__all__ = ["Unaligned", "ZarrArray", "chunk_files", "write_new"]
 
 Unaligned: TypeAlias = Literal["refuse", "lock"]
 
@@ -72,8 +72,10 @@ class ZarrArray(LazyArray):
         pipeline: CodecPipeline = "zarr",
         seen: bool = True,
         durable: bool | None = None,
+        lasting: bool = True,
     ) -> None:
-        self._directory = directory = directory.base
+        # ``lasting``: it is used after the operation, which may keep directories open.
+        self._directory = directory = directory.base if lasting else directory
         if writable:
             directory.files.check_regions()
         self._metadata = directory / ("zarr.json" if document.zarr_format == 3 else ".zarray")
@@ -92,10 +94,10 @@ class ZarrArray(LazyArray):
         self._complete = marks.get("complete") is True
         self.chunks: tuple[int, ...]
         self.shards: tuple[int, ...] | None
-        self.files = ChunkFiles.of(directory, document.fields) if pipeline == "zarr" else None
+        self.files = chunk_files(directory, document, pipeline)
         known = self.files or self._array
         self.shape, self.chunks, self.shards = known.shape, known.chunks, known.shards
-        if any(length >= _MOST for length in self.shape):
+        if max(self.shape, default=0) >= _MOST:
             reason = f"its shape is {self.shape}, but polystore reads axes of less than 2**62"
             raise UnsupportedFileError(reason, "zarr", path, backend)
         self.dtype = _restored(known.dtype, marks.get("dtype"))
@@ -377,6 +379,33 @@ class ZarrArray(LazyArray):
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return type(self).__name__, str(self._directory), self._identity
+
+
+def chunk_files(
+    directory: StorePath, document: Document, pipeline: CodecPipeline
+) -> ChunkFiles | None:
+    """Return the chunks of a plain array, ``None`` for one that only zarr reads and writes."""
+    if pipeline != "zarr":
+        return None
+    return ChunkFiles.of(directory, document.fields, document.derived)
+
+
+def write_new(
+    files: ChunkFiles | None,
+    directory: StorePath,
+    document: Document,
+    value: Value,
+    pipeline: CodecPipeline,
+) -> None:
+    """Write all pixels of an array that nobody reads yet. ``files`` are its ``chunk_files``.
+
+    Raises ``UnsupportedDataError``, ``OSError``.
+    """
+    if files is None:
+        ZarrArray(directory, document, writable=True, seen=False, pipeline=pipeline)[...] = value
+        return
+    with Guard("", "", "write", document):
+        files.write_new(value)
 
 
 def _size(nbytes: int) -> str:

@@ -33,7 +33,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .arrays import Unaligned, ZarrArray
+from .arrays import Unaligned, ZarrArray, chunk_files, write_new
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
@@ -167,7 +167,9 @@ class ZarrBackend(ZarrTree):
                 zarr_format=zarr_format,
                 by_plane=image is not None,
             )
-            old = around.present_image if if_exists == "replace" else None
+            old = None
+            if around.present is not None and if_exists == "replace":
+                old = around.present_image
             kept = None
             if old is not None and place.store is not None:
                 kept = Kept.of(place.node, place.store, old)
@@ -199,7 +201,7 @@ class ZarrBackend(ZarrTree):
                 zarr_format=zarr_format,
                 durable=durable,
                 above=around.above,
-                is_new=around.is_free,
+                is_free=around.is_free,
             )
 
     def _write_array(
@@ -210,7 +212,9 @@ class ZarrBackend(ZarrTree):
         progress: Progress,
         directory: StorePath,
     ) -> None:
-        if is_dask(value):
+        is_array = type(value) is np.ndarray
+        is_blocks = not is_array and is_dask(value)
+        if is_blocks:
             layout = layout_for(value, layout)
         document = create_array(
             directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
@@ -218,21 +222,19 @@ class ZarrBackend(ZarrTree):
         batch = self._batch
         if batch is not None and batch.write(value, document, directory):
             return
+        if is_array and not progress:
+            files = chunk_files(directory, document, self.codec_pipeline)
+            if batch is not None:
+                batch.learn(value, document, files)
+            write_new(files, directory, document, value, self.codec_pipeline)
+            return
         target = ZarrArray(
-            directory,
-            document,
-            writable=True,
-            seen=is_dask(value),
-            pipeline=self.codec_pipeline,
+            directory, document, writable=True, seen=is_blocks, pipeline=self.codec_pipeline
         )
-        if is_dask(value):
+        if is_blocks:
             total = count_blocks(value, target.unit)
             with progress_reporter(progress, total, "save", unit="block") as report:
                 store_blocks(value, target, report)
-        elif isinstance(value, np.ndarray) and not progress:
-            if batch is not None:
-                batch.learn(value, document, target.files)
-            target[...] = value
         else:
             write_streamed(value, [target], "mean", progress)
 
@@ -318,7 +320,7 @@ class ZarrBackend(ZarrTree):
         with self._translated(path, "load") as place:
 
             def read() -> Value:
-                array = self._handle(place, level)
+                array = self._handle(place, level, lasting=False)
                 return array.read(select(... if region is None else region, array.shape))
 
             return self._whole(place, "load", read)
@@ -404,6 +406,7 @@ class ZarrBackend(ZarrTree):
         writable: bool = False,
         unaligned: Unaligned = "refuse",
         durable: bool | None = None,
+        lasting: bool = True,
     ) -> ZarrArray:
         if unaligned not in ("refuse", "lock"):
             raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
@@ -429,6 +432,7 @@ class ZarrBackend(ZarrTree):
             unaligned=unaligned,
             pipeline=self.codec_pipeline,
             durable=durable,
+            lasting=lasting,
         )
 
     def _level(self, node: Node, level: int) -> tuple[StorePath, Document]:

@@ -53,10 +53,8 @@ class Layout:
             self.zarr_format == 3
             and type(self.compressor) in (str, type(None))
             and type(self.fill_value) in (int, bool, type(None))
-            and all(
-                type(grid) in (int, bool, tuple, type(None))
-                for grid in (self.chunks, self.shards)
-            )
+            and type(self.chunks) in (int, tuple, type(None))
+            and type(self.shards) in (int, bool, tuple, type(None))
         )
 
 
@@ -77,28 +75,19 @@ def create_array(
 
     Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
     """
-    _refuse_lossy(dtype, layout.zarr_format)
-    chunks, shards = checked_grid(
-        shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
-    )
-    if layout.zarr_format == 2:
-        if layout.shards:
-            raise InvalidOptionError(
-                "shards", layout.shards, "None, because Zarr 2 does not have shards"
-            )
-        shards = None
     marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
     marked = {**(attributes or {}), MARKER: marks}
     names = None if dimension_names is None else tuple(dimension_names)
-    key = (shape, dtype, chunks, shards, names, layout, complete) if layout.is_plain else None
+    key = (shape, dtype, names, layout, complete) if layout.is_plain else None
     template = _templates.get(key)
     if template is None:
-        fields = _written(directory, shape, dtype, chunks, shards, names, layout, marked)
+        fields = _written(directory, shape, dtype, names, layout, marked)
         if fields is None:  # of Zarr 2, and as zarr has written it
             written = read_document(directory)
             assert written is not None
             return written
-        template = _Template(fields, encode_json({**fields, "attributes": {MARKER: marks}}))
+        text = encode_json({**fields, "attributes": {MARKER: marks}})
+        template = _Template(fields, text, {})
         if key is not None:
             if len(_templates) >= _MOST_TEMPLATES:
                 _templates.clear()
@@ -107,7 +96,7 @@ def create_array(
     fields = {**template.fields, "attributes": marked}
     text = encode_json(fields) if attributes else template.text
     directory.files.write((directory / "zarr.json").key, [text])
-    return Document(3, "array", fields, marked)
+    return Document(3, "array", fields, marked, derived=template.derived)
 
 
 class _Template(NamedTuple):
@@ -116,6 +105,8 @@ class _Template(NamedTuple):
     fields: dict[str, Any]
     text: bytes
     """The whole document of an array without attributes of its own."""
+    derived: dict[Any, Any]
+    """What all documents that are made of it share."""
 
 
 def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
@@ -146,13 +137,21 @@ def _written(
     directory: StorePath,
     shape: tuple[int, ...],
     dtype: np.dtype[Value],
-    chunks: tuple[int, ...],
-    shards: tuple[int, ...] | None,
     dimension_names: tuple[str, ...] | None,
     layout: Layout,
     attributes: Mapping[str, Value],
 ) -> dict[str, Any] | None:
     """Let zarr write the metadata, and return the document if it is of Zarr 3."""
+    _refuse_lossy(dtype, layout.zarr_format)
+    chunks, shards = checked_grid(
+        shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
+    )
+    if layout.zarr_format == 2:
+        if layout.shards:
+            raise InvalidOptionError(
+                "shards", layout.shards, "None, because Zarr 2 does not have shards"
+            )
+        shards = None
     options = codec_options(
         layout.compressor,
         zarr_format=layout.zarr_format,

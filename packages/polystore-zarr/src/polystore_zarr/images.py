@@ -20,13 +20,13 @@ from polystore_core import (
 )
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
-from .arrays import ZarrArray
+from .arrays import ZarrArray, chunk_files, write_new
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .keeping import Kept, level_zero
 from .ome import Version, image_document
 from .pyramid import Method, level_shapes, write_pyramid
-from .store.nodes import ZarrFormat, make_group
+from .store.nodes import ZarrFormat, write_group
 
 if TYPE_CHECKING:
     from polystore_core import Pixels, Value
@@ -49,7 +49,12 @@ class ImageOptions:
 
     def given(self) -> str | None:
         """Return the name of one that was given."""
-        return next((f.name for f in fields(self) if getattr(self, f.name) is not None), None)
+        if (self.axes, self.scale, self.units, self.channels, self.levels) == _NOTHING:
+            return None
+        return next(f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+
+_NOTHING = (None,) * 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,9 @@ def write_image(
     given = options if image.kept is None else image.kept.completed(value, options)
     metadata = _checked_metadata(value, image, given, options)
     axes = [axis.name for axis in metadata.axes]
-    kept = image.kept
+    kept, zarr_format = image.kept, image.zarr_format
     if kept is not None:
-        kept.check_labels(value, image.zarr_format)
+        kept.check_labels(value, zarr_format)
     if options.levels is not None and image.levels not in (None, options.levels):
         raise InvalidOptionError(
             "levels",
@@ -102,11 +107,14 @@ def write_image(
     shapes = _level_shapes(value, axes, image, options)
     method: Method = "nearest" if image.is_label else "mean"
 
+    is_blocks = type(value) is not np.ndarray and is_dask(value)
+
     def write(directory: StorePath) -> None:
-        levels = []
+        levels: list[Any] = []
+        is_one = len(shapes) == 1 and type(value) is np.ndarray and not progress
         for number, shape in enumerate(shapes):
             level = directory / str(number)
-            first = number == 0 and is_dask(value)
+            first = number == 0 and is_blocks
             document = create_array(
                 level,
                 shape,
@@ -115,14 +123,17 @@ def write_image(
                 dimension_names=axes,
                 complete=True,
             )
+            if is_one:
+                files = chunk_files(level, document, pipeline)
+                write_new(files, level, document, value, pipeline)
+                levels.append(value)
+                continue
             levels.append(
-                ZarrArray(
-                    level, document, writable=True, seen=is_dask(value), pipeline=pipeline
-                )
+                ZarrArray(level, document, writable=True, seen=is_blocks, pipeline=pipeline)
             )
-        if is_dask(value):
+        if is_blocks:
             _write_dask(value, levels, method, progress)
-        else:
+        elif not is_one:
             write_streamed(value, levels, method, progress)
         final = _with_windows(metadata, given.channels or (), levels[-1])
         factors = [_factors(len(axes), level) for level in range(len(shapes))]
@@ -134,13 +145,13 @@ def write_image(
             origin=None if kept is None else kept.origin(final),
         )
         if kept is None:
-            make_group(directory, image.zarr_format, {**(attributes or {}), **described})
+            write_group(directory, zarr_format, {**(attributes or {}), **described})
             return
         keeps_channels = options.channels is None and given.channels is not None
         described = kept.attributes(
             described, attributes, channels=keeps_channels, dtype=value.dtype
         )
-        make_group(directory, image.zarr_format, described)
+        write_group(directory, zarr_format, described)
         kept.put_members(directory, partial(_rebuild_label, len(shapes), layout, pipeline))
 
     return write

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from polystore_core.errors import InvalidOptionError
 
 from .images import Image, Version
-from .ome import Plate, add_label, check_well, holds, read_image, read_plate, read_well
+from .ome import (
+    Plate,
+    add_label,
+    check_well,
+    read_image,
+    read_plate,
+    read_roles,
+    read_well,
+)
 from .store.nodes import Document, ZarrFormat, read_document
 
 if TYPE_CHECKING:
@@ -56,31 +64,43 @@ class Surroundings:
         files, store = place.store
         known = known or {}
         while True:
-            above = tuple(read_document(group, known.get(group)) for group in place.groups())
-            is_free = files.is_free(place.node.key)
+            above: list[Document | None] = []
+            is_free = False
+            for group in place.groups():
+                # In a folder that is missing there is nothing.
+                document = None if is_free else read_document(group, known.get(group))
+                is_free = is_free or (document is None and files.is_free(group.key))
+                above.append(document)
+            is_free = is_free or files.is_free(place.node.key)
             present = None if is_free else read_document(place.node)
             # Something that is missing may have stepped aside for a moment.
             if None not in (present, *above) or not files.settle(store):
-                return cls(place, present, above, is_free)
+                return cls(place, present, tuple(above), is_free)
 
     @property
     def is_new(self) -> bool:
         """Whether the path is free in a group that exists."""
-        groups = all(group is not None and group.kind == "group" for group in self.above)
-        return self.is_free and self.place.in_store and bool(self.above) and groups
+        if not (self.is_free and self.place.in_store and self.above):
+            return False
+        for document in self.above:
+            if document is None or document.kind != "group":
+                return False
+        return True
 
     @property
     def zarr_format(self) -> ZarrFormat | None:
         """The format of the group around the path, or of what the path leads to."""
-        found = [document for document in (self.present, *self.above) if document is not None]
-        return found[-1].zarr_format if found else None
+        for document in (*reversed(self.above), self.present):
+            if document is not None:
+                return document.zarr_format
+        return None
 
     @property
     def present_image(self) -> Document | None:
         """The image that the path leads to."""
         return self.present if self.present is not None and self.present.is_image else None
 
-    @property
+    @cached_property
     def is_image(self) -> bool | None:
         """Whether content makes the path an image; ``None`` where it says nothing."""
         if self.present is not None:
@@ -129,8 +149,9 @@ class Surroundings:
             self._check_ozx(ome, zarr_format)
             ome = True
         if ome is None:
-            is_named_ome = place.in_store and _is_named_ome(place)
-            ome = is_named_ome if self.is_image is None else self.is_image
+            ome = self.is_image
+            if ome is None:
+                ome = place.in_store and _is_named_ome(place)
         if ome is False:
             return None
         if not place.in_store and self.present_image is None:
@@ -188,19 +209,21 @@ class Surroundings:
         parent = self.above[-1] if self.above else None
         if parent is not None and is_label:
             add_label(parent.attributes, self.place.inner[-1])
-        elif parent is not None:
-            read_well(parent.attributes)
+        elif parent is not None and parent.attributes:
+            parent.derive(read_well)
         for document in self.above:
-            if document is not None:
-                document.derive(read_plate)
+            if document is not None and document.attributes:
+                if document.derive(read_roles).plate:
+                    document.derive(read_plate)
 
     @cached_property
     def _image_above(self) -> int | None:
         """How many parts of the path lead to the image that it is in."""
-        found = [
-            n for n, above in enumerate(self.above) if above is not None and above.is_image
-        ]
-        return found[-1] if found else None
+        for depth in reversed(range(len(self.above))):
+            above = self.above[depth]
+            if above is not None and above.attributes and above.is_image:
+                return depth
+        return None
 
     @cached_property
     def _plate(self) -> tuple[int, Plate] | None:
@@ -215,7 +238,7 @@ class Surroundings:
 
 def _is_named_ome(place: Address) -> bool:
     assert place.store is not None
-    name = str(place.store).rpartition("/")[2].lower()
+    name = (place.store.name or str(place.store).rpartition("/")[2]).lower()
     return name.endswith((".ome.zarr", ".ome.zarr.zip", ".ozx"))
 
 
@@ -227,7 +250,7 @@ def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:
     """Return the innermost plate of the groups above a path, and how deep it is."""
     for depth in reversed(range(len(above))):
         document = above[depth]
-        if document is not None and holds(document.attributes, "plate"):
+        if document is not None and document.attributes and document.derive(read_roles).plate:
             plate = document.derive(read_plate)
             return None if plate is None else (depth, plate)
     return None
@@ -235,9 +258,10 @@ def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:
 
 def _collects_images(group: Document | None) -> bool:
     """Whether the members of a group are images: of a well, or of a converted file."""
-    if group is None or group.kind != "group" or holds(group.attributes, "plate"):
+    if group is None or group.kind != "group" or not group.attributes:
         return False
-    return any(holds(group.attributes, key) for key in ("well", "bioformats2raw.layout"))
+    roles = group.derive(read_roles)
+    return not roles.plate and (roles.well or roles.series)
 
 
 def _is_field(parts: tuple[str, ...], plate: Plate) -> bool:

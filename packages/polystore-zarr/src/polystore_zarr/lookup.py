@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polystore_core import ByteStore, Path
     from polystore_core import Document as Description
 
-    from .store.base import Files
+    from .store.base import Files, StorePath
 
 __all__ = ["ZarrLookup"]
 
@@ -167,18 +167,28 @@ class ZarrLookup(StorageBackend):
         """Refuse a path through an array. ``above`` are the documents that were read already."""
         # Where the store stands, no array has its folders.
         around = [] if place.store and is_directory(place.store) else place.around()
-        inside = place.groups() if place.in_store else []
-        known = [*(None for _ in around), *(above if place.in_store else ())]
-        for directory, document in zip_longest((*around, *inside), known):
-            if document is None and is_directory(directory):
-                document = read_document(directory)
-            if document is not None and document.kind == "array":
-                raise self._in_the_way(place, operation, f"{directory!r} is an array")
-        for path in [*place.groups(), place.node] if place.store else ():
-            if path.files.kind(path.key) == "file":
+        for directory in around:
+            self._refuse_array(place, operation, directory, None)
+        if place.store is None:
+            return
+        for directory, document in zip_longest((*place.groups(), place.node), above):
+            if place.in_store and directory is not place.node:
+                self._refuse_array(place, operation, directory, document)
+            kind = "directory" if document is not None else directory.files.kind(directory.key)
+            if kind == "file":
                 raise self._in_the_way(
-                    place, operation, f"{path!r} is a file, not a Zarr store"
+                    place, operation, f"{directory!r} is a file, not a Zarr store"
                 )
+            if kind is None:  # and so is everything in it
+                return
+
+    def _refuse_array(
+        self, place: Address, operation: str, directory: StorePath, document: Document | None
+    ) -> None:
+        if document is None and is_directory(directory):
+            document = read_document(directory)
+        if document is not None and document.kind == "array":
+            raise self._in_the_way(place, operation, f"{directory!r} is an array")
 
     def _in_the_way(
         self, place: Address, operation: str, what: str

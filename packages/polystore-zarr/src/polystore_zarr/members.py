@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polystore_core.errors import DataError, explained
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from polystore_core import Value
 
-    from .store.base import StorePath
+    from .ome import Plate
+    from .store.base import Slot, StorePath
     from .store.layout import Address
     from .store.nodes import Document
 
@@ -62,38 +63,45 @@ _EDITS: dict[str, Any] = {
 }
 
 
-def join_members(place: Address, *, durable: bool | None, above: Above | None = None) -> None:
+def join_members(
+    place: Address,
+    *,
+    durable: bool | None,
+    above: Above | None = None,
+    slot: Slot | None = None,
+) -> None:
     """Enter the images at and below ``place`` into the documents of the groups above them.
 
     It looks for them under the lock: another process may delete or save them at the same time, and
     the last one to look writes the documents as things are then. ``above`` are the documents as
-    the caller has read them, with ``None`` for a group that it has made.
+    the caller has read them, with ``None`` for a group that it has made. ``slot`` is a building
+    place of the store, if the caller has one.
     """
-    _retry(_join, place, durable, above)
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # another process deletes the groups: look again
+            _join(place, durable, above, slot)
+            return
+    _join(place, durable, above, slot)
 
 
-def _join(place: Address, durable: bool | None, above: Above | None) -> None:
-    directories = place.groups()
-    if above is None:
-        above = [read_document(directory) for directory in directories]
-    else:
-        above = [
-            document and read_document(directory, document)
-            for directory, document in zip(directories, above, strict=True)
-        ]
-    known = dict(zip(directories, above, strict=True))
+def _join(
+    place: Address, durable: bool | None, above: Above | None, slot: Slot | None
+) -> None:
+    known: dict[StorePath, Document | None] = {}
+    for directory, document in zip_longest(place.groups(), above or ()):
+        is_made = above is not None and document is None
+        known[directory] = None if is_made else read_document(directory, document)
     assert place.store is not None
     _forget_copies(place.store, known, durable)
-    lists = {
-        key: entries
-        for key, entries in lists_with(place, above).items()
-        if not _is_settled(key, entries, known)
-    }
+    lists = lists_with(place, list(known.values()))
+    for key in list(lists):
+        if _is_settled(key, lists[key], known):
+            del lists[key]
     # Many calls save into one well again and again: they need not wait for the lock.
     if lists and (gathered := _gathered.get()) is not None:
         gathered.add(place.store, durable, lists)
     elif lists:
-        _write(place.store, durable, lists, is_image)
+        _write(place.store, durable, lists, is_image, slot)
 
 
 def leave_members(place: Address, *, durable: bool | None) -> None:
@@ -219,20 +227,44 @@ def _is_settled(
     document = known[group] if group in known else read_document(group)
     if document is None:
         return group not in known
-    if kind == "well" and _counts_fields(document) and not all(map(_is_listed, entries)):
-        return False  # their number may exceed the count as soon as they are listed
+    if kind == "field" and not _are_fields(document, entries):
+        return False  # it is new
+    if kind == "well" and (plate := _plate_in(document)) is not None:
+        if plate.field_count is not None and not all(map(_is_listed, entries)):
+            return False  # their number may exceed the count as soon as they are listed
+        if plate.name and {entry.name for entry in entries}.issubset(plate.wells):
+            if plate.field_count is None:
+                return True
     return _changed(document, entries, is_directory) is None
 
 
-def _counts_fields(document: Document) -> bool:
+def _plate_in(document: Document) -> Plate | None:
     with suppress(DataError):
-        plate = document.derive(read_plate)
-        return plate is not None and plate.field_count is not None
-    return False
+        return document.derive(read_plate)
+    return None
+
+
+def _counts_fields(document: Document) -> bool:
+    plate = _plate_in(document)
+    return plate is not None and plate.field_count is not None
 
 
 def _is_listed(entry: Entry) -> bool:
     return entry.image.name in _fields_in(entry.image.parent)
+
+
+def _are_fields(document: Document, entries: Sequence[Entry]) -> bool:
+    """Whether a well lists all these fields."""
+    try:
+        well = document.derive(read_well)
+    except DataError:  # as it is
+        return True
+    if well is None:
+        return False
+    for entry in entries:
+        if entry.name not in well.fields:
+            return False
+    return True
 
 
 def _fields_in(well: StorePath) -> tuple[str, ...]:
@@ -241,7 +273,13 @@ def _fields_in(well: StorePath) -> tuple[str, ...]:
     return () if found is None else found.fields
 
 
-def _write(store: StorePath, durable: bool | None, lists: Lists, is_there: IsThere) -> None:
+def _write(
+    store: StorePath,
+    durable: bool | None,
+    lists: Lists,
+    is_there: IsThere,
+    slot: Slot | None = None,
+) -> None:
     """Write each document once, unless it has these entries already."""
     is_there = cache(is_there)
     with store.files.lock(store.key):
@@ -250,7 +288,9 @@ def _write(store: StorePath, durable: bool | None, lists: Lists, is_there: IsThe
             document = read_document(group)
             attributes = None if document is None else _changed(document, entries, is_there)
             if document is not None and attributes is not None:
-                write_attributes(group, document, attributes, store=store, durable=durable)
+                write_attributes(
+                    group, document, attributes, store=store, durable=durable, slot=slot
+                )
 
 
 def _changed(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from polystore_core.errors import DataError, PathOutsideRootError
 
 from .kinds import plate_above
-from .ome import Plate, check_well, holds
+from .ome import Plate, check_well, read_roles
 from .store.nodes import read_document
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ Lists: TypeAlias = "dict[tuple[StorePath, Kind], list[Entry]]"
 
 def lists_with(place: Address, above: Above) -> Lists:
     """Return the lists that have the images at and below ``place``."""
-    return _grouped(_entries(place, above))
+    lists: Lists = {}
+    for entry in _entries(place, above):
+        lists.setdefault((entry.group, entry.kind), []).append(entry)
+    return lists
 
 
 def lists_without(place: Address, above: Above) -> Lists:
@@ -61,62 +64,63 @@ def lists_without(place: Address, above: Above) -> Lists:
     return lists
 
 
-def _grouped(entries: Iterable[Entry]) -> Lists:
-    lists: Lists = {}
-    for entry in entries:
-        lists.setdefault((entry.group, entry.kind), []).append(entry)
-    return lists
-
-
-def _entries(place: Address, above: Above) -> Iterator[Entry]:
-    if _is_label(place):
-        yield Entry(place.node.parent, "label", place.inner[-1], place.node)
-        return
-    yield from _series(place, above)
-    for field, depth in _fields(place, above):
-        yield Entry(field.node.parent, "field", field.inner[-1], field.node)
-        if depth is not None and len(field.inner) == depth + 3:
-            yield Entry(field.group(depth), "well", "/".join(field.inner[depth:-1]), field.node)
-
-
-def _is_label(place: Address) -> bool:
-    return place.in_store and len(place.inner) >= 2 and place.inner[-2] == "labels"
-
-
-def _series(place: Address, above: Above) -> Iterator[Entry]:
-    """Yield the lists of images that converters write into a group ``OME``."""
-    for depth, document in enumerate(above if place.in_store else ()):
-        if document is not None and holds(document.attributes, "bioformats2raw.layout"):
+def _entries(place: Address, above: Above) -> Iterable[Entry]:
+    if not place.in_store or not place.inner:
+        return ()
+    inner = place.inner
+    if len(inner) >= 2 and inner[-2] == "labels":
+        return (Entry(place.node.parent, "label", inner[-1], place.node),)
+    found = []
+    for depth, document in enumerate(above):
+        # The images that converters list in a group ``OME``.
+        if document is not None and document.attributes and document.derive(read_roles).series:
             group = place.group(depth) / "OME"
-            yield Entry(group, "series", "/".join(place.inner[depth:]), place.node)
+            found.append(Entry(group, "series", "/".join(inner[depth:]), place.node))
+    for field, plate in _fields(place, above):
+        found.append(Entry(field.node.parent, "field", field.inner[-1], field.node))
+        if plate is not None and len(field.inner) == plate + 3:
+            well = "/".join(field.inner[plate:-1])
+            found.append(Entry(field.group(plate), "well", well, field.node))
+    return found
 
 
-def _fields(place: Address, above: Above) -> Iterator[tuple[Address, int | None]]:
-    """Yield the fields of plates at and below ``place``, each with how deep its plate is.
+def _fields(place: Address, above: Above) -> Iterable[tuple[Address, int | None]]:
+    """Return the fields of plates at and below ``place``, each with how deep its plate is.
 
     A plate is a group that says so, or else the store itself, if names and images are those
     of fields. A well may also be in no plate.
     """
-    if not place.in_store or not place.inner:
-        return
     try:
         found = plate_above(above)
     except DataError:
         if is_image(place.node):
             raise
-        return
+        return ()
     depth, plate = (0, None) if found is None else found
     rest = place.inner[depth:]
-    if above[-1] is not None and holds(above[-1].attributes, "well") and len(rest) != 3:
-        yield place, None if found is None else depth
-        return
-    paths = [rest] if _is_field(plate, *rest, *("A", "1", "0")[len(rest) :]) else []
+    last = above[-1]
+    is_in_well = last is not None and last.attributes and last.derive(read_roles).well
+    if is_in_well and len(rest) != 3:
+        return ((place, None if found is None else depth),)
+    if not _is_field(plate, *rest, *("A", "1", "0")[len(rest) :]):
+        return ()
+    if len(rest) == 3:
+        return ((place, depth),)
+    return _fields_below(place, depth, plate)
+
+
+def _fields_below(
+    place: Address, depth: int, plate: Plate | None
+) -> Iterator[tuple[Address, int]]:
+    """Yield the fields of a row or a well that is saved whole."""
+    rest = place.inner[depth:]
+    paths = [rest]
     while paths and len(paths[0]) < 3:
         folders = (place.inner[:depth] + path for path in paths)
         paths = [(*inner[depth:], name) for inner in folders for name in _folders(place, inner)]
     for path in paths:
         field = place.below(place.inner[:depth] + path)
-        if _is_field(plate, *path) and (path == rest or is_image(field.node)):
+        if _is_field(plate, *path) and is_image(field.node):
             yield field, depth
 
 

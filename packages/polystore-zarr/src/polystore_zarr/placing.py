@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from copy import copy
-from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from polystore_core import IfExists, check_lengths, check_new, check_options, run_batch
+from polystore_core import (
+    IfExists,
+    check_lengths,
+    check_new,
+    check_options,
+    is_litter,
+    run_batch,
+)
 from polystore_core.errors import (
     AlreadyExistsError,
     InvalidOptionError,
@@ -109,6 +115,7 @@ class ZarrPlacing(ZarrLookup):
         *,
         durable: bool | None,
         above: Above | None = None,
+        slot: Slot | None = None,
     ) -> Above:
         """Make all groups above a node, of ``zarr_format`` or as the store already is.
 
@@ -117,24 +124,45 @@ class ZarrPlacing(ZarrLookup):
         """
         documents: list[Document | None] = []
         for directory, below, known in zip_longest(place.groups(), place.inner, above or ()):
-            document = read_document(directory, known)
+            document = None if known is None else read_document(directory, known)
             if document is None:
-                document = self._found_again(place, partial(read_document, directory))
+                made = zarr_format or 3
+                document = self._make_group(place, directory, made, durable=durable, slot=slot)
             documents.append(document)
             if document is None:
-                if not is_directory(directory):
-                    directory.files.make_folders(directory.key, durable=durable)
-                make_group(directory, zarr_format or 3, durable=durable)
-            elif document.kind == "array" or (document.is_image and below != "labels"):
-                kind = "image" if document.is_image else "array"
+                continue
+            is_image = bool(document.attributes) and document.is_image
+            if document.kind == "array" or (is_image and below != "labels"):
+                kind = "image" if is_image else "array"
                 raise self._in_the_way(place, "save", f"{directory!r} is an {kind}")
-            elif zarr_format is None:
+            if zarr_format is None:
                 zarr_format = document.zarr_format
             elif document.zarr_format != zarr_format:
                 found = document.zarr_format
                 expected = f"{found}, because {directory!r} is a group of Zarr {found}"
                 raise InvalidOptionError("zarr_format", zarr_format, expected)
         return documents
+
+    def _make_group(
+        self,
+        place: Address,
+        directory: StorePath,
+        zarr_format: ZarrFormat,
+        *,
+        durable: bool | None,
+        slot: Slot | None,
+    ) -> Document | None:
+        """Make a group above a node, or return the document of a node that is there."""
+        assert place.store is not None
+        files, key = directory
+        files.settle(place.store.key)  # it may have stepped aside
+        if not files.make_folder(key, durable=durable):
+            found = read_document(directory)
+            if found is not None:
+                return found
+        if make_group(directory, zarr_format, durable=durable, slot=slot):
+            return None
+        return read_document(directory)  # somebody else was faster
 
     def _target(
         self,
@@ -149,7 +177,8 @@ class ZarrPlacing(ZarrLookup):
         """
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
-        check_new(place.path)
+        if is_litter(place.folder.name):
+            check_new(place.path)
         refuse_reserved(place)
         if around is None:
             node = self._look(place)
@@ -157,9 +186,10 @@ class ZarrPlacing(ZarrLookup):
             return None
         else:
             node = self._node(place, around.present)
-            if node is None and is_directory(place.folder):
-                node = self._look(place)
-        if node is None and (kind := place.node.files.kind(place.node.key)) is not None:
+            if node is None and not (around.is_free and place.in_store):
+                node = self._look(place) if is_directory(place.folder) else None
+        is_free = around is not None and around.is_free
+        if node is None and not is_free and (kind := place.node.files.kind(place.node.key)) is not None:
             # A group that was made by its explicit path; or an array, a moment ago.
             document = read_document(place.node)
             if document is None and kind != "directory":
@@ -197,7 +227,7 @@ class ZarrPlacing(ZarrLookup):
         zarr_format: ZarrFormat,
         durable: bool | None,
         above: Above | None = None,
-        is_new: bool = False,
+        is_free: bool = False,
     ) -> None:
         """Have ``make`` write a tree at a hidden path, then give the tree its name.
 
@@ -206,8 +236,9 @@ class ZarrPlacing(ZarrLookup):
         for left in reversed(range(_TRIES)):
             with ExitStack() as stack:
                 try:
-                    store = self._landing(place)[1]
-                    slot = self._building(store, stack, durable=durable, is_new=is_new)
+                    store = place.store if is_free else self._landing(place)[1]
+                    assert store is not None
+                    slot = self._building(store, stack, durable=durable, is_new=is_free)
                 except FileNotFoundError:
                     if not left:
                         raise
@@ -258,6 +289,8 @@ class ZarrPlacing(ZarrLookup):
             except FileNotFoundError:
                 if tree.files.kind(tree.key) is None:
                     raise
+                files, folder = self._landing(place)[0].parent
+                files.make_folders(folder, durable=self.durable)
         raise self._deleted_again(place)
 
     def _settle_once(
@@ -274,10 +307,10 @@ class ZarrPlacing(ZarrLookup):
         node, store = self._landing(place)
         if durable:
             tree.files.flush_tree(tree.key)
-        above = self._make_groups(place, zarr_format, durable=durable, above=above)
-        files, folder = node.parent
-        if not is_directory(node.parent):
-            files.make_folders(folder, durable=durable)
+        above = self._make_groups(
+            place, zarr_format, durable=durable, above=above, slot=slot
+        )
+        files = node.files
         try:
             files.take_place(
                 tree,
@@ -293,5 +326,5 @@ class ZarrPlacing(ZarrLookup):
             return False
         if durable:
             files.flush_name(node.key)
-        join_members(place, durable=durable, above=above)
+        join_members(place, durable=durable, above=above, slot=slot)
         return True

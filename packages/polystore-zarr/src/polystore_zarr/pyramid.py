@@ -94,8 +94,8 @@ def level_shapes(
         )
     if isinstance(smallest, bool) or not isinstance(smallest, int) or smallest < 1:
         raise InvalidOptionError("smallest", smallest, "a number of pixels of at least 1")
-    shapes = [tuple(int(extent) for extent in shape)]
-    most = 1 + max(max(extent - 1, 0).bit_length() for extent in shapes[0][-2:])
+    shapes = [tuple(map(int, shape))]
+    most = 1 + max(max(shapes[0][-2:]) - 1, 0).bit_length()
     if levels is not None and (
         isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= most
     ):

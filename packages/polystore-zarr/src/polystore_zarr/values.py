@@ -21,12 +21,15 @@ __all__ = ["check_attributes", "checked_shape", "checked_value"]
 
 def checked_value(data: Value) -> Value:
     """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
+    if type(data) is np.ndarray:
+        dtype = data.dtype
+        # NumPy counts text as objects. 2 is a type that another library has added.
+        if dtype.kind == "T" or not (dtype.hasobject or dtype.isbuiltin == 2):
+            return data
     if is_dask(data):
         check_dask(data)
         return data
     if isinstance(data, LazyArray):
-        return data
-    if type(data) is np.ndarray and data.dtype.kind == "T":  # text: NumPy counts it as objects
         return data
     if not is_array(data):
         raise UnsupportedDataError(

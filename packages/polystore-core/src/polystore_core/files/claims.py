@@ -31,15 +31,20 @@ class claim:  # noqa: N801 - used as a function
     have claimed it first.
     """
 
-    __slots__ = ("_held", "_path")
+    __slots__ = ("_held", "_path", "status")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         self._held: list[int] = []
+        self.status: os.stat_result | None = None
+        """Of the file or directory that is yours. It stays open: no other one gets its number."""
 
     def __enter__(self) -> bool | None:
         try:
-            return _claim(self._path, self._held)
+            mine = _claim(self._path, self._held)
+            if mine:
+                self.status = os.fstat(self._held[0])
+            return mine
         except BaseException:  # Ctrl-C too: what stays claimed could not be tidied up
             self.__exit__()
             raise

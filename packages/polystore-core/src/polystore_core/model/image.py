@@ -202,7 +202,7 @@ def image_metadata(
     names = _axis_names(shape, axes, channels)
     unit_of = _checked_units(units, names)
     return ImageMetadata(
-        axes=tuple(Axis(axis, AXIS_TYPES[axis], unit_of.get(axis)) for axis in names),
+        axes=tuple([Axis(axis, AXIS_TYPES[axis], unit_of.get(axis)) for axis in names]),
         scale=_checked_scale(scale, names),
         channels=_checked_channels(channels, shape, names, dtype, windows),
         name=name,

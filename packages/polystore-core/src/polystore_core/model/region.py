@@ -33,6 +33,9 @@ class Selection(NamedTuple):
 
 def select(region: Region, shape: tuple[int, ...]) -> Selection:
     """Raise ``IndexError`` as NumPy does, and ``InvalidOptionError`` for advanced indexing."""
+    if region is ...:
+        ranges = tuple(map(range, shape))
+        return Selection(ranges, (False,) * len(shape), tuple(map(len, ranges)))
     items: list[Any] = list(region) if isinstance(region, tuple) else [region]
     if not all(_is_basic(item) for item in items):
         raise InvalidOptionError("region", region, "integers, slices and ...")
@@ -45,14 +48,14 @@ def select(region: Region, shape: tuple[int, ...]) -> Selection:
         raise IndexError(f"too many indices: the array has {len(shape)} dimensions")
     at = items.index(...)
     items[at : at + 1] = [slice(None)] * missing
-    ranges = [
+    found = [
         range(length)[item] if isinstance(item, slice) else _single(item, length)
         for item, length in zip(items, shape, strict=True)
     ]
     return Selection(
-        tuple(r if r.step > 0 else r[::-1] for r in ranges),
-        tuple(r.step < 0 for r in ranges),
-        tuple(len(r) for r, i in zip(ranges, items, strict=True) if isinstance(i, slice)),
+        tuple([r if r.step > 0 else r[::-1] for r in found]),
+        tuple([r.step < 0 for r in found]),
+        tuple([len(r) for r, i in zip(found, items, strict=True) if isinstance(i, slice)]),
     )
 
 

@@ -3,7 +3,7 @@
 Pure functions from attributes to attributes; no store is touched.
 """
 
-from .reading import holds, read_image, read_labels, read_plate, read_well
+from .reading import read_image, read_labels, read_plate, read_roles, read_well
 from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
 from .writing import (
     add_label,
@@ -30,7 +30,6 @@ __all__ = [
     "add_label",
     "add_series",
     "check_well",
-    "holds",
     "image_document",
     "kept_attributes",
     "labels_document",
@@ -39,6 +38,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_plate",
+    "read_roles",
     "read_well",
     "remove_label",
     "remove_series",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
 from polystore_core import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "found_in",
-    "holds",
     "line_name",
     "mapping",
     "path_of",
     "read_image",
     "read_labels",
     "read_plate",
+    "read_roles",
     "read_well",
 ]
 
@@ -142,23 +142,29 @@ def path_of(member: object) -> str | None:
 
 
 def _names(plate: Mapping[str, Value], key: str) -> tuple[str, ...]:
-    names = map(line_name, _list(plate.get(key, []), key))
-    return tuple(name for name in names if name is not None)
+    names = list(map(line_name, _list(plate.get(key, []), key)))
+    return tuple([name for name in names if name is not None] if None in names else names)
 
 
 def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
     """Return the paths that are listed. An entry without one leads nowhere, and is left out."""
     members = _list(holder.get(key), key)
-    if members and not any(isinstance(member, Mapping) for member in members):
+    found, has_objects = [], False
+    for member in members:  # a plate has thousands
+        if isinstance(member, _OBJECTS):
+            has_objects = True
+            if isinstance(path := member.get("path"), str):
+                found.append(path)
+    if members and not has_objects:
         _damaged(f"{key} has entries that are not objects")
-    paths = tuple(path for path in map(path_of, members) if path is not None)
+    paths = tuple(found)
     if _OUTSIDE.search("/".join(paths)):  # one search for all: a plate has thousands
         for path in paths:
             _inside(path, key)
     return paths
 
 
-_KEYS = {"plate": ("wells", "rows", "columns"), "well": ("images",)}
+_KEYS = {"plate": frozenset(("wells", "rows", "columns")), "well": frozenset(("images",))}
 
 
 def _claimed(
@@ -167,21 +173,43 @@ def _claimed(
     """Return what ``found_in`` returns, or nothing where another program has that attribute."""
     value, inner, outer = found_in(attributes, key)
     is_ours = outer is not None or (
-        isinstance(value, Mapping) and any(known in value for known in _KEYS[key])
+        isinstance(value, _OBJECTS) and not _KEYS[key].isdisjoint(value)
     )
     return value if is_ours else None, inner, outer
 
 
-def holds(
-    attributes: Attributes, key: Literal["plate", "well", "bioformats2raw.layout"]
-) -> bool:
-    """Whether a group's attributes describe a plate, a well or a collection of images.
+class Roles(NamedTuple):
+    """What the members of a group are, as its attributes say."""
+
+    plate: bool
+    well: bool
+    series: bool
+    """The images that a converter has made of one file."""
+
+
+def read_roles(attributes: Attributes) -> Roles:
+    """Return what a group's attributes describe.
 
     Groups of any store may have an attribute of such a name: as text, say.
     """
-    if key == "bioformats2raw.layout":
-        return isinstance(found_in(attributes, key)[0], int)
-    return isinstance(_claimed(attributes, key)[0], Mapping)
+    if not attributes:
+        return _NO_ROLES
+    inner = attributes.get("ome")
+    inner = inner if isinstance(inner, _OBJECTS) else {}
+    is_there = {}
+    for key, known in _KEYS.items():  # as _claimed, for both at once
+        value, is_ours = inner.get(key), inner.get("version", "0.5") is not None
+        if value is None:
+            value, is_ours = attributes.get(key), False
+        is_there[key] = isinstance(value, _OBJECTS) and (
+            is_ours or not known.isdisjoint(value)
+        )
+    key = "bioformats2raw.layout"
+    layout = attributes.get(key) if inner.get(key) is None else inner[key]
+    return Roles(is_there["plate"], is_there["well"], isinstance(layout, int))
+
+
+_NO_ROLES = Roles(False, False, False)
 
 
 def found_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:

@@ -14,7 +14,7 @@ from polystore_core import ImageMetadata, Window
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
 from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
-from .values import Attributes, Plate, Version
+from .values import Attributes, Plate, Version, Well
 
 if TYPE_CHECKING:
     from polystore_core import Document, Value
@@ -384,8 +384,9 @@ def well_with_field(attributes: Attributes, field: str, version: Version = "0.5"
         InvalidOptionError: ``field`` is new, and not made of letters and digits.
         DamagedDataError: ``attributes`` hold a malformed well.
     """
-    well, images = _well_parts(attributes)
-    if any(path_of(image) == field for image in images):
+    known = read_well(attributes)
+    well, images = _well_parts(attributes, known)
+    if known is not None and field in known.fields:
         return dict(attributes)
     check_well("A", "1", field)
     return _with_images(attributes, version, well, [*images, {"path": field}])
@@ -395,15 +396,16 @@ def well_without_field(
     attributes: Attributes, field: str, version: Version = "0.5"
 ) -> Document:
     """Return the attributes of a well without this field."""
-    well, images = _well_parts(attributes)
+    well, images = _well_parts(attributes, read_well(attributes))
     kept = [image for image in images if path_of(image) != field]
     if len(kept) == len(images):
         return dict(attributes)
     return _with_images(attributes, version, well, kept)
 
 
-def _well_parts(attributes: Attributes) -> tuple[Document, list[Value]]:
-    if read_well(attributes) is None:
+def _well_parts(attributes: Attributes, known: Well | None) -> tuple[Document, list[Value]]:
+    """Return copies of a well that was read, and of its list of images."""
+    if known is None:
         return {}, []
     well = dict(found_in(attributes, "well")[0])
     return well, list(well["images"])
@@ -413,11 +415,15 @@ def _with_images(
     attributes: Attributes, version: Version, well: Document, images: Sequence[Value]
 ) -> Document:
     # Entries without a path come last, and stay as they are.
-    well["images"] = sorted(
-        images, key=lambda image: (path_of(image) is None, _natural(path_of(image) or ""))
-    )
-    well.setdefault("version", _written_as(attributes, version, "well"))
+    well["images"] = sorted(images, key=_by_path)
+    if "version" not in well:
+        well["version"] = _written_as(attributes, version, "well")
     return _edited(attributes, version, "well", well)
+
+
+def _by_path(image: Value) -> tuple[bool, tuple[bool, int, str, str]]:
+    path = path_of(image)
+    return path is None, _natural(path or "")
 
 
 # ── where things stand in a document ─────────────────────────────────────────────────────

@@ -204,7 +204,13 @@ class ArchiveFiles(Files):
         raise refusal(self.full(""))
 
     def replace_document(
-        self, key: str, content: bytes, *, store: str, durable: bool | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        store: str,
+        durable: bool | None,
+        slot: Slot | None = None,
     ) -> None:
         raise refusal(self.full(""))
 

@@ -24,7 +24,6 @@ from polystore_core import (
     claim,
     is_litter,
     is_lock,
-    lock_name,
     remove_unused,
 )
 from polystore_core.errors import LockTimeoutError
@@ -34,7 +33,9 @@ from .trees import is_folder, remove, sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
+    from .base import Slot
     from .calls import Calls
 
 __all__ = [
@@ -42,7 +43,6 @@ __all__ = [
     "found_again",
     "hide_tree",
     "is_aside",
-    "lock_of",
     "remove_empty_folder",
     "remove_empty_group",
     "settle",
@@ -59,12 +59,6 @@ _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 # ── the hidden folder ────────────────────────────────────────────────────────────────────
 
 
-def lock_of(calls: Calls, store: str) -> str:
-    """Return the key of the lock file of a store, the same for all names of the store."""
-    folder, name = os.path.split(calls.store.resolve(store))
-    return os.path.join(folder, lock_name(name))
-
-
 def _aside(lock: str) -> str:
     return lock.removesuffix(_LOCK) + _ASIDE
 
@@ -77,27 +71,22 @@ def is_aside(name: str) -> bool:
 def _kept(calls: Calls, place: str, store: str) -> str:
     """Return where the tree at ``place``, in ``store`` or the store itself, steps aside to."""
     inner = place.removeprefix(store).split("/")
-    names = [os.path.basename(calls.store.resolve(store)), *filter(None, inner)]
-    return os.path.join(_aside(lock_of(calls, store)), str(len(names)), *names)
+    names = [os.path.basename(calls.places.resolve(store)), *filter(None, inner)]
+    return os.path.join(_aside(calls.lock_of(store)), str(len(names)), *names)
 
 
-@contextmanager
 def building_place(
     calls: Calls, store: str, *, durable: bool | None = None
-) -> Iterator[tuple[str, Callable[[], bool]]]:
+) -> AbstractContextManager[Slot]:
     """Give a hidden directory next to ``store``, and a way to tell whether it is still there.
 
     Puts back what a killed writer has left aside.
     """
-    lock = lock_of(calls, store)
-    with slot(calls, lock, durable=durable) as (hidden, stays):
-        if calls.is_there(_aside(lock)):
-            with (
-                suppress(PermissionError),
-                calls.store.lock(store),
-            ):  # another user's, and theirs
-                _settle(calls, lock, hidden)
-        yield hidden, stays
+    lock = calls.lock_of(store)
+    if calls.is_there(_aside(lock)):
+        with suppress(PermissionError):  # another user's, and theirs
+            _settle_now(calls, store, lock)
+    return slot(calls, lock, durable=durable)
 
 
 def settle(calls: Calls, store: str) -> bool:
@@ -105,7 +94,8 @@ def settle(calls: Calls, store: str) -> bool:
 
     Returns ``False`` if nothing was aside.
     """
-    return _settle_now(calls, store, lock_of(calls, store))
+    lock = calls.lock_of(store)
+    return calls.is_there(_aside(lock)) and _settle_now(calls, store, lock)
 
 
 def _settle_now(calls: Calls, store: str, lock: str) -> bool:
@@ -113,8 +103,8 @@ def _settle_now(calls: Calls, store: str, lock: str) -> bool:
         return False
     with calls.store.lock(store):
         if calls.is_there(_aside(lock)):
-            with slot(calls, lock) as (hidden, _):
-                _settle(calls, lock, hidden)
+            with slot(calls, lock) as own:
+                _settle(calls, lock, own.path.key)
     return True
 
 
@@ -131,7 +121,7 @@ def settle_visible(calls: Calls, folder: str, aside: str) -> bool:
 
 def found_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:
     """Look again for something that may be aside: nobody shall miss it next to a writer."""
-    lock = lock_of(calls, store)
+    lock = calls.lock_of(store)
     if not calls.is_there(lock):  # nothing has ever stepped aside
         return None
     for _ in range(2):  # it may have come back before we asked, and gone again since
@@ -204,7 +194,7 @@ def take_place(
     """
     if replace and _take_free(calls, tree, place):
         return  # the usual case, without a look at the lock
-    lock = lock_of(calls, store)
+    lock = calls.lock_of(store)
     if not replace:
         # With the lock in hand, a place is not free only because its tree has stepped aside.
         with calls.store.lock(store) if calls.is_there(lock) else nullcontext():
@@ -232,7 +222,7 @@ def take_place(
 def _take_free(calls: Calls, tree: str, place: str) -> bool:
     """Rename ``tree`` to ``place``; ``False`` if something other than an empty folder is there."""
     try:
-        calls.rename(tree, place)
+        calls.places.run_both(os.rename, tree, place)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
@@ -244,8 +234,8 @@ def _take_free(calls: Calls, tree: str, place: str) -> bool:
 
 def hide_tree(calls: Calls, tree: str, store: str) -> None:
     """Hide a tree of ``store``, or the store itself, in one step. Then remove it."""
-    with building_place(calls, store) as (hidden, _):
-        calls.rename(tree, f"{hidden}/{new_name()}")
+    with building_place(calls, store) as own:
+        calls.rename(tree, f"{own.path.key}/{new_name()}")
 
 
 def remove_empty_group(calls: Calls, group: str, store: str) -> None:
@@ -254,8 +244,9 @@ def remove_empty_group(calls: Calls, group: str, store: str) -> None:
     Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, with all in place.
     The documents of the group step aside, so that ``rmdir`` can tell.
     """
-    lock = lock_of(calls, store)
-    with building_place(calls, store) as (hidden, _), calls.store.lock(store):
+    lock = calls.lock_of(store)
+    with building_place(calls, store) as own, calls.store.lock(store):
+        hidden = own.path.key
         _settle(calls, lock, hidden)
         with _stepping_aside(calls, lock, hidden):
             kept = _kept(calls, group, store)
@@ -286,7 +277,7 @@ def _remove_hidden(calls: Calls, key: str) -> bool:
     """Remove a lock file or a leftover; ``False`` if it is in use, or an only copy."""
     if is_lock(os.path.basename(key)):
         try:
-            with calls.store.at(key, follow=False) as place:
+            with calls.places.at(key, follow=False) as place:
                 remove_unused(place.name, dir_fd=place.dir_fd)
         except LockTimeoutError:
             return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 from abc import ABC, abstractmethod
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from polystore_core.errors import DamagedDataError
@@ -12,7 +13,7 @@ from polystore_core.errors import DamagedDataError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
     from contextlib import AbstractContextManager
-    from typing import BinaryIO, Literal
+    from typing import BinaryIO, Literal, NoReturn
 
     from polystore_core import ByteStore, Entry
 
@@ -23,7 +24,7 @@ __all__ = [
     "Slot",
     "StorePath",
     "Stored",
-    "names_store",
+    "end_of_store",
     "suffix_of",
 ]
 
@@ -38,10 +39,16 @@ Kind: TypeAlias = "Literal['file', 'directory', 'symlink', 'special']"
 Pieces: TypeAlias = "Iterable[bytes | memoryview]"
 
 
-def names_store(name: str) -> bool:
-    """Whether a name is that of a store."""
-    name = name.lower()
-    return (name.endswith(".zarr") and name != ".zarr") or name.endswith(ZIPPED)
+_STORE = re.compile(
+    rf"(?:\A|(?<=/))(?:[^/]+\.zarr|[^/]*(?:{'|'.join(map(re.escape, ZIPPED))}))(?=/|\Z)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def end_of_store(key: str) -> int | None:
+    """Return where the first name of a store ends in ``key``, ``None`` if there is none."""
+    found = _STORE.search(key)
+    return None if found is None else found.end()
 
 
 def suffix_of(name: str) -> str:
@@ -159,15 +166,19 @@ class Files(ABC):
         """
         try:
             return self.store.open(key)
-        except IsADirectoryError:
-            reason = "it is a folder, not a file"
-            raise DamagedDataError(reason, "zarr", self.full(key)) from None
         except OSError as error:
-            is_circle = error.errno == errno.ELOOP and self.is_link(key)
-            if error.errno != errno.EINVAL and not is_circle:
-                raise
-            reason = error.strerror or str(error)
-            raise DamagedDataError(reason, "zarr", self.full(key)) from error
+            self.refuse(key, error)
+
+    def refuse(self, key: str, error: OSError) -> NoReturn:
+        """Raise ``error``, or the damage that it means: something there cannot be opened."""
+        reason = error.strerror or str(error)
+        if isinstance(error, IsADirectoryError):
+            reason = "it is a folder, not a file"
+        elif error.errno != errno.EINVAL and not (
+            error.errno == errno.ELOOP and self.is_link(key)
+        ):
+            raise error
+        raise DamagedDataError(reason, "zarr", self.full(key)) from error
 
     @abstractmethod
     def stamp(self, key: str) -> Hashable:
@@ -212,23 +223,45 @@ class Files(ABC):
             for piece in pieces:
                 file.write(piece)
 
-    def create(self, key: str, content: bytes, *, durable: bool | None = None) -> None:
-        """Write a file, unless there is one."""
-        with (
-            suppress(FileExistsError),
-            self.store.writing(key, if_exists="error", durable=durable) as file,
-        ):
-            file.write(content)
+    def create(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        durable: bool | None = None,
+        slot: Slot | None = None,
+    ) -> bool:
+        """Write a file; ``False`` if there is one. ``slot`` is a building place of the store."""
+        try:
+            with self.store.writing(key, if_exists="error", durable=durable) as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
 
     @abstractmethod
     def replace_document(
-        self, key: str, content: bytes, *, store: str, durable: bool | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        store: str,
+        durable: bool | None,
+        slot: Slot | None = None,
     ) -> None:
-        """Replace a document of a group. The caller holds the lock of ``store``."""
+        """Replace a document of a group. The caller holds the lock of ``store``.
+
+        ``slot`` is a building place of the store, if the caller has one.
+        """
 
     @abstractmethod
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
         """Make a folder and its missing parents, where the store has folders."""
+
+    def make_folder(self, key: str, *, durable: bool | None = False) -> bool:
+        """Make a folder; ``False`` if there may be one already."""
+        self.make_folders(key, durable=durable)
+        return False
 
     def flush_name(self, key: str) -> None:
         """Let the name ``key`` survive a power cut."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polystore_core import (
     exchange,
     flush_to_device,
+    lock_name,
     open_regular,
     path_of,
     remove_tree,
@@ -20,12 +23,10 @@ from .base import Files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polystore_core import LocalStore
+    from polystore_core import LocalStore, Places
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "new_file"]
 
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
-_WRITE |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 _PIN = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0)
 _PEEK = os.O_RDONLY
 for _flag in ("O_NOFOLLOW", "O_NOCTTY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
@@ -33,36 +34,63 @@ for _flag in ("O_NOFOLLOW", "O_NOCTTY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
+class _File(io.FileIO):
+    """A file that Ctrl-C may leave to the collector. It closes in C, where Ctrl-C is not lost."""
+
+    __del__ = io.FileIO.close
+
+
+def new_file(name: str, *, dir_fd: int | None = None) -> io.FileIO:
+    """Open a new file for writing."""
+    # The object owns the descriptor from the start: Ctrl-C cannot lose it. "x" follows no link.
+    opener = None if dir_fd is None else partial(os.open, mode=0o666, dir_fd=dir_fd)
+    return _File(name, "x", opener=opener)
+
+
+def _peek(name: str, most: int, *, dir_fd: int | None = None) -> bytes:
+    descriptor = os.open(name, _PEEK, dir_fd=dir_fd)
+    try:
+        return os.read(descriptor, most)
+    finally:
+        os.close(descriptor)
+
+
 class Calls(Files):
     """The system calls of a :class:`LocalStore`. They act on links, and not on their targets."""
 
     store: LocalStore
+    places: Places
 
     @contextmanager
     def named(self, key: str, *, follow: bool = False) -> Iterator[str]:
         """Give a path for calls that take no descriptor of a directory."""
-        with self.store.at(key, follow=follow) as place:
+        with self.places.at(key, follow=follow) as place:
             yield path_of(*place)
+
+    def lock_of(self, store: str) -> str:
+        """Return the key of the lock file of a store, the same for all names of the store."""
+        folder, name = os.path.split(self.places.resolve(store))
+        return os.path.join(folder, lock_name(name))
 
     # ── looking ──────────────────────────────────────────────────────────────────────────
 
     def lstat(self, key: str) -> os.stat_result:
-        return self.store.status(key, follow=False)
+        return self.places.stat(key, follow_symlinks=False)
 
     def is_there(self, key: str) -> bool:
         """``os.path.lexists``, but for errors."""
-        try:
-            self.lstat(key)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+        return not self.is_free(key)
 
     def is_free(self, key: str) -> bool:
-        return not self.is_there(key)
+        try:
+            self.places.stat(key, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        return False
 
     def names(self, key: str) -> list[str]:
         """Return the names in a directory, hidden ones too."""
-        with self.store.at(key) as place:
+        with self.places.at(key) as place:
             if place.dir_fd is None:
                 return os.listdir(place.name)
             descriptor = os.open(place.name, _FOLDER, dir_fd=place.dir_fd)
@@ -73,83 +101,65 @@ class Calls(Files):
 
     def pin(self, key: str) -> int:
         """Open a directory, so that its number is given to no other one meanwhile."""
-        with self.store.at(key) as place:
+        with self.places.at(key) as place:
             return os.open(place.name, _PIN, dir_fd=place.dir_fd)
 
     def peek(self, key: str, most: int) -> bytes:
         # A named pipe has no bytes here, and does not wait. Links are left to ``read``.
-        with self.store.at(key, follow=False) as place:
-            descriptor = os.open(place.name, _PEEK, dir_fd=place.dir_fd)
-            try:
-                return os.read(descriptor, most)
-            finally:
-                os.close(descriptor)
+        return self.places.run(_peek, key, most)
 
     # ── changing ─────────────────────────────────────────────────────────────────────────
 
-    def open_new(self, key: str) -> int:
-        """Open a file for writing. Nobody reads it yet."""
-        with self.store.at(key, follow=False) as place:
-            return os.open(place.name, _WRITE, 0o666, dir_fd=place.dir_fd)
-
     def mkdir(self, key: str) -> None:
-        with self.store.at(key, follow=False) as place:
-            os.mkdir(place.name, dir_fd=place.dir_fd)
+        self.places.run(os.mkdir, key)
+
+    def make_missing(self, key: str) -> None:
+        """Make a folder that is missing, and its parents: ``make_folders`` looks at them first."""
+        with suppress(FileExistsError):  # another thread was faster
+            try:
+                self.places.run(os.mkdir, key)
+            except FileNotFoundError:
+                self.make_missing(os.path.dirname(key))
+                self.places.run(os.mkdir, key)
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
         """Make a folder and its missing parents."""
-        with self.store.at(
+        with self.places.at(
             f"{key}/_" if key else "_", follow=False, create=True, durable=durable
         ):
             pass  # the place of a name in it is there: so is the directory
 
     def rename(self, key: str, target: str) -> None:
         """Give a tree another name. An empty folder may have that name."""
-        with (
-            self.store.at(key, follow=False) as old,
-            self.store.at(target, follow=False) as new,
-        ):
-            os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+        self.places.run_both(os.rename, key, target)
 
     def rename_file(self, key: str, target: str) -> None:
         """Give a file another name. Another file may have that name."""
-        with (
-            self.store.at(key, follow=False) as old,
-            self.store.at(target, follow=False) as new,
-        ):
-            os.replace(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
+        self.places.run_both(os.replace, key, target)
 
     def exchange(self, one: str, other: str) -> bool:
         """Let two trees change names in one step; ``False`` where the system cannot."""
-        with self.named(one) as first, self.named(other) as second:
-            return exchange(first, second)
+        return self.places.run_both(exchange, one, other)
 
     def link(self, key: str, target: str) -> None:
         """Give a file a second name."""
-        with (
-            self.store.at(key, follow=False) as old,
-            self.store.at(target, follow=False) as new,
-        ):
-            fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
-            os.link(old.name, new.name, **fds, follow_symlinks=False)
+        self.places.run_both(os.link, key, target, follow_symlinks=False)
 
     def unlink(self, key: str) -> None:
-        with self.store.at(key, follow=False) as place:
-            os.unlink(place.name, dir_fd=place.dir_fd)
+        self.places.run(os.unlink, key)
 
     def rmdir(self, key: str) -> None:
-        with self.store.at(key, follow=False) as place:
-            os.rmdir(place.name, dir_fd=place.dir_fd)
+        self.places.run(os.rmdir, key)
 
     def remove_tree(self, key: str) -> None:
-        with self.store.at(key, follow=False) as place:
+        with self.places.at(key, follow=False) as place:
             remove_tree(place.name, dir_fd=place.dir_fd, timeout=0)
 
     # ── flushing ─────────────────────────────────────────────────────────────────────────
 
     def flush_file(self, key: str) -> None:
         """Flush the bytes of a file to the device."""
-        with self.store.at(key, follow=False) as place:
+        with self.places.at(key, follow=False) as place:
             if os.name == "nt":
                 descriptor = os.open(place.name, os.O_RDWR)
             else:
@@ -163,5 +173,5 @@ class Calls(Files):
 
     def flush_folder(self, key: str) -> None:
         """Flush the names in a directory to the device."""
-        with self.store.at(key) as place:
+        with self.places.at(key) as place:
             sync_directory(place.name, dir_fd=place.dir_fd)

@@ -96,15 +96,25 @@ class ChunkFiles:
     indexes: ShardIndexes = field(default_factory=ShardIndexes, compare=False, repr=False)
 
     @classmethod
-    def of(cls, directory: StorePath, fields: Document) -> ChunkFiles | None:
-        """Return them, or ``None`` for an array that is not this plain."""
-        try:
-            return cls._of(directory, fields)
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-            return None  # zarr will say what is wrong with it
+    def of(
+        cls, directory: StorePath, fields: Document, known: dict[Any, Any] | None = None
+    ) -> ChunkFiles | None:
+        """Return them, or ``None`` for an array that is not this plain.
 
-    @classmethod
-    def _of(cls, directory: StorePath, fields: Document) -> ChunkFiles | None:
+        ``known`` keeps what was found, for arrays with the same fields but for attributes.
+        """
+        known = {} if known is None else known
+        if cls not in known:
+            try:
+                known[cls] = cls._plan(fields)
+            except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+                known[cls] = None  # zarr will say what is wrong with it
+        plan = known[cls]
+        return None if plan is None else cls(directory, *plan)
+
+    @staticmethod
+    def _plan(fields: Document) -> tuple[Any, ...] | None:
+        """Return everything but the directory."""
         name, fill, shape = fields["data_type"], fields["fill_value"], fields["shape"]
         grid, keys, codecs = (
             fields["chunk_grid"],
@@ -127,7 +137,8 @@ class ChunkFiles:
             and keys.get("configuration", {}).get("separator", "/") == "/"
             and not fields.get("storage_transformers")
             and len(shape) == len(chunks)
-            and all(type(n) is int and n >= 0 for n in (*shape, *chunks))
+            and set(map(type, (*shape, *chunks))) <= {int}
+            and min((*shape, *chunks), default=0) >= 0
             and all(chunks)
         )
         chain = _chain(codecs, np.dtype(name).itemsize) if plain else None
@@ -135,9 +146,7 @@ class ChunkFiles:
             return None
         dtype = np.dtype(name).newbyteorder("<")
         outer = None if shards is None else tuple(shards)
-        return cls(
-            directory, tuple(shape), tuple(chunks), outer, dtype, dtype.type(fill), *chain
-        )
+        return tuple(shape), tuple(chunks), outer, dtype, dtype.type(fill), *chain
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -193,13 +202,12 @@ class ChunkFiles:
 
     def _is_one_file(self, ranges: Sequence[range]) -> bool:
         """Whether ``ranges`` select a whole array that is one chunk in one file."""
-        whole = all(
-            r.step == 1 and len(r) == n for r, n in zip(ranges, self.shape, strict=True)
-        )
-        return self.shards is None and self.chunks == self.shape and whole
+        if self.shards is not None or self.chunks != self.shape:
+            return False
+        return list(ranges) == list(map(range, self.shape))
 
     def _read_file(self) -> Pixels:
-        name = _name_at(0 for _ in self.shape)
+        name = "/".join(("c", *"0" * len(self.shape)))
         stored = self._file(name)
         if stored is None:
             raise _damaged(name, "is missing")
@@ -305,6 +313,15 @@ class ChunkFiles:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
+    def write_new(self, values: Pixels) -> None:
+        """Write all of an array that nobody reads yet."""
+        if self.shards is None and self.chunks == self.shape:  # which is one file
+            name = "/".join(("c", *"0" * values.ndim))
+            chunk = np.ascontiguousarray(values, self.dtype)
+            self.directory.files.write((self.directory / name).key, self._compressed(chunk))
+        elif values.size:
+            self.write([range(length) for length in self.shape], values, seen=False)
+
     def write(
         self,
         ranges: Sequence[range],
@@ -370,6 +387,9 @@ class ChunkFiles:
             chunk[_box(part.inside for part in parts)] = part
         else:
             chunk = np.ascontiguousarray(part)
+        return self._compressed(chunk)
+
+    def _compressed(self, chunk: Pixels) -> _Stored:
         data: bytes = (
             chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
         )

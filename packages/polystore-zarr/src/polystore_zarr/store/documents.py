@@ -20,14 +20,20 @@ from polystore_core.errors import DamagedDataError
 if TYPE_CHECKING:
     from polystore_core import Document
 
+    from .base import StorePath
+
 __all__ = ["decode_document", "encode_document"]
 
 
-def decode_document(text: bytes, path: str) -> Document:
+def decode_document(text: bytes, path: StorePath) -> Document:
     """Return the object in a document. Raises ``DamagedDataError``."""
-    document = decode_json(text.removeprefix(BOM_UTF8), path)
+    try:
+        document = decode_json(text.removeprefix(BOM_UTF8))
+    except DamagedDataError as error:
+        error.path = str(path)
+        raise
     if not isinstance(document, dict):
-        raise DamagedDataError("the document is not a JSON object", "zarr", path)
+        raise DamagedDataError("the document is not a JSON object", "zarr", str(path))
     return document
 
 

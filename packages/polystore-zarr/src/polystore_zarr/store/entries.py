@@ -11,7 +11,7 @@ from polystore_core import Entry
 from polystore_core.errors import DataError, PathOutsideRootError
 
 from .archives import archive_at
-from .base import StorePath, names_store
+from .base import StorePath, end_of_store
 from .layout import FOLDER_STORE
 from .nodes import read_document, read_kind
 
@@ -60,7 +60,7 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
 
 def _zipped_kind(path: StorePath) -> Literal["array", "image", "group"] | None:
     """Return the kind of the node at the root of a zipped store, as ``read_kind`` does."""
-    if not names_store(path.name):
+    if end_of_store(path.name) is None:
         return None
     try:
         archive = archive_at(path)
@@ -73,7 +73,7 @@ def _zipped_kind(path: StorePath) -> Literal["array", "image", "group"] | None:
 def _is_zipped_store(path: StorePath) -> bool:
     """Whether a file is a zipped store that can be read: nothing else is ours to delete."""
     try:
-        archive = archive_at(path) if names_store(path.name) else None
+        archive = None if end_of_store(path.name) is None else archive_at(path)
         return archive is not None and read_document(StorePath(archive, "")) is not None
     except (DataError, OSError, PathOutsideRootError):
         return False
@@ -92,7 +92,7 @@ def foreign_files(folder: StorePath) -> Iterator[StorePath]:
 
 def is_node(folder: StorePath, entry: Entry) -> bool:
     """Whether an entry of a folder around stores, or in one, belongs to a store."""
-    in_store = folder.files.is_store or any(map(names_store, folder.key.split("/")))
+    in_store = folder.files.is_store or end_of_store(folder.key) is not None
     return in_store or entry.is_dir or _is_zipped_store(folder / entry.name)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from polystore_core import checked
 from polystore_core.errors import InvalidOptionError
 
-from .base import DOCUMENTS, StorePath, names_store
+from .base import DOCUMENTS, StorePath, end_of_store
 
 if TYPE_CHECKING:
     import os
@@ -52,7 +52,14 @@ class Address:
 
     def groups(self) -> list[StorePath]:
         """Return the groups above the node, the store first."""
-        return [self.group(n) for n in range(len(self.inner))]
+        if not self.inner or self.store is None:
+            return []
+        files, key = self.store
+        found = [self.store]
+        for name in self.inner[:-1]:
+            key = f"{key}/{name}" if key else name
+            found.append(StorePath(files, key))
+        return found
 
     def group(self, depth: int) -> StorePath:
         """Return the group that the first ``depth`` parts below the store lead to."""
@@ -98,7 +105,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
         if ".." in inner:
             raise InvalidOptionError("path", text, "a path without '..' inside a store")
         root = StorePath(files, store)
-        node = root.joined(inner)
+        node = root.joined(inner) if inner else root
         return Address(text, root, inner, node, node, in_store=True)
     name = folder.name
     if name in ("", ".", ".."):
@@ -109,12 +116,13 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
 
 def split_key(key: str) -> tuple[str, tuple[str, ...]]:
     """Return the key of the store in ``key``, "" if there is none, and the parts below it."""
-    parts = key.split("/")
-    for position, part in enumerate(parts):
-        if names_store(part):
-            inner = tuple(name for name in parts[position + 1 :] if name not in ("", "."))
-            return "/".join(parts[: position + 1]), inner
-    return "", ()
+    end = end_of_store(key)
+    if end is None:
+        return "", ()
+    inner = key[end + 1 :].split("/")
+    if "" in inner or "." in inner:
+        inner = [name for name in inner if name not in ("", ".")]
+    return key[:end], tuple(inner)
 
 
 def refuse_reserved(place: Address) -> None:

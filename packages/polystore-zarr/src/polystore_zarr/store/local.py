@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from polystore_core import LocalStore
+from polystore_core import LocalStore, rename_new
 from polystore_core.errors import PathOutsideRootError
 
 from . import asides, trees
-from .base import Slot, Stored, StorePath, names_store
-from .calls import Calls
+from .base import Stored, StorePath, end_of_store
+from .calls import Calls, new_file
 from .copying import copy_file
 from .slots import new_name
 from .trees import same_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from polystore_core import Entry
 
-    from .base import Kind, Pieces
+    from .base import Kind, Pieces, Slot
 
 __all__ = ["LocalFiles", "local_path", "stamp_of"]
 
@@ -39,21 +38,34 @@ class LocalFiles(Calls):
     """
 
     def __init__(self, store: LocalStore, base: LocalFiles | None = None) -> None:
-        self.store = store
-        self.is_store = any(map(names_store, (store.root or "").split("/")))
-        self._base = base
+        self.store, self._base = store, base
+        self._locks: dict[str, str] = {}
+        if base is None:
+            self.places = store.places
+            self.is_store = end_of_store(store.root or "") is not None
+        else:
+            self.places, self.is_store = store.keep_places(), base.is_store
 
     @property
     def base(self) -> LocalFiles:
         return self._base or self
 
     def kept(self) -> AbstractContextManager[LocalFiles]:
-        return nullcontext(self) if self.store.root is None or self._base else self._kept()
+        return nullcontext(self) if self._base else LocalFiles(self.store, self)
 
-    @contextmanager
-    def _kept(self) -> Iterator[LocalFiles]:
-        with self.store.batch() as store:
-            yield LocalFiles(store, self)
+    def __enter__(self) -> LocalFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.places.close()
+
+    def lock_of(self, store: str) -> str:
+        if self._base is None:
+            return super().lock_of(store)
+        lock = self._locks.get(store)  # one for the whole operation: links above may change
+        if lock is None:
+            lock = self._locks[store] = super().lock_of(store)
+        return lock
 
     def full(self, key: str) -> str:
         root = self.store.root
@@ -66,7 +78,7 @@ class LocalFiles(Calls):
             return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
         parts: list[str] = []
         for part in path.split("/"):
-            if part == ".." and not any(map(names_store, parts)):
+            if part == ".." and end_of_store("/".join(parts)) is None:
                 if not parts:
                     raise PathOutsideRootError("", path, root)
                 parts.pop()
@@ -77,13 +89,13 @@ class LocalFiles(Calls):
         return "/".join(parts)
 
     def resolve(self, key: str) -> str:
-        return self.store.resolve(key)
+        return self.places.resolve(key)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def kind(self, key: str) -> Kind | None:
         try:
-            mode = self.store.status(key).st_mode
+            mode = self.places.stat(key).st_mode
         except (FileNotFoundError, NotADirectoryError):
             return "symlink" if self.is_link(key) else None
         except OSError as error:
@@ -96,32 +108,39 @@ class LocalFiles(Calls):
 
     def size(self, key: str) -> int | None:
         try:
-            status = self.store.status(key)
+            status = self.places.stat(key)
         except (FileNotFoundError, NotADirectoryError):
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def is_link(self, key: str) -> bool:
         try:
-            return stat.S_ISLNK(self.lstat(key).st_mode)
+            return stat.S_ISLNK(self.places.stat(key, follow_symlinks=False).st_mode)
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def read(self, key: str, most: int) -> Stored | None:
+        held: list[int] = []
         try:
-            with self.open(key) as file:
-                status = os.fstat(file.fileno())
-                size = status.st_size
-                content = file.read(min(size, most) + 1)
+            # In one call of C: between two, Ctrl-C could lose the descriptor.
+            held.extend(map(self.places.open, (key,)))
+            found = os.fstat(held[0])
+            content = os.read(held[0], min(found.st_size, most) + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stored(content, stamp_of(status))
+        except OSError as error:
+            self.refuse(key, error)
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
+        return Stored(content, stamp_of(found))
 
     def stamp(self, key: str) -> tuple[int, ...]:
-        return stamp_of(self.store.status(key))
+        found = self.places.stat(key)  # not by ``stamp_of``: each save asks several times
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def modified(self, key: str) -> float | None:
-        return self.store.status(key).st_mtime
+        return self.places.stat(key).st_mtime
 
     def entries(self, key: str) -> list[Entry]:
         while True:
@@ -143,31 +162,74 @@ class LocalFiles(Calls):
 
     def write(self, key: str, pieces: Pieces, *, mode: int | None = None) -> None:
         try:
-            descriptor = self.open_new(key)
+            file = self.places.run(new_file, key)
         except FileNotFoundError:
-            self.make_folders(os.path.dirname(key))
-            descriptor = self.open_new(key)
-        with io.FileIO(descriptor, "w") as file:
+            self.make_missing(os.path.dirname(key))
+            file = self.places.run(new_file, key)
+        except FileExistsError:  # perhaps another name of a file that others read
+            self.unlink(key)
+            file = self.places.run(new_file, key)
+        with file:
             if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(descriptor, mode)
+                os.fchmod(file.fileno(), mode)
             for piece in pieces:
                 view = memoryview(piece)
                 while view:  # Linux writes at most 2 GiB in one call
                     view = view[file.write(view) :]
 
+    def create(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        durable: bool | None = None,
+        slot: Slot | None = None,
+    ) -> bool:
+        if slot is None:
+            return super().create(key, content, durable=durable)
+        new = f"{slot.path.key}/{new_name()}"
+        self.write(new, [content])
+        if durable:
+            self.flush_file(new)
+        try:
+            self.places.run_both(rename_new, new, key)
+        except FileExistsError:
+            return False
+        if durable:
+            self.flush_name(key)
+        return True
+
+    def make_folder(self, key: str, *, durable: bool | None = False) -> bool:
+        try:
+            self.mkdir(key)
+        except FileExistsError:
+            return False
+        if durable:
+            self.flush_name(key)
+        return True
+
     def replace_document(
-        self, key: str, content: bytes, *, store: str, durable: bool | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        store: str,
+        durable: bool | None,
+        slot: Slot | None = None,
     ) -> None:
+        if slot is None:
+            with asides.building_place(self, store) as slot:
+                self.replace_document(key, content, store=store, durable=durable, slot=slot)
+            return
         mode = None
         with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
-            mode = stat.S_IMODE(self.store.status(key).st_mode)
+            mode = stat.S_IMODE(self.places.stat(key).st_mode)
         # Not beside its place: other readers would take the temporary file for a member.
-        with asides.building_place(self, store) as (hidden, _):
-            new = f"{hidden}/{new_name()}"
-            self.write(new, [content], mode=mode)
-            if durable is not False:
-                self.flush_file(new)
-            self.rename_file(new, key)
+        new = f"{slot.path.key}/{new_name()}"
+        self.write(new, [content], mode=mode)
+        if durable is not False:
+            self.flush_file(new)
+        self.places.run_both(os.replace, new, key)
         if durable:
             self.flush_name(key)
 
@@ -179,10 +241,10 @@ class LocalFiles(Calls):
 
     # ── trees ────────────────────────────────────────────────────────────────────────────
 
-    @contextmanager
-    def building(self, store: str, *, durable: bool | None = None) -> Iterator[Slot]:
-        with asides.building_place(self, store, durable=durable) as (hidden, stays):
-            yield Slot(StorePath(self, hidden), stays)
+    def building(
+        self, store: str, *, durable: bool | None = None
+    ) -> AbstractContextManager[Slot]:
+        return asides.building_place(self, store, durable=durable)
 
     def take_place(
         self,
@@ -194,7 +256,7 @@ class LocalFiles(Calls):
         replace: bool,
         durable: bool | None,
     ) -> None:
-        if tree.files.base is not self.base:
+        if tree.files is not self and tree.files.base is not self.base:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
         asides.take_place(
             self, tree.key, place, store, slot.path.key, replace=replace, durable=durable

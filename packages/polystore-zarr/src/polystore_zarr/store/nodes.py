@@ -6,6 +6,7 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` besid
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -17,14 +18,23 @@ from polystore_core.errors import (
     UnsupportedFileError,
 )
 
+from .base import StorePath
 from .documents import decode_document, encode_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .base import StorePath
+    from .base import Slot, Stored
 
-__all__ = ["Document", "Node", "ZarrFormat", "make_group", "read_document", "write_attributes"]
+__all__ = [
+    "Document",
+    "Node",
+    "ZarrFormat",
+    "make_group",
+    "read_document",
+    "write_attributes",
+    "write_group",
+]
 
 ZarrFormat: TypeAlias = Literal[2, 3]
 
@@ -32,7 +42,7 @@ Result = TypeVar("Result")
 _BYTES_LIMIT = 64 << 20
 
 _MEMORY_FROM, _MEMORY_TO = 1 << 12, 1 << 20
-_MOST_REMEMBERED = 16
+_MOST_LARGE, _MOST_SMALL = 16, 256
 
 
 class _Remembered(NamedTuple):
@@ -43,13 +53,15 @@ class _Remembered(NamedTuple):
     derived: dict[Any, Any]
 
 
-_remembered: dict[StorePath, _Remembered] = {}
+_large: dict[StorePath, _Remembered] = {}
 """Large documents by their place, as this process has last read or written them.
 
 A plate with 1,536 wells takes 2 ms to decode and 30 us to read and compare. The bytes are
 compared, not times: documents may be replaced within one tick of the clock of a file system.
 Needs no lock: threads store whole entries.
 """
+_small: dict[bytes, _Remembered] = {}
+"""Small documents by their text, which is often that of other groups too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +94,13 @@ class Document:
         Other conventions have an attribute "multiscales" too: GeoZarr an object, ndpyramid a
         list of groups.
         """
+        if self.kind != "group":
+            return False
         ome = self.attributes.get("ome")
-        return self.kind == "group" and (
-            (isinstance(ome, dict) and "multiscales" in ome)
-            or (_first_level(self.attributes) is not None and not self.levels_are_groups)
+        return (isinstance(ome, dict) and "multiscales" in ome) or (
+            "multiscales" in self.attributes
+            and _first_level(self.attributes) is not None
+            and not self.levels_are_groups
         )
 
     @property
@@ -121,9 +136,12 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
     it the file is read. Raises ``DamagedDataError``, ``UnsupportedFileError`` for the documents
     of a later Zarr, ``OSError``.
     """
-    path = directory / "zarr.json"
-    if known is not None and known.stamp is not None and known.stamp == _stamp_at(path):
-        return known
+    files, key = directory
+    path = StorePath(files, f"{key}/zarr.json" if key else "zarr.json")
+    if known is not None and known.stamp is not None:
+        with suppress(OSError):  # raised when it is read
+            if files.stamp(path.key) == known.stamp:
+                return known
     found = _read(path)
     if found is not None:
         return _document_3(found, directory)
@@ -137,13 +155,6 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
             groups = kind == "group" and _lists_groups(attributes, directory)
             return Document(2, kind, found.fields, attributes, groups, None, derived)  # type: ignore[arg-type]
     return None
-
-
-def _stamp_at(path: StorePath) -> Hashable:
-    try:
-        return path.files.stamp(path.key)
-    except OSError:  # the error comes when it is read
-        return None
 
 
 def _first_level(attributes: dict[str, Any]) -> dict[str, Any] | None:
@@ -189,7 +200,8 @@ def _document_3(found: _File, directory: StorePath) -> Document:
         raise DamagedDataError(
             "'attributes' in zarr.json is not an object", "zarr", str(directory)
         )
-    groups = kind == "group" and _lists_groups(attributes, directory)
+    listed = kind == "group" and "multiscales" in attributes
+    groups = listed and _lists_groups(attributes, directory)
     return Document(3, kind, fields, attributes, groups, found.stamp, found.derived)  # type: ignore[arg-type]
 
 
@@ -237,57 +249,74 @@ class _File(NamedTuple):
 def _read(path: StorePath, *, shared: bool = True) -> _File | None:
     """Return a decoded file. ``shared=False`` is for the attributes of an array."""
     stored = path.files.read(path.key, _BYTES_LIMIT)
-    if stored is None:
-        return None
+    return None if stored is None else _decoded(stored, path, shared=shared)
+
+
+def _decoded(stored: Stored, path: StorePath, *, shared: bool = True) -> _File:
     text = stored.content
     if len(text) > _BYTES_LIMIT:
         reason = f"the document is larger than {_BYTES_LIMIT} bytes"
         raise UnsupportedFileError(reason, "zarr", str(path))
-    known = _remembered.get(path.base)
+    known = _small.get(text) if len(text) < _MEMORY_FROM else _large.get(path.base)
     if known is None or known.text != text:
-        known = _remember(path, text, decode_document(text, str(path)), shared=shared)
+        known = _remember(path, text, decode_document(text, path), shared=shared)
     return _File(known.fields, stored.stamp, known.derived)
 
 
 def _remember(
     path: StorePath, text: bytes, fields: dict[str, Any], *, shared: bool
 ) -> _Remembered:
-    """Keep a decoded file if it is large and of a group, but not of an image.
+    """Keep a decoded file if it is of a group, but not of an image.
 
     ``info`` gives the attributes of arrays and images to its callers, who may change them.
     """
     found = _Remembered(text, fields, {})
-    is_small = not _MEMORY_FROM <= len(text) <= _MEMORY_TO
     is_array = not shared or fields.get("node_type") == "array"
-    if not (is_small or is_array or b'"multiscales"' in text):
-        if len(_remembered) >= _MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[path.base] = found
+    if is_array or len(text) > _MEMORY_TO or b'"multiscales"' in text:
+        return found
+    if len(text) < _MEMORY_FROM:
+        if len(_small) >= _MOST_SMALL:
+            _small.clear()
+        _small[text] = found
+    else:
+        if len(_large) >= _MOST_LARGE:
+            _large.clear()
+        _large[path.base] = found
     return found
 
 
 def make_group(
     directory: StorePath,
     zarr_format: ZarrFormat,
-    attributes: dict[str, Any] | None = None,
     *,
     durable: bool | None = None,
+    slot: Slot | None = None,
+) -> bool:
+    """Write the document of an empty group; ``False`` if somebody else was first.
+
+    ``slot`` is a building place of the store, if the caller has one.
+    """
+    ((name, text),) = _group_documents(zarr_format, {})
+    key = (directory / name).key
+    return directory.files.create(key, text, durable=durable, slot=slot)
+
+
+def write_group(
+    directory: StorePath, zarr_format: ZarrFormat, attributes: dict[str, Any]
 ) -> None:
-    """Write the document of a group; whoever was first keeps theirs."""
+    """Write the documents of a group that nobody reads yet."""
+    for name, text in _group_documents(zarr_format, attributes):
+        directory.files.write((directory / name).key, [text])
 
-    def create(name: str, fields: dict[str, Any]) -> None:
-        key = (directory / name).key
-        directory.files.create(key, encode_document(fields), durable=durable)
 
+def _group_documents(
+    zarr_format: ZarrFormat, attributes: dict[str, Any]
+) -> list[tuple[str, bytes]]:
     if zarr_format == 3:
-        create(
-            "zarr.json",
-            {"zarr_format": 3, "node_type": "group", "attributes": attributes or {}},
-        )
-        return
-    if attributes:
-        create(".zattrs", attributes)
-    create(".zgroup", {"zarr_format": 2})
+        fields = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        return [("zarr.json", encode_document(fields))]
+    documents = [(".zattrs", encode_document(attributes))] if attributes else []
+    return [*documents, (".zgroup", encode_document({"zarr_format": 2}))]
 
 
 def write_attributes(
@@ -297,6 +326,7 @@ def write_attributes(
     *,
     store: StorePath,
     durable: bool | None,
+    slot: Slot | None = None,
 ) -> None:
     """Replace the attributes of a group. The caller holds the lock of the ``store``."""
     if document.zarr_format == 3:
@@ -304,7 +334,9 @@ def write_attributes(
     else:
         name, fields = ".zattrs", attributes
     path, text = directory / name, encode_document(fields)
-    directory.files.replace_document(path.key, text, store=store.key, durable=durable)
+    directory.files.replace_document(
+        path.key, text, store=store.key, durable=durable, slot=slot
+    )
     _remember(path, text, fields, shared=True)
 
 
@@ -354,7 +386,7 @@ def _read_small(directory: StorePath) -> bytes | None:
 
 def _decode_small(text: bytes, directory: StorePath) -> Document | None:
     try:
-        fields = decode_document(text, str(directory))
+        fields = decode_document(text, directory)
     except DataError:  # damaged, or the system gave a part of it
         return read_document(directory)
     return _document_3(_File(fields, None, {}), directory)

@@ -122,7 +122,13 @@ class ObjectFiles(Files):
         super().replace(key, pieces, durable=durable)
 
     def replace_document(
-        self, key: str, content: bytes, *, store: str, durable: bool | None
+        self,
+        key: str,
+        content: bytes,
+        *,
+        store: str,
+        durable: bool | None,
+        slot: Slot | None = None,
     ) -> None:
         self.replace(key, [content], durable=durable)
 

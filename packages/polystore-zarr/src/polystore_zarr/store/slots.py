@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from itertools import count
+from os.path import samestat
 from typing import TYPE_CHECKING
 
-from polystore_core import HIDDEN_PREFIX, claim, path_of
+from polystore_core import HIDDEN_PREFIX, claim, is_missing, path_of
 
-from .trees import is_folder, remove, same_at
+from .base import Slot, StorePath
+from .trees import remove, same_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from polystore_core import Place
 
     from .calls import Calls
 
@@ -30,40 +35,60 @@ _GAP = 4
 
 
 @contextmanager
-def slot(
-    calls: Calls, lock: str, *, durable: bool | None = None
-) -> Iterator[tuple[str, Callable[[], bool]]]:
+def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Slot]:
     """Give a new hidden directory next to a store; it is removed at the end.
 
     ``lock`` is the lock file of the store: its key is the same for all names of the store.
-    ``durable`` is for the directory around the store, which is made if it is missing. The
-    function that comes with it tells whether the directory is still there.
+    ``durable`` is for the directory around the store, which is made if it is missing.
     """
-    folder, name = os.path.split(lock)
+    name = lock.rpartition("/")[2]
     base = lock.removesuffix(name) + HIDDEN_PREFIX + _digest(name)
-    if not is_folder(calls, folder):
-        calls.make_folders(folder, durable=durable)
     for number in count():
         key = f"{base}.{number}"
         try:
-            made = _make(calls, key)
-            with calls.store.at(key, follow=False) as place, claim(path_of(*place)) as mine:
-                if not mine and not (mine is None and made):
-                    continue  # another writer has it
-                with same_at(calls, key) as stays:
-                    try:
-                        if not made:
-                            _clear(calls, key)
-                        _sweep(calls, base, number)
-                        yield key, stays
-                    finally:
-                        if stays():
-                            remove(calls, key)
-                return
+            made = _make(calls, key, durable)
+            with calls.places.at(key, follow=False) as place:
+                owner = claim(path_of(*place))
+                with owner as mine:
+                    if not mine and not (mine is None and made):
+                        continue  # another writer has it
+                    with _watching(calls, key, owner) as stays:
+                        try:
+                            if not made:
+                                _clear(calls, key)
+                            _sweep(calls, base, number, place)
+                            yield Slot(StorePath(calls, key), stays)
+                        finally:
+                            if stays():
+                                _leave(calls, key)
+                    return
         except BaseException:
             with suppress(OSError):  # the first failure is the one to tell
                 _give_up(calls, key)
             raise
+
+
+def _watching(
+    calls: Calls, key: str, owner: claim
+) -> AbstractContextManager[Callable[[], bool]]:
+    """Give a function that tells whether a directory that we own is still at its place."""
+    if owner.status is None:  # the system knows no claims: nothing keeps its number from others
+        return same_at(calls, key)
+    return nullcontext(partial(_stays, calls, key, owner.status))
+
+
+def _stays(calls: Calls, key: str, status: os.stat_result) -> bool:
+    try:
+        return samestat(status, calls.places.stat(key, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _leave(calls: Calls, key: str) -> None:
+    try:
+        calls.places.run(os.rmdir, key)  # what was built in it has another name now
+    except OSError:
+        remove(calls, key)
 
 
 def new_name() -> str:
@@ -90,11 +115,14 @@ def _machine() -> bytes:
         return node.encode()
 
 
-def _make(calls: Calls, key: str) -> bool:
+def _make(calls: Calls, key: str, durable: bool | None) -> bool:
     try:
-        calls.mkdir(key)
+        calls.places.run(os.mkdir, key)
     except FileExistsError:
         return False
+    except FileNotFoundError:
+        calls.make_folders(key.rpartition("/")[0], durable=durable)
+        calls.mkdir(key)
     return True
 
 
@@ -103,10 +131,13 @@ def _clear(calls: Calls, key: str) -> None:
         remove(calls, f"{key}/{name}")
 
 
-def _sweep(calls: Calls, base: str, number: int) -> None:
-    """Remove the later folders whose owners are gone."""
+def _sweep(calls: Calls, base: str, number: int, place: Place) -> None:
+    """Remove the later folders whose owners are gone. ``place`` is that of ``number``."""
+    stem = place.name.removesuffix(str(number))
     last = number
     while (number := number + 1) <= last + _GAP:
+        if is_missing(f"{stem}{number}", dir_fd=place.dir_fd):
+            continue
         key = f"{base}.{number}"
         if calls.is_there(key):
             last = number

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from polystore_core import in_threads
+from polystore_core import sync_tree as _sync_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,14 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["is_folder", "remove", "same_at", "sync_tree"]
 
-_AT_ONCE = 8
-"""Files that are flushed at once, if there are more: the journal takes them in one transaction."""
-
 
 def is_folder(calls: Calls, key: str) -> bool:
     """``os.path.isdir``, but for errors: a device that fails is no missing directory."""
     try:
-        return stat.S_ISDIR(calls.store.status(key).st_mode)
+        return stat.S_ISDIR(calls.places.stat(key).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -46,7 +43,7 @@ def same_at(calls: Calls, key: str) -> Iterator[Callable[[], bool]]:
 
         def same() -> bool:
             try:
-                return os.path.samestat(before, calls.store.status(key))
+                return os.path.samestat(before, calls.places.stat(key))
             except FileNotFoundError:
                 return False
 
@@ -59,30 +56,8 @@ def same_at(calls: Calls, key: str) -> Iterator[Callable[[], bool]]:
 
 
 def sync_tree(calls: Calls, tree: str) -> None:
-    """Flush every file and directory of a tree to the device.
-
-    Several threads flush the files. ``syncfs`` would be faster on an idle disk, but it also
-    writes all that other processes have not flushed yet.
-    """
-    files: list[str] = []
-    folders = [tree]
-    for folder in folders:  # which grows
-        for name in calls.names(folder):
-            key = f"{folder}/{name}"
-            mode = calls.lstat(key).st_mode
-            if stat.S_ISDIR(mode):
-                folders.append(key)
-            elif stat.S_ISREG(mode):  # a link, pipe or device has no bytes of its own
-                files.append(key)
-    if len(files) <= _AT_ONCE:
-        for key in files:
-            calls.flush_file(key)
-    else:
-        with in_threads(_AT_ONCE) as run:
-            for _ in run(calls.flush_file, files):
-                pass
-    for folder in folders:
-        calls.flush_folder(folder)
+    """Flush every file and directory of a tree to the device."""
+    calls.places.run(_sync_tree, tree)
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────

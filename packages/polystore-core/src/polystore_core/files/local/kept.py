@@ -1,21 +1,23 @@
-"""Directories below a root that stay open for the length of a batch."""
+"""Directories below a root that stay open for the length of an operation or a batch."""
 
 from __future__ import annotations
 
 import os
 import stat
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..pending import Place
-from ..system import is_missing, open_regular
+from ..system import is_missing, open_regular, sync_directory
 from .places import NO_LINK, Places, RootedPlaces
 from .syscalls import lstat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from .places import Result
 
 __all__ = ["KeptPlaces"]
 
@@ -24,12 +26,17 @@ _NOT_NAMES = ("", ".", "..")
 
 
 class _Directory(NamedTuple):
-    """An open directory, not a link to one. Without a parent it is in the root."""
+    """An open directory, not a link to one."""
 
     name: str
-    parent: _Directory | None
+    above: int
+    """The descriptor of the directory that has this name."""
     descriptor: int
     identity: tuple[int, int]
+
+
+_Way: TypeAlias = tuple[_Directory, ...]
+"""The directories from the root to a folder, in this order. Empty for the root."""
 
 
 class KeptPlaces(Places):
@@ -37,17 +44,16 @@ class KeptPlaces(Places):
 
     Before each use it checks that every name on the way is still the name of the same directory,
     and not a link. This is as safe as a walk, with one system call for each directory instead of
-    four. The walk does everything else: links, missing names, names that something else has now,
-    and errors.
+    four. The walk does everything else: links, names that something else has now, and errors.
 
     ``_mutex`` guards ``_users`` and changes of the other fields. A descriptor is closed only
-    when no other thread is between ``_enter`` and ``_leave``, so a thread may use it there.
+    when nobody else uses a place, so a thread may use it meanwhile.
     """
 
     def __init__(self, places: RootedPlaces) -> None:
         self._places = places
         self._mutex = threading.Lock()
-        self._kept: dict[str, _Directory] = {}
+        self._kept: dict[str, _Way] = {}
         self._descriptors: list[int] = []
         self._users = 0
 
@@ -60,19 +66,53 @@ class KeptPlaces(Places):
         create: bool = False,
         durable: bool | None = False,
     ) -> Iterator[Place]:
-        self._enter()
+        with self._mutex:
+            self._users += 1
         try:
-            place = self._find(path)
+            place = self._find(path, create=create, durable=durable)
             if place is not None and not (follow and _is_link(place)):
                 yield place
                 return
             with self._places.at(path, follow=follow, create=create, durable=durable) as place:
                 yield place
         finally:
-            self._leave()
+            with self._mutex:
+                self._users -= 1
+
+    def run(self, call: Callable[..., Result], path: str, /, *given: Any) -> Result:
+        with self._mutex:
+            self._users += 1
+        try:
+            place = self._find(path)
+            if place is not None:
+                try:
+                    return call(place.name, *given, dir_fd=place.dir_fd)
+                except FileNotFoundError:
+                    if self._find(path) == place:  # or its folder was replaced
+                        raise
+            return self._places.run(call, path, *given)
+        finally:
+            with self._mutex:
+                self._users -= 1
+
+    def run_both(
+        self, call: Callable[..., Result], source: str, target: str, /, **given: Any
+    ) -> Result:
+        with self._mutex:
+            self._users += 2
+        try:
+            old, new = self._find(source), self._find(target)
+            if old is None or new is None:
+                return self._places.run_both(call, source, target, **given)
+            fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
+            return call(old.name, new.name, **fds, **given)
+        finally:
+            with self._mutex:
+                self._users -= 2
 
     def _open_into(self, path: str, held: list[int]) -> None:
-        self._enter()
+        with self._mutex:
+            self._users += 1
         try:
             place = self._find(path)
             if place is not None:
@@ -80,31 +120,35 @@ class KeptPlaces(Places):
                     name, dir_fd = place
                     held.append(open_regular(name, dir_fd=dir_fd, follow_symlinks=False))
                     return
+                except FileNotFoundError:
+                    if self._find(path) == place:
+                        raise
                 except OSError:  # perhaps a link: the walk finds out
                     pass
             self._places._open_into(path, held)
         finally:
-            self._leave()
+            with self._mutex:
+                self._users -= 1
 
-    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
-        self._enter()
-        try:
-            place = self._find(path)
-            if place is not None:
-                try:
-                    found = lstat(place)
-                except FileNotFoundError:
-                    if self._find(path) == place:  # or its folder was replaced
-                        raise
-                else:
-                    if not (follow and stat.S_ISLNK(found.st_mode)):
-                        return found
-            return self._places.stat(path, follow=follow)
-        finally:
-            self._leave()
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = self.run(_lstat, path)
+        if follow_symlinks and stat.S_ISLNK(found.st_mode):
+            return self._places.stat(path)
+        return found
 
     def resolve(self, path: str) -> str:
-        return self._places.resolve(path)
+        """Return ``path`` without links. A directory that is open by its name is not a link."""
+        with self._mutex:
+            self._users += 1
+        try:
+            with suppress(FileNotFoundError):
+                place = self._find(path)
+                if place is not None and not _is_link(place):
+                    return path
+            return self._places.resolve(path)
+        finally:
+            with self._mutex:
+                self._users -= 1
 
     def link_text(self, source: str, link: str) -> str:
         return self._places.link_text(source, link)
@@ -115,63 +159,74 @@ class KeptPlaces(Places):
 
     # ── which directories are open ───────────────────────────────────────────────────────
 
-    def _enter(self) -> None:
-        with self._mutex:
-            self._users += 1
+    def _find(
+        self, path: str, *, create: bool = False, durable: bool | None = False
+    ) -> Place | None:
+        """Return the place of ``path`` in a kept directory, or ``None`` if it needs a walk.
 
-    def _leave(self) -> None:
-        with self._mutex:
-            self._users -= 1
-
-    def _find(self, path: str) -> Place | None:
-        """Return the place of ``path`` in a kept directory, or ``None`` if it needs a walk."""
+        Raises ``FileNotFoundError`` if a folder on the way is missing.
+        """
         folder, slash, name = path.rpartition("/")
-        if not slash or name in _NOT_NAMES:
+        if name in _NOT_NAMES:
             return None
-        found = self._kept.get(folder)
-        if found is None or not self._is_there(found):
+        if not slash:
+            return Place(name, self._places.open_root(create, durable))
+        way = self._kept.get(folder)
+        if way is None or not self._is_there(way):
             with self._mutex:
-                found = self._keep(folder)
-        return None if found is None else Place(name, found.descriptor)
+                way = self._make_way(folder, create, durable)
+        return None if way is None else Place(name, way[-1].descriptor)
 
-    def _is_there(self, directory: _Directory) -> bool:
-        above = directory.parent
-        if above is not None and not self._is_there(above):
-            return False
-        root = self._places.root_fd if above is None else above.descriptor
+    def _is_there(self, way: _Way) -> bool:
         try:
-            found = os.stat(directory.name, dir_fd=root, follow_symlinks=False)
+            for name, above, _, identity in way:
+                found = os.stat(name, dir_fd=above, follow_symlinks=False)
+                if (found.st_dev, found.st_ino) != identity:
+                    return False
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == directory.identity
+        return True
 
-    def _keep(self, folder: str) -> _Directory | None:
+    def _make_way(self, folder: str, create: bool, durable: bool | None) -> _Way | None:
         more = folder.count("/") + 1
         if len(self._descriptors) + more > _MOST_KEPT and self._users == 1:
             self._close_all()
         if len(self._descriptors) + more > _MOST_KEPT:
             return None
+        return self._open(folder, create, durable)
+
+    def _open(self, folder: str, create: bool, durable: bool | None) -> _Way | None:
+        way = self._kept.get(folder)
+        if way is not None and self._is_there(way):
+            return way
+        outer, slash, name = folder.rpartition("/")
+        above = self._open(outer, create, durable) if slash else ()
+        if above is None or name in _NOT_NAMES:
+            return None
+        parent = above[-1].descriptor if above else self._places.open_root(create, durable)
         try:
-            return self._open(folder)
+            self._keep(name, parent)
+        except FileNotFoundError:
+            if not create:
+                if self._is_there(above):
+                    raise
+                return None
+            with suppress(FileExistsError):  # somebody else made it just now
+                os.mkdir(name, dir_fd=parent)
+                if durable:
+                    sync_directory(".", dir_fd=parent)
+            self._keep(name, parent)
         except OSError:
             return None
-
-    def _open(self, folder: str) -> _Directory | None:
-        found = self._kept.get(folder)
-        if found is not None and self._is_there(found):
-            return found
-        above, slash, name = folder.rpartition("/")
-        parent = self._open(above) if slash else None
-        if name in _NOT_NAMES or (slash and parent is None):
-            return None
-        root = self._places.open_root() if parent is None else parent.descriptor
-        # One call in C: between two, Ctrl-C could lose the descriptor.
-        self._descriptors.extend(map(partial(os.open, dir_fd=root), (name,), (NO_LINK,)))
         descriptor = self._descriptors[-1]
         status = os.fstat(descriptor)
         found = _Directory(name, parent, descriptor, (status.st_dev, status.st_ino))
-        self._kept[folder] = found
-        return found
+        self._kept[folder] = way = (*above, found)
+        return way
+
+    def _keep(self, name: str, parent: int) -> None:
+        # One call in C: between two, Ctrl-C could lose the descriptor.
+        self._descriptors.extend(map(partial(os.open, dir_fd=parent), (name,), (NO_LINK,)))
 
     def _close_all(self) -> None:
         self._kept.clear()
@@ -179,11 +234,15 @@ class KeptPlaces(Places):
             os.close(self._descriptors.pop())
 
 
+def _lstat(name: str, *, dir_fd: int) -> os.stat_result:
+    return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+
 def _is_link(place: Place) -> bool:
     if is_missing(place.name, dir_fd=place.dir_fd):
         return False
     try:
-        found = os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+        found = lstat(place)
     except FileNotFoundError:
         return False
     return stat.S_ISLNK(found.st_mode)

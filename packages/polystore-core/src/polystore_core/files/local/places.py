@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
 from ...errors import PathOutsideRootError, UnsupportedOperationError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_LINK", "FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _TRIES = 100
 """How often a directory is made or opened again that others delete or replace."""
@@ -80,8 +81,23 @@ class Places(ABC):
         """Open a regular file for reading and append its descriptor to ``held``."""
 
     @abstractmethod
-    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
-        """Stat ``path``. With ``follow``, stat the target of a link."""
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Stat ``path``, or the target of a link at ``path``."""
+
+    @abstractmethod
+    def run(self, call: Callable[..., Result], path: str, /, *given: Any) -> Result:
+        """Call a function that takes a name and ``dir_fd=`` on ``path``.
+
+        It must not follow a link there: another process may replace ``path`` by one. ::
+
+            descriptor = places.run(os.open, "plate/a", os.O_RDONLY | os.O_NOFOLLOW)
+        """
+
+    @abstractmethod
+    def run_both(
+        self, call: Callable[..., Result], source: str, target: str, /, **given: Any
+    ) -> Result:
+        """Call a function that takes two names, ``src_dir_fd=`` and ``dst_dir_fd=``."""
 
     @abstractmethod
     def resolve(self, path: str) -> str:
@@ -91,7 +107,7 @@ class Places(ABC):
     def link_text(self, source: str, link: str) -> str:
         """Return what a symbolic link at ``link`` must say to lead to ``source``."""
 
-    def close(self) -> None:  # noqa: B027 - only a root is kept open
+    def close(self) -> None:  # noqa: B027 - only directories below a root are kept open
         """Close what is kept open."""
 
 
@@ -127,16 +143,15 @@ class FreePlaces(Places):
             make_directories(parent, durable=durable)
         return _new(_Free, (path, None))
 
+    # Without a root there is nothing to do but the call itself.
     open = staticmethod(open_regular)
+    stat = staticmethod(os.stat)
+    run = staticmethod(operator.call)
+    run_both = staticmethod(operator.call)
+    resolve = staticmethod(os.path.realpath)
 
     def _open_into(self, path: str, held: list[int]) -> None:
         held.append(open_regular(path))
-
-    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
-        return os.stat(path, follow_symlinks=follow)
-
-    def resolve(self, path: str) -> str:
-        return os.path.realpath(path)
 
     def link_text(self, source: str, link: str) -> str:
         # A relative one would lead elsewhere from the link.
@@ -184,10 +199,23 @@ class RootedPlaces(Places):
     def _open_into(self, path: str, held: list[int]) -> None:
         self.look(path, partial(_open_into, held))
 
-    def stat(self, path: str, *, follow: bool = True) -> os.stat_result:
-        return self.look(path, lstat, follow=follow)
+    def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
+        return self.look(path, lstat, follow=follow_symlinks)
 
-    def look(self, path: str, call: Callable[[Place], Found], *, follow: bool = True) -> Found:
+    def run(self, call: Callable[..., Result], path: str, /, *given: Any) -> Result:
+        def on(place: Place) -> Result:
+            return call(place.name, *given, dir_fd=place.dir_fd)
+
+        return self.look(path, on, follow=False)
+
+    def run_both(
+        self, call: Callable[..., Result], source: str, target: str, /, **given: Any
+    ) -> Result:
+        with self.at(source, follow=False) as old, self.at(target, follow=False) as new:
+            fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
+            return call(old.name, new.name, **fds, **given)
+
+    def look(self, path: str, call: Callable[[Place], Result], *, follow: bool = True) -> Result:
         """Return ``call(place)``, in the new tree if one was replaced since the walk."""
         for _ in range(_TRIES):
             opened: list[int] = []
@@ -290,25 +318,32 @@ class RootedPlaces(Places):
                 os.close(opened.pop())
                 done.pop()
                 continue
-            if waiting or follow:
-                target = read_link_text(part, here)
-                if target is not None:
-                    hops += 1
-                    if hops > MOST_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                    if target.startswith("/"):
-                        if not f"{target}/".startswith(f"{self.root}/"):
-                            raise PathOutsideRootError("", path, self.root)
-                        target = target[len(self.root) :]
-                        done.clear()
-                        while opened:
-                            os.close(opened.pop())
-                    waiting.extendleft(reversed(_parts(target)))
+            target = None
+            if waiting:  # most are directories, so only the others are asked if they are links
+                try:
+                    opened.append(_open_directory(part, here, create, durable))
+                    done.append(part)
                     continue
-            if not waiting:
+                except OSError as error:
+                    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                        target = read_link_text(part, here)
+                    if target is None:
+                        raise
+            elif follow:
+                target = read_link_text(part, here)
+            if target is None:
                 return [*done, part]
-            opened.append(_open_directory(part, here, create, durable))
-            done.append(part)
+            hops += 1
+            if hops > MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                if not f"{target}/".startswith(f"{self.root}/"):
+                    raise PathOutsideRootError("", path, self.root)
+                target = target[len(self.root) :]
+                done.clear()
+                while opened:
+                    os.close(opened.pop())
+            waiting.extendleft(reversed(_parts(target)))
         return [*done, "."]
 
     def open_root(self, create: bool = False, durable: bool | None = False) -> int:

@@ -81,8 +81,7 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class _File(io.FileIO):
     """A file that a lazy handle may leave to the collector: Dask drops copies of handles."""
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = io.FileIO.close  # in C: a method of ours would swallow Ctrl-C
 
 
 class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
@@ -147,18 +146,22 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         """
         return self._places.at(key, follow=follow, create=create, durable=durable)
 
-    def status(self, key: str, /, *, follow: bool = True) -> os.stat_result:
-        """Return what the system says of ``key``, or of the link at it."""
-        return self._places.stat(key, follow=follow)
+    @property
+    def places(self) -> Places:
+        """The places of keys, for many system calls of your own."""
+        return self._places
 
-    def resolve(self, key: str, /) -> str:
-        """Return ``key`` without links: the same for all names of a file, existing or not."""
-        return self._places.resolve(key)
+    def keep_places(self) -> Places:
+        """Return the places for one operation. It keeps directories below a root open: close it.
+
+        Without a root there is nothing to keep, and nothing to close.
+        """
+        return KeptPlaces(self._places) if isinstance(self._places, RootedPlaces) else self._places
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def stat(self, key: str, /) -> Stat:
-        found = self._places.stat(key, follow=False)
+        found = self._places.stat(key, follow_symlinks=False)
         if not stat.S_ISLNK(found.st_mode):
             return _described(key, found)
         target = self.read_link(key)
@@ -397,8 +400,15 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         with self._places.at(source, follow=False) as old, self._places.at(key) as new:
             make_link(read_link(old), new, replace=False)
 
+    def lock(
+        self, key: str, /, *, timeout: float | None = 30.0
+    ) -> AbstractContextManager[None]:
+        if self.root is None:
+            return file_lock(key, timeout=timeout)
+        return self._lock(key, timeout)
+
     @contextmanager
-    def lock(self, key: str, /, *, timeout: float | None = 30.0) -> Iterator[None]:
+    def _lock(self, key: str, timeout: float | None) -> Iterator[None]:
         with ExitStack() as held:
             place = held.enter_context(self._places.at(key, create=True))
             try:
@@ -446,8 +456,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     def batch(self) -> Iterator[Self]:
         store = copy.copy(self)
         store._identify_folder = cache(_identify_folder)  # a plate is many names in one folder
-        if isinstance(self._places, RootedPlaces):
-            store._places = KeptPlaces(self._places)
+        store._places = self.keep_places()
         try:
             yield store
         finally:
