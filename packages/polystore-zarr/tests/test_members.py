@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -318,3 +319,34 @@ def test_batch_removes_copies_made_meanwhile(
     save_all(store, "p.ome.zarr", names, progress=consolidate)
     assert listed("p.ome.zarr") == set(names)
     assert "consolidated_metadata" not in json.loads(Path("p.ome.zarr/zarr.json").read_text())
+
+
+# ── calls ────────────────────────────────────────────────────────────────────────────────
+
+
+def _frames(call: Callable[[], Any]) -> int:
+    """Return how many functions of ours ``call`` runs. A generator counts at each step."""
+    count = 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        count += event == "call" and "polystore" in frame.f_code.co_filename
+
+    sys.setprofile(profile)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_small_saves_make_few_calls(store: Bound) -> None:
+    """As many as were promised, and 10 % more: Python versions count generators differently."""
+    for name in ("a", "b"):
+        store.save(PLANE, f"run.zarr/{name}")
+        store.load(f"run.zarr/{name}")
+    assert _frames(lambda: store.save(PLANE, "run.zarr/c")) <= 154
+    assert _frames(lambda: store.load("run.zarr/c")) <= 110
+    for column in range(1, 4):
+        store.save(PLANE, f"p.ome.zarr/A/{column}/0")
+    assert _frames(lambda: store.save(PLANE, "p.ome.zarr/A/1/1")) <= 330

@@ -402,7 +402,9 @@ def write_new(
     Raises ``UnsupportedDataError``, ``OSError``.
     """
     if files is None:
-        ZarrArray(directory, document, writable=True, seen=False, pipeline=pipeline)[...] = value
+        ZarrArray(directory, document, writable=True, seen=False, pipeline=pipeline)[...] = (
+            value
+        )
         return
     with Guard("", "", "write", document):
         files.write_new(value)

@@ -95,7 +95,7 @@ def write_image(
     given = options if image.kept is None else image.kept.completed(value, options)
     metadata = _checked_metadata(value, image, given, options)
     axes = [axis.name for axis in metadata.axes]
-    kept, zarr_format = image.kept, image.zarr_format
+    kept, zarr_format = image.kept, layout.zarr_format
     if kept is not None:
         kept.check_labels(value, zarr_format)
     if options.levels is not None and image.levels not in (None, options.levels):
@@ -136,10 +136,14 @@ def write_image(
         elif not is_one:
             write_streamed(value, levels, method, progress)
         final = _with_windows(metadata, given.channels or (), levels[-1])
-        factors = [_factors(len(axes), level) for level in range(len(shapes))]
+        # How many pixels of level 0 one pixel of a level is, along each axis.
+        planes = (1.0,) * (len(axes) - 2)
+        factors = [
+            (str(level), (*planes, 2.0**level, 2.0**level)) for level in range(len(shapes))
+        ]
         described = image_document(
             final,
-            [(str(number), factor) for number, factor in enumerate(factors)],
+            factors,
             version=image.version,
             kind="label" if image.is_label else "image",
             origin=None if kept is None else kept.origin(final),
@@ -216,11 +220,6 @@ def _checked_metadata(
         raise
 
 
-def _factors(ndim: int, level: int) -> tuple[float, ...]:
-    """How many pixels of level 0 one pixel of ``level`` stands for, along each axis."""
-    return (1.0,) * (ndim - 2) + (float(2**level),) * 2
-
-
 def write_streamed(
     value: Value, levels: Sequence[ZarrArray], method: Method, progress: Progress
 ) -> None:
@@ -245,6 +244,8 @@ def _with_windows(
     metadata: ImageMetadata, given: Sequence[Value], smallest: ZarrArray
 ) -> ImageMetadata:
     """Show the range of intensities on the smallest level, where no window was given."""
+    if not metadata.channels:
+        return metadata
     names = [axis.name for axis in metadata.axes]
     before = (slice(None),) * names.index("c") if "c" in names else None
     channels = []

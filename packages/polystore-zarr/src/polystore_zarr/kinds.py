@@ -80,12 +80,8 @@ class Surroundings:
     @property
     def is_new(self) -> bool:
         """Whether the path is free in a group that exists."""
-        if not (self.is_free and self.place.in_store and self.above):
-            return False
-        for document in self.above:
-            if document is None or document.kind != "group":
-                return False
-        return True
+        kinds = {document and document.kind for document in self.above}
+        return self.is_free and self.place.in_store and kinds == {"group"}
 
     @property
     def zarr_format(self) -> ZarrFormat | None:
@@ -212,9 +208,9 @@ class Surroundings:
         elif parent is not None and parent.attributes:
             parent.derive(read_well)
         for document in self.above:
-            if document is not None and document.attributes:
-                if document.derive(read_roles).plate:
-                    document.derive(read_plate)
+            is_empty = document is None or not document.attributes
+            if document is not None and not is_empty and document.derive(read_roles).plate:
+                document.derive(read_plate)
 
     @cached_property
     def _image_above(self) -> int | None:

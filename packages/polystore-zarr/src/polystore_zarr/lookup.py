@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polystore_core import ByteStore, Path
     from polystore_core import Document as Description
 
-    from .store.base import Files, StorePath
+    from .store.base import Files
 
 __all__ = ["ZarrLookup"]
 

@@ -84,9 +84,7 @@ def join_members(
     _join(place, durable, above, slot)
 
 
-def _join(
-    place: Address, durable: bool | None, above: Above | None, slot: Slot | None
-) -> None:
+def _join(place: Address, durable: bool | None, above: Above | None, slot: Slot | None) -> None:
     known: dict[StorePath, Document | None] = {}
     for directory, document in zip_longest(place.groups(), above or ()):
         is_made = above is not None and document is None
@@ -227,14 +225,17 @@ def _is_settled(
     document = known[group] if group in known else read_document(group)
     if document is None:
         return group not in known
-    if kind == "field" and not _are_fields(document, entries):
-        return False  # it is new
+    names = {entry.name for entry in entries}
+    if kind == "field":
+        with suppress(DataError):
+            well = document.derive(read_well)
+            if well is None or not names.issubset(well.fields):
+                return False  # it is new
     if kind == "well" and (plate := _plate_in(document)) is not None:
         if plate.field_count is not None and not all(map(_is_listed, entries)):
             return False  # their number may exceed the count as soon as they are listed
-        if plate.name and {entry.name for entry in entries}.issubset(plate.wells):
-            if plate.field_count is None:
-                return True
+        if plate.field_count is None and plate.name and names.issubset(plate.wells):
+            return True
     return _changed(document, entries, is_directory) is None
 
 
@@ -251,20 +252,6 @@ def _counts_fields(document: Document) -> bool:
 
 def _is_listed(entry: Entry) -> bool:
     return entry.image.name in _fields_in(entry.image.parent)
-
-
-def _are_fields(document: Document, entries: Sequence[Entry]) -> bool:
-    """Whether a well lists all these fields."""
-    try:
-        well = document.derive(read_well)
-    except DataError:  # as it is
-        return True
-    if well is None:
-        return False
-    for entry in entries:
-        if entry.name not in well.fields:
-            return False
-    return True
 
 
 def _fields_in(well: StorePath) -> tuple[str, ...]:

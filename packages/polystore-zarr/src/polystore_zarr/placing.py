@@ -189,7 +189,11 @@ class ZarrPlacing(ZarrLookup):
             if node is None and not (around.is_free and place.in_store):
                 node = self._look(place) if is_directory(place.folder) else None
         is_free = around is not None and around.is_free
-        if node is None and not is_free and (kind := place.node.files.kind(place.node.key)) is not None:
+        if (
+            node is None
+            and not is_free
+            and (kind := place.node.files.kind(place.node.key)) is not None
+        ):
             # A group that was made by its explicit path; or an array, a moment ago.
             document = read_document(place.node)
             if document is None and kind != "directory":
@@ -307,9 +311,7 @@ class ZarrPlacing(ZarrLookup):
         node, store = self._landing(place)
         if durable:
             tree.files.flush_tree(tree.key)
-        above = self._make_groups(
-            place, zarr_format, durable=durable, above=above, slot=slot
-        )
+        above = self._make_groups(place, zarr_format, durable=durable, above=above, slot=slot)
         files = node.files
         try:
             files.take_place(

@@ -142,8 +142,12 @@ def path_of(member: object) -> str | None:
 
 
 def _names(plate: Mapping[str, Value], key: str) -> tuple[str, ...]:
-    names = list(map(line_name, _list(plate.get(key, []), key)))
-    return tuple([name for name in names if name is not None] if None in names else names)
+    names = []
+    for line in _list(plate.get(key, []), key):
+        name = line.get("name") if isinstance(line, _OBJECTS) else None
+        if isinstance(name, str) or type(name) is int:
+            names.append(str(name))
+    return tuple(names)
 
 
 def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
@@ -201,9 +205,7 @@ def read_roles(attributes: Attributes) -> Roles:
         value, is_ours = inner.get(key), inner.get("version", "0.5") is not None
         if value is None:
             value, is_ours = attributes.get(key), False
-        is_there[key] = isinstance(value, _OBJECTS) and (
-            is_ours or not known.isdisjoint(value)
-        )
+        is_there[key] = isinstance(value, _OBJECTS) and (is_ours or not known.isdisjoint(value))
     key = "bioformats2raw.layout"
     layout = attributes.get(key) if inner.get(key) is None else inner[key]
     return Roles(is_there["plate"], is_there["well"], isinstance(layout, int))

@@ -83,7 +83,7 @@ def building_place(
     Puts back what a killed writer has left aside.
     """
     lock = calls.lock_of(store)
-    if calls.is_there(_aside(lock)):
+    if not calls.is_free(_aside(lock)):
         with suppress(PermissionError):  # another user's, and theirs
             _settle_now(calls, store, lock)
     return slot(calls, lock, durable=durable)
@@ -95,7 +95,7 @@ def settle(calls: Calls, store: str) -> bool:
     Returns ``False`` if nothing was aside.
     """
     lock = calls.lock_of(store)
-    return calls.is_there(_aside(lock)) and _settle_now(calls, store, lock)
+    return not calls.is_free(_aside(lock)) and _settle_now(calls, store, lock)
 
 
 def _settle_now(calls: Calls, store: str, lock: str) -> bool:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from polystore_core import LocalStore, rename_new
 from polystore_core.errors import PathOutsideRootError
@@ -53,7 +53,7 @@ class LocalFiles(Calls):
     def kept(self) -> AbstractContextManager[LocalFiles]:
         return nullcontext(self) if self._base else LocalFiles(self.store, self)
 
-    def __enter__(self) -> LocalFiles:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

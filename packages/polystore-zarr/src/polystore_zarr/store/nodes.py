@@ -24,7 +24,7 @@ from .documents import decode_document, encode_document
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .base import Slot, Stored
+    from .base import Slot
 
 __all__ = [
     "Document",
@@ -249,15 +249,15 @@ class _File(NamedTuple):
 def _read(path: StorePath, *, shared: bool = True) -> _File | None:
     """Return a decoded file. ``shared=False`` is for the attributes of an array."""
     stored = path.files.read(path.key, _BYTES_LIMIT)
-    return None if stored is None else _decoded(stored, path, shared=shared)
-
-
-def _decoded(stored: Stored, path: StorePath, *, shared: bool = True) -> _File:
+    if stored is None:
+        return None
     text = stored.content
     if len(text) > _BYTES_LIMIT:
         reason = f"the document is larger than {_BYTES_LIMIT} bytes"
         raise UnsupportedFileError(reason, "zarr", str(path))
-    known = _small.get(text) if len(text) < _MEMORY_FROM else _large.get(path.base)
+    known = None
+    if shared:
+        known = _small.get(text) if len(text) < _MEMORY_FROM else _large.get(path.base)
     if known is None or known.text != text:
         known = _remember(path, text, decode_document(text, path), shared=shared)
     return _File(known.fields, stored.stamp, known.derived)
@@ -271,7 +271,7 @@ def _remember(
     ``info`` gives the attributes of arrays and images to its callers, who may change them.
     """
     found = _Remembered(text, fields, {})
-    is_array = not shared or fields.get("node_type") == "array"
+    is_array = not shared or "shape" in fields or fields.get("node_type") == "array"
     if is_array or len(text) > _MEMORY_TO or b'"multiscales"' in text:
         return found
     if len(text) < _MEMORY_FROM:

@@ -215,7 +215,9 @@ class RootedPlaces(Places):
             fds = {"src_dir_fd": old.dir_fd, "dst_dir_fd": new.dir_fd}
             return call(old.name, new.name, **fds, **given)
 
-    def look(self, path: str, call: Callable[[Place], Result], *, follow: bool = True) -> Result:
+    def look(
+        self, path: str, call: Callable[[Place], Result], *, follow: bool = True
+    ) -> Result:
         """Return ``call(place)``, in the new tree if one was replaced since the walk."""
         for _ in range(_TRIES):
             opened: list[int] = []

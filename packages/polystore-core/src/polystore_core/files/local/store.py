@@ -156,7 +156,9 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
         Without a root there is nothing to keep, and nothing to close.
         """
-        return KeptPlaces(self._places) if isinstance(self._places, RootedPlaces) else self._places
+        return (
+            KeptPlaces(self._places) if isinstance(self._places, RootedPlaces) else self._places
+        )
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
