@@ -106,7 +106,7 @@ class _Template(NamedTuple):
     text: bytes
     """The whole document of an array without attributes of its own."""
     derived: dict[Any, Any]
-    """What all documents that are made of it share."""
+    """Shared by all documents that are made of it: their attributes may differ."""
 
 
 def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:

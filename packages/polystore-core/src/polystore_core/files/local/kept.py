@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..pending import Place
-from ..system import is_missing, open_regular, sync_directory
+from ..system import is_missing, open_regular
 from .places import NO_LINK, Places, RootedPlaces
 from .syscalls import lstat
 
@@ -69,7 +69,7 @@ class KeptPlaces(Places):
         with self._mutex:
             self._users += 1
         try:
-            place = self._find(path, create=create, durable=durable)
+            place = self._find(path, missing_ok=create)
             if place is not None and not (follow and _is_link(place)):
                 yield place
                 return
@@ -159,22 +159,26 @@ class KeptPlaces(Places):
 
     # ── which directories are open ───────────────────────────────────────────────────────
 
-    def _find(
-        self, path: str, *, create: bool = False, durable: bool | None = False
-    ) -> Place | None:
+    def _find(self, path: str, *, missing_ok: bool = False) -> Place | None:
         """Return the place of ``path`` in a kept directory, or ``None`` if it needs a walk.
 
-        Raises ``FileNotFoundError`` if a folder on the way is missing.
+        Raises ``FileNotFoundError`` if a folder on the way is missing, unless ``missing_ok``: the
+        walk makes it.
         """
         folder, slash, name = path.rpartition("/")
         if name in _NOT_NAMES:
             return None
-        if not slash:
-            return Place(name, self._places.open_root(create, durable))
-        way = self._kept.get(folder)
-        if way is None or not self._is_there(way):
-            with self._mutex:
-                way = self._make_way(folder, create, durable)
+        try:
+            if not slash:
+                return Place(name, self._places.open_root())
+            way = self._kept.get(folder)
+            if way is None or not self._is_there(way):
+                with self._mutex:
+                    way = self._make_way(folder)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+            return None
         return None if way is None else Place(name, way[-1].descriptor)
 
     def _is_there(self, way: _Way) -> bool:
@@ -187,35 +191,30 @@ class KeptPlaces(Places):
             return False
         return True
 
-    def _make_way(self, folder: str, create: bool, durable: bool | None) -> _Way | None:
+    def _make_way(self, folder: str) -> _Way | None:
         more = folder.count("/") + 1
         if len(self._descriptors) + more > _MOST_KEPT and self._users == 1:
             self._close_all()
         if len(self._descriptors) + more > _MOST_KEPT:
             return None
-        return self._open(folder, create, durable)
+        return self._open(folder)
 
-    def _open(self, folder: str, create: bool, durable: bool | None) -> _Way | None:
+    def _open(self, folder: str) -> _Way | None:
         way = self._kept.get(folder)
         if way is not None and self._is_there(way):
             return way
         outer, slash, name = folder.rpartition("/")
-        above = self._open(outer, create, durable) if slash else ()
+        above = self._open(outer) if slash else ()
         if above is None or name in _NOT_NAMES:
             return None
-        parent = above[-1].descriptor if above else self._places.open_root(create, durable)
+        parent = above[-1].descriptor if above else self._places.open_root()
         try:
-            self._keep(name, parent)
+            # One call in C: between two, Ctrl-C could lose the descriptor.
+            self._descriptors.extend(map(partial(os.open, dir_fd=parent), (name,), (NO_LINK,)))
         except FileNotFoundError:
-            if not create:
-                if self._is_there(above):
-                    raise
-                return None
-            with suppress(FileExistsError):  # somebody else made it just now
-                os.mkdir(name, dir_fd=parent)
-                if durable:
-                    sync_directory(".", dir_fd=parent)
-            self._keep(name, parent)
+            if self._is_there(above):
+                raise
+            return None
         except OSError:
             return None
         descriptor = self._descriptors[-1]
@@ -223,10 +222,6 @@ class KeptPlaces(Places):
         found = _Directory(name, parent, descriptor, (status.st_dev, status.st_ino))
         self._kept[folder] = way = (*above, found)
         return way
-
-    def _keep(self, name: str, parent: int) -> None:
-        # One call in C: between two, Ctrl-C could lose the descriptor.
-        self._descriptors.extend(map(partial(os.open, dir_fd=parent), (name,), (NO_LINK,)))
 
     def _close_all(self) -> None:
         self._kept.clear()

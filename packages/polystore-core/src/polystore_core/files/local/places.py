@@ -146,9 +146,9 @@ class FreePlaces(Places):
     # Without a root there is nothing to do but the call itself.
     open = staticmethod(open_regular)
     stat = staticmethod(os.stat)
-    run = staticmethod(operator.call)
-    run_both = staticmethod(operator.call)
-    resolve = staticmethod(os.path.realpath)
+    run: Any = staticmethod(operator.call)
+    run_both: Any = staticmethod(operator.call)
+    resolve: Any = staticmethod(os.path.realpath)
 
     def _open_into(self, path: str, held: list[int]) -> None:
         held.append(open_regular(path))
