@@ -167,11 +167,8 @@ class ZarrBackend(ZarrTree):
                 zarr_format=zarr_format,
                 by_plane=image is not None,
             )
-            old = None
-            if around.present is not None and if_exists == "replace":
-                old = around.present_image
-            kept = None
-            if old is not None and place.store is not None:
+            kept, old = None, around.present if if_exists == "replace" else None
+            if old is not None and old.is_image and place.store is not None:
                 kept = Kept.of(place.node, place.store, old)
             write: Callable[[StorePath], None]
             if image is None:

@@ -172,9 +172,9 @@ class Surroundings:
         """Raise where no image can be; return whether it is a label image."""
         parts = self.place.inner
         is_label = len(parts) >= 2 and parts[-2] == "labels"
-        if self.present_image is not None:
+        if self.present is not None and self.present.is_image:
             self._check_documents(is_label)
-            image = read_image(self.present_image.attributes)
+            image = read_image(self.present.attributes)
             return is_label or (image is not None and image.is_label)
         if self._image_above is not None and parts[self._image_above] == "labels":
             if len(parts) != self._image_above + 2:

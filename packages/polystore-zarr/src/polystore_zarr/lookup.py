@@ -70,7 +70,12 @@ class ZarrLookup(StorageBackend):
         """
         try:
             with self._files.kept() as files:
-                yield self._address(path, files, operation)
+                place = address(path, files)
+                archive = archive_at(place.store) if place.in_store and place.store else None
+                if archive is not None:
+                    archive.check(operation, place.inner)
+                    place = place.packed(archive)
+                yield place
         except PathOutsideRootError as error:
             # It may name a file below the path.
             if not error.backend and (source is None or not _is_at(error.path, source)):
@@ -100,14 +105,6 @@ class ZarrLookup(StorageBackend):
                 return (resolve(node.parent) / node.name).key
 
         return identity
-
-    def _address(self, path: Path, files: Files, operation: str) -> Address:
-        place = address(path, files)
-        archive = archive_at(place.store) if place.in_store and place.store else None
-        if archive is None:
-            return place
-        archive.check(operation, place.inner)
-        return place.packed(archive)
 
     def _look(self, place: Address) -> Node | None:
         node = self._seen(place)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -291,9 +291,12 @@ def _changed(
         if entries[0].kind in _EDITS:
             enter, strike = _EDITS[entries[0].kind]
             attributes = document.attributes
+            if entries[0].kind == "field":
+                enter = partial(enter, known=document.derive(read_well))
             for entry in entries:
                 edit = enter if is_there(entry.image) else strike
                 attributes = edit(attributes, entry.name, version)
+                enter, strike = _EDITS[entry.kind]
         else:
             attributes = _changed_plate(document, entries, is_there, version)
     except DataError:  # it lists images in a way that we cannot change

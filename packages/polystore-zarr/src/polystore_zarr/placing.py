@@ -177,7 +177,7 @@ class ZarrPlacing(ZarrLookup):
         """
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
-        if is_litter(place.folder.name):
+        if place.inner and is_litter(place.inner[-1]):
             check_new(place.path)
         refuse_reserved(place)
         if around is None:

@@ -377,14 +377,18 @@ def _natural(name: str) -> tuple[bool, int, str, str]:
     return not number, len(significant), significant, name
 
 
-def well_with_field(attributes: Attributes, field: str, version: Version = "0.5") -> Document:
+def well_with_field(
+    attributes: Attributes, field: str, version: Version = "0.5", *, known: Well | None = None
+) -> Document:
     """Return the attributes of a well that has this field; the same if it has it already.
+
+    ``known`` is the well of ``attributes``, for callers that have read it.
 
     Raises:
         InvalidOptionError: ``field`` is new, and not made of letters and digits.
         DamagedDataError: ``attributes`` hold a malformed well.
     """
-    known = read_well(attributes)
+    known = known or read_well(attributes)
     well, images = _well_parts(attributes, known)
     if known is not None and field in known.fields:
         return dict(attributes)
