@@ -294,7 +294,7 @@ class ZarrPlacing(ZarrLookup):
                 if tree.files.kind(tree.key) is None:
                     raise
                 files, folder = self._landing(place)[0].parent
-                files.make_folders(folder, durable=self.durable)
+                files.make_folders(folder, durable=options.get("durable"))
         raise self._deleted_again(place)
 
     def _settle_once(
@@ -311,7 +311,9 @@ class ZarrPlacing(ZarrLookup):
         node, store = self._landing(place)
         if durable:
             tree.files.flush_tree(tree.key)
-        above = self._make_groups(place, zarr_format, durable=durable, above=above, slot=slot)
+        # A link may lead into a store on another disk, and its building place is there.
+        own = slot if store == place.store else None
+        above = self._make_groups(place, zarr_format, durable=durable, above=above, slot=own)
         files = node.files
         try:
             files.take_place(
@@ -328,5 +330,5 @@ class ZarrPlacing(ZarrLookup):
             return False
         if durable:
             files.flush_name(node.key)
-        join_members(place, durable=durable, above=above, slot=slot)
+        join_members(place, durable=durable, above=above, slot=own)
         return True

@@ -195,6 +195,10 @@ class LocalFiles(Calls):
             self.places.run_both(rename_new, new, key)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # the group is on another disk than the store
+                raise
+            return super().create(key, content, durable=durable)
         if durable:
             self.flush_name(key)
         return True

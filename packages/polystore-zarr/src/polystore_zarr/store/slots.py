@@ -41,7 +41,7 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
     ``lock`` is the lock file of the store: its key is the same for all names of the store.
     ``durable`` is for the directory around the store, which is made if it is missing.
     """
-    name = lock.rpartition("/")[2]
+    name = os.path.basename(lock)
     base = lock.removesuffix(name) + HIDDEN_PREFIX + _digest(name)
     for number in count():
         key = f"{base}.{number}"
@@ -121,7 +121,7 @@ def _make(calls: Calls, key: str, durable: bool | None) -> bool:
     except FileExistsError:
         return False
     except FileNotFoundError:
-        calls.make_folders(key.rpartition("/")[0], durable=durable)
+        calls.make_folders(os.path.dirname(key), durable=durable)
         calls.mkdir(key)
     return True
 
