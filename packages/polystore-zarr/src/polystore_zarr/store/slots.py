@@ -117,12 +117,13 @@ def _machine() -> bytes:
 
 def _make(calls: Calls, key: str, durable: bool | None) -> bool:
     try:
-        calls.places.run(os.mkdir, key)
+        try:
+            calls.places.run(os.mkdir, key)
+        except FileNotFoundError:
+            calls.make_folders(os.path.dirname(key), durable=durable)
+            calls.places.run(os.mkdir, key)
     except FileExistsError:
         return False
-    except FileNotFoundError:
-        calls.make_folders(os.path.dirname(key), durable=durable)
-        calls.mkdir(key)
     return True
 
 
