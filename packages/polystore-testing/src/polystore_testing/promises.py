@@ -76,11 +76,20 @@ _OPERATIONS = {
 def promises(backend: Value, promise: str) -> bool:
     """Whether an instance makes a promise: an operation ("move"), or a feature ("renames").
 
-    A backend that is not a ``FileBackend`` promises the operations in its ``capabilities``.
+    Any backend over a store may have ``features`` of its own, which are then its promises. All
+    others promise the operations in their ``capabilities``.
     """
-    if isinstance(backend, FileBackend) and promise in _OPERATIONS:
-        return _claimed(backend.store, promise)
+    features = _features_of(backend)
+    if features is not None and promise in _OPERATIONS:
+        return getattr(features, promise) not in ("none", False)
     return _OPERATIONS.get(promise, promise) in backend.capabilities
+
+
+def _features_of(backend: Value) -> StoreFeatures | None:
+    if isinstance(backend, FileBackend):
+        return backend.store.features
+    found = getattr(backend, "features", None)
+    return found if isinstance(found, StoreFeatures) else None
 
 
 def nests_values(backend: Value) -> bool:
@@ -134,11 +143,16 @@ def needs(*names: str) -> Callable[[Test], Test]:
 
 
 def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: str) -> None:
-    """Check that a refusal names the backend, and for a store its missing feature."""
+    """Check that a refusal names the backend, and for a store its missing feature.
+
+    A backend that is not a ``FileBackend`` may need other features of its store.
+    """
     assert error.backend == NAME, f"the backend is not named: {error}"
-    if isinstance(backend, FileBackend):
+    if _features_of(backend) is not None:
         text = str(error)
-        names = [name for name in missing if name in _FEATURES] or [""]
+        names = [""]
+        if isinstance(backend, FileBackend):
+            names = [name for name in missing if name in _FEATURES] or names
         assert repr(backend.store) in text, f"the store is not named: {text}"
         assert any(f"features.{name}" in text for name in names), (
             f"not named: features.{' or features.'.join(names)}: {text}"
@@ -170,7 +184,7 @@ class _Watched(Bound):
 
     def _content(self) -> Value:
         backend = self.instance
-        if isinstance(backend, FileBackend):
+        if _features_of(backend) is not None:
             return {stat.key: backend.store.read(stat.key) for stat in backend.store.scan()}
         if "collect_dirs_and_files" not in backend.capabilities:
             return None
