@@ -1,0 +1,31 @@
+"""The stores of the kit's own tests are used here too, and in processes that are started."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[3] / "polystore-testing/tests"))
+
+from .places import PLACES, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a store without a root, and of the process."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+    """A store by its name, with the backend ``"z"`` over it: parametrize it indirectly."""
+    made = Place(PLACES[request.param], folder)
+    yield made
+    made.registry.close()
