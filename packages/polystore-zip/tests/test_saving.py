@@ -49,6 +49,30 @@ def test_nothing_is_left_between_members(backend, file):
     assert os.path.getsize(file) == os.path.getsize(f"{file}.2")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="system: lists no open files")
+def test_many_members_need_few_open_files(backend, file, tmp_path, check_others):
+    """Systems allow 256 or 1024 open files. All members of an array are added together."""
+    store, before, most = backend.store, len(os.listdir("/dev/fd")), 0
+    content = {f"a/{n}": f"{n:,}".encode() * (n % 7) for n in range(600)}
+    sinks = []
+    with store.together() as commit:
+        for key, value in content.items():
+            sinks.append(store.sink(key, if_exists="error"))
+            sinks[-1].file.write(value)
+            sinks[-1].seal()
+            commit(sinks[-1])
+            most = max(most, len(os.listdir("/dev/fd")))
+        assert not list(store.scan())
+    for sink in sinks:
+        sink.discard()
+    assert most - before < 80
+    assert len(os.listdir("/dev/fd")) <= before + 1  # the archive itself
+    assert {stat.key: store.read(stat.key) for stat in store.scan()} == content
+    lock = f".~ps-{os.path.basename(file)}.lock"
+    assert sorted(os.listdir(os.path.dirname(file))) == [lock, os.path.basename(file)]
+    check_others(list(content))
+
+
 def test_old_directories_are_small(backend, file):
     for n in range(60):
         backend.save(np.zeros(1000 if n % 2 else 10), f"plate/{n}.npy")

@@ -59,6 +59,8 @@ _LOCK_SECONDS = 600.0
 """The longest wait for others, who hold the lock while they copy their values."""
 _LEFT_BEHIND = 8
 """An old directory stays where it is if it has at most 1/8 of the bytes that are added."""
+_OPEN_FILES = 64
+"""Members that are added together and have a temporary file each. The others share one."""
 _PAGE = 4096
 """Systems write this in one step: a short directory is at the end at once, or not at all."""
 _SMALL = 1 << 24
@@ -207,6 +209,11 @@ class ZipStore(ByteStore):
         group.contents.check_new(sink.key)
         group.contents.add([(sink.key, sink.member)])
         group.added.append(sink)
+        if len(group.added) > _OPEN_FILES:
+            if group.shared is None:
+                group.shared = PendingFile(self.file, durable=False, exclusive=True)
+                locked.callback(group.shared.discard)
+            sink.move_into(group.shared.file)
 
     def _directory_or_new(self) -> Directory:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -257,6 +264,7 @@ class _Group:
     def __init__(self) -> None:
         self.directory: Directory | None = None
         self.added: list[_NewMember] = []
+        self.shared: PendingFile | None = None
         self.contents = Contents()
 
 
@@ -269,6 +277,7 @@ class _NewMember(Sink):
         self._store, self.key, self.durable = store, key, durable
         self._pending = PendingFile(store.file, durable=durable, exclusive=True)
         self.file = self._pending.file
+        self._start = 0
         self._waited = False
 
     @property
@@ -291,9 +300,23 @@ class _NewMember(Sink):
     def write_to(self, file: ArchiveFile) -> None:
         position = self.member.offset
         position += file.write_at(position, self.member.header())
-        self.file.seek(0)
-        while piece := self.file.read(PIECE):
+        for piece in self._pieces():
             position += file.write_at(position, piece)
+
+    def move_into(self, shared: BinaryIO) -> None:
+        """Copy the sealed bytes to the end of a file, and close their own."""
+        start = shared.seek(0, os.SEEK_END)
+        for piece in self._pieces():
+            shared.write(piece)
+        self._pending.discard()
+        self.file, self._start = shared, start
+
+    def _pieces(self) -> Iterator[bytes]:
+        self.file.seek(self._start)
+        left = self.member.size
+        while left and (piece := self.file.read(min(left, PIECE))):
+            left -= len(piece)
+            yield piece
 
     def discard(self) -> None:
         self._pending.discard()
