@@ -145,11 +145,13 @@ def needs(*names: str) -> Callable[[Test], Test]:
 def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: str) -> None:
     """Check that a refusal names the backend, and for a store its missing feature.
 
-    A backend that is not a ``FileBackend`` may need other features of its store.
+    A backend that is not a ``FileBackend`` may need other features of its store, and may refuse an
+    operation that no store could allow.
     """
     assert error.backend == NAME, f"the backend is not named: {error}"
-    if _features_of(backend) is not None:
-        text = str(error)
+    text = str(error)
+    is_of_store = isinstance(backend, FileBackend) or "features." in text
+    if _features_of(backend) is not None and is_of_store:
         names = [""]
         if isinstance(backend, FileBackend):
             names = [name for name in missing if name in _FEATURES] or names
