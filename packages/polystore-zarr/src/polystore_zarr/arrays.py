@@ -24,12 +24,13 @@ from polystore_core.errors import (
 )
 
 from .codecguard import guard_codecs, most_stored
-from .creating import MARKER, unstable_types
+from .creating import unstable_types
 from .grid import MANY, Cut, grid
 from .guards import Guard
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, name_lock
+from .store.base import MARKER
 from .store.chunkfiles import ChunkFiles, filled
 from .store.heads import heads_fit
 from .store.local import LocalFiles
@@ -78,10 +79,12 @@ class ZarrArray(LazyArray):
         self._directory = directory = directory.base if lasting else directory
         if writable:
             directory.files.check_regions()
-        self._metadata = directory / ("zarr.json" if document.zarr_format == 3 else ".zarray")
+        self._metadata = "zarr.json" if document.zarr_format == 3 else ".zarray"
         self.is_identified = document.stamp is not None
         """Whether the file that was read says which array this is, and not a second look."""
-        self._identity = document.stamp or self._metadata.files.stamp(self._metadata.key)
+        self._identity = document.stamp or directory.files.identity(
+            directory.key, self._metadata
+        )
         self._path, self._backend = path, backend
         if not isinstance(directory.files, LocalFiles):  # zarrs opens files by their paths
             pipeline = "zarr"
@@ -284,9 +287,10 @@ class ZarrArray(LazyArray):
             raise DamagedDataError(reason, "zarr", self._path, self._backend)
 
     def _refuse_if_replaced(self) -> None:
+        files, key = self._directory
         try:
             with self._guarded("read"):
-                same = self._metadata.files.stamp(self._metadata.key) == self._identity
+                same = files.identity(key, self._metadata) == self._identity
         except FileNotFoundError:
             same = False
         if not same:
@@ -294,7 +298,8 @@ class ZarrArray(LazyArray):
                 self._backend,
                 self._path or str(self._directory),
                 "read",
-                hint="it was saved again, moved or deleted since it was opened: open it again",
+                hint=files.why_missing(key)
+                or "it was saved again, moved or deleted since it was opened: open it again",
             )
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
@@ -323,7 +328,8 @@ class ZarrArray(LazyArray):
         elif aligned is None:
             self._write(selection, values)
         elif self._unaligned == "lock":
-            with self._directory.files.lock(name_lock(self._directory)):
+            lock = self._directory.files.lock(name_lock(self._directory))
+            with self._guarded("write"), lock:
                 self._write_into(aligned, selection, values)
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)

@@ -24,10 +24,8 @@ from polystore_core import (
 from polystore_core.errors import (
     AlreadyExistsError,
     DamagedDataError,
-    DataError,
     InvalidOptionError,
     NotFoundError,
-    PathOutsideRootError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedOperationError,
@@ -38,10 +36,10 @@ from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
-from .keeping import Kept, level_at, level_zero
+from .keeping import Kept, label_names, level_at, level_shape, level_zero
 from .kinds import Ome, Surroundings
-from .members import join_members
-from .ome import MultiscaleImage, read_image, read_labels
+from .members import check_members, join_members
+from .ome import MultiscaleImage, read_image
 from .store.entries import is_directory
 from .store.nodes import Document, Node, ZarrFormat, read_document
 from .tree import ZarrTree
@@ -73,7 +71,10 @@ class ZarrBackend(ZarrTree):
     ``x.ome.zarr`` an image, ``plate.ome.zarr/B/03/0`` field 0 of well B03 of a plate,
     ``x.ome.zarr/labels/nuclei`` a label image of it.
 
-    ``root`` confines all paths. ``durable`` says what survives a power cut, and is the default
+    ``root`` confines all paths. ``store`` is another place than folders: a ``ByteStore``, or the
+    name of a backend that has one. It belongs to its maker, and ``close`` leaves it open.
+
+    ``durable`` says what survives a power cut, and is the default
     of ``save``. ``None`` flushes what replaces something, so that the old value or the new one
     survives whole. ``True`` also flushes what is new: a save that has returned survives.
     ``False`` flushes nothing. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
@@ -87,22 +88,24 @@ class ZarrBackend(ZarrTree):
         durable: bool | None = None,
         codec_pipeline: CodecPipeline = "zarr",
     ) -> None:
-        given, self.root = store, None
+        if codec_pipeline not in ("zarr", "zarrs"):
+            raise InvalidOptionError("codec_pipeline", codec_pipeline, "'zarr' or 'zarrs'")
+        if codec_pipeline == "zarrs" and not (store is None and root is None):
+            reason = "zarrs opens files by their paths: leave out root= and store="
+            raise UnsupportedOperationError(self.name, "codec_pipeline='zarrs'", reason)
         if store is None:
             try:
-                store = local = LocalStore(root, durable=durable)
+                found: ByteStore = LocalStore(root, durable=durable)
             except UnsupportedOperationError as error:  # a system without such roots
                 error.backend = self.name or "zarr"
                 raise
-            self.root = local.root
-        elif root is not None:
-            raise InvalidOptionError("root", root, "None, because store= has a root of its own")
-        super().__init__(store, durable=durable)  # type: ignore[arg-type]
-        if codec_pipeline == "zarrs" and not (given is None and root is None):
-            reason = "zarrs opens files by their paths: leave out root= and store="
-            raise UnsupportedOperationError(self.name, "codec_pipeline='zarrs'", reason)
-        if codec_pipeline not in ("zarr", "zarrs"):
-            raise InvalidOptionError("codec_pipeline", codec_pipeline, "'zarr' or 'zarrs'")
+        elif root is None:
+            found = self.context.store(store)
+        else:
+            fault = "root= and store= exclude each other: a store has a root of its own"
+            raise InvalidOptionError("root", root, "None", fault)
+        super().__init__(found, durable=durable)
+        self.root = found.root if isinstance(found, LocalStore) else None
         self.codec_pipeline: CodecPipeline = codec_pipeline
 
     # ── saving ───────────────────────────────────────────────────────────────────────────
@@ -148,11 +151,15 @@ class ZarrBackend(ZarrTree):
         durable = self.durable if durable is None else durable
         of_images = ImageOptions(axes, scale, units, channels, levels)
         with self._translated(path, "save") as place:
-            value = checked_value(data)
+            if durable:
+                self._files.require("durable", "durable=True")
             if region is not None:
-                self._save_region(value, place, region, unaligned, durable)
+                self._save_region(checked_value(data), place, region, unaligned, durable)
                 return
             around = self._surroundings(place)
+            if if_exists == "replace":
+                self._check_replacing(place, around.present)
+            value = checked_value(data)
             image = around.image(ome, zarr_format)
             if image is None and (named := of_images.given()):
                 fault = f"{named}= needs ome=True, or a path in a store called '….ome.zarr'"
@@ -191,6 +198,7 @@ class ZarrBackend(ZarrTree):
             if present is not None and if_exists == "skip":
                 join_members(place, durable=durable, above=around.above)  # of a killed batch
                 return
+            check_members(place, is_image=image is not None)
             self._put(
                 place,
                 write,
@@ -278,6 +286,7 @@ class ZarrBackend(ZarrTree):
         with self._translated(path, "create") as place:
             wanted, kind = checked_shape(shape), np.dtype(dtype)
             present = self._target(place, if_exists, "create")
+            place.node.files.check_regions()
             if present is None or if_exists == "replace":
                 around = Surroundings.of(place)
                 if around.is_image:
@@ -410,6 +419,8 @@ class ZarrBackend(ZarrTree):
         node = self._pixels(place, "load")
         directory, document = node.directory, node.document
         assert document is not None
+        if writable and unaligned == "lock":
+            directory.files.require("locks", "unaligned='lock'")
         if document.kind == "group":
             if writable:
                 raise UnsupportedOperationError(
@@ -456,10 +467,12 @@ class ZarrBackend(ZarrTree):
         image = self._image(node)
         handle = ZarrArray(*self._level(node, 0))
         found = handle.description()
-        found["metadata"] |= image.description(len(handle.shape), _labels(node.directory))
+        found["metadata"] |= image.description(len(handle.shape), label_names(node.directory))
         # A level that is missing, or of a kind that is not read, does not touch the others.
         found["metadata"]["levels"] = [
-            handle.shape if level is image.levels[0] else _shape(node.directory, level.path)
+            handle.shape
+            if level is image.levels[0]
+            else level_shape(node.directory, level.path)
             for level in image.levels
         ]
         return {"format": "ome-zarr", **found}
@@ -481,20 +494,3 @@ class ZarrBackend(ZarrTree):
                 f"image of shape {shape} must be integers of the same height and width",
                 "ome-zarr",
             )
-
-
-def _labels(directory: StorePath) -> tuple[str, ...]:
-    """Return the names of an image's labels, none where their group cannot be read."""
-    try:
-        labels = read_document(directory / "labels")
-    except (DataError, PathOutsideRootError):
-        return ()
-    return read_labels(labels.attributes) if labels else ()
-
-
-def _shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
-    """Return the shape of a level, ``None`` if it cannot be read."""
-    try:
-        return ZarrArray(*level_at(directory, level)).shape
-    except (DataError, PathOutsideRootError):
-        return None

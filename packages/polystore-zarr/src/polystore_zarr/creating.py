@@ -15,6 +15,7 @@ from polystore_core.errors import InvalidOptionError, PolystoreError, Unsupporte
 
 from .chunking import checked_grid
 from .codecs import codec_options
+from .store.base import MARKER
 from .store.nodes import Document, ZarrFormat, read_document
 from .store.zarrstore import WritingStore
 
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
 
     from .store.base import StorePath
 
-__all__ = ["MARKER", "Layout", "create_array", "unstable_types"]
-
-MARKER = "polystore"
-"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order."""
+__all__ = ["Layout", "create_array", "unstable_types"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

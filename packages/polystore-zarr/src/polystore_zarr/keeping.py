@@ -15,12 +15,13 @@ from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
+    PathOutsideRootError,
     UnsupportedDataError,
     UnsupportedFileError,
 )
 
 from .arrays import ZarrArray
-from .ome import kept_attributes, read_image
+from .ome import kept_attributes, read_image, read_labels
 from .store.base import DOCUMENTS
 from .store.nodes import Document, read_document
 from .store.reading import read_whole
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .ome import MultiscaleImage
     from .store.base import StorePath
 
-__all__ = ["Kept", "level_at", "level_zero"]
+__all__ = ["Kept", "label_names", "level_at", "level_shape", "level_zero"]
 
 _OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
 
@@ -290,3 +291,20 @@ def level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
         )
         raise UnsupportedFileError(reason, "ome-zarr")
     return level, document
+
+
+def label_names(directory: StorePath) -> tuple[str, ...]:
+    """Return the names of an image's labels, none where their group cannot be read."""
+    try:
+        labels = read_document(directory / "labels")
+    except (DataError, PathOutsideRootError):
+        return ()
+    return read_labels(labels.attributes) if labels else ()
+
+
+def level_shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
+    """Return the shape of a level, ``None`` if it cannot be read."""
+    try:
+        return ZarrArray(*level_at(directory, level)).shape
+    except (DataError, PathOutsideRootError):
+        return None

@@ -8,7 +8,15 @@ from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
-from polystore_core import Entry, Info, LocalStore, StorageBackend, natural_order
+from polystore_core import (
+    Capabilities,
+    Entry,
+    Info,
+    LocalStore,
+    StorageBackend,
+    StoreFeatures,
+    natural_order,
+)
 from polystore_core.errors import (
     DataError,
     NotADirectoryInPathError,
@@ -17,12 +25,14 @@ from polystore_core.errors import (
     PathOutsideRootError,
     PolystoreError,
     StorageError,
+    UnsupportedOperationError,
     explained,
 )
 
 from .store.archives import archive_at
 from .store.base import StorePath
 from .store.entries import entries, is_directory, modified_at, tree_size
+from .store.keyed import lacks
 from .store.layout import Address, address
 from .store.local import LocalFiles
 from .store.nodes import Document, Node, read_document
@@ -53,12 +63,38 @@ class ZarrLookup(StorageBackend):
         self._files: Files = (
             LocalFiles(store) if isinstance(store, LocalStore) else ObjectFiles(store)
         )
-        self.durable = durable
+        self.durable = store.durable if durable is None else durable
+        if self.durable:
+            with self._translated(".", "save"):
+                self._files.require("durable", "durable=True")
 
     @property
     def store(self) -> ByteStore:
         """Where the files are."""
         return self._files.store
+
+    @property
+    def features(self) -> StoreFeatures:
+        """What arrays and groups are promised in this store, and who can rely on it."""
+        return self._files.features
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All operations but those that need more than the store promises."""
+        return Capabilities(super().capabilities.operations - self._files.lacking().keys())
+
+    def _cannot(self, operation: str) -> UnsupportedOperationError:
+        feature = self._files.lacking().get(operation)
+        if feature is None:
+            return super()._cannot(operation)
+        error = lacks(self.store, operation, feature)
+        error.backend = self.name
+        return error
+
+    def _check_store(self, operation: str) -> None:
+        """Raise ``UnsupportedOperationError`` if the store cannot do ``operation``."""
+        if operation in self._files.lacking():
+            raise self._cannot(operation)
 
     @contextmanager
     def _translated(
@@ -141,7 +177,8 @@ class ZarrLookup(StorageBackend):
         node = self._look(place)
         if node is None:
             self._refuse_arrays_above(place, operation)
-            raise NotFoundError(self.name, place.path, operation)
+            hint = place.node.files.why_missing(place.node.key)
+            raise NotFoundError(self.name, place.path, operation, hint=hint)
         return node
 
     def _pixels(self, place: Address, operation: str) -> Node:
@@ -260,7 +297,7 @@ class ZarrLookup(StorageBackend):
             return found.values()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name or 'zarr'!r}, {self.store!r}>"
+        return f"<{type(self).__name__} {self.name or 'zarr'!r}, store={self.store!r}>"
 
 
 def _is_at(key: str, place: Address) -> bool:

@@ -7,6 +7,7 @@ members writes each document once.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -16,7 +17,12 @@ from functools import cache, partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from polystore_core.errors import DataError, explained
+from polystore_core.errors import (
+    DataError,
+    UnsupportedOperationError,
+    VersionConflictError,
+    explained,
+)
 
 from .memberships import Above, Entry, Kind, Lists, is_image, lists_with, lists_without
 from .ome import (
@@ -45,9 +51,12 @@ if TYPE_CHECKING:
     from .store.layout import Address
     from .store.nodes import Document
 
-__all__ = ["gathering_members", "join_members", "leave_members"]
+__all__ = ["check_members", "gathering_members", "join_members", "leave_members"]
 
 _TRIES = 8
+
+_CONFLICTS, _PAUSE = 200, 0.02
+"""How often a document is read again that others have replaced, and the mean pause in seconds."""
 
 _SECONDS = 1.0
 """The longest time that a member of a batch waits to be listed. A batch that is killed leaves only
@@ -61,6 +70,27 @@ _EDITS: dict[str, Any] = {
     "series": (add_series, remove_series),
     "field": (well_with_field, well_without_field),
 }
+
+
+def check_members(place: Address, *, is_image: bool) -> None:
+    """Raise ``UnsupportedOperationError`` if the groups above could not list ``place``.
+
+    Some stores cannot change a document that other processes change too.
+    """
+    try:
+        place.node.files.require_lists("listing a member in a group")
+    except UnsupportedOperationError:
+        above = [read_document(directory) for directory in place.groups()]
+        if any(map(_has_copy, place.groups(), above)) or (
+            is_image and lists_with(place, above)
+        ):
+            raise
+
+
+def _has_copy(directory: StorePath, document: Document | None) -> bool:
+    if document is None or document.zarr_format == 3:
+        return document is not None and bool(document.fields.get("consolidated_metadata"))
+    return directory.files.size((directory / ".zmetadata").key) is not None
 
 
 def join_members(
@@ -120,10 +150,9 @@ def _forget_copies(
     """
     for directory, document in known.items():
         if document is not None and document.zarr_format == 2:
-            directory.files.store.delete((directory / ".zmetadata").key)
+            directory.files.delete((directory / ".zmetadata").key)
         elif document is not None and document.fields.get("consolidated_metadata"):
-            with store.files.lock(store.key):
-                _forget_copy(directory, store, durable)
+            _change(store, partial(_forget_copy, directory, store, durable))
 
 
 def _forget_copy(directory: StorePath, store: StorePath, durable: bool | None) -> None:
@@ -132,6 +161,22 @@ def _forget_copy(directory: StorePath, store: StorePath, durable: bool | None) -
         kept = {k: v for k, v in document.fields.items() if k != "consolidated_metadata"}
         document = replace(document, fields=kept)
         write_attributes(directory, document, document.attributes, store=store, durable=durable)
+
+
+def _change(store: StorePath, change: Callable[[], None]) -> None:
+    """Call ``change`` under the lock of a store.
+
+    Without locks, call it again if others have replaced a document that it has read.
+    """
+    with store.files.changing(store.key):
+        for left in reversed(range(_CONFLICTS)):
+            try:
+                change()
+                return
+            except VersionConflictError:
+                if not left:
+                    raise
+                time.sleep(2 * _PAUSE * random.random())
 
 
 def _retry(call: Callable[..., None], *given: Value) -> None:
@@ -268,16 +313,19 @@ def _write(
     slot: Slot | None = None,
 ) -> None:
     """Write each document once, unless it has these entries already."""
-    is_there = cache(is_there)
-    with store.files.lock(store.key):
+
+    def write() -> None:
+        looked = cache(is_there)
         # A plate may count the fields of its wells, so it is written after them.
         for (group, _), entries in sorted(lists.items(), key=lambda item: "well" in item[0][1]):
             document = read_document(group)
-            attributes = None if document is None else _changed(document, entries, is_there)
+            attributes = None if document is None else _changed(document, entries, looked)
             if document is not None and attributes is not None:
                 write_attributes(
                     group, document, attributes, store=store, durable=durable, slot=slot
                 )
+
+    _change(store, write)
 
 
 def _changed(

@@ -92,6 +92,7 @@ class ZarrPlacing(ZarrLookup):
         return around
 
     def ensure_directory(self, path: Path, /) -> None:
+        self._check_store("ensure_directory")
         with self._translated(path, "create the directory") as place:
             if place.in_store:
                 refuse_reserved(place)
@@ -180,6 +181,9 @@ class ZarrPlacing(ZarrLookup):
         if place.inner and is_litter(place.inner[-1]):
             check_new(place.path)
         refuse_reserved(place)
+        files = place.node.files
+        if if_exists != "replace":
+            files.require_new(f"if_exists={if_exists!r}")
         if around is None:
             node = self._look(place)
         elif around.is_new:
@@ -207,7 +211,15 @@ class ZarrPlacing(ZarrLookup):
             raise NotAFileError(self.name, place.path, operation)
         elif if_exists == "error":
             raise AlreadyExistsError(self.name, place.path, operation)
+        elif if_exists == "replace":
+            self._check_replacing(place, node.document)
         return node
+
+    def _check_replacing(self, place: Address, present: Document | None) -> None:
+        """Raise ``UnsupportedOperationError`` if the store cannot replace what is there."""
+        if present is not None and (present.kind == "array" or present.is_image):
+            place.node.files.require("trees", "replacing an array")
+            place.node.files.require("replace", "replacing an array")
 
     def _landing(self, place: Address) -> tuple[StorePath, StorePath]:
         """Return the place and the store of a value saved at ``place``.
@@ -309,12 +321,12 @@ class ZarrPlacing(ZarrLookup):
         above: Above | None = None,
     ) -> bool:
         node, store = self._landing(place)
-        if durable:
+        files = node.files
+        if durable and tree.files.base is files.base:  # or it is flushed while it is copied
             tree.files.flush_tree(tree.key)
         # A link may lead into a store on another disk, and its building place is there.
         own = slot if store == place.store else None
         above = self._make_groups(place, zarr_format, durable=durable, above=above, slot=own)
-        files = node.files
         try:
             files.take_place(
                 tree,
@@ -325,7 +337,8 @@ class ZarrPlacing(ZarrLookup):
                 durable=durable,
             )
         except FileExistsError:
-            if if_exists != "skip":
+            # Another save may have begun there. Nobody knows how it will end.
+            if if_exists != "skip" or files.kind(node.key) is None:
                 raise
             return False
         if durable:

@@ -15,7 +15,7 @@ from polystore_core.errors import (
     PathOutsideRootError,
 )
 
-from .members import join_members, leave_members
+from .members import check_members, join_members, leave_members
 from .placing import ZarrPlacing
 from .store.base import suffix_of
 from .store.copying import copy_tree
@@ -43,8 +43,14 @@ class ZarrTree(ZarrPlacing):
     # ── deleting ─────────────────────────────────────────────────────────────────────────
 
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
+        self._check_store("delete")
         with self._translated(path, "delete") as place:
-            node = self._found_or_link(place, "delete")
+            try:
+                node = self._found_or_link(place, "delete")
+            except NotFoundError:
+                if place.store and place.node.files.remove_leftovers(place.node.key):
+                    return
+                raise
             if self._is_top(place):
                 raise InvalidOptionError("path", place.path, "a path below the root")
             whole = node.holds_pixels or recursive
@@ -129,6 +135,7 @@ class ZarrTree(ZarrPlacing):
             present = self._target(new, if_exists, "copy to")
             if present is not None and if_exists == "skip":
                 return
+            check_members(new, is_image=node.is_image)
 
             def make(copied: StorePath) -> None:
                 def copy() -> None:
@@ -141,8 +148,9 @@ class ZarrTree(ZarrPlacing):
             self._put(new, make, if_exists, zarr_format=node.zarr_format, durable=self.durable)
 
     def _copy_folder(self, directory: StorePath, old: Address, new: Address) -> None:
-        self._check_folder_target(old, new, "copy")
         files, store = self._store_of_folder(new)
+        files.require("trees", "copying a group")
+        self._check_folder_target(old, new, "copy")
         with files.building(store) as slot:
             copied = slot.path / new_name()
             copy_tree(directory, copied, is_node)
@@ -171,7 +179,7 @@ class ZarrTree(ZarrPlacing):
         files, key = new.folder
         if not is_directory(new.folder.parent):
             files.make_folders(new.folder.parent.key, durable=self.durable)
-        if self.durable:
+        if self.durable and tree.files.base is files.base:
             tree.files.flush_tree(tree.key)
         store = self._store_of_folder(new).key
         try:
@@ -191,6 +199,7 @@ class ZarrTree(ZarrPlacing):
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
+        self._check_store("move")
         with (
             self._translated(source, "move") as old,
             self._translated(target, "move to", old) as new,
@@ -204,6 +213,7 @@ class ZarrTree(ZarrPlacing):
                 return
             if old.folder.base == new.folder.base:
                 return
+            new.folder.files.require("renames", "moving a group")
             self._check_folder_target(old, new, "move to")
             files, key = node.directory
             foreign = None
@@ -236,6 +246,7 @@ class ZarrTree(ZarrPlacing):
         present = self._target(new, if_exists, "move to")
         if present is not None and if_exists == "skip":
             return
+        check_members(new, is_image=node.is_image)
         with self._leaving(old):
             try:
                 files, store = self._landing(new)[1]

@@ -305,7 +305,10 @@ def test_zarrs_pipeline(place: Place, name: str) -> None:
 @every_store
 @pytest.mark.parametrize("scheduler", ["threads", "processes"])
 def test_dask_cluster(place: Place, name: str, scheduler: str) -> None:
-    """Workers in other processes read parts, and write the blocks of an array."""
+    """Workers in other processes read parts, and write the blocks of an array.
+
+    They write into a temporary folder, so they can do so whatever the store is.
+    """
     dask = pytest.importorskip("dask", reason="dask is not installed")
     da = pytest.importorskip("dask.array", reason="dask is not installed")
     blocks = da.full(SHAPE, 3, chunks=16, dtype=np.uint16)
@@ -315,14 +318,7 @@ def test_dask_cluster(place: Place, name: str, scheduler: str) -> None:
         if name == "memory" and scheduler == "processes":
             with pytest.raises(PolystoreError, match="another process"):
                 lazy.sum().compute()
-            with pytest.raises(PolystoreError, match=r"another process|features\."):
-                place.z.save(blocks, "g.zarr/b")
-            assert not place.z.exists("g.zarr/b")
-            return
-        assert int(lazy.sum().compute()) == 2 * SHAPE[0] * SHAPE[1]
-        if name == "zip" and scheduler == "processes":
-            # Members that a failed save had added could not be removed again.
-            check_refused(place, partial(place.z.save, blocks, "g.zarr/b"))
-            return
+        else:
+            assert int(lazy.sum().compute()) == 2 * SHAPE[0] * SHAPE[1]
         place.z.save(blocks, "g.zarr/b")
     assert number_of(place.z.load("g.zarr/b")) == 3

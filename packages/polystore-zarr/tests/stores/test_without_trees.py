@@ -129,7 +129,7 @@ def test_failing_put_leaves_no_array(zarr: ZarrBackend, store: Recording) -> Non
         except StorageError as error:
             assert error.errno == 28  # noqa: PT017
             store.before = lambda request, key: None
-            assert not zarr.exists(path)
+            assert not zarr.is_file(path)
             zarr.save(number(3), path, **PARTS)
             assert number_of(zarr.load(path)) == 3
         else:
@@ -145,11 +145,14 @@ def test_failing_put_leaves_no_array(zarr: ZarrBackend, store: Recording) -> Non
 def test_replacing_is_refused(place: Place, path: str) -> None:
     options = {"levels": 1} if "ome" in path else PARTS
     place.z.save(number(1), path, **options)
-    for call in (
+    calls = [
         partial(place.z.save, number(2), path, **options),
         partial(place.z.save, number(2, (8, 8)), path),
-        partial(place.z.create, path, shape=(4,), dtype="u1", if_exists="replace"),
-    ):
+    ]
+    if "ome" not in path:
+        create = partial(place.z.create, path, shape=(4,), dtype="u1", if_exists="replace")
+        calls.append(create)
+    for call in calls:
         check_refused(place, call, "trees")
     place.z.save(number(3), "other.zarr", **PARTS)
     check_refused(place, partial(place.z.copy, "other.zarr", path), "trees")
@@ -221,11 +224,12 @@ def test_value_that_is_too_large(place: Place) -> None:
 # ── several writers ──────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("place", ["objects", "zip"], indirect=True)
 @pytest.mark.parametrize("if_exists", ["error", "skip", "replace"])
 def test_one_of_several_writers_wins(place: Place, if_exists: str) -> None:
     """Of each path one array appears, whole, whatever the others have put."""
-    ready = threading.Barrier(4)
+    ready = threading.Barrier(4, timeout=30)
 
     def work(seed: int) -> list[int]:
         won = []
@@ -237,6 +241,9 @@ def test_one_of_several_writers_wins(place: Place, if_exists: str) -> None:
                 place.z.save(value, f"g.zarr/{step}", chunks=8, if_exists=if_exists)
             except (AlreadyExistsError, UnsupportedOperationError):
                 continue
+            except BaseException:
+                ready.abort()  # the others would wait for this one
+                raise
             won.append(step)
         return won
 
@@ -280,7 +287,7 @@ def test_leftover_chunks_are_never_read(zarr: ZarrBackend, store: Recording) -> 
     """A killed writer has left chunks without a document. The next array has fewer of its own."""
     zarr.save(number(7), "g.zarr/a", **PARTS)
     store.delete("g.zarr/a/zarr.json")
-    assert not zarr.exists("g.zarr/a")
+    assert not zarr.is_file("g.zarr/a")
     assert "g.zarr/a" not in zarr.list_files(".", recursive=True)
     try:
         handle = zarr.create("g.zarr/a", shape=SHAPE, dtype="u2", fill_value=5, **PARTS)

@@ -210,6 +210,7 @@ class ArchiveFiles(Files):
         *,
         store: str,
         durable: bool | None,
+        known: Hashable,
         slot: Slot | None = None,
     ) -> None:
         raise refusal(self.full(""))

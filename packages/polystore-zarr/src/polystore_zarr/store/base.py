@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import re
 from abc import ABC, abstractmethod
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from polystore_core.errors import DamagedDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO, Literal, NoReturn
 
-    from polystore_core import ByteStore, Entry
+    from polystore_core import ByteStore, Entry, StoreFeatures
 
 __all__ = [
     "DOCUMENTS",
+    "MARKER",
+    "NODES",
     "ZIPPED",
     "Files",
     "Slot",
@@ -28,8 +31,14 @@ __all__ = [
     "suffix_of",
 ]
 
-DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+NODES = ("zarr.json", ".zarray", ".zgroup")
+"""Files that make a folder an array or a group."""
+DOCUMENTS = (*NODES, ".zattrs", ".zmetadata")
 """Files in which Zarr describes a node: no array or group can have such a name."""
+MARKER = "polystore"
+"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order.
+
+In a store that is not a folder it also has a random id."""
 ZIPPED = (".zarr.zip", ".ozx")
 """Suffixes of stores in one zip file (RFC 9 of OME-NGFF)."""
 
@@ -132,6 +141,26 @@ class Files(ABC):
     def key_of(self, path: str) -> str:
         """Return the key that a path of the caller means. Raises ``PathOutsideRootError``."""
 
+    # ── what the store promises ──────────────────────────────────────────────────────────
+
+    @property
+    def features(self) -> StoreFeatures:
+        """The promises of arrays and groups, which are more than one value of the store."""
+        return replace(self.store.features, links="none", nested_values=False)
+
+    def lacking(self) -> dict[str, str]:
+        """Return the operations that the store cannot do, with the feature that it lacks."""
+        return {}
+
+    def require(self, feature: str, operation: str) -> None:  # noqa: B027 - folders have it all
+        """Raise ``UnsupportedOperationError`` if the store does not have ``feature``."""
+
+    def require_new(self, operation: str) -> None:  # noqa: B027 - folders have it all
+        """Raise ``UnsupportedOperationError`` if several writers of a new path could all win."""
+
+    def require_lists(self, operation: str) -> None:  # noqa: B027 - folders have it all
+        """Raise ``UnsupportedOperationError`` if documents of groups cannot be changed."""
+
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     @abstractmethod
@@ -141,6 +170,10 @@ class Files(ABC):
     def is_free(self, key: str) -> bool:
         """Whether nothing is at ``key``, not even a link. ``False`` if one call cannot tell."""
         return False
+
+    def why_missing(self, key: str) -> str:
+        """Return what a user should know if ``key`` is not there."""
+        return ""
 
     @abstractmethod
     def size(self, key: str) -> int | None:
@@ -184,6 +217,10 @@ class Files(ABC):
     def stamp(self, key: str) -> Hashable:
         """Return what changes if a file is replaced. Raises ``FileNotFoundError``."""
 
+    def identity(self, key: str, document: str) -> Hashable:
+        """Return what differs for another array at ``key``. Raises ``FileNotFoundError``."""
+        return self.stamp(f"{key}/{document}")
+
     @abstractmethod
     def modified(self, key: str) -> float | None:
         """Return the time of the last change, in seconds since 1970."""
@@ -206,6 +243,13 @@ class Files(ABC):
     def settle(self, store: str) -> bool:
         """Wait for a writer that has a tree of ``store`` aside. ``False`` if none has."""
         return False
+
+    @contextmanager
+    def steady(self, store: str) -> Iterator[None]:
+        """Keep writers out of a store that changes all the time."""
+        with self.lock(store):
+            self.settle(store)
+            yield
 
     def found_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
         """Look again for something that may be aside."""
@@ -239,6 +283,10 @@ class Files(ABC):
             return False
         return True
 
+    def delete(self, key: str) -> None:
+        """Delete a file if it exists."""
+        self.store.delete(key)
+
     @abstractmethod
     def replace_document(
         self,
@@ -247,12 +295,19 @@ class Files(ABC):
         *,
         store: str,
         durable: bool | None,
+        known: Hashable,
         slot: Slot | None = None,
     ) -> None:
-        """Replace a document of a group. The caller holds the lock of ``store``.
+        """Replace a document of a group. The caller is in ``changing``.
 
-        ``slot`` is a building place of the store, if the caller has one.
+        ``known`` is the stamp of the file that was read, ``None`` if there was none. Raises
+        ``VersionConflictError`` if there is another one by now: begin again. ``slot`` is a
+        building place of the store, if the caller has one.
         """
+
+    def changing(self, store: str) -> AbstractContextManager[object]:
+        """Change documents of groups: under the lock of a store, if it has one."""
+        return self.lock(store)
 
     @abstractmethod
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
@@ -306,6 +361,10 @@ class Files(ABC):
     @abstractmethod
     def take_away(self, tree: str, store: str) -> None:
         """Let a tree of ``store``, or the store itself, disappear in one step, and remove it."""
+
+    def remove_leftovers(self, key: str) -> bool:
+        """Remove the chunks of a save that was killed. ``False`` if there are none."""
+        return False
 
     @abstractmethod
     def remove_empty_group(self, key: str, store: str) -> None:

@@ -19,7 +19,7 @@ from .slots import new_name
 from .trees import same_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from contextlib import AbstractContextManager
 
     from polystore_core import Entry
@@ -219,11 +219,14 @@ class LocalFiles(Calls):
         *,
         store: str,
         durable: bool | None,
+        known: Hashable,
         slot: Slot | None = None,
     ) -> None:
         if slot is None:
             with asides.building_place(self, store) as slot:
-                self.replace_document(key, content, store=store, durable=durable, slot=slot)
+                self.replace_document(
+                    key, content, store=store, durable=durable, known=known, slot=slot
+                )
             return
         mode = None
         with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes

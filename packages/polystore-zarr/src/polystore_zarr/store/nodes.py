@@ -79,6 +79,8 @@ class Document:
     """The stamp of the file. ``None`` for Zarr 2, which has two files."""
     derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
     """Results of ``derive``."""
+    attributes_stamp: Hashable = field(default=None, repr=False, compare=False)
+    """The stamp of the file that has the attributes. ``None`` if there is none."""
 
     def derive(self, read: Callable[[dict[str, Any]], Result]) -> Result:
         """Return ``read(attributes)``. It is called once for the same bytes of a large file."""
@@ -125,6 +127,10 @@ class Node:
         )
 
     @property
+    def is_image(self) -> bool:
+        return self.document is not None and self.document.is_image
+
+    @property
     def zarr_format(self) -> ZarrFormat:
         return 3 if self.document is None else self.document.zarr_format
 
@@ -153,7 +159,8 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
                 ({}, {}) if beside is None else (beside.fields, beside.derived)
             )
             groups = kind == "group" and _lists_groups(attributes, directory)
-            return Document(2, kind, found.fields, attributes, groups, None, derived)  # type: ignore[arg-type]
+            stamp = None if beside is None else beside.stamp
+            return Document(2, kind, found.fields, attributes, groups, None, derived, stamp)  # type: ignore[arg-type]
     return None
 
 
@@ -202,7 +209,8 @@ def _document_3(found: _File, directory: StorePath) -> Document:
         )
     listed = kind == "group" and "multiscales" in attributes
     groups = listed and _lists_groups(attributes, directory)
-    return Document(3, kind, fields, attributes, groups, found.stamp, found.derived)  # type: ignore[arg-type]
+    stamp = found.stamp
+    return Document(3, kind, fields, attributes, groups, stamp, found.derived, stamp)  # type: ignore[arg-type]
 
 
 def _is_well_formed_3(fields: dict[str, Any]) -> bool:
@@ -328,14 +336,22 @@ def write_attributes(
     durable: bool | None,
     slot: Slot | None = None,
 ) -> None:
-    """Replace the attributes of a group. The caller holds the lock of the ``store``."""
+    """Replace the attributes of a group. The caller is in ``Files.changing``.
+
+    Raises ``VersionConflictError`` if others have replaced them since ``document`` was read.
+    """
     if document.zarr_format == 3:
         name, fields = "zarr.json", {**document.fields, "attributes": attributes}
     else:
         name, fields = ".zattrs", attributes
     path, text = directory / name, encode_document(fields)
     directory.files.replace_document(
-        path.key, text, store=store.key, durable=durable, slot=slot
+        path.key,
+        text,
+        store=store.key,
+        durable=durable,
+        known=document.attributes_stamp,
+        slot=slot,
     )
     _remember(path, text, fields, shared=True)
 

@@ -8,44 +8,47 @@ replace a tree, because a reader would mix the chunks of both.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import tempfile
-import threading
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
-from polystore_core import Folders, Locks, Renames, Trees
-from polystore_core.errors import UnsupportedOperationError
+from polystore_core import Folders, Locks, Renames, Trees, Versions
+from polystore_core.errors import DamagedDataError, NotFoundError, VersionConflictError
 
-from .base import DOCUMENTS, Files, Slot, Stored, StorePath
-from .copying import copy_tree, pieces_of
+from .base import NODES, Files, Slot, Stored, StorePath
+from .claims import CLAIM
+from .copying import copy_tree
+from .keyed import delete_keys, delete_tree, keys_below, lacks, put_tree, refuse_members
+from .layout import split_key
 from .local import local_path
+from .uploads import Upload, is_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
     from contextlib import AbstractContextManager
 
-    from polystore_core import ByteStore, Entry
+    from polystore_core import ByteStore, Entry, StoreFeatures
 
     from .base import Kind, Pieces
 
 __all__ = ["ObjectFiles"]
 
-_TOGETHER = 256
-"""Files that are committed at once."""
 _NOTHING = (FileNotFoundError, NotADirectoryError)
+
+_WRITING = ("save", "save_batch", "copy", "move")
+_DELETING = ("delete", "delete_all")
+_FOLDERS = ("ensure_directory",)
 
 
 class ObjectFiles(Files):
-    """The values of any :class:`ByteStore`.
-
-    ``_mutex`` is the lock of a store that has none: other processes do not know it.
-    """
+    """The values of any :class:`ByteStore`."""
 
     def __init__(self, store: ByteStore) -> None:
         self.store = store
-        self._mutex = threading.RLock()
 
     def __reduce__(self) -> tuple[type[ObjectFiles], tuple[ByteStore]]:
         return type(self), (self.store,)
@@ -53,45 +56,128 @@ class ObjectFiles(Files):
     def key_of(self, path: str) -> str:
         return self.store.key(path)
 
+    # ── what the store promises ──────────────────────────────────────────────────────────
+
+    @property
+    def features(self) -> StoreFeatures:
+        features = super().features
+        if not self.store.claims(Trees):
+            features = dataclasses.replace(features, replace="none")
+        return features
+
+    def lacking(self) -> dict[str, str]:
+        features, claims = self.store.features, self.store.claims
+        lacking: dict[str, str] = {}
+        if not claims(Folders):
+            lacking |= dict.fromkeys(_FOLDERS, "folders")
+        if features.delete == "none":
+            lacking |= dict.fromkeys(_DELETING, "delete")
+            if not claims(Renames):
+                lacking["move"] = "delete"
+        if features.replace == "none":
+            lacking["create"] = "replace"
+        if features.replace == features.create_only == "none":
+            lacking |= dict.fromkeys((*_WRITING, *_FOLDERS), "create_only")
+        return lacking
+
+    def require(self, feature: str, operation: str) -> None:
+        if getattr(self.store.features, feature) in ("none", False):
+            raise lacks(self.store, operation, feature)
+
+    def require_new(self, operation: str) -> None:
+        if not (self.store.claims(Trees) or self.store.claims(Locks)):
+            self.require("create_only", operation)
+
+    def check_regions(self) -> None:
+        self.require("replace", "writing a region")
+
+    def require_lists(self, operation: str) -> None:
+        self.require("replace", operation)
+        if not (self.store.claims(Locks) or self.store.claims(Versions)):
+            raise lacks(self.store, operation, "locks", "versions")
+
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def kind(self, key: str) -> Kind | None:
+        """A store without folders has one where an array or group is, or anybody's file."""
+        if not key:
+            return "directory"
         try:
-            return self.store.stat(key).kind
+            kind = self.store.stat(key).kind
         except _NOTHING:
-            pass
+            kind = None
+        # Without trees, the folder of an array is there before the array is.
+        if (kind or "directory") != "directory" or (kind and self.store.claims(Trees)):
+            return kind
+        # The first key of a large array may be far from its zarr.json, but not from .zarray.
+        is_folder = self.size(f"{key}/zarr.json") is not None or self._holds_more(key)
+        is_folder = is_folder or (kind is not None and not split_key(key)[0])
+        return "directory" if is_folder else None
+
+    def _holds_more(self, key: str) -> bool:
+        """Whether something is below ``key`` but the chunks of a save that has not ended."""
+        for name in keys_below(self.store, key):
+            if is_document(name) or not split_key(name)[0]:
+                names = (CLAIM, ".zarray", ".zgroup")  # a claim hides what is below it only
+                sizes = [self.size(f"{key}/{name}") for name in names]
+                return sizes[0] is None or sizes[1:] != [None, None]
+        return False
+
+    def why_missing(self, key: str) -> str:
         try:
-            return "directory" if any(True for _ in self.store.scan(key)) else None
-        except _NOTHING:
-            return None
+            self.store.stat(key)
+        except FileNotFoundError as error:
+            return error.hint if isinstance(error, NotFoundError) else ""
+        return ""
 
     def size(self, key: str) -> int | None:
         try:
-            return self.store.stat(key).size
+            found = self.store.stat(key)
         except _NOTHING:
             return None
+        return found.size or 0 if found.kind == "file" else None
 
     def read(self, key: str, most: int) -> Stored | None:
         try:
-            stamp = self.stamp(key)
-            return Stored(self.store.read(key, 0, most + 1), stamp)
+            version = self.store.stat(key).version  # first: new bytes may get an old version
+            content = self.store.read(key, 0, most + 1)
         except _NOTHING:
             return None
+        except IsADirectoryError:
+            raise DamagedDataError("it is a folder, not a file", "zarr", key) from None
+        return Stored(content, version or _digest(content))
 
-    def stamp(self, key: str) -> Hashable:
-        found = self.store.stat(key)
-        if found.version is not None:
-            return found.version
-        return found.size, found.modified, self.store.read(key)
+    def stamp(self, key: str) -> str:
+        return self.store.stat(key).version or _digest(self.store.read(key))
+
+    def identity(self, key: str, document: str) -> Hashable:
+        found = self._documents(key)
+        if not any(found):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
+        return found[0] if len(found) == 1 else found
+
+    def _documents(self, key: str) -> tuple[str | None, ...]:
+        """Return the stamps of the documents: attributes have the id of an array of Zarr 2."""
+        prefix = f"{key}/" if key else ""
+        found = self._stamp_or_none(f"{prefix}zarr.json")
+        if found is not None:
+            return (found,)
+        return tuple(
+            self._stamp_or_none(prefix + name) for name in (".zarray", ".zgroup", ".zattrs")
+        )
+
+    def _stamp_or_none(self, key: str) -> str | None:
+        try:
+            return self.stamp(key)
+        except _NOTHING:
+            return None
 
     def modified(self, key: str) -> float | None:
-        return next(filter(None, (self._modified(f"{key}/{name}") for name in DOCUMENTS)), None)
-
-    def _modified(self, key: str) -> float | None:
-        try:
-            return self.store.stat(key).modified
-        except _NOTHING:
-            return None
+        for name in ("", *(f"/{name}" for name in NODES)):
+            with suppress(*_NOTHING):
+                if (found := self.store.stat(key + name).modified) is not None:
+                    return found
+        return None
 
     def entries(self, key: str) -> list[Entry]:
         return list(self.store.entries(key))
@@ -103,23 +189,38 @@ class ObjectFiles(Files):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
         yield lambda: self._documents(key) == before
 
-    def _documents(self, key: str) -> list[Hashable]:
-        found: list[Hashable] = []
-        for name in DOCUMENTS:
-            try:
-                found.append(self.stamp(f"{key}/{name}" if key else name))
-            except _NOTHING:
-                found.append(None)
-        return found
+    @contextmanager
+    def steady(self, store: str) -> Iterator[None]:
+        if not self.store.claims(Locks):
+            raise OSError(errno.ESTALE, "others save it again and again: try again", store)
+        with self.lock(store):
+            yield
 
     # ── files ────────────────────────────────────────────────────────────────────────────
 
     def write(self, key: str, pieces: Pieces) -> None:
-        self.store.put(key, b"".join(pieces))
+        self.replace(key, pieces)
 
-    def replace(self, key: str, pieces: Pieces, *, durable: bool | None = None) -> None:
-        self._need("replace", "changing a file")
-        super().replace(key, pieces, durable=durable)
+    def create(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        durable: bool | None = None,
+        slot: Slot | None = None,
+    ) -> bool:
+        if self.store.features.create_only != "none":
+            return super().create(key, content, durable=durable)
+        if self.size(key) is not None:
+            return False
+        self.replace(key, [content], durable=durable)
+        return True
+
+    def delete(self, key: str) -> None:
+        if self.store.features.delete != "none":
+            self.store.delete(key)
+        elif self.size(key) is not None:
+            self.require("delete", f"deleting {key!r}")
 
     def replace_document(
         self,
@@ -128,21 +229,34 @@ class ObjectFiles(Files):
         *,
         store: str,
         durable: bool | None,
+        known: Hashable,
         slot: Slot | None = None,
     ) -> None:
-        self.replace(key, [content], durable=durable)
+        if self.store.claims(Locks):
+            self.replace(key, [content], durable=durable)
+            return
+        versions = self.store.needed(Versions, "changing a document")
+        if isinstance(known, str):
+            versions.put_version(key, content, version=known)
+        else:
+            try:
+                self.store.put(key, content, if_exists="error")
+            except FileExistsError:
+                raise VersionConflictError("", key, "save", current="") from None
+        if durable:
+            self.flush_name(key)
 
-    def _need(self, feature: str, operation: str) -> None:
-        if getattr(self.store.features, feature) == "none":
-            reason = f'the store {self.store!r} has features.{feature} = "none"'
-            raise UnsupportedOperationError("", operation, reason)
+    def changing(self, store: str) -> AbstractContextManager[object]:
+        self.require_lists("changing the list of a group")
+        return self.lock(store) if self.store.claims(Locks) else nullcontext()
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """A folder is there as soon as something is in it."""
+        """Without folders a store has one as soon as something is in it."""
+        if self.store.claims(Folders):
+            self.store.needed(Folders, "ensure_directory").make_folder(key)
 
     def lock(self, key: str) -> AbstractContextManager[object]:
-        store = self.store
-        return store.needed(Locks, "lock").lock(key) if store.claims(Locks) else self._mutex
+        return self.store.needed(Locks, "lock").lock(key)
 
     # ── trees ────────────────────────────────────────────────────────────────────────────
 
@@ -161,113 +275,88 @@ class ObjectFiles(Files):
         replace: bool,
         durable: bool | None,
     ) -> None:
-        with self.lock(store):
-            if tree.files is self:
-                self._rename(tree.key, place)
-            elif self.store.claims(Trees):
-                trees = self.store.needed(Trees, "saving a tree")
-                condition: Literal["replace", "error"] = "replace" if replace else "error"
-                with trees.tree(place, if_exists=condition, durable=durable) as hidden:
-                    self.upload(tree, hidden, durable)
-            else:
-                left = self._make_room(place, replace=replace)
-                self.upload(tree, place, durable, left)
+        if tree.files.base is self:
+            self._rename(tree.key, place, store, durable)
+        elif self.store.claims(Trees):
+            self._put_tree(tree, place, store, replace=replace, durable=durable)
+        else:
+            put_tree(self.store, tree, place, replace=replace, durable=durable)
 
-    def _rename(self, tree: str, place: str) -> None:
-        if not self.store.claims(Renames) or self.kind(place) is not None:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
-        self.store.needed(Renames, "move").rename(tree, place, if_exists="error")
+    def _rename(self, tree: str, place: str, store: str, durable: bool | None) -> None:
+        with self._locked(store):
+            if not self.store.claims(Renames) or self.kind(place) is not None:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
+            self.store.needed(Renames, "move").rename(tree, place, if_exists="error")
+        if durable:
+            self.flush_name(place)
 
-    def _make_room(self, place: str, *, replace: bool) -> set[str]:
-        """Remove what a killed writer has left. Raise if there is a whole tree.
+    def _locked(self, store: str) -> AbstractContextManager[object]:
+        return self.lock(store) if self.store.claims(Locks) else nullcontext()
 
-        Returns the keys that could not be removed.
-        """
-        if any(self._documents(place)):
-            if not replace:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place)
-            reason = f'the store {self.store!r} has features.trees = "none": delete it first'
-            raise UnsupportedOperationError("", "replacing an array", reason)
-        left = {found.key for found in self.store.scan(place)}
-        if self.store.features.delete == "none":
-            return left
-        for key in left:
-            self.store.delete(key)
-        return set()
-
-    def upload(
-        self, tree: StorePath, place: str, durable: bool | None, left: Container[str] = ()
+    def _put_tree(
+        self, tree: StorePath, place: str, store: str, *, replace: bool, durable: bool | None
     ) -> None:
-        """Copy a tree: the chunks first, and the documents after them, the outer ones last.
+        trees = self.store.needed(Trees, "save")
+        condition: Literal["replace", "error"] = "replace" if replace else "error"
+        # The lock is taken for the last step only, and given back after it.
+        with (
+            ExitStack() as locked,
+            trees.tree(place, if_exists=condition, durable=durable) as hidden,
+        ):
+            upload = Upload(self.store, tree, hidden, durable=durable)
+            upload.put_chunks()
+            upload.put_documents()
+            locked.enter_context(self._locked(store))
 
-        Files in ``left`` are there already. They must be the same.
-        """
-        keys = sorted(_files_below(tree, ""), key=_order)
-        for start in range(0, len(keys), _TOGETHER):
-            put: list[str] = []
-            with ExitStack() as sinks, self.store.together() as commit:
-                for inner in keys[start : start + _TOGETHER]:
-                    key = f"{place}/{inner}" if place else inner
-                    if key in left:
-                        self._check_same(tree / inner, key)
-                        continue
-                    sink = self.store.sink(key, if_exists=self._condition, durable=durable)
-                    sinks.callback(sink.discard)
-                    for piece in pieces_of(tree / inner):
-                        sink.file.write(piece)
-                    sink.seal()
-                    commit(sink)
-                    put.append(key)
-            if durable:
-                for error in self.store.sync(put).values():
-                    raise error
-
-    @property
-    def _condition(self) -> Literal["replace", "error"]:
-        return "replace" if self.store.features.create_only == "none" else "error"
-
-    def _check_same(self, source: StorePath, key: str) -> None:
-        if b"".join(pieces_of(source)) != self.store.read(key):
-            reason = "a save that was killed has left a part of another array here"
-            raise FileExistsError(errno.EEXIST, reason, key)
+    # ── deleting ─────────────────────────────────────────────────────────────────────────
 
     def take_away(self, tree: str, store: str) -> None:
-        self._need("delete", "delete")
-        if self.store.claims(Folders):
-            self.store.needed(Folders, "delete").remove_folder(tree, recursive=True)
-        else:
-            self.remove(tree)
+        if not self.store.claims(Trees):
+            delete_tree(self.store, tree)
+            return
+        with self._locked(store):
+            if self.store.claims(Folders):
+                self.store.needed(Folders, "delete").remove_folder(tree, recursive=True)
+            else:
+                self.remove(tree)
 
     def remove(self, tree: str) -> None:
-        keys = [found.key for found in self.store.scan(tree)]
-        for key in sorted(keys, key=_order, reverse=True):  # without its document it is gone
-            self.store.delete(key)
+        delete_keys(self.store, [*keys_below(self.store, tree), tree])
+
+    def remove_leftovers(self, key: str) -> bool:
+        is_empty = not any(True for _ in keys_below(self.store, key))
+        if is_empty or self.store.claims(Trees):
+            return False
+        delete_tree(self.store, key)
+        return True
 
     def remove_empty_group(self, key: str, store: str) -> None:
-        self._need("delete", "delete")
-        with self.lock(store):
-            documents = {f"{key}/{name}" for name in DOCUMENTS}
-            if any(found.key not in documents for found in self.store.scan(key)):
-                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), key)
+        if not self.store.claims(Trees):
+            delete_tree(self.store, key, only_empty=True)
+            return
+        with self._locked(store):
+            refuse_members(key, keys_below(self.store, key))
             self.take_away(key, store)
 
     def remove_empty_folder(self, key: str) -> None:
         if self.store.claims(Folders):
-            self.store.needed(Folders, "delete").remove_folder(key)
+            with suppress(*_NOTHING):
+                self.store.needed(Folders, "delete").remove_folder(key)
+
+    # ── copying and flushing ─────────────────────────────────────────────────────────────
 
     def link_tree(self, key: str, target: StorePath) -> None:
         copy_tree(StorePath(self, key), target)
 
+    def flush_name(self, key: str) -> None:
+        if self.store.features.durable:
+            super().flush_name(key)
 
-def _files_below(tree: StorePath, inner: str) -> Iterator[str]:
-    for entry in tree.files.entries((tree / inner if inner else tree).key):
-        below = f"{inner}/{entry.name}" if inner else entry.name
-        if entry.is_dir:
-            yield from _files_below(tree, below)
-        else:
-            yield below
+    def flush_tree(self, key: str) -> None:
+        if self.store.features.durable:
+            for error in self.store.sync(list(keys_below(self.store, key))).values():
+                raise error
 
 
-def _order(key: str) -> tuple[bool, int]:
-    """Sort chunks before documents, and inner documents before outer ones."""
-    return key.rpartition("/")[2] in DOCUMENTS, -key.count("/")
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=16).hexdigest()

@@ -37,8 +37,7 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
         except FileNotFoundError:
             if not files.found_again(store.key, lambda: files.kind(key) == "directory" or None):
                 raise
-    with files.lock(store.key):
-        files.settle(store.key)
+    with files.steady(store.key):
         return read()
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .calls import Calls
 
-__all__ = ["new_name", "slot"]
+__all__ = ["machine", "new_name", "slot"]
 
 _GAP = 4
 """Numbers that are looked at after the last one in use, for what a killed writer left there."""
@@ -101,11 +101,11 @@ def new_name() -> str:
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(os.fsencode(name) + _machine()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(name) + machine()).hexdigest()[:16]
 
 
 @cache
-def _machine() -> bytes:
+def machine() -> bytes:
     """Identify this machine: the claims of others are not known here."""
     node = os.uname().nodename if hasattr(os, "uname") else ""
     try:

@@ -1,0 +1,190 @@
+"""One save or deletion of a place at a time, in a store that has no locks and no trees.
+
+Who changes a place claims it: a key in it, which is put with ``if_exists="error"``. Of several
+processes one gets the claim. It looks for the claims of others afterwards, in the place and in all
+groups around it. So of two, whose places contain each other, at least one sees the other.
+
+A claim says which process has it. If that process was killed, the claim stays, and so do its
+chunks. No reader finds them, and only a deletion removes them: no other machine can tell a killed
+process from a slow one.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import tempfile
+import uuid
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from polystore_core import HIDDEN_PREFIX, Locks, Versions, claim
+from polystore_core.errors import VersionConflictError
+
+from .slots import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from polystore_core import ByteStore
+
+__all__ = ["CLAIM", "Claim", "claimed", "is_exclusive", "refuse_claims"]
+
+CLAIM = f"{HIDDEN_PREFIX}claim"
+"""The name of the claim in a place."""
+
+
+def is_exclusive(store: ByteStore) -> bool:
+    """Whether only claims keep the others out.
+
+    Chunks without a document may then belong to a running process. Under a lock, and where only one
+    process may write, its process was killed.
+    """
+    return store.features.create_only != "none" and not store.claims(Locks)
+
+
+class Claim:
+    """The claim on one place."""
+
+    def __init__(self, store: ByteStore, place: str, folder: str) -> None:
+        self._store = store
+        self.key = f"{place}/{CLAIM}"
+        self.is_unfinished = False
+        """Whether there are chunks that belong to no array: the claim then stays."""
+        fields = {
+            "machine": _here(),
+            "host": platform.node(),
+            "process": os.getpid(),
+            "folder": folder,
+            "id": uuid.uuid4().hex,
+        }
+        self._content = json.dumps(fields).encode()
+
+    def put(self, *, take_over: bool) -> None:
+        """Raises ``OSError`` (``EEXIST``, or ``EBUSY`` with ``take_over``) if others have it."""
+        if not is_exclusive(self._store):
+            self._store.put(self.key, self._content)
+            return
+        try:
+            self._store.put(self.key, self._content, if_exists="error")
+        except FileExistsError:
+            content = _read(self._store, self.key)
+            if not take_over:
+                raise _taken(errno.EEXIST, self.key, content) from None
+            if content is not None and _is_running(content):
+                raise _taken(errno.EBUSY, self.key, content) from None
+            try:
+                self._replace(content)
+            except (FileExistsError, VersionConflictError):
+                raise _taken(errno.EBUSY, self.key, content) from None
+
+    def _replace(self, content: bytes | None) -> None:
+        if content is not None and self._store.claims(Versions):
+            versions = self._store.needed(Versions, "delete")
+            found = self._store.stat(self.key)
+            if found.version is not None and _read(self._store, self.key) == content:
+                versions.put_version(self.key, self._content, version=found.version)
+                return
+        self._store.delete(self.key)
+        self._store.put(self.key, self._content, if_exists="error")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody has deleted it."""
+        return _read(self._store, self.key) == self._content
+
+    def check(self) -> None:
+        """Raise ``OSError`` (``ESTALE``) if somebody has deleted it."""
+        if not self.is_held:
+            reason = "somebody has deleted it while it was saved"
+            raise OSError(errno.ESTALE, reason, self.key)
+
+    def drop(self) -> None:
+        if not self.is_unfinished and self.is_held:
+            self._store.delete(self.key)
+
+
+@contextmanager
+def claimed(store: ByteStore, place: str, *, take_over: bool = False) -> Iterator[Claim]:
+    """Hold the claim on ``place``, and the lock of it if the store has locks.
+
+    With ``take_over`` a claim is taken from a process that is not known to run.
+
+    Raises ``OSError``: ``EEXIST`` if somebody has the claim, ``EBUSY`` with ``take_over``, and
+    if somebody deletes a group around the place.
+    """
+    with ExitStack() as stack:
+        if store.claims(Locks):
+            stack.enter_context(store.needed(Locks, "lock").lock(place))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="polystore-"))
+        stack.enter_context(
+            claim(folder)
+        )  # ends with the process, and tells others that it has
+        mine = Claim(store, place, folder)
+        try:
+            mine.put(take_over=take_over)
+            if is_exclusive(store):
+                refuse_claims(store, _above(place))
+            yield mine
+        finally:
+            # One that stays next to an array is not seen by readers, and the next deletion
+            # takes it over.
+            with suppress(OSError):
+                mine.drop()
+
+
+def refuse_claims(store: ByteStore, keys: Iterable[str], *, running: bool = False) -> None:
+    """Raise ``OSError`` (``EBUSY``) if one of ``keys`` is a claim, of a running process."""
+    for key in keys:
+        content = _read(store, key)
+        if content is not None and (not running or _is_running(content)):
+            raise _taken(errno.EBUSY, key, content)
+
+
+@cache
+def _here() -> str:
+    return sha256(machine()).hexdigest()[:16]
+
+
+def _above(place: str) -> Iterator[str]:
+    while place := place.rpartition("/")[0]:
+        yield f"{place}/{CLAIM}"
+
+
+def _read(store: ByteStore, key: str) -> bytes | None:
+    try:
+        return store.read(key)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_running(content: bytes) -> bool:
+    """Whether the process of a claim is known to run: it has the folder of the claim locked."""
+    fields = _fields(content)
+    folder = fields.get("folder")
+    if fields.get("machine") != _here() or not isinstance(folder, str):
+        return False
+    with claim(folder) as mine:
+        return mine is False and os.path.isdir(folder)
+
+
+def _taken(code: int, key: str, content: bytes | None) -> OSError:
+    fields = _fields(content or b"{}")
+    place = key.rpartition("/")[0]
+    reason = (
+        f"process {fields.get('process', '?')} on {fields.get('host', '?')} is saving or deleting "
+        f"{place!r}, or was killed while it did. If it has ended, delete {place!r} first"
+    )
+    return OSError(code, reason, place)
+
+
+def _fields(content: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,133 @@
+"""Trees that get and lose their keys one by one, in a store that has no trees.
+
+Readers find a tree by its documents. They are put last and deleted first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from polystore_core import Folders
+from polystore_core.errors import UnsupportedOperationError
+
+from .base import DOCUMENTS, NODES
+from .claims import CLAIM, claimed, is_exclusive, refuse_claims
+from .uploads import Upload, documents_last, is_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from polystore_core import ByteStore
+
+    from .base import StorePath
+    from .claims import Claim
+
+__all__ = ["delete_keys", "delete_tree", "keys_below", "lacks", "put_tree", "refuse_members"]
+
+
+def lacks(store: ByteStore, operation: str, *features: str) -> UnsupportedOperationError:
+    """Return the error for an operation that needs one of ``features``."""
+    values = [(name, getattr(store.features, name)) for name in features]
+    found = " and ".join(
+        f"features.{name} = {value}"
+        if isinstance(value, bool)
+        else f'features.{name} = "{value}"'
+        for name, value in values
+    )
+    return UnsupportedOperationError("", operation, f"the store {store!r} has {found}")
+
+
+def keys_below(store: ByteStore, folder: str) -> Iterator[str]:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for found in store.scan(folder):
+            yield found.key
+
+
+def put_tree(
+    store: ByteStore, tree: StorePath, place: str, *, replace: bool, durable: bool | None
+) -> None:
+    """Put a tree at ``place``, where nothing may be.
+
+    Raises ``FileExistsError``, ``UnsupportedOperationError`` if something is there and
+    ``replace``, and ``OSError``: ``EBUSY`` if somebody deletes a group around the place, and
+    ``ENOTEMPTY`` for the chunks of a killed save.
+    """
+
+    def check(own: Iterable[str]) -> None:
+        _make_room(store, place, {*own}, replace=replace)
+
+    if store.features.delete == "none":  # no claim, and no part of it, could be removed again
+        check(())
+        Upload(store, tree, place, durable=durable).put_together(check)
+        return
+    with claimed(store, place) as claim:
+        check((claim.key,))
+        _put_keys(Upload(store, tree, place, durable=durable), claim)
+
+
+def _put_keys(upload: Upload, claim: Claim) -> None:
+    claim.is_unfinished = True
+    try:
+        upload.put_chunks()
+        claim.check()
+        upload.put_documents()
+    except BaseException:
+        with suppress(OSError):  # the claim then stays, and readers find nothing
+            if claim.is_held:
+                upload.undo()
+            claim.is_unfinished = False
+        raise
+    claim.is_unfinished = False
+
+
+def _make_room(store: ByteStore, place: str, own: set[str], *, replace: bool) -> None:
+    """Delete the chunks of a killed save. Raise if there is a whole tree."""
+    left = [key for key in keys_below(store, place) if key not in own]
+    if any(f"{place}/{name}" in left for name in NODES):
+        if replace:
+            raise lacks(store, "replacing an array", "trees")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), place)
+    if left and store.features.delete == "none":
+        reason = (
+            "a part of another array is here, and the store deletes nothing: use another path"
+        )
+        raise OSError(errno.ENOTEMPTY, reason, place)
+    if left and is_exclusive(store):
+        reason = "a save that was killed has left chunks here: delete the path first"
+        raise OSError(errno.ENOTEMPTY, reason, place)
+    delete_keys(store, left)
+
+
+def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> None:
+    """Delete a tree. Raises ``OSError``.
+
+    ``EBUSY`` if a process that runs is saving there, and ``ENOTEMPTY`` for a group with members
+    if ``only_empty``.
+    """
+    with claimed(store, tree, take_over=True) as claim:
+        keys = [key for key in keys_below(store, tree) if key != claim.key]
+        if is_exclusive(store):
+            claims = (key for key in keys if key.rpartition("/")[2] == CLAIM)
+            refuse_claims(store, claims, running=True)
+        if only_empty:
+            refuse_members(tree, keys)
+        claim.is_unfinished = True
+        delete_keys(store, keys)
+        if store.claims(Folders):
+            store.needed(Folders, "delete").remove_folder(tree, recursive=True)
+        claim.is_unfinished = False
+
+
+def delete_keys(store: ByteStore, keys: Iterable[str]) -> None:
+    for key in sorted(keys, key=documents_last, reverse=True):
+        store.delete(key)
+
+
+def refuse_members(group: str, keys: Iterable[str]) -> None:
+    """Raise ``OSError`` (``ENOTEMPTY``) if an array or group is below ``group``."""
+    own = {f"{group}/{name}" for name in DOCUMENTS}
+    if any(is_document(key) and key not in own for key in keys):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), group)
