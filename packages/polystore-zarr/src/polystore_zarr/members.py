@@ -90,7 +90,8 @@ def check_members(place: Address, *, is_image: bool) -> None:
 def _has_copy(directory: StorePath, document: Document | None) -> bool:
     if document is None or document.zarr_format == 3:
         return document is not None and bool(document.fields.get("consolidated_metadata"))
-    return directory.files.size((directory / ".zmetadata").key) is not None
+    cannot_delete = "delete" in directory.files.lacking()
+    return cannot_delete and directory.files.size((directory / ".zmetadata").key) is not None
 
 
 def join_members(

@@ -17,7 +17,12 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
 from polystore_core import Folders, Locks, Renames, Trees, Versions
-from polystore_core.errors import DamagedDataError, NotFoundError, VersionConflictError
+from polystore_core.errors import (
+    DamagedDataError,
+    NotFoundError,
+    PathOutsideRootError,
+    VersionConflictError,
+)
 
 from .base import NODES, Files, Slot, Stored, StorePath
 from .claims import CLAIM
@@ -54,7 +59,11 @@ class ObjectFiles(Files):
         return type(self), (self.store,)
 
     def key_of(self, path: str) -> str:
-        return self.store.key(path)
+        try:
+            return self.store.key(path)
+        except PathOutsideRootError as error:
+            error.backend = ""  # the caller knows ours, and not the one that has the store
+            raise
 
     # ── what the store promises ──────────────────────────────────────────────────────────
 
