@@ -420,6 +420,7 @@ class ZarrBackend(ZarrTree):
         directory, document = node.directory, node.document
         assert document is not None
         if writable and unaligned == "lock":
+            directory.files.check_regions()
             directory.files.require("locks", "unaligned='lock'")
         if document.kind == "group":
             if writable:

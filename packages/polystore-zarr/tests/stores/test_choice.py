@@ -197,3 +197,14 @@ def _unpack(store: ByteStore, folder: Path) -> None:
         path = folder / stat.key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.read(stat.key))
+
+
+@pytest.mark.parametrize("place", OTHERS, indirect=True)
+def test_root_is_described(place: Place) -> None:
+    """Also while nothing is in it."""
+    assert place.z.info(".").kind == "directory"
+    assert place.z.list_dir(".") == []
+    place.z.save(number(1), "a.zarr")
+    assert place.z.info(".").kind == "directory"
+    assert place.z.info("a.zarr").size > 0
+    assert place.z.list_dir(".") == ["a.zarr"]

@@ -219,7 +219,7 @@ class Files(ABC):
 
     def identity(self, key: str, document: str) -> Hashable:
         """Return what differs for another array at ``key``. Raises ``FileNotFoundError``."""
-        return self.stamp(f"{key}/{document}")
+        return self.stamp(f"{key}/{document}" if key else document)
 
     @abstractmethod
     def modified(self, key: str) -> float | None:

@@ -182,9 +182,10 @@ class ObjectFiles(Files):
             return None
 
     def modified(self, key: str) -> float | None:
-        for name in ("", *(f"/{name}" for name in NODES)):
+        prefix = f"{key}/" if key else ""
+        for each in (*([key] if key else []), *(prefix + name for name in NODES)):
             with suppress(*_NOTHING):
-                if (found := self.store.stat(key + name).modified) is not None:
+                if (found := self.store.stat(each).modified) is not None:
                     return found
         return None
 
