@@ -25,6 +25,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 from polystore_zarr.backend import ZarrBackend
+from polystore_zarr.store.scratch import scratch_folder
 
 from .places import PARTS, SHAPE, number, number_of
 from .recording import Recording, is_document
@@ -169,6 +170,26 @@ def test_killed_save(
     assert {key for key in content(store) if not is_document(key)} == {
         key for key in before if not is_document(key)
     }
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX signals")
+@pytest.mark.timeout(120)
+def test_temporary_folders_of_killed_processes(
+    store: Recording, temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process removes them, and none that is in use."""
+    killed(_save, Killing(store.folder, "put", "1/1"), "g.zarr/a", temporary_folder)
+    folder = temporary_folder.parent / "of the killed"
+    left = os.listdir(folder)
+    assert len(left) == 2  # the array, and the claim
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with scratch_folder() as first, scratch_folder() as second:
+        assert {*map(os.path.basename, (first, second))} == {*os.listdir(folder)}
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            pool.apply(_save, (ObjectStore(store.folder), "f/a.tif", str(folder)))
+        assert os.path.isdir(first)
+        assert os.path.isdir(second)
+    assert os.listdir(folder) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX signals")

@@ -125,7 +125,7 @@ KILLS = 8
 def test_killed_writer_leaves_whole_arrays(place: Place, folder: Path) -> None:
     """Each array of its names is there whole, or can be saved."""
     file = folder / "scan.zip"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
     for kill in range(KILLS):
         command = [sys.executable, "-c", KILLED, str(file)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as writer:

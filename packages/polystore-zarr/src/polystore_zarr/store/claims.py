@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import platform
-import tempfile
 import uuid
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 from polystore_core import HIDDEN_PREFIX, Locks, Versions, claim
 from polystore_core.errors import VersionConflictError
 
+from .scratch import scratch_folder
 from .slots import machine
 
 if TYPE_CHECKING:
@@ -120,10 +120,7 @@ def claimed(store: ByteStore, place: str, *, take_over: bool = False) -> Iterato
     with ExitStack() as stack:
         if store.claims(Locks):
             stack.enter_context(store.needed(Locks, "lock").lock(place))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="polystore-"))
-        stack.enter_context(
-            claim(folder)
-        )  # ends with the process, and tells others that it has
+        folder = stack.enter_context(scratch_folder())  # tells others whether we still run
         mine = Claim(store, place, folder)
         try:
             mine.put(take_over=take_over)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import tempfile
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +29,7 @@ from .copying import copy_tree
 from .keyed import delete_keys, delete_tree, keys_below, lacks, put_tree, refuse_members
 from .layout import split_key
 from .local import local_path
+from .scratch import scratch_folder
 from .uploads import Upload, is_document
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ class ObjectFiles(Files):
 
     @contextmanager
     def building(self, store: str, *, durable: bool | None = None) -> Iterator[Slot]:
-        with tempfile.TemporaryDirectory(prefix="polystore-") as folder:
+        with scratch_folder() as folder:
             yield Slot(local_path(folder), lambda: True)
 
     def take_place(
