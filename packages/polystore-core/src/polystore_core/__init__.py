@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         AXIS_TYPES,
         HEX_COLOR,
         SPACE_UNITS,
+        TIME_UNITS,
         Axis,
         Channel,
         ImageMetadata,
@@ -145,7 +146,7 @@ _HOME = {
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
     "model.image": (
-        "AXIS_TYPES HEX_COLOR SPACE_UNITS Axis Channel ImageMetadata Window finite "
+        "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel ImageMetadata Window finite "
         "image_metadata "
     ),
     "model.names": "NameTemplate split_well",
@@ -178,6 +179,7 @@ __all__ = [
     "MOST_LINKS",
     "PLUGIN_API",
     "SPACE_UNITS",
+    "TIME_UNITS",
     "AtomicMetadataWriter",
     "Axis",
     "BackendRegistry",

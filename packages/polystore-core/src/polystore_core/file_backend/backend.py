@@ -172,10 +172,14 @@ class FileBackend(NamesOfStore):
         except (PolystoreError, OSError) as error:
             raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
 
-    def open(self, path: Path, /) -> LazyArray:
+    def open(self, path: Path, /, **options: Option) -> LazyArray:
         with self._translated(path, "open"):
             text = checked(path)
-            return self._format(text, self.store.key(text), "open").open(self._opener(text))
+            chosen = self._format(text, self.store.key(text), "open")
+            if options:
+                _check(chosen, "open", options)
+            lend: Callable[..., LazyArray] = chosen.open
+            return lend(self._opener(text), **options)
 
     def _opener(self, text: str) -> Opener:
         return Opener(partial(_open_path, self.store), text, self.name)
