@@ -253,7 +253,6 @@ def test_types_that_imagej_lacks(tmp_path: Path, dtype: str, remedy: str) -> Non
 @pytest.mark.parametrize(
     "options",
     [
-        {"imagej": False, "scale": (1, 1, 1)},
         {"imagej": False, "contrast_limits": (0, 1)},
         {"axes": "CTYX"},
         {"axes": "TCZ"},

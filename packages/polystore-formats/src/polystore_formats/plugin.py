@@ -2,13 +2,33 @@
 
 from polystore_core import FormatSpec, hookimpl
 
-_TIFF = ("tiff.format:Tiff", "TIFF, ImageJ and OME-TIFF", ("tifffile", "imagecodecs"), "tiff")
+
+def _tiff(cls: str, summary: str) -> tuple[str, str, tuple[str, ...], str]:
+    return f"tiff.format:{cls}", summary, ("tifffile", "imagecodecs"), "tiff"
+
+
+_TIFF = _tiff("Tiff", "TIFF, ImageJ and OME-TIFF")
+_OME_TIFF, _OME_BIG_TIFF = (
+    _tiff("OmeTiff", "OME-TIFF"),
+    _tiff("OmeBigTiff", "OME-TIFF, BigTIFF"),
+)
+_BIG_TIFF = _tiff("BigTiff", "BigTIFF")
 # suffix: (module:Class, summary, modules it needs, what installs them)
 _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "npy": ("npy:Npy", "NumPy array", (), ""),
     "npz": ("npz:Npz", "NumPy archive of named arrays", (), ""),
     "tif": _TIFF,
     "tiff": _TIFF,
+    "ome.tif": _OME_TIFF,
+    "ome.tiff": _OME_TIFF,
+    "btf": _BIG_TIFF,
+    "tf8": _BIG_TIFF,
+    "ome.btf": _OME_BIG_TIFF,
+    "ome.tf8": _OME_BIG_TIFF,
+    "lsm": _tiff("TiffOfMicroscope", "Zeiss LSM (only read)"),
+    "stk": _tiff("TiffOfMicroscope", "MetaMorph STK (only read)"),
+    "svs": _tiff("TiffOfMicroscope", "Aperio SVS (only read)"),
+    "qptiff": _tiff("TiffOfMicroscope", "PerkinElmer QPTIFF (only read)"),
     "csv": ("tables.csv:Csv", "comma-separated table", (), ""),
     "json": ("json:Json", "JSON document", (), ""),
     "txt": ("text:Text", "UTF-8 text", (), ""),

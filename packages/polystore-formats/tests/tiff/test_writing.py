@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         {"resolution": (1, 1), "resolution_unit": "mile"},
         {"axes": "YX"},
         {"axes": "CZYX"},
-        {"axes": "zyx"},
+        {"axes": 3},
         {"axes": "YYX"},
         {"imagej": True, "axes": "YXZ"},
         {"imagej": True, "axes": "QYX"},
@@ -73,7 +73,7 @@ def test_impossible_options(options: dict[str, Any]) -> None:
     ("shape", "options"),
     [
         ((1, 1, 9, 8), {"imagej": True}),
-        ((3, 1, 9, 8), {"ome": True}),
+        ((3, 1, 9, 8), {"ome": True, "axes": "TCYX"}),
         ((2, 2, 2, 2, 2, 9, 8), {"imagej": True}),
         ((5, 9, 8), {"ome": True, "axes": "QYX", "metadata": {"DimensionOrder": 1}}),
         ((9, 8), {"ome": True, "axes": "XY"}),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 from polystore_core import Format, LazyArray, Opener, select, to_numpy
-from polystore_core.errors import InvalidOptionError
+from polystore_core.errors import UnsupportedOperationError
 
 from ..limits import allocating, check_packing, file_size
 from .header import read_header, read_start
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .pixels import Pixels
 
-__all__ = ["Tiff", "TiffArray"]
+__all__ = ["BigTiff", "OmeBigTiff", "OmeTiff", "Tiff", "TiffArray", "TiffOfMicroscope"]
 
 
 class Tiff(Format):
@@ -42,6 +42,10 @@ class Tiff(Format):
 
     name = "tiff"
     decode_errors = (ValueError, RuntimeError)
+    writes_ome: ClassVar[bool] = False
+    """Whether ``ome=None`` means ``True``."""
+    writes_bigtiff: ClassVar[bool] = False
+    """Whether ``bigtiff=None`` means ``True``."""
 
     def save(
         self,
@@ -59,8 +63,8 @@ class Tiff(Format):
         resolution_unit: Literal["inch", "cm", "mm", "um"] | None = None,
         description: str | None = None,
         imagej: bool = False,
-        ome: bool = False,
-        axes: str | None = None,
+        ome: bool | None = None,
+        axes: str | Sequence[str] | None = None,
         scale: Sequence[float] | Mapping[str, float] | None = None,
         units: str | Mapping[str, str] | None = None,
         channels: Sequence[str | Mapping[str, Option] | Channel] | None = None,
@@ -73,37 +77,35 @@ class Tiff(Format):
         is (height, width) in multiples of 16. ``bigtiff=None`` decides by size. The last axis
         is stored as colour samples where it has 3 or 4 of them, unless ``axes`` says otherwise.
         ``resolution`` is in pixels per unit, x before y. ``axes`` names the dimensions, as in
-        "ZCYX". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
-        "PhysicalSizeZ"), else into the description as JSON.
+        "zcyx". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
+        "PhysicalSizeZ"), else into the description as JSON. ``ome=None`` writes OME-TIFF if the
+        suffix is ``.ome.tif``, and more than 3 axes then need ``axes``.
 
-        With ``imagej=True`` the words of :func:`polystore_core.image_metadata` are known too:
-        ``scale`` is the extent of a pixel along each axis, ``units`` its unit, ``channels``
-        are labels, or mappings with label, color and window; ``contrast_limits`` are for those
-        without a window. ImageJ's axes are some of TZCYXS, in that order.
+        The words of :func:`polystore_core.image_metadata`: ``scale`` is the extent of a pixel
+        along each axis, ``units`` its unit, ``channels`` are labels, or mappings with label,
+        color and window. OME stores no window, and no size without a unit. ImageJ's axes are
+        some of tzcyxs, in that order. Only ImageJ has ``contrast_limits``, for channels without
+        a window.
 
         Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
         """
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
-        from .imagej import imagej_fields
 
         array = to_numpy(value)
-        options.check_array(array, imagej)
-        look = {"scale": scale, "units": units, "channels": channels}
-        look |= {"contrast_limits": contrast_limits}
-        look = {option: value for option, value in look.items() if value is not None}
-        for option, value in look.items():
-            if not imagej:
-                fault = f"{option}= needs imagej=True"
-                raise InvalidOptionError(option, value, "None", fault)
-        if resolution is not None and not look.keys().isdisjoint(("scale", "units")):
-            fault = "give either resolution=, or scale= and units="
-            raise InvalidOptionError("resolution", resolution, "None", fault)
-        if imagej and axes is not None:
-            axes = axes.upper()
-        if description is not None and (imagej or ome):
-            fault = "description= cannot be used with imagej=True or ome=True: they write one"
-            raise InvalidOptionError("description", description, "None", fault)
+        ome = self.writes_ome if ome is None else ome
+        bigtiff = True if bigtiff is None and self.writes_bigtiff else bigtiff
+        options.check_array(array, imagej, ome)
+        container = options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff)
+        letters = options.letters(axes)
+        words = {"scale": scale, "units": units, "channels": channels}
+        words = {option: value for option, value in words.items() if value is not None}
+        options.check_together(
+            words, imagej, ome, resolution, description, contrast_limits=contrast_limits
+        )
+        metadata = metadata or {}
+        if letters is None and words:
+            letters = options.letters(metadata.get("axes"))
         packing = options.codec(
             array.dtype,
             compression=compression,
@@ -112,17 +114,21 @@ class Tiff(Format):
             tile=tile,
         )
         density, fields = options.scale(resolution, resolution_unit, imagej=imagej, ome=ome)
-        shown = options.look(array, axes=axes, photometric=photometric, imagej=imagej)
-        if look:
-            calibration, described = imagej_fields(array, axes, **look)
-            density, fields, axes = density | calibration, fields | described, described["axes"]
-        fields |= metadata or {}
-        if axes is not None:
-            fields["axes"] = axes
+        shown = options.look(array, axes=letters, photometric=photometric, imagej=imagej)
+        if contrast_limits is not None:
+            words["contrast_limits"] = contrast_limits
+        if words or (ome and letters is None and "axes" not in metadata):
+            letters, calibration, described = _described(
+                array, letters, words, shown, imagej, ome
+            )
+            density, fields = density | calibration, fields | described
+        fields |= metadata
+        if letters is not None:
+            fields["axes"] = letters
         writer.write(
             file,
             array,
-            container=options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff),
+            container=container,
             page={
                 **shown,
                 **density,
@@ -140,15 +146,17 @@ class Tiff(Format):
         *,
         region: Region | None = None,
         series: int = 0,
+        level: int = 0,
         max_bytes: int | None = None,
     ) -> NDArray[Any]:
         """Load a series, or the part of it that ``region`` selects.
 
-        ``series`` chooses among images of different shapes in one file. What would be larger than
+        ``series`` chooses among images of different shapes in one file, ``level`` among those
+        of a pyramid: 0 is the image itself, -1 the smallest. What would be larger than
         1 GiB, and 100 times the file, is refused, as if made to fill the memory. With
         ``max_bytes`` you decide: the array may have so many bytes.
         """
-        pixels = _pixels(file, series)
+        pixels = _pixels(file, series, level)
         wanted: Region = ... if region is None else region
         is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
         shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
@@ -164,18 +172,72 @@ class Tiff(Format):
         metadata = info.describe(read_header(file, *read_start(file)))
         return {"shape": pixels.shape, "dtype": pixels.dtype.str, "metadata": metadata}
 
-    def open(self, opener: Opener, /) -> TiffArray:
-        return TiffArray(opener)
+    def open(self, opener: Opener, /, *, series: int = 0, level: int = 0) -> TiffArray:
+        return TiffArray(opener, series, level)
 
 
-def _pixels(file: BinaryIO, series: int = 0) -> Pixels:
+class OmeTiff(Tiff):
+    """``.ome.tif``"""
+
+    writes_ome = True
+
+
+class BigTiff(Tiff):
+    """``.btf``"""
+
+    writes_bigtiff = True
+
+
+class OmeBigTiff(OmeTiff, BigTiff):
+    """``.ome.btf``"""
+
+
+class TiffOfMicroscope(Tiff):
+    """``.lsm``, ``.stk``, ``.svs`` and ``.qptiff``: read as TIFF, and never written."""
+
+    def save(self, value: Value, file: BinaryIO, /) -> None:  # type: ignore[override]
+        """Raise ``UnsupportedOperationError``: only the microscope's program writes its kind."""
+        reason = (
+            ".lsm, .stk, .svs and .qptiff files need metadata of the microscope: save it as "
+            ".tif or .ome.tif"
+        )
+        raise UnsupportedOperationError("", "save", reason)
+
+
+def _described(
+    array: NDArray[Any],
+    letters: str | None,
+    words: Mapping[str, Any],
+    shown: Mapping[str, Any],
+    imagej: bool,
+    ome: bool,
+) -> tuple[str, Document, Document]:
+    """Return the letters of the axes, arguments of ``TiffWriter.write``, and its metadata."""
+    from .imagej import imagej_fields
+    from .ome import ome_fields
+    from .shaped import shaped_fields
+    from .words import axis_names
+
+    samples = {"contig": -1, "separate": -3}.get(shown.get("planarconfig", ""))
+    if imagej and letters is None and array.dtype == "u1" and array.ndim > 2:
+        samples = -1 if array.shape[-1] in (3, 4) else None
+    names = axis_names(array, letters, words.get("channels"), samples)
+    if ome:
+        density: Document = {}
+        fields = ome_fields(array, names, **words) if words else {}
+    else:
+        density, fields = (imagej_fields if imagej else shaped_fields)(array, names, **words)
+    return names.upper(), density, fields
+
+
+def _pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
     found = read_plain(file)
-    if isinstance(found, Flat) and series == 0:
+    if isinstance(found, Flat) and series == level == 0:
         return found
     from . import layout  # slow to import, and most files do not need it
 
     header = read_header(file, *read_start(file)) if isinstance(found, Flat) else found
-    return layout.series_pixels(header, series)
+    return layout.series_pixels(header, series, level)
 
 
 class _Opened(NamedTuple):
@@ -190,8 +252,8 @@ class TiffArray(LazyArray):
     It keeps the version of the file that it was opened on, also after a later save.
     """
 
-    def __init__(self, opener: Opener) -> None:
-        self._opener = opener
+    def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
+        self._opener, self._series, self._level = opener, series, level
         self._opened: _Opened | None = self._open()
         pixels = self._opened.pixels
         self.shape, self.dtype, self.chunks = pixels.shape, pixels.dtype, pixels.chunks
@@ -199,7 +261,7 @@ class TiffArray(LazyArray):
     def _open(self) -> _Opened:
         file = self._opener()
         try:
-            return _Opened(os.getpid(), file, _pixels(file))
+            return _Opened(os.getpid(), file, _pixels(file, self._series, self._level))
         except BaseException:
             file.close()
             raise
@@ -219,4 +281,4 @@ class TiffArray(LazyArray):
             opened.file.close()
 
     def __reduce__(self) -> tuple[Value, ...]:
-        return TiffArray, (self._opener,)
+        return TiffArray, (self._opener, self._series, self._level)

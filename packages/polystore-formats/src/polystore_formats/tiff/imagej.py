@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import SPACE_UNITS, finite, image_metadata
+from polystore_core import SPACE_UNITS, finite
 from polystore_core.errors import InvalidOptionError
+
+from .words import image_words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +28,6 @@ __all__ = ["COLOR_MAP", "imagej_fields", "imagej_info", "plain_unit"]
 
 COLOR_MAP = 320
 """Tag of the colours of an image of one channel."""
-_ORDER = "tczyx"
 _SHORT = {
     "micrometer": "um",
     "nanometer": "nm",
@@ -59,7 +60,7 @@ _TEXT_LIMIT = 1000
 
 def imagej_fields(
     array: Pixels,
-    axes: str | None,
+    names: str,
     *,
     scale: Option = None,
     units: Option = None,
@@ -70,20 +71,9 @@ def imagej_fields(
 
     Options are those of :func:`polystore_core.image_metadata`. Raises ``InvalidOptionError``.
     """
-    names = _axes(array, axes, channels)
-    planes = names.removesuffix("s")
     shape = dict(zip(names, array.shape, strict=True))
-    ordered = sorted(planes, key=_ORDER.index)
-    found = image_metadata(
-        [shape[axis] for axis in ordered],
-        array.dtype,
-        axes=ordered,
-        scale=_by_axis(scale, names, planes),
-        units=units,
-        channels=channels,
-        windows=False,
-    )
-    fields: dict[str, Any] = {"axes": names.upper()}
+    found = image_words(array, names, scale=scale, units=units, channels=channels)
+    fields: dict[str, Any] = {}
     density: dict[str, Any] = {}
     if scale is not None or units is not None:
         density = _calibrate(found, units, fields)
@@ -96,28 +86,6 @@ def imagej_fields(
         fields |= {"min": limits[0], "max": limits[1]}
         fields["Ranges"] = limits * shape.get("c", 1)
     return density, fields
-
-
-def _axes(array: Pixels, axes: str | None, channels: Value) -> str:
-    if axes is not None:
-        return axes.lower()
-    samples = (
-        "s" if array.dtype == np.uint8 and array.ndim > 2 and array.shape[-1] in (3, 4) else ""
-    )
-    count = len(channels) if isinstance(channels, Sequence) else -1
-    stacks = {2: "yx", 3: "cyx" if count == array.shape[0] else "zyx"}
-    if array.ndim - len(samples) not in stacks:
-        expected = f"names for {array.ndim} dimensions, such as 'TZCYX'"
-        raise InvalidOptionError("axes", axes, expected)
-    return stacks[array.ndim - len(samples)] + samples
-
-
-def _by_axis(scale: Value, names: str, planes: str) -> Value:
-    if isinstance(scale, Sequence | np.ndarray) and len(scale) in (len(names), len(planes)):
-        return {
-            axis: value for axis, value in zip(names, scale, strict=False) if axis in planes
-        }
-    return scale
 
 
 def _calibrate(found: ImageMetadata, units: Value, fields: Document) -> Document:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import tifffile
 
+from .header import is_ome
 from .imagej import COLOR_MAP, imagej_info, plain_unit
-from .series import OME_PIXELS, find_series, lent, missing_planes, stumbling
+from .ome import ome_info, ome_pixels, ome_resolution
+from .series import find_series, lent, missing_planes, stumbling
+from .shaped import shaped_info
 
 if TYPE_CHECKING:
     from enum import IntEnum
@@ -22,8 +24,7 @@ __all__ = ["describe"]
 _CODECS = {1: None, 8: "zlib"}
 _X_RESOLUTION = 282
 _UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
-_OME_SCALE = re.compile(r"\bPhysicalSize([XY])(Unit)?\s*=\s*[\"']([^\"']*)[\"']")
-_OME_UNITS = {"µm": "um", "in": "inch"}
+_NO_UNIT = 1
 _DESCRIPTION_LIMIT = 1000
 
 
@@ -42,15 +43,13 @@ def describe(header: Header) -> Document:
                 key.compression, _name(tifffile.COMPRESSION, key.compression)
             ),
             "photometric": _name(tifffile.PHOTOMETRIC, key.photometric),
-            **_scale(tif, key),
+            "levels": [level.shape for level in series.levels],
+            **_resolution(tif, key),
+            **_words(header, series),
         }
         missing = missing_planes(header)
         if missing is not None:
             metadata["missing_planes"] = missing
-        if tif.is_imagej and tif.imagej_metadata:
-            found = tif.imagej_metadata
-            colors = key.tags.valueof(COLOR_MAP)
-            metadata |= imagej_info(found, series.axes, series.shape, key.resolution, colors)
         if key.description and not key.description.startswith('{"shape"'):
             metadata["description"] = key.description[:_DESCRIPTION_LIMIT]
         return metadata
@@ -60,20 +59,33 @@ def _name(names: type[IntEnum], value: int) -> str:
     return next((name.name.lower() for name in names if name == value), str(value))
 
 
-def _scale(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Document:
+def _resolution(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Document:
     """Return ``resolution`` and ``resolution_unit`` as ``save`` takes them."""
-    if tif.is_ome:
-        pixels = OME_PIXELS.search(page.description)
-        found = {a + u: v for a, u, v in _OME_SCALE.findall(pixels[0] if pixels else "")}
-        if {"X", "Y"} <= found.keys():
-            unit = found.get("XUnit", "µm")
-            return {
-                "resolution": (1 / float(found["X"]), 1 / float(found["Y"])),
-                "resolution_unit": _OME_UNITS.get(unit, unit),
-            }
     unit = _UNITS.get(page.resolutionunit)
     if tif.is_imagej and tif.imagej_metadata:
         unit = plain_unit(tif.imagej_metadata.get("unit", unit))
     if _X_RESOLUTION not in page.tags or (unit is None and page.resolution == (1, 1)):
         return {}
     return {"resolution": page.resolution, "resolution_unit": unit}
+
+
+def _words(header: Header, series: tifffile.TiffPageSeries) -> Document:
+    """Return scale, units and channels, and what else ImageJ says.
+
+    A resolution in inches or centimetres alone is no pixel size: printers have one too.
+    """
+    key, tif = series.keyframe, series.keyframe.parent
+    if tif.is_imagej and tif.imagej_metadata:
+        found = tif.imagej_metadata
+        is_size = "unit" in found or key.resolutionunit == _NO_UNIT
+        resolution = key.resolution if is_size else (1.0, 1.0)
+        colors = key.tags.valueof(COLOR_MAP)
+        return imagej_info(found, series.axes, series.shape, resolution, colors)
+    if header.descriptions and is_ome(header.descriptions[0]):
+        pixels = ome_pixels(key.description)
+        if pixels is not None:
+            words = ome_info(pixels, series.axes.lower(), series.shape)
+            return ome_resolution(pixels) | words
+    if series.kind == "shaped" and tif.shaped_metadata:
+        return shaped_info(tif.shaped_metadata[0], series.shape, series.dtype)
+    return {}

@@ -10,7 +10,7 @@ import tifffile
 
 from .header import Header, damaged, unsupported
 from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
-from .series import find_series, lent, stumbling
+from .series import find_level, find_series, lent, stumbling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,13 @@ _WORTH_A_THREAD = 16 << 10
 _WITH_JPEG_TABLES = (6, 7, 33007, 34892)
 
 
-def series_pixels(header: Header, series: int = 0) -> Pixels:
-    """Return the pixels of one series of the file, checked as far as that needs no decoding."""
+def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
+    """Return the pixels of one series of the file, checked as far as that needs no decoding.
+
+    Raises ``InvalidOptionError`` for a series or a level that is not there.
+    """
     with stumbling(), lent(header.file) as file:
-        found = find_series(header, file, series)
+        found = find_level(find_series(header, file, series), level)
         return _flat(header, found) or _grid(header, found)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from polystore_core import Document, Pixels, Value
 
-__all__ = ["check_array", "codec", "container", "look", "scale", "unsupported"]
+__all__ = ["check_array", "codec", "container", "letters", "look", "scale", "unsupported"]
 
 _DTYPES = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
 _IMAGEJ_DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -31,7 +32,7 @@ def unsupported(reason: str) -> UnsupportedDataError:
     return UnsupportedDataError(reason, "tiff")
 
 
-def check_array(array: Pixels, imagej: bool) -> None:
+def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
     """Raise ``UnsupportedDataError`` for what no option can make fit."""
     dtype = array.dtype
     if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
@@ -43,6 +44,11 @@ def check_array(array: Pixels, imagej: bool) -> None:
         )
     if array.size == 0:
         raise unsupported(f"expected at least one pixel, got shape {array.shape}")
+    if ome and ((dtype.itemsize == 8 and dtype.kind in "iu") or dtype == np.float16):
+        raise unsupported(
+            f"OME-TIFF does not store dtype {dtype}: convert it, or give ome=False to save it as "
+            "plain TIFF"
+        )
     if imagej and dtype.name not in _IMAGEJ_DTYPES:
         small = dtype.kind in "bui" and dtype.itemsize == 1
         raise unsupported(
@@ -55,7 +61,9 @@ def check_array(array: Pixels, imagej: bool) -> None:
 def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -> Document:
     """Return how the file as a whole is written: arguments of ``TiffWriter``."""
     if imagej and (ome or bigtiff):
-        raise InvalidOptionError("imagej", imagej, "imagej=False with ome=True or bigtiff=True")
+        other = "OME-TIFF: give ome=False" if ome else "BigTIFF: give bigtiff=False"
+        fault = f"imagej=True needs a plain .tif, but this is {other}, or leave imagej= out"
+        raise InvalidOptionError("imagej", imagej, "False", fault)
     directories = _DIRECTORY_BYTES * array.size // max(1, array.shape[-1] * array.shape[-2])
     is_big = array.nbytes + directories > _CLASSIC_LIMIT
     if is_big and (imagej or bigtiff is False):
@@ -72,11 +80,41 @@ def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -
     }
 
 
+def check_together(
+    words: Document,
+    imagej: bool,
+    ome: bool,
+    resolution: Value,
+    description: str | None,
+    *,
+    contrast_limits: Value,
+) -> None:
+    """Raise ``InvalidOptionError`` for options that exclude each other."""
+    if contrast_limits is not None and not imagej:
+        fault = "contrast_limits= needs imagej=True"
+        raise InvalidOptionError("contrast_limits", contrast_limits, "None", fault)
+    if resolution is not None and not words.keys().isdisjoint(("scale", "units")):
+        fault = "give either resolution=, or scale= and units="
+        raise InvalidOptionError("resolution", resolution, "None", fault)
+    if description is not None and (imagej or ome):
+        fault = "description= cannot be used with ImageJ or OME metadata: give ome=False"
+        raise InvalidOptionError("description", description, "None", fault)
+
+
+def letters(axes: Value) -> str | None:
+    """Return the names of axes in capitals, as TIFF has them; "zyx" and lists are accepted."""
+    if axes is None or isinstance(axes, str):
+        return axes and axes.upper()
+    if isinstance(axes, Sequence) and all(isinstance(a, str) and len(a) == 1 for a in axes):
+        return "".join(axes).upper()
+    raise InvalidOptionError("axes", axes, "one letter for each dimension, such as 'zyx'")
+
+
 def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bool) -> Document:
     """Return which axes make up a page, and how viewers show it: arguments of ``write``."""
     if axes is not None:
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
-            raise InvalidOptionError("axes", axes, f"{array.ndim} different capital letters")
+            raise InvalidOptionError("axes", axes, f"{array.ndim} different letters")
         if imagej and axes != "".join(filter(axes.__contains__, _IMAGEJ_AXES)):
             raise InvalidOptionError(
                 "axes",

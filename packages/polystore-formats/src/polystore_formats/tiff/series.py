@@ -22,7 +22,7 @@ from .header import SAMPLES, Header, damaged, is_ome, unsupported
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OME_PIXELS", "find_series", "lent", "missing_planes", "stumbling"]
+__all__ = ["find_level", "find_series", "lent", "missing_planes", "stumbling"]
 
 _STUMBLES = (
     ArithmeticError,
@@ -44,7 +44,7 @@ sizes that nobody meant, a SyntaxError for XML."""
 
 _RGB_CODECS = (6, 7, 33007, 34892, 33003, 34712, 50001, 34927)
 """Codecs that give RGB for what they store as YCbCr: JPEG, JPEG 2000 and WebP."""
-OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+_OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
 _OME_INDEX = re.compile(r"\b(?:IFD|First[CTZ])\s*=\s*[\"'](\d+)[\"']")
@@ -130,6 +130,20 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
     return series
 
 
+def find_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPageSeries:
+    """Return the series, or a smaller copy of it: SubIFDs, or pages of their own."""
+    count = len(series.levels)
+    if not isinstance(level, int) or not -count <= level < count:
+        expected = "0, because the image has 1 level"
+        if count > 1:
+            expected = f"0 to {count - 1}, because the image has {count} levels"
+        raise InvalidOptionError("level", level, expected)
+    found = series.levels[level]
+    _check_codec(found.keyframe)
+    _check_colours(found.keyframe)
+    return found
+
+
 def missing_planes(header: Header) -> int | None:
     """Return how many planes of its set an OME-TIFF file lacks, or ``None`` if it is complete.
 
@@ -140,7 +154,7 @@ def missing_planes(header: Header) -> int | None:
         return None
     text = header.descriptions[0].decode(errors="replace")
     planes = len(header.pages) * header.number(header.pages[0], SAMPLES, 1)
-    sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in OME_PIXELS.findall(text)]
+    sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in _OME_PIXELS.findall(text)]
     counts = [int(count) for count in _OME_COUNT.findall(text)]
     if not text.rstrip().endswith("OME>") or (counts and max(counts) > max(sizes, default=0)):
         raise damaged("its OME-XML is incomplete, or contradicts itself")
