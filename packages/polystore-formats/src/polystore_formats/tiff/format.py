@@ -117,7 +117,9 @@ class Tiff(Format):
         shown = options.look(array, axes=letters, photometric=photometric, imagej=imagej)
         if contrast_limits is not None:
             words["contrast_limits"] = contrast_limits
-        if words or (ome and letters is None and "axes" not in metadata):
+        # tifffile would call the planes of a stack channels.
+        is_bare = letters is None and "axes" not in metadata
+        if words or (is_bare and (ome or (imagej and array.ndim == 3))):
             letters, calibration, described = _described(
                 array, letters, words, shown, imagej, ome
             )
