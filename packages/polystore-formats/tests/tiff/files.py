@@ -157,6 +157,7 @@ KINDS: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
     "stack_big_endian": (STACK.astype(">u2"), {"compression": "lzw"}),
     "imagej": (STACK, {"imagej": True}),
     "ome": (STACK, {"ome": True, "axes": "TCYX"}),
+    "ome_ones": (STACK[:, :1][None], {"ome": True, "axes": "TZCYX"}),
     "ome_lzw": (STACK, {"ome": True, "axes": "TCYX", "compression": "lzw"}),
     **{codec: (image((97, 131)), {"compression": codec}) for codec in CODECS},
 }

@@ -119,6 +119,33 @@ def test_axes_are_written(shape: tuple[int, ...], options: dict[str, Any], axes:
     assert pixels_of(data) is not None
 
 
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((1, 9, 8), "ZYX"),
+        ((1, 1, 9, 8), "TCYX"),
+        ((3, 1, 9, 8), "TCYX"),
+        ((1, 2, 1, 1, 8), "TCZYX"),
+        ((1, 1, 9, 8, 3), "TZYXS"),
+        ((2, 1, 3, 9, 8), "CTZYX"),
+    ],
+)
+def test_axes_of_length_1_come_back(
+    shape: tuple[int, ...], axes: str, options: dict[str, Any]
+) -> None:
+    array = image(shape, "u1")
+    data = saved(array, axes=axes, scale={"y": 2, "x": 3}, units="nm", **options)
+    assert_same(decoded(data), array)
+    assert_same(decoded(data, region=(0, ..., slice(1))), array[0, ..., :1])
+    assert (told(data)["axes"], told(data)["levels"]) == (axes, [shape])
+    assert len(told(data)["scale"]) == len(shape)
+    found = pixels_of(data)
+    sizes = [getattr(found, f"size_{axis.lower()}") for axis in axes if axis != "S"]
+    assert sizes == list(shape[: len(sizes)])
+    assert_same(tifffile.imread(io.BytesIO(data)).reshape(shape), array)
+
+
 def test_the_samples_of_a_pixel_are_one_channel() -> None:
     rgb = image((9, 8, 3), "u1")
     data = saved(rgb, scale=(0.5, 0.5), units="um", channels=["H&E"])
@@ -209,6 +236,7 @@ def test_pixel_sizes_of_others(pixels: str, scale: Any, units: Any) -> None:
         ('Color="65535"', [{"label": "", "color": "0000FF"}]),
         ('Color="-16776961"', [{"label": "", "color": "FF0000"}]),
         ('Color="16711935"', [{"label": "", "color": "00FF00"}]),
+        (f'Color="{"9" * 5000}" Name="a"', [{"label": "a"}]),
         ('Color="red" Name="a"', [{"label": "a"}]),
         ("", None),
     ],

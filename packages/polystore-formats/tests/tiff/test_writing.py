@@ -73,7 +73,6 @@ def test_impossible_options(options: dict[str, Any]) -> None:
     ("shape", "options"),
     [
         ((1, 1, 9, 8), {"imagej": True}),
-        ((3, 1, 9, 8), {"ome": True, "axes": "TCYX"}),
         ((2, 2, 2, 2, 2, 9, 8), {"imagej": True}),
         ((5, 9, 8), {"ome": True, "axes": "QYX", "metadata": {"DimensionOrder": 1}}),
         ((9, 8), {"ome": True, "axes": "XY"}),

@@ -91,6 +91,7 @@ class Tiff(Format):
         """
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
+        from .ome import all_axes
 
         array = to_numpy(value)
         ome = self.writes_ome if ome is None else ome
@@ -124,6 +125,8 @@ class Tiff(Format):
                 array, letters, words, shown, imagej, ome
             )
             density, fields = density | calibration, fields | described
+        if ome and letters is not None:
+            fields |= all_axes(letters, array.shape)
         fields |= metadata
         if letters is not None:
             fields["axes"] = letters

@@ -9,7 +9,7 @@ import tifffile
 from .header import is_ome
 from .imagej import COLOR_MAP, imagej_info, plain_unit
 from .ome import ome_info, ome_pixels, ome_resolution
-from .series import find_series, lent, missing_planes, stumbling
+from .series import find_series, full_shape, lent, missing_planes, stumbling
 from .shaped import shaped_info
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def describe(header: Header) -> Document:
         tif = key.parent
         metadata = {
             "kind": series.kind,
-            "axes": series.axes,
+            "axes": full_shape(header, series)[0],
             "pages": len(header.pages),
             "series": len(tif.series),
             "compression": _CODECS.get(
                 key.compression, _name(tifffile.COMPRESSION, key.compression)
             ),
             "photometric": _name(tifffile.PHOTOMETRIC, key.photometric),
-            "levels": [level.shape for level in series.levels],
+            "levels": [full_shape(header, level)[1] for level in series.levels],
             **_resolution(tif, key),
             **_words(header, series),
         }
@@ -82,9 +82,10 @@ def _words(header: Header, series: tifffile.TiffPageSeries) -> Document:
         colors = key.tags.valueof(COLOR_MAP)
         return imagej_info(found, series.axes, series.shape, resolution, colors)
     if header.descriptions and is_ome(header.descriptions[0]):
-        pixels = ome_pixels(key.description)
+        pixels = ome_pixels(header.descriptions[0].decode(errors="replace"))
         if pixels is not None:
-            words = ome_info(pixels, series.axes.lower(), series.shape)
+            axes, shape = full_shape(header, series)
+            words = ome_info(pixels, axes.lower(), shape)
             return ome_resolution(pixels) | words
     if series.kind == "shaped" and tif.shaped_metadata:
         return shaped_info(tif.shaped_metadata[0], series.shape, series.dtype)

@@ -10,7 +10,7 @@ import tifffile
 
 from .header import Header, damaged, unsupported
 from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
-from .series import find_level, find_series, lent, stumbling
+from .series import find_level, find_series, full_shape, lent, stumbling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,9 @@ def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
     """
     with stumbling(), lent(header.file) as file:
         found = find_level(find_series(header, file, series), level)
-        return _flat(header, found) or _grid(header, found)
+        pixels = _flat(header, found) or _grid(header, found)
+        pixels.shape = full_shape(header, found)[1]
+        return pixels
 
 
 def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Value]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Document, Pixels, Value
 
-__all__ = ["ome_fields", "ome_info", "ome_pixels", "ome_resolution"]
+__all__ = ["all_axes", "ome_fields", "ome_info", "ome_pixels", "ome_resolution"]
 
 _PREFIXES = (*"yzafpnµmcd", "", *"hkMGTPEZY")
 """Of units, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
@@ -48,7 +48,7 @@ _SIZES = {
 _RESOLUTION_UNITS = {"µm": "um", "in": "inch"}
 _SAME = str.maketrans({"\u03bc": "µ", "\u212b": "Å"})
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
-_INTEGER = re.compile(r"\s*[+-]?\d+\s*")
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,10}\s*")
 
 
 # ── what is written ──────────────────────────────────────────────────────────────────────
@@ -102,6 +102,13 @@ def ome_fields(
             )
         fields["Channel"] = entries
     return fields
+
+
+def all_axes(letters: str, shape: Sequence[int]) -> Document:
+    """Return an annotation with the axes, if one has length 1: readers of OME drop these."""
+    if 1 not in shape[: letters.find("Y")]:
+        return {}
+    return {"MapAnnotation": {"Namespace": "polystore", "Value": {"axes": letters}}}
 
 
 def _signed(color: str) -> int:

@@ -22,7 +22,7 @@ from .header import SAMPLES, Header, damaged, is_ome, unsupported
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_level", "find_series", "lent", "missing_planes", "stumbling"]
+__all__ = ["find_level", "find_series", "full_shape", "lent", "missing_planes", "stumbling"]
 
 _STUMBLES = (
     ArithmeticError,
@@ -49,6 +49,7 @@ _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
 _OME_INDEX = re.compile(r"\b(?:IFD|First[CTZ])\s*=\s*[\"'](\d+)[\"']")
 _OME_FILE = re.compile(r"\bFileName\s*=\s*[\"']([^\"']+)[\"']")
+_OUR_AXES = re.compile(r'Namespace="polystore"><Value><M K="axes">([A-Z]{1,16})</M>')
 _PAGES_ALONE: dict[str, Any] = dict.fromkeys(("is_ome", "is_imagej", "is_mmstack"), False)
 """Options with which tifffile takes the pages as they are."""
 _NOT_DECODED = re.compile(
@@ -142,6 +143,17 @@ def find_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPage
     _check_codec(found.keyframe)
     _check_colours(found.keyframe)
     return found
+
+
+def full_shape(header: Header, series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    """Return axes and shape, with the axes of length 1 that tifffile drops and we noted."""
+    axes, shape = series.axes, series.shape
+    if series.kind == "ome" and header.descriptions:
+        found = _OUR_AXES.search(header.descriptions[0].decode(errors="replace"))
+        if found and "".join(filter(axes.__contains__, found[1])) == axes:
+            sizes = dict(zip(axes, shape, strict=True))
+            return found[1], tuple(sizes.get(axis, 1) for axis in found[1])
+    return axes, shape
 
 
 def missing_planes(header: Header) -> int | None:

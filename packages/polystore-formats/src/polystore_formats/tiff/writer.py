@@ -121,8 +121,8 @@ def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Val
         raise unsupported(f"it would not load again: {error.reason}") from error
     if (pixels.shape, pixels.dtype) != (shape, dtype):
         raise unsupported(
-            f"it would load with shape {pixels.shape}, not {shape}: ImageJ and OME files drop "
-            "axes of length 1 before the last two, and a description must not look like theirs"
+            f"it would load with shape {pixels.shape}, not {shape}: ImageJ files drop axes of "
+            "length 1 before the last two, and a description must not look like theirs or OME's"
         )
 
 
