@@ -209,7 +209,7 @@ def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> 
         "options": {
             "axes": "yx",
             "scale": {"y": 0.5, "x": 0.25},
-            "units": {"y": "um", "x": "um"},
+            "units": {"y": "micrometer", "x": "micrometer"},
         },
     }
     assert found[1]["source"] == "disk:plate/B03_z1.npy"
@@ -347,19 +347,20 @@ ALL = ("axes", "scale", "units", "channels")
         ({"dimension_names": (None, "y", "x")}, {}),
         ({"axes": "CYX", "channels": ["DAPI"]}, {"axes": "cyx"}),
         ({"axes": "CYX", "channels": ["", "", "", ""]}, {"axes": "cyx"}),
-        ({"resolution": (0, 2)}, {}),
-        ({"resolution": (2, 4), "resolution_unit": None}, {"scale": {"y": 0.25, "x": 0.5}}),
-        ({"resolution": (2, 4), "resolution_unit": "pixel"}, {"scale": {"y": 0.25, "x": 0.5}}),
+        # A resolution may be that of a printer. Where it is a pixel size, there is a scale.
+        ({"resolution": (2, 4), "resolution_unit": "inch"}, {}),
+        ({"resolution": (20_000, 10_000), "resolution_unit": "cm"}, {}),
         (
-            {"resolution": (20_000, 10_000), "resolution_unit": "cm"},
-            {"scale": {"y": 1.0, "x": 0.5}, "units": {"y": "um", "x": "um"}},
-        ),
-        (
-            {"axes": "ZYX", "resolution": (1, 2), "resolution_unit": "nm", "spacing": 3.0},
+            {
+                "axes": "ZYX",
+                "resolution": (2, 4),
+                "scale": [3.0, 0.25, 0.5],
+                "units": ["micrometer", "micrometer", "micrometer"],
+            },
             {
                 "axes": "zyx",
-                "scale": {"y": 0.5, "x": 1.0, "z": 3.0},
-                "units": {"y": "nm", "x": "nm", "z": "nm"},
+                "scale": {"z": 3.0, "y": 0.25, "x": 0.5},
+                "units": dict.fromkeys("zyx", "micrometer"),
             },
         ),
     ],

@@ -14,8 +14,6 @@ __all__ = ["Described", "described"]
 
 _AXES = "tczyxs"
 """In the order that viewers take; s are the samples of RGB."""
-_MICROMETERS = {"um": 1.0, "mm": 1e3, "cm": 1e4, "inch": 25_400.0}
-"""TIFF counts pixels per inch or centimetre, also those of microscopes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +87,11 @@ def _known(info: Info) -> dict[str, Any]:
     names = about.get("axes") or about.get("dimension_names") or ()
     known: dict[str, Any] = {}
     if all(isinstance(name, str) and len(name) == 1 for name in names):
-        known["axes"] = "".join(names).lower()
-    if "resolution" in about:
-        known |= _pixel_size(about)
-    elif "scale" in about:
+        names = known["axes"] = "".join(names).lower()
+    if "scale" in about:
         known["scale"] = dict(zip(names, about["scale"], strict=False))
         units = zip(names, about.get("units", ()), strict=False)
         known["units"] = {name: unit for name, unit in units if unit is not None}
     if any(about.get("channels", ())):
         known["channels"] = list(about["channels"])
     return {option: value for option, value in known.items() if value}
-
-
-def _pixel_size(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return scale and units of a TIFF: it tells pixels per unit, x before y."""
-    unit = about.get("resolution_unit") or ""
-    factor = _MICROMETERS.get(unit, 1.0)
-    across, down = about["resolution"]
-    scale = {"y": down and factor / down, "x": across and factor / across}
-    if "spacing" in about and "Z" in about.get("axes", ""):
-        scale["z"] = about["spacing"] * factor
-    unit = "um" if unit in _MICROMETERS else unit
-    return {"scale": scale, "units": unit and dict.fromkeys(scale, unit)}
