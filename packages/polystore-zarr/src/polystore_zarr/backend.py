@@ -71,12 +71,12 @@ class ZarrBackend(ZarrTree):
     ``x.ome.zarr`` an image, ``plate.ome.zarr/B/03/0`` field 0 of well B03 of a plate,
     ``x.ome.zarr/labels/nuclei`` a label image of it.
 
-    ``root`` confines all paths. ``store`` is another place than folders: a ``ByteStore``, or the
-    name of a backend that has one. It belongs to its maker, and ``close`` leaves it open.
+    ``root`` is a folder that no path and no link leads out of. ``store`` is used instead of
+    folders: a ``ByteStore``, or the name of a backend that has one. ``close`` leaves it open.
 
-    ``durable`` says what survives a power cut, and is the default
-    of ``save``. ``None`` flushes what replaces something, so that the old value or the new one
-    survives whole. ``True`` also flushes what is new: a save that has returned survives.
+    ``durable`` says which values survive a power cut, and is the default of ``save``. ``None``
+    flushes values that replace others, so that the old value or the new one survives whole.
+    ``True`` also flushes new values: after ``save`` has returned, the value survives.
     ``False`` flushes nothing. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
     """
 
@@ -140,7 +140,7 @@ class ZarrBackend(ZarrTree):
         ``region`` writes into an existing array, on its grid of chunks (shards, where it has
         them), or anywhere under a lock with ``unaligned="lock"``. ``chunks``, ``shards``
         (``False`` for none), ``compressor`` ("blosc", "zstd", "gzip", "none", …), ``checksum``
-        and ``zarr_format`` (3 or 2) say how the array stands on the disk.
+        and ``zarr_format`` (3 or 2) say how the array is stored.
 
         Of images: ``axes`` ("tczyx", or some of them in this order), ``scale`` (pixel size,
         for each axis), ``units`` ("micrometer"), ``channels`` (names, or mappings with label,
@@ -277,9 +277,9 @@ class ZarrBackend(ZarrTree):
         zarr_format: ZarrFormat | None = None,
         unaligned: Unaligned = "refuse",
     ) -> ZarrArray:
-        """Make an array to be written in parts; what nobody writes reads as ``fill_value``.
+        """Make an array to be written in parts. Parts that are not written read as ``fill_value``.
 
-        ``if_exists="skip"`` opens what stands there, if it has this shape and element type.
+        ``if_exists="skip"`` opens an array that is there, if it has this shape and element type.
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
@@ -368,7 +368,7 @@ class ZarrBackend(ZarrTree):
             return run_batch(self.name, "load", paths, take, progress=progress)
 
     def _opened_early(self, path: Path, level: int) -> ZarrArray | None:
-        """Return a handle; ``None`` where ``load`` will say what is wrong."""
+        """Return a handle; ``None`` if ``load`` will raise an error."""
         with suppress(PolystoreError), self._translated(path, "open") as place:
             handle = self._handle(place, level)
             # An array has one document, which is read whole. An image has several.

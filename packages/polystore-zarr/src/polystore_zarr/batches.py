@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SaveBatch", "read_in_threads", "saving_batch"]
 
 _IN_THREADS = 1 << 16
-"""Bytes of an array from which a batch gains if a thread encodes it."""
+"""A batch encodes arrays of at least this many bytes in threads."""
 _MOST_AHEAD = 64 << 20
 """Bytes of arrays that are encoded before their turn. Larger arrays use threads themselves."""
 
@@ -102,7 +102,7 @@ class SaveBatch:
         if files is None or not self._is_known or value.dtype != files.dtype:
             return
         self._kinds[value.shape, value.dtype] = _Kind(document, files)
-        threads = threads_for(value.nbytes, _IN_THREADS) - 1  # this one saves meanwhile
+        threads = threads_for(value.nbytes, _IN_THREADS) - 1  # this one saves at the same time
         if self._encoded is None and threads:
             run = self._stack.enter_context(in_threads(threads))
             self._most = _MOST_AHEAD // (2 * threads + 1)  # so many items wait at once
@@ -144,7 +144,7 @@ _Opened: TypeAlias = "tuple[ZarrArray | None, Path]"
 def read_in_threads(
     opened: Iterator[_Opened], read: Callable[[_Opened], Value], threads: int
 ) -> Iterator[Iterator[Value | Exception]]:
-    """Give what ``read`` returns or raises for each array, in order.
+    """Give the result of ``read`` for each array, or its exception, in order.
 
     Documents are read here and pixels in threads, but not at the same time: the threads would
     wait for the lock of the interpreter. A task is several small arrays, because to wake a thread

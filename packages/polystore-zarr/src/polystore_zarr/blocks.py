@@ -1,4 +1,4 @@
-"""Arrays that are nowhere whole: Dask's, written block by block where each block is made."""
+"""Dask arrays, which are never whole in memory: each worker writes the blocks that it makes."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _fits(block: Sequence[int], unit: Sequence[int], array: Value) -> bool:
 
 
 def _dividing(chunk: int, block: int, length: int) -> int:
-    """Return what divides a block and is about ``chunk`` long, or ``chunk`` itself."""
+    """Return a length near ``chunk`` that divides a block, or ``chunk`` itself."""
     if block >= length:
         return chunk
     near = sorted(range(chunk // 2 + 1, 2 * chunk), key=lambda n: abs(n - chunk))
@@ -178,9 +178,8 @@ def _halved_block(
 def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> None:
     """Write a Dask array into ``target``, each block from the worker that computes it.
 
-    One task for each block; nothing comes back but that it was written. ``report`` is called
-    after each, in this thread. When this returns or raises, no block is being written any
-    more, and none will be.
+    One task for each block, which returns nothing. ``report`` is called after each, in this
+    thread. After this returns or raises, no more blocks are written.
     """
     chunks = aligned_chunks(array, target.unit)
     ndim = len(chunks)
@@ -222,7 +221,7 @@ def _compute_here(written: Value, report: Callable[[], None]) -> None:
         if isinstance(key, tuple) and key[0] == written.name:
             report()
 
-    # Handed over, not registered: what is registered, a save in another thread may take away.
+    # Passed, not registered: a save in another thread may remove registered ones.
     persist(written, callbacks=[*Callback.active, (None, None, None, after, None)])
 
 
@@ -251,7 +250,7 @@ def _client(array: Value) -> Value | None:
 
 
 def _thread_given_back() -> AbstractContextManager[None]:
-    """Inside a task, let others have the thread: they are what it waits for."""
+    """Inside a task, give the thread to the tasks that it waits for."""
     from distributed import get_worker
 
     try:

@@ -91,7 +91,7 @@ def checked_grid(
     *,
     by_plane: bool = True,
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Return the chunks and shards to use, from what the caller asked for.
+    """Return the chunks and shards to use, from the options of the caller.
 
     ``None`` chooses, ``shards=False`` is none. Lengths beyond the shape are cut to it; an axis
     without elements has chunks of 1. ``by_plane`` is that of :func:`default_chunks`.
@@ -116,13 +116,13 @@ def checked_grid(
         raise InvalidOptionError("shards", shards, f"multiples of the chunk lengths {wanted}")
     found = _clipped(wanted, shape)
     covering = [-(-max(n, 1) // c) * c for n, c in zip(shape, found, strict=True)]
-    # Where a chunk was cut to the axis it covers it, and the shard can be no longer.
+    # A chunk that was cut to its axis covers it, and the shard cannot be longer.
     multiples = [s // w * c for s, w, c in zip(outer, wanted, found, strict=True)]
     return found, tuple(map(min, multiples, covering))
 
 
 def _plane(shape: Sequence[int]) -> tuple[list[int], int]:
-    """Return the box of one plane, and how many axes come before it."""
+    """Return the box of one plane, and the number of axes before it."""
     before = max(0, len(shape) - 2 - (len(shape) > 2 and shape[-1] <= 4))
     return [1] * before + [max(n, 1) for n in shape[before:]], before
 

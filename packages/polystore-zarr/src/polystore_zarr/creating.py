@@ -1,4 +1,4 @@
-"""How an array is to stand on the disk, and the document that says so."""
+"""How an array is stored, and its document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Layout", "create_array", "unstable_types"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How an array is to stand on the disk. ``None`` leaves the choice to us."""
+    """How an array is stored. ``None`` leaves the choice to us."""
 
     chunks: int | Sequence[int] | None = None
     shards: int | Sequence[int] | Literal[False] | None = None
@@ -188,7 +188,7 @@ _FOLDERS: Any = {"name": "v2", "separator": "/"}
 
 
 def _fill_value(layout: Layout, dtype: np.dtype[Value]) -> Value:
-    """Zarr 2 takes none for none: what was not written would be anything at all."""
+    """Return the fill value. In Zarr 2 without one, unwritten parts would have random values."""
     if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
         return dtype.type(0)
     return layout.fill_value
@@ -202,7 +202,7 @@ _silencing = threading.RLock()
 def unstable_types(unstable: bool) -> Iterator[None]:
     """Silence zarr about types that are its own until the specification has them.
 
-    ``catch_warnings`` is not for threads, so other types do not come near it.
+    ``catch_warnings`` is not for threads, so it is used for such types only.
     """
     if not unstable:
         yield

@@ -45,7 +45,7 @@ class Cut:
         return range(self.selected[0] // self.chunk, self.selected[-1] // self.chunk + 1)
 
     def at(self, number: int) -> Part | None:
-        """Return what one chunk has of the range, ``None`` where a step passes over it."""
+        """Return the part of the range in one chunk, ``None`` if a step passes over it."""
         start, step, chunk = self.selected.start, self.selected.step, self.chunk
         first = max(-(-(number * chunk - start) // step), 0)
         after = min(-(-((number + 1) * chunk - start) // step), len(self.selected))
@@ -57,7 +57,7 @@ class Cut:
 
 
 def within(part: Part, chunk: int) -> list[Part]:
-    """Cut what a shard has of a range at the edges of its inner chunks."""
+    """Cut the part of a range in a shard at the edges of its inner chunks."""
     inside = part.inside
     start = part.outside.start
     return [
@@ -67,7 +67,7 @@ def within(part: Part, chunk: int) -> list[Part]:
 
 
 def grid(axes: Sequence[Cut]) -> Iterator[Parts]:
-    """Yield what each chunk has of a region."""
+    """Yield the parts of a region in each chunk."""
     if all(len(axis.numbers) <= MANY for axis in axes):
         yield from product(*axes)
         return

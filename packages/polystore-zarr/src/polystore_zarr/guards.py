@@ -24,7 +24,7 @@ __all__ = ["Guard"]
 
 
 class Guard(AbstractContextManager[None]):
-    """Tell damage from trouble: what zarr and its codecs raise becomes ours."""
+    """Turn errors of zarr and its codecs into ours, and tell damage from other failures."""
 
     def __init__(self, path: str, backend: str, operation: str, document: Document) -> None:
         self.path, self.backend, self.operation = path, backend, operation

@@ -59,7 +59,7 @@ _NOTHING = (None,) * 5
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What an image is for the store that it stands in."""
+    """The role of an image in its store."""
 
     version: Version
     name: str
@@ -86,7 +86,7 @@ def write_image(
     progress: Progress,
     pipeline: CodecPipeline,
 ) -> Callable[[StorePath], None]:
-    """Check everything, and return what writes the image into an empty directory."""
+    """Check everything, and return a function that writes the image into an empty directory."""
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
             f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",

@@ -1,4 +1,4 @@
-"""Keep what an image has besides its pixels when it is saved again.
+"""Keep everything but the pixels of an image that is saved again.
 
 Axes, pixel size, units, channels, position and the number of levels stay where the new pixels
 fit them, and so do the labels, the tables and every attribute that we do not write ourselves.
@@ -72,10 +72,10 @@ class Kept:
             return cls(directory, store, document, image, None, None)
         return cls(directory, store, document, image, level.shape, level.dtype)
 
-    # ── what is said of it ───────────────────────────────────────────────────────────────
+    # ── its attributes ───────────────────────────────────────────────────────────────────
 
     def completed(self, value: Value, options: ImageOptions) -> ImageOptions:
-        """Return ``options`` with what the old image says where they say nothing."""
+        """Return ``options``, with those of the old image where they are ``None``."""
         old = {axis.name: n for n, axis in enumerate(self.image.axes)}
         axes = options.axes
         if axes is None and len(old) == len(value.shape):
@@ -172,7 +172,7 @@ class Kept:
         kept = kept_attributes(old, described, channels=channels, display=dtype == self.dtype)
         return {**(given or {}), **kept}
 
-    # ── what stands beside its levels ────────────────────────────────────────────────────
+    # ── its other members ────────────────────────────────────────────────────────────────
 
     def members(self) -> list[str]:
         """Return the names in its group that are neither documents nor levels."""
@@ -181,7 +181,7 @@ class Kept:
         return [name for name in names if name not in levels and name not in DOCUMENTS]
 
     def check_labels(self, value: Value, zarr_format: int) -> None:
-        """Raise where the new pixels do not fit the labels, or the format what stays."""
+        """Raise if the new pixels do not fit the labels, or the format the kept members."""
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(
                 "zarr_format",
@@ -252,10 +252,10 @@ class Kept:
         except FileNotFoundError:
             if files.kind(key) is not None:
                 raise
-            target.files.remove(target.key)  # deleted meanwhile, so it is not lost
+            target.files.remove(target.key)  # deleted by others, so it is not lost
 
     def _label(self, directory: StorePath) -> Kept | None:
-        """Return the label image at ``directory``, ``None`` where there is none that we read."""
+        """Return the label image at ``directory``, ``None`` if there is none that we read."""
         try:
             document = read_document(directory)
             is_image = document is not None and document.is_image

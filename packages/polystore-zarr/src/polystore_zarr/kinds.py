@@ -85,7 +85,7 @@ class Surroundings:
 
     @property
     def zarr_format(self) -> ZarrFormat | None:
-        """The format of the group around the path, or of what the path leads to."""
+        """The format of the group around the path, or of the node at the path."""
         for document in (*reversed(self.above), self.present):
             if document is not None:
                 return document.zarr_format
@@ -201,7 +201,7 @@ class Surroundings:
         return is_label
 
     def _check_documents(self, is_label: bool) -> None:
-        """Raise now what would fail when the image is entered into these documents."""
+        """Raise an error now if these documents could not list the image later."""
         parent = self.above[-1] if self.above else None
         if parent is not None and is_label:
             add_label(parent.attributes, self.place.inner[-1])

@@ -1,4 +1,4 @@
-"""Find what is at a path: an array, an image, a group or a folder."""
+"""Find the array, image, group or folder at a path."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ZarrLookup(StorageBackend):
     """The part of the backend that finds and lists names.
 
     An array, and an OME-Zarr image, is a file here. Groups and the folders around stores are
-    directories. Other files in those folders belong to somebody else: they are never listed.
+    directories. Other files in those folders are not ours: they are never listed.
     """
 
     def __init__(self, store: ByteStore, *, durable: bool | None) -> None:
@@ -75,7 +75,7 @@ class ZarrLookup(StorageBackend):
 
     @property
     def features(self) -> StoreFeatures:
-        """What arrays and groups are promised in this store, and who can rely on it."""
+        """The promises for arrays and groups in this store, and who can rely on them."""
         return self._files.features
 
     @property
@@ -161,7 +161,7 @@ class ZarrLookup(StorageBackend):
                 raise
             return Node(place.folder, None)
         if node is None and is_directory(place.folder):
-            # Asked again: it may have been saved since, and is no mere folder then, or deleted.
+            # Ask again: by now it may be saved, and not a mere folder, or deleted.
             node = self._node(place, read_document(place.node) if place.store else None)
             if node is None and is_directory(place.folder):
                 return Node(place.folder, None)
@@ -182,14 +182,14 @@ class ZarrLookup(StorageBackend):
         return node
 
     def _pixels(self, place: Address, operation: str) -> Node:
-        """Return the array or image of a path. Raises what ``load`` raises without one."""
+        """Return the array or image of a path. Without one, it raises the errors of ``load``."""
         node = self._found(place, operation)
         if not node.holds_pixels:
             raise NotAFileError(self.name, place.path, operation)
         return node
 
     def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
-        """Call ``read`` on an array or image that stays the same meanwhile."""
+        """Call ``read`` until the array or image was not replaced while it read."""
         if place.store is None or not is_directory(place.node):
             self._pixels(place, operation)
         assert place.store is not None
@@ -199,7 +199,7 @@ class ZarrLookup(StorageBackend):
         self, place: Address, operation: str, above: Sequence[Document | None] = ()
     ) -> None:
         """Refuse a path through an array. ``above`` are the documents that were read already."""
-        # Where the store stands, no array has its folders.
+        # If the store is there, its folders are not those of an array.
         around = [] if place.store and is_directory(place.store) else place.around()
         for directory in around:
             self._refuse_array(place, operation, directory, None)
@@ -276,7 +276,7 @@ class ZarrLookup(StorageBackend):
             try:
                 node = self._look(place)
             except DataError:
-                return "file"  # as it is listed: whoever loads it is told what is wrong
+                return "file"  # as in listings: ``load`` says what is wrong
         if node is None:
             return None
         return "file" if node.holds_pixels else "directory"

@@ -163,7 +163,7 @@ class ZarrPlacing(ZarrLookup):
                 return found
         if make_group(directory, zarr_format, durable=durable, slot=slot):
             return None
-        return read_document(directory)  # somebody else was faster
+        return read_document(directory)  # another process was faster
 
     def _target(
         self,
@@ -201,7 +201,7 @@ class ZarrPlacing(ZarrLookup):
             # A group that was made by its explicit path; or an array, a moment ago.
             document = read_document(place.node)
             if document is None and kind != "directory":
-                if kind != "symlink":  # somebody's file, which is not ours to replace
+                if kind != "symlink":  # a file of another program, which is not ours to replace
                     raise NotADirectoryInPathError(self.name, place.path, operation)
             else:
                 node = Node(place.node, document)
@@ -247,7 +247,7 @@ class ZarrPlacing(ZarrLookup):
     ) -> None:
         """Have ``make`` write a tree at a hidden path, then give the tree its name.
 
-        Begins again if somebody deletes the folder around the store meanwhile.
+        Begins again if another process deletes the folder around the store.
         """
         for left in reversed(range(_TRIES)):
             with ExitStack() as stack:
@@ -261,7 +261,7 @@ class ZarrPlacing(ZarrLookup):
                     continue
                 try:
                     make(tree := slot.path / new_name())
-                    # Missing folders are made again by whoever writes: such a tree lacks files.
+                    # A write makes missing folders again: such a tree lacks files.
                     if slot.stays():
                         self._settle(
                             tree,
@@ -295,9 +295,9 @@ class ZarrPlacing(ZarrLookup):
     def _settle(
         self, tree: StorePath, place: Address, *others: Value, **options: Option
     ) -> bool:
-        """Give a complete tree its name; ``False`` if what stands there was to stay.
+        """Give a complete tree its name; ``False`` if something is there and was to stay.
 
-        Makes the groups above it again if somebody deletes them meanwhile.
+        Makes the groups above it again if another process deletes them.
         """
         for _ in range(_TRIES):
             try:

@@ -49,7 +49,7 @@ _TOGETHER = 128 << 20
 
 
 class Source(Protocol):
-    """What pixels come from: an array, a memory map, or a handle that reads when sliced."""
+    """A source of pixels: an array, a memory map, or a handle that reads when sliced."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -170,9 +170,9 @@ def _average_planes(planes: Pixels, halved: Pixels) -> None:
 
 
 def _evened(band: Pixels) -> Pixels:
-    """Return ``band`` with even extents, native and contiguous in x: edges stand twice.
+    """Return ``band`` with even extents, native and contiguous in x: edges are doubled.
 
-    A mean over a pixel that stands twice is the mean over the pixels that exist.
+    A mean over a doubled pixel is the mean over the pixels that exist.
     """
     count, height, width = band.shape
     if not (height % 2 or width % 2) and band.dtype.isnative:

@@ -63,7 +63,7 @@ class ZarrTree(ZarrPlacing):
                 self._delete_folder(node.directory, place, recursive=recursive)
 
     def _found_or_link(self, place: Address, operation: str) -> Node:
-        """Find what is at a path, or a link there that leads nowhere or out of the root."""
+        """Find a node or folder, or a link that leads nowhere or out of the root."""
         try:
             return self._found(place, operation)
         except (NotFoundError, PathOutsideRootError):

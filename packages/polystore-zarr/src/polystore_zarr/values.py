@@ -1,4 +1,4 @@
-"""What a caller gives to be saved, checked before anything is written."""
+"""Checks of the values that a caller saves, before anything is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["check_attributes", "checked_shape", "checked_value"]
 
 
 def checked_value(data: Value) -> Value:
-    """Return what has ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
+    """Return a value with ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
     if type(data) is np.ndarray:
         dtype = data.dtype
         # NumPy counts text as objects. 2 is a type that another library has added.

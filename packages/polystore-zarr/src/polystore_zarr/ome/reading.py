@@ -174,7 +174,7 @@ _KEYS = {"plate": frozenset(("wells", "rows", "columns")), "well": frozenset(("i
 def _claimed(
     attributes: Attributes, key: Literal["plate", "well"]
 ) -> tuple[Value, Attributes, object]:
-    """Return what ``found_in`` returns, or nothing where another program has that attribute."""
+    """Return the result of ``found_in``, without the attribute of another program."""
     value, inner, outer = found_in(attributes, key)
     is_ours = outer is not None or (
         isinstance(value, _OBJECTS) and not _KEYS[key].isdisjoint(value)
@@ -183,7 +183,7 @@ def _claimed(
 
 
 class Roles(NamedTuple):
-    """What the members of a group are, as its attributes say."""
+    """The roles of a group, as its attributes say."""
 
     plate: bool
     well: bool
@@ -192,7 +192,7 @@ class Roles(NamedTuple):
 
 
 def read_roles(attributes: Attributes) -> Roles:
-    """Return what a group's attributes describe.
+    """Return the roles that a group's attributes describe.
 
     Groups of any store may have an attribute of such a name: as text, say.
     """
@@ -215,7 +215,7 @@ _NO_ROLES = Roles(False, False, False)
 
 
 def found_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:
-    """Return what stands under ``key``, what it stands in, and the version of 0.5 on."""
+    """Return the value of ``key``, the object that has it, and the version (from 0.5 on)."""
     if not isinstance(attributes, _OBJECTS):
         _damaged(f"attributes is of type {type(attributes).__name__}, not an object")
     inner = attributes.get("ome")

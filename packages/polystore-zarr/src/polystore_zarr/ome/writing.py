@@ -127,7 +127,7 @@ def _omero(metadata: ImageMetadata, version: Version) -> Document:
 def kept_attributes(
     old: Attributes, new: Attributes, *, channels: bool, display: bool
 ) -> Document:
-    """Return the attributes ``new`` of an image, with what ``old`` says beyond them.
+    """Return the attributes ``new`` of an image, with the additional ones of ``old``.
 
     ``new`` are those of :func:`image_document`. Keys that they do not have stay, in the image,
     its label and its channels: the colours of labels, or the wavelength of a channel. With
@@ -239,7 +239,7 @@ _ROW, _COLUMN, _FIELD = (re.compile(p) for p in ("[A-Z]{1,2}", "[0-9]{1,3}", "[A
 
 
 def check_well(row: str, column: str, field: str = "0", plate: Plate | None = None) -> None:
-    """Raise ``InvalidOptionError`` for what cannot be a field of a well of a plate.
+    """Raise ``InvalidOptionError`` if this cannot be a field of a well of a plate.
 
     The rows and columns that ``plate`` has may be called anything.
     """
@@ -274,7 +274,7 @@ def plate_with_wells(
     callers that have read it.
 
     Raises:
-        InvalidOptionError: no such well can be: see :func:`check_well`.
+        InvalidOptionError: there cannot be such a well: see :func:`check_well`.
         DamagedDataError: ``attributes`` hold a malformed plate.
     """
     known = known or read_plate(attributes)
@@ -418,7 +418,7 @@ def _well_parts(attributes: Attributes, known: Well | None) -> tuple[Document, l
 def _with_images(
     attributes: Attributes, version: Version, well: Document, images: Sequence[Value]
 ) -> Document:
-    # Entries without a path come last, and stay as they are.
+    # Entries without a path are last, and stay as they are.
     well["images"] = sorted(images, key=_by_path)
     if "version" not in well:
         well["version"] = _written_as(attributes, version, "well")
@@ -430,7 +430,7 @@ def _by_path(image: Value) -> tuple[bool, tuple[bool, int, str, str]]:
     return path is None, _natural(path or "")
 
 
-# ── where things stand in a document ─────────────────────────────────────────────────────
+# ── places in a document ─────────────────────────────────────────────────────────────────
 
 
 def _check_version(version: Value) -> None:

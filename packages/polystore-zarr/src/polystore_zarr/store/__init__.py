@@ -1,1 +1,1 @@
-"""The files of a store: found, read, written, hidden and removed. No other module opens one."""
+"""The files of a store. No module outside this folder opens one."""

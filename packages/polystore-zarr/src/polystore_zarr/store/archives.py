@@ -192,7 +192,7 @@ class ArchiveFiles(Files):
                 held.enter_context(self._local.lock(self._key))
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """A folder is there as soon as something is in it."""
+        """Do nothing: a folder is there as soon as something is in it."""
 
     def take_away(self, tree: str, store: str) -> None:
         self._local.store.delete(self._key)

@@ -36,7 +36,7 @@ _MOST_KNOWN, _MOST_MEMBERS = 16, 1 << 18
 class ArchiveStore(ByteStore):
     """The members of a zip file, for reading. The file is opened again for each of them.
 
-    It therefore pickles as its place, and reads an archive that has replaced another one.
+    So it pickles as its path, and reads a new archive if another process has replaced the old one.
     """
 
     features = StoreFeatures(replace="none", delete="none")

@@ -17,14 +17,14 @@ __all__ = ["existing_chunks", "has_chunk", "name_lock"]
 
 
 _LONGEST = 200
-"""Bytes of a name that a file system takes with a few more around it."""
+"""The longest name in bytes. A lock adds a few more, and file systems take 255."""
 
 
 def name_lock(directory: StorePath) -> str:
     """Return the key whose lock all writers of parts of the array take.
 
-    Next to the store: inside, other readers would stumble over it. The same for all names of
-    the array: a store or a group may be a symbolic link.
+    It is next to the store, because other readers would find it inside. It is the same for all
+    names of the array: a store or a group may be a symbolic link.
     """
     store, inner = split_key(directory.files.resolve(directory.key))
     folder, slash, name = store.rpartition("/")
@@ -37,7 +37,7 @@ def name_lock(directory: StorePath) -> str:
 def has_chunk(directory: StorePath, name: str) -> bool:
     """Whether a chunk or shard has a file, and one that is not empty.
 
-    zarr 3.1 takes an empty shard for one that nobody wrote.
+    zarr 3.1 takes an empty shard for one that was never written.
     """
     return bool(directory.files.size((directory / name).key))
 
@@ -45,7 +45,7 @@ def has_chunk(directory: StorePath, name: str) -> bool:
 def existing_chunks(
     directory: StorePath, prefix: str, separator: str, axes: Sequence[Cut]
 ) -> Iterator[Parts]:
-    """Yield what each chunk that has a file has of a region.
+    """Yield the parts of a region that are in each chunk with a file.
 
     Chunks are called ``c/0/1`` (``prefix`` "c", ``separator`` "/"), "c.0.1", "0/1" or "0.1".
     """

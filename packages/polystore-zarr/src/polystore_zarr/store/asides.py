@@ -5,8 +5,8 @@ it cannot, and wherever a tree that has a name of its own is moved onto another,
 steps aside first: it gets a hidden name next to the store, the new one gets the place, and the
 old one is removed. An exchange would show the old value of the target under the source.
 
-All of this happens under the lock of the store. Who finds an old tree aside, with the lock in
-hand, therefore knows that its writer was killed, and puts the tree back if its place is free.
+All of this happens under the lock of the store. So if a process holds the lock and finds an old
+tree aside, the writer of the tree was killed. The process puts the tree back if its place is free.
 The hidden folder is ``.~ps-<store>.aside``; in it, ``3/run.zarr/step/a`` is the tree of
 ``run.zarr/step/a``, three names deep.
 """
@@ -64,7 +64,7 @@ def _aside(lock: str) -> str:
 
 
 def is_aside(name: str) -> bool:
-    """Tell whether the name in a directory is of a folder for trees that stepped aside."""
+    """Whether a name in a directory is that of a folder for trees that stepped aside."""
     return name.startswith(HIDDEN_PREFIX) and name.endswith(_ASIDE)
 
 
@@ -84,7 +84,7 @@ def building_place(
     """
     lock = calls.lock_of(store)
     if not calls.is_free(_aside(lock)):
-        with suppress(PermissionError):  # another user's, and theirs
+        with suppress(PermissionError):  # it belongs to another user
             _settle_now(calls, store, lock)
     return slot(calls, lock, durable=durable)
 
@@ -120,7 +120,7 @@ def settle_visible(calls: Calls, folder: str, aside: str) -> bool:
 
 
 def found_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:
-    """Look again for something that may be aside: nobody shall miss it next to a writer."""
+    """Look again for something that a writer may have moved aside."""
     lock = calls.lock_of(store)
     if not calls.is_there(lock):  # nothing has ever stepped aside
         return None
@@ -160,11 +160,11 @@ def _put_back(calls: Calls, kept: str, place: str, depth: int) -> None:
 
 @contextmanager
 def _stepping_aside(calls: Calls, lock: str, hidden: str) -> Iterator[None]:
-    """Put back at a failure what the body has moved aside; at the end, hide it."""
+    """Put trees back that the body has moved aside if it fails. Otherwise hide them."""
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # the failure of the body is the one to tell
+        with suppress(OSError):  # the failure of the body is the one to raise
             _settle(calls, lock, hidden)
         raise
     with suppress(OSError):  # it is done; the next save into the store tries again
@@ -208,7 +208,7 @@ def take_place(
     with calls.store.lock(store):
         _settle(calls, lock, hidden)
         while not _take_free(calls, tree, place):
-            with suppress(FileNotFoundError):  # deleted meanwhile: the place is free
+            with suppress(FileNotFoundError):  # deleted by others: the place is free
                 if is_hidden and calls.exchange(tree, place):
                     return
                 with _stepping_aside(calls, lock, hidden):
@@ -241,8 +241,8 @@ def hide_tree(calls: Calls, tree: str, store: str) -> None:
 def remove_empty_group(calls: Calls, group: str, store: str) -> None:
     """Remove a group in which no array, image or group is left.
 
-    Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, with all in place.
-    The documents of the group step aside, so that ``rmdir`` can tell.
+    Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it. Then the group is
+    whole again. The documents step aside first, so that ``rmdir`` can tell.
     """
     lock = calls.lock_of(store)
     with building_place(calls, store) as own, calls.store.lock(store):
@@ -261,7 +261,7 @@ def remove_empty_group(calls: Calls, group: str, store: str) -> None:
 def remove_empty_folder(calls: Calls, folder: str) -> None:
     """Remove a folder around stores that holds hidden names and files of file browsers only.
 
-    Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, or is saving.
+    Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it, or is saving.
     """
     for name in calls.names(folder):
         key = f"{folder}/{name}"

@@ -36,7 +36,7 @@ NODES = ("zarr.json", ".zarray", ".zgroup")
 DOCUMENTS = (*NODES, ".zattrs", ".zmetadata")
 """Files in which Zarr describes a node: no array or group can have such a name."""
 MARKER = "polystore"
-"""The attribute with what zarr cannot say: whether all chunks were written, and the byte order.
+"""The attribute for facts that Zarr has no place for: all chunks were written, the byte order.
 
 In a store that is not a folder it also has a random id."""
 ZIPPED = (".zarr.zip", ".ozx")
@@ -113,8 +113,8 @@ class Slot(NamedTuple):
 
     path: StorePath
     stays: Callable[[], bool]
-    """Whether it is still there. Another one is at its path if somebody has deleted the folder
-    around the store, and somebody else has saved into it again."""
+    """Whether it is still there. Another one is at its path if one process has deleted the folder
+    around the store, and another one has saved into it again."""
 
 
 class Files(ABC):
@@ -126,7 +126,7 @@ class Files(ABC):
 
     @property
     def base(self) -> Files:
-        """The same files, without what is kept open for the length of an operation."""
+        """The same files, for use after the operation. They keep no directories open."""
         return self
 
     def kept(self) -> AbstractContextManager[Files]:
@@ -165,14 +165,17 @@ class Files(ABC):
 
     @abstractmethod
     def kind(self, key: str) -> Kind | None:
-        """Return what is at ``key``: a link is what it leads to, or else a "symlink"."""
+        """Return the kind of the thing at ``key``, for a link that of its target.
+
+        A link that leads nowhere is a "symlink".
+        """
 
     def is_free(self, key: str) -> bool:
         """Whether nothing is at ``key``, not even a link. ``False`` if one call cannot tell."""
         return False
 
     def why_missing(self, key: str) -> str:
-        """Return what a user should know if ``key`` is not there."""
+        """Return a hint for the user if ``key`` is not there."""
         return ""
 
     @abstractmethod
@@ -203,7 +206,7 @@ class Files(ABC):
             self.refuse(key, error)
 
     def refuse(self, key: str, error: OSError) -> NoReturn:
-        """Raise ``error``, or the damage that it means: something there cannot be opened."""
+        """Raise ``error``, or ``DamagedDataError`` if something there cannot be opened."""
         reason = error.strerror or str(error)
         if isinstance(error, IsADirectoryError):
             reason = "it is a folder, not a file"
@@ -215,10 +218,13 @@ class Files(ABC):
 
     @abstractmethod
     def stamp(self, key: str) -> Hashable:
-        """Return what changes if a file is replaced. Raises ``FileNotFoundError``."""
+        """Return a value that changes if a file is replaced. Raises ``FileNotFoundError``."""
 
     def identity(self, key: str, document: str) -> Hashable:
-        """Return what differs for another array at ``key``. Raises ``FileNotFoundError``."""
+        """Return a value that differs for another array at ``key``.
+
+        Raises ``FileNotFoundError``.
+        """
         return self.stamp(f"{key}/{document}" if key else document)
 
     @abstractmethod
@@ -231,9 +237,9 @@ class Files(ABC):
 
     @abstractmethod
     def entries(self, key: str) -> list[Entry]:
-        """Return what a folder holds but for hidden names, and those of file browsers.
+        """List a folder, without hidden names and the files of file browsers.
 
-        It waits for writers that have set a tree aside for a moment, or it would be missing.
+        Waits for writers that have moved a tree aside for a moment. It would be missing otherwise.
         """
 
     @abstractmethod
@@ -259,7 +265,7 @@ class Files(ABC):
 
     @abstractmethod
     def write(self, key: str, pieces: Pieces) -> None:
-        """Write a file that nobody reads yet, and its missing folders."""
+        """Write a file that has no readers yet, and its missing folders."""
 
     def replace(self, key: str, pieces: Pieces, *, durable: bool | None = None) -> None:
         """Replace a file that others may be reading; ``durable`` is that of ``ByteStore.sink``."""
@@ -319,7 +325,7 @@ class Files(ABC):
         return False
 
     def flush_name(self, key: str) -> None:
-        """Let the name ``key`` survive a power cut."""
+        """Flush the name ``key``, so that it survives a power cut."""
         for error in self.store.sync([key]).values():
             raise error
 
@@ -370,14 +376,15 @@ class Files(ABC):
     def remove_empty_group(self, key: str, store: str) -> None:
         """Remove a group in which no array, image or group is left.
 
-        Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, with all in place.
+        Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it. Then the group
+        is whole again.
         """
 
     @abstractmethod
     def remove_empty_folder(self, key: str) -> None:
         """Remove a folder around stores that holds hidden names and files of file browsers only.
 
-        Raises ``OSError`` (``ENOTEMPTY``) if somebody has saved meanwhile, or is saving.
+        Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it, or is saving.
         """
 
     @abstractmethod

@@ -100,7 +100,7 @@ class Calls(Files):
             os.close(descriptor)
 
     def pin(self, key: str) -> int:
-        """Open a directory, so that its number is given to no other one meanwhile."""
+        """Open a directory, so that no other one gets its number."""
         with self.places.at(key) as place:
             return os.open(place.name, _PIN, dir_fd=place.dir_fd)
 

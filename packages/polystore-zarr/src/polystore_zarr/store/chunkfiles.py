@@ -69,11 +69,11 @@ _IN_THREADS = 1 << 20
 _MOST_INNER = 1 << 22
 """Inner chunks of a shard. The index of more has more bytes than any shard should have."""
 _EMPTY = 2**64 - 1
-"""Offset and length of an inner chunk that nobody wrote."""
+"""Offset and length of an inner chunk that was never written."""
 
 
 _Stored: TypeAlias = tuple[bytes, bytes]
-"""A chunk as it stands on the disk, and its checksum."""
+"""A chunk as it is on the disk, and its checksum."""
 _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 EncodedFile: TypeAlias = tuple[str, list[bytes]]
@@ -151,7 +151,7 @@ class ChunkFiles:
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def read(self, ranges: Sequence[range], *, complete: bool) -> Pixels:
-        """Return what ``ranges`` (ascending) select, in one axis for each.
+        """Read the selection of ``ranges`` (ascending), with one axis for each.
 
         Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
         """
@@ -240,7 +240,7 @@ class ChunkFiles:
         return read_bytes(file, length - crc), file.read(crc)
 
     def _inner(self, shard: Parts) -> Iterator[tuple[Parts, _Stored | None, str]]:
-        """Yield what is wanted of the inner chunks of one shard."""
+        """Yield the wanted parts of the inner chunks of one shard."""
         name = _name(shard)
         parts = product(*(within(part, c) for part, c in zip(shard, self.chunks, strict=True)))
         try:
@@ -257,7 +257,7 @@ class ChunkFiles:
                     yield part, None, inner
                     continue
                 file.seek(min(offset, 2**62))
-                # What the index promises may be anything: no more is read than there can be.
+                # The index may be damaged or hostile: read no more bytes than the chunk can have.
                 stored = self._stored(file, min(length, self._most))
                 if sum(map(len, stored)) != length:
                     raise _damaged(inner, "ends after the end of its file")
@@ -314,7 +314,7 @@ class ChunkFiles:
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
     def write_new(self, values: Pixels) -> None:
-        """Write all of an array that nobody reads yet."""
+        """Write all of an array that has no readers yet."""
         if self.shards is None and self.chunks == self.shape:  # which is one file
             name = "/".join(("c", *"0" * values.ndim))
             chunk = np.ascontiguousarray(values, self.dtype)
@@ -332,8 +332,8 @@ class ChunkFiles:
     ) -> None:
         """Write whole chunks or shards: ``ranges`` keep to their grid, or end with the array.
 
-        ``seen`` says that others may read the array meanwhile; their files are then replaced,
-        as ``durable`` says.
+        ``seen`` says that others may read the array while it is written. Its files are then
+        replaced, as ``durable`` says.
         """
         files = self.directory.files
         write = partial(files.replace, durable=durable) if seen else files.write
@@ -357,7 +357,7 @@ class ChunkFiles:
         ]
 
     def _boxes(self, ranges: Sequence[range]) -> Iterator[Parts]:
-        """Yield what each file has of a region."""
+        """Yield the parts of a region that are in each file."""
         return grid(list(map(Cut, ranges, self.shards or self.chunks)))
 
     def _pieces(self, parts: Parts, values: Pixels, run: _Run) -> list[bytes]:
@@ -402,7 +402,7 @@ def _box(slices: Iterable[slice]) -> tuple[Value, ...]:
 
 
 def filled(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
-    """Return an array of one value: memory that nobody has written where that is zero."""
+    """Return an array of one value. Zeros take memory only when it is written."""
     value = np.asarray(fill, dtype)
     if value.dtype.hasobject or any(value.tobytes()):
         return np.full(shape, value, dtype)
@@ -466,7 +466,7 @@ def _chain(codecs: list[Document], itemsize: int) -> tuple[Value, bool] | None:
 
 @contextmanager
 def _running(count: int, nbytes: int) -> Iterator[_Run]:
-    """Give ``map``, in threads where that gains."""
+    """Give ``map``, in threads if that is faster."""
     workers = threads_for(nbytes, _IN_THREADS)
     if min(count, workers) < 2:
         yield map

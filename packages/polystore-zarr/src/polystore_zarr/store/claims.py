@@ -1,11 +1,12 @@
 """One save or deletion of a place at a time, in a store that has no locks and no trees.
 
-Who changes a place claims it: a key in it, which is put with ``if_exists="error"``. Of several
-processes one gets the claim. It looks for the claims of others afterwards, in the place and in all
-groups around it. So of two, whose places contain each other, at least one sees the other.
+A process that changes a place claims it: it puts a key there with ``if_exists="error"``, and only
+one of several processes gets it. Then it looks for the claims of others, in all groups around the
+place, and in the place if it deletes. So if one place contains the other, at least one of the two
+processes sees the other one.
 
-A claim says which process has it. If that process was killed, the claim stays, and so do its
-chunks. No reader finds them, and only a deletion removes them: no other machine can tell a killed
+A claim says which process has it. If that process is killed, the claim stays, and so do its chunks.
+Readers do not find them. Only a deletion removes them, because another machine cannot tell a killed
 process from a slow one.
 """
 
@@ -41,8 +42,8 @@ CLAIM = f"{HIDDEN_PREFIX}claim"
 def is_exclusive(store: ByteStore) -> bool:
     """Whether only claims keep the others out.
 
-    Chunks without a document may then belong to a running process. Under a lock, and where only one
-    process may write, its process was killed.
+    Chunks without a document may then belong to a running process. Under a lock, and if only one
+    process may write, they belong to a killed one.
     """
     return store.features.create_only != "none" and not store.claims(Locks)
 
@@ -94,11 +95,11 @@ class Claim:
 
     @property
     def is_held(self) -> bool:
-        """Whether nobody has deleted it."""
+        """Whether it is still there."""
         return _read(self._store, self.key) == self._content
 
     def check(self) -> None:
-        """Raise ``OSError`` (``ESTALE``) if somebody has deleted it."""
+        """Raise ``OSError`` (``ESTALE``) if another process has deleted it."""
         if not self.is_held:
             reason = "somebody has deleted it while it was saved"
             raise OSError(errno.ESTALE, reason, self.key)
@@ -114,8 +115,8 @@ def claimed(store: ByteStore, place: str, *, take_over: bool = False) -> Iterato
 
     With ``take_over`` a claim is taken from a process that is not known to run.
 
-    Raises ``OSError``: ``EEXIST`` if somebody has the claim, ``EBUSY`` with ``take_over``, and
-    if somebody deletes a group around the place.
+    Raises ``OSError``: ``EEXIST`` (with ``take_over``, ``EBUSY``) if another process has the
+    claim, and ``EBUSY`` if it deletes a group around the place.
     """
     with ExitStack() as stack:
         if store.claims(Locks):
@@ -128,8 +129,8 @@ def claimed(store: ByteStore, place: str, *, take_over: bool = False) -> Iterato
                 refuse_claims(store, _above(place))
             yield mine
         finally:
-            # One that stays next to an array is not seen by readers, and the next deletion
-            # takes it over.
+            # Readers do not see a claim that stays next to an array, and the next deletion takes
+            # it over.
             with suppress(OSError):
                 mine.drop()
 

@@ -1,8 +1,8 @@
 """The end of all writing into an array, however many processes write blocks of it.
 
-A task that was cancelled runs on, and so does one whose worker was given up for lost. Each
-holds a shared lock on a file in the array while it writes. Who ends the save takes that file
-away, so that no other task begins, and waits for the exclusive lock.
+A cancelled task runs on, and so does one whose worker was given up for lost. Each holds a shared
+lock on a file in the array while it writes. The end of the save removes that file, so that no other
+task begins, and waits for the exclusive lock.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a folder holds: of a store, or around stores, where files are somebody else's."""
+"""The content of a folder: in a store, or around stores, where other files are not ours."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def is_directory(path: StorePath) -> bool:
 
 
 def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
-    """Yield what a directory holds: of a store, or of a folder around stores."""
+    """Yield the content of a directory: in a store, or a folder around stores."""
     files = directory.files
     for entry in files.entries(directory.key):
         path = directory / entry.name
-        if not entry.is_dir:  # a zipped store, a document, or somebody else's file
+        if not entry.is_dir:  # a zipped store, a document, or a file of another program
             zipped = None if inside else _zipped_kind(path)
             if zipped is not None:
                 is_group = zipped == "group"

@@ -1,4 +1,4 @@
-"""Look at the heads of chunks before ``zarrs`` decompresses them, which takes what they promise.
+"""Look at the heads of chunks before ``zarrs`` decompresses them, because it trusts their sizes.
 
 ``zarrs`` reads files by itself, so its codecs cannot be exchanged. It gets the chunks whose heads
 say that they are as small as their array says; zarr's own pipeline reads all others.
@@ -37,9 +37,9 @@ _NAMES = {BloscCodec: "blosc", ZstdCodec: "zstd"}
 def heads_fit(
     array: zarr.Array[Value], directory: StorePath, positions: Iterable[tuple[int, ...]]
 ) -> bool:
-    """Whether the chunks or shards at ``positions`` decompress to what ``array`` says at most.
+    """Whether the chunks or shards at ``positions`` decompress to no more than their array allows.
 
-    Raises ``DamagedDataError`` for what is not a regular file.
+    Raises ``DamagedDataError`` for anything but a regular file.
     """
     name = _compressor(array)
     if name is None:

@@ -49,17 +49,17 @@ def keys_below(store: ByteStore, folder: str) -> Iterator[str]:
 def put_tree(
     store: ByteStore, tree: StorePath, place: str, *, replace: bool, durable: bool | None
 ) -> None:
-    """Put a tree at ``place``, where nothing may be.
+    """Put a tree at ``place``, which must be free.
 
     Raises ``FileExistsError``, ``UnsupportedOperationError`` if something is there and
-    ``replace``, and ``OSError``: ``EBUSY`` if somebody deletes a group around the place, and
-    ``ENOTEMPTY`` for the chunks of a killed save.
+    ``replace``, and ``OSError``: ``EBUSY`` if another process deletes a group around the place,
+    and ``ENOTEMPTY`` for the chunks of a killed save.
     """
 
     def check(own: Iterable[str]) -> None:
         _make_room(store, place, {*own}, replace=replace)
 
-    if store.features.delete == "none":  # no claim, and no part of it, could be removed again
+    if store.features.delete == "none":  # neither a claim nor a part could be removed
         check(())
         Upload(store, tree, place, durable=durable).put_together(check)
         return
@@ -104,7 +104,7 @@ def _make_room(store: ByteStore, place: str, own: set[str], *, replace: bool) ->
 def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> None:
     """Delete a tree. Raises ``OSError``.
 
-    ``EBUSY`` if a process that runs is saving there, and ``ENOTEMPTY`` for a group with members
+    ``EBUSY`` if a running process is saving there, and ``ENOTEMPTY`` for a group with members
     if ``only_empty``.
     """
     with claimed(store, tree, take_over=True) as claim:

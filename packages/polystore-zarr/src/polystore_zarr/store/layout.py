@@ -1,4 +1,4 @@
-"""From a path to the store and the node in it: pure text, nothing is looked up.
+"""From a path to the store and the node in it: pure text, without a look at the store.
 
 The first part of a path that ends in ``.zarr`` (or as zipped stores do) is the store. A path
 without one lives in the store ``images.zarr`` of its own folder, under its own file name.
@@ -81,7 +81,7 @@ class Address:
         )
 
     def around(self) -> list[StorePath]:
-        """Return the nodes that must be no arrays for the store to be where it is."""
+        """Return the nodes around the store, which must not be arrays."""
         outer = self.archive or (self.store if self.in_store and self.store else self.folder)
         found = []
         while (parent := outer.parent).key not in (outer.key, ""):
@@ -93,7 +93,7 @@ class Address:
 def address(path: str | os.PathLike[str], files: Files) -> Address:
     """Find the store of ``path`` in ``files``.
 
-    Raises ``InvalidOptionError`` for what is no path, and ``PathOutsideRootError``.
+    Raises ``InvalidOptionError`` if it is not a path, and ``PathOutsideRootError``.
     """
     text = checked(path)
     key = files.key_of(text)

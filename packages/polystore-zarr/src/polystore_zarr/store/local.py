@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class LocalFiles(Calls):
-    """The files of a :class:`LocalStore`. Trees are built hidden, beside the store.
+    """The files of a :class:`LocalStore`. Trees are built hidden, next to the store.
 
     Keys are absolute paths, or relative to the root if there is one.
     """
@@ -231,7 +231,7 @@ class LocalFiles(Calls):
         mode = None
         with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
             mode = stat.S_IMODE(self.places.stat(key).st_mode)
-        # Not beside its place: other readers would take the temporary file for a member.
+        # Not next to it: other readers would take the temporary file for a member.
         new = f"{slot.path.key}/{new_name()}"
         self.write(new, [content], mode=mode)
         if durable is not False:
@@ -312,5 +312,5 @@ def local_path(path: str | os.PathLike[str]) -> StorePath:
 
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes if a file is replaced, or changed in place."""
+    """Return a value that changes if a file is replaced, or changed in place."""
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

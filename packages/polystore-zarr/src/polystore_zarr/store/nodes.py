@@ -1,6 +1,6 @@
 """The nodes of a store: read from its metadata documents, without importing zarr.
 
-Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` beside ``.zattrs``
+Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` next to ``.zattrs``
 (https://zarr-specs.readthedocs.io).
 """
 
@@ -46,7 +46,7 @@ _MOST_LARGE, _MOST_SMALL = 16, 256
 
 
 class _Remembered(NamedTuple):
-    """A decoded file of a group. Nobody changes ``fields``: all readers share them."""
+    """A decoded file of a group. All readers share ``fields``, so do not change them."""
 
     text: bytes
     fields: dict[str, Any]
@@ -74,7 +74,7 @@ class Document:
     """The document as it is written: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
     attributes: dict[str, Any] = field(default_factory=dict)
     levels_are_groups: bool = False
-    """Whether the first of the levels that it lists is a group: then they are no pixels."""
+    """Whether the first level in its list is a group. The levels are then not pixels."""
     stamp: Hashable = field(default=None, repr=False, compare=False)
     """The stamp of the file. ``None`` for Zarr 2, which has two files."""
     derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -300,7 +300,7 @@ def make_group(
     durable: bool | None = None,
     slot: Slot | None = None,
 ) -> bool:
-    """Write the document of an empty group; ``False`` if somebody else was first.
+    """Write the document of an empty group; ``False`` if another process was first.
 
     ``slot`` is a building place of the store, if the caller has one.
     """
@@ -312,7 +312,7 @@ def make_group(
 def write_group(
     directory: StorePath, zarr_format: ZarrFormat, attributes: dict[str, Any]
 ) -> None:
-    """Write the documents of a group that nobody reads yet."""
+    """Write the documents of a group that has no readers yet."""
     for name, text in _group_documents(zarr_format, attributes):
         directory.files.write((directory / name).key, [text])
 
@@ -359,8 +359,8 @@ def write_attributes(
 def read_kind(directory: StorePath) -> Kind | None:
     """Return the kind of the node in ``directory`` and no more: for long listings.
 
-    An unreadable document counts as an array: one bad store must not hide the others, and the
-    error comes when it is loaded.
+    An unreadable document counts as an array: one bad store must not hide the others, and
+    ``load`` raises the error.
     """
     text = _read_small(directory)
     if text is not None and (kind := _kinds.get(text)) is not None:
@@ -391,7 +391,7 @@ _MOST_KINDS = 64
 
 
 def _read_small(directory: StorePath) -> bytes | None:
-    """Return a small ``zarr.json``, ``None`` where ``Files.read`` must say what is there."""
+    """Return a small ``zarr.json``, ``None`` if only ``Files.read`` can tell."""
     key = f"{directory.key}/zarr.json" if directory.key else "zarr.json"
     try:
         text = directory.files.peek(key, _MEMORY_FROM)

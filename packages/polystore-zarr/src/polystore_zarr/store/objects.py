@@ -2,7 +2,7 @@
 
 A tree is built in a temporary folder, so that nothing reaches the store before all is known to be
 right. It then appears in one step if the store has ``Trees``. Otherwise its documents come last:
-without its document an array does not exist, so nobody finds a part of it. Such a store cannot
+without its document an array does not exist, so no reader finds a part of it. Such a store cannot
 replace a tree, because a reader would mix the chunks of both.
 """
 
@@ -62,7 +62,9 @@ class ObjectFiles(Files):
         try:
             return self.store.key(path)
         except PathOutsideRootError as error:
-            error.backend = ""  # the caller knows ours, and not the one that has the store
+            error.backend = (
+                ""  # the caller knows our name, not that of the backend with the store
+            )
             raise
 
     # ── what the store promises ──────────────────────────────────────────────────────────
@@ -108,7 +110,7 @@ class ObjectFiles(Files):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def kind(self, key: str) -> Kind | None:
-        """A store without folders has one where an array or group is, or anybody's file."""
+        """In a store without folders, a directory is above each array, group or other file."""
         if not key:
             return "directory"
         try:
@@ -124,10 +126,10 @@ class ObjectFiles(Files):
         return "directory" if is_folder else None
 
     def _holds_more(self, key: str) -> bool:
-        """Whether something is below ``key`` but the chunks of a save that has not ended."""
+        """Whether ``key`` holds more than the chunks of a save that has not ended."""
         for name in keys_below(self.store, key):
             if is_document(name) or not split_key(name)[0]:
-                names = (CLAIM, ".zarray", ".zgroup")  # a claim hides what is below it only
+                names = (CLAIM, ".zarray", ".zgroup")  # a claim hides only its own place
                 sizes = [self.size(f"{key}/{name}") for name in names]
                 return sizes[0] is None or sizes[1:] != [None, None]
         return False
@@ -261,7 +263,7 @@ class ObjectFiles(Files):
         return self.lock(store) if self.store.claims(Locks) else nullcontext()
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """Without folders a store has one as soon as something is in it."""
+        """In a store without folders, one is there as soon as something is in it."""
         if self.store.claims(Folders):
             self.store.needed(Folders, "ensure_directory").make_folder(key)
 

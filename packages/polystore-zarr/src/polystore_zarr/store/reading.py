@@ -19,8 +19,8 @@ _TRIES = 8
 def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result]) -> Result:
     """Call ``read`` until the tree at ``directory`` was not replaced while reading.
 
-    A reader finds the chunks of an array by their paths, so a tree that is replaced meanwhile
-    would give a mixture of both.
+    A reader finds the chunks of an array by their paths. If the tree is replaced while it reads,
+    it would get a mixture of both.
     """
     files, key = directory.files, directory.key
     for _ in range(_TRIES):

@@ -1,8 +1,8 @@
-"""Hidden folders beside a store, in which one writer builds or removes trees.
+"""Hidden folders next to a store, in which one writer builds or removes trees.
 
-The folders of a store have numbered names. A writer takes the first one that nobody owns, so
-the folder that a killed writer left behind is the first that the next writer finds, empties
-and uses. No listing of the directory around the store is needed, however many stores it has.
+The folders of a store have numbered names. A writer takes the first one that has no owner. So
+the next writer finds the folder of a killed writer first, empties it and uses it. It does not list
+the directory around the store, which may have many stores.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["machine", "new_name", "slot"]
 
 _GAP = 4
-"""Numbers that are looked at after the last one in use, for what a killed writer left there."""
+"""Numbers after the last one in use, at which a killed writer may have left a folder."""
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
                                 _leave(calls, key)
                     return
         except BaseException:
-            with suppress(OSError):  # the first failure is the one to tell
+            with suppress(OSError):  # the first failure is the one to raise
                 _give_up(calls, key)
             raise
 
@@ -72,7 +72,7 @@ def _watching(
     calls: Calls, key: str, owner: claim
 ) -> AbstractContextManager[Callable[[], bool]]:
     """Give a function that tells whether a directory that we own is still at its place."""
-    if owner.status is None:  # the system knows no claims: nothing keeps its number from others
+    if owner.status is None:  # a system without claims: its number may be given to others
         return same_at(calls, key)
     return nullcontext(partial(_stays, calls, key, owner.status))
 
@@ -92,10 +92,10 @@ def _leave(calls: Calls, key: str) -> None:
 
 
 def new_name() -> str:
-    """Return a name that nobody has used.
+    """Return a name that was never used.
 
-    A task of Dask that was given up may still write to the place of its tree. No other tree may
-    get that place.
+    A task of Dask that was given up may still write to the place of its tree, so no other tree
+    may get that place.
     """
     return os.urandom(8).hex()
 
@@ -146,7 +146,7 @@ def _sweep(calls: Calls, base: str, number: int, place: Place) -> None:
 
 
 def _give_up(calls: Calls, key: str) -> None:
-    """Remove a folder that nobody owns: also one that Ctrl-C or an error kept us from claiming."""
+    """Remove a folder without an owner, also if Ctrl-C or an error kept us from claiming it."""
     with calls.named(key) as path, claim(path) as mine:
         if mine:
             remove(calls, key)

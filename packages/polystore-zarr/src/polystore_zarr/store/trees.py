@@ -20,7 +20,7 @@ __all__ = ["is_folder", "remove", "same_at", "sync_tree"]
 
 
 def is_folder(calls: Calls, key: str) -> bool:
-    """``os.path.isdir``, but for errors: a device that fails is no missing directory."""
+    """``os.path.isdir``, but for errors: a device that fails is not a missing directory."""
     try:
         return stat.S_ISDIR(calls.places.stat(key).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +66,7 @@ def sync_tree(calls: Calls, tree: str) -> None:
 def remove(calls: Calls, tree: str) -> None:
     """Remove a tree, file or link that has no name for readers any more.
 
-    Something that cannot be removed keeps its hidden name, and the next save into the store or
+    A tree that cannot be removed keeps its hidden name, and the next save into the store or
     ``polystore doctor`` removes it. The operation that hid it has succeeded and must not be
     reported as a failure, so no ``OSError`` is raised.
     """

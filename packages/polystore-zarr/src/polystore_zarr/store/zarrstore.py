@@ -162,7 +162,7 @@ class WritingStore(ReadingStore):
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """Wait for what is being written, and refuse the rest, if the body fails."""
+        """If the body fails, wait for the writes that have begun and refuse the others."""
         try:
             yield
         except BaseException:
