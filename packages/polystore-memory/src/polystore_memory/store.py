@@ -58,11 +58,11 @@ _living: WeakValueDictionary[str, MemoryBackend] = WeakValueDictionary()
 class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
     """Bytes by the names of a :class:`MemoryBackend`, ``backend.store``.
 
-    A value that ``backend.save`` has put there is read if it is ``bytes``. Any other raises
-    ``UnsupportedDataError`` when it is read. It can be listed, replaced, renamed and deleted.
+    It reads values of ``backend.save`` that are ``bytes``. Reading any other value raises
+    ``UnsupportedDataError``. It can be listed, replaced, renamed and deleted.
 
     Every method holds the lock of the backend, so all threads of the process see each change whole.
-    Links are followed, and cannot be made here.
+    The store follows links, but cannot make them.
     """
 
     features = StoreFeatures(

@@ -57,8 +57,8 @@ class Context:
     def registry(self) -> Backends:
         """The other backends by name, for a backend that is made of others.
 
-        Raises ``InvalidOptionError`` if you made the backend yourself, or if nobody holds its
-        registry any more.
+        Raises ``InvalidOptionError`` if you made the backend yourself, or if its registry no longer
+        exists.
         """
         registry = self.owner()
         if registry is None:

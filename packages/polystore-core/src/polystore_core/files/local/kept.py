@@ -47,7 +47,7 @@ class KeptPlaces(Places):
     four. The walk does everything else: links, names that something else has now, and errors.
 
     ``_mutex`` guards ``_users`` and changes of the other fields. A descriptor is closed only
-    when nobody else uses a place, so a thread may use it meanwhile.
+    when no other thread uses a place.
     """
 
     def __init__(self, places: RootedPlaces) -> None:

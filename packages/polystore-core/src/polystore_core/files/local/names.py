@@ -1,4 +1,4 @@
-"""Names in directories: who may replace or remove them."""
+"""Names in directories: whether they may be replaced or removed."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def replace_by_tree(tree: Place, place: Place, key: str, durable: bool | None) -
 def tidy_up(hidden: Place) -> None:
     """Remove a hidden tree, if it is there.
 
-    One that cannot be removed is a leftover for ``find_leftovers``. What hid it has succeeded, or
-    has failed with another error, so this raises no ``OSError``.
+    A tree that cannot be removed is a leftover for ``find_leftovers``. The operation that hid it
+    has succeeded, or has failed with another error, so this raises no ``OSError``.
     """
     try:
         _tidy_up(hidden)

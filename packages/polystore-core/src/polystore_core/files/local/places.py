@@ -34,7 +34,7 @@ __all__ = ["NO_LINK", "FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 Result = TypeVar("Result")
 
 _TRIES = 100
-"""How often a directory is made or opened again that others delete or replace."""
+"""How often to try again if others delete or replace a directory."""
 # A directory on the way need not be readable, only searchable.
 _DIRECTORY = (
     getattr(os, "O_PATH", os.O_RDONLY)
@@ -105,10 +105,10 @@ class Places(ABC):
 
     @abstractmethod
     def link_text(self, source: str, link: str) -> str:
-        """Return what a symbolic link at ``link`` must say to lead to ``source``."""
+        """Return the text that a symbolic link at ``link`` needs to lead to ``source``."""
 
     def close(self) -> None:  # noqa: B027 - only directories below a root are kept open
-        """Close what is kept open."""
+        """Close the directories that are kept open."""
 
 
 class _Free(Place):
@@ -162,8 +162,8 @@ class RootedPlaces(Places):
     """Paths below ``root``: absolute paths, ``..`` and links that lead out are refused.
 
     Every part is opened by its bare name in its open parent, without following links, and
-    links are read and walked here. So nobody can lead a call outside by swapping a folder for a
-    link. To compare ``os.path.realpath`` with the root cannot promise that.
+    links are read and walked here. So a process that swaps a folder for a link cannot lead a call
+    outside. Comparing ``os.path.realpath`` with the root cannot promise that.
 
     ``root_fd`` is -1 until the first walk. ``_mutex`` guards changes of it and of ``_closed``.
     Walks read it without.
@@ -410,6 +410,6 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) 
         os.mkdir(name, dir_fd=dir_fd)
         if durable:
             sync_directory(".", dir_fd=dir_fd)
-    except FileExistsError:  # somebody else made it just now
+    except FileExistsError:  # another process made it just now
         pass
     return open_held(name, NO_LINK, dir_fd=dir_fd)

@@ -74,7 +74,7 @@ __all__ = ["LocalStore"]
 _SMALL = 1 << 16
 """Files up to this size are read by one call."""
 _TRIES = 100
-"""How often a folder is listed again that others replace."""
+"""How often to list a folder again if others replace it."""
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
@@ -87,8 +87,8 @@ class _File(io.FileIO):
 class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     """Files by their paths. With ``root`` keys are relative to it, and nothing leads outside.
 
-    ``durable`` is as for ``PendingFile``: ``None`` flushes what replaces a file, ``True`` all,
-    new names included, and ``False`` nothing.
+    ``durable`` is as for ``PendingFile``: ``None`` flushes files that replace others, ``True`` all
+    files and new names, and ``False`` nothing.
     """
 
     features = StoreFeatures(
@@ -314,7 +314,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 remove(place)
                 return
             remove_hidden(place)
-            # No rmtree: it would also delete files that somebody has saved since we looked.
+            # No rmtree: it would also delete files that others have saved since we looked.
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:

@@ -96,7 +96,7 @@ def rename(old: Place, new: Place, *, replace: bool) -> None:
     """Rename a file or link, or a directory, which cannot replace anything."""
     if replace:
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    else:  # somebody may have taken the name since we looked
+    else:  # another process may have taken the name since we looked
         rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
 
 
