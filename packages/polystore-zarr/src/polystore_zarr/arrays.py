@@ -57,8 +57,8 @@ _LARGE_CHUNK = 256 << 20
 class ZarrArray(LazyArray):
     """A lazy handle on one array: reads the chunks that an index touches.
 
-    Dask, xarray and napari take it as it is. It pickles as its place. If the array is saved
-    again meanwhile, reading raises ``NotFoundError`` rather than mix old and new chunks.
+    Dask, xarray and napari take it as it is. It pickles as its path. After the array was saved
+    again, reading raises ``NotFoundError``, so that old and new chunks are not mixed.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class ZarrArray(LazyArray):
         return found
 
     def read(self, selection: Selection) -> Pixels:
-        """Return what ``selection`` selects, without asking whether the array is still there."""
+        """Return the selected elements, without a check that the array is still there."""
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
         try:
@@ -260,7 +260,7 @@ class ZarrArray(LazyArray):
         return result
 
     def _key_parts(self) -> tuple[str, str]:
-        """Return what the names of chunks begin with, and what is between their numbers."""
+        """Return the start of the names of chunks, and the separator of their numbers."""
         metadata: Any = self._array.metadata
         if metadata.zarr_format == 2:
             return "", metadata.dimension_separator
@@ -275,7 +275,7 @@ class ZarrArray(LazyArray):
         return "c" if encoding.name == "default" else "", encoding.separator
 
     def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
-        # The last one first: where the shape is a lie, there is no end of chunks to look for.
+        # The last one first: a false shape may have billions of chunks to look for.
         self._refuse_missing_chunk(tuple(cut.numbers[-1] for cut in cuts))
         for parts in grid(cuts):
             self._refuse_missing_chunk(tuple(part.number for part in parts))
@@ -375,8 +375,8 @@ class ZarrArray(LazyArray):
         return Guard(self._path, self._backend, operation, self._document)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Nothing is looked up before it is used: an error while a task is unpickled, because
-        # its array has gone meanwhile, ends a worker of Dask.
+        # Unpickling must not look at the array, which may be deleted: an error while a task is
+        # unpickled ends a worker of Dask.
         return {
             name: value
             for name, value in vars(self).items()
@@ -403,7 +403,7 @@ def write_new(
     value: Value,
     pipeline: CodecPipeline,
 ) -> None:
-    """Write all pixels of an array that nobody reads yet. ``files`` are its ``chunk_files``.
+    """Write all pixels of an array that has no readers yet. ``files`` are its ``chunk_files``.
 
     Raises ``UnsupportedDataError``, ``OSError``.
     """

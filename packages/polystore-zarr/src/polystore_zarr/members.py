@@ -1,7 +1,8 @@
 """The documents of groups that list their members: plates, wells, labels, consolidated metadata.
 
-Each call that saves, moves or deletes a member changes them under the lock of the store, so many
-processes can fill one plate at once and no field is lost. A call that saves, moves or deletes many
+Each call that saves, moves or deletes a member changes them under the lock of the store. A store
+without locks replaces only the version that was read. So many processes can fill one plate at once,
+and no field is lost. A call that saves, moves or deletes many
 members writes each document once.
 """
 
@@ -213,7 +214,7 @@ class _Gathered:
         for (store, durable), lists in list(self._stores.items()):
             try:
                 _retry(_write, store, durable, lists, is_image)
-                # Somebody may have made copies since the members were saved.
+                # Another process may have made copies since the members were saved.
                 groups = dict.fromkeys(chain(*(_above(store, group) for group, _ in lists)))
                 _forget_copies(store, {g: read_document(g) for g in groups}, durable)
                 del self._stores[store, durable]

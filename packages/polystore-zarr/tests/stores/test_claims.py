@@ -302,7 +302,7 @@ def test_save_ends_if_its_claim_is_deleted(zarr: ZarrBackend, store: Recording) 
             ObjectStore.put(store, "g.zarr/a/c/0/0", b"of another array")
 
     store.before = interfere
-    with pytest.raises(StorageError, match="somebody has deleted it"):
+    with pytest.raises(StorageError, match="another process has deleted it"):
         zarr.save(number(1), "g.zarr/a", **PARTS)
     assert store.read("g.zarr/a/c/0/0") == b"of another array"
     assert not zarr.exists("g.zarr/a")

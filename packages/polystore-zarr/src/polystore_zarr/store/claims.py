@@ -101,7 +101,7 @@ class Claim:
     def check(self) -> None:
         """Raise ``OSError`` (``ESTALE``) if another process has deleted it."""
         if not self.is_held:
-            reason = "somebody has deleted it while it was saved"
+            reason = "another process has deleted it while it was saved"
             raise OSError(errno.ESTALE, reason, self.key)
 
     def drop(self) -> None:

@@ -37,7 +37,7 @@ _NAMES = {BloscCodec: "blosc", ZstdCodec: "zstd"}
 def heads_fit(
     array: zarr.Array[Value], directory: StorePath, positions: Iterable[tuple[int, ...]]
 ) -> bool:
-    """Whether the chunks or shards at ``positions`` decompress to no more than their array allows.
+    """Whether the chunks or shards at ``positions`` decompress to no more than the array allows.
 
     Raises ``DamagedDataError`` for anything but a regular file.
     """
