@@ -2,7 +2,10 @@
 
 import gc
 import io
+import os
 import pickle
+import signal
+import threading
 import weakref
 
 import numpy as np
@@ -171,3 +174,36 @@ def test_backend_of_a_registry_has_a_store():
     fm = FileManager(registry)
     fm.save(b"abc", "a", backend="memory")
     assert registry["memory"].store.read("a") == b"abc"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="system: forks no processes")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_forked_child_waits_for_no_thread_of_its_parent(backend):
+    """The thread that has the lock of the backend, or of a key, is not in the child."""
+    store = backend.store
+    for number in range(500):
+        store.put(f"a/{number}", b"")
+    ended = threading.Event()
+
+    def work() -> None:
+        with store.lock("k"):
+            while not ended.is_set():
+                store.scan()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        for _ in range(5):
+            pid = os.fork()
+            if pid == 0:
+                signal.alarm(20)
+                try:
+                    with store.lock("k", timeout=0):
+                        store.put("new", b"1")
+                    os._exit(7)
+                finally:  # no exception may go on in a second pytest
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    finally:
+        ended.set()
+        thread.join()

@@ -40,6 +40,8 @@ from polystore_core.errors import (
     UnsupportedDataError,
 )
 
+from .forks import unlock_after_fork
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
@@ -79,6 +81,7 @@ class MemoryBackend(StorageBackend):
         # Of values that ``store`` was asked about, until they change.
         self._versions: dict[str, int] = {}
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        unlock_after_fork(self)
 
     @property
     def store(self) -> MemoryStore:

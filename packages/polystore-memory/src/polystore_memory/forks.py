@@ -1,0 +1,30 @@
+"""Locks in forked children: no thread is left there that could release those of the parent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from .backend import MemoryBackend
+
+__all__ = ["unlock_after_fork"]
+
+_backends: WeakSet[MemoryBackend] = WeakSet()
+
+
+def unlock_after_fork(backend: MemoryBackend) -> None:
+    """Give a backend new locks in each child that is forked from now on."""
+    _backends.add(backend)
+
+
+def _unlock() -> None:
+    for backend in _backends:
+        backend._lock = threading.RLock()
+        backend._locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
