@@ -68,6 +68,18 @@ def test_claim_excludes_until_killed(place: Path) -> None:
         assert mine is True
 
 
+def test_claim_of_a_name_in_an_open_directory(place: Path) -> None:
+    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with claim(place.name, dir_fd=folder) as mine:
+            assert mine is True
+            assert not is_abandoned(place)
+        with claim("missing", dir_fd=folder) as mine:
+            assert mine is False
+    finally:
+        os.close(folder)
+
+
 def test_claim_excludes_threads(place: Path) -> None:
     found: list[bool | None] = []
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -188,3 +191,23 @@ def test_nothing_hidden_remains(backend: ZarrBackend, root: Path, outside: Path)
         with pytest.raises(PathOutsideRootError):
             backend.save(NEW, path)
     assert hidden_names(root) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: no mount namespaces")
+def test_system_without_proc(tmp_path: Path) -> None:
+    """Systems other than Linux, and a chroot, have no names for open directories."""
+    script = (
+        "import sys, numpy as np\n"
+        "from polystore_zarr.backend import ZarrBackend\n"
+        "backend = ZarrBackend(root=sys.argv[1])\n"
+        "for number in range(3):\n"
+        "    backend.save(np.full((3, 4), number), 'g/x.zarr/a')\n"
+        "backend.delete('g/x.zarr/a')\n"
+        "backend.delete('g', recursive=True)\n"
+    )
+    inside = 'mount -t tmpfs none /proc && exec "$@"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"]).returncode:
+        pytest.skip("system: no mount namespace, in which /proc could be hidden")
+    subprocess.run([*command, sys.executable, "-c", script, tmp_path], check=True, timeout=60)
+    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []

@@ -12,6 +12,7 @@ import os
 import stat
 import sys
 import time
+from functools import partial
 
 __all__ = ["claim", "is_abandoned", "last_change", "own"]
 
@@ -27,21 +28,23 @@ class claim:  # noqa: N801 - used as a function
     you may not open). The claim ends when its process ends. It is known on this machine only:
     network file systems do not pass on the lock of a directory.
 
+    ``dir_fd`` is an open directory, and ``path`` then a name in it.
+
     If you make a file and then claim it, check the answer: another process that cleans up may
     have claimed it first.
     """
 
-    __slots__ = ("_held", "_path", "status")
+    __slots__ = ("_dir_fd", "_held", "_path", "status")
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], *, dir_fd: int | None = None) -> None:
+        self._path, self._dir_fd = os.fspath(path), dir_fd
         self._held: list[int] = []
         self.status: os.stat_result | None = None
         """Of the file or directory that is yours. It stays open: no other one gets its number."""
 
     def __enter__(self) -> bool | None:
         try:
-            mine = _claim(self._path, self._held)
+            mine = _claim(self._path, self._dir_fd, self._held)
             if mine:
                 self.status = os.fstat(self._held[0])
             return mine
@@ -80,7 +83,7 @@ def last_change(path: str | os.PathLike[str]) -> float:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _claim(path: str, _held: list[int]) -> bool | None:
+    def _claim(path: str, _dir_fd: int | None, _held: list[int]) -> bool | None:
         return None if os.path.lexists(path) else False
 
     def _unclaim(descriptor: int) -> None:
@@ -101,13 +104,13 @@ else:
         errno.EOPNOTSUPP,
     )
 
-    def _claim(path: str, held: list[int]) -> bool | None:
+    def _claim(path: str, dir_fd: int | None, held: list[int]) -> bool | None:
         """Put the descriptor that holds the claim into ``held``, and answer ``claim``."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             # In one call of C: between two, Ctrl-C could lose the descriptor, and with it the
             # claim would last as long as this process.
-            held.extend(map(os.open, (path,), (flags,)))
+            held.extend(map(partial(os.open, dir_fd=dir_fd), (path,), (flags,)))
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -120,7 +123,8 @@ else:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # It may have been removed, and made again, before we had the lock.
-            mine = os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+            found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+            mine = os.path.samestat(os.fstat(descriptor), found)
         except (BlockingIOError, FileNotFoundError):
             pass
         except OSError as error:

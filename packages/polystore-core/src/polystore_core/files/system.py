@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ..threads import in_threads
 from .locking import file_lock, is_lock, remove_unused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from os import PathLike
 
 __all__ = [
@@ -366,28 +367,44 @@ def sync_tree(name: str, *, dir_fd: int | None = None) -> None:
     ``syncfs`` would be faster on an idle disk, but it also writes all that other processes have
     not flushed yet.
     """
-    folders = [path_of(name, dir_fd)]
+    folders = [name]
     files: list[str] = []
     for folder in folders:  # the list grows while it is read
-        with os.scandir(folder) as entries:
+        with _scanned(folder, dir_fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
+                    folders.append(os.path.join(folder, entry.name))
                 elif entry.is_file(follow_symlinks=False):
-                    files.append(entry.path)
+                    files.append(os.path.join(folder, entry.name))
+    flush = partial(_flush_file, dir_fd=dir_fd)
     if len(files) <= _FLUSHED_AT_ONCE:
         for path in files:
-            _flush_file(path)
+            flush(path)
     else:
         with in_threads(_FLUSHED_AT_ONCE) as run:
-            for _ in run(_flush_file, files):
+            for _ in run(flush, files):
                 pass
     for folder in folders:
-        sync_directory(folder)
+        sync_directory(folder, dir_fd=dir_fd)
 
 
-def _flush_file(path: str) -> None:
-    descriptor = open_held(path, os.O_RDWR if sys.platform == "win32" else _READ)
+@contextmanager
+def _scanned(folder: str, dir_fd: int | None) -> Iterator[Iterator[os.DirEntry[str]]]:
+    if dir_fd is None:
+        with os.scandir(folder) as entries:
+            yield entries
+        return
+    descriptor = open_held(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+def _flush_file(path: str, *, dir_fd: int | None) -> None:
+    flags = os.O_RDWR if sys.platform == "win32" else _READ
+    descriptor = open_held(path, flags, dir_fd=dir_fd)
     try:
         flush_to_device(descriptor)
     finally:

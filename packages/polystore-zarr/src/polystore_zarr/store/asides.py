@@ -275,15 +275,16 @@ def remove_empty_folder(calls: Calls, folder: str) -> None:
 
 def _remove_hidden(calls: Calls, key: str) -> bool:
     """Remove a lock file or a leftover; ``False`` if it is in use, or an only copy."""
-    if is_lock(os.path.basename(key)):
-        try:
-            with calls.places.at(key, follow=False) as place:
+    name = os.path.basename(key)
+    with calls.places.at(key, follow=False) as place:
+        if is_lock(name):
+            try:
                 remove_unused(place.name, dir_fd=place.dir_fd)
-        except LockTimeoutError:
-            return False
-        return True
-    with calls.named(key) as path, claim(path) as mine:
-        if mine is False or is_aside(os.path.basename(key)):
-            return not calls.is_there(key)
-        remove(calls, key)
-        return True
+            except LockTimeoutError:
+                return False
+            return True
+        with claim(place.name, dir_fd=place.dir_fd) as mine:
+            if mine is False or is_aside(name):
+                return not calls.is_there(key)
+            remove(calls, key)
+            return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from polystore_core import (
     flush_to_device,
     lock_name,
     open_regular,
-    path_of,
     remove_tree,
     sync_directory,
 )
@@ -21,8 +20,6 @@ from polystore_core import (
 from .base import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from polystore_core import LocalStore, Places
 
 __all__ = ["Calls", "new_file"]
@@ -60,12 +57,6 @@ class Calls(Files):
 
     store: LocalStore
     places: Places
-
-    @contextmanager
-    def named(self, key: str, *, follow: bool = False) -> Iterator[str]:
-        """Give a path for calls that take no descriptor of a directory."""
-        with self.places.at(key, follow=follow) as place:
-            yield path_of(*place)
 
     def lock_of(self, store: str) -> str:
         """Return the key of the lock file of a store, the same for all names of the store."""

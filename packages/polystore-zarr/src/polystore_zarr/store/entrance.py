@@ -7,10 +7,12 @@ task begins, and waits for the exclusive lock.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from polystore_core import HIDDEN_PREFIX
@@ -20,6 +22,9 @@ from .local import LocalFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from polystore_core import Place
 
     from .base import StorePath
 
@@ -29,7 +34,7 @@ __all__ = ["entered", "entrance"]
 @contextmanager
 def entrance(directory: StorePath) -> Iterator[None]:
     """Let tasks write blocks until the body ends, and wait for those that are writing."""
-    with _named(directory) as place, open(place, "xb") as file:
+    with _placed(directory) as place, _opened(place, "x") as file:
         if sys.platform == "win32":
             file.close()
         try:
@@ -44,8 +49,8 @@ def entrance(directory: StorePath) -> Iterator[None]:
 def entered(directory: StorePath) -> Iterator[None]:
     """Write a block. Raises ``NotFoundError`` if the save has ended."""
     try:
-        with _named(directory) as place:
-            file = open(place, "r+b")  # noqa: SIM115 - closed below
+        with _placed(directory) as place:
+            file = _opened(place, "r+")
     except FileNotFoundError:
         raise _too_late(directory) from None
     with file:
@@ -61,12 +66,16 @@ def entered(directory: StorePath) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
 
 
-@contextmanager
-def _named(directory: StorePath) -> Iterator[str]:
-    """Give the path of the file: arrays are built in local folders, for any store."""
+def _placed(directory: StorePath) -> AbstractContextManager[Place]:
+    """Give the place of the file: arrays are built in local folders, for any store."""
     assert isinstance(directory.files, LocalFiles)
-    with directory.files.named((directory / f"{HIDDEN_PREFIX}writing").key) as path:
-        yield path
+    key = (directory / f"{HIDDEN_PREFIX}writing").key
+    return directory.files.places.at(key, follow=False)
+
+
+def _opened(place: Place, mode: str) -> io.FileIO:
+    opener = partial(os.open, mode=0o666, dir_fd=place.dir_fd)
+    return io.FileIO(place.name, mode, opener=opener)
 
 
 def _too_late(directory: StorePath) -> NotFoundError:
@@ -80,12 +89,12 @@ def _too_late(directory: StorePath) -> NotFoundError:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _unlinked(place: str) -> None:
+    def _unlinked(place: Place) -> None:
         """Wait for the tasks as well: Windows removes no file that one of them has open."""
         while True:
             try:
                 with suppress(FileNotFoundError):
-                    os.unlink(place)
+                    os.unlink(place.name, dir_fd=place.dir_fd)
                 return
             except PermissionError:
                 time.sleep(0.01)
@@ -93,6 +102,6 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
-    def _unlinked(place: str) -> None:
+    def _unlinked(place: Place) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(place)
+            os.unlink(place.name, dir_fd=place.dir_fd)

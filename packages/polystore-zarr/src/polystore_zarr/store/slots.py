@@ -15,7 +15,7 @@ from itertools import count
 from os.path import samestat
 from typing import TYPE_CHECKING
 
-from polystore_core import HIDDEN_PREFIX, claim, is_missing, path_of
+from polystore_core import HIDDEN_PREFIX, claim, is_missing
 
 from .base import Slot, StorePath
 from .trees import remove, same_at
@@ -48,7 +48,7 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
         try:
             made = _make(calls, key, durable)
             with calls.places.at(key, follow=False) as place:
-                owner = claim(path_of(*place))
+                owner = claim(place.name, dir_fd=place.dir_fd)
                 with owner as mine:
                     if not mine and not (mine is None and made):
                         continue  # another writer has it
@@ -147,6 +147,9 @@ def _sweep(calls: Calls, base: str, number: int, place: Place) -> None:
 
 def _give_up(calls: Calls, key: str) -> None:
     """Remove a folder without an owner, also if Ctrl-C or an error kept us from claiming it."""
-    with calls.named(key) as path, claim(path) as mine:
+    with (
+        calls.places.at(key, follow=False) as place,
+        claim(place.name, dir_fd=place.dir_fd) as mine,
+    ):
         if mine:
             remove(calls, key)

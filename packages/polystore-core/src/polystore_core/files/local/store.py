@@ -37,7 +37,6 @@ from ..pending import PendingFile, Place
 from ..system import (
     follow_links,
     is_missing,
-    path_of,
     sync_directory,
 )
 from .kept import KeptPlaces
@@ -441,7 +440,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), key)
             try:
                 os.mkdir(hidden.name, dir_fd=hidden.dir_fd)
-                with claim(path_of(*hidden)):
+                with claim(hidden.name, dir_fd=hidden.dir_fd):
                     yield join(os.path.dirname(key), name)
                     if if_exists == "error":
                         rename(hidden, place, replace=False)
