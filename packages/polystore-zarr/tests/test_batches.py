@@ -197,6 +197,24 @@ def test_skip_keeps_what_is_there(tmp_path: Path) -> None:
         assert_same(found, plane(100 + n) if n in old else values[n])
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="system: counts in /proc")
+@pytest.mark.parametrize("rooted", [True, False])
+def test_many_stores_take_few_descriptors(tmp_path: Path, rooted: bool) -> None:
+    """A plate with a folder for each well has more stores than a process may open files."""
+    backend = ZarrBackend(root=tmp_path) if rooted else ZarrBackend()
+    prefix = "" if rooted else f"{tmp_path}/"
+    most: list[int] = []
+
+    def look(done: int, _: int) -> None:
+        most.append(len(os.listdir("/proc/self/fd")))
+
+    paths = [f"{prefix}plate/{n}/image" for n in range(400)]
+    backend.save_batch([plane(0, (4, 4))] * 400, paths, progress=look)
+    assert max(most) < most[0] + 150
+    assert len(backend.load_batch(paths)) == 400
+    assert [name for n in range(400) for name in hidden_in(tmp_path / f"plate/{n}")] == []
+
+
 def test_replacing_leaves_nothing(tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path)
     paths = [f"run.zarr/{n}" for n in range(5)]

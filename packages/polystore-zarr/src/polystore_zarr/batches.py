@@ -28,6 +28,9 @@ _IN_THREADS = 1 << 16
 _MOST_AHEAD = 64 << 20
 """Bytes of arrays that are encoded before their turn. Larger arrays use threads themselves."""
 
+_MOST_SLOTS = 16
+"""Hidden directories that a batch has at once: each takes an open file or more."""
+
 _GROUP, _MOST_GROUPED = 1 << 21, 8
 """Bytes from which a thread reads several arrays as one task, and how many at most."""
 _GROUPS = 2
@@ -66,6 +69,7 @@ class SaveBatch:
         self._data = data
         self._stack = stack
         self._places: dict[StorePath, Slot] = {}
+        self._building = stack.enter_context(ExitStack())
         self._kinds: dict[object, _Kind] = {}
         self._index = 0
         self._encoded: Iterator[tuple[int, _Ahead | None]] | None = None
@@ -123,8 +127,11 @@ class SaveBatch:
         """Return the hidden directory for all new arrays of a store."""
         place = self._places.get(store)
         if place is None or not place.stays():
+            if place is not None or len(self._places) == _MOST_SLOTS:
+                self._places.clear()
+                self._building.close()
             opened = store.files.building(store.key, durable=durable)
-            self._places[store] = place = self._stack.enter_context(opened)
+            self._places[store] = place = self._building.enter_context(opened)
         return place
 
 
