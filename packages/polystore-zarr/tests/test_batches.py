@@ -114,6 +114,20 @@ def test_items_that_share_memory(tmp_path: Path) -> None:
     assert [int(value.max()) for value in backend.load_batch(paths)] == list(range(6))
 
 
+def test_caller_changes_arrays_between_saves(tmp_path: Path) -> None:
+    """A callback may fill one buffer again for each array, as with one save after another."""
+    backend = ZarrBackend(root=tmp_path)
+    buffer = np.zeros(LARGE, "u2")
+
+    def fill(done: int, _: int) -> None:
+        buffer[...] = done
+
+    paths = [f"run.zarr/{n}" for n in range(12)]
+    backend.save_batch([buffer] * 12, paths, progress=fill)
+    found = [(int(v.min()), int(v.max())) for v in backend.load_batch(paths)]
+    assert found == [(n, n) for n in range(12)]
+
+
 def test_array_of_arrays(tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path)
     stack: Any = plane(1, (5, *LARGE))

@@ -63,7 +63,7 @@ class SaveBatch:
     Threads read ``_kinds``, and only the calling thread changes it.
     """
 
-    def __init__(self, data: Sequence[Value], stack: ExitStack) -> None:
+    def __init__(self, data: Sequence[Value], stack: ExitStack, *, watched: bool) -> None:
         self.documents: dict[StorePath, Document] = {}
         """Documents of groups, as they were read last."""
         self._data = data
@@ -74,8 +74,9 @@ class SaveBatch:
         self._index = 0
         self._encoded: Iterator[tuple[int, _Ahead | None]] | None = None
         self._ahead: _Ahead | None = None
-        # A sequence that makes its items when asked may reuse their memory.
-        self._is_known = isinstance(data, list | tuple | np.ndarray)
+        # A sequence that makes its items when asked may reuse their memory, and so may a caller
+        # who is told of each array that is saved.
+        self._is_known = isinstance(data, list | tuple | np.ndarray) and not watched
         self._most = 0
 
     def value(self, index: int) -> Value:
@@ -136,10 +137,13 @@ class SaveBatch:
 
 
 @contextmanager
-def saving_batch(data: Sequence[Value]) -> Iterator[SaveBatch]:
-    """Give the state of a batch. At the end no thread is at work, and nothing hidden is left."""
+def saving_batch(data: Sequence[Value], *, watched: bool) -> Iterator[SaveBatch]:
+    """Give the state of a batch. At the end no thread is at work, and nothing hidden is left.
+
+    ``watched`` says that code of the caller runs between the saves: it may change the arrays.
+    """
     with ExitStack() as stack:
-        yield SaveBatch(data, stack)
+        yield SaveBatch(data, stack, watched=watched)
 
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────

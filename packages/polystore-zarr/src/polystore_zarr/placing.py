@@ -66,7 +66,7 @@ class ZarrPlacing(ZarrLookup):
         with (
             self._files.kept() as files,
             gathering_members(self.name),
-            saving_batch(data) as batch,
+            saving_batch(data, watched=callable(progress)) as batch,
         ):
             sharing = copy(self)
             sharing._files, sharing._batch = files, batch
