@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 
 from polystore_core import FileManager, file_lock
-from polystore_core.errors import BatchError, DamagedDataError
+from polystore_core.errors import BatchError, DamagedDataError, VersionConflictError
 from polystore_testing import Bound
 from polystore_zarr import members, save_plate
+from polystore_zarr.backend import ZarrBackend
 from polystore_zarr.ome import read_plate, read_well
 from polystore_zarr.store.local import local_path
-from polystore_zarr.store.nodes import read_document
+from polystore_zarr.store.nodes import read_document, write_attributes
 
 PLANE = np.arange(64, dtype="u2").reshape(8, 8)
 WELLS = [f"{row}/{column}" for row in "ABC" for column in range(1, 9)]
@@ -350,3 +351,22 @@ def test_small_saves_make_few_calls(store: Bound) -> None:
     for column in range(1, 4):
         store.save(PLANE, f"p.ome.zarr/A/{column}/0")
     assert _frames(lambda: store.save(PLANE, "p.ome.zarr/A/1/1")) <= 330
+
+
+def test_document_that_another_program_has_replaced(tmp_path: Path) -> None:
+    """It takes no lock of ours, so its change must be found before it is overwritten."""
+    backend = ZarrBackend(root=tmp_path)
+    backend.save(PLANE, "plate.ome.zarr/A/1/0")
+    store = local_path(tmp_path / "plate.ome.zarr")
+    document = read_document(store)
+    assert document is not None
+    theirs = {**document.fields, "attributes": {**document.attributes, "theirs": 1}}
+    (tmp_path / "plate.ome.zarr/zarr.json").write_text(json.dumps(theirs))
+    with pytest.raises(VersionConflictError):
+        write_attributes(store, document, {"ours": 1}, store=store, durable=False)
+    assert json.loads((tmp_path / "plate.ome.zarr/zarr.json").read_text()) == theirs
+    backend.save(PLANE, "plate.ome.zarr/A/2/0")
+    after = read_document(store)
+    assert after is not None
+    assert after.attributes["theirs"] == 1
+    assert len(after.attributes["ome"]["plate"]["wells"]) == 2

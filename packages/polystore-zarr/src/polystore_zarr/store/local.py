@@ -9,7 +9,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from polystore_core import LocalStore, rename_new
-from polystore_core.errors import PathOutsideRootError
+from polystore_core.errors import PathOutsideRootError, VersionConflictError
 
 from . import asides, trees
 from .base import Stored, StorePath, end_of_store
@@ -139,6 +139,12 @@ class LocalFiles(Calls):
         found = self.places.stat(key)  # not by ``stamp_of``: each save asks several times
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
+    def _stamp_or_none(self, key: str) -> tuple[int, ...] | None:
+        try:
+            return self.stamp(key)
+        except FileNotFoundError:
+            return None
+
     def modified(self, key: str) -> float | None:
         return self.places.stat(key).st_mtime
 
@@ -236,6 +242,8 @@ class LocalFiles(Calls):
         self.write(new, [content], mode=mode)
         if durable is not False:
             self.flush_file(new)
+        if self._stamp_or_none(key) != known:  # by a program that does not take our lock
+            raise VersionConflictError("", key, "save", current="")
         self.places.run_both(os.replace, new, key)
         if durable:
             self.flush_name(key)
