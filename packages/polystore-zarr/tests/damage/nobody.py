@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from polystore_core.errors import PolystoreError
+from polystore_memory.backend import MemoryBackend
 from polystore_zarr.backend import ZarrBackend
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ def do_as_nobody(folder: str) -> dict[str, list[Any]]:
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
+    tempfile.tempdir = os.path.join(folder, "unlisted")
+    in_memory = ZarrBackend(store=MemoryBackend().store)
+    in_memory.save(value, "a.zarr/a")  # it is built in a temporary folder
     attempts: dict[str, Callable[[], Any]] = {
         "load array": lambda: backend.load("a.zarr/closed"),
         "load chunk": lambda: backend.load("a.zarr/no_chunk"),
@@ -54,6 +59,7 @@ def do_as_nobody(folder: str) -> dict[str, list[Any]]:
         except PolystoreError as error:
             found[name] = [type(error).__name__, getattr(error, "errno", 0), str(error)]
     found["readable"] = [bool((backend.load("a.zarr/a") == value).all()), 0, ""]
+    found["listed"] = [backend.list_dir("killed.zarr"), 0, ""]
     return found
 
 

@@ -39,6 +39,10 @@ def test_denied_is_told(public: Path) -> None:
     backend.save(VALUE, "a.zarr/no_chunks_zstd", **LAYOUTS["zstd"])
     backend.save(VALUE, "closed.zarr/a")
     backend.save(VALUE, "plate.ome.zarr/B/03/0", levels=1)
+    backend.save(VALUE, "killed.zarr/a")
+    (root / ".~ps-killed.zarr.aside/2/killed.zarr/b").mkdir(parents=True)
+    (root / "unlisted").mkdir()
+    (root / "unlisted").chmod(0o1733)
     (root / "closed.zarr").chmod(0o700)
     (root / "a.zarr/closed").chmod(0o700)
     (root / "a.zarr/no_chunk/c/0/0").chmod(0o600)
@@ -51,6 +55,7 @@ def test_denied_is_told(public: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert found.pop("readable")[0] is True
+    assert found.pop("listed")[0] == ["a"]
     for name, (kind, number, text) in found.items():
         assert (name, kind, number) == (name, AccessDeniedError.__name__, errno.EACCES), text
         assert "check the owner and the permissions" in text

@@ -92,10 +92,16 @@ def building_place(
 def settle(calls: Calls, store: str) -> bool:
     """Wait for a writer that has a tree of ``store`` aside, and put the tree back if it died.
 
-    Returns ``False`` if nothing was aside.
+    Returns ``False`` if nothing was aside. A user who may only read cannot put it back, and finds
+    the rest of the store as it is.
     """
     lock = calls.lock_of(store)
-    return not calls.is_free(_aside(lock)) and _settle_now(calls, store, lock)
+    try:
+        return not calls.is_free(_aside(lock)) and _settle_now(calls, store, lock)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return False
 
 
 def _settle_now(calls: Calls, store: str, lock: str) -> bool:
@@ -111,12 +117,7 @@ def _settle_now(calls: Calls, store: str, lock: str) -> bool:
 def settle_visible(calls: Calls, folder: str, aside: str) -> bool:
     """Settle the store to which the hidden ``aside``, found in a listing, belongs."""
     store = aside.removeprefix(HIDDEN_PREFIX).removesuffix(_ASIDE)
-    try:
-        return settle(calls, os.path.join(folder, store))
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        return False  # the rest can be listed all the same
+    return settle(calls, os.path.join(folder, store))
 
 
 def found_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -44,8 +43,7 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
         kind = read_kind(path) if may_be_node else None
         if may_be_node and kind is None:
             if not is_directory(path):  # deleted since it was found, or it steps aside
-                with suppress(PermissionError):
-                    files.settle(path.key)
+                files.settle(path.key)
             kind = read_kind(path)
             if kind is None and not is_directory(path):
                 continue

@@ -33,7 +33,11 @@ def scratch_folder() -> Iterator[str]:
 @cache
 def _sweep(parent: str) -> None:
     """Remove the folders of killed processes, once in the life of this one."""
-    for name in os.listdir(parent):
+    try:
+        names = os.listdir(parent)
+    except PermissionError:  # a folder that everybody may write into, and nobody may list
+        return
+    for name in names:
         folder = os.path.join(parent, name)
         if name.startswith(_PREFIX) and _is_ours(folder):
             with claim(folder) as mine:
