@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import BatchError, StorageError
+from polystore_core.files.local.places import FreePlaces
 from polystore_disk.backend import DiskBackend
 from polystore_testing.values import image
 
@@ -102,6 +103,8 @@ class Fault:
         self.unnamed = unnamed
         for name in CALLS:
             patch.setattr(os, name, self.watched(getattr(os, name)))
+        # Without a root a look is the call itself, which is bound when it is imported.
+        patch.setattr(FreePlaces, "stat", staticmethod(os.stat))
 
     def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched_call(*args: Any, **options: Any) -> Any:

@@ -29,12 +29,3 @@ def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
     made = Place(PLACES[request.param], folder)
     yield made
     made.registry.close()
-
-
-@pytest.fixture(autouse=True)
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let processes that are spawned import the module of the test by its name.
-
-    pytest names it by its path from the repository, and only ``python -m pytest`` searches there.
-    """
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[4]))

@@ -366,8 +366,10 @@ class RootedPlaces(Places):
     def _is_root(self, descriptor: int) -> bool:
         try:
             return os.path.samestat(os.stat(self.root), os.fstat(descriptor))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except PermissionError:  # the process may not search the folders around it any more
+            return True
 
     def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
         return RootedPlaces, (self.root,)  # an open root does not travel
