@@ -216,7 +216,7 @@ class ZarrPlacing(ZarrLookup):
         return node
 
     def _check_replacing(self, place: Address, present: Document | None) -> None:
-        """Raise ``UnsupportedOperationError`` if the store cannot replace what is there."""
+        """Raise ``UnsupportedOperationError`` if the store cannot replace the present value."""
         if present is not None and (present.kind == "array" or present.is_image):
             place.node.files.require("trees", "replacing an array")
             place.node.files.require("replace", "replacing an array")

@@ -336,6 +336,8 @@ class DataSink(_Backend):
     ) -> None:
         """Save each value at the path of the same position, in order.
 
+        Values may be read before their turn, so do not change them until it returns.
+
         Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the first
         failure with ``BatchError``: earlier items are saved, later ones are untouched.
         """

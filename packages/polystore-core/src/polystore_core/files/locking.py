@@ -72,7 +72,7 @@ def file_lock(
 
     ``path`` need not exist; its directory is created. Nesting in one thread is allowed.
     ``timeout`` is in seconds, ``None`` waits for ever. With ``dir_fd``, ``path`` is a name in that
-    open directory, and no link: the lock is there, whatever becomes of the directory's path.
+    open directory, and not a link. The lock is in that directory, even if it is moved.
 
     Raises ``LockTimeoutError``, naming the holder, and ``StorageError`` at once where the lock
     file cannot be opened (permissions, full disk).

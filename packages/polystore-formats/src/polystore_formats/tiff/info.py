@@ -72,7 +72,7 @@ def _resolution(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> Document:
 def _words(header: Header, series: tifffile.TiffPageSeries) -> Document:
     """Return scale, units and channels, and what else ImageJ says.
 
-    A resolution in inches or centimetres alone is no pixel size: printers have one too.
+    A resolution in inches or centimetres alone says nothing of pixels: printers have one too.
     """
     key, tif = series.keyframe, series.keyframe.parent
     if tif.is_imagej and tif.imagej_metadata:

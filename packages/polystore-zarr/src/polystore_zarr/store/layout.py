@@ -44,7 +44,7 @@ class Address:
     folder: StorePath
     """The directory that the path names, if it names a folder."""
     node: StorePath
-    """The array, image or group; the folder if there is no store."""
+    """The place of the array, image or group. Without a store, that of the folder."""
     in_store: bool
     """Whether the path itself names the store."""
     archive: StorePath | None = None

@@ -62,9 +62,7 @@ class ObjectFiles(Files):
         try:
             return self.store.key(path)
         except PathOutsideRootError as error:
-            error.backend = (
-                ""  # the caller knows our name, not that of the backend with the store
-            )
+            error.backend = ""  # the caller knows the name of this backend, not of the other
             raise
 
     # ── what the store promises ──────────────────────────────────────────────────────────

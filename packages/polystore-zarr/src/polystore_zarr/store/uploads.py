@@ -70,9 +70,7 @@ class Upload:
         with ExitStack() as sinks, self._store.together() as commit:
             for name, pieces in (*self._all_chunks(), *self._documents.items()):
                 commit(self._sink(name, pieces, sinks))
-                if (
-                    len(self._put) == 1
-                ):  # the first one has the lock of the store, if it has any
+                if len(self._put) == 1:  # now the lock of the store is held, if it has one
                     check(self._put)
         self._sync((*self._chunks, *self._documents))
 

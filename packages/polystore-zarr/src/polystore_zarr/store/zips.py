@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 from polystore_core import HIDDEN_PREFIX, RangeReader, is_litter
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
+from .base import NODES
 from .reading import read_bytes
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = [
 STARTS = (b"PK\3\4", b"PK\5\6")
 """How an archive starts: with its first member, or with its end."""
 
-_NODES = ("zarr.json", ".zarray", ".zgroup")
 _HEADER = struct.Struct("<4s22x2H")
 _HEADER_SIGN = STARTS[0]
 _ENCRYPTED, _IN_UTF8 = 0x1, 0x800
@@ -141,11 +141,11 @@ def _add_name(folders: dict[str, dict[str, bool]], key: str) -> None:
 
 
 def _check_is_zarr(contents: Contents, names: list[str], path: str) -> None:
-    if any(name in contents.members for name in _NODES):
+    if any(name in contents.members for name in NODES):
         return
     first = names[0] if names else ""
     top = first.partition("/")[0]
-    if any(f"{top}/{name}" in contents.members for name in _NODES):
+    if any(f"{top}/{name}" in contents.members for name in NODES):
         reason = (
             f"its Zarr store is in the folder {top!r} of the zip archive, but polystore reads a "
             "store at the root: unpack it"
