@@ -38,6 +38,7 @@ TEST_TOOLS = (
     "xarray",
     "hatchling",
     "editables",
+    "ome-types",
     "ome-zarr-models",
 )
 # Tools of others that must read what polystore-zarr writes, and whose files it must read.
