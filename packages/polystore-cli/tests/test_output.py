@@ -53,6 +53,7 @@ def test_info_has_every_field() -> None:
         "dtype",
         "target",
         "metadata",
+        "image",
     ]
     assert document["size"] == 3
 

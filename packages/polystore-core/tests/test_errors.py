@@ -139,6 +139,7 @@ EXAMPLES = [
         errors.UnsupportedFileError("a pickle", "npy", "a.npy", "disk"),
         "is whole, but cannot be",
     ),
+    (errors.UnsupportedMetadataError("no axes", "npy", words=("scale",)), "cannot hold"),
     (errors.CopyRequiredError("negative strides"), "copy='never' forbids one: negative"),
     (errors.DamagedDataError("cut", "npy", "a.npy", "disk"), "'a.npy' (npy) is damaged: cut"),
     (

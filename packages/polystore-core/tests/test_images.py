@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
-from polystore_core.model.image import Channel, Window, image_metadata
+from polystore_core.image import Channel, channel_colors, image_metadata
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_axes_are_guessed(shape: tuple[int, ...], channels: Any, axes: str) -> N
     assert "".join(axis.name for axis in metadata.axes) == axes
 
 
-@pytest.mark.parametrize("axes", ["xy", "yxz", "yyx", "zyx", "cz", "YX", "", ("y", 3), 7])
+@pytest.mark.parametrize("axes", ["xy", "yxz", "yyx", "zyx", "cz", "xY", "", ("y", 3), 7])
 def test_impossible_axes_refused(axes: Any) -> None:
     """Axes out of order, twice, unknown, or of another number are refused."""
-    with pytest.raises(InvalidOptionError, match="with y and x at the end"):
+    with pytest.raises(InvalidOptionError, match="with y and x among them"):
         image_metadata((4, 4), "u2", axes=axes)
 
 
@@ -105,7 +105,7 @@ def test_impossible_units_refused(units: Any, told: str) -> None:
 
 
 def test_channels_are_completed() -> None:
-    """Labels, mappings and channels mix; missing colours and windows are filled in."""
+    """Names, mappings and channels mix, and the keys of NGFF are read; nothing is invented."""
     given: list[Any] = [
         "DAPI",
         {
@@ -114,38 +114,32 @@ def test_channels_are_completed() -> None:
             "window": {"start": 10, "end": 99},
             "active": False,
         },
-        Channel(label="RFP", color="red", window=Window(min=0, max=9, start=1, end=2)),
+        Channel(name="RFP", color="red", limits=(1, 2), data_range=(0, 9), emission_nm=610),
     ]
     metadata = image_metadata((3, 4, 4), np.uint8, channels=given)
     assert metadata.channels == (
-        Channel(label="DAPI", color="00FFFF", window=Window(min=0, max=255, start=0, end=255)),
-        Channel(
-            label="GFP",
-            color="00FF00",
-            active=False,
-            window=Window(min=0, max=255, start=10, end=99),
-        ),
-        Channel(label="RFP", color="FF0000", window=Window(min=0, max=9, start=1, end=2)),
+        Channel(name="DAPI"),
+        Channel(name="GFP", color="00FF00", visible=False, limits=(10, 99)),
+        Channel(name="RFP", color="FF0000", limits=(1, 2), data_range=(0, 9), emission_nm=610),
     )
 
 
-def test_windows_may_stay_open() -> None:
-    """With windows=False, only a channel that says something of its window has one."""
+def test_half_a_window_is_completed() -> None:
+    """The element type says the other end of a window of NGFF."""
     given: list[Any] = ["a", {"window": {}}, {"window": {"start": 10}}]
-    metadata = image_metadata((3, 4, 4), np.uint8, channels=given, windows=False)
-    whole = Window(min=0, max=255, start=10, end=255)
-    assert [channel.window for channel in metadata.channels] == [None, None, whole]
+    metadata = image_metadata((3, 4, 4), np.uint8, channels=given)
+    assert [channel.limits for channel in metadata.channels] == [None, None, (10, 255)]
     with pytest.raises(InvalidOptionError, match="a window with the keys min"):
-        image_metadata((4, 4), "u1", channels=[{"window": 0}], windows=False)
+        image_metadata((4, 4), "u1", channels=[{"window": 0}])
 
 
 def test_default_colors_follow_count() -> None:
     """One channel is white, two are magenta and green, more go through the colours."""
     for count, first in ((1, "FFFFFF"), (2, "FF00FF"), (7, "00FFFF")):
-        metadata = image_metadata((count, 4, 4), "f4", axes="cyx", channels=["a"] * count)
-        assert metadata.channels[0].color == first
-        assert metadata.channels[0].window == Window(min=0, max=1, start=0, end=1)
-    assert metadata.channels[6].color == first
+        colors = channel_colors([Channel(name="a")] * count)
+        assert colors[0] == first
+    assert colors[6] == first
+    assert channel_colors([Channel(color="FF0000"), Channel()]) == ["FF0000", "00FF00"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from polystore_core import image as images
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
-from polystore_core.model import image as images
 from polystore_core.rois import ROI, Points, Rectangle
 from polystore_stream.wire.describe import Look, check_policy, check_wait, described
 from polystore_stream.wire.layout import Place
@@ -178,7 +178,7 @@ def test_samples_of_rgb(shape, dtype: str, axes, expected: str) -> None:
         (np.zeros((5, 6, 2), np.uint8), {"axes": "yxs"}, "3 or 4 samples"),
         (np.zeros((5, 6, 3), np.int16), {"axes": "yxs"}, "3 or 4 samples"),
         (np.zeros((5, 6, 3), bool), {"axes": "yxs"}, "3 or 4 samples"),
-        (np.zeros((2, 5, 6, 3), np.uint8), {"axes": "yxs"}, "3 or 4 samples"),
+        (np.zeros((2, 5, 6, 3), np.uint8), {"axes": "yxs"}, "4 different axes"),
         (np.zeros(3, np.uint8), {"axes": "s"}, "0 axes"),
         (
             np.zeros((2, 5, 6, 3), np.uint8),
@@ -239,8 +239,8 @@ def test_wrong_unit_suggests() -> None:
         ([{"label": "DAPI"}], Channel(label="DAPI")),
         ([{"color": "red"}], Channel(color="FF0000")),
         ([{"label": "a", "color": None}], Channel(label="a")),
-        ([images.Channel(label="a", color="00FF00")], Channel(label="a", color="00FF00")),
-        ([images.Channel(label="a")], Channel(label="a")),
+        ([images.Channel(name="a", color="00FF00")], Channel(label="a", color="00FF00")),
+        ([images.Channel(name="a")], Channel(label="a")),
         ([{"window": {"start": 1, "end": 9}}], Channel(window=(1.0, 9.0))),
         (["GFP\udcff"], Channel(label=r"GFP\udcff")),
     ],
@@ -263,7 +263,7 @@ def test_several_channels_get_colours() -> None:
         ((2, 5, 6), {"channels": ["a"], "axes": "cyx"}, "axis c has length 2"),
         ((2, 5, 6), {"channels": ["a", "b"], "axes": "zyx"}, "no axis c"),
         ((5, 6), {"channels": "a"}, "the image has no axis c"),
-        ((5, 6), {"channels": [5]}, "labels, or mappings"),
+        ((5, 6), {"channels": [5]}, "names, or mappings"),
         ((5, 6), {"channels": [{"colour": "red"}]}, "colour"),
         ((5, 6), {"channels": [{"color": "reddish"}]}, "reddish"),
     ],

@@ -64,8 +64,6 @@ def _order(axes: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]] | N
 
 def _is_possible(shape: tuple[int, ...], dtype: str, said: Mapping[str, Any]) -> bool:
     axes = said.get("axes")
-    if axes is not None and axes[-1:] == "s":
-        shape, axes = shape[:-1], axes[:-1]
     try:
         image_metadata(
             shape,

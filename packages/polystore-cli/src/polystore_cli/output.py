@@ -58,7 +58,12 @@ def _jsonable(value: Any) -> Any:
 
 def info_document(info: Info) -> dict[str, Any]:
     """Return the fields of ``info`` by name."""
-    return {name: getattr(info, name) for name in Info.__slots__}
+    document = {name: getattr(info, name) for name in Info.__slots__}
+    if info.image is not None:
+        from polystore_core import metadata_document  # imports NumPy
+
+        document["image"] = metadata_document(info.image)
+    return document
 
 
 def local_time(moment: datetime | None) -> str:

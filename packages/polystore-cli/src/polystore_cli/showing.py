@@ -57,8 +57,7 @@ class Show:
             [address.path for address in addresses],
             backend=self.viewer,
             progress=sys.stderr.isatty(),
-            **options,
-            **({} if names is None else {"names": names}),
+            **(options if names is None else {**options, "names": names}),
         )
         return [
             self._document(address, image, options)

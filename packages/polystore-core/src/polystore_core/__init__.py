@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Opener,
         StorageBackend,
     )
-    from .abc.backend import Path, join
+    from .abc.backend import Path
     from .abc.ranges import RangeReader
     from .abc.store import (
         ByteStore,
@@ -69,25 +69,30 @@ if TYPE_CHECKING:
         sync_directory,
         sync_tree,
     )
-    from .model.arrays import framework_of, is_array, to_framework, to_numpy
-    from .model.casting import convert
-    from .model.image import (
+    from .image import (
         AXIS_TYPES,
         HEX_COLOR,
         SPACE_UNITS,
         TIME_UNITS,
         Axis,
         Channel,
+        Image,
         ImageMetadata,
-        Window,
+        Position,
+        array_and_words,
+        channel_colors,
         finite,
         image_metadata,
+        metadata_document,
+        no_words,
+        with_document,
     )
+    from .model.arrays import framework_of, is_array, to_framework, to_numpy
+    from .model.casting import convert
     from .model.names import NameTemplate, split_well
-    from .model.region import Selection, select
     from .modules import is_instance
     from .options import IfExists, check_if_exists, check_options, known_options
-    from .paths import HIDDEN_PREFIX, check_new, check_text, checked, full_path, is_litter
+    from .paths import HIDDEN_PREFIX, check_new, check_text, checked, full_path, is_litter, join
     from .plugins.checks import Finding, findings
     from .plugins.declared import owner
     from .plugins.discovery import PLUGIN_API, PluginState, survey
@@ -95,6 +100,7 @@ if TYPE_CHECKING:
     from .plugins.registry import BackendRegistry, FormatRegistry, formats
     from .plugins.secrets import Secret, secret
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
+    from .region import Selection, select
     from .threads import in_threads
     from .values import (
         Capabilities,
@@ -124,7 +130,7 @@ _HOME = {
         "Backends Context DataSink DataSource Entry Format Formats LazyArray Opener "
         "StorageBackend"
     ),
-    "abc.backend": "Path join",
+    "abc.backend": "Path",
     "abc.ranges": "RangeReader",
     "abc.store": (
         "ByteStore Folders Links Locks Renames Scope Sink Stat StoreFeatures Trees Versions"
@@ -145,15 +151,16 @@ _HOME = {
     ),
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
-    "model.image": (
-        "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel ImageMetadata Window finite "
-        "image_metadata "
+    "image": (
+        "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel Image ImageMetadata Position "
+        "array_and_words channel_colors finite image_metadata metadata_document no_words "
+        "with_document"
     ),
     "model.names": "NameTemplate split_well",
-    "model.region": "Selection select",
+    "region": "Selection select",
     "modules": "is_instance",
     "options": "IfExists check_if_exists check_options known_options",
-    "paths": "HIDDEN_PREFIX check_new check_text checked full_path is_litter",
+    "paths": "HIDDEN_PREFIX check_new check_text checked full_path is_litter join",
     "plugins.checks": "Finding findings",
     "plugins.declared": "owner",
     "plugins.discovery": "PLUGIN_API PluginState survey",
@@ -202,6 +209,7 @@ __all__ = [
     "FormatSpec",
     "Formats",
     "IfExists",
+    "Image",
     "ImageMetadata",
     "Info",
     "LazyArray",
@@ -218,6 +226,7 @@ __all__ = [
     "Places",
     "PluginState",
     "PolystoreError",
+    "Position",
     "Progress",
     "RangeReader",
     "Region",
@@ -232,11 +241,12 @@ __all__ = [
     "Trees",
     "Value",
     "Versions",
-    "Window",
+    "array_and_words",
     "atomic_update_json",
     "atomic_write",
     "atomic_write_json",
     "batch_error",
+    "channel_colors",
     "check_if_exists",
     "check_lengths",
     "check_new",
@@ -274,8 +284,10 @@ __all__ = [
     "lock_name",
     "lock_path",
     "make_directories",
+    "metadata_document",
     "natural_key",
     "natural_order",
+    "no_words",
     "not_regular",
     "open_regular",
     "owner",
@@ -295,6 +307,7 @@ __all__ = [
     "threads_for",
     "to_framework",
     "to_numpy",
+    "with_document",
 ]
 
 

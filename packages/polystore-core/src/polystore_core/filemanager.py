@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .abc.backend import DataSink, DataSource, Path, join
+from .abc.backend import DataSink, DataSource, Path
+from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
 from .errors import (
-    DataError,
-    UnsupportedDataError,
+    InvalidOptionError,
     UnsupportedOperationError,
     explained,
 )
 from .options import check_options
-from .paths import check_path
+from .paths import check_path, join
 from .plugins.registry import BackendRegistry
-from .work import Progress, progress_reporter, run_batch
+from .work import Progress, check_paths, progress_reporter, run_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import DTypeLike
 
     from .abc.array import LazyArray
+    from .image import Image, ImageMetadata
     from .model.casting import Casting
-    from .values import Document, Info, Option, Value
+    from .values import Info, Option, Value
 
 __all__ = ["FileManager"]
 
@@ -46,40 +48,6 @@ def _let_calls_omit_backend(cls: Class) -> Class:
         backends = [keyword for keyword in keywords if keyword.endswith("_backend")]
         method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
     return cls
-
-
-class _Conversion(NamedTuple):
-    """What a call of ``load`` asks of the values that ``backend`` gives."""
-
-    backend: str
-    framework: str | None
-    device: str | None
-    dtype: DTypeLike | None
-    casting: Casting
-    options: Mapping[str, Any]
-    """Those of the backend: ``copy="never"`` holds for the conversion as well."""
-
-    def convert(self, value: Value, path: Path) -> Value:
-        from .model.arrays import framework_of, is_array, to_framework
-
-        try:
-            if not is_array(value):
-                kind = type(value).__name__
-                raise UnsupportedDataError(
-                    f"framework=, device=, dtype= and casting= need an array, got {kind}"
-                )
-            own = framework_of(value) or "numpy"
-            return to_framework(
-                value,
-                own if self.framework is None else self.framework,
-                device=self.device,
-                dtype=self.dtype,
-                copy="never" if self.options.get("copy") == "never" else "auto",
-                casting=self.casting,
-            )
-        except DataError as error:
-            explained(error, self.backend, os.fspath(path), "load")
-            raise
 
 
 @_let_calls_omit_backend
@@ -142,18 +110,32 @@ class FileManager:
         return call(*args, **options)
 
     def _check_options(
-        self, call: Callable[..., Value], options: Document, operation: str, backend: str
+        self,
+        call: Callable[..., Value],
+        options: Mapping[str, Any],
+        operation: str,
+        backend: str,
     ) -> None:
         method = getattr(call, "__func__", call)
         check_options(method, options, f"{operation}() of backend {backend!r}")
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def save(self, data: Value, path: Path, backend: str, **options: Option) -> None:
+    def save(
+        self,
+        data: Value,
+        path: Path,
+        backend: str,
+        *,
+        like: Image | ImageMetadata | None = None,
+        **options: Option,
+    ) -> None:
         """Put ``data`` at ``path``, replacing whole what stands there.
 
-        Options of every storage: ``if_exists`` ("replace", "error", "skip"). Others belong to
-        the backend and to the format of the path's suffix.
+        An ``Image`` keeps its words where the place can hold them, and is refused elsewhere.
+        ``like`` is an image of the same shape, whose words an array gets. Options of every
+        storage: ``if_exists`` ("replace", "error", "skip"). Others belong to the backend and to
+        the format of the path's suffix.
 
         Raises ``UnsupportedDataError`` before anything is written, ``AlreadyExistsError``,
         ``StorageError``.
@@ -166,7 +148,7 @@ class FileManager:
             self._check_options(call, options, "save", backend)
         if path.__class__ is not str:
             check_path(path, data)
-        call(data, path, **options)
+        call(data if like is None else with_words(data, like), path, **options)
 
     def load(
         self,
@@ -177,6 +159,7 @@ class FileManager:
         device: str | None = None,
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
+        as_: str | None = None,
         **options: Option,
     ) -> Value:
         """Return the value at ``path``, whole or its ``region=``.
@@ -186,7 +169,9 @@ class FileManager:
         ``framework`` ("numpy", "torch", "jax", "tensorflow") converts an array, ``device``
         ("cuda:0") places it, ``dtype`` changes its element type. ``casting`` says what ``dtype``
         may do: "exact" changes no value, "same_kind" also rounds to a floating-point type,
-        "unsafe" converts as NumPy's ``astype`` does (300 becomes 44 in uint8).
+        "unsafe" converts as NumPy's ``astype`` does (300 becomes 44 in uint8). ``as_="image"``
+        returns an ``Image``: the array with its axes, pixel size, units and channels.
+        ``as_="xarray"`` returns a DataArray. Formats have others ("pandas").
 
         Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError`` (also for an
         element that ``dtype`` cannot hold), and ``CopyRequiredError`` if the backend was asked
@@ -195,6 +180,11 @@ class FileManager:
         if backend.__class__ is not str:
             backend = self._check_name("load", backend)
         call = self._calls.get(("load", backend)) or self._call("load", backend)
+        if as_ is not None:
+            if as_ in AS_IMAGE:
+                conversion = Conversion(backend, framework, device, dtype, casting, options)
+                return self._load_as(as_, path, conversion)
+            options["as_"] = as_
         if options:
             self._check_options(call, options, "load", backend)
         if path.__class__ is not str:
@@ -202,8 +192,18 @@ class FileManager:
         value = call(path, **options)
         if framework is None and device is None and dtype is None and casting == "exact":
             return value
-        conversion = _Conversion(backend, framework, device, dtype, casting, options)
+        conversion = Conversion(backend, framework, device, dtype, casting, options)
         return conversion.convert(value, path)
+
+    def _load_as(self, kind: str, path: Path, conversion: Conversion) -> Value:
+        """Return the value as an image or a DataArray, converted."""
+        load = self._call("load_image", conversion.backend)
+        self._check_options(load, conversion.options, "load", conversion.backend)
+        check_path(path)
+        image: Image = load(path, **conversion.options)
+        if conversion.changes:
+            image = image.with_data(conversion.convert(image.data, path))
+        return as_kind(kind, image)
 
     def save_batch(
         self,
@@ -212,9 +212,10 @@ class FileManager:
         backend: str,
         *,
         progress: Progress = False,
+        like: Image | ImageMetadata | None = None,
         **options: Option,
     ) -> None:
-        """Save each value at the path of the same position, in order.
+        """Save each value at the path of the same position, in order; ``like`` as for ``save``.
 
         ``progress=True`` shows a bar; a callable gets (done, total).
 
@@ -222,6 +223,8 @@ class FileManager:
         first failure with ``BatchError``: earlier items are saved, later ones untouched.
         """
         backend = self._check_name("save_batch", backend)
+        if like is not None:
+            data = Alike(data, like)
         self._run_batch("save_batch", backend, data, paths, progress=progress, **options)
 
     def load_batch(
@@ -233,6 +236,7 @@ class FileManager:
         device: str | None = None,
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
+        as_: str | None = None,
         progress: Progress = False,
         **options: Option,
     ) -> list[Value]:
@@ -241,20 +245,44 @@ class FileManager:
         Raises ``BatchError`` that names every path that failed, with its cause.
         """
         backend = self._check_name("load_batch", backend)
+        if as_ is not None and as_ in AS_IMAGE:
+            check_paths(paths)
+            conversion = Conversion(backend, framework, device, dtype, casting, options)
+
+            def load_one(index: int) -> Value:
+                return self._load_as(as_, paths[index], conversion)
+
+            return run_batch(backend, "load", paths, load_one, progress=progress)
+        if as_ is not None:
+            options["as_"] = as_
         values: list[Any] = self._run_batch(
             "load_batch", backend, paths, progress=progress, **options
         )
         if framework is None and device is None and dtype is None and casting == "exact":
             return values
-        conversion = _Conversion(backend, framework, device, dtype, casting, options)
+        conversion = Conversion(backend, framework, device, dtype, casting, options)
         return run_batch(
             backend, "load", paths, lambda i: conversion.convert(values[i], paths[i])
         )
 
-    def open(self, path: Path, backend: str, **options: Option) -> LazyArray:
-        """Return a lazy handle on a stored array: it reads what is indexed."""
+    def open(
+        self, path: Path, backend: str, *, as_: str | None = None, **options: Option
+    ) -> Any:
+        """Return a lazy handle on a stored array (``LazyArray``): it reads what is indexed.
+
+        ``as_="image"`` returns an ``Image`` whose ``data`` is the handle, ``as_="xarray"`` a
+        DataArray over a Dask array.
+        """
         handle: LazyArray = self._run("open", backend, path, **options)
-        return handle
+        if as_ is None:
+            return handle
+        if as_ not in AS_IMAGE:
+            raise InvalidOptionError("as_", as_, "'image', 'xarray' or None")
+        from .image import Image, no_words
+
+        if handle.image is None:
+            raise explained(no_words(), backend, os.fspath(path), "open")
+        return as_kind(as_, Image(handle, handle.image))
 
     def create(
         self,

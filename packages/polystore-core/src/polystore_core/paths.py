@@ -12,10 +12,12 @@ __all__ = [
     "check_local",
     "check_new",
     "check_path",
+    "check_pattern",
     "check_text",
     "checked",
     "full_path",
     "is_litter",
+    "join",
 ]
 
 HIDDEN_PREFIX = ".~ps-"
@@ -162,3 +164,25 @@ def _is_encodable(text: str) -> bool:
         return bool(os.fsencode(text))
     except UnicodeEncodeError:  # half of a surrogate pair
         return False
+
+
+def check_pattern(pattern: str | None) -> None:
+    if pattern is not None and ("/" in pattern or "**" in pattern):
+        name = pattern.rpartition("/")[2].replace("**", "*") or "*"
+        expected = (
+            f"a pattern for the name alone: write {name!r}, with recursive=True to descend"
+        )
+        raise InvalidOptionError("pattern", pattern, expected)
+
+
+def join(directory: str | os.PathLike[str], name: str) -> str:
+    """Join as paths are written in results: ``"."`` and ``""`` add nothing.
+
+    Except to "~" and to "s3:": alone, ``paths.checked`` would take them for a home folder and,
+    with a name behind it, for a URL.
+    """
+    folder = os.fspath(directory)
+    if folder in ("", "."):
+        plain = not name.endswith(":") and os.path.expanduser(name) == name
+        return name if plain else f"./{name}"
+    return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"

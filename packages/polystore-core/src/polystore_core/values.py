@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from .image import ImageMetadata
+
 __all__ = [
     "Capabilities",
     "Document",
@@ -67,6 +69,8 @@ class Info:
     """Where ``path`` points if it is a symbolic link; the rest then tells of what it leads to."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What else the format says: axes, resolution, compression, …"""
+    image: ImageMetadata | None = None
+    """What an image says of itself; ``None`` for a value that says nothing of its axes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy as copying
 import errno
 import os
 import posixpath
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,15 +15,17 @@ import numpy as np
 from polystore_core import (
     Entry,
     IfExists,
+    Image,
     Info,
-    LazyArray,
     StorageBackend,
+    array_and_words,
     check_if_exists,
     check_new,
     checked,
     framework_of,
     is_array,
     natural_order,
+    no_words,
     select,
 )
 from polystore_core.errors import (
@@ -38,24 +39,22 @@ from polystore_core.errors import (
     PathOutsideRootError,
     StorageError,
     UnsupportedDataError,
+    explained,
 )
 
+from .copies import Copy, copied, read_only
 from .forks import unlock_after_fork
+from .handle import MemoryArray
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from numpy.typing import NDArray
-
-    from polystore_core import Path, Pixels, Region, Value
+    from polystore_core import Path, Region, Value
 
     from .store import MemoryStore
 
-__all__ = ["MemoryArray", "MemoryBackend"]
+__all__ = ["MemoryBackend"]
 
-Copy = Literal["always", "never"]
-
-_IMMUTABLE = (str, bytes, int, float, complex, type(None), np.generic)
 _NO_NAMES = frozenset(("", ".", ".."))
 _MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
 
@@ -103,7 +102,7 @@ class MemoryBackend(StorageBackend):
     ) -> None:
         value = data.copy("K") if type(data) is np.ndarray and copy == "always" else None
         if value is None or value.dtype.hasobject:
-            value = _copied(data, copy)
+            value = copied(data, copy)
         with self._lock:
             # A path that is a key is in canonical form: nothing is left to resolve.
             if path.__class__ is str and path in self._files and if_exists == "replace":
@@ -140,11 +139,25 @@ class MemoryBackend(StorageBackend):
             value = self._files[path]  # type: ignore[index]
         except (KeyError, TypeError):
             value = self._value(path, "load")
+        if value.__class__ is Image:
+            value = value.data
         if region is not None:
             value = self._part(value, region, path, copy)
         if type(value) is np.ndarray and not value.dtype.hasobject:
-            return value.copy("K") if copy == "always" else _read_only(value, copy)
-        return _copied(value, copy)
+            return value.copy("K") if copy == "always" else read_only(value, copy)
+        return copied(value, copy)
+
+    def load_image(
+        self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
+    ) -> Image:
+        array, words = array_and_words(self._value(path, "load"))
+        if words is None:
+            raise explained(no_words(), self.name, os.fspath(path), "load")
+        if region is not None:
+            words = words.sliced(region, array.shape)
+            array = self._part(array, region, path, copy)
+        is_plain = isinstance(array, np.ndarray) and copy == "never"
+        return Image(read_only(array, copy) if is_plain else copied(array, copy), words)
 
     def _part(self, value: Value, region: Region, path: Path, copy: Copy) -> Value:
         """Return ``value[region]``, which is a view if ``copy`` is "never"."""
@@ -169,11 +182,11 @@ class MemoryBackend(StorageBackend):
         return part
 
     def open(self, path: Path, /) -> MemoryArray:
-        value = self._value(path, "open")
+        value, words = array_and_words(self._value(path, "open"))
         if not isinstance(value, np.ndarray):
             reason = f"open() needs a NumPy array, got {type(value).__name__}: use load()"
             raise UnsupportedDataError(reason, path=str(path), backend=self.name)
-        return MemoryArray(_read_only(value, "never"))
+        return MemoryArray(read_only(value, "never"), words)
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 
@@ -185,7 +198,7 @@ class MemoryBackend(StorageBackend):
                 return Info(path=os.fspath(path), kind="directory", target=link)
             if place not in self._files and link is not None:
                 return Info(path=os.fspath(path), kind="symlink", target=link)
-            value = self._value(path, "describe")
+            value, words = array_and_words(self._value(path, "describe"))
         dtype = getattr(value, "dtype", None)
         shape = getattr(value, "shape", None)
         return Info(
@@ -195,6 +208,7 @@ class MemoryBackend(StorageBackend):
             size=getattr(value, "nbytes", None),
             shape=None if shape is None else tuple(shape),
             dtype=getattr(dtype, "str", None) or (None if dtype is None else str(dtype)),
+            image=words,
             metadata={"type": f"{type(value).__module__}.{type(value).__qualname__}"},
         )
 
@@ -452,17 +466,6 @@ class MemoryBackend(StorageBackend):
         return f"<MemoryBackend {self.name or 'memory'!r}: {len(self._files)} values>"
 
 
-class MemoryArray(LazyArray):
-    """A read-only view of a kept array, as it was when it was opened."""
-
-    def __init__(self, array: Pixels) -> None:
-        self._array = array
-        self.shape, self.dtype = array.shape, array.dtype
-
-    def __getitem__(self, region: Region) -> Pixels:
-        return self._array[region]
-
-
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part not in ("", ".")]
     return ["/", *parts] if path.startswith("/") else parts
@@ -471,25 +474,3 @@ def _parts(path: str) -> list[str]:
 def _split(place: str) -> tuple[str, str]:
     folder, slash, name = place.rpartition("/")
     return folder or slash, name
-
-
-def _copied(value: Value, copy: Copy) -> Value:
-    if copy not in ("always", "never"):
-        raise InvalidOptionError("copy", copy, "'always' or 'never'")
-    if copy == "never" or isinstance(value, _IMMUTABLE):
-        return value
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return value.copy("K")
-    try:
-        return copying.deepcopy(value)
-    except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
-        raise UnsupportedDataError(
-            f"a {type(value).__name__} cannot be copied ({error}): pass copy='never' to keep the "
-            "object itself"
-        ) from error
-
-
-def _read_only(array: Pixels, copy: Copy) -> Pixels:
-    view: NDArray[Any] = _copied(array, copy).view()
-    view.flags.writeable = False
-    return view

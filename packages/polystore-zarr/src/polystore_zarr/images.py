@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polystore_core import (
+    AXIS_TYPES,
     Channel,
     ImageMetadata,
     Progress,
-    Window,
     image_metadata,
     progress_reporter,
 )
@@ -94,6 +94,8 @@ def write_image(
         )
     given = options if image.kept is None else image.kept.completed(value, options)
     metadata = _checked_metadata(value, image, given, options)
+    if metadata.names[-1] == "s":
+        value, metadata = _with_channels(value, metadata)
     axes = [axis.name for axis in metadata.axes]
     kept, zarr_format = image.kept, layout.zarr_format
     if kept is not None:
@@ -135,7 +137,7 @@ def write_image(
             _write_dask(value, levels, method, progress)
         elif not is_one:
             write_streamed(value, levels, method, progress)
-        final = _with_windows(metadata, given.channels or (), levels[-1])
+        final = _with_windows(metadata, levels[-1])
         # How many pixels of level 0 one pixel of a level is, along each axis.
         planes = (1.0,) * (len(axes) - 2)
         factors = [
@@ -179,6 +181,21 @@ def _rebuild_label(
     value = level_zero(kept.directory, kept.image)
     write_image(value, image, nothing, layout, None, False, pipeline)(directory)
     return True
+
+
+def _with_channels(value: Value, metadata: ImageMetadata) -> tuple[Value, ImageMetadata]:
+    """Return samples of RGB as channels, which is what OME-NGFF has."""
+    order = (*range(value.ndim - 3), value.ndim - 1, value.ndim - 3, value.ndim - 2)
+    names = tuple("c" if name == "s" else name for name in metadata.names)
+    colors = ("FF0000", "00FF00", "0000FF", "FFFFFF")[: value.shape[-1]]
+    samples = zip(("red", "green", "blue", "alpha"), colors, strict=False)
+    channels = tuple(Channel(name=name, color=color) for name, color in samples)
+    axes = [
+        replace(axis, name=name, type=AXIS_TYPES[name])
+        for axis, name in zip(metadata.axes, names, strict=True)
+    ]
+    moved = replace(metadata, axes=tuple(axes[n] for n in order), channels=channels)
+    return value.transpose(order), moved
 
 
 def _level_shapes(
@@ -240,27 +257,28 @@ def _write_dask(
             store_blocks(source, level, report)
 
 
-def _with_windows(
-    metadata: ImageMetadata, given: Sequence[Value], smallest: ZarrArray
-) -> ImageMetadata:
-    """Show the range of intensities on the smallest level, where no window was given."""
-    if not metadata.channels:
-        return metadata
-    names = [axis.name for axis in metadata.axes]
+def _with_windows(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata:
+    """Show the range of intensities on the smallest level, where no limits are given."""
+    names = metadata.names
     before = (slice(None),) * names.index("c") if "c" in names else None
     channels = []
-    for number, (channel, wish) in enumerate(zip(metadata.channels, given, strict=True)):
-        window = wish.get("window") if isinstance(wish, Mapping) else None
-        if not (window or getattr(wish, "window", None)):
-            pixels = smallest[... if before is None else (*before, number)]
-            channel = replace(channel, window=_window(pixels, channel.window))
-        channels.append(channel)
+    for number, channel in enumerate(metadata.channels):
+        limits, data_range = channel.limits, channel.data_range
+        if limits is None or data_range is None:
+            found = _extent(smallest[... if before is None else (*before, number)])
+            limits = limits or found
+            data_range = data_range or _type_range(smallest.dtype) or found
+        channels.append(replace(channel, limits=limits, data_range=data_range))
     return replace(metadata, channels=tuple(channels))
 
 
-def _window(pixels: Pixels, limits: Window | None) -> Window:
+def _extent(pixels: Pixels) -> tuple[float, float]:
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if pixels.dtype.kind == "f" or limits is None:
-        return Window(min=low, max=high, start=low, end=high)
-    return replace(limits, start=low, end=high)
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+def _type_range(dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    """Return the range of integers, ``None`` for floats."""
+    if dtype.kind in "ui":
+        return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    return (0.0, 1.0) if dtype.kind == "b" else None

@@ -102,7 +102,10 @@ class Kept:
         channels = options.channels
         if channels is None and self.keeps_channels(value, names):
             same = self.dtype == value.dtype
-            channels = [c if same else replace(c, window=None) for c in self.image.channels]
+            channels = [
+                c if same else replace(c, limits=None, data_range=None)
+                for c in self.image.channels
+            ]
         return replace(options, axes=axes, scale=scale, units=units, channels=channels)
 
     def keeps_channels(self, value: Value, names: Sequence[str]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from polystore_core.model.image import image_metadata
+from polystore_core.image import image_metadata
 from polystore_zarr.ome import image_document, read_image, read_labels, read_plate, read_well
 
 VERSIONS = ("0.5", "0.4")

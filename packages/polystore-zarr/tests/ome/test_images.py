@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore_core.errors import InvalidOptionError
-from polystore_core.model.image import SPACE_UNITS, TIME_UNITS, Axis, image_metadata
+from polystore_core.image import SPACE_UNITS, TIME_UNITS, Axis, image_metadata
 from polystore_zarr.ome import Level, image_document, read_image
 
 from .documents import AXES, TYPES, VERSIONS, levels_of, plain, validate

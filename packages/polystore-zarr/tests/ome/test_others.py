@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polystore_core.errors import DamagedDataError, DataError, UnsupportedFileError
-from polystore_core.model.image import Axis, Channel, image_metadata
+from polystore_core.image import Axis, Channel, image_metadata
 from polystore_testing.examples import examples
 from polystore_zarr.ome import (
     Level,
@@ -66,7 +66,7 @@ def test_bad_display_hints_are_dropped() -> None:
         document["ome"]["omero"] = omero
         image = read_image(document)
         assert image is not None
-        assert image.channels == (Channel(label=""),) * count
+        assert image.channels == (Channel(name=""),) * count
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from ..image import ImageMetadata
     from ..values import Pixels, Region, Value
 
 __all__ = ["LazyArray"]
@@ -28,6 +29,11 @@ class LazyArray(ABC):
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None = None
     """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
+
+    @property
+    def image(self) -> ImageMetadata | None:
+        """What the image says of itself; ``None`` for an array that says nothing of its axes."""
+        return None
 
     @abstractmethod
     def __getitem__(self, region: Region) -> Pixels:

@@ -31,8 +31,10 @@ from ..errors import (
     NotADirectoryInPathError,
     NotFoundError,
     UnsupportedOperationError,
+    explained,
 )
 from ..options import check_if_exists, check_options
+from ..paths import check_pattern, join
 from ..values import Capabilities, natural_order
 from ..work import Progress, check_lengths, plain_path, run_batch
 from . import local
@@ -41,8 +43,9 @@ from .context import Context
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from ..image import Image
     from ..options import IfExists
-    from ..values import Info, Option, Value
+    from ..values import Info, Option, Region, Value
     from .array import LazyArray
 
 __all__ = ["IMAGE_SUFFIXES", "DataSink", "DataSource", "Entry", "Path", "StorageBackend"]
@@ -178,6 +181,28 @@ class DataSource(_Backend):
             self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
         )
 
+    @derived("load", "info")
+    def load_image(self, path: Path, /, *, region: Region | None = None) -> Image:
+        """Return the array at ``path`` with its words.
+
+        Override it where one read gives both: between two, another value may come. Options are
+        those of ``load``.
+
+        Raises ``UnsupportedDataError`` for a value that says nothing of its axes.
+        """
+        from ..image import Image, no_words
+
+        load: Callable[..., Any] = self.load
+        options = {} if region is None else {"region": region}
+        while True:
+            before = self.info(path)
+            words, shape = before.image, before.shape
+            if words is None or shape is None:
+                raise explained(no_words(), self.name, os.fspath(path), "load")
+            value = load(path, **options)
+            if self.info(path) == before:
+                return Image(value, words if region is None else words.sliced(region, shape))
+
     @refused
     def open(self, path: Path, /) -> LazyArray:
         """Return a lazy handle: nothing is read before it is indexed."""
@@ -244,7 +269,7 @@ class DataSource(_Backend):
         without regard to case. ``recursive`` descends into folders but not into linked ones,
         so every file is listed once.
         """
-        _check_pattern(pattern)
+        check_pattern(pattern)
         if isinstance(suffixes, str):  # its letters would be taken for suffixes
             raise InvalidOptionError("suffixes", suffixes, f"a list: [{suffixes!r}]")
         endings = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
@@ -469,25 +494,3 @@ class StorageBackend(DataSource, DataSink):
         """Link each name in the folder ``target`` to the same name in ``source``."""
         for name in natural_order(names):
             self.create_symlink(join(source, name), join(target, name), overwrite=overwrite)
-
-
-def _check_pattern(pattern: str | None) -> None:
-    if pattern is not None and ("/" in pattern or "**" in pattern):
-        name = pattern.rpartition("/")[2].replace("**", "*") or "*"
-        expected = (
-            f"a pattern for the name alone: write {name!r}, with recursive=True to descend"
-        )
-        raise InvalidOptionError("pattern", pattern, expected)
-
-
-def join(directory: Path, name: str) -> str:
-    """Join as paths are written in results: ``"."`` and ``""`` add nothing.
-
-    Except to "~" and to "s3:": alone, ``paths.checked`` would take them for a home folder and,
-    with a name behind it, for a URL.
-    """
-    folder = os.fspath(directory)
-    if folder in ("", "."):
-        plain = not name.endswith(":") and os.path.expanduser(name) == name
-        return name if plain else f"./{name}"
-    return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"

@@ -29,13 +29,14 @@ from ..errors import (
     explained,
 )
 from ..errors.base import shown
-from ..paths import checked
-from .backend import join
+from ..options import known_options
+from ..paths import checked, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..values import Document, Value
+    from ..image import Image
+    from ..values import Document, Region, Value
     from .array import LazyArray
 
 __all__ = ["Format", "Opener"]
@@ -121,8 +122,37 @@ class Format(ABC):
         """
 
     def info(self, file: BinaryIO, /) -> Document:
-        """Return ``shape``, ``dtype`` and ``metadata`` as far as known without the data."""
+        """Return ``shape``, ``dtype`` and ``metadata`` as far as known without the data.
+
+        And ``image``, an ``ImageMetadata``, for an array that says what its axes are.
+        """
         return {}
+
+    def load_image(
+        self, file: BinaryIO, opener: Opener | None = None, /, *, region: Region | None = None
+    ) -> Image:
+        """Return the array in ``file`` with what ``info`` says of it as "image".
+
+        Override it for options of ``load`` that choose another array than ``info`` describes.
+
+        Raises ``UnsupportedDataError`` for a file that says nothing of its axes.
+        """
+        from ..image import Image, no_words
+
+        given = () if opener is None else (opener,)
+        info: Callable[..., Document] = self.info
+        load: Callable[..., Value] = self.load
+        found = info(file, *given)
+        metadata = found.get("image")
+        if metadata is None:
+            raise no_words(self.name)
+        file.seek(0)
+        if region is None:
+            return Image(load(file, *given), metadata)
+        words = metadata.sliced(region, found["shape"])
+        if "region" in known_options(type(self).load)[0]:
+            return Image(load(file, *given, region=region), words)
+        return Image(load(file, *given)[region], words)
 
     def open(self, opener: Opener, /) -> LazyArray:
         """Return a lazy handle that reads through ``opener``."""

@@ -25,7 +25,8 @@
     ├── DataError                           the value or the stored bytes are wrong
     │   ├── UnsupportedDataError(TypeError)     the format or backend cannot hold this value
     │   │   ├── RejectedError                       the viewer has looked at it, and refuses it
-    │   │   └── UnsupportedFileError                the file is whole, but is not read here
+    │   │   ├── UnsupportedFileError                the file is whole, but is not read here
+    │   │   └── UnsupportedMetadataError            the pixels fit, but not all words of the image
     │   ├── CopyRequiredError(ValueError)       copy="never" cannot be honoured
     │   └── DamagedDataError(ValueError)        the bytes are not what they claim to be
     ├── StorageError(OSError)               the storage refused: look at ``errno``
@@ -60,6 +61,7 @@ from .data import (
     RejectedError,
     UnsupportedDataError,
     UnsupportedFileError,
+    UnsupportedMetadataError,
 )
 from .plugins import (
     BackendRequiredError,
@@ -147,6 +149,7 @@ __all__ = [
     "UnsupportedDataError",
     "UnsupportedFileError",
     "UnsupportedFormatError",
+    "UnsupportedMetadataError",
     "UnsupportedOperationError",
     "VersionConflictError",
     "explained",

@@ -14,6 +14,7 @@ __all__ = [
     "RejectedError",
     "UnsupportedDataError",
     "UnsupportedFileError",
+    "UnsupportedMetadataError",
     "where",
 ]
 
@@ -79,6 +80,16 @@ class UnsupportedFileError(UnsupportedDataError):
 
     def fault(self) -> str:
         return self.verb
+
+
+@dataclass(eq=False)
+class UnsupportedMetadataError(UnsupportedDataError):
+    """The pixels fit, but not all that the image says of itself. ``words`` names the rest.
+
+    They are those of ``ImageMetadata.words()``, and ("axes",) where there is no place at all.
+    """
+
+    words: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)

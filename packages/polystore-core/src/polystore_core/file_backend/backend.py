@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ..abc.array import LazyArray
     from ..abc.backend import Path
     from ..abc.store import Sink
+    from ..image import Image
     from ..values import Document, Option, Region, Value
 
 __all__ = ["FileBackend"]
@@ -149,6 +150,21 @@ class FileBackend(NamesOfStore):
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
         return self._load(self.store, path, region, options)
+
+    def load_image(
+        self, path: Path, /, *, region: Region | None = None, **options: Option
+    ) -> Image:
+        if region is not None:
+            options["region"] = region
+        with self._translated(path, "load"):
+            text = checked(path)
+            key = self.store.key(text)
+            chosen = self._format(text, key, "load")
+            _check(chosen, "load_image", options)
+            given = (self._opener(text),) if chosen.reads_siblings else ()
+            file = _opened(self.store, key, whole=True)
+            image: Image = _decoded(chosen, file, given, options, chosen.load_image)
+            return image
 
     def _load(
         self, store: ByteStore, path: Path, region: Region | None, options: Document
@@ -342,9 +358,13 @@ def _check(chosen: Format, operation: str, options: Document, *known: str) -> No
 
 
 def _decoded(
-    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], options: Document
+    chosen: Format,
+    file: BinaryIO,
+    given: tuple[Opener, ...],
+    options: Document,
+    load: Callable[..., Any] | None = None,
 ) -> Value:
-    load: Callable[..., Any] = chosen.load
+    load = chosen.load if load is None else load
     try:
         with file:
             return load(file, *given, **options)

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..abc.backend import Entry, Path, StorageBackend, join
+from ..abc.backend import Entry, Path, StorageBackend
 from ..abc.store import Ability, ByteStore, Folders, Links, Renames, Stat, Trees
 from ..errors import (
     AlreadyExistsError,
@@ -21,7 +21,7 @@ from ..errors import (
     explained,
 )
 from ..options import IfExists, check_if_exists
-from ..paths import check_new, checked
+from ..paths import check_new, checked, join
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:

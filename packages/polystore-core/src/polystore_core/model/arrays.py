@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from ..abc.array import LazyArray
 from ..errors import (
     CopyRequiredError,
     InvalidOptionError,
     MissingDependencyError,
     UnsupportedDataError,
+    UnsupportedMetadataError,
 )
 from ..modules import is_instance
 from .casting import Casting, check_casting, convert
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+    from ..image import ImageMetadata
     from ..values import Pixels, Value
 
 __all__ = ["COPY", "FRAMEWORKS", "Copy", "framework_of", "is_array", "to_framework", "to_numpy"]
@@ -72,13 +75,40 @@ def to_numpy(value: Value, *, copy: Copy = "auto") -> Pixels:
         _refuse_more_than_numbers(value)
         array = value.view(np.ndarray)  # memmap, matrix, recarray: behaviour, and the same data
     elif not is_array(value):
-        raise UnsupportedDataError(
-            f"expected an array, got {_kind(value)}: convert it with numpy.asarray(…) first"
-        )
+        array = _without_protocol(value, copy)
     else:
         array = _foreign_to_numpy(value, copy)
     _check_dtype(array.dtype)
     return array.copy(order="K") if copy == "always" else array
+
+
+def _without_protocol(value: Value, copy: Copy) -> Pixels:
+    """Read an image, a DataArray, a Dask array or a lazy handle whole."""
+    from ..image import Image, is_dataarray, of_dataarray
+
+    if isinstance(value, Image):
+        raise _lost_words(value.metadata, "numpy.asarray(image)")
+    if is_dataarray(value):
+        words = of_dataarray(value)
+        if words.words() or words.channels:
+            raise _lost_words(words, "value.to_numpy()")
+        return to_numpy(value.data, copy=copy)
+    if not (isinstance(value, LazyArray) or is_instance(value, "dask.array", "Array")):
+        raise UnsupportedDataError(
+            f"expected an array, got {_kind(value)}: convert it with numpy.asarray(…) first"
+        )
+    if copy == "never":
+        raise CopyRequiredError(f"{_kind(value)} is not in memory yet")
+    return np.asarray(value)
+
+
+def _lost_words(words: ImageMetadata, plain: str) -> UnsupportedMetadataError:
+    names = ("axes", *sorted(words.words()))
+    reason = (
+        f"the image would lose its words ({', '.join(names)}): save it as .ome.tif, .tif or "
+        f".ome.zarr, or save {plain}"
+    )
+    return UnsupportedMetadataError(reason, words=names)
 
 
 def _refuse_more_than_numbers(value: Value) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import SPACE_UNITS, finite
+from polystore_core import SPACE_UNITS, channel_colors, finite
 from polystore_core.errors import InvalidOptionError
 
 from .words import image_words
@@ -89,7 +89,7 @@ def imagej_fields(
 
 
 def _calibrate(found: ImageMetadata, units: Value, fields: Document) -> Document:
-    sizes = {axis.name: size for axis, size in zip(found.axes, found.scale, strict=True)}
+    sizes = {axis.name: 1.0 if axis.scale is None else axis.scale for axis in found.axes}
     unit_of = {axis.name: axis.unit for axis in found.axes}
     space = {unit_of[axis] for axis in unit_of if axis in "zyx"}
     if len(space) > 1:
@@ -118,22 +118,20 @@ def _set_looks(
 ) -> None:
     """Colours are tables of 256; a label is that of each plane of its channel."""
     if len(channels) > 1:
-        fields["LUTs"] = [_table(channel.color) for channel in channels]
+        fields["LUTs"] = [_table(color) for color in channel_colors(channels)]
         fields["mode"] = "composite"
-    if any(channel.label for channel in channels):
+    if any(channel.name for channel in channels):
         planes = names.partition("y")[0]
         counts = [array.shape[names.index(axis)] for axis in planes]
         index = np.indices(counts)[planes.index("c")].ravel() if "c" in planes else None
         fields["Labels"] = [
-            channels[i].label
+            channels[i].name
             for i in (index if index is not None else [0] * int(np.prod(counts)))
         ]
-    if limits is not None or any(channel.window for channel in channels):
+    if limits is not None or any(channel.limits for channel in channels):
         ranges: list[float] = []
         for number, channel in enumerate(channels):
-            window = channel.window
-            low_high = limits if window is None else (window.start, window.end)
-            ranges += low_high or _extent(array, names, number)
+            ranges += channel.limits or limits or _extent(array, names, number)
         fields["Ranges"] = tuple(ranges)
         fields |= {"min": ranges[0], "max": ranges[1]}
 

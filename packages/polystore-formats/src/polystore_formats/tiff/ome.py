@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from polystore_core import SPACE_UNITS, TIME_UNITS, finite
 from polystore_core.errors import InvalidOptionError
 
-from .words import given_color, image_words, known_sizes
+from .words import image_words, known_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,20 +85,19 @@ def ome_fields(
         fields |= {attribute: size, f"{attribute}Unit": _SYMBOLS[unit]}
     if channels is not None:
         entries = []
-        for given, channel in zip(channels, found.channels, strict=True):
-            if channel.window is not None or not channel.active:
+        for channel in found.channels:
+            if channel.limits is not None or not channel.visible:
                 fault = (
-                    f"channel {channel.label!r} has a window or is not active, which OME-XML "
+                    f"channel {channel.name!r} has a window or is not active, which OME-XML "
                     "does not store: leave it out, or save as plain .tif with ome=False"
                 )
                 raise InvalidOptionError("channels", channels, "no window", fault)
-            if _NOT_XML.search(channel.label):
+            if _NOT_XML.search(channel.name):
                 expected = "labels without control characters, which XML does not have"
-                raise InvalidOptionError("channels", channel.label, expected)
-            color = given_color(given, channel.color)
+                raise InvalidOptionError("channels", channel.name, expected)
             entries.append(
-                ({"Name": channel.label} if channel.label else {})
-                | ({"Color": _signed(color)} if color else {})
+                ({"Name": channel.name} if channel.name else {})
+                | ({"Color": _signed(channel.color)} if channel.color else {})
             )
         fields["Channel"] = entries
     return fields

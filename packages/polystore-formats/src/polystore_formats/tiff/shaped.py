@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polystore_core import AXIS_TYPES, image_metadata
 from polystore_core.errors import PolystoreError
 
-from .words import given_color, image_words, known_sizes
+from .words import image_words, known_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,19 +53,20 @@ def shaped_fields(
         fields["scale"] = [sizes.get(axis, 1.0) for axis in names]
         fields["units"] = [unit_of.get(axis) for axis in names]
     if channels is not None:
-        pairs = zip(channels, found.channels, strict=True)
-        fields["channels"] = [_entry(given, channel) for given, channel in pairs]
+        fields["channels"] = [_entry(channel) for channel in found.channels]
     return _density(sizes, unit_of), fields
 
 
-def _entry(given: Value, channel: Channel) -> Document:
-    entry: dict[str, Any] = {"label": channel.label}
-    if color := given_color(given, channel.color):
-        entry["color"] = color
-    if channel.window is not None:
-        window = channel.window
-        entry["window"] = {key: getattr(window, key) for key in ("min", "max", "start", "end")}
-    return entry if channel.active else entry | {"active": False}
+def _entry(channel: Channel) -> Document:
+    entry: dict[str, Any] = {"label": channel.name}
+    if channel.color is not None:
+        entry["color"] = channel.color
+    low, high = channel.data_range or (None, None)
+    start, end = channel.limits or (None, None)
+    window = {"min": low, "max": high, "start": start, "end": end}
+    if window := {key: value for key, value in window.items() if value is not None}:
+        entry["window"] = window
+    return entry if channel.visible else entry | {"active": False}
 
 
 def _density(sizes: Mapping[str, float], unit_of: Mapping[str, str | None]) -> Document:

@@ -5,7 +5,7 @@ ImageJ, OME and plain files write them in different ways, and check them in this
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from polystore_core.errors import InvalidOptionError
 if TYPE_CHECKING:
     from polystore_core import ImageMetadata, Pixels, Value
 
-__all__ = ["axis_names", "given_color", "image_words", "known_sizes"]
+__all__ = ["axis_names", "image_words", "known_sizes"]
 
 
 def axis_names(array: Pixels, axes: str | None, channels: Value, samples: int | None) -> str:
@@ -57,7 +57,6 @@ def image_words(
         scale=_by_axis(scale, names, planes),
         units=units,
         channels=channels,
-        windows=False,
     )
 
 
@@ -70,24 +69,11 @@ def _by_axis(scale: Value, names: str, planes: str) -> Value:
 
 
 def known_sizes(found: ImageMetadata, scale: Value, units: Value) -> dict[str, float]:
-    """Return the sizes that ``scale`` gives. 1 without a unit is not known, as in OME-Zarr.
+    """Return the sizes that are known.
 
     Raises ``InvalidOptionError`` for a unit without any size.
     """
     if scale is None and units is not None:
         fault = "units= needs scale=: a unit says nothing without a size"
         raise InvalidOptionError("units", units, "None", fault)
-    sizes = dict(zip(found.axes, found.scale, strict=True))
-    return {
-        axis.name: size
-        for axis, size in sizes.items()
-        if not (scale is None or (isinstance(scale, Mapping) and axis.name not in scale))
-        and (size != 1 or axis.unit is not None)
-    }
-
-
-def given_color(channel: Value, color: str | None) -> str | None:
-    """Return the colour of a channel if the caller named one: no other goes into a file."""
-    if isinstance(channel, Mapping):
-        return color if channel.get("color") else None
-    return color if getattr(channel, "color", None) else None
+    return {axis.name: axis.scale for axis in found.axes if axis.scale is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from polystore_core import finite, image_metadata, to_numpy
+from polystore_core import channel_colors, finite, image_metadata, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Area
 
@@ -211,46 +211,35 @@ def _plain(shape: tuple[int, ...], dtype: str) -> _About:
 
 
 def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
-    axes, has_samples = look.axes, _has_samples(shape, dtype, look.axes)
-    if has_samples:
-        shape = shape[:-1]
-        axes = None if axes is None else tuple(axes)[:-1]
     try:
         found = image_metadata(
             shape,
             dtype,
-            axes=axes,
+            axes=look.axes,
             scale=look.scale,
             units=look.units,
             channels=look.channels,
             label=look.labels,
-            windows=False,
         )
     except UnsupportedDataError as error:
         error.format = _FORMAT
         raise
-    names = "".join(axis.name for axis in found.axes)
-    if has_samples and "c" in names:
-        expected = "channels (c) or samples of RGB (s), not both"
-        raise InvalidOptionError("axes", look.axes, expected)
-    if has_samples and look.labels:
-        raise InvalidOptionError(
-            "labels", True, "False for an RGB image: a label is one number"
-        )
+    names = "".join(found.names)
+    has_samples = names.endswith("s")
+    planes = found.axes[:-1] if has_samples else found.axes
+    # The only channel of an image needs no colour.
+    alone = len(found.channels) == 1
+    colors = [found.channels[0].color] if alone else channel_colors(found.channels)
     if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
         expected = "the name of a colormap, for an image that is not RGB"
         raise InvalidOptionError("colormap", look.colormap, expected)
     return _About(
-        axes=names + "s" * has_samples,
-        scale=() if look.scale is None else found.scale,
-        units=() if look.units is None else tuple(axis.unit for axis in found.axes),
+        axes=names,
+        scale=() if look.scale is None else tuple([axis.scale or 1.0 for axis in planes]),
+        units=() if look.units is None else tuple([axis.unit for axis in planes]),
         channels=tuple(
-            Channel(
-                label=encodable(channel.label),
-                color=channel.color if len(found.channels) > 1 or _has_color(given) else None,
-                window=(window.start, window.end) if (window := channel.window) else None,
-            )
-            for channel, given in zip(found.channels, look.channels or (), strict=True)
+            Channel(label=encodable(channel.name), color=color, window=channel.limits)
+            for channel, color in zip(found.channels, colors, strict=True)
         ),
         contrast_limits=_limits(look.contrast_limits),
     )
@@ -258,28 +247,6 @@ def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
 
 def _is_printable(value: object) -> bool:
     return isinstance(value, str) and value.isprintable()  # lone surrogates are not
-
-
-def _has_color(channel: Any) -> bool:
-    """Whether a colour was given: the only channel of an image needs none."""
-    if isinstance(channel, Mapping):
-        return channel.get("color") is not None
-    return getattr(channel, "color", None) is not None
-
-
-def _has_samples(shape: tuple[int, ...], dtype: str, axes: Any) -> bool:
-    """Whether the last axis is red, green, blue (and alpha): said, or clear from the shape."""
-    if axes is None:
-        return len(shape) == 3 and shape[-1] in (3, 4) and dtype == "|u1"
-    if not isinstance(axes, str | Sequence) or not axes or axes[-1] != "s":
-        return False
-    if shape[-1] not in (3, 4) or len(axes) != len(shape) or dtype[1] not in "uf":
-        expected = (
-            "s only for 3 or 4 samples of RGB(A), as unsigned integers or floats; the array has "
-            f"shape {shape} and dtype {dtype}"
-        )
-        raise InvalidOptionError("axes", axes, expected)
-    return True
 
 
 def _limits(limits: Any) -> tuple[float, float] | None:

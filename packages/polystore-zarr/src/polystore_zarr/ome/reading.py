@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, NoReturn
 
-from polystore_core import AXIS_TYPES, HEX_COLOR, Axis, Channel, Window, finite
+from polystore_core import AXIS_TYPES, HEX_COLOR, Axis, Channel, finite
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from .values import Attributes, Level, MultiscaleImage, Plate, Well
@@ -347,17 +347,20 @@ def _read_channels(omero: object) -> tuple[Channel, ...]:
 def _read_channel(channel: Mapping[str, Value]) -> Channel:
     color = HEX_COLOR.fullmatch(_text(channel.get("color")))
     window = channel.get("window")
-    numbers = {
-        key: finite(window.get(key)) if isinstance(window, Mapping) else None
-        for key in Window.__slots__
-    }
-    found = {key: number for key, number in numbers.items() if number is not None}
     return Channel(
-        label=_text(channel.get("label")),
+        name=_text(channel.get("label")),
         color=color[1].upper() if color else None,
-        window=Window(**found) if len(found) == len(numbers) else None,
-        active=channel.get("active") is not False,
+        limits=_range(window, "start", "end"),
+        data_range=_range(window, "min", "max"),
+        visible=channel.get("active") is not False,
     )
+
+
+def _range(window: object, first: str, last: str) -> tuple[float, float] | None:
+    if not isinstance(window, Mapping):
+        return None
+    low, high = finite(window.get(first)), finite(window.get(last))
+    return None if low is None or high is None else (low, high)
 
 
 def _label_source(label: object) -> str | None:

@@ -59,7 +59,7 @@ class MultiscaleImage:
             "axes": [axis.name for axis in self.axes] if fits else None,
             "scale": list(first.scale) if fits and first.scale is not None else None,
             "units": [axis.unit for axis in self.axes] if fits else None,
-            "channels": [channel.label for channel in self.channels],
+            "channels": [channel.name for channel in self.channels],
             "labels": list(labels),
         }
         if first.transformations:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from polystore_core import ImageMetadata, Window
+from polystore_core import ImageMetadata, channel_colors
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
 from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
@@ -56,6 +56,7 @@ def image_document(
     """
     _check_version(version)
     origin = origin or (0.0,) * len(metadata.axes)
+    sizes = tuple([1.0 if size is None else size for size in metadata.scale])
     method = method or ("nearest" if kind == "label" else "mean")
     multiscale: dict[str, Any] = {
         "name": metadata.name,
@@ -66,7 +67,7 @@ def image_document(
         "datasets": [
             {
                 "path": path,
-                "coordinateTransformations": _transformations(metadata.scale, factors, origin),
+                "coordinateTransformations": _transformations(sizes, factors, origin),
             }
             for path, factors in levels
         ],
@@ -104,18 +105,22 @@ def _transformations(
 
 def _omero(metadata: ImageMetadata, version: Version) -> Document:
     channels = []
-    for channel in metadata.channels:
-        found: dict[str, Any] = {"label": channel.label, "active": channel.active}
-        if channel.color is not None:
-            found["color"] = channel.color
-        if channel.window is not None:
-            window = {key: getattr(channel.window, key) for key in Window.__slots__}
+    colors = channel_colors(metadata.channels)
+    for channel, color in zip(metadata.channels, colors, strict=True):
+        found: dict[str, Any] = {
+            "label": channel.name,
+            "active": channel.visible,
+            "color": color,
+        }
+        if channel.limits is not None and channel.data_range is not None:
+            (low, high), (start, end) = channel.data_range, channel.limits
+            window = {"min": low, "max": high, "start": start, "end": end}
             found["window"] = {
                 key: int(value) if value.is_integer() else value
                 for key, value in window.items()
             }
         channels.append(found | {"coefficient": 1, "family": "linear", "inverted": False})
-    grey = all(channel.color in (None, "FFFFFF") for channel in metadata.channels)
+    grey = all(color == "FFFFFF" for color in colors)
     omero: dict[str, Any] = {
         "name": metadata.name,
         "channels": channels,

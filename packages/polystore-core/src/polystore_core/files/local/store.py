@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
-from ...abc.backend import Entry, join
+from ...abc.backend import Entry
 from ...abc.store import (
     ByteStore,
     Folders,
@@ -30,7 +30,7 @@ from ...errors import (
     StorageError,
 )
 from ...errors.storage import durability_unknown
-from ...paths import HIDDEN_PREFIX, full_path
+from ...paths import HIDDEN_PREFIX, full_path, join
 from ..claims import claim
 from ..locking import file_lock
 from ..pending import PendingFile, Place

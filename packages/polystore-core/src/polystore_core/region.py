@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InvalidOptionError
+from .errors import InvalidOptionError
 
 if TYPE_CHECKING:
-    from ..values import Pixels, Region
+    from .values import Pixels, Region
 
 __all__ = ["Selection", "select"]
 

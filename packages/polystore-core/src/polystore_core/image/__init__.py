@@ -1,0 +1,34 @@
+"""What an image says of itself, in one vocabulary for every format, store and viewer."""
+
+from __future__ import annotations
+
+from .documents import metadata_document, with_document
+from .image import Image
+from .metadata import AXIS_TYPES, Axis, Channel, ImageKind, ImageMetadata, Position, finite
+from .units import SPACE_UNITS, TIME_UNITS
+from .values import array_and_words, no_words
+from .words import HEX_COLOR, channel_colors, image_metadata
+from .xarrays import is_dataarray, of_dataarray, to_xarray
+
+__all__ = [
+    "AXIS_TYPES",
+    "HEX_COLOR",
+    "SPACE_UNITS",
+    "TIME_UNITS",
+    "Axis",
+    "Channel",
+    "Image",
+    "ImageKind",
+    "ImageMetadata",
+    "Position",
+    "array_and_words",
+    "channel_colors",
+    "finite",
+    "image_metadata",
+    "is_dataarray",
+    "metadata_document",
+    "no_words",
+    "of_dataarray",
+    "to_xarray",
+    "with_document",
+]

@@ -1,0 +1,283 @@
+"""The values in which an image says what it is. Unknown is ``None``, and never a guess."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ..errors import InvalidOptionError
+from ..region import select
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ..values import Region
+
+__all__ = ["AXIS_TYPES", "Axis", "Channel", "ImageKind", "ImageMetadata", "Position"]
+
+AXIS_TYPES = {
+    "t": "time",
+    "c": "channel",
+    "z": "space",
+    "y": "space",
+    "x": "space",
+    "s": "sample",
+}
+"""The type of each axis of images, in the order that arrays have them."""
+
+ImageKind: TypeAlias = Literal["intensity", "labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One dimension of an array."""
+
+    name: str
+    """"t", "c", "z", "y", "x", "s" (the samples of RGB), or another in files of others."""
+    type: str | None = None
+    """"time", "channel", "space", "sample", or another; ``None`` is unknown."""
+    unit: str | None = None
+    """UDUNITS-2 name, such as "micrometer"."""
+    scale: float | None = None
+    """Distance between two elements, in ``unit``; ``None`` is unknown."""
+    origin: float | None = None
+    """Position of the centre of element 0, in ``unit``; ``None`` is unknown, and shown as 0."""
+    coords: tuple[float, ...] | None = None
+    """Position of each element, in ``unit``, where they are irregular."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it says more than its name."""
+        return (self.unit, self.scale, self.origin, self.coords) != (None,) * 4
+
+    def _picked(self, chosen: range, descends: bool) -> Axis:
+        """Return the axis of the elements ``chosen``, ascending."""
+        coords = None if self.coords is None else tuple(self.coords[i] for i in chosen)
+        if coords is not None and descends:
+            coords = coords[::-1]
+        scale = None if self.scale is None else self.scale * chosen.step
+        first = chosen.start if len(chosen) else 0
+        origin = self.origin
+        if origin is not None and (first or descends):
+            # A turned axis has its first element where the last one was, and no size below 0.
+            origin = None if descends or self.scale is None else origin + first * self.scale
+        return replace(self, scale=scale, origin=origin, coords=coords)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One channel, and how viewers show it."""
+
+    name: str = ""
+    color: str | None = None
+    """RRGGBB in hexadecimal."""
+    limits: tuple[float, float] | None = None
+    """The intensities shown as black and in full colour."""
+    data_range: tuple[float, float] | None = None
+    """The least and the greatest intensity that can occur."""
+    visible: bool = True
+    """Whether it is shown at first."""
+    gamma: float = 1.0
+    inverted: bool = False
+    excitation_nm: float | None = None
+    """Wavelength in nanometres."""
+    emission_nm: float | None = None
+    """Wavelength in nanometres."""
+    fluorophore: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The place of the field of view: on the stage, and in a plate."""
+
+    name: str = ""
+    x: float | None = None
+    y: float | None = None
+    z: float | None = None
+    unit: str | None = None
+    """UDUNITS-2 name of the unit of ``x``, ``y`` and ``z``."""
+    row: str | None = None
+    column: str | None = None
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageMetadata:
+    """What an image says of itself. :func:`image_metadata` makes one from a caller's words.
+
+    ``sliced``, ``moved`` and ``level`` keep it in step with the array.
+    """
+
+    axes: tuple[Axis, ...]
+    channels: tuple[Channel, ...] = ()
+    """None, or as many as axis c is long; one where the image has no axis c."""
+    name: str = ""
+    kind: ImageKind = "intensity"
+    bits: int | None = None
+    """Significant bits of each number, such as 12 of a 12-bit camera."""
+    position: Position | None = None
+    acquired: datetime | None = None
+    guessed: frozenset[str] = field(default=frozenset(), compare=False)
+    """Which words were not in the file: "axes", "scale", "limits"."""
+    source: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """The words as the file has them, by "ome-xml", "imagej" or "ngff"."""
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if len(set(names)) < len(names):
+            raise InvalidOptionError("axes", "".join(names), "different axes")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each axis."""
+        return tuple([axis.name for axis in self.axes])
+
+    @property
+    def scale(self) -> tuple[float | None, ...]:
+        """The scale of each axis."""
+        return tuple([axis.scale for axis in self.axes])
+
+    @property
+    def units(self) -> tuple[str | None, ...]:
+        """The unit of each axis."""
+        return tuple([axis.unit for axis in self.axes])
+
+    # ── derived ──────────────────────────────────────────────────────────────────────────
+
+    def sliced(self, region: Region, shape: Sequence[int]) -> ImageMetadata:
+        """Return the words of ``array[region]``, for an array of ``shape``.
+
+        An integer takes the axis away; one of axis c leaves its channel. An axis that is turned
+        round (a negative step) keeps its scale and loses its origin.
+        """
+        self.check(shape)
+        found = select(region, tuple(shape))
+        items = _spread(region, len(self.axes))
+        axes, channels = [], self.channels
+        for axis, item, chosen, descends in zip(
+            self.axes, items, found.ranges, found.descending, strict=True
+        ):
+            if axis.name == "c" and channels:
+                channels = tuple(channels[i] for i in chosen)[:: -1 if descends else 1]
+            if isinstance(item, slice):
+                axes.append(axis._picked(chosen, descends))
+        return replace(self, axes=tuple(axes), channels=channels)
+
+    def moved(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:
+        """Return the words of ``array.transpose(order)``; axes are names or numbers."""
+        names = self.names
+        numbers = [names.index(a) if a in names else a for a in order]
+        if sorted(n for n in numbers if isinstance(n, int)) != list(range(len(names))):
+            raise InvalidOptionError("order", order, f"each of {', '.join(names)} once")
+        return replace(self, axes=tuple(self.axes[n] for n in numbers if isinstance(n, int)))
+
+    def level(self, factors: Sequence[float]) -> ImageMetadata:
+        """Return the words of a level of a pyramid.
+
+        One of its pixels spans ``factors`` pixels of this image, along each axis, and has its
+        centre in the middle of these.
+        """
+        axes = [
+            axis
+            if factor == 1
+            else replace(
+                axis,
+                scale=None if axis.scale is None else axis.scale * factor,
+                origin=None
+                if axis.origin is None or axis.scale is None
+                else axis.origin + (factor - 1) / 2 * axis.scale,
+                coords=None,
+            )
+            for axis, factor in zip(self.axes, factors, strict=True)
+        ]
+        return replace(self, axes=tuple(axes))
+
+    # ── checks ───────────────────────────────────────────────────────────────────────────
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Raise ``InvalidOptionError`` where these cannot be the words of an array of ``shape``."""
+        names, shape = self.names, tuple(shape)
+        if len(names) != len(shape):
+            expected = f"{len(shape)} axes for shape {shape}"
+            raise InvalidOptionError("axes", "".join(names), expected)
+        for axis, length in zip(self.axes, shape, strict=True):
+            if axis.coords is not None and len(axis.coords) != length:
+                fault = f"axis {axis.name} has {len(axis.coords)} coords, but length {length}"
+                raise InvalidOptionError("coords", axis.coords, f"{length} numbers", fault)
+        count = shape[names.index("c")] if "c" in names else 1
+        if self.channels and len(self.channels) != count:
+            raise channel_count_error(self.channels, len(self.channels), count, "c" in names)
+
+    # ── what it says ─────────────────────────────────────────────────────────────────────
+
+    def words(self) -> frozenset[str]:
+        """Return which words it has besides axes: "scale", "name", "channels.color", …"""
+        found = {
+            name
+            for axis in self.axes
+            for name in ("unit", "scale", "origin", "coords")
+            if getattr(axis, name) is not None
+        }
+        found |= {f.name for f in _OF_IMAGE if getattr(self, f.name) != f.default}
+        for channel in self.channels:
+            found |= {
+                f"channels.{f.name}"
+                for f in fields(channel)
+                if getattr(channel, f.name) != f.default
+            }
+        return frozenset(found)
+
+    def without(self, words: frozenset[str] | set[str]) -> ImageMetadata:
+        """Return the same without ``words``, which :meth:`words` names."""
+        of_axes: dict[str, Any] = {
+            name: None for name in ("unit", "scale", "origin", "coords") if name in words
+        }
+        of_image: dict[str, Any] = {f.name: f.default for f in _OF_IMAGE if f.name in words}
+        of_channels: dict[str, Any] = {
+            f.name: f.default for f in fields(Channel) if f"channels.{f.name}" in words
+        }
+        if of_axes:
+            of_image["axes"] = tuple(replace(axis, **of_axes) for axis in self.axes)
+        if of_channels:
+            channels = [replace(channel, **of_channels) for channel in self.channels]
+            is_empty = all(channel == Channel() for channel in channels)
+            of_image["channels"] = () if is_empty else tuple(channels)
+        return replace(self, **of_image)
+
+
+_OF_IMAGE = tuple(
+    f for f in fields(ImageMetadata) if f.name not in ("axes", "channels", "guessed", "source")
+)
+
+
+def channel_count_error(
+    channels: object, found: int, count: int, has_axis: bool
+) -> InvalidOptionError:
+    """Return the error for channels that are more or fewer than the image has."""
+    entries = f"{found} {'entry' if found == 1 else 'entries'}"
+    why = f"axis c has length {count}" if has_axis else "the image has no axis c"
+    fault = f"channels has {entries}, but {why}" if found >= 0 else ""
+    return InvalidOptionError("channels", channels, f"a list of {count}, because {why}", fault)
+
+
+def _spread(region: Region, ndim: int) -> list[Any]:
+    """Return an integer or slice for each axis."""
+    items: list[Any] = list(region) if isinstance(region, tuple) else [region]
+    if ... not in items:
+        items.append(...)
+    at = items.index(...)
+    items[at : at + 1] = [slice(None)] * (ndim - len(items) + 1)
+    return items
+
+
+def finite(value: object) -> float | None:
+    """Return ``value`` as a float if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

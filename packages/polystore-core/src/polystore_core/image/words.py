@@ -1,0 +1,365 @@
+"""From the words of a caller to metadata: checked, and completed by those of an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidOptionError, UnsupportedDataError
+from .metadata import (
+    AXIS_TYPES,
+    Axis,
+    Channel,
+    ImageMetadata,
+    channel_count_error,
+    finite,
+)
+from .units import unit_name
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ..values import Option, Value
+
+__all__ = ["HEX_COLOR", "channel_colors", "image_metadata"]
+
+HEX_COLOR = re.compile("#?([0-9A-Fa-f]{6})")
+"""RRGGBB, in group 1."""
+
+_COLORS = {
+    "red": "FF0000",
+    "green": "00FF00",
+    "blue": "0000FF",
+    "cyan": "00FFFF",
+    "magenta": "FF00FF",
+    "yellow": "FFFF00",
+    "white": "FFFFFF",
+}
+_ALONE, _PAIR = ("white",), ("magenta", "green")
+_MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
+_OF_NGFF = {"label": "name", "active": "visible"}
+"""The names that NGFF has for words of a channel."""
+
+
+def image_metadata(
+    shape: Sequence[int],
+    dtype: DTypeLike,
+    *,
+    axes: str | Sequence[str] | None = None,
+    scale: Sequence[float | None] | Mapping[str, float | None] | None = None,
+    units: str | Mapping[str, str] | None = None,
+    channels: Sequence[str | Mapping[str, Option] | Channel] | None = None,
+    name: str = "",
+    label: bool = False,
+    like: ImageMetadata | None = None,
+) -> ImageMetadata:
+    """Check what is said of an array of ``shape`` and ``dtype``.
+
+    ``axes`` are some of t, c, z, y, x, s in this order and any case: y and x are there, and s
+    (3 or 4 samples of RGB or RGBA, unsigned integers or floats) is the last. By default two axes
+    are yx, three zyx, four czyx and five tczyx. Three are cyx where as many channels are given
+    as the first axis is long, and yxs for uint8 with a last axis of 3 or 4.
+
+    ``scale`` is the extent of a pixel along each axis, or names axes; ``None``, and 1 without a
+    unit, are unknown. ``units`` is one unit for z, y and x, or names axes; common abbreviations
+    such as "um" are written out. ``channels`` are names, or mappings with some of the words of
+    :class:`Channel`: name, color (RRGGBB or a common name), limits, data_range, visible, and
+    the others. The keys label, active and window (min, max, start, end) of NGFF are read too.
+
+    ``like`` has the words that the caller does not give.
+
+    Raises:
+        UnsupportedDataError: fewer than 2 or more than 5 axes besides s, or a label image
+            (``label``) of anything but integers.
+        InvalidOptionError: anything else that is not as above.
+    """
+    shape, dtype = tuple(shape), np.dtype(dtype)
+    names = _axis_names(shape, dtype, axes, channels, like)
+    if label and dtype.kind not in "ui":
+        raise UnsupportedDataError(f"a label image needs integers, got {dtype}")
+    if label and "s" in names:
+        fault = (
+            f"a label is one number, but shape {shape} looks like samples of RGB: name the axes, "
+            "such as axes='zyx'"
+        )
+        raise InvalidOptionError("axes", axes, "no samples of RGB", fault)
+    if label and channels is not None:
+        raise InvalidOptionError("channels", channels, "None for a label image")
+    if not isinstance(name, str):
+        raise InvalidOptionError("name", name, "a string")
+    base = ImageMetadata(axes=()) if like is None else like
+    unit_of, size_of = _checked_units(units, names), _checked_scale(scale, names)
+    known = {axis.name: axis for axis in base.axes}
+    of_channels = base.channels if channels is None and not label else channels
+    if channels is None and of_channels and len(of_channels) != _count(shape, names):
+        if axes is None:
+            base.check(shape)  # raises
+        of_channels = None  # other axes, so other channels
+    found = replace(
+        base,
+        axes=tuple(
+            [_axis(axis, known.get(axis), unit_of, size_of, axis in size_of) for axis in names]
+        ),
+        channels=_checked_channels(of_channels, shape, names, dtype),
+        name=name or base.name,
+        kind="labels" if label else base.kind,
+    )
+    if like is not None:
+        found.check(shape)
+    return found
+
+
+def _axis(
+    name: str,
+    known: Axis | None,
+    unit_of: Mapping[str, str],
+    size_of: Mapping[str, float | None],
+    is_given: bool,
+) -> Axis:
+    axis = Axis(name, AXIS_TYPES[name]) if known is None else known
+    unit = unit_of.get(name, axis.unit)
+    scale = size_of[name] if is_given else axis.scale
+    coords = None if is_given else axis.coords
+    if scale == 1 and unit is None:
+        scale = None
+    return Axis(name, AXIS_TYPES[name], unit, scale, axis.origin, coords)
+
+
+def _axis_names(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Value],
+    axes: Value,
+    channels: Value,
+    like: ImageMetadata | None,
+) -> tuple[str, ...]:
+    names: tuple[Any, ...]
+    if axes is None and like is not None:
+        names = axes = like.names
+    elif axes is None:
+        names = _usual_names(shape, dtype, channels)
+    else:
+        names = tuple(axes) if isinstance(axes, str | Sequence) else ()
+        names = tuple(n.lower() if isinstance(n, str) else n for n in names)
+    count = len(names or shape) - ("s" in names)
+    if (axes is None or len(names) == len(shape)) and not 2 <= count <= 5:
+        raise UnsupportedDataError(
+            f"an array with {count} axes is not an image: images have 2 to 5"
+        )
+    ordered = tuple(axis for axis in AXIS_TYPES if axis in names)
+    if names != ordered or len(names) != len(shape) or not {"y", "x"} <= set(names):
+        raise InvalidOptionError(
+            "axes",
+            axes,
+            f"{len(shape)} different axes for shape {shape}, in the order t, c, z, y, x, s, with "
+            "y and x among them",
+        )
+    if names[-1] == "s" and (shape[-1] not in (3, 4) or dtype.kind not in "uf"):
+        expected = (
+            "s only for 3 or 4 samples of RGB(A), as unsigned integers or floats; the array has "
+            f"shape {shape} and dtype {dtype}"
+        )
+        raise InvalidOptionError("axes", axes, expected)
+    if names[-1] == "s" and "c" in names:
+        expected = "channels (c) or samples of RGB (s), not both"
+        raise InvalidOptionError("axes", axes, expected)
+    return names
+
+
+def _usual_names(
+    shape: tuple[int, ...], dtype: np.dtype[Value], channels: Value
+) -> tuple[str, ...]:
+    usual = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}.get(len(shape), "")
+    if len(shape) == 3 and _length(channels) == shape[0]:
+        usual = "cyx"
+    elif len(shape) == 3 and channels is None and dtype == np.uint8 and shape[-1] in (3, 4):
+        usual = "yxs"
+    return tuple(usual)
+
+
+def _length(values: object) -> int:
+    return len(values) if isinstance(values, Sequence) and not isinstance(values, str) else -1
+
+
+def _count(shape: tuple[int, ...], names: tuple[str, ...]) -> int:
+    return shape[names.index("c")] if "c" in names else 1
+
+
+def _checked_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None]:
+    """Return the sizes that are given: for some of the axes, or for all."""
+    if scale is None:
+        return {}
+    if isinstance(scale, Mapping):
+        _check_known("scale", scale, names)
+        given = dict(scale)
+    elif isinstance(scale, str | bytes) or not hasattr(scale, "__len__"):
+        given = {}
+    else:
+        planes = names[:-1] if len(scale) == len(names) - 1 and names[-1] == "s" else names
+        given = dict(zip(planes, scale, strict=True)) if len(scale) == len(planes) else {}
+    sizes = {axis: _positive(value) for axis, value in given.items()}
+    if (not given and not isinstance(scale, Mapping)) or any(
+        sizes[axis] is None and value is not None for axis, value in given.items()
+    ):
+        raise InvalidOptionError(
+            "scale", scale, f"a positive number for each of {', '.join(names)}"
+        )
+    return sizes
+
+
+def _positive(value: object) -> float | None:
+    number = _number(value)
+    return number if number is not None and number > 0 else None
+
+
+def _number(value: object) -> float | None:
+    return finite(value.item() if isinstance(value, np.generic) else value)
+
+
+def _check_known(option: str, given: Iterable[Value], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InvalidOptionError(option, name, f"keys from {', '.join(known)}")
+
+
+def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
+    if units is None:
+        return {}
+    if isinstance(units, str):
+        units = {axis: units for axis in names if AXIS_TYPES[axis] == "space"}
+    if not isinstance(units, Mapping):
+        raise InvalidOptionError("units", units, "a unit, or a mapping from axes to units")
+    with_units = [axis for axis in names if AXIS_TYPES[axis] in ("space", "time")]
+    _check_known("units", units, with_units)
+    given = {axis: unit for axis, unit in units.items() if unit is not None}
+    return {axis: unit_name(unit, axis, AXIS_TYPES[axis]) for axis, unit in given.items()}
+
+
+# ── channels ─────────────────────────────────────────────────────────────────────────────
+
+
+def channel_colors(channels: Sequence[Channel]) -> list[str]:
+    """Return the colour of each channel, RRGGBB: its own, or one that viewers usually choose.
+
+    One channel is white, two are magenta and green, more go through six colours.
+    """
+    usual = {1: _ALONE, 2: _PAIR}.get(len(channels), _MANY)
+    return [
+        channel.color or _COLORS[usual[number % len(usual)]]
+        for number, channel in enumerate(channels)
+    ]
+
+
+def _checked_channels(
+    channels: Value, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Value]
+) -> tuple[Channel, ...]:
+    if channels is None:
+        return ()
+    count, found = _count(shape, names), _length(channels)
+    if found == 0 and isinstance(channels, tuple):
+        return ()
+    if found != count:
+        raise channel_count_error(channels, found, count, "c" in names)
+    return tuple([_channel(channel, dtype) for channel in channels])
+
+
+_WORDS = tuple(f.name for f in fields(Channel))
+
+
+def _channel(channel: Value, dtype: np.dtype[Value]) -> Channel:
+    if isinstance(channel, Channel):
+        given: Mapping[str, Any] = {word: getattr(channel, word) for word in _WORDS}
+    else:
+        given = {"name": channel} if isinstance(channel, str) else channel
+    if not isinstance(given, Mapping):
+        raise InvalidOptionError(
+            "channels", channel, f"names, or mappings with some of the keys {', '.join(_WORDS)}"
+        )
+    _check_known("channels", given, (*_WORDS, *_OF_NGFF, "window"))
+    given = {_OF_NGFF.get(key, key): value for key, value in given.items()}
+    given |= _of_window(given.pop("window", None), dtype)
+    for word, kind in (("name", str), ("visible", bool), ("inverted", bool)):
+        if not isinstance(given.get(word, kind()), kind):
+            expected = {str: "a string", bool: "True or False"}[kind]
+            raise InvalidOptionError("channels", given[word], f"{word} to be {expected}")
+    if not isinstance(given.get("fluorophore"), str | None):
+        raise InvalidOptionError("channels", given["fluorophore"], "the name of a fluorophore")
+    return Channel(
+        name=given.get("name", ""),
+        color=_color(given.get("color")),
+        limits=_pair(given.get("limits"), "limits"),
+        data_range=_pair(given.get("data_range"), "data_range"),
+        visible=given.get("visible", True),
+        gamma=_wanted(given.get("gamma"), "gamma") or 1.0,
+        inverted=given.get("inverted", False),
+        excitation_nm=_wanted(given.get("excitation_nm"), "excitation_nm"),
+        emission_nm=_wanted(given.get("emission_nm"), "emission_nm"),
+        fluorophore=given.get("fluorophore"),
+    )
+
+
+def _color(color: Value) -> str | None:
+    if not color and color in (None, ""):
+        return None
+    found = (
+        HEX_COLOR.fullmatch(_COLORS.get(color.lower(), color))
+        if isinstance(color, str)
+        else None
+    )
+    if found is None:
+        raise InvalidOptionError(
+            "channels", color, f"a hexadecimal color RRGGBB, or one of {', '.join(_COLORS)}"
+        )
+    return found[1].upper()
+
+
+def _wanted(value: Value, word: str) -> float | None:
+    number = _positive(value)
+    if number is None and value is not None:
+        raise InvalidOptionError("channels", value, f"{word} to be a positive number")
+    return number
+
+
+def _pair(value: Value, word: str) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    numbers = [_number(n) for n in value] if _length(value) == 2 else []
+    match numbers:
+        case [float(low), float(high)] if low <= high:
+            return low, high
+    expected = f"{word} to be two finite numbers, the lower one first"
+    raise InvalidOptionError("channels", value, expected)
+
+
+def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, float]]:
+    """Return the words of a window of NGFF: limits, data_range, or both."""
+    if window is None:
+        return {}
+    keys = ("min", "max", "start", "end")
+    if not isinstance(window, Mapping):
+        expected = f"a window with the keys {', '.join(keys)}"
+        raise InvalidOptionError("channels", window, expected)
+    _check_known("channels", window, keys)
+    numbers = {key: _number(value) for key, value in window.items()}
+    least, most = 0.0, 1.0
+    if dtype.kind in "ui":
+        least, most = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    low, high = numbers.get("min", least), numbers.get("max", most)
+    start, end = numbers.get("start", low), numbers.get("end", high)
+    if low is None or high is None or start is None or end is None:
+        is_wrong = True
+    else:
+        is_wrong = start > end or low > high
+    if is_wrong:
+        raise InvalidOptionError(
+            "channels", window, "finite numbers, with min <= max and start <= end"
+        )
+    found: dict[str, Any] = {}
+    if "min" in numbers or "max" in numbers:
+        found["data_range"] = low, high
+    if "start" in numbers or "end" in numbers:
+        found["limits"] = start, end
+    return found

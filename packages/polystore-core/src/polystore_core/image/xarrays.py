@@ -1,0 +1,127 @@
+"""``xarray.DataArray``, both ways, without importing xarray before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidOptionError, MissingDependencyError
+from ..modules import is_instance
+from .metadata import AXIS_TYPES, Axis, Channel, ImageMetadata
+from .units import unit_name
+
+if TYPE_CHECKING:
+    from ..values import Value
+    from .image import Image
+
+__all__ = ["is_dataarray", "of_dataarray", "to_xarray"]
+
+_CLOSE = 1e-6
+"""How far a coordinate may be from its place, in steps: those computed in 32 bits are."""
+
+
+def is_dataarray(value: object) -> bool:
+    """Whether ``value`` is an ``xarray.DataArray``."""
+    return is_instance(value, "xarray", "DataArray")
+
+
+def of_dataarray(value: Value) -> ImageMetadata:
+    """Return the words of a DataArray: its dims, regular coords, units, channels and name.
+
+    ``attrs`` of the whole array, and coords of no dim, are none of them. A scalar coord "c" is
+    the name of the only channel.
+
+    Raises ``InvalidOptionError`` for coords of y or x that are irregular or descend, and of c
+    that are no names.
+    """
+    names = [str(dim) for dim in value.dims]
+    if {name.lower() for name in names} <= AXIS_TYPES.keys():
+        names = [name.lower() for name in names]
+    axes: list[Axis] = []
+    channels: tuple[Channel, ...] = ()
+    for name, dim in zip(names, value.dims, strict=True):
+        coord = value.coords.get(dim)
+        if coord is not None and name == "c":
+            channels = _channels(np.asarray(coord.values))
+        axes.append(_axis(name, coord))
+    scalar = value.coords.get("c", value.coords.get("C"))
+    if "c" not in names and scalar is not None and isinstance(scalar.values.item(0), str):
+        channels = (Channel(name=scalar.values.item(0)),)
+    return ImageMetadata(
+        axes=tuple(axes), channels=channels, name="" if value.name is None else str(value.name)
+    )
+
+
+def _channels(values: Value) -> tuple[Channel, ...]:
+    if values.dtype.kind in "OUT" and all(isinstance(name, str) for name in values.tolist()):
+        return tuple(Channel(name=name) for name in values.tolist())
+    if np.array_equal(values, np.arange(len(values))):  # the numbers of channels say nothing
+        return ()
+    raise InvalidOptionError("coords", values.tolist(), "names of channels for axis c")
+
+
+def _axis(name: str, coord: Value) -> Axis:
+    kind = AXIS_TYPES.get(name)
+    if coord is None or name in "cs":
+        return Axis(name, kind)
+    unit = coord.attrs.get("units")
+    unit = None if unit in (None, "", "pixel") else unit_name(unit, name, kind)
+    values = np.asarray(coord.values)
+    if values.dtype.kind == "m":  # timedelta64: its unit is part of the type
+        values, unit = values / np.timedelta64(1, "s"), "second"
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        expected = f"finite numbers for axis {name}"
+        raise InvalidOptionError("coords", values.tolist(), expected)
+    values = values.astype(float)
+    if len(values) < 2:
+        return Axis(name, kind, unit, None, float(values[0]) if len(values) else None)
+    step = float(values[-1] - values[0]) / (len(values) - 1)
+    places = values[0] + step * np.arange(len(values))
+    if step > 0 and np.abs(values - places).max() <= _CLOSE * step:
+        step = float(values[1] - values[0]) if len(values) == 2 else round(step, 12) or step
+        if unit is None and step == 1 and values[0] == 0:  # the numbers of pixels say nothing
+            return Axis(name, kind)
+        return Axis(name, kind, unit, step, float(values[0]))
+    if name in "yx":
+        expected = f"coords of {name} that ascend in equal steps"
+        raise InvalidOptionError("coords", values.tolist(), expected)
+    return Axis(name, kind, unit, coords=tuple(values.tolist()))
+
+
+def to_xarray(image: Image) -> Value:
+    """Return the image as a DataArray; lazily, through Dask, where its data is a lazy handle.
+
+    Coords are the centres of pixels, ``origin + k * scale``, for axes with a scale, with
+    ``units`` among their attrs, and the names of channels for c.
+
+    Raises ``MissingDependencyError`` where xarray, or Dask for a lazy handle, is not installed.
+    """
+    xarray = _module("xarray")
+    coords: dict[str, Any] = {}
+    for axis, length in zip(image.metadata.axes, image.shape, strict=True):
+        if axis.coords is not None or axis.scale is not None:
+            places = (
+                np.asarray(axis.coords)
+                if axis.coords is not None
+                else (axis.origin or 0.0) + np.arange(length) * (axis.scale or 1.0)
+            )
+            coords[axis.name] = (axis.name, places, {"units": axis.unit} if axis.unit else {})
+    names = [channel.name for channel in image.channels]
+    if any(names):
+        coords["c"] = ("c", names) if "c" in image.axes else names[0]
+    data = image.data
+    is_dask = is_instance(data, "dask.array", "Array")
+    if hasattr(data, "chunks") and not is_dask:
+        chunks = data.chunks or "auto"
+        data = _module("dask.array").from_array(data, chunks=chunks, asarray=False)
+    return xarray.DataArray(data, coords, image.axes, name=image.name or None)
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise MissingDependencyError("value", "xarray", (package,), package) from error
