@@ -122,3 +122,11 @@ def test_copy_in_another_process_has_its_store(registry, tmp_path):
     fm = pickle.loads(pickle.dumps(FileManager(registry)))
     fm.save(2, "value", backend="a")
     assert FileManager(registry).load("value", backend="a") == 2
+
+
+def test_circle_of_stores_is_refused(registry):
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        registry.add(name, "test-pickles", store=other)
+    for start, circle in (("a", "a → b → c → a"), ("b", "b → c → a → b")):
+        with pytest.raises(InvalidOptionError, match=f"in a circle: {circle}"):
+            registry[start]

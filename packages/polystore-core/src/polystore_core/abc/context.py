@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +38,10 @@ class Formats(Protocol):
 
 def _no_registry() -> None:
     return None
+
+
+_WAITING: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("waiting", default=())
+"""The backends, each with the identity of its registry, that wait for one they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,24 @@ class Context:
         if not isinstance(given, str) or given == self.name:
             expected = "a ByteStore, or the name of another backend that has one"
             raise InvalidOptionError("store", given, expected)
-        found = getattr(self.registry[given], "store", None)
+        found = getattr(self._made(given), "store", None)
         if isinstance(found, ByteStore):
             return found
         reason = 'it has no store of bytes: name a backend that has one, such as "disk"'
         raise UnsupportedOperationError(given, "store=", reason)
+
+    def _made(self, given: str) -> object:
+        """Return the backend ``given``, unless it is being made of this one."""
+        registry, waiting = self.registry, _WAITING.get()
+        if (id(registry), given) in waiting:
+            names = [name for _, name in waiting] + [self.name, given]
+            fault = f"store= leads in a circle: {' → '.join(names[names.index(given) :])}"
+            raise InvalidOptionError("store", given, "a backend with a store of its own", fault)
+        token = _WAITING.set((*waiting, (id(registry), self.name)))
+        try:
+            return registry[given]
+        finally:
+            _WAITING.reset(token)
 
     def __reduce__(self) -> tuple[type[Context], tuple[Value, ...]]:
         return Context, (self.name, self.formats, True)
