@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .documents import metadata_document, with_document
-from .image import Image
+from .image import Image, array_and_words, no_words
 from .metadata import AXIS_TYPES, Axis, Channel, ImageKind, ImageMetadata, Position, finite
 from .units import SPACE_UNITS, TIME_UNITS
-from .values import array_and_words, no_words
 from .words import HEX_COLOR, channel_colors, image_metadata
 from .xarrays import is_dataarray, of_dataarray, to_xarray
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PolystoreError
+from ..errors import InvalidOptionError
 from .metadata import Axis, Channel, ImageMetadata, Position, finite
+from .units import unit_name
+from .words import HEX_COLOR
 
 if TYPE_CHECKING:
     from ..values import Document, Value
@@ -16,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["metadata_document", "with_document"]
 
 _KINDS = ("intensity", "labels")
+_BITS = range(1, 65)
 
 
 def metadata_document(metadata: ImageMetadata) -> Document:
     """Return what ``metadata`` says, without what is unknown: keys as in :class:`ImageMetadata`."""
     found: Document = {"axes": [{"name": axis.name, **_spoken(axis)} for axis in metadata.axes]}
-    channels = [_spoken(channel) for channel in metadata.channels]
-    if any(channels):
-        found["channels"] = channels
+    if metadata.channels:
+        found["channels"] = [_spoken(channel) for channel in metadata.channels]
     for name in ("name", "kind", "bits"):
         value = getattr(metadata, name)
         if value != _DEFAULT[name]:
@@ -47,52 +50,80 @@ def _spoken(value: Axis | Channel | Position) -> Document:
 _DEFAULT = {f.name: f.default for f in fields(ImageMetadata)}
 
 
-def with_document(metadata: ImageMetadata, document: object) -> ImageMetadata:
-    """Return ``metadata`` with the words of a document that it does not have itself.
+def with_document(
+    metadata: ImageMetadata, document: object, shape: Sequence[int]
+) -> ImageMetadata:
+    """Return the words of an image of ``shape``: ``metadata``, completed by ``document``.
 
     A stranger may have written the document, and another program may have changed the image
-    since: a part that is malformed, or does not fit the axes or channels, is left out.
+    since: a part that is malformed, or does not fit the axes, the channels or ``shape``, is left
+    out. ``metadata`` itself fits ``shape``.
     """
     if not isinstance(document, Mapping):
         return metadata
     changes: dict[str, Any] = {
-        "axes": _axes(metadata.axes, document.get("axes")),
-        "channels": _channels(metadata, document.get("channels")),
+        "axes": _axes(metadata.axes, document.get("axes"), shape),
+        "channels": _channels(metadata, document.get("channels"), shape),
     }
     if not metadata.name and isinstance(document.get("name"), str):
         changes["name"] = document["name"]
     if metadata.kind == "intensity" and document.get("kind") in _KINDS:
         changes["kind"] = document["kind"]
-    if metadata.bits is None and type(document.get("bits")) is int:
-        changes["bits"] = document["bits"]
+    bits = document.get("bits")
+    if metadata.bits is None and type(bits) is int and bits in _BITS:
+        changes["bits"] = bits
     if metadata.position is None:
         changes["position"] = _position(document.get("position"))
     if metadata.acquired is None:
         changes["acquired"] = _moment(document.get("acquired"))
-    try:
-        return replace(metadata, **changes)
-    except PolystoreError:
-        return metadata
+    return replace(metadata, **changes)
 
 
-def _axes(axes: tuple[Axis, ...], found: object) -> tuple[Axis, ...]:
+def _axes(axes: tuple[Axis, ...], found: object, shape: Sequence[int]) -> tuple[Axis, ...]:
     if not isinstance(found, list) or len(found) != len(axes):
         return axes
-    return tuple(_axis(axis, entry) for axis, entry in zip(axes, found, strict=True))
+    return tuple(map(_axis, axes, found, shape))
 
 
-def _axis(axis: Axis, entry: object) -> Axis:
-    if not isinstance(entry, Mapping) or entry.get("name", axis.name) != axis.name:
+def _axis(axis: Axis, entry: object, length: int) -> Axis:
+    if not isinstance(entry, Mapping) or entry.get("name") != axis.name:
         return axis
-    unit, scale, origin = axis.unit, axis.scale, axis.origin
-    if unit is None and isinstance(entry.get("unit"), str):
-        unit = entry["unit"]
-    if scale is None and (size := finite(entry.get("scale"))) is not None and size > 0:
-        scale = size
-    if origin is None:
-        origin = finite(entry.get("origin"))
-    coords = axis.coords or _numbers(entry.get("coords"))
-    return replace(axis, unit=unit, scale=scale, origin=origin, coords=coords)
+    scale, origin = _positive(entry.get("scale")), finite(entry.get("origin"))
+    coords = _numbers(entry.get("coords"))
+    unit = axis.unit or _unit(entry.get("unit"), axis.name, axis.type)
+    if axis.coords is None and coords is not None and _agree(coords, axis, length):
+        return replace(axis, unit=unit, scale=scale, origin=origin, coords=coords)
+    if axis.scale is not None:
+        scale = axis.scale
+    if axis.origin is not None:
+        origin = axis.origin
+    return replace(axis, unit=unit, scale=scale, origin=origin)
+
+
+def _agree(coords: tuple[float, ...], axis: Axis, length: int) -> bool:
+    """Whether ``axis`` has as many places, with this mean step and first place if it has any.
+
+    Places that another program has changed since are right, and ``coords`` are not.
+    """
+    if len(coords) != length or not length:
+        return False
+    step = (coords[-1] - coords[0]) / max(length - 1, 1)
+    same_step = axis.scale is None or math.isclose(axis.scale, step, rel_tol=1e-6)
+    near = 1e-6 * abs(step)
+    same_start = axis.origin is None or math.isclose(axis.origin, coords[0], abs_tol=near)
+    return same_step and same_start
+
+
+def _unit(unit: object, axis: str, kind: str | None) -> str | None:
+    try:
+        return unit_name(unit, axis, kind)
+    except InvalidOptionError:
+        return None
+
+
+def _positive(value: object) -> float | None:
+    number = finite(value)
+    return number if number is not None and number > 0 else None
 
 
 def _numbers(values: object) -> tuple[float, ...] | None:
@@ -100,11 +131,14 @@ def _numbers(values: object) -> tuple[float, ...] | None:
     return None if None in numbers else tuple(n for n in numbers if n is not None)
 
 
-def _channels(metadata: ImageMetadata, found: object) -> tuple[Channel, ...]:
-    channels = metadata.channels
-    if not isinstance(found, list) or not found or (channels and len(channels) != len(found)):
+def _channels(
+    metadata: ImageMetadata, found: object, shape: Sequence[int]
+) -> tuple[Channel, ...]:
+    channels, names = metadata.channels, metadata.names
+    count = shape[names.index("c")] if "c" in names else 1
+    if not isinstance(found, list) or not found or len(found) != count:
         return channels
-    own = channels or (Channel(),) * len(found)
+    own = channels or (Channel(),) * count
     return tuple(_completed(channel, entry) for channel, entry in zip(own, found, strict=True))
 
 
@@ -121,8 +155,11 @@ def _completed(channel: Channel, entry: object) -> Channel:
             if pair is not None and len(pair) == 2 and pair[0] <= pair[1]:
                 changes[f.name] = pair
         elif f.name in ("gamma", "excitation_nm", "emission_nm"):
-            if (number := finite(value)) is not None and number > 0:
+            if (number := _positive(value)) is not None:
                 changes[f.name] = number
+        elif f.name == "color":
+            if isinstance(value, str) and (color := HEX_COLOR.fullmatch(value)):
+                changes[f.name] = color[1].upper()
         elif isinstance(value, bool if f.name in ("visible", "inverted") else str):
             changes[f.name] = value
     return replace(channel, **changes)
@@ -136,6 +173,8 @@ def _position(found: object) -> Position | None:
         value = found.get(f.name)
         if f.name in ("x", "y", "z"):
             changes[f.name] = finite(value)
+        elif f.name == "unit":
+            changes[f.name] = _unit(value, "position", "space")
         elif isinstance(value, str):
             changes[f.name] = value
     return Position(**changes)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InvalidOptionError, UnsupportedDataError
 from .words import image_metadata
+from .xarrays import is_dataarray, of_dataarray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..values import Option, Pixels, Region, RegionItem, Value
     from .metadata import Channel, ImageMetadata
 
-__all__ = ["Image"]
+__all__ = ["Image", "array_and_words", "no_words"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -36,9 +37,7 @@ class Image:
     metadata: ImageMetadata
 
     def __post_init__(self) -> None:
-        if not hasattr(self.data, "shape") or not hasattr(self.data, "dtype"):
-            kind = type(self.data).__name__
-            raise UnsupportedDataError(f"an image needs an array, got {kind}")
+        _check_array(self.data)
         self.metadata.check(self.shape)
 
     @classmethod
@@ -54,19 +53,27 @@ class Image:
         label: bool = False,
         like: Image | ImageMetadata | None = None,
     ) -> Self:
-        """Return ``data`` with the words of a caller: see :func:`image_metadata`."""
+        """Return an array with the words of a caller: see :func:`image_metadata`.
+
+        ``data`` may be an ``Image`` or ``DataArray`` with words of its own, which the caller's
+        replace.
+        """
+        array, words = array_and_words(data)
+        if like is not None and words is not None:
+            raise InvalidOptionError("like", like, "None for data with words of its own")
+        _check_array(array)
         metadata = image_metadata(
-            data.shape,
-            np.dtype(getattr(data.dtype, "as_numpy_dtype", data.dtype)),
+            array.shape,
+            _dtype_name(array.dtype),
             axes=axes,
             scale=scale,
             units=units,
             channels=channels,
             name=name,
             label=label,
-            like=like.metadata if isinstance(like, Image) else like,
+            like=like.metadata if isinstance(like, Image) else like or words,
         )
-        return cls(data, metadata)
+        return cls(array, metadata)
 
     # ── as an array ──────────────────────────────────────────────────────────────────────
 
@@ -88,14 +95,19 @@ class Image:
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of an image without axes")
         return self.shape[0]
 
     def __array__(
         self, dtype: np.dtype[Value] | None = None, copy: bool | None = None
     ) -> Pixels:
-        return (
-            np.asarray(self.data) if dtype is None and not copy else np.array(self.data, dtype)
-        )
+        array = np.asarray(self.data)
+        if dtype is not None and array.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"converting {array.dtype} to {dtype} needs a copy")
+            return array.astype(dtype)
+        return array.copy() if copy and array is self.data else array
 
     # ── its words ────────────────────────────────────────────────────────────────────────
 
@@ -131,7 +143,8 @@ class Image:
 
         Raises ``InvalidOptionError`` for another shape.
         """
-        shape = tuple(getattr(data, "shape", ()))
+        _check_array(data)
+        shape = tuple(data.shape)
         if shape != self.shape:
             expected = (
                 f"an array of shape {self.shape}: slice the image first, with image[…] or "
@@ -139,7 +152,7 @@ class Image:
             )
             raise InvalidOptionError("data", shape, expected)
         metadata = self.metadata
-        if getattr(data, "dtype", None) != self.dtype:
+        if _dtype_name(data.dtype) != _dtype_name(self.dtype):
             metadata = metadata.without(
                 frozenset(("bits", "channels.limits", "channels.data_range"))
             )
@@ -147,7 +160,8 @@ class Image:
 
     def __getitem__(self, region: Region) -> Image:
         """Return a part, by integers, slices and ``...``; a lazy handle reads it."""
-        return Image(self.data[region], self.metadata.sliced(region, self.shape))
+        metadata = self.metadata.sliced(region, self.shape)
+        return Image(self.data[region], metadata)
 
     def sel(self, **regions: RegionItem | str) -> Image:
         """Return a part by the names of axes: ``image.sel(c="GFP", z=slice(2, 5))``.
@@ -172,10 +186,13 @@ class Image:
         return names.index(item)
 
     def transpose(self, order: Sequence[str] | str) -> Image:
-        """Return the image with its axes in another order, such as "cyx"."""
+        """Return the image with its axes in another order, such as "cyx".
+
+        A Dask array stays lazy. A lazy handle is read whole.
+        """
         metadata = self.metadata.moved(order)
         numbers = [self.axes.index(name) for name in metadata.names]
-        return Image(np.transpose(np.asarray(self.data), numbers), metadata)
+        return Image(np.transpose(self.data, numbers), metadata)
 
     def renamed(self, name: str) -> Image:
         """Return the same image with another ``name``."""
@@ -196,3 +213,42 @@ class Image:
                 "channels " + ", ".join(channel.name or "?" for channel in self.channels)
             )
         return f"<Image {'; '.join(words)}>"
+
+
+def array_and_words(value: Value) -> tuple[Value, ImageMetadata | None]:
+    """Return the array in ``value`` and what it says of itself: of an Image or a DataArray.
+
+    Any other value is returned as it is, with ``None``. Code that writes images calls this first,
+    and passes the words to :func:`image_metadata` as ``like``.
+
+    Raises ``InvalidOptionError`` for a DataArray with coords that no image has.
+    """
+    if type(value) is np.ndarray:
+        return value, None
+    if isinstance(value, Image):
+        return value.data, value.metadata
+    if is_dataarray(value):
+        return value.data, of_dataarray(value)
+    return value, None
+
+
+def no_words(format_name: str = "") -> UnsupportedDataError:
+    """Return the error for an array that says nothing of its axes."""
+    reason = (
+        "it does not say what its axes are: load it without as_=, and name them with "
+        "Image.of(array, axes=…)"
+    )
+    return UnsupportedDataError(reason, format_name, operation="load")
+
+
+def _check_array(data: Value) -> None:
+    if isinstance(data, Image) or is_dataarray(data):
+        kind = type(data).__name__
+        raise UnsupportedDataError(f"expected an array, got {kind}: pass its .data")
+    if not hasattr(data, "shape") or not hasattr(data, "dtype"):
+        raise UnsupportedDataError(f"an image needs an array, got {type(data).__name__}")
+
+
+def _dtype_name(dtype: Any) -> str:
+    """Return NumPy's name for the element type of an array of any framework."""
+    return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]

@@ -30,7 +30,14 @@ AXIS_TYPES = {
 ImageKind: TypeAlias = Literal["intensity", "labels"]
 
 
-@dataclass(frozen=True, slots=True)
+def _known(words: Axis | Channel | Position | ImageMetadata) -> str:
+    """Show the words that are known, as the call that makes them again."""
+    shown = [(f.name, f.default, getattr(words, f.name)) for f in fields(words) if f.repr]
+    known = [f"{name}={value!r}" for name, unknown, value in shown if value != unknown]
+    return f"{type(words).__name__}({', '.join(known)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Axis:
     """One dimension of an array."""
 
@@ -47,10 +54,7 @@ class Axis:
     coords: tuple[float, ...] | None = None
     """Position of each element, in ``unit``, where they are irregular."""
 
-    @property
-    def is_known(self) -> bool:
-        """Whether it says more than its name."""
-        return (self.unit, self.scale, self.origin, self.coords) != (None,) * 4
+    __repr__ = _known
 
     def _picked(self, chosen: range, descends: bool) -> Axis:
         """Return the axis of the elements ``chosen``, ascending."""
@@ -66,7 +70,7 @@ class Axis:
         return replace(self, scale=scale, origin=origin, coords=coords)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Channel:
     """One channel, and how viewers show it."""
 
@@ -87,8 +91,10 @@ class Channel:
     """Wavelength in nanometres."""
     fluorophore: str | None = None
 
+    __repr__ = _known
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Position:
     """The place of the field of view: on the stage, and in a plate."""
 
@@ -102,8 +108,10 @@ class Position:
     column: str | None = None
     field: str | None = None
 
+    __repr__ = _known
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ImageMetadata:
     """What an image says of itself. :func:`image_metadata` makes one from a caller's words.
 
@@ -123,6 +131,8 @@ class ImageMetadata:
     """Which words were not in the file: "axes", "scale", "limits"."""
     source: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """The words as the file has them, by "ome-xml", "imagej" or "ngff"."""
+
+    __repr__ = _known
 
     def __post_init__(self) -> None:
         names = self.names
@@ -162,16 +172,18 @@ class ImageMetadata:
             if axis.name == "c" and channels:
                 channels = tuple(channels[i] for i in chosen)[:: -1 if descends else 1]
             if isinstance(item, slice):
-                axes.append(axis._picked(chosen, descends))
+                axes.append(axis._picked(chosen, descends and len(chosen) > 1))
         return replace(self, axes=tuple(axes), channels=channels)
 
     def moved(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:
         """Return the words of ``array.transpose(order)``; axes are names or numbers."""
         names = self.names
-        numbers = [names.index(a) if a in names else a for a in order]
-        if sorted(n for n in numbers if isinstance(n, int)) != list(range(len(names))):
+        chosen = [
+            names[a] if isinstance(a, int) and a in range(len(names)) else a for a in order
+        ]
+        if sorted(map(str, chosen)) != sorted(names):
             raise InvalidOptionError("order", order, f"each of {', '.join(names)} once")
-        return replace(self, axes=tuple(self.axes[n] for n in numbers if isinstance(n, int)))
+        return replace(self, axes=tuple(self.axes[names.index(str(a))] for a in chosen))
 
     def level(self, factors: Sequence[float]) -> ImageMetadata:
         """Return the words of a level of a pyramid.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["is_dataarray", "of_dataarray", "to_xarray"]
 
 _CLOSE = 1e-6
-"""How far a coordinate may be from its place, in steps: those computed in 32 bits are."""
+"""How far a coordinate may be from its place, in steps."""
 
 
 def is_dataarray(value: object) -> bool:
@@ -34,7 +34,7 @@ def of_dataarray(value: Value) -> ImageMetadata:
     the name of the only channel.
 
     Raises ``InvalidOptionError`` for coords of y or x that are irregular or descend, and of c
-    that are no names.
+    that are not names.
     """
     names = [str(dim) for dim in value.dims]
     if {name.lower() for name in names} <= AXIS_TYPES.keys():
@@ -47,8 +47,8 @@ def of_dataarray(value: Value) -> ImageMetadata:
             channels = _channels(np.asarray(coord.values))
         axes.append(_axis(name, coord))
     scalar = value.coords.get("c", value.coords.get("C"))
-    if "c" not in names and scalar is not None and isinstance(scalar.values.item(0), str):
-        channels = (Channel(name=scalar.values.item(0)),)
+    if "c" not in names and scalar is not None and scalar.ndim == 0:
+        channels = (Channel(name=str(scalar.values)),)
     return ImageMetadata(
         axes=tuple(axes), channels=channels, name="" if value.name is None else str(value.name)
     )
@@ -74,20 +74,39 @@ def _axis(name: str, coord: Value) -> Axis:
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         expected = f"finite numbers for axis {name}"
         raise InvalidOptionError("coords", values.tolist(), expected)
-    values = values.astype(float)
-    if len(values) < 2:
-        return Axis(name, kind, unit, None, float(values[0]) if len(values) else None)
-    step = float(values[-1] - values[0]) / (len(values) - 1)
-    places = values[0] + step * np.arange(len(values))
-    if step > 0 and np.abs(values - places).max() <= _CLOSE * step:
-        step = float(values[1] - values[0]) if len(values) == 2 else round(step, 12) or step
-        if unit is None and step == 1 and values[0] == 0:  # the numbers of pixels say nothing
+    origin = float(str(values[0])) if len(values) else None  # 0.1 in 32 bits is meant as 0.1
+    if origin is None or len(values) == 1:
+        return Axis(name, kind, unit, None, origin)
+    step = _step(values, origin)
+    if step is not None:
+        if unit is None and step == 1 and origin == 0:  # the numbers of pixels say nothing
             return Axis(name, kind)
-        return Axis(name, kind, unit, step, float(values[0]))
+        return Axis(name, kind, unit, step, origin)
     if name in "yx":
         expected = f"coords of {name} that ascend in equal steps"
         raise InvalidOptionError("coords", values.tolist(), expected)
-    return Axis(name, kind, unit, coords=tuple(values.tolist()))
+    return Axis(name, kind, unit, coords=tuple(values.astype(float).tolist()))
+
+
+def _step(values: Value, origin: float) -> float | None:
+    """Return the shortest number that makes ``values`` from ``origin``, if they ascend regularly.
+
+    The number that makes them exactly comes first, so that a scale survives a way through coords.
+    """
+    mean = (float(values[-1]) - origin) / (len(values) - 1)
+    if not mean > 0:
+        return None
+    numbers = np.arange(len(values))
+    candidates = [float(f"{mean:.{digits}g}") for digits in (6, 9, 12, 15, 16, 17)]
+    for step in candidates:
+        if ((origin + numbers * step).astype(values.dtype) == values).all():
+            return step
+    rounding = np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0.0
+    near = _CLOSE * mean + 4 * rounding * float(np.abs(values).max())
+    for step in candidates:
+        if (np.abs(values - (origin + numbers * step)) <= near).all():
+            return step
+    return None
 
 
 def to_xarray(image: Image) -> Value:
@@ -101,12 +120,8 @@ def to_xarray(image: Image) -> Value:
     xarray = _module("xarray")
     coords: dict[str, Any] = {}
     for axis, length in zip(image.metadata.axes, image.shape, strict=True):
-        if axis.coords is not None or axis.scale is not None:
-            places = (
-                np.asarray(axis.coords)
-                if axis.coords is not None
-                else (axis.origin or 0.0) + np.arange(length) * (axis.scale or 1.0)
-            )
+        places = _places(axis, length)
+        if places is not None:
             coords[axis.name] = (axis.name, places, {"units": axis.unit} if axis.unit else {})
     names = [channel.name for channel in image.channels]
     if any(names):
@@ -117,6 +132,14 @@ def to_xarray(image: Image) -> Value:
         chunks = data.chunks or "auto"
         data = _module("dask.array").from_array(data, chunks=chunks, asarray=False)
     return xarray.DataArray(data, coords, image.axes, name=image.name or None)
+
+
+def _places(axis: Axis, length: int) -> Value:
+    if axis.coords is not None:
+        return np.asarray(axis.coords)
+    if axis.scale is not None:
+        return (axis.origin or 0.0) + np.arange(length) * axis.scale
+    return np.array([axis.origin]) if axis.origin is not None and length == 1 else None
 
 
 def _module(name: str) -> Any:
