@@ -87,7 +87,7 @@ class ArchiveStore(ByteStore):
             size = file.seek(0, os.SEEK_END)
             first, last, _ = slice(start, stop).indices(size)
             file.seek(first)
-            return read_bytes(file, max(last - first, 0))
+            return read_bytes(file.read, max(last - first, 0))
 
     def scan(self, folder: str = "", /) -> Iterator[Stat]:
         contents = self.contents()

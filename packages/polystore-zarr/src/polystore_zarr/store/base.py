@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from polystore_core.errors import DamagedDataError
+
+from .reading import read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -204,6 +207,18 @@ class Files(ABC):
             return self.store.open(key)
         except OSError as error:
             self.refuse(key, error)
+
+    def read_parts(self, key: str, split: Callable[[int], int]) -> tuple[bytes, bytes]:
+        """Read a chunk in two parts: to cut them out of one piece would copy it.
+
+        ``split`` gets the size of the chunk, and returns that of the first part. Raises as
+        ``open`` does.
+        """
+        with self.open(key) as file:
+            size = file.seek(0, os.SEEK_END)
+            first = split(size)
+            file.seek(0)
+            return read_bytes(file.read, first), read_bytes(file.read, size - first)
 
     def refuse(self, key: str, error: OSError) -> NoReturn:
         """Raise ``error``, or ``DamagedDataError`` if something there cannot be opened."""

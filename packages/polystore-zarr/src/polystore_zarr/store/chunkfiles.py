@@ -221,23 +221,22 @@ class ChunkFiles:
         )
 
     def _file(self, name: str) -> _Stored | None:
+        def split(size: int) -> int:
+            if size > self._most:
+                raise _damaged(name, f"has {size} bytes, expected at most {self._most}")
+            return size - self._checksum_bytes(size)
+
         try:
-            with self._open(name) as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(0)
-                if size > self._most:
-                    raise _damaged(name, f"has {size} bytes, expected at most {self._most}")
-                return self._stored(file, size)
+            return self.directory.files.read_parts((self.directory / name).key, split)
         except FileNotFoundError:
             return None
 
     def _open(self, name: str) -> BinaryIO:
         return self.directory.files.open((self.directory / name).key)
 
-    def _stored(self, file: BinaryIO, length: int) -> _Stored:
-        """Read a chunk in its parts: to cut them out of one piece would copy it."""
-        crc = min(_CRC, length) if self.checksum else 0
-        return read_bytes(file, length - crc), file.read(crc)
+    def _checksum_bytes(self, length: int) -> int:
+        """Return how many of the bytes of a chunk are its checksum."""
+        return min(_CRC, length) if self.checksum else 0
 
     def _inner(self, shard: Parts) -> Iterator[tuple[Parts, _Stored | None, str]]:
         """Yield the wanted parts of the inner chunks of one shard."""
@@ -258,7 +257,9 @@ class ChunkFiles:
                     continue
                 file.seek(min(offset, 2**62))
                 # The index may be damaged or hostile: read no more bytes than the chunk can have.
-                stored = self._stored(file, min(length, self._most))
+                most = min(length, self._most)
+                crc = self._checksum_bytes(most)
+                stored = read_bytes(file.read, most - crc), file.read(crc)
                 if sum(map(len, stored)) != length:
                     raise _damaged(inner, "ends after the end of its file")
                 yield part, stored, inner
@@ -303,8 +304,8 @@ class ChunkFiles:
                 raise _damaged(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
-        sizes = np.frombuffer(data[:_BLOSC_HEADER].ljust(_BLOSC_HEADER, b"\0"), "<u4")
-        if (sizes[1], sizes[3]) != (chunk.nbytes, len(data)):
+        sizes = [int.from_bytes(data[at : at + 4], "little") for at in (4, 12)]
+        if sizes != [chunk.nbytes, len(data)]:
             raise _damaged(name, "is cut short, or not a Blosc chunk of this array")
         try:
             self.compressor.decode(data, out=chunk)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from contextlib import nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from polystore_core import LocalStore, rename_new
@@ -15,6 +16,7 @@ from . import asides, trees
 from .base import Stored, StorePath, end_of_store
 from .calls import Calls, new_file
 from .copying import copy_file
+from .reading import read_bytes
 from .slots import new_name
 from .trees import same_at
 
@@ -134,6 +136,21 @@ class LocalFiles(Calls):
             for descriptor in held:
                 os.close(descriptor)
         return Stored(content, stamp_of(found))
+
+    def read_parts(self, key: str, split: Callable[[int], int]) -> tuple[bytes, bytes]:
+        # Not by a file object, which makes more calls of the system. Each lets other threads have
+        # the lock of the interpreter.
+        held: list[int] = []
+        try:
+            held.extend(map(self.places.open, (key,)))
+            size = os.fstat(held[0]).st_size
+            first, read = split(size), partial(os.read, held[0])
+            return read_bytes(read, first), read_bytes(read, size - first)
+        except OSError as error:
+            self.refuse(key, error)
+        finally:
+            for descriptor in held:
+                os.close(descriptor)
 
     def stamp(self, key: str) -> tuple[int, ...]:
         found = self.places.stat(key)  # not by ``stamp_of``: each save asks several times

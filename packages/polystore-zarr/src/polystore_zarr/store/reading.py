@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +41,13 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
         return read()
 
 
-def read_bytes(file: BinaryIO, length: int) -> bytes:
-    """Read ``length`` bytes, fewer at the end of the file. One call gives at most 2 GiB."""
-    first = file.read(length)
+def read_bytes(read: Callable[[int], bytes], length: int) -> bytes:
+    """Read ``length`` bytes, fewer at the end of the file. One call of ``read`` gives 2 GiB."""
+    first = read(length)
     if len(first) == length or not first:
         return first
     pieces, left = [first], length - len(first)
-    while left and (piece := file.read(left)):
+    while left and (piece := read(left)):
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)

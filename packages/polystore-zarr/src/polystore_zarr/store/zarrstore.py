@@ -72,7 +72,7 @@ class ReadingStore(Store):
                 reason = f"{key} has {end - start} bytes, expected at most {self.most}"
                 raise DamagedDataError(reason, "zarr")
             file.seek(start)
-            return prototype.buffer.from_bytes(read_bytes(file, end - start))
+            return prototype.buffer.from_bytes(read_bytes(file.read, end - start))
 
     async def get(
         self,

@@ -211,7 +211,7 @@ class _Stored:
 
     def read_packed(self, position: int, count: int) -> bytes:
         self._file.seek(self._start + position)
-        data = read_bytes(self._file, count)
+        data = read_bytes(self._file.read, count)
         if not data:
             raise _damaged(self._path, "is cut off")
         return data
