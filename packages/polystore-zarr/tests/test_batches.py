@@ -369,19 +369,36 @@ def test_load_of_arrays_and_images(tmp_path: Path) -> None:
 
 
 def test_array_is_replaced_between_opening_and_reading(saved: Any) -> None:
-    """A handle of a window that is opened early, whose array is saved again before it is read."""
+    """Handles are opened early: some of their arrays are saved again before they are read."""
     backend, paths = saved
     new = plane(99, (100, 700))
 
-    def replace(done: int, _: int) -> None:
-        if done == 1:
-            for path in paths[1:]:
+    class Last:
+        def __fspath__(self) -> str:  # which is asked for when the others are open
+            for path in paths[:-1]:
                 backend.save(new, path)
+            return paths[-1]
 
-    first, *found = backend.load_batch(paths, threads=2, progress=replace)
-    assert_same(first, plane(0))
-    for n, value in enumerate(found, 1):
-        assert_same(value, new if value.shape == new.shape else plane(n))
+    *found, last = backend.load_batch([*paths[:-1], Last()], threads=2)
+    assert_same(last, plane(39))
+    for value in found:
+        assert_same(value, new)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_load_cuts_unequal_arrays_into_shares(tmp_path: Path, threads: int) -> None:
+    """Of more bytes than threads read at once, and with arrays that are missing."""
+    backend = ZarrBackend(root=tmp_path)
+    sides = [1, 2500, 3, 1200, 700, 1, 2, 2200, 5, 1800] * 2
+    values = [plane(n, (side, side)) for n, side in enumerate(sides)]
+    paths = [f"run.zarr/{n}" for n in range(len(sides))]
+    backend.save_batch(values, paths)
+    for value, found in zip(values, backend.load_batch(paths, threads=threads), strict=True):
+        assert_same(found, value)
+    missing = ["run.zarr/none", *paths[:3], "run.zarr/no", "run.zarr/not"]
+    with pytest.raises(BatchError) as caught:
+        backend.load_batch(missing, threads=threads)
+    assert sorted(caught.value.failed) == [0, 4, 5]
 
 
 # ── listing ──────────────────────────────────────────────────────────────────────────────

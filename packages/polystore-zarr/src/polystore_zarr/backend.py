@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -46,12 +47,13 @@ from .tree import ZarrTree
 from .values import check_attributes, checked_shape, checked_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
     from polystore_core import ByteStore, Option, Path, Region, Value
 
+    from .batches import Opened
     from .pipelines import CodecPipeline
     from .store.base import StorePath
     from .store.layout import Address
@@ -344,10 +346,12 @@ class ZarrBackend(ZarrTree):
         check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
         check_paths(paths)
         level = options.get("level", 0)
-        if threads is None:
-            first = self._opened_early(paths[0], level) if len(paths) > 1 else None
-            threads = threads_for(first.nbytes if first else 0, _IN_THREADS)
-        if threads == 1:
+        opened: Iterator[Opened] = ((self._opened_early(p, level), p) for p in paths)
+        if threads is None and len(paths) > 1:
+            first = next(opened)
+            threads = threads_for(first[0].nbytes if first[0] else 0, _IN_THREADS)
+            opened = chain([first], opened)
+        if threads is None or threads < 2:
             return run_batch(
                 self.name,
                 "load",
@@ -356,7 +360,6 @@ class ZarrBackend(ZarrTree):
                 progress=progress,
             )
 
-        opened = ((self._opened_early(path, level), path) for path in paths)
         with read_in_threads(opened, lambda one: self._load(*one, options), threads) as loaded:
 
             def take(_: int) -> Value:

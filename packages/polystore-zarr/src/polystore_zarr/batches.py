@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from polystore_core import in_threads, threads_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from polystore_core import Path, Pixels, Value
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .store.chunkfiles import ChunkFiles, EncodedFile
     from .store.nodes import Document
 
-__all__ = ["SaveBatch", "read_in_threads", "saving_batch"]
+__all__ = ["Opened", "SaveBatch", "read_in_threads", "saving_batch"]
 
 _IN_THREADS = 1 << 16
 """A batch encodes arrays of at least this many bytes in threads."""
@@ -31,10 +31,8 @@ _MOST_AHEAD = 64 << 20
 _MOST_SLOTS = 16
 """Hidden directories that a batch has at once: each takes an open file or more."""
 
-_GROUP, _MOST_GROUPED = 1 << 21, 8
-"""Bytes from which a thread reads several arrays as one task, and how many at most."""
-_GROUPS = 2
-"""Tasks for each thread between two times of opening."""
+_SHARE, _MOST_SHARED = 8 << 20, 64
+"""Bytes that each thread reads between two times of opening, and how many arrays at most."""
 
 
 class _Kind(NamedTuple):
@@ -148,43 +146,55 @@ def saving_batch(data: Sequence[Value], *, watched: bool) -> Iterator[SaveBatch]
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────
 
-_Opened: TypeAlias = "tuple[ZarrArray | None, Path]"
+Opened: TypeAlias = "tuple[ZarrArray | None, Path]"
+_Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]"
 
 
 @contextmanager
 def read_in_threads(
-    opened: Iterator[_Opened], read: Callable[[_Opened], Value], threads: int
+    opened: Iterator[Opened], read: Callable[[Opened], Value], threads: int
 ) -> Iterator[Iterator[Value | Exception]]:
     """Give the result of ``read`` for each array, or its exception, in order.
 
-    Documents are read here and pixels in threads, but not at the same time: the threads would
-    wait for the lock of the interpreter. A task is several small arrays, because to wake a thread
-    takes as long as to read one.
+    Documents are read here. Then all threads read pixels, and this is one of them. Each has one
+    task, and none reads documents at that time: a thread that waits for another, or for the lock
+    of the interpreter, may have to wait for a processor too, which takes as long as five arrays.
     """
 
-    def attempt(one: _Opened) -> Value:
+    def attempt(one: Opened) -> Value:
         try:
             return read(one)
         except Exception as error:  # for the caller to raise
             return error
 
-    groups = _grouped(opened)
-    windows = iter(lambda: list(islice(groups, _GROUPS * threads)), [])
-    with in_threads(threads) as run:
-        done = (
-            run(lambda group: [attempt(one) for one in group], window) for window in windows
-        )
-        yield chain.from_iterable(chain.from_iterable(done))
+    def attempt_all(share: list[Opened]) -> list[Value]:
+        return [attempt(one) for one in share]
+
+    def others(shares: list[list[Opened]], own: list[Value]) -> Iterator[list[Opened]]:
+        yield from shares[:-1]
+        own += attempt_all(shares[-1])  # while the other threads read theirs
+
+    def results(run: _Map) -> Iterator[Value]:
+        while shares := _next_shares(opened, threads):
+            own: list[Value] = []
+            yield from chain.from_iterable(run(attempt_all, others(shares, own)))
+            yield from own
+
+    with in_threads(threads - 1) as run:
+        yield results(run)
 
 
-def _grouped(opened: Iterator[_Opened]) -> Iterator[list[_Opened]]:
-    group: list[_Opened] = []
+def _next_shares(opened: Iterator[Opened], threads: int) -> list[list[Opened]]:
+    """Open the next arrays, and cut them into one share for each thread, by their bytes."""
+    starts: list[tuple[int, Opened]] = []
     nbytes = 0
     for one in opened:
-        group.append(one)
+        starts.append((nbytes, one))
         nbytes += 0 if one[0] is None else one[0].nbytes
-        if nbytes >= _GROUP or len(group) == _MOST_GROUPED:
-            yield group
-            group, nbytes = [], 0
-    if group:
-        yield group
+        is_enough = nbytes >= threads * _SHARE or len(starts) == threads * _MOST_SHARED
+        if is_enough and len(starts) >= threads:
+            break
+    shares: list[list[Opened]] = [[] for _ in range(threads)]
+    for start, one in starts:
+        shares[min(start * threads // max(nbytes, 1), threads - 1)].append(one)
+    return [share for share in shares if share]
