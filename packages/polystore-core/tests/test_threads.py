@@ -80,7 +80,7 @@ def test_nothing_is_at_work_when_the_block_has_ended() -> None:
     assert at_work == 0
 
 
-def test_work_in_threads_may_use_threads_of_the_same_pool() -> None:
+def test_work_in_threads_may_use_threads() -> None:
     def outer(number: int) -> int:
         with in_threads(2) as run:
             return sum(run(inner, range(number, number + 9)))
@@ -94,7 +94,7 @@ def test_work_in_threads_may_use_threads_of_the_same_pool() -> None:
     assert found == [3 * sum(range(n, n + 9)) for n in range(20)]
 
 
-def test_many_callers_share_a_pool() -> None:
+def test_many_callers_at_once() -> None:
     found: dict[int, list[int]] = {}
 
     def call(caller: int) -> None:

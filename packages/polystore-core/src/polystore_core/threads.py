@@ -3,15 +3,16 @@
 Not ``concurrent.futures``: a KeyboardInterrupt that strikes its caller just after
 ``Condition.__enter__`` has taken the lock leaves it taken (python/cpython#73888), so a worker
 and then the caller wait for ever; and one that strikes in a weak reference's callback, which
-runs when a pool is collected, is forgotten. Here the caller touches locks and queues in C only,
-and threads stay for the length of the process.
+runs when a pool is collected, is forgotten. Here the caller touches locks and queues in C only.
+
+Threads are new for each block. Linux puts a new thread on an idle processor, but may put one that
+waits behind the thread that wakes it, for milliseconds: in virtual machines it often does.
 """
 
 from __future__ import annotations
 
 import _thread
-import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["in_threads"]
 
 _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]"
-
-_pools: dict[int, SimpleQueue[_Task | None]] = {}
-"""The tasks that wait, by the number of threads that take them."""
-
-_workers: set[int] = set()
-"""The threads of all pools, by their identity."""
 
 
 class _Task:
@@ -80,18 +75,11 @@ def in_threads(workers: int) -> Iterator[_Map]:
     It takes a few items ahead, not all at once. When the block ends, for any reason,
     nothing is at work any more. Work that is itself done in threads may use threads.
     """
-    tasks = _pools.get(workers) or _started(workers)
-    if tasks is None:
-        yield map
-        return
+    tasks: SimpleQueue[_Task | None] = SimpleQueue()
     waiting: list[_Task] = []
 
     def take() -> Value:
         first = waiting[0]
-        # A worker that waits for other workers does what none has begun: no pool is ever
-        # full of threads that wait for each other.
-        if _thread.get_ident() in _workers and first.claim():
-            first.run()
         first.wait()
         del waiting[0]
         return first.result()
@@ -107,43 +95,27 @@ def in_threads(workers: int) -> Iterator[_Map]:
             yield take()
 
     try:
-        yield run
+        yield run if _start(workers, tasks) else map
     finally:
         for task in waiting:
             if not task.claim():
                 task.wait()
-
-
-def _started(workers: int) -> SimpleQueue[_Task | None] | None:
-    """Start a pool; ``None`` where no thread starts, as when the interpreter is ending."""
-    tasks: SimpleQueue[_Task | None] = SimpleQueue()
-    started = 0
-    with suppress(RuntimeError):  # fewer will do
-        while started < workers:
-            _thread.start_new_thread(_serve, (tasks,))
-            started += 1
-    if not started:
-        return None
-    pool = _pools.setdefault(workers, tasks)
-    if pool is not tasks:  # another thread was faster
-        for _ in range(started):
+        for _ in range(workers):  # an interrupt may come before all have started
             tasks.put(None)
-    return pool
+
+
+def _start(workers: int, tasks: SimpleQueue[_Task | None]) -> bool:
+    """Start threads that work until they are given ``None``. Return whether there is one."""
+    for number in range(workers):
+        try:
+            _thread.start_new_thread(_serve, (tasks,))
+        except RuntimeError:  # fewer will do; none starts when the interpreter is ending
+            return number > 0
+    return True
 
 
 def _serve(tasks: SimpleQueue[_Task | None]) -> None:
-    _workers.add(_thread.get_ident())
     while task := tasks.get():
         if task.claim():
             task.run()
         del task  # and what it refers to
-    _workers.remove(_thread.get_ident())
-
-
-def _forget() -> None:
-    _pools.clear()
-    _workers.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)  # a child has none of these threads
