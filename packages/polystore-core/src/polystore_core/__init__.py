@@ -102,6 +102,7 @@ if TYPE_CHECKING:
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .region import Selection, select
     from .threads import in_threads
+    from .transfer import Transferred
     from .values import (
         Capabilities,
         Document,
@@ -169,6 +170,7 @@ _HOME = {
     "plugins.secrets": "Secret secret",
     "plugins.specs": "BackendSpec FormatSpec class_fault",
     "threads": "in_threads",
+    "transfer": "Transferred",
     "values": (
         "Capabilities Document Info Option Pixels Region Value natural_key natural_order"
     ),
@@ -238,6 +240,7 @@ __all__ = [
     "Stat",
     "StorageBackend",
     "StoreFeatures",
+    "Transferred",
     "Trees",
     "Value",
     "Versions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .abc.backend import DataSink, DataSource, Path
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
@@ -14,9 +14,9 @@ from .errors import (
     explained,
 )
 from .options import check_options
-from .paths import check_path, join
+from .paths import check_path
 from .plugins.registry import BackendRegistry
-from .work import Progress, check_paths, progress_reporter, run_batch
+from .work import Progress, check_paths, run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .abc.array import LazyArray
     from .image import Image, ImageMetadata
     from .model.casting import Casting
+    from .options import IfExists
+    from .transfer import OnUnknown, Transferred, Verify
     from .values import Info, Option, Value
 
 __all__ = ["FileManager"]
@@ -444,40 +446,48 @@ class FileManager:
         source_backend: str,
         target_backend: str,
         progress: Progress = False,
+        verify: Verify | None = None,
+        if_exists: IfExists | None = None,
+        pattern: str | None = None,
+        dry_run: bool = False,
+        on_unknown: OnUnknown = "error",
         **options: Option,
-    ) -> list[str]:
+    ) -> Transferred:
         """Copy a file, or a folder with all its files, from one backend to another.
 
         Values are loaded and saved one at a time, so a target path with another suffix
-        converts. ``options`` go to the target's ``save``. Returns the paths written.
+        converts. Images keep their words. Those that the target cannot hold are in ``lost`` of
+        the result, a list of the paths written. Large arrays are read and written in parts.
+        ``options`` go to the target's ``save``.
 
-        Raises ``BatchError`` for a folder in which some files fail; the others are copied.
+        ``verify="values"`` loads each value again and compares it with its source.
+        ``verify="bytes"`` copies files of the same format as they are and compares them.
+        ``if_exists="skip"`` leaves out files whose target exists, ``pattern`` those in a folder
+        whose name does not match, ``on_unknown="skip"`` those with a suffix of no format: the
+        first and the last are in ``skipped``. ``dry_run=True`` writes nothing, and returns the
+        paths that would be written.
+
+        Raises ``BatchError`` for a folder in which some files fail; the others are copied. A
+        target that ``verify`` finds unequal is a ``DamagedDataError``.
         """
+        from .transfer import Transfer
+
         source_backend = self._check_name("transfer", source_backend, "as source_backend=")
         target_backend = self._check_name("transfer", target_backend, "as target_backend=")
         for path in (source, target):
             check_path(path)
-        load = self._call("load", source_backend)
-        self._check_options(self._call("save", target_backend), options, "save", target_backend)
-        if not self._is_directory(source, source_backend):
-            with progress_reporter(progress, 1, "transfer") as report:
-                self.save(load(source), target, backend=target_backend, **options)
-                report()
-            return [join("", str(target))]
-        files = self.list_files(source, backend=source_backend, recursive=True)
-        skip = len(join(source, "")) if str(source) not in ("", ".") else 0
-        targets = [join(target, file[skip:]) for file in files]
-
-        def copy_one(index: int) -> None:
-            self.save(load(files[index]), targets[index], backend=target_backend, **options)
-
-        run_batch(target_backend, "transfer", files, copy_one, progress=progress)
-        return targets
-
-    def _is_directory(self, path: Path, backend: str) -> bool:
-        source = self.registry[backend]
-        capable = isinstance(source, DataSource) and "is_dir" in source.capabilities
-        return capable and self.is_dir(path, backend=backend)
+        self._call("load", source_backend)  # refuses a backend that only writes
+        self._call("save", target_backend)
+        job = Transfer(
+            source=cast("DataSource", self.registry[source_backend]),
+            target=cast("DataSink", self.registry[target_backend]),
+            verify=verify,
+            if_exists=if_exists,
+            on_unknown=on_unknown,
+            dry_run=dry_run,
+            options=options,
+        )
+        return job.run(source, target, pattern=pattern, progress=progress)
 
     def __reduce__(self) -> tuple[Value, ...]:
         return FileManager, (self.registry,)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from polystore_core import Image, LazyArray
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def copied(value: Value, copy: Copy) -> Value:
         return value
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return value.copy("K")
+    if isinstance(value, LazyArray):  # its file may be gone when it is loaded
+        array = value[...]
+        return array if array.flags.owndata else array.copy()
+    if isinstance(value, Image):
+        return Image(copied(value.data, copy), value.metadata)
     try:
         return copying.deepcopy(value)
     except Exception as error:  # __deepcopy__ of a stranger's type can raise anything

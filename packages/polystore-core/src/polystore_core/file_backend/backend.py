@@ -72,6 +72,12 @@ class FileBackend(NamesOfStore):
         context = self.context
         return (context.formats or shared_formats()).of(path, backend=context.name)
 
+    def _format_at(self, path: Path, operation: str) -> Format:
+        """Return the format of ``path``, as ``load`` and ``save`` choose it."""
+        with self._translated(path, operation):
+            text = checked(path)
+            return self._format(text, self.store.key(text), operation)
+
     # ── one value ────────────────────────────────────────────────────────────────────────
 
     def save(

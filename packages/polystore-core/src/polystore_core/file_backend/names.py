@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from abc import abstractmethod
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..abc.backend import Entry, Path, StorageBackend
 from ..abc.store import Ability, ByteStore, Folders, Links, Renames, Stat, Trees
+from ..carrying import carried, save_carried
 from ..errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
@@ -232,38 +234,63 @@ class NamesOfStore(StorageBackend):
         elif self._converts(source, target):
             if self._identity(source) == self._identity(target):  # a link with another suffix
                 raise InvalidOptionError("target", target, "a path other than the source")
-            save: Callable[..., None] = self.save
-            save(self.load(source), target, if_exists=if_exists, durable=durable)
+            with carried(self, source) as value:
+                options = {"if_exists": if_exists, "durable": durable}
+                save_carried(self, value, target, options)
         else:
             self._copy_file(source, target, if_exists, durable)
 
     def _copy_file(
-        self, source: str, target: str, if_exists: IfExists, durable: bool | None
+        self,
+        source: str,
+        target: str,
+        if_exists: IfExists,
+        durable: bool | None,
+        *,
+        origin: NamesOfStore | None = None,
     ) -> None:
-        key = self._key(source)
-        with self._translated(source, "copy"), self.store.open(key, whole=True) as file:
+        """Copy a file, of the backend ``origin`` where that is another one."""
+        origin = self if origin is None else origin
+        key = origin._key(source)
+        with origin._translated(source, "copy"), origin.store.open(key, whole=True) as file:
             condition = self._condition(target, if_exists, "copy to")
             if condition is None:
                 return
             try:
                 with self._translated(target, "copy to"):
-                    self._copy_bytes(file, source, self._key(target), condition, durable)
+                    reading = partial(origin._translated, source, "copy")
+                    self._copy_bytes(file, reading, self._key(target), condition, durable)
             except AlreadyExistsError:
                 if if_exists != "skip":  # somebody else was first: skip leaves their value
                     raise
 
+    def _has_bytes_of(self, path: str, source: str, origin: NamesOfStore) -> bool:
+        """Whether the file at ``path`` is equal to the file ``source`` of ``origin``."""
+        with (
+            origin._translated(source, "load"),
+            origin.store.open(origin._key(source), whole=True) as expected,
+            self._translated(path, "load"),
+            self.store.open(self._key(path), whole=True) as found,
+        ):
+            while True:
+                piece = expected.read(_COPY_BYTES)
+                if found.read(_COPY_BYTES) != piece:
+                    return False
+                if not piece:
+                    return True
+
     def _copy_bytes(
         self,
         file: BinaryIO,
-        source: str,
+        reading: Callable[[], AbstractContextManager[None]],
         target: str,
         condition: IfPresent,
         durable: bool | None,
     ) -> None:
-        """Copy ``file``. An error of reading it is about ``source``."""
+        """Copy ``file``. ``reading`` completes the errors of its source."""
         with self.store.writing(target, if_exists=condition, durable=durable) as sink:
             while True:
-                with self._translated(source, "copy"):
+                with reading():
                     piece = file.read(_COPY_BYTES)
                 if not piece:
                     return
@@ -322,7 +349,8 @@ class NamesOfStore(StorageBackend):
                         waiting.append((old, new))
                     else:
                         with store.open(old, whole=True) as file:
-                            self._copy_bytes(file, old, new, "replace", durable)
+                            reading = partial(self._translated, old, "copy")
+                            self._copy_bytes(file, reading, new, "replace", durable)
             if durable:  # the names of folders and links too, before a move deletes the source
                 with self._translated(folder, "copy"):
                     for error in store.sync([join(copied, "_")]).values():

@@ -1,0 +1,82 @@
+"""A value on its way from one backend to another, with what it says of itself."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import (
+    UnsupportedDataError,
+    UnsupportedMetadataError,
+    UnsupportedOperationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from .abc.backend import DataSink, DataSource, Path
+    from .values import Info, Option, Value
+
+__all__ = ["carried", "save_carried"]
+
+_LARGE = 1 << 26
+"""Bytes of an array from which it is read in parts."""
+
+
+@contextmanager
+def carried(source: DataSource, path: Path) -> Iterator[Value]:
+    """Give the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
+
+    The handle is closed at the end of the block.
+    """
+    abilities = source.capabilities
+    info = source.info(path) if "info" in abilities else None
+    if info is not None and "open" in abilities and _nbytes(info) > _LARGE:
+        try:
+            handle = source.open(path)
+        except (UnsupportedOperationError, UnsupportedDataError):
+            pass  # its format, or this file, is only loaded whole
+        else:
+            from .image import Image
+
+            with handle:
+                words = handle.image
+                yield handle if words is None else Image(handle, words)
+            return
+    is_image = info is not None and info.image is not None
+    yield source.load_image(path) if is_image else source.load(path)
+
+
+def _nbytes(info: Info) -> int:
+    try:
+        return math.prod(info.shape or (0,)) * np.dtype(info.dtype).itemsize
+    except TypeError:  # the element type of another framework
+        return 0
+
+
+def save_carried(
+    target: DataSink, value: Value, path: Path, options: Mapping[str, Option]
+) -> tuple[str, ...]:
+    """Save ``value`` with the words that ``target`` can hold, and return those that are lost."""
+    from .image import Image
+
+    save: Callable[..., Any] = target.save
+    lost: dict[str, None] = {}  # in order, each once
+    while True:
+        try:
+            save(value, path, **options)
+            return tuple(lost)
+        except UnsupportedMetadataError as error:
+            if not isinstance(value, Image):
+                raise
+            metadata = value.metadata
+            kept = metadata.without(frozenset(error.words))
+            if "axes" not in error.words and kept != metadata:
+                lost |= dict.fromkeys(error.words)
+                value = Image(value.data, kept)
+            else:
+                lost |= dict.fromkeys(("axes", *sorted(metadata.words())))
+                value = value.data

@@ -1,0 +1,209 @@
+"""From one backend to another: files and folders, with the words of images, and with proof."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from .abc.backend import DataSink, DataSource, Path
+from .carrying import carried, save_carried
+from .errors import (
+    AlreadyExistsError,
+    DamagedDataError,
+    InvalidOptionError,
+    UnsupportedFormatError,
+    UnsupportedOperationError,
+)
+from .file_backend import FileBackend
+from .options import IfExists, check_if_exists, check_options
+from .paths import check_new, check_pattern, join
+from .work import Progress, progress_reporter, run_batch
+
+if TYPE_CHECKING:
+    from .values import Document, Value
+
+__all__ = ["OnUnknown", "Transfer", "Transferred", "Verify"]
+
+Verify: TypeAlias = Literal["values", "bytes"]
+OnUnknown: TypeAlias = Literal["error", "skip"]
+
+
+class Transferred(list[str]):
+    """The paths that ``transfer`` has written."""
+
+    lost: dict[str, tuple[str, ...]]
+    """By target path: the words of its image that the target cannot hold, such as "scale"."""
+    skipped: dict[str, str]
+    """By source path: why it was not transferred."""
+
+    def __init__(
+        self,
+        paths: Iterable[str] = (),
+        *,
+        lost: Mapping[str, tuple[str, ...]] | None = None,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(paths)
+        self.lost, self.skipped = dict(lost or {}), dict(skipped or {})
+
+    def __repr__(self) -> str:
+        parts = [super().__repr__()]
+        parts += [f"{n}={getattr(self, n)!r}" for n in ("lost", "skipped") if getattr(self, n)]
+        return f"Transferred({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer:
+    """One call of ``FileManager.transfer``: its two backends, its options, and its result."""
+
+    source: DataSource
+    target: DataSink
+    verify: Verify | None
+    if_exists: IfExists | None
+    on_unknown: OnUnknown
+    dry_run: bool
+    options: Document
+    """Of the target's ``save``."""
+    result: Transferred = field(default_factory=Transferred, init=False)
+
+    def run(
+        self, source: Path, target: Path, *, pattern: str | None, progress: Progress
+    ) -> Transferred:
+        """Transfer the file or folder at ``source``. Raises ``BatchError`` for a folder."""
+        self._check()
+        check_pattern(pattern)
+        is_folder = "is_dir" in self.source.capabilities and self.source.is_dir(source)
+        if not is_folder:
+            if pattern is not None:
+                fault = f"pattern= needs a folder, and {os.fspath(source)!r} is not one"
+                raise InvalidOptionError("pattern", pattern, "None", fault)
+            with progress_reporter(progress, 1, "transfer") as report:
+                self._transfer(os.fspath(source), join("", os.fspath(target)))
+                report()
+            return self.result
+        files = self.source.list_files(source, pattern=pattern, recursive=True)
+        skip = len(join(source, "")) if os.fspath(source) not in ("", ".") else 0
+        targets = [join(target, file[skip:]) for file in files]
+        run_batch(
+            self.target.name,
+            "transfer",
+            files,
+            lambda i: self._transfer(files[i], targets[i]),
+            progress=progress,
+        )
+        return self.result
+
+    # ── checks ───────────────────────────────────────────────────────────────────────────
+
+    def _check(self) -> None:
+        """Refuse options that no file could have, before any is read."""
+        if self.if_exists is not None:
+            check_if_exists(self.if_exists)
+            self.options["if_exists"] = self.if_exists
+        owner = f"save() of backend {self.target.name!r}"
+        check_options(type(self.target).save, self.options, owner)
+        if self.on_unknown not in get_args(OnUnknown):
+            raise InvalidOptionError("on_unknown", self.on_unknown, "'error' or 'skip'")
+        if self.verify == "values":
+            if "load" not in self.target.capabilities:
+                reason = "it only writes"
+                raise UnsupportedOperationError(self.target.name, "verify='values'", reason)
+        elif self.verify == "bytes":
+            self._check_bytes()
+        elif self.verify is not None:
+            raise InvalidOptionError("verify", self.verify, "'values', 'bytes' or None")
+
+    def _check_bytes(self) -> None:
+        for backend in (self.source, self.target):
+            if not isinstance(backend, FileBackend):
+                reason = "it does not store each value as one file: use verify='values'"
+                raise UnsupportedOperationError(backend.name, "verify='bytes'", reason)
+        for option in self.options.keys() - {"if_exists", "durable"}:
+            fault = f"{option}= needs a value, but verify='bytes' copies the stored bytes"
+            raise InvalidOptionError(option, self.options[option], "None", fault)
+
+    def _reason_to_skip(self, source: str, target: str) -> str:
+        """Return why the file is not transferred, or an empty string. Nothing is loaded.
+
+        Raises ``UnsupportedFormatError``, ``AlreadyExistsError``.
+        """
+        try:
+            for backend, path, operation in (
+                (self.source, source, "load"),
+                (self.target, target, "save"),
+            ):
+                if isinstance(backend, FileBackend):
+                    backend._format_at(path, operation)
+        except UnsupportedFormatError:
+            if self.on_unknown == "error":
+                raise
+            return "no installed format has its suffix"
+        if self.if_exists in ("skip", "error") and self._exists(target):
+            if self.if_exists == "error":
+                raise AlreadyExistsError(self.target.name, target, "transfer to")
+            return f"{target!r} exists"
+        return ""
+
+    def _exists(self, path: str) -> bool:
+        # Not exists(): it is true for a folder, which save refuses, and false for a dead link.
+        able = self.target.capabilities
+        looks = [name for name in ("is_file", "is_symlink") if name in able]
+        return any(getattr(self.target, name)(path) for name in looks)
+
+    # ── one file ─────────────────────────────────────────────────────────────────────────
+
+    def _transfer(self, source: str, target: str) -> None:
+        reason = self._reason_to_skip(source, target)
+        if reason:
+            self.result.skipped[source] = reason
+            return
+        if self.dry_run and "info" in self.source.capabilities:
+            self.source.info(source)  # finds a file that is missing or damaged
+        if self.verify == "bytes":
+            self._transfer_bytes(source, target)
+        elif not self.dry_run:
+            self._transfer_value(source, target)
+        self.result.append(target)
+
+    def _transfer_value(self, source: str, target: str) -> None:
+        with carried(self.source, source) as value:
+            lost = save_carried(self.target, value, target, self.options)
+            if lost:
+                self.result.lost[target] = lost
+            if self.verify is not None:
+                self._compare(value, source, target)
+
+    def _compare(self, value: Value, source: str, target: str) -> None:
+        """Raise ``DamagedDataError`` unless the target has the pixels of ``value``."""
+        from .model.equality import difference
+
+        assert isinstance(self.target, DataSource)
+        with carried(self.target, target) as stored:
+            fault = difference(stored, value)
+        if fault:
+            raise self._differs(fault, source, target)
+
+    def _transfer_bytes(self, source: str, target: str) -> None:
+        origin, goal = self.source, self.target
+        assert isinstance(origin, FileBackend)
+        assert isinstance(goal, FileBackend)
+        old, new = origin._format_at(source, "load"), goal._format_at(target, "save")
+        if old.name != new.name:
+            fault = (
+                f"verify='bytes' needs one format, but {source!r} is {old.name} and {target!r} "
+                f"is {new.name}: use verify='values'"
+            )
+            raise InvalidOptionError("verify", "bytes", "'values'", fault)
+        if not self.dry_run:
+            durable = self.options.get("durable", goal.store.durable)
+            exists = self.if_exists or "replace"
+            goal._copy_file(source, check_new(target), exists, durable, origin=origin)
+            if not goal._has_bytes_of(target, source, origin):
+                raise self._differs("the bytes differ", source, target)
+
+    def _differs(self, fault: str, source: str, target: str) -> DamagedDataError:
+        origin = f"{source!r} of backend {self.source.name!r}"
+        reason = f"it is not equal to its source, {origin}: {fault}"
+        return DamagedDataError(reason, path=target, backend=self.target.name)
