@@ -143,7 +143,7 @@ class Transfer:
         if self.if_exists in ("skip", "error") and self._exists(target):
             if self.if_exists == "error":
                 raise AlreadyExistsError(self.target.name, target, "transfer to")
-            return f"{target!r} exists"
+            return "the target exists"
         return ""
 
     def _exists(self, path: str) -> bool:

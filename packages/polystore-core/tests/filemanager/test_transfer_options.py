@@ -169,7 +169,7 @@ def test_resume_loads_only_the_rest(memory: FileManager) -> None:
     memory.save("old", "a", "one")
     routes: Any = {"source_backend": "test-forgetful", "target_backend": "one"}
     done = memory.transfer("a", "a", **routes, if_exists="skip")
-    assert (list(done), done.skipped) == ([], {"a": "'a' exists"})
+    assert (list(done), done.skipped) == ([], {"a": "the target exists"})
     with pytest.raises(AlreadyExistsError):
         memory.transfer("a", "a", **routes, if_exists="error")
     assert (Forgetful.loads, memory.load("a", "one")) == ([], "old")
@@ -180,8 +180,8 @@ def test_existing_files_of_a_folder(memory: FileManager) -> None:
     memory.save_batch([1, 2, 3], ["f/a", "f/b", "f/c"], "one")
     memory.save("old", "g/b", "two")
     done = memory.transfer("f", "g", **ROUTES, if_exists="skip")
-    assert (done, done.skipped) == (["g/a", "g/c"], {"f/b": "'g/b' exists"})
-    assert repr(done) == "Transferred(['g/a', 'g/c'], skipped={'f/b': \"'g/b' exists\"})"
+    assert (done, done.skipped) == (["g/a", "g/c"], {"f/b": "the target exists"})
+    assert repr(done) == "Transferred(['g/a', 'g/c'], skipped={'f/b': 'the target exists'})"
     with pytest.raises(BatchError) as caught:
         memory.transfer("f", "g", **ROUTES, if_exists="error")
     causes = [type(cause) for _, cause in caught.value.failed.values()]
