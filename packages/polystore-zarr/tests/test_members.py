@@ -189,14 +189,21 @@ FileManager().save_batch(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs SIGKILL")
-def test_killed_batch_is_completed(store: Bound) -> None:
+@pytest.mark.parametrize("by_transfer", [False, True])
+def test_killed_batch_is_completed(store: Bound, by_transfer: bool) -> None:
     """Fields that a killed batch did not list are listed by the next one, also by "skip"."""
     names = [f"{well}/0" for well in WELLS]
     paths = [f"p.ome.zarr/{name}" for name in names]
     ran = subprocess.run([sys.executable, "-c", KILLED, *paths], timeout=60)
     assert ran.returncode == -signal.SIGKILL
     assert {"A/1/0"} <= listed("p.ome.zarr") <= set(names[:9])
-    save_all(store, "p.ome.zarr", names, if_exists="skip")
+    if by_transfer:
+        fm = FileManager()
+        fm.save_batch([PLANE] * len(names), [f"plate/{name}" for name in names], "memory")
+        routes: Any = {"source_backend": "memory", "target_backend": "zarr"}
+        fm.transfer("plate", "p.ome.zarr", **routes, if_exists="skip")
+    else:
+        save_all(store, "p.ome.zarr", names, if_exists="skip")
     assert listed("p.ome.zarr") == set(names)
     with counted() as of:
         save_all(store, "p.ome.zarr", names, if_exists="skip")

@@ -140,11 +140,13 @@ class Transfer:
             if self.on_unknown == "error":
                 raise
             return "no installed format has its suffix"
-        if self.if_exists in ("skip", "error") and self._exists(target):
-            if self.if_exists == "error":
-                raise AlreadyExistsError(self.target.name, target, "transfer to")
-            return "the target exists"
-        return ""
+        if self.if_exists not in ("skip", "error") or not self._exists(target):
+            return ""
+        if self.if_exists == "error":
+            raise AlreadyExistsError(self.target.name, target, "transfer to")
+        if not self.dry_run:
+            self.target._complete(target)
+        return "the target exists"
 
     def _exists(self, path: str) -> bool:
         # Not exists(): it is true for a folder, which save refuses, and false for a dead link.

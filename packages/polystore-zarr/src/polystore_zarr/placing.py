@@ -91,6 +91,10 @@ class ZarrPlacing(ZarrLookup):
                 known[group] = document
         return around
 
+    def _complete(self, path: Path) -> None:
+        with self._translated(path, "save") as place:
+            join_members(place, durable=self.durable)
+
     def ensure_directory(self, path: Path, /) -> None:
         self._check_store("ensure_directory")
         with self._translated(path, "create the directory") as place:

@@ -378,6 +378,9 @@ class DataSink(_Backend):
             stop_at_failure=True,
         )
 
+    def _complete(self, path: Path) -> None:
+        """Complete what a killed ``save`` has left at ``path``, as the next one would."""
+
 
 class StorageBackend(DataSource, DataSink):
     """Reads and writes, and keeps what was written."""
