@@ -192,10 +192,10 @@ class Transfer:
         assert isinstance(origin, FileBackend)
         assert isinstance(goal, FileBackend)
         old, new = origin._format_at(source, "load"), goal._format_at(target, "save")
-        if old.name != new.name:
+        if not new.includes(old):
             fault = (
-                f"verify='bytes' needs one format, but {source!r} is {old.name} and {target!r} "
-                f"is {new.name}: use verify='values'"
+                f"verify='bytes' copies files as they are, but {target!r} has another format "
+                f"than {source!r}: use verify='values'"
             )
             raise InvalidOptionError("verify", "bytes", "'values'", fault)
         if not self.dry_run:

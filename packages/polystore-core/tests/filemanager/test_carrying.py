@@ -14,7 +14,11 @@ from polystore_core import (
     array_and_words,
     carrying,
 )
-from polystore_core.errors import UnsupportedDataError, UnsupportedMetadataError
+from polystore_core.errors import (
+    InvalidOptionError,
+    UnsupportedDataError,
+    UnsupportedMetadataError,
+)
 
 from .samples import Require
 
@@ -100,6 +104,22 @@ def test_explicit_words_reach_save(memory: FileManager, image: Image) -> None:
     memory.transfer("a", "b", **TO_FEW, axes="zyx")
     ((_, axes),) = memory.registry["test-few-words"].saved  # type: ignore[union-attr]
     assert axes == "zyx"
+
+
+def test_copy_makes_a_tiff_an_ome_tiff(
+    fm: FileManager, require: Require, tmp_path: Path
+) -> None:
+    require("polystore_disk")
+    tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
+    plain, ome, back = (str(tmp_path / name) for name in ("a.tif", "a.ome.tif", "b.tif"))
+    fm.save(PIXELS, plain, "disk", axes="cyx")
+    fm.copy(plain, ome, "disk")
+    with tifffile.TiffFile(ome) as file:
+        assert file.is_ome
+    fm.copy(ome, back, "disk")
+    assert Path(back).read_bytes() == Path(ome).read_bytes()
+    with pytest.raises(InvalidOptionError, match="another format"):
+        fm.transfer(plain, ome, source_backend="disk", target_backend="disk", verify="bytes")
 
 
 # ── large arrays ─────────────────────────────────────────────────────────────────────────

@@ -186,10 +186,12 @@ def _copy(
 def _converts(files: FileManager, job: Job) -> bool:
     """Whether the suffixes name two formats, in a backend that goes by suffixes."""
     try:
-        old, new = (files.registry.formats.of(address.path).name for address in job)
+        old, new = (files.registry.formats.of(address.path) for address in job)
     except PolystoreError:
         return False
-    return old != new and files.info(job.source.path, backend=job.source.backend).format == old
+    if new.includes(old):
+        return False
+    return files.info(job.source.path, backend=job.source.backend).format == old.name
 
 
 def _copy_stored(

@@ -159,5 +159,13 @@ class Format(ABC):
         reason = f"files of format {self.name!r} are always loaded whole"
         raise UnsupportedOperationError("", "open", reason)
 
+    def includes(self, other: Format) -> bool:
+        """Whether each file of the format ``other`` is a file of this one too.
+
+        An OME-TIFF is a TIFF, but a TIFF is not an OME-TIFF. By default ``other`` needs the same
+        name, and the class of this format or one that is derived from it.
+        """
+        return self.name == other.name and isinstance(other, type(self))
+
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__}>"

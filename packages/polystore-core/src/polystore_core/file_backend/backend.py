@@ -255,7 +255,7 @@ class FileBackend(NamesOfStore):
             return False
         if owner("format", old) and owner("format", new):
             one, other = (self._format_of(path) for path in (source, target))
-            return one.name != other.name
+            return not other.includes(one)
         if self.is_dir(target):
             raise NotAFileError(self.name, target, "write")
         expected = f"the suffix .{old}" if old else "a suffix that no format has"
