@@ -87,6 +87,15 @@ def test_samples_may_be_channels() -> None:
     assert difference(lazy, rgb) == ""
 
 
+def test_axes_may_be_in_another_order() -> None:
+    array = np.arange(120, dtype="u2").reshape(1, 2, 3, 4, 5)
+    image = Image.of(array, axes="tczyx")
+    moved = image.transpose("tzcyx")
+    assert difference(moved, image) == difference(image, moved) == ""
+    changed = image.with_data(array + (array == 119)).transpose("tzcyx")
+    assert difference(changed, image) == "the values differ, first at index (0, 1, 2, 3, 4)"
+
+
 @pytest.mark.parametrize("chunks", [None, (1, 2, 2), (2, 3, 4)])
 def test_handles_are_read_once(monkeypatch: pytest.MonkeyPatch, chunks: Any) -> None:
     monkeypatch.setattr(equality, "_BLOCK", 16)
