@@ -124,7 +124,9 @@ def test_refusal_changes_nothing() -> None:
     before = planned(planner, *series(3))
     with pytest.raises(UnsupportedDataError):
         planned(planner, one(np.zeros((9, 9)), "cells_1.npy"))
-    assert planner.place("", "cells_1.npy", "image") == (before[1], "yx")
+    place = planner.place("", "cells_1.npy", "image")
+    assert place is not None
+    assert (place[0], place[1].axes) == (before[1], "yx")
     (again,) = planned(planner, one(PLANE, "cells_1.npy"))
     assert again == before[1]
 
@@ -210,8 +212,9 @@ def test_closed_window_is_forgotten() -> None:
 def test_place_is_told() -> None:
     """Where a path went last is known by its window, path and kind, and only so."""
     planner = Planner()
-    (plan,) = planned(planner, one(np.zeros((2, 4, 5), "u1"), axes="cyx"))
-    assert planner.place("", "a.npy", "image") == (plan, "cyx")
+    message = one(np.zeros((2, 4, 5), "u1"), axes="cyx")
+    (plan,) = planned(planner, message)
+    assert planner.place("", "a.npy", "image") == (plan, message[0])
     for question in (
         ("A01", "a.npy", "image"),
         ("", "b.npy", "image"),

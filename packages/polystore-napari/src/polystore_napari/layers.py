@@ -16,6 +16,7 @@ import numpy as np
 from polystore_stream import Image, Rois, Stack
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
+from .edits import describe_edits, layer_state, settle
 from .looks import COLORS, choose_limits, describe_look, find_uncolored, name_layer
 from .painting import make_paintable
 from .reach import Reach, check_reach, grid_reach
@@ -47,6 +48,8 @@ class Shown:
     layer: Layer | None = None
     look: Mapping[str, Any] = field(default_factory=dict)
     """What was said of it last: only what is said anew undoes what the user has set."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """See ``layer_state``: as pipelines have left it. What differs now is the user's."""
     channel: str = ""
     """Which of several channels it is; none where its colours were given."""
     is_anew: bool = False
@@ -181,6 +184,7 @@ class Layers:
         assert isinstance(item, Image)
         shown = self._images[touch.target.key]
         look = describe_look(item, touch.target, touch.plan)
+        before = None if shown.layer is None else layer_state(shown.layer)
         if shown.layer is None:
             self._check(shown, look, touch.plan)
             shown.channel = find_uncolored(item, touch.target, touch.plan, look)
@@ -192,6 +196,8 @@ class Layers:
         else:
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
             self._updated(shown, item.labels, changed, touch)
+        assert shown.layer is not None
+        shown.state = settle(shown.state, before, layer_state(shown.layer))
         shown.look, shown.is_anew = look, False
         self._rois.align()
 
@@ -251,11 +257,13 @@ class Layers:
 
     def _color_channels(self) -> None:
         """Tell channels apart that nobody gave a colour, once there are two."""
-        channels = [s.layer for s in self._images.values() if s.channel and s.layer is not None]
-        gray = [layer for layer in channels if layer.colormap.name == "gray"]
-        for layer in gray if len(channels) > 1 else ():
-            layer.colormap = COLORS[channels.index(layer) % len(COLORS)]
-            layer.blending = "additive"
+        channels = [s for s in self._images.values() if s.channel and s.layer is not None]
+        for number, shown in enumerate(channels if len(channels) > 1 else ()):
+            layer = shown.layer
+            if layer is not None and layer.colormap.name == "gray":
+                layer.colormap = COLORS[number % len(COLORS)]
+                layer.blending = "additive"
+                shown.state["color"] = layer_state(layer)["color"]
 
     def _updated(
         self, shown: Shown, labels: bool, look: Mapping[str, Value], touch: _Touched
@@ -354,9 +362,9 @@ class Layers:
             )
         return found
 
-    def pixels(self, plan: Plan, axes: str) -> Pixels | None:
-        """Return what is held at the place of a plan, with the ``axes`` of the saved array."""
-        blocks = []
+    def pixels(self, plan: Plan, item: Image) -> Pixels | None:
+        """Return the pixels at the place of a plan, with the axes of the saved array."""
+        axes, blocks = item.axes, []
         for target in plan.targets:
             shown = self._images.get(target.key)
             if shown is None or target.at not in shown.stack:
@@ -366,6 +374,12 @@ class Layers:
         if "c" in axes and "c" not in plan.axes:
             return np.stack(blocks, axis=axes.index("c"))
         return blocks[0]
+
+    def edits(self, plan: Plan, item: Image) -> Document:
+        """Return what the user has changed in the layers of a saved array."""
+        found = [self._images[target.key] for target in plan.targets]
+        states = [(s.state, layer_state(s.layer)) for s in found if s.layer is not None]
+        return describe_edits(item, plan, states) if len(states) == len(found) else {}
 
     def clear(self) -> None:
         """Take away all that was shown here; what the user has added stays."""
@@ -418,7 +432,7 @@ def _put_back(stack: Stack, at: tuple[str, ...], before: Pixels | None) -> None:
 def _give_back(shown: Shown, before: Shown) -> None:
     """Make of a record what it was, and show it."""
     shown.stack, shown.is_anew = before.stack, before.is_anew
-    shown.look, shown.channel = before.look, before.channel
+    shown.look, shown.channel, shown.state = before.look, before.channel, before.state
     if shown.layer is not None:
         shown.layer.refresh(extent=False)
 

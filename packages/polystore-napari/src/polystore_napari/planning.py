@@ -102,7 +102,7 @@ class Planner:
         self._lock = threading.Lock()
         self._outlines: dict[Key, _Outline] = {}
         self._places: dict[tuple[str, str, str], tuple[str, str, _Sliders]] = {}
-        self._plans: dict[tuple[str, str, str], tuple[Plan, str]] = {}
+        self._plans: dict[tuple[str, str, str], tuple[Plan, Image | Rois]] = {}
 
     def plan(self, item: Image | Rois, kind: str) -> Plan:
         """Return where an item goes, and remember it.
@@ -119,11 +119,11 @@ class Planner:
             else:
                 plan = self._image_plan(item, kind, layer, title, at)  # type: ignore[arg-type]
             self._places[place] = layer, title, at
-            self._plans[place] = plan, item.axes if kind != "rois" else ""  # type: ignore[union-attr]
+            self._plans[place] = plan, item
             return plan
 
-    def place(self, window: str, path: str, kind: str) -> tuple[Plan, str] | None:
-        """Return where the value of a path went last, and its axes."""
+    def place(self, window: str, path: str, kind: str) -> tuple[Plan, Image | Rois] | None:
+        """Return where the value of a path went last, and what came with it."""
         with self._lock:
             return self._plans.get((window, path, kind))
 

@@ -302,10 +302,13 @@ class NapariViewer(Viewer):
     def _answer_pixels(self, *, path: str, window: str = "") -> tuple[Value, list[Pixels]]:
         layers = self._open(window).layers
         for kind in ("image", "labels"):
-            found = self._planner.place(window, path, kind)
-            pixels = None if found is None else layers.pixels(*found)
+            plan, item = self._planner.place(window, path, kind) or (None, None)
+            if plan is None or not isinstance(item, Image):
+                continue
+            pixels = layers.pixels(plan, item)
             if pixels is not None:
-                return None, [pixels]
+                edits = layers.edits(plan, item)
+                return {"axes": item.axes, "words": item.words, "changes": edits}, [pixels]
         shown = self._planner.paths(window)
         shown.discard(path)  # its layer was removed
         raise unknown_name("path", path, "a path that is shown", sorted(shown))

@@ -6,7 +6,7 @@ import os
 import time
 from abc import abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from polystore_core.errors import ReceiverError, ReceiverUnavailableError
 
@@ -17,6 +17,10 @@ from .remote import RemoteViewer
 from .sink import StreamSink
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore_core import Image, Path
+
     from ..wire.messages import Policy
     from .connection import Connection
     from .sink import State
@@ -143,6 +147,26 @@ class ViewerSink(StreamSink):
         """Return a handle on the viewer: screenshots, ROIs, layers. Starts it as ``save`` does."""
         return self.remote(self._endpoint(), backend=self.name, timeout=self.timeout)
 
+    def load(self, path: Path, /, *, window: str = "") -> NDArray[Any]:
+        """Return the pixels that the viewer holds for ``path``, as they were saved.
+
+        ``window`` is the window of the layout that it was saved with. Starts no viewer. Raises
+        ``RejectedError`` for a path that is not shown, ``ReceiverError`` if there is no viewer.
+        """
+        with self._asked() as viewer:
+            return viewer.pixels(os.fspath(path), window=window)
+
+    def load_image(self, path: Path, /, *, window: str = "") -> Image:
+        """Return the pixels with their words, and with what the user of the viewer has changed."""
+        with self._asked() as viewer:
+            return viewer.image(os.fspath(path), window=window)
+
+    def _asked(self) -> RemoteViewer:
+        self.flush()  # a question on another connection must not overtake what was saved
+        return self.remote(
+            self._endpoint(launch=False), backend=self.name, timeout=self.timeout
+        )
+
     def _connections(self) -> list[Connection]:
         state = self._state()
         connection = next(iter(state.connections.values()), None)
@@ -157,14 +181,14 @@ class ViewerSink(StreamSink):
                 connection = self._connected(state, self._endpoint())
         return [connection]
 
-    def _endpoint(self) -> Endpoint:
+    def _endpoint(self, *, launch: bool = True) -> Endpoint:
         if self.connection is not None:
             return discovery.read_connection(self.connection)
         tidy_logs(self.viewer_kind)
         running = discovery.find(self.viewer_kind, self.viewer)
         if running:
             self._last = running[0]
-        elif self.launch and self._last is None:
+        elif launch and self.launch and self._last is None:
             self._last = self.start()
         else:
             raise self._missing()

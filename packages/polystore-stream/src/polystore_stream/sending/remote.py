@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from polystore_core import Image
 from polystore_core.errors import DamagedDataError
 from polystore_core.rois import ROI
 
 from ..discovery import process_runs
 from ..wire.messages import DTYPES, Query
+from ..wire.seen import held_words
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -59,7 +61,21 @@ class RemoteViewer:
 
     def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
         """Return the pixels that the viewer holds for ``path``, as they were saved."""
-        return self.query("pixels", path=str(path), window=window)[1][0]
+        return self._held(path, window)[0]
+
+    def image(self, path: str, *, window: str = "") -> Image:
+        """Return the pixels for ``path`` with the words that they were saved with.
+
+        Sizes, names, colours and limits that the user of the viewer has changed are as they are
+        now. Raises ``RejectedError`` for a path that is not shown.
+        """
+        pixels, answer = self._held(path, window)
+        return Image(pixels, held_words(answer))
+
+    def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
+        """Return the pixels for a path as they were saved, and what else the viewer answers."""
+        answer, arrays = self.query("pixels", path=str(path), window=window)
+        return arrays[0], answer
 
     def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
         """Return what is on the screen: RGBA, shape (height, width, 4)."""

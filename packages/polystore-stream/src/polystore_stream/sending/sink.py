@@ -24,6 +24,7 @@ from polystore_core.errors import (
 
 from ..wire.describe import Encoding, Look, check_policy, check_wait, described
 from ..wire.layout import Layout, Place, place_of, places_of
+from .agreement import Agreement
 from .batch import Batch
 from .connection import Connection
 from .transfers import Counters
@@ -121,6 +122,10 @@ class StreamSink(DataSink):
         means, or ``at`` says it outright ({"z": 3}); ``layout`` says which parts of it become
         layers, sliders and windows.
 
+        An Image or a DataArray says itself what it is, and an option that is given holds instead
+        of its word. A viewer shows axes, scale, units, and names, colours and limits of channels.
+        An Image of the kind "labels" is a label image.
+
         Of images: ``axes`` ("tczyx", some of them in this order, with "s" last for RGB),
         ``scale`` (pixel size, for each axis), ``units``, ``channels`` (names, or mappings with
         label, color and window), ``colormap``, ``contrast_limits``, ``labels`` for a label
@@ -160,6 +165,9 @@ class StreamSink(DataSink):
 
         Options as for ``save``; ``at`` has one mapping for each value. Stops at the first
         failure with ``BatchError``: what came before is shown, what comes after is not.
+
+        Raises ``InvalidOptionError`` for images of one layer whose axes, scale, units or channels
+        differ: in a list or tuple before anything is sent.
         """
         check_lengths(data, paths)
         check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
@@ -169,9 +177,14 @@ class StreamSink(DataSink):
         names = _template(options.pop("names", None))
         places = places_of(paths, names=names, layout=layout, at=at)
         look, awaited = Look(**options), wait is not None
+        agreement = Agreement(look.given)
+        if isinstance(data, list | tuple):  # another sequence may load a value when it is asked
+            for value, path, place in zip(data, paths, places, strict=True):
+                agreement.check(value, path, place)
 
         def send(index: int) -> list[tuple[Connection, Transfer]]:
             value, path, place = data[index], paths[index], places[index]
+            agreement.check(value, path, place)
             item, pixels = self._described(value, path, place, look, layout, wait, len(paths))
             return self._send(item, pixels, wait)
 

@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from polystore_core import channel_colors, finite, image_metadata, to_numpy
+from polystore_core import array_and_words, channel_colors, finite, image_metadata, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Area
 
 from .layout import encodable
 from .messages import DTYPES, Channel, Image, Policy, RoiEncoding, Rois, Wait
+from .seen import (
+    arrange,
+    pack_words,
+    shown_size,
+    shown_unit,
+    with_limits,
+    without_wide_limits,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from polystore_core import ImageMetadata
 
     from .layout import Place
 
@@ -32,7 +42,7 @@ _FORMAT = "stream"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a caller says about an image beside its pixels: see ``StreamSink.save``."""
+    """What a caller says about an image besides its pixels: see ``StreamSink.save``."""
 
     labels: bool = False
     axes: str | Sequence[str] | None = None
@@ -90,8 +100,10 @@ def described(
 ) -> Described:
     """Return the message for a value, and its pixels (of ROIs: what they are encoded as).
 
-    ``split_channels``: each channel of the array is a layer. Raises ``UnsupportedDataError``
-    and ``InvalidOptionError`` for what no viewer shows.
+    The words of an Image or a DataArray hold where ``look`` does not say another. If
+    ``split_channels`` is true, each channel of the array is a layer.
+
+    Raises ``UnsupportedDataError`` and ``InvalidOptionError`` for a value that no viewer shows.
     """
     encoding = encoding or _SHARED
     text = _text(path)
@@ -101,17 +113,24 @@ def described(
         rois = [data] if isinstance(data, ROI) else data
         _check_only_labels(look)
         return _rois(rois, text, place, look.labels, encoding)
-    pixels = to_numpy(data)
+    array, words = array_and_words(data)
+    pixels = to_numpy(array)
     dtype = _plain_dtype(pixels.dtype)
     if not pixels.ndim or not pixels.size:
         raise UnsupportedDataError(
             f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
             _FORMAT,
         )
-    about = _about(pixels.shape, dtype, look) if look.given else _plain(pixels.shape, dtype)
+    if words is not None and look.axes is None:
+        pixels, words = arrange(pixels, words)
+    about = (
+        _about(pixels.shape, dtype, look, words)
+        if look.given or words is not None
+        else _plain(pixels.shape, dtype)
+    )
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
-    sent = encoding.pixels(pixels, about.axes, look.labels)
+    sent = encoding.pixels(pixels, about.axes, about.labels)
     image = Image(
         path=text,
         nbytes=sent.nbytes,
@@ -127,12 +146,13 @@ def described(
         original="" if sent.dtype == pixels.dtype else dtype,
         axes=about.axes,
         layers="c" if split_channels and "c" in about.axes else "",
-        labels=look.labels,
+        labels=about.labels,
         scale=about.scale,
         units=about.units,
         channels=about.channels,
         colormap=look.colormap,
         contrast_limits=about.contrast_limits,
+        words=about.words,
     )
     return image, sent
 
@@ -199,18 +219,28 @@ def _plain_dtype(dtype: np.dtype[Any]) -> str:
 @dataclass(frozen=True, slots=True)
 class _About:
     axes: str
+    labels: bool = False
     scale: tuple[float, ...] = ()
     units: tuple[str | None, ...] = ()
     channels: tuple[Channel, ...] = ()
     contrast_limits: tuple[float, float] | None = None
+    words: str = ""
 
 
 @functools.lru_cache(maxsize=256)
 def _plain(shape: tuple[int, ...], dtype: str) -> _About:
-    return _about(shape, dtype, _PLAIN)
+    return _about(shape, dtype, _PLAIN, None)
 
 
-def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
+def _about(
+    shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
+) -> _About:
+    is_integer = np.dtype(dtype).kind in "ui"
+    if words is not None:
+        words = without_wide_limits(words, np.dtype(dtype))
+        if words.kind == "labels" and not is_integer:  # computed from labels, and none itself
+            words = words.without({"kind"})
+    labels = look.labels or (words is not None and words.kind == "labels")
     try:
         found = image_metadata(
             shape,
@@ -219,30 +249,65 @@ def _about(shape: tuple[int, ...], dtype: str, look: Look) -> _About:
             scale=look.scale,
             units=look.units,
             channels=look.channels,
-            label=look.labels,
+            label=labels,
+            like=words,
         )
     except UnsupportedDataError as error:
         error.format = _FORMAT
         raise
     names = "".join(found.names)
     has_samples = names.endswith("s")
-    planes = found.axes[:-1] if has_samples else found.axes
-    # The only channel of an image needs no colour.
-    alone = len(found.channels) == 1
-    colors = [found.channels[0].color] if alone else channel_colors(found.channels)
     if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
         expected = "the name of a colormap, for an image that is not RGB"
         raise InvalidOptionError("colormap", look.colormap, expected)
+    scale, units = _sizes(found, look)
+    limits = _limits(look.contrast_limits)
     return _About(
         axes=names,
-        scale=() if look.scale is None else tuple([axis.scale or 1.0 for axis in planes]),
-        units=() if look.units is None else tuple([axis.unit for axis in planes]),
-        channels=tuple(
-            Channel(label=encodable(channel.name), color=color, window=channel.limits)
-            for channel, color in zip(found.channels, colors, strict=True)
-        ),
-        contrast_limits=_limits(look.contrast_limits),
+        labels=labels,
+        scale=scale,
+        units=units,
+        channels=_channels(found),
+        contrast_limits=limits,
+        words=pack_words(with_limits(found, shape, limits)),
     )
+
+
+def _sizes(
+    found: ImageMetadata, look: Look
+) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
+    """Return scale and units: empty where nothing is said of them, and a viewer keeps its own.
+
+    A unit without a size is left out unless the caller gives it. A viewer would show one
+    micrometer where the size is unknown.
+    """
+    planes = [axis for axis in found.axes if axis.name != "s"]
+    sizes = [shown_size(axis) for axis in planes]
+    units = [
+        shown_unit(axis) if size or look.units is not None else None
+        for axis, size in zip(planes, sizes, strict=True)
+    ]
+    has_scale = look.scale is not None or any(sizes)
+    has_units = look.units is not None or any(units)
+    return (
+        tuple([size or 1.0 for size in sizes]) if has_scale else (),
+        tuple(units) if has_units else (),
+    )
+
+
+def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
+    # The only channel of an image needs no colour.
+    alone = len(found.channels) == 1
+    colors = [found.channels[0].color] if alone else channel_colors(found.channels)
+    return tuple(
+        Channel(label=encodable(channel.name), color=color, window=_window(channel.limits))
+        for channel, color in zip(found.channels, colors, strict=True)
+    )
+
+
+def _window(limits: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return limits that a viewer can show: between two equal ones is no intensity."""
+    return limits if limits is not None and limits[0] < limits[1] else None
 
 
 def _is_printable(value: object) -> bool:

@@ -151,6 +151,8 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     contrast_limits: tuple[float, float] | None = None
     original: str = ""
     """Element type of what was saved, if it was converted to one that the viewer has."""
+    words: str = ""
+    """All that the image says of itself, as JSON: the viewer answers "pixels" with it."""
 
 
 class Rois(Item, tag="rois", kw_only=True, frozen=True):

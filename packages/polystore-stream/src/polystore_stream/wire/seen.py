@@ -1,0 +1,130 @@
+"""The words of an image that a viewer can show, and the way of all of them there and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore_core import (
+    AXIS_TYPES,
+    SPACE_UNITS,
+    TIME_UNITS,
+    Axis,
+    Channel,
+    ImageMetadata,
+    image_metadata,
+    metadata_document,
+    with_document,
+)
+from polystore_core.errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "arrange",
+    "held_words",
+    "pack_words",
+    "shown_size",
+    "shown_unit",
+    "with_limits",
+    "without_wide_limits",
+]
+
+_ORDER = "".join(AXIS_TYPES)
+_UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
+
+
+def arrange(pixels: NDArray[Any], words: ImageMetadata) -> tuple[NDArray[Any], ImageMetadata]:
+    """Return an image whose axes are those of viewers, in their order.
+
+    To view an image is not to store it: if a viewer does not know an axis, the image is shown as
+    an array without names would be. The axes that have the same place there keep their words.
+    """
+    names = words.names
+    if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
+        order = sorted(range(len(names)), key=lambda at: _ORDER.index(names[at]))
+        moved, turned = words.moved(order), pixels.transpose(order)
+        if _is_possible(turned, moved.names):
+            return turned, moved
+    bare = image_metadata(pixels.shape, pixels.dtype).names
+    axes = [
+        axis if axis.name == name else Axis(name, AXIS_TYPES[name])
+        for axis, name in zip(words.axes, bare, strict=True)
+    ]
+    keeps_channels = [n == "c" for n in names] == [n == "c" for n in bare]
+    channels = words.channels if keeps_channels else ()
+    return pixels, replace(words, axes=tuple(axes), channels=channels)
+
+
+def _is_possible(pixels: NDArray[Any], names: Sequence[str]) -> bool:
+    try:
+        image_metadata(pixels.shape, pixels.dtype, axes=names)
+    except (InvalidOptionError, UnsupportedDataError):
+        return False
+    return True
+
+
+def without_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
+    """Leave out limits of the whole range of more than 8 bits: nobody has chosen them."""
+    if dtype.kind not in "ui" or dtype.itemsize == 1 or not words.channels:
+        return words
+    whole = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+    channels = [replace(c, limits=None) if c.limits == whole else c for c in words.channels]
+    return replace(words, channels=tuple(channels))
+
+
+def with_limits(
+    words: ImageMetadata, shape: Sequence[int], limits: tuple[float, float] | None
+) -> ImageMetadata:
+    """Return the words of an image whose channels are all shown with ``limits``."""
+    names = words.names
+    if limits is None or words.kind == "labels" or names[-1] == "s":
+        return words
+    count = shape[names.index("c")] if "c" in names else 1
+    channels = words.channels or (Channel(),) * count
+    return replace(words, channels=tuple([replace(c, limits=limits) for c in channels]))
+
+
+def shown_size(axis: Axis) -> float | None:
+    """Return the size of a pixel along an axis: of irregular coords their mean distance."""
+    return axis.scale if axis.coords is None else _mean_step(axis.coords)
+
+
+def shown_unit(axis: Axis) -> str | None:
+    """Return the unit of an axis if viewers know it."""
+    return axis.unit if axis.unit in _UNITS.get(axis.type or "", ()) else None
+
+
+def _mean_step(coords: Sequence[float]) -> float | None:
+    step = (coords[-1] - coords[0]) / (len(coords) - 1) if len(coords) > 1 else 0.0
+    return step if step > 0 else None
+
+
+# ── there and back ───────────────────────────────────────────────────────────────────────
+
+
+def pack_words(words: ImageMetadata) -> str:
+    """Return all words as JSON, which a viewer keeps unread; "" if there are none."""
+    has_words = words.words() or any(channel != Channel() for channel in words.channels)
+    return json.dumps(metadata_document(words), separators=(",", ":")) if has_words else ""
+
+
+def held_words(answer: Any) -> ImageMetadata:
+    """Return the words of a viewer's answer to "pixels": as saved, but for its user's changes.
+
+    Raises ``DamagedDataError``.
+    """
+    try:
+        axes = tuple(Axis(letter, AXIS_TYPES[letter]) for letter in answer["axes"])
+        words = json.loads(answer.get("words") or "null")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"the viewer's answer does not say what the axes are: {answer!r:.200}"
+        raise DamagedDataError(reason, "message") from error
+    # The changes come first: what the image said of itself fills only what is left.
+    return with_document(with_document(ImageMetadata(axes=axes), answer.get("changes")), words)

@@ -1,0 +1,169 @@
+"""Images on their way to a viewer: they say themselves what they are."""
+
+import numpy as np
+import pytest
+
+from polystore_core import (
+    AXIS_TYPES,
+    Axis,
+    Channel,
+    Image,
+    ImageMetadata,
+    LazyArray,
+    Position,
+    image_metadata,
+)
+from polystore_core.errors import DamagedDataError
+from polystore_stream.wire import messages
+from polystore_stream.wire.describe import Look, described
+from polystore_stream.wire.layout import Place
+from polystore_stream.wire.seen import held_words
+
+GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)
+
+
+def describe(data, **look):
+    message, payload = described(data, "a.tif", Place("", "key", "a", ()), Look(**look), True)
+    assert messages.read_header(messages.encode(message)) == message
+    assert payload.nbytes == message.nbytes
+    return message, payload
+
+
+CELLS = Image(
+    np.arange(2 * 5 * 6, dtype=np.uint16).reshape(2, 5, 6),
+    ImageMetadata(
+        axes=(
+            Axis("c", "channel"),
+            Axis("y", "space", "micrometer", 0.5, 7.0),
+            Axis("x", "space", "micrometer", 0.25),
+        ),
+        channels=(
+            Channel(name="DAPI \udcff", color="0000FF", limits=(10.0, 900.0)),
+            Channel(name="GFP", limits=(0.0, 65535.0), emission_nm=520.0),
+        ),
+        name="cells",
+        bits=12,
+        position=Position(name="A1", x=3.0, unit="micrometer"),
+    ),
+)
+
+
+def test_image_says_what_it_is() -> None:
+    message, pixels = describe(CELLS)
+    assert np.shares_memory(pixels, CELLS.data)
+    assert (message.axes, message.scale) == ("cyx", (1.0, 0.5, 0.25))
+    assert message.units == (None, "micrometer", "micrometer")
+    assert message.channels == (
+        messages.Channel(label=r"DAPI \udcff", color="0000FF", window=(10.0, 900.0)),
+        messages.Channel(label="GFP", color="00FF00"),
+    )
+
+
+def test_words_come_back() -> None:
+    """All of them; but limits of a whole 16-bit type are none."""
+    message, _ = describe(CELLS)
+    words = CELLS.metadata
+    channels = (words.channels[0], Channel(name="GFP", emission_nm=520.0))
+    expected = ImageMetadata(
+        axes=words.axes,
+        channels=channels,
+        name="cells",
+        bits=12,
+        position=words.position,
+    )
+    assert held_words({"axes": message.axes, "words": message.words}) == expected
+    changes = {
+        "axes": [{"name": "c"}, {"name": "y", "scale": 2.0, "unit": "nm"}, {"name": "x"}]
+    }
+    changed = held_words({"axes": "cyx", "words": message.words, "changes": changes})
+    assert (changed.scale, changed.units) == ((None, 2.0, 0.25), (None, "nm", "micrometer"))
+
+
+def test_array_says_nothing() -> None:
+    assert describe(GREY)[0].words == ""
+    assert held_words({"axes": "yx", "words": ""}) == image_metadata((5, 6), "u2")
+
+
+def test_given_options_hold_instead() -> None:
+    message, _ = describe(CELLS, scale={"x": 2}, channels=["a", "b"], contrast_limits=(1, 2))
+    assert message.scale == (1.0, 0.5, 2.0)
+    assert [channel.label for channel in message.channels] == ["a", "b"]
+    words = held_words({"axes": message.axes, "words": message.words})
+    assert (words.scale, words.channels[1].limits) == ((None, 0.5, 2.0), (1.0, 2.0))
+    assert describe(CELLS, axes="zyx")[0].channels == ()
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "shown", "scale"),
+    [
+        ("zcyx", (3, 2, 5, 6), "czyx", (2.0, 3.0, 5.0, 6.0)),
+        ("syx", (3, 5, 6), "yxs", (5.0, 6.0)),
+        ("qyx", (3, 5, 6), "zyx", (1.0, 5.0, 6.0)),
+        ("cqyx", (3, 4, 5, 6), "czyx", (3.0, 1.0, 5.0, 6.0)),
+        ("ab", (3, 5), "yx", ()),
+        ("yxs", (5, 6, 2), "zyx", ()),
+    ],
+)
+def test_axes_are_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
+    """Sizes here are lengths: so an axis has its own."""
+    named = tuple(
+        Axis(name, AXIS_TYPES.get(name), None, float(length) if name != "s" else None)
+        for name, length in zip(axes, shape, strict=True)
+    )
+    data = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    message, pixels = describe(Image(data, ImageMetadata(axes=named)))
+    assert (message.axes, message.scale) == (shown, scale)
+    assert sorted(pixels.ravel()) == sorted(data.ravel())
+
+
+def test_unknown_units_are_not_shown() -> None:
+    """A viewer does not know furlongs, nor how large a micrometer of unknown size is."""
+    named = (
+        Axis("t", "time", "second", coords=(0.0, 1.0, 4.0)),
+        Axis("y", "space", "micrometer"),
+        Axis("x", "space", "furlong", 2.0),
+    )
+    image = Image(np.zeros((3, 5, 6), "u1"), ImageMetadata(axes=named))
+    message, _ = describe(image)
+    assert (message.scale, message.units) == ((2.0, 1.0, 2.0), ("second", None, None))
+    assert held_words({"axes": "tyx", "words": message.words}).axes == named
+
+
+def test_label_image_is_labels() -> None:
+    words = image_metadata((5, 6), "u2", label=True)
+    assert describe(Image(GREY, words))[0].labels
+    assert not describe(Image(GREY.astype("f4"), words))[0].labels
+
+
+def test_lazy_values_are_read() -> None:
+    dask = pytest.importorskip("dask.array", reason="dask is not installed")
+
+    class Handle(LazyArray):
+        shape, dtype = GREY.shape, GREY.dtype
+
+        def __getitem__(self, region):
+            return GREY[region]
+
+    for lazy in (
+        dask.from_array(GREY),
+        Handle(),
+        Image(Handle(), image_metadata((5, 6), "u2")),
+    ):
+        np.testing.assert_array_equal(describe(lazy)[1], GREY)
+
+
+def test_dataarray_says_what_it_is() -> None:
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    y = ("y", np.arange(5) * 0.5, {"units": "um"})
+    value = xarray.DataArray(GREY, {"y": y, "c": "DAPI"}, ("y", "x"))
+    message, _ = describe(value)
+    assert (message.scale, message.units) == ((0.5, 1.0), ("micrometer", None))
+    assert message.channels == (messages.Channel(label="DAPI"),)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, {}, {"axes": "yq"}, {"axes": 5}, {"axes": "yx", "words": "{"}]
+)
+def test_damaged_answers(answer) -> None:
+    with pytest.raises(DamagedDataError, match="does not say what the axes are"):
+        held_words(answer)
