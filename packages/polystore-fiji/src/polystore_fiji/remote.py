@@ -20,18 +20,15 @@ __all__ = ["RemoteFiji"]
 class RemoteFiji(RemoteViewer):
     """Ask a Fiji for its images, pixels and ROIs; ``window`` is the title of an image.
 
-    ``layers`` has a mapping for each image that was saved there, as ImageJ tells: "name",
-    "shape" and "scale" along "axes" (tzcyx), "units", "channels" (color, window), "labels" of the
-    slices, "position" (t, z, c), the number of "rois".
+    ``pixels`` are of the element type that was saved. ``layers`` has a mapping for each image
+    that was saved there, as ImageJ tells: "name", "shape" and "scale" along "axes" (tzcyx),
+    "units", "channels" (color, window), "labels" of the slices, "position" (t, z, c), the number
+    of "rois".
     """
 
-    def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
-        """Return the pixels that ImageJ holds for ``path``, of the type that was saved.
-
-        ``window`` is the window of the layout that it was saved with.
-        """
-        value, arrays = self.query("pixels", path=str(path), window=window)
-        return original_pixels(arrays[0], value["original"])
+    def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
+        pixels, answer = super()._held(path, window)
+        return original_pixels(pixels, answer["original"]), answer
 
     def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
         """Return the ROIs of all images: of overlays, selections and the ROI Manager.

@@ -70,7 +70,7 @@ class RemoteViewer:
         now. Raises ``RejectedError`` for a path that is not shown.
         """
         pixels, answer = self._held(path, window)
-        return Image(pixels, held_words(answer))
+        return Image(pixels, held_words(answer, pixels.shape))
 
     def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
         """Return the pixels for a path as they were saved, and what else the viewer answers."""

@@ -115,8 +115,10 @@ def pack_words(words: ImageMetadata) -> str:
     return json.dumps(metadata_document(words), separators=(",", ":")) if has_words else ""
 
 
-def held_words(answer: Any) -> ImageMetadata:
+def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
     """Return the words of a viewer's answer to "pixels": as saved, but for its user's changes.
+
+    ``shape`` is that of the pixels.
 
     Raises ``DamagedDataError``.
     """
@@ -126,5 +128,8 @@ def held_words(answer: Any) -> ImageMetadata:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"the viewer's answer does not say what the axes are: {answer!r:.200}"
         raise DamagedDataError(reason, "message") from error
-    # The changes come first: what the image said of itself fills only what is left.
-    return with_document(with_document(ImageMetadata(axes=axes), answer.get("changes")), words)
+    if len(axes) != len(shape):
+        raise DamagedDataError(f"axes {answer['axes']!r} do not fit shape {shape}", "message")
+    # The changes come first: the image's own words fill only what is left.
+    changed = with_document(ImageMetadata(axes=axes), answer.get("changes"), shape)
+    return with_document(changed, words, shape)

@@ -3,9 +3,14 @@ package polystore.fiji.imagej;
 import ij.CompositeImage;
 import ij.ImagePlus;
 import ij.process.LUT;
+import java.awt.Color;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import polystore.fiji.imagej.Place.Coordinate;
@@ -23,6 +28,7 @@ final class ChannelLooks {
     private final Map<Coordinate, double[]> ranges = new HashMap<>();
     /** What ImageJ was told, and of which channels it must be told yet. */
     private final Map<Coordinate, LUT> applied = new HashMap<>();
+    private final Map<Coordinate, double[]> told = new HashMap<>();
     private final Set<Coordinate> untold = new HashSet<>();
 
     ChannelLooks(boolean labels, String original) {
@@ -79,13 +85,8 @@ final class ChannelLooks {
         for (int at = 0; at < channels.length; at++) {
             Coordinate c = channels[at];
             if (untold.contains(c)) continue;
-            boolean isComposite = image instanceof CompositeImage;
-            LUT lut = isComposite
-                    ? ((CompositeImage) image).getChannelLut(at + 1)
-                    : image.getProcessor().getLut();
-            double low = isComposite ? lut.min : image.getDisplayRangeMin();
-            double high = isComposite ? lut.max : image.getDisplayRangeMax();
-            ranges.put(c, new double[] {low, high});
+            LUT lut = lut(image, at);
+            ranges.put(c, range(image, at));
             if (!Arrays.equals(lut.getBytes(), applied.get(c).getBytes())) colors.put(c, lut);
         }
     }
@@ -108,7 +109,42 @@ final class ChannelLooks {
                 image.setLut(lut);
                 image.setDisplayRange(lut.min, lut.max);
             }
+            told.put(c, range(image, at));
         }
+    }
+
+    /** Return what the user has changed of some channels, in the words of an image. */
+    List<Map<String, Object>> edits(ImagePlus image, Axis axis, Collection<Coordinate> channels) {
+        List<Map<String, Object>> edits = new ArrayList<>();
+        for (Coordinate c : channels) {
+            int at = axis.position(c) - 1;
+            Map<String, Object> edit = new LinkedHashMap<>();
+            double[] range = range(image, at);
+            if (!Arrays.equals(range, told.get(c)))
+                edit.put("limits", Arrays.asList(range[0] / factor, range[1] / factor));
+            byte[] lut = lut(image, at).getBytes();
+            if (!Arrays.equals(lut, applied.get(c).getBytes())) {
+                // A lookup table of several colours has no name in the words of an image.
+                Color full = new Color(lut[255] & 0xff, lut[511] & 0xff, lut[767] & 0xff);
+                if (Arrays.equals(lut, LUT.createLutFromColor(full).getBytes()))
+                    edit.put("color", String.format("%06X", full.getRGB() & 0xffffff));
+            }
+            edits.add(edit);
+        }
+        return edits;
+    }
+
+    private static LUT lut(ImagePlus image, int at) {
+        return image instanceof CompositeImage
+                ? ((CompositeImage) image).getChannelLut(at + 1)
+                : image.getProcessor().getLut();
+    }
+
+    private static double[] range(ImagePlus image, int at) {
+        if (!(image instanceof CompositeImage))
+            return new double[] {image.getDisplayRangeMin(), image.getDisplayRangeMax()};
+        LUT lut = lut(image, at);
+        return new double[] {lut.min, lut.max};
     }
 
     private LUT byDefault(int at, int count) {

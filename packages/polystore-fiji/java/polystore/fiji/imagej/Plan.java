@@ -15,7 +15,7 @@ final class Plan {
     final String identity;
     /** Of an image, as it was sent. */
     final int[] shape;
-    final String dtype;
+    final String dtype, axes, words;
     private final boolean rgb;
 
     Plan(
@@ -27,6 +27,8 @@ final class Plan {
             Item item) {
         shape = item.shape;
         dtype = item.dtype;
+        axes = item.axes;
+        words = item.words;
         rgb = item.isImage && item.axes.endsWith("s");
         this.key = key;
         this.title = title;

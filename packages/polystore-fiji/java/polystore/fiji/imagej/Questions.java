@@ -98,7 +98,12 @@ final class Questions {
             Object[] planes = shown == null ? null : shown.pixels(plan);
             if (planes == null) continue;
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
-            return Collections.singletonMap("original", shown.original());
+            Map<String, Object> about = new LinkedHashMap<>();
+            about.put("original", shown.original());
+            about.put("axes", plan.axes);
+            about.put("words", plan.words);
+            about.put("changes", shown.edits(plan));
+            return about;
         }
         Map<String, Set<String>> shown = screen.paths();
         if (!window.isEmpty() && !shown.containsKey(window))

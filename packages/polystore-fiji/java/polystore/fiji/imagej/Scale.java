@@ -1,6 +1,10 @@
 package polystore.fiji.imagej;
 
 import ij.measure.Calibration;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import polystore.fiji.transport.Item;
 
 /** Extents and units of pixels, as ImageJ has them. */
@@ -33,7 +37,59 @@ final class Scale {
                 default: // channels and samples have no extent
             }
         }
+        // A unit of y or z of its own stays as it is when the user sets the unit of the image.
+        if (made.getUnit().equals(made.getYUnit())) made.setYUnit(null);
+        if (made.getUnit().equals(made.getZUnit())) made.setZUnit(null);
         return made;
+    }
+
+    /**
+     * Return what differs between what a pipeline said of pixels and what ImageJ has: an object for
+     * each axis, with its name, and with its scale and unit if one of them is another.
+     */
+    static List<Object> edits(String axes, Calibration said, Calibration now) {
+        List<Object> edits = new ArrayList<>();
+        for (char axis : axes.toCharArray()) {
+            Map<String, Object> edit = new LinkedHashMap<>();
+            edit.put("name", String.valueOf(axis));
+            String unit = unit(axis, now);
+            if (extent(axis, said) != extent(axis, now) || !unit(axis, said).equals(unit)) {
+                edit.put("scale", extent(axis, now));
+                if (!unit.isEmpty() && !unit.startsWith("pixel")) edit.put("unit", unit);
+            }
+            edits.add(edit);
+        }
+        return edits;
+    }
+
+    private static double extent(char axis, Calibration of) {
+        switch (axis) {
+            case 'x':
+                return of.pixelWidth;
+            case 'y':
+                return of.pixelHeight;
+            case 'z':
+                return of.pixelDepth;
+            case 't':
+                return of.frameInterval;
+            default:
+                return 1;
+        }
+    }
+
+    private static String unit(char axis, Calibration of) {
+        switch (axis) {
+            case 'x':
+                return of.getXUnit();
+            case 'y':
+                return of.getYUnit();
+            case 'z':
+                return of.getZUnit();
+            case 't':
+                return of.getTimeUnit();
+            default:
+                return "";
+        }
     }
 
     /** Names of UDUNITS-2, as ImageJ writes them. */

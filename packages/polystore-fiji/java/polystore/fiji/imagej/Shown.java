@@ -20,6 +20,8 @@ import java.util.Arrays;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -405,6 +407,21 @@ final class Shown {
 
     String original() {
         return original;
+    }
+
+    /** Return what the user has changed since a value was saved, in the words of its image. */
+    Map<String, Object> edits(Plan plan) {
+        Map<String, Object> edits = new LinkedHashMap<>();
+        Calibration said = calibration == null ? new Calibration() : calibration;
+        List<Object> axes = Scale.edits(plan.axes, said, image.getCalibration());
+        if (axes.stream().anyMatch(axis -> ((Map<?, ?>) axis).size() > 1)) edits.put("axes", axes);
+        Set<Coordinate> own = new LinkedHashSet<>();
+        for (Place place : plan.places) own.add(place.c);
+        List<Map<String, Object>> channels =
+                rgb || labels ? Collections.emptyList() : looks.edits(image, cs, own);
+        if (channels.stream().anyMatch(channel -> !channel.isEmpty())) edits.put("channels", channels);
+        if (!image.getTitle().equals(title)) edits.put("name", image.getTitle());
+        return edits;
     }
 
     /** Return what a person sees of it, as ImageJ tells. */

@@ -30,6 +30,8 @@ public final class Item {
     public final String group;
     public final String groupTitle;
     public final String original;
+    /** All that the image says of itself, for those who ask for its pixels. */
+    public final String words;
     public final String encoding;
     public final String[][] at;
     public final int series;
@@ -74,6 +76,7 @@ public final class Item {
         group = fields.text("group", "");
         groupTitle = fields.text("group_title", "");
         original = fields.text("original", "");
+        words = fields.text("words", "");
         encoding = fields.text("encoding", "json");
         String fault = fault();
         if (fault != null) {

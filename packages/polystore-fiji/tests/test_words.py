@@ -1,0 +1,90 @@
+"""Images in a real ImageJ: what it shows of their words, and what comes back."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from polystore_core import Axis, Channel, Image, ImageMetadata, Position
+
+from .planes import only
+
+if TYPE_CHECKING:
+    from conftest import User
+
+    from polystore_core import FileManager
+    from polystore_fiji.remote import RemoteFiji
+
+CELLS = Image(
+    np.arange(2 * 2 * 3 * 4 * 5, dtype="u2").reshape(2, 2, 3, 4, 5),
+    ImageMetadata(
+        axes=(
+            Axis("t", "time", "second", 90.0),
+            Axis("c", "channel"),
+            Axis("z", "space", "micrometer", 2.0),
+            Axis("y", "space", "micrometer", 0.5, 7.0),
+            Axis("x", "space", "micrometer", 0.25),
+        ),
+        channels=(
+            Channel(name="DAPI", color="0000FF", limits=(10.0, 90.0), excitation_nm=405.0),
+            Channel(name="GFP", emission_nm=520.0),
+        ),
+        name="cells",
+        bits=12,
+        position=Position(name="A1", x=3.0, unit="micrometer"),
+    ),
+)
+
+
+def test_words_are_shown(there: FileManager, hidden: RemoteFiji) -> None:
+    """Sizes, units, colours, limits and names are ImageJ's."""
+    there.save(CELLS, "x", "screen")
+    image = only(hidden)
+    assert (image["scale"], image["units"]) == (
+        [90, 2, 1, 0.5, 0.25],
+        ["sec", "µm", "", "µm", "µm"],
+    )
+    assert image["channels"][0] == {"color": "0000ff", "window": [10, 90]}
+    assert image["channels"][1]["color"] == "00ff00"
+    assert image["labels"][:2] == ["DAPI: x", "GFP: x"]
+
+
+def test_words_come_back(there: FileManager) -> None:
+    """Every word, also those that ImageJ does not show."""
+    there.save(CELLS, "x", "screen")
+    found = there.load("x", "screen", as_="image")
+    assert found.metadata == CELLS.metadata
+    np.testing.assert_array_equal(found.data, CELLS.data)
+
+
+def test_plain_images_come_back(there: FileManager) -> None:
+    """What nobody has said is unknown, and not a size of one pixel."""
+    values = [np.zeros((4, 5, 3), "u1"), np.eye(4, 5) > 0, np.ones((2, 4, 5), "i4")]
+    for name, value in zip("abc", values, strict=True):
+        there.save(value, name, "screen", labels=name == "c")
+        found = there.load(name, "screen", as_="image")
+        assert found.metadata == Image.of(value, label=name == "c").metadata
+        assert found.dtype == value.dtype
+        np.testing.assert_array_equal(found, value)
+
+
+@pytest.mark.screen
+@pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
+def test_changes_come_back(files: FileManager, user: User) -> None:
+    """What the user has set holds, and the rest is as it was saved."""
+    files.save(CELLS, "x", "screen", wait="shown")
+    user.does(
+        'Stack.setChannel(2); setMinAndMax(20, 120); run("Yellow"); rename("mitosis");'
+        ' setVoxelSize(0.5, 0.5, 3, "nm");'
+    )
+    found = files.load("x", "screen", as_="image")
+    assert found.scale == (90.0, None, 3.0, 0.5, 0.5)
+    assert found.units == ("second", None, *["nanometer"] * 3)
+    assert found.channels == (
+        CELLS.channels[0],
+        Channel(name="GFP", color="FFFF00", limits=(20.0, 120.0), emission_nm=520.0),
+    )
+    assert (found.name, found.metadata.bits) == ("mitosis", 12)
