@@ -10,6 +10,8 @@ from polystore_core import Info, PolystoreError, image_metadata
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from polystore_core import ImageMetadata
+
 __all__ = ["Described", "described"]
 
 _AXES = "tczyxs"
@@ -26,6 +28,8 @@ class Described:
     """For ``save``."""
     order: tuple[int, ...] | None = None
     """How the stored array must be transposed for that."""
+    image: ImageMetadata | None = None
+    """Its words, where it is sent as an image: it needs no options, and a viewer orders it."""
 
     def arranged(self, stored: Any) -> Any:
         return stored if self.order is None else stored.transpose(self.order)

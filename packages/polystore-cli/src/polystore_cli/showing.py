@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polystore_core import known_options
+from polystore_core import known_options, metadata_document
 from polystore_core.errors import DataError, StorageError, UnsupportedFormatError
 
 from .described import Described, described
@@ -70,10 +70,18 @@ class Show:
         info = self.files.info(address.path, backend=address.backend)
         sink: Any = self.files.registry[self.viewer]
         wanted, _ = known_options(type(sink).save)
-        return described(info, self.options, wanted)
+        # A viewer that has a word for axes takes images, which say themselves what they are.
+        if info.image is None or "axes" not in wanted:
+            return described(info, self.options, wanted)
+        if "axes" in info.image.guessed and "axes" not in self.options:
+            names = ", ".join(info.image.names)
+            warn(f"warning: {address} does not name its axes: guessed {names} (-o axes=…)")
+        return Described(info.shape, info.dtype, image=info.image)
 
     def load(self, address: Address, image: Described) -> Any:
-        return image.arranged(self.files.load(address.path, backend=address.backend))
+        as_ = None if image.image is None else "image"
+        stored = self.files.load(address.path, backend=address.backend, as_=as_)
+        return image.arranged(stored)
 
     def _document(
         self, address: Address, image: Described, options: Mapping[str, Any]
@@ -85,6 +93,7 @@ class Show:
             "shape": image.shape,
             "dtype": image.dtype,
             "options": options,
+            **({} if image.image is None else {"image": metadata_document(image.image)}),
         }
 
 
