@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,18 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+from polystore_cli.address import Address
 from polystore_cli.described import described
-from polystore_core import BackendRegistry, DataSink, FileManager, Info
+from polystore_cli.showing import Show
+from polystore_core import (
+    BackendRegistry,
+    DataSink,
+    FileManager,
+    Image,
+    Info,
+    image_metadata,
+    metadata_document,
+)
 
 pytest.importorskip("polystore_stream")
 pytest.importorskip("polystore_zarr")
@@ -315,6 +326,27 @@ def test_viewer_hears_what_it_knows(
         ("default", (4, 5), {"scale": {"y": 0.5, "x": 0.25}, "labels": True}),
         ("default", (2, 3, 4, 5), {"scale": None, "labels": True}),
     ]
+
+
+def test_images_say_what_they_are(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image is sent with all of its words, in the order of viewers; a guess is told."""
+    words = replace(
+        image_metadata((2, 3, 4, 5), "<u2", scale={"z": 2, "x": 0.5}, channels=["DAPI", "GFP"]),
+        guessed=frozenset({"axes"}),
+    )
+    stack = np.arange(120, dtype="<u2").reshape(2, 3, 4, 5)
+    image = Image(stack, words).transpose("zcyx")
+    with BackendRegistry() as registry:
+        files = FileManager(registry)
+        files.save(image, "a", "memory")
+        address = Address("memory", "a")
+        (sent,) = Show(files, "streaming", {}).each([address])
+    assert sent["image"] == metadata_document(image.metadata)
+    (item,) = shown()
+    assert (item["axes"], item["scale"]) == ("czyx", (1.0, 2.0, 1.0, 0.5))
+    assert item["channels"] == ["DAPI", "GFP"]
+    np.testing.assert_array_equal(item["data"], stack)
+    assert "memory:a does not name its axes: guessed z, c, y, x" in capsys.readouterr().err
 
 
 def test_missing_viewer_is_named(process: Callable[..., Any], tmp_path: Path) -> None:
