@@ -125,6 +125,12 @@ def test_axes_are_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
     assert sorted(pixels.ravel()) == sorted(data.ravel())
 
 
+def test_limits_of_all_channels() -> None:
+    image = Image.of(np.zeros((2, 3, 5, 6)), axes="czyx").transpose("zcyx")
+    message, _ = describe(image, contrast_limits=(1, 2))
+    assert held(message).channels == (Channel(limits=(1.0, 2.0)),) * 2
+
+
 def test_unknown_units_are_not_shown() -> None:
     """A viewer does not know furlongs, nor how large a micrometer of unknown size is."""
     named = (

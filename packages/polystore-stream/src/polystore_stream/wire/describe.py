@@ -121,13 +121,9 @@ def described(
             f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
             _FORMAT,
         )
-    if words is not None and look.axes is None:
-        pixels, words = arrange(pixels, words)
-    about = (
-        _about(pixels.shape, dtype, look, words)
-        if look.given or words is not None
-        else _plain(pixels.shape, dtype)
-    )
+    about = _look_of(pixels.shape, dtype, look, words)
+    if about.order is not None:
+        pixels = pixels.transpose(about.order)
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
     sent = encoding.pixels(pixels, about.axes, about.labels)
@@ -219,6 +215,8 @@ def _plain_dtype(dtype: np.dtype[Any]) -> str:
 @dataclass(frozen=True, slots=True)
 class _About:
     axes: str
+    order: tuple[int, ...] | None = None
+    """How the array must be transposed for them."""
     labels: bool = False
     scale: tuple[float, ...] = ()
     units: tuple[str | None, ...] = ()
@@ -227,31 +225,28 @@ class _About:
     words: str = ""
 
 
+def _look_of(
+    shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
+) -> _About:
+    if look.given:
+        return _about(shape, dtype, look, words)
+    try:
+        return _plain(shape, dtype, words)
+    except TypeError:  # words that a caller has made with lists have no hash
+        return _about(shape, dtype, _PLAIN, words)
+
+
 @functools.lru_cache(maxsize=256)
-def _plain(shape: tuple[int, ...], dtype: str) -> _About:
-    return _about(shape, dtype, _PLAIN, None)
+def _plain(shape: tuple[int, ...], dtype: str, words: ImageMetadata | None) -> _About:
+    return _about(shape, dtype, _PLAIN, words)
 
 
 def _about(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> _About:
-    is_integer = np.dtype(dtype).kind in "ui"
-    if words is not None:
-        words = without_wide_limits(words, np.dtype(dtype))
-        if words.kind == "labels" and not is_integer:  # computed from labels, and none itself
-            words = words.without({"kind"})
-    labels = look.labels or (words is not None and words.kind == "labels")
     try:
-        found = image_metadata(
-            shape,
-            dtype,
-            axes=look.axes,
-            scale=look.scale,
-            units=look.units,
-            channels=look.channels,
-            label=labels,
-            like=words,
-        )
+        order, found = _found(shape, np.dtype(dtype), look, words)
+        shape = shape if order is None else tuple([shape[at] for at in order])
     except UnsupportedDataError as error:
         error.format = _FORMAT
         raise
@@ -264,12 +259,36 @@ def _about(
     limits = _limits(look.contrast_limits)
     return _About(
         axes=names,
-        labels=labels,
+        order=order,
+        labels=found.kind == "labels",
         scale=scale,
         units=units,
         channels=_channels(found),
         contrast_limits=limits,
         words=pack_words(with_limits(found, shape, limits)),
+    )
+
+
+def _found(
+    shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
+) -> tuple[tuple[int, ...] | None, ImageMetadata]:
+    """Return the order in which a viewer has the axes, and all that is said of the image."""
+    order = None
+    if words is not None and look.axes is None:
+        order, words = arrange(shape, dtype, words)
+    if words is not None:
+        words = without_wide_limits(words, dtype)
+        if dtype.kind not in "ui":  # numbers that were computed from labels
+            words = words.without({"kind"})
+    return order, image_metadata(
+        shape if order is None else [shape[at] for at in order],
+        dtype,
+        axes=look.axes,
+        scale=look.scale,
+        units=look.units,
+        channels=look.channels,
+        label=look.labels or (words is not None and words.kind == "labels"),
+        like=words,
     )
 
 

@@ -24,8 +24,6 @@ from polystore_core.errors import DamagedDataError, InvalidOptionError, Unsuppor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
 __all__ = [
     "arrange",
     "held_words",
@@ -40,31 +38,33 @@ _ORDER = "".join(AXIS_TYPES)
 _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 
 
-def arrange(pixels: NDArray[Any], words: ImageMetadata) -> tuple[NDArray[Any], ImageMetadata]:
-    """Return an image whose axes are those of viewers, in their order.
+def arrange(
+    shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
+) -> tuple[tuple[int, ...] | None, ImageMetadata]:
+    """Return the order in which a viewer has the axes, if that is another, and the words of it.
 
     To view an image is not to store it: if a viewer does not know an axis, the image is shown as
     an array without names would be. The axes that have the same place there keep their words.
     """
     names = words.names
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
-        order = sorted(range(len(names)), key=lambda at: _ORDER.index(names[at]))
-        moved, turned = words.moved(order), pixels.transpose(order)
-        if _is_possible(turned, moved.names):
-            return turned, moved
-    bare = image_metadata(pixels.shape, pixels.dtype).names
+        order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
+        moved = words.moved(order)
+        if _is_possible([shape[at] for at in order], dtype, moved.names):
+            return None if moved.names == names else order, moved
+    bare = image_metadata(shape, dtype).names
     axes = [
         axis if axis.name == name else Axis(name, AXIS_TYPES[name])
         for axis, name in zip(words.axes, bare, strict=True)
     ]
     keeps_channels = [n == "c" for n in names] == [n == "c" for n in bare]
     channels = words.channels if keeps_channels else ()
-    return pixels, replace(words, axes=tuple(axes), channels=channels)
+    return None, replace(words, axes=tuple(axes), channels=channels)
 
 
-def _is_possible(pixels: NDArray[Any], names: Sequence[str]) -> bool:
+def _is_possible(shape: Sequence[int], dtype: np.dtype[Any], names: Sequence[str]) -> bool:
     try:
-        image_metadata(pixels.shape, pixels.dtype, axes=names)
+        image_metadata(shape, dtype, axes=names)
     except (InvalidOptionError, UnsupportedDataError):
         return False
     return True
