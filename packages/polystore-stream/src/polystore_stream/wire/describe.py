@@ -1,66 +1,30 @@
-"""From a value and what is said about it to a message: all that can be refused is refused here."""
+"""Build the message for a value. All validation happens here and in ``look``."""
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from polystore_core import array_and_words, channel_colors, finite, image_metadata, to_numpy
+from polystore_core import array_and_words, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Area
 
 from .layout import encodable
-from .messages import DTYPES, Channel, Image, Policy, RoiEncoding, Rois, Wait
-from .seen import (
-    arrange,
-    pack_words,
-    shown_size,
-    shown_unit,
-    with_limits,
-    without_wide_limits,
-)
+from .look import FORMAT, Look, look_of
+from .messages import DTYPES, Image, Policy, RoiEncoding, Rois, Wait
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from polystore_core import ImageMetadata
 
     from .layout import Place
 
 __all__ = ["Encoding", "Look", "check_policy", "check_wait", "described"]
 
 Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
-
-_FORMAT = "stream"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What a caller says about an image besides its pixels: see ``StreamSink.save``."""
-
-    labels: bool = False
-    axes: str | Sequence[str] | None = None
-    scale: Sequence[float] | Mapping[str, float] | None = None
-    units: str | Mapping[str, str] | None = None
-    channels: Sequence[str | Mapping[str, Any]] | None = None
-    colormap: str | None = None
-    contrast_limits: Sequence[float] | None = None
-
-    @property
-    def given(self) -> list[str]:
-        """Names of what is said: an array among it has no answer to ``==``."""
-        return [
-            name for name in self.__slots__ if getattr(self, name) is not getattr(_PLAIN, name)
-        ]
-
-
-_PLAIN = Look()
 
 
 def check_wait(wait: Wait | None) -> None:
@@ -119,9 +83,9 @@ def described(
     if not pixels.ndim or not pixels.size:
         raise UnsupportedDataError(
             f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
-            _FORMAT,
+            FORMAT,
         )
-    about = _look_of(pixels.shape, dtype, look, words)
+    about = look_of(pixels.shape, dtype, look, words)
     if about.order is not None:
         pixels = pixels.transpose(about.order)
     if pixels.dtype.str != dtype:
@@ -171,7 +135,7 @@ def _rois(
         if not isinstance(roi.shape, Area):
             kind = type(roi.shape).__name__
             raise UnsupportedDataError(
-                f"labels=True fills areas, and a {kind} has no area", _FORMAT
+                f"labels=True fills areas, and a {kind} has no area", FORMAT
             )
     name, content = encoding.rois(rois)
     payload = np.frombuffer(content or b"\0", np.uint8)
@@ -209,137 +173,4 @@ def _plain_dtype(dtype: np.dtype[Any]) -> str:
         advice = "show one field of it"
     else:
         advice = "convert them to bool, integers or floats"
-    raise UnsupportedDataError(f"viewers do not show pixels of {dtype}: {advice}", _FORMAT)
-
-
-@dataclass(frozen=True, slots=True)
-class _About:
-    axes: str
-    order: tuple[int, ...] | None = None
-    """How the array must be transposed for them."""
-    labels: bool = False
-    scale: tuple[float, ...] = ()
-    units: tuple[str | None, ...] = ()
-    channels: tuple[Channel, ...] = ()
-    contrast_limits: tuple[float, float] | None = None
-    words: str = ""
-
-
-def _look_of(
-    shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
-) -> _About:
-    if look.given:
-        return _about(shape, dtype, look, words)
-    try:
-        return _plain(shape, dtype, words)
-    except TypeError:  # words that a caller has made with lists have no hash
-        return _about(shape, dtype, _PLAIN, words)
-
-
-@functools.lru_cache(maxsize=256)
-def _plain(shape: tuple[int, ...], dtype: str, words: ImageMetadata | None) -> _About:
-    return _about(shape, dtype, _PLAIN, words)
-
-
-def _about(
-    shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
-) -> _About:
-    try:
-        order, found = _found(shape, np.dtype(dtype), look, words)
-        shape = shape if order is None else tuple([shape[at] for at in order])
-    except UnsupportedDataError as error:
-        error.format = _FORMAT
-        raise
-    names = "".join(found.names)
-    has_samples = names.endswith("s")
-    if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
-        expected = "the name of a colormap, for an image that is not RGB"
-        raise InvalidOptionError("colormap", look.colormap, expected)
-    scale, units = _sizes(found, look)
-    limits = _limits(look.contrast_limits)
-    return _About(
-        axes=names,
-        order=order,
-        labels=found.kind == "labels",
-        scale=scale,
-        units=units,
-        channels=_channels(found),
-        contrast_limits=limits,
-        words=pack_words(with_limits(found, shape, limits)),
-    )
-
-
-def _found(
-    shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
-) -> tuple[tuple[int, ...] | None, ImageMetadata]:
-    """Return the order in which a viewer has the axes, and all that is said of the image."""
-    order = None
-    if words is not None and look.axes is None:
-        order, words = arrange(shape, dtype, words)
-    if words is not None:
-        words = without_wide_limits(words, dtype)
-        if dtype.kind not in "ui":  # numbers that were computed from labels
-            words = words.without({"kind"})
-    return order, image_metadata(
-        shape if order is None else [shape[at] for at in order],
-        dtype,
-        axes=look.axes,
-        scale=look.scale,
-        units=look.units,
-        channels=look.channels,
-        label=look.labels or (words is not None and words.kind == "labels"),
-        like=words,
-    )
-
-
-def _sizes(
-    found: ImageMetadata, look: Look
-) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
-    """Return scale and units: empty where nothing is said of them, and a viewer keeps its own.
-
-    A unit without a size is left out unless the caller gives it. A viewer would show one
-    micrometer where the size is unknown.
-    """
-    planes = [axis for axis in found.axes if axis.name != "s"]
-    sizes = [shown_size(axis) for axis in planes]
-    units = [
-        shown_unit(axis) if size or look.units is not None else None
-        for axis, size in zip(planes, sizes, strict=True)
-    ]
-    has_scale = look.scale is not None or any(sizes)
-    has_units = look.units is not None or any(units)
-    return (
-        tuple([size or 1.0 for size in sizes]) if has_scale else (),
-        tuple(units) if has_units else (),
-    )
-
-
-def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
-    # The only channel of an image needs no colour.
-    alone = len(found.channels) == 1
-    colors = [found.channels[0].color] if alone else channel_colors(found.channels)
-    return tuple(
-        Channel(label=encodable(channel.name), color=color, window=_window(channel.limits))
-        for channel, color in zip(found.channels, colors, strict=True)
-    )
-
-
-def _window(limits: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return limits that a viewer can show: between two equal ones is no intensity."""
-    return limits if limits is not None and limits[0] < limits[1] else None
-
-
-def _is_printable(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable()  # lone surrogates are not
-
-
-def _limits(limits: Any) -> tuple[float, float] | None:
-    if limits is None:
-        return None
-    given = limits.tolist() if isinstance(limits, np.ndarray) else limits
-    given = given if isinstance(given, Sequence) and len(given) == 2 else ()
-    match [finite(n.item() if isinstance(n, np.generic) else n) for n in given]:
-        case [float(low), float(high)] if low < high:
-            return low, high
-    expected = "two finite numbers, the lower one first, such as (0, 255)"
-    raise InvalidOptionError("contrast_limits", limits, expected)
+    raise UnsupportedDataError(f"viewers do not show pixels of {dtype}: {advice}", FORMAT)
