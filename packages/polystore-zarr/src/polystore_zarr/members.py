@@ -279,9 +279,11 @@ def _is_settled(
             if well is None or not names.issubset(well.fields):
                 return False  # it is new
     if kind == "well" and (plate := _plate_in(document)) is not None:
+        if not names.issubset(plate.wells):
+            return False  # it is new
         if plate.field_count is not None and not all(map(_is_listed, entries)):
             return False  # their number may exceed the count as soon as they are listed
-        if plate.field_count is None and plate.name and names.issubset(plate.wells):
+        if plate.field_count is None and plate.name:
             return True
     return _changed(document, entries, is_directory) is None
 

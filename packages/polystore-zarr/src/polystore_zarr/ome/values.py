@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -79,6 +81,43 @@ class Plate:
     name: str = ""
     field_count: int | None = None
     """The largest number of fields in a well, if the document tells it."""
+    in_order: bool = False
+    """Whether all rows, columns and wells are in order, have our form, and fit the indices.
+
+    Small plates are not examined."""
+
+    def places(self, entries: Sequence[Any]) -> list[tuple[int, int]] | None:
+        """Return the row and column of entries by their indices, ``None`` if one does not fit."""
+        try:
+            places = list(map(PLACE, entries))
+            names = [(self.rows[row], self.columns[column]) for row, column in places]
+            paths = list(map(PATH, entries))
+        except (IndexError, KeyError, TypeError):
+            return None
+        fit = min(chain.from_iterable(places), default=0) >= 0
+        return places if fit and list(map("/".join, names)) == paths else None
+
+    def follow(self, start: int, stop: int, new: Sequence[Any]) -> Plate | None:
+        """Return the plate with other entries instead of those from ``start`` to ``stop``.
+
+        ``None`` if it was not in order, or is not any more.
+        """
+        found = self.places(new) if self.in_order else None
+        if found is None:
+            return None
+        wells = *self.wells[:start], *map(PATH, new), *self.wells[stop:]
+        before = map(self._place, wells[:start][-1:])
+        after = map(self._place, self.wells[stop : stop + 1])
+        around = [*before, *found, *after]
+        return replace(self, wells=wells) if around == sorted(around) else None
+
+    def _place(self, well: str) -> tuple[int, int]:
+        row, _, column = well.partition("/")
+        return self.rows.index(row), self.columns.index(column)
+
+
+PATH, PLACE = itemgetter("path"), itemgetter("rowIndex", "columnIndex")
+"""Of a well in a document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

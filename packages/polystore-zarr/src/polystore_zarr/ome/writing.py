@@ -6,6 +6,7 @@ What is added to a document of others leaves every key in place that is not ours
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from polystore_core import ImageMetadata, channel_colors
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
-from .reading import found_in, line_name, mapping, path_of, read_plate, read_well
-from .values import Attributes, Plate, Version, Well
+from .reading import found_in, line_name, mapping, natural, path_of, read_plate, read_well
+from .values import PLACE, Attributes, Plate, Version, Well
 
 if TYPE_CHECKING:
     from polystore_core import Document, Value
@@ -289,7 +290,7 @@ def plate_with_wells(
     for row, column in wells:
         check_well(row, column, plate=known)
         if (path := f"{row}/{column}") not in paths:
-            new[path] = {"path": path}
+            new[path] = row, column
     more: Document = {}
     if name and not plate.get("name"):
         more["name"] = name
@@ -299,7 +300,21 @@ def plate_with_wells(
         more["field_count"] = field_count
     if known is not None and not (new or more):
         return dict(attributes)
-    return _settled(attributes, version, plate | more, [*listed, *new.values()])
+    plate |= more
+    if known is not None and known.in_order and _put_in(listed, new, known):
+        return _edited(attributes, version, "plate", {**plate, "wells": listed})
+    return _settled(attributes, version, plate, [*listed, *({"path": path} for path in new)])
+
+
+def _put_in(listed: list[Any], new: Mapping[str, tuple[str, str]], plate: Plate) -> bool:
+    """Put wells into a list that is in order. ``False`` if one is in a new row or column."""
+    if not all(row in plate.rows and column in plate.columns for row, column in new.values()):
+        return False
+    for path, (row, column) in new.items():
+        indices = plate.rows.index(row), plate.columns.index(column)
+        well = {"path": path, "rowIndex": indices[0], "columnIndex": indices[1]}
+        insort(listed, well, key=PLACE)
+    return True
 
 
 def plate_without_wells(
@@ -370,16 +385,9 @@ def _settle_lines(
             nameless.append(line)
         else:
             known.setdefault(name, line)
-    names = sorted(known, key=_natural)
+    names = sorted(known, key=natural)
     plate[key] = [*(known[name] for name in names), *nameless]
     return {name: position for position, name in enumerate(names)}
-
-
-def _natural(name: str) -> tuple[bool, int, str, str]:
-    """Sort key: numbers by value, then letters as A … Z, AA …."""
-    number = name.isascii() and name.isdigit()
-    significant = name.lstrip("0") if number else name
-    return not number, len(significant), significant, name
 
 
 def well_with_field(
@@ -432,7 +440,7 @@ def _with_images(
 
 def _by_path(image: Value) -> tuple[bool, tuple[bool, int, str, str]]:
     path = path_of(image)
-    return path is None, _natural(path or "")
+    return path is None, natural(path or "")
 
 
 # ── places in a document ─────────────────────────────────────────────────────────────────
