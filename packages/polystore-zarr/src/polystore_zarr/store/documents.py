@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polystore_core import decode_json
 from polystore_core.errors import DamagedDataError
@@ -37,6 +37,6 @@ def decode_document(text: bytes, path: StorePath) -> Document:
     return document
 
 
-def encode_document(fields: Document) -> bytes:
-    """Return the text of a document, with the constants that were read."""
+def encode_document(fields: Document | list[Any]) -> bytes:
+    """Return the text of a document or of a part, with the constants that were read."""
     return json.dumps(fields).encode("ascii") + b"\n"

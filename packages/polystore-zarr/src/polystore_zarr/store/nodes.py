@@ -20,11 +20,13 @@ from polystore_core.errors import (
 
 from .base import StorePath
 from .documents import decode_document, encode_document
+from .pieces import Known, decode_again, encode_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from .base import Slot
+    from .pieces import Pieces, Splice
 
 __all__ = [
     "Document",
@@ -51,13 +53,25 @@ class _Remembered(NamedTuple):
     text: bytes
     fields: dict[str, Any]
     derived: dict[Any, Any]
+    pieces: Pieces | None = None
+
+    def spliced(self, splice: Splice) -> dict[Any, Any]:
+        """Return the results of ``Document.derive`` that can follow a change of the wells."""
+        follows = {
+            read: getattr(value, "follow", None) for read, value in list(self.derived.items())
+        }
+        found = {
+            read: follow(*splice) for read, follow in follows.items() if follow is not None
+        }
+        return {read: value for read, value in found.items() if value is not None}
 
 
 _large: dict[StorePath, _Remembered] = {}
 """Large documents by their place, as this process has last read or written them.
 
-A plate with 1,536 wells takes 2 ms to decode and 30 us to read and compare. The bytes are
-compared, not times: documents may be replaced within one tick of the clock of a file system.
+A plate with 1,536 wells takes 2 ms to decode and 30 us to read and compare. If others have added
+wells, it takes 0.3 ms. The bytes are compared, not times: documents may be replaced within one
+tick of the clock of a file system.
 Needs no lock: threads store whole entries.
 """
 _small: dict[bytes, _Remembered] = {}
@@ -267,18 +281,25 @@ def _read(path: StorePath, *, shared: bool = True) -> _File | None:
     if shared:
         known = _small.get(text) if len(text) < _MEMORY_FROM else _large.get(path.base)
     if known is None or known.text != text:
-        known = _remember(path, text, decode_document(text, path), shared=shared)
+        found = None
+        if known is not None and known.pieces is not None:
+            found = decode_again(text, path, Known(known.text, known.fields, known.pieces))
+        if known is None or found is None:
+            new = _Remembered(text, decode_document(text, path), {})
+        else:
+            fields, pieces, splice = found
+            derived = {} if splice is None else known.spliced(splice)
+            new = _Remembered(text, fields, derived, pieces)
+        known = _remember(path, new, shared=shared)
     return _File(known.fields, stored.stamp, known.derived)
 
 
-def _remember(
-    path: StorePath, text: bytes, fields: dict[str, Any], *, shared: bool
-) -> _Remembered:
+def _remember(path: StorePath, found: _Remembered, *, shared: bool) -> _Remembered:
     """Keep a decoded file if it is of a group, but not of an image.
 
     ``info`` gives the attributes of arrays and images to its callers, who may change them.
     """
-    found = _Remembered(text, fields, {})
+    text, fields = found.text, found.fields
     is_array = not shared or "shape" in fields or fields.get("node_type") == "array"
     if is_array or len(text) > _MEMORY_TO or b'"multiscales"' in text:
         return found
@@ -344,7 +365,14 @@ def write_attributes(
         name, fields = "zarr.json", {**document.fields, "attributes": attributes}
     else:
         name, fields = ".zattrs", attributes
-    path, text = directory / name, encode_document(fields)
+    path = directory / name
+    before, known, splice = _large.get(path.base), None, None
+    if before is None:  # small, as most groups are
+        text, pieces = encode_document(fields), None
+    else:
+        if before.pieces is not None:
+            known = Known(before.text, before.fields, before.pieces)
+        text, pieces, splice = encode_again(fields, known)
     directory.files.replace_document(
         path.key,
         text,
@@ -353,7 +381,8 @@ def write_attributes(
         known=document.attributes_stamp,
         slot=slot,
     )
-    _remember(path, text, fields, shared=True)
+    derived = {} if before is None or splice is None else before.spliced(splice)
+    _remember(path, _Remembered(text, fields, derived, pieces), shared=True)
 
 
 def read_kind(directory: StorePath) -> Kind | None:
