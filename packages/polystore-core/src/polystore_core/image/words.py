@@ -56,6 +56,7 @@ def image_metadata(
     name: str = "",
     label: bool = False,
     like: ImageMetadata | None = None,
+    any_axes: bool = False,
 ) -> ImageMetadata:
     """Check what is said of an array of ``shape`` and ``dtype``.
 
@@ -70,7 +71,8 @@ def image_metadata(
     :class:`Channel`: name, color (RRGGBB or a common name), limits, data_range, visible, and
     the others. The keys label, active and window (min, max, start, end) of NGFF are read too.
 
-    ``like`` has the words that the caller does not give.
+    ``like`` has the words that the caller does not give. With ``any_axes`` the axes are any
+    number of different names, in any order.
 
     Raises:
         UnsupportedDataError: fewer than 2 or more than 5 axes besides s, or a label image
@@ -78,7 +80,7 @@ def image_metadata(
         InvalidOptionError: anything else that is not as above.
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
-    names = _axis_names(shape, dtype, axes, channels, like)
+    names = _axis_names(shape, dtype, axes, channels, like, any_axes)
     if label and dtype.kind not in "ui":
         raise UnsupportedDataError(f"a label image needs integers, got {dtype}")
     if label and "s" in names:
@@ -120,13 +122,13 @@ def _axis(
     size_of: Mapping[str, float | None],
     is_given: bool,
 ) -> Axis:
-    axis = Axis(name, AXIS_TYPES[name]) if known is None else known
+    axis = Axis(name) if known is None else known
     unit = unit_of.get(name, axis.unit)
     scale = size_of[name] if is_given else axis.scale
     coords = None if is_given else axis.coords
     if scale == 1 and unit is None:
         scale = None
-    return Axis(name, AXIS_TYPES[name], unit, scale, axis.origin, coords)
+    return Axis(name, AXIS_TYPES.get(name, axis.type), unit, scale, axis.origin, coords)
 
 
 def _axis_names(
@@ -135,6 +137,7 @@ def _axis_names(
     axes: Value,
     channels: Value,
     like: ImageMetadata | None,
+    any_axes: bool,
 ) -> tuple[str, ...]:
     names: tuple[Any, ...]
     if axes is None and like is not None:
@@ -142,8 +145,16 @@ def _axis_names(
     elif axes is None:
         names = _usual_names(shape, dtype, channels)
     else:
-        names = tuple(axes) if isinstance(axes, str | Sequence) else ()
-        names = tuple(n.lower() if isinstance(n, str) else n for n in names)
+        given = tuple(axes) if isinstance(axes, str | Sequence) else ()
+        names = tuple(n.lower() if isinstance(n, str) else n for n in given)
+        if any_axes and not AXIS_TYPES.keys() >= set(names):
+            names = given
+    if any_axes:
+        is_text = all(isinstance(name, str) and name for name in names)
+        if not is_text or not len(set(names)) == len(names) == len(shape):
+            expected = f"{len(shape)} different names for shape {shape}"
+            raise InvalidOptionError("axes", axes, expected)
+        return names
     count = len(names or shape) - ("s" in names)
     if (axes is None or len(names) == len(shape)) and not 2 <= count <= 5:
         raise UnsupportedDataError(
@@ -229,13 +240,16 @@ def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
     if units is None:
         return {}
     if isinstance(units, str):
-        units = {axis: units for axis in names if AXIS_TYPES[axis] == "space"}
+        planes = {axis: units for axis in names if AXIS_TYPES.get(axis) == "space"}
+        if not planes:
+            raise InvalidOptionError("units", units, "a mapping from axes to units")
+        units = planes
     if not isinstance(units, Mapping):
         raise InvalidOptionError("units", units, "a unit, or a mapping from axes to units")
-    with_units = [axis for axis in names if AXIS_TYPES[axis] in ("space", "time")]
+    with_units = [axis for axis in names if axis not in ("c", "s")]
     _check_known("units", units, with_units)
     given = {axis: unit for axis, unit in units.items() if unit is not None}
-    return {axis: unit_name(unit, axis, AXIS_TYPES[axis]) for axis, unit in given.items()}
+    return {axis: unit_name(unit, axis, AXIS_TYPES.get(axis)) for axis, unit in given.items()}
 
 
 # ── channels ─────────────────────────────────────────────────────────────────────────────
