@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import zarr
@@ -23,10 +23,12 @@ from polystore_core.errors import (
     explained,
 )
 
+from .arraywords import array_words
 from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
 from .grid import MANY, Cut, grid
 from .guards import Guard
+from .ome import image_words
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, name_lock
@@ -37,14 +39,17 @@ from .store.local import LocalFiles
 from .store.zarrstore import ReadingStore, WritingStore
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zarr.abc.store import Store
 
-    from polystore_core import Pixels, Region, Value
+    from polystore_core import ImageMetadata, Pixels, Region, Value
 
+    from .ome import MultiscaleImage
     from .store.base import StorePath
     from .store.nodes import Document
 
-__all__ = ["Unaligned", "ZarrArray", "chunk_files", "write_new"]
+__all__ = ["Pyramid", "Unaligned", "ZarrArray", "chunk_files", "write_new"]
 
 Unaligned: TypeAlias = Literal["refuse", "lock"]
 
@@ -52,6 +57,14 @@ _MOST = 2**62
 """No axis is as long; NumPy and Python's ranges end at twice this."""
 _LARGE_CHUNK = 256 << 20
 """Bytes from which a chunk may not be much larger than its whole array."""
+
+
+class Pyramid(NamedTuple):
+    """The image that an array is a level of."""
+
+    attributes: Mapping[str, Any]
+    image: MultiscaleImage
+    level: int
 
 
 class ZarrArray(LazyArray):
@@ -74,6 +87,7 @@ class ZarrArray(LazyArray):
         seen: bool = True,
         durable: bool | None = None,
         lasting: bool = True,
+        pyramid: Pyramid | None = None,
     ) -> None:
         # ``lasting``: it is used after the operation, which may keep directories open.
         self._directory = directory = directory.base if lasting else directory
@@ -91,7 +105,7 @@ class ZarrArray(LazyArray):
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
         self._durable = durable  # what a power cut may do to chunks that are replaced
-        self._document = document
+        self._document, self._pyramid = document, pyramid
         marks = document.attributes.get(MARKER)
         marks = marks if isinstance(marks, dict) else {}
         self._complete = marks.get("complete") is True
@@ -137,6 +151,14 @@ class ZarrArray(LazyArray):
                 guard_codecs(metadata)
             config: Any = {"write_empty_chunks": True}
             return zarr.Array(zarr.AsyncArray(metadata, zarr.storage.StorePath(store), config))
+
+    @property
+    def image(self) -> ImageMetadata | None:
+        """The words of the image that this is a level of, or of a plain array with named axes."""
+        if self._pyramid is None:
+            return array_words(self._document, self.shape)
+        attributes, image, level = self._pyramid
+        return image_words(attributes, image, self.shape, self.dtype, level)
 
     @property
     def directory(self) -> StorePath:

@@ -12,11 +12,15 @@ import numpy as np
 
 from polystore_core import (
     IfExists,
+    Image,
+    LazyArray,
     LocalStore,
     Progress,
+    array_and_words,
     check_if_exists,
     check_options,
     check_paths,
+    no_words,
     progress_reporter,
     run_batch,
     select,
@@ -24,25 +28,22 @@ from polystore_core import (
 )
 from polystore_core.errors import (
     AlreadyExistsError,
-    DamagedDataError,
     InvalidOptionError,
-    NotFoundError,
     PolystoreError,
     UnsupportedDataError,
     UnsupportedOperationError,
 )
 
 from .arrays import Unaligned, ZarrArray, chunk_files, write_new
+from .arraywords import checked_words, mark_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .images import ImageOptions, write_image, write_streamed
-from .keeping import Kept, label_names, level_at, level_shape, level_zero
+from .keeping import Kept
 from .kinds import Ome, Surroundings
+from .levels import as_saved, check_label, describe, level_of
 from .members import check_members, join_members
-from .ome import MultiscaleImage, read_image
-from .store.entries import is_directory
-from .store.nodes import Document, Node, ZarrFormat, read_document
 from .tree import ZarrTree
 from .values import check_attributes, checked_shape, checked_value
 
@@ -51,12 +52,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from polystore_core import ByteStore, Option, Path, Region, Value
+    from polystore_core import ByteStore, ImageMetadata, Option, Path, Region, Value
 
     from .batches import Opened
     from .pipelines import CodecPipeline
     from .store.base import StorePath
     from .store.layout import Address
+    from .store.nodes import Node, ZarrFormat
+    from .views import Samples
 
 __all__ = ["ZarrBackend"]
 
@@ -155,17 +158,18 @@ class ZarrBackend(ZarrTree):
         with self._translated(path, "save") as place:
             if durable:
                 self._files.require("durable", "durable=True")
+            array, words = array_and_words(data)
             if region is not None:
-                self._save_region(checked_value(data), place, region, unaligned, durable)
+                self._save_region(checked_value(array), place, region, unaligned, durable)
                 return
             around = self._surroundings(place)
             if if_exists == "replace":
                 self._check_replacing(place, around.present)
-            value = checked_value(data)
+            value = checked_value(array)
             image = around.image(ome, zarr_format)
-            if image is None and (named := of_images.given()):
-                fault = f"{named}= needs ome=True, or a path in a store called '….ome.zarr'"
-                raise InvalidOptionError(named, getattr(of_images, named), "None", fault)
+            if image is None and levels is not None:
+                fault = "levels= needs ome=True, or a path in a store called '….ome.zarr'"
+                raise InvalidOptionError("levels", levels, "None", fault)
             zarr_format = image.zarr_format if image else zarr_format or around.zarr_format or 3
             layout = Layout(
                 chunks=chunks,
@@ -183,12 +187,14 @@ class ZarrBackend(ZarrTree):
             if image is None:
                 if kept is not None:
                     kept.check_plain()
-                write = partial(self._write_array, value, layout, attributes, progress)
+                said = checked_words(value, words, of_images)
+                write = partial(self._write_array, value, said, layout, attributes, progress)
             else:
                 if image.labelled is not None:
-                    self._check_label(value, place, image.labelled)
+                    check_label(value, image.labelled, place.path, self.name)
                 write = write_image(
                     value,
+                    words,
                     replace(image, kept=kept),
                     of_images,
                     layout,
@@ -214,6 +220,7 @@ class ZarrBackend(ZarrTree):
     def _write_array(
         self,
         value: Value,
+        words: ImageMetadata | None,
         layout: Layout,
         attributes: Mapping[str, Value] | None,
         progress: Progress,
@@ -223,8 +230,18 @@ class ZarrBackend(ZarrTree):
         is_blocks = not is_array and is_dask(value)
         if is_blocks:
             layout = layout_for(value, layout)
+        more = None
+        if words is not None:
+            attributes, more = mark_words(attributes, words, layout.zarr_format)
         document = create_array(
-            directory, value.shape, value.dtype, layout, attributes=attributes, complete=True
+            directory,
+            value.shape,
+            value.dtype,
+            layout,
+            attributes=attributes,
+            dimension_names=None if words is None else words.names,
+            complete=True,
+            more=more,
         )
         batch = self._batch
         if batch is not None and batch.write(value, document, directory):
@@ -278,7 +295,7 @@ class ZarrBackend(ZarrTree):
         attributes: Mapping[str, Option] | None = None,
         zarr_format: ZarrFormat | None = None,
         unaligned: Unaligned = "refuse",
-    ) -> ZarrArray:
+    ) -> LazyArray:
         """Make an array to be written in parts. Parts that are not written read as ``fill_value``.
 
         ``if_exists="skip"`` opens an array that is there, if it has this shape and element type.
@@ -333,6 +350,24 @@ class ZarrBackend(ZarrTree):
 
             return self._whole(place, "load", read)
 
+    def load_image(
+        self, path: Path, /, *, region: Region | None = None, level: int = 0
+    ) -> Image:
+        """``level`` of a pyramid: its pixels are larger than those of the image itself."""
+        with self._translated(path, "load") as place:
+
+            def read() -> Image:
+                array = self._handle(place, level, lasting=False)
+                words = array.image
+                if words is None:
+                    raise no_words("zarr")
+                if region is None:
+                    return Image(array.read(select(..., array.shape)), words)
+                part = array.read(select(region, array.shape))
+                return Image(part, words.sliced(region, array.shape))
+
+            return self._whole(place, "load", read)
+
     def load_batch(
         self,
         paths: Sequence[Path],
@@ -370,7 +405,7 @@ class ZarrBackend(ZarrTree):
 
             return run_batch(self.name, "load", paths, take, progress=progress)
 
-    def _opened_early(self, path: Path, level: int) -> ZarrArray | None:
+    def _opened_early(self, path: Path, level: int) -> ZarrArray | Samples | None:
         """Return a handle; ``None`` if ``load`` will raise an error."""
         with suppress(PolystoreError), self._translated(path, "open") as place:
             handle = self._handle(place, level)
@@ -379,7 +414,7 @@ class ZarrBackend(ZarrTree):
             return handle if is_whole else self._opened(place, level)
         return None
 
-    def _load(self, early: ZarrArray | None, path: Path, options: dict[str, Any]) -> Value:
+    def _load(self, early: LazyArray | None, path: Path, options: dict[str, Any]) -> Value:
         region = options.get("region")
         with suppress(PolystoreError):  # damaged, or saved again: only `load` can tell which
             if early is not None:
@@ -394,7 +429,7 @@ class ZarrBackend(ZarrTree):
         level: int = 0,
         mode: Literal["r", "r+"] = "r",
         unaligned: Unaligned = "refuse",
-    ) -> ZarrArray:
+    ) -> ZarrArray | Samples:
         """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes."""
         if mode not in ("r", "r+"):
             raise InvalidOptionError("mode", mode, "'r' or 'r+'")
@@ -403,7 +438,7 @@ class ZarrBackend(ZarrTree):
                 place, level, writable=mode == "r+", unaligned=unaligned, durable=self.durable
             )
 
-    def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray:
+    def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
         """Whole, so that no old document is paired with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
@@ -416,12 +451,13 @@ class ZarrBackend(ZarrTree):
         unaligned: Unaligned = "refuse",
         durable: bool | None = None,
         lasting: bool = True,
-    ) -> ZarrArray:
+    ) -> ZarrArray | Samples:
         if unaligned not in ("refuse", "lock"):
             raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
         node = self._pixels(place, "load")
         directory, document = node.directory, node.document
         assert document is not None
+        pyramid = None
         if writable and unaligned == "lock":
             directory.files.check_regions()
             directory.files.require("locks", "unaligned='lock'")
@@ -432,10 +468,10 @@ class ZarrBackend(ZarrTree):
                     "writing to a part of an image",
                     "its pyramid would not change: save the whole image",
                 )
-            directory, document = self._level(node, level)
+            directory, document, pyramid = level_of(node, level)
         elif level != 0:
             raise InvalidOptionError("level", level, "0, because this array is not a pyramid")
-        return ZarrArray(
+        array = ZarrArray(
             directory,
             document,
             path=place.path,
@@ -445,56 +481,9 @@ class ZarrBackend(ZarrTree):
             pipeline=self.codec_pipeline,
             durable=durable,
             lasting=lasting,
+            pyramid=pyramid,
         )
-
-    def _level(self, node: Node, level: int) -> tuple[StorePath, Document]:
-        image = self._image(node)
-        if not -len(image.levels) <= level < len(image.levels):
-            raise InvalidOptionError(
-                "level", level, f"a level from 0 to {len(image.levels) - 1}"
-            )
-        return level_at(node.directory, image.levels[level].path)
-
-    def _image(self, node: Node) -> MultiscaleImage:
-        assert node.document is not None
-        image = read_image(node.document.attributes)
-        if image is None:
-            raise DamagedDataError("the group has no multiscale image", "ome-zarr")
-        return image
+        return array if pyramid is None else as_saved(array, pyramid)
 
     def _described(self, node: Node) -> dict[str, Any]:
-        document = node.document
-        assert document is not None
-        if document.kind == "array":
-            array = ZarrArray(node.directory, document, backend=self.name)
-            return {"format": "zarr", **array.description()}
-        image = self._image(node)
-        handle = ZarrArray(*self._level(node, 0))
-        found = handle.description()
-        found["metadata"] |= image.description(len(handle.shape), label_names(node.directory))
-        # A level that is missing, or of a kind that is not read, does not touch the others.
-        found["metadata"]["levels"] = [
-            handle.shape
-            if level is image.levels[0]
-            else level_shape(node.directory, level.path)
-            for level in image.levels
-        ]
-        return {"format": "ome-zarr", **found}
-
-    def _check_label(self, value: Value, place: Address, labelled: StorePath) -> None:
-        """Labels need the image that they label, of the same height and width."""
-        document = read_document(labelled) if is_directory(labelled) else None
-        if document is None or not document.is_image:
-            raise NotFoundError(
-                self.name,
-                place.path,
-                "label the image",
-                hint=f"{labelled!r} is not an image: save the image first, then its labels",
-            )
-        shape = level_zero(labelled, self._image(Node(labelled, document))).shape
-        if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
-            raise UnsupportedDataError(
-                f"the labels have dtype {value.dtype} and shape {value.shape}, but labels of an "
-                f"image of shape {shape} must be integers of the same height and width",
-                "ome-zarr",
-            )
+        return describe(node, self.name)

@@ -65,16 +65,17 @@ def create_array(
     attributes: Mapping[str, Option] | None = None,
     dimension_names: Sequence[str] | None = None,
     complete: bool,
+    more: Mapping[str, Value] | None = None,
 ) -> Document:
     """Write the metadata of a new array into ``directory``, and return it.
 
     ``complete`` promises that every chunk will be written before the array is seen: a chunk
-    that is missing then is damage, not fill value.
+    that is missing then is damage, not fill value. ``more`` goes into the attribute of our own.
 
     Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
     """
     marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
-    marked = {**(attributes or {}), MARKER: marks}
+    marked = {**(attributes or {}), MARKER: {**marks, **(more or {})}}
     names = None if dimension_names is None else tuple(dimension_names)
     key = (shape, dtype, names, layout, complete) if layout.is_plain else None
     template = _templates.get(key)
@@ -92,7 +93,7 @@ def create_array(
             _templates[key] = template
     # zarr takes most of a millisecond to make the same document again.
     fields = {**template.fields, "attributes": marked}
-    text = encode_json(fields) if attributes else template.text
+    text = encode_json(fields) if attributes or more else template.text
     directory.files.write((directory / "zarr.json").key, [text])
     return Document(3, "array", fields, marked, derived=template.derived)
 

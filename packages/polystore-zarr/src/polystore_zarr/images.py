@@ -14,6 +14,7 @@ from polystore_core import (
     AXIS_TYPES,
     Channel,
     ImageMetadata,
+    LazyArray,
     Progress,
     image_metadata,
     progress_reporter,
@@ -23,14 +24,24 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .arrays import ZarrArray, chunk_files, write_new
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
-from .keeping import Kept, level_zero
-from .ome import Version, image_document
+from .levels import level_zero
+from .ome import (
+    Version,
+    image_document,
+    image_words,
+    read_image,
+    samples_first,
+    with_marks,
+)
 from .pyramid import Method, level_shapes, write_pyramid
+from .store.base import MARKER
 from .store.nodes import ZarrFormat, write_group
+from .views import MovedArray
 
 if TYPE_CHECKING:
     from polystore_core import Pixels, Value
 
+    from .keeping import Kept
     from .pipelines import CodecPipeline
     from .store.base import StorePath
 
@@ -53,6 +64,28 @@ class ImageOptions:
             return None
         return next(f.name for f in fields(self) if getattr(self, f.name) is not None)
 
+    def usual_axes(
+        self, shape: Sequence[int], labelled: Sequence[str] = ()
+    ) -> Sequence[str] | None:
+        """Return the axes of pixels of which nobody says any; ``None`` for the usual ones.
+
+        Labels have those of the ``labelled`` image, perhaps without channels.
+
+        Raises ``InvalidOptionError`` for four axes, which may be czyx, tcyx or tzyx.
+        """
+        if labelled == [axis for axis in AXIS_TYPES if axis in labelled]:
+            for axes in ([axis for axis in labelled if axis != "c"], labelled):
+                if len(axes) == len(shape):
+                    return axes
+        count = len(self.channels) if isinstance(self.channels, Sequence) else 0
+        if len(shape) == 4 and (count != shape[0] or count == shape[1]):
+            fault = (
+                f"axes= is missing: shape {tuple(shape)} may be czyx, tcyx or tzyx. Pass one of "
+                "these, or save an Image, which says its axes"
+            )
+            raise InvalidOptionError("axes", None, "czyx, tcyx or tzyx", fault)
+        return None
+
 
 _NOTHING = (None,) * 5
 
@@ -69,6 +102,8 @@ class Image:
     levels: int | None = None
     """Of a label image: how many levels the labelled image has. OME-NGFF ("labels metadata")
     wants the same number of both."""
+    labelled_axes: Sequence[str] = ()
+    """Of a label image: the axes of the labelled image."""
     kept: Kept | None = None
     """The image that it replaces."""
 
@@ -79,6 +114,7 @@ class Image:
 
 def write_image(
     value: Value,
+    words: ImageMetadata | None,
     image: Image,
     options: ImageOptions,
     layout: Layout,
@@ -86,17 +122,19 @@ def write_image(
     progress: Progress,
     pipeline: CodecPipeline,
 ) -> Callable[[StorePath], None]:
-    """Check everything, and return a function that writes the image into an empty directory."""
+    """Check everything, and return a function that writes the image into an empty directory.
+
+    ``words`` are those of ``value``. ``options`` wins over them, and they win over the words of
+    the image that is replaced.
+    """
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
             f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",
             "ome-zarr",
         )
-    given = options if image.kept is None else image.kept.completed(value, options)
-    metadata = _checked_metadata(value, image, given, options)
-    if metadata.names[-1] == "s":
-        value, metadata = _with_channels(value, metadata)
-    axes = [axis.name for axis in metadata.axes]
+    said = _checked_words(value, words, image, options)
+    value, layout, metadata = _channels_of_samples(value, layout, said)
+    axes = list(metadata.names)
     kept, zarr_format = image.kept, layout.zarr_format
     if kept is not None:
         kept.check_labels(value, zarr_format)
@@ -107,8 +145,7 @@ def write_image(
             f"{image.levels}, the number of levels of the labelled image",
         )
     shapes = _level_shapes(value, axes, image, options)
-    method: Method = "nearest" if image.is_label else "mean"
-
+    method: Method = "nearest" if said.kind == "labels" else "mean"
     is_blocks = type(value) is not np.ndarray and is_dask(value)
 
     def write(directory: StorePath) -> None:
@@ -137,30 +174,49 @@ def write_image(
             _write_dask(value, levels, method, progress)
         elif not is_one:
             write_streamed(value, levels, method, progress)
-        final = _with_windows(metadata, levels[-1])
         # How many pixels of level 0 one pixel of a level is, along each axis.
         planes = (1.0,) * (len(axes) - 2)
         factors = [
             (str(level), (*planes, 2.0**level, 2.0**level)) for level in range(len(shapes))
         ]
-        described = image_document(
-            final,
-            factors,
-            version=image.version,
-            kind="label" if image.is_label else "image",
-            origin=None if kept is None else kept.origin(final),
-        )
+        described = _described(said, metadata, image, factors, method, levels[-1])
         if kept is None:
             write_group(directory, zarr_format, {**(attributes or {}), **described})
             return
-        keeps_channels = options.channels is None and given.channels is not None
-        described = kept.attributes(
-            described, attributes, channels=keeps_channels, dtype=value.dtype
-        )
+        is_silent = options.channels is None and (words is None or not words.channels)
+        described = kept.attributes(described, attributes, metadata, channels=is_silent)
         write_group(directory, zarr_format, described)
         kept.put_members(directory, partial(_rebuild_label, len(shapes), layout, pipeline))
 
     return write
+
+
+def _described(
+    said: ImageMetadata,
+    metadata: ImageMetadata,
+    image: Image,
+    factors: Sequence[tuple[str, Sequence[float]]],
+    method: Method,
+    smallest: ZarrArray,
+) -> dict[str, Any]:
+    """Return the attributes of an image: ``metadata`` is what was ``said``, of the stored axes."""
+    is_rgb = said.names[-1] == "s"
+    old = image.kept and image.kept.image.name
+    final = replace(metadata, name=metadata.name or old or image.name)
+    final = _with_colors(final, smallest) if is_rgb else _with_windows(final, smallest)
+    found = image_document(
+        final,
+        factors,
+        version=image.version,
+        kind="label" if image.is_label else "image",
+        method=method,
+    )
+    marks = {MARKER: {"samples": "c"}} if is_rgb else {}
+    read = read_image(found)
+    assert read is not None
+    standard = image_words({**found, **marks}, read, smallest.shape, smallest.dtype)
+    assert standard is not None
+    return with_marks(found, said, standard, is_rgb=is_rgb)
 
 
 def _rebuild_label(
@@ -176,26 +232,29 @@ def _rebuild_label(
         levels=levels,
         kept=kept,
     )
-    nothing = ImageOptions(None, None, None, None, None)
+    nothing = ImageOptions(*_NOTHING)
     layout = replace(layout, chunks=None, shards=None, fill_value=None)
     value = level_zero(kept.directory, kept.image)
-    write_image(value, image, nothing, layout, None, False, pipeline)(directory)
+    write_image(value, None, image, nothing, layout, None, False, pipeline)(directory)
     return True
 
 
-def _with_channels(value: Value, metadata: ImageMetadata) -> tuple[Value, ImageMetadata]:
+def _channels_of_samples(
+    value: Value, layout: Layout, metadata: ImageMetadata
+) -> tuple[Value, Layout, ImageMetadata]:
     """Return samples of RGB as channels, which is what OME-NGFF has."""
-    order = (*range(value.ndim - 3), value.ndim - 1, value.ndim - 3, value.ndim - 2)
-    names = tuple("c" if name == "s" else name for name in metadata.names)
-    colors = ("FF0000", "00FF00", "0000FF", "FFFFFF")[: value.shape[-1]]
-    samples = zip(("red", "green", "blue", "alpha"), colors, strict=False)
-    channels = tuple(Channel(name=name, color=color) for name, color in samples)
-    axes = [
-        replace(axis, name=name, type=AXIS_TYPES[name])
-        for axis, name in zip(metadata.axes, names, strict=True)
-    ]
-    moved = replace(metadata, axes=tuple(axes[n] for n in order), channels=channels)
-    return value.transpose(order), moved
+    if metadata.names[-1] != "s":
+        return value, layout, metadata
+    order, moved = samples_first(metadata)
+    ndim = len(order)
+    chunks, shards = (
+        tuple(n[at] for at in order) if isinstance(n, Sequence) and len(n) == ndim else n
+        for n in (layout.chunks, layout.shards)
+    )
+    layout = replace(layout, chunks=chunks, shards=shards)
+    if isinstance(value, LazyArray):
+        return MovedArray(value, order), layout, moved
+    return value.transpose(order), layout, moved
 
 
 def _level_shapes(
@@ -212,26 +271,36 @@ def _level_shapes(
     return level_shapes(value.shape, axes)  # others' levels may be more than halves
 
 
-def _checked_metadata(
-    value: Value, image: Image, options: ImageOptions, given: ImageOptions
+def _checked_words(
+    value: Value, words: ImageMetadata | None, image: Image, options: ImageOptions
 ) -> ImageMetadata:
-    """Check ``options``, of which the caller has given ``given``."""
-    name = image.name if image.kept is None else image.kept.image.name or image.name
+    """Return the words of a caller, completed by those of the value and of the stored image."""
+    kept = image.kept
+    like = words if kept is None else kept.words(value, words)
+    if kept is not None:
+        kept.check_scale(options.scale)
+    axes = options.axes
     try:
+        if axes is None and (like is None or len(like.axes) != len(value.shape)):
+            axes = options.usual_axes(value.shape, image.labelled_axes)
+            if axes is None and like is not None:
+                usual = image_metadata(value.shape, value.dtype, channels=options.channels)
+                axes = usual.names
         return image_metadata(
             value.shape,
             value.dtype,
-            axes=options.axes,
+            axes=axes,
             scale=options.scale,
             units=options.units,
             channels=options.channels,
-            name=name,
             label=image.is_label,
+            like=like,
         )
     except InvalidOptionError as error:
-        if image.kept is None:
-            raise
-        raise image.kept.explained(error, given)  # noqa: B904
+        if like is not None and getattr(options, error.option, None) is None:
+            whose = "of the value" if like is words else "from the image at this path"
+            error.add_note(f"the value is {whose}: pass {error.option}= to replace it")
+        raise
     except UnsupportedDataError as error:
         error.format = "ome-zarr"
         raise
@@ -270,6 +339,20 @@ def _with_windows(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata
             data_range = data_range or _type_range(smallest.dtype) or found
         channels.append(replace(channel, limits=limits, data_range=data_range))
     return replace(metadata, channels=tuple(channels))
+
+
+def _with_colors(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata:
+    """Name and colour the channels that are samples of RGB. One range for all keeps the hues."""
+    limits = _type_range(smallest.dtype) or (0.0, 1.0)
+    names = _SAMPLES[: smallest.shape[metadata.names.index("c")]]
+    channels = [
+        Channel(name=name, color=color, limits=limits, data_range=limits)
+        for name, color in names
+    ]
+    return replace(metadata, channels=tuple(channels))
+
+
+_SAMPLES = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"), ("alpha", "FFFFFF"))
 
 
 def _extent(pixels: Pixels) -> tuple[float, float]:

@@ -6,22 +6,20 @@ fit them, and so do the labels, the tables and every attribute that we do not wr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polystore_core import AXIS_TYPES, image_metadata
+from polystore_core import metadata_document, with_document
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
-    PathOutsideRootError,
     UnsupportedDataError,
-    UnsupportedFileError,
 )
 
-from .arrays import ZarrArray
-from .ome import kept_attributes, read_image, read_labels
+from .levels import level_zero
+from .ome import fitted, image_words, kept_attributes, read_image
 from .store.base import DOCUMENTS
 from .store.nodes import Document, read_document
 from .store.reading import read_whole
@@ -29,15 +27,15 @@ from .store.reading import read_whole
 if TYPE_CHECKING:
     import numpy as np
 
-    from polystore_core import ImageMetadata, Option, Value
+    from polystore_core import ImageMetadata, Value
 
-    from .images import ImageOptions
     from .ome import MultiscaleImage
     from .store.base import StorePath
 
-__all__ = ["Kept", "label_names", "level_at", "level_shape", "level_zero"]
+__all__ = ["Kept"]
 
 _OF_IMAGES = ("ome", "multiscales", "omero", "image-label")
+_OF_INTENSITIES = frozenset(("bits", "channels.limits", "channels.data_range"))
 
 
 @dataclass(frozen=True)
@@ -72,51 +70,46 @@ class Kept:
             return cls(directory, store, document, image, None, None)
         return cls(directory, store, document, image, level.shape, level.dtype)
 
-    # ── its attributes ───────────────────────────────────────────────────────────────────
+    # ── its words ────────────────────────────────────────────────────────────────────────
 
-    def completed(self, value: Value, options: ImageOptions) -> ImageOptions:
-        """Return ``options``, with those of the old image where they are ``None``."""
-        old = {axis.name: n for n, axis in enumerate(self.image.axes)}
-        axes = options.axes
-        if axes is None and len(old) == len(value.shape):
-            axes = tuple(old)
-        names = self._axes(value, axes, options)
-        scale, units = options.scale, options.units
-        if scale is None:
-            of_level = self.image.levels[0].scale
-            if of_level is None:
-                raise UnsupportedDataError(
-                    "the image has a transformation that polystore does not apply and would lose: "
-                    "pass scale= to replace it",
-                    "ome-zarr",
-                )
-            scale = {name: of_level[old[name]] for name in names if name in old}
-        if units is None:
-            units = {
-                name: unit
-                for name in names
-                if name in old
-                and AXIS_TYPES[name] != "channel"
-                and (unit := self.image.axes[old[name]].unit) is not None
-            }
-        channels = options.channels
-        if channels is None and self.keeps_channels(value, names):
-            same = self.dtype == value.dtype
-            channels = [
-                c if same else replace(c, limits=None, data_range=None)
-                for c in self.image.channels
-            ]
-        return replace(options, axes=axes, scale=scale, units=units, channels=channels)
+    def words(self, value: Value, said: ImageMetadata | None) -> ImageMetadata | None:
+        """Return the words of the new image: those that ``value`` ``said``, and those of the old.
 
-    def keeps_channels(self, value: Value, names: Sequence[str]) -> bool:
-        """Whether there are as many channels as before, and nothing in them is malformed."""
-        count = value.shape[names.index("c")] if "c" in names else 1
-        has_axis = any(axis.name == "c" for axis in self.image.axes)
+        ``None`` if there are none: the axes of the old image cannot be read.
+        """
+        attributes, image = self.document.attributes, self.image
+        shape, dtype = self.shape or value.shape, self.dtype or value.dtype
+        old = image_words(attributes, image, shape, dtype)
+        if old is None:
+            return said
+        if dtype != value.dtype:
+            old = old.without(_OF_INTENSITIES)
+        if len(old.axes) != len(value.shape):
+            old = old.without({"coords"})
+            return old if said is None else said
+        if said is None:
+            return fitted(old, value.shape)
+        of_axis = {axis.name: axis for axis in old.axes}
+        axes = [axis if axis.is_known else of_axis.get(axis.name, axis) for axis in said.axes]
+        said = replace(said, axes=tuple(axes), channels=said.channels or old.channels)
+        others = metadata_document(replace(old, axes=(), channels=(), kind=said.kind))
+        return with_document(fitted(said, value.shape), others)
+
+    def check_scale(self, scale: object) -> None:
+        """Raise where the old image has a transformation that would be lost."""
+        if scale is None and self.image.levels[0].scale is None:
+            raise UnsupportedDataError(
+                "the image has a transformation that polystore does not apply and would lose: "
+                "pass scale= to replace it",
+                "ome-zarr",
+            )
+
+    def keeps_channels(self, metadata: ImageMetadata) -> bool:
+        """Whether the channels are those of the old document, as it has them."""
         listed = self._omero().get("channels")
         return (
             isinstance(listed, list)
-            and len(self.image.channels) == count
-            and has_axis == ("c" in names)
+            and len(self.image.channels) == len(metadata.channels)
             and all(isinstance(channel, Mapping) for channel in listed)
             and not self.image.is_label
         )
@@ -127,34 +120,6 @@ class Kept:
         omero = inner.get("omero") if isinstance(inner, Mapping) else None
         return omero if isinstance(omero, Mapping) else {}
 
-    def _axes(
-        self, value: Value, axes: str | Sequence[str] | None, options: ImageOptions
-    ) -> tuple[str, ...]:
-        try:
-            found = image_metadata(
-                value.shape, value.dtype, axes=axes, channels=options.channels
-            )
-        except InvalidOptionError as error:
-            raise self.explained(error, options)  # noqa: B904
-        return tuple(axis.name for axis in found.axes)
-
-    def explained(self, error: InvalidOptionError, given: ImageOptions) -> InvalidOptionError:
-        """Return the error with a note, where the value is not the caller's."""
-        if getattr(given, error.option, None) is None:
-            error.add_note(
-                f"the value is from the image at this path: pass {error.option}= to replace it"
-            )
-        return error
-
-    def origin(self, metadata: ImageMetadata) -> tuple[float, ...]:
-        """Return where the first pixel is, along each axis of the new image."""
-        names = [axis.name for axis in self.image.axes]
-        found = self.image.levels[0].translation
-        return tuple(
-            found[names.index(axis.name)] if found and axis.name in names else 0.0
-            for axis in metadata.axes
-        )
-
     def levels(self, value: Value) -> int | None:
         """Return the number of levels to have again, ``None`` for pixels of another size."""
         same = self.shape is not None and self.shape[-2:] == value.shape[-2:]
@@ -164,15 +129,20 @@ class Kept:
         self,
         described: dict[str, Any],
         given: Mapping[str, Value] | None,
+        metadata: ImageMetadata,
         *,
         channels: bool,
-        dtype: np.dtype[Option],
     ) -> dict[str, Any]:
-        """Return the attributes of the new image's group."""
+        """Return the attributes of the new image's group, which has ``metadata``.
+
+        ``channels`` says that nobody has said anything of the channels.
+        """
         old = self.document.attributes
         if given is not None:
             old = {key: value for key, value in old.items() if key in _OF_IMAGES}
-        kept = kept_attributes(old, described, channels=channels, display=dtype == self.dtype)
+        windows = [c.limits is not None and c.data_range is not None for c in metadata.channels]
+        channels = channels and self.keeps_channels(metadata)
+        kept = kept_attributes(old, described, channels=channels, windows=windows)
         return {**(given or {}), **kept}
 
     # ── its other members ────────────────────────────────────────────────────────────────
@@ -272,42 +242,3 @@ def _names(folder: StorePath) -> list[str]:
         return [entry.name for entry in folder.files.entries(folder.key)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def level_zero(directory: StorePath, image: MultiscaleImage) -> ZarrArray:
-    """Open the finest level. Raises ``DamagedDataError``, ``UnsupportedFileError``."""
-    return ZarrArray(*level_at(directory, image.levels[0].path))
-
-
-def level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
-    """Return where a level is, and its document.
-
-    Raises ``DamagedDataError`` if it is missing, ``UnsupportedFileError`` if it is a group.
-    """
-    level = directory / path
-    document = read_document(level)
-    if document is None:
-        raise DamagedDataError(f"level {path!r} of the pyramid is missing", "ome-zarr")
-    if document.kind != "array":
-        reason = (
-            f"level {path!r} of the pyramid is a group: load the arrays in it by their paths"
-        )
-        raise UnsupportedFileError(reason, "ome-zarr")
-    return level, document
-
-
-def label_names(directory: StorePath) -> tuple[str, ...]:
-    """Return the names of an image's labels, none where their group cannot be read."""
-    try:
-        labels = read_document(directory / "labels")
-    except (DataError, PathOutsideRootError):
-        return ()
-    return read_labels(labels.attributes) if labels else ()
-
-
-def level_shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
-    """Return the shape of a level, ``None`` if it cannot be read."""
-    try:
-        return ZarrArray(*level_at(directory, level)).shape
-    except (DataError, PathOutsideRootError):
-        return None

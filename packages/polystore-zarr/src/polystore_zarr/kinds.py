@@ -131,9 +131,10 @@ class Surroundings:
         for suffix in (".ozx", ".zip", ".zarr", ".ome"):
             if name.lower().endswith(suffix):
                 name = name[: -len(suffix)]
-        return Image(
-            version, name, is_label, labelled, None if image is None else len(image.levels)
-        )
+        if image is None:
+            return Image(version, name, is_label, labelled)
+        axes = [axis.name for axis in image.axes]
+        return Image(version, name, is_label, labelled, len(image.levels), axes)
 
     def _version(self, ome: Ome | None, zarr_format: ZarrFormat | None) -> Version | None:
         if zarr_format not in (None, 2, 3):

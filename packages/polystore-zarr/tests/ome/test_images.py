@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from polystore_core.errors import InvalidOptionError
 from polystore_core.image import SPACE_UNITS, TIME_UNITS, Axis, image_metadata
-from polystore_zarr.ome import Level, image_document, read_image
+from polystore_zarr.ome import Level, image_document, image_words, read_image, with_marks
 
 from .documents import AXES, TYPES, VERSIONS, levels_of, plain, validate
 
@@ -45,20 +46,22 @@ def described(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 def test_written_image_reads_back(described: Any, version: Any, count: int) -> None:
     """Every image that can be described is valid NGFF, and says on reading what was given."""
     axes, options = described
-    shape = tuple(3 if axis == "c" else 64 for axis in axes)
-    metadata = image_metadata(shape, np.uint16, **options)
-    document = image_document(metadata, levels_of(axes, count), version=version)
+    shape, dtype = tuple(3 if axis == "c" else 64 for axis in axes), np.dtype("u2")
+    metadata = image_metadata(shape, dtype, **options)
+    shown = [replace(c, limits=(3.0, 7.0), data_range=(0.0, 9.5)) for c in metadata.channels]
+    final = replace(metadata, channels=tuple(shown))  # NGFF demands a window
+    found = image_document(final, levels_of(axes, count), version=version)
+    image = read_image(found)
+    assert image is not None
+    standard = image_words(found, image, shape, dtype)
+    assert standard is not None
+    document = with_marks(found, metadata, standard, is_rgb=False)
     validate(document, "image", version)
     image = read_image(plain(document))
     assert image is not None
-    assert (image.version, image.axes, image.channels) == (
-        version,
-        metadata.axes,
-        metadata.channels,
-    )
-    assert (image.name, image.is_label) == (metadata.name, False)
+    assert (image.version, image.name, image.is_label) == (version, metadata.name, False)
     assert [level.path for level in image.levels] == [str(k) for k in range(count)]
-    assert image.levels[0].scale == metadata.scale
+    assert image_words(plain(document), image, shape, dtype) == metadata
 
 
 def test_centre_shift_is_written() -> None:

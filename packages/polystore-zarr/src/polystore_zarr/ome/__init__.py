@@ -5,6 +5,15 @@ Pure functions from attributes to attributes; no store is touched.
 
 from .reading import read_image, read_labels, read_plate, read_roles, read_well
 from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
+from .words import (
+    fitted,
+    image_words,
+    lowered,
+    samples_first,
+    samples_last,
+    with_marks,
+    words_left,
+)
 from .writing import (
     add_label,
     add_series,
@@ -30,9 +39,12 @@ __all__ = [
     "add_label",
     "add_series",
     "check_well",
+    "fitted",
     "image_document",
+    "image_words",
     "kept_attributes",
     "labels_document",
+    "lowered",
     "plate_with_wells",
     "plate_without_wells",
     "read_image",
@@ -42,6 +54,10 @@ __all__ = [
     "read_well",
     "remove_label",
     "remove_series",
+    "samples_first",
+    "samples_last",
     "well_with_field",
     "well_without_field",
+    "with_marks",
+    "words_left",
 ]

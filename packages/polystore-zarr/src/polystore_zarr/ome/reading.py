@@ -346,6 +346,7 @@ def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
     """Compose scale and translation of several transformations, one applied after another."""
     scale, translation = [1.0] * ndim, [0.0] * ndim
     unknown = Level(path, None, None, tuple(steps))
+    is_placed = False
     for step in steps:
         kind = step.get("type") if isinstance(step, Mapping) else None
         if kind == "identity":
@@ -358,9 +359,10 @@ def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
             translation = [a * b for a, b in zip(translation, numbers, strict=True)]
         else:
             translation = [a + b for a, b in zip(translation, numbers, strict=True)]
+            is_placed = True
     if not ndim or not all(map(math.isfinite, (*scale, *translation))) or 0.0 in scale:
         return unknown
-    return Level(path, tuple(scale), tuple(translation))
+    return Level(path, tuple(scale), tuple(translation), is_placed=is_placed)
 
 
 def _numbers(value: object, ndim: int) -> list[float] | None:
@@ -386,6 +388,7 @@ def _read_channel(channel: Mapping[str, Value]) -> Channel:
         limits=_range(window, "start", "end"),
         data_range=_range(window, "min", "max"),
         visible=channel.get("active") is not False,
+        inverted=channel.get("inverted") is True,
     )
 
 

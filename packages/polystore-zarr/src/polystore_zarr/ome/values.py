@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -28,6 +28,8 @@ class Level:
     translation: tuple[float, ...] | None
     transformations: tuple[Any, ...] = ()
     """As they are written, where they give no scale."""
+    is_placed: bool = field(default=False, compare=False)
+    """Whether a translation is written. Without one, the position of the image is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

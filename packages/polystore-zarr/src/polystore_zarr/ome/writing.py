@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from polystore_core import ImageMetadata, channel_colors
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
+from ..store.base import MARKER
 from .reading import found_in, line_name, mapping, natural, path_of, read_plate, read_well
 from .values import PLACE, Attributes, Plate, Version, Well
 
@@ -45,18 +46,17 @@ def image_document(
     version: Version = "0.5",
     kind: Literal["image", "label"] = "image",
     method: Literal["mean", "nearest"] | None = None,
-    origin: Sequence[float] | None = None,
 ) -> Document:
     """Return the attributes of an image's group.
 
     ``levels`` are the paths of the arrays, finest first, each with how many pixels of level 0
     one of its pixels spans along each axis. The centre of such a pixel lies (factor - 1) / 2
     pixels further than that of the first one of level 0, and so says the translation; also
-    for ``method="nearest"`` (the default for labels), so that labels lie on their image.
-    ``origin`` is the position of the first pixel of level 0 along each axis, in its unit.
+    for ``method="nearest"`` (the default for labels), so that labels lie on their image. An
+    unknown scale is 1, because the specification wants one, and an unknown origin is 0.
     """
     _check_version(version)
-    origin = origin or (0.0,) * len(metadata.axes)
+    origin = [axis.origin for axis in metadata.axes]
     sizes = tuple([1.0 if size is None else size for size in metadata.scale])
     method = method or ("nearest" if kind == "label" else "mean")
     multiscale: dict[str, Any] = {
@@ -92,14 +92,14 @@ def image_document(
 
 
 def _transformations(
-    scale: tuple[float, ...], factors: Sequence[float], origin: Sequence[float]
+    scale: tuple[float, ...], factors: Sequence[float], origin: Sequence[float | None]
 ) -> list[Document]:
     triples = list(zip(scale, map(float, factors), origin, strict=True))
     found: list[dict[str, Any]] = [
         {"type": "scale", "scale": [base * factor for base, factor, _ in triples]}
     ]
-    shift = [start + base * (factor - 1) / 2 for base, factor, start in triples]
-    if any(shift):
+    shift = [(start or 0.0) + base * (factor - 1) / 2 for base, factor, start in triples]
+    if any(shift) or any(start is not None for start in origin):
         found.append({"type": "translation", "translation": shift})
     return found
 
@@ -120,7 +120,9 @@ def _omero(metadata: ImageMetadata, version: Version) -> Document:
                 key: int(value) if value.is_integer() else value
                 for key, value in window.items()
             }
-        channels.append(found | {"coefficient": 1, "family": "linear", "inverted": False})
+        channels.append(
+            found | {"coefficient": 1, "family": "linear", "inverted": channel.inverted}
+        )
     grey = all(color == "FFFFFF" for color in colors)
     omero: dict[str, Any] = {
         "name": metadata.name,
@@ -131,13 +133,14 @@ def _omero(metadata: ImageMetadata, version: Version) -> Document:
 
 
 def kept_attributes(
-    old: Attributes, new: Attributes, *, channels: bool, display: bool
+    old: Attributes, new: Attributes, *, channels: bool, windows: Sequence[bool]
 ) -> Document:
     """Return the attributes ``new`` of an image, with the additional ones of ``old``.
 
     ``new`` are those of :func:`image_document`. Keys that they do not have stay, in the image,
     its label and its channels: the colours of labels, or the wavelength of a channel. With
-    ``channels``, the channels are those of ``old``, and with ``display`` so are their ranges.
+    ``channels``, the channels are those of ``old``, and so are those of the ``windows`` that
+    are true.
     """
     before, after = _inner(old), dict(_inner(new))
     above = _without(before["multiscales"][0], _OF_OLD_LEVELS)
@@ -147,11 +150,14 @@ def kept_attributes(
         source = {"source": label["source"]} if "source" in label else {}
         after["image-label"] = {**label, **after["image-label"], **source}
     if channels and "omero" in after:
-        after["omero"] = _kept_omero(before["omero"], after["omero"], display)
+        after["omero"] = _kept_omero(before["omero"], after["omero"], windows)
     if before is not old and "ome" in new:
         after = {**_without(before, _OF_IMAGES), **after}
-    around = _without(old, (*_OF_IMAGES, "ome"))
-    return {**around, "ome": after} if "ome" in new else {**around, **after}
+    around = _without(old, (*_OF_IMAGES, "ome", MARKER))
+    if "ome" not in new:
+        return {**around, **after}
+    marks = {MARKER: new[MARKER]} if MARKER in new else {}
+    return {**around, "ome": after, **marks}
 
 
 _OF_OLD_LEVELS = ("axes", "coordinateTransformations", "version")
@@ -167,10 +173,12 @@ def _inner(attributes: Attributes) -> Mapping[str, Value]:
     return found_in(attributes, "multiscales")[1]
 
 
-def _kept_omero(old: Mapping[str, Value], new: Mapping[str, Value], display: bool) -> Value:
+def _kept_omero(
+    old: Mapping[str, Value], new: Mapping[str, Value], windows: Sequence[bool]
+) -> Value:
     channels = [
-        before if display or "window" not in after else {**before, "window": after["window"]}
-        for before, after in zip(old["channels"], new["channels"], strict=True)
+        before if window or "window" not in after else {**before, "window": after["window"]}
+        for before, after, window in zip(old["channels"], new["channels"], windows, strict=True)
     ]
     return {**old, "channels": channels}
 

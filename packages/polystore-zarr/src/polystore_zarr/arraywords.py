@@ -1,0 +1,79 @@
+"""The words of a plain array: in its document, and back.
+
+Zarr 3 has a place for the names of axes, and xarray's convention gives Zarr 2 one. All other
+words are in the attribute "polystore" of the array, in the vocabulary of ``metadata_document``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
+
+from .ome import fitted, lowered, words_left
+from .store.base import MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from polystore_core import Value
+
+    from .images import ImageOptions
+    from .store.nodes import Document
+
+__all__ = ["array_words", "checked_words", "mark_words"]
+
+_OF_XARRAY = "_ARRAY_DIMENSIONS"
+
+
+def checked_words(
+    value: Value, words: ImageMetadata | None, options: ImageOptions
+) -> ImageMetadata | None:
+    """Return the words of a caller, completed by those of the value; ``None`` if there are none.
+
+    Raises ``InvalidOptionError``.
+    """
+    if words is None and options.given() is None:
+        return None
+    axes = options.axes
+    if axes is None and words is None:
+        axes = options.usual_axes(value.shape)
+    return image_metadata(
+        value.shape,
+        value.dtype,
+        axes=axes,
+        scale=options.scale,
+        units=options.units,
+        channels=options.channels,
+        like=words,
+        any_axes=True,
+    )
+
+
+def mark_words(
+    attributes: Mapping[str, Value] | None, metadata: ImageMetadata, zarr_format: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the attributes of an array, and what its own attribute says of the words."""
+    found = dict(attributes or {})
+    if zarr_format == 2:
+        found[_OF_XARRAY] = list(metadata.names)
+    left = words_left(metadata)
+    return found, {"image": left} if left else {}
+
+
+def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | None:
+    """Return the words of an array, ``None`` where it says nothing of its axes."""
+    attributes = document.attributes
+    names = document.fields.get("dimension_names") or attributes.get(_OF_XARRAY)
+    if not isinstance(names, list) or len(names) != len(shape) or not names:
+        return None
+    if not all(isinstance(name, str) and name for name in names):
+        return None
+    names = lowered(names)
+    if len(set(names)) < len(names):
+        return None
+    found = ImageMetadata(axes=tuple([Axis(name, AXIS_TYPES.get(name)) for name in names]))
+    marks = attributes.get(MARKER)
+    said = marks.get("image") if isinstance(marks, Mapping) else None
+    return found if said is None else fitted(with_document(found, said), shape)

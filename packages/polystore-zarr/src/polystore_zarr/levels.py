@@ -1,0 +1,142 @@
+"""The levels of an image, and its labels: found, opened and described."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polystore_core.errors import (
+    DamagedDataError,
+    DataError,
+    InvalidOptionError,
+    NotFoundError,
+    PathOutsideRootError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+)
+
+from .arrays import Pyramid, ZarrArray
+from .ome import read_image, read_labels, samples_last
+from .store.entries import is_directory
+from .store.nodes import Document, Node, read_document
+from .views import Samples
+
+if TYPE_CHECKING:
+    from polystore_core import Value
+
+    from .ome import MultiscaleImage
+    from .store.base import StorePath
+
+__all__ = [
+    "as_saved",
+    "check_label",
+    "describe",
+    "level_of",
+    "level_zero",
+]
+
+
+def level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
+    """Return where a level of an image is, its document, and the image. -1 is the coarsest level.
+
+    Raises ``DataError``, ``InvalidOptionError``.
+    """
+    assert node.document is not None
+    attributes = node.document.attributes
+    image = read_image(attributes)
+    if image is None:
+        raise DamagedDataError("the group has no multiscale image", "ome-zarr")
+    count = len(image.levels)
+    if not -count <= level < count:
+        raise InvalidOptionError("level", level, f"a level from 0 to {count - 1}")
+    pyramid = Pyramid(attributes, image, level % count)
+    return *_level_at(node.directory, image.levels[level].path), pyramid
+
+
+def as_saved(array: ZarrArray, pyramid: Pyramid) -> ZarrArray | Samples:
+    """Return a level of an image with the axes that were saved."""
+    order = samples_last(pyramid.attributes, pyramid.image, array.shape)
+    return Samples(array, order) if order else array
+
+
+def describe(node: Node, backend: str) -> dict[str, Any]:
+    """Return the fields of ``Info`` that an array or image has.
+
+    The shapes are those of loaded levels: ``metadata["axes"]`` are the axes in the store.
+    """
+    document = node.document
+    assert document is not None
+    if document.kind == "array":
+        array = ZarrArray(node.directory, document, backend=backend)
+        return {"format": "zarr", **array.description(), "image": array.image}
+    directory, document, pyramid = level_of(node, 0)
+    handle, image = ZarrArray(directory, document, pyramid=pyramid), pyramid.image
+    found = handle.description()
+    found["metadata"] |= image.description(len(handle.shape), _label_names(node.directory))
+    # A level that is missing, or of a kind that is not read, does not touch the others.
+    shapes = [
+        handle.shape if level is image.levels[0] else _level_shape(node.directory, level.path)
+        for level in image.levels
+    ]
+    order = samples_last(pyramid.attributes, image, handle.shape)
+    if order:
+        shapes = [shape and tuple([shape[n] for n in order]) for shape in shapes]
+    found["metadata"]["levels"] = shapes
+    return {"format": "ome-zarr", **found, "shape": shapes[0], "image": handle.image}
+
+
+def check_label(value: Value, labelled: StorePath, path: str, backend: str) -> None:
+    """Raise if there is no image at ``labelled``, or one of another height and width.
+
+    Raises ``NotFoundError``, ``UnsupportedDataError``.
+    """
+    document = read_document(labelled) if is_directory(labelled) else None
+    if document is None or not document.is_image:
+        hint = f"{labelled!r} is not an image: save the image first, then its labels"
+        raise NotFoundError(backend, path, "label the image", hint=hint)
+    directory, document, _ = level_of(Node(labelled, document), 0)
+    shape = ZarrArray(directory, document).shape
+    if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
+        raise UnsupportedDataError(
+            f"the labels have dtype {value.dtype} and shape {value.shape}, but labels of an "
+            f"image of shape {shape} must be integers of the same height and width",
+            "ome-zarr",
+        )
+
+
+def level_zero(directory: StorePath, image: MultiscaleImage) -> ZarrArray:
+    """Open the finest level. Raises ``DamagedDataError``, ``UnsupportedFileError``."""
+    return ZarrArray(*_level_at(directory, image.levels[0].path))
+
+
+def _level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
+    """Return where a level is, and its document.
+
+    Raises ``DamagedDataError`` if it is missing, ``UnsupportedFileError`` if it is a group.
+    """
+    level = directory / path
+    document = read_document(level)
+    if document is None:
+        raise DamagedDataError(f"level {path!r} of the pyramid is missing", "ome-zarr")
+    if document.kind != "array":
+        reason = (
+            f"level {path!r} of the pyramid is a group: load the arrays in it by their paths"
+        )
+        raise UnsupportedFileError(reason, "ome-zarr")
+    return level, document
+
+
+def _label_names(directory: StorePath) -> tuple[str, ...]:
+    """Return the names of an image's labels, none where their group cannot be read."""
+    try:
+        labels = read_document(directory / "labels")
+    except (DataError, PathOutsideRootError):
+        return ()
+    return read_labels(labels.attributes) if labels else ()
+
+
+def _level_shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
+    """Return the shape of a level, ``None`` if it cannot be read."""
+    try:
+        return ZarrArray(*_level_at(directory, level)).shape
+    except (DataError, PathOutsideRootError):
+        return None

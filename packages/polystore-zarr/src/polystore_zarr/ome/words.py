@@ -1,0 +1,260 @@
+"""The words of an image: from the attributes of its group, and back.
+
+OME-NGFF has places for some words, and demands others that nobody may know: a scale, a colour,
+the limits of a channel. So an attribute "polystore" of the group tells more, in the vocabulary
+of ``metadata_document``:
+
+- ``image``: the words that NGFF has no place for, such as the wavelength of a channel.
+- ``filled``: the words that the writer put where NGFF demands one. They are not read as words of
+  the image. A program that changes one of them makes it a word.
+- ``samples``: the name of the axis, "c", whose channels are the samples of RGB. The image is
+  loaded with them on its last axis, as it was saved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore_core import (
+    AXIS_TYPES,
+    Axis,
+    Channel,
+    ImageMetadata,
+    metadata_document,
+    with_document,
+)
+
+from ..store.base import MARKER
+
+if TYPE_CHECKING:
+    from polystore_core import Document, Value
+
+    from .values import Attributes, Level, MultiscaleImage
+
+__all__ = [
+    "fitted",
+    "image_words",
+    "lowered",
+    "samples_first",
+    "samples_last",
+    "with_marks",
+    "words_left",
+]
+
+_OF_AXIS = ("unit", "scale", "origin", "coords")
+_OF_CHANNEL = tuple(f.name for f in fields(Channel))
+
+
+def image_words(
+    attributes: Attributes,
+    image: MultiscaleImage,
+    shape: Sequence[int],
+    dtype: np.dtype[Value],
+    level: int = 0,
+) -> ImageMetadata | None:
+    """Return the words of a level of ``image``, as which ``attributes`` were read.
+
+    ``shape`` and ``dtype`` are those of the array of the level. ``None`` where the axes cannot be
+    read, or are more or fewer than those of the array.
+    """
+    if len(image.axes) != len(shape):
+        return None
+    marks = _marks(attributes)
+    found = _standard(image, dtype)
+    order = samples_last(attributes, image, shape)
+    if order:
+        found = replace(found.moved(order), channels=())
+        found = replace(found, axes=(*found.axes[:-1], Axis("s", "sample")))
+        shape = [shape[n] for n in order]
+    if marks:
+        found = _without_filled(found, marks.get("filled"))
+        found = with_document(found, marks.get("image"))
+    if level:
+        factors = _factors(image.levels[0], image.levels[level], len(shape))
+        found = found.level([factors[n] for n in order] if order else factors)
+    found = fitted(found, shape)
+    return replace(found, source={"ngff": _source(attributes)})
+
+
+def _standard(image: MultiscaleImage, dtype: np.dtype[Value]) -> ImageMetadata:
+    """Return the words of level 0 that NGFF has places for."""
+    first = image.levels[0]
+    names = lowered([axis.name for axis in image.axes])
+    axes = []
+    for number, (axis, name) in enumerate(zip(image.axes, names, strict=True)):
+        scale = None if first.scale is None else first.scale[number]
+        if scale is not None and (scale <= 0 or (scale == 1 and axis.unit is None)):
+            scale = None
+        origin = first.translation[number] if first.translation and first.is_placed else None
+        axes.append(
+            Axis(name, AXIS_TYPES.get(name, axis.type or None), axis.unit, scale, origin)
+        )
+    channels = [_channel(channel, dtype) for channel in image.channels]
+    return ImageMetadata(
+        axes=tuple(axes),
+        channels=() if image.is_label else tuple(channels),
+        name=image.name,
+        kind="labels" if image.is_label else "intensity",
+    )
+
+
+def _channel(channel: Channel, dtype: np.dtype[Value]) -> Channel:
+    """Leave out limits that say nothing, or that turn the intensities round."""
+    changes: dict[str, Any] = {}
+    if channel.limits is not None:
+        is_whole = dtype.kind in "ui" and dtype.itemsize > 1
+        whole = (np.iinfo(dtype).min, np.iinfo(dtype).max) if is_whole else None
+        if channel.limits == whole or channel.limits[0] > channel.limits[1]:
+            changes["limits"] = None
+    if channel.data_range is not None and channel.data_range[0] > channel.data_range[1]:
+        changes["data_range"] = None
+    return replace(channel, **changes) if changes else channel
+
+
+def lowered(names: Sequence[str]) -> Sequence[str]:
+    """Return names in lower case, if all are those of axes of images: "Z", "Y", "X"."""
+    small = [name.lower() for name in names]
+    is_known = AXIS_TYPES.keys() >= set(small) and len(set(small)) == len(small)
+    return small if is_known else names
+
+
+def _factors(first: Level, level: Level, ndim: int) -> list[float]:
+    """Return how many pixels of level 0 one of ``level`` spans; 1 where that is unknown."""
+    if first.scale is None or level.scale is None:
+        return [1.0] * ndim
+    return [b / a for a, b in zip(first.scale, level.scale, strict=True)]
+
+
+def fitted(metadata: ImageMetadata, shape: Sequence[int]) -> ImageMetadata:
+    """Return the words that an array of ``shape`` can have: channels and coords may not fit."""
+    names = metadata.names
+    if metadata.channels:
+        count = shape[names.index("c")] if "c" in names else 1
+        if len(metadata.channels) != count:
+            metadata = replace(metadata, channels=())
+    if any(
+        axis.coords is not None and len(axis.coords) != length
+        for axis, length in zip(metadata.axes, shape, strict=True)
+    ):
+        metadata = metadata.without({"coords"})
+    return metadata
+
+
+def _source(attributes: Attributes) -> str:
+    inner = attributes.get("ome")
+    if not (isinstance(inner, Mapping) and "multiscales" in inner):
+        inner = {
+            key: attributes[key]
+            for key in ("multiscales", "omero", "image-label")
+            if key in attributes
+        }
+    return json.dumps(inner, ensure_ascii=False)
+
+
+# ── our own attribute ────────────────────────────────────────────────────────────────────
+
+
+def with_marks(
+    attributes: Document,
+    metadata: ImageMetadata,
+    standard: ImageMetadata,
+    *,
+    is_rgb: bool,
+) -> Document:
+    """Return ``attributes`` with what they do not say of ``metadata``, or say too much.
+
+    ``standard`` is read from ``attributes``, with the axes of ``metadata``.
+    """
+    same = {
+        word
+        for word in metadata.words() | standard.words()
+        if _said(metadata, word) == _said(standard, word)
+    }
+    marks: Document = {"samples": "c"} if is_rgb else {}
+    for key, words in (("image", metadata), ("filled", standard)):
+        if document := words_left(words.without(same)):
+            marks[key] = document
+    return {**attributes, MARKER: marks} if marks else attributes
+
+
+def words_left(metadata: ImageMetadata) -> Document:
+    """Return the words as a document, which is empty if the axes say no more than their names."""
+    document = metadata_document(metadata)
+    if not any(axis.is_known for axis in metadata.axes):
+        del document["axes"]
+    return document
+
+
+def _said(metadata: ImageMetadata, word: str) -> object:
+    if word in _OF_AXIS:
+        return [getattr(axis, word) for axis in metadata.axes]
+    of_image, _, of_channel = word.partition(".")
+    if of_channel:
+        return [getattr(channel, of_channel) for channel in metadata.channels]
+    return getattr(metadata, of_image)
+
+
+def _without_filled(metadata: ImageMetadata, filled: object) -> ImageMetadata:
+    """Return ``metadata`` without the words that are as the writer filled them in."""
+    if not filled:
+        return metadata
+    blank = ImageMetadata(
+        axes=tuple([Axis(axis.name, axis.type) for axis in metadata.axes]),
+        channels=(Channel(),) * len(metadata.channels),
+    )
+    put = with_document(blank, filled)
+    axes = [_less(a, b, _OF_AXIS) for a, b in zip(metadata.axes, put.axes, strict=True)]
+    pairs = zip(metadata.channels, put.channels, strict=False)  # none of those of RGB
+    channels = [_less(channel, before, _OF_CHANNEL) for channel, before in pairs]
+    name = "" if metadata.name == put.name else metadata.name
+    return replace(metadata, axes=tuple(axes), channels=tuple(channels), name=name)
+
+
+_DEFAULTS = {f.name: f.default for f in (*fields(Axis), *fields(Channel)) if f.name != "name"}
+_DEFAULTS["name"] = ""
+
+
+def _less(value: Any, put: Any, words: Sequence[str]) -> Any:
+    changes = {
+        word: _DEFAULTS[word]
+        for word in words
+        if getattr(put, word) != _DEFAULTS[word] and getattr(put, word) == getattr(value, word)
+    }
+    return replace(value, **changes) if changes else value
+
+
+def _marks(attributes: Attributes) -> Mapping[str, Value]:
+    marks = attributes.get(MARKER)
+    return marks if isinstance(marks, Mapping) else {}
+
+
+# ── samples of RGB ───────────────────────────────────────────────────────────────────────
+
+
+def samples_last(
+    attributes: Attributes, image: MultiscaleImage, shape: Sequence[int]
+) -> tuple[int, ...]:
+    """Return the order of axes in which channels that are samples are last, or ``()``."""
+    marks = _marks(attributes)
+    names = [axis.name for axis in image.axes]
+    if not marks or marks.get("samples") != "c" or "c" not in names or "s" in names:
+        return ()
+    at = names.index("c")
+    if len(names) != len(shape) or shape[at] not in (3, 4):
+        return ()
+    return (*(n for n in range(len(names)) if n != at), at)
+
+
+def samples_first(metadata: ImageMetadata) -> tuple[tuple[int, ...], ImageMetadata]:
+    """Return the order of axes, and the words, of an image whose samples are channels."""
+    last = len(metadata.axes) - 1
+    first = 1 if metadata.names[0] == "t" else 0
+    order = (*range(first), last, *range(first, last))
+    axes = [replace(axis) for axis in metadata.axes[:-1]]
+    axes.insert(first, Axis("c", "channel"))
+    return order, replace(metadata, axes=tuple(axes), channels=())
