@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
 
-from .ome import fitted, lowered, words_left
+from .ome import lowered, words_left
 from .store.base import MARKER
 
 if TYPE_CHECKING:
@@ -76,4 +76,4 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
     found = ImageMetadata(axes=tuple([Axis(name, AXIS_TYPES.get(name)) for name in names]))
     marks = attributes.get(MARKER)
     said = marks.get("image") if isinstance(marks, Mapping) else None
-    return found if said is None else fitted(with_document(found, said), shape)
+    return found if said is None else with_document(found, said, shape)

@@ -14,9 +14,8 @@ from polystore_core import in_threads, threads_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from polystore_core import Path, Pixels, Value
+    from polystore_core import LazyArray, Path, Pixels, Value
 
-    from .arrays import ZarrArray
     from .store.base import Slot, StorePath
     from .store.chunkfiles import ChunkFiles, EncodedFile
     from .store.nodes import Document
@@ -146,7 +145,7 @@ def saving_batch(data: Sequence[Value], *, watched: bool) -> Iterator[SaveBatch]
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────
 
-Opened: TypeAlias = "tuple[ZarrArray | None, Path]"
+Opened: TypeAlias = "tuple[LazyArray | None, Path]"
 _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]"
 
 

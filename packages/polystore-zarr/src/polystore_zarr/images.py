@@ -133,8 +133,10 @@ def write_image(
             "ome-zarr",
         )
     said = _checked_words(value, words, image, options)
-    value, layout, metadata = _channels_of_samples(value, layout, said)
-    axes = list(metadata.names)
+    metadata = said
+    if said.axes[-1].name == "s":
+        value, layout, metadata = _channels_of_samples(value, layout, said)
+    axes = [axis.name for axis in metadata.axes]
     kept, zarr_format = image.kept, layout.zarr_format
     if kept is not None:
         kept.check_labels(value, zarr_format)
@@ -179,7 +181,15 @@ def write_image(
         factors = [
             (str(level), (*planes, 2.0**level, 2.0**level)) for level in range(len(shapes))
         ]
-        described = _described(said, metadata, image, factors, method, levels[-1])
+        is_bare = (
+            words is None
+            and kept is None
+            and said is metadata
+            and (options.scale, options.units, options.channels) == _NOTHING[:3]
+        )
+        described = _described(
+            said, metadata, image, factors, method, levels[-1], is_bare=is_bare
+        )
         if kept is None:
             write_group(directory, zarr_format, {**(attributes or {}), **described})
             return
@@ -198,12 +208,20 @@ def _described(
     factors: Sequence[tuple[str, Sequence[float]]],
     method: Method,
     smallest: ZarrArray,
+    *,
+    is_bare: bool,
 ) -> dict[str, Any]:
-    """Return the attributes of an image: ``metadata`` is what was ``said``, of the stored axes."""
-    is_rgb = said.names[-1] == "s"
+    """Return the attributes of an image: ``metadata`` is what was ``said``, of the stored axes.
+
+    ``is_bare`` says that nobody has said anything but the names of axes.
+    """
+    is_rgb = said is not metadata
     old = image.kept and image.kept.image.name
     final = replace(metadata, name=metadata.name or old or image.name)
-    final = _with_colors(final, smallest) if is_rgb else _with_windows(final, smallest)
+    if is_rgb:
+        final = _with_colors(final, smallest)
+    elif metadata.channels:
+        final = _with_windows(final, smallest)
     found = image_document(
         final,
         factors,
@@ -211,6 +229,8 @@ def _described(
         kind="label" if image.is_label else "image",
         method=method,
     )
+    if is_bare:  # only the name was filled in, so spare small saves the search
+        return {**found, MARKER: {"filled": {"name": final.name}}}
     marks = {MARKER: {"samples": "c"}} if is_rgb else {}
     read = read_image(found)
     assert read is not None
@@ -243,8 +263,6 @@ def _channels_of_samples(
     value: Value, layout: Layout, metadata: ImageMetadata
 ) -> tuple[Value, Layout, ImageMetadata]:
     """Return samples of RGB as channels, which is what OME-NGFF has."""
-    if metadata.names[-1] != "s":
-        return value, layout, metadata
     order, moved = samples_first(metadata)
     ndim = len(order)
     chunks, shards = (

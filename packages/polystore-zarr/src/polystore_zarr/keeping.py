@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from polystore_core import metadata_document, with_document
+from polystore_core import Axis, metadata_document, with_document
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
@@ -90,10 +90,13 @@ class Kept:
         if said is None:
             return fitted(old, value.shape)
         of_axis = {axis.name: axis for axis in old.axes}
-        axes = [axis if axis.is_known else of_axis.get(axis.name, axis) for axis in said.axes]
+        axes = [
+            of_axis.get(axis.name, axis) if axis == Axis(axis.name, axis.type) else axis
+            for axis in said.axes
+        ]
         said = replace(said, axes=tuple(axes), channels=said.channels or old.channels)
         others = metadata_document(replace(old, axes=(), channels=(), kind=said.kind))
-        return with_document(fitted(said, value.shape), others)
+        return with_document(fitted(said, value.shape), others, value.shape)
 
     def check_scale(self, scale: object) -> None:
         """Raise where the old image has a transformation that would be lost."""

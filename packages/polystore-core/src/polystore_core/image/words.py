@@ -93,8 +93,9 @@ def image_metadata(
         raise InvalidOptionError("channels", channels, "None for a label image")
     if not isinstance(name, str):
         raise InvalidOptionError("name", name, "a string")
-    base = ImageMetadata(axes=()) if like is None else like
-    unit_of, size_of = _checked_units(units, names), _checked_scale(scale, names)
+    base = _SILENT if like is None else like
+    unit_of = {} if units is None else _checked_units(units, names)
+    size_of = {} if scale is None else _checked_scale(scale, names)
     known = {axis.name: axis for axis in base.axes}
     of_channels = base.channels if channels is None and not label else channels
     if channels is None and of_channels and len(of_channels) != _count(shape, names):
@@ -106,13 +107,18 @@ def image_metadata(
         axes=tuple(
             [_axis(axis, known.get(axis), unit_of, size_of, axis in size_of) for axis in names]
         ),
-        channels=_checked_channels(of_channels, shape, names, dtype),
+        channels=()
+        if of_channels is None
+        else _checked_channels(of_channels, shape, names, dtype),
         name=name or base.name,
         kind="labels" if label else base.kind,
     )
     if like is not None:
         found.check(shape)
     return found
+
+
+_SILENT = ImageMetadata(axes=())
 
 
 def _axis(
@@ -160,7 +166,7 @@ def _axis_names(
         raise UnsupportedDataError(
             f"an array with {count} axes is not an image: images have 2 to 5"
         )
-    ordered = tuple(axis for axis in AXIS_TYPES if axis in names)
+    ordered = tuple([axis for axis in AXIS_TYPES if axis in names])
     if names != ordered or len(names) != len(shape) or not {"y", "x"} <= set(names):
         raise InvalidOptionError(
             "axes",
@@ -201,8 +207,6 @@ def _count(shape: tuple[int, ...], names: tuple[str, ...]) -> int:
 
 def _checked_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None]:
     """Return the sizes that are given: for some of the axes, or for all."""
-    if scale is None:
-        return {}
     if isinstance(scale, Mapping):
         _check_known("scale", scale, names)
         given = dict(scale)
@@ -237,8 +241,6 @@ def _check_known(option: str, given: Iterable[Value], known: Sequence[str]) -> N
 
 
 def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
-    if units is None:
-        return {}
     if isinstance(units, str):
         planes = {axis: units for axis in names if AXIS_TYPES.get(axis) == "space"}
         if not planes:
@@ -270,8 +272,6 @@ def channel_colors(channels: Sequence[Channel]) -> list[str]:
 def _checked_channels(
     channels: Value, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Value]
 ) -> tuple[Channel, ...]:
-    if channels is None:
-        return ()
     count, found = _count(shape, names), _length(channels)
     if found == 0 and isinstance(channels, tuple):
         return ()

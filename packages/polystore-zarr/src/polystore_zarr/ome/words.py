@@ -46,8 +46,9 @@ __all__ = [
     "words_left",
 ]
 
-_OF_AXIS = ("unit", "scale", "origin", "coords")
-_OF_CHANNEL = tuple(f.name for f in fields(Channel))
+_OF_AXIS = {f.name: f.default for f in fields(Axis) if f.name not in ("name", "type")}
+_OF_CHANNEL = {f.name: f.default for f in fields(Channel)}
+"""The words of an axis and of a channel, and their values where they are unknown."""
 
 
 def image_words(
@@ -65,23 +66,23 @@ def image_words(
     if len(image.axes) != len(shape):
         return None
     marks = _marks(attributes)
-    found = _standard(image, dtype)
+    found = _standard(image, dtype, _source(attributes))
     order = samples_last(attributes, image, shape)
     if order:
         found = replace(found.moved(order), channels=())
         found = replace(found, axes=(*found.axes[:-1], Axis("s", "sample")))
         shape = [shape[n] for n in order]
+    found = fitted(found, shape)
     if marks:
         found = _without_filled(found, marks.get("filled"))
-        found = with_document(found, marks.get("image"))
+        found = with_document(found, marks.get("image"), shape)
     if level:
         factors = _factors(image.levels[0], image.levels[level], len(shape))
         found = found.level([factors[n] for n in order] if order else factors)
-    found = fitted(found, shape)
-    return replace(found, source={"ngff": _source(attributes)})
+    return found
 
 
-def _standard(image: MultiscaleImage, dtype: np.dtype[Value]) -> ImageMetadata:
+def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> ImageMetadata:
     """Return the words of level 0 that NGFF has places for."""
     first = image.levels[0]
     names = lowered([axis.name for axis in image.axes])
@@ -100,6 +101,7 @@ def _standard(image: MultiscaleImage, dtype: np.dtype[Value]) -> ImageMetadata:
         channels=() if image.is_label else tuple(channels),
         name=image.name,
         kind="labels" if image.is_label else "intensity",
+        source={"ngff": source},
     )
 
 
@@ -175,6 +177,8 @@ def with_marks(
         for word in metadata.words() | standard.words()
         if _said(metadata, word) == _said(standard, word)
     }
+    if "coords" not in same:  # they are read with the scale and origin beside them
+        same -= {"scale", "origin"}
     marks: Document = {"samples": "c"} if is_rgb else {}
     for key, words in (("image", metadata), ("filled", standard)):
         if document := words_left(words.without(same)):
@@ -185,7 +189,7 @@ def with_marks(
 def words_left(metadata: ImageMetadata) -> Document:
     """Return the words as a document, which is empty if the axes say no more than their names."""
     document = metadata_document(metadata)
-    if not any(axis.is_known for axis in metadata.axes):
+    if all(len(axis) == 1 for axis in document["axes"]):
         del document["axes"]
     return document
 
@@ -201,30 +205,27 @@ def _said(metadata: ImageMetadata, word: str) -> object:
 
 def _without_filled(metadata: ImageMetadata, filled: object) -> ImageMetadata:
     """Return ``metadata`` without the words that are as the writer filled them in."""
-    if not filled:
+    if not isinstance(filled, Mapping):
         return metadata
-    blank = ImageMetadata(
-        axes=tuple([Axis(axis.name, axis.type) for axis in metadata.axes]),
-        channels=(Channel(),) * len(metadata.channels),
-    )
-    put = with_document(blank, filled)
-    axes = [_less(a, b, _OF_AXIS) for a, b in zip(metadata.axes, put.axes, strict=True)]
-    pairs = zip(metadata.channels, put.channels, strict=False)  # none of those of RGB
-    channels = [_less(channel, before, _OF_CHANNEL) for channel, before in pairs]
-    name = "" if metadata.name == put.name else metadata.name
-    return replace(metadata, axes=tuple(axes), channels=tuple(channels), name=name)
+    changes: dict[str, Any] = {}
+    for part, words in (("axes", _OF_AXIS), ("channels", _OF_CHANNEL)):
+        values, entries = getattr(metadata, part), filled.get(part)
+        if isinstance(entries, list) and len(entries) == len(values):
+            pairs = zip(values, entries, strict=True)
+            changes[part] = tuple([_less(value, entry, words) for value, entry in pairs])
+    if metadata.name == filled.get("name"):
+        changes["name"] = ""
+    return replace(metadata, **changes) if changes else metadata
 
 
-_DEFAULTS = {f.name: f.default for f in (*fields(Axis), *fields(Channel)) if f.name != "name"}
-_DEFAULTS["name"] = ""
-
-
-def _less(value: Any, put: Any, words: Sequence[str]) -> Any:
-    changes = {
-        word: _DEFAULTS[word]
-        for word in words
-        if getattr(put, word) != _DEFAULTS[word] and getattr(put, word) == getattr(value, word)
-    }
+def _less(value: Any, entry: object, words: Mapping[str, Any]) -> Any:
+    """Return an axis or channel without those of ``words`` that ``entry`` has as well."""
+    changes = {}
+    given = entry if isinstance(entry, Mapping) else {}
+    for word in words.keys() & given.keys():
+        put = given[word]
+        if getattr(value, word) == (tuple(put) if isinstance(put, list) else put):
+            changes[word] = words[word]
     return replace(value, **changes) if changes else value
 
 

@@ -53,11 +53,20 @@ def image_document(
     one of its pixels spans along each axis. The centre of such a pixel lies (factor - 1) / 2
     pixels further than that of the first one of level 0, and so says the translation; also
     for ``method="nearest"`` (the default for labels), so that labels lie on their image. An
-    unknown scale is 1, because the specification wants one, and an unknown origin is 0.
+    unknown scale is 1, because the specification wants one, and an unknown origin is 0. Of
+    irregular coords, these are the mean step and the first place.
     """
     _check_version(version)
-    origin = [axis.origin for axis in metadata.axes]
-    sizes = tuple([1.0 if size is None else size for size in metadata.scale])
+    sizes, origin = [], []
+    for axis in metadata.axes:
+        step, start = axis.scale, axis.origin
+        if axis.coords:
+            first, last = axis.coords[0], axis.coords[-1]
+            start = first if start is None else start
+            if step is None and last > first:
+                step = (last - first) / (len(axis.coords) - 1)
+        sizes.append(1.0 if step is None else step)
+        origin.append(start)
     method = method or ("nearest" if kind == "label" else "mean")
     multiscale: dict[str, Any] = {
         "name": metadata.name,
@@ -92,7 +101,7 @@ def image_document(
 
 
 def _transformations(
-    scale: tuple[float, ...], factors: Sequence[float], origin: Sequence[float | None]
+    scale: Sequence[float], factors: Sequence[float], origin: Sequence[float | None]
 ) -> list[Document]:
     triples = list(zip(scale, map(float, factors), origin, strict=True))
     found: list[dict[str, Any]] = [
