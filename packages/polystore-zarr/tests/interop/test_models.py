@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from polystore_core import Image
 from polystore_core.errors import InvalidOptionError
 
 from .samples import ROWS_COLUMNS, Labelled, PlateOfOurs, Require, Written, document, opened
@@ -123,3 +124,29 @@ class TestModels:
         assert isinstance(guess(opened(plate.path)), models.HCS)
         assert isinstance(guess(opened(labelled.path)), models.Image)
         assert isinstance(guess(opened(f"{labelled.path}/labels/cells")), models.ImageLabel)
+
+
+def test_words_of_an_image_are_read(
+    require: Require, fm: FileManager, version: str, tmp_path: Path
+) -> None:
+    """What an Image says of itself is read by tools that nobody here wrote."""
+    path = str(tmp_path / "a.ome.zarr")
+    pixels = np.arange(3 * 40 * 50, dtype="u2").reshape(3, 40, 50)
+    names = ["DAPI", "GFP", "Cy5"]
+    channels = [{"name": name, "emission_nm": 500.0 + n} for n, name in enumerate(names)]
+    image = Image.of(
+        pixels, axes="cyx", scale={"y": 0.5, "x": 0.25}, units="um", channels=channels
+    )
+    fm.save(image, path, "zarr", ome=version)
+    model = require(f"ome_zarr_models.v{version.replace('.', '')}.image")
+    attributes = model.Image.from_zarr(opened(path, version)).attributes
+    found = (attributes if version == "0.4" else attributes.ome).multiscales[0]
+    assert [axis.name for axis in found.axes] == ["c", "y", "x"]
+    assert [axis.unit for axis in found.axes] == [None, "micrometer", "micrometer"]
+    read = require("ngff_zarr").from_ngff_zarr(path)
+    assert read.images[0].scale == {"c": 1.0, "y": 0.5, "x": 0.25}
+    assert [channel.label for channel in read.metadata.omero.channels] == names
+    theirs = require("bioio_ome_zarr").Reader(path)
+    assert theirs.channel_names == names
+    sizes = theirs.physical_pixel_sizes
+    assert (sizes.Y, sizes.X) == (0.5, 0.25)
