@@ -178,3 +178,24 @@ def test_impossible_images_refused() -> None:
         image_metadata((1, 4, 4), "u2", channels=["a"], label=True)
     with pytest.raises(InvalidOptionError, match="name="):
         image_metadata((4, 4), "u2", name=3)  # type: ignore[arg-type]
+
+
+def test_any_axes() -> None:
+    """A plain array has dimensions of any names, in any order."""
+    words = image_metadata(
+        (4, 9, 8), "f4", axes=("angle", "x", "y"), scale=(5, 1, 2), units="um", any_axes=True
+    )
+    assert words.names == ("angle", "x", "y")
+    assert words.units == (None, "micrometer", "micrometer")
+    assert [axis.type for axis in words.axes] == [None, "space", "space"]
+    degrees = image_metadata(
+        (4,), "f4", axes=["angle"], units={"angle": "degree"}, any_axes=True
+    )
+    assert degrees.units == ("degree",)
+    assert image_metadata((4,), "f4", like=degrees, any_axes=True) == degrees
+    assert image_metadata((4, 9), "u1", axes="XY", any_axes=True).names == ("x", "y")
+    for axes in ("yy", "zyx", ("", "x"), 3):
+        with pytest.raises(InvalidOptionError, match="axes"):
+            image_metadata((4, 9), "u1", axes=axes, any_axes=True)
+    with pytest.raises(InvalidOptionError, match="units"):
+        image_metadata((4,), "f4", axes=["angle"], units="degree", any_axes=True)

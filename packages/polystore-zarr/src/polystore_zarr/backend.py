@@ -140,16 +140,17 @@ class ZarrBackend(ZarrTree):
         levels: int | None = None,
         progress: Progress = False,
     ) -> None:
-        """Save an array, a Dask array or a lazy handle.
+        """Save an array, an Image, a DataArray, a Dask array or a lazy handle.
 
         ``region`` writes into an existing array, on its grid of chunks (shards, where it has
         them), or anywhere under a lock with ``unaligned="lock"``. ``chunks``, ``shards``
         (``False`` for none), ``compressor`` ("blosc", "zstd", "gzip", "none", …), ``checksum``
         and ``zarr_format`` (3 or 2) say how the array is stored.
 
-        Of images: ``axes`` ("tczyx", or some of them in this order), ``scale`` (pixel size,
-        for each axis), ``units`` ("micrometer"), ``channels`` (names, or mappings with label,
-        color, window), ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
+        ``axes`` are "tczyx", or some of them in this order; those of plain arrays have any
+        names. ``scale`` is the pixel size for each axis, ``units`` are such as "micrometer", and
+        ``channels`` names, or mappings with name, color, limits and others. They win over the
+        words of ``data``. Of images: ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
