@@ -27,6 +27,7 @@ from polystore_core.errors import (
 
 from .decoding import wrong_start
 from .limits import allocating, file_size
+from .streaming import check_lazy, is_lazy, parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,7 +63,13 @@ class Npy(Format):
     name = "npy"
 
     def save(self, value: Value, file: BinaryIO, /) -> None:
-        write_array(file, to_numpy(value))
+        if not is_lazy(value):
+            write_array(file, to_numpy(value))
+            return
+        check_lazy(value)
+        file.write(_encoded_header(value.dtype, False, tuple(value.shape)))
+        for part in parts(value):
+            file.write(part.reshape(-1).view(np.uint8).data)
 
     def load(self, file: BinaryIO, /, *, region: Region | None = None) -> Pixels:
         if region is None:
