@@ -81,7 +81,7 @@ class FormatTests(Conformance):
     def test_info_tells_shape(self) -> None:
         for value in self.values:
             info = self.decoded(self.encoded(value), "info")
-            assert set(info) <= {"shape", "dtype", "metadata"}
+            assert set(info) <= {"shape", "dtype", "image", "metadata"}
             if "shape" in info and hasattr(value, "shape"):
                 assert info["shape"] == value.shape
 
