@@ -11,20 +11,28 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple
 
-from polystore_core import Format, LazyArray, Opener, select, to_numpy
+from polystore_core import (
+    Format,
+    Image,
+    LazyArray,
+    Opener,
+    array_and_words,
+    select,
+    to_numpy,
+)
 from polystore_core.errors import UnsupportedOperationError
 
 from ..limits import allocating, check_packing, file_size
-from .header import read_header, read_start
-from .pixels import Flat
-from .plain import read_plain
+from ..streaming import check_lazy, is_lazy
+from .header import Header, read_header, read_start
+from .plain import Plain, read_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from polystore_core import Channel, Document, Option, Region, Value
+    from polystore_core import Channel, Document, ImageMetadata, Option, Region, Value
 
     from .pixels import Pixels
 
@@ -65,7 +73,7 @@ class Tiff(Format):
         imagej: bool = False,
         ome: bool | None = None,
         axes: str | Sequence[str] | None = None,
-        scale: Sequence[float] | Mapping[str, float] | None = None,
+        scale: Sequence[float | None] | Mapping[str, float | None] | None = None,
         units: str | Mapping[str, str] | None = None,
         channels: Sequence[str | Mapping[str, Option] | Channel] | None = None,
         contrast_limits: Sequence[float] | None = None,
@@ -91,22 +99,27 @@ class Tiff(Format):
         """
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
-        from .ome import all_axes
 
-        array = to_numpy(value)
+        array, like = array_and_words(value)
+        if is_lazy(array):
+            check_lazy(array)
+        else:
+            array = to_numpy(array)
         ome = self.writes_ome if ome is None else ome
         bigtiff = True if bigtiff is None and self.writes_bigtiff else bigtiff
         options.check_array(array, imagej, ome)
         container = options.container(array, imagej=imagej, ome=ome, bigtiff=bigtiff)
-        letters = options.letters(axes)
         words = {"scale": scale, "units": units, "channels": channels}
         words = {option: value for option, value in words.items() if value is not None}
         options.check_together(
-            words, imagej, ome, resolution, description, contrast_limits=contrast_limits
+            words, like, imagej, ome, resolution, description, contrast_limits=contrast_limits
         )
         metadata = metadata or {}
-        if letters is None and words:
-            letters = options.letters(metadata.get("axes"))
+        names = options.axes_option(axes)
+        if names is None and like is not None:
+            names = like.names
+        elif names is None and words:
+            names = options.axes_option(metadata.get("axes"))
         packing = options.codec(
             array.dtype,
             compression=compression,
@@ -115,18 +128,20 @@ class Tiff(Format):
             tile=tile,
         )
         density, fields = options.scale(resolution, resolution_unit, imagej=imagej, ome=ome)
+        letters = options.letters(names, needed=imagej or ome)
         shown = options.look(array, axes=letters, photometric=photometric, imagej=imagej)
-        if contrast_limits is not None:
-            words["contrast_limits"] = contrast_limits
         # tifffile would call the planes of a stack channels.
-        is_bare = letters is None and "axes" not in metadata
-        if words or (is_bare and (ome or (imagej and array.ndim == 3))):
-            letters, calibration, described = _described(
-                array, letters, words, shown, imagej, ome
-            )
-            density, fields = density | calibration, fields | described
-        if ome and letters is not None:
-            fields |= all_axes(letters, array.shape)
+        is_bare = names is None and "axes" not in metadata
+        is_stack = is_bare and (ome or (imagej and array.ndim == 3))
+        if words or like is not None or contrast_limits is not None or names or is_stack:
+            image = _image(array, names, words, like, shown, imagej)
+            letters = options.letters(image.names, needed=imagej or ome)
+            calibration, described = _fields(image, array, contrast_limits, imagej, ome)
+            density, fields = density | calibration, described | fields
+        if "MapAnnotation" in fields and "MapAnnotation" in metadata:
+            own, theirs = fields.pop("MapAnnotation"), metadata["MapAnnotation"]
+            given = theirs if isinstance(theirs, list | tuple) else [theirs]
+            metadata = {**metadata, "MapAnnotation": [own, *given]}
         fields |= metadata
         if letters is not None:
             fields["axes"] = letters
@@ -161,21 +176,36 @@ class Tiff(Format):
         1 GiB, and 100 times the file, is refused, as if made to fill the memory. With
         ``max_bytes`` you decide: the array may have so many bytes.
         """
-        pixels = _pixels(file, series, level)
-        wanted: Region = ... if region is None else region
-        is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
-        shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
-        nbytes = math.prod(shape) * pixels.dtype.itemsize
-        check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
-        with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
-            return pixels.read(wanted)
+        return _read(_pixels(file, series, level), file, region, max_bytes)
+
+    def load_image(
+        self,
+        file: BinaryIO,
+        opener: Opener | None = None,
+        /,
+        *,
+        region: Region | None = None,
+        series: int = 0,
+        level: int = 0,
+        max_bytes: int | None = None,
+    ) -> Image:
+        """Load as :meth:`load` does, with what the file says of the series and the level."""
+        pixels, words = _pixels_and_words(file, series, level)
+        if region is not None:
+            words = words.sliced(region, pixels.shape)
+        return Image(_read(pixels, file, region, max_bytes), words)
 
     def info(self, file: BinaryIO, /) -> Document:
         from . import info
 
         pixels = _pixels(file)
-        metadata = info.describe(read_header(file, *read_start(file)))
-        return {"shape": pixels.shape, "dtype": pixels.dtype.str, "metadata": metadata}
+        metadata, image = info.describe(read_header(file, *read_start(file)))
+        return {
+            "shape": pixels.shape,
+            "dtype": pixels.dtype.str,
+            "image": image,
+            "metadata": metadata,
+        }
 
     def open(self, opener: Opener, /, *, series: int = 0, level: int = 0) -> TiffArray:
         return TiffArray(opener, series, level)
@@ -209,40 +239,77 @@ class TiffOfMicroscope(Tiff):
         raise UnsupportedOperationError("", "save", reason)
 
 
-def _described(
-    array: NDArray[Any],
-    letters: str | None,
+def _image(
+    array: Value,
+    names: tuple[str, ...] | None,
     words: Mapping[str, Any],
+    like: ImageMetadata | None,
     shown: Mapping[str, Any],
     imagej: bool,
-    ome: bool,
-) -> tuple[str, Document, Document]:
-    """Return the letters of the axes, arguments of ``TiffWriter.write``, and its metadata."""
-    from .imagej import imagej_fields
-    from .ome import ome_fields
-    from .shaped import shaped_fields
-    from .words import axis_names
+) -> ImageMetadata:
+    from .words import axis_names, image_words
 
     samples = {"contig": -1, "separate": -3}.get(shown.get("planarconfig", ""))
-    if imagej and letters is None and array.dtype == "u1" and array.ndim > 2:
+    if imagej and names is None and array.dtype == "u1" and array.ndim > 2:
         samples = -1 if array.shape[-1] in (3, 4) else None
-    names = axis_names(array, letters, words.get("channels"), samples)
+    if like is None or names is None:
+        names = axis_names(array.shape, names, words.get("channels"), samples)
+    return image_words(array.shape, array.dtype, names, like=like, **words)
+
+
+def _fields(
+    image: ImageMetadata, array: Value, contrast_limits: Value, imagej: bool, ome: bool
+) -> tuple[Document, Document]:
+    """Return arguments of ``TiffWriter.write``, and its metadata."""
     if ome:
-        density: Document = {}
-        fields = ome_fields(array, names, **words) if words else {}
-    else:
-        density, fields = (imagej_fields if imagej else shaped_fields)(array, names, **words)
-    return names.upper(), density, fields
+        from .ome import ome_fields
+
+        return {}, ome_fields(image, array.shape)
+    if not imagej:
+        from .shaped import shaped_fields
+
+        return shaped_fields(image)
+    from .imagej import imagej_fields, with_limits
+
+    if contrast_limits is not None:
+        image = with_limits(image, array.shape, contrast_limits)
+    return imagej_fields(image, array)
 
 
 def _pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
     found = read_plain(file)
-    if isinstance(found, Flat) and series == level == 0:
-        return found
+    if isinstance(found, Plain) and series == level == 0:
+        return found.pixels
     from . import layout  # slow to import, and most files do not need it
 
-    header = read_header(file, *read_start(file)) if isinstance(found, Flat) else found
-    return layout.series_pixels(header, series, level)
+    return layout.series_pixels(_header(found, file), series, level)
+
+
+def _pixels_and_words(
+    file: BinaryIO, series: int = 0, level: int = 0
+) -> tuple[Pixels, ImageMetadata]:
+    found = read_plain(file, words=True)
+    if isinstance(found, Plain) and found.image is not None and series == level == 0:
+        return found.pixels, found.image
+    from . import layout
+
+    return layout.series_image(_header(found, file), series, level)
+
+
+def _header(found: Plain | Header, file: BinaryIO) -> Header:
+    return read_header(file, *read_start(file)) if isinstance(found, Plain) else found
+
+
+def _read(
+    pixels: Pixels, file: BinaryIO, region: Region | None, max_bytes: int | None
+) -> NDArray[Any]:
+    wanted: Region = ... if region is None else region
+    is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
+    shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
+    nbytes = math.prod(shape) * pixels.dtype.itemsize
+    check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
+    with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
+        return pixels.read(wanted)
 
 
 class _Opened(NamedTuple):
@@ -259,6 +326,7 @@ class TiffArray(LazyArray):
 
     def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
         self._opener, self._series, self._level = opener, series, level
+        self._words: ImageMetadata | None = None
         self._opened: _Opened | None = self._open()
         pixels = self._opened.pixels
         self.shape, self.dtype, self.chunks = pixels.shape, pixels.dtype, pixels.chunks
@@ -272,13 +340,24 @@ class TiffArray(LazyArray):
             raise
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
+        return self._usable().pixels.read(region)
+
+    @property
+    def image(self) -> ImageMetadata:
+        if self._words is None:
+            opened = self._usable()
+            with opened.pixels.lock:  # both move the position in the file
+                self._words = _pixels_and_words(opened.file, self._series, self._level)[1]
+        return self._words
+
+    def _usable(self) -> _Opened:
         opened = self._opened
         if opened is None:
             raise ValueError("this handle is closed")
         if opened.process != os.getpid():
             # A forked child shares the position in the file, and locks that nobody gives back.
             opened = self._opened = self._open()
-        return opened.pixels.read(region)
+        return opened
 
     def close(self) -> None:
         opened, self._opened = self._opened, None

@@ -48,7 +48,7 @@ _TYPE_SIZES = {
     18: 8,
 }
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_ASCII = 2
+_ASCII, _RATIONAL = 2, 5
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _PRIVATE = 32768
 """Codes from here on belong to vendors, who may use types of their own."""
@@ -60,6 +60,7 @@ WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 
 DESCRIPTION, STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS = 270, 273, 277, 278, 279
 PLANAR, SOFTWARE, PREDICTOR, TILE_OFFSETS, TILE_COUNTS, SUB_PAGES = 284, 305, 317, 324, 325, 330
 SAMPLE_FORMAT, UIC1, UIC2, LSM = 339, 33628, 33629, 34412
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 
 
 class Tag(NamedTuple):
@@ -139,6 +140,15 @@ class Header:
     def number(self, page: Page, code: int, default: int = 0) -> int:
         """Return the first integer of a tag."""
         return self.numbers(page, code)[0] if code in page else default
+
+    def ratio(self, page: Page, code: int) -> float | None:
+        """Return a fraction, or ``None`` where the page has no such tag, or one with 0 in it."""
+        tag = page.get(code)
+        if tag is None or (tag.type, tag.length) != (_RATIONAL, 1):
+            return None
+        value = self._read(tag.offset, 8) if tag.offset else tag.inline[:8]
+        numerator, denominator = struct.unpack(f"{self.order}2I", value)
+        return numerator / denominator if numerator and denominator else None
 
     def text(self, tag: Tag) -> bytes:
         if tag.offset:

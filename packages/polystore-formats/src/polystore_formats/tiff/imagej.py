@@ -1,34 +1,44 @@
-"""What ImageJ keeps in a TIFF file: axes, calibration, and how channels are shown.
+"""What ImageJ keeps in a TIFF file, written: axes, calibration, and how channels are shown.
 
-The first description holds lines of "key=value"; labels of planes, ranges, tables of colours and
+The first description holds lines of "key=value". Labels of planes, ranges, tables of colours and
 ROIs are in two tags of their own (50838 and 50839), which tifffile packs. ImageJ's axes are some
-of T, Z, C, Y, X, S in this order; it has one unit for z, y and x, and counts time in seconds.
+of T, Z, C, Y, X, S in this order. It has one unit for z, y and x, and counts time in seconds.
+
+The line "polystore=" holds the other words as JSON, and the sizes exactly.
 """
 
 from __future__ import annotations
 
-import base64
-import re
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import SPACE_UNITS, channel_colors, finite
+from polystore_core import (
+    Axis,
+    Channel,
+    ImageMetadata,
+    channel_colors,
+    finite,
+    metadata_document,
+)
 from polystore_core.errors import InvalidOptionError
 
-from .words import image_words
+from .units import converted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore_core import Channel, Document, ImageMetadata, Option, Pixels, Value
+    from polystore_core import Document, Value
 
-__all__ = ["COLOR_MAP", "imagej_fields", "imagej_info", "plain_unit"]
+__all__ = ["COLOR_MAP", "SHORT_UNITS", "color_table", "imagej_fields", "with_limits"]
 
 COLOR_MAP = 320
 """Tag of the colours of an image of one channel."""
-_SHORT = {
+SHORT_UNITS = {
     "micrometer": "um",
     "nanometer": "nm",
     "millimeter": "mm",
@@ -37,246 +47,125 @@ _SHORT = {
     "picometer": "pm",
     "angstrom": "A",
 }
-_SECONDS = {
-    "second": 1.0,
-    "millisecond": 1e-3,
-    "microsecond": 1e-6,
-    "nanosecond": 1e-9,
-    "minute": 60.0,
-    "hour": 3600.0,
-    "day": 86400.0,
-}
-_MICRO = re.compile(r"\\u00b5|\\u03bc|[\u00b5\u03bc]", re.IGNORECASE)
-_UNITS = {short: long for long, short in _SHORT.items()} | {
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "\u00c5": "angstrom",
-}
-_TEXT_LIMIT = 1000
+_DENSITY_LIMIT = 4e9
+"""The tags hold rational numbers of 32 bits."""
 
 
-# ── what is written ──────────────────────────────────────────────────────────────────────
+def with_limits(image: ImageMetadata, shape: Sequence[int], limits: Value) -> ImageMetadata:
+    """Return the image with these limits for each channel that has none.
 
-
-def imagej_fields(
-    array: Pixels,
-    names: str,
-    *,
-    scale: Option = None,
-    units: Option = None,
-    channels: Option = None,
-    contrast_limits: Option = None,
-) -> tuple[Document, Document]:
-    """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata.
-
-    Options are those of :func:`polystore_core.image_metadata`. Raises ``InvalidOptionError``.
+    Raises ``InvalidOptionError`` for anything but two numbers that ascend.
     """
-    shape = dict(zip(names, array.shape, strict=True))
-    found = image_words(array, names, scale=scale, units=units, channels=channels)
-    fields: dict[str, Any] = {}
-    density: dict[str, Any] = {}
-    if scale is not None or units is not None:
-        density = _calibrate(found, units, fields)
-    limits = _limits(contrast_limits)
-    if channels is not None:
-        _set_looks(found.channels, array, names, limits, fields)
-        if len(found.channels) == 1:
-            density["extratags"] = [_color_map(found.channels[0].color)]
-    elif limits is not None:
-        fields |= {"min": limits[0], "max": limits[1]}
-        fields["Ranges"] = limits * shape.get("c", 1)
-    return density, fields
-
-
-def _calibrate(found: ImageMetadata, units: Value, fields: Document) -> Document:
-    sizes = {axis.name: 1.0 if axis.scale is None else axis.scale for axis in found.axes}
-    unit_of = {axis.name: axis.unit for axis in found.axes}
-    space = {unit_of[axis] for axis in unit_of if axis in "zyx"}
-    if len(space) > 1:
-        expected = "the same unit for z, y and x, because ImageJ stores only one"
-        raise InvalidOptionError("units", units, expected)
-    unit = space.pop()
-    if unit is not None:
-        fields["unit"] = _SHORT.get(unit, unit)
-    if "z" in sizes:
-        fields["spacing"] = sizes["z"]
-    if "t" in sizes:
-        seconds = _SECONDS.get(unit_of["t"] or "second")
-        if seconds is None:
-            expected = f"a unit of time for t: one of {', '.join(_SECONDS)}"
-            raise InvalidOptionError("units", units, expected)
-        fields["finterval"] = sizes["t"] * seconds
-    return {"resolution": (1 / sizes["x"], 1 / sizes["y"])}
-
-
-def _set_looks(
-    channels: Sequence[Channel],
-    array: Pixels,
-    names: str,
-    limits: tuple[float, float] | None,
-    fields: Document,
-) -> None:
-    """Colours are tables of 256; a label is that of each plane of its channel."""
-    if len(channels) > 1:
-        fields["LUTs"] = [_table(color) for color in channel_colors(channels)]
-        fields["mode"] = "composite"
-    if any(channel.name for channel in channels):
-        planes = names.partition("y")[0]
-        counts = [array.shape[names.index(axis)] for axis in planes]
-        index = np.indices(counts)[planes.index("c")].ravel() if "c" in planes else None
-        fields["Labels"] = [
-            channels[i].name
-            for i in (index if index is not None else [0] * int(np.prod(counts)))
-        ]
-    if limits is not None or any(channel.limits for channel in channels):
-        ranges: list[float] = []
-        for number, channel in enumerate(channels):
-            ranges += channel.limits or limits or _extent(array, names, number)
-        fields["Ranges"] = tuple(ranges)
-        fields |= {"min": ranges[0], "max": ranges[1]}
-
-
-def _color_map(color: str | None) -> tuple[int, int, int, list[int], bool]:
-    """Return the tag in which ImageJ has the colours of an image of one channel."""
-    values = (_table(color).astype(int) * 257).ravel().tolist()
-    return COLOR_MAP, 3, len(values), values, True
-
-
-def _table(color: str | None) -> NDArray[np.uint8]:
-    rgb = np.frombuffer(bytes.fromhex(color or "FFFFFF"), np.uint8).astype(np.float64)
-    return np.rint(rgb[:, None] * np.arange(256) / 255).astype(np.uint8)
-
-
-def _extent(array: Pixels, names: str, number: int) -> tuple[float, float]:
-    """The range of a channel for which none is given, where others have one."""
-    part = array.take(number, axis=names.index("c")) if "c" in names else array
-    if part.dtype.kind == "f":
-        part = part[np.isfinite(part)]
-    return (float(part.min()), float(part.max())) if part.size else (0.0, 1.0)
-
-
-def _limits(limits: Value) -> tuple[float, float] | None:
-    if limits is None:
-        return None
     given = list(limits) if isinstance(limits, Sequence | np.ndarray) else []
-    numbers = [finite(n.item() if isinstance(n, np.generic) else n) for n in given]
-    match numbers:
+    match [finite(n.item() if isinstance(n, np.generic) else n) for n in given]:
         case [float(low), float(high)] if low < high:
-            return low, high
+            count = shape[image.names.index("c")] if "c" in image.names else 1
+            channels = [
+                replace(channel, limits=channel.limits or (low, high))
+                for channel in image.channels or (Channel(),) * count
+            ]
+            return replace(image, channels=tuple(channels))
     expected = "two numbers, for black and for full brightness, the first below the second"
     raise InvalidOptionError("contrast_limits", limits, expected)
 
 
-# ── what is read ─────────────────────────────────────────────────────────────────────────
+def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Document]:
+    """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
+    fields: dict[str, Any] = {}
+    density = _calibrate({axis.name: axis for axis in image.axes}, fields)
+    chosen = _set_looks(image, array, fields)
+    if len(image.channels) == 1 and image.channels[0].color is not None:
+        density["extratags"] = [_color_map(image.channels[0].color)]
+    held: set[str] = set()
+    if all(channel.name for channel in image.channels):
+        held.add("channels.name")
+    rest = image.without(held)
+    if rest.words() or any(chosen):
+        document = metadata_document(rest)
+        if any(chosen):
+            document["chosen"] = chosen
+        fields["polystore"] = json.dumps(document)
+    return density, fields
 
 
-def plain_unit(unit: Value) -> Value:
-    """Return ImageJ's name of a unit as ``resolution_unit`` has it: "um" for its "\\u00B5m"."""
-    text = _MICRO.sub("u", unit) if isinstance(unit, str) else unit
-    return {"micron": "um", "microns": "um"}.get(text, text)
-
-
-def imagej_info(
-    metadata: Mapping[str, Value],
-    axes: str,
-    shape: Sequence[int],
-    resolution: tuple[float, float],
-    color_map: Value = None,
-) -> Document:
-    """Return what ImageJ says of an image.
-
-    "scale" and "units" are for each axis, "channels" mappings with label, color and window, as
-    ``save`` takes them; "plane_labels" are those that are no channel's. "overlays" are ``.roi``
-    files in base64, "info" is ImageJ's own text.
-    """
-    found: dict[str, Any] = {}
-    names = axes.lower()
-    unit = plain_unit(metadata.get("unit"))
-    unit = _UNITS.get(unit, unit)
-    interval = _number(metadata, "finterval")
-    sizes = {
-        "x": 1 / resolution[0] if resolution[0] > 0 else 1.0,
-        "y": 1 / resolution[1] if resolution[1] > 0 else 1.0,
-        "z": _number(metadata, "spacing") or 1.0,
-        "t": interval or 1.0,
-    }
-    known: dict[str, str | None] = dict.fromkeys("zyx", unit if unit in SPACE_UNITS else None)
-    known["t"] = "second" if interval else None
-    if resolution != (1.0, 1.0) or known["x"] is not None or interval:
-        found["scale"] = [sizes.get(axis, 1.0) for axis in names]
-        found["units"] = [known.get(axis) for axis in names]
-    found |= {name: metadata[name] for name in ("spacing", "mode") if name in metadata}
+def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
+    """Set the sizes. ImageJ has no way to say that the size of y or x alone is unknown."""
+    x, t = axis_of["x"], axis_of.get("t")
+    interval = t and t.scale and converted(t.scale, t.unit, "second")
     if interval:
-        found["interval"] = interval
-    count = shape[names.index("c")] if "c" in names else 1
-    tables = _listed(metadata, "LUTs")
-    if count == 1 and not tables and np.size(color_map) == 3 * 256:
-        tables = [np.reshape(color_map, (3, 256)) >> 8]
-    channels = _channels(metadata, names, shape, tables, count)
-    if any(channels):
-        found["channels"] = channels
-    labels = _listed(metadata, "Labels")
-    if labels and not any("label" in channel for channel in channels):
-        found["plane_labels"] = labels
-    if isinstance(metadata.get("Info"), str):
-        found["info"] = metadata["Info"][:_TEXT_LIMIT]
-    if overlays := _listed(metadata, "Overlays"):
-        found["overlays"] = [base64.b64encode(roi).decode() for roi in overlays]
-    return found
+        fields["finterval"] = interval
+    sizes = {name: _in_unit(axis_of.get(name), x.unit) for name in "zyx"}
+    density = [1 / size for name in "xy" if (size := sizes[name])]
+    if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
+        return {}
+    if x.unit is not None:
+        fields["unit"] = SHORT_UNITS.get(x.unit, x.unit)
+    if sizes["z"]:
+        fields["spacing"] = sizes["z"]
+    for name, size in sizes.items():
+        axis = axis_of.get(name)
+        if axis is not None and axis.scale and size and axis.origin:
+            fields[f"{name}origin"] = -axis.origin / axis.scale  # in pixels
+    return {"resolution": tuple(density)}
 
 
-def _number(metadata: Mapping[str, Value], name: str) -> float | None:
-    return finite(metadata.get(name))
-
-
-def _listed(metadata: Mapping[str, Value], name: str) -> list[Value]:
-    """Tifffile gives the only value of a list by itself."""
-    value = metadata.get(name, [])
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _channels(
-    metadata: Mapping[str, Value],
-    names: str,
-    shape: Sequence[int],
-    tables: list[Value],
-    count: int,
-) -> list[Document]:
-    found: list[dict[str, Any]] = [{} for _ in range(count)]
-    ranges = _listed(metadata, "Ranges")
-    if len(ranges) != 2 * count:
-        low, high = _number(metadata, "min"), _number(metadata, "max")
-        ranges = [low, high] if count == 1 and low is not None and high is not None else []
-    labels = _labels(_listed(metadata, "Labels"), names, shape, count)
-    for number, channel in enumerate(found):
-        if labels:
-            channel["label"] = labels[number]
-        if len(tables) == count and (color := _color(tables[number])):
-            channel["color"] = color
-        if ranges:
-            channel["window"] = {"start": ranges[2 * number], "end": ranges[2 * number + 1]}
-    return found
-
-
-def _color(table: Value) -> str | None:
-    """Return the colour of a table that goes evenly from black to it."""
-    if np.shape(table) != (3, 256):
+def _in_unit(axis: Axis | None, unit: str | None) -> float | None:
+    if axis is None or axis.scale is None:
         return None
-    color = np.asarray(table)[:, -1].astype(np.uint8).tobytes().hex().upper()
-    difference = _table(color).astype(int) - np.asarray(table)
-    return color if np.abs(difference).max() <= 1 else None
+    return converted(axis.scale, axis.unit, unit)
 
 
-def _labels(
-    labels: list[Value], names: str, shape: Sequence[int], count: int
-) -> list[str] | None:
-    """Return one label for each channel, where all of its planes have the same."""
-    planes = names.partition("y")[0]
-    counts = [shape[names.index(axis)] for axis in planes]
-    if len(labels) != int(np.prod(counts)) or not all(isinstance(n, str) for n in labels):
-        return None
-    at = np.indices(counts)[planes.index("c")].ravel() if "c" in planes else [0] * len(labels)
-    sets: list[set[str]] = [set() for _ in range(count)]
-    for label, channel in zip(labels, at, strict=True):
-        sets[int(channel)].add(label)
-    return [found.pop() for found in sets] if all(len(found) == 1 for found in sets) else None
+def _set_looks(image: ImageMetadata, array: Value, fields: Document) -> list[Document]:
+    """Set colours, as tables of 256, and ranges; a label is that of each plane of its channel.
+
+    Returns what is chosen here, for each channel: ImageJ has all of these for all channels.
+    """
+    names, channels = image.names, image.channels
+    chosen: list[dict[str, Any]] = [{} for _ in channels]
+    if len(channels) > 1:
+        colors = channel_colors(channels)
+        fields["LUTs"] = [color_table(color) for color in colors]
+        fields["mode"] = "composite"
+        for entry, channel, color in zip(chosen, channels, colors, strict=True):
+            if channel.color is None:
+                entry["color"] = color
+    if any(channel.name for channel in channels):
+        planes = names[: names.index("y")]
+        counts = [array.shape[names.index(axis)] for axis in planes]
+        at = [0] * math.prod(counts)
+        if "c" in planes:
+            at = np.indices(counts)[planes.index("c")].ravel().tolist()
+        fields["Labels"] = [channels[number].name for number in at]
+    if any(channel.limits for channel in channels):
+        ranges: list[float] = []
+        for number, channel in enumerate(channels):
+            limits = channel.limits or _extent(array, names, number)
+            if channel.limits is None:
+                chosen[number]["limits"] = limits
+            ranges += limits
+        fields["Ranges"] = tuple(ranges)
+        fields |= {"min": ranges[0], "max": ranges[1]}
+    return chosen
+
+
+def _color_map(color: str) -> tuple[int, int, int, list[int], bool]:
+    """Return the tag in which ImageJ has the colours of an image of one channel."""
+    values = (color_table(color).astype(int) * 257).ravel().tolist()
+    return COLOR_MAP, 3, len(values), values, True
+
+
+def color_table(color: str) -> NDArray[np.uint8]:
+    """Return 256 colours that go evenly from black to RRGGBB."""
+    rgb = np.frombuffer(bytes.fromhex(color), np.uint8).astype(np.float64)
+    return np.rint(rgb[:, None] * np.arange(256) / 255).astype(np.uint8)
+
+
+def _extent(array: Value, names: Sequence[str], number: int) -> tuple[float, float]:
+    """The range of a channel for which none is given, where others have one."""
+    if not isinstance(array, np.ndarray):  # a lazy array is read once, when it is written
+        of_dtype = array.dtype.kind in "iu" and np.iinfo(array.dtype)
+        return (float(of_dtype.min), float(of_dtype.max)) if of_dtype else (0.0, 1.0)
+    part = array.take(number, axis=names.index("c")) if "c" in names else array
+    if part.dtype.kind == "f":
+        part = part[np.isfinite(part)]
+    return (float(part.min()), float(part.max())) if part.size else (0.0, 1.0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
+from .described import image_of, level_factors
 from .header import Header, damaged, unsupported
 from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
 from .series import find_level, find_series, full_shape, lent, stumbling
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Value
+    from polystore_core import ImageMetadata, Value
 
-__all__ = ["series_pixels"]
+__all__ = ["series_image", "series_pixels"]
 
 _EXPANSION = {1: 1, 5: 1400, 8: 1040, 32946: 1040, 32773: 64, 34925: 8000, 50000: 34_000}
 """How far codecs expand at most: none, LZW, deflate (two codes), PackBits, LZMA, zstd. Measured
@@ -40,10 +41,38 @@ def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
     Raises ``InvalidOptionError`` for a series or a level that is not there.
     """
     with stumbling(), lent(header.file) as file:
-        found = find_level(find_series(header, file, series), level)
-        pixels = _flat(header, found) or _grid(header, found)
-        pixels.shape = full_shape(header, found)[1]
-        return pixels
+        return _pixels(header, find_level(find_series(header, file, series), level))
+
+
+def series_image(
+    header: Header, series: int = 0, level: int = 0
+) -> tuple[Pixels, ImageMetadata]:
+    """Return the pixels as :func:`series_pixels` does, and what the file says of them."""
+    with stumbling(), lent(header.file) as file:
+        whole = find_series(header, file, series)
+        found = find_level(whole, level)
+        return _pixels(header, found), described(header, whole, found, series)
+
+
+def described(
+    header: Header, whole: tifffile.TiffPageSeries, level: tifffile.TiffPageSeries, number: int
+) -> ImageMetadata:
+    """Return what the file says of a ``level`` of a series."""
+    letters, shape = full_shape(header, whole)
+    page = whole.keyframe.index
+    image = image_of(header, letters, shape, _dtype(header, whole), series=number, page=page)
+    if level is whole:
+        return image
+    names, smaller = full_shape(header, level)
+    if len(names) != len(letters):  # its pages are described in another way than the image
+        return image_of(header, names, smaller, _dtype(header, level), series=number, page=page)
+    return image.level(level_factors(shape, smaller))
+
+
+def _pixels(header: Header, found: tifffile.TiffPageSeries) -> Pixels:
+    pixels = _flat(header, found) or _grid(header, found)
+    pixels.shape = full_shape(header, found)[1]
+    return pixels
 
 
 def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Value]:

@@ -1,113 +1,117 @@
-"""What OME-XML says of an image: pixel size, units, channels with names and colours.
+"""What OME-XML says of an image, written: sizes, units, channels, position, time and name.
 
-tifffile writes the document. A size without a unit is in µm, or in seconds, by OME's schema.
+tifffile makes the document. An annotation of the namespace "polystore" holds the other words as
+JSON, and the axes of length 1.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
-from polystore_core import SPACE_UNITS, TIME_UNITS, finite
-from polystore_core.errors import InvalidOptionError
+import numpy as np
 
-from .words import image_words, known_sizes
+from polystore_core import ImageMetadata, Position, metadata_document
+
+from .ome_xml import SIZES, SYMBOLS, time_steps
+from .options import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from xml.etree.ElementTree import Element
 
-    from polystore_core import Document, Pixels, Value
+    from polystore_core import Channel, Document
 
-__all__ = ["all_axes", "ome_fields", "ome_info", "ome_pixels", "ome_resolution"]
+__all__ = ["ome_fields"]
 
-_PREFIXES = (*"yzafpnµmcd", "", *"hkMGTPEZY")
-"""Of units, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
-_LENGTHS = {f"{short}m": unit for short, unit in zip(_PREFIXES, SPACE_UNITS, strict=False)} | {
-    "Å": "angstrom",
-    "ft": "foot",
-    "in": "inch",
-    "mi": "mile",
-    "pc": "parsec",
-    "yd": "yard",
-}
-_TIMES = {f"{short}s": unit for short, unit in zip(_PREFIXES, TIME_UNITS, strict=False)} | {
-    "d": "day",
-    "h": "hour",
-    "min": "minute",
-}
-_SYMBOLS = {unit: short for short, unit in (_LENGTHS | _TIMES).items()}
-_SIZES = {
-    "t": ("TimeIncrement", "s", _TIMES),
-    "z": ("PhysicalSizeZ", "µm", _LENGTHS),
-    "y": ("PhysicalSizeY", "µm", _LENGTHS),
-    "x": ("PhysicalSizeX", "µm", _LENGTHS),
-}
-"""Attributes of ``Pixels``, the unit that they have by default, and the units they may have."""
-_RESOLUTION_UNITS = {"µm": "um", "in": "inch"}
-_SAME = str.maketrans({"\u03bc": "µ", "\u212b": "Å"})
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
-_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,10}\s*")
+_CHANNEL = {
+    "name": "Name",
+    "color": "Color",
+    "excitation_nm": "ExcitationWavelength",
+    "emission_nm": "EmissionWavelength",
+    "fluorophore": "Fluor",
+}
+"""The words of a channel, and their attributes."""
 
 
-# ── what is written ──────────────────────────────────────────────────────────────────────
-
-
-def ome_fields(
-    array: Pixels,
-    names: str,
-    *,
-    scale: Value = None,
-    units: Value = None,
-    channels: Value = None,
-) -> Document:
-    """Return tifffile's metadata for the words of :func:`polystore_core.image_metadata`.
-
-    Raises ``InvalidOptionError`` for what OME-XML does not store: a size without a unit, and
-    how a channel is shown but for its colour.
-    """
-    found = image_words(array, names, scale=scale, units=units, channels=channels)
-    unit_of = {axis.name: axis.unit for axis in found.axes}
-    fields: dict[str, Any] = {}
-    for axis, size in known_sizes(found, scale, units).items():
-        unit = unit_of[axis]
-        if axis not in _SIZES:
-            fault = f"scale has {size:g} for {axis}, but channels have no distance: give 1"
-            raise InvalidOptionError("scale", scale, "1 for c", fault)
-        if unit is None:
-            fault = (
-                f"scale has {size:g} for {axis}, but units has no unit for it: OME-XML stores "
-                "no size without one. Add it to units=, or save as plain .tif with ome=False"
-            )
-            raise InvalidOptionError("scale", scale, "a unit for each size", fault)
-        attribute = _SIZES[axis][0]
-        fields |= {attribute: size, f"{attribute}Unit": _SYMBOLS[unit]}
-    if channels is not None:
-        entries = []
-        for channel in found.channels:
-            if channel.limits is not None or not channel.visible:
-                fault = (
-                    f"channel {channel.name!r} has a window or is not active, which OME-XML "
-                    "does not store: leave it out, or save as plain .tif with ome=False"
-                )
-                raise InvalidOptionError("channels", channels, "no window", fault)
-            if _NOT_XML.search(channel.name):
-                expected = "labels without control characters, which XML does not have"
-                raise InvalidOptionError("channels", channel.name, expected)
-            entries.append(
-                ({"Name": channel.name} if channel.name else {})
-                | ({"Color": _signed(channel.color)} if channel.color else {})
-            )
-        fields["Channel"] = entries
+def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
+    """Return tifffile's metadata. Raises ``UnsupportedDataError`` for other orders of axes."""
+    names = "".join(image.names)
+    if not names.endswith(("yx", "yxs", "syx")):
+        ordered = "".join(sorted(names, key=lambda axis: ("yxs".find(axis), axis)))
+        raise unsupported(
+            f"OME-TIFF has y and x as its last axes, or y, x and s, but the axes are {names}: "
+            f"save image.transpose({ordered!r})"
+        )
+    fields: dict[str, Any] = {"Name": image.name if _is_xml(image.name) else ""}
+    held = _set_sizes(image, fields)
+    if _is_xml(image.name):
+        held.add("name")
+    if image.bits is not None and image.bits > 0:
+        fields["SignificantBits"] = image.bits
+        held.add("bits")
+    if image.acquired is not None:
+        fields["AcquisitionDate"] = image.acquired.isoformat()
+        held.add("acquired")
+    if image.channels:
+        fields["Channel"] = [_channel(channel) for channel in image.channels]
+        held |= _held_of_channels(image.channels)
+    if planes := _planes(image, shape):
+        fields["Plane"] = planes
+    place = image.position
+    if place is not None and place == Position(
+        x=place.x, y=place.y, z=place.z, unit=place.unit
+    ):
+        held |= {"position"} if "Plane" in fields else set()
+    note = {} if 1 not in shape[: names.index("y")] else {"axes": names.upper()}
+    rest = image.without(held)
+    if rest.words():
+        note["image"] = json.dumps(metadata_document(rest))
+    if note:
+        fields["MapAnnotation"] = {"Namespace": "polystore", "Value": note}
     return fields
 
 
-def all_axes(letters: str, shape: Sequence[int]) -> Document:
-    """Return an annotation with the axes, if one has length 1: readers of OME drop these."""
-    if 1 not in shape[: letters.find("Y")]:
-        return {}
-    return {"MapAnnotation": {"Namespace": "polystore", "Value": {"axes": letters}}}
+def _is_xml(text: str) -> bool:
+    return not _NOT_XML.search(text)
+
+
+def _set_sizes(image: ImageMetadata, fields: Document) -> set[str]:
+    """Set the sizes that have a unit: OME's schema has none without."""
+    held = {"scale", "unit"}
+    if any(axis.origin is not None or axis.coords is not None for axis in image.axes):
+        held.clear()  # an origin needs the unit that it was written with
+    for axis in image.axes:
+        symbol = SYMBOLS.get(axis.unit or "")
+        if axis.name in SIZES and axis.scale is not None and symbol is not None:
+            attribute = SIZES[axis.name][0]
+            fields |= {attribute: axis.scale, f"{attribute}Unit": symbol}
+        elif axis.scale is not None or axis.unit is not None:
+            held.clear()  # the words of all axes are in the annotation
+    return held
+
+
+def _channel(channel: Channel) -> Document:
+    entry: dict[str, Any] = {}
+    for word, attribute in _CHANNEL.items():
+        value = getattr(channel, word)
+        if not value or (isinstance(value, str) and not _is_xml(value)):
+            continue
+        entry[attribute] = _signed(value) if word == "color" else value
+        if word.endswith("_nm"):
+            entry[f"{attribute}Unit"] = "nm"
+    return entry
+
+
+def _held_of_channels(channels: Sequence[Channel]) -> set[str]:
+    texts = {word: [getattr(channel, word) or "" for channel in channels] for word in _CHANNEL}
+    return {
+        f"channels.{word}"
+        for word, values in texts.items()
+        if all(not isinstance(value, str) or _is_xml(value) for value in values)
+    }
 
 
 def _signed(color: str) -> int:
@@ -115,66 +119,30 @@ def _signed(color: str) -> int:
     return int.from_bytes(bytes.fromhex(color) + b"\xff", "big", signed=True)
 
 
-# ── what is read ─────────────────────────────────────────────────────────────────────────
-
-
-def ome_pixels(text: str) -> Element | None:
-    """Return the first ``Pixels`` of a document, ``None`` where it is not XML."""
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError:
-        return None  # tifffile reads some of these, without the words
-    return next(_elements(root, "Pixels"), None)
-
-
-def _elements(parent: Element, name: str) -> Any:
-    return (element for element in parent.iter() if element.tag.rpartition("}")[2] == name)
-
-
-def ome_info(pixels: Element, names: str, shape: Sequence[int]) -> Document:
-    """Return scale and units of each axis, and channels: as ``save`` takes them."""
-    found: dict[str, Any] = {}
-    sizes = {axis: size for axis in names if (size := _size(pixels, axis)) is not None}
-    if sizes:
-        found["scale"] = [sizes[axis][0] if axis in sizes else 1.0 for axis in names]
-        found["units"] = [sizes[axis][1] if axis in sizes else None for axis in names]
-    channels = [_channel(element) for element in _elements(pixels, "Channel")]
-    count = shape[names.index("c")] if "c" in names else 1
-    if len(channels) == count and any(channels):
-        found["channels"] = [{"label": "", **channel} for channel in channels]
-    return found
-
-
-def _size(pixels: Element, axis: str) -> tuple[float, str] | None:
-    """Return size and unit along ``axis``; ``None`` where the file does not tell."""
-    attribute, default, units = _SIZES.get(axis, ("", "", {}))
-    unit = units.get(pixels.get(f"{attribute}Unit", default).translate(_SAME))
-    size = _number(pixels.get(attribute))
-    return None if size is None or unit is None else (size, unit)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = finite(float(text or ""))
-    except ValueError:
-        return None
-    return number if number is not None and number > 0 else None
-
-
-def _channel(element: Element) -> Document:
-    found: dict[str, Any] = {}
-    if name := element.get("Name"):
-        found["label"] = name
-    color = element.get("Color", "")
-    if _INTEGER.fullmatch(color):
-        found["color"] = f"{int(color) & 0xFFFFFFFF:08X}"[:6]
-    return found
-
-
-def ome_resolution(pixels: Element) -> Document:
-    """Return ``resolution`` and ``resolution_unit``, as ``save`` takes them."""
-    x, y = (_number(pixels.get(f"PhysicalSize{axis}")) for axis in "XY")
-    if x is None or y is None:
-        return {}
-    unit = pixels.get("PhysicalSizeXUnit", "µm")
-    return {"resolution": (1 / x, 1 / y), "resolution_unit": _RESOLUTION_UNITS.get(unit, unit)}
+def _planes(image: ImageMetadata, shape: Sequence[int]) -> list[Document]:
+    """Return the attributes of each plane: the position, and its time where that is irregular."""
+    leading = [name for name in image.names[: image.names.index("y")] if name != "s"]
+    counts = [shape[image.names.index(name)] for name in leading]
+    place: dict[str, Any] = {}
+    if image.position is not None and (image.position.unit or "") in (*SYMBOLS, ""):
+        symbol = SYMBOLS.get(image.position.unit or "")
+        for field in fields_of(Position):
+            value = getattr(image.position, field.name)
+            if field.name in ("x", "y", "z") and value is not None:
+                attribute = f"Position{field.name.upper()}"
+                place |= {attribute: value}
+                place |= {f"{attribute}Unit": symbol} if symbol else {}
+    t = next((axis for axis in image.axes if axis.name == "t"), None)
+    times = None if t is None or t.unit not in SYMBOLS else t.coords
+    if times is not None and time_steps(times)[2] is None:
+        times = None
+    if not place and times is None:
+        return []
+    planes = []
+    for index in np.ndindex(*counts):
+        at = dict(zip(leading, index, strict=True))
+        plane = {key: value for key, value in place.items() if key[8] != "Z" or not at.get("z")}
+        if times is not None and t is not None:
+            plane |= {"DeltaT": times[at["t"]], "DeltaTUnit": SYMBOLS[t.unit or ""]}
+        planes.append(plane)
+    return planes

@@ -10,9 +10,18 @@ import numpy as np
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
-    from polystore_core import Document, Pixels, Value
+    from polystore_core import Document, ImageMetadata, Pixels, Value
 
-__all__ = ["check_array", "codec", "container", "letters", "look", "scale", "unsupported"]
+__all__ = [
+    "axes_option",
+    "check_array",
+    "codec",
+    "container",
+    "letters",
+    "look",
+    "scale",
+    "unsupported",
+]
 
 _DTYPES = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
 _IMAGEJ_DTYPES = ("uint8", "uint16", "int16", "float32")
@@ -82,6 +91,7 @@ def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -
 
 def check_together(
     words: Document,
+    like: ImageMetadata | None,
     imagej: bool,
     ome: bool,
     resolution: Value,
@@ -93,21 +103,37 @@ def check_together(
     if contrast_limits is not None and not imagej:
         fault = "contrast_limits= needs imagej=True"
         raise InvalidOptionError("contrast_limits", contrast_limits, "None", fault)
-    if resolution is not None and not words.keys().isdisjoint(("scale", "units")):
-        fault = "give either resolution=, or scale= and units="
+    has_size = not words.keys().isdisjoint(("scale", "units"))
+    if resolution is not None and (has_size or (like is not None and any(like.scale))):
+        fault = "give either resolution=, or scale= and units=, or an image with a scale"
         raise InvalidOptionError("resolution", resolution, "None", fault)
     if description is not None and (imagej or ome):
         fault = "description= cannot be used with ImageJ or OME metadata: give ome=False"
         raise InvalidOptionError("description", description, "None", fault)
 
 
-def letters(axes: Value) -> str | None:
-    """Return the names of axes in capitals, as TIFF has them; "zyx" and lists are accepted."""
-    if axes is None or isinstance(axes, str):
-        return axes and axes.upper()
+def axes_option(axes: Value) -> tuple[str, ...] | None:
+    """Return the names of axes in small letters; "ZYX" and lists are accepted."""
+    if axes is None:
+        return None
     if isinstance(axes, Sequence) and all(isinstance(a, str) and len(a) == 1 for a in axes):
-        return "".join(axes).upper()
+        return tuple("".join(axes).lower())
     raise InvalidOptionError("axes", axes, "one letter for each dimension, such as 'zyx'")
+
+
+def letters(names: Sequence[str] | None, *, needed: bool) -> str | None:
+    """Return the names of axes as TIFF has them: capitals.
+
+    ``None`` where a name has no letter. Raises ``InvalidOptionError`` for these if ``needed``.
+    """
+    if names is None or all(len(name) == 1 for name in names):
+        return names and "".join(names).upper()
+    if needed:
+        expected = (
+            "one letter for each axis, which ImageJ and OME need: name the axes with axes="
+        )
+        raise InvalidOptionError("axes", list(names), expected)
+    return None
 
 
 def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bool) -> Document:
@@ -115,12 +141,12 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
     if axes is not None:
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
             raise InvalidOptionError("axes", axes, f"{array.ndim} different letters")
-        if imagej and axes != "".join(filter(axes.__contains__, _IMAGEJ_AXES)):
-            raise InvalidOptionError(
-                "axes",
-                axes,
-                f"letters of {_IMAGEJ_AXES}, in that order. Reorder the axes with np.transpose",
-            )
+        ordered = "".join(filter(axes.__contains__, _IMAGEJ_AXES))
+        if imagej and axes != ordered:
+            expected = f"letters of {_IMAGEJ_AXES}, in that order"
+            if len(ordered) == len(axes):
+                expected += f": save image.transpose({ordered.lower()!r}), or use np.transpose"
+            raise InvalidOptionError("axes", axes, expected)
     if photometric not in (None, *PHOTOMETRICS):
         raise InvalidOptionError(
             "photometric", photometric, f"one of {', '.join(PHOTOMETRICS)}"
@@ -136,12 +162,15 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
             "photometric": "rgb",
             "planarconfig": "contig" if last in (3, 4) else "separate",
         }
-    samples_last = array.ndim > 2 and last in (3, 4) and (axes is None or axes[-1] in "SC")
+    samples_last = array.ndim > 2 and (
+        last in (3, 4) if axes is None else axes[-1] in "SC" and last in (2, 3, 4)
+    )
     if photometric is not None or not samples_last or array.dtype == bool:
         return {"photometric": photometric or "minisblack"}
     # A page of samples, not a page for each row. Viewers show such pages in colour where they
     # have 8 or 16 bits; what is stored is the same.
-    shown = "rgb" if array.dtype.name in ("uint8", "uint16") else "minisblack"
+    is_color = last > 2 and array.dtype.name in ("uint8", "uint16")
+    shown = "rgb" if is_color else "minisblack"
     return {"photometric": shown, "planarconfig": "contig"}
 
 

@@ -39,9 +39,9 @@ from .header import (
 from .pixels import Flat
 
 if TYPE_CHECKING:
-    from polystore_core import Value
+    from polystore_core import ImageMetadata, Value
 
-__all__ = ["plain_pixels", "read_plain"]
+__all__ = ["Plain", "plain_image", "plain_pixels", "read_plain"]
 
 _PLAIN_TAGS = frozenset(
     {
@@ -115,6 +115,13 @@ class _Plane(NamedTuple):
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
+class Plain(NamedTuple):
+    """The pixels of a file, and what it says of them, if that was asked for."""
+
+    pixels: Flat
+    image: ImageMetadata | None
+
+
 class _Known(NamedTuple):
     """A plain file that was read, for those that start with the same bytes."""
 
@@ -123,31 +130,44 @@ class _Known(NamedTuple):
     """All that was looked at, up to the pixels."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    image: ImageMetadata | None
 
 
 _recent: tuple[_Known, ...] = ()
 _RECENT_LIMIT = 8
 
 
-def read_plain(file: BinaryIO) -> Flat | Header:
+def read_plain(file: BinaryIO, *, words: bool = False) -> Plain | Header:
     """Return the pixels of a file that needs no more than this, or a header for tifffile.
 
-    A thousand files of one plate have the same header: it is parsed once.
+    And, for ``words``, what the file says of them. A thousand files of one plate have the same
+    header: it is parsed once.
     """
     global _recent  # replaced whole, so that threads never see it change
     size, start = read_start(file)
     for known in _recent:
         if known.size == size and start.startswith(known.start):
-            return _flat(file, known.shape, known.dtype, len(known.start))
+            if words and known.image is None:
+                break
+            pixels = _flat(file, known.shape, known.dtype, len(known.start))
+            return Plain(pixels, known.image)
     header = read_header(file, size, start)
-    pixels = plain_pixels(header)
-    if pixels is None:
+    found = plain_pixels(header)
+    if found is None:
         return header
-    (offset,) = pixels.starts
+    image = plain_image(header, found) if words else None
+    (offset,) = found.starts
     if header.reach <= offset <= len(start):
-        known = _Known(size, start[:offset], pixels.shape, pixels.dtype)
+        known = _Known(size, start[:offset], found.shape, found.dtype, image)
         _recent = (known, *_recent[: _RECENT_LIMIT - 1])
-    return pixels
+    return Plain(found, image)
+
+
+def plain_image(header: Header, pixels: Flat) -> ImageMetadata:
+    """Return what a file says of its ``pixels``, if :func:`plain_pixels` returned these."""
+    from .described import image_of, letters_of  # loads of arrays alone do without
+
+    return image_of(header, letters_of(header, pixels.shape), pixels.shape, pixels.dtype)
 
 
 def plain_pixels(header: Header) -> Flat | None:

@@ -1,4 +1,4 @@
-"""What our plain TIFF files say of an image: the words themselves, in tifffile's JSON description.
+"""What our plain TIFF files say of an image: all of its words, in tifffile's JSON description.
 
 tifffile names files with such a description "shaped". The pixel size is in the tags as well, for
 other programs. Nothing is read from these: printers have resolutions too.
@@ -6,105 +6,77 @@ other programs. Nothing is read from these: printers have resolutions too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from polystore_core import AXIS_TYPES, image_metadata
-from polystore_core.errors import PolystoreError
+from polystore_core import ImageMetadata, metadata_document, with_document
 
-from .words import image_words, known_sizes
+from .units import converted
+from .words import CACHED, CACHED_BYTES, bare_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from polystore_core import Channel, Document, Pixels, Value
+    from polystore_core import Document, Value
 
-__all__ = ["shaped_fields", "shaped_info"]
+__all__ = ["Shaped", "shaped_description", "shaped_fields"]
 
-_WORDS = ("scale", "units", "channels")
-_CENTIMETERS = {
-    "picometer": 1e-10,
-    "nanometer": 1e-7,
-    "micrometer": 1e-4,
-    "millimeter": 0.1,
-    "centimeter": 1.0,
-    "meter": 100.0,
-}
 _DENSITY_LIMIT = 4e9
 """The tags hold rational numbers of 32 bits."""
 
 
-def shaped_fields(
-    array: Pixels,
-    names: str,
-    *,
-    scale: Value = None,
-    units: Value = None,
-    channels: Value = None,
-) -> tuple[Document, Document]:
-    """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata.
-
-    Options are those of :func:`polystore_core.image_metadata`. Raises ``InvalidOptionError``.
-    """
-    found = image_words(array, names, scale=scale, units=units, channels=channels)
-    fields: dict[str, Any] = {}
-    sizes = known_sizes(found, scale, units)
-    unit_of = {axis.name: axis.unit for axis in found.axes if axis.name in sizes}
-    if sizes:
-        fields["scale"] = [sizes.get(axis, 1.0) for axis in names]
-        fields["units"] = [unit_of.get(axis) for axis in names]
-    if channels is not None:
-        fields["channels"] = [_entry(channel) for channel in found.channels]
-    return _density(sizes, unit_of), fields
-
-
-def _entry(channel: Channel) -> Document:
-    entry: dict[str, Any] = {"label": channel.name}
-    if channel.color is not None:
-        entry["color"] = channel.color
-    low, high = channel.data_range or (None, None)
-    start, end = channel.limits or (None, None)
-    window = {"min": low, "max": high, "start": start, "end": end}
-    if window := {key: value for key, value in window.items() if value is not None}:
-        entry["window"] = window
-    return entry if channel.visible else entry | {"active": False}
-
-
-def _density(sizes: Mapping[str, float], unit_of: Mapping[str, str | None]) -> Document:
+def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
+    """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
+    fields = {"polystore": metadata_document(image)} if image.words() else {}
+    sizes = {axis.name: axis for axis in image.axes if axis.scale is not None}
     density = [
-        1 / (sizes[axis] * _CENTIMETERS[unit])
-        for axis in "xy"
-        if axis in sizes and (unit := unit_of[axis] or "") in _CENTIMETERS
+        1 / size
+        for name in "xy"
+        if name in sizes
+        and (size := converted(sizes[name].scale or 0, sizes[name].unit, "centimeter"))
     ]
     if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
-        return {}
-    return {"resolution": tuple(density), "resolutionunit": "centimeter"}
+        return {}, fields
+    return {"resolution": tuple(density), "resolutionunit": "centimeter"}, fields
 
 
-def shaped_info(metadata: Mapping[str, Value], shape: Sequence[int], dtype: Value) -> Document:
-    """Return scale, units and channels as ``save`` takes them, if they are in ``metadata``."""
-    words = {word: metadata[word] for word in _WORDS if word in metadata}
-    axes = metadata.get("axes")
-    if not words or not isinstance(axes, str) or len(axes) != len(shape):
-        return {}
-    shape_of = {axis: n for axis, n in zip(axes.lower(), shape, strict=True) if axis != "s"}
-    ordered = [axis for axis in AXIS_TYPES if axis in shape_of]
+@dataclass(frozen=True, slots=True, eq=False)
+class Shaped:
+    """A description that tifffile wrote."""
+
+    axes: str | None
+    """A letter for each axis."""
+    document: Value
+    """Our words, if they are there."""
+
+    def image(self, names: tuple[str, ...]) -> ImageMetadata:
+        """Return the words of an image with these axes."""
+        return _image(self, names)
+
+
+def shaped_description(descriptions: Sequence[bytes]) -> Shaped | None:
+    """Return the first description that tifffile wrote."""
+    for description in descriptions:
+        if description.startswith(b'{"shape":'):
+            parse = _parse if len(description) <= CACHED_BYTES else _parse.__wrapped__
+            return parse(description)
+    return None
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _parse(description: bytes) -> Shaped | None:
     try:
-        by_axis: dict[str, Any] = {
-            word: dict(zip(axes.lower(), words[word], strict=True))
-            for word in ("scale", "units")
-            if word in words
-        }
-        for values in by_axis.values():
-            values.pop("s", None)
-        if "units" in by_axis:
-            by_axis["units"].pop("c", None)
-        image_metadata(
-            [shape_of[axis] for axis in ordered],
-            dtype,
-            axes=ordered,
-            channels=words.get("channels"),
-            **by_axis,
-        )
-    except (PolystoreError, TypeError, ValueError):
-        return {}  # another program means something else by these words
-    return words
+        found = json.loads(description)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    axes = found.get("axes")
+    return Shaped(axes if isinstance(axes, str) else None, found.get("polystore"))
+
+
+@functools.lru_cache(maxsize=CACHED)
+def _image(description: Shaped, names: tuple[str, ...]) -> ImageMetadata:
+    return with_document(ImageMetadata(axes=bare_axes(names)), description.document)

@@ -11,25 +11,29 @@ import io
 import math
 import os
 import struct
-from typing import TYPE_CHECKING, BinaryIO, cast
+from itertools import product
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 import tifffile
 
 from polystore_core.errors import DamagedDataError
 
+from ..streaming import parts
 from .header import Header, read_header, read_start
 from .layout import series_pixels
 from .options import unsupported
 from .plain import plain_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from polystore_core import Option, Pixels, Value
 
 __all__ = ["write"]
 
+_LOOK_AHEAD = 32 << 20
+"""Bytes that tifffile encodes ahead in threads."""
 _REFUSALS = (
     ArithmeticError,
     AttributeError,
@@ -45,29 +49,60 @@ _REFUSALS = (
 
 def write(
     file: BinaryIO,
-    array: Pixels,
+    array: Value,
     *,
     container: Mapping[str, Option],
     page: Mapping[str, Option],
     codec: Mapping[str, Option],
     metadata: Mapping[str, Option],
 ) -> None:
-    """Write the file. Raises ``UnsupportedDataError`` before the first byte."""
-    data = np.ascontiguousarray(array)
-    packed = bool(codec) or data.dtype == bool  # bool has 1 bit
-    dtype = np.dtype(np.uint8) if data.dtype == bool else data.dtype
+    """Write the file. Raises ``UnsupportedDataError`` before the first byte.
+
+    An array that is lazy is read part by part, if it is not compressed, or else page by page.
+    """
+    packed = bool(codec) or array.dtype == bool  # bool has 1 bit
+    dtype = np.dtype(np.uint8) if array.dtype == bool else array.dtype
+    shape = tuple(array.shape)
     if metadata or page["description"] or container["imagej"] or container["ome"]:
-        before, after = _directories(data.shape, dtype, container, page, metadata, check=True)
+        before, after = _directories(shape, dtype, container, page, metadata, check=True)
     else:
         before, after = _plain_directories(
-            data.shape, dtype, tuple(container.items()), tuple(page.items())
+            shape, dtype, tuple(container.items()), tuple(page.items())
         )
     if packed:
+        data: Any = np.ascontiguousarray(array) if isinstance(array, np.ndarray) else None
+        streamed: dict[str, Any] = {}
+        if data is None:
+            data = _pieces(array, len(_page_shape(page, shape)), codec.get("tile"))
+            streamed = {"shape": shape, "dtype": array.dtype, "buffersize": _LOOK_AHEAD}
         with tifffile.TiffWriter(file, **container) as writer:
-            writer.write(data, **page, **codec, metadata=dict(metadata))
+            writer.write(data, **page, **codec, **streamed, metadata=dict(metadata))
         return
-    for part in (before, data.reshape(-1).view(np.uint8).data, after):
-        _write_all(file, memoryview(part))
+    _write_all(file, memoryview(before))
+    blocks = [np.ascontiguousarray(array)] if isinstance(array, np.ndarray) else parts(array)
+    for block in blocks:
+        _write_all(file, memoryview(block.reshape(-1).view(np.uint8).data))
+    _write_all(file, memoryview(after))
+
+
+def _page_shape(page: Mapping[str, Value], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the last axes of ``shape`` that one page holds."""
+    return shape[-3:] if page.get("planarconfig") is not None else shape[-2:]
+
+
+def _pieces(array: Value, axes: int, tile: tuple[int, int] | None) -> Iterator[Pixels]:
+    """Yield the pages of a lazy array, or the tiles of each page."""
+    for block in parts(array, axes):
+        for page in block.reshape(-1, *array.shape[len(array.shape) - axes :]):
+            if tile is None:
+                yield page
+                continue
+            is_contiguous = axes == 2 or page.shape[-1] in (2, 3, 4)
+            for plane in [page] if is_contiguous else page:
+                for y, x in product(
+                    range(0, plane.shape[0], tile[0]), range(0, plane.shape[1], tile[1])
+                ):
+                    yield plane[y : y + tile[0], x : x + tile[1]]
 
 
 @functools.lru_cache(maxsize=16)
