@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import imagecodecs
 import numpy as np
 
-from polystore_core import Format, to_numpy
+from polystore_core import (
+    Axis,
+    Channel,
+    Format,
+    ImageMetadata,
+    array_and_words,
+    to_numpy,
+)
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -71,7 +78,7 @@ class Png(Format):
 
     def info(self, file: BinaryIO, /) -> Document:
         header = read_png_header(file)
-        return {"shape": header.shape, "dtype": header.dtype.str}
+        return _info(header.shape, header.dtype.str)
 
 
 class Jpeg(Format):
@@ -116,7 +123,22 @@ class Jpeg(Format):
         return picture
 
     def info(self, file: BinaryIO, /) -> Document:
-        return {"shape": _jpeg_shape(_jpeg_bytes(file)), "dtype": "|u1"}
+        return _info(_jpeg_shape(_jpeg_bytes(file)), "|u1")
+
+
+def _info(shape: tuple[int, ...], dtype: str) -> Document:
+    return {"shape": shape, "dtype": dtype, "image": _words(shape)}
+
+
+def _words(shape: tuple[int, ...]) -> ImageMetadata:
+    """Return what every picture of this shape says of itself. Its resolution is a printer's."""
+    plane = (Axis("y", "space"), Axis("x", "space"))
+    if len(shape) == 2:
+        return ImageMetadata(axes=plane)
+    if shape[-1] > 2:
+        return ImageMetadata(axes=(*plane, Axis("s", "sample")))
+    channels = (Channel(name="grey"), Channel(name="alpha"))
+    return ImageMetadata(axes=(*plane, Axis("c", "channel")), channels=channels)
 
 
 def _picture(
@@ -126,8 +148,13 @@ def _picture(
     channels: tuple[int, ...],
     side_limit: int,
 ) -> Pixels:
-    """Return ``value`` as the C-contiguous array that the codecs want, or refuse it."""
-    array = to_numpy(value)
+    """Return ``value`` as the C-contiguous array that the codecs want, or refuse it.
+
+    An image is a picture if it says no more of itself than each picture does.
+    """
+    data, words = array_and_words(value)
+    is_bare = words is not None and len(data.shape) in (2, 3) and words == _words(data.shape)
+    array = to_numpy(data if is_bare else value)
     if array.dtype.name not in dtypes:
         reason = (
             f"expected {' or '.join(dtypes)}, got {array.dtype}: convert it, or save it as .tif"

@@ -42,7 +42,7 @@ def parts(value: Value, whole_axes: int = 0) -> Iterator[Pixels]:
     Parts are along the first axis at which they fit into the memory, and end where chunks do.
     """
     for region in _regions(value.shape, _chunks(value), value.dtype.itemsize, whole_axes):
-        part = np.ascontiguousarray(value[region], value.dtype)
+        part = np.asarray(value[region], value.dtype, order="C")
         expected = tuple(
             len(range(*item.indices(length)))
             for item, length in zip(region, value.shape, strict=False)

@@ -110,8 +110,9 @@ def letters_of(header: Header, shape: Sequence[int]) -> str:
         return axes.upper()
     page = header.pages[0]
     samples = header.number(page, SAMPLES, 1)
-    plane = (header.number(page, LENGTH), header.number(page, WIDTH), samples)
-    plane, letters = (plane, "YXS") if samples > 1 else (plane[:2], "YX")
+    letters = "YX" if samples == 1 else "YXS"
+    sizes = (header.number(page, LENGTH), header.number(page, WIDTH), samples)
+    plane = sizes[: len(letters)]
     end = len(shape)
     while end > len(plane) and tuple(shape[end - len(plane) : end]) != plane:
         end -= 1

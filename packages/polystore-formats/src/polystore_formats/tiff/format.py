@@ -89,11 +89,13 @@ class Tiff(Format):
         "PhysicalSizeZ"), else into the description as JSON. ``ome=None`` writes OME-TIFF if the
         suffix is ``.ome.tif``, and more than 3 axes then need ``axes``.
 
-        The words of :func:`polystore_core.image_metadata`: ``scale`` is the extent of a pixel
-        along each axis, ``units`` its unit, ``channels`` are labels, or mappings with label,
-        color and window. OME stores no window, and no size without a unit. ImageJ's axes are
-        some of tzcyxs, in that order. Only ImageJ has ``contrast_limits``, for channels without
-        a window.
+        An ``Image`` or a DataArray keeps all of its words in each kind of file. The options
+        ``scale``, ``units`` and ``channels`` are those of
+        :func:`polystore_core.image_metadata`, and win over the words of the image. ImageJ's
+        axes are some of tzcyxs, in that order, and OME's end with yx or yxs. Only ImageJ has
+        ``contrast_limits``, for channels without limits.
+
+        Dask arrays and lazy handles are read part by part, and never whole.
 
         Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
         """

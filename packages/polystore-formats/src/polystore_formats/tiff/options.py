@@ -126,8 +126,10 @@ def letters(names: Sequence[str] | None, *, needed: bool) -> str | None:
 
     ``None`` where a name has no letter. Raises ``InvalidOptionError`` for these if ``needed``.
     """
-    if names is None or all(len(name) == 1 for name in names):
-        return names and "".join(names).upper()
+    if names is None:
+        return None
+    if all(len(name) == 1 for name in names):
+        return "".join(names).upper()
     if needed:
         expected = (
             "one letter for each axis, which ImageJ and OME need: name the axes with axes="
