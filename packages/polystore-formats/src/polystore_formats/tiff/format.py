@@ -7,25 +7,20 @@ them, are read without importing tifffile.
 
 from __future__ import annotations
 
-import math
-import os
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 from polystore_core import (
     Format,
     Image,
-    LazyArray,
     Opener,
     array_and_words,
-    select,
     to_numpy,
 )
 from polystore_core.errors import UnsupportedOperationError
 
-from ..limits import allocating, check_packing, file_size
 from ..streaming import check_lazy, is_lazy
-from .header import Header, read_header, read_start
-from .plain import Plain, read_plain
+from .header import read_header, read_start
+from .reading import TiffArray, find_image, find_pixels, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,8 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polystore_core import Channel, Document, ImageMetadata, Option, Region, Value
-
-    from .pixels import Pixels
 
 __all__ = ["BigTiff", "OmeBigTiff", "OmeTiff", "Tiff", "TiffArray", "TiffOfMicroscope"]
 
@@ -178,7 +171,7 @@ class Tiff(Format):
         1 GiB, and 100 times the file, is refused, as if made to fill the memory. With
         ``max_bytes`` you decide: the array may have so many bytes.
         """
-        return _read(_pixels(file, series, level), file, region, max_bytes)
+        return read_part(find_pixels(file, series, level), file, region, max_bytes)
 
     def load_image(
         self,
@@ -192,15 +185,15 @@ class Tiff(Format):
         max_bytes: int | None = None,
     ) -> Image:
         """Load as :meth:`load` does, with what the file says of the series and the level."""
-        pixels, words = _pixels_and_words(file, series, level)
+        pixels, words = find_image(file, series, level)
         if region is not None:
             words = words.sliced(region, pixels.shape)
-        return Image(_read(pixels, file, region, max_bytes), words)
+        return Image(read_part(pixels, file, region, max_bytes), words)
 
     def info(self, file: BinaryIO, /) -> Document:
         from . import info
 
-        pixels = _pixels(file)
+        pixels = find_pixels(file)
         metadata, image = info.describe(read_header(file, *read_start(file)))
         return {
             "shape": pixels.shape,
@@ -276,95 +269,3 @@ def _fields(
     if contrast_limits is not None:
         image = with_limits(image, array.shape, contrast_limits)
     return imagej_fields(image, array)
-
-
-def _pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
-    found = read_plain(file)
-    if isinstance(found, Plain) and series == level == 0:
-        return found.pixels
-    from . import layout  # slow to import, and most files do not need it
-
-    return layout.series_pixels(_header(found, file), series, level)
-
-
-def _pixels_and_words(
-    file: BinaryIO, series: int = 0, level: int = 0
-) -> tuple[Pixels, ImageMetadata]:
-    found = read_plain(file, words=True)
-    if isinstance(found, Plain) and found.image is not None and series == level == 0:
-        return found.pixels, found.image
-    from . import layout
-
-    return layout.series_image(_header(found, file), series, level)
-
-
-def _header(found: Plain | Header, file: BinaryIO) -> Header:
-    return read_header(file, *read_start(file)) if isinstance(found, Plain) else found
-
-
-def _read(
-    pixels: Pixels, file: BinaryIO, region: Region | None, max_bytes: int | None
-) -> NDArray[Any]:
-    wanted: Region = ... if region is None else region
-    is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
-    shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
-    nbytes = math.prod(shape) * pixels.dtype.itemsize
-    check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
-    with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
-        return pixels.read(wanted)
-
-
-class _Opened(NamedTuple):
-    process: int
-    file: BinaryIO
-    pixels: Pixels
-
-
-class TiffArray(LazyArray):
-    """An image that is read in parts: rows and pages, or whole strips and tiles if compressed.
-
-    It keeps the version of the file that it was opened on, also after a later save.
-    """
-
-    def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
-        self._opener, self._series, self._level = opener, series, level
-        self._words: ImageMetadata | None = None
-        self._opened: _Opened | None = self._open()
-        pixels = self._opened.pixels
-        self.shape, self.dtype, self.chunks = pixels.shape, pixels.dtype, pixels.chunks
-
-    def _open(self) -> _Opened:
-        file = self._opener()
-        try:
-            return _Opened(os.getpid(), file, _pixels(file, self._series, self._level))
-        except BaseException:
-            file.close()
-            raise
-
-    def __getitem__(self, region: Region) -> NDArray[Any]:
-        return self._usable().pixels.read(region)
-
-    @property
-    def image(self) -> ImageMetadata:
-        if self._words is None:
-            opened = self._usable()
-            with opened.pixels.lock:  # both move the position in the file
-                self._words = _pixels_and_words(opened.file, self._series, self._level)[1]
-        return self._words
-
-    def _usable(self) -> _Opened:
-        opened = self._opened
-        if opened is None:
-            raise ValueError("this handle is closed")
-        if opened.process != os.getpid():
-            # A forked child shares the position in the file, and locks that nobody gives back.
-            opened = self._opened = self._open()
-        return opened
-
-    def close(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.file.close()
-
-    def __reduce__(self) -> tuple[Value, ...]:
-        return TiffArray, (self._opener, self._series, self._level)

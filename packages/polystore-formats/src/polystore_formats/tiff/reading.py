@@ -1,0 +1,115 @@
+"""A TIFF file that is read: its pixels, what it says of them, and a handle on both."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from polystore_core import LazyArray, Opener, select
+
+from ..limits import allocating, check_packing, file_size
+from .header import Header, read_header, read_start
+from .plain import Plain, read_plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from polystore_core import ImageMetadata, Region, Value
+
+    from .pixels import Pixels
+
+__all__ = ["TiffArray", "find_image", "find_pixels", "read_part"]
+
+
+def find_pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
+    """Return the pixels of a series, or of a level of it, which are read when they are indexed."""
+    found = read_plain(file)
+    if isinstance(found, Plain) and series == level == 0:
+        return found.pixels
+    from . import layout  # slow to import, and most files do not need it
+
+    return layout.series_pixels(_header(found, file), series, level)
+
+
+def find_image(file: BinaryIO, series: int = 0, level: int = 0) -> tuple[Pixels, ImageMetadata]:
+    """Return the pixels, and what the file says of them."""
+    found = read_plain(file, words=True)
+    if isinstance(found, Plain) and found.image is not None and series == level == 0:
+        return found.pixels, found.image
+    from . import layout
+
+    return layout.series_image(_header(found, file), series, level)
+
+
+def _header(found: Plain | Header, file: BinaryIO) -> Header:
+    return read_header(file, *read_start(file)) if isinstance(found, Plain) else found
+
+
+def read_part(
+    pixels: Pixels, file: BinaryIO, region: Region | None, max_bytes: int | None
+) -> NDArray[Any]:
+    """Read a region, or all pixels, if they are not made to fill the memory."""
+    wanted: Region = ... if region is None else region
+    is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
+    shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
+    nbytes = math.prod(shape) * pixels.dtype.itemsize
+    check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
+    with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
+        return pixels.read(wanted)
+
+
+class _Opened(NamedTuple):
+    process: int
+    file: BinaryIO
+    pixels: Pixels
+
+
+class TiffArray(LazyArray):
+    """An image that is read in parts: rows and pages, or whole strips and tiles if compressed.
+
+    It keeps the version of the file that it was opened on, also after a later save.
+    """
+
+    def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
+        self._opener, self._series, self._level = opener, series, level
+        self._words: ImageMetadata | None = None
+        self._opened: _Opened | None = self._open()
+        pixels = self._opened.pixels
+        self.shape, self.dtype, self.chunks = pixels.shape, pixels.dtype, pixels.chunks
+
+    def _open(self) -> _Opened:
+        file = self._opener()
+        try:
+            return _Opened(os.getpid(), file, find_pixels(file, self._series, self._level))
+        except BaseException:
+            file.close()
+            raise
+
+    def __getitem__(self, region: Region) -> NDArray[Any]:
+        return self._usable().pixels.read(region)
+
+    @property
+    def image(self) -> ImageMetadata:
+        if self._words is None:
+            opened = self._usable()
+            with opened.pixels.lock:  # both move the position in the file
+                self._words = find_image(opened.file, self._series, self._level)[1]
+        return self._words
+
+    def _usable(self) -> _Opened:
+        opened = self._opened
+        if opened is None:
+            raise ValueError("this handle is closed")
+        if opened.process != os.getpid():
+            # A forked child shares the position in the file, and locks that nobody gives back.
+            opened = self._opened = self._open()
+        return opened
+
+    def close(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.file.close()
+
+    def __reduce__(self) -> tuple[Value, ...]:
+        return TiffArray, (self._opener, self._series, self._level)
