@@ -52,12 +52,12 @@ def image_of(
         return _finish(found, dtype, {"imagej": hyperstack.text})
     description = shaped_description(_descriptions(header, first))
     if description is not None and description.axes:
-        return _finish(description.image(_names(letters)), dtype)
+        return _finish(description.image(_names(letters), tuple(shape)), dtype)
     if header.number(first, PHOTOMETRIC, 1) not in _RGB:
         letters = letters.replace("S", "C")  # samples that are not colours
     names = _names(letters)
     if description is not None:
-        return _finish(description.image(names), dtype)
+        return _finish(description.image(names, tuple(shape)), dtype)
     return ImageMetadata(axes=bare_axes(names))
 
 

@@ -70,7 +70,7 @@ class Hyperstack:
             return found
         if not isinstance(document, dict):
             return found
-        return recall(_without_chosen(found, document.get("chosen")), document)
+        return recall(_without_chosen(found, document.get("chosen")), document, shape)
 
     def unit(self) -> str | None:
         """Return the unit as ``resolution_unit`` has it: "um" for ImageJ's "\\u00B5m"."""

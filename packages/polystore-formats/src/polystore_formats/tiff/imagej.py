@@ -23,11 +23,11 @@ from polystore_core import (
     ImageMetadata,
     channel_colors,
     finite,
-    metadata_document,
 )
 from polystore_core.errors import InvalidOptionError
 
 from .units import converted
+from .words import note
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,12 +79,9 @@ def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Documen
     held: set[str] = set()
     if all(channel.name for channel in image.channels):
         held.add("channels.name")
-    rest = image.without(held)
-    if rest.words() or any(chosen):
-        document = metadata_document(rest)
-        if any(chosen):
-            document["chosen"] = chosen
-        fields["polystore"] = json.dumps(document)
+    document = note(image, held)
+    if document is not None:
+        fields["polystore"] = json.dumps(document | ({"chosen": chosen} if any(chosen) else {}))
     return density, fields
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import ImageMetadata, Position, metadata_document
+from polystore_core import ImageMetadata, Position
 
 from .ome_xml import SIZES, SYMBOLS, time_steps
 from .options import unsupported
+from .words import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,12 +66,11 @@ def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
         x=place.x, y=place.y, z=place.z, unit=place.unit
     ):
         held |= {"position"} if "Plane" in fields else set()
-    note = {} if 1 not in shape[: names.index("y")] else {"axes": names.upper()}
-    rest = image.without(held)
-    if rest.words():
-        note["image"] = json.dumps(metadata_document(rest))
-    if note:
-        fields["MapAnnotation"] = {"Namespace": "polystore", "Value": note}
+    entries = {} if 1 not in shape[: names.index("y")] else {"axes": names.upper()}
+    if (document := note(image, held)) is not None:
+        entries["image"] = json.dumps(document)
+    if entries:
+        fields["MapAnnotation"] = {"Namespace": "polystore", "Value": entries}
     return fields
 
 

@@ -112,7 +112,7 @@ def _image(
         position=_position(planes[0]) if planes else None,
         acquired=_date(image),
     )
-    return recall(words, _document(root)) if number == 0 else words
+    return recall(words, _document(root), shape) if number == 0 else words
 
 
 def _axis(axis: Axis, pixels: Element, planes: list[Element], length: int) -> Axis:

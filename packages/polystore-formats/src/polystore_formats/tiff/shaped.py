@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polystore_core import ImageMetadata, metadata_document, with_document
+from polystore_core import ImageMetadata, with_document
 
 from .units import converted
-from .words import CACHED, CACHED_BYTES, bare_axes
+from .words import CACHED, CACHED_BYTES, bare_axes, note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,8 @@ _DENSITY_LIMIT = 4e9
 
 def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
-    fields = {"polystore": metadata_document(image)} if image.words() else {}
+    document = note(image, set())
+    fields = {} if document is None else {"polystore": document}
     sizes = {axis.name: axis for axis in image.axes if axis.scale is not None}
     density = [
         1 / size
@@ -51,9 +52,9 @@ class Shaped:
     document: Value
     """Our words, if they are there."""
 
-    def image(self, names: tuple[str, ...]) -> ImageMetadata:
+    def image(self, names: tuple[str, ...], shape: tuple[int, ...]) -> ImageMetadata:
         """Return the words of an image with these axes."""
-        return _image(self, names)
+        return _image(self, names, shape)
 
 
 def shaped_description(descriptions: Sequence[bytes]) -> Shaped | None:
@@ -78,5 +79,7 @@ def _parse(description: bytes) -> Shaped | None:
 
 
 @functools.lru_cache(maxsize=CACHED)
-def _image(description: Shaped, names: tuple[str, ...]) -> ImageMetadata:
-    return with_document(ImageMetadata(axes=bare_axes(names)), description.document)
+def _image(
+    description: Shaped, names: tuple[str, ...], shape: tuple[int, ...]
+) -> ImageMetadata:
+    return with_document(ImageMetadata(axes=bare_axes(names)), description.document, shape)

@@ -20,6 +20,7 @@ from polystore_core import (
     Channel,
     ImageMetadata,
     image_metadata,
+    metadata_document,
     with_document,
 )
 from polystore_core.errors import InvalidOptionError
@@ -29,7 +30,16 @@ from .units import converted
 if TYPE_CHECKING:
     from polystore_core import Document, Position, Value
 
-__all__ = ["CACHED", "CACHED_BYTES", "axis_names", "bare_axes", "image_words", "recall", "tell"]
+__all__ = [
+    "CACHED",
+    "CACHED_BYTES",
+    "axis_names",
+    "bare_axes",
+    "image_words",
+    "note",
+    "recall",
+    "tell",
+]
 
 CACHED, CACHED_BYTES = 16, 1 << 18
 """So many descriptions are parsed once, if they have at most so many bytes: loading an image costs
@@ -148,7 +158,17 @@ def _entry(channel: Channel, has_labels: bool) -> Document:
 # ── from a file ──────────────────────────────────────────────────────────────────────────
 
 
-def recall(found: ImageMetadata, document: Value) -> ImageMetadata:
+def note(image: ImageMetadata, held: set[str]) -> Document | None:
+    """Return the document of the words that are not ``held`` by fields of the file."""
+    rest = image.without(held)
+    if all(channel == Channel() for channel in image.channels):
+        rest = replace(
+            rest, channels=image.channels
+        )  # fields do not hold that nothing is known
+    return metadata_document(rest) if rest.words() or rest.channels else None
+
+
+def recall(found: ImageMetadata, document: Value, shape: Sequence[int]) -> ImageMetadata:
     """Complete the words in the fields of a file by those of our ``document``.
 
     Where both say the same of an axis or a position, the document is more exact. Where another
@@ -157,7 +177,8 @@ def recall(found: ImageMetadata, document: Value) -> ImageMetadata:
     if not isinstance(document, Mapping):
         return found
     bare = ImageMetadata(axes=bare_axes(found.names))
-    noted = with_document(bare, {key: document.get(key) for key in ("axes", "position")})
+    known = {key: document.get(key) for key in ("axes", "position")}
+    noted = with_document(bare, known, shape)
     axes: list[Axis] = []
     entries: list[Value] = []
     given = document.get("axes")
@@ -175,7 +196,7 @@ def recall(found: ImageMetadata, document: Value) -> ImageMetadata:
     if place and exact_place and _coordinates(place) == _coordinates(exact_place):
         place = None
     opened = replace(found, axes=(*axes, *found.axes[len(axes) :]), position=place)
-    return with_document(opened, {**document, "axes": entries})
+    return with_document(opened, {**document, "axes": entries}, shape)
 
 
 def _coordinates(place: Position) -> tuple[float | None, ...]:
