@@ -14,14 +14,12 @@ import pytest
 from typer.testing import Result
 
 from polystore_cli.address import Address
-from polystore_cli.described import described
 from polystore_cli.showing import Show
 from polystore_core import (
     BackendRegistry,
     DataSink,
     FileManager,
     Image,
-    Info,
     image_metadata,
     metadata_document,
 )
@@ -182,7 +180,7 @@ def test_options_count_more(run: Run, here: FileManager, shown: Shown) -> None:
     )
     run("view", "h.tif", "-o", "axes=tzyx", "-o", 'scale={"x": 7}', *STREAM)
     (image,) = shown()
-    assert (image["axes"], image["scale"]) == ("tzyx", (1.0, 1.0, 1.0, 7.0))
+    assert (image["axes"], image["scale"]) == ("tzyx", (1.0, 1.0, 0.25, 7.0))
     assert image["data"].shape == stack.shape
 
 
@@ -217,10 +215,12 @@ def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> 
         "path": "a.tif",
         "shape": [4, 5],
         "dtype": "<u2",
-        "options": {
-            "axes": "yx",
-            "scale": {"y": 0.5, "x": 0.25},
-            "units": {"y": "micrometer", "x": "micrometer"},
+        "options": {},
+        "image": {
+            "axes": [
+                {"name": "y", "unit": "micrometer", "scale": 0.5},
+                {"name": "x", "unit": "micrometer", "scale": 0.25},
+            ]
         },
     }
     assert found[1]["source"] == "disk:plate/B03_z1.npy"
@@ -316,14 +316,14 @@ def test_viewer_has_a_name(
     assert [viewer for viewer, _, _ in painted] == ["default", "left"]
 
 
-def test_viewer_hears_what_it_knows(
+def test_viewer_without_axes_gets_arrays(
     run: Run, here: FileManager, painted: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
-    """No axes, units and channels; so nothing is put in order for them."""
+    """Nothing is put in order for it."""
     here.save(np.zeros((2, 3, 4, 5), "<u2"), "h.tif", backend="disk", imagej=True, axes="ZCYX")
     run("view", "a.tif", "h.tif", "--labels", "--viewer", "painter")
     assert painted == [
-        ("default", (4, 5), {"scale": {"y": 0.5, "x": 0.25}, "labels": True}),
+        ("default", (4, 5), {"scale": None, "labels": True}),
         ("default", (2, 3, 4, 5), {"scale": None, "labels": True}),
     ]
 
@@ -355,60 +355,3 @@ def test_missing_viewer_is_named(process: Callable[..., Any], tmp_path: Path) ->
     done = process("view", "a.npy", POLYSTORE_DISABLE="polystore-napari")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "polystore-napari" in done.stderr
-
-
-# ── what a source knows ──────────────────────────────────────────────────────────────────
-
-ALL = ("axes", "scale", "units", "channels")
-
-
-@pytest.mark.parametrize(
-    ("metadata", "options"),
-    [
-        ({}, {}),
-        ({"axes": "ZYX"}, {"axes": "zyx"}),
-        ({"axes": "QYX"}, {}),
-        ({"axes": "XYZ"}, {"axes": "zyx"}),
-        ({"axes": "YX"}, {}),
-        (
-            {"axes": ["z", "y", "x"], "scale": [2.0, 0.5, 0.5], "units": ["pixel", None, None]},
-            {"axes": "zyx", "scale": {"z": 2.0, "y": 0.5, "x": 0.5}},
-        ),
-        ({"axes": ["angle", "y", "x"], "scale": [2.0, 0.5, 0.5]}, {}),
-        ({"dimension_names": ("c", "y", "x")}, {"axes": "cyx"}),
-        ({"dimension_names": (None, "y", "x")}, {}),
-        ({"axes": "CYX", "channels": ["DAPI"]}, {"axes": "cyx"}),
-        ({"axes": "CYX", "channels": ["", "", "", ""]}, {"axes": "cyx"}),
-        # A resolution may be that of a printer. Where it is a pixel size, there is a scale.
-        ({"resolution": (2, 4), "resolution_unit": "inch"}, {}),
-        ({"resolution": (20_000, 10_000), "resolution_unit": "cm"}, {}),
-        (
-            {
-                "axes": "ZYX",
-                "resolution": (2, 4),
-                "scale": [3.0, 0.25, 0.5],
-                "units": ["micrometer", "micrometer", "micrometer"],
-            },
-            {
-                "axes": "zyx",
-                "scale": {"z": 3.0, "y": 0.25, "x": 0.5},
-                "units": dict.fromkeys("zyx", "micrometer"),
-            },
-        ),
-    ],
-)
-def test_known_words_are_told(metadata: dict[str, Any], options: dict[str, Any]) -> None:
-    info = Info(path="a", kind="file", shape=(4, 5, 6), dtype="<u2", metadata=metadata)
-    assert described(info, {}, ALL).options == options
-
-
-def test_colour_comes_last() -> None:
-    info = Info(path="a", kind="file", shape=(3, 5, 6), dtype="|u1", metadata={"axes": "SYX"})
-    found = described(info, {}, ALL)
-    assert (found.options, found.shape) == ({"axes": "yxs"}, (5, 6, 3))
-    assert found.arranged(np.zeros(info.shape)).shape == found.shape
-
-
-def test_no_array_says_nothing() -> None:
-    info = Info(path="a", kind="file", metadata={"axes": "YX"})
-    assert described(info, {}, ALL).options == {}

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from polystore_core import known_options, metadata_document
 from polystore_core.errors import DataError, StorageError, UnsupportedFormatError
 
-from .described import Described, described
 from .output import warn
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager
+    from polystore_core import FileManager, Info
 
     from .address import Address
 
@@ -32,68 +31,61 @@ class Show:
     viewer: str
     """Name of the backend."""
     options: Mapping[str, Any]
-    """Those of the command line: they count more than what a source knows."""
+    """Those of the command line: they count more than the words of an image."""
 
     def each(self, addresses: Sequence[Address]) -> Iterator[dict[str, Any]]:
         """Send one after another; what cannot be loaded or shown must not hide the others."""
         for address in addresses:
             try:
-                image = self._described(address)
-                options = {**image.options, **self.options}
-                value = self.load(address, image)
-                self.files.save(value, address.path, backend=self.viewer, **options)
+                info = self._info(address)
+                value = self.load(address, info)
+                self.files.save(value, address.path, backend=self.viewer, **self.options)
             except (DataError, StorageError, UnsupportedFormatError) as error:
                 warn(f"error: {error}")
                 yield {"source": str(address), "error": str(error)}
             else:
-                yield self._document(address, image, options)
+                yield self._document(address, info)
 
     def series(self, addresses: Sequence[Address], names: str | None) -> list[dict[str, Any]]:
-        """Send all in one batch; the first says what is known of the others."""
-        images = [self._described(address) for address in addresses]
-        options = {**images[0].options, **self.options}
+        """Send all in one batch."""
+        infos = [self._info(address) for address in addresses]
+        options = {**self.options} if names is None else {**self.options, "names": names}
         self.files.save_batch(
-            _Loaded(self, addresses, images),
+            _Loaded(self, addresses, infos),
             [address.path for address in addresses],
             backend=self.viewer,
             progress=sys.stderr.isatty(),
-            **(options if names is None else {**options, "names": names}),
+            **options,
         )
-        return [
-            self._document(address, image, options)
-            for address, image in zip(addresses, images, strict=True)
-        ]
+        return list(map(self._document, addresses, infos))
 
-    def _described(self, address: Address) -> Described:
+    def _info(self, address: Address) -> Info | None:
         if "info" not in self.files.registry[address.backend].capabilities:
-            return Described()
+            return None
         info = self.files.info(address.path, backend=address.backend)
-        sink: Any = self.files.registry[self.viewer]
-        wanted, _ = known_options(type(sink).save)
-        # A viewer that has a word for axes takes images, which say themselves what they are.
-        if info.image is None or "axes" not in wanted:
-            return described(info, self.options, wanted)
-        if "axes" in info.image.guessed and "axes" not in self.options:
-            names = ", ".join(info.image.names)
+        image = info.image
+        if image is not None and "axes" in image.guessed and "axes" not in self.options:
+            names = ", ".join(image.names)
             warn(f"warning: {address} does not name its axes: guessed {names} (-o axes=…)")
-        return Described(info.shape, info.dtype, image=info.image)
+        return info
 
-    def load(self, address: Address, image: Described) -> Any:
-        as_ = None if image.image is None else "image"
-        stored = self.files.load(address.path, backend=address.backend, as_=as_)
-        return image.arranged(stored)
+    def load(self, address: Address, info: Info | None) -> Any:
+        """Load an image with its words, if the viewer has options for them."""
+        sink: Any = self.files.registry[self.viewer]
+        has_words = "axes" in known_options(type(sink).save)[0]
+        as_ = "image" if has_words and info is not None and info.image is not None else None
+        return self.files.load(address.path, backend=address.backend, as_=as_)
 
-    def _document(
-        self, address: Address, image: Described, options: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _document(self, address: Address, info: Info | None) -> dict[str, Any]:
+        image = None if info is None else info.image
         return {
             "source": str(address),
             "viewer": self.viewer,
             "path": address.path,
-            "shape": image.shape,
-            "dtype": image.dtype,
-            "options": options,
-            **({} if image.image is None else {"image": metadata_document(image.image)}),
+            "shape": None if info is None else info.shape,
+            "dtype": None if info is None else info.dtype,
+            "options": self.options,
+            "image": None if image is None else metadata_document(image),
         }
 
 
@@ -103,10 +95,10 @@ class _Loaded(Sequence[Any]):
 
     show: Show
     addresses: Sequence[Address]
-    images: Sequence[Described]
+    infos: Sequence[Info | None]
 
     def __len__(self) -> int:
         return len(self.addresses)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.show.load(self.addresses[index], self.images[index])
+        return self.show.load(self.addresses[index], self.infos[index])
