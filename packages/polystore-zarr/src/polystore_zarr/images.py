@@ -73,7 +73,7 @@ class ImageOptions:
 
         Raises ``InvalidOptionError`` for four axes, which may be czyx, tcyx or tzyx.
         """
-        if labelled == [axis for axis in AXIS_TYPES if axis in labelled]:
+        if labelled and labelled == [axis for axis in AXIS_TYPES if axis in labelled]:
             for axes in ([axis for axis in labelled if axis != "c"], labelled):
                 if len(axes) == len(shape):
                     return axes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ..errors import InvalidOptionError
@@ -111,6 +112,9 @@ class Position:
     __repr__ = _known
 
 
+_NAME = attrgetter("name")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ImageMetadata:
     """What an image says of itself. :func:`image_metadata` makes one from a caller's words.
@@ -135,14 +139,13 @@ class ImageMetadata:
     __repr__ = _known
 
     def __post_init__(self) -> None:
-        names = self.names
-        if len(set(names)) < len(names):
-            raise InvalidOptionError("axes", "".join(names), "different axes")
+        if len(set(map(_NAME, self.axes))) < len(self.axes):
+            raise InvalidOptionError("axes", "".join(self.names), "different axes")
 
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each axis."""
-        return tuple([axis.name for axis in self.axes])
+        return tuple(map(_NAME, self.axes))
 
     @property
     def scale(self) -> tuple[float | None, ...]:

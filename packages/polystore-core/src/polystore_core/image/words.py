@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,9 @@ def image_metadata(
         InvalidOptionError: anything else that is not as above.
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
+    is_bare = axes is None and scale is None and units is None and channels is None
+    if is_bare and like is None and not (name or any_axes):
+        return _bare(shape, dtype, label)  # a plate has thousands of equal ones
     names = _axis_names(shape, dtype, axes, channels, like, any_axes)
     if label and dtype.kind not in "ui":
         raise UnsupportedDataError(f"a label image needs integers, got {dtype}")
@@ -116,6 +120,13 @@ def image_metadata(
     if like is not None:
         found.check(shape)
     return found
+
+
+@lru_cache(maxsize=256)
+def _bare(shape: tuple[int, ...], dtype: np.dtype[Value], label: bool) -> ImageMetadata:
+    """Return the words of an array of which nothing is said."""
+    names = _axis_names(shape, dtype, None, None, None, False)
+    return image_metadata(shape, dtype, axes=names, label=label)
 
 
 _SILENT = ImageMetadata(axes=())

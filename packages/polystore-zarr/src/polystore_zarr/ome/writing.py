@@ -108,7 +108,7 @@ def _transformations(
         {"type": "scale", "scale": [base * factor for base, factor, _ in triples]}
     ]
     shift = [(start or 0.0) + base * (factor - 1) / 2 for base, factor, start in triples]
-    if any(shift) or any(start is not None for start in origin):
+    if any(shift) or origin.count(None) < len(origin):
         found.append({"type": "translation", "translation": shift})
     return found
 
