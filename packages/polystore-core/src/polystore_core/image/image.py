@@ -192,6 +192,8 @@ class Image:
         """
         metadata = self.metadata.moved(order)
         numbers = [self.axes.index(name) for name in metadata.names]
+        if hasattr(self.data, "permute"):  # PyTorch
+            return Image(self.data.permute(numbers), metadata)
         return Image(np.transpose(self.data, numbers), metadata)
 
     def renamed(self, name: str) -> Image:

@@ -63,11 +63,12 @@ class Axis:
         if coords is not None and descends:
             coords = coords[::-1]
         scale = None if self.scale is None else self.scale * chosen.step
-        first = chosen.start if len(chosen) else 0
         origin = self.origin
-        if origin is not None and (first or descends):
-            # A turned axis has its first element where the last one was, and no size below 0.
-            origin = None if descends or self.scale is None else origin + first * self.scale
+        # A turned axis has its first element where the last one was, and no size below 0.
+        if descends or not chosen:
+            origin = None
+        elif origin is not None and chosen.start:
+            origin = None if self.scale is None else origin + chosen.start * self.scale
         return replace(self, scale=scale, origin=origin, coords=coords)
 
 

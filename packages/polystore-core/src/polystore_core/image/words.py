@@ -100,6 +100,7 @@ def image_metadata(
     base = _SILENT if like is None else like
     unit_of = {} if units is None else _checked_units(units, names)
     size_of = {} if scale is None else _checked_scale(scale, names)
+    given = {"axes": axes, "scale": scale, "limits": channels} if base.guessed else {}
     known = {axis.name: axis for axis in base.axes}
     of_channels = base.channels if channels is None and not label else channels
     if channels is None and of_channels and len(of_channels) != _count(shape, names):
@@ -116,6 +117,7 @@ def image_metadata(
         else _checked_channels(of_channels, shape, names, dtype),
         name=name or base.name,
         kind="labels" if label else base.kind,
+        guessed=base.guessed - {word for word, value in given.items() if value is not None},
     )
     if like is not None:
         found.check(shape)

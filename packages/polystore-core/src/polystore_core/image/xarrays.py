@@ -89,23 +89,23 @@ def _axis(name: str, coord: Value) -> Axis:
 
 
 def _step(values: Value, origin: float) -> float | None:
-    """Return the shortest number that makes ``values`` from ``origin``, if they ascend regularly.
+    """Return the step from ``origin`` that makes ``values``, if they ascend regularly.
 
-    The number that makes them exactly comes first, so that a scale survives a way through coords.
+    Of several, the one that makes them most exactly, and of these the shortest.
     """
     mean = (float(values[-1]) - origin) / (len(values) - 1)
     if not mean > 0:
         return None
     numbers = np.arange(len(values))
-    candidates = [float(f"{mean:.{digits}g}") for digits in (6, 9, 12, 15, 16, 17)]
-    for step in candidates:
-        if ((origin + numbers * step).astype(values.dtype) == values).all():
-            return step
-    rounding = np.finfo(values.dtype).eps if values.dtype.kind == "f" else 0.0
-    near = _CLOSE * mean + 4 * rounding * float(np.abs(values).max())
-    for step in candidates:
-        if (np.abs(values - (origin + numbers * step)) <= near).all():
-            return step
+    candidates = [float(f"{mean:.{digits}g}") for digits in (6, 9, 12, 15, 16)]
+    candidates += [mean, float(values[1]) - origin]
+    is_float = values.dtype.kind == "f"
+    rounding = 4 * np.finfo(values.dtype).eps * np.abs(values).max() if is_float else 0.0
+    exact = 0.0 if values.dtype.itemsize >= 8 else rounding
+    for near in (exact, rounding, rounding + _CLOSE * mean):
+        for step in candidates:
+            if (np.abs(values - (origin + numbers * step)) <= near).all():
+                return step
     return None
 
 
@@ -131,7 +131,9 @@ def to_xarray(image: Image) -> Value:
     if hasattr(data, "chunks") and not is_dask:
         chunks = data.chunks or "auto"
         data = _module("dask.array").from_array(data, chunks=chunks, asarray=False)
-    return xarray.DataArray(data, coords, image.axes, name=image.name or None)
+    array = xarray.DataArray(data, coords, image.axes)
+    array.name = image.name or None  # else that of a Dask array
+    return array
 
 
 def _places(axis: Axis, length: int) -> Value:

@@ -1,0 +1,232 @@
+"""The words of a part, of a transposed image and of a level are those of its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polystore_core.errors import InvalidOptionError
+from polystore_core.image import Axis, Channel, ImageMetadata
+
+from .strategies import images, regions
+
+
+def places(axis: Axis, length: int) -> Any:
+    """Return where the elements of an axis are."""
+    if axis.coords is not None:
+        return np.array(axis.coords)
+    if axis.scale is None or axis.origin is None:
+        return None
+    return axis.origin + np.arange(length) * axis.scale
+
+
+def close(found: ImageMetadata, expected: ImageMetadata) -> None:
+    """Assert equal words; numbers that are computed differ by rounding."""
+    for axis, other in zip(found.axes, expected.axes, strict=True):
+        for word in ("scale", "origin"):
+            one, two = getattr(axis, word), getattr(other, word)
+            assert one == (two and pytest.approx(two, abs=1e-6)), word
+        assert replace(axis, scale=None, origin=None) == replace(other, scale=None, origin=None)
+    assert replace(found, axes=()) == replace(expected, axes=())
+
+
+@given(images(), st.data())
+def test_words_of_a_slice_are_those_of_its_pixels(image: Any, data: st.DataObject) -> None:
+    """Each remaining element is where it was, along every axis, and has its channel."""
+    shape, metadata = image
+    region = tuple(data.draw(regions(length)) for length in shape)
+    found = metadata.sliced(region, shape)
+    array = np.empty(shape)[region]
+    found.check(array.shape)
+    kept = [(a, r, n) for a, r, n in zip(metadata.axes, region, shape, strict=True)]
+    remaining = [(a, r, n) for a, r, n in kept if isinstance(r, slice)]
+    for axis, (before, item, length), now in zip(
+        found.axes, remaining, array.shape, strict=True
+    ):
+        expected = places(before, length)
+        if (after := places(axis, now)) is not None and expected is not None:
+            # A turned axis is described from its other end, if at all.
+            assert after == pytest.approx(expected[item])
+        assert (axis.name, axis.unit) == (before.name, before.unit)
+        if before.scale is not None:
+            assert axis.scale == pytest.approx(before.scale * abs(item.step or 1))
+    if metadata.channels and "c" in metadata.names:
+        item = region[metadata.names.index("c")]
+        chosen = metadata.channels[item]
+        assert found.channels == (chosen if isinstance(item, slice) else (chosen,))
+
+
+@given(images(), st.data())
+def test_slicing_twice_is_slicing_once(image: Any, data: st.DataObject) -> None:
+    """``words[a][b]`` are the words of the composed slice."""
+    shape, metadata = image
+    first = tuple(data.draw(regions(length, ascends=True)) for length in shape)
+    between = np.empty(shape)[first].shape
+    second = tuple(data.draw(regions(length, ascends=True)) for length in between)
+    composed = []
+    for one, two, length in zip(first, second, shape, strict=True):
+        chosen = range(length)[one][two]
+        composed.append(slice(chosen.start, chosen.stop, chosen.step))
+    once = metadata.sliced(tuple(composed), shape)
+    close(metadata.sliced(first, shape).sliced(second, between), once)
+
+
+def test_slice_by_hand() -> None:
+    """The first pixel of a part is where it was; every second pixel is twice as large."""
+    metadata = ImageMetadata(
+        axes=(
+            Axis("t", "time", "second", coords=(0.0, 1.5, 7.0)),
+            Axis("c", "channel"),
+            Axis("y", "space", "micrometer", 0.5, 10.0),
+            Axis("x", "space", "micrometer", 0.5),
+        ),
+        channels=(Channel(name="a"), Channel(name="b")),
+    )
+    found = metadata.sliced(
+        (slice(1, None), -1, slice(4, 9, 2), slice(3, None)), (3, 2, 10, 10)
+    )
+    assert found == ImageMetadata(
+        axes=(
+            Axis("t", "time", "second", coords=(1.5, 7.0)),
+            Axis("y", "space", "micrometer", 1.0, 12.0),
+            Axis("x", "space", "micrometer", 0.5),
+        ),
+        channels=(Channel(name="b"),),
+    )
+
+
+def test_turned_axis_has_no_origin() -> None:
+    """A scale cannot be negative, so the place of a turned axis is unknown. Coords turn."""
+    metadata = ImageMetadata(
+        axes=(
+            Axis("z", "space", "micrometer", coords=(0.0, 1.0, 5.0)),
+            Axis("y", "space", None, 0.5, 10.0),
+            Axis("x", "space", None, 0.5, 10.0),
+        )
+    )
+    found = metadata.sliced((slice(None, None, -1),) * 2, (3, 4, 4))
+    assert found.axes[0].coords == (5.0, 1.0, 0.0)
+    assert found.axes[1:] == (Axis("y", "space", None, 0.5), metadata.axes[2])
+    single = metadata.sliced((..., slice(2, 1, -1)), (3, 4, 4))
+    assert single.axes[2] == Axis("x", "space", None, 0.5, 11.0)
+
+
+def test_channels_are_turned() -> None:
+    metadata = ImageMetadata(
+        axes=(Axis("c", "channel"), Axis("y", "space"), Axis("x", "space")),
+        channels=tuple(Channel(name=name) for name in "abcd"),
+    )
+    names = [c.name for c in metadata.sliced(slice(None, 0, -2), (4, 1, 1)).channels]
+    assert names == ["d", "b"]
+    assert metadata.sliced(slice(0, 0), (4, 1, 1)).channels == ()
+
+
+@pytest.mark.parametrize(
+    ("region", "error"),
+    [((slice(None),) * 3, IndexError), (7, IndexError), ([0, 1], InvalidOptionError)],
+)
+def test_impossible_regions_refused(region: Any, error: type[Exception]) -> None:
+    metadata = ImageMetadata(axes=(Axis("y"), Axis("x")))
+    with pytest.raises(error):
+        metadata.sliced(region, (4, 4))
+
+
+@given(images(), st.data())
+def test_moved_is_a_transpose(image: Any, data: st.DataObject) -> None:
+    """Names and numbers mean the same, and the inverse order undoes it."""
+    shape, metadata = image
+    order = data.draw(st.permutations(range(len(shape))))
+    moved = metadata.moved(order)
+    assert moved == metadata.moved([metadata.names[n] for n in order])
+    moved.check(np.empty(shape).transpose(order).shape)
+    assert moved.moved(metadata.names) == metadata
+    assert moved.moved([order.index(n) for n in range(len(shape))]) == metadata
+
+
+@pytest.mark.parametrize(
+    "order", ["y", "yy", "yxz", ("y", "x", "q"), (0, 0), (0, -1), (0, "y")]
+)
+def test_impossible_orders_refused(order: Any) -> None:
+    metadata = ImageMetadata(axes=(Axis("y"), Axis("x")))
+    with pytest.raises(InvalidOptionError, match="each of y, x once"):
+        metadata.moved(order)
+
+
+@given(images(), st.sampled_from((1, 2, 4)), st.sampled_from((1, 2, 3)))
+def test_level_of_level(image: Any, first: int, second: int) -> None:
+    """A level of a level is that of the product of both factors."""
+    _, metadata = image
+
+    def factors(factor: int) -> list[int]:
+        return [factor if name in "yx" else 1 for name in metadata.names]
+
+    twice = metadata.level(factors(first)).level(factors(second))
+    once = metadata.level(factors(first * second))
+    close(twice, once)
+    assert replace(twice, axes=()) == replace(metadata, axes=())
+
+
+def test_level_by_hand() -> None:
+    """A pixel of a level is centred over the pixels that it spans."""
+    metadata = ImageMetadata(
+        axes=(Axis("y", "space", None, 0.5, 10.0), Axis("x", "space", None, 0.5))
+    )
+    assert metadata.level((4, 2)).axes == (
+        Axis("y", "space", None, 2.0, 10.75),  # the mean of 10, 10.5, 11, 11.5
+        Axis("x", "space", None, 1.0),
+    )
+
+
+@given(images())
+def test_without_all_words_is_bare(image: Any) -> None:
+    """``words`` names all that ``without`` takes away."""
+    _, metadata = image
+    bare = metadata.without(metadata.words())
+    assert bare.words() == frozenset()
+    assert bare.names == metadata.names
+    assert metadata.without(set()) == metadata or not any(
+        channel != Channel() for channel in metadata.channels
+    )
+    for word in metadata.words():
+        assert metadata.without({word}).words() == metadata.words() - {word}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        (ImageMetadata(axes=(Axis("y"), Axis("x"))), r"3 axes for shape \(2, 3, 4\)"),
+        (
+            ImageMetadata(axes=(Axis("z", coords=(1.0,)), Axis("y"), Axis("x"))),
+            "axis z has 1 coords, but length 2",
+        ),
+        (
+            ImageMetadata(axes=(Axis("c"), Axis("y"), Axis("x")), channels=(Channel(),)),
+            "channels has 1 entry, but axis c has length 2",
+        ),
+        (
+            ImageMetadata(axes=(Axis("z"), Axis("y"), Axis("x")), channels=(Channel(),) * 2),
+            "channels has 2 entries, but the image has no axis c",
+        ),
+    ],
+)
+def test_words_of_another_shape_refused(metadata: ImageMetadata, told: str) -> None:
+    with pytest.raises(InvalidOptionError, match=told):
+        metadata.check((2, 3, 4))
+
+
+def test_repeated_axes_refused() -> None:
+    with pytest.raises(InvalidOptionError, match="different axes"):
+        ImageMetadata(axes=(Axis("y"), Axis("y")))
+
+
+def test_only_what_is_known_is_shown() -> None:
+    metadata = ImageMetadata(axes=(Axis("x", "space", scale=0.5),), source={"ngff": "…"})
+    shown = "ImageMetadata(axes=(Axis(name='x', type='space', scale=0.5),))"
+    assert repr(metadata) == shown
+    assert eval(shown, {"ImageMetadata": ImageMetadata, "Axis": Axis}) == metadata
+    assert repr(Channel(color="FF0000")) == "Channel(color='FF0000')"

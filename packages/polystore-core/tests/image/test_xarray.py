@@ -1,0 +1,160 @@
+"""DataArrays, both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polystore_core import Image, array_and_words
+from polystore_core.errors import InvalidOptionError
+from polystore_core.image import Axis, Channel, ImageMetadata, of_dataarray, to_xarray
+
+Require = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def xr(require: Require) -> Any:
+    return require("xarray")
+
+
+def along(xr: Any, values: Any, dim: str = "t", **attrs: str) -> Axis:
+    """Return the axis that coords of ``dim`` become."""
+    coord = (dim, np.asarray(values), attrs)
+    array = xr.DataArray(np.zeros(len(values)), {dim: coord}, (dim,))
+    return of_dataarray(array).axes[0]
+
+
+def test_image_becomes_a_dataarray(xr: Any) -> None:
+    """Coords are the centres of pixels, and names of channels."""
+    image = Image.of(
+        np.zeros((2, 3, 4), np.uint16),
+        axes="cyx",
+        scale=(None, 0.5, 0.1),
+        units="um",
+        channels=["a", "b"],
+        name="cells",
+    )
+    found = to_xarray(image[:, 1:])
+    expected = xr.DataArray(
+        np.zeros((2, 2, 4), np.uint16),
+        {
+            "c": ["a", "b"],
+            "y": ("y", [0.0, 0.5], {"units": "micrometer"}),
+            "x": ("x", np.arange(4) * 0.1, {"units": "micrometer"}),
+        },
+        ("c", "y", "x"),
+        name="cells",
+    )
+    xr.testing.assert_identical(found, expected)
+    assert float(found.sel(x=0.21, method="nearest").x) == 0.2
+
+
+def test_unknown_axes_have_no_coords(xr: Any) -> None:
+    found = to_xarray(Image.of(np.zeros((3, 4)), axes="yx"))
+    assert (dict(found.coords), found.name) == ({}, None)
+    assert of_dataarray(found) == ImageMetadata(axes=(Axis("y", "space"), Axis("x", "space")))
+
+
+def test_one_channel_is_a_scalar(xr: Any) -> None:
+    image = Image.of(np.zeros((2, 3, 4)), axes="cyx", channels=["a", "b"]).sel(c="b")
+    found = to_xarray(image)
+    assert found.c.item() == "b"
+    assert array_and_words(found)[1] == image.metadata
+    beside = found.assign_coords(c=("y", ["p", "q", "r"]))
+    assert of_dataarray(beside).channels == ()
+
+
+@given(
+    st.floats(1e-9, 1e9, allow_subnormal=False),
+    st.floats(-1e4, 1e4, allow_subnormal=False),
+    st.integers(2, 200),
+)
+def test_scale_survives_coords(scale: float, steps: float, length: int) -> None:
+    """The scale that comes back makes the same coords."""
+    pytest.importorskip("xarray", reason="xarray is not installed")
+    axis = Axis("x", "space", "micrometer", scale, steps * scale)
+    image = Image(np.zeros(length), ImageMetadata(axes=(axis,)))
+    once = to_xarray(image)
+    found = of_dataarray(once)
+    assert found.scale == (pytest.approx(scale, rel=1e-12 * max(abs(steps), 1)),)
+    again = to_xarray(Image(np.zeros(length), found))
+    np.testing.assert_allclose(again.x, once.x, rtol=1e-14, atol=1e-14 * scale * abs(steps))
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "origin"),
+    [
+        (np.arange(5) * 0.325, 0.325, 0.0),
+        (np.linspace(10, 12, 21), 0.1, 10.0),
+        (np.arange(1000) * 1.2345678e-7, 1.2345678e-7, 0.0),
+        (np.arange(2000, dtype="f4") * np.float32(0.65), 0.65, 0.0),
+        (np.array([0.1, 0.4, 0.7], "f4"), 0.3, 0.1),
+        ([3, 5, 7], 2.0, 3.0),
+        ([0, 1, 2], None, None),
+        ([7.5], None, 7.5),
+    ],
+)
+def test_step_of_coords(xr: Any, values: Any, scale: Any, origin: Any) -> None:
+    """A step that is computed in 64 or 32 bits is the number that somebody meant."""
+    axis = along(xr, values, "x")
+    assert (axis.scale, axis.origin) == (scale, origin)
+
+
+def test_counts_with_a_unit_are_places(xr: Any) -> None:
+    assert along(xr, [0, 1, 2], "z", units="um") == Axis("z", "space", "micrometer", 1.0, 0.0)
+
+
+def test_irregular_coords(xr: Any) -> None:
+    """Times and depths may be irregular, or descend. The grid of pixels may not."""
+    assert along(xr, [0.0, 1.5, 7.0], units="s") == Axis(
+        "t", "time", "second", coords=(0, 1.5, 7)
+    )
+    assert along(xr, [3.0, 2.0, 1.0], "z").coords == (3.0, 2.0, 1.0)
+    for values in ([0.0, 1.0, 3.0], [3.0, 2.0, 1.0], [1.0, 1.0]):
+        with pytest.raises(InvalidOptionError, match="coords of x that ascend in equal steps"):
+            along(xr, values, "x")
+
+
+def test_durations_are_seconds(xr: Any) -> None:
+    times = np.array([0, 90, 180], "m8[s]").astype("m8[ns]")
+    assert along(xr, times) == Axis("t", "time", "second", 90.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "attrs", "told"),
+    [
+        (["a", "b"], {}, "finite numbers for axis t"),
+        ([0, np.nan], {}, "finite numbers for axis t"),
+        (np.array(["2026-01-01", "2026-01-02"], "M8[ns]"), {}, "finite numbers for axis t"),
+        ([0, 1], {"units": "um"}, "a unit of time for t"),
+        ([0, 1], {"units": "seconds since 1970"}, "a unit of time for t"),
+    ],
+)
+def test_impossible_coords_refused(xr: Any, values: Any, attrs: Any, told: str) -> None:
+    with pytest.raises(InvalidOptionError, match=told):
+        along(xr, values, **attrs)
+
+
+def test_dims_in_upper_case(xr: Any) -> None:
+    """bioio names its dims so, and its channels by a coord."""
+    array = xr.DataArray(
+        np.zeros((1, 2, 1, 3, 4)), {"C": ["a", "b"], "X": np.arange(4) * 0.2}, list("TCZYX")
+    )
+    found = of_dataarray(array)
+    assert found.names == ("t", "c", "z", "y", "x")
+    assert found.channels == (Channel(name="a"), Channel(name="b"))
+    assert found.axes[-1] == Axis("x", "space", None, 0.2, 0.0)
+    assert of_dataarray(array.drop_vars("C").rename(T="B")).names == ("B", "C", "Z", "Y", "X")
+
+
+def test_numbers_of_channels_are_no_names(xr: Any) -> None:
+    array = xr.DataArray(np.zeros((2, 3, 4)), {"c": [0, 1]}, ("c", "y", "x"))
+    assert of_dataarray(array).channels == ()
+    with pytest.raises(InvalidOptionError, match="names of channels for axis c"):
+        of_dataarray(array.assign_coords(c=[488, 561]))
