@@ -57,6 +57,11 @@ class Axis:
 
     __repr__ = _known
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it says more than its name."""
+        return (self.unit, self.scale, self.origin, self.coords) != (None,) * 4
+
     def _picked(self, chosen: range, descends: bool) -> Axis:
         """Return the axis of the elements ``chosen``, ascending."""
         coords = None if self.coords is None else tuple(self.coords[i] for i in chosen)
