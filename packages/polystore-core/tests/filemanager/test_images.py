@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore_core import FileManager, Image
+from polystore_core import FileManager, Image, LazyArray
 from polystore_core.errors import (
     BatchError,
     InvalidOptionError,
@@ -184,3 +184,21 @@ def test_origin_of_a_part_is_kept(memory: FileManager, image: Image) -> None:
     moved = Image(image.data, type(image.metadata)(axes=axes, channels=image.channels))
     memory.save(moved[..., 2:], "a", "one")
     assert memory.load("a", "one", as_="image").metadata.axes[-1].origin == 4.0
+
+
+def test_transposed_handle_reads_parts(memory: FileManager, image: Image) -> None:
+    memory.save(image, "a", "one")
+    turned = memory.open("a", "one", as_="image").transpose("xcy")
+    assert isinstance(turned.data, LazyArray)
+    assert turned.data.image == turned.metadata == image.metadata.moved("xcy")
+    expected = image.data.transpose(2, 0, 1)
+    for region in (
+        ...,
+        (1,),
+        (slice(None, None, -2), 1),
+        (slice(3, 1), 0, slice(1, 3)),
+        (0, 1, 2),
+    ):
+        assert np.array_equal(turned[region], expected[region])
+    memory.save(turned, "b", "one")
+    assert memory.load("b", "one", as_="image").metadata == turned.metadata

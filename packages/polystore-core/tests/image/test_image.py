@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core import Image, to_numpy
+from polystore_core import Image, array_and_words, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.image import Axis, Channel, ImageMetadata, image_metadata
 
@@ -135,6 +135,17 @@ def test_transpose_is_a_view(image: Image) -> None:
     assert np.array_equal(found, image.data.T)
     assert found.metadata == image.metadata.moved((3, 2, 1, 0))
     assert found.transpose(image.axes).metadata == image.metadata
+
+
+def test_places_get_their_order(image: Image) -> None:
+    """A writer gets the axes in the order that its format has, or as they are."""
+    pixels, words = array_and_words(image.transpose("xzcy"), "tzcyxs")
+    assert words == image.metadata.moved("zcyx")
+    assert np.array_equal(pixels, image.transpose("zcyx"))
+    assert array_and_words(image, "tczyxs")[0] is image.data
+    assert array_and_words(image.transpose("xzcy"))[0].shape == (5, 3, 2, 4)
+    other = ImageMetadata(axes=(Axis("x"), Axis("q")))
+    assert array_and_words(Image(np.zeros((2, 3)), other), "tczyxs")[1] == other
 
 
 def test_arrays_of_frameworks(image: Image, require: Require) -> None:

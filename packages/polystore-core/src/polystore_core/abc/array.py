@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     import numpy as np
@@ -43,6 +44,10 @@ class LazyArray(ABC):
         raise TypeError(
             f"{type(self).__name__} is read-only: use open(..., mode='r+') if the backend has it"
         )
+
+    def transpose(self, order: Sequence[int]) -> LazyArray:
+        """Return a read-only handle on the same array with its axes in another order."""
+        return _Transposed(self, order)
 
     def close(self) -> None:  # noqa: B027 - most handles hold nothing
         """Give back what the handle holds. Reading afterwards is an error."""
@@ -88,3 +93,32 @@ class LazyArray(ABC):
     def __repr__(self) -> str:
         chunks = "" if self.chunks is None else f", chunks={self.chunks}"
         return f"<{type(self).__name__} shape={self.shape}, dtype={self.dtype.str!r}{chunks}>"
+
+
+class _Transposed(LazyArray):
+    def __init__(self, array: LazyArray, order: Sequence[int]) -> None:
+        self._array, self._order = array, tuple(order)
+        self.shape = tuple([array.shape[n] for n in self._order])
+        self.dtype = array.dtype
+        if array.chunks is not None:
+            self.chunks = tuple([array.chunks[n] for n in self._order])
+
+    @property
+    def image(self) -> ImageMetadata | None:
+        found = self._array.image
+        return None if found is None else found.moved(self._order)
+
+    def __getitem__(self, region: Region) -> Pixels:
+        import numpy as np  # most programs that name LazyArray index nothing
+
+        from ..region import select
+
+        selection = select(region, self.shape)
+        box = [slice(0)] * self.ndim
+        for number, chosen in zip(self._order, selection.ranges, strict=True):
+            box[number] = slice(chosen.start, max(chosen.stop, chosen.start), chosen.step)
+        found = np.asarray(self._array[tuple(box)]).transpose(self._order)
+        return selection.arranged(np.ascontiguousarray(found))
+
+    def close(self) -> None:
+        self._array.close()

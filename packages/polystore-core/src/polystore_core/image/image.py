@@ -188,7 +188,7 @@ class Image:
     def transpose(self, order: Sequence[str] | str) -> Image:
         """Return the image with its axes in another order, such as "cyx".
 
-        A Dask array stays lazy. A lazy handle is read whole.
+        Nothing is copied: an array gives a view, and lazy data stays lazy.
         """
         metadata = self.metadata.moved(order)
         numbers = [self.axes.index(name) for name in metadata.names]
@@ -217,21 +217,27 @@ class Image:
         return f"<Image {'; '.join(words)}>"
 
 
-def array_and_words(value: Value) -> tuple[Value, ImageMetadata | None]:
+def array_and_words(value: Value, order: str = "") -> tuple[Value, ImageMetadata | None]:
     """Return the array in ``value`` and what it says of itself: of an Image or a DataArray.
 
     Any other value is returned as it is, with ``None``. Code that writes images calls this first,
-    and passes the words to :func:`image_metadata` as ``like``.
+    and passes the words to :func:`image_metadata` as ``like``. A place whose axes have an
+    ``order``, such as "tczyxs", gets them in it. An image with other axes keeps its own order.
 
     Raises ``InvalidOptionError`` for a DataArray with coords that no image has.
     """
     if type(value) is np.ndarray:
         return value, None
     if isinstance(value, Image):
-        return value.data, value.metadata
-    if is_dataarray(value):
-        return value.data, of_dataarray(value)
-    return value, None
+        image = value
+    elif is_dataarray(value):
+        image = Image(value.data, of_dataarray(value))
+    else:
+        return value, None
+    names = sorted(image.axes, key=order.find)
+    if set(names) <= set(order) and tuple(names) != image.axes:
+        image = image.transpose(names)
+    return image.data, image.metadata
 
 
 def no_words(format_name: str = "") -> UnsupportedDataError:
