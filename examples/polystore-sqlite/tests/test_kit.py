@@ -12,6 +12,8 @@ class TestStore(StoreTests):
 
 
 class TestBackend(StorageTests, SiblingTests):
+    image_paths = ("a.tif", "a.ome.tif")
+
     @pytest.fixture
     def registry(self, tmp_path):
         registry = BackendRegistry()

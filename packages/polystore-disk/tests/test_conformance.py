@@ -24,6 +24,8 @@ def registry_of_disk(root):
 
 
 class TestDisk(StorageTests, LinkTests):
+    image_paths = ("a.tif", "a.ome.tif")
+
     @pytest.fixture
     def registry(self, tmp_path):
         return registry_of_disk(tmp_path / "root")

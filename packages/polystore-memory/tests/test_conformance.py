@@ -11,6 +11,7 @@ def registry_of_memory():
 
 
 class TestMemory(StorageTests, LinkTests):
+    image_paths = ("a", "a.npy")
     persistent = False
 
     @pytest.fixture

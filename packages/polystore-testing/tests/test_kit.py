@@ -103,6 +103,10 @@ class TestFaulty(StorageTests):
             "def save(self, data, path, /, **o): super().save(np.asarray(data), path, **o)",
             "test_unit_is_never_lost",
         ),
+        (
+            "def load_image(self, path, /, **o): return super().load_image(path).renamed('')",
+            "test_images_are_whole_or_refused",
+        ),
         ("def open(self, path, /): raise self._cannot('open')", "test_capabilities_are_true"),
     ],
 )

@@ -16,6 +16,7 @@ def registry_of(root: Path) -> BackendRegistry:
 
 
 class TestZarr(StorageTests):
+    image_paths = ("a.npy", "a.ome.zarr")
     refused = frozenset({"structured"})  # with a box in a field: Zarr has no sub-arrays
 
     @pytest.fixture

@@ -15,7 +15,8 @@ Subclass a slice in a test module and supply its one fixture::
 
 ``StorageTests`` are for backends that keep values, ``SourceTests`` and ``SinkTests`` for backends
 that only read or only write, ``LinkTests`` for symbolic links, ``SiblingTests`` for backends that
-store the bytes of formats. ``StoreTests`` are for stores of bytes, and their fixture is
+store the bytes of formats. ``StorageTests`` includes ``ImageTests``: name the paths at which images
+keep their words in ``image_paths``. ``StoreTests`` are for stores of bytes, and their fixture is
 ``bytes_store``. ``StreamTests``, for backends that send to a viewer or to another receiver, need a
 second fixture: ``receiver``, a ``StreamReceiver`` that returns the values that have arrived at the
 other end, and that can be killed and started again.
@@ -30,6 +31,7 @@ replace one without this decorator is an error.
 from . import asserts  # noqa: F401 - before the modules whose asserts it rewrites
 from .conformance import NAME, Bound, Conformance, overrides
 from .format import FormatTests
+from .images import ImageTests
 from .link import LinkTests
 from .model import check_against_model
 from .sibling import SiblingTests
@@ -44,6 +46,7 @@ __all__ = [
     "Bound",
     "Conformance",
     "FormatTests",
+    "ImageTests",
     "LinkTests",
     "SiblingTests",
     "SinkTests",

@@ -26,6 +26,7 @@ from polystore_core.errors import (
 )
 
 from .conformance import NAME, Bound
+from .images import ImageTests
 from .promises import needs, nests_values, promises, refuses
 from .sink import SinkTests, _Unstorable
 from .source import SourceTests
@@ -41,7 +42,7 @@ __all__ = ["StorageTests"]
 OUTSIDE = ["../a.npy", "folder/../../a.npy", "/a.npy", "./../a.npy"]
 
 
-class StorageTests(SourceTests, SinkTests):
+class StorageTests(SourceTests, SinkTests, ImageTests):
     """The whole table. The backend under test is confined to a root.
 
     ``persistent = False`` says that values stay in their process, ``refused`` which kinds of
