@@ -51,13 +51,14 @@ _DEFAULT = {f.name: f.default for f in fields(ImageMetadata)}
 
 
 def with_document(
-    metadata: ImageMetadata, document: object, shape: Sequence[int]
+    metadata: ImageMetadata, document: object, shape: Sequence[int] | None = None
 ) -> ImageMetadata:
-    """Return the words of an image of ``shape``: ``metadata``, completed by ``document``.
+    """Return ``metadata`` with the words of a document that it does not have itself.
 
     A stranger may have written the document, and another program may have changed the image
     since: a part that is malformed, or does not fit the axes, the channels or ``shape``, is left
-    out. ``metadata`` itself fits ``shape``.
+    out. Give the ``shape`` of the array, which ``metadata`` fits, if it is known. Without it, the
+    result may have channels or coords that the array does not have.
     """
     if not isinstance(document, Mapping):
         return metadata
@@ -79,13 +80,16 @@ def with_document(
     return replace(metadata, **changes)
 
 
-def _axes(axes: tuple[Axis, ...], found: object, shape: Sequence[int]) -> tuple[Axis, ...]:
+def _axes(
+    axes: tuple[Axis, ...], found: object, shape: Sequence[int] | None
+) -> tuple[Axis, ...]:
     if not isinstance(found, list) or len(found) != len(axes):
         return axes
-    return tuple(map(_axis, axes, found, shape))
+    lengths = (None,) * len(axes) if shape is None else shape
+    return tuple(map(_axis, axes, found, lengths))
 
 
-def _axis(axis: Axis, entry: object, length: int) -> Axis:
+def _axis(axis: Axis, entry: object, length: int | None) -> Axis:
     if not isinstance(entry, Mapping) or entry.get("name") != axis.name:
         return axis
     scale, origin = _positive(entry.get("scale")), finite(entry.get("origin"))
@@ -100,14 +104,14 @@ def _axis(axis: Axis, entry: object, length: int) -> Axis:
     return replace(axis, unit=unit, scale=scale, origin=origin)
 
 
-def _agree(coords: tuple[float, ...], axis: Axis, length: int) -> bool:
+def _agree(coords: tuple[float, ...], axis: Axis, length: int | None) -> bool:
     """Whether ``axis`` has as many places, with this mean step and first place if it has any.
 
     Places that another program has changed since are right, and ``coords`` are not.
     """
-    if len(coords) != length or not length:
+    if not coords or len(coords) != (length or len(coords)):
         return False
-    step = (coords[-1] - coords[0]) / max(length - 1, 1)
+    step = (coords[-1] - coords[0]) / max(len(coords) - 1, 1)
     same_step = axis.scale is None or math.isclose(axis.scale, step, rel_tol=1e-6)
     near = 1e-6 * abs(step)
     same_start = axis.origin is None or math.isclose(axis.origin, coords[0], abs_tol=near)
@@ -132,13 +136,17 @@ def _numbers(values: object) -> tuple[float, ...] | None:
 
 
 def _channels(
-    metadata: ImageMetadata, found: object, shape: Sequence[int]
+    metadata: ImageMetadata, found: object, shape: Sequence[int] | None
 ) -> tuple[Channel, ...]:
     channels, names = metadata.channels, metadata.names
-    count = shape[names.index("c")] if "c" in names else 1
-    if not isinstance(found, list) or not found or len(found) != count:
+    count = len(channels) or None
+    if "c" not in names:
+        count = 1
+    elif shape is not None:
+        count = shape[names.index("c")]
+    if not isinstance(found, list) or not found or len(found) != (count or len(found)):
         return channels
-    own = channels or (Channel(),) * count
+    own = channels or (Channel(),) * len(found)
     return tuple(_completed(channel, entry) for channel, entry in zip(own, found, strict=True))
 
 
