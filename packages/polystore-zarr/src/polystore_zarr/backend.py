@@ -166,8 +166,10 @@ class ZarrBackend(ZarrTree):
             around = self._surroundings(place)
             if if_exists == "replace":
                 self._check_replacing(place, around.present)
-            value = checked_value(array)
             image = around.image(ome, zarr_format)
+            if image is not None and axes is None:
+                array, words = array_and_words(data, "tczyxs")
+            value = checked_value(array)
             if image is None and levels is not None:
                 fault = "levels= needs ome=True, or a path in a store called '….ome.zarr'"
                 raise InvalidOptionError("levels", levels, "None", fault)
