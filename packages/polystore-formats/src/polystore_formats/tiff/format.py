@@ -85,8 +85,8 @@ class Tiff(Format):
         An ``Image`` or a DataArray keeps all of its words in each kind of file. The options
         ``scale``, ``units`` and ``channels`` are those of
         :func:`polystore_core.image_metadata`, and win over the words of the image. ImageJ's
-        axes are some of tzcyxs, in that order, and OME's end with yx or yxs. Only ImageJ has
-        ``contrast_limits``, for channels without limits.
+        axes are some of tzcyxs, and an image is transposed to that order. OME's end with yx or
+        yxs. Only ImageJ has ``contrast_limits``, for channels without limits.
 
         Dask arrays and lazy handles are read part by part, and never whole.
 
@@ -95,7 +95,7 @@ class Tiff(Format):
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
 
-        array, like = array_and_words(value)
+        array, like = array_and_words(value, "tzcyxs" if imagej and axes is None else "")
         if is_lazy(array):
             check_lazy(array)
         else:

@@ -142,13 +142,14 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
     """Return which axes make up a page, and how viewers show it: arguments of ``write``."""
     if axes is not None:
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
-            raise InvalidOptionError("axes", axes, f"{array.ndim} different letters")
+            expected = f"{array.ndim} different letters for shape {tuple(array.shape)}"
+            raise InvalidOptionError("axes", axes.lower(), expected)
         ordered = "".join(filter(axes.__contains__, _IMAGEJ_AXES))
         if imagej and axes != ordered:
-            expected = f"letters of {_IMAGEJ_AXES}, in that order"
+            expected = f"letters of {_IMAGEJ_AXES.lower()}, in that order"
             if len(ordered) == len(axes):
                 expected += f": save image.transpose({ordered.lower()!r}), or use np.transpose"
-            raise InvalidOptionError("axes", axes, expected)
+            raise InvalidOptionError("axes", axes.lower(), expected)
     if photometric not in (None, *PHOTOMETRICS):
         raise InvalidOptionError(
             "photometric", photometric, f"one of {', '.join(PHOTOMETRICS)}"
