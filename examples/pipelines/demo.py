@@ -3,8 +3,9 @@
     python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE] [--view [napari | fiji]]
 
 Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
-goes is one word in each call: "disk", "memory" or "zarr". A template for the names of the
-files, such as "*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
+goes is one word in each call: "disk", "memory" or "zarr". What the images say of themselves, such
+as their pixel size, goes with them. A template for the names of the files, such as
+"*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
 ``--view`` shows images and masks in napari or Fiji: a live viewer is one more backend.
 """
 
@@ -19,10 +20,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from polystore import BackendRegistry, FileManager, PolystoreError
+from polystore import BackendRegistry, FileManager, Image, PolystoreError
 from polystore_zarr import save_plate
 
-Image = NDArray[Any]
+Pixels = NDArray[Any]
 
 
 def main() -> None:
@@ -37,7 +38,9 @@ def main() -> None:
         choices=("napari", "fiji"),
         help="show the results, in napari unless said otherwise",
     )
-    parser.add_argument("--pixel-size", type=float, help="in micrometres, for what is shown")
+    parser.add_argument(
+        "--pixel-size", type=float, help="in micrometres, if the files do not say"
+    )
     arguments = parser.parse_args()
     output = Path(arguments.output)
     template = arguments.names
@@ -55,11 +58,15 @@ def main() -> None:
         raise SystemExit(f"there are no TIFF, PNG or JPEG images in {folder}")
 
     with Step("load from disk, one batch") as step:
-        images = step.count(fm.load_batch(paths, backend="disk", progress=True))
+        images = step.count(fm.load_batch(paths, backend="disk", as_="image", progress=True))
+    if arguments.pixel_size:
+        size = dict.fromkeys("yx", arguments.pixel_size)
+        images = [Image.of(image, scale=size, units="um") for image in images]
     with Step("keep in memory") as step:
         fm.save_batch(step.count(images), paths, backend="memory")
     with Step("find objects in memory") as step:
-        masks = step.count([bright(fm.load(path, backend="memory")) for path in paths])
+        kept = fm.load_batch(paths, backend="memory", as_="image")
+        masks = step.count([objects_in(image) for image in kept])
     names = [PurePath(path).relative_to(folder).with_suffix(".tif") for path in paths]
     results = [output / "masks" / name for name in names]
     with Step("save masks to disk") as step:
@@ -79,11 +86,12 @@ def main() -> None:
             )
             step.count(images)
     if arguments.view:
-        view(fm, arguments.view, images, paths, masks, results, output, arguments.pixel_size)
-    table = measured(paths, images, masks)
+        view(fm, arguments.view, images, paths, masks, results, output)
+    pixels, bright = [image.data for image in images], [mask.data for mask in masks]
+    table = measured(paths, pixels, bright)
     with Step("save table and overview to disk") as step:
         fm.save(table, output / "objects.csv", backend="disk")
-        overview = contact_sheet(images, masks)
+        overview = contact_sheet(pixels, bright)
         fm.save(overview, output / "overview.png", backend="disk")
         step.count([table, overview])
 
@@ -108,17 +116,14 @@ def view(
     masks: list[Image],
     results: list[Path],
     output: Path,
-    pixel_size: float | None,
 ) -> None:
     """Show the images with their masks; the viewer stays open, and its picture is kept."""
     backend = f"{viewer}_stream"
-    extent = dict.fromkeys("yx", pixel_size)
-    known: dict[str, Any] = {"scale": extent, "units": "micrometer"} if pixel_size else {}
     with Step(f"show images in {viewer}") as step:
-        fm.save_batch(step.count(images), paths, backend=backend, wait="shown", **known)
+        fm.save_batch(step.count(images), paths, backend=backend, wait="shown")
     with Step(f"show masks in {viewer}") as step:
-        labels = step.count([mask // 255 for mask in masks])
-        fm.save_batch(labels, results, backend=backend, labels=True, wait="shown", **known)
+        labels = step.count([mask.with_data(mask.data // 255) for mask in masks])
+        fm.save_batch(labels, results, backend=backend, labels=True, wait="shown")
     with import_module(f"polystore_{viewer}").connect() as shown:
         window = shown.layers()[0]["window"]
         picture = shown.screenshot(window=window, canvas_only=False)
@@ -132,7 +137,7 @@ class Step:
         self.title = title
         self.items = self.nbytes = 0
 
-    def count(self, arrays: list[Image]) -> list[Image]:
+    def count(self, arrays: list[Any]) -> list[Any]:
         self.items, self.nbytes = len(arrays), sum(array.nbytes for array in arrays)
         return arrays
 
@@ -149,7 +154,7 @@ class Step:
             )
 
 
-def make_plate(fm: FileManager, folder: Path) -> list[Image]:
+def make_plate(fm: FileManager, folder: Path) -> list[Pixels]:
     """Write 6 wells x 2 fields x 2 channels of round nuclei on a noisy, uneven background."""
     random = np.random.default_rng(7)
     y, x = np.mgrid[:256, :256]
@@ -167,9 +172,10 @@ def make_plate(fm: FileManager, folder: Path) -> list[Image]:
     return images
 
 
-def bright(image: Image) -> Image:
+def objects_in(image: Image) -> Image:
     """Return the mask of pixels above Otsu's threshold (IEEE Trans. SMC 9:62, 1979), as uint8."""
-    gray = image.mean(axis=-1) if image.ndim == 3 and image.shape[-1] in (3, 4) else image
+    plane = image.sel(s=0) if "s" in image.axes else image
+    gray = image.data.mean(axis=-1) if "s" in image.axes else image.data
     counts, edges = np.histogram(gray, bins=256)
     levels = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()
@@ -177,11 +183,11 @@ def bright(image: Image) -> Image:
     weighted = (counts * levels).cumsum()
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    mask: Image = gray > levels[np.nanargmax(between)]
-    return mask.astype(np.uint8) * 255
+    mask = gray > levels[np.nanargmax(between)]
+    return plane.with_data(mask.astype(np.uint8) * 255)
 
 
-def measured(paths: list[str], images: list[Image], masks: list[Image]) -> NDArray[Any]:
+def measured(paths: list[str], images: list[Pixels], masks: list[Pixels]) -> Pixels:
     """Return one row for each image."""
     rows = [
         (PurePath(path).name, image.mean(), image[mask > 0].mean(), 100 * (mask > 0).mean())
@@ -194,7 +200,7 @@ def measured(paths: list[str], images: list[Image], masks: list[Image]) -> NDArr
     )
 
 
-def contact_sheet(images: list[Image], masks: list[Image], columns: int = 6) -> Image:
+def contact_sheet(images: list[Pixels], masks: list[Pixels], columns: int = 6) -> Pixels:
     """Return the first images in a grid, each beside its mask, as an RGB picture."""
     tiles = []
     for image, mask in list(zip(images, masks, strict=True))[: columns * 4]:
