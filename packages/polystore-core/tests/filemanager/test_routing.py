@@ -89,7 +89,9 @@ def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> Non
     with pytest.raises(BackendRequiredError, match="needs the name of a backend") as caught:
         method(*ARGUMENTS[operation], **KEYWORDS.get(operation, {}), **options)
     assert str(caught.value).startswith(f"{operation}() needs the name of a backend {where}. ")
-    assert "'test-camera'" in str(caught.value)
+    # Other tests define backends too, and of many names the text leaves the middle out.
+    assert caught.value.known == tuple(fm.registry.names())
+    assert f"Available: '{caught.value.known[0]}', " in str(caught.value)
 
 
 @pytest.mark.parametrize("operation", ARGUMENTS)
@@ -234,7 +236,7 @@ def test_open_ended_backend_gets_options(fm: FileManager) -> None:
 
 def test_manager_shows_backends(fm: FileManager) -> None:
     assert repr(fm) == f"FileManager({fm.registry!r})"
-    assert "test-camera" in repr(fm)
+    assert f"'{fm.registry.names()[0]}', " in repr(fm)
 
 
 def test_errors_carry_configured_name(memory: FileManager) -> None:
