@@ -236,7 +236,7 @@ def test_open_ended_backend_gets_options(fm: FileManager) -> None:
 
 def test_manager_shows_backends(fm: FileManager) -> None:
     assert repr(fm) == f"FileManager({fm.registry!r})"
-    assert f"'{fm.registry.names()[0]}', " in repr(fm)
+    assert f": {fm.registry.names()[0]}, " in repr(fm)
 
 
 def test_errors_carry_configured_name(memory: FileManager) -> None:
