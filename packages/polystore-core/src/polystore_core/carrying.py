@@ -46,8 +46,16 @@ def carried(source: DataSource, path: Path) -> Iterator[Value]:
                 words = handle.image
                 yield handle if words is None else Image(handle, words)
             return
-    is_image = info is not None and info.image is not None
-    yield source.load_image(path) if is_image else source.load(path)
+    yield _loaded(source, path, info)
+
+
+def _loaded(source: DataSource, path: Path, info: Info | None) -> Value:
+    if info is not None:
+        return source.load(path) if info.image is None else source.load_image(path)
+    try:
+        return source.load_image(path)  # only this tells whether the value has words
+    except (UnsupportedOperationError, UnsupportedDataError):
+        return source.load(path)
 
 
 def _nbytes(info: Info) -> int:

@@ -80,8 +80,9 @@ class FileManager:
         instance = self.registry[backend]
         method: Callable[..., Any] | None = getattr(instance, operation, None)
         if method is None:
-            role = "only writes" if isinstance(instance, DataSink) else "only reads"
-            raise UnsupportedOperationError(backend, operation, f"it {role}")
+            reads, writes = (isinstance(instance, role) for role in (DataSource, DataSink))
+            reason = "" if reads and writes else f"it only {'reads' if reads else 'writes'}"
+            raise UnsupportedOperationError(backend, operation, reason)
         self._calls[operation, backend] = method
         return method
 

@@ -8,6 +8,7 @@ import pytest
 
 from polystore_core import (
     DataSink,
+    DataSource,
     FileManager,
     Image,
     ImageMetadata,
@@ -54,6 +55,26 @@ class FewWords(DataSink):
         self.saved.append((data, axes))
 
 
+class Viewer(DataSink, DataSource):
+    """Gives back what it shows, but does not describe it."""
+
+    _backend_type = "test-viewer"
+
+    def __init__(self) -> None:
+        self.shown: dict[Any, Any] = {}
+
+    def save(self, data: Any, path: Any, /) -> None:
+        self.shown[path] = data
+
+    def load(self, path: Any, /) -> Any:
+        return array_and_words(self.shown[path])[0]
+
+    def load_image(self, path: Any, /, **options: Any) -> Image:
+        if not isinstance(self.shown[path], Image):
+            raise UnsupportedDataError("no words")
+        return self.shown[path]
+
+
 def test_image_keeps_its_words(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     done = memory.transfer("a", "b", **ROUTES)
@@ -61,6 +82,20 @@ def test_image_keeps_its_words(memory: FileManager, image: Image) -> None:
     found = memory.load("b", "two", as_="image")
     assert found.metadata == image.metadata
     np.testing.assert_array_equal(found.data, PIXELS)
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_viewer_is_a_source_and_a_target(
+    memory: FileManager, image: Image, words: bool
+) -> None:
+    """A backend need not describe its images for them to keep their words."""
+    memory.save(image if words else PIXELS, "a", "one")
+    for one, two in (("one", "test-viewer"), ("test-viewer", "two")):
+        routes: Any = {"source_backend": one, "target_backend": two}
+        assert memory.transfer("a", "a", **routes, verify="values") == ["a"]
+    found = memory.info("a", "two").image
+    assert found == (image.metadata if words else None)
+    np.testing.assert_array_equal(memory.load("a", "two"), PIXELS)
 
 
 def test_folder_of_images_and_others(memory: FileManager, image: Image) -> None:

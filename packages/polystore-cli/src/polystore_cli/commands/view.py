@@ -9,7 +9,7 @@ import typer
 from polystore_cli.address import Address, AddressError, is_directory, parse_address
 from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import print_json
-from polystore_core import DataSource, FileManager, owner
+from polystore_core import FileManager, StorageBackend, owner
 
 __all__ = ["view"]
 
@@ -22,7 +22,7 @@ def view(
         list[str], typer.Argument(metavar="PATH", help="What to show: a.tif, zarr:a.zarr/x")
     ],
     viewer: Annotated[
-        str, typer.Option(metavar="VIEWER", help="napari, or another backend that only writes.")
+        str, typer.Option(metavar="VIEWER", help="napari, or the backend of another viewer.")
     ] = "napari",
     name: Annotated[
         str | None,
@@ -81,7 +81,7 @@ def _viewer(files: FileManager, viewer: str, name: str | None) -> str:
     stream = f"{viewer}_stream"
     is_known = stream in files.registry or owner("backend", stream) is not None
     backend = stream if is_known else viewer
-    if isinstance(files.registry[backend], DataSource):
+    if isinstance(files.registry[backend], StorageBackend):
         raise AddressError(f"{backend!r} is not a viewer: it stores data, see polystore cp")
     if name is None:
         return backend

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from polystore_core import DataSource
 from polystore_core.errors import ReceiverError, ReceiverUnavailableError
 
 from .. import discovery
@@ -106,8 +107,8 @@ def _last_change(state: State) -> int:
     return os.stat(state.folder).st_mtime_ns
 
 
-class ViewerSink(StreamSink):
-    """Sends to one viewer, which is started by the first ``save`` if none runs.
+class ViewerSink(StreamSink, DataSource):
+    """Sends to one viewer, and loads from it. The first ``save`` starts it if none runs.
 
     ``viewer`` is its name, for several of them. Once it was there and is gone, because it was
     closed or has died, only the user starts it again: saves are errors until then.
@@ -156,8 +157,10 @@ class ViewerSink(StreamSink):
         with self._asked() as viewer:
             return viewer.pixels(os.fspath(path), window=window)
 
-    def load_image(self, path: Path, /, *, window: str = "") -> Image:
-        """Return the pixels with their words, and with what the user of the viewer has changed."""
+    def load_image(  # type: ignore[override]  # a viewer sends all pixels: there is no region
+        self, path: Path, /, *, window: str = ""
+    ) -> Image:
+        """Return the pixels with their words, and with the changes of the viewer's user."""
         with self._asked() as viewer:
             return viewer.image(os.fspath(path), window=window)
 
