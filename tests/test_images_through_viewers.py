@@ -194,6 +194,19 @@ def test_viewer_to_viewer(fm: FileManager, made: Any) -> None:
         assert_same(fm.load("scan", two[0], as_="image"), image)
 
 
+@pytest.mark.parametrize("viewer", VIEWERS)
+def test_unknown_axes_come_back(fm: FileManager, viewer: str) -> None:
+    """A viewer shows an axis that it does not know as another one."""
+    y, x = (Axis(name, "space", "micrometer", 0.5) for name in "yx")
+    image = Image(
+        np.arange(24, dtype="u2").reshape(2, 3, 4), ImageMetadata(axes=(Axis("q"), y, x))
+    )
+    fm.save(image, "scan.tif", "disk")
+    move(fm, FILES["TIFF"], VIEWERS[viewer])
+    move(fm, VIEWERS[viewer], FILES["TIFF"])
+    assert_same(fm.load("scan.tif", "disk", as_="image"), image)
+
+
 # ── element types ────────────────────────────────────────────────────────────────────────
 
 
@@ -218,7 +231,7 @@ def test_inexact_pixels_are_refused(fm: FileManager) -> None:
         assert viewer.layers() == []
 
 
-# ── the user's changes ───────────────────────────────────────────────────────────────────
+# ── batches ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_batch_of_images_comes_back(fm: FileManager) -> None:

@@ -123,6 +123,31 @@ def test_axes_are_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
     message, pixels = describe(Image(data, ImageMetadata(axes=named)))
     assert (message.axes, message.scale) == (shown, scale)
     assert sorted(pixels.ravel()) == sorted(data.ravel())
+    # It comes back with its own axes, in the order of the viewer if that has them all.
+    order = shown if set(axes) == set(shown) else axes
+    assert held(message).axes == tuple(named[axes.index(name)] for name in order)
+
+
+def test_changes_of_unknown_axes() -> None:
+    """A viewer shows the axis "q" as z, with a size that the caller and the user may set."""
+    axes = (Axis("q"), Axis("c", "channel"), Axis("y", "space"), Axis("x", "space"))
+    channels = (Channel(name="a"), Channel(name="b"))
+    image = Image(np.zeros((3, 2, 5, 6), "u2"), ImageMetadata(axes=axes, channels=channels))
+    message, _ = describe(image)
+    assert (message.axes, message.channels) == ("czyx", ())
+    assert held(message) == image.metadata
+    changes = {
+        "axes": [{"name": "c"}, {"name": "z"}, {"name": "y", "scale": 2.0}, {"name": "x"}],
+        "channels": [{"color": "FF0000"}] * 3,
+    }
+    changed = held(message, changes)
+    assert (changed.names, changed.scale) == (image.metadata.names, (None, None, 2.0, None))
+    assert changed.channels == channels
+    plain = Image(image.data[:, 0], ImageMetadata(axes=(axes[0], *axes[2:])))
+    message, _ = describe(plain)
+    assert held(message) == plain.metadata
+    message, _ = describe(plain, scale=(4, 1, 1))
+    assert held(message).scale[0] == 4.0
 
 
 def test_limits_of_all_channels() -> None:

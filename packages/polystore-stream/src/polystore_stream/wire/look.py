@@ -16,6 +16,7 @@ from .layout import encodable
 from .messages import Channel
 from .seen import (
     arrange,
+    named_as_shown,
     pack_words,
     shown_size,
     shown_unit,
@@ -94,8 +95,9 @@ def _about(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
     try:
-        order, found = _found(shape, np.dtype(dtype), look, words)
+        order, own = _own_words(shape, np.dtype(dtype), look, words)
         shape = shape if order is None else tuple([shape[at] for at in order])
+        found = _found(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT
         raise
@@ -114,23 +116,36 @@ def _about(
         units=units,
         channels=_channels(found),
         contrast_limits=limits,
-        words=pack_words(with_limits(found, shape, limits)),
+        words=pack_words(
+            with_limits(found, shape, limits),
+            found if own is None or look.axes is not None else own,
+        ),
     )
+
+
+def _own_words(
+    shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
+) -> tuple[tuple[int, ...] | None, ImageMetadata | None]:
+    """Return the order in which a viewer has the axes, and what the image says in it."""
+    if words is None:
+        return None, None
+    order = None
+    if look.axes is None:
+        order, words = arrange(shape, dtype, words)
+    words = without_wide_limits(words, dtype)
+    if dtype.kind not in "ui":  # numbers that were computed from labels
+        words = words.without({"kind"})
+    return order, words
 
 
 def _found(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
-) -> tuple[tuple[int, ...] | None, ImageMetadata]:
-    """Return the order in which a viewer has the axes, and all that is said of the image."""
-    order = None
+) -> ImageMetadata:
+    """Return all that is said of the image, in the names of axes that viewers know."""
     if words is not None and look.axes is None:
-        order, words = arrange(shape, dtype, words)
-    if words is not None:
-        words = without_wide_limits(words, dtype)
-        if dtype.kind not in "ui":  # numbers that were computed from labels
-            words = words.without({"kind"})
-    return order, image_metadata(
-        shape if order is None else [shape[at] for at in order],
+        words = named_as_shown(words, shape, dtype)
+    return image_metadata(
+        shape,
         dtype,
         axes=look.axes,
         scale=look.scale,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "arrange",
     "held_words",
+    "named_as_shown",
     "pack_words",
     "shown_size",
     "shown_unit",
@@ -41,25 +42,38 @@ _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 def arrange(
     shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
 ) -> tuple[tuple[int, ...] | None, ImageMetadata]:
-    """Return the order in which a viewer has the axes, if that is another, and the words of it.
-
-    To view an image is not to store it: if a viewer does not know an axis, the image is shown as
-    an array without names would be. The axes that have the same place there keep their words.
-    """
+    """Return the order in which a viewer has the axes, if that is another, and the words of it."""
     names = words.names
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
         moved = words.moved(order)
         if _is_possible([shape[at] for at in order], dtype, moved.names):
             return None if moved.names == names else order, moved
+    return None, words
+
+
+def named_as_shown(
+    words: ImageMetadata, shape: Sequence[int], dtype: np.dtype[Any]
+) -> ImageMetadata:
+    """Return the words in the names of axes that viewers know.
+
+    To view an image is not to store it: if a viewer does not know an axis, the image is shown as
+    an array without names would be. The axes that have the same place there keep their words.
+    """
+    names = words.names
+    if {"y", "x"} <= set(names) <= AXIS_TYPES.keys() and _is_possible(shape, dtype, names):
+        return words
     bare = image_metadata(shape, dtype).names
     axes = [
         axis if axis.name == name else Axis(name, AXIS_TYPES[name])
         for axis, name in zip(words.axes, bare, strict=True)
     ]
-    keeps_channels = [n == "c" for n in names] == [n == "c" for n in bare]
-    channels = words.channels if keeps_channels else ()
-    return None, replace(words, axes=tuple(axes), channels=channels)
+    channels = words.channels if _have_same_c(names, bare) else ()
+    return replace(words, axes=tuple(axes), channels=channels)
+
+
+def _have_same_c(names: Sequence[str], others: Sequence[str]) -> bool:
+    return [name == "c" for name in names] == [name == "c" for name in others]
 
 
 def _is_possible(shape: Sequence[int], dtype: np.dtype[Any], names: Sequence[str]) -> bool:
@@ -109,10 +123,27 @@ def _mean_step(coords: Sequence[float]) -> float | None:
 # ── there and back ───────────────────────────────────────────────────────────────────────
 
 
-def pack_words(words: ImageMetadata) -> str:
-    """Return all words as JSON, which a viewer keeps unread; "" if there are none."""
+def pack_words(shown: ImageMetadata, own: ImageMetadata) -> str:
+    """Return all words as JSON, which a viewer keeps unread; "" if there are none.
+
+    Axes have the names of ``own``: a viewer shows some by other names.
+    """
+    words = replace(
+        shown,
+        axes=tuple(map(_own_axis, shown.axes, own.axes)),
+        channels=shown.channels or own.channels,
+    )
     has_words = words.words() or any(channel != Channel() for channel in words.channels)
-    return json.dumps(metadata_document(words), separators=(",", ":")) if has_words else ""
+    if not has_words and words.names == shown.names:
+        return ""
+    return json.dumps(metadata_document(words), separators=(",", ":"))
+
+
+def _own_axis(shown: Axis, own: Axis) -> Axis:
+    if shown.name == own.name:
+        return shown
+    says_nothing = shown == Axis(shown.name, shown.type)
+    return own if says_nothing else replace(shown, name=own.name, type=own.type)
 
 
 def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
@@ -132,4 +163,20 @@ def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
         raise DamagedDataError(f"axes {answer['axes']!r} do not fit shape {shape}", "message")
     # The changes come first: the image's own words fill only what is left.
     changed = with_document(ImageMetadata(axes=axes), answer.get("changes"), shape)
-    return with_document(changed, words, shape)
+    return with_document(_renamed(changed, words), words, shape)
+
+
+def _renamed(changed: ImageMetadata, words: Any) -> ImageMetadata:
+    """Return the user's changes in the image's own names of axes."""
+    try:
+        names = [str(entry["name"]) for entry in words["axes"]]
+    except (KeyError, TypeError):  # there are no words
+        return changed
+    if len(names) != len(changed.axes) or len({*names}) < len(names):  # a stranger's
+        return changed
+    axes = [
+        axis if axis.name == name else replace(axis, name=name, type=AXIS_TYPES.get(name))
+        for axis, name in zip(changed.axes, names, strict=True)
+    ]
+    channels = changed.channels if _have_same_c(names, changed.names) else ()
+    return replace(changed, axes=tuple(axes), channels=channels)
