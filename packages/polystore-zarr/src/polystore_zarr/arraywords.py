@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
 
+from .creating import DIMENSIONS
 from .ome import lowered, words_left
 from .store.base import MARKER
 
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from .images import ImageOptions
     from .store.nodes import Document
 
-__all__ = ["array_words", "checked_words", "mark_words"]
-
-_OF_XARRAY = "_ARRAY_DIMENSIONS"
+__all__ = ["array_words", "checked_words", "marked_words"]
 
 
 def checked_words(
@@ -51,21 +50,16 @@ def checked_words(
     )
 
 
-def mark_words(
-    attributes: Mapping[str, Value] | None, metadata: ImageMetadata, zarr_format: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the attributes of an array, and what its own attribute says of the words."""
-    found = dict(attributes or {})
-    if zarr_format == 2:
-        found[_OF_XARRAY] = list(metadata.names)
+def marked_words(metadata: ImageMetadata) -> dict[str, Any]:
+    """Return what the attribute "polystore" of an array says of the words."""
     left = words_left(metadata)
-    return found, {"image": left} if left else {}
+    return {"image": left} if left else {}
 
 
 def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | None:
     """Return the words of an array, ``None`` where it says nothing of its axes."""
     attributes = document.attributes
-    names = document.fields.get("dimension_names") or attributes.get(_OF_XARRAY)
+    names = document.fields.get("dimension_names") or attributes.get(DIMENSIONS)
     if not isinstance(names, list) or len(names) != len(shape) or not names:
         return None
     if not all(isinstance(name, str) and name for name in names):

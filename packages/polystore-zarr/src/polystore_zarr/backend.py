@@ -35,7 +35,7 @@ from polystore_core.errors import (
 )
 
 from .arrays import Unaligned, ZarrArray, chunk_files, write_new
-from .arraywords import checked_words, mark_words
+from .arraywords import checked_words, marked_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
@@ -233,9 +233,6 @@ class ZarrBackend(ZarrTree):
         is_blocks = not is_array and is_dask(value)
         if is_blocks:
             layout = layout_for(value, layout)
-        more = None
-        if words is not None:
-            attributes, more = mark_words(attributes, words, layout.zarr_format)
         document = create_array(
             directory,
             value.shape,
@@ -244,7 +241,7 @@ class ZarrBackend(ZarrTree):
             attributes=attributes,
             dimension_names=None if words is None else words.names,
             complete=True,
-            more=more,
+            more=None if words is None else marked_words(words),
         )
         batch = self._batch
         if batch is not None and batch.write(value, document, directory):

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
     from .store.base import StorePath
 
-__all__ = ["Layout", "create_array", "unstable_types"]
+__all__ = ["DIMENSIONS", "Layout", "create_array", "unstable_types"]
+
+DIMENSIONS = "_ARRAY_DIMENSIONS"
+"""The attribute of arrays of Zarr 2 where xarray looks for the names of dimensions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,8 @@ def _written(
                 "shards", layout.shards, "None, because Zarr 2 does not have shards"
             )
         shards = None
+        if dimension_names is not None:
+            attributes = {**attributes, DIMENSIONS: list(dimension_names)}
     options = codec_options(
         layout.compressor,
         zarr_format=layout.zarr_format,

@@ -90,15 +90,20 @@ class TestArrays:
         np.testing.assert_array_equal(found.values, image.pixels[1].max(0))
 
     def test_xarray_knows_dimensions(
-        self, require: Require, fm: FileManager, tmp_path: Path
+        self, require: Require, fm: FileManager, tmp_path: Path, version: str
     ) -> None:
-        """Zarr 3 names dimensions; xarray takes no levels of different lengths at once."""
+        """Each level names its dimensions. xarray takes no levels of different lengths at once,
+        and masks the fill value of Zarr 2.
+        """
         path, pixels = f"{tmp_path}/a.ome.zarr", SAMPLES["volume"].pixels()
-        fm.save(pixels, path, backend="zarr", levels=2)
-        options = {"consolidated": False, "drop_variables": ["1"]}
-        found = require("xarray").open_zarr(path, **options)["0"]
-        assert found.dims == ("c", "z", "y", "x")
-        np.testing.assert_array_equal(found.values, pixels)
+        fm.save(pixels, path, backend="zarr", axes="czyx", levels=2, ome=version)
+        options = {"consolidated": False, "mask_and_scale": False}
+        for level, other in ("01", "10"):
+            found = require("xarray").open_zarr(path, drop_variables=[other], **options)[level]
+            assert found.dims == ("c", "z", "y", "x")
+            np.testing.assert_array_equal(
+                found.values, fm.load(path, backend="zarr", level=int(level))
+            )
 
 
 class TestSilence:
