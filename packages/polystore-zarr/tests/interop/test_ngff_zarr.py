@@ -143,7 +143,7 @@ class TestFromNgffZarr:
             )
         assert fm.list_dir(f"{path}/A/1", backend="zarr") == ["0", "1"]
         check_image(fm, f"{path}/A/1/1", 2)
-        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=version)
+        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=version, axes="czyx")
         well = hcs.from_hcs_zarr(path).get_well("A", "1")
         assert [image.path for image in well.metadata.images] == ["0", "1", "2"]
         np.testing.assert_array_equal(well.get_image(2).images[0].data.compute(), PIXELS)

@@ -246,8 +246,8 @@ class TestFromOmeZarr:
         assert fm.list_dir(f"{path}/A/1", backend="zarr") == ["0", "1"]
         check_image(fm, f"{path}/B/2/1", 3)
 
-        fm.save(PIXELS, f"{path}/B/1/0", backend="zarr", ome=fmt.version)
-        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=fmt.version)
+        fm.save(PIXELS, f"{path}/B/1/0", backend="zarr", ome=fmt.version, axes="czyx")
+        fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=fmt.version, axes="czyx")
         models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}.hcs")
         assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 3
         plate, well = document(path)["plate"], document(f"{path}/A/1")["well"]
