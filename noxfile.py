@@ -41,8 +41,16 @@ TEST_TOOLS = (
     "ome-types",
     "ome-zarr-models",
 )
-# Tools of others that must read what polystore-zarr writes, and whose files it must read.
-ORACLES = ("tensorstore", "ome-zarr", "bioio-ome-zarr", "ngff-zarr", "jsonschema")
+# Tools of others that must read what polystore writes, and whose files it must read.
+ORACLES = (
+    "tensorstore",
+    "ome-zarr",
+    "bioio-ome-tiff",
+    "bioio-ome-zarr",
+    "bioio-tifffile",
+    "ngff-zarr",
+    "jsonschema",
+)
 # The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
 FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -280,16 +281,19 @@ def by_ome_zarr_models(path: str, fm: FileManager) -> dict[str, Any]:
 
 
 def by_bioio(path: str, fm: FileManager) -> dict[str, Any]:
-    from bioio_ome_zarr import Reader
-
-    reader = Reader(path)
+    """By the plugin that bioio itself takes for the name of the file."""
+    ends = {".ome.zarr": "bioio_ome_zarr", ".ome.tif": "bioio_ome_tiff", "": "bioio_tifffile"}
+    plugin = next(plugin for end, plugin in ends.items() if path.endswith(end))
+    reader = importlib.import_module(plugin).Reader(path)
+    assert np.array_equal(reader.get_image_data(AXES.upper()), PIXELS)
     sizes = reader.scale
     properties = reader.dimension_properties
     return {
         "axes": reader.dims.order.lower(),
         "scale": {axis: getattr(sizes, axis.upper()) for axis in "tzyx"},
         "units": {axis: getattr(properties, axis.upper()).unit for axis in "tzyx"},
-        "channels": reader.channel_names,
+        # bioio calls channels without a name Channel:0:0, Channel:0:1.
+        "channels": [name for name in reader.channel_names if not name.startswith("Channel:")],
     }
 
 
@@ -297,21 +301,22 @@ def by_xarray(path: str, fm: FileManager) -> dict[str, Any]:
     import xarray as xr
 
     store = path.partition("/")[0]
-    # A dataset cannot hold arrays of several sizes, such as the levels of a pyramid.
-    found = xr.open_zarr(store, consolidated=False, drop_variables=["s1"])
-    [found] = found.values()
+    # A dataset cannot hold arrays of several sizes, such as the levels of a pyramid. The fill
+    # value of Zarr 2 is no mask.
+    options: dict[str, Any] = {"drop_variables": ["s1"], "mask_and_scale": False}
+    [found] = xr.open_zarr(store, consolidated=False, **options).values()
     assert np.array_equal(found.transpose(*AXES), PIXELS)
     return {"axes": found.dims}
 
 
-TIFF, OME, NGFF, NAMED = "TIFF", "OME-TIFF", "OME-Zarr", ("OME-Zarr 0.5", "Zarr array")
+TIFF, OME, NGFF, ZARR = "TIFF", "OME-TIFF", "OME-Zarr", ("OME-Zarr", "Zarr array")
 READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "polystore": ("", by_polystore),
     "tifffile": (TIFF, by_tifffile),
     "ome-types": (OME, by_ome_types),
     "ome-zarr-models": (NGFF, by_ome_zarr_models),
-    "bioio": (NGFF, by_bioio),
-    "xarray": (NAMED, by_xarray),
+    "bioio": ((TIFF, NGFF), by_bioio),
+    "xarray": (ZARR, by_xarray),
 }
 """The end of the kinds of file that each reads, and what it reads."""
 
@@ -335,10 +340,13 @@ def cell(found: dict[str, Any]) -> str:
     return ", ".join(right)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*the parser argument is ignored:DeprecationWarning")
 def test_table_of_tools_is_true(fm: FileManager, tmp_path: Path) -> None:
     """Programs that others wrote read what polystore writes, and it reads theirs."""
-    for module in ("ome_types", "ome_zarr_models", "bioio_ome_zarr", "ome_zarr", "xarray"):
+    readers = ("bioio_ome_tiff", "bioio_ome_zarr", "bioio_tifffile")
+    for module in ("ome_types", "ome_zarr_models", "ome_zarr", "xarray", *readers):
         pytest.importorskip(module, reason=f"{module} is not installed")
     cells = {}
     for writer, write in WRITERS.items():
