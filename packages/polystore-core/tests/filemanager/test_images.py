@@ -50,6 +50,7 @@ def test_region_of_an_image(memory: FileManager, image: Image) -> None:
     assert np.array_equal(found, image.data[1, 1:])
 
 
+@pytest.mark.frameworks
 def test_conversions_keep_words(memory: FileManager, image: Image, require: Require) -> None:
     torch: Any = require("torch")
     memory.save(image.with_data(image.data.astype("i2")), "a", "one")

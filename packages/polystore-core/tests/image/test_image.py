@@ -148,6 +148,7 @@ def test_places_get_their_order(image: Image) -> None:
     assert array_and_words(Image(np.zeros((2, 3)), other), "tczyxs")[1] == other
 
 
+@pytest.mark.frameworks
 def test_arrays_of_frameworks(image: Image, require: Require) -> None:
     """A tensor stays one, and has the words of an array of the same element type."""
     torch: Any = require("torch")
