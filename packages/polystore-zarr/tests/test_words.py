@@ -220,6 +220,17 @@ def test_unknown_axis_is_refused(store: Bound) -> None:
     assert store.info("a.ome.zarr").image == image_metadata((3, 60, 50), "u2", axes="zyx")
 
 
+@pytest.mark.parametrize("words", LITTLE)
+@pytest.mark.parametrize("options", [{}, {"ome": "0.4"}])
+def test_words_of_a_replaced_image_are_not_those_of_the_new_one(
+    store: Bound, words: ImageMetadata, options: dict[str, Any]
+) -> None:
+    old = replace(EVERYTHING, name="old", kind="intensity")
+    store.save(Image(PIXELS, old), "a.ome.zarr", **options)
+    store.save(Image(PIXELS, words), "a.ome.zarr", **options)
+    assert store.load("a.ome.zarr", as_="image").metadata == words
+
+
 def test_explicit_words_win(store: Bound) -> None:
     store.save(Image(PIXELS, EVERYTHING), "a.ome.zarr")
     store.save(PIXELS, "a.ome.zarr", scale={"x": 9.0}, channels=["a", "b", "c"])
@@ -233,8 +244,8 @@ def test_explicit_words_win(store: Bound) -> None:
     found = store.info("a.ome.zarr").image
     assert found is not None
     assert (found.axes[2].scale, found.axes[3].scale) == (4.0, None)
-    assert [channel.name for channel in found.channels] == ["a", "b", "c"]
-    assert found.bits == 12
+    assert found.channels == ()
+    assert found.bits is None
 
 
 def test_each_image_of_a_batch_has_its_words(store: Bound) -> None:

@@ -124,8 +124,8 @@ def write_image(
 ) -> Callable[[StorePath], None]:
     """Check everything, and return a function that writes the image into an empty directory.
 
-    ``words`` are those of ``value``. ``options`` wins over them, and they win over the words of
-    the image that is replaced.
+    ``words`` are those of ``value``, and ``options`` wins over them. Where ``value`` has none, the
+    words of the image that is replaced stay.
     """
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
@@ -193,7 +193,7 @@ def write_image(
         if kept is None:
             write_group(directory, zarr_format, {**(attributes or {}), **described})
             return
-        is_silent = options.channels is None and (words is None or not words.channels)
+        is_silent = options.channels is None and words is None
         described = kept.attributes(described, attributes, metadata, channels=is_silent)
         write_group(directory, zarr_format, described)
         kept.put_members(directory, partial(_rebuild_label, len(shapes), layout, pipeline))
@@ -292,9 +292,9 @@ def _level_shapes(
 def _checked_words(
     value: Value, words: ImageMetadata | None, image: Image, options: ImageOptions
 ) -> ImageMetadata:
-    """Return the words of a caller, completed by those of the value and of the stored image."""
+    """Return the words of a caller, completed by those of the value, or else the stored image."""
     kept = image.kept
-    like = words if kept is None else kept.words(value, words)
+    like = words if words is not None or kept is None else kept.words(value)
     if kept is not None:
         kept.check_scale(options.scale)
     axes = options.axes

@@ -1,16 +1,16 @@
 """Keep everything but the pixels of an image that is saved again.
 
-Axes, pixel size, units, channels, position and the number of levels stay where the new pixels
-fit them, and so do the labels, the tables and every attribute that we do not write ourselves.
+Axes, pixel size, units, channels and position stay where the new pixels fit them and have no words
+of their own. So do the number of levels, the labels, the tables and every attribute that we do not
+write ourselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polystore_core import Axis, metadata_document, with_document
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
@@ -72,8 +72,8 @@ class Kept:
 
     # ── its words ────────────────────────────────────────────────────────────────────────
 
-    def words(self, value: Value, said: ImageMetadata | None) -> ImageMetadata | None:
-        """Return the words of the new image: those that ``value`` ``said``, and those of the old.
+    def words(self, value: Value) -> ImageMetadata | None:
+        """Return the words that stay where the new ``value`` says nothing of itself.
 
         ``None`` if there are none: the axes of the old image cannot be read.
         """
@@ -81,22 +81,12 @@ class Kept:
         shape, dtype = self.shape or value.shape, self.dtype or value.dtype
         old = image_words(attributes, image, shape, dtype)
         if old is None:
-            return said
+            return None
         if dtype != value.dtype:
             old = old.without(_OF_INTENSITIES)
         if len(old.axes) != len(value.shape):
-            old = old.without({"coords"})
-            return old if said is None else said
-        if said is None:
-            return fitted(old, value.shape)
-        of_axis = {axis.name: axis for axis in old.axes}
-        axes = [
-            of_axis.get(axis.name, axis) if axis == Axis(axis.name, axis.type) else axis
-            for axis in said.axes
-        ]
-        said = replace(said, axes=tuple(axes), channels=said.channels or old.channels)
-        others = metadata_document(replace(old, axes=(), channels=(), kind=said.kind))
-        return with_document(fitted(said, value.shape), others, value.shape)
+            return old.without({"coords"})
+        return fitted(old, value.shape)
 
     def check_scale(self, scale: object) -> None:
         """Raise where the old image has a transformation that would be lost."""
