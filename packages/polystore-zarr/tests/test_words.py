@@ -309,3 +309,15 @@ def test_dataarrays(store: Bound, path: str, is_lazy: bool) -> None:
     store.save(value, path)
     found = store.load(path, as_="xarray")
     xarray.testing.assert_identical(found, value.compute())
+
+
+@pytest.mark.parametrize(("unit", "told"), [("um", "micrometer"), ("furlong", "furlong")])
+def test_units_of_other_writers(store: Bound, unit: str, told: str) -> None:
+    """An abbreviation is written out. A unit that no list has goes along to other places."""
+    store.save(PIXELS[0], "a.ome.zarr", axes="zyx", scale=(3.0, 2.0, 2.0), units="mm")
+    path = Path("a.ome.zarr", "zarr.json")
+    path.write_text(path.read_text().replace("millimeter", unit))
+    image = store.load("a.ome.zarr", as_="image")
+    assert image.units == (told,) * 3
+    store.save(image, "s.zarr/a")
+    assert store.load("s.zarr/a", as_="image").metadata == image.metadata

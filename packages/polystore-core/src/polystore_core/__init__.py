@@ -85,6 +85,7 @@ if TYPE_CHECKING:
         image_metadata,
         metadata_document,
         no_words,
+        spell_out,
         with_document,
     )
     from .model.arrays import framework_of, is_array, to_framework, to_numpy
@@ -155,7 +156,7 @@ _HOME = {
     "image": (
         "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel Image ImageMetadata Position "
         "array_and_words channel_colors finite image_metadata metadata_document no_words "
-        "with_document"
+        "spell_out with_document"
     ),
     "model.names": "NameTemplate split_well",
     "region": "Selection select",
@@ -303,6 +304,7 @@ __all__ = [
     "run_batch",
     "secret",
     "select",
+    "spell_out",
     "split_well",
     "survey",
     "sync_directory",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .documents import metadata_document, with_document
 from .image import Image, array_and_words, no_words
 from .metadata import AXIS_TYPES, Axis, Channel, ImageKind, ImageMetadata, Position, finite
-from .units import SPACE_UNITS, TIME_UNITS
+from .units import SPACE_UNITS, TIME_UNITS, spell_out
 from .words import HEX_COLOR, channel_colors, image_metadata
 from .xarrays import is_dataarray, of_dataarray, to_xarray
 
@@ -28,6 +28,7 @@ __all__ = [
     "metadata_document",
     "no_words",
     "of_dataarray",
+    "spell_out",
     "to_xarray",
     "with_document",
 ]

@@ -8,9 +8,8 @@ from dataclasses import fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidOptionError
 from .metadata import Axis, Channel, ImageMetadata, Position, finite
-from .units import unit_name
+from .units import spell_out
 from .words import HEX_COLOR
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def _axis(axis: Axis, entry: object, length: int | None) -> Axis:
         return axis
     scale, origin = _positive(entry.get("scale")), finite(entry.get("origin"))
     coords = _numbers(entry.get("coords"))
-    unit = axis.unit or _unit(entry.get("unit"), axis.name, axis.type)
+    unit = axis.unit or _unit(entry.get("unit"), axis.type)
     if axis.coords is None and coords is not None and _agree(coords, axis, length):
         return replace(axis, unit=unit, scale=scale, origin=origin, coords=coords)
     if axis.scale is not None:
@@ -118,11 +117,8 @@ def _agree(coords: tuple[float, ...], axis: Axis, length: int | None) -> bool:
     return same_step and same_start
 
 
-def _unit(unit: object, axis: str, kind: str | None) -> str | None:
-    try:
-        return unit_name(unit, axis, kind)
-    except InvalidOptionError:
-        return None
+def _unit(unit: object, kind: str | None) -> str | None:
+    return spell_out(unit, kind) if isinstance(unit, str) and unit else None
 
 
 def _positive(value: object) -> float | None:
@@ -182,10 +178,11 @@ def _position(found: object) -> Position | None:
         if f.name in ("x", "y", "z"):
             changes[f.name] = finite(value)
         elif f.name == "unit":
-            changes[f.name] = _unit(value, "position", "space")
+            changes[f.name] = _unit(value, "space")
         elif isinstance(value, str):
             changes[f.name] = value
-    return Position(**changes)
+    position = Position(**changes)
+    return None if position == Position() else position
 
 
 def _moment(text: Value) -> datetime | None:

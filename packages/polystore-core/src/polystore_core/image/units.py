@@ -10,7 +10,7 @@ from ..errors import InvalidOptionError
 if TYPE_CHECKING:
     from ..values import Value
 
-__all__ = ["SPACE_UNITS", "TIME_UNITS", "unit_name"]
+__all__ = ["SPACE_UNITS", "TIME_UNITS", "spell_out", "unit_name"]
 
 _PREFIXES = (
     *("yocto", "zepto", "atto", "femto", "pico", "nano", "micro", "milli", "centi", "deci", ""),
@@ -55,18 +55,27 @@ _ABBREVIATIONS = {
 }
 
 
+_KNOWN = {"space": SPACE_UNITS, "time": TIME_UNITS}
+
+
+def spell_out(unit: str, kind: str | None) -> str:
+    """Return the UDUNITS-2 name of an abbreviated unit, and any other unit as it is."""
+    name = _ABBREVIATIONS.get(unit, unit)
+    return name if name in _KNOWN.get(kind or "", ()) else unit
+
+
 def unit_name(unit: Value, axis: str, kind: str | None) -> str:
     """Return the UDUNITS-2 name of a unit of an axis of type ``kind``.
 
     An axis that is neither space nor time has any unit. Raises ``InvalidOptionError``.
     """
-    known = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(kind or "")
+    known = _KNOWN.get(kind or "")
     example = "second" if kind == "time" else "micrometer"
     if not isinstance(unit, str) or not unit:
         raise InvalidOptionError("units", unit, f"a unit for {axis}, such as {example!r}")
     if known is None:
         return unit
-    name = _ABBREVIATIONS.get(unit, unit)
+    name = spell_out(unit, kind)
     if name in known:
         return name
     short = [key for key, full in _ABBREVIATIONS.items() if full in known]

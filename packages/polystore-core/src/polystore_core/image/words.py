@@ -19,7 +19,7 @@ from .metadata import (
     channel_count_error,
     finite,
 )
-from .units import unit_name
+from .units import spell_out, unit_name
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -141,13 +141,29 @@ def _axis(
     size_of: Mapping[str, float | None],
     is_given: bool,
 ) -> Axis:
-    axis = Axis(name) if known is None else known
-    unit = unit_of.get(name, axis.unit)
+    axis = Axis(name) if known is None else _checked_axis(known)
+    kind = AXIS_TYPES.get(name, axis.type)
+    unit = unit_of.get(name) or (spell_out(axis.unit, kind) if axis.unit else None)
     scale = size_of[name] if is_given else axis.scale
     coords = None if is_given else axis.coords
     if scale == 1 and unit is None:
         scale = None
-    return Axis(name, AXIS_TYPES.get(name, axis.type), unit, scale, axis.origin, coords)
+    return Axis(name, kind, unit, scale, axis.origin, coords)
+
+
+def _checked_axis(axis: Axis) -> Axis:
+    """Return an axis that a caller may have made, with its numbers as floats."""
+    scale, origin = _positive(axis.scale), _number(axis.origin)
+    places = [_number(place) for place in axis.coords or ()]
+    coords = tuple(place for place in places if place is not None)
+    if scale is None and axis.scale is not None:
+        raise InvalidOptionError("scale", axis.scale, f"a positive number for axis {axis.name}")
+    if origin is None and axis.origin is not None:
+        raise InvalidOptionError("origin", axis.origin, f"a finite number for axis {axis.name}")
+    if len(coords) < len(places):
+        expected = f"finite numbers for axis {axis.name}"
+        raise InvalidOptionError("coords", axis.coords, expected)
+    return replace(axis, scale=scale, origin=origin, coords=axis.coords and coords)
 
 
 def _axis_names(

@@ -100,8 +100,9 @@ def image_words(
         if (scale, units, channels) != (None, None, None):
             expected = "some of t, c, z, y, x and s, which scale=, units= and channels= need"
             raise InvalidOptionError("axes", "".join(names), expected)
-        is_same = like is not None and like.names == names
-        return like if like and is_same else ImageMetadata(axes=bare_axes(names))
+        if like is None or like.names != names:
+            return ImageMetadata(axes=bare_axes(names))
+        return image_metadata(shape, dtype, like=like, any_axes=True)
     found = image_metadata(
         [shape_of[axis] for axis in ordered],
         dtype,

@@ -26,6 +26,7 @@ from polystore_core import (
     Channel,
     ImageMetadata,
     metadata_document,
+    spell_out,
     with_document,
 )
 
@@ -92,9 +93,9 @@ def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> Im
         if scale is not None and (scale <= 0 or (scale == 1 and axis.unit is None)):
             scale = None
         origin = first.translation[number] if first.translation and first.is_placed else None
-        axes.append(
-            Axis(name, AXIS_TYPES.get(name, axis.type or None), axis.unit, scale, origin)
-        )
+        kind = AXIS_TYPES.get(name, axis.type or None)
+        unit = axis.unit and spell_out(axis.unit, kind)
+        axes.append(Axis(name, kind, unit, scale, origin))
     channels = [_channel(channel, dtype) for channel in image.channels]
     return ImageMetadata(
         axes=tuple(axes),
