@@ -71,6 +71,9 @@ def with_limits(image: ImageMetadata, shape: Sequence[int], limits: Value) -> Im
 
 def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
+    if not {"y", "x"} <= set(image.names):
+        expected = "y and x among the axes, which ImageJ needs"
+        raise InvalidOptionError("axes", "".join(image.names), expected)
     fields: dict[str, Any] = {}
     density = _calibrate({axis.name: axis for axis in image.axes}, fields)
     chosen = _set_looks(image, array, fields)
@@ -79,9 +82,11 @@ def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Documen
     held: set[str] = set()
     if all(channel.name for channel in image.channels):
         held.add("channels.name")
-    document = note(image, held)
-    if document is not None:
-        fields["polystore"] = json.dumps(document | ({"chosen": chosen} if any(chosen) else {}))
+    document = note(image, held) or {}
+    if any(chosen):
+        document |= {"chosen": chosen}
+    if document:
+        fields["polystore"] = json.dumps(document)
     return density, fields
 
 
@@ -95,7 +100,7 @@ def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
     density = [1 / size for name in "xy" if (size := sizes[name])]
     if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
         return {}
-    if x.unit is not None:
+    if x.unit is not None and x.unit.isprintable() and x.unit.isascii():  # a line of its own
         fields["unit"] = SHORT_UNITS.get(x.unit, x.unit)
     if sizes["z"]:
         fields["spacing"] = sizes["z"]

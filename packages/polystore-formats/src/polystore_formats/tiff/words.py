@@ -16,6 +16,8 @@ import numpy as np
 
 from polystore_core import (
     AXIS_TYPES,
+    SPACE_UNITS,
+    TIME_UNITS,
     Axis,
     Channel,
     ImageMetadata,
@@ -206,6 +208,9 @@ def _coordinates(place: Position) -> tuple[float | None, ...]:
 
 def _is_close(number: float, axis: Axis, other: float | None, of: Axis) -> bool:
     """Whether a number of ``axis`` is the same as that of another, up to its precision."""
-    same = None if other is None else converted(other, of.unit, axis.unit)
+    unit = axis.unit
+    if unit is None and of.unit not in SPACE_UNITS + TIME_UNITS:
+        unit = of.unit  # it is not read from fields, only from the document
+    same = None if other is None else converted(other, of.unit, unit)
     tolerance = _CLOSE * (axis.scale or 0.0)
     return same is not None and math.isclose(number, same, rel_tol=_CLOSE, abs_tol=tolerance)
