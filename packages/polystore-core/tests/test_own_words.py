@@ -65,7 +65,7 @@ def test_units_of_others_stay() -> None:
     assert with_document(bare, metadata_document(words), (3, 2)) == words
 
 
-def test_an_empty_position_is_unknown() -> None:
+def test_a_position_that_is_all_wrong_is_unknown() -> None:
     bare = ImageMetadata(axes=(Y, Axis("x", "space")))
     found = with_document(bare, {"position": {"x": "here", "unit": 3}}, (3, 2))
     assert found.position is None

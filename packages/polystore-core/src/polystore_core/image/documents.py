@@ -182,7 +182,7 @@ def _position(found: object) -> Position | None:
         elif isinstance(value, str):
             changes[f.name] = value
     position = Position(**changes)
-    return None if position == Position() else position
+    return None if found and position == Position() else position  # none of it is right
 
 
 def _moment(text: Value) -> datetime | None:
