@@ -10,14 +10,18 @@ import pytest
 
 from polystore_core import (
     Axis,
+    FileManager,
+    Image,
     ImageMetadata,
     Position,
     image_metadata,
     metadata_document,
     spell_out,
+    to_numpy,
     with_document,
 )
 from polystore_core.errors import InvalidOptionError
+from polystore_core.image import to_xarray
 
 Y = Axis("y", "space")
 
@@ -69,3 +73,23 @@ def test_a_position_that_is_all_wrong_is_unknown() -> None:
     bare = ImageMetadata(axes=(Y, Axis("x", "space")))
     found = with_document(bare, {"position": {"x": "here", "unit": 3}}, (3, 2))
     assert found.position is None
+
+
+def test_the_key_of_a_dask_array_is_no_name() -> None:
+    xarray, dask = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
+    lazy = dask.zeros((3, 2), chunks=2)
+    assert Image.of(xarray.DataArray(lazy, dims=["y", "x"])).name == ""
+    named = Image.of(lazy, axes="yx", name="cells")
+    assert to_xarray(named).name == "cells"
+    assert to_xarray(named.with_data(lazy + 1)[0:2]).name == "cells"
+    assert to_xarray(Image.of(lazy, axes="yx")).name is None
+    assert to_numpy(xarray.DataArray(lazy, dims=["y", "x"])).shape == (3, 2)
+
+
+@pytest.mark.parametrize("load", ["load", "load_batch"])
+def test_misspelled_as(load: str) -> None:
+    manager = FileManager()
+    manager.save(np.zeros((3, 2)), "/own-words", "memory")
+    paths = "/own-words" if load == "load" else ["/own-words"]
+    with pytest.raises(InvalidOptionError, match=r"as_='imgae' .* 'image', 'xarray'"):
+        getattr(manager, load)(paths, "memory", as_="imgae")

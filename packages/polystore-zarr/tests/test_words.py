@@ -321,3 +321,10 @@ def test_units_of_other_writers(store: Bound, unit: str, told: str) -> None:
     assert image.units == (told,) * 3
     store.save(image, "s.zarr/a")
     assert store.load("s.zarr/a", as_="image").metadata == image.metadata
+
+
+@pytest.mark.parametrize("level", ["1", None, 0.5, 7])
+def test_wrong_level(store: Bound, level: Any) -> None:
+    store.save(PIXELS[0], "a.ome.zarr", axes="zyx")
+    with pytest.raises(InvalidOptionError, match="a level from 0 to 0"):
+        store.load("a.ome.zarr", as_="image", level=level)

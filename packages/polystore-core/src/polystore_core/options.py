@@ -52,4 +52,7 @@ def check_options(
     if not open_ended:
         for option in options:
             if option not in named and option not in known:
+                if option == "as_" and function.__name__ in ("load", "load_batch"):
+                    expected = "'image', 'xarray', or a kind of the path's format"
+                    raise InvalidOptionError("as_", options["as_"], expected)
                 raise UnknownOptionError(option, owner, tuple(sorted({*named, *known})))

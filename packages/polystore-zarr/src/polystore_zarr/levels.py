@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from polystore_core.errors import (
     DamagedDataError,
@@ -46,7 +46,7 @@ def level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     if image is None:
         raise DamagedDataError("the group has no multiscale image", "ome-zarr")
     count = len(image.levels)
-    if not -count <= level < count:
+    if not isinstance(level, SupportsIndex) or not -count <= level < count:
         raise InvalidOptionError("level", level, f"a level from 0 to {count - 1}")
     pyramid = Pyramid(attributes, image, level % count)
     return *_level_at(node.directory, image.levels[level].path), pyramid

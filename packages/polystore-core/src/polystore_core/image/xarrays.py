@@ -49,9 +49,13 @@ def of_dataarray(value: Value) -> ImageMetadata:
     scalar = value.coords.get("c", value.coords.get("C"))
     if "c" not in names and scalar is not None and scalar.ndim == 0:
         channels = (Channel(name=str(scalar.values)),)
-    return ImageMetadata(
-        axes=tuple(axes), channels=channels, name="" if value.name is None else str(value.name)
-    )
+    return ImageMetadata(axes=tuple(axes), channels=channels, name=_name(value))
+
+
+def _name(value: Value) -> str:
+    """Return the name. xarray gives an array of Dask the key of its graph, which is none."""
+    key = value.data.name if is_instance(value.data, "dask.array", "Array") else None
+    return "" if value.name is None or value.name == key else str(value.name)
 
 
 def _channels(values: Value) -> tuple[Channel, ...]:
