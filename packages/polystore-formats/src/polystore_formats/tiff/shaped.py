@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polystore_core import ImageMetadata, with_document
+from polystore_core import ImageMetadata, metadata_document, with_document
 
 from .units import converted
 from .words import CACHED, CACHED_BYTES, bare_axes, note
@@ -30,6 +30,8 @@ _DENSITY_LIMIT = 4e9
 def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
     document = note(image, set())
+    if document is None and any(len(name) > 1 for name in image.names):
+        document = metadata_document(image)  # tifffile has only letters for axes
     fields = {} if document is None else {"polystore": document}
     sizes = {axis.name: axis for axis in image.axes if axis.scale is not None}
     density = [
@@ -53,8 +55,18 @@ class Shaped:
     """Our words, if they are there."""
 
     def image(self, names: tuple[str, ...], shape: tuple[int, ...]) -> ImageMetadata:
-        """Return the words of an image with these axes."""
-        return _image(self, names, shape)
+        """Return the words of an image, whose axes have these names if it has no own ones."""
+        own = () if self.axes else _own_names(self.document)
+        return _image(self, own if len(own) == len(names) else names, shape)
+
+
+def _own_names(document: Value) -> tuple[str, ...]:
+    """Return the different names of axes in our document, or ``()``."""
+    axes = document.get("axes") if isinstance(document, dict) else None
+    entries = axes if isinstance(axes, list) else []
+    given = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    names = {name: None for name in given if isinstance(name, str) and name}
+    return tuple(names) if len(names) == len(entries) else ()
 
 
 def shaped_description(descriptions: Sequence[bytes]) -> Shaped | None:
