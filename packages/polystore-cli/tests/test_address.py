@@ -61,6 +61,12 @@ def test_home_is_expanded(path: str) -> None:
     assert parse_address("disk:./~/a.tif", NAMES).path == "./~/a.tif"
 
 
+@pytest.mark.parametrize("text", ["a.ome.zarr", "plate.zarr/A/1/0"])
+def test_stores_are_in_zarr(text: str) -> None:
+    with pytest.raises(AddressError, match=f"does not name a backend: write zarr:{text}"):
+        parse_address(text, (*NAMES, "zarr"))
+
+
 def test_example_is_available() -> None:
     with pytest.raises(AddressError, match="does not name a backend: write raw:a"):
         parse_address("a", ("raw", "zarr"))

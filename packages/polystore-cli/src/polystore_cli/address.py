@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     from polystore_core import FileManager
 
-__all__ = ["Address", "AddressError", "is_directory", "parse_address"]
+__all__ = ["Address", "AddressError", "is_directory", "parse_address", "usual_backend"]
 
 _NAME = re.compile(r"\w[\w.-]*")
+_STORE = re.compile(r"[^/\\]\.zarr(?:[/\\]|$)", re.IGNORECASE)
 
 
 class AddressError(ValueError):
@@ -54,6 +55,11 @@ class Address:
         return f"{self.backend}:{self.path}"
 
 
+def usual_backend(path: str) -> str:
+    """Return "zarr" for a path of which a part ends in .zarr, and "disk" for others."""
+    return "zarr" if _STORE.search(path) else "disk"
+
+
 def parse_address(text: str, names: Collection[str]) -> Address:
     """Split ``text`` into backend and path; ``names`` are the backends that can be asked for.
 
@@ -65,8 +71,10 @@ def parse_address(text: str, names: Collection[str]) -> Address:
     Raises ``AddressError`` where no backend is named, and for a URL.
     """
     first, colon, path = text.partition(":")
-    example = "disk" if "disk" in names else next(iter(names), "BACKEND")
-    if path.startswith("//") and first not in names and _looks_like_a_name(first, names):
+    is_url = path.startswith("//") and first not in names
+    usual = "disk" if is_url else usual_backend(text)
+    example = usual if usual in names else next(iter(names), "BACKEND")
+    if is_url and _looks_like_a_name(first, names):
         raise AddressError(f"{text!r} is a URL: write BACKEND:PATH, such as {example}:a.tif")
     if not colon or not _looks_like_a_name(first, names):
         raise AddressError(f"{text!r} does not name a backend: write {example}:{text}")

@@ -1,19 +1,22 @@
 """``polystore view``."""
 
-import re
 from collections.abc import Collection
 from typing import Annotated
 
 import typer
 
-from polystore_cli.address import Address, AddressError, is_directory, parse_address
+from polystore_cli.address import (
+    Address,
+    AddressError,
+    is_directory,
+    parse_address,
+    usual_backend,
+)
 from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import print_json
 from polystore_core import FileManager, StorageBackend, owner
 
 __all__ = ["view"]
-
-_STORE = re.compile(r"[^/\\]\.zarr(?:[/\\]|$)", re.IGNORECASE)
 
 
 def view(
@@ -72,7 +75,7 @@ def _address(text: str, names: Collection[str]) -> Address:
     try:
         return parse_address(text, names)
     except AddressError:
-        return Address("zarr" if _STORE.search(text) else "disk", text)
+        return Address(usual_backend(text), text)
 
 
 def _viewer(files: FileManager, viewer: str, name: str | None) -> str:
