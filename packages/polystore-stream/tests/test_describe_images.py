@@ -17,6 +17,7 @@ from polystore_core.errors import DamagedDataError
 from polystore_stream.wire import messages
 from polystore_stream.wire.describe import Look, described
 from polystore_stream.wire.layout import Place
+from polystore_stream.wire.look import look_of
 from polystore_stream.wire.seen import held_words
 
 GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)
@@ -208,3 +209,9 @@ def test_dataarray_says_what_it_is() -> None:
 def test_damaged_answers(answer) -> None:
     with pytest.raises(DamagedDataError, match="axes"):
         held_words(answer, (5, 6))
+
+
+def test_sizes_are_those_of_the_axes_of_the_value() -> None:
+    words = image_metadata((2, 8, 9), "u2", axes="cyx").moved("xyc")
+    about = look_of((9, 8, 2), "<u2", Look(scale=(9, 8, 1)), words)
+    assert (about.axes, about.scale) == ("cyx", (1.0, 8.0, 9.0))

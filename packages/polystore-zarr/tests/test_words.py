@@ -328,3 +328,12 @@ def test_wrong_level(store: Bound, level: Any) -> None:
     store.save(PIXELS[0], "a.ome.zarr", axes="zyx")
     with pytest.raises(InvalidOptionError, match="a level from 0 to 0"):
         store.load("a.ome.zarr", as_="image", level=level)
+
+
+def test_sizes_and_chunks_are_those_of_the_axes_of_the_value(store: Bound) -> None:
+    """The image is stored in another order of axes than the one in which they are given."""
+    image = Image.of(PIXELS[0], axes="cyx").transpose("xyc")
+    store.save(image, "a.ome.zarr", scale=(9, 8, None), units="um", chunks=(20, 30, 1))
+    found = store.load("a.ome.zarr", as_="image")
+    assert (found.axes, found.scale) == (("c", "y", "x"), (None, 8.0, 9.0))
+    assert store.info("a.ome.zarr").metadata["chunks"] == (1, 30, 20)

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         ImageMetadata,
         Position,
         array_and_words,
+        by_axis,
         channel_colors,
         finite,
         image_metadata,
@@ -155,8 +156,8 @@ _HOME = {
     "model.casting": "convert",
     "image": (
         "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel Image ImageMetadata Position "
-        "array_and_words channel_colors finite image_metadata metadata_document no_words "
-        "spell_out with_document"
+        "array_and_words by_axis channel_colors finite image_metadata metadata_document "
+        "no_words spell_out with_document"
     ),
     "model.names": "NameTemplate split_well",
     "region": "Selection select",
@@ -250,6 +251,7 @@ __all__ = [
     "atomic_write",
     "atomic_write_json",
     "batch_error",
+    "by_axis",
     "channel_colors",
     "check_if_exists",
     "check_lengths",

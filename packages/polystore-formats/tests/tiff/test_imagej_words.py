@@ -50,3 +50,9 @@ def test_an_image_without_y_is_refused() -> None:
     words = Image(PIXELS, NAMED)[:, 0]
     with pytest.raises(InvalidOptionError, match="y and x among the axes"):
         saved(words)
+
+
+def test_sizes_are_those_of_the_axes_of_the_value() -> None:
+    file = io.BytesIO()
+    TIFF.save(Image(PIXELS, NAMED).transpose("xyc"), file, imagej=True, scale=(9, 8, None))
+    assert loaded(file.getvalue()).scale == (None, 8.0, 9.0)

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore_core import (
-    AXIS_TYPES,
     Axis,
     Channel,
     FileManager,
@@ -482,23 +481,3 @@ def test_a_place_without_words(tmp_path: Any, name: str) -> None:
         with pytest.raises(UnsupportedMetadataError, match="axes"):
             FileManager().save(value, tmp_path / name, "disk")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "names", [("plane", "row", "col"), ("band", "y", "x"), ("q", "r", "n")]
-)
-@pytest.mark.parametrize("scale", [None, 0.5])
-def test_names_of_axes_that_are_no_letters(names: tuple[str, ...], scale: float | None) -> None:
-    axes = tuple(Axis(name, AXIS_TYPES.get(name)) for name in names)
-    words = ImageMetadata(axes=(*axes[:2], replace(axes[2], scale=scale)))
-    value = Image(image((4, 8, 9)), words)
-    found = loaded(stored(value, "plain"))
-    assert_same(found.data, value.data)
-    assert found.metadata == words
-    assert TIFF.info(io.BytesIO(stored(value, "plain")))["image"] == words
-
-
-@pytest.mark.parametrize("axes", [3, [3, None], [{"name": "a"}] * 3, [{"name": ""}] * 3, {}])
-def test_wrong_names_of_axes_are_left_out(axes: Any) -> None:
-    data = foreign(image((4, 8, 9)), metadata={"axes": None, "polystore": {"axes": axes}})
-    assert loaded(data).axes[1:] == ("y", "x")

@@ -39,7 +39,7 @@ from .arraywords import checked_words, marked_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
-from .images import ImageOptions, write_image, write_streamed
+from .images import ImageOptions, in_order, write_image, write_streamed
 from .keeping import Kept
 from .kinds import Ome, Surroundings
 from .levels import as_saved, check_label, describe, level_of
@@ -167,9 +167,6 @@ class ZarrBackend(ZarrTree):
             if if_exists == "replace":
                 self._check_replacing(place, around.present)
             image = around.image(ome, zarr_format)
-            if image is not None and axes is None:
-                array, words = array_and_words(data, "tczyxs")
-            value = checked_value(array)
             if image is None and levels is not None:
                 fault = "levels= needs ome=True, or a path in a store called '….ome.zarr'"
                 raise InvalidOptionError("levels", levels, "None", fault)
@@ -183,6 +180,9 @@ class ZarrBackend(ZarrTree):
                 zarr_format=zarr_format,
                 by_plane=image is not None,
             )
+            if image is not None and axes is None and words is not None:
+                array, words, of_images, layout = in_order(data, words, of_images, layout)
+            value = checked_value(array)
             kept, old = None, around.present if if_exists == "replace" else None
             if old is not None and old.is_image and place.store is not None:
                 kept = Kept.of(place.node, place.store, old)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import zarr
@@ -20,7 +21,7 @@ from .store.nodes import Document, ZarrFormat, read_document
 from .store.zarrstore import WritingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
@@ -57,6 +58,16 @@ class Layout:
             and type(self.chunks) in (int, tuple, type(None))
             and type(self.shards) in (int, bool, tuple, type(None))
         )
+
+    def moved(self, order: Sequence[int]) -> Layout:
+        """Return the layout of ``array.transpose(order)``."""
+        chunks, shards = (
+            tuple([n[at] for at in order])
+            if isinstance(n, Sequence) and len(n) == len(order)
+            else n
+            for n in (self.chunks, self.shards)
+        )
+        return replace(self, chunks=chunks, shards=shards)
 
 
 def create_array(

@@ -16,6 +16,8 @@ from polystore_core import (
     ImageMetadata,
     LazyArray,
     Progress,
+    array_and_words,
+    by_axis,
     image_metadata,
     progress_reporter,
 )
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from .pipelines import CodecPipeline
     from .store.base import StorePath
 
-__all__ = ["Image", "ImageOptions", "Version", "write_image", "write_streamed"]
+__all__ = ["Image", "ImageOptions", "Version", "in_order", "write_image", "write_streamed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,17 @@ class Image:
     @property
     def zarr_format(self) -> ZarrFormat:
         return 2 if self.version == "0.4" else 3
+
+
+def in_order(
+    data: Value, words: ImageMetadata, options: ImageOptions, layout: Layout
+) -> tuple[Value, ImageMetadata, ImageOptions, Layout]:
+    """Return an image with the axes in the order of OME-NGFF, and its options with them."""
+    array, moved = array_and_words(data, "tczyxs")
+    assert moved is not None
+    order = [words.names.index(name) for name in moved.names]
+    options = replace(options, scale=by_axis(options.scale, words.names))
+    return array, moved, options, layout.moved(order)
 
 
 def write_image(
@@ -264,12 +277,7 @@ def _channels_of_samples(
 ) -> tuple[Value, Layout, ImageMetadata]:
     """Return samples of RGB as channels, which is what OME-NGFF has."""
     order, moved = samples_first(metadata)
-    ndim = len(order)
-    chunks, shards = (
-        tuple(n[at] for at in order) if isinstance(n, Sequence) and len(n) == ndim else n
-        for n in (layout.chunks, layout.shards)
-    )
-    layout = replace(layout, chunks=chunks, shards=shards)
+    layout = layout.moved(order)
     if isinstance(value, LazyArray):
         return MovedArray(value, order), layout, moved
     return value.transpose(order), layout, moved

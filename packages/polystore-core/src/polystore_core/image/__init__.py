@@ -6,7 +6,7 @@ from .documents import metadata_document, with_document
 from .image import Image, array_and_words, no_words
 from .metadata import AXIS_TYPES, Axis, Channel, ImageKind, ImageMetadata, Position, finite
 from .units import SPACE_UNITS, TIME_UNITS, spell_out
-from .words import HEX_COLOR, channel_colors, image_metadata
+from .words import HEX_COLOR, by_axis, channel_colors, image_metadata
 from .xarrays import is_dataarray, of_dataarray, to_xarray
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ImageMetadata",
     "Position",
     "array_and_words",
+    "by_axis",
     "channel_colors",
     "finite",
     "image_metadata",

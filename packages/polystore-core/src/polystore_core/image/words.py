@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..values import Option, Value
 
-__all__ = ["HEX_COLOR", "channel_colors", "image_metadata"]
+__all__ = ["HEX_COLOR", "by_axis", "channel_colors", "image_metadata"]
 
 HEX_COLOR = re.compile("#?([0-9A-Fa-f]{6})")
 """RRGGBB, in group 1."""
@@ -252,6 +252,20 @@ def _checked_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | No
             "scale", scale, f"a positive number for each of {', '.join(names)}"
         )
     return sizes
+
+
+def by_axis(scale: Value, names: Sequence[str]) -> Value:
+    """Return sizes with the names of their axes, for an image that will be transposed.
+
+    Anything but a size for each of the axes ``names``, or for all but s, is returned as it is.
+    """
+    planes = [name for name in names if name != "s"]
+    if not isinstance(scale, Sequence | np.ndarray) or isinstance(scale, str):
+        return scale
+    if len(scale) not in (len(names), len(planes)):
+        return scale
+    sizes = zip(names if len(scale) == len(names) else planes, scale, strict=True)
+    return {axis: size for axis, size in sizes if axis in planes}
 
 
 def _positive(value: object) -> float | None:

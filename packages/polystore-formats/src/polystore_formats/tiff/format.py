@@ -14,6 +14,7 @@ from polystore_core import (
     Image,
     Opener,
     array_and_words,
+    by_axis,
     to_numpy,
 )
 from polystore_core.errors import UnsupportedOperationError
@@ -95,7 +96,10 @@ class Tiff(Format):
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
 
-        array, like = array_and_words(value, "tzcyxs" if imagej and axes is None else "")
+        array, like = array_and_words(value)
+        if imagej and axes is None and like is not None:
+            scale = by_axis(scale, like.names)
+            array, like = array_and_words(value, "tzcyxs")
         if is_lazy(array):
             check_lazy(array)
         else:

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from polystore_core import (
     AXIS_TYPES,
     SPACE_UNITS,
@@ -21,6 +19,7 @@ from polystore_core import (
     Axis,
     Channel,
     ImageMetadata,
+    by_axis,
     image_metadata,
     metadata_document,
     with_document,
@@ -30,6 +29,8 @@ from polystore_core.errors import InvalidOptionError
 from .units import converted
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from polystore_core import Document, Position, Value
 
 __all__ = [
@@ -109,21 +110,13 @@ def image_words(
         [shape_of[axis] for axis in ordered],
         dtype,
         axes=ordered,
-        scale=_by_axis(scale, names, planes),
+        scale=by_axis(scale, names),
         units=units,
         channels=channels,
         like=like,
     )
     axis_of = {axis.name: axis for axis in (*found.axes, Axis("s", "sample"))}
     return replace(found, axes=tuple([axis_of[name] for name in names]))
-
-
-def _by_axis(scale: Value, names: Sequence[str], planes: Sequence[str]) -> Value:
-    if isinstance(scale, Sequence | np.ndarray) and len(scale) in (len(names), len(planes)):
-        given = names if len(scale) == len(names) else planes
-        sizes = zip(given, scale, strict=True)
-        return {axis: value for axis, value in sizes if axis in planes}
-    return scale
 
 
 # ── to a caller ──────────────────────────────────────────────────────────────────────────

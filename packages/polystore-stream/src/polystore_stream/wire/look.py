@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import channel_colors, finite, image_metadata
+from polystore_core import by_axis, channel_colors, finite, image_metadata
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .layout import encodable
@@ -96,7 +96,9 @@ def _about(
 ) -> About:
     try:
         order, own = _own_words(shape, np.dtype(dtype), look, words)
-        shape = shape if order is None else tuple([shape[at] for at in order])
+        if order is not None and words is not None:
+            shape = tuple([shape[at] for at in order])
+            look = replace(look, scale=by_axis(look.scale, words.names))
         found = _found(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT
