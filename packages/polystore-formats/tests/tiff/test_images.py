@@ -452,7 +452,7 @@ def test_levels_and_series() -> None:
 def test_real_images_say_no_more_than_their_axes() -> None:
     path = REAL / "fly-3channel" / "01_POS002_D.TIF"
     if not path.is_file():
-        pytest.skip(f"needs {path}")
+        pytest.skip(f"data: the real images of fly-3channel are not in {REAL}")
     found = FileManager().load(path, "disk", as_="image")
     assert found.axes[-2:] == ("y", "x") or found.axes[-1] == "s"
     assert not {"scale", "unit"} & found.metadata.words()
