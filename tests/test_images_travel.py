@@ -208,7 +208,7 @@ def real_channels(fm: FileManager) -> Image:
 @pytest.mark.parametrize("made", [real_time_lapse, real_channels])
 def test_real_images_keep_every_word(fm: FileManager, made: Any) -> None:
     if not DATA.is_dir():
-        pytest.skip(f"there are no images of microscopes in {DATA}")
+        pytest.skip(f"data: there are no images of microscopes in {DATA}")
     image = made(fm)
     fm.save(image, "scan.tif", "disk")
     for one, two in pairwise(TO.values()):
