@@ -90,7 +90,7 @@ def test_viewer_is_a_source_and_a_target(
 ) -> None:
     """A backend need not describe its images for them to keep their words."""
     memory.save(image if words else PIXELS, "a", "one")
-    for one, two in (("one", "test-window"), ("test-viewer", "two")):
+    for one, two in (("one", "test-window"), ("test-window", "two")):
         routes: Any = {"source_backend": one, "target_backend": two}
         assert memory.transfer("a", "a", **routes, verify="values") == ["a"]
     found = memory.info("a", "two").image
