@@ -459,6 +459,13 @@ def make_directories(directory: str, *, durable: bool | None = False) -> None:
         sync_directory(os.path.dirname(made))
 
 
+def _is_missing_or_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
 def _make(directory: str) -> None:
     """Make a directory and its missing parents. ``os.makedirs`` calls itself for each of them."""
     missing = [directory]
@@ -476,11 +483,9 @@ def _make(directory: str) -> None:
             if not os.path.isdir(current):
                 if not isinstance(error, FileExistsError):
                     raise
-                if not os.path.lexists(current):
-                    continue  # deleted and made again by others
-                code = (
-                    errno.ENOTDIR
-                )  # a file where a directory must be: if_exists= does not help
+                if _is_missing_or_directory(current):
+                    continue  # deleted, and perhaps made again, by others
+                code = errno.ENOTDIR  # a file: if_exists= does not help
                 raise NotADirectoryError(code, os.strerror(code), directory) from error
         missing.pop()
         if not missing:
