@@ -181,8 +181,7 @@ def _position(found: object) -> Position | None:
             changes[f.name] = _unit(value, "space")
         elif isinstance(value, str):
             changes[f.name] = value
-    position = Position(**changes)
-    return None if found and position == Position() else position  # none of it is right
+    return Position(**changes)
 
 
 def _moment(text: Value) -> datetime | None:

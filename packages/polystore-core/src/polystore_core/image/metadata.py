@@ -119,6 +119,7 @@ class Position:
 
 
 _NAME = attrgetter("name")
+_NOWHERE = Position()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -147,6 +148,10 @@ class ImageMetadata:
     def __post_init__(self) -> None:
         if len(set(map(_NAME, self.axes))) < len(self.axes):
             raise InvalidOptionError("axes", "".join(self.names), "different axes")
+        if (
+            self.position is not None and self.position == _NOWHERE
+        ):  # it says nothing, as None does
+            object.__setattr__(self, "position", None)
 
     @property
     def names(self) -> tuple[str, ...]:
