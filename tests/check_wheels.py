@@ -96,7 +96,9 @@ def check_documents(environment: Environment, wheel: Path) -> None:
     environment.install(str(wheel))
     assert environment.installed() == PLAIN, environment.installed()
     print("polystore installs with", *sorted(PLAIN))
-    environment.install(f"{wheel}[tiff,image,zip,zarr,dask,streaming,fiji,cli,progress]")
+    environment.install(
+        f"{wheel}[tiff,image,zip,zarr,dask,streaming,fiji,cli,progress]", "xarray"
+    )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
     print(environment.run("python", SNIPPETS, *map(str, DOCUMENTS)), end="")
     assert "disk" in environment.run("polystore", "plugins")
