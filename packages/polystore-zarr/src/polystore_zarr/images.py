@@ -14,7 +14,6 @@ from polystore_core import (
     AXIS_TYPES,
     Channel,
     ImageMetadata,
-    LazyArray,
     Progress,
     array_and_words,
     by_axis,
@@ -38,7 +37,6 @@ from .ome import (
 from .pyramid import Method, level_shapes, write_pyramid
 from .store.base import MARKER
 from .store.nodes import ZarrFormat, write_group
-from .views import MovedArray
 
 if TYPE_CHECKING:
     from polystore_core import Pixels, Value
@@ -277,10 +275,7 @@ def _channels_of_samples(
 ) -> tuple[Value, Layout, ImageMetadata]:
     """Return samples of RGB as channels, which is what OME-NGFF has."""
     order, moved = samples_first(metadata)
-    layout = layout.moved(order)
-    if isinstance(value, LazyArray):
-        return MovedArray(value, order), layout, moved
-    return value.transpose(order), layout, moved
+    return value.transpose(order), layout.moved(order), moved
 
 
 def _level_shapes(
