@@ -130,7 +130,7 @@ def test_user_changes_are_told(window) -> None:
 
 
 def test_pipeline_undoes_changes(window) -> None:
-    """A word that is said anew holds again; the others stay as the user has set them."""
+    """A word that the pipeline says again counts. The others stay as the user has set them."""
     window.save(CELLS.data, axes="czyx", scale=(1, 1, 2, 2))
     for layer in window.model.layers:
         layer.scale, layer.contrast_limits = (1, 3, 3), (1, 2)

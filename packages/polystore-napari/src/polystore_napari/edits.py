@@ -34,7 +34,7 @@ def settle(
 ) -> dict[str, Value]:
     """Return the state that a pipeline leaves, which has just changed ``before`` into ``now``.
 
-    The user's changes of ``known`` are no part of it, unless the pipeline has undone them.
+    It leaves out the user's changes in ``known``, unless the pipeline has undone them.
     """
     if before is None:
         return dict(now)

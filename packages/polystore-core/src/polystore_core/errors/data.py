@@ -86,7 +86,7 @@ class UnsupportedFileError(UnsupportedDataError):
 class UnsupportedMetadataError(UnsupportedDataError):
     """The pixels fit, but not all that the image says of itself. ``words`` names the rest.
 
-    They are those of ``ImageMetadata.words()``, and ("axes",) where there is no place at all.
+    They are those of ``ImageMetadata.words()``, and ("axes",) if no word has a place.
     """
 
     words: tuple[str, ...] = ()

@@ -146,8 +146,8 @@ class Hyperstack:
     def extras(self, image: ImageMetadata) -> Document:
         """Return what else ImageJ says.
 
-        "plane_labels" are those that are no channel's. "overlays" are ``.roi`` files in base64,
-        "info" is ImageJ's own text.
+        "plane_labels" are the labels of planes that name no channel. "overlays" are ``.roi``
+        files in base64, "info" is ImageJ's own text.
         """
         found: dict[str, Any] = {}
         if (spacing := self.number("spacing")) is not None:

@@ -152,7 +152,7 @@ class ViewerSink(StreamSink, DataSource):
         """Return the pixels that the viewer holds for ``path``, as they were saved.
 
         ``window`` is the window of the layout that it was saved with. Starts no viewer. Raises
-        ``RejectedError`` for a path that is not shown, ``ReceiverError`` if there is no viewer.
+        ``RejectedError`` if the viewer does not show ``path``, ``ReceiverError`` without a viewer.
         """
         with self._asked() as viewer:
             return viewer.pixels(os.fspath(path), window=window)
