@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Formats,
         LazyArray,
         Opener,
+        Source,
         StorageBackend,
     )
     from .abc.backend import Path
@@ -131,7 +132,7 @@ if TYPE_CHECKING:
 _HOME = {
     "abc": (
         "Backends Context DataSink DataSource Entry Format Formats LazyArray Opener "
-        "StorageBackend"
+        "Source StorageBackend"
     ),
     "abc.backend": "Path",
     "abc.ranges": "RangeReader",
@@ -239,6 +240,7 @@ __all__ = [
     "Secret",
     "Selection",
     "Sink",
+    "Source",
     "Stat",
     "StorageBackend",
     "StoreFeatures",

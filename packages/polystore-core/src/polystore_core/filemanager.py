@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .abc.array import LazyArray
 from .abc.backend import DataSink, DataSource, Path
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
 from .errors import (
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from .abc.array import LazyArray
     from .image import Image, ImageMetadata
     from .model.casting import Casting
     from .options import IfExists
@@ -276,7 +276,9 @@ class FileManager:
         ``as_="image"`` returns an ``Image`` whose ``data`` is the handle, ``as_="xarray"`` a
         DataArray over a Dask array.
         """
-        handle: LazyArray = self._run("open", backend, path, **options)
+        handle: Any = self._run("open", backend, path, **options)
+        if isinstance(handle, LazyArray):
+            handle.source = self.registry.source(backend, path, options)
         if as_ is None:
             return handle
         if as_ not in AS_IMAGE:

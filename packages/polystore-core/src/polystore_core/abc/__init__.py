@@ -1,6 +1,6 @@
 """What authors of backends and formats implement."""
 
-from .array import LazyArray
+from .array import LazyArray, Source
 from .backend import DataSink, DataSource, Entry, StorageBackend
 from .context import Backends, Context, Formats
 from .format import Format, Opener
@@ -15,5 +15,6 @@ __all__ = [
     "Formats",
     "LazyArray",
     "Opener",
+    "Source",
     "StorageBackend",
 ]

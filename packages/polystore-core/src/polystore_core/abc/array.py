@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
 
     from ..image import ImageMetadata
-    from ..values import Pixels, Region, Value
+    from ..values import Option, Pixels, Region, Value
 
-__all__ = ["LazyArray"]
+__all__ = ["LazyArray", "Source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """How another process of this machine opens a stored array: ``open(path, backend, **options)``.
+
+    All of it can be written as JSON.
+    """
+
+    backend: str
+    """Name of a plugin's backend, and not of one that a registry was told."""
+    path: str
+    """Absolute, in the file system."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    """Those of ``open``."""
 
 
 class LazyArray(ABC):
@@ -30,6 +46,16 @@ class LazyArray(ABC):
     dtype: np.dtype[Any]
     chunks: tuple[int, ...] | None = None
     """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
+    source: Source | None = None
+    """How another process opens it; ``None`` if none can. ``FileManager.open`` sets it."""
+
+    @property
+    def levels(self) -> tuple[LazyArray, ...]:
+        """The array and its smaller copies, from fine to coarse: a viewer reads what it needs.
+
+        The levels differ in the lengths of axes alone. Each has words of its own.
+        """
+        return (self,)
 
     @property
     def image(self) -> ImageMetadata | None:
@@ -107,6 +133,11 @@ class _Transposed(LazyArray):
     def image(self) -> ImageMetadata | None:
         found = self._array.image
         return None if found is None else found.moved(self._order)
+
+    @property
+    def levels(self) -> tuple[LazyArray, ...]:
+        found = self._array.levels
+        return (self, *(level.transpose(self._order) for level in found[1:]))
 
     def __getitem__(self, region: Region) -> Pixels:
         import numpy as np  # most programs that name LazyArray index nothing

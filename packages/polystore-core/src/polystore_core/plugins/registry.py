@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from contextlib import ExitStack
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary, ref
 
 from ..abc import local
+from ..abc.array import Source
 from ..abc.backend import DataSink, DataSource
 from ..abc.context import Context
 from ..abc.store import ByteStore
@@ -34,12 +36,14 @@ from .specs import required_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ..abc.backend import Path
     from ..abc.format import Format
     from ..values import Document, Option, Value
 
 __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
 Backend = DataSource | DataSink
+_PLAIN = (str, int, float, NoneType)
 
 
 class BackendRegistry:
@@ -190,6 +194,24 @@ class BackendRegistry:
             for ignored in mine:
                 _log_ignored(ignored, chosen)
         return chosen
+
+    def source(self, name: str, path: Path, options: Mapping[str, Option]) -> Source | None:
+        """Return how another process opens what ``open`` opens here; ``None`` if none can.
+
+        That is a file of this machine, in a backend that is installed, under its own options.
+        """
+        from ..files.local import LocalStore  # programs without files do without it
+
+        store = getattr(self[name], "store", None)
+        target, _ = self._configured.get(name, (name, {}))
+        if not isinstance(store, LocalStore) or name in self._given:
+            return None
+        if not all(isinstance(option, _PLAIN) for option in options.values()):
+            return None
+        if self._declaration(target).local is not None:
+            return None
+        full = os.path.abspath(os.path.join(store.root or "", os.fspath(path)))
+        return Source(backend=target, path=full, options=dict(options))
 
     def _forget_versions_of(self, cls: type[Value]) -> None:
         """Close the instances of a class that was defined before and is defined again now."""
