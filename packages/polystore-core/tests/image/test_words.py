@@ -135,7 +135,7 @@ def test_half_a_window_is_completed() -> None:
 
 def test_default_colors_follow_count() -> None:
     """One channel is white, two are magenta and green, more go through the colours."""
-    for count, first in ((1, "FFFFFF"), (2, "FF00FF"), (7, "00FFFF")):
+    for count, first in ((1, "FFFFFF"), (2, "FF00FF"), (7, "FF00FF")):
         colors = channel_colors([Channel(name="a")] * count)
         assert colors[0] == first
     assert colors[6] == first

@@ -40,8 +40,7 @@ _COLORS = {
     "yellow": "FFFF00",
     "white": "FFFFFF",
 }
-_ALONE, _PAIR = ("white",), ("magenta", "green")
-_MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
+_PALETTE = ("magenta", "green", "cyan", "yellow", "red", "blue")
 _OF_NGFF = {"label": "name", "active": "visible"}
 """The names that NGFF has for words of a channel."""
 
@@ -303,9 +302,10 @@ def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
 def channel_colors(channels: Sequence[Channel]) -> list[str]:
     """Return the colour of each channel, RRGGBB: its own, or one that viewers usually choose.
 
-    One channel is white, two are magenta and green, more go through six colours.
+    One channel is white. Several go through magenta, green, cyan, yellow, red and blue, so that a
+    channel keeps its colour when more come.
     """
-    usual = {1: _ALONE, 2: _PAIR}.get(len(channels), _MANY)
+    usual = ("white",) if len(channels) == 1 else _PALETTE
     return [
         channel.color or _COLORS[usual[number % len(usual)]]
         for number, channel in enumerate(channels)
