@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from polystore_core import image as images
+from polystore_core import Channel
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Points, Rectangle
 from polystore_stream.wire.describe import Look, check_policy, check_wait, described
 from polystore_stream.wire.layout import Place
-from polystore_stream.wire.messages import DTYPES, Channel, Image, Rois, encode, read_header
+from polystore_stream.wire.messages import DTYPES, Image, Rois, encode, read_header
 
 PLACE = Place("B02", "key", "channel 1", (("t", "0"), ("z", "3")))
 GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)
@@ -235,14 +235,14 @@ def test_wrong_unit_suggests() -> None:
 @pytest.mark.parametrize(
     ("channels", "expected"),
     [
-        (["DAPI"], Channel(label="DAPI")),
-        ([{"label": "DAPI"}], Channel(label="DAPI")),
+        (["DAPI"], Channel(name="DAPI")),
+        ([{"label": "DAPI"}], Channel(name="DAPI")),
         ([{"color": "red"}], Channel(color="FF0000")),
-        ([{"label": "a", "color": None}], Channel(label="a")),
-        ([images.Channel(name="a", color="00FF00")], Channel(label="a", color="00FF00")),
-        ([images.Channel(name="a")], Channel(label="a")),
-        ([{"window": {"start": 1, "end": 9}}], Channel(window=(1.0, 9.0))),
-        (["GFP\udcff"], Channel(label=r"GFP\udcff")),
+        ([{"label": "a", "color": None}], Channel(name="a")),
+        ([Channel(name="a", color="00FF00")], Channel(name="a", color="00FF00")),
+        ([Channel(name="a")], Channel(name="a")),
+        ([{"window": {"start": 1, "end": 9}}], Channel(limits=(1.0, 9.0))),
+        (["GFP\udcff"], Channel(name=r"GFP\udcff")),
     ],
 )
 def test_one_channel_is_described(channels, expected: Channel) -> None:
@@ -251,9 +251,9 @@ def test_one_channel_is_described(channels, expected: Channel) -> None:
 
 def test_several_channels_get_colours() -> None:
     message, _ = describe(np.zeros((2, 5, 6)), channels=["DAPI", {"label": "GFP"}])
-    assert [channel.label for channel in message.channels] == ["DAPI", "GFP"]
+    assert [channel.name for channel in message.channels] == ["DAPI", "GFP"]
     assert [channel.color for channel in message.channels] == ["FF00FF", "00FF00"]
-    assert [channel.window for channel in message.channels] == [None, None]
+    assert [channel.limits for channel in message.channels] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_image_says_what_it_is() -> None:
     assert (message.axes, message.scale) == ("cyx", (1.0, 0.5, 0.25))
     assert message.units == (None, "micrometer", "micrometer")
     assert message.channels == (
-        messages.Channel(label=r"DAPI \udcff", color="0000FF", window=(10.0, 900.0)),
-        messages.Channel(label="GFP", color="00FF00"),
+        Channel(name=r"DAPI \udcff", color="0000FF", limits=(10.0, 900.0)),
+        Channel(name="GFP", color="00FF00"),
     )
 
 
@@ -97,7 +97,7 @@ def test_array_says_nothing() -> None:
 def test_given_options_hold_instead() -> None:
     message, _ = describe(CELLS, scale={"x": 2}, channels=["a", "b"], contrast_limits=(1, 2))
     assert message.scale == (1.0, 0.5, 2.0)
-    assert [channel.label for channel in message.channels] == ["a", "b"]
+    assert [channel.name for channel in message.channels] == ["a", "b"]
     words = held(message)
     assert (words.scale, words.channels[1].limits) == ((None, 0.5, 2.0), (1.0, 2.0))
     assert describe(CELLS, axes="zyx")[0].channels == ()
@@ -199,7 +199,7 @@ def test_dataarray_says_what_it_is() -> None:
     value = xarray.DataArray(GREY, {"y": y, "c": "DAPI"}, ("y", "x"))
     message, _ = describe(value)
     assert (message.scale, message.units) == ((0.5, 1.0), ("micrometer", None))
-    assert message.channels == (messages.Channel(label="DAPI"),)
+    assert message.channels == (Channel(name="DAPI"),)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from polystore_core import Channel
 from polystore_core.errors import DamagedDataError
 from polystore_stream.wire.messages import (
     DTYPES,
@@ -15,7 +16,6 @@ from polystore_stream.wire.messages import (
     Ack,
     Answer,
     Bye,
-    Channel,
     Failure,
     Hello,
     Image,
@@ -48,7 +48,7 @@ IMAGE = Image(
     axes="zyxs",
     scale=(1.0, 0.5, 0.5),
     units=(None, "micrometer", "micrometer"),
-    channels=(Channel(label="DAPI", color="FF0000"),),
+    channels=(Channel(name="DAPI", color="FF0000"),),
     contrast_limits=(0.0, 9.0),
 )
 HEADERS = [
@@ -80,9 +80,9 @@ JSON = st.recursive(
 )
 CHANNELS = st.builds(
     Channel,
-    label=st.text(),
+    name=st.text(),
     color=st.none() | st.text(),
-    window=st.none() | st.tuples(FLOATS, FLOATS),
+    limits=st.none() | st.tuples(FLOATS, FLOATS),
 )
 
 

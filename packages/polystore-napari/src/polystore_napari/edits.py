@@ -67,7 +67,7 @@ def describe_edits(
     is_split = item.layers == "c"
     if is_split or "c" not in item.axes:
         channels = [_channel_edit(f"{plan.title} " if is_split else "", *one) for one in layers]
-        if not is_split and not (item.channels and item.channels[0].label):
+        if not is_split and not (item.channels and item.channels[0].name):
             channel = channels[0]
             if "name" in channel:  # the layer is called after the image, not after its channel
                 changes["name"] = channel.pop("name")

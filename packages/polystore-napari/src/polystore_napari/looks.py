@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import HEX_COLOR
-from polystore_stream import Channel
+from polystore_core import HEX_COLOR, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +38,7 @@ def _channel(item: Image, target: Target) -> Channel:
 
 def name_layer(item: Image, target: Target, plan: Plan) -> str:
     """Return the name of the layer of one channel, or of a whole image."""
-    label = _channel(item, target).label
+    label = _channel(item, target).name
     if item.labels:
         return f"{plan.title} labels"  # beside the image that they belong to
     if item.layers != "c":
@@ -66,7 +65,7 @@ def describe_look(item: Image, target: Target, plan: Plan) -> Document:
         look["colormap"] = colormap(color)
     if channel.color:
         look["blending"] = "additive"
-    limits = item.contrast_limits or channel.window
+    limits = item.contrast_limits or channel.limits
     if limits:
         look["contrast_limits"] = limits
     return look

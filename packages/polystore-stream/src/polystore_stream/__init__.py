@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .sending.sink import StreamSink
     from .wire.describe import Encoding
     from .wire.layout import Layout
-    from .wire.messages import Channel, Image, Policy, Query, RoiEncoding, Rois
+    from .wire.messages import Image, Policy, Query, RoiEncoding, Rois
 
 _HOME = {
     "discovery": "Endpoint",
@@ -38,12 +38,11 @@ _HOME = {
     "sending.sink": "StreamSink",
     "wire.describe": "Encoding",
     "wire.layout": "Layout",
-    "wire.messages": "Channel Image Policy Query RoiEncoding Rois",
+    "wire.messages": "Image Policy Query RoiEncoding Rois",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
-    "Channel",
     "Delivery",
     "Encoding",
     "Endpoint",

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from ..wire.messages import Channel, Image, Query, Rois
+from ..wire.messages import Image, Query, Rois
 from .receiver import Receiver
 from .viewer import Delivery, Viewer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from polystore_core import Channel
     from polystore_core.rois import ROI
 
 __all__ = ["Received", "Subscription", "receive"]

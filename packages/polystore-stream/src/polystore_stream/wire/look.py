@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import by_axis, channel_colors, finite, image_metadata
+from polystore_core import Channel, by_axis, channel_colors, finite, image_metadata
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .layout import encodable
-from .messages import Channel
 from .seen import (
     arrange,
     named_as_shown,
@@ -184,15 +183,21 @@ def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
     # The only channel of an image needs no colour.
     alone = len(found.channels) == 1
     colors = [found.channels[0].color] if alone else channel_colors(found.channels)
-    return tuple(
-        Channel(label=encodable(channel.name), color=color, window=_window(channel.limits))
-        for channel, color in zip(found.channels, colors, strict=True)
+    return tuple(map(_shown, found.channels, colors))
+
+
+def _shown(channel: Channel, color: str | None) -> Channel:
+    """Return the words of a channel that a viewer shows: those of its optics stay in ``words``."""
+    limits = channel.limits
+    return Channel(
+        name=encodable(channel.name),
+        color=color,
+        limits=limits if limits is not None and limits[0] < limits[1] else None,
+        data_range=channel.data_range,
+        visible=channel.visible,
+        gamma=channel.gamma,
+        inverted=channel.inverted,
     )
-
-
-def _window(limits: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return limits that a viewer can show: between two equal ones is no intensity."""
-    return limits if limits is not None and limits[0] < limits[1] else None
 
 
 def _is_printable(value: object) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from polystore_core import Channel  # noqa: TC001 - msgspec looks types up
 from polystore_core.errors import DamagedDataError
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "Ack",
     "Answer",
     "Bye",
-    "Channel",
     "Failure",
     "Header",
     "Hello",
@@ -99,16 +99,6 @@ class Ring(_Message, tag="ring", frozen=True):
     nonce: str
 
 
-class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one channel is called and shown."""
-
-    label: str = ""
-    color: str | None = None
-    """RRGGBB in hexadecimal."""
-    window: tuple[float, float] | None = None
-    """Intensities shown as black and in full colour."""
-
-
 class Item(_Message, frozen=True):
     """What is shown: its path, and its place."""
 
@@ -149,6 +139,8 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     channels: tuple[Channel, ...] = ()
     colormap: str | None = None
     contrast_limits: tuple[float, float] | None = None
+    scale_bar: bool = True
+    """Show a scale bar beside it, if it has a unit of length."""
     original: str = ""
     """Element type of what was saved, if it was converted to one that the viewer has."""
     words: str = ""

@@ -54,7 +54,7 @@ final class ChannelLooks {
     private double[] say(Coordinate c, Item item, int number) {
         Channel channel = number < item.channels.length ? item.channels[number] : null;
         String color = channel == null ? null : channel.color;
-        double[] window = channel == null ? null : channel.window;
+        double[] window = channel == null ? null : channel.limits;
         if (item.colormap != null) color = item.colormap;
         if (item.contrastLimits != null) window = item.contrastLimits;
         String now = color + Arrays.toString(window);

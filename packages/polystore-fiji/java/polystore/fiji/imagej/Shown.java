@@ -144,7 +144,7 @@ final class Shown {
         String[] labels = new String[item.channelCount()];
         Arrays.fill(labels, name);
         for (int number = 0; number < item.channels.length; number++) {
-            String label = item.channels[number].label;
+            String label = item.channels[number].name;
             if (!label.isEmpty()) labels[number] = Planner.shortened(label) + ": " + name;
         }
         return labels;

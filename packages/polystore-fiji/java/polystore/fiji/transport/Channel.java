@@ -2,15 +2,15 @@ package polystore.fiji.transport;
 
 /** How one channel is called and shown. */
 public final class Channel {
-    public final String label;
+    public final String name;
     /** RRGGBB in hexadecimal, or null. */
     public final String color;
     /** The intensities shown as black and in full colour, or null. */
-    public final double[] window;
+    public final double[] limits;
 
     Channel(Fields fields) throws Refused {
-        label = fields.text("label", "");
+        name = fields.text("name", "");
         color = fields.textOrNull("color");
-        window = fields.pair("window");
+        limits = fields.pair("limits");
     }
 }
