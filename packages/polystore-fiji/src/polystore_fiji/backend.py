@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polystore_stream import ViewerSink
@@ -12,11 +13,12 @@ from .remote import RemoteFiji
 if TYPE_CHECKING:
     import os
 
-    from polystore_stream import Endpoint, Policy
+    from polystore_stream import Endpoint
 
 __all__ = ["FijiBackend"]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class FijiBackend(ViewerSink):
     """Show in ImageJ or Fiji, as hyperstacks.
 
@@ -31,28 +33,12 @@ class FijiBackend(ViewerSink):
     start_advice = "Plugins > polystore > Receive from polystore, or polystore-fiji launch"
     remote = RemoteFiji
 
-    def __init__(
-        self,
-        *,
-        viewer: str = "default",
-        launch: bool = True,
-        fiji: str | os.PathLike[str] | None = None,
-        ij: str | os.PathLike[str] | None = None,
-        headless: bool = False,
-        connection: str | os.PathLike[str] | None = None,
-        policy: Policy = "block",
-        timeout: float = 30.0,
-        max_in_flight: int = 32 << 20,
-    ) -> None:
-        super().__init__(
-            viewer=viewer,
-            launch=launch,
-            connection=connection,
-            policy=policy,
-            timeout=timeout,
-            max_in_flight=max_in_flight,
-        )
-        self.fiji, self.ij, self.headless = fiji, ij, headless
+    fiji: str | os.PathLike[str] | None = None
+    ij: str | os.PathLike[str] | None = None
+    headless: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.encoding = FijiEncoding()
 
     def start(self) -> Endpoint:

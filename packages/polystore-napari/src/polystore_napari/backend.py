@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polystore_core.errors import InvalidOptionError
@@ -11,7 +12,7 @@ from polystore_stream import ViewerSink, discovery, start_viewer
 from polystore_stream.checks import check_screen
 
 if TYPE_CHECKING:
-    from polystore_stream import Endpoint, Policy
+    from polystore_stream import Endpoint
 
 __all__ = ["BACKEND", "KIND", "NapariBackend", "interpreter", "launch", "screen_variables"]
 
@@ -20,6 +21,7 @@ KIND = "napari"
 _PYTHON = "POLYSTORE_NAPARI_PYTHON"
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NapariBackend(ViewerSink):
     """Show in napari, in a process of its own.
 
@@ -31,26 +33,7 @@ class NapariBackend(ViewerSink):
     viewer_kind = KIND
     start_advice = "polystore_napari.launch(), or python -m polystore_napari"
 
-    def __init__(
-        self,
-        *,
-        viewer: str = "default",
-        launch: bool = True,
-        python: str | None = None,
-        connection: str | os.PathLike[str] | None = None,
-        policy: Policy = "block",
-        timeout: float = 30.0,
-        max_in_flight: int = 32 << 20,
-    ) -> None:
-        super().__init__(
-            viewer=viewer,
-            launch=launch,
-            connection=connection,
-            policy=policy,
-            timeout=timeout,
-            max_in_flight=max_in_flight,
-        )
-        self.python = python
+    python: str | None = None
 
     def start(self) -> Endpoint:
         return launch(self.viewer, python=self.python, backend=self.name)

@@ -6,6 +6,7 @@ import os
 import time
 from abc import abstractmethod
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from polystore_core import DataSource
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from polystore_core import Image, Path
 
-    from ..wire.messages import Policy
     from .connection import Connection
     from .sink import State
 
@@ -32,25 +32,18 @@ _TICK = 50_000_000
 """Nanoseconds: more than any clock takes to its next time stamp of a file."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class StreamingBackend(StreamSink):
     """Send to every script that runs ``polystore_stream.receive(channel)`` on this machine.
 
     Nobody listening is an error. Further options are those of :class:`StreamSink`.
     """
 
-    def __init__(
-        self,
-        *,
-        channel: str = "default",
-        connection: str | os.PathLike[str] | None = None,
-        policy: Policy = "block",
-        timeout: float = 30.0,
-        max_in_flight: int = 32 << 20,
-    ) -> None:
-        super().__init__(
-            connection=connection, policy=policy, timeout=timeout, max_in_flight=max_in_flight
-        )
-        self.channel = check_name("channel", channel)
+    channel: str = "default"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("channel", self.channel)
         self._seen: tuple[int, list[Endpoint]] = -1, []
 
     def _connections(self) -> list[Connection]:
@@ -107,6 +100,7 @@ def _last_change(state: State) -> int:
     return os.stat(state.folder).st_mtime_ns
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ViewerSink(StreamSink, DataSource):
     """Sends to one viewer, and loads from it. The first ``save`` starts it if none runs.
 
@@ -122,21 +116,12 @@ class ViewerSink(StreamSink, DataSource):
     remote: ClassVar[type[RemoteViewer]] = RemoteViewer
     """What ``connect`` returns."""
 
-    def __init__(
-        self,
-        *,
-        viewer: str = "default",
-        launch: bool = True,
-        connection: str | os.PathLike[str] | None = None,
-        policy: Policy = "block",
-        timeout: float = 30.0,
-        max_in_flight: int = 32 << 20,
-    ) -> None:
-        super().__init__(
-            connection=connection, policy=policy, timeout=timeout, max_in_flight=max_in_flight
-        )
-        self.viewer = check_name("viewer", viewer)
-        self.launch = launch
+    viewer: str = "default"
+    launch: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("viewer", self.viewer)
         self._last: Endpoint | None = None
         """The viewer that was there last."""
 

@@ -9,6 +9,7 @@ import threading
 import weakref
 from abc import abstractmethod
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -24,6 +25,7 @@ from polystore_core.errors import (
 
 from ..wire.describe import Encoding, Look, check_policy, check_wait, described
 from ..wire.layout import Layout, Place, place_of, places_of
+from ..wire.messages import Image
 from .agreement import Agreement
 from .batch import Batch
 from .connection import Connection
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from polystore_core import Path
 
     from ..discovery import Endpoint
-    from ..wire.messages import Image, Policy, Rois, Wait
+    from ..wire.messages import Policy, Rois, Wait
     from .transfers import Transfer
 
 __all__ = ["State", "StreamSink"]
@@ -57,6 +59,7 @@ class State:
         """Where receivers announce themselves: checking that it is private takes time."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class StreamSink(DataSink):
     """Sends images and ROIs to receivers.
 
@@ -64,31 +67,30 @@ class StreamSink(DataSink):
     "drop_oldest" discards what has waited longest, "coalesce" keeps the newest of each path;
     ``counters`` tells how often. ``max_in_flight`` bytes are on their way at most, a receiver
     that has not answered for ``timeout`` seconds is an error, and ``connection`` is the file
-    of a receiver elsewhere, copied from there.
+    of a receiver elsewhere, copied from there. Viewers show a scale bar beside images with a unit
+    of length, unless ``scale_bar`` is false.
+
+    Options are the fields of the class: a subclass adds its own.
     """
 
-    encoding: Encoding | None = None
+    connection: str | os.PathLike[str] | None = None
+    policy: Policy = "block"
+    timeout: float = 30.0
+    max_in_flight: int = 32 << 20
+    scale_bar: bool = True
+    encoding: Encoding | None = field(default=None, init=False)
     """What values are on their way, for a viewer that has types and ROIs of its own."""
 
-    def __init__(
-        self,
-        *,
-        connection: str | os.PathLike[str] | None = None,
-        policy: Policy = "block",
-        timeout: float = 30.0,
-        max_in_flight: int = 32 << 20,
-    ) -> None:
-        check_policy(policy)
-        if not isinstance(timeout, int | float) or not timeout > 0:
-            raise InvalidOptionError("timeout", timeout, "a number of seconds above 0")
-        if not isinstance(max_in_flight, int) or max_in_flight < 1:
+    def __post_init__(self) -> None:
+        check_policy(self.policy)
+        if not isinstance(self.timeout, int | float) or not self.timeout > 0:
+            raise InvalidOptionError("timeout", self.timeout, "a number of seconds above 0")
+        if not isinstance(self.max_in_flight, int) or self.max_in_flight < 1:
             raise InvalidOptionError(
-                "max_in_flight", max_in_flight, "a number of bytes above 0"
+                "max_in_flight", self.max_in_flight, "a number of bytes above 0"
             )
-        self.connection = connection
-        self.policy = policy
-        self.timeout = timeout
-        self.max_in_flight = max_in_flight
+        if not isinstance(self.scale_bar, bool):
+            raise InvalidOptionError("scale_bar", self.scale_bar, "True or False")
         self._counters = Counters()
         self._states: dict[int, State] = {}
 
@@ -206,6 +208,8 @@ class StreamSink(DataSink):
             )
         except PolystoreError as error:
             raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
+        if isinstance(item, Image) and not self.scale_bar:
+            item = replace(item, scale_bar=False)
         if wait == "shown" or self.policy != "block" or series > 1:
             item = replace(item, wait=wait or "received", policy=self.policy, series=series)
         return item, pixels
