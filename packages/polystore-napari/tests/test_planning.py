@@ -12,8 +12,9 @@ import pytest
 
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import ROI, Points
-from polystore_napari.planning import Plan, Planner
+from polystore_napari.reach import check_new
 from polystore_stream import Layout
+from polystore_stream.viewers.planning import Plan, Planner
 
 from .sending import Message, batch, one
 
@@ -240,7 +241,7 @@ def test_threads_plan_apart() -> None:
 def test_needs_no_napari() -> None:
     """Planning runs in the receiver's thread, and in tests, without a viewer."""
     code = (
-        "import sys, polystore_napari.planning\n"
+        "import sys, polystore_stream.viewers.planning\n"
         "print(*{m.partition('.')[0] for m in sys.modules} & {'napari', 'qtpy', 'PyQt6'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -252,7 +253,7 @@ METRES = {"scale": (3.25e-7, 3.25e-7), "units": "m"}
 
 def test_pixel_size_that_does_not_fit_is_refused() -> None:
     """A pixel size that a window cannot count is refused, and is not remembered."""
-    planner, large = Planner(), np.zeros((2048, 2048), "u1")
+    planner, large = Planner(check_new), np.zeros((2048, 2048), "u1")
     planned(planner, one(large, **METRES))
     for _ in range(2):
         with pytest.raises(UnsupportedDataError, match=r"1 pixel on axis -1.*scale="):
@@ -264,7 +265,7 @@ def test_pixel_size_that_does_not_fit_is_refused() -> None:
 
 def test_pixel_size_may_change() -> None:
     """A layer that gets another pixel size is compared by that, and keeps it until then."""
-    planner, large = Planner(), np.zeros((2048, 2048), "u1")
+    planner, large = Planner(check_new), np.zeros((2048, 2048), "u1")
     planned(planner, one(large, **METRES), one(large), one(large[1:]))
     with pytest.raises(UnsupportedDataError):
         planned(planner, one(large, "b.npy"))
@@ -276,7 +277,7 @@ def test_pixel_size_may_change() -> None:
 
 def test_pixel_sizes_are_of_a_window() -> None:
     """Images of two windows have nothing to do with each other; nor have an image's channels."""
-    planner, layout = Planner(), Layout(window=("well",))
+    planner, layout = Planner(check_new), Layout(window=("well",))
     value = np.zeros((2, 2048, 2048), "u1")
     looks: dict[str, Any] = {"A01": {"scale": (1, 3e-7, 3e-7), "units": "m"}, "A02": {}}
     for well, look in looks.items():

@@ -10,8 +10,8 @@ import numpy as np
 
 from polystore_core.rois import ROI, Mask, Points, Rectangle
 from polystore_napari.layers import Layers
-from polystore_napari.planning import Planner
 from polystore_stream import Delivery, Image
+from polystore_stream.viewers.planning import Planner
 
 from .sending import Message, batch, one
 

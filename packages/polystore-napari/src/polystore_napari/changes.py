@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from .reach import Reach
+from polystore_stream.viewers.planning import Reach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polystore_core import Pixels, Value
+    from polystore_stream.viewers.outlines import Outline
 
     from .rois import LayerType, Plane, RoiLayer
-    from .shapes import Outline
 
 __all__ = ["Features", "added_rois", "from_layer"]
 

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Document, Value
     from polystore_stream import Image
-
-    from .planning import Plan
+    from polystore_stream.viewers.planning import Plan
 
 __all__ = ["describe_edits", "layer_state", "settle"]
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polystore_stream import Image, Rois, Stack
+from polystore_stream.viewers.planning import Reach, grid_reach
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
 from .edits import describe_edits, layer_state, settle
 from .looks import COLORS, choose_limits, describe_look, find_uncolored, name_layer
 from .painting import make_paintable
-from .reach import Reach, check_reach, grid_reach
+from .reach import check_reach
 from .roi_layers import RoiLayers
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from polystore_core import Document, Pixels, Value
     from polystore_core.rois import ROI
     from polystore_stream import Delivery
-
-    from .planning import Key, Plan, Target
+    from polystore_stream.viewers.planning import Key, Plan, Target
 
 __all__ = ["Layers"]
 

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Document, Value
     from polystore_stream import Image, Stack
-
-    from .planning import Plan, Target
+    from polystore_stream.viewers.planning import Plan, Target
 
 __all__ = [
     "COLORS",

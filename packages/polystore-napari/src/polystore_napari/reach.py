@@ -10,7 +10,6 @@ image.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,9 @@ from polystore_core.errors import UnsupportedDataError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["MOST_STEPS", "Reach", "check_reach", "check_visible", "grid_reach"]
+    from polystore_stream.viewers.planning import Reach
+
+__all__ = ["MOST_STEPS", "check_new", "check_reach", "check_visible"]
 
 MOST_STEPS = 10**9 - 2
 """Of one slider. napari sets the top of its number field to the next power of ten, and Qt counts
@@ -34,22 +35,10 @@ _LEAST_IMAGE = 1e-8
 """Height or width of an image: napari 0.9 paints smaller ones black at every zoom."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """Where a layer lies in its window. Each tuple has one value for each axis, x last."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    """Centre of the first and of the last pixel, in ``units``; NaN for an empty layer."""
-    step: tuple[float, ...]
-    """Size of a pixel, in ``units``."""
-    units: tuple[str, ...]
-
-
-def grid_reach(shape: Sequence[int], scale: Sequence[float], units: Sequence[str]) -> Reach:
-    """Return the reach of an image whose first pixel is at 0."""
-    high = tuple((length - 1) * step for length, step in zip(shape, scale, strict=True))
-    return Reach((0.0,) * len(high), high, tuple(scale), tuple(units))
+def check_new(new: Reach, others: Iterable[Reach]) -> None:
+    """Raise ``UnsupportedDataError`` for an image that is too small, or too far from the others."""
+    check_visible(new)
+    check_reach(new, others)
 
 
 def check_reach(new: Reach, others: Iterable[Reach]) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import ROI, Area, Mask
 from polystore_stream import unknown_name
+from polystore_stream.viewers.outlines import to_outlines
+from polystore_stream.viewers.planning import Reach
 
 from .changes import (
     add_layer,
@@ -26,10 +28,9 @@ from .changes import (
     take_out,
 )
 from .drawn import added_rois, from_layer
-from .outlines import count_crossings, find_tangled
-from .reach import Reach, check_reach
+from .reach import check_reach
 from .rois import to_layers
-from .shapes import to_outlines
+from .tangles import count_crossings, find_tangled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,9 +41,9 @@ if TYPE_CHECKING:
 
     from polystore_core import Document, Pixels, Value
     from polystore_stream import Delivery
+    from polystore_stream.viewers.planning import Key, Plan
 
     from .layers import Shown
-    from .planning import Key, Plan
     from .rois import RoiLayer
 
 __all__ = ["RoiLayers"]

@@ -29,8 +29,7 @@ import numpy as np
 
 from polystore_core.errors import UnsupportedDataError
 from polystore_core.rois import ROI, Mask, Points, Position, Shape
-
-from .shapes import to_outlines
+from polystore_stream.viewers.outlines import to_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

@@ -1,14 +1,13 @@
-"""The shape of a ROI as rows of a napari layer, and back; imports neither napari nor Qt."""
+"""The rows of a napari layer as the shape of a ROI; imports neither napari nor Qt."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core.errors import InvalidOptionError
 from polystore_core.rois import (
     Composite,
     Ellipse,
@@ -20,38 +19,17 @@ from polystore_core.rois import (
     Rectangle,
     Shape,
 )
+from polystore_stream.viewers.outlines import to_outlines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from polystore_core import Pixels
+    from polystore_stream.viewers.outlines import Outline
 
-__all__ = ["Outline", "from_labels", "from_outlines", "is_part", "to_outlines"]
-
-Outline: TypeAlias = tuple[str, NDArray[np.float64]]
-"""A type of napari's shapes, and (y, x) of its vertices."""
-
-
-def to_outlines(shape: Shape) -> list[Outline]:
-    """Return the rows that a shape has in a layer."""
-    match shape:
-        case Rectangle():
-            return [("rectangle", shape.corners)]
-        case Ellipse():
-            return [("ellipse", Rectangle(shape.centre, shape.size, shape.angle).corners)]
-        case Polygon():
-            return [("polygon", shape.coordinates)]
-        case Composite():
-            return [("polygon", part.coordinates) for part in shape.parts]
-        case Polyline():
-            return [("path", shape.coordinates)]
-        case Line():
-            return [("line", shape.coordinates)]
-        case Points():
-            return [("points", shape.coordinates)]
-    raise UnsupportedDataError(
-        f"napari cannot show a {type(shape).__name__}: use another shape, such as a Polygon"
-    )
+__all__ = ["from_labels", "from_outlines", "is_part"]
 
 
 def is_part(outline: Outline, origin: Shape | None) -> bool:

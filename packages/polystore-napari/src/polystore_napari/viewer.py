@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,14 +13,16 @@ from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 from vispy.gloo.glir import GlirProgram
 
-from polystore_core import check_options
 from polystore_core.errors import UnsupportedDataError
 from polystore_stream import Delivery, Image, Query, Receiver, Rois, Viewer, unknown_name
+from polystore_stream.viewers.pacing import Pacing, Pulse, Unpainted
+from polystore_stream.viewers.planning import Plan, Planner
+from polystore_stream.viewers.queries import Answers
 
 from .backend import KIND
 from .layers import Layers
 from .looks import colormap
-from .planning import Plan, Planner
+from .reach import check_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,14 +33,7 @@ __all__ = ["NapariViewer"]
 
 log = logging.getLogger("polystore.napari")
 
-_FRAME = 1 / 30
-"""Seconds between two changes of what is shown, at least."""
-_REST, _MOST_REST = 2.0, 0.12
-"""The next change is shown after so many times the cost of the last, but so many seconds at most:
-the rest of the time is the pipeline's, where both share few processors."""
 _SWITCH = 0.0005  # seconds
-_HIDDEN = 1.0
-"""Seconds after which what was not painted counts as received alone: the window is hidden."""
 _PULSE = 5  # milliseconds
 
 
@@ -50,7 +44,7 @@ class _Window:
     viewer: napari.Viewer
     main: QMainWindow | None
     layers: Layers
-    waiting: list[tuple[float, Delivery]] = field(default_factory=list)
+    unpainted: Unpainted = field(default_factory=Unpainted)
 
 
 class _Events(QObject):
@@ -104,17 +98,27 @@ class NapariViewer(Viewer):
         """A signal: something came."""
         self.shown = 0
         self._on_quit = on_quit
-        self._planner = Planner()
+        self._planner = Planner(check_new)
         self._windows: dict[str, _Window] = {}
         self._closed: set[str] = set()
+        self._answers = Answers(
+            KIND,
+            {
+                "clear": self._clear,
+                "layers": self._tell_layers,
+                "pixels": self._tell_pixels,
+                "pulse": self._tell_pulse,
+                "quit": self._quit,
+                "rois": self._tell_rois,
+                "screenshot": self._tell_screenshot,
+            },
+        )
         self._is_due = False
-        self._is_painting = False
-        self._begun = 0.0
-        self._cost = 0.0
-        self._pulse: list[float] = []
+        self._pacing = Pacing()
+        self._pulse = Pulse()
         self._pulse_timer = QTimer(self._events, interval=_PULSE)
         self._pulse_timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._pulse_timer.timeout.connect(self._beat)
+        self._pulse_timer.timeout.connect(self._pulse.beat)
         self._flush_timer = QTimer(self._events, singleShot=True)
         self._flush_timer.timeout.connect(self._flush)
         self._after_timer = QTimer(self._events, singleShot=True)
@@ -147,15 +151,12 @@ class NapariViewer(Viewer):
 
     def _schedule(self) -> None:
         """Flush when the last one has been painted, and as much again is left to others."""
-        if not self._is_painting:
-            pause = max(_FRAME, min(_REST * self._cost, _MOST_REST)) - (
-                time.monotonic() - self._begun
-            )
-            self._flush_timer.start(max(0, int(pause * 1000)))
+        if not self._pacing.is_busy:
+            self._flush_timer.start(int(self._pacing.pause() * 1000))
 
     def _flush(self) -> None:
-        self._is_due, self._is_painting = False, True
-        self._begun = time.monotonic()
+        self._is_due = False
+        self._pacing.begin()
         try:
             by_window: dict[str, list[Delivery]] = {}
             for delivery in self.receiver.take():
@@ -171,8 +172,7 @@ class NapariViewer(Viewer):
             self._after_timer.start(0)
 
     def _after_painting(self) -> None:
-        self._is_painting = False
-        self._cost = time.monotonic() - self._begun
+        self._pacing.end()
         if self._is_due:
             self._schedule()
 
@@ -194,25 +194,21 @@ class NapariViewer(Viewer):
                 elif delivery in superseded:
                     self.receiver.settle(delivery, "coalesced")
                 elif delivery.awaited:
-                    window.waiting.append((time.monotonic(), delivery))
+                    window.unpainted.add(delivery)
                     self._hidden_timer.start()
             self.shown += len(deliveries) - len(failed)
         if by_window:
             self.changed.emit()
 
     def _painted(self, window: _Window) -> None:
-        waiting, window.waiting = window.waiting, []
-        for _, delivery in waiting:
+        for delivery in window.unpainted.take():
             self.receiver.settle(delivery, "shown")
 
     def _give_up_on_hidden(self) -> None:
-        late = time.monotonic() - _HIDDEN
         for window in self._windows.values():
-            for since, delivery in list(window.waiting):
-                if since < late:
-                    window.waiting.remove((since, delivery))
-                    self.receiver.settle(delivery, "received")
-        if not any(window.waiting for window in self._windows.values()):
+            for delivery in window.unpainted.take_hidden():
+                self.receiver.settle(delivery, "received")
+        if not any(window.unpainted for window in self._windows.values()):
             self._hidden_timer.stop()
 
     # ── windows ──────────────────────────────────────────────────────────────────────────
@@ -238,9 +234,8 @@ class NapariViewer(Viewer):
 
     def _forget_window(self, name: str) -> None:
         window = self._windows[name]
-        for _, delivery in window.waiting:
+        for delivery in window.unpainted.take():
             self.receiver.settle(delivery, "closed", f"the window {name!r} was closed")
-        window.waiting.clear()
         if not name:
             self.close()
             return
@@ -262,36 +257,17 @@ class NapariViewer(Viewer):
     # ── questions ────────────────────────────────────────────────────────────────────────
 
     def _reply(self, delivery: Delivery) -> None:
-        query = delivery.item
-        assert isinstance(query, Query)
-        answer = getattr(self, f"_answer_{query.name}", None)
-        if answer is None:
-            known = sorted(
-                n.removeprefix("_answer_") for n in dir(self) if n.startswith("_answer_")
-            )
-            self.receiver.settle(
-                delivery,
-                "rejected",
-                f"napari does not answer {query.name!r}: expected one of {', '.join(known)}",
-            )
-            return
-        try:
-            function = getattr(type(self), f"_answer_{query.name}")
-            check_options(function, query.arguments, f"napari's answer to {query.name!r}")
-            value, arrays = answer(**query.arguments)
-        except Exception as error:  # what a stranger asks must not end the viewer
-            self.receiver.settle(delivery, "rejected", str(error))
-        else:
-            self.receiver.answer(delivery, value, arrays)
-            if query.name == "quit" and self._on_quit is not None:
-                QTimer.singleShot(50, self._on_quit)
+        is_answered = self._answers.reply(self.receiver, delivery)
+        is_quit = isinstance(delivery.item, Query) and delivery.item.name == "quit"
+        if is_answered and is_quit and self._on_quit is not None:
+            QTimer.singleShot(50, self._on_quit)
 
     def _open(self, window: str) -> _Window:
         if window not in self._windows:
             raise unknown_name("window", window, "the name of an open window", self._windows)
         return self._windows[window]
 
-    def _answer_layers(self) -> tuple[Value, list[Value]]:
+    def _tell_layers(self) -> tuple[Value, list[Value]]:
         found = [
             {"window": name, **layer}
             for name, window in self._windows.items()
@@ -299,7 +275,7 @@ class NapariViewer(Viewer):
         ]
         return found, []
 
-    def _answer_pixels(self, *, path: str, window: str = "") -> tuple[Value, list[Pixels]]:
+    def _tell_pixels(self, *, path: str, window: str = "") -> tuple[Value, list[Pixels]]:
         layers = self._open(window).layers
         for kind in ("image", "labels"):
             plan, item = self._planner.place(window, path, kind) or (None, None)
@@ -313,37 +289,32 @@ class NapariViewer(Viewer):
         shown.discard(path)  # its layer was removed
         raise unknown_name("path", path, "a path that is shown", sorted(shown))
 
-    def _answer_screenshot(
+    def _tell_screenshot(
         self, *, window: str = "", canvas_only: bool = True
     ) -> tuple[Value, list[Pixels]]:
         viewer = self._open(window).viewer
         return None, [np.asarray(viewer.screenshot(canvas_only=canvas_only, flash=False))]
 
-    def _answer_rois(
+    def _tell_rois(
         self, *, layer: str | None = None, window: str = ""
     ) -> tuple[Value, list[Value]]:
         return [roi.to_dict() for roi in self._open(window).layers.rois(layer)], []
 
-    def _answer_clear(self, *, window: str = "") -> tuple[Value, list[Value]]:
+    def _clear(self, *, window: str = "") -> tuple[Value, list[Value]]:
         try:
             self._open(window).layers.clear()
         finally:
             self._planner.forget_window(window)
         return None, []
 
-    def _answer_quit(self) -> tuple[Value, list[Value]]:
+    def _quit(self) -> tuple[Value, list[Value]]:
         return None, []
 
-    def _answer_pulse(self) -> tuple[Value, list[Value]]:
+    def _tell_pulse(self) -> tuple[Value, list[Value]]:
         """Seconds of the longest time without an event since this was asked last."""
-        self._beat()
-        gaps = np.diff(self._pulse)
-        self._pulse = [time.monotonic()]
+        longest, is_measured = self._pulse.take(), self._pulse_timer.isActive()
         self._pulse_timer.start()
-        return float(gaps.max()) if gaps.size else 0.0, []
-
-    def _beat(self) -> None:
-        self._pulse.append(time.monotonic())
+        return longest if is_measured else 0.0, []
 
 
 def _keep_programs() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polystore_napari.outlines import MOST_CROSSINGS, count_crossings, find_tangled
+from polystore_napari.tangles import MOST_CROSSINGS, count_crossings, find_tangled
 
 
 def crossings(outline: Any) -> int:

@@ -1,4 +1,4 @@
-"""Which layers a value goes to, decided before its pixels travel; knows no napari.
+"""Which layers a value goes to, decided before its pixels travel: knows no viewer.
 
 The receiver's thread plans and refuses, the viewer's thread shows. So a value that does not fit
 is the error of the ``save`` that sent it, however busy the viewer is.
@@ -14,12 +14,12 @@ import numpy as np
 
 from polystore_core.errors import UnsupportedDataError
 
-from .reach import Reach, check_reach, check_visible, grid_reach
-
 if TYPE_CHECKING:
-    from polystore_stream import Image, Rois
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Key", "Plan", "Planner", "Target"]
+    from ..wire.messages import Image, Rois
+
+__all__ = ["Key", "Plan", "Planner", "Reach", "Target", "grid_reach"]
 
 Key: TypeAlias = tuple[str, str, str, int]
 """Window, key of the layer in it, "image", "labels" or "rois", and number of the channel."""
@@ -46,6 +46,24 @@ class Plan:
     axes: str
     """Of the block that each layer gets: no channels that are layers."""
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a layer lies in its window. Each tuple has one value for each axis, x last."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    """Centre of the first and of the last pixel, in ``units``; NaN for an empty layer."""
+    step: tuple[float, ...]
+    """Size of a pixel, in ``units``."""
+    units: tuple[str, ...]
+
+
+def grid_reach(shape: Sequence[int], scale: Sequence[float], units: Sequence[str]) -> Reach:
+    """Return the reach of an image whose first pixel is at 0."""
+    high = tuple((length - 1) * step for length, step in zip(shape, scale, strict=True))
+    return Reach((0.0,) * len(high), high, tuple(scale), tuple(units))
 
 
 @dataclass(slots=True)
@@ -95,10 +113,14 @@ def _reach(
 class Planner:
     """Remembers the outline of each layer, and where each path stands.
 
+    ``check`` raises ``UnsupportedDataError`` for an image that a window cannot show beside the
+    images that it shows already: it gets the reach of the new one and of the others.
+
     ``_lock`` guards ``_outlines``, ``_places`` and ``_plans``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[Reach, Iterable[Reach]], None] | None = None) -> None:
+        self._check = check
         self._lock = threading.Lock()
         self._outlines: dict[Key, _Outline] = {}
         self._places: dict[tuple[str, str, str], tuple[str, str, _Sliders]] = {}
@@ -177,13 +199,15 @@ class Planner:
 
     def _check_reach(self, reach: Reach, window: str, layer: str) -> None:
         """Raise ``UnsupportedDataError`` for a pixel size too far from the window's others."""
-        others = [
-            outline.reach
-            for key, outline in self._outlines.items()
-            if key[0] == window and key[1] != layer
-        ]
-        check_visible(reach)
-        check_reach(reach, others)
+        if self._check is not None:
+            self._check(
+                reach,
+                [
+                    outline.reach
+                    for key, outline in self._outlines.items()
+                    if key[0] == window and key[1] != layer
+                ],
+            )
 
     def forget(self, key: Key) -> None:
         """A layer is gone: what comes for it makes a new one."""
