@@ -28,7 +28,7 @@ from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
 from .grid import MANY, Cut, grid
 from .guards import Guard
-from .ome import image_words
+from .ome import image_words, lowered
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, name_lock
@@ -62,6 +62,8 @@ _LARGE_CHUNK = 256 << 20
 class Pyramid(NamedTuple):
     """The image that an array is a level of."""
 
+    group: StorePath
+    """Where its document is."""
     attributes: Mapping[str, Any]
     image: MultiscaleImage
     level: int
@@ -157,8 +159,46 @@ class ZarrArray(LazyArray):
         """The words of the image that this is a level of, or of a plain array with named axes."""
         if self._pyramid is None:
             return array_words(self._document, self.shape)
-        attributes, image, level = self._pyramid
+        _, attributes, image, level = self._pyramid
         return image_words(attributes, image, self.shape, self.dtype, level)
+
+    @property
+    def level(self) -> int:
+        """Its number in the pyramid of an image. 0 is the finest level, and a plain array."""
+        return 0 if self._pyramid is None else self._pyramid.level
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The names of axes in the document of its image. None if they are not known."""
+        axes = () if self._pyramid is None else self._pyramid.image.axes
+        is_known = len(axes) == len(self.shape)
+        return tuple(lowered([axis.name for axis in axes])) if is_known else ()
+
+    @property
+    def levels(self) -> tuple[ZarrArray, ...]:
+        """It and the coarser levels of an image, opened now.
+
+        Levels that are missing or damaged are left out. Raises ``NotFoundError`` if the image was
+        saved again since this handle was opened.
+        """
+        if self._pyramid is None:
+            return (self,)
+        from .levels import coarser_levels  # which imports this module
+
+        found = (self, *coarser_levels(self, self._pyramid))
+        self._refuse_if_replaced()
+        return found
+
+    def sibling(self, directory: StorePath, document: Document, pyramid: Pyramid) -> ZarrArray:
+        """Return a handle on another level, opened for reading as this one."""
+        return ZarrArray(
+            directory,
+            document,
+            path=self._path,
+            backend=self._backend,
+            pipeline=self._pipeline,
+            pyramid=pyramid,
+        )
 
     @property
     def directory(self) -> StorePath:

@@ -42,7 +42,7 @@ from .creating import Layout, create_array
 from .images import ImageOptions, in_order, write_image, write_streamed
 from .keeping import Kept
 from .kinds import Ome, Surroundings
-from .levels import as_saved, check_label, describe, level_of
+from .levels import check_label, describe, open_pixels
 from .members import check_members, join_members
 from .tree import ZarrTree
 from .values import check_attributes, checked_shape, checked_value
@@ -442,48 +442,15 @@ class ZarrBackend(ZarrTree):
         """Whole, so that no old document is paired with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
-    def _handle(
-        self,
-        place: Address,
-        level: int,
-        *,
-        writable: bool = False,
-        unaligned: Unaligned = "refuse",
-        durable: bool | None = None,
-        lasting: bool = True,
-    ) -> ZarrArray | Samples:
-        if unaligned not in ("refuse", "lock"):
-            raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
-        node = self._pixels(place, "load")
-        directory, document = node.directory, node.document
-        assert document is not None
-        pyramid = None
-        if writable and unaligned == "lock":
-            directory.files.check_regions()
-            directory.files.require("locks", "unaligned='lock'")
-        if document.kind == "group":
-            if writable:
-                raise UnsupportedOperationError(
-                    self.name,
-                    "writing to a part of an image",
-                    "its pyramid would not change: save the whole image",
-                )
-            directory, document, pyramid = level_of(node, level)
-        elif level != 0:
-            raise InvalidOptionError("level", level, "0, because this array is not a pyramid")
-        array = ZarrArray(
-            directory,
-            document,
+    def _handle(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
+        return open_pixels(
+            self._pixels(place, "load"),
+            level,
             path=place.path,
             backend=self.name,
-            writable=writable,
-            unaligned=unaligned,
             pipeline=self.codec_pipeline,
-            durable=durable,
-            lasting=lasting,
-            pyramid=pyramid,
+            **options,
         )
-        return array if pyramid is None else as_saved(array, pyramid)
 
     def _described(self, node: Node) -> dict[str, Any]:
         return describe(node, self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from polystore_core.errors import (
@@ -12,30 +13,99 @@ from polystore_core.errors import (
     PathOutsideRootError,
     UnsupportedDataError,
     UnsupportedFileError,
+    UnsupportedOperationError,
 )
 
-from .arrays import Pyramid, ZarrArray
+from .arrays import Pyramid, Unaligned, ZarrArray
 from .ome import read_image, read_labels, samples_last
 from .store.entries import is_directory
 from .store.nodes import Document, Node, read_document
 from .views import Samples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from polystore_core import Value
 
     from .ome import MultiscaleImage
+    from .pipelines import CodecPipeline
     from .store.base import StorePath
 
 __all__ = [
-    "as_saved",
     "check_label",
+    "coarser_levels",
     "describe",
-    "level_of",
     "level_zero",
+    "open_pixels",
 ]
 
 
-def level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
+def open_pixels(
+    node: Node,
+    level: int,
+    *,
+    path: str,
+    backend: str,
+    pipeline: CodecPipeline = "zarr",
+    writable: bool = False,
+    unaligned: Unaligned = "refuse",
+    durable: bool | None = None,
+    lasting: bool = True,
+) -> ZarrArray | Samples:
+    """Open an array, or a level of an image with the axes that were saved.
+
+    Raises ``DataError``, ``InvalidOptionError``, ``UnsupportedOperationError``.
+    """
+    if unaligned not in ("refuse", "lock"):
+        raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
+    directory, document = node.directory, node.document
+    assert document is not None
+    pyramid = None
+    if writable and unaligned == "lock":
+        directory.files.check_regions()
+        directory.files.require("locks", "unaligned='lock'")
+    if document.kind == "group":
+        if writable:
+            raise UnsupportedOperationError(
+                backend,
+                "writing to a part of an image",
+                "its pyramid would not change: save the whole image",
+            )
+        directory, document, pyramid = _level_of(node, level)
+    elif level != 0:
+        raise InvalidOptionError("level", level, "0, because this array is not a pyramid")
+    array = ZarrArray(
+        directory,
+        document,
+        path=path,
+        backend=backend,
+        writable=writable,
+        unaligned=unaligned,
+        pipeline=pipeline,
+        durable=durable,
+        lasting=lasting,
+        pyramid=pyramid,
+    )
+    return array if pyramid is None else _as_saved(array, pyramid)
+
+
+def coarser_levels(array: ZarrArray, pyramid: Pyramid) -> Iterator[ZarrArray]:
+    """Open the levels below that of ``array``, but for those that cannot be read or do not fit."""
+    above = array
+    for number in range(pyramid.level + 1, len(pyramid.image.levels)):
+        with suppress(DataError, OSError, PathOutsideRootError):
+            level = _level_at(pyramid.group, pyramid.image.levels[number].path)
+            found = array.sibling(*level, pyramid._replace(level=number))
+            if found.dtype == above.dtype and _is_coarser(found.shape, above.shape):
+                yield found
+                above = found
+
+
+def _is_coarser(shape: tuple[int, ...], above: tuple[int, ...]) -> bool:
+    return len(shape) == len(above) and all(map(int.__le__, shape, above))
+
+
+def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     """Return where a level of an image is, its document, and the image. -1 is the coarsest level.
 
     Raises ``DataError``, ``InvalidOptionError``.
@@ -48,11 +118,11 @@ def level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     count = len(image.levels)
     if not isinstance(level, SupportsIndex) or not -count <= level < count:
         raise InvalidOptionError("level", level, f"a level from 0 to {count - 1}")
-    pyramid = Pyramid(attributes, image, level % count)
+    pyramid = Pyramid(node.directory.base, attributes, image, level % count)
     return *_level_at(node.directory, image.levels[level].path), pyramid
 
 
-def as_saved(array: ZarrArray, pyramid: Pyramid) -> ZarrArray | Samples:
+def _as_saved(array: ZarrArray, pyramid: Pyramid) -> ZarrArray | Samples:
     """Return a level of an image with the axes that were saved."""
     order = samples_last(pyramid.attributes, pyramid.image, array.shape)
     return Samples(array, order) if order else array
@@ -68,7 +138,7 @@ def describe(node: Node, backend: str) -> dict[str, Any]:
     if document.kind == "array":
         array = ZarrArray(node.directory, document, backend=backend)
         return {"format": "zarr", **array.description(), "image": array.image}
-    directory, document, pyramid = level_of(node, 0)
+    directory, document, pyramid = _level_of(node, 0)
     handle, image = ZarrArray(directory, document, pyramid=pyramid), pyramid.image
     found = handle.description()
     found["metadata"] |= image.description(len(handle.shape), _label_names(node.directory))
@@ -93,7 +163,7 @@ def check_label(value: Value, labelled: StorePath, path: str, backend: str) -> N
     if document is None or not document.is_image:
         hint = f"{labelled!r} is not an image: save the image first, then its labels"
         raise NotFoundError(backend, path, "label the image", hint=hint)
-    directory, document, _ = level_of(Node(labelled, document), 0)
+    directory, document, _ = _level_of(Node(labelled, document), 0)
     shape = ZarrArray(directory, document).shape
     if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
         raise UnsupportedDataError(

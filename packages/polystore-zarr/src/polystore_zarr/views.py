@@ -43,6 +43,22 @@ class Samples(LazyArray):
         return self._array.image
 
     @property
+    def level(self) -> int:
+        """Its number in the pyramid."""
+        return self._array.level
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The names of axes in the document of its image, with "s" for the samples."""
+        names = self._array.axis_names
+        return (*(names[n] for n in self._order[:-1]), "s")
+
+    @property
+    def levels(self) -> tuple[Samples, ...]:
+        """It and the coarser levels, as those of the array."""
+        return (self, *(Samples(level, self._order) for level in self._array.levels[1:]))
+
+    @property
     def directory(self) -> StorePath:
         """Where the metadata and chunks of the array are."""
         return self._array.directory
