@@ -44,6 +44,8 @@ from .keeping import Kept
 from .kinds import Ome, Surroundings
 from .levels import check_label, describe, open_pixels
 from .members import check_members, join_members
+from .platearray import describe_plate, open_plate
+from .plategrid import is_plate
 from .tree import ZarrTree
 from .values import check_attributes, checked_shape, checked_value
 
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
     from .batches import Opened
     from .pipelines import CodecPipeline
+    from .platearray import PlateArray
     from .store.base import StorePath
     from .store.layout import Address
     from .store.nodes import Node, ZarrFormat
@@ -429,22 +432,44 @@ class ZarrBackend(ZarrTree):
         level: int = 0,
         mode: Literal["r", "r+"] = "r",
         unaligned: Unaligned = "refuse",
-    ) -> ZarrArray | Samples:
-        """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes."""
+    ) -> ZarrArray | Samples | PlateArray:
+        """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes.
+
+        A plate opens as one image, with its wells next to each other.
+        """
         if mode not in ("r", "r+"):
             raise InvalidOptionError("mode", mode, "'r' or 'r+'")
         with self._translated(path, "open") as place:
-            return self._opened(
-                place, level, writable=mode == "r+", unaligned=unaligned, durable=self.durable
-            )
+
+            def read() -> ZarrArray | Samples | PlateArray:
+                node = self._found(place, "open")
+                if not is_plate(node):
+                    return self._handle(
+                        place,
+                        level,
+                        node=node,
+                        writable=mode == "r+",
+                        unaligned=unaligned,
+                        durable=self.durable,
+                    )
+                if mode == "r+":
+                    reason = "save its fields: this handle only reads"
+                    raise UnsupportedOperationError(self.name, "writing to a plate", reason)
+                return open_plate(
+                    node, level, place, backend=self.name, pipeline=self.codec_pipeline
+                )
+
+            return self._whole(place, "open", read)
 
     def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
         """Whole, so that no old document is paired with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
-    def _handle(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
+    def _handle(
+        self, place: Address, level: int, *, node: Node | None = None, **options: Option
+    ) -> ZarrArray | Samples:
         return open_pixels(
-            self._pixels(place, "load"),
+            self._pixels(place, "load", node),
             level,
             path=place.path,
             backend=self.name,
@@ -454,3 +479,6 @@ class ZarrBackend(ZarrTree):
 
     def _described(self, node: Node) -> dict[str, Any]:
         return describe(node, self.name)
+
+    def _described_plate(self, node: Node, place: Address) -> dict[str, Any]:
+        return describe_plate(node, place, self.name)

@@ -29,6 +29,7 @@ from polystore_core.errors import (
     explained,
 )
 
+from .plategrid import is_plate
 from .store.archives import archive_at
 from .store.base import StorePath
 from .store.entries import entries, is_directory, modified_at, tree_size
@@ -181,12 +182,18 @@ class ZarrLookup(StorageBackend):
             raise NotFoundError(self.name, place.path, operation, hint=hint)
         return node
 
-    def _pixels(self, place: Address, operation: str) -> Node:
-        """Return the array or image of a path. Without one, it raises the errors of ``load``."""
-        node = self._found(place, operation)
-        if not node.holds_pixels:
-            raise NotAFileError(self.name, place.path, operation)
-        return node
+    def _pixels(self, place: Address, operation: str, found: Node | None = None) -> Node:
+        """Return the array or image of a path. Without one, it raises the errors of ``load``.
+
+        ``found`` is the node of the path, if the caller has looked for it.
+        """
+        node = found or self._found(place, operation)
+        if node.holds_pixels:
+            return node
+        error = NotAFileError(self.name, place.path, operation)
+        if is_plate(node):
+            error.reason = "it is a plate: open() gives one lazy image of it, and its levels"
+        raise error
 
     def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
         """Call ``read`` until the array or image was not replaced while it read."""
@@ -236,7 +243,8 @@ class ZarrLookup(StorageBackend):
             found = self._found(place, "describe")
             if not found.holds_pixels:
                 modified = modified_at(found.directory)
-                return Info(path=place.path, kind="directory", modified=modified)
+                more = self._described_plate(found, place) if is_plate(found) else {}
+                return Info(path=place.path, kind="directory", modified=modified, **more)
             assert place.store is not None
             return read_whole(found.directory, place.store, lambda: self._info(place))
 
@@ -256,6 +264,9 @@ class ZarrLookup(StorageBackend):
         return tree_size(node.directory)
 
     def _described(self, node: Node) -> Description:
+        raise NotImplementedError
+
+    def _described_plate(self, node: Node, place: Address) -> Description:
         raise NotImplementedError
 
     def exists(self, path: Path, /) -> bool:

@@ -1,0 +1,334 @@
+"""A whole plate as one lazy image: its wells next to each other, as on the plate."""
+
+from __future__ import annotations
+
+import errno
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from polystore_core import Axis, LazyArray, Selection, natural_order, select, threads_for
+from polystore_core.errors import (
+    DataError,
+    InvalidOptionError,
+    NotFoundError,
+    PathOutsideRootError,
+    PolystoreError,
+    StorageError,
+    UnsupportedFileError,
+    explained,
+)
+
+from .grid import Cut
+from .levels import open_pixels
+from .plategrid import PlateGrid, map_in_threads, missing_members, unlisted_fields
+from .store.nodes import Node, read_document
+from .store.reading import read_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polystore_core import Document, ImageMetadata, Pixels, Region
+
+    from .arrays import ZarrArray
+    from .pipelines import CodecPipeline
+    from .store.base import StorePath
+    from .store.layout import Address
+    from .views import Samples
+
+__all__ = ["PlateArray", "describe_plate", "open_plate"]
+
+_IN_THREADS = 1 << 17
+"""Bytes of a region from which its fields are read in threads."""
+
+
+class _Origin(NamedTuple):
+    """Where a plate is, and how its fields are opened."""
+
+    store: StorePath
+    plate: StorePath
+    path: str
+    backend: str
+    pipeline: CodecPipeline
+
+    @classmethod
+    def of(
+        cls, node: Node, place: Address, backend: str, pipeline: CodecPipeline = "zarr"
+    ) -> _Origin:
+        assert place.store is not None
+        return cls(place.store.base, node.directory.base, place.path, backend, pipeline)
+
+    def field(self, path: str, level: int) -> ZarrArray | Samples | None:
+        """Open a level of a field, ``None`` if the field is not there.
+
+        Raises ``DataError``, ``InvalidOptionError``, ``OSError``.
+        """
+        directory = self.plate / path
+        document = read_document(directory)
+        if document is None:
+            return None
+        return open_pixels(
+            Node(directory, document),
+            level,
+            path=self.path_of(path),
+            backend=self.backend,
+            pipeline=self.pipeline,
+        )
+
+    def path_of(self, field: str) -> str:
+        """Return the path of a field for people."""
+        return f"{self.path.rstrip('/')}/{field}"
+
+
+class _Tile(NamedTuple):
+    """The part of a region that one field has."""
+
+    path: str
+    inside: tuple[range, ...]
+    outside: tuple[int | slice, ...]
+
+
+class PlateArray(LazyArray):
+    """A read-only handle on the picture of a plate. It reads the fields that an index touches.
+
+    The wells are in the rows and columns of the plate's document, from the first to the last row
+    and column that has a well. If a well has more than one field, the first axis is "field", in
+    natural order of the fields' names. The other axes are those of a field. Where a well or field
+    is missing, the picture is 0.
+
+    Shape, element type, axes, channels and levels are those of the first field. A field that has
+    others raises ``UnsupportedFileError`` when it is read. Wells and fields that are saved later
+    are not in the picture until you open it again.
+    """
+
+    def __init__(
+        self, origin: _Origin, grid: PlateGrid, first: str, tile: ZarrArray | Samples
+    ) -> None:
+        self._origin, self._grid, self._first, self._tile = origin, grid, first, tile
+        self._lead = 1 if len(grid.fields) > 1 else 0
+        self._y, self._x = _plane_axes(tile)
+        shape, chunks = list(tile.shape), list(tile.chunks)
+        for axis, count in ((self._y, len(grid.rows)), (self._x, len(grid.columns))):
+            if shape[axis] % max(chunks[axis], 1):  # pieces of a picture have one size
+                chunks[axis] = shape[axis]
+            shape[axis] *= count
+        self.shape = (*[len(grid.fields)] * self._lead, *shape)
+        self.chunks = (*[1] * self._lead, *chunks)
+        self.dtype = tile.dtype
+
+    @property
+    def level(self) -> int:
+        """Its number in the pyramids of the fields."""
+        return self._tile.level
+
+    @property
+    def levels(self) -> tuple[PlateArray, ...]:
+        """It and the coarser levels, as many as the first field has."""
+        coarser = self._tile.levels[1:]
+        return (self, *(PlateArray(self._origin, self._grid, self._first, t) for t in coarser))
+
+    @property
+    def image(self) -> ImageMetadata | None:
+        """The words of the first field, but for those of its place."""
+        found = self._tile.image
+        if found is None:
+            return None
+        axes = [
+            replace(axis, origin=None, coords=None) if number in (self._y, self._x) else axis
+            for number, axis in enumerate(found.axes)
+        ]
+        return replace(
+            found,
+            axes=(*[Axis("field")] * self._lead, *axes),
+            name=self._grid.name or self._origin.plate.name,
+            position=None,
+            acquired=None,
+            source={},
+        )
+
+    def __repr__(self) -> str:
+        grid = self._grid
+        wells = (
+            f"{len(grid.wells)} wells in {len(grid.rows)} rows and {len(grid.columns)} columns"
+        )
+        fields = f"{sum(map(len, grid.wells.values()))} fields"
+        return (
+            f"<{type(self).__name__} {self._origin.path!r}, {wells}, {fields}, "
+            f"shape={self.shape}, dtype={self.dtype.str!r}>"
+        )
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def __getitem__(self, region: Region) -> Pixels:
+        selection = select(region, self.shape)
+        found = self._zeros(tuple(map(len, selection.ranges)))
+        tiles = list(self._touched(selection.ranges)) if found.size else []
+
+        def read(tile: _Tile) -> bool:
+            pixels = self._pixels(tile)
+            if pixels is not None:
+                found[tile.outside] = pixels
+            return pixels is not None
+
+        threads = threads_for(found.nbytes, _IN_THREADS)
+        if not all(map_in_threads(read, tiles, threads)):
+            self._refuse_if_gone()
+        return selection.arranged(found)
+
+    def _zeros(self, shape: tuple[int, ...]) -> Pixels:
+        try:
+            return np.zeros(shape, self.dtype)
+        except (MemoryError, ValueError) as error:  # NumPy has no axis of 2**63
+            gib = math.prod(shape) * self.dtype.itemsize / 2**30
+            reason = (
+                f"{gib:.3g} GiB ({self.dtype} {shape}) do not fit into memory: read a region, or "
+                "one of the coarser levels"
+            )
+            origin = self._origin
+            raise StorageError(
+                origin.backend, origin.path, "read", errno.ENOMEM, reason
+            ) from error
+
+    def _touched(self, ranges: tuple[range, ...]) -> Iterator[_Tile]:
+        """Yield the parts of a region that listed fields have."""
+        own, y, x = ranges[self._lead :], self._y, self._x
+        rows, columns = Cut(own[y], self._tile.shape[y]), Cut(own[x], self._tile.shape[x])
+        names = self._grid.fields
+        chosen = [(n, names[f]) for n, f in enumerate(ranges[0] if self._lead else range(1))]
+        for place, fields in self._grid.wells.items():
+            row, column = rows.at(place[0]), columns.at(place[1])
+            if row is None or column is None:
+                continue
+            inside: list[range] = list(own)
+            outside: list[slice] = [slice(None)] * len(own)
+            for axis, part in ((y, row), (x, column)):
+                inside[axis] = range(part.inside.start, part.inside.stop, part.inside.step)
+                outside[axis] = part.outside
+            for number, name in chosen:
+                if name in fields:
+                    path = f"{self._grid.well(place)}/{name}"
+                    yield _Tile(path, tuple(inside), (*[number] * self._lead, *outside))
+
+    def _pixels(self, tile: _Tile) -> Pixels | None:
+        """Return the pixels of a tile, ``None`` if its field is not there."""
+        origin = self._origin
+        directory = origin.plate / tile.path
+
+        def read() -> Pixels | None:
+            field = self._opened(tile.path)
+            if field is None:
+                return None
+            shape = tuple(map(len, tile.inside))
+            return field.read(Selection(tile.inside, (False,) * len(shape), shape))
+
+        try:
+            return read_whole(directory, origin.store, read)
+        except (DataError, OSError, PathOutsideRootError) as error:
+            if isinstance(error, FileNotFoundError) and read_document(directory) is None:
+                return None
+            path = origin.path_of(tile.path)
+            raise explained(error, origin.backend, path, "read")  # noqa: B904
+
+    def _opened(self, path: str) -> ZarrArray | Samples | None:
+        """Open a field. Raises ``UnsupportedFileError`` if it is not like the first field."""
+        first = self._tile
+        try:
+            field = self._origin.field(path, self.level)
+        except InvalidOptionError:
+            found = f"has no level {self.level}"
+        else:
+            if field is None or _kind(field) == _kind(first):
+                return field
+            found = "has shape {}, type {} and axes {}".format(*_kind(field))
+        expected = "shape {}, type {} and axes {}".format(*_kind(first))
+        raise UnsupportedFileError(
+            f"a plate is one image only if its fields are alike: this one {found}, but level "
+            f"{self.level} of {self._first!r} has {expected}. Open the fields by their own paths",
+            "ome-zarr",
+        )
+
+    def _refuse_if_gone(self) -> None:
+        """Raise ``NotFoundError`` if not only fields are missing, but the plate is."""
+        origin = self._origin
+        if read_document(origin.plate) is None:
+            hint = "it was moved or deleted since it was opened"
+            raise NotFoundError(origin.backend, origin.path, "read", hint=hint)
+
+
+def _plane_axes(field: ZarrArray | Samples) -> tuple[int, int]:
+    """Return the numbers of axes y and x: the last two, if their names are not known."""
+    names = field.axis_names
+    if "y" in names and "x" in names:
+        return names.index("y"), names.index("x")
+    if field.ndim < 2:
+        reason = f"its fields have {field.ndim} axes, but a plate needs fields with two or more"
+        raise UnsupportedFileError(reason, "ome-zarr")
+    return field.ndim - 2, field.ndim - 1
+
+
+def _kind(field: ZarrArray | Samples) -> tuple[tuple[int, ...], np.dtype[Any], str]:
+    return field.shape, field.dtype, ", ".join(field.axis_names)
+
+
+def open_plate(
+    node: Node, level: int, place: Address, *, backend: str, pipeline: CodecPipeline
+) -> PlateArray:
+    """Open the picture of a plate at a ``level`` of its fields.
+
+    The documents of all wells are read, and no field but the first.
+
+    Raises ``DataError``, ``InvalidOptionError``, ``OSError``.
+    """
+    grid = PlateGrid.of(node)
+    origin = _Origin.of(node, place, backend, pipeline)
+    for well, failure in grid.failures.items():
+        raise explained(failure, backend, origin.path_of(well), "open")
+    return _picture(origin, grid, level)
+
+
+def _picture(origin: _Origin, grid: PlateGrid, level: int) -> PlateArray:
+    for first in grid.paths():
+        try:
+            tile = origin.field(first, level)
+        except (DataError, OSError, PathOutsideRootError) as error:
+            path = origin.path_of(first)
+            raise explained(error, origin.backend, path, "open")  # noqa: B904
+        if tile is not None:
+            return PlateArray(origin, grid, first, tile)
+    raise UnsupportedFileError(
+        "the plate has no field, so there is nothing to show", "ome-zarr"
+    )
+
+
+def describe_plate(node: Node, place: Address, backend: str) -> Document:
+    """Return the fields of ``Info`` that a plate has.
+
+    Those of its picture are left out if it cannot be opened.
+    """
+    grid = PlateGrid.of(node)
+    plate: Document = {
+        "rows": list(grid.rows),
+        "columns": list(grid.columns),
+        "wells": [grid.well(place) for place in grid.wells],
+        "fields": list(grid.fields),
+        "empty": grid.empty_fields(),
+        "missing": missing_members(node.directory, grid),
+        "unlisted": unlisted_fields(node.directory, grid),
+        "damaged": natural_order(grid.failures),
+    }
+    metadata: Document = {"plate": plate}
+    try:
+        levels = _picture(_Origin.of(node, place, backend), grid, 0).levels
+    except (PolystoreError, OSError):
+        return {"metadata": metadata}
+    metadata["levels"] = [level.shape for level in levels]
+    found = levels[0]
+    return {
+        "format": "ome-zarr",
+        "shape": found.shape,
+        "dtype": found.dtype.str,
+        "image": found.image,
+        "metadata": metadata,
+    }

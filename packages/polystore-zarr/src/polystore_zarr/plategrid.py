@@ -1,0 +1,192 @@
+"""Where the fields of a plate are in its picture, and which of them are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from polystore_core import in_threads, natural_order, threads_for
+from polystore_core.errors import DataError, PathOutsideRootError
+
+from .ome import check_well, read_plate, read_roles, read_well
+from .store.nodes import read_document, read_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from .ome import Plate
+    from .store.base import StorePath
+    from .store.nodes import Node
+
+__all__ = ["PlateGrid", "is_plate", "map_in_threads", "missing_members", "unlisted_fields"]
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+Place: TypeAlias = tuple[int, int]
+"""Row and column in the picture."""
+
+
+def is_plate(node: Node) -> bool:
+    """Whether a node is the group of a plate."""
+    document = node.document
+    return (
+        document is not None
+        and document.kind == "group"
+        and bool(document.attributes)
+        and document.derive(read_roles).plate
+        and not document.is_image
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PlateGrid:
+    """The wells and fields that the documents of a plate and of its wells list.
+
+    Rows and columns are those of the plate's document, from the first to the last that has a well.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    fields: tuple[str, ...]
+    """The names of fields in any well, in natural order."""
+    wells: Mapping[Place, tuple[str, ...]]
+    """The fields of each well that is there, by rows."""
+    missing: tuple[str, ...] = ()
+    """Paths of wells that are listed, but have no document or no place on the plate."""
+    failures: Mapping[str, Exception] = field(default_factory=dict)
+    """The wells whose documents cannot be read, by path."""
+
+    @classmethod
+    def of(cls, node: Node) -> PlateGrid:
+        """Read the documents of all wells.
+
+        Raises ``DamagedDataError``, ``UnsupportedFileError`` for the document of the plate.
+        """
+        assert node.document is not None
+        plate = node.document.derive(read_plate)
+        assert plate is not None
+        listed = _places(plate)
+        wells: dict[Place, tuple[str, ...]] = {}
+        missing = [path for path in plate.wells if path not in listed]
+        failures: dict[str, Exception] = {}
+        for path, found in zip(listed, _fields(node.directory, list(listed)), strict=True):
+            if isinstance(found, Exception):
+                failures[path] = found
+            elif found is None:
+                missing.append(path)
+            else:
+                wells[listed[path]] = found
+        rows, columns = (_extent([place[axis] for place in listed.values()]) for axis in (0, 1))
+        return cls(
+            name=plate.name,
+            rows=plate.rows[rows.start : rows.stop],
+            columns=plate.columns[columns.start : columns.stop],
+            fields=tuple(natural_order({name for names in wells.values() for name in names})),
+            wells={
+                (row - rows.start, column - columns.start): wells[row, column]
+                for row, column in sorted(wells)
+            },
+            missing=tuple(missing),
+            failures=failures,
+        )
+
+    def well(self, place: Place) -> str:
+        """Return the path of a well in the plate."""
+        return f"{self.rows[place[0]]}/{self.columns[place[1]]}"
+
+    def paths(self) -> Iterator[str]:
+        """Yield the path of each field, well by well."""
+        for place, names in self.wells.items():
+            for name in names:
+                yield f"{self.well(place)}/{name}"
+
+    def empty_fields(self) -> list[str]:
+        """Return the paths of fields that other wells list, but their own well does not."""
+        return [
+            f"{self.well(place)}/{name}"
+            for place, names in self.wells.items()
+            for name in self.fields
+            if name not in names
+        ]
+
+
+def _places(plate: Plate) -> dict[str, Place]:
+    """Return the row and column of each well that has both, as its path names them."""
+    rows = {name: number for number, name in reversed(list(enumerate(plate.rows)))}
+    columns = {name: number for number, name in reversed(list(enumerate(plate.columns)))}
+    places = {}
+    for path in plate.wells:
+        row, _, column = path.partition("/")
+        if row in rows and column in columns:
+            places[path] = rows[row], columns[column]
+    return places
+
+
+def _extent(numbers: list[int]) -> range:
+    return range(min(numbers), max(numbers) + 1) if numbers else range(0)
+
+
+_FEW = 64
+"""Wells whose documents are read in threads: those of a local disk take 50 us each."""
+
+
+def _fields(plate: StorePath, wells: list[str]) -> list[tuple[str, ...] | Exception | None]:
+    """Return the fields that each well lists, ``None`` for a well without a document."""
+    base = plate.base  # for threads, which must not share the directories that are kept open
+
+    def read(well: str) -> tuple[str, ...] | Exception | None:
+        try:
+            document = read_document(base / well)
+            found = None if document is None else document.derive(read_well)
+        except (DataError, OSError, PathOutsideRootError) as error:
+            return error
+        return None if found is None else tuple(dict.fromkeys(found.fields))
+
+    return map_in_threads(read, wells, threads_for(len(wells), _FEW))
+
+
+def map_in_threads(
+    work: Callable[[Item], Result], items: Sequence[Item], threads: int
+) -> list[Result]:
+    """Return the results in order. One thread is the caller's own."""
+    if threads < 2 or len(items) < 2:
+        return list(map(work, items))
+    with in_threads(min(threads, len(items))) as run:
+        return list(run(work, items))
+
+
+# ── what is there ────────────────────────────────────────────────────────────────────────
+
+
+def missing_members(plate: StorePath, grid: PlateGrid) -> list[str]:
+    """Return the paths of wells and fields that are listed, but are not there."""
+    lost = [path for path in grid.paths() if read_kind(plate / path) is None]
+    return natural_order([*grid.missing, *lost])
+
+
+def unlisted_fields(plate: StorePath, grid: PlateGrid) -> list[str]:
+    """Return the paths of fields that are there, but are not listed."""
+    listed = set(grid.paths())
+    found = []
+    for row in _folders(plate):
+        for column in _folders(plate / row):
+            for name in _folders(plate / row / column):
+                path = f"{row}/{column}/{name}"
+                if path not in listed and _can_be_field(row, column, name):
+                    found.append(path)
+    return natural_order(path for path in found if read_kind(plate / path) == "image")
+
+
+def _folders(folder: StorePath) -> list[str]:
+    try:
+        return [entry.name for entry in folder.files.entries(folder.key) if entry.is_dir]
+    except (OSError, PathOutsideRootError):
+        return []
+
+
+def _can_be_field(*parts: str) -> bool:
+    try:
+        check_well(*parts)
+    except ValueError:
+        return False
+    return True
