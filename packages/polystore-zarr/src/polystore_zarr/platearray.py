@@ -109,7 +109,7 @@ class PlateArray(LazyArray):
         self._origin, self._grid, self._first, self._tile = origin, grid, first, tile
         self._lead = 1 if len(grid.fields) > 1 else 0
         self._y, self._x = _plane_axes(tile)
-        shape, chunks = list(tile.shape), list(tile.chunks)
+        shape, chunks = list(tile.shape), list(tile.chunks or tile.shape)
         for axis, count in ((self._y, len(grid.rows)), (self._x, len(grid.columns))):
             if shape[axis] % max(chunks[axis], 1):  # pieces of a picture have one size
                 chunks[axis] = shape[axis]
@@ -305,9 +305,13 @@ def _picture(origin: _Origin, grid: PlateGrid, level: int) -> PlateArray:
 def describe_plate(node: Node, place: Address, backend: str) -> Document:
     """Return the fields of ``Info`` that a plate has.
 
-    Those of its picture are left out if it cannot be opened.
+    Those of its picture are left out if it cannot be opened, and all of them if the document of
+    the plate cannot be read: the fields can still be listed then.
     """
-    grid = PlateGrid.of(node)
+    try:
+        grid = PlateGrid.of(node)
+    except DataError:
+        return {}
     plate: Document = {
         "rows": list(grid.rows),
         "columns": list(grid.columns),

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlateGrid", "is_plate", "map_in_threads", "missing_members", "unlisted_fields"]
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Place: TypeAlias = tuple[int, int]
 """Row and column in the picture."""
 
@@ -184,9 +185,9 @@ def _folders(folder: StorePath) -> list[str]:
         return []
 
 
-def _can_be_field(*parts: str) -> bool:
+def _can_be_field(row: str, column: str, name: str) -> bool:
     try:
-        check_well(*parts)
+        check_well(row, column, name)
     except ValueError:
         return False
     return True
