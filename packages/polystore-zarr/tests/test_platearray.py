@@ -358,11 +358,25 @@ def test_damaged_plate(fm: FileManager) -> None:
 def test_deleted_field_is_empty_and_deleted_plate_is_gone(fm: FileManager) -> None:
     save(fm)
     plate = fm.open("p.ome.zarr", "zarr")
+    np.testing.assert_array_equal(plate[...], picture(FIELDS))
     fm.delete("p.ome.zarr/D/03/1", "zarr")
     left = {path: pixels for path, pixels in FIELDS.items() if path != "D/03/1"}
     np.testing.assert_array_equal(plate[...], picture(left))
     fm.delete_all("p.ome.zarr", "zarr")
     with pytest.raises(NotFoundError, match="moved or deleted since it was opened"):
+        plate[0]
+
+
+def test_field_that_is_saved_again(fm: FileManager) -> None:
+    save(fm)
+    plate = fm.open("p.ome.zarr", "zarr")
+    np.testing.assert_array_equal(plate[...], picture(FIELDS))
+    fields = FIELDS | {"B/04/0": FIELDS["B/04/0"] + 1}
+    fm.save(fields["B/04/0"], "p.ome.zarr/B/04/0", "zarr")
+    for handle in (plate, pickle.loads(pickle.dumps(plate))):
+        np.testing.assert_array_equal(handle[...], picture(fields))
+    fm.save(np.ones((2, 9, 9), "u2"), "p.ome.zarr/B/04/0", "zarr", axes="cyx")
+    with pytest.raises(UnsupportedFileError, match=r"shape \(2, 9, 9\)"):
         plate[0]
 
 

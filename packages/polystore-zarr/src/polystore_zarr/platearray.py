@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,9 @@ __all__ = ["PlateArray", "describe_plate", "open_plate"]
 
 _IN_THREADS = 1 << 17
 """Bytes of a region from which its fields are read in threads."""
+
+_MOST_KEPT = 1 << 10
+"""Handles on fields that are kept open: 12 KiB each. To open one takes longer than to read it."""
 
 
 class _Origin(NamedTuple):
@@ -107,6 +111,8 @@ class PlateArray(LazyArray):
         self, origin: _Origin, grid: PlateGrid, first: str, tile: ZarrArray | Samples
     ) -> None:
         self._origin, self._grid, self._first, self._tile = origin, grid, first, tile
+        # Fields that were read. Needs no lock: threads store whole entries.
+        self._fields: dict[str, ZarrArray | Samples] = {}
         self._lead = 1 if len(grid.fields) > 1 else 0
         self._y, self._x = _plane_axes(tile)
         shape, chunks = list(tile.shape), list(tile.chunks or tile.shape)
@@ -158,6 +164,9 @@ class PlateArray(LazyArray):
             f"<{type(self).__name__} {self._origin.path!r}, {wells}, {fields}, "
             f"shape={self.shape}, dtype={self.dtype.str!r}>"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_fields": {}}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -215,21 +224,31 @@ class PlateArray(LazyArray):
         """Return the pixels of a tile, ``None`` if its field is not there."""
         origin = self._origin
         directory = origin.plate / tile.path
+        known = self._fields.get(tile.path)
+        with suppress(PolystoreError):  # deleted, saved again or damaged: open it again
+            if known is not None:
+                return known[tuple(slice(r.start, r.stop, r.step) for r in tile.inside)]
 
-        def read() -> Pixels | None:
+        def read() -> tuple[Pixels, ZarrArray | Samples] | None:
             field = self._opened(tile.path)
             if field is None:
                 return None
             shape = tuple(map(len, tile.inside))
-            return field.read(Selection(tile.inside, (False,) * len(shape), shape))
+            return field.read(Selection(tile.inside, (False,) * len(shape), shape)), field
 
         try:
-            return read_whole(directory, origin.store, read)
+            read_now = read_whole(directory, origin.store, read)
         except (DataError, OSError, PathOutsideRootError) as error:
             if isinstance(error, FileNotFoundError) and read_document(directory) is None:
                 return None
             path = origin.path_of(tile.path)
             raise explained(error, origin.backend, path, "read")  # noqa: B904
+        if read_now is None:
+            return None
+        if len(self._fields) >= _MOST_KEPT:
+            self._fields.clear()
+        pixels, self._fields[tile.path] = read_now
+        return pixels
 
     def _opened(self, path: str) -> ZarrArray | Samples | None:
         """Open a field. Raises ``UnsupportedFileError`` if it is not like the first field."""
