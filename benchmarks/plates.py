@@ -25,7 +25,9 @@ from polystore import FileManager
 READS: dict[str, Callable[[Any], object] | None] = {
     "open": None,
     "coarsest level, whole": lambda plate: plate.levels[-1][...],
-    "coarsest level, whole, twice": lambda plate: [plate.levels[-1][...] for _ in range(2)],
+    "coarsest level, whole, twice": lambda plate: [
+        level[...] for level in [plate.levels[-1]] * 2
+    ],
     "1,024 x 1,024 of level 0": lambda plate: plate[..., 1500:2524, 1500:2524],
     "256 x 256 of the coarsest level": lambda plate: plate.levels[-1][..., :256, :256],
 }
@@ -45,6 +47,8 @@ def main() -> None:
         return
     if not path.exists():
         make(path, given.wells, given.fields, given.side)
+    plate = FileManager().open(path, "zarr")
+    print(f"{plate!r}, {plate.nbytes / 2**30:.2f} GiB without the coarser levels\n")
     print("| | s | MiB more |\n| --- | --: | --: |")
     for name in READS:
         found = [run(name) for _ in range(3)]

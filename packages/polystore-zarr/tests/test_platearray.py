@@ -178,7 +178,7 @@ def test_words_are_those_of_first_field(fm: FileManager) -> None:
     assert (words.name, words.position) == ("p", None)
     words.check(plate.shape)
     assert fm.load("p.ome.zarr/B/02/0", "zarr", as_="image").metadata == first
-    for part in ("p.ome.zarr", "3 wells in 2 rows and 3 columns", "5 fields", "(2, 2, 602, "):
+    for part in ("p.ome.zarr", "3 wells on a grid of 2 x 3", "5 fields", "(2, 2, 602, "):
         assert part in repr(plate)
     image = fm.open("p.ome.zarr", "zarr", as_="image")
     assert image.metadata == words

@@ -156,9 +156,7 @@ class PlateArray(LazyArray):
 
     def __repr__(self) -> str:
         grid = self._grid
-        wells = (
-            f"{len(grid.wells)} wells in {len(grid.rows)} rows and {len(grid.columns)} columns"
-        )
+        wells = f"{len(grid.wells)} wells on a grid of {len(grid.rows)} x {len(grid.columns)}"
         fields = f"{sum(map(len, grid.wells.values()))} fields"
         return (
             f"<{type(self).__name__} {self._origin.path!r}, {wells}, {fields}, "
