@@ -2,20 +2,26 @@
 
 import importlib.util
 import os
+import pickle
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from polystore_cli.main import app
+from polystore_core import BackendRegistry, FileManager
 
 Run = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 Install = Callable[..., None]
+Shown = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -106,3 +112,51 @@ def storage() -> None:
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing and os.environ.get("POLYSTORE_REQUIRE_ALL") != "1":
         pytest.skip(f"{' and '.join(missing)} not installed")
+
+
+# The question travels as an image does: so it comes after everything that was sent before it.
+LISTENER = """
+import pickle, sys
+from polystore_stream import receive
+
+names = ("path", "data", "axes", "scale", "units", "labels", "layer", "at")
+shown = []
+with receive() as incoming:
+    print("ready", flush=True)
+    for item in incoming:
+        if item.path == "?":
+            document = [{name: getattr(x, name) for name in names}
+                        | {"channels": [c.name for c in x.channels]} for x in shown]
+            pickle.dump(document, sys.stdout.buffer)
+            sys.stdout.flush()
+        else:
+            shown.append(item)
+"""
+
+
+@pytest.fixture
+def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="ps-")  # short: the kernel allows sockets no long names
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", folder)
+    yield
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shown(runtime_directory: None) -> Iterator[Shown]:
+    """Run a script that listens; what it has received is what the fixture's function returns."""
+    process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
+    output = process.stdout
+    assert output is not None
+    assert output.readline() == b"ready\n"
+
+    def ask() -> list[dict[str, Any]]:
+        with BackendRegistry() as registry:
+            FileManager(registry).save(np.zeros((1, 1)), "?", backend="streaming")
+        found: list[dict[str, Any]] = pickle.load(output)
+        return found
+
+    yield ask
+    process.kill()
+    process.wait()
+    output.close()

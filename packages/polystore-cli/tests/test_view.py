@@ -1,20 +1,16 @@
 import json
-import pickle
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import Result
 
 from polystore_cli.address import Address
+from polystore_cli.arranging import Arrangement
 from polystore_cli.showing import Show
+from polystore_cli.sources import find_images
 from polystore_core import (
     BackendRegistry,
     DataSink,
@@ -24,61 +20,13 @@ from polystore_core import (
     metadata_document,
 )
 
+from .conftest import Run, Shown
+
 pytest.importorskip("polystore_stream")
 pytest.importorskip("polystore_zarr")
 pytest.importorskip("tifffile")
 
-Run = Callable[..., Result]
-Shown = Callable[[], list[dict[str, Any]]]
-
 IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
-
-# The question travels as an image does: so it comes after everything that was sent before it.
-LISTENER = """
-import pickle, sys
-from polystore_stream import receive
-
-names = ("path", "data", "axes", "scale", "units", "labels", "layer", "at")
-shown = []
-with receive() as incoming:
-    print("ready", flush=True)
-    for item in incoming:
-        if item.path == "?":
-            document = [{name: getattr(x, name) for name in names}
-                        | {"channels": [c.label for c in x.channels]} for x in shown]
-            pickle.dump(document, sys.stdout.buffer)
-            sys.stdout.flush()
-        else:
-            shown.append(item)
-"""
-
-
-@pytest.fixture
-def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    folder = tempfile.mkdtemp(prefix="ps-")  # short: the kernel allows sockets no long names
-    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", folder)
-    yield
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def shown(runtime_directory: None) -> Iterator[Shown]:
-    """Run a script that listens; what it has received is what the fixture's function returns."""
-    process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
-    output = process.stdout
-    assert output is not None
-    assert output.readline() == b"ready\n"
-
-    def ask() -> list[dict[str, Any]]:
-        with BackendRegistry() as registry:
-            FileManager(registry).save(np.zeros((1, 1)), "?", backend="streaming")
-        found: list[dict[str, Any]] = pickle.load(output)
-        return found
-
-    yield ask
-    process.kill()
-    process.wait()
-    output.close()
 
 
 @pytest.fixture
@@ -207,12 +155,18 @@ def test_series_is_one_layer(
     np.testing.assert_array_equal(second["data"], IMAGE + 2)
 
 
-def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> None:
-    found = json.loads(run("view", "a.tif", "plate/B03_z1.npy", "--json", *STREAM).stdout)
-    assert found[0] == {
-        "source": "disk:a.tif",
+def test_json_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
+    result = run("view", "a.tif", "plate/B03_z1.npy", "none.npy", "--json", *STREAM)
+    found = json.loads(result.stdout)
+    assert (result.exit_code, shown()) == (1, [])
+    assert found["shown"][0] == {
+        "how": "image",
         "viewer": "streaming",
         "path": "a.tif",
+        "sources": ["disk:a.tif"],
+        "template": None,
+        "proposal": None,
+        "fields": {},
         "shape": [4, 5],
         "dtype": "<u2",
         "options": {},
@@ -223,9 +177,20 @@ def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> 
             ]
         },
     }
-    assert found[1]["source"] == "disk:plate/B03_z1.npy"
-    series = run("view", "a.tif", "a.npy", "--stack", "--json", *STREAM)
-    assert [document["path"] for document in json.loads(series.stdout)] == ["a.tif", "a.npy"]
+    assert found["shown"][1]["sources"] == ["disk:plate/B03_z1.npy"]
+    assert found["skipped"] == []
+    ((source, error),) = [tuple(one.values()) for one in found["failed"]]
+    assert source == "disk:none.npy"
+    assert "does not exist" in error
+
+
+def test_dry_run_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
+    result = run("view", "a.tif", "plate", "--dry-run", *STREAM)
+    assert result.stdout.splitlines() == [
+        "image disk:a.tif: 4 x 5 <u2",
+        "stack of 2 images disk:plate: 4 x 5 <u2",
+    ]
+    assert shown() == []
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────
@@ -233,14 +198,9 @@ def test_json_tells_what_was_sent(run: Run, here: FileManager, shown: Shown) -> 
 
 def test_others_are_shown(run: Run, here: FileManager, shown: Shown, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"no array")
-    result = run("view", "bad.npy", "none.npy", "a.npy", "--json", *STREAM)
+    result = run("view", "bad.npy", "none.npy", "a.npy", *STREAM)
     assert result.exit_code == 1
     assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["error"] * 2
-    assert ["error" in document for document in json.loads(result.stdout)] == [
-        True,
-        True,
-        False,
-    ]
     assert [image["path"] for image in shown()] == ["a.npy"]
 
 
@@ -254,12 +214,6 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "trouble"),
     [
-        (
-            "a.npy plate --viewer streaming",
-            2,
-            "disk:plate is a folder: name one or more images in it",
-        ),
-        ("p.ome.zarr --viewer streaming", 2, "zarr:p.ome.zarr is a folder"),
         ("a.npy --viewer disk", 2, "'disk' is not a viewer: it stores data, see polystore cp"),
         ("a.npy --viewer disk:", 2, "'disk' is not a viewer"),
         ("a.npy --viewer nothing", 1, "no backend is called 'nothing'"),
@@ -339,9 +293,12 @@ def test_images_say_what_they_are(shown: Shown, capsys: pytest.CaptureFixture[st
     with BackendRegistry() as registry:
         files = FileManager(registry)
         files.save(image, "a", "memory")
-        address = Address("memory", "a")
-        (sent,) = Show(files, "streaming", {}).each([address])
-    assert sent["image"] == metadata_document(image.metadata)
+        arrangement = Arrangement()
+        arrangement.add(files, [find_images(files, Address("memory", "a"))])
+        show = Show(files, "streaming", {})
+        assert show.send(arrangement.views) == []
+        (document,) = map(show.document, arrangement.views)
+    assert document["image"] == metadata_document(image.metadata)
     (item,) = shown()
     assert (item["axes"], item["scale"]) == ("czyx", (1.0, 2.0, 1.0, 0.5))
     assert item["channels"] == ["DAPI", "GFP"]

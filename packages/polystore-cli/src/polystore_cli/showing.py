@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polystore_core import known_options, metadata_document
-from polystore_core.errors import DataError, StorageError, UnsupportedFormatError
+import numpy as np
+
+from polystore_core import Image, check_options, known_options, metadata_document
+from polystore_core.errors import (
+    BatchError,
+    DataError,
+    StorageError,
+    UnsupportedFormatError,
+    UnsupportedOperationError,
+)
 
 from .output import warn
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager, Info
+    from polystore_core import FileManager, Info, LazyArray
 
-    from .address import Address
+    from .arranging import View
+    from .sources import Picture
 
 __all__ = ["Show"]
+
+_LARGE = 1 << 26
+"""Bytes of an image that the viewer reads itself, as far as it can."""
+_SCREEN = 2048
+"""Pixels of a screen: a plane of a plate's stack has at most as many in y and in x."""
 
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """What is sent to one viewer by one call.
-
-    Both ways return what was sent, as documents for people and programs.
-    """
+    """What is sent to one viewer by one call."""
 
     files: FileManager
     viewer: str
@@ -33,72 +45,151 @@ class Show:
     options: Mapping[str, Any]
     """Those of the command line: they count more than the words of an image."""
 
-    def each(self, addresses: Sequence[Address]) -> Iterator[dict[str, Any]]:
-        """Send one after another; what cannot be loaded or shown must not hide the others."""
-        for address in addresses:
+    def check_options(self, *further: str) -> None:
+        """Raise ``UnknownOptionError`` for an option that the viewer does not have."""
+        owner = f"save() of backend {self.viewer!r}"
+        check_options(self._save, {**self.options, **dict.fromkeys(further)}, owner)
+
+    def send(self, views: Iterable[View]) -> list[dict[str, Any]]:
+        """Show one view after another, and return those that failed.
+
+        An image that cannot be loaded or shown must not hide the others.
+        """
+        failed = []
+        for view in views:
             try:
-                info = self._info(address)
-                value = self.load(address, info)
-                self.files.save(value, address.path, backend=self.viewer, **self.options)
-            except (DataError, StorageError, UnsupportedFormatError) as error:
-                warn(f"error: {error}")
-                yield {"source": str(address), "error": str(error)}
-            else:
-                yield self._document(address, info)
+                self._send(view)
+            except (DataError, StorageError, UnsupportedFormatError, BatchError) as error:
+                text = error.describe(most=None) if isinstance(error, BatchError) else error
+                warn(f"error: {text}")
+                failed.append({"source": str(view.address), "error": str(text)})
+        return failed
 
-    def series(self, addresses: Sequence[Address], names: str | None) -> list[dict[str, Any]]:
-        """Send all in one batch."""
-        infos = [self._info(address) for address in addresses]
-        options = {**self.options} if names is None else {**self.options, "names": names}
-        self.files.save_batch(
-            _Loaded(self, addresses, infos),
-            [address.path for address in addresses],
-            backend=self.viewer,
-            progress=sys.stderr.isatty(),
-            **options,
-        )
-        return list(map(self._document, addresses, infos))
-
-    def _info(self, address: Address) -> Info | None:
-        if "info" not in self.files.registry[address.backend].capabilities:
-            return None
-        info = self.files.info(address.path, backend=address.backend)
-        image = info.image
-        if image is not None and "axes" in image.guessed and "axes" not in self.options:
-            names = ", ".join(image.names)
-            warn(f"warning: {address} does not name its axes: guessed {names} (-o axes=…)")
-        return info
-
-    def load(self, address: Address, info: Info | None) -> Any:
-        """Load an image with its words, if the viewer has options for them."""
-        sink: Any = self.files.registry[self.viewer]
-        has_words = "axes" in known_options(type(sink).save)[0]
-        as_ = "image" if has_words and info is not None and info.image is not None else None
-        return self.files.load(address.path, backend=address.backend, as_=as_)
-
-    def _document(self, address: Address, info: Info | None) -> dict[str, Any]:
-        image = None if info is None else info.image
+    def document(self, view: View) -> dict[str, Any]:
+        """Return what is shown, for programs."""
+        first = view.pictures[0]
+        shape, dtype = self._array(view, first)
+        image = None if first.info is None else first.info.image
         return {
-            "source": str(address),
+            "how": view.how,
             "viewer": self.viewer,
-            "path": address.path,
-            "shape": None if info is None else info.shape,
-            "dtype": None if info is None else info.dtype,
+            "path": view.address.path,
+            "sources": [str(one.address) for one in view.pictures],
+            "template": view.names,
+            "proposal": view.proposal,
+            "fields": view.fields,
+            "shape": shape,
+            "dtype": dtype,
             "options": self.options,
             "image": None if image is None else metadata_document(image),
         }
 
+    def _send(self, view: View) -> None:
+        self._warn_of_guesses(view)
+        if view.how != "stack":
+            path = view.address.path
+            self.files.save(_value(self, view, 0), path, backend=self.viewer, **self.options)
+            return
+        options: dict[str, Any] = {**self.options}
+        if view.names is not None:
+            options["names"] = view.names
+        if view.at:
+            options["at"] = list(view.at)
+        self.files.save_batch(
+            _Values(self, view),
+            [one.address.path for one in view.pictures],
+            backend=self.viewer,
+            progress=sys.stderr.isatty(),
+            **options,
+        )
+
+    def _warn_of_guesses(self, view: View) -> None:
+        """Say once for each view which axes were guessed."""
+        for one in view.pictures:
+            image = None if one.info is None else one.info.image
+            if image is not None and "axes" in image.guessed and "axes" not in self.options:
+                names = ", ".join(image.names)
+                warn(
+                    f"warning: {one.address} does not name its axes: guessed {names} "
+                    "(-o axes=…)"
+                )
+                return  # once for a stack
+
+    @property
+    def _save(self) -> Any:
+        sink: Any = self.files.registry[self.viewer]
+        return type(sink).save
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the viewer takes images with their words, and lazy handles."""
+        return "axes" in known_options(self._save)[0]
+
+    def load(self, one: Picture) -> Any:
+        """Load an image with its words, if the viewer has options for them.
+
+        A large one stays where it is: the viewer gets a handle.
+        """
+        place, info = one.address, one.info
+        if self.has_words and info is not None and _nbytes(info) > _LARGE:
+            try:
+                return self.open(one)
+            except UnsupportedOperationError:
+                pass  # its format is always loaded whole
+        as_ = "image" if self.has_words and info is not None and info.image else None
+        return self.files.load(place.path, backend=place.backend, as_=as_)
+
+    def open(self, one: Picture) -> Any:
+        """Return a handle on an image, with its words."""
+        handle = self.files.open(one.address.path, backend=one.address.backend)
+        return handle if handle.image is None else Image(handle, handle.image)
+
+    def on_screen(self, one: Picture) -> Any:
+        """Return the finest level of an image that a screen holds, with its words."""
+        handle = self.files.open(one.address.path, backend=one.address.backend)
+        level = _level(handle)
+        return level if level.image is None else Image(level, level.image)
+
+    def _array(self, view: View, first: Picture) -> tuple[tuple[int, ...] | None, str | None]:
+        """Return shape and type of the first image as it is shown."""
+        if view.how == "montage" or view.at:
+            found = _value(self, view, 0)
+            return found.shape, np.dtype(found.dtype).str
+        return (None, None) if first.info is None else (first.info.shape, first.info.dtype)
+
 
 @dataclass(frozen=True, slots=True)
-class _Loaded(Sequence[Any]):
+class _Values(Sequence[Any]):
     """Values that are loaded when they are sent: a series may be larger than memory."""
 
     show: Show
-    addresses: Sequence[Address]
-    infos: Sequence[Info | None]
+    view: View
 
     def __len__(self) -> int:
-        return len(self.addresses)
+        return len(self.view.pictures)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.show.load(self.addresses[index], self.infos[index])
+        return _value(self.show, self.view, index)
+
+
+def _value(show: Show, view: View, index: int) -> Any:
+    one = view.pictures[index]
+    if view.how == "montage":
+        return show.open(one)
+    return show.on_screen(one) if view.at else show.load(one)
+
+
+def _level(handle: LazyArray) -> LazyArray:
+    names = ("y", "x") if handle.image is None else handle.image.names
+    plane = [names.index(name) - len(names) for name in ("y", "x") if name in names]
+    for level in handle.levels:
+        if all(level.shape[axis] <= _SCREEN for axis in plane):
+            return level
+    return handle.levels[-1]
+
+
+def _nbytes(info: Info) -> int:
+    try:
+        return math.prod(info.shape or (0,)) * np.dtype(info.dtype).itemsize
+    except TypeError:  # the element type of another framework
+        return 0

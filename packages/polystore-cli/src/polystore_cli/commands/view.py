@@ -1,20 +1,21 @@
 """``polystore view``."""
 
-from collections.abc import Collection
-from typing import Annotated
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polystore_cli.address import (
-    Address,
-    AddressError,
-    is_directory,
-    parse_address,
-    usual_backend,
-)
+from polystore_cli.address import Address, AddressError, parse_address, usual_backend
 from polystore_cli.options import SaveOptions, parse_options
-from polystore_cli.output import print_json
+from polystore_cli.output import print_json, warn
 from polystore_core import FileManager, StorageBackend, owner
+from polystore_core.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from polystore_cli.arranging import Arrangement
+    from polystore_cli.showing import Show
+    from polystore_cli.sources import Source
 
 __all__ = ["view"]
 
@@ -22,7 +23,11 @@ __all__ = ["view"]
 def view(
     context: typer.Context,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="What to show: a.tif, zarr:a.zarr/x")
+        list[str],
+        typer.Argument(
+            metavar="PATH",
+            help="Image, folder, plate or store: a.tif, plate.ome.zarr. - reads standard input.",
+        ),
     ],
     viewer: Annotated[
         str, typer.Option(metavar="VIEWER", help="napari, or the backend of another viewer.")
@@ -32,43 +37,69 @@ def view(
         typer.Option(metavar="NAME", help="Name of the viewer, if there are several."),
     ] = None,
     stack: Annotated[
-        bool, typer.Option("--stack", help="Show all paths as one stack, with a slider.")
+        bool, typer.Option("--stack", help="Show all images as one stack, with sliders.")
     ] = False,
     names: Annotated[
         str | None,
         typer.Option(
             metavar="TEMPLATE",
-            help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif'",
+            help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif', or auto.",
         ),
     ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Show label images.")] = False,
     options: SaveOptions = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show nothing. Print what would be shown.")
+    ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print what was sent as one JSON array.")
+        bool, typer.Option("--json", help="Show nothing. Print it as one JSON object.")
     ] = False,
 ) -> None:
     """Show images in a viewer, with the axes, pixel size and channels that are known.
 
-    A path without a backend is on disk, or in zarr if a part of it ends in .zarr.
+    A path without a backend is on disk, or in zarr if a part of it ends in .zarr. A folder is one
+    stack, and a plate one picture.
     """
-    from polystore_cli.showing import Show  # with NumPy, which no other verb needs to start
+    from polystore_cli.arranging import Arrangement  # with NumPy, which no other verb needs
+    from polystore_cli.showing import Show
 
     files: FileManager = context.obj
-    known = files.registry.names()
-    addresses = [_address(text, known) for text in paths]
     given = parse_options(options) | ({"labels": True} if labels else {})
     show = Show(files, _viewer(files, viewer, name), given)
-    for address in addresses:
-        if is_directory(files, address):
-            raise AddressError(f"{address} is a folder: name one or more images in it")
-    if stack or names is not None:
-        sent = show.series(addresses, names)
-    else:
-        sent = list(show.each(addresses))
+    show.check_options(*(["names"] if names is not None else []))
+    known = files.registry.names()
+    addresses = [_address(text, known) for text in _texts(paths)]
+    sources, failed = _find(files, addresses)
+    if failed and (stack or names is not None):
+        sources = []  # a stack without some of its images would look whole
+    is_quiet = json or dry_run or "-" in paths
+    ask = _ask if not is_quiet and sys.stdin.isatty() and sys.stderr.isatty() else None
+    found = Arrangement(stack, names, ask)
+    found.add(files, sources)
+    failed += _tell(found)
     if json:
-        print_json(sent)
-    if any("error" in document for document in sent):
+        print_json(_document(show, found, failed))
+    elif dry_run:
+        _print_views(show, found)
+    else:
+        failed += show.send(found.views)
+    if failed:
         raise typer.Exit(1)
+
+
+def _texts(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the addresses of the command line, and those of standard input at "-"."""
+    for text in paths:
+        if text != "-":
+            yield text
+            continue
+        # Names of files that are not UTF-8 stay what they are.
+        lines = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\n")
+        found = [line.removesuffix("\r") for line in lines if line.strip()]
+        if not found:
+            fault = "standard input has no addresses: write one in each line"
+            raise InvalidOptionError("PATH", "-", "addresses", fault)
+        yield from found
 
 
 def _address(text: str, names: Collection[str]) -> Address:
@@ -76,6 +107,67 @@ def _address(text: str, names: Collection[str]) -> Address:
         return parse_address(text, names)
     except AddressError:
         return Address(usual_backend(text), text)
+
+
+def _find(
+    files: FileManager, addresses: Iterable[Address]
+) -> tuple[list["Source"], list[dict[str, str]]]:
+    """Return what is at each address, and the addresses that cannot be shown."""
+    from polystore_cli.sources import TROUBLE, find_images
+
+    sources, failed = [], []
+    for address in addresses:
+        try:
+            sources.append(find_images(files, address))
+        except TROUBLE as error:
+            warn(f"error: {error}")
+            failed.append({"source": str(address), "error": str(error)})
+    return sources, failed
+
+
+def _ask(question: str) -> bool:
+    """Ask on the terminal. Enter is yes, and the end of the input is no."""
+    typer.echo(f"{question} [Y/n] ", nl=False, err=True)
+    answer = sys.stdin.readline()
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
+
+
+def _tell(found: "Arrangement") -> list[dict[str, str]]:
+    """Print what was skipped, and return the images that cannot be shown."""
+    from polystore_cli.sources import told
+
+    for line in (*found.notes, *told([one for one in found.skipped if not one.failed])):
+        warn(f"note: {line}")
+    failed = [one for one in found.skipped if one.failed]
+    for one in failed:
+        warn(f"error: {one.reason}")
+    return [{"source": one.source, "error": one.reason} for one in failed]
+
+
+def _document(
+    show: "Show", found: "Arrangement", failed: list[dict[str, str]]
+) -> dict[str, Any]:
+    return {
+        "shown": [show.document(one) for one in found.views],
+        "skipped": [
+            {"source": one.source, "reason": one.reason}
+            for one in found.skipped
+            if not one.failed
+        ],
+        "failed": failed,
+    }
+
+
+def _print_views(show: "Show", found: "Arrangement") -> None:
+    for view in found.views:
+        document = show.document(view)
+        count = len(view.pictures)
+        shape = " x ".join(map(str, document["shape"] or ())) or "unknown"
+        many = f" of {count:,} images" if view.how == "stack" else ""
+        by = f", arranged by {view.names!r}" if view.names else ""
+        values = ", ".join(f"{name}: {number:,}" for name, number in view.fields.items())
+        told = f"{view.how}{many} {view.address}: {shape} {document['dtype'] or ''}".rstrip()
+        typer.echo(told + by + (f" ({values})" if values else ""))
 
 
 def _viewer(files: FileManager, viewer: str, name: str | None) -> str:

@@ -1,0 +1,246 @@
+"""How images are shown: alone, as one stack, or as the picture of a plate."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from polystore_core import NameTemplate
+from polystore_core.errors import InvalidOptionError
+
+from .address import AddressError
+from .naming import find_template
+from .sources import Picture, Skipped
+
+if TYPE_CHECKING:
+    from polystore_core import FileManager
+
+    from .address import Address
+    from .naming import Found
+    from .sources import Source
+
+__all__ = ["Arrangement", "How", "View"]
+
+How: TypeAlias = Literal["image", "stack", "montage"]
+
+_CHANNELS = ("channel", "c", "w")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Images that are shown together."""
+
+    how: How
+    address: Address
+    """Where they are. Of one image, and of a plate: its name in the viewer."""
+    pictures: tuple[Picture, ...]
+    names: str | None = None
+    """Of a stack: the template that its names fit."""
+    fields: Mapping[str, int] = field(default_factory=dict)
+    """How many values each slider or channel has, as far as the names or the plate tell."""
+    at: tuple[Mapping[str, str], ...] = ()
+    """Of a plate's stack: the well and field of each image."""
+    proposal: str | None = None
+    """A template that fits the names, and was not asked for."""
+
+
+@dataclass(slots=True)
+class Arrangement:
+    """Decides how images are shown: all that one call shows.
+
+    With ``stack`` or ``names``, the images of all sources are one stack, and each plate is one of
+    its own. Otherwise a folder is one stack if its images agree.
+    """
+
+    stack: bool = False
+    names: str | None = None
+    """A template, "auto", or ``None``."""
+    ask: Callable[[str], bool] | None = None
+    """Asks the user a question; ``None`` where nobody would answer."""
+    views: list[View] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, files: FileManager, sources: Sequence[Source]) -> None:
+        """Add the images of all sources.
+
+        Raises ``InvalidOptionError`` if images of a stack differ in shape, type or axes, or if no
+        name fits the template, and ``AddressError`` for a plate with ``names``.
+        """
+        for source in sources:
+            self.skipped += source.skipped
+        plates = [source for source in sources if source.kind == "plate"]
+        others = [source for source in sources if source.kind != "plate"]
+        for source in plates:
+            self._add_plate(files, source)
+        if self.stack or self.names is not None:
+            if others:
+                self._add_stack(others)
+            return
+        for source in others:
+            if source.kind == "folder":
+                self._add_folder(source)
+            else:
+                self._add_alone(source)
+
+    def _add_alone(self, source: Source) -> None:
+        self.views += [View("image", one.address, (one,)) for one in source.pictures]
+
+    def _add_plate(self, files: FileManager, source: Source) -> None:
+        top = source.address
+        if self.names is not None:
+            raise AddressError(f"{top} is a plate: show it without --names")
+        if not self.stack:
+            self.views.append(View("montage", top, tuple(source.pictures)))
+            return
+        pictures, at = [], []
+        for path in files.list_files(top.path, backend=top.backend, recursive=True):
+            row, column, name = posixpath.relpath(path, top.path).split("/")
+            pictures.append(Picture(top.at(path), files.info(path, backend=top.backend)))
+            at.append({"well": f"{row}{column}", "field": name})
+        values = {name: len({place[name] for place in at}) for name in ("well", "field")}
+        if values["field"] == 1:
+            del values["field"]
+            at = [{"well": place["well"]} for place in at]
+        _check_alike(pictures)
+        self.views.append(View("stack", top, tuple(pictures), fields=values, at=tuple(at)))
+
+    def _add_folder(self, source: Source) -> None:
+        address, pictures = source.address, source.pictures
+        if len(pictures) == 1:
+            self._add_alone(source)
+            return
+        try:
+            _check_alike(pictures)
+        except InvalidOptionError as error:
+            self.notes.append(f"each image of {address} is shown alone: {error}")
+            self._add_alone(source)
+            return
+        template = find_template([one.address.name for one in pictures])
+        if template is None:
+            self.views.append(View("stack", address, tuple(pictures)))
+            return
+        text = f"{address}: {_fit(template, len(pictures))}"
+        if self.ask is not None and self.ask(f"{text}. Arrange the images so?"):
+            self._add_by_template(address, pictures, template)
+            return
+        if self.ask is None:
+            self.notes.append(f"{text}. To arrange the images so, add it, or --names auto")
+        self.views.append(View("stack", address, tuple(pictures), proposal=template.template))
+
+    def _add_stack(self, sources: Sequence[Source]) -> None:
+        """Make one stack of the images of several sources."""
+        pictures, named = [], []
+        for source in sources:
+            for one in source.pictures:
+                if one.is_labels and source.kind == "store":
+                    reason = "a stack has no label images"
+                    self.skipped.append(Skipped(str(one.address), "label image", reason))
+                else:
+                    pictures.append(one)
+            named += source.pictures if source.kind == "image" else []
+        address = sources[0].address
+        if self.names is None:
+            _check_alike(pictures)
+            self.views.append(View("stack", address, tuple(pictures)))
+        elif self.names == "auto":
+            template = find_template(list(dict.fromkeys(one.address.name for one in pictures)))
+            if template is None:
+                fault = (
+                    f"--names auto finds no template in the names of {_several(pictures)}: "
+                    "write --names 'TEMPLATE', or --stack for the order of the names"
+                )
+                raise InvalidOptionError("names", "auto", "names that tell images apart", fault)
+            self.notes.append(_fit(template, len(pictures)))
+            self._add_by_template(address, pictures, template)
+        else:
+            self._add_by_names(address, pictures, named)
+
+    def _add_by_template(
+        self, address: Address, pictures: Sequence[Picture], template: Found
+    ) -> None:
+        """Make a stack of the images that a template fits, and skip the others."""
+        fits = set(template.fits)
+        for one in pictures:
+            if one.address.name not in fits:
+                self._skip_misfit(one, template.template)
+        chosen = [one for one in pictures if one.address.name in fits]
+        self.views.append(_by_names(address, chosen, template.template))
+
+    def _add_by_names(
+        self, address: Address, pictures: Sequence[Picture], named: Sequence[Picture]
+    ) -> None:
+        """Make a stack by a template of the user. It must fit each image that was named."""
+        assert self.names is not None
+        template = NameTemplate(self.names)
+        chosen, first = [], None
+        for one in pictures:
+            try:
+                template.parse(one.address.path)
+            except InvalidOptionError as error:
+                if one in named:
+                    raise
+                first = first or error
+                self._skip_misfit(one, self.names)
+            else:
+                chosen.append(one)
+        if not chosen:
+            fault = f"--names {self.names!r} fits none of {_several(pictures)}: {first}"
+            raise InvalidOptionError("names", self.names, "a template that fits", fault)
+        self.views.append(_by_names(address, chosen, self.names))
+
+    def _skip_misfit(self, one: Picture, template: str) -> None:
+        reason = f"{template!r} does not fit its name, or does not tell it from another"
+        self.skipped.append(Skipped(str(one.address), "image", reason))
+
+
+def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View:
+    """Return a stack by a template that fits all names."""
+    template = NameTemplate(names)
+    parsed = [template.parse(one.address.path) for one in pictures]
+    values = {name: len({found[name] for found in parsed}) for name in template.fields}
+    channels = [name for name in template.fields if name in _CHANNELS]
+    layers = [" ".join(found[name] for name in channels) for found in parsed]
+    _check_alike(pictures, layers)
+    return View("stack", address, tuple(pictures), names, values)
+
+
+def _fit(template: Found, count: int) -> str:
+    fits = len(template.fits)
+    some = f"all {count:,}" if fits == count else f"{fits:,} of {count:,}"
+    values = ", ".join(f"{name}: {number:,}" for name, number in template.values.items())
+    return f"--names {template.template!r} fits {some} names ({values})"
+
+
+def _several(pictures: Sequence[Picture]) -> str:
+    return f"{len(pictures):,} images, such as {pictures[0].address.name!r}"
+
+
+def _check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> None:
+    """Raise ``InvalidOptionError`` if two images differ; with ``layers``, two of one layer."""
+    firsts: dict[str, Picture] = {}
+    for one, layer in zip(pictures, layers or [""] * len(pictures), strict=True):
+        first = firsts.setdefault(layer, one)
+        mine, known = _facts(one), _facts(first)
+        for name, value in mine.items():
+            if value != known[name]:
+                fault = (
+                    f"{one.address} has {name} {_text(value)}, but {first.address} has "
+                    f"{_text(known[name])}: images of one stack must be alike"
+                )
+                raise InvalidOptionError("stack", str(one.address), "alike images", fault)
+
+
+def _facts(one: Picture) -> dict[str, object]:
+    info = one.info
+    if info is None:
+        return {}
+    return {"shape": info.shape, "type": info.dtype, "axes": one.axes}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(str, value))})"
+    return "none" if value is None else str(value)
