@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -12,7 +11,7 @@ from polystore_core.errors import InvalidOptionError
 
 from .address import AddressError
 from .naming import find_template
-from .sources import Picture, Skipped
+from .sources import Picture, Skipped, find_fields
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
@@ -44,6 +43,16 @@ class View:
     """Of a plate's stack: the well and field of each image."""
     proposal: str | None = None
     """A template that fits the names, and was not asked for."""
+
+    @property
+    def paths(self) -> list[str]:
+        """What the images of a stack are called in the viewer.
+
+        Viewers make one layer of each folder, and the fields of a plate are in many.
+        """
+        if self.at:
+            return [(self.address / "_".join(place.values())).path for place in self.at]
+        return [one.address.path for one in self.pictures]
 
 
 @dataclass(slots=True)
@@ -94,21 +103,33 @@ class Arrangement:
             raise AddressError(f"{top} is a plate: show it without --names")
         if not self.stack:
             self.views.append(View("montage", top, tuple(source.pictures)))
+            self._note_gaps(source)
             return
-        pictures, at = [], []
-        for path in files.list_files(top.path, backend=top.backend, recursive=True):
-            row, column, name = posixpath.relpath(path, top.path).split("/")
-            pictures.append(Picture(top.at(path), files.info(path, backend=top.backend)))
+        found = find_fields(files, source)
+        at = []
+        for path in found:
+            row, column, name = path.split("/")
             at.append({"well": f"{row}{column}", "field": name})
         values = {name: len({place[name] for place in at}) for name in ("well", "field")}
         if values["field"] == 1:
             del values["field"]
             at = [{"well": place["well"]} for place in at]
+        pictures = tuple(found.values())
         _check_alike(pictures)
-        self.views.append(View("stack", top, tuple(pictures), fields=values, at=tuple(at)))
+        self.views.append(View("stack", top, pictures, fields=values, at=tuple(at)))
+
+    def _note_gaps(self, source: Source) -> None:
+        plate = source.plate
+        places = len(plate["rows"]) * len(plate["columns"])
+        gaps = places - len(plate["wells"])
+        if gaps:
+            self.notes.append(
+                f"{source.address}: {gaps:,} of {places:,} wells are not there, and black in the "
+                "picture"
+            )
 
     def _add_folder(self, source: Source) -> None:
-        address, pictures = source.address, source.pictures
+        address, pictures = source.address, self._planes(source)
         if len(pictures) == 1:
             self._add_alone(source)
             return
@@ -134,12 +155,7 @@ class Arrangement:
         """Make one stack of the images of several sources."""
         pictures, named = [], []
         for source in sources:
-            for one in source.pictures:
-                if one.is_labels and source.kind == "store":
-                    reason = "a stack has no label images"
-                    self.skipped.append(Skipped(str(one.address), "label image", reason))
-                else:
-                    pictures.append(one)
+            pictures += self._planes(source)
             named += source.pictures if source.kind == "image" else []
         address = sources[0].address
         if self.names is None:
@@ -157,6 +173,17 @@ class Arrangement:
             self._add_by_template(address, pictures, template)
         else:
             self._add_by_names(address, pictures, named)
+
+    def _planes(self, source: Source) -> list[Picture]:
+        """Return the images of a stack: all but those that label others."""
+        planes = []
+        for one in source.pictures:
+            if one.labels_of is None:
+                planes.append(one)
+            else:
+                reason = "a stack has no label images"
+                self.skipped.append(Skipped(str(one.address), "label image", reason))
+        return planes
 
     def _add_by_template(
         self, address: Address, pictures: Sequence[Picture], template: Found

@@ -97,7 +97,7 @@ class Show:
             options["at"] = list(view.at)
         self.files.save_batch(
             _Values(self, view),
-            [one.address.path for one in view.pictures],
+            view.paths,
             backend=self.viewer,
             progress=sys.stderr.isatty(),
             **options,
@@ -152,7 +152,7 @@ class Show:
 
     def _array(self, view: View, first: Picture) -> tuple[tuple[int, ...] | None, str | None]:
         """Return shape and type of the first image as it is shown."""
-        if view.how == "montage" or view.at:
+        if view.at:  # one of the coarser levels
             found = _value(self, view, 0)
             return found.shape, np.dtype(found.dtype).str
         return (None, None) if first.info is None else (first.info.shape, first.info.dtype)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import posixpath
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from polystore_core import FileBackend, join, natural_order
+from polystore_core import FileBackend, join, natural_order, progress_reporter
 from polystore_core.errors import (
     DataError,
     InvalidOptionError,
@@ -22,9 +23,23 @@ from .address import Address, is_directory, usual_backend
 if TYPE_CHECKING:
     from polystore_core import FileManager, Info
 
-__all__ = ["TROUBLE", "Kind", "Picture", "Skipped", "Source", "find_images", "told"]
+__all__ = [
+    "TROUBLE",
+    "Kind",
+    "Picture",
+    "Skipped",
+    "Source",
+    "find_fields",
+    "find_images",
+    "told",
+]
 
 Kind: TypeAlias = Literal["image", "folder", "store", "plate"]
+
+_Item = TypeVar("_Item")
+
+_MANY = 200
+"""Files that take long enough to show how far it is."""
 
 TROUBLE = (DataError, StorageError, UnsupportedFormatError, PluginError, InvalidOptionError)
 """Errors that one path has: others may still be shown."""
@@ -37,16 +52,13 @@ class Picture:
     address: Address
     info: Info | None
     """``None`` for a backend that describes nothing."""
+    labels_of: Address | None = None
+    """The image that this one labels, and is stored with."""
 
     @property
     def axes(self) -> tuple[str, ...] | None:
         image = None if self.info is None else self.info.image
         return None if image is None else image.names
-
-    @property
-    def is_labels(self) -> bool:
-        image = None if self.info is None else self.info.image
-        return image is not None and image.kind == "labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +96,14 @@ def find_images(files: FileManager, address: Address) -> Source:
     if "info" in backend.capabilities:
         info = files.info(address.path, backend=address.backend)
         if "plate" in info.metadata:
-            return _plate(files, address, dict(info.metadata["plate"]))
+            return _plate(address, info)
     if not is_directory(files, address):
-        return Source(address, "image", [Picture(address, info)])
-    if isinstance(backend, FileBackend):
-        source = _folder(files, address)
-    else:
-        source = _store(files, address)
-    if not source.pictures:
+        source = Source(address, "image", [Picture(address, info)])
+        _add_labels(files, source, source.pictures[0])
+        return source
+    is_of_files = isinstance(backend, FileBackend)
+    source = _folder(files, address) if is_of_files else _store(files, address)
+    if not source.pictures and not any(one.failed for one in source.skipped):
         found = ", ".join(_counts(source.skipped)) or "nothing"
         fault = f"{address} has no images: found {found}"
         raise InvalidOptionError("PATH", str(address), "a folder with images", fault)
@@ -99,14 +111,14 @@ def find_images(files: FileManager, address: Address) -> Source:
 
 
 def _folder(files: FileManager, address: Address) -> Source:
-    """Find the images of a folder of files: those below it belong to other folders."""
+    """Find the images of a folder of files. Those below it belong to other folders."""
     source = Source(address, "folder")
-    for name in files.list_dir(address.path, backend=address.backend):
+    for name in _watched(files.list_dir(address.path, backend=address.backend)):
         inside = address.at(join(address.path, name))
         if not is_directory(files, inside):
             _add_file(files, source, inside)
         elif usual_backend(name) == "zarr" and address.backend == "disk":
-            _add_store(files, source, Address("zarr", inside.path))
+            _add_zarr(files, source, Address("zarr", inside.path))
         else:
             reason = "name a folder to show its images"
             source.skipped.append(Skipped(str(inside), "folder", reason))
@@ -116,10 +128,8 @@ def _folder(files: FileManager, address: Address) -> Source:
 def _add_file(files: FileManager, source: Source, address: Address) -> None:
     suffix = posixpath.splitext(address.name)[1].lower()
     what = f"{suffix or 'other'} file"
-    try:
-        info = files.info(address.path, backend=address.backend)
-    except TROUBLE as error:
-        source.skipped.append(Skipped(str(address), what, str(error), failed=True))
+    info = _info(files, source, address, what)
+    if info is None:
         return
     if info.format is None:
         reason = f"no format has the suffix {suffix!r}" if suffix else "it has no suffix"
@@ -128,16 +138,8 @@ def _add_file(files: FileManager, source: Source, address: Address) -> None:
         _add(source, Picture(address, info), what)
 
 
-def _add(source: Source, picture: Picture, what: str) -> None:
-    """Add an image, or say that this is none."""
-    info = picture.info
-    if info is not None and info.shape is not None and len(info.shape) >= 2:
-        source.pictures.append(picture)
-    else:
-        source.skipped.append(Skipped(str(picture.address), what, "not an image"))
-
-
-def _add_store(files: FileManager, source: Source, address: Address) -> None:
+def _add_zarr(files: FileManager, source: Source, address: Address) -> None:
+    """Add the images of a store in a folder. A plate is larger than that, and has its own view."""
     try:
         found = find_images(files, address)
     except TROUBLE as error:
@@ -154,40 +156,85 @@ def _add_store(files: FileManager, source: Source, address: Address) -> None:
 def _store(files: FileManager, address: Address) -> Source:
     """Find the images in a group, each with its label images."""
     source = Source(address, "store")
-    for path in files.list_files(address.path, backend=address.backend, recursive=True):
-        try:
-            info = files.info(path, backend=address.backend)
-        except TROUBLE as error:
-            source.skipped.append(
-                Skipped(str(address.at(path)), "array", str(error), failed=True)
-            )
-            continue
-        _add(source, Picture(address.at(path), info), "array")
-        for name in natural_order(info.metadata.get("labels") or ()):
-            labels = address.at(join(path, f"labels/{name}"))
-            try:
-                found = Picture(labels, files.info(labels.path, backend=address.backend))
-            except TROUBLE as error:
-                source.skipped.append(
-                    Skipped(str(labels), "label image", str(error), failed=True)
-                )
-            else:
-                _add(source, found, "label image")
+    paths = files.list_files(address.path, backend=address.backend, recursive=True)
+    for path in _watched(paths):
+        info = _info(files, source, address.at(path), "array")
+        if info is not None:
+            picture = Picture(address.at(path), info)
+            _add(source, picture, "array")
+            _add_labels(files, source, picture)
     return source
 
 
-def _plate(files: FileManager, address: Address, plate: dict[str, Any]) -> Source:
-    source = Source(address, "plate", plate=plate)
-    reasons = {
-        "missing": ("field", "the plate lists it, and it is not there"),
-        "unlisted": ("field", "the plate does not list it"),
-        "damaged": ("well", "its document is damaged"),
-    }
-    for kind, (what, reason) in reasons.items():
-        for name in plate.get(kind, ()):
-            source.skipped.append(Skipped(f"{address}/{name}", what, reason))
-    source.pictures.append(Picture(address, files.info(address.path, backend=address.backend)))
+def _add_labels(files: FileManager, source: Source, image: Picture) -> None:
+    names = () if image.info is None else image.info.metadata.get("labels", ())
+    for name in natural_order(names):
+        address = image.address / f"labels/{name}"
+        info = _info(files, source, address, "label image")
+        if info is not None:
+            _add(source, Picture(address, info, labels_of=image.address), "label image")
+
+
+def _info(files: FileManager, source: Source, address: Address, what: str) -> Info | None:
+    """Return what is known of an image; ``None`` if that fails: the others are shown."""
+    try:
+        return files.info(address.path, backend=address.backend)
+    except TROUBLE as error:
+        source.skipped.append(Skipped(str(address), what, str(error), failed=True))
+        return None
+
+
+def _add(source: Source, picture: Picture, what: str) -> None:
+    """Add an image, or say that this is none."""
+    info = picture.info
+    if info is not None and info.shape is not None and len(info.shape) >= 2:
+        source.pictures.append(picture)
+    else:
+        source.skipped.append(Skipped(str(picture.address), what, "not an image"))
+
+
+_ABSENT = {
+    "empty": "its well does not list this field, as others do",
+    "missing": "the plate lists it, and it is not there",
+    "unlisted": "the plate does not list it",
+    "damaged": "its document is damaged",
+}
+"""Why a well or field of a plate is not shown."""
+
+
+def _plate(address: Address, info: Info) -> Source:
+    plate = dict(info.metadata["plate"])
+    source = Source(address, "plate", [Picture(address, info)], plate=plate)
+    for kind, reason in _ABSENT.items():
+        for name in plate[kind]:
+            what = "well" if name.count("/") == 1 else "field"
+            place = str(address / name)
+            source.skipped.append(Skipped(place, what, reason, failed=kind == "damaged"))
     return source
+
+
+def find_fields(files: FileManager, plate: Source) -> dict[str, Picture]:
+    """Return the fields of a plate that are listed and there, by path: "B/03/0".
+
+    Raises one of ``TROUBLE`` for a damaged field.
+    """
+    known = plate.plate
+    absent = {*known["empty"], *known["missing"]}
+    paths = [f"{well}/{name}" for well in known["wells"] for name in known["fields"]]
+    found = {}
+    for path in _watched([path for path in paths if path not in absent]):
+        address = plate.address / path
+        found[path] = Picture(address, files.info(address.path, backend=address.backend))
+    return found
+
+
+def _watched(items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield the items; on a terminal, show how far this is where it takes long."""
+    is_long = len(items) > _MANY and sys.stderr.isatty()
+    with progress_reporter(is_long, len(items), "look") as report:
+        for item in items:
+            yield item
+            report()
 
 
 def told(skipped: Sequence[Skipped]) -> Iterator[str]:
