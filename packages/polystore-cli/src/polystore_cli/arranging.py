@@ -129,7 +129,7 @@ class Arrangement:
             )
 
     def _add_folder(self, source: Source) -> None:
-        address, pictures = source.address, self._planes(source)
+        address, pictures = source.address, _planes(source)
         if len(pictures) == 1:
             self._add_alone(source)
             return
@@ -139,11 +139,12 @@ class Arrangement:
             self.notes.append(f"each image of {address} is shown alone: {error}")
             self._add_alone(source)
             return
+        self._skip_labels(source)
         template = find_template([one.address.name for one in pictures])
         if template is None:
             self.views.append(View("stack", address, tuple(pictures)))
             return
-        text = f"{address}: {_fit(template, len(pictures))}"
+        text = f"{address}: {_fit(template, pictures)}"
         if self.ask is not None and self.ask(f"{text}. Arrange the images so?"):
             self._add_by_template(address, pictures, template)
             return
@@ -155,7 +156,8 @@ class Arrangement:
         """Make one stack of the images of several sources."""
         pictures, named = [], []
         for source in sources:
-            pictures += self._planes(source)
+            pictures += _planes(source)
+            self._skip_labels(source)
             named += source.pictures if source.kind == "image" else []
         address = sources[0].address
         if self.names is None:
@@ -169,21 +171,18 @@ class Arrangement:
                     "write --names 'TEMPLATE', or --stack for the order of the names"
                 )
                 raise InvalidOptionError("names", "auto", "names that tell images apart", fault)
-            self.notes.append(_fit(template, len(pictures)))
+            self.notes.append(_fit(template, pictures))
             self._add_by_template(address, pictures, template)
         else:
             self._add_by_names(address, pictures, named)
 
-    def _planes(self, source: Source) -> list[Picture]:
-        """Return the images of a stack: all but those that label others."""
-        planes = []
-        for one in source.pictures:
-            if one.labels_of is None:
-                planes.append(one)
-            else:
-                reason = "a stack has no label images"
-                self.skipped.append(Skipped(str(one.address), "label image", reason))
-        return planes
+    def _skip_labels(self, source: Source) -> None:
+        reason = "a stack has no label images"
+        self.skipped += [
+            Skipped(str(one.address), "label image", reason)
+            for one in source.pictures
+            if one.labels_of is not None
+        ]
 
     def _add_by_template(
         self, address: Address, pictures: Sequence[Picture], template: Found
@@ -223,6 +222,11 @@ class Arrangement:
         self.skipped.append(Skipped(str(one.address), "image", reason))
 
 
+def _planes(source: Source) -> list[Picture]:
+    """Return the images of a stack: all but those that label others."""
+    return [one for one in source.pictures if one.labels_of is None]
+
+
 def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View:
     """Return a stack by a template that fits all names."""
     template = NameTemplate(names)
@@ -234,9 +238,11 @@ def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View
     return View("stack", address, tuple(pictures), names, values)
 
 
-def _fit(template: Found, count: int) -> str:
-    fits = len(template.fits)
-    some = f"all {count:,}" if fits == count else f"{fits:,} of {count:,}"
+def _fit(template: Found, pictures: Sequence[Picture]) -> str:
+    fits = set(template.fits)
+    count = sum(one.address.name in fits for one in pictures)
+    every = len(pictures)
+    some = f"all {every:,}" if count == every else f"{count:,} of {every:,}"
     values = ", ".join(f"{name}: {number:,}" for name, number in template.values.items())
     return f"--names {template.template!r} fits {some} names ({values})"
 
@@ -252,7 +258,7 @@ def _check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> Non
         first = firsts.setdefault(layer, one)
         mine, known = _facts(one), _facts(first)
         for name, value in mine.items():
-            if value != known[name]:
+            if None not in (value, known[name]) and value != known[name]:
                 fault = (
                     f"{one.address} has {name} {_text(value)}, but {first.address} has "
                     f"{_text(known[name])}: images of one stack must be alike"
@@ -270,4 +276,4 @@ def _facts(one: Picture) -> dict[str, object]:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return f"({', '.join(map(str, value))})"
-    return "none" if value is None else str(value)
+    return str(value)

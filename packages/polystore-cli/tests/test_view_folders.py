@@ -1,0 +1,357 @@
+"""``polystore view`` of folders, of several paths, and of addresses from standard input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from polystore_cli.main import app
+from polystore_core import BackendRegistry, FileManager
+
+from .conftest import Run, Shown
+
+pytest.importorskip("polystore_stream")
+pytest.importorskip("tifffile")
+
+STREAM = ("--viewer", "streaming")
+IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
+DATA = Path(__file__).parents[4] / "shared" / "data"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
+    """A file manager, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return FileManager(BackendRegistry())
+
+
+@pytest.fixture
+def plate(files: FileManager) -> FileManager:
+    """Two wells of two channels in the folder ``plate``."""
+    for number, name in enumerate(("B03_w1", "B03_w2", "B04_w1", "B04_w2")):
+        files.save(IMAGE + number, f"plate/{name}.tif", backend="disk")
+    return files
+
+
+def _places(items: list[dict[str, Any]]) -> list[dict[str, str]]:
+    return [dict(item["at"]) for item in items]
+
+
+def _one_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
+
+# ── a folder ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_folder_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
+    """Nobody is asked where nobody could answer."""
+    result = run("view", "plate", *STREAM)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert _one_line(result.stderr) == (
+        "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)."
+        " To arrange the images so, add it, or --names auto"
+    )
+    items = shown()
+    assert len({item["layer"] for item in items}) == 1
+    assert [next(iter(place.values())) for place in _places(items)] == [
+        "B03_w1",
+        "B03_w2",
+        "B04_w1",
+        "B04_w2",
+    ]
+    np.testing.assert_array_equal(items[3]["data"], IMAGE + 3)
+
+
+def test_names_are_found(run: Run, plate: FileManager, shown: Shown) -> None:
+    result = run("view", "plate", "--names", "auto", *STREAM)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert _one_line(result.stderr) == (
+        "note: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)"
+    )
+    items = shown()
+    assert len({item["layer"] for item in items}) == 2
+    assert [place["well"] for place in _places(items)] == ["B03", "B03", "B04", "B04"]
+
+
+def test_json_has_the_template(run: Run, plate: FileManager) -> None:
+    (alone,) = json.loads(run("view", "plate", "--json", *STREAM).stdout)["shown"]
+    assert (alone["how"], alone["template"]) == ("stack", None)
+    assert alone["proposal"] == "{well}_w{channel}.tif"
+    (found,) = json.loads(run("view", "plate", "--names", "auto", "--json", *STREAM).stdout)[
+        "shown"
+    ]
+    assert (found["template"], found["fields"]) == (
+        "{well}_w{channel}.tif",
+        {"well": 2, "channel": 2},
+    )
+    assert (found["shape"], found["dtype"], len(found["sources"])) == ([4, 5], "<u2", 4)
+
+
+@pytest.mark.parametrize("names", [("--names", "auto"), ()])
+def test_others_are_skipped(
+    run: Run, plate: FileManager, shown: Shown, names: tuple[str, ...]
+) -> None:
+    for name in ("._B03_w1.tif", ".DS_Store", "Thumbs.db", "a.txt", "b.txt", "a.docx", "no"):
+        Path("plate", name).write_text("x")
+    Path("plate/thumbs").mkdir()
+    result = run("view", "plate", *names, *STREAM)
+    assert result.exit_code == 0
+    assert sorted(result.stderr.splitlines()[1:]) == [
+        "note: skipped 2 .txt files, such as disk:plate/a.txt: not an image",
+        "note: skipped disk:plate/a.docx: no format has the suffix '.docx'",
+        "note: skipped disk:plate/no: it has no suffix",
+        "note: skipped disk:plate/thumbs: name a folder to show its images",
+    ]
+    assert len(shown()) == 4
+
+
+def test_damaged_image_fails(run: Run, plate: FileManager, shown: Shown) -> None:
+    """The others are shown, and the exit code tells."""
+    Path("plate/B05_w1.tif").write_bytes(b"no image")
+    result = run("view", "plate", "--names", "auto", *STREAM)
+    assert result.exit_code == 1
+    assert "error: backend 'disk': 'plate/B05_w1.tif' (tiff) is damaged" in result.stderr
+    assert len(shown()) == 4
+
+
+def test_misfits_are_told(run: Run, plate: FileManager, shown: Shown) -> None:
+    plate.save(IMAGE, "plate/overview of all.tif", backend="disk")
+    for names in ("auto", "{well}_w{channel}.tif"):
+        result = run("view", "plate", "--names", names, *STREAM)
+        assert result.exit_code == 0
+        assert (
+            "note: skipped disk:plate/overview of all.tif: '{well}_w{channel}.tif' does not fit "
+            "its name, or does not tell it from another"
+        ) in result.stderr.splitlines()
+    assert len(shown()) == 8
+
+
+def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> None:
+    files.save(IMAGE, "folder/a.npy", backend="disk")
+    files.save(np.zeros(3), "folder/curve.npy", backend="disk")
+    result = run("view", "folder", *STREAM)
+    assert (result.exit_code, _one_line(result.stderr)) == (
+        0,
+        "note: skipped disk:folder/curve.npy: not an image",
+    )
+    (item,) = shown()
+    assert (item["path"], item["at"]) == ("folder/a.npy", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trouble"),
+    [
+        ("empty", "disk:empty has no images: found nothing"),
+        ("texts", "disk:texts has no images: found 2 .txt files, 1 folder"),
+        ("nowhere", "'nowhere' does not exist"),
+        ("plate --names {well}_z{z}.tif", "fits none of 4 images, such as 'B03_w1.tif'"),
+        ("plate --names {well", "braces in pairs"),
+        ("words --names auto", "--names auto finds no template in the names of 1 images"),
+    ],
+)
+def test_refusal(
+    run: Run, plate: FileManager, shown: Shown, arguments: str, trouble: str
+) -> None:
+    Path("empty").mkdir()
+    Path("texts/below").mkdir(parents=True)
+    for name in ("a.txt", "b.txt"):
+        Path("texts", name).write_text(name)
+    plate.save(IMAGE, "words/a.npy", backend="disk")
+    result = run("view", *arguments.split(), *STREAM)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert trouble in _one_line(result.stderr)
+    assert shown() == []
+
+
+@pytest.mark.parametrize("json_", [(), ("--json",)])
+def test_images_that_disagree(
+    run: Run, plate: FileManager, shown: Shown, json_: tuple[str, ...]
+) -> None:
+    plate.save(IMAGE[:3], "plate/B09_w1.tif", backend="disk")
+    for names in (("--stack",), ("--names", "auto"), ("--names", "{well}_w{channel}.tif")):
+        result = run("view", "plate", *names, *json_, *STREAM)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert _one_line(result.stderr) == (
+            "error: disk:plate/B09_w1.tif has shape (3, 5), but disk:plate/B03_w1.tif has (4, 5): "
+            "images of one stack must be alike"
+        )
+    assert shown() == []
+
+
+def test_folder_of_different_images(run: Run, plate: FileManager, shown: Shown) -> None:
+    """Without --stack nobody asked for a stack: each is shown alone."""
+    plate.save(IMAGE.astype("u1"), "plate/B09_w1.tif", backend="disk")
+    result = run("view", "plate", *STREAM)
+    assert result.exit_code == 0
+    assert _one_line(result.stderr) == (
+        "note: each image of disk:plate is shown alone: disk:plate/B09_w1.tif has type |u1, but "
+        "disk:plate/B03_w1.tif has <u2: images of one stack must be alike"
+    )
+    assert [item["at"] for item in shown()] == [{}] * 5
+
+
+def test_channels_may_differ(run: Run, plate: FileManager, shown: Shown) -> None:
+    for well in ("B03", "B04"):
+        plate.save(IMAGE.astype("u1"), f"plate/{well}_w3.tif", backend="disk")
+    assert run("view", "plate", "--names", "auto", *STREAM).exit_code == 0
+    assert len(shown()) == 6
+
+
+# ── several paths ────────────────────────────────────────────────────────────────────────
+
+
+def test_two_folders(run: Run, plate: FileManager, shown: Shown) -> None:
+    """Each is a stack of its own; with --names they share the template."""
+    shutil.copytree("plate", "second")
+    assert run("view", "plate", "second", "plate/B03_w1.tif", *STREAM).exit_code == 0
+    layers = [item["layer"] for item in shown()]
+    assert [len(set(layers[:4])), len(set(layers[4:8])), len(set(layers))] == [1, 1, 3]
+    result = run("view", "plate", "second", "--names", "auto", *STREAM)
+    assert (result.exit_code, len(shown())) == (0, 17)
+    assert "fits all 8 names (well: 2, channel: 2)" in result.stderr
+
+
+@pytest.fixture
+def piped(files: FileManager) -> Callable[..., Result]:
+    """Call ``polystore view`` with bytes on standard input."""
+    return lambda text, *args: CliRunner().invoke(app, ["view", *args, *STREAM], input=text)
+
+
+def test_standard_input(piped: Callable[..., Result], files: FileManager, shown: Shown) -> None:
+    names = ["a b.npy", "ä#'\".npy", "-x.npy", "-", " c.npy", os.fsdecode(b"\xff.npy")]
+    for name in names:
+        np.save(Path(f"{name}.npy" if name == "-" else name), IMAGE)
+    os.rename("-.npy", "x-.npy")
+    text = "a b.npy\n\r\n\nä#'\".npy\r\n-x.npy\ndisk:x-.npy\n c.npy\n".encode() + b"\xff.npy"
+    result = piped(text, "-")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert [item["path"] for item in shown()] == [
+        "a b.npy",
+        "ä#'\".npy",
+        "-x.npy",
+        "x-.npy",
+        " c.npy",
+        "\\udcff.npy",
+    ]
+
+
+def test_standard_input_is_a_stack(
+    piped: Callable[..., Result], plate: FileManager, shown: Shown
+) -> None:
+    result = piped("plate/B03_w1.tif\nplate/B04_w1.tif\n", "-", "--names", "{well}_w1.tif")
+    assert result.exit_code == 0
+    assert _places(shown()) == [{"well": "B03"}, {"well": "B04"}]
+
+
+def test_empty_standard_input(piped: Callable[..., Result], shown: Shown) -> None:
+    result = piped("\n\n", "-")
+    assert result.exit_code == 1
+    assert _one_line(result.stderr) == (
+        "error: standard input has no addresses: write one in each line"
+    )
+
+
+# ── a terminal ───────────────────────────────────────────────────────────────────────────
+
+
+class Terminal:
+    """``polystore view plate`` with standard input and standard error on a terminal."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.user, ours = os.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "polystore_cli", "view", *arguments, *STREAM],
+            stdin=ours,
+            stderr=ours,
+            stdout=subprocess.PIPE,
+        )
+        os.close(ours)
+
+    def read_until(self, end: bytes) -> str:
+        text = b""
+        while not text.endswith(end):
+            text += os.read(self.user, 1)
+        return text.decode()
+
+    def finish(self) -> tuple[int, str]:
+        """Return the exit code, and what was printed after the last question."""
+        self.process.communicate()
+        text = b""
+        try:
+            while part := os.read(self.user, 4096):
+                text += part
+        except OSError:  # on Linux, so ends a terminal
+            pass
+        os.close(self.user)
+        return self.process.returncode, text.decode()
+
+
+terminal = pytest.mark.skipif(not hasattr(os, "openpty"), reason="system: has no terminals")
+
+
+@terminal
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("answer", "slider"), [(b"\n", "well"), (b"y\n", "well"), (b"n\n", "image")]
+)
+def test_template_is_proposed(
+    plate: FileManager, shown: Shown, answer: bytes, slider: str
+) -> None:
+    terminal = Terminal("plate")
+    question = terminal.read_until(b"[Y/n] ")
+    assert "--names '{well}_w{channel}.tif' fits all 4 names" in question
+    assert question.endswith("Arrange the images so? [Y/n] ")
+    os.write(terminal.user, answer)
+    assert terminal.finish()[0] == 0
+    assert [set(place) for place in _places(shown())] == [{slider}] * 4
+
+
+@terminal
+@pytest.mark.timeout(60)
+def test_interrupted_question(plate: FileManager, shown: Shown) -> None:
+    terminal = Terminal("plate")
+    terminal.read_until(b"[Y/n] ")
+    terminal.process.send_signal(signal.SIGINT)
+    status, text = terminal.finish()
+    assert status == 130
+    assert "Traceback" not in text
+    assert shown() == []
+
+
+@terminal
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("arguments", [("--json",), ("--dry-run",), ("--names", "auto")])
+def test_nothing_is_asked(plate: FileManager, shown: Shown, arguments: tuple[str, ...]) -> None:
+    assert Terminal("plate", *arguments).finish()[0] == 0
+
+
+# ── real images ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("folder", "count", "layers"),
+    [
+        ("fly-3channel", 9, 3),
+        ("plate-cellomics", 72, 1),
+        ("timelapse", 21, 1),
+        ("worms-imagexpress", 4, 2),
+    ],
+)
+def test_real_folders(run: Run, shown: Shown, folder: str, count: int, layers: int) -> None:
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is absent: real images of microscopes")
+    result = run("view", DATA / folder, "--names", "auto", *STREAM)
+    assert (result.exit_code, result.stderr.count("\n")) == (0, 1)
+    items = shown()
+    assert (len(items), len({item["layer"] for item in items})) == (count, layers)
