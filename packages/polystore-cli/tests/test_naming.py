@@ -132,7 +132,7 @@ def test_conventions(names: list[str], template: str) -> None:
 )
 def test_real_names(folder: str, template: str, values: dict[str, int]) -> None:
     if not DATA.exists():
-        pytest.skip(f"{DATA} is absent: real images of microscopes")
+        pytest.skip(f"data: {DATA} is absent")
     names = os.listdir(DATA / folder)
     found = find_template(names)
     assert found is not None

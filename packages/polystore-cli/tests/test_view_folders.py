@@ -350,7 +350,7 @@ def test_nothing_is_asked(plate: FileManager, shown: Shown, arguments: tuple[str
 )
 def test_real_folders(run: Run, shown: Shown, folder: str, count: int, layers: int) -> None:
     if not DATA.exists():
-        pytest.skip(f"{DATA} is absent: real images of microscopes")
+        pytest.skip(f"data: {DATA} is absent")
     result = run("view", DATA / folder, "--names", "auto", *STREAM)
     assert (result.exit_code, result.stderr.count("\n")) == (0, 1)
     items = shown()
