@@ -66,6 +66,7 @@ def test_plate_is_one_picture(run: Run, plate: FileManager, shown: Shown) -> Non
 def test_plate_in_json(run: Run, plate: FileManager) -> None:
     (view,) = _json(run, "p.ome.zarr")["shown"]
     assert (view["how"], view["path"]) == ("montage", "p.ome.zarr")
+    assert view["fields"] == {"well": 3, "field": 2}
     assert (view["shape"], view["dtype"]) == ([2, 2, 8, 15], "<u2")
     assert [axis["name"] for axis in view["image"]["axes"]] == ["field", "c", "y", "x"]
 
@@ -141,8 +142,31 @@ def test_damaged_well(run: Run, plate: FileManager, shown: Shown) -> None:
     Path("p.ome.zarr/B/04/zarr.json").write_text("{")
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert result.exit_code == 1
-    assert "p.ome.zarr/B/04" in result.stderr
+    assert "error: the document of zarr:p.ome.zarr/B/04 is damaged\n" in result.stderr
     assert [item["at"]["well"] for item in shown()] == ["B02", "B02", "D03", "D03"]
+
+
+def test_damaged_field(run: Run, plate: FileManager, shown: Shown) -> None:
+    Path("p.ome.zarr/B/04/1/zarr.json").write_text("{")
+    result = run("view", "p.ome.zarr", "--stack", *STREAM)
+    assert result.exit_code == 1
+    assert "p.ome.zarr/B/04/1/zarr.json' (json) is damaged" in result.stderr
+    assert len(shown()) == 5
+
+
+def test_plate_without_fields(run: Run, plate: FileManager, shown: Shown) -> None:
+    """No picture can be made of it, and the error says why. The other image is shown."""
+    plate.save(IMAGE, "a.npy", backend="disk")
+    for path in FIELDS:
+        shutil.rmtree(f"p.ome.zarr/{path}")
+    for arguments in ((), ("--json",)):
+        result = run("view", "p.ome.zarr", "a.npy", *arguments, *STREAM)
+        assert result.exit_code == 1
+        assert "error: backend 'zarr': 'p.ome.zarr'" in result.stderr
+    found = json.loads(result.stdout)
+    assert [view["path"] for view in found["shown"]] == ["a.npy"]
+    assert [one["source"] for one in found["failed"]] == ["zarr:p.ome.zarr"]
+    assert [item["path"] for item in shown()] == ["a.npy"]
 
 
 def test_plate_needs_no_names(run: Run, plate: FileManager) -> None:

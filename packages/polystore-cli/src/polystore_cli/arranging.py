@@ -11,7 +11,7 @@ from polystore_core.errors import InvalidOptionError
 
 from .address import AddressError
 from .naming import find_template
-from .sources import Picture, Skipped, find_fields
+from .sources import TROUBLE, Picture, Skipped, find_fields
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
@@ -78,21 +78,20 @@ class Arrangement:
         Raises ``InvalidOptionError`` if images of a stack differ in shape, type or axes, or if no
         name fits the template, and ``AddressError`` for a plate with ``names``.
         """
+        together = []
         for source in sources:
-            self.skipped += source.skipped
-        plates = [source for source in sources if source.kind == "plate"]
-        others = [source for source in sources if source.kind != "plate"]
-        for source in plates:
-            self._add_plate(files, source)
-        if self.stack or self.names is not None:
-            if others:
-                self._add_stack(others)
-            return
-        for source in others:
-            if source.kind == "folder":
+            if source.kind == "plate":
+                self._add_plate(files, source)
+            elif self.stack or self.names is not None:
+                together.append(source)
+            elif source.kind == "folder":
                 self._add_folder(source)
             else:
                 self._add_alone(source)
+        if together:
+            self._add_stack(together)
+        for source in sources:
+            self.skipped += source.skipped
 
     def _add_alone(self, source: Source) -> None:
         self.views += [View("image", one.address, (one,)) for one in source.pictures]
@@ -102,8 +101,7 @@ class Arrangement:
         if self.names is not None:
             raise AddressError(f"{top} is a plate: show it without --names")
         if not self.stack:
-            self.views.append(View("montage", top, tuple(source.pictures)))
-            self._note_gaps(source)
+            self._add_montage(files, source)
             return
         found = find_fields(files, source)
         at = []
@@ -118,8 +116,18 @@ class Arrangement:
         _check_alike(pictures)
         self.views.append(View("stack", top, pictures, fields=values, at=tuple(at)))
 
-    def _note_gaps(self, source: Source) -> None:
+    def _add_montage(self, files: FileManager, source: Source) -> None:
+        (picture,) = source.pictures
+        if picture.info is None or picture.info.shape is None:
+            try:
+                files.open(source.address.path, backend=source.address.backend)
+            except TROUBLE as error:  # it says why the plate is not one picture
+                failure = Skipped(str(source.address), "plate", str(error), failed=True)
+                self.skipped.append(failure)
+                return
         plate = source.plate
+        values = {"well": len(plate["wells"]), "field": len(plate["fields"])}
+        self.views.append(View("montage", source.address, (picture,), fields=values))
         places = len(plate["rows"]) * len(plate["columns"])
         gaps = places - len(plate["wells"])
         if gaps:
@@ -258,10 +266,11 @@ def _check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> Non
         first = firsts.setdefault(layer, one)
         mine, known = _facts(one), _facts(first)
         for name, value in mine.items():
-            if None not in (value, known[name]) and value != known[name]:
+            other = known.get(name)
+            if None not in (value, other) and value != other:
                 fault = (
                     f"{one.address} has {name} {_text(value)}, but {first.address} has "
-                    f"{_text(known[name])}: images of one stack must be alike"
+                    f"{_text(other)}: images of one stack must be alike"
                 )
                 raise InvalidOptionError("stack", str(one.address), "alike images", fault)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from polystore_core import Image, check_options, known_options, metadata_document
 from polystore_core.errors import (
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Show"]
 
+_DTYPE = re.compile(r"[<>|=][a-zA-Z]([0-9]+)")
+"""NumPy's name of an element type, such as "<u2": its bytes are the last part."""
 _LARGE = 1 << 26
 """Bytes of an image that the viewer reads itself, as far as it can."""
 _SCREEN = 2048
@@ -154,7 +155,7 @@ class Show:
         """Return shape and type of the first image as it is shown."""
         if view.at:  # one of the coarser levels
             found = _value(self, view, 0)
-            return found.shape, np.dtype(found.dtype).str
+            return found.shape, found.dtype.str
         return (None, None) if first.info is None else (first.info.shape, first.info.dtype)
 
 
@@ -189,7 +190,6 @@ def _level(handle: LazyArray) -> LazyArray:
 
 
 def _nbytes(info: Info) -> int:
-    try:
-        return math.prod(info.shape or (0,)) * np.dtype(info.dtype).itemsize
-    except TypeError:  # the element type of another framework
-        return 0
+    """Return the size in memory; 0 for the element types of other frameworks."""
+    found = _DTYPE.fullmatch(info.dtype or "")
+    return math.prod(info.shape or (0,)) * int(found[1]) if found else 0

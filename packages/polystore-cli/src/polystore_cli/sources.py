@@ -92,6 +92,7 @@ def find_images(files: FileManager, address: Address) -> Source:
     ``InvalidOptionError`` for a folder without images.
     """
     backend = files.registry[address.backend]
+    is_of_files = isinstance(backend, FileBackend)
     info = None
     if "info" in backend.capabilities:
         info = files.info(address.path, backend=address.backend)
@@ -99,9 +100,9 @@ def find_images(files: FileManager, address: Address) -> Source:
             return _plate(address, info)
     if not is_directory(files, address):
         source = Source(address, "image", [Picture(address, info)])
-        _add_labels(files, source, source.pictures[0])
+        if not is_of_files:
+            _add_labels(files, source, source.pictures[0])
         return source
-    is_of_files = isinstance(backend, FileBackend)
     source = _folder(files, address) if is_of_files else _store(files, address)
     if not source.pictures and not any(one.failed for one in source.skipped):
         found = ", ".join(_counts(source.skipped)) or "nothing"
@@ -197,7 +198,6 @@ _ABSENT = {
     "empty": "its well does not list this field, as others do",
     "missing": "the plate lists it, and it is not there",
     "unlisted": "the plate does not list it",
-    "damaged": "its document is damaged",
 }
 """Why a well or field of a plate is not shown."""
 
@@ -208,23 +208,25 @@ def _plate(address: Address, info: Info) -> Source:
     for kind, reason in _ABSENT.items():
         for name in plate[kind]:
             what = "well" if name.count("/") == 1 else "field"
-            place = str(address / name)
-            source.skipped.append(Skipped(place, what, reason, failed=kind == "damaged"))
+            source.skipped.append(Skipped(str(address / name), what, reason))
+    for well in plate["damaged"]:
+        place = str(address / well)
+        reason = f"the document of {place} is damaged"
+        source.skipped.append(Skipped(place, "well", reason, failed=True))
     return source
 
 
 def find_fields(files: FileManager, plate: Source) -> dict[str, Picture]:
-    """Return the fields of a plate that are listed and there, by path: "B/03/0".
-
-    Raises one of ``TROUBLE`` for a damaged field.
-    """
+    """Return the fields of a plate that are listed and there, by path: "B/03/0"."""
     known = plate.plate
     absent = {*known["empty"], *known["missing"]}
     paths = [f"{well}/{name}" for well in known["wells"] for name in known["fields"]]
     found = {}
     for path in _watched([path for path in paths if path not in absent]):
         address = plate.address / path
-        found[path] = Picture(address, files.info(address.path, backend=address.backend))
+        info = _info(files, plate, address, "field")
+        if info is not None:
+            found[path] = Picture(address, info)
     return found
 
 
@@ -241,7 +243,6 @@ def told(skipped: Sequence[Skipped]) -> Iterator[str]:
     """Yield one line for all that was skipped for the same reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for one in skipped:
-        # Errors name their file: they are alike only if their names are.
         groups.setdefault((one.what, one.reason), []).append(one.source)
     for (what, reason), names in groups.items():
         if len(names) == 1:

@@ -26,7 +26,7 @@ def view(
         list[str],
         typer.Argument(
             metavar="PATH",
-            help="Image, folder, plate or store: a.tif, plate.ome.zarr. - reads standard input.",
+            help="An image, a folder, a plate or a store, or - for paths on standard input.",
         ),
     ],
     viewer: Annotated[
@@ -58,7 +58,7 @@ def view(
     """Show images in a viewer, with the axes, pixel size and channels that are known.
 
     A path without a backend is on disk, or in zarr if a part of it ends in .zarr. A folder is one
-    stack, and a plate one picture.
+    stack, and a plate is one picture.
     """
     from polystore_cli.arranging import Arrangement  # with NumPy, which no other verb needs
     from polystore_cli.showing import Show
