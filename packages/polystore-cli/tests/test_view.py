@@ -214,6 +214,7 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "trouble"),
     [
+        ("notes.md --viewer streaming", 1, "no installed format has that suffix"),
         ("a.npy --viewer disk", 2, "'disk' is not a viewer: it stores data, see polystore cp"),
         ("a.npy --viewer disk:", 2, "'disk' is not a viewer"),
         ("a.npy --viewer nothing", 1, "no backend is called 'nothing'"),
@@ -228,6 +229,7 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
 def test_refusal_is_one_line(
     run: Run, here: FileManager, shown: Shown, arguments: str, exit_code: int, trouble: str
 ) -> None:
+    Path("notes.md").write_text("no image")
     result = run("view", *arguments.split())
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert trouble in result.stderr

@@ -77,7 +77,7 @@ def test_names_are_found(run: Run, plate: FileManager, shown: Shown) -> None:
     result = run("view", "plate", "--names", "auto", *STREAM)
     assert (result.exit_code, result.stdout) == (0, "")
     assert _one_line(result.stderr) == (
-        "note: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)"
+        "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)"
     )
     items = shown()
     assert len({item["layer"] for item in items}) == 2
@@ -157,7 +157,7 @@ def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> No
         ("nowhere", "'nowhere' does not exist"),
         ("plate --names {well}_z{z}.tif", "fits none of 4 images, such as 'B03_w1.tif'"),
         ("plate --names {well", "braces in pairs"),
-        ("words --names auto", "--names auto finds no template in the names of 1 images"),
+        ("words --names auto", "--names auto finds no template in 'a.npy': write"),
     ],
 )
 def test_refusal(
@@ -212,14 +212,26 @@ def test_channels_may_differ(run: Run, plate: FileManager, shown: Shown) -> None
 
 
 def test_two_folders(run: Run, plate: FileManager, shown: Shown) -> None:
-    """Each is a stack of its own; with --names they share the template."""
+    """Each is a stack of its own."""
     shutil.copytree("plate", "second")
     assert run("view", "plate", "second", "plate/B03_w1.tif", *STREAM).exit_code == 0
     layers = [item["layer"] for item in shown()]
     assert [len(set(layers[:4])), len(set(layers[4:8])), len(set(layers))] == [1, 1, 3]
-    result = run("view", "plate", "second", "--names", "auto", *STREAM)
-    assert (result.exit_code, len(shown())) == (0, 17)
-    assert "fits all 8 names (well: 2, channel: 2)" in result.stderr
+
+
+def test_two_folders_have_their_templates(run: Run, plate: FileManager, shown: Shown) -> None:
+    for t in range(3):
+        plate.save(IMAGE, f"movie/frame{t:04}.npy", backend="disk")
+    result = run("view", "plate", "movie", "--names", "auto", *STREAM)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)",
+        "note: disk:movie: --names 'frame{t}.npy' fits all 3 names (t: 3)",
+    ]
+    assert [set(place) for place in _places(shown())] == [{"well"}] * 4 + [{"t"}] * 3
+    shutil.copytree("plate", "second")
+    result = run("view", "plate", "second", "--names", "{well}_w{channel}.tif", *STREAM)
+    assert (result.exit_code, result.stderr, len(shown())) == (0, "", 15)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ class Arrangement:
     """Decides how images are shown: all that one call shows.
 
     With ``stack`` or ``names``, the images of all sources are one stack, and each plate is one of
-    its own. Otherwise a folder is one stack if its images agree.
+    its own. With "auto", so is each folder. Otherwise a folder is one stack if its images agree.
     """
 
     stack: bool = False
@@ -82,6 +82,8 @@ class Arrangement:
         for source in sources:
             if source.kind == "plate":
                 self._add_plate(files, source)
+            elif self.names == "auto" and source.kind != "image":
+                self._add_stack([source])  # each folder has names of its own
             elif self.stack or self.names is not None:
                 together.append(source)
             elif source.kind == "folder":
@@ -175,11 +177,12 @@ class Arrangement:
             template = find_template(list(dict.fromkeys(one.address.name for one in pictures)))
             if template is None:
                 fault = (
-                    f"--names auto finds no template in the names of {_several(pictures)}: "
+                    f"--names auto finds no template in {_several(pictures)}: "
                     "write --names 'TEMPLATE', or --stack for the order of the names"
                 )
                 raise InvalidOptionError("names", "auto", "names that tell images apart", fault)
-            self.notes.append(_fit(template, pictures))
+            text = _fit(template, pictures)
+            self.notes.append(text if named else f"{address}: {text}")
             self._add_by_template(address, pictures, template)
         else:
             self._add_by_names(address, pictures, named)
@@ -256,7 +259,8 @@ def _fit(template: Found, pictures: Sequence[Picture]) -> str:
 
 
 def _several(pictures: Sequence[Picture]) -> str:
-    return f"{len(pictures):,} images, such as {pictures[0].address.name!r}"
+    name = repr(pictures[0].address.name)
+    return f"{len(pictures):,} images, such as {name}" if len(pictures) > 1 else name
 
 
 def _check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> None:

@@ -102,6 +102,8 @@ def find_images(files: FileManager, address: Address) -> Source:
         source = Source(address, "image", [Picture(address, info)])
         if not is_of_files:
             _add_labels(files, source, source.pictures[0])
+        elif info is not None and info.format is None:
+            files.registry.formats.of(address.path, backend=address.backend)  # says why
         return source
     source = _folder(files, address) if is_of_files else _store(files, address)
     if not source.pictures and not any(one.failed for one in source.skipped):
