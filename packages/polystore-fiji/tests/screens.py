@@ -14,6 +14,9 @@ SIZE = (200, 220)
 MOST = 40_000
 """Pixels of the screen: nearly all of such an image, at its own size."""
 
+WHOLE = (0, 255)
+"""Limits with which 8-bit pixels are painted in the gray of their value."""
+
 
 def plane(value: float, dtype: str = "u1") -> Any:
     return np.full(SIZE, value, dtype)

@@ -13,7 +13,7 @@ from polystore_stream import Layout
 from polystore_testing.processes import becomes
 
 from .planes import only
-from .screens import MOST, SIZE, plane, windows
+from .screens import MOST, SIZE, WHOLE, plane, windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,9 @@ def test_shown_is_painted(files: FileManager, display: Display) -> None:
 def test_each_value_is_painted(files: FileManager, display: Display) -> None:
     """Each of several values at one path is on the screen when its save returns."""
     for value in range(100, 110):
-        files.save(plane(value), "frames.npy", backend="screen", wait="shown")
+        files.save(
+            plane(value), "frames.npy", backend="screen", contrast_limits=WHOLE, wait="shown"
+        )
         assert display.count((value, value, value)) > MOST
 
 
@@ -80,7 +82,7 @@ def test_last_of_many_is_painted(
 ) -> None:
     """Of many frames at one path, faster than they are painted, the last one stays."""
     for value in range(50, 250):
-        files.save(plane(value), "frames.npy", backend="screen")
+        files.save(plane(value), "frames.npy", backend="screen", contrast_limits=WHOLE)
     assert viewer.pixels("frames.npy")[0, 0] == 249
     assert becomes(lambda: display.count((249, 249, 249)) > MOST)
 
@@ -90,7 +92,13 @@ def test_stack_shows_newest(
 ) -> None:
     """A series is one window with a slider at the last, and a text that names its file."""
     paths = [f"stack/cells_{index}.npy" for index in range(30)]
-    files.save_batch([plane(100 + n) for n in range(30)], paths, backend="screen", wait="shown")
+    files.save_batch(
+        [plane(100 + n) for n in range(30)],
+        paths,
+        backend="screen",
+        contrast_limits=WHOLE,
+        wait="shown",
+    )
     layer = only(viewer)
     assert (layer["name"], layer["shape"]) == ("cells", [30, 1, 1, *SIZE])
     assert (layer["position"], layer["visible"]) == ([30, 1, 1], True)
@@ -111,6 +119,7 @@ def test_stack_grows_in_its_window(
                     plane(20 * t + z + 100 * c),
                     f"t{t}_z{z}_w{c}.tif",
                     backend="screen",
+                    contrast_limits=WHOLE,
                     names="t{t}_z{z}_w{channel}.tif",
                     wait="shown",
                 )
@@ -181,6 +190,42 @@ def test_labels_are_painted(files: FileManager, viewer: RemoteFiji, display: Dis
     assert min(max(color) for color in colors[1:]) > 250
 
 
+@pytest.mark.parametrize("most", [255, 256, 1000, 65535, 100_000, 2**24])
+def test_labels_are_told_apart(
+    files: FileManager, viewer: RemoteFiji, user: User, most: int
+) -> None:
+    """No id but 0 is black, no id has the colour of the next, and ImageJ measures the ids."""
+    ids = np.r_[np.arange(300) % (most + 1), np.arange(most - 99, most + 1)]
+    labels = np.tile(ids.astype("i4"), (20, 1))
+    files.save(labels, "ids.npy", backend="screen", labels=True, wait="shown")
+    assert float(user.does('return "" + getZoom();')) == 1
+    colors = viewer.screenshot()[5, :, :3].astype(int)
+    assert np.array_equal((colors == 0).all(axis=1), ids == 0)
+    assert np.abs(np.diff(colors, axis=0)).sum(axis=1)[np.diff(ids) == 1].min() > 200
+    assert np.array_equal(viewer.pixels("ids.npy"), labels)
+    assert float(user.does('return "" + getPixel(399, 3);')) == most
+    user.does("makeRectangle(399, 2, 1, 9); getStatistics(area, mean);")
+    assert float(user.does('getStatistics(area, mean); return "" + mean;')) == most
+    assert user.does('doWand(300, 5); return "" + selectionType();') != "-1"
+    width = user.does('getSelectionBounds(x, y, w, h); return "" + w;')
+    assert int(width) == 1, "the wand selects one label"
+    user.does('run("Duplicate...", "title=copy"); rename("copy");')
+    assert user.does('return "" + getPixel(0, 3);') == str(most - 99)
+    user.does('selectWindow("copy"); setOption("Changes", false); close();')
+
+
+def test_labels_of_slices_are_painted(files: FileManager, viewer: RemoteFiji) -> None:
+    """Each slice of a stack of label images, and each channel, has the same colour for an id."""
+    labels = np.full((2, 2, *SIZE), 700, "u2")
+    labels[0, 0], labels[1, 1] = 701, 0
+    files.save(labels, "s.npy", backend="screen", axes="czyx", labels=True, wait="shown")
+    plain = only(viewer)
+    assert (plain["shape"][:3], plain["mode"]) == ([1, 2, 2], "")
+    files.save(labels[0, 1], "one.npy", backend="screen", labels=True, wait="shown")
+    one, last = viewer.screenshot(window="one labels"), viewer.screenshot(window="s labels")
+    assert np.array_equal(one[5, 5], last[5, 5])
+
+
 def test_layout_opens_windows(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
@@ -190,6 +235,7 @@ def test_layout_opens_windows(
             plane(100 + number),
             f"{well}_s1.npy",
             backend="screen",
+            contrast_limits=WHOLE,
             names="{well}_s{site}.npy",
             layout=Layout(window=("well",)),
             wait="shown",

@@ -13,7 +13,7 @@ from polystore_core.errors import RejectedError
 from polystore_testing.processes import becomes
 
 from .planes import only
-from .screens import MOST, SIZE, plane, windows
+from .screens import MOST, SIZE, WHOLE, plane, windows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,6 +82,41 @@ def test_mode_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> Non
         if not z:
             user.does('Stack.setDisplayMode("grayscale");')
         assert only(viewer)["mode"] == "grayscale"
+
+
+def test_range_is_left_to_the_user(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """Once the user has set the range of a channel, planes that come do not change it."""
+
+    def save(z: int, most: int) -> list[list[float]]:
+        value = np.zeros((2, *SIZE), "u2")
+        value[:, :80] = most
+        files.save(
+            value,
+            f"l_{z}.npy",
+            backend="screen",
+            names="l_{z}.npy",
+            axes="cyx",
+            wait="shown",
+        )
+        return [channel["window"] for channel in only(viewer)["channels"]]
+
+    assert save(0, 100) == [[0, 100], [0, 100]]
+    user.does("Stack.setChannel(2); setMinAndMax(20, 60);")
+    assert save(1, 200) == [[0, 200], [20, 60]]
+    user.does("Stack.setChannel(2); setMinAndMax(0, 100);")
+    assert save(0, 300) == [[0, 300], [0, 100]]
+    found = files.load("l_1.npy", "screen", as_="image")
+    assert [channel.limits for channel in found.metadata.channels] == [None, (0, 100)]
+
+
+def test_edits_stay_when_a_channel_comes(files: FileManager, user: User) -> None:
+    """ImageJ has another image with more channels: what the user has set is still his."""
+    for c in range(2):
+        files.save(plane(9, "u2"), f"e{c}.npy", "screen", names="e{channel}.npy", wait="shown")
+        if not c:
+            user.does('setMinAndMax(3, 7); run("Red");')
+    (channel,) = files.load("e0.npy", "screen", as_="image").metadata.channels
+    assert (channel.limits, channel.color) == ((3, 7), "FF0000")
 
 
 def test_zoom_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
@@ -170,17 +205,19 @@ def test_edited_image_is_updated(
     ramp = np.tile(np.arange(220, dtype="u1"), (200, 1))
     paths = [f"e_{z}.npy" for z in range(2)]
     for path in paths:
-        files.save(ramp, path, backend="screen", names="e_{z}.npy", wait="shown")
+        files.save(
+            ramp, path, backend="screen", contrast_limits=WHOLE, names="e_{z}.npy", wait="shown"
+        )
     user.does('run("Select All"); setColor(77); fill(); run("Select None");')
     assert (viewer.pixels(paths[1]) == 77).all()
     assert (viewer.pixels(paths[0]) == ramp).all()
     user.does('run("Undo");')
-    files.save(plane(88), paths[1], backend="screen", wait="shown")
+    files.save(plane(88), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert display.count((88, 88, 88)) > MOST
     user.does(
         'run("Gaussian Blur...", "sigma=3 slice"); run("Undo"); setSlice(1); setSlice(2);'
     )
-    files.save(plane(99), paths[1], backend="screen", wait="shown")
+    files.save(plane(99), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert display.count((99, 99, 99)) > MOST
     assert (viewer.pixels(paths[1]) == 99).all()
 
@@ -188,11 +225,13 @@ def test_edited_image_is_updated(
 def test_mixed_up_picture_is_updated(files: FileManager, user: User, display: Display) -> None:
     """A save is on the screen, also where ImageJ has kept a picture of another slice."""
     paths = [f"mixed/m_{z}.npy" for z in range(2)]
-    files.save_batch([plane(20), plane(40)], paths, backend="screen", wait="shown")
+    files.save_batch(
+        [plane(20), plane(40)], paths, backend="screen", contrast_limits=WHOLE, wait="shown"
+    )
     user.does("mix up")
     user.does("updateDisplay();")
     assert becomes(lambda: display.count((20, 20, 20)) > MOST), "ImageJ shows slice 1"
-    files.save(plane(60), paths[1], backend="screen", wait="shown")
+    files.save(plane(60), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert display.count((60, 60, 60)) > MOST
 
 
@@ -201,9 +240,15 @@ def test_reversed_stack_is_updated(
 ) -> None:
     """Of a stack that the user has reversed, each slice is still updated where it is named."""
     paths = [f"rev/r_{z}.npy" for z in range(3)]
-    files.save_batch([plane(z) for z in range(3)], paths, backend="screen", wait="shown")
+    files.save_batch(
+        [plane(z) for z in range(3)],
+        paths,
+        backend="screen",
+        contrast_limits=WHOLE,
+        wait="shown",
+    )
     user.does('run("Reverse");')
-    files.save(plane(200), paths[2], backend="screen", wait="shown")
+    files.save(plane(200), paths[2], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert (viewer.pixels(paths[2]) == 200).all()
     assert display.count((200, 200, 200)) < MOST
     user.does("setSlice(1);")
@@ -244,7 +289,14 @@ def test_converted_image_is_left(
 def test_renamed_image_is_updated(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """An image may be called otherwise by its user: it is updated, grows, and keeps the name."""
     for z in range(3):
-        files.save(plane(z), f"n_{z}.npy", backend="screen", names="n_{z}.npy", wait="shown")
+        files.save(
+            plane(z),
+            f"n_{z}.npy",
+            backend="screen",
+            contrast_limits=WHOLE,
+            names="n_{z}.npy",
+            wait="shown",
+        )
         if not z:
             user.does('rename("mine");')
     assert (only(viewer)["window"], only(viewer)["shape"][1]) == ("mine", 3)
@@ -273,7 +325,7 @@ def test_macros_may_run_meanwhile(
     with ThreadPoolExecutor(1) as pool:
         macro = pool.submit(user.does, f"setBatchMode(true); {waits} setBatchMode(false);")
         assert becomes(begun.exists)
-        files.save(plane(77), "batch.npy", backend="screen")
+        files.save(plane(77), "batch.npy", backend="screen", contrast_limits=WHOLE)
         assert viewer.pixels("batch.npy")[0, 0] == 77
         assert windows(display) == []
         assert not only(viewer)["visible"]

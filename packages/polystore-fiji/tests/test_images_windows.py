@@ -13,7 +13,7 @@ from polystore_core.errors import RejectedError
 from polystore_testing.processes import becomes
 
 from .planes import only
-from .screens import MOST, SIZE, plane, windows
+from .screens import MOST, SIZE, WHOLE, plane, windows
 
 if TYPE_CHECKING:
     from conftest import User
@@ -33,19 +33,25 @@ def test_closed_window_is_opened_anew(
 ) -> None:
     """A window that its user has closed is opened anew by the next save into it."""
     paths = [f"closed/c_{index}.npy" for index in range(3)]
-    files.save_batch([plane(n) for n in range(3)], paths, backend="screen", wait="shown")
+    files.save_batch(
+        [plane(n) for n in range(3)],
+        paths,
+        backend="screen",
+        contrast_limits=WHOLE,
+        wait="shown",
+    )
     display.press_close("c")
     assert becomes(lambda: windows(display) == [])
     assert viewer.layers() == []
     with pytest.raises(RejectedError, match="is not shown"):
         viewer.pixels(paths[0])
-    files.save(plane(50), paths[1], backend="screen", wait="shown")
+    files.save(plane(50), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert windows(display) == ["c"]
     assert only(viewer)["shape"] == [1, 1, 1, *SIZE]
     assert display.count((50, 50, 50)) > MOST
     display.press_close("c")
     assert becomes(lambda: viewer.layers() == [])
-    files.save(plane(60, "f4"), paths[1], backend="screen", wait="shown")
+    files.save(plane(60, "f4"), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
     assert only(viewer)["dtype"] == "<f4"
 
 
@@ -59,7 +65,13 @@ def test_closing_amid_saves_hangs_nothing(
         while time.monotonic() < deadline:
             for wait in ("received", "shown"):
                 try:
-                    files.save(plane(len(told)), "busy.npy", backend="screen", wait=wait)
+                    files.save(
+                        plane(len(told)),
+                        "busy.npy",
+                        backend="screen",
+                        contrast_limits=WHOLE,
+                        wait=wait,
+                    )
                 except ConnectionError as error:
                     told.append(str(error))
         return told
@@ -71,7 +83,7 @@ def test_closing_amid_saves_hangs_nothing(
                 display.press_close("busy")
             time.sleep(0.1)
         assert all("the image was closed" in text for text in saving.result())
-    files.save(plane(111), "busy.npy", backend="screen", wait="shown")
+    files.save(plane(111), "busy.npy", backend="screen", contrast_limits=WHOLE, wait="shown")
     assert display.count((111, 111, 111)) > MOST
     assert len(viewer.layers()) == 1
 

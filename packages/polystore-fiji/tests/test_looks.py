@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from polystore_core import Image
 from polystore_core.errors import RejectedError
 
 from .planes import SIZE, only, plane
@@ -110,22 +112,81 @@ def test_colormaps_are_known(
     assert only(hidden)["channels"][0]["color"] == brightest
 
 
-def test_ranges_are_chosen(there: FileManager, hidden: RemoteFiji) -> None:
-    """Black and brightest are what is said; else all of 8 bits, or the least and greatest."""
-    ramp = np.arange(192).reshape(SIZE)
-    for value, options, expected in (
-        (ramp.astype("u1"), {}, [0, 255]),
-        (ramp.astype("u2") + 50, {}, [50, 241]),
-        (ramp.astype("f4") - 50, {}, [-50, 141]),
-        (np.full(SIZE, np.nan, "f4"), {}, [0, 1]),
-        (plane(5), {}, [5, 6]),
-        (ramp > 3, {}, [0, 255]),
-        (ramp > 3, {"contrast_limits": (0, 1)}, [0, 255]),
-        (ramp.astype("f4"), {"contrast_limits": (-1.5, 7)}, [-1.5, 7]),
+def twelve_bits(pixels: Any) -> Image:
+    return Image(pixels, replace(Image.of(pixels).metadata, bits=12))
+
+
+RAMP = np.arange(192).reshape(SIZE)
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "expected"),
+    [
+        (RAMP.astype("u1"), {}, (0, 191)),
+        (RAMP.astype("u2") + 50, {}, (50, 241)),
+        (RAMP.astype("f4") - 50, {}, (-50, 141)),
+        (RAMP.astype("i2") - 50, {}, (-50, 141)),
+        (np.full(SIZE, np.nan, "f4"), {}, (0, 1)),
+        (np.where(RAMP, RAMP, np.nan).astype("f4"), {}, (1, 191)),
+        (np.where(RAMP, RAMP, np.inf).astype("f4"), {}, (1, 191)),
+        (plane(5), {}, (0, 5)),
+        (plane(0), {}, (0, 1)),
+        (plane(200, "u1"), {}, (0, 200)),
+        (plane(-0.25, "f4"), {}, (-0.25, 0)),
+        (twelve_bits(plane(5)), {}, (0, 4095)),
+        (twelve_bits(plane(0.5, "f4")), {}, (0, 0.5)),
+        (twelve_bits(RAMP.astype("u2")), {}, (0, 191)),
+        (RAMP > 3, {}, (0, 255)),
+        (RAMP > 300, {}, (0, 255)),
+        (RAMP > 3, {"contrast_limits": (0, 1)}, (0, 255)),
+        (RAMP.astype("f4"), {"contrast_limits": (-1.5, 7)}, (-1.5, 7)),
+    ],
+)
+def test_ranges_are_chosen(
+    there: FileManager, hidden: RemoteFiji, value: Any, options: Any, expected: Any
+) -> None:
+    """Black and brightest are what is said, else those of nearly all pixels."""
+    there.save(value, "a.npy", backend="screen", **options)
+    assert only(hidden)["channels"][0]["window"] == list(expected)
+
+
+def test_few_pixels_are_outside_the_range(there: FileManager, hidden: RemoteFiji) -> None:
+    """Of a thousand pixels the darkest and the brightest one do not count."""
+    value = np.arange(100 * 100, dtype="u2").reshape(100, 100)
+    value[50, 50], value[60, 60] = 65535, 0
+    there.save(value, "a.npy", backend="screen")
+    assert only(hidden)["channels"][0]["window"] == [9, 9990]
+
+
+def test_range_is_of_all_planes(there: FileManager, hidden: RemoteFiji) -> None:
+    """Planes that come later make the range wider, never narrower."""
+    for z, (low, high), expected in (
+        (0, (100, 200), [100, 200]),
+        (1, (50, 120), [50, 200]),
+        (2, (90, 900), [50, 900]),
+        (0, (300, 301), [50, 900]),
     ):
-        hidden.clear()
-        there.save(value, "a.npy", backend="screen", **options)
+        value = plane(low)
+        value[:6] = high
+        there.save(value, f"r_{z}.npy", backend="screen", names="r_{z}.npy")
         assert only(hidden)["channels"][0]["window"] == expected
+
+
+def test_ranges_are_of_one_channel(there: FileManager, hidden: RemoteFiji) -> None:
+    """Each channel has the range of its own planes."""
+    value = np.zeros((2, 3, *SIZE), "u2")
+    value[0, :, :6] = np.array([10, 30, 20])[:, None, None]
+    value[1, :, :6] = 500
+    there.save(value, "a.npy", backend="screen", axes="czyx")
+    assert [c["window"] for c in only(hidden)["channels"]] == [[0, 30], [0, 500]]
+
+
+def test_image_begun_again_has_a_range_of_its_own(
+    there: FileManager, hidden: RemoteFiji
+) -> None:
+    there.save(RAMP.astype("u2") * 100, "a.npy", backend="screen")
+    there.save(RAMP.astype("f4"), "a.npy", backend="screen")
+    assert only(hidden)["channels"][0]["window"] == [0, 191]
 
 
 def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> None:

@@ -8,109 +8,157 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.HashMap;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import polystore.fiji.imagej.Place.Coordinate;
 import polystore.fiji.transport.Channel;
 import polystore.fiji.transport.Item;
 import polystore.fiji.transport.Refused;
 
-/** Colours and display ranges of the channels of one image: as was said, else as its user sets. */
+/**
+ * Colours and display ranges of the channels of one image: as its user has set them, else as was
+ * said, else by the rule of {@link Defaults}.
+ */
 final class ChannelLooks {
-    private final boolean labels;
-    /** Intensities of what was saved: True has become 255. */
-    private final double factor;
-    private final Map<Coordinate, String> said = new HashMap<>();
-    private final Map<Coordinate, LUT> colors = new HashMap<>();
-    private final Map<Coordinate, double[]> ranges = new HashMap<>();
-    /** What ImageJ was told, and of which channels it must be told yet. */
-    private final Map<Coordinate, LUT> applied = new HashMap<>();
-    private final Map<Coordinate, double[]> told = new HashMap<>();
-    private final Set<Coordinate> untold = new HashSet<>();
+    /** Of all 8 bits: of masks, and of label images, which ImageJ paints id by id. */
+    private static final double[] WHOLE = {0, 255};
 
-    ChannelLooks(boolean labels, String original) {
-        this.labels = labels;
-        factor = original.equals("|b1") ? 255 : 1;
+    private static final class Look {
+        /** What was said last; only another text undoes what the user has set. */
+        String said = "";
+        /** Said, or set by the user; null: by default. */
+        LUT color;
+        /** Said, or set by the user; null: it follows the planes. */
+        double[] range;
+        /** The limits of all planes that came. */
+        double[] seen;
+        boolean isColorEdited, isRangeEdited;
+        /** What ImageJ was told; null: nothing yet. */
+        LUT toldColor;
+        double[] toldRange;
+        boolean isColorNew = true, isRangeNew = true;
     }
 
-    /** Take up what an item says of its channels: only news undo what the user has set. */
+    private final boolean labels, isMask, isInteger;
+    /** Intensities of what was saved: True has become 255. */
+    private final double factor;
+    private final int width, height;
+    private int bits;
+    private final Map<Coordinate, Look> looks = new HashMap<>();
+
+    ChannelLooks(boolean labels, String original, int width, int height) {
+        this.labels = labels;
+        this.width = width;
+        this.height = height;
+        isMask = original.equals("|b1");
+        isInteger = "iu".indexOf(original.charAt(1)) >= 0;
+        factor = isMask ? 255 : 1;
+    }
+
+    /** Take up what an item says of its channels, and what its planes hold. */
     void say(Plan plan, Item item, Map<Place, Object> planes) {
-        double[] rangeOfAll = null;
         for (int number = 0; number < item.channelCount(); number++) {
-            Place first = plan.places[number * item.channelStep()];
-            boolean isFirst = !said.containsKey(first.c);
-            double[] window = say(first.c, item, number);
-            if (window != null || !isFirst) continue;
-            // All channels of labels have one range: looking at all planes for each takes for ever.
-            if (labels && rangeOfAll == null) rangeOfAll = labelRange(plan, planes);
-            ranges.put(first.c, labels ? rangeOfAll : Looks.range(planes.get(first)));
+            say(look(plan.places[number * item.channelStep()].c), item, number);
+        }
+        if (labels || isMask) return;
+        if (isInteger && item.bits > 0) bits = item.bits;
+        for (Place place : plan.places) {
+            Look look = look(place.c);
+            if (look.range != null) continue;
+            double[] limits = Defaults.limits(planes.get(place), width, height);
+            double[] wider = Defaults.union(look.seen, limits);
+            if (!Arrays.equals(wider, look.seen)) look.isRangeNew = true;
+            look.seen = wider;
         }
     }
 
-    /** Return the display range that was said of a channel, or null. */
-    private double[] say(Coordinate c, Item item, int number) {
+    /** Return the look of a channel; all channels of label images share one. */
+    private Look look(Coordinate c) {
+        return looks.computeIfAbsent(labels ? null : c, key -> new Look());
+    }
+
+    private void say(Look look, Item item, int number) {
         Channel channel = number < item.channels.length ? item.channels[number] : null;
         String color = channel == null ? null : channel.color;
         double[] window = channel == null ? null : channel.limits;
         if (item.colormap != null) color = item.colormap;
         if (item.contrastLimits != null) window = item.contrastLimits;
         String now = color + Arrays.toString(window);
-        if (now.equals(said.put(c, now))) return window;
+        if (now.equals(look.said)) return;
+        look.said = now;
         try {
-            if (color != null) colors.put(c, Looks.lut(color));
+            if (color != null) {
+                look.color = Looks.lut(color);
+                look.isColorEdited = false;
+                look.isColorNew = true;
+            }
         } catch (Refused error) {
             throw new IllegalStateException(error); // it was looked up when it was accepted
         }
-        if (window != null) ranges.put(c, new double[] {window[0] * factor, window[1] * factor});
-        untold.add(c);
-        return window;
+        if (window == null) return;
+        look.range = new double[] {window[0] * factor, window[1] * factor};
+        look.isRangeEdited = false;
+        look.isRangeNew = true;
     }
 
-    private static double[] labelRange(Plan plan, Map<Place, Object> planes) {
-        double most = 255;
-        for (Place place : plan.places) most = Math.max(most, Looks.range(planes.get(place))[1]);
-        return new double[] {0, most};
-    }
-
-    /** ImageJ has another image now: tell it all. */
-    void retell(Coordinate[] channels) {
-        untold.addAll(Arrays.asList(channels));
-    }
-
-    /** Remember how the user has set the channels of an image, but for what was said anew. */
+    /** ImageJ is about to have another image: remember what the user has set, and tell it all. */
     void keep(ImagePlus image, Coordinate[] channels) {
         for (int at = 0; at < channels.length; at++) {
-            Coordinate c = channels[at];
-            if (untold.contains(c)) continue;
-            LUT lut = lut(image, at);
-            ranges.put(c, range(image, at));
-            if (!Arrays.equals(lut.getBytes(), applied.get(c).getBytes())) colors.put(c, lut);
+            Look look = look(channels[at]);
+            notice(look, image, at);
+            look.isColorNew = look.isRangeNew = true;
+            look.toldColor = null;
+            look.toldRange = null;
         }
+    }
+
+    /** See what the user has set since ImageJ was told; what was said since then is newer. */
+    private static void notice(Look look, ImagePlus image, int at) {
+        if (look.toldColor == null) return;
+        double[] range = range(image, at);
+        boolean isSaid = look.isRangeNew && look.range != null && !look.isRangeEdited;
+        if (!isSaid && !Arrays.equals(range, look.toldRange)) {
+            look.range = look.toldRange = range;
+            look.isRangeEdited = true;
+            look.isRangeNew = false;
+        }
+        LUT color = lut(image, at);
+        if (look.isColorNew || Arrays.equals(color.getBytes(), look.toldColor.getBytes())) return;
+        look.color = look.toldColor = color;
+        look.isColorEdited = true;
     }
 
     /** Tell ImageJ what it does not know yet. */
     void tell(ImagePlus image, Coordinate[] channels) {
         for (int at = 0; at < channels.length; at++) {
-            Coordinate c = channels[at];
-            if (!untold.remove(c)) continue;
-            LUT lut = (LUT) colors.getOrDefault(c, byDefault(at, channels.length)).clone();
-            double[] range = ranges.get(c);
-            if (range != null) {
-                lut.min = range[0];
-                lut.max = range[1];
-            }
-            applied.put(c, lut);
+            Look look = look(channels[at]);
+            if (!look.isColorNew && !look.isRangeNew) continue;
+            notice(look, image, at);
+            if (!look.isColorNew && !look.isRangeNew) continue;
+            LUT known = look.color != null ? look.color : byDefault(at, channels.length);
+            LUT lut = (LUT) (look.isColorNew ? known : lut(image, at)).clone();
+            double[] range = look.range != null ? look.range : range(look);
+            lut.min = range[0];
+            lut.max = range[1];
             if (image instanceof CompositeImage)
                 ((CompositeImage) image).setChannelLut(lut, at + 1);
             else {
-                image.setLut(lut);
+                if (look.isColorNew) image.setLut(lut);
                 image.setDisplayRange(lut.min, lut.max);
             }
-            told.put(c, range(image, at));
+            if (look.isColorNew) look.toldColor = lut;
+            look.toldRange = range(image, at);
+            look.isColorNew = look.isRangeNew = false;
         }
+    }
+
+    private double[] range(Look look) {
+        return labels || isMask ? WHOLE : Defaults.shown(look.seen, bits);
+    }
+
+    private LUT byDefault(int at, int count) {
+        return labels ? Looks.labels() : Looks.rgb(Defaults.color(at, count));
     }
 
     /** Return what the user has changed of some channels, in the words of an image. */
@@ -118,12 +166,14 @@ final class ChannelLooks {
         List<Map<String, Object>> edits = new ArrayList<>();
         for (Coordinate c : channels) {
             int at = axis.position(c) - 1;
+            Look look = look(c);
+            notice(look, image, at);
             Map<String, Object> edit = new LinkedHashMap<>();
             double[] range = range(image, at);
-            if (!Arrays.equals(range, told.get(c)))
+            if (look.isRangeEdited)
                 edit.put("limits", Arrays.asList(range[0] / factor, range[1] / factor));
             byte[] lut = lut(image, at).getBytes();
-            if (!Arrays.equals(lut, applied.get(c).getBytes())) {
+            if (look.isColorEdited) {
                 // A lookup table of several colours has no name in the words of an image.
                 Color full = new Color(lut[255] & 0xff, lut[511] & 0xff, lut[767] & 0xff);
                 if (Arrays.equals(lut, LUT.createLutFromColor(full).getBytes()))
@@ -145,10 +195,5 @@ final class ChannelLooks {
             return new double[] {image.getDisplayRangeMin(), image.getDisplayRangeMax()};
         LUT lut = lut(image, at);
         return new double[] {lut.min, lut.max};
-    }
-
-    private LUT byDefault(int at, int count) {
-        if (labels) return Looks.labels();
-        return count > 1 ? Looks.channel(at) : Looks.gray();
     }
 }

@@ -167,7 +167,10 @@ final class Marks {
                             + " areas to fill, and polystore fills at most " + MOST_FILLS
                             + ": give each ROI a Position, or save a label image");
         int width = like.getWidth();
-        ImageStack stack = ImageStack.create(width, like.getHeight(), slices * frames, 16);
+        int height = like.getHeight();
+        ImageStack stack = new LabelStack(width, height, slices * frames);
+        for (int slice = 1; slice <= slices * frames; slice++)
+            stack.setPixels(new short[width * height], slice);
         for (int at = 0; at < rois.size(); at++) {
             Roi roi = rois.get(at);
             for (int frame : positions(roi.getTPosition(), frames))
@@ -182,7 +185,7 @@ final class Marks {
         image.setOpenAsHyperStack(stack.getSize() > 1);
         image.setCalibration(like.getCalibration());
         image.setLut(Looks.labels());
-        image.setDisplayRange(0, Math.max(255, rois.size()));
+        image.setDisplayRange(0, 255);
         return image;
     }
 

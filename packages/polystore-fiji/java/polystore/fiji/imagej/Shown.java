@@ -70,10 +70,10 @@ final class Shown {
         rgb = item.axes.endsWith("s");
         dtype = item.dtype;
         original = item.original.isEmpty() ? item.dtype : item.original;
-        looks = new ChannelLooks(labels, original);
         int end = item.shape.length - (rgb ? 1 : 0);
         height = item.shape[end - 2];
         width = item.shape[end - 1];
+        looks = new ChannelLooks(labels, original, width, height);
         for (String[] slider : item.at) sliders.add(slider[0]);
         this.pool = pool;
         this.visible = visible;
@@ -262,8 +262,7 @@ final class Shown {
         processor.setPixels(processor.getPixels());
         ImageWindow window = image.getWindow();
         if (window != null) window.getCanvas().setPaintPending(true);
-        if (image instanceof CompositeImage) ((CompositeImage) image).updateAllChannelsAndDraw();
-        else image.updateAndDraw();
+        image.updateAndDraw(); // updateAllChannelsAndDraw gives all channels the range of one
     }
 
     /** Paint again what lies over the pixels. */
@@ -305,7 +304,6 @@ final class Shown {
             setStack(stack);
             if (!rgb) image.setDisplayRange(low, high);
         }
-        if (isNew || isRemade) looks.retell(cs.coordinates());
     }
 
     private void setStack(ImageStack stack) {
@@ -321,7 +319,10 @@ final class Shown {
 
     private ImageStack stack() {
         int count = cs.size() * zs.size() * ts.size();
-        ImageStack stack = new ImageStack(width, height, count);
+        ImageStack stack =
+                labels
+                        ? new LabelStack(width, height, count)
+                        : new ImageStack(width, height, count);
         Place[] places = new Place[count];
         Object[] arrays = new Object[count];
         int slice = 0;
@@ -352,7 +353,7 @@ final class Shown {
         plain.setOpenAsHyperStack(stack.getSize() > 1);
         if (calibration != null) plain.setCalibration(calibration);
         ImagePlus made = plain;
-        if (cs.size() > 1 && !rgb) {
+        if (cs.size() > 1 && !rgb && !labels) { // colours of labels do not add up
             boolean few = cs.size() <= CompositeImage.MAX_CHANNELS;
             int mode = few ? CompositeImage.COMPOSITE : CompositeImage.COLOR;
             made = new CompositeImage(plain, mode);

@@ -1,5 +1,6 @@
 package polystore.fiji.transport;
 
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -32,6 +33,8 @@ public final class Item {
     public final String original;
     /** All that the image says of itself, for those who ask for its pixels. */
     public final String words;
+    /** How many bits the integers of the image have, by its words; 0: they do not say. */
+    public final int bits;
     public final String encoding;
     public final String[][] at;
     public final int series;
@@ -77,6 +80,7 @@ public final class Item {
         groupTitle = fields.text("group_title", "");
         original = fields.text("original", "");
         words = fields.text("words", "");
+        bits = bits(words);
         encoding = fields.text("encoding", "json");
         String fault = fault();
         if (fault != null) {
@@ -91,6 +95,14 @@ public final class Item {
             product = Math.multiplyExact(product, (long) shape[axis]);
         }
         return product;
+    }
+
+    private static int bits(String words) throws Refused {
+        if (!words.contains("\"bits\"")) {
+            return 0; // words may be long, and few have any
+        }
+        Fields fields = new Fields(Json.read(words.getBytes(StandardCharsets.UTF_8)));
+        return Math.max(0, Math.min(fields.small("bits", 0), 64));
     }
 
     private static Channel[] channels(List<?> list) throws Refused {

@@ -1,0 +1,112 @@
+package polystore.fiji.imagej;
+
+import java.util.Arrays;
+
+/**
+ * Colours and display limits of images of which nobody says any: the rule of all viewers, which
+ * docs/protocol/looks has as examples. Pure: it knows nothing of ImageJ.
+ */
+final class Defaults {
+    /** Colours of channels that are shown together: everybody can tell the first ones apart. */
+    private static final String[] PALETTE = {
+        "FF00FF", "00FF00", "00FFFF", "FFFF00", "FF0000", "0000FF"
+    };
+
+    /** Pixels of a plane that are looked at, at most. */
+    private static final int SAMPLE = 16_384;
+
+    /** Of so many pixels the least and the greatest one are outside the limits. */
+    private static final int PIXELS_PER_OUTLIER = 1000;
+
+    private Defaults() {}
+
+    /** Return the colour of a channel as RRGGBB: a single one is gray. */
+    static String color(int index, int count) {
+        return count == 1 ? "FFFFFF" : PALETTE[index % PALETTE.length];
+    }
+
+    /** Return the display limits of one plane, or null if it has no finite pixel. */
+    static double[] limits(Object pixels, int width, int height) {
+        int step = step(width, height);
+        // Only these ends of the sorted sample are looked at. An end is short, so keeping it
+        // sorted costs less than sorting the sample.
+        double[] least = new double[SAMPLE / PIXELS_PER_OUTLIER + 1];
+        double[] greatest = new double[least.length]; // negated
+        Arrays.fill(least, Double.POSITIVE_INFINITY);
+        Arrays.fill(greatest, Double.POSITIVE_INFINITY);
+        int count = 0;
+        for (int y = 0; y < height; y += step)
+            for (int x = 0; x < width; x += step) {
+                double value = value(pixels, y * width + x);
+                if (!isFinite(value)) continue;
+                count++;
+                insert(least, value);
+                insert(greatest, -value);
+            }
+        int outliers = count / PIXELS_PER_OUTLIER;
+        if (count > 0 && least[outliers] < -greatest[outliers])
+            return new double[] {least[outliers], -greatest[outliers]};
+        return extremes(pixels);
+    }
+
+    /** Return the limits of two sets of planes together; null is an empty set. */
+    static double[] union(double[] some, double[] others) {
+        if (some == null || others == null) return some == null ? others : some;
+        return new double[] {Math.min(some[0], others[0]), Math.max(some[1], others[1])};
+    }
+
+    /**
+     * Return the limits that are shown: the same, unless all pixels are equal. {@code bits}: how
+     * many bits the integers of an image have, 0 if that is unknown or they are no integers.
+     */
+    static double[] shown(double[] limits, int bits) {
+        if (limits == null) return new double[] {0, 1};
+        double value = limits[0];
+        if (value < limits[1]) return limits;
+        if (bits > 0) return new double[] {0, Math.pow(2, bits) - 1};
+        if (value == 0) return new double[] {0, 1};
+        return new double[] {Math.min(value, 0), Math.max(value, 0)};
+    }
+
+    /** Return the least step for which every step-th row and column are few enough pixels. */
+    private static int step(int width, int height) {
+        int step = Math.max(1, (int) Math.sqrt((double) width * height / SAMPLE));
+        while ((long) parts(width, step) * parts(height, step) > SAMPLE) step++;
+        return step;
+    }
+
+    private static int parts(int length, int step) {
+        return (length - 1) / step + 1;
+    }
+
+    /** Keep the least values, in order. */
+    private static void insert(double[] least, double value) {
+        int at = least.length - 1;
+        if (value >= least[at]) return;
+        for (; at > 0 && least[at - 1] > value; at--) least[at] = least[at - 1];
+        least[at] = value;
+    }
+
+    private static double[] extremes(Object pixels) {
+        int count = java.lang.reflect.Array.getLength(pixels);
+        double low = Double.POSITIVE_INFINITY;
+        double high = Double.NEGATIVE_INFINITY;
+        for (int at = 0; at < count; at++) {
+            double value = value(pixels, at);
+            if (!isFinite(value)) continue;
+            low = Math.min(low, value);
+            high = Math.max(high, value);
+        }
+        return low > high ? null : new double[] {low, high};
+    }
+
+    private static boolean isFinite(double value) {
+        return !Double.isNaN(value) && !Double.isInfinite(value);
+    }
+
+    private static double value(Object pixels, int at) {
+        if (pixels instanceof byte[]) return ((byte[]) pixels)[at] & 0xff;
+        if (pixels instanceof short[]) return ((short[]) pixels)[at] & 0xffff;
+        return ((float[]) pixels)[at];
+    }
+}
