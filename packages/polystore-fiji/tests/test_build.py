@@ -92,8 +92,9 @@ def test_packages_depend_one_way() -> None:
 
 
 def test_entry_points_stay() -> None:
-    """Python starts Main, and ImageJ's menu Receive: all other classes have a package."""
-    assert {path.name for path in CLASSES.glob("*.java")} == {"Main.java", "Receive.java"}
+    """Python starts Main, and ImageJ's menu the others: all further classes have a package."""
+    names = {path.stem for path in CLASSES.glob("*.java")}
+    assert names == {"Main", "Receive", "ToggleScaleBar"}
 
 
 def test_sources_are_short() -> None:
@@ -141,9 +142,12 @@ def test_jar_is_a_plugin(built: Path) -> None:
     assert names[0] == "META-INF/MANIFEST.MF"
     assert "notes.txt" in names
     assert not [name for name in names if name.endswith((".java", ".swp"))]
-    menu, command, target = (word.strip() for word in lines[-1].split(","))
-    assert (menu, command) == ("Plugins>polystore", '"Receive from polystore"')
-    assert f"{target.replace('.', '/')}.class" in names
+    entries = [[word.strip() for word in line.split(",")] for line in lines[1:]]
+    assert [entry[:2] for entry in entries] == [
+        ["Plugins>polystore", '"Receive from polystore"'],
+        ["Plugins>polystore", '"Show or hide scale bar"'],
+    ]
+    assert {f"{target.replace('.', '/')}.class" for *_, target in entries} <= set(names)
 
 
 def test_manifest_says_versions() -> None:

@@ -119,6 +119,21 @@ def test_edits_stay_when_a_channel_comes(files: FileManager, user: User) -> None
     assert (channel.limits, channel.color) == ((3, 7), "FF0000")
 
 
+def test_selection_is_kept_by_another_image(files: FileManager, user: User) -> None:
+    """A selection stays where the image begins again and holds it."""
+    where = """
+        if (selectionType() < 0) return "";
+        getSelectionBounds(x, y, w, h);
+        return "" + x + " " + y + " " + w;
+    """
+    files.save(plane(1), "s.npy", backend="screen", wait="shown")
+    user.does("makeOval(10, 20, 30, 40);")
+    for value in (plane(1, "u2"), np.ones((41, 61), "u2"), np.ones((3, 60, 40), "f4")):
+        files.save(value, "s.npy", backend="screen", wait="shown")
+        assert user.does(where) == ("10 20 30" if value.shape != (41, 61) else ""), value.shape
+        user.does("makeOval(10, 20, 30, 40);")
+
+
 def test_zoom_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """The zoom stays, also where a window gets its first slider."""
     files.save(plane(0), "z_0.npy", backend="screen", names="z_{z}.npy", wait="shown")

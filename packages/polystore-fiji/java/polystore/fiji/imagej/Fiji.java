@@ -96,6 +96,11 @@ public final class Fiji implements Viewer, ImageListener {
         }
     }
 
+    /** Show or hide the scale bar of an image; return whether it is in a window of ours. */
+    public static boolean toggleScaleBar(ImagePlus image) {
+        return Pane.toggleBar(image);
+    }
+
     public void close() {
         ImagePlus.removeImageListener(this);
         receiver().close();

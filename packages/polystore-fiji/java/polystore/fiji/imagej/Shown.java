@@ -5,15 +5,11 @@ import ij.IJ;
 import ij.ImagePlus;
 import ij.ImageStack;
 import ij.WindowManager;
-import ij.gui.ImageCanvas;
 import ij.gui.ImageWindow;
-import ij.gui.Overlay;
-import ij.gui.Roi;
 import ij.macro.Interpreter;
 import ij.measure.Calibration;
 import ij.process.ImageProcessor;
 import ij.process.LUT;
-import java.awt.Point;
 import java.lang.reflect.Array;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -58,10 +54,7 @@ final class Shown {
     private Calibration calibration;
     private boolean grown, changed, recalibrated, hasOpened;
     private Place last, followed;
-    /** Of the window to come. */
-    private Point location;
-    private double zoom;
-    private Overlay overlay;
+    private final Pane pane = new Pane();
 
     Shown(Plan plan, Item item, Pool pool, boolean visible) {
         key = plan.key;
@@ -81,17 +74,7 @@ final class Shown {
 
     /** Take the place of an image on the screen, with what lies over it. */
     void succeed(Shown old) {
-        if (old.image != null) inherit(old.image);
-    }
-
-    private void inherit(ImagePlus old) {
-        overlay = old.getOverlay();
-        ImageWindow window = old.getWindow();
-        if (window == null) return;
-        location = window.getLocation();
-        zoom = old.getWidth() == width && old.getHeight() == height
-                ? window.getCanvas().getMagnification()
-                : 0;
+        if (old.image != null) pane.inherit(old.pane, old.image, width, height);
     }
 
     ImagePlus image() {
@@ -136,6 +119,7 @@ final class Shown {
         }
         if (!rgb) looks.say(plan, item, planes);
         calibrate(item);
+        pane.bar().ask(item.scaleBar);
     }
 
     /** Return the labels of the slices, one for each channel: its label and the file's name. */
@@ -231,12 +215,8 @@ final class Shown {
     /** Open its window, unless a macro keeps all windows closed: then later. */
     void show() {
         if (isOpen() || IJ.isMacro() && Interpreter.isBatchMode()) return;
-        if (location != null) ImageWindow.setNextLocation(location);
-        image.show();
-        hasOpened = image.getWindow() != null;
-        if (zoom > 0 && image.getCanvas().getMagnification() != zoom) magnify();
-        location = null;
-        zoom = 0;
+        pane.open(image);
+        hasOpened = true;
     }
 
     /** Whether its user has closed it: ImageJ has emptied it then. */
@@ -248,11 +228,6 @@ final class Shown {
 
     boolean isOpen() {
         return !visible || image == null || image.getWindow() != null;
-    }
-
-    private void magnify() {
-        image.getCanvas().setMagnification(zoom);
-        image.getWindow().pack();
     }
 
     private void draw() {
@@ -295,26 +270,15 @@ final class Shown {
         else if (isRemade) remake(stack);
         else if (image instanceof CompositeImage) {
             LUT[] luts = ((CompositeImage) image).getLuts();
-            setStack(stack);
+            pane.setStack(image, stack, cs.size(), zs.size(), ts.size());
             ((CompositeImage) image).setLuts(luts);
         } else {
             double low = image.getDisplayRangeMin();
             double high = image.getDisplayRangeMax();
             if (!rgb) stack.setColorModel(image.getProcessor().getColorModel());
-            setStack(stack);
+            pane.setStack(image, stack, cs.size(), zs.size(), ts.size());
             if (!rgb) image.setDisplayRange(low, high);
         }
-    }
-
-    private void setStack(ImageStack stack) {
-        ImageCanvas canvas = image.getCanvas();
-        zoom = canvas == null ? 0 : canvas.getMagnification();
-        image.setOpenAsHyperStack(true);
-        image.setStack(stack, cs.size(), zs.size(), ts.size());
-        // A window with another slider is another one for ImageJ, which forgets how it was zoomed.
-        ImageCanvas now = image.getCanvas();
-        if (now != null && now != canvas && zoom > 0 && zoom != now.getMagnification()) magnify();
-        zoom = 0;
     }
 
     private ImageStack stack() {
@@ -348,7 +312,7 @@ final class Shown {
     }
 
     private ImagePlus made(ImageStack stack, String title) {
-        ImagePlus plain = new ImagePlus(title, stack);
+        ImagePlus plain = new Pane.Plain(title, stack);
         plain.setDimensions(cs.size(), zs.size(), ts.size());
         plain.setOpenAsHyperStack(stack.getSize() > 1);
         if (calibration != null) plain.setCalibration(calibration);
@@ -356,10 +320,10 @@ final class Shown {
         if (cs.size() > 1 && !rgb && !labels) { // colours of labels do not add up
             boolean few = cs.size() <= CompositeImage.MAX_CHANNELS;
             int mode = few ? CompositeImage.COMPOSITE : CompositeImage.COLOR;
-            made = new CompositeImage(plain, mode);
+            made = new Pane.Composite(plain, mode);
             made.setOpenAsHyperStack(true);
         }
-        if (overlay != null) made.setOverlay(overlay);
+        pane.dress(made);
         made.setProperty("Info", "saved by polystore as " + original + "\n");
         return made;
     }
@@ -367,15 +331,13 @@ final class Shown {
     /** ImageJ composes channels in images of a class of their own, of a fixed number. */
     private void remake(ImageStack stack) {
         ImagePlus old = image;
-        inherit(old);
-        Roi selection = old.getRoi();
+        pane.inherit(old, width, height);
         image = made(stack, old.getTitle());
         image.setCalibration(old.getCalibration());
         if (old instanceof CompositeImage && cs.size() <= CompositeImage.MAX_CHANNELS)
             ((CompositeImage) image).setMode(((CompositeImage) old).getMode());
         hasOpened = false;
         close(old);
-        if (selection != null) image.setRoi(selection);
     }
 
     /** Take the image away. */

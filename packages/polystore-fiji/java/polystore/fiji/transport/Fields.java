@@ -58,8 +58,8 @@ final class Fields {
         return (int) Math.min(value, Integer.MAX_VALUE);
     }
 
-    boolean flag(String name) throws Refused {
-        return map.get(name) != null && as(Boolean.class, map.get(name), name);
+    boolean flag(String name, boolean missing) throws Refused {
+        return map.get(name) == null ? missing : as(Boolean.class, map.get(name), name);
     }
 
     List<?> list(String name) throws Refused {

@@ -40,6 +40,8 @@ public final class Item {
     public final int series;
     public final int count;
     public final boolean labels;
+    /** Whether a scale bar is wanted, where a unit of length is known. */
+    public final boolean scaleBar;
     final long nbytes;
     public final int[] shape;
     /** How many planes an image has, the product of its leading axes; of ROIs 1. */
@@ -64,7 +66,8 @@ public final class Item {
         wait = fields.text("wait", "received");
         policy = fields.text("policy", "block");
         slot = fields.slot();
-        labels = fields.flag("labels");
+        labels = fields.flag("labels", false);
+        scaleBar = fields.flag("scale_bar", true);
         count = isImage ? 0 : fields.small("count", -1);
         shape = fields.integers("shape");
         dtype = fields.text("dtype", "");
