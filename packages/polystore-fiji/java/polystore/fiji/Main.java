@@ -22,7 +22,10 @@ public final class Main {
                 else if (arguments[at].equals("--port")) port = Receiver.port(arguments[at + 1]);
                 else throw new Refused(arguments[at] + " is unknown: expected --name or --port");
             }
-            if (!GraphicsEnvironment.isHeadless()) new ImageJ().exitWhenQuitting(true);
+            if (!GraphicsEnvironment.isHeadless()) {
+                new ImageJ().exitWhenQuitting(true);
+                ToggleScaleBar.addToMenu(); // this jar is no plugin here, so ImageJ does not
+            }
             Receive.toggle(name, port, Main::quit);
         } catch (Exception error) {
             System.err.println("error: " + error.getMessage());
