@@ -50,7 +50,14 @@ def test_public_names() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"viewer": ""}, {"viewer": "a/b"}, {"policy": "newest"}, {"timeout": 0}, {"timeout": "1"}],
+    [
+        {"viewer": ""},
+        {"viewer": "a/b"},
+        {"policy": "newest"},
+        {"timeout": 0},
+        {"timeout": "1"},
+        {"convert": "u2"},
+    ],
 )
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
     """An option that cannot be is told by its name, when the backend is made."""

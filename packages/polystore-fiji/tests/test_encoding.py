@@ -1,4 +1,4 @@
-"""What ImageJ has no type for is equal after its conversion, or refused: nothing is rounded."""
+"""What ImageJ has no type for is equal after its conversion, rounded if asked for, or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays, from_dtype
 
-from polystore_core.errors import UnsupportedDataError
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
 from polystore_fiji.encoding import FijiEncoding, original_pixels
 from polystore_stream.wire.messages import DTYPES
@@ -59,13 +59,14 @@ def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
         is_exact = all(float(np.float32(n)) == n or n != n for n in numbers)
     if not fits and not is_exact:
         assert pixels.dtype.str in {"<i4", "<u4", "<i8", "<u8", "<f8"}
-        with pytest.raises(UnsupportedDataError, match="round them with image"):
-            FijiEncoding().pixels(pixels, "zyx"[-pixels.ndim :], labels)
+        with pytest.raises(UnsupportedDataError, match="round them with"):
+            FijiEncoding("exact").pixels(pixels, "zyx"[-pixels.ndim :], labels)
         return
-    sent = FijiEncoding().pixels(pixels, "zyx"[-pixels.ndim :], labels)
+    sent, original = FijiEncoding("exact").pixels(pixels, "zyx"[-pixels.ndim :], labels)
+    assert original == pixels.dtype.str
     assert sent.dtype.str in SHOWN
     assert sent.shape == pixels.shape
-    back = original_pixels(sent, pixels.dtype.str)
+    back = original_pixels(sent, original)
     assert back.dtype == pixels.dtype
     np.testing.assert_array_equal(back, pixels)
     if pixels.dtype.kind == "f":
@@ -95,7 +96,7 @@ def test_most_planes_are_sent() -> None:
     """The limit itself is possible."""
     for shape, axes in (((250_000, 1, 1), "zyx"), ((25, 10_000, 1, 1), "tcyx")):
         pixels = np.broadcast_to(np.uint8(1), shape)
-        assert FijiEncoding().pixels(pixels, axes, False) is pixels
+        assert FijiEncoding().pixels(pixels, axes, False)[0] is pixels
 
 
 def star(corners: int) -> Polygon:
@@ -142,7 +143,7 @@ def test_too_many_rois_are_refused() -> None:
 def test_same_types_are_not_copied(dtype: str) -> None:
     """What ImageJ has is sent as it is."""
     pixels = np.ones((2, 3), dtype)
-    assert FijiEncoding().pixels(pixels, "yx", False) is pixels
+    assert FijiEncoding().pixels(pixels, "yx", False)[0] is pixels
 
 
 @pytest.mark.parametrize(
@@ -162,12 +163,13 @@ def test_same_types_are_not_copied(dtype: str) -> None:
 )
 def test_types_are_those_of_the_table(value: Any, dtype: str, labels: bool, shown: str) -> None:
     """Types are converted as the documentation says."""
-    assert FijiEncoding().pixels(np.full((2, 2), value, dtype), "yx", labels).dtype.str == shown
+    sent, _ = FijiEncoding().pixels(np.full((2, 2), value, dtype), "yx", labels)
+    assert sent.dtype.str == shown
 
 
 def test_masks_are_ImageJs() -> None:
     """A mask is 0 and 255."""
-    sent = FijiEncoding().pixels(np.array([[True, False]]), "yx", False)
+    sent, _ = FijiEncoding().pixels(np.array([[True, False]]), "yx", False)
     assert sent.tolist() == [[255, 0]]
     assert original_pixels(np.array([[255, 0, 7]], "u1"), "|b1").tolist() == [
         [True, False, True]
@@ -208,6 +210,38 @@ def test_conversion_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
         "ImageJ shows images of int16 as float32",
         "ImageJ shows images of bool as uint8",
     ]
+
+
+def test_floats_are_rounded(caplog: pytest.LogCaptureFixture) -> None:
+    """Floats of 64 bits become those of ImageJ, and a warning says so once."""
+    encoding = FijiEncoding()
+    pixels = np.array([[0.1, np.nan], [np.inf, -1e300 * 0]])
+    for _ in range(2):
+        sent, original = encoding.pixels(pixels, "yx", False)
+        assert (sent.dtype.str, original) == ("<f4", "<f4")
+        np.testing.assert_array_equal(sent, pixels.astype("f4"))
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "rounded to float32" in caplog.text
+    sent, original = encoding.pixels(np.array([[0.5]]), "yx", False)
+    assert (sent.dtype.str, original) == ("<f4", "<f8"), "an exact one is float64 again"
+
+
+def test_floats_may_have_to_be_exact() -> None:
+    with pytest.raises(UnsupportedDataError, match=r"float64.*convert='float32'"):
+        FijiEncoding("exact").pixels(np.array([[0.1]]), "yx", False)
+    assert FijiEncoding("exact").pixels(np.array([[0.5]]), "yx", False)[1] == "<f8"
+
+
+def test_floats_beyond_ImageJs_are_refused() -> None:
+    """A pixel that would be infinite in ImageJ is not rounded."""
+    with pytest.raises(UnsupportedDataError, match=r"larger than 3\.4e38.*rescale"):
+        FijiEncoding().pixels(np.array([[1e39]]), "yx", False)
+
+
+@pytest.mark.parametrize("convert", ["float16", "", None, True, ["exact"]])
+def test_conversions_are_known(convert: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="'float32' or 'exact'"):
+        FijiEncoding(convert)
 
 
 def test_rois_are_counted() -> None:

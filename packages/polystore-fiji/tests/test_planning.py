@@ -67,15 +67,29 @@ def test_inexact_pixels_are_refused(there: FileManager, hidden: RemoteFiji) -> N
     """What no type of ImageJ holds is refused before it travels, with what to do."""
     there.save(plane(1), "a.npy", backend="screen")
     for value, advice in (
-        (plane(0.1, "f8"), r"round them with image\.astype\('float32'\)"),
         (plane((1 << 24) + 1, "i4"), "rescale them to uint16"),
-        (plane(1e300, "f8"), "round them"),
+        (plane(1e300, "f8"), "rescale them"),
         (np.zeros((*SIZE, 3), "f4"), r"convert it, or save its colours as channels"),
     ):
         axes = "yxs" if value.ndim == 3 else None
         with pytest.raises(UnsupportedDataError, match=advice):
             there.save(value, "a.npy", backend="screen", axes=axes)
     assert np.array_equal(hidden.pixels("a.npy"), plane(1))
+
+
+def test_floats_are_rounded(there: FileManager, hidden: RemoteFiji) -> None:
+    """float64 is rounded, and loaded as float32; an image of exact ones is float64 again."""
+    options = {"backend": "screen", "names": "f_{z}.npy"}
+    for z, (value, loaded) in enumerate(((0.1, "f4"), (0.5, "f8"), (0.2, "f4"))):
+        there.save(plane(value, "f8"), f"f_{z}.npy", **options)
+        found = there.load(f"f_{z}.npy", "screen")
+        assert found.dtype == loaded
+        assert np.array_equal(found, plane(value, "f8").astype(loaded))
+    assert only(hidden)["dtype"] == "<f4"
+    there.registry.add("exact", "fiji_stream", viewer="hidden", convert="exact")
+    with pytest.raises(UnsupportedDataError, match=r"float64 are not exact.*convert='float32'"):
+        there.save(plane(0.1, "f8"), "a.npy", "exact")
+    there.save(plane(0.5, "f8"), "a.npy", "exact")
 
 
 # ── one hyperstack ───────────────────────────────────────────────────────────────────────

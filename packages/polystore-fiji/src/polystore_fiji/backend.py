@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polystore_stream import ViewerSink
 
-from .encoding import FijiEncoding
+from .encoding import Convert, FijiEncoding
 from .remote import RemoteFiji
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class FijiBackend(ViewerSink):
     one without windows. Further options are those of ``ViewerSink`` and ``StreamSink``.
 
     ImageJ has uint8, uint16, float32 and RGB: see :mod:`polystore_fiji.encoding`.
+    ``convert="float32"`` rounds float64 to float32, with a warning in the log.
+    ``convert="exact"`` raises ``UnsupportedDataError`` if that would change a pixel.
     """
 
     viewer_kind = "fiji"
@@ -36,10 +38,11 @@ class FijiBackend(ViewerSink):
     fiji: str | os.PathLike[str] | None = None
     ij: str | os.PathLike[str] | None = None
     headless: bool = False
+    convert: Convert = "float32"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.encoding = FijiEncoding()
+        self.encoding = FijiEncoding(self.convert)
 
     def start(self) -> Endpoint:
         from .launching import launch

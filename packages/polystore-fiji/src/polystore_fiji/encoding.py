@@ -1,4 +1,4 @@
-"""What ImageJ has for our element types and ROIs: nothing is rounded on the way.
+"""What ImageJ has for our element types and ROIs.
 
 ========================  ==================================================================
 saved as                  shown as
@@ -6,8 +6,10 @@ saved as                  shown as
 uint8, uint16, float32    the same
 bool                      8 bit: 0 and 255, ImageJ's masks
 int8, int16, float16      32 bit (float), which holds all of their values
-int32, uint32, 64 bits    32 bit (float), if every value is exact there; labels: 16 bit, if they
+(u)int32, (u)int64        32 bit (float), if every value is exact there; labels: 16 bit, if they
                           fit; else refused
+float64                   32 bit (float), rounded if ``convert="float32"``, else refused unless
+                          every value is exact there
 RGB, RGBA of uint8        RGB
 ========================  ==================================================================
 """
@@ -17,11 +19,11 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from polystore_core.errors import UnsupportedDataError
+from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import Composite, Mask, Polygon
 from polystore_stream import Encoding
 
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from polystore_core.rois import ROI, Shape
     from polystore_stream import RoiEncoding
 
-__all__ = ["FijiEncoding", "original_pixels"]
+__all__ = ["Convert", "FijiEncoding", "original_pixels"]
+
+Convert: TypeAlias = Literal["float32", "exact"]
 
 log = logging.getLogger("polystore.fiji")
 
@@ -48,23 +52,72 @@ _MOST_CROSSINGS = 2e8
 
 
 class FijiEncoding(Encoding):
-    """Converts what ImageJ has no type for, and says so once for each type in the log."""
+    """Converts pixels to types that ImageJ has, and logs each pair of types once.
 
-    def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+    ``convert="float32"`` rounds floats of 64 bits to those of ImageJ. ``convert="exact"`` refuses
+    them, unless every value is the same in 32 bits.
+    """
 
-    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
-        """Return pixels of uint8, uint16 or float32, equal to those given (bool: 0 and 255)."""
+    def __init__(self, convert: Convert = "float32") -> None:
+        if convert not in get_args(Convert):
+            raise InvalidOptionError("convert", convert, "'float32' or 'exact'")
+        self._convert = convert
+        self._told: set[tuple[str, ...]] = set()
+
+    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> tuple[NDArray[Any], str]:
+        """Return pixels of uint8, uint16 or float32, and the type that ``load`` returns.
+
+        Pixels are equal to those given (bool: 0 and 255), unless they had to be rounded. ``load``
+        returns rounded ones as float32.
+        """
         _check_plane(pixels.shape, axes)
         _check_slices(pixels.shape, axes)
         if pixels.dtype.str in _SAME and (not axes.endswith("s") or pixels.dtype == np.uint8):
-            return pixels
-        found = _converted(pixels, axes, labels)
-        pair = str(pixels.dtype), str(found.dtype)
-        if pair not in self._told:
-            self._told.add(pair)
-            log.info("ImageJ shows images of %s as %s", *pair)
+            return pixels, pixels.dtype.str
+        found = _exact(pixels, axes, labels)
+        if found is None:
+            found = self._rounded(pixels)
+            return found, found.dtype.str
+        if self._is_news(str(pixels.dtype), str(found.dtype)):
+            log.info("ImageJ shows images of %s as %s", pixels.dtype, found.dtype)
+        return found, pixels.dtype.str
+
+    def _rounded(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Round floats, if the option says so. Raises ``UnsupportedDataError``."""
+        if pixels.dtype.kind in "iu":
+            raise UnsupportedDataError(
+                f"some pixels of {pixels.dtype} are not exact in 32-bit float, ImageJ's largest "
+                "type, and convert='float32' rounds floats alone: round them with "
+                "image.astype('float32'), or rescale them to uint16",
+                "fiji",
+            )
+        if self._convert == "exact":
+            raise UnsupportedDataError(
+                f"some pixels of {pixels.dtype} are not exact in 32-bit float, ImageJ's largest "
+                "type: round them with convert='float32', an option of the backend, or with "
+                "image.astype('float32')",
+                "fiji",
+            )
+        with np.errstate(over="ignore"):
+            found = pixels.astype(np.float32)
+        if (np.isinf(found) & ~np.isinf(pixels)).any():
+            raise UnsupportedDataError(
+                f"some pixels of {pixels.dtype} are larger than 3.4e38, the largest 32-bit float "
+                "of ImageJ: rescale them",
+                "fiji",
+            )
+        if self._is_news(str(pixels.dtype), "rounded"):
+            log.warning(
+                "ImageJ has no %s: pixels are rounded to float32, and load returns float32 "
+                "(convert='exact' refuses them)",
+                pixels.dtype,
+            )
         return found
+
+    def _is_news(self, *news: str) -> bool:
+        is_new = news not in self._told
+        self._told.add(news)
+        return is_new
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
         from polystore_formats.imagej.roi import encode_roi  # with roifile: images need none
@@ -82,7 +135,8 @@ def original_pixels(shown: NDArray[Any], dtype: str) -> NDArray[Any]:
         return shown.astype(np.dtype(dtype), copy=False)
 
 
-def _converted(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
+def _exact(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any] | None:
+    """Return equal pixels of a type that ImageJ has; None if it has none for them."""
     dtype = pixels.dtype
     if axes.endswith("s"):
         raise UnsupportedDataError(
@@ -98,14 +152,7 @@ def _converted(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
         return pixels.astype(np.uint16)
     with np.errstate(over="ignore"):
         found = pixels.astype(np.float32)
-    if _are_equal(found, pixels):
-        return found
-    raise UnsupportedDataError(
-        f"some pixels of {dtype} are not exact in 32-bit float, ImageJ's largest type: round "
-        "them with image.astype('float32')"
-        + (", or rescale them to uint16" if dtype.kind in "iu" else ""),
-        "fiji",
-    )
+    return found if _are_equal(found, pixels) else None
 
 
 def _are_equal(found: NDArray[Any], pixels: NDArray[Any]) -> bool:

@@ -41,9 +41,12 @@ def check_policy(policy: Policy) -> None:
 class Encoding:
     """What a value is on its way: the viewers' own types are for those that have others."""
 
-    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any]:
-        """Return pixels of a type that the viewer has. Raises ``UnsupportedDataError``."""
-        return pixels
+    def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> tuple[NDArray[Any], str]:
+        """Return pixels of a type that the viewer has, and the type that ``load`` returns.
+
+        Raises ``UnsupportedDataError``.
+        """
+        return pixels, pixels.dtype.str
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
         """Return a payload, and what it is called."""
@@ -90,7 +93,7 @@ def described(
         pixels = pixels.transpose(about.order)
     if pixels.dtype.str != dtype:
         pixels = pixels.astype(dtype)
-    sent = encoding.pixels(pixels, about.axes, about.labels)
+    sent, original = encoding.pixels(pixels, about.axes, about.labels)
     image = Image(
         path=text,
         nbytes=sent.nbytes,
@@ -103,7 +106,7 @@ def described(
         group_title=place.group_title,
         shape=sent.shape,
         dtype=sent.dtype.str,
-        original="" if sent.dtype == pixels.dtype else dtype,
+        original="" if sent.dtype.str == original else original,
         axes=about.axes,
         layers="c" if split_channels and "c" in about.axes else "",
         labels=about.labels,

@@ -16,6 +16,8 @@ final class Plan {
     /** Of an image, as it was sent. */
     final int[] shape;
     final String dtype, axes, words;
+    /** Element type of what was saved. */
+    final String original;
     private final boolean rgb;
 
     Plan(
@@ -27,6 +29,7 @@ final class Plan {
             Item item) {
         shape = item.shape;
         dtype = item.dtype;
+        original = item.original.isEmpty() ? item.dtype : item.original;
         axes = item.axes;
         words = item.words;
         rgb = item.isImage && item.axes.endsWith("s");

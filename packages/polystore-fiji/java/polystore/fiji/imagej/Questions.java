@@ -99,7 +99,7 @@ final class Questions {
             if (planes == null) continue;
             arrays.add(Images.array(planes, plan.shape, plan.dtype, plan.samples()));
             Map<String, Object> about = new LinkedHashMap<>();
-            about.put("original", shown.original());
+            about.put("original", plan.original);
             about.put("axes", plan.axes);
             about.put("words", plan.words);
             about.put("changes", shown.edits(plan));

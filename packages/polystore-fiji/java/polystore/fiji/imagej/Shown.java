@@ -62,7 +62,7 @@ final class Shown {
         labels = item.labels;
         rgb = item.axes.endsWith("s");
         dtype = item.dtype;
-        original = item.original.isEmpty() ? item.dtype : item.original;
+        original = plan.original;
         int end = item.shape.length - (rgb ? 1 : 0);
         height = item.shape[end - 2];
         width = item.shape[end - 1];
@@ -366,10 +366,6 @@ final class Shown {
             if (found[at] == null || image == null) return null;
         }
         return found;
-    }
-
-    String original() {
-        return original;
     }
 
     /** Return what the user has changed since a value was saved, in the words of its image. */
