@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from polystore_core.errors import AccessDeniedError, IncompatibleReceiverError, RejectedError
+from polystore_core.errors import IncompatibleReceiverError, RejectedError, StorageError
 from polystore_fiji import connect
 from polystore_fiji.__main__ import main
 from polystore_fiji.checks import findings
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [pytest.mark.screen, needs_imagej]
+needs_links = pytest.mark.skipif(
+    sys.platform == "win32", reason="system: symbolic links need a privilege on Windows"
+)
 
 
 @pytest.fixture
@@ -96,15 +99,81 @@ def test_uninstall_removes_only_ours(folder: Path) -> None:
     assert uninstall(folder) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="system: a folder that refuses root too")
-def test_refused_plugins_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where plugins/ cannot be written, the error says so, with the path."""
-    shutil.rmtree(folder / "plugins")
-    (folder / "plugins").symlink_to("/sys/kernel")
-    with pytest.raises(AccessDeniedError, match="check the owner and the permissions"):
+def test_refused_plugins_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the jar cannot be written, the error says so, with the path."""
+    target = folder / "plugins/polystore_receiver.jar"
+    target.mkdir()
+    with pytest.raises(StorageError, match="polystore_receiver"):
         install(folder)
     assert main(["install", "--fiji", str(folder)]) == 2
-    assert str(folder) in capsys.readouterr().err
+    assert str(target) in capsys.readouterr().err
+
+
+@needs_links
+def test_link_to_a_fiji_is_followed(folder: Path, tmp_path: Path) -> None:
+    """A Fiji may be reached by a link."""
+    link = tmp_path / "Fiji.app"
+    link.symlink_to(folder, target_is_directory=True)
+    assert install(link)[0] == link / "plugins/polystore_receiver.jar"
+    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    uninstall(link)
+    assert plugins(folder) == ["Other_Plugin.jar"]
+
+
+@needs_links
+def test_link_in_place_of_the_jar_is_replaced(folder: Path, tmp_path: Path) -> None:
+    """A link of that name goes, and the file that it led to stays as it is."""
+    other = tmp_path / "other.jar"
+    other.write_bytes(b"somebody's")
+    target = folder / "plugins/polystore_receiver.jar"
+    target.symlink_to(other)
+    assert install(folder) == (target, [target])
+    assert not target.is_symlink()
+    assert other.read_bytes() == b"somebody's"
+    target.unlink()
+    target.symlink_to(tmp_path / "nothing.jar")
+    install(folder)
+    assert not (tmp_path / "nothing.jar").exists()
+    assert target.read_bytes() == own_jar().path.read_bytes()
+
+
+@needs_links
+@pytest.mark.parametrize("name", ["plugins", "plugins/Shared"])
+def test_plugins_elsewhere_are_left(
+    folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of plugins that is a link may belong to another program."""
+    elsewhere = tmp_path / "elsewhere"
+    put(folder, "1.0", "polystore_receiver-0.9.jar")
+    (folder / "plugins").rename(elsewhere)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).symlink_to(elsewhere, target_is_directory=True)
+    before = sorted(path.name for path in elsewhere.iterdir())
+    for command in ("install", "uninstall"):
+        assert main([command, "--fiji", str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert f"is a link to {elsewhere}" in error
+        assert "yourself" in error
+    assert sorted(path.name for path in elsewhere.iterdir()) == before
+
+
+@needs_links
+def test_links_inside_a_fiji_are_followed(folder: Path) -> None:
+    (folder / "plugins").rename(folder / "all plugins")
+    (folder / "plugins").symlink_to("all plugins", target_is_directory=True)
+    install(folder)
+    assert (folder / "all plugins/polystore_receiver.jar").is_file()
+
+
+def test_command_needs_no_utf8(tmp_path: Path) -> None:
+    """A terminal without UTF-8 gets the same lines, with other characters escaped."""
+    folder = imagej_folder(tmp_path / "Größe")
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "polystore_fiji", "install", "--fiji", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Gr\\xf6\\xdfe" in done.stdout
+    assert b"choose Plugins > polystore > Receive" in done.stdout
 
 
 @pytest.mark.parametrize(

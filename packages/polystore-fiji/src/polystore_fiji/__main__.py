@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 
@@ -12,6 +13,9 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may have characters that the terminal has not, and must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         result, text = options.run(options)
@@ -64,7 +68,7 @@ def _install(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     jar = own_jar()
     lines = [f"{target}: receiver {jar}"]
     lines += [f"replaced {path}" for path in replaced]
-    lines += ["Restart it, then choose Plugins › polystore › Receive from polystore"]
+    lines += ["Restart it, then choose Plugins > polystore > Receive from polystore"]
     result: dict[str, object] = {
         "installed": str(target),
         "version": jar.version,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polystore_core import atomic_write
-from polystore_core.errors import storage_error
+from polystore_core.errors import InvalidOptionError, storage_error
 
 from .imagej import imagej_folder
 from .jars import BACKEND, JAR_NAME, installed_jars, own_jar
@@ -20,12 +20,19 @@ __all__ = ["install", "uninstall"]
 def install(fiji: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
     """Copy the receiver into ``fiji``, and return where it is and which older ones it replaced.
 
-    Raises ``InvalidOptionError`` where that is no Fiji or ImageJ, ``StorageError`` where its
-    plugins cannot be written, ``ReceiverUnavailableError`` where the jar was never built.
+    ``fiji`` may be a link. Nothing outside of the folder is touched: a link with the name of the
+    jar is replaced, and the file that it led to stays.
+
+    Raises ``InvalidOptionError`` if ``fiji`` is not a Fiji or ImageJ, or a folder of plugins is a
+    link to another place. Raises ``StorageError`` if its plugins cannot be written, and
+    ``ReceiverUnavailableError`` if the jar was never built.
     """
     folder, own = imagej_folder(fiji), own_jar()
     target = folder / "plugins" / JAR_NAME
     older = [jar.path for jar in installed_jars(folder)]
+    _check_inside(folder, [target, *older], f"copy {own.path} there yourself")
+    if target.is_symlink():
+        _remove([target])  # else its target would be written
     # No lock: its file would stay, and ImageJ's plugins are no place for it.
     with atomic_write(target, "wb", lock=False) as file:
         file.write(own.path.read_bytes())
@@ -36,12 +43,27 @@ def install(fiji: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
 def uninstall(fiji: str | os.PathLike[str]) -> list[Path]:
     """Remove the receiver from ``fiji``, and return what was removed: nothing else is touched.
 
-    Raises ``InvalidOptionError`` where that is no Fiji or ImageJ, ``StorageError`` where it
-    cannot be removed.
+    Raises ``InvalidOptionError`` if ``fiji`` is not a Fiji or ImageJ, or the receiver is in a
+    folder that is a link to another place. Raises ``StorageError`` if it cannot be removed.
     """
-    found = [jar.path for jar in installed_jars(imagej_folder(fiji))]
+    folder = imagej_folder(fiji)
+    found = [jar.path for jar in installed_jars(folder)]
+    _check_inside(folder, found, f"remove {' and '.join(map(str, found))} yourself")
     _remove(found)
     return found
+
+
+def _check_inside(folder: Path, paths: list[Path], advice: str) -> None:
+    """Raise ``InvalidOptionError`` if a link leads out of ``folder`` on the way to a path.
+
+    Other programs may use the place behind the link.
+    """
+    for path in paths:
+        place = path.parent.resolve()
+        if not place.is_relative_to(folder.resolve()):
+            link = f"{path.parent} is a link to {place}"
+            expected = f"a folder with plugins of its own ({link}): {advice}"
+            raise InvalidOptionError("fiji", str(folder), expected)
 
 
 def _remove(paths: list[Path]) -> None:
