@@ -47,7 +47,6 @@ def main() -> None:
             names="cells_{channel}_z{z}.tif",
             scale=[0.325, 0.325],
             units="um",
-            contrast_limits=(200, 3000),
             wait="shown",
         )
         fm.save(outlines, "nuclei.roi.zip", backend="picture", wait="shown")
