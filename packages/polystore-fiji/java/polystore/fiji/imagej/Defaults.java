@@ -87,15 +87,31 @@ final class Defaults {
         least[at] = value;
     }
 
+    /** One loop for each type: this looks at every pixel. */
     private static double[] extremes(Object pixels) {
-        int count = java.lang.reflect.Array.getLength(pixels);
-        double low = Double.POSITIVE_INFINITY;
-        double high = Double.NEGATIVE_INFINITY;
-        for (int at = 0; at < count; at++) {
-            double value = value(pixels, at);
-            if (!isFinite(value)) continue;
-            low = Math.min(low, value);
-            high = Math.max(high, value);
+        if (pixels instanceof float[]) return extremes((float[]) pixels);
+        int low = Integer.MAX_VALUE;
+        int high = Integer.MIN_VALUE;
+        if (pixels instanceof byte[])
+            for (byte pixel : (byte[]) pixels) {
+                low = Math.min(low, pixel & 0xff);
+                high = Math.max(high, pixel & 0xff);
+            }
+        else
+            for (short pixel : (short[]) pixels) {
+                low = Math.min(low, pixel & 0xffff);
+                high = Math.max(high, pixel & 0xffff);
+            }
+        return new double[] {low, high};
+    }
+
+    private static double[] extremes(float[] pixels) {
+        float low = Float.POSITIVE_INFINITY;
+        float high = Float.NEGATIVE_INFINITY;
+        for (float pixel : pixels) {
+            if (!isFinite(pixel)) continue;
+            low = Math.min(low, pixel);
+            high = Math.max(high, pixel);
         }
         return low > high ? null : new double[] {low, high};
     }
