@@ -139,13 +139,14 @@ def test_pipeline_undoes_changes(window) -> None:
 
 
 def test_one_layer_is_renamed(window) -> None:
-    """A layer is called after its image, or after the only channel of it."""
+    """A layer is called after its image, and after the only channel of it."""
     window.save(CELLS.data[0, 0])
     window.only.name = "nuclei"
     assert edits(window) == {"name": "nuclei"}
     window.save(CELLS[0, 0], "b.npy")
-    window["DAPI"].name = "Hoechst"
-    assert edits(window, "b.npy") == {"channels": [{"name": "Hoechst"}]}
+    for name in ("Hoechst", "b Hoechst"):
+        window.model.layers[1].name = name
+        assert edits(window, "b.npy") == {"channels": [{"name": "Hoechst"}]}
 
 
 def test_colormaps_of_many_colours_are_none(window) -> None:

@@ -64,33 +64,6 @@ def test_series_of_rgb(window: Window) -> None:
     assert window.shown(window.only)[0, 0].tolist() == [2, 2, 2]
 
 
-@pytest.mark.parametrize(
-    ("value", "limits"),
-    [
-        (np.array([[3, 900], [20, 7]], "u2"), (3, 900)),
-        (np.array([[-3, 900]], "i2"), (-3, 900)),
-        (np.array([[3, 90]], "u1"), (0, 255)),
-        (np.array([[False, True]]), (0, 1)),
-        (np.array([[np.nan, 0.5, np.inf, -2]]), (-2, 0.5)),
-        (np.array([[np.nan, np.inf]]), (0, 1)),
-        (np.full((2, 2), 7, "u2"), (7, 8)),
-        (np.zeros((2, 2), "f4"), (0, 1)),
-    ],
-)
-def test_contrast_spans_pixels(window: Window, value: Any, limits: tuple[float, float]) -> None:
-    """Contrast reaches from the least finite pixel to the greatest; of 8 bits it is all."""
-    window.save(value)
-    assert window.only.contrast_limits == list(limits)
-
-
-def test_large_image_is_sampled(window: Window) -> None:
-    """The contrast of a large image comes from a part of its pixels, spread over all of it."""
-    value = np.zeros((3000, 3000), "u2")
-    value[2000:] = 500
-    window.save(value)
-    assert window.only.contrast_limits == [0, 500]
-
-
 def test_look_is_taken(window: Window) -> None:
     """Colormap, contrast, scale and units are those that were given."""
     window.save(PLANE, colormap="magma", contrast_limits=(1, 9), scale=(0.5, 0.25), units="um")
@@ -174,7 +147,8 @@ def test_channels_by_name_are_composite(window: Window) -> None:
     window.save(PLANE, "A01_w2.npy", names="{well}_w{w}.npy")
     window.save(PLANE, "A01_w3.npy", names="{well}_w{w}.npy")
     assert window.names == ["channel 1", "channel 2", "channel 3"]
-    assert [c.colormap.name for c in window.model.layers] == ["magenta", "green", "cyan"]
+    colors = [layer.colormap.name for layer in window.model.layers]
+    assert colors == ["#FF00FF", "#00FF00", "#00FFFF"]
     assert {c.blending for c in window.model.layers} == {"additive"}
 
 
@@ -185,7 +159,18 @@ def test_given_colors_are_kept(window: Window) -> None:
     window["channel 2"].colormap = "viridis"
     window.save(PLANE, "A01_w3.npy", names="{well}_w{w}.npy")
     names = [layer.colormap.name for layer in window.model.layers]
-    assert names[:2] == ["magma", "viridis"]
+    assert names == ["magma", "viridis", "#00FFFF"]
+
+
+def test_channels_of_each_image_have_the_same_colors(window: Window) -> None:
+    """The colours of channels do not depend on the other images of the window."""
+    for path in ("a.npy", "b.npy"):
+        window.save(np.zeros((2, 4, 5), "u2"), path, axes="cyx")
+    for plate in ("p", "q"):
+        for channel in (1, 2):
+            window.save(PLANE, f"{plate}/A01_w{channel}.npy", names="{well}_w{w}.npy")
+    colors = [layer.colormap.name for layer in window.model.layers]
+    assert colors == ["#FF00FF", "#00FF00"] * 4
 
 
 def test_images_of_two_stay_gray(window: Window) -> None:
@@ -350,7 +335,7 @@ def test_layers_are_described(window: Window) -> None:
         "visible": True,
         "rgb": False,
         "colormap": "gray",
-        "contrast_limits": [0, 1],
+        "contrast_limits": [0, 10],
         "axes": ["image", "y", "x"],
         "coordinates": [["0", "1"]],
     }

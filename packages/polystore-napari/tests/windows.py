@@ -10,6 +10,7 @@ import numpy as np
 
 from polystore_core.rois import ROI, Mask, Points, Rectangle
 from polystore_napari.layers import Layers
+from polystore_napari.reach import check_new
 from polystore_stream import Delivery, Image
 from polystore_stream.viewers.planning import Planner
 
@@ -34,7 +35,7 @@ class Window:
 
     def __init__(self) -> None:
         self.model = ViewerModel()
-        self.planner = Planner()
+        self.planner = Planner(check_new)
         self.layers = Layers(self.model, self.planner.forget)
 
     def save(self, data: Any, path: str = "a.npy", **options: Any) -> list[Delivery]:

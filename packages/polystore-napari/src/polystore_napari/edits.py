@@ -65,8 +65,10 @@ def describe_edits(
         changes["axes"] = axes
     is_split = item.layers == "c"
     if is_split or "c" not in item.axes:
-        channels = [_channel_edit(f"{plan.title} " if is_split else "", *one) for one in layers]
-        if not is_split and not (item.channels and item.channels[0].name):
+        is_named = is_split or bool(item.channels and item.channels[0].name)
+        prefix = f"{plan.title} " if is_named else ""
+        channels = [_channel_edit(prefix, *one) for one in layers]
+        if not is_named:
             channel = channels[0]
             if "name" in channel:  # the layer is called after the image, not after its channel
                 changes["name"] = channel.pop("name")

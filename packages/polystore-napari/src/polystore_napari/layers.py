@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polystore_stream import Image, Rois, Stack
+from polystore_stream.viewers.looks import Limits
 from polystore_stream.viewers.planning import Reach, grid_reach
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
 from .edits import describe_edits, layer_state, settle
-from .looks import COLORS, choose_limits, describe_look, find_uncolored, name_layer
+from .looks import (
+    color_channels,
+    describe_look,
+    find_group,
+    fit_limits,
+    has_limits,
+    title_layer,
+)
 from .painting import make_paintable
 from .reach import check_reach
 from .roi_layers import RoiLayers
@@ -50,8 +58,12 @@ class Shown:
     """What was said of it last: only what is said anew undoes what the user has set."""
     state: dict[str, Any] = field(default_factory=dict)
     """See ``layer_state``: as pipelines have left it. What differs now is the user's."""
-    channel: str = ""
-    """Which of several channels it is; none where its colours were given."""
+    group: str = ""
+    """Key of the image of which it shows one of several channels."""
+    limits: Limits = field(default_factory=Limits)
+    """Of all planes that have come to the stack."""
+    automatic: tuple[float, float] | None = None
+    """The display limits that were computed last; ``None`` if others were given."""
     is_anew: bool = False
     """Whether the stack is another than the one that the layer shows."""
 
@@ -114,7 +126,7 @@ class Layers:
                         touch = touched.setdefault(target.key, _Touched(target))
                         touch.target = target
                         touch.deliveries.append(delivery)
-                        self._put(target, block, plan, touch.undo)
+                        self._put(target, block, delivery.item, plan, touch.undo)
         for touch in touched.values():
             if failed.keys().isdisjoint(touch.deliveries):
                 with _caught(touch.deliveries, failed):
@@ -154,7 +166,9 @@ class Layers:
 
     # ── images ───────────────────────────────────────────────────────────────────────────
 
-    def _put(self, target: Target, block: Pixels, plan: Plan, undo: ExitStack) -> None:
+    def _put(
+        self, target: Target, block: Pixels, item: Image, plan: Plan, undo: ExitStack
+    ) -> None:
         shown = self._images.get(target.key)
         if shown is None:
             shown = self._images[target.key] = Shown(_stack(block, plan))
@@ -162,7 +176,7 @@ class Layers:
         elif target.restarts or not (plan.sliders or _holds(shown.stack, block)):
             undo.callback(_give_back, shown, replace(shown))
             undo.callback(self._forget, target.key)  # it was planned for the new stack
-            shown.stack, shown.is_anew = _stack(block, plan), True
+            shown.stack, shown.limits, shown.is_anew = _stack(block, plan), Limits(), True
             self._followed.clear()
         else:
             undo.callback(_give_back, shown, replace(shown))
@@ -173,6 +187,8 @@ class Layers:
             )
             undo.callback(_put_back, shown.stack, target.at, before)
         shown.stack.put(target.at, block)
+        if has_limits(item):
+            shown.limits = shown.limits.with_planes(block)
 
     def _drop(self, key: Key) -> None:
         """Forget a layer that was never shown."""
@@ -185,20 +201,24 @@ class Layers:
         shown = self._images[touch.target.key]
         look = describe_look(item, touch.target, touch.plan)
         before = None if shown.layer is None else layer_state(shown.layer)
+        begins = shown.layer is None or shown.is_anew
         if shown.layer is None:
             self._check(shown, look, touch.plan)
-            shown.channel = find_uncolored(item, touch.target, touch.plan, look)
-            shown.layer = self._made(shown.stack, item, touch, look)
+            shown.group = find_group(item, touch.target, touch.plan)
+            shown.layer = self._made(shown, item, touch, look)
             touch.undo.callback(take_out, self.model, shown.layer)
-            self._color_channels()
         elif shown.is_anew and not _can_hold(shown.layer, shown.stack, touch.plan):
             self._made_anew(shown, item, touch, look)
         else:
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
             self._updated(shown, item.labels, changed, touch)
         assert shown.layer is not None
+        if has_limits(item):
+            fit_limits(shown, item, touch.target, look, begins=begins)
         shown.state = settle(shown.state, before, layer_state(shown.layer))
         shown.look, shown.is_anew = look, False
+        if before is None:
+            self._color_channels(shown.group)
         self._rois.align()
 
     def _check(self, shown: Shown, look: Mapping[str, Value], plan: Plan) -> None:
@@ -216,11 +236,12 @@ class Layers:
         check_reach(reach, (layer_reach(o) for o in self.model.layers if o is not layer))
 
     def _made(
-        self, stack: Stack, item: Image, touch: _Touched, look: Mapping[str, Value]
+        self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Value]
     ) -> Layer:
+        stack = shown.stack
         axes = (*touch.plan.sliders, *touch.plan.axes.rstrip("s"))
         common = {
-            "name": name_layer(item, touch.target, touch.plan),
+            "name": title_layer(item, touch.target, touch.plan),
             "axis_labels": axes,
             **look,
         }
@@ -228,8 +249,8 @@ class Layers:
             data = make_paintable(stack)
             return add_layer(self.model, lambda: self.model.add_labels(data, **common))
         is_rgb = touch.plan.axes.endswith("s")
-        if not is_rgb:
-            common.setdefault("contrast_limits", choose_limits(stack))
+        if not is_rgb:  # napari would read the stack to find some
+            common.setdefault("contrast_limits", shown.limits.pair())
         return add_layer(
             self.model,
             # Never guessed: (height, width, 3) is an RGB image for napari.
@@ -245,7 +266,7 @@ class Layers:
         old = shown.layer
         assert old is not None
         self._check(shown, look, touch.plan)
-        new = self._made(shown.stack, item, touch, look)
+        new = self._made(shown, item, touch, look)
         touch.undo.callback(take_out, self.model, new)
         shown.layer = new  # first: what is removed while it is shown is forgotten
         touch.undo.callback(self._show_instead, shown, new, old)
@@ -255,15 +276,13 @@ class Layers:
         shown.layer = new
         replace_layer(self.model, old, new)
 
-    def _color_channels(self) -> None:
-        """Tell channels apart that nobody gave a colour, once there are two."""
-        channels = [s for s in self._images.values() if s.channel and s.layer is not None]
-        for number, shown in enumerate(channels if len(channels) > 1 else ()):
-            layer = shown.layer
-            if layer is not None and layer.colormap.name == "gray":
-                layer.colormap = COLORS[number % len(COLORS)]
-                layer.blending = "additive"
-                shown.state["color"] = layer_state(layer)["color"]
+    def _color_channels(self, group: str) -> None:
+        """Tell the channels of an image apart that nobody gave a colour, once there are two."""
+        found = [s for s in self._images.values() if s.group == group and s.layer is not None]
+        if group:
+            for shown in color_channels(found):
+                assert shown.layer is not None
+                shown.state["color"] = layer_state(shown.layer)["color"]
 
     def _updated(
         self, shown: Shown, labels: bool, look: Mapping[str, Value], touch: _Touched
@@ -277,12 +296,10 @@ class Layers:
             self._check(shown, look, touch.plan)
         names = ["data", *look]
         if not labels and not layer.rgb:
-            names.append("contrast_limits")
+            names += ["contrast_limits_range", "contrast_limits"]
         touch.undo.callback(assign, layer, {name: getattr(layer, name) for name in names})
         if labels or grows:
             layer.data = make_paintable(stack) if labels else view
-            if shown.is_anew and not labels and not layer.rgb:
-                layer.contrast_limits = choose_limits(stack)
         else:
             layer.refresh(extent=False)  # a third of the time that new data take
         for name, value in look.items():
@@ -431,8 +448,10 @@ def _put_back(stack: Stack, at: tuple[str, ...], before: Pixels | None) -> None:
 
 def _give_back(shown: Shown, before: Shown) -> None:
     """Make of a record what it was, and show it."""
-    shown.stack, shown.is_anew = before.stack, before.is_anew
-    shown.look, shown.channel, shown.state = before.look, before.channel, before.state
+    layer = shown.layer
+    for name in Shown.__slots__:
+        setattr(shown, name, getattr(before, name))
+    shown.layer = layer
     if shown.layer is not None:
         shown.layer.refresh(extent=False)
 

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from polystore_core import HEX_COLOR, Channel
+from polystore_core import HEX_COLOR, Channel, channel_colors
+from polystore_stream.viewers.looks import choose_range, find_bits, name_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from polystore_core import Document, Value
-    from polystore_stream import Image, Stack
+    from polystore_stream import Image
     from polystore_stream.viewers.planning import Plan, Target
 
+    from .layers import Shown
+
 __all__ = [
-    "COLORS",
-    "choose_limits",
+    "color_channels",
     "colormap",
     "describe_look",
-    "find_uncolored",
-    "name_layer",
+    "find_group",
+    "fit_limits",
+    "has_limits",
+    "title_layer",
 ]
-
-COLORS = ("magenta", "green", "cyan", "yellow", "red", "blue")
-"""Of channels without a colour, in this order."""
-_SAMPLE = 1 << 20
-"""Pixels that contrast limits are taken from."""
 
 
 def _channel(item: Image, target: Target) -> Channel:
@@ -35,14 +32,13 @@ def _channel(item: Image, target: Target) -> Channel:
     return item.channels[number] if number < len(item.channels) else Channel()
 
 
-def name_layer(item: Image, target: Target, plan: Plan) -> str:
+def title_layer(item: Image, target: Target, plan: Plan) -> str:
     """Return the name of the layer of one channel, or of a whole image."""
-    label = _channel(item, target).name
-    if item.labels:
-        return f"{plan.title} labels"  # beside the image that they belong to
-    if item.layers != "c":
-        return label or plan.title
-    return f"{plan.title} {label or target.key[3]}"
+    channel = _channel(item, target).name
+    if item.channel and channel and not item.layers:
+        return channel  # the title says which channel it is, less well
+    number = target.key[3] if item.layers else None
+    return name_layer(plan.title, channel=channel, number=number, labels=item.labels)
 
 
 def describe_look(item: Image, target: Target, plan: Plan) -> Document:
@@ -56,7 +52,7 @@ def describe_look(item: Image, target: Target, plan: Plan) -> Document:
     if any(item.units):
         names = [item.units[at] or "pixel" for at in kept]
         look["units"] = (*("pixel" for _ in ones), *names)
-    if item.labels or item.axes.endswith("s"):
+    if not has_limits(item):
         return look
     channel = _channel(item, target)
     color = item.colormap or channel.color
@@ -67,15 +63,42 @@ def describe_look(item: Image, target: Target, plan: Plan) -> Document:
     limits = item.contrast_limits or channel.limits
     if limits:
         look["contrast_limits"] = limits
+    if not channel.visible:
+        look["visible"] = False
+    if channel.gamma != 1:
+        look["gamma"] = channel.gamma
     return look
 
 
-def find_uncolored(item: Image, target: Target, plan: Plan, look: Mapping[str, Value]) -> str:
-    """Return which channel it is of several, if nobody has said how that looks."""
-    if item.labels or item.axes.endswith("s") or {"colormap", "blending"} & look.keys():
+def has_limits(item: Image) -> bool:
+    """Return whether napari shows an image with display limits: not labels, and not RGB."""
+    return not (item.labels or item.axes.endswith("s"))
+
+
+# ── colours ──────────────────────────────────────────────────────────────────────────────
+
+
+def find_group(item: Image, target: Target, plan: Plan) -> str:
+    """Return the key of the image of which a layer shows one of several channels, or ""."""
+    if not has_limits(item):
         return ""
-    of_several = len(plan.targets) > 1
-    return item.channel or (str(target.key[3]) if of_several else "")
+    if item.channel:
+        return item.group or target.key[1]
+    return target.key[1] if len(plan.targets) > 1 else ""
+
+
+def color_channels(channels: Sequence[Shown]) -> Iterator[Shown]:
+    """Give colours to the channels of an image, once there are two. Yield those that change.
+
+    Colours stay that somebody has said, or that the user has chosen.
+    """
+    colors = channel_colors([Channel()] * len(channels)) if len(channels) > 1 else []
+    for shown, color in zip(channels, colors, strict=False):
+        layer = shown.layer
+        assert layer is not None
+        if "colormap" not in shown.look and layer.colormap.name == "gray":
+            layer.colormap, layer.blending = colormap(color), "additive"
+            yield shown
 
 
 def colormap(name: str) -> Value:
@@ -89,17 +112,29 @@ def colormap(name: str) -> Value:
     return ensure_colormap(name)
 
 
-def choose_limits(stack: Stack) -> tuple[float, float]:
-    """Return the limits for what a stack holds: all of 8 bits, else least and greatest pixel."""
-    if stack.dtype == np.bool_:
-        return 0.0, 1.0
-    if stack.dtype == np.uint8:
-        return 0.0, 255.0
-    view = stack.snapshot()
-    plane = np.asarray(view[(0,) * len(stack.sliders)])
-    step = max(1, int((plane.size / _SAMPLE) ** (1 / plane.ndim)))
-    sample = plane[(slice(None, None, step),) * plane.ndim]
-    if stack.dtype.kind == "f":
-        sample = sample[np.isfinite(sample)]
-    low, high = (float(sample.min()), float(sample.max())) if sample.size else (0.0, 1.0)
-    return (low, high) if low < high else (low, low + 1.0)
+# ── display limits ───────────────────────────────────────────────────────────────────────
+
+
+def fit_limits(
+    shown: Shown, item: Image, target: Target, look: Mapping[str, Value], *, begins: bool
+) -> None:
+    """Show a layer with the limits of all its planes, unless these were given or are the user's.
+
+    ``begins`` says that the layer is new, or begins anew: then the user has set none.
+    """
+    layer, bits = shown.layer, find_bits(item)
+    assert layer is not None
+    current = tuple(map(float, layer.contrast_limits))
+    wanted = current
+    if "contrast_limits" in look:
+        shown.automatic = None
+        wanted = look["contrast_limits"] if begins else current
+    elif begins or current == shown.automatic:
+        wanted = shown.automatic = shown.limits.pair(bits)
+    if wanted != current:
+        layer.contrast_limits = wanted
+    low, high = choose_range(wanted, item.dtype, bits, _channel(item, target).data_range)
+    if not begins:
+        least, greatest = layer.contrast_limits_range
+        low, high = min(low, least), max(high, greatest)
+    layer.contrast_limits_range = low, high

@@ -1,0 +1,159 @@
+"""How images look at first: display limits, the range of their slider, and names of layers.
+
+All viewers follow these rules. The vectors in docs/protocol/looks prove it.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polystore_core import Pixels
+
+    from ..wire.messages import Image
+
+__all__ = ["Limits", "choose_range", "find_bits", "find_limits", "name_layer"]
+
+_SAMPLE = 16384
+"""Pixels of a plane that its limits are computed from, at most: it takes 0.1 ms."""
+_CUT = 1000
+"""One in so many pixels of the sample is darker than the limits, and one is brighter."""
+
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The display limits of a channel over all planes that have come, in any order."""
+
+    low: float | None = None
+    """``None`` before the first plane with finite numbers; likewise ``high``."""
+    high: float | None = None
+
+    def with_planes(self, block: Pixels) -> Limits:
+        """Return the limits that also cover the planes of ``block``, shape (…, y, x)."""
+        found = [pair for plane in _planes(block) if (pair := find_limits(plane)) is not None]
+        if self.low is not None and self.high is not None:
+            found.append((self.low, self.high))
+        return (
+            Limits(min(low for low, _ in found), max(high for _, high in found))
+            if found
+            else self
+        )
+
+    def pair(self, bits: int | None = None) -> Pair:
+        """Return the intensities shown as black and as full brightness, the first below the second.
+
+        ``bits`` are the significant bits of an image of integers. They decide for an image whose
+        pixels are all equal.
+        """
+        if self.low is None or self.high is None:
+            return 0.0, 1.0
+        if self.low < self.high:
+            return self.low, self.high
+        if bits is not None:
+            return 0.0, 2.0**bits - 1
+        return (min(self.low, 0.0), max(self.low, 0.0)) if self.low else (0.0, 1.0)
+
+
+def find_limits(plane: Pixels) -> Pair | None:
+    """Return the display limits of one plane, shape (y, x), in which they may be equal.
+
+    They leave out the darkest and the brightest thousandth of a sample of its pixels. ``None`` if
+    the plane has no finite numbers. Boolean planes have (0, 1).
+    """
+    if plane.dtype.kind == "b":
+        return 0.0, 1.0
+    step = _find_step(*plane.shape)
+    sample = _finite(plane[::step, ::step])
+    if sample.size:
+        cut = sample.size // _CUT
+        last = sample.size - 1 - cut
+        ordered = np.partition(sample, (cut, last))
+        low, high = float(ordered[cut]), float(ordered[last])
+        if low < high:
+            return low, high
+    pixels = _finite(plane)
+    return (float(pixels.min()), float(pixels.max())) if pixels.size else None
+
+
+def _planes(block: Pixels) -> Iterator[Pixels]:
+    yield from block.reshape(-1, *block.shape[-2:])
+
+
+def _find_step(height: int, width: int) -> int:
+    """Return the least step at which every ``step``-th row and column are few enough pixels."""
+    steps = range(1, max(height, width) + 1)
+    return 1 + bisect_left(
+        steps, x=True, key=lambda step: -(-height // step) * -(-width // step) <= _SAMPLE
+    )
+
+
+def _finite(pixels: Pixels) -> Pixels:
+    """Return the finite numbers among pixels, in one dimension."""
+    if pixels.dtype.kind == "f":
+        is_finite = np.isfinite(pixels)
+        if not is_finite.all():
+            return pixels[is_finite]
+    return pixels.ravel()
+
+
+def choose_range(
+    limits: Pair, dtype: str, bits: int | None = None, data_range: Pair | None = None
+) -> Pair:
+    """Return between which intensities a user can drag the limits. It contains ``limits``.
+
+    It is ``data_range``, or that of ``bits``, or all of 8 bits. Of other images it is three times
+    as wide as the limits, with these in the middle.
+    """
+    low, high = limits
+    kind = np.dtype(dtype)
+    if data_range is not None:
+        least, greatest = data_range
+    elif bits is not None:
+        least, greatest = 0.0, 2.0**bits - 1
+    elif kind.kind == "b":
+        least, greatest = 0.0, 1.0
+    else:
+        known = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
+        least, greatest = float(known.min), float(known.max)
+        if kind.itemsize > 1:
+            least = max(least, low - (high - low))
+            greatest = min(greatest, high + (high - low))
+    return min(low, least), max(high, greatest)
+
+
+def find_bits(item: Image) -> int | None:
+    """Return the significant bits of an image of integers, if it says them."""
+    return _read_bits(item.words) if item.dtype[1] in "ui" and item.words else None
+
+
+@lru_cache(maxsize=256)
+def _read_bits(words: str) -> int | None:
+    try:
+        bits = json.loads(words).get("bits")
+    except (AttributeError, ValueError):  # a stranger's
+        return None
+    return bits if type(bits) is int and 1 <= bits <= 64 else None
+
+
+def name_layer(
+    title: str, *, channel: str = "", number: int | None = None, labels: bool = False
+) -> str:
+    """Return the name of the layer of an image, or of one of its channels.
+
+    ``channel`` is the name of the channel that the layer shows, ``number`` which one of several it
+    is, from 0. Labels have a name of their own next to the image that they belong to.
+    """
+    if labels:
+        return f"{title} labels"
+    which = channel or ("" if number is None else str(number))
+    return f"{title} {which}" if which else title
