@@ -16,7 +16,7 @@ from polystore_core import (
 from polystore_core.errors import DamagedDataError
 from polystore_stream.wire import messages
 from polystore_stream.wire.describe import Look, described
-from polystore_stream.wire.layout import Place
+from polystore_stream.wire.layout import Layout, Place, place_of
 from polystore_stream.wire.look import look_of
 from polystore_stream.wire.seen import held_words
 
@@ -215,3 +215,23 @@ def test_sizes_are_those_of_the_axes_of_the_value() -> None:
     words = image_metadata((2, 8, 9), "u2", axes="cyx").moved("xyc")
     about = look_of((9, 8, 2), "<u2", Look(scale=(9, 8, 1)), words)
     assert (about.axes, about.scale) == ("cyx", (1.0, 8.0, 9.0))
+
+
+@pytest.mark.parametrize(
+    ("path", "position", "title"),
+    [
+        ("0", Position(row="B", column="03", field="2"), "B03/2"),
+        ("7.tif", Position(row="B", column="03"), "B03/7"),
+        ("cells.tif", Position(row="B", column="03", field="2"), "cells"),
+        ("0", Position(row="B"), "0"),
+        ("0", None, "0"),
+    ],
+)
+def test_place_in_a_plate_is_the_title(
+    path: str, position: Position | None, title: str
+) -> None:
+    """The words of an image name it where its path is only a number."""
+    words = ImageMetadata(axes=(Axis("y", "space"), Axis("x", "space")), position=position)
+    place = place_of(path, names=None, layout=Layout(), at=None)
+    message, _ = described(Image(GREY, words), path, place, Look(), True)
+    assert message.title == title

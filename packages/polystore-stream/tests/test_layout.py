@@ -395,3 +395,45 @@ def test_real_wells_become_windows() -> None:
     assert [one.window for one in found] == ["O01"] * 3 + ["O02"] * 3
     assert [one.at for one in found[:3]] == [(("field", f"0{m}"),) for m in range(3)]
     assert {one.title for one in found} == {"channel 2"}
+
+
+# ── images in stores ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("plate.ome.zarr/B/03/0", "B03/0"),
+        ("/data/plate.zarr/AF/48/12", "AF48/12"),
+        ("plate.zarr/B/03/0/labels/nuclei", "B03/0 nuclei"),
+        ("plate.zarr/B/03", "plate/B/03"),
+        ("plate.zarr/run/images/cells", "cells"),
+        ("images.ome.zarr/0", "images/0"),
+        ("images.zarr/cells", "cells"),
+        ("cells.ome.zarr", "cells"),
+        ("B/03/0", "0"),
+        (".zarr/7", "images/7"),
+    ],
+)
+def test_fields_are_titled(path: str, title: str) -> None:
+    """A number alone says nothing: fields of a plate are called after their well."""
+    found = place(path)
+    assert (found.layer, found.title, found.at) == (None, title, ())
+
+
+def test_fields_become_one_stack() -> None:
+    """The slider says well and field, whichever of them come together."""
+    paths = [f"plate.ome.zarr/{well}/{field}" for well in ("A/01", "A/02") for field in "01"]
+    found = places(paths)
+    assert coordinates(found) == ["A01/0", "A01/1", "A02/0", "A02/1"]
+    assert {(one.title, one.layer) for one in found} == {
+        ("plate", places(["plate.ome.zarr/H/12/0", *paths])[0].layer)
+    }
+    labels = places([f"{path}/labels/nuclei" for path in paths])
+    assert (labels[0].title, coordinates(labels)) == ("plate nuclei", coordinates(found))
+    assert labels[0].layer != found[0].layer
+
+
+def test_fields_of_two_plates_are_told_apart() -> None:
+    found = places([f"{name}.zarr/A/01/0" for name in "pq"])
+    assert coordinates(found) == ["p.zarr/A/01", "q.zarr/A/01"]

@@ -124,8 +124,8 @@ def fit_limits(
     """
     layer, bits = shown.layer, find_bits(item)
     assert layer is not None
-    current = tuple(map(float, layer.contrast_limits))
-    wanted = current
+    low, high = map(float, layer.contrast_limits)
+    wanted = current = low, high
     if "contrast_limits" in look:
         shown.automatic = None
         wanted = look["contrast_limits"] if begins else current

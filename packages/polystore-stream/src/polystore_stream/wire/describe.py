@@ -16,9 +16,12 @@ from polystore_core.rois import ROI, Area
 from .layout import encodable
 from .look import FORMAT, Look, look_of
 from .messages import DTYPES, Image, Policy, RoiEncoding, Rois, Wait
+from .stores import title_field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from polystore_core import ImageMetadata
 
     from .layout import Place
 
@@ -99,7 +102,7 @@ def described(
         nbytes=sent.nbytes,
         window=place.window,
         layer=place.layer,
-        title=place.title,
+        title=_title(place, words),
         at=place.at,
         channel=place.channel,
         group=place.group,
@@ -122,6 +125,12 @@ def described(
 
 def _is_roi(value: object) -> bool:
     return isinstance(value, ROI)
+
+
+def _title(place: Place, words: ImageMetadata | None) -> str:
+    if words is None or place.layer is not None:
+        return place.title
+    return encodable(title_field(place.title, words.position))
 
 
 def _text(path: str | os.PathLike[str]) -> str:

@@ -17,6 +17,8 @@ import numpy as np
 from polystore_core import check_text
 from polystore_core.errors import InvalidOptionError
 
+from .stores import find_stored
+
 if TYPE_CHECKING:
     from polystore_core import NameTemplate, Path
 
@@ -233,7 +235,9 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
 
 
 def _alone(parts: _Parts) -> Place:
-    return Place("", None, _stem_and_suffix(_last(parts))[0] or "images", ())
+    stored = find_stored(parts)
+    title = _stem_and_suffix(_last(parts))[0] if stored is None else stored.title
+    return Place("", None, title or "images", ())
 
 
 def _stacked(paths: Sequence[_Parts]) -> list[Place]:
@@ -242,6 +246,9 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
     The key holds all that is cut from the coordinates. So they say the same of a path in every
     batch that comes to the layer.
     """
+    fields = _fields(paths)
+    if fields:
+        return fields
     folders = [parts[:-1] for parts in paths]
     folder = folders[0][: _common_length(folders)]
     split = [_stem_and_suffix(_last(parts)) for parts in paths]
@@ -256,6 +263,18 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
         text = "/".join(filter(None, (*parts[len(folder) : -1], stem[len(start) :])))
         places.append(Place("", layer, title, (("image", text or stem),)))
     return places
+
+
+def _fields(paths: Sequence[_Parts]) -> list[Place]:
+    """Return the places of the fields of one plate on one slider; [] for any other paths."""
+    stored = [find_stored(parts) for parts in paths]
+    fields = [one for one in stored if one is not None and one.field]
+    if len(fields) < len(paths) or len({(one.store, one.below) for one in fields}) > 1:
+        return []
+    one = fields[0]
+    title = " ".join([one.store_name, *one.below[-1:]])
+    layer = json.dumps([_joined(one.store), *one.below])
+    return [Place("", layer, title, (("image", field.field),)) for field in fields]
 
 
 def _common_words(names: Sequence[str]) -> str:
