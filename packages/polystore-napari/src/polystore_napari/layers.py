@@ -21,6 +21,7 @@ from .changes import add_layer, assign, layer_reach, replace_layer, select, take
 from .edits import describe_edits, layer_state, settle
 from .looks import (
     color_channels,
+    describe_layer,
     describe_look,
     find_group,
     fit_limits,
@@ -30,6 +31,8 @@ from .looks import (
 from .painting import make_paintable
 from .reach import check_reach
 from .roi_layers import RoiLayers
+from .sliders import Sliders
+from .units import WindowUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +67,10 @@ class Shown:
     """Of all planes that have come to the stack."""
     automatic: tuple[float, float] | None = None
     """The display limits that were computed last; ``None`` if others were given."""
+    units: tuple[str, ...] = ()
+    """Of each axis, as they were said last; empty if they never were."""
+    has_bar: bool = False
+    """Whether it wants a scale bar, if its units allow one."""
     is_anew: bool = False
     """Whether the stack is another than the one that the layer shows."""
 
@@ -96,11 +103,9 @@ class Layers:
         self._forget = forget
         self._images: dict[Key, Shown] = {}
         self._rois = RoiLayers(model, self._images)
-        self._followed: dict[int, int] = {}
-        """Step of each slider, counted from the right, as it was set here last."""
-        self._told = ""
+        self._sliders = Sliders(model, self._images)
+        self._units = WindowUnits(model, self._images, self._rois)
         model.layers.events.removed.connect(self._on_removed)
-        model.dims.events.current_step.connect(self._tell_position)
 
     def show(
         self, deliveries: Sequence[Delivery]
@@ -138,9 +143,10 @@ class Layers:
             if isinstance(delivery.item, Rois):
                 with _caught([delivery], failed):
                     self._rois.show(delivery.plan, delivery)  # type: ignore[arg-type]
+        self._units.share()
         for touch in changed[-1:]:
             with _caught(touch.deliveries, failed):
-                self._follow(touch.target)
+                self._sliders.follow(touch.target.key, touch.target.at)
         return superseded, failed
 
     def _without_failed(
@@ -177,7 +183,7 @@ class Layers:
             undo.callback(_give_back, shown, replace(shown))
             undo.callback(self._forget, target.key)  # it was planned for the new stack
             shown.stack, shown.limits, shown.is_anew = _stack(block, plan), Limits(), True
-            self._followed.clear()
+            self._sliders.forget()
         else:
             undo.callback(_give_back, shown, replace(shown))
             before = (
@@ -217,6 +223,9 @@ class Layers:
             fit_limits(shown, item, touch.target, look, begins=begins)
         shown.state = settle(shown.state, before, layer_state(shown.layer))
         shown.look, shown.is_anew = look, False
+        known = shown.units if len(shown.units) == shown.layer.ndim else ()
+        shown.units = look.get("units", known)
+        shown.has_bar = item.scale_bar
         if before is None:
             self._color_channels(shown.group)
         self._rois.align()
@@ -305,46 +314,6 @@ class Layers:
         for name, value in look.items():
             setattr(layer, name, value)
 
-    def _follow(self, target: Target) -> None:
-        """Show what came last, unless the user has moved a slider since this was done."""
-        shown = self._images.get(target.key)
-        if shown is None or shown.layer is None:
-            return
-        dims = self.model.dims
-        behind = shown.layer.ndim  # axes from the layer's first slider to the right end
-        steps = {at - behind: step for at, step in enumerate(shown.stack.index(target.at))}
-        moved = any(
-            dims.current_step[axis] != step
-            for axis, step in self._followed.items()
-            if -axis <= dims.ndim
-        )
-        if moved:
-            return
-        for axis, step in steps.items():
-            dims.set_current_step(dims.ndim + axis, step)
-        self._followed |= steps
-        self._tell_position()
-
-    def _tell_position(self, event: object = None) -> None:
-        """Say which well, field or file the sliders are at: napari shows numbers alone."""
-        overlay = _text_overlay(self.model)
-        for shown in reversed(self._images.values()):
-            if shown.layer is not None and shown.stack.sliders:
-                steps = self.model.dims.current_step[-shown.layer.ndim :]
-                texts = [
-                    known[min(step, len(known) - 1)]
-                    if name == "image"
-                    else f"{name} {known[min(step, len(known) - 1)]}"
-                    for name, known, step in zip(
-                        shown.stack.sliders, shown.stack.coordinates, steps, strict=False
-                    )
-                ]
-                overlay.text = self._told = "   ".join(texts)
-                overlay.visible = True
-                return
-        if self._told and overlay.text == self._told:
-            overlay.visible = False
-
     def rois(self, name: str | None = None) -> Iterator[ROI]:
         """Yield the ROIs of the layer called ``name``, or of all that hold some."""
         return self._rois.read(name)
@@ -354,30 +323,7 @@ class Layers:
     def describe(self) -> list[Document]:
         """Return what a person sees in the list of layers."""
         stacks = {id(shown.layer): shown.stack for shown in self._images.values()}
-        found = []
-        for layer in self.model.layers:
-            stack = stacks.get(id(layer))
-            found.append(
-                {
-                    "name": layer.name,
-                    "type": layer._type_string,
-                    "shape": list(getattr(layer.data, "shape", None) or [len(layer.data)]),
-                    "dtype": str(getattr(layer.data, "dtype", "")),
-                    "scale": list(map(float, layer.scale)),
-                    "units": [str(unit) for unit in layer.units],
-                    "visible": bool(layer.visible),
-                    "rgb": bool(getattr(layer, "rgb", False)),
-                    "colormap": str(getattr(getattr(layer, "colormap", None), "name", "")),
-                    "contrast_limits": [
-                        float(v) for v in getattr(layer, "contrast_limits", ())
-                    ],
-                    "axes": list(layer.axis_labels),
-                    "coordinates": [list(c) for c in stack.coordinates]
-                    if stack is not None
-                    else [],
-                }
-            )
-        return found
+        return [describe_layer(layer, stacks.get(id(layer))) for layer in self.model.layers]
 
     def pixels(self, plan: Plan, item: Image) -> Pixels | None:
         """Return the pixels at the place of a plan, with the axes of the saved array."""
@@ -404,8 +350,10 @@ class Layers:
         images = [s.layer for s in self._images.values() if s.layer is not None]
         shown = (*images, *self._rois)
         with ExitStack() as rest:  # all of it, also if a plugin raises when a layer goes
-            rest.callback(self._tell_position)
-            for known in (self._images, self._rois, self._followed):
+            rest.callback(self._units.share)
+            rest.callback(self._sliders.tell)
+            rest.callback(self._sliders.forget)
+            for known in (self._images, self._rois):
                 rest.callback(known.clear)
             # A quarter of a second for each layer otherwise, in which the window is stuck.
             rest.enter_context(getattr(layers, "batched_update", nullcontext)())
@@ -417,8 +365,9 @@ class Layers:
             if shown.layer is event.value:
                 del self._images[key]
                 self._forget(key)
-                self._followed.clear()  # without its slices sliders are somewhere else
-                self._tell_position()
+                self._sliders.forget()  # without its slices sliders are somewhere else
+                self._sliders.tell()
+                self._units.share()
         self._rois.forget(event.value)
 
 
@@ -472,9 +421,3 @@ def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
         layer.ndim == len(stack.sliders) + len(stack.block_shape) - is_rgb
         and getattr(layer, "rgb", False) == is_rgb
     )
-
-
-def _text_overlay(model: ViewerModel) -> Value:
-    """Return the line of text over the images, which has moved in napari 0.9."""
-    canvas = getattr(model, "canvas", None)
-    return model.text_overlay if canvas is None else canvas.overlays.text

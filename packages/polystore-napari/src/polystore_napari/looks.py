@@ -10,8 +10,10 @@ from polystore_stream.viewers.looks import choose_range, find_bits, name_layer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from napari.layers import Layer
+
     from polystore_core import Document, Value
-    from polystore_stream import Image
+    from polystore_stream import Image, Stack
     from polystore_stream.viewers.planning import Plan, Target
 
     from .layers import Shown
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "color_channels",
     "colormap",
+    "describe_layer",
     "describe_look",
     "find_group",
     "fit_limits",
@@ -73,6 +76,24 @@ def describe_look(item: Image, target: Target, plan: Plan) -> Document:
 def has_limits(item: Image) -> bool:
     """Return whether napari shows an image with display limits: not labels, and not RGB."""
     return not (item.labels or item.axes.endswith("s"))
+
+
+def describe_layer(layer: Layer, stack: Stack | None) -> Document:
+    """Return what a person sees of a layer; ``stack`` is what a pipeline has saved to it."""
+    return {
+        "name": layer.name,
+        "type": layer._type_string,
+        "shape": list(getattr(layer.data, "shape", None) or [len(layer.data)]),
+        "dtype": str(getattr(layer.data, "dtype", "")),
+        "scale": list(map(float, layer.scale)),
+        "units": [str(unit) for unit in layer.units],
+        "visible": bool(layer.visible),
+        "rgb": bool(getattr(layer, "rgb", False)),
+        "colormap": str(getattr(getattr(layer, "colormap", None), "name", "")),
+        "contrast_limits": [float(v) for v in getattr(layer, "contrast_limits", ())],
+        "axes": list(layer.axis_labels),
+        "coordinates": [] if stack is None else [list(c) for c in stack.coordinates],
+    }
 
 
 # ── colours ──────────────────────────────────────────────────────────────────────────────

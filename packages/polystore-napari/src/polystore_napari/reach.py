@@ -3,19 +3,18 @@
 napari gives each axis of a window one slider. Its steps are the smallest pixel of all layers, it
 reaches over all of them, and the number of its steps has nine digits at most. napari compares
 layers in their units if all layers have units of one kind on each axis. Otherwise it compares bare
-numbers: 3.25e-7 (meter) next to 1 (pixel) needs three million steps for each pixel of the second
-image.
+numbers. A layer that says no unit has that of the window: 3.25e-7 (meter) next to 1 (pixel) needs
+three million steps for each pixel of the second image.
 """
 
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import TYPE_CHECKING, Any
-
-import pint
+from typing import TYPE_CHECKING
 
 from polystore_core.errors import UnsupportedDataError
+
+from .units import base_unit, fill_units, find_shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,11 +44,11 @@ def check_reach(new: Reach, others: Iterable[Reach]) -> None:
     """Raise ``UnsupportedDataError`` if a window cannot show ``new`` together with ``others``."""
     _check_numbers(new)
     known = list(others)
-    factors = _factors([new, *known])
+    factors = _factors([*known, new])  # the first one that says a unit decides
     for axis in range(1, len(new.step) + 1):
         there = [
             (reach, factor[-axis])
-            for reach, factor in zip([new, *known], factors, strict=True)
+            for reach, factor in zip([*known, new], factors, strict=True)
             if len(reach.step) >= axis
         ]
         ends = [end * f for r, f in there for end in (r.low[-axis], r.high[-axis])]
@@ -101,7 +100,8 @@ def _advice(new: Reach, axis: int, steps: float) -> str:
 
 def _factors(reaches: Sequence[Reach]) -> list[tuple[float, ...]]:
     """Return what makes the numbers of each reach comparable, as napari does it."""
-    known = [tuple(map(_base_unit, reach.units)) for reach in reaches]
+    shared = find_shared(reach.units for reach in reaches)
+    known = [tuple(map(base_unit, fill_units(reach.units, shared))) for reach in reaches]
     longest = max(known, key=len)
     agree = all(
         one[1] == other[1]
@@ -109,11 +109,3 @@ def _factors(reaches: Sequence[Reach]) -> list[tuple[float, ...]]:
         for one, other in zip(reversed(units), reversed(longest), strict=False)
     )
     return [tuple(factor if agree else 1.0 for factor, _ in units) for units in known]
-
-
-@cache
-def _base_unit(name: str) -> tuple[float, str]:
-    """Return how many base units a unit is, and the kind of it."""
-    registry: Any = pint.get_application_registry()
-    factor, base = registry.get_base_units(name)
-    return float(factor), str(base.dimensionality)

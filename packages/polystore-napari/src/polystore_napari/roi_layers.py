@@ -60,8 +60,8 @@ class RoiLayers:
         self.model = model
         self._images = images
         self._rois: dict[Key, dict[_RoiKind, tuple[Layer, RoiLayer]]] = {}
-        self._grid: tuple[float, ...] = ()
-        """Scale and translation of the image that ROIs were laid over last."""
+        self._grid: tuple[object, ...] = ()
+        """Scale, translation and units of the image that ROIs were laid over last."""
 
     def show(self, plan: Plan, delivery: Delivery) -> None:
         """Show the ROIs of a path; if one cannot be shown, nothing changes.
@@ -114,7 +114,8 @@ class RoiLayers:
     def _made(self, found: RoiLayer, title: str) -> Layer:
         placement = self._placement(found)
         self._check(found, placement)
-        given = {**placement, **_ROI_STYLE[found.type]}
+        names = self._axis_names(len(found.axes))
+        given = {**placement, "axis_labels": names, **_ROI_STYLE[found.type]}
         name = f"{title} labels" if found.type == "labels" else title
         add: Callable[..., Layer] = getattr(self.model, f"add_{found.type}")
         return _drawn(
@@ -147,7 +148,9 @@ class RoiLayers:
     def align(self) -> None:
         """Lay ROIs over an image that came after them, or has got another pixel size."""
         reference = self._reference()
-        grid = () if reference is None else (*reference.scale, *reference.translate)
+        grid: tuple[object, ...] = ()
+        if reference is not None:
+            grid = (*reference.scale, *reference.translate, *map(str, reference.units))
         if grid == self._grid:
             return
         with ExitStack() as undo:
@@ -158,6 +161,13 @@ class RoiLayers:
                     self._place(layer, found)
             undo.pop_all()
         self._grid = grid
+
+    def units(self) -> Iterator[tuple[Layer, tuple[str, ...]]]:
+        """Yield each layer with the units of its image, "pixel" where that has none."""
+        for group in self._rois.values():
+            for layer, found in group.values():
+                placement = self._placement(found)
+                yield layer, tuple(map(str, placement.get("units", ("pixel",) * layer.ndim)))
 
     def _check(
         self, found: RoiLayer, placement: Mapping[str, Value], layer: Layer | None = None

@@ -1,0 +1,136 @@
+"""The units of the layers of one window.
+
+napari shows sizes in units if all layers have units of one kind on each axis. Otherwise it drops
+the units of all of them: it draws the bare numbers, and its scale bar has no unit. So a layer that
+says no unit gets that of the window. Nothing moves by that: napari draws one pixel of an image of
+unknown size as long as one unit in any case.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pint
+
+from .overlays import ScaleBar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from polystore_stream.viewers.planning import Key
+
+    from .layers import Shown
+    from .roi_layers import RoiLayers
+
+__all__ = ["PIXEL", "WindowUnits", "base_unit", "fill_units", "find_shared"]
+
+log = logging.getLogger("polystore.napari")
+
+PIXEL = "pixel"
+"""The unit of an axis of which nothing is known."""
+
+
+def find_shared(units: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return the unit of each axis of a window, x last, from the units of its layers.
+
+    It is the one that the first layer says, or ``PIXEL`` if no layer says one, or if they are of
+    different kinds.
+    """
+    said: list[list[str]] = []
+    for names in units:
+        said += [[] for _ in range(len(names) - len(said))]
+        for axis, name in enumerate(reversed(names)):
+            if name != PIXEL:
+                said[axis].append(name)
+    return tuple(_agreed(names) for names in reversed(said))
+
+
+def _agreed(names: Sequence[str]) -> str:
+    kinds = {base_unit(name)[1] for name in names}
+    return names[0] if len(kinds) == 1 else PIXEL
+
+
+def fill_units(units: Sequence[str], shared: Sequence[str]) -> tuple[str, ...]:
+    """Return the units of a layer, with those of the window where it says none."""
+    own = shared[len(shared) - len(units) :]
+    return tuple(
+        theirs if name == PIXEL else name for name, theirs in zip(units, own, strict=True)
+    )
+
+
+@cache
+def base_unit(name: str) -> tuple[float, str]:
+    """Return how many base units a unit is, and the kind of it."""
+    registry: Any = pint.get_application_registry()
+    factor, base = registry.get_base_units(name)
+    return float(factor), str(base.dimensionality)
+
+
+class WindowUnits:
+    """Keeps the units of one window together, and shows its scale bar."""
+
+    def __init__(
+        self, model: ViewerModel, images: Mapping[Key, Shown], rois: RoiLayers
+    ) -> None:
+        """``images`` and ``rois`` are those of the window, also the ones that come later."""
+        self.model = model
+        self._images, self._rois = images, rois
+        self._bar = ScaleBar(model)
+        self._shared: object = None
+        """All that the units depend on, when they were shared last."""
+
+    def share(self) -> None:
+        """Give layers that say no unit those of the window, and show a scale bar if one is right.
+
+        The layers that the user has added stay as they are.
+        """
+        layers = list(self.model.layers)
+        images = [shown for shown in self._images.values() if shown.layer in layers]
+        state = layers, [(shown.units, shown.has_bar) for shown in images]
+        if state == self._shared:
+            return
+        self._shared = state
+        try:
+            self._fill(images)
+        except Exception:  # of a plugin that hears of the change
+            log.exception("the layers of a window could not get the same units")
+        has_units = self.model.layers.extent.units is not None
+        units = [_own(shown)[-1] for shown in images if shown.has_bar and has_units]
+        self._bar.show(next((unit for unit in units if unit != PIXEL), ""))
+
+    def _fill(self, images: Sequence[Shown]) -> None:
+        ours = {*self._rois, *(shown.layer for shown in images)}
+        others = [_units(layer) for layer in self.model.layers if layer not in ours]
+        shared = find_shared([*map(_own, images), *others])
+        for shown in images:
+            layer, own = shown.layer, _own(shown)
+            assert layer is not None
+            is_ours = _units(layer) == shown.state["units"]
+            _set_units(layer, fill_units(own, shared))
+            if is_ours:
+                shown.state["units"] = _units(layer)
+        self._rois.align()
+        for layer, own in self._rois.units():
+            _set_units(layer, fill_units(own, shared))
+
+
+def _own(shown: Shown) -> tuple[str, ...]:
+    """Return the units of a layer that a pipeline or the user has said, else ``PIXEL``."""
+    assert shown.layer is not None
+    now = _units(shown.layer)
+    is_ours = now == shown.state["units"]
+    return (shown.units or (PIXEL,) * len(now)) if is_ours else now
+
+
+def _units(layer: Layer) -> tuple[str, ...]:
+    return tuple(map(str, layer.units))
+
+
+def _set_units(layer: Layer, units: tuple[str, ...]) -> None:
+    if units != _units(layer):
+        layer.units = units
