@@ -73,6 +73,17 @@ class TestNapari:
             assert found.metadata == Image.of(value, label=name == "c").metadata
             np.testing.assert_array_equal(found, value)
 
+    def test_masks_come_back(self, files: FileManager) -> None:
+        """A mask is shown as labels. It stays boolean, also where the user has painted."""
+        mask = np.eye(4, 5) > 0
+        words = Image.of(mask.astype("u1"), label=True, scale=(2, 3), units="um").metadata
+        for name, value in (("a", mask), ("b", Image(mask, words))):
+            files.save(value, name, "screen", labels=name == "a")
+            found = files.load(name, "screen", as_="image")
+            assert (found.dtype, found.metadata.kind) == (np.bool_, "labels")
+            np.testing.assert_array_equal(found, mask)
+        assert found.metadata == words
+
     def test_plane_of_stack_comes_back(self, files: FileManager) -> None:
         images = [Image.of(np.full((4, 5), n, "u2"), scale=(2, 3), units="um") for n in (1, 2)]
         files.save_batch(images, ["s_1", "s_2"], "screen")

@@ -308,9 +308,17 @@ def test_labels_are_integers(dtype: str) -> None:
     assert describe(np.ones((5, 6), dtype), labels=True)[0].labels is True
 
 
-@pytest.mark.parametrize("dtype", ["f4", "?"])
-def test_other_labels_are_refused(dtype: str) -> None:
-    assert "a label image needs integers" in refused(np.ones((5, 6), dtype), labels=True)
+def test_masks_are_labels() -> None:
+    """A mask becomes a label image of 0 and 1, and is told as what it was."""
+    mask = np.eye(5, 6, dtype=bool)
+    message, pixels = describe(mask, labels=True)
+    assert (message.labels, message.dtype, message.original) == (True, "|u1", "|b1")
+    assert np.array_equal(pixels, mask)
+    assert describe(mask)[0].dtype == "|b1"
+
+
+def test_other_labels_are_refused() -> None:
+    assert "a label image needs integers" in refused(np.ones((5, 6), "f4"), labels=True)
 
 
 def test_labels_have_no_channels() -> None:

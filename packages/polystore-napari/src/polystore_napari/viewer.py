@@ -284,7 +284,8 @@ class NapariViewer(Viewer):
             pixels = layers.pixels(plan, item)
             if pixels is not None:
                 edits = layers.edits(plan, item)
-                return {"axes": item.axes, "words": item.words, "changes": edits}, [pixels]
+                about = {"axes": item.axes, "words": item.words, "original": item.original}
+                return {**about, "changes": edits}, [pixels]
         shown = self._planner.paths(window)
         shown.discard(path)  # its layer was removed
         raise unknown_name("path", path, "a path that is shown", sorted(shown))

@@ -75,7 +75,7 @@ class RemoteViewer:
     def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
         """Return the pixels for a path as they were saved, and what else the viewer answers."""
         answer, arrays = self.query("pixels", path=str(path), window=window)
-        return arrays[0], answer
+        return _as_saved(arrays[0], answer.get("original")), answer
 
     def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
         """Return what is on the screen: RGBA, shape (height, width, 4)."""
@@ -114,3 +114,13 @@ class RemoteViewer:
 
     def __repr__(self) -> str:
         return f"<RemoteViewer {self.endpoint.title}>"
+
+
+def _as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+    """Return pixels in the element type that they were saved in."""
+    if dtype not in DTYPES:
+        return shown
+    if dtype == "|b1":
+        return shown != 0
+    with np.errstate(invalid="ignore"):  # the user may have put NaN into what were integers
+        return shown.astype(dtype, copy=False)

@@ -91,12 +91,15 @@ def described(
             f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
             FORMAT,
         )
-    about = look_of(pixels.shape, dtype, look, words)
+    is_mask = dtype == "|b1" and (look.labels or (words is not None and words.kind == "labels"))
+    shown = "|u1" if is_mask else dtype  # viewers have labels of integers
+    about = look_of(pixels.shape, shown, look, words)
     if about.order is not None:
         pixels = pixels.transpose(about.order)
-    if pixels.dtype.str != dtype:
-        pixels = pixels.astype(dtype)
+    if pixels.dtype.str != shown:
+        pixels = pixels.astype(shown)
     sent, original = encoding.pixels(pixels, about.axes, about.labels)
+    original = dtype if is_mask else original
     image = Image(
         path=text,
         nbytes=sent.nbytes,
