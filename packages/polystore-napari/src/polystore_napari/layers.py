@@ -32,7 +32,7 @@ from .painting import make_paintable
 from .reach import check_reach
 from .roi_layers import RoiLayers
 from .sliders import Sliders
-from .units import WindowUnits
+from .units import PIXEL, WindowUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -253,6 +253,7 @@ class Layers:
             "name": title_layer(item, touch.target, touch.plan),
             "axis_labels": axes,
             **look,
+            "units": self._units.prepare(look.get("units", (PIXEL,) * len(axes))),
         }
         if item.labels:
             data = make_paintable(stack)

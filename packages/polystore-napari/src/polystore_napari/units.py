@@ -57,10 +57,8 @@ def _agreed(names: Sequence[str]) -> str:
 
 def fill_units(units: Sequence[str], shared: Sequence[str]) -> tuple[str, ...]:
     """Return the units of a layer, with those of the window where it says none."""
-    own = shared[len(shared) - len(units) :]
-    return tuple(
-        theirs if name == PIXEL else name for name, theirs in zip(units, own, strict=True)
-    )
+    pairs = zip(units, shared[len(shared) - len(units) :], strict=True)
+    return tuple(of_window if own == PIXEL else own for own, of_window in pairs)
 
 
 @cache
@@ -84,39 +82,57 @@ class WindowUnits:
         self._shared: object = None
         """All that the units depend on, when they were shared last."""
 
+    def prepare(self, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the units of a new layer that says ``own``, and share these with the others.
+
+        napari warns its user if a layer comes whose units do not fit, also for a moment.
+        """
+        self._shared = None
+        return fill_units(own, self._fill([own]))
+
     def share(self) -> None:
         """Give layers that say no unit those of the window, and show a scale bar if one is right.
 
         The layers that the user has added stay as they are.
         """
-        layers = list(self.model.layers)
-        images = [shown for shown in self._images.values() if shown.layer in layers]
+        layers, images = list(self.model.layers), self._shown()
         state = layers, [(shown.units, shown.has_bar) for shown in images]
         if state == self._shared:
             return
+        self._fill()
         self._shared = state
-        try:
-            self._fill(images)
-        except Exception:  # of a plugin that hears of the change
-            log.exception("the layers of a window could not get the same units")
         has_units = self.model.layers.extent.units is not None
         units = [_own(shown)[-1] for shown in images if shown.has_bar and has_units]
         self._bar.show(next((unit for unit in units if unit != PIXEL), ""))
 
-    def _fill(self, images: Sequence[Shown]) -> None:
+    def _shown(self) -> list[Shown]:
+        layers = list(self.model.layers)
+        return [shown for shown in self._images.values() if shown.layer in layers]
+
+    def _fill(self, new: Sequence[tuple[str, ...]] = ()) -> tuple[str, ...]:
+        """Give units to all layers that say none, and return those of the window."""
+        images = self._shown()
         ours = {*self._rois, *(shown.layer for shown in images)}
         others = [_units(layer) for layer in self.model.layers if layer not in ours]
-        shared = find_shared([*map(_own, images), *others])
-        for shown in images:
-            layer, own = shown.layer, _own(shown)
-            assert layer is not None
-            is_ours = _units(layer) == shown.state["units"]
-            _set_units(layer, fill_units(own, shared))
-            if is_ours:
-                shown.state["units"] = _units(layer)
-        self._rois.align()
-        for layer, own in self._rois.units():
-            _set_units(layer, fill_units(own, shared))
+        shared = find_shared([*map(_own, images), *new, *others])
+        try:
+            for shown in images:
+                _fill_image(shown, shared)
+            self._rois.align()
+            for layer, own in self._rois.units():
+                _set_units(layer, fill_units(own, shared))
+        except Exception:  # of a plugin that hears of the change
+            log.exception("the layers of a window could not get the same units")
+        return shared
+
+
+def _fill_image(shown: Shown, shared: Sequence[str]) -> None:
+    layer = shown.layer
+    assert layer is not None
+    is_ours = _units(layer) == shown.state["units"]
+    _set_units(layer, fill_units(_own(shown), shared))
+    if is_ours:
+        shown.state["units"] = _units(layer)
 
 
 def _own(shown: Shown) -> tuple[str, ...]:

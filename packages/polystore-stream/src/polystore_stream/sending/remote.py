@@ -121,6 +121,6 @@ def _as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     if dtype not in DTYPES:
         return shown
     if dtype == "|b1":
-        return shown != 0
+        return shown.astype(np.bool_)
     with np.errstate(invalid="ignore"):  # the user may have put NaN into what were integers
         return shown.astype(dtype, copy=False)
