@@ -31,6 +31,10 @@ pytestmark = [
 ]
 
 
+SHADES = {"contrast_limits": (0, 255)}
+"""Each value of a pixel has its own shade of gray, which tells one constant plane from another."""
+
+
 # ── pixels ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -102,9 +106,9 @@ def test_last_of_many_is_painted(
 ) -> None:
     """Of many frames at one path, faster than they are painted, the last one stays."""
     for value in range(100, 200):
-        files.save(plane(value), "frames.npy", backend="screen")
+        files.save(plane(value), "frames.npy", backend="screen", **SHADES)
     assert viewer.pixels("frames.npy")[0, 0] == 199
-    files.save(plane(201), "frames.npy", backend="screen", wait="shown")
+    files.save(plane(201), "frames.npy", backend="screen", wait="shown", **SHADES)
     assert display.count((201, 201, 201)) > MANY
 
 
@@ -114,7 +118,7 @@ def test_stack_shows_newest(
     """A series is one layer with a slider at the last, and a text that names it."""
     values = [plane(100 + index) for index in range(30)]
     paths = [f"stack/cells_{index}.npy" for index in range(30)]
-    files.save_batch(values, paths, backend="screen", wait="shown")
+    files.save_batch(values, paths, backend="screen", wait="shown", **SHADES)
     (layer,) = [layer for layer in viewer.layers() if layer["name"] == "cells"]
     assert layer["shape"] == [30, *SIZE]
     assert layer["coordinates"] == [[str(index) for index in range(30)]]
@@ -160,6 +164,7 @@ def test_windows_are_opened(
             names="{well}_s{site}.npy",
             layout=layout,
             wait="shown",
+            **SHADES,
         )
     assert becomes(lambda: {"B03", "B04"} <= {*display.titles()})
     windows = {layer["window"] for layer in viewer.layers()}

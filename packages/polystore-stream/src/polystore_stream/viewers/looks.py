@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "choose_range", "find_bits", "find_limits", "name_layer"]
 
 _SAMPLE = 16384
-"""Pixels of a plane that its limits are computed from, at most: it takes 0.1 ms."""
+"""Pixels of a plane that its limits are computed from, at most: they take 0.2 ms."""
 _CUT = 1000
 """One in so many pixels of the sample is darker than the limits, and one is brighter."""
 
@@ -43,11 +43,10 @@ class Limits:
         found = [pair for plane in _planes(block) if (pair := find_limits(plane)) is not None]
         if self.low is not None and self.high is not None:
             found.append((self.low, self.high))
-        return (
-            Limits(min(low for low, _ in found), max(high for _, high in found))
-            if found
-            else self
-        )
+        if not found:
+            return self
+        lows, highs = zip(*found, strict=True)
+        return Limits(min(lows), max(highs))
 
     def pair(self, bits: int | None = None) -> Pair:
         """Return the intensities shown as black and as full brightness, the first below the second.
@@ -86,7 +85,8 @@ def find_limits(plane: Pixels) -> Pair | None:
 
 
 def _planes(block: Pixels) -> Iterator[Pixels]:
-    yield from block.reshape(-1, *block.shape[-2:])
+    for at in np.ndindex(block.shape[:-2]):  # reshape would copy one channel of several
+        yield block[at]
 
 
 def _find_step(height: int, width: int) -> int:
