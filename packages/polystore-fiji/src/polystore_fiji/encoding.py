@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polystore_core.rois import ROI, Shape
     from polystore_stream import RoiEncoding
 
-__all__ = ["Convert", "FijiEncoding", "original_pixels"]
+__all__ = ["Convert", "FijiEncoding"]
 
 Convert: TypeAlias = Literal["float32", "exact"]
 
@@ -125,14 +125,6 @@ class FijiEncoding(Encoding):
         _check_rois(rois)
         encoded = map(encode_roi, rois)
         return "imagej", b"".join(struct.pack("<I", len(one)) + one for one in encoded)
-
-
-def original_pixels(shown: NDArray[Any], dtype: str) -> NDArray[Any]:
-    """Return pixels as they were saved, from what ImageJ holds of them."""
-    if dtype == "|b1":
-        dtype, shown = "bool", shown != 0
-    with np.errstate(invalid="ignore"):  # the user may have put NaN into what were integers
-        return shown.astype(np.dtype(dtype), copy=False)
 
 
 def _exact(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any] | None:

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
 
 from polystore_core.errors import DamagedDataError
 from polystore_core.rois import ROI, Composite
 from polystore_stream import RemoteViewer
-
-from .encoding import original_pixels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["RemoteFiji"]
 
@@ -25,10 +19,6 @@ class RemoteFiji(RemoteViewer):
     "units", "channels" (color, window), "labels" of the slices, "position" (t, z, c), the number
     of "rois".
     """
-
-    def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
-        pixels, answer = super()._held(path, window)
-        return original_pixels(pixels, answer["original"]), answer
 
     def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
         """Return the ROIs of all images: of overlays, selections and the ROI Manager.

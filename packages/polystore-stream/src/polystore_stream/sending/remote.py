@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..discovery import Endpoint
 
-__all__ = ["RemoteViewer"]
+__all__ = ["RemoteViewer", "as_saved"]
 
 
 class RemoteViewer:
@@ -75,7 +75,7 @@ class RemoteViewer:
     def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
         """Return the pixels for a path as they were saved, and what else the viewer answers."""
         answer, arrays = self.query("pixels", path=str(path), window=window)
-        return _as_saved(arrays[0], answer.get("original")), answer
+        return as_saved(arrays[0], answer.get("original")), answer
 
     def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
         """Return what is on the screen: RGBA, shape (height, width, 4)."""
@@ -116,7 +116,7 @@ class RemoteViewer:
         return f"<RemoteViewer {self.endpoint.title}>"
 
 
-def _as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+def as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     """Return pixels in the element type that they were saved in."""
     if dtype not in DTYPES:
         return shown
