@@ -75,7 +75,10 @@ final class Place {
         }
     }
 
-    /** Runs of digits by their value, all else by its characters; equal values by their text. */
+    /**
+     * As all of polystore sorts: runs of digits by their value, "/" before them, and all other
+     * characters after them by their code points. Equal values are sorted by their text.
+     */
     static int compareNaturally(String a, String b) {
         int i = 0;
         int j = 0;
@@ -83,20 +86,27 @@ final class Place {
             if (isDigit(a.charAt(i)) && isDigit(b.charAt(j))) {
                 int iEnd = digitsEnd(a, i);
                 int jEnd = digitsEnd(b, j);
-                while (i < iEnd - 1 && a.charAt(i) == '0') i++;
-                while (j < jEnd - 1 && b.charAt(j) == '0') j++;
+                while (i < iEnd && a.charAt(i) == '0') i++;
+                while (j < jEnd && b.charAt(j) == '0') j++;
                 int order = iEnd - i - (jEnd - j);
                 if (order == 0) order = a.substring(i, iEnd).compareTo(b.substring(j, jEnd));
                 if (order != 0) return order;
                 i = iEnd;
                 j = jEnd;
             } else {
-                int order = a.charAt(i++) - b.charAt(j++);
+                int order = rank(a.codePointAt(i)) - rank(b.codePointAt(j));
                 if (order != 0) return order;
+                i = a.offsetByCodePoints(i, 1);
+                j = b.offsetByCodePoints(j, 1);
             }
         }
         int order = a.length() - i - (b.length() - j);
         return order != 0 ? order : a.compareTo(b);
+    }
+
+    private static int rank(int character) {
+        if (character == '/') return -2;
+        return character >= '0' && character <= '9' ? -1 : character;
     }
 
     private static boolean isDigit(char c) {
