@@ -25,6 +25,9 @@ Key: TypeAlias = tuple[str, str, str, int]
 """Window, key of the layer in it, "image", "labels" or "rois", and number of the channel."""
 _Sliders: TypeAlias = tuple[tuple[str, str], ...]
 
+_LONGEST_TITLE = 255
+"""Characters: a longer title is cut for the screen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -157,10 +160,11 @@ class Planner:
     def _place(
         self, item: Image | Rois, place: tuple[str, str, str]
     ) -> tuple[str, str, _Sliders]:
+        title = item.title[:_LONGEST_TITLE]
         if item.layer is not None:
-            return item.layer, item.title, item.at
+            return item.layer, title, item.at
         # A path that came with a series, and is saved alone now, is updated where it stands.
-        return self._places.get(place, (f"path\0{item.path}", item.title, item.at))
+        return self._places.get(place, (f"path\0{item.path}", title, item.at))
 
     def _image_plan(self, item: Image, kind: str, layer: str, title: str, at: _Sliders) -> Plan:
         axes, shape, count = item.axes, item.shape, 1

@@ -7,6 +7,10 @@ final class Plan {
     /** Of the image (of ROIs: of their set). */
     final String key;
     final String title;
+    /** The channel of the image that its path says, or "". */
+    final String channel;
+    /** Name of each slider and the coordinate on it, the outermost first. */
+    final String[][] at;
     /** In the order of the payload; none of ROIs. */
     final Place[] places;
     /** Whether the image begins anew, with another shape or type. */
@@ -18,26 +22,28 @@ final class Plan {
     final String dtype, axes, words;
     /** Element type of what was saved. */
     final String original;
-    private final boolean rgb;
+    private final boolean labels, rgb;
 
-    Plan(
-            String key,
-            String title,
-            Place[] places,
-            boolean restarts,
-            String identity,
-            Item item) {
+    Plan(Planner.Spot spot, Place[] places, boolean restarts, String identity, Item item) {
         shape = item.shape;
         dtype = item.dtype;
         original = item.original.isEmpty() ? item.dtype : item.original;
         axes = item.axes;
         words = item.words;
+        labels = item.labels;
         rgb = item.isImage && item.axes.endsWith("s");
-        this.key = key;
-        this.title = title;
+        key = spot.key;
+        title = spot.title;
+        channel = spot.channel;
+        at = spot.at;
         this.places = places;
         this.restarts = restarts;
         this.identity = identity;
+    }
+
+    /** Return the title of the image: labels lie next to the image that they belong to. */
+    String name() {
+        return labels ? title + " labels" : title;
     }
 
     /** Bytes of a pixel of RGB(A); 0 of others. */

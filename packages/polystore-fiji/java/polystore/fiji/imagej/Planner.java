@@ -77,7 +77,8 @@ final class Planner {
         }
     }
 
-    private static final class Spot {
+    /** Where a path is: its image (of ROIs: their set), and its place there. */
+    static final class Spot {
         final String key, title, channel;
         final String[][] at;
 
@@ -161,7 +162,9 @@ final class Planner {
     }
 
     static String shortened(String name) {
-        return name.length() <= LONGEST_NAME ? name : name.substring(0, LONGEST_NAME);
+        return name.codePointCount(0, name.length()) <= LONGEST_NAME
+                ? name
+                : name.substring(0, name.offsetByCodePoints(0, LONGEST_NAME));
     }
 
     synchronized Plan plan(Item item) throws Refused {
@@ -170,7 +173,7 @@ final class Planner {
         Plan plan =
                 item.isImage
                         ? imagePlan(item, spot)
-                        : new Plan(spot.key, spot.title, new Place[0], false, path, item);
+                        : new Plan(spot, new Place[0], false, path, item);
         spots.put(path, spot);
         plans.put(path, plan);
         return plan;
@@ -241,9 +244,8 @@ final class Planner {
         Outline outline = old == null || restarts ? made : old;
         outline.take(planes, at.toString());
         outlines.put(spot.key, outline);
-        String title = item.labels ? spot.title + " labels" : spot.title;
         String identity = key(spot.key, at.toString());
-        return new Plan(spot.key, title, planes.places(), restarts, identity, item);
+        return new Plan(spot, planes.places(), restarts, identity, item);
     }
 
     private static void checkType(Item item) throws Refused {

@@ -110,7 +110,7 @@ final class Screen {
             return;
         }
         if (image == null) throw new Refused("labels=True for ROIs needs an image: save the image first");
-        ImagePlus labels = Marks.labels(plan.title + " labels", rois, image);
+        ImagePlus labels = Marks.labels(plan.name(), rois, image);
         ImagePlus old = painted.put(plan.key, labels);
         if (old != null) {
             ImageWindow window = old.getWindow();

@@ -58,7 +58,7 @@ final class Shown {
 
     Shown(Plan plan, Item item, Pool pool, boolean visible) {
         key = plan.key;
-        title = plan.title;
+        title = plan.name();
         labels = item.labels;
         rgb = item.axes.endsWith("s");
         dtype = item.dtype;
@@ -67,7 +67,7 @@ final class Shown {
         height = item.shape[end - 2];
         width = item.shape[end - 1];
         looks = new ChannelLooks(labels, original, width, height);
-        for (String[] slider : item.at) sliders.add(slider[0]);
+        for (String[] slider : plan.at) sliders.add(slider[0]);
         this.pool = pool;
         this.visible = visible;
     }
