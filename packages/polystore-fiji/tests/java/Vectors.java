@@ -1,0 +1,102 @@
+package polystore.fiji.imagej;
+
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import polystore.fiji.transport.Refused;
+import polystore.fiji.transport.Wire;
+
+/**
+ * Runs the vectors of docs/protocol. It reads a list of them, as JSON, and prints for each the list
+ * of its outcomes: the tests compare these with what the vectors expect.
+ */
+final class Vectors {
+    private Vectors() {}
+
+    public static void main(String[] arguments) throws IOException, Refused {
+        List<Object> outcomes = new ArrayList<>();
+        for (Object vector : list(Wire.read(input()))) outcomes.add(new Run().all(list(vector)));
+        System.out.write(Wire.write(outcomes));
+        System.out.flush();
+    }
+
+    private static byte[] input() throws IOException {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+        byte[] part = new byte[1 << 16];
+        for (int count; (count = System.in.read(part)) > 0; ) bytes.write(part, 0, count);
+        return bytes.toByteArray();
+    }
+
+    private static List<?> list(Object value) {
+        return (List<?>) value;
+    }
+
+    /** One vector: a planner, and which image a number of the vector is. */
+    private static final class Run {
+        private final Planner planner = new Planner();
+        private final Map<Object, String> pictures = new HashMap<>();
+
+        List<Object> all(List<?> steps) {
+            List<Object> outcomes = new ArrayList<>();
+            for (Object step : steps) outcomes.add(one((Map<?, ?>) step));
+            return outcomes;
+        }
+
+        private Object one(Map<?, ?> step) {
+            if (step.containsKey("message")) return plan(step);
+            if (step.containsKey("find")) {
+                List<?> asked = list(step.get("find"));
+                Plan plan = planner.find(text(asked, 0), text(asked, 1), text(asked, 2));
+                return plan == null ? null : described(plan);
+            }
+            if (step.containsKey("sorted")) return sorted(list(step.get("sorted")));
+            if (step.containsKey("forget")) planner.forget(pictures.get(step.get("forget")));
+            else if (step.containsKey("clear")) planner.clear();
+            else throw new IllegalArgumentException("no step: " + step);
+            return null;
+        }
+
+        private Object plan(Map<?, ?> step) {
+            try {
+                Plan plan = planner.plan(Wire.item(step.get("message")));
+                pictures.putIfAbsent(step.get("picture"), plan.key);
+                return described(plan);
+            } catch (Refused refused) {
+                return Collections.singletonMap("refused", refused.getMessage());
+            }
+        }
+
+        private static Object described(Plan plan) {
+            Map<String, Object> told = new LinkedHashMap<>();
+            told.put("key", plan.key);
+            told.put("title", plan.title);
+            told.put("channel", plan.channel);
+            boolean isRois = plan.places.length == 0; // those have no place on sliders
+            told.put("at", isRois ? new String[0][] : plan.at);
+            told.put("axes", plan.axes);
+            told.put("restarts", plan.restarts);
+            List<Object> planes = new ArrayList<>();
+            for (Place place : plan.places)
+                planes.add(new String[][] {place.c.parts, place.z.parts, place.t.parts});
+            told.put("planes", planes);
+            return told;
+        }
+
+        private static List<String> sorted(List<?> texts) {
+            List<String> found = new ArrayList<>();
+            for (Object text : texts) found.add((String) text);
+            Collections.reverse(found);
+            found.sort(Place::compareNaturally);
+            return found;
+        }
+
+        private static String text(List<?> texts, int at) {
+            return (String) texts.get(at);
+        }
+    }
+}
