@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +10,14 @@ import pytest
 
 from polystore_testing.vectors import Pictures, Step, Vector, read_plan_vectors
 
-from .echo import java
-from .machine import IJ_JAR, PACKAGE, needs_imagej
+from .java_vectors import run_vectors
+from .machine import needs_imagej
 
 if TYPE_CHECKING:
     from polystore_core import Document
 
 PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol"
 VECTORS = read_plan_vectors(PROTOCOL, "hyperstack", "imagej")
-RUNNERS = [Path(__file__).parent / "java" / name for name in ("Wire.java", "Vectors.java")]
 
 pytestmark = [
     pytest.mark.skipif(not PROTOCOL.exists(), reason="system: the documents are not here"),
@@ -32,19 +29,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """What ImageJ's planner does in each step of each vector."""
-    classes = tmp_path_factory.mktemp("vectors")
-    options = ["--release", "8", "-Xlint:all,-options", "-Werror", "-encoding", "UTF-8"]
-    places = ["-cp", IJ_JAR, "-sourcepath", PACKAGE / "java", "-d", classes]
-    subprocess.run([java("javac"), *options, *places, *RUNNERS], check=True)
-    done = subprocess.run(
-        [java("java"), "-cp", str(classes), "polystore.fiji.imagej.Vectors"],
-        input=json.dumps([[said(step) for step in vector.steps] for vector in VECTORS]),
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-        timeout=120,
-    )
-    return dict(zip(map(str, VECTORS), json.loads(done.stdout), strict=True))
+    steps = [[said(step) for step in vector.steps] for vector in VECTORS]
+    found = run_vectors(steps, tmp_path_factory.mktemp("vectors"))
+    return dict(zip(map(str, VECTORS), found, strict=True))
 
 
 def said(step: Step) -> Document:

@@ -1,13 +1,17 @@
 package polystore.fiji.imagej;
 
+import ij.ImagePlus;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Base64;
 import java.util.Collections;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import polystore.fiji.transport.Item;
+import polystore.fiji.transport.Pool;
 import polystore.fiji.transport.Refused;
 import polystore.fiji.transport.Wire;
 
@@ -36,10 +40,12 @@ final class Vectors {
         return (List<?>) value;
     }
 
-    /** One vector: a planner, and which image a number of the vector is. */
+    /** One vector: a planner, which image a number of the vector is, and images without windows. */
     private static final class Run {
         private final Planner planner = new Planner();
         private final Map<Object, String> pictures = new HashMap<>();
+        private final Pool pool = new Pool();
+        private final Screen screen = new Screen(planner, pool, false);
 
         List<Object> all(List<?> steps) {
             List<Object> outcomes = new ArrayList<>();
@@ -48,6 +54,8 @@ final class Vectors {
         }
 
         private Object one(Map<?, ?> step) {
+            if (step.containsKey("pixels")) return show(step);
+            if (step.containsKey("user")) return set((Map<?, ?>) step.get("user"));
             if (step.containsKey("message")) return plan(step);
             if (step.containsKey("find")) {
                 List<?> asked = list(step.get("find"));
@@ -69,6 +77,58 @@ final class Vectors {
             } catch (Refused refused) {
                 return Collections.singletonMap("refused", refused.getMessage());
             }
+        }
+
+        private Object show(Map<?, ?> step) {
+            try {
+                Item item = Wire.item(step.get("message"));
+                byte[] payload = Base64.getDecoder().decode((String) step.get("pixels"));
+                Plan plan = planner.plan(item);
+                Shown shown = screen.imageFor(plan, item);
+                shown.put(plan, item, Wire.planes(item, payload, pool));
+                screen.refresh(shown);
+            } catch (Refused refused) {
+                return Collections.singletonMap("refused", refused.getMessage());
+            }
+            return looks();
+        }
+
+        /** Set the display range of a channel, as the user of ImageJ does. */
+        private Object set(Map<?, ?> given) {
+            int left = ((Number) given.get("channel")).intValue();
+            List<?> limits = list(given.get("limits"));
+            for (Shown shown : screen.images()) {
+                ImagePlus image = shown.image();
+                if (left >= 0 && left < image.getNChannels()) {
+                    image.setC(left + 1);
+                    image.setDisplayRange(number(limits, 0), number(limits, 1));
+                }
+                left -= image.getNChannels();
+            }
+            return looks();
+        }
+
+        /** Return how each channel of each image looks. */
+        private List<Object> looks() {
+            List<Object> looks = new ArrayList<>();
+            for (Shown shown : screen.images()) {
+                List<?> channels = list(shown.describe().get("channels"));
+                if (channels.isEmpty()) looks.add(look(shown, Collections.emptyMap())); // RGB
+                for (Object channel : channels) looks.add(look(shown, (Map<?, ?>) channel));
+            }
+            return looks;
+        }
+
+        private static Map<String, Object> look(Shown shown, Map<?, ?> channel) {
+            Map<String, Object> look = new LinkedHashMap<>();
+            look.put("name", shown.image().getTitle());
+            look.put("color", channel.get("color"));
+            look.put("limits", channel.get("window"));
+            return look;
+        }
+
+        private static double number(List<?> numbers, int at) {
+            return ((Number) numbers.get(at)).doubleValue();
         }
 
         private static Object described(Plan plan) {

@@ -1,6 +1,10 @@
 package polystore.fiji.transport;
 
-/** What the tests of other packages need of the transport: JSON, and a header as it is parsed. */
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+
+/** What the tests of other packages need of the transport: JSON, headers and
+ * pixels, as it reads them. */
 public final class Wire {
     private Wire() {}
 
@@ -14,5 +18,11 @@ public final class Wire {
 
     public static Item item(Object header) throws Refused {
         return new Header(header).item;
+    }
+
+    public static Object[] planes(Item item, byte[] payload, Pool pool) throws Refused {
+        Pixels pixels = new Pixels(item, pool);
+        pixels.put(ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN));
+        return pixels.planes;
     }
 }

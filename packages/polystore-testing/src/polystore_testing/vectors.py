@@ -1,20 +1,31 @@
-"""The plan vectors of ``docs/protocol``: steps to which all viewers of a kind answer alike."""
+"""The vectors of ``docs/protocol``: steps to which all viewers of a kind answer alike."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
     from pathlib import Path
 
-    from polystore_core import Document
+    from polystore_core import Document, Pixels
 
-__all__ = ["Pictures", "Step", "Vector", "read_plan_vectors"]
+__all__ = [
+    "Pictures",
+    "Step",
+    "Vector",
+    "make_pixels",
+    "read_look_vectors",
+    "read_plan_vectors",
+]
 
-_DEEDS = {"message", "find", "forget", "forget_window", "clear", "sorted"}
+_PLANS = {"message", "find", "forget", "forget_window", "clear", "sorted"}
+_LOOKS = {"message", "user"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +33,14 @@ class Step:
     """One thing that a viewer does, and the outcome that is expected."""
 
     deed: str
-    """"message", "find", "forget", "forget_window", "clear" or "sorted"."""
+    """Of plans: "message", "find", "forget", "forget_window", "clear" or "sorted". Of looks:
+    "message" or "user"."""
     value: Any
     """The header of a message, the number of a picture, …: see docs/protocol/README.md."""
-    outcome: Document | None
-    """``None``: nothing is expected."""
+    outcome: Any
+    """Of plans: where a message goes. Of looks: what is shown. ``None``: nothing is expected."""
+    pixels: Any = None
+    """Of looks: how the pixels of a message are made, see ``make_pixels``."""
 
     @property
     def is_refused(self) -> bool:
@@ -40,7 +54,7 @@ class Step:
 
     def missing_words(self, reason: str) -> list[str]:
         """Return the words that a refusal must have and ``reason`` has not."""
-        return [word for word in (self.outcome or {})["words"] if word not in reason]
+        return [word for word in self.outcome["words"] if word not in reason]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +69,76 @@ class Vector:
 
 
 def read_plan_vectors(protocol: Path, arrangement: str, *viewers: str) -> list[Vector]:
-    """Return the vectors of the folder docs/protocol for one way to arrange channels.
+    """Return the plan vectors of the folder docs/protocol for one way to arrange channels.
 
     ``arrangement`` is "layers" or "hyperstack". Vectors with ``only`` are left out, unless that
     is the arrangement or one of ``viewers``, such as "imagej".
 
     Raises ``ValueError`` for a step that is not of the form that docs/protocol/README.md tells.
     """
+    found = _read(protocol / "plans", _PLANS, "outcome", arrangement, viewers)
+    refusals = _load(protocol / "refusals.json") if found else {}
+    for vector in found:
+        for step in vector.steps:
+            if step.is_refused:
+                words = refusals[step.outcome["refused"]]["words"]
+                step.outcome["words"] = [*words, *step.outcome.get("words", [])]
+    return found
+
+
+def read_look_vectors(protocol: Path, arrangement: str) -> list[Vector]:
+    """Return the look vectors of the folder docs/protocol: see ``read_plan_vectors``."""
+    return _read(protocol / "looks", _LOOKS, "shows", arrangement, ())
+
+
+def make_pixels(message: Document, pixels: Any) -> Pixels:
+    """Return the pixels of the look vector's ``message``: an array of its shape and type.
+
+    ``pixels`` is a list of them, row by row, or ``start``, ``step``, ``period`` and ``other``: the
+    pixel number i is start + step * (i mod period), and ``other`` has numbers and their pixels.
+    """
+    shape, dtype = message["shape"], np.dtype(message["dtype"])
+    if isinstance(pixels, list):
+        return np.array([_number(value) for value in pixels]).astype(dtype).reshape(shape)
+    count = math.prod(shape)
+    at = np.arange(count) % pixels.get("period", count)
+    found: Pixels = (pixels["start"] + pixels["step"] * at).astype(dtype)
+    for index, value in pixels.get("other", []):
+        found[index] = _number(value)
+    return found.reshape(shape)
+
+
+def _number(value: float | str) -> float:
+    return float(value) if isinstance(value, str) else value  # "nan", "inf", "-inf"
+
+
+def _read(
+    folder: Path, deeds: set[str], outcome: str, arrangement: str, viewers: Iterable[str]
+) -> list[Vector]:
     found = []
-    for path in sorted((protocol / "plans").glob("*.json")):
-        refusals = _read(protocol / "refusals.json")
-        for vector in _read(path)["vectors"]:
+    for path in sorted(folder.glob("*.json")):
+        for vector in _load(path)["vectors"]:
             if vector.get("only", arrangement) in (arrangement, *viewers):
-                steps = (_read_step(step, arrangement, refusals) for step in vector["steps"])
+                steps = [
+                    _read_step(step, deeds, outcome, arrangement) for step in vector["steps"]
+                ]
                 found.append(Vector(f"{path.stem}: {vector['name']}", tuple(steps)))
     return found
 
 
-def _read(path: Path) -> Document:
+def _load(path: Path) -> Document:
     document: Document = json.loads(path.read_text(encoding="utf-8"))
     return document
 
 
-def _read_step(step: Document, arrangement: str, refusals: Document) -> Step:
-    deeds = step.keys() & _DEEDS
-    outcomes = step.keys() - _DEEDS
-    if len(deeds) != 1 or outcomes not in (set(), {"outcome"}, {"layers", "hyperstack"}):
+def _read_step(step: Document, deeds: set[str], outcome: str, arrangement: str) -> Step:
+    found = step.keys() & deeds
+    outcomes = step.keys() - deeds - {"pixels"}
+    if len(found) != 1 or outcomes not in (set(), {outcome}, {"layers", "hyperstack"}):
         raise ValueError(f"not a step of a vector: {step}")
-    (deed,) = deeds
-    outcome = step.get("outcome", step.get(arrangement))
-    if outcome is not None and "refused" in outcome:
-        words = refusals[outcome["refused"]]["words"]
-        outcome = {**outcome, "words": [*words, *outcome.get("words", [])]}
-    return Step(deed, step[deed], outcome)
+    (deed,) = found
+    expected = step.get(outcome, step.get(arrangement))
+    return Step(deed, step[deed], expected, step.get("pixels"))
 
 
 @dataclass(slots=True)
