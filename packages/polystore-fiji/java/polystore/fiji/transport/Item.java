@@ -100,12 +100,18 @@ public final class Item {
         return product;
     }
 
-    private static int bits(String words) throws Refused {
+    /** Return how many bits the words tell, or 0: an image is never refused for its words. */
+    private static int bits(String words) {
         if (!words.contains("\"bits\"")) {
             return 0; // words may be long, and few have any
         }
-        Fields fields = new Fields(Json.read(words.getBytes(StandardCharsets.UTF_8)));
-        return Math.max(0, Math.min(fields.small("bits", 0), 64));
+        try {
+            Fields fields = new Fields(Json.read(words.getBytes(StandardCharsets.UTF_8)));
+            long bits = fields.integer("bits", 0);
+            return bits >= 1 && bits <= 64 ? (int) bits : 0;
+        } catch (Refused stranger) {
+            return 0;
+        }
     }
 
     private static Channel[] channels(List<?> list) throws Refused {
