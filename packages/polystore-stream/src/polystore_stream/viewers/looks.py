@@ -140,7 +140,7 @@ def find_bits(item: Image) -> int | None:
 def _read_bits(words: str) -> int | None:
     try:
         bits = json.loads(words).get("bits")
-    except (AttributeError, ValueError):  # a stranger's
+    except (AttributeError, ValueError, RecursionError):  # words of a stranger
         return None
     return bits if type(bits) is int and 1 <= bits <= 64 else None
 
