@@ -99,7 +99,7 @@ class Intake:
             self.has_parked = True
 
     def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
-        self._sessions.note_disconnected()  # it may have the descriptor of one that has just gone
+        self._sessions.note_connections()  # it may have the descriptor of one that has just gone
         self._sessions.forget(identity)
         self._replies.gone.discard(identity)
         reason = protocol_fault(receiver=PROTOCOL, producer=hello.protocol)

@@ -39,6 +39,7 @@ __all__ = ["Receiver"]
 _LARGEST_FRAME = 4 * PIECE
 _BURST = 64  # messages between two looks at everything else
 _AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerations are slow
+_BACKLOG = 1024  # connections that wait for ZeroMQ: what comes after many keeps its turn
 _READ_SOON = 0.05  # seconds
 _LOOK = 0.1  # seconds between two looks at what tells no one: dead producers, open files
 
@@ -110,6 +111,7 @@ class Receiver:
             (zmq.ROUTER_MANDATORY, 1),  # a producer that is gone is an error, not silence
             (zmq.MAXMSGSIZE, _LARGEST_FRAME),
             (zmq.LINGER, 500),
+            (zmq.BACKLOG, _BACKLOG),
             (zmq.RCVHWM, 0),  # producers wait for answers: what is on its way is bounded
         ):
             self._socket.setsockopt(option, value)
@@ -223,11 +225,14 @@ class Receiver:
         opened.callback(context.term)
         self._socket = context.socket(zmq.ROUTER)
         opened.callback(self._socket.close)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+        )
         opened.callback(self._monitor.close)
         opened.callback(self._socket.disable_monitor)
         self._replies = Replies(self._socket, self._wake)
         self._sessions = Sessions(self._monitor, self.inbox, self._replies)
+        opened.callback(self._sessions.close)
         with file_lock(discovery.runtime_directory() / self.viewer.kind, timeout=10):
             if exclusive:
                 self._check_free()
@@ -259,8 +264,9 @@ class Receiver:
             with suppress(BlockingIOError):
                 self._woken.recv(4096)
             self._replies.send_outgoing()
-            self._sessions.note_disconnected()
+            self._sessions.note_connections()
             self._receive()
+            self._sessions.close_strangers()
             # Only now: room that was made before the first was parked has waked nobody.
             self._intake.retry_parked()
             if time.monotonic() - looked > _LOOK:

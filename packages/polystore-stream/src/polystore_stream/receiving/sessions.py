@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,9 @@ __all__ = ["Partial", "Session", "Sessions"]
 
 _READABLE = int(zmq.POLLIN)  # as a number: enumerations are slow
 _SILENT = 0.5  # seconds: a producer sends the next piece in a thousandth of that
+_MOST_STRANGERS = 64
+"""Connections that have not said hello: of more, the oldest is closed. A producer says it after
+some milliseconds. One that is stopped before may say it after any time, so few are left alone."""
 
 
 @dataclass(slots=True)
@@ -106,8 +112,12 @@ class Sessions:
     """The producers of one receiver, by their identity. Only the receiver's thread uses it."""
 
     def __init__(self, monitor: zmq.Socket[bytes], inbox: Inbox, replies: Replies) -> None:
-        """``monitor`` tells of connections that end."""
+        """``monitor`` tells of connections that begin and end."""
         self.by_identity: dict[bytes, Session] = {}
+        self._accepted: dict[int, int] = {}
+        """The inodes of all connections by their descriptors, the oldest first."""
+        self._copy = socket.socket()
+        """Of the connection that was closed last."""
         self._monitor = monitor
         self._inbox = inbox
         self._replies = replies
@@ -130,13 +140,34 @@ class Sessions:
                 self.forget(identity)
         self._replies.gone &= self.by_identity.keys()
 
-    def note_disconnected(self) -> None:
-        """Learn who has gone without a word, or has lost the connection and comes by another."""
+    def note_connections(self) -> None:
+        """Learn who has come, and who has gone or has lost the connection and comes by another."""
         while int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
-            descriptor = parse_monitor_message(self._monitor.recv_multipart())["value"]
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            descriptor = int(event["value"])
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._accepted.pop(descriptor, None)
+                with suppress(OSError):  # it has ended already
+                    self._accepted[descriptor] = os.fstat(descriptor).st_ino
+                continue
+            self._accepted.pop(descriptor, None)
             for identity, session in self.by_identity.items():
                 if session.descriptor == descriptor:
                     self._replies.gone.add(identity)
+
+    def close_strangers(self) -> None:
+        """Close the oldest of the connections that have not said hello, if there are too many.
+
+        They would use up the files that the process can open, and keep producers out.
+        """
+        excess = len(self._accepted) - len(self.by_identity) - _MOST_STRANGERS
+        if excess <= 0:
+            return
+        known = {session.descriptor for session in self.by_identity.values()}
+        strangers = [item for item in self._accepted.items() if item[0] not in known]
+        for descriptor, inode in strangers[:-_MOST_STRANGERS]:
+            del self._accepted[descriptor]
+            self._shut(descriptor, inode)
 
     def note_dead(self) -> None:
         """Learn who was killed while a child of it holds the connection."""
@@ -154,3 +185,18 @@ class Sessions:
             for partial in session.partial.values():
                 if now - partial.touched > _SILENT:
                     partial.release(self._inbox)
+
+    def _shut(self, descriptor: int, inode: int) -> None:
+        """End a connection of ZeroMQ, which has no call for that but notices it at once.
+
+        ZeroMQ may have closed it, and another file may have its descriptor: the inode tells. A copy
+        is compared and shut, so that nothing changes in between. It replaces the copy before it,
+        because the process may be unable to open another file.
+        """
+        with suppress(OSError):
+            os.dup2(descriptor, self._copy.fileno(), inheritable=False)
+            if os.fstat(self._copy.fileno()).st_ino == inode:
+                self._copy.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._copy.close()

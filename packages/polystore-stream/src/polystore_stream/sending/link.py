@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 import weakref
 from contextlib import suppress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "Link", "LostError", "context"]
 
 _HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
+_TRIES = 3  # connections, where the receiver ends them before it is greeted
 _SLICE = 20  # milliseconds between two looks at whether the receiver lives
 # As numbers: enumerations are slow.
 _MORE, AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
@@ -62,6 +64,8 @@ class Link:
         self.endpoint = endpoint
         self.timeout = timeout
         self._is_connected = False
+        self._is_refused = False
+        self._tries = 1
         self.watches_process = endpoint.is_local and os.name == "posix"
         with spare_descriptors(backend, "", f"connect to {endpoint.title}"):
             self._socket = context().socket(zmq.DEALER)
@@ -140,19 +144,38 @@ class Link:
             while True:
                 news = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
                 if news["event"] & _REFUSED:
-                    raise LostError(
-                        "rejected the connection: its key is not the one in the file"
-                    )
-                if news["event"] & _GONE and self._is_connected:
+                    self._is_refused = True  # EVENT_DISCONNECTED follows
+                elif news["event"] & _GONE and self._is_refused:
+                    self._try_again()
+                elif news["event"] & _GONE and self._is_connected:
                     raise LostError("was closed, or it died")
-                if news["event"] & _GONE:
+                elif news["event"] & _GONE:
                     raise LostError(
                         "accepts no connection: it is closing, or has too many open files"
                     )
-                self._is_connected = True
+                else:
+                    self._is_connected = True
         endpoint = self.endpoint
         if self.watches_process and not process_runs(endpoint.pid, endpoint.started):
             raise LostError("died")
+
+    def _try_again(self) -> None:
+        """Connect again to a receiver that has ended the connection before it was greeted.
+
+        It ends those of another key. And it ends the oldest where there are too many that do not
+        greet, perhaps that of a producer which was stopped for a while. Raises ``LostError``.
+        """
+        if self._tries < _TRIES:
+            self._tries += 1
+            self._is_connected = self._is_refused = False
+            self._socket.connect(self.endpoint.address)
+        elif self.endpoint.address.startswith("tcp://") and _greets(self.endpoint.address):
+            raise LostError("rejected the connection: its key is not the one in the file")
+        else:
+            raise LostError(
+                "closed the connection before a greeting: it has too many connections, or "
+                "something else listens at its address (a tunnel that leads nowhere)"
+            )
 
     def say_goodbye(self, message: bytes) -> None:
         """Send a last message, as far as that goes in 200 ms."""
@@ -169,6 +192,16 @@ class Link:
         _close(self._socket, getattr(self, "_monitor", None))
         if hasattr(self, "_dropped"):
             self._dropped.detach()
+
+
+def _greets(address: str) -> bool:
+    """Whether ZeroMQ listens at an address of tcp: it speaks first, whatever key it expects."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _HANDSHAKE) as asked:
+            return asked.recv(1) == b"\xff"
+    except (OSError, ValueError):
+        return False
 
 
 def _close(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes] | None) -> None:

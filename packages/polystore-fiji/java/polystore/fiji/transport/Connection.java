@@ -291,16 +291,14 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    /**
-     * End what was killed while a child of it holds the connection, and, where there are many,
-     * what never says hello: few may be stopped, and say it later.
-     */
-    void look(long now) {
-        if (!wasGreeted) {
-            if (receiver.isCrowded() && now - since > Receiver.GREETING) {
-                answers.close();
-            }
-        } else if (!started.isEmpty() && !Announcement.processRuns(pid, started)) {
+    /** Whether it has not said hello. */
+    boolean isStranger() {
+        return !wasGreeted;
+    }
+
+    /** End what was killed while a child of it holds the connection. */
+    void look() {
+        if (!started.isEmpty() && !Announcement.processRuns(pid, started)) {
             // What had come whole is still read: only who waits in vain is ended.
             if (zmtp.isReading && zmtp.reads == lookedReads) {
                 answers.close();

@@ -14,6 +14,8 @@ import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
@@ -33,10 +35,13 @@ public final class Receiver {
     /** Instead of a port: a local socket where there are such, else any free port. */
     public static final int LOCAL = -1;
 
-    /** Nanoseconds in which a producer must have said hello where there are many. */
-    static final long GREETING = 5_000_000_000L;
-    private static final int MANY_CONNECTIONS = 250;
-    private static final int MOST_CONNECTIONS = 2 * MANY_CONNECTIONS;
+    /**
+     * Connections that have not said hello: of more, the oldest is closed. A producer says it after
+     * some milliseconds. One that is stopped before may say it after any time: few are left alone.
+     */
+    private static final int MOST_STRANGERS = 64;
+    private static final int MOST_CONNECTIONS = 500;
+    private static final int BACKLOG = 1024; // connections that wait for the thread that accepts
     private static final int LONGEST_FOLDER = 80; // bytes, of 107 that the kernel takes
     private static final long LIMIT = 256 << 20;
 
@@ -125,7 +130,7 @@ public final class Receiver {
                 .getMethod("open", ProtocolFamily.class).invoke(null, family());
             Object address = Class.forName("java.net.UnixDomainSocketAddress")
                 .getMethod("of", Path.class).invoke(null, socket);
-            return server.bind((SocketAddress) address, MOST_CONNECTIONS);
+            return server.bind((SocketAddress) address, BACKLOG);
         } catch (ReflectiveOperationException | IOException error) {
             Announcement.removeSocket(socket);
             throw new IOException("cannot make a local socket: " + error, error);
@@ -136,7 +141,7 @@ public final class Receiver {
         InetAddress here = InetAddress.getByAddress(new byte[] {127, 0, 0, 1});
         ServerSocketChannel server = ServerSocketChannel.open();
         try {
-            return server.bind(new InetSocketAddress(here, port), MOST_CONNECTIONS);
+            return server.bind(new InetSocketAddress(here, port), BACKLOG);
         } catch (BindException error) {
             server.close();
             throw new Refused("port " + port + " of 127.0.0.1 cannot be used ("
@@ -243,6 +248,7 @@ public final class Receiver {
     private void begin(SocketChannel channel) throws IOException {
         Connection connection = null;
         try {
+            closeStrangers();
             if (connections.size() >= MOST_CONNECTIONS) {
                 return;
             }
@@ -261,15 +267,29 @@ public final class Receiver {
         }
     }
 
+    /** Make room for one more connection that has not said hello: producers need it. */
+    private void closeStrangers() {
+        List<Connection> strangers = new ArrayList<>();
+        for (Connection connection : connections.keySet()) {
+            if (connection.isStranger()) {
+                strangers.add(connection);
+            }
+        }
+        strangers.sort(Comparator.comparingLong(connection -> connection.since));
+        for (int i = 0; i <= strangers.size() - MOST_STRANGERS; i++) {
+            connections.remove(strangers.get(i));
+            strangers.get(i).answers().close();
+        }
+    }
+
     void ended(Connection connection) {
         connections.remove(connection);
     }
 
     private void look() {
         while (!isClosed) {
-            long now = System.nanoTime();
             for (Connection connection : connections.keySet()) {
-                connection.look(now);
+                connection.look();
             }
             pause();
         }
@@ -283,10 +303,6 @@ public final class Receiver {
         } catch (InterruptedException hurry) {
             Thread.currentThread().interrupt();
         }
-    }
-
-    boolean isCrowded() {
-        return connections.size() > MANY_CONNECTIONS;
     }
 
     /** How many producers there are. */
