@@ -95,3 +95,34 @@ def test_hidden_window_holds_nobody(
     for value in (2, 3):
         files.save(plane(value), "E03_s1.npy", backend="screen", wait="shown", **options)
     assert viewer.pixels("E03_s1.npy", window="E03")[0, 0] == 3
+
+
+@pytest.mark.timeout(240)
+def test_many_windows_leave_room(files: FileManager, viewer: RemoteViewer) -> None:
+    """While a batch opens its windows, saves and questions about others come in between."""
+    files.save(plane(1), "main.npy", backend="screen")
+    wells = [f"F{number:02}" for number in range(8)]
+    options: dict[str, Any] = {
+        "names": "{well}_s{site}.npy",
+        "layout": Layout(window=("well",)),
+    }
+    told = []
+
+    def ask_about_all(other: RemoteViewer) -> None:
+        shown = {layer["window"] for layer in other.layers()}
+        told.append(("all", shown & {*wells}))
+
+    with (
+        RemoteViewer(viewer.endpoint, timeout=120) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        files.save_batch(
+            [plane(2)] * 8, [f"{well}_s1.npy" for well in wells], backend="screen", **options
+        )
+        files.save(plane(3), f"{wells[-1]}_s1.npy", backend="screen", **options)
+        asked = pool.submit(ask_about_all, other)
+        files.save(plane(4), "main.npy", backend="screen", wait="shown")
+        told.append(("main", viewer.pixels("main.npy")[0, 0]))
+        asked.result()
+    assert told == [("main", 4), ("all", {*wells})]
+    assert viewer.pixels(f"{wells[-1]}_s1.npy", window=wells[-1])[0, 0] == 3

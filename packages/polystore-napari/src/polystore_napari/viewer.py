@@ -35,6 +35,8 @@ log = logging.getLogger("polystore.napari")
 
 _SWITCH = 0.0005  # seconds
 _PULSE = 5  # milliseconds
+_ABOUT_ALL = ("layers", "quit")
+"""Questions about all windows; the others are about one."""
 
 
 @dataclass(slots=True)
@@ -114,6 +116,8 @@ class NapariViewer(Viewer):
             },
         )
         self._is_due = False
+        self._late: list[Delivery] = []
+        """What was taken, and waits for its window to be opened."""
         self._pacing = Pacing()
         self._pulse = Pulse()
         self._pulse_timer = QTimer(self._events, interval=_PULSE)
@@ -158,18 +162,39 @@ class NapariViewer(Viewer):
         self._is_due = False
         self._pacing.begin()
         try:
-            by_window: dict[str, list[Delivery]] = {}
-            for delivery in self.receiver.take():
-                if isinstance(delivery.item, Query):
-                    self._show(by_window)  # a question is about all that came before it
-                    by_window = {}
-                    self._reply(delivery)
-                else:
-                    by_window.setdefault(delivery.item.window, []).append(delivery)
-            self._show(by_window)
+            self._show_taken()
         finally:
             # Its time is up when all that the change has caused is done: painting costs most.
             self._after_timer.start(0)
+
+    def _show_taken(self) -> None:
+        """Show and answer all that was taken, in order, but open one window at most.
+
+        napari needs up to a second for a window. Values for further windows wait for the next
+        turn of the event loop, and so do the questions about these windows that came after them.
+        """
+        by_window: dict[str, list[Delivery]] = {}
+        opened: str | None = None
+        late: set[str] = set()
+        taken, self._late = [*self._late, *self.receiver.take()], []
+        for delivery in taken:
+            window = _window_of(delivery)
+            if window in late or (window is None and late):
+                self._late.append(delivery)
+            elif isinstance(delivery.item, Query):
+                self._show(by_window)  # a question is about all that came before it
+                by_window = {}
+                self._reply(delivery)
+            elif window in self._windows or opened is None or opened == window:
+                if window not in self._windows:
+                    opened = window
+                by_window.setdefault(delivery.item.window, []).append(delivery)
+            else:
+                late.add(delivery.item.window)
+                self._late.append(delivery)
+        self._show(by_window)
+        if self._late:
+            self._is_due = True
 
     def _after_painting(self) -> None:
         self._pacing.end()
@@ -316,6 +341,14 @@ class NapariViewer(Viewer):
         longest, is_measured = self._pulse.take(), self._pulse_timer.isActive()
         self._pulse_timer.start()
         return longest if is_measured else 0.0, []
+
+
+def _window_of(delivery: Delivery) -> str | None:
+    """Return the window that a value or question is about; ``None`` for all of them."""
+    item = delivery.item
+    if not isinstance(item, Query):
+        return item.window
+    return None if item.name in _ABOUT_ALL else str(item.arguments.get("window", ""))
 
 
 def _keep_programs() -> None:
