@@ -29,8 +29,8 @@ from polystore_core.errors import (
     UnsupportedDataError,
 )
 from polystore_stream import discovery
+from polystore_stream.logs import log_of
 from polystore_stream.sending import connection
-from polystore_stream.sending.logs import log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
@@ -88,8 +88,10 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
-        assert "fiji 'default' no longer runs: it was closed; start it" in str(caught.value)
-        assert not log_of(viewer.endpoint).exists()
+        assert "fiji 'default' no longer runs: it was closed by quit(); start it" in str(
+            caught.value
+        )
+        assert "polystore: it was closed by quit()" in log_of(viewer.endpoint).read_text()
         assert (
             "start it: Plugins > polystore > Receive from polystore, or polystore-fiji launch"
             in str(caught.value)

@@ -17,7 +17,8 @@ import pytest
 import polystore_napari
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import Layout, discovery
-from polystore_stream.sending.logs import log_of
+from polystore_stream.checks import viewers
+from polystore_stream.logs import how_ended, log_of
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
-        assert "napari 'default' no longer runs: it was closed; start it" in str(caught.value)
-        assert not log_of(viewer.endpoint).exists()
+        assert "napari 'default' no longer runs: it was closed by quit(); start it" in str(
+            caught.value
+        )
+        assert "polystore: it was closed by quit()" in log_of(viewer.endpoint).read_text()
         assert "start it: polystore_napari.launch(), or python -m" in str(caught.value)
         endpoint = polystore_napari.launch()
         assert endpoint.pid != viewer.endpoint.pid
@@ -146,7 +149,9 @@ def test_two_viewers_by_name(desktop: Path) -> None:
             os.kill(pids[name], number)
             assert becomes(lambda name=name: not runs(pids[name]))  # type: ignore[misc]
         assert left_in(desktop) == []
-        with pytest.raises(ReceiverUnavailableError, match=r"no longer runs|it died"):
+        with pytest.raises(
+            ReceiverUnavailableError, match=r"it was closed by signal 15 \(SIGTERM"
+        ):
             save(left)
 
 
@@ -157,8 +162,26 @@ def test_window_is_closed(desktop: Path, display: Display) -> None:
         (endpoint,) = discovery.find("napari", "closed")
         display.press_close("napari: closed")
         assert ends(endpoint.pid, desktop)
-        with pytest.raises(ReceiverUnavailableError, match="was closed"):
+        with pytest.raises(ReceiverUnavailableError, match="was closed by its user"):
             save(files)
+        assert [end.found for end in viewers("napari") if " 'closed' " in end.found] == [
+            f"{endpoint.title}, 0 min ago: it was closed by its user"
+        ]
+
+
+@pytest.mark.timeout(180)
+def test_own_viewer_has_a_log(desktop: Path) -> None:
+    """A viewer that its user has started says in a log of its own how it ended."""
+    command = [sys.executable, "-m", "polystore_napari", "--name", "own"]
+    with subprocess.Popen(command) as process:
+        assert becomes(lambda: discovery.find("napari", "own"))
+        (endpoint,) = discovery.find("napari", "own")
+        assert log_of(endpoint).read_text().startswith("polystore: started 20")
+        with pipeline("napari_stream", viewer="own", launch=False) as files:
+            save(files, wait="shown")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert how_ended(endpoint) == ("it was closed by signal 15 (SIGTERM)", "")
 
 
 def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:

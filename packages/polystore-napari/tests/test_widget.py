@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 SCRIPT = """
 import os, sys, threading
@@ -11,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 def announced():
     names = os.listdir(os.environ["POLYSTORE_RUNTIME_DIR"])
-    return [name for name in names if not name.startswith(".~ps-")]
+    return [n for n in names if not n.startswith(".~ps-") and not n.endswith(".log")]
 
 viewer = napari.Viewer()
 dock, widget = viewer.window.add_plugin_dock_widget("polystore-napari")
@@ -49,17 +50,20 @@ print("all is well")
 """
 
 
-def run(how: str) -> None:
+def run(desktop: Path, how: str) -> str:
+    """Run the script; return the log of its viewer."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, timeout=100
     )
     assert "all is well" in done.stdout, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+    log = max(desktop.glob("napari-default-*.log"), key=lambda path: path.stat().st_mtime)
+    return log.read_text()
 
 
-def test_open_napari_receives(desktop) -> None:
-    run("window")
+def test_open_napari_receives(desktop: Path) -> None:
+    assert run(desktop, "window").endswith("polystore: it was closed by its user\n")
 
 
-def test_closed_dock_stops_receiving(desktop) -> None:
-    run("dock")
+def test_closed_dock_stops_receiving(desktop: Path) -> None:
+    assert run(desktop, "dock").endswith("polystore: it was closed in its widget\n")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ import pytest
 from polystore_core import Context
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
+from polystore_stream.checks import viewers
+from polystore_stream.logs import ended_viewers, how_ended, log_of, tidy_logs
 from polystore_stream.sending.backend import ViewerSink
 from polystore_stream.sending.launch import start_viewer
-from polystore_stream.sending.logs import how_ended, log_of, tidy_logs
 from polystore_testing.processes import becomes
 
 from .processes import TOY, running
@@ -118,13 +121,13 @@ def test_silent_viewer_has_an_empty_log(sink: ToySink) -> None:
     assert refused(sink).endswith(".log): it is empty")
 
 
-def test_closed_viewer_leaves_no_log(sink: ToySink) -> None:
-    """A viewer that its user has closed is said to be closed, and its log is removed."""
+def test_closed_viewer_is_told(sink: ToySink) -> None:
+    """A viewer that its user has closed is said to be closed; its log stays for the doctor."""
     sink.script = '"$@" 2> /dev/null; echo thanks; exit 0'
     endpoint = shown(sink)
     kill(endpoint, signal.SIGTERM)
     assert "no longer runs: it was closed; start it" in refused(sink)
-    assert not log_of(endpoint).exists()
+    assert log_of(endpoint).read_text() == "thanks\n\npolystore: it was closed\n"
 
 
 def test_killed_amid_save_is_told(sink: ToySink) -> None:
@@ -200,3 +203,90 @@ def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
     assert "it ended with status 4" in refused(sink)
     assert "the end\n" in log.read_text()
     assert log.stat().st_size < 1000, "it was appended, not written where it was before"
+
+
+# ── viewers that write their own ─────────────────────────────────────────────────────────
+
+OWN = """
+import logging
+from polystore_stream.logs import ViewerLog
+viewer = Toy(sys.argv[1])
+log = ViewerLog(viewer.receiver.endpoint, "1.2")
+logging.getLogger("polystore.toy").error("no such plane")
+say(pid=os.getpid())
+while True:
+    word = hear()
+    if word == "close":
+        viewer.receiver.close()
+        log.end("by its user")
+        log.end("twice")
+    elif word == "again":
+        viewer = Toy(sys.argv[1])
+        ViewerLog(viewer.receiver.endpoint, "1.2")
+    else:
+        break
+    say(done=word)
+"""
+STARTED = r"polystore: started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: toy 1\.2"
+
+
+def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
+    """One that polystore did not start says what failed and how it was closed, while it runs on."""
+    with running(OWN, "own") as child:
+        child.says()
+        (endpoint,) = discovery.find("toy")
+        log = log_of(endpoint)
+        assert re.fullmatch(rf"{STARTED}\nno such plane\n", log.read_text())
+        assert log.stat().st_mode & 0o777 == 0o600
+        assert not ended_viewers("toy")
+        child.tell("close")
+        child.says()
+        assert how_ended(endpoint) == ("it was closed by its user", "")
+        (ended,) = ended_viewers("toy")
+        assert (ended.title, ended.how, ended.log) == (
+            endpoint.title,
+            "it was closed by its user",
+            log,
+        )
+        child.tell("again")
+        child.says()
+        assert not ended_viewers("toy")
+        child.tell("end")
+        assert child.wait() == 0
+    assert log.read_text().endswith("polystore: it was closed with its process\n")
+
+
+def test_output_of_a_started_viewer_is_its_log(runtime_directory: Path) -> None:
+    """Then its own notes are in the same file, in order."""
+    child = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+    child += "from processes import *\nimport time\nhear = lambda: time.sleep(97)\n" + OWN
+    endpoint = start_viewer([sys.executable, "-c", child, "a"], "toy", "a", backend="out")
+    assert becomes(lambda: "no such plane" in log_of(endpoint).read_text())
+    kill(endpoint, signal.SIGKILL)
+    assert becomes(lambda: how_ended(endpoint)[0] == "it ended with signal 9 (SIGKILL)")
+    assert [line[:17] for line in log_of(endpoint).read_text().split("\n") if line] == [
+        "polystore: starte",
+        "no such plane",
+        f'{{"pid": {endpoint.pid}}}'[:17],
+        "polystore: it end",
+    ]
+
+
+def test_doctor_tells_ends(runtime_directory: Path) -> None:
+    """Which viewers run, and how the last ones ended; not those of last week."""
+    with running(OWN, "own") as child:
+        child.says()
+        child.kill()
+    for number, text in enumerate(("polystore: it ended with status 3\n", "", "old", "older")):
+        log = runtime_directory / f"toy-some-name-{number}.log"
+        log.write_text(text)
+        at = time.time() - (60, 7200, 1e6, 1e6)[number]
+        os.utime(log, (at, at))
+    running_now, killed, failed, silent = viewers("toy")
+    assert running_now.found == "none: a save starts one"
+    unknown = "it ended without a word: it was killed, or it crashed"
+    assert killed.found == f"toy 'own' (process {child.pid}), 0 min ago: {unknown}"
+    assert failed.found == "toy 'some-name' (process 0), 1 min ago: it ended with status 3"
+    assert silent.found == f"toy 'some-name' (process 1), 2 h ago: {unknown}"
+    assert silent.remedy == f"see its log: {runtime_directory}/toy-some-name-1.log"
+    assert {found.state for found in (killed, failed, silent)} == {"note"}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polystore_core import Finding
 from polystore_core.errors import PolystoreError, ReceiverError
-from polystore_stream.checks import running_viewers, screen
+from polystore_stream.checks import screen, viewers
 
 from .imagej import find_imagej, installations
 from .jars import check_installed, installed_jars, own_jar
@@ -44,7 +44,7 @@ def findings() -> Iterator[Finding]:
             yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
     yield _java(chosen)
     yield screen(DISPLAY, advice=WITHOUT_SCREEN)
-    yield running_viewers(KIND)
+    yield from viewers(KIND)
 
 
 def _plugin(imagej: ImageJ) -> Iterator[Finding]:

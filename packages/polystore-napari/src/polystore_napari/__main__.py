@@ -11,6 +11,7 @@ import threading
 
 from polystore_core.errors import PolystoreError
 from polystore_stream.checks import check_screen
+from polystore_stream.logs import name_of_signal
 
 from .backend import BACKEND, KIND, screen_variables
 
@@ -57,8 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"connection file for producers on other machines: {viewer.receiver.connection_file}"
         )
+
+    def quit_by(number: int, _frame: object) -> None:
+        viewer.closed_how = f"by {name_of_signal(number)}"
+        quit_application()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: quit_application())
+        signal.signal(number, quit_by)
     if hasattr(os, "setpriority"):
         # Of this thread alone: the receiver's must not wait for what is being painted.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

@@ -6,7 +6,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from polystore_core import Finding
-from polystore_stream.checks import running_viewers, screen
+from polystore_stream.checks import screen, viewers
 
 from .backend import KIND, interpreter, screen_variables
 
@@ -29,7 +29,7 @@ def findings() -> Iterator[Finding]:
     """Yield what a save into ``napari_stream`` would find: napari, a screen."""
     yield _napari(interpreter())
     yield screen(*screen_variables())
-    yield running_viewers(KIND)
+    yield from viewers(KIND)
 
 
 def _napari(python: str) -> Finding:

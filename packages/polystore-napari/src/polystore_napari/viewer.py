@@ -15,6 +15,7 @@ from vispy.gloo.glir import GlirProgram
 
 from polystore_core.errors import UnsupportedDataError
 from polystore_stream import Delivery, Image, Query, Receiver, Rois, Viewer, unknown_name
+from polystore_stream.logs import ViewerLog
 from polystore_stream.viewers.pacing import Pacing, Pulse, Unpainted
 from polystore_stream.viewers.planning import Plan, Planner
 from polystore_stream.viewers.queries import Answers
@@ -132,6 +133,9 @@ class NapariViewer(Viewer):
         self._events.woken.connect(self._schedule, Qt.ConnectionType.QueuedConnection)
         self._events.closing.connect(self._on_closing)
         self.receiver = Receiver(self, name, listen=listen)
+        self._log = ViewerLog(self.receiver.endpoint, self.version)
+        self.closed_how = "by its user"
+        """What the log says when it is closed: set before."""
         self._adopt("", viewer)  # last: a window that is watched closes the receiver
 
     # ── the receiver's thread ────────────────────────────────────────────────────────────
@@ -278,6 +282,7 @@ class NapariViewer(Viewer):
         ):
             timer.stop()
         self.receiver.close()
+        self._log.end(self.closed_how)
 
     # ── questions ────────────────────────────────────────────────────────────────────────
 
@@ -285,6 +290,7 @@ class NapariViewer(Viewer):
         is_answered = self._answers.reply(self.receiver, delivery)
         is_quit = isinstance(delivery.item, Query) and delivery.item.name == "quit"
         if is_answered and is_quit and self._on_quit is not None:
+            self.closed_how = "by quit()"
             QTimer.singleShot(50, self._on_quit)
 
     def _open(self, window: str) -> _Window:

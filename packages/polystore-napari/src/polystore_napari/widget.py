@@ -58,6 +58,7 @@ class ReceiveWidget(QWidget):
 
     def stop(self) -> None:
         if self.viewer is not None:
+            self.viewer.closed_how = "in its widget"
             self.viewer.close()
             self.viewer = None
         self._show("not receiving")

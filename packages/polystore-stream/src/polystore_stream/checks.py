@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,12 @@ from polystore_core import Finding
 from polystore_core.errors import ReceiverUnavailableError
 
 from . import discovery
+from .logs import ended_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["GET_SCREEN", "check_screen", "missing_screen", "running_viewers", "screen"]
+__all__ = ["GET_SCREEN", "check_screen", "missing_screen", "screen", "viewers"]
 
 GET_SCREEN = (
     "log in with ssh -X, set DISPLAY to a screen that runs, or start the pipeline with a virtual "
@@ -28,6 +30,7 @@ GET_SCREEN = (
 _DISPLAY = re.compile(r"(?:unix/?|(?P<host>[^/]*?))(?::(?P<number>\d+))(?:\.\d+)?")
 _PORT = 6000  # of display 0, by TCP; ssh -X is 10
 _SECONDS = 5.0
+_MOST_ENDED, _RECENT = 3, 48.0  # viewers, and hours since they ended
 _LISTENS = "00010000"  # of /proc/net/unix: a socket that accepts connections
 
 
@@ -115,7 +118,20 @@ def screen(*variables: str, advice: str = "") -> Finding:
     return Finding(what="screen", state="missing", found=problem, remedy=GET_SCREEN + advice)
 
 
-def running_viewers(kind: str) -> Finding:
-    """Return which viewers of a kind run here."""
+def viewers(kind: str) -> Iterator[Finding]:
+    """Yield which viewers of a kind run here, and how those ended that no longer do."""
     titles = ", ".join(endpoint.title for endpoint in discovery.find(kind))
-    return Finding(what="running", state="ok", found=titles or "none: a save starts one")
+    yield Finding(what="running", state="ok", found=titles or "none: a save starts one")
+    for ended in ended_viewers(kind)[:_MOST_ENDED]:
+        hours = (time.time() - ended.at) / 3600
+        if hours < _RECENT:
+            yield Finding(
+                what="ended",
+                state="ok" if ended.was_closed else "note",
+                found=f"{ended.title}, {_ago(hours)}: {ended.how}",
+                remedy=f"see its log: {ended.log}",
+            )
+
+
+def _ago(hours: float) -> str:
+    return f"{hours:.0f} h ago" if hours >= 1 else f"{hours * 60:.0f} min ago"

@@ -14,7 +14,7 @@ from polystore_core.errors import ReceiverError, ReceiverUnavailableError
 
 from .. import discovery
 from ..discovery import Endpoint, check_name
-from .logs import how_ended, tidy_logs
+from ..logs import how_ended, tidy_logs
 from .remote import RemoteViewer
 from .sink import StreamSink
 

@@ -27,6 +27,7 @@ from polystore_core.errors import (
 )
 
 from ..discovery import host_identity
+from ..logs import how_ended
 from ..wire.messages import (
     PIECE,
     PROTOCOL,
@@ -46,7 +47,6 @@ from ..wire.messages import (
 )
 from ..wire.ring import RingWriter
 from .link import AT_ONCE, Link, LostError
-from .logs import how_ended
 from .transfers import Answered, Counters, InFlight, Pending, Transfer
 
 if TYPE_CHECKING:

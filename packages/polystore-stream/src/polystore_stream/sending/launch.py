@@ -17,7 +17,7 @@ from polystore_core.errors import LockTimeoutError, ReceiverUnavailableError
 
 from .. import discovery
 from ..checks import GET_SCREEN
-from .logs import last_lines, log_of, note_end, tidy_logs, waits_for
+from ..logs import PRINTS, last_lines, log_of, note_end, tidy_logs, waits_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ class _Start:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **(self._environment or {})},
+                    env={**os.environ, PRINTS: "1", **(self._environment or {})},
                     start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
                 )
                 self._made.append(process)

@@ -103,6 +103,7 @@ public final class Fiji implements Viewer, ImageListener {
 
     public void close() {
         ImagePlus.removeImageListener(this);
+        receiver().closes("by its user");
         receiver().close();
     }
 
@@ -193,7 +194,7 @@ public final class Fiji implements Viewer, ImageListener {
             try {
                 settle(delivery, latest, failed);
             } catch (RuntimeException | Error error) { // no thread for the answer, no memory
-                error.printStackTrace();
+                receiver().log().report(error);
             }
     }
 
@@ -246,7 +247,7 @@ public final class Fiji implements Viewer, ImageListener {
         Throwable error = failed.get(delivery);
         if (error instanceof Refused) receiver().settle(delivery, "rejected", error.getMessage());
         else if (error != null) {
-            if (!(error instanceof OutOfMemoryError)) error.printStackTrace();
+            if (!(error instanceof OutOfMemoryError)) receiver().log().report(error);
             receiver().settle(delivery, "rejected", "ImageJ cannot show it: " + error);
         } else if (latest.get(plan.identity) != delivery)
             receiver().settle(delivery, "coalesced", "");
@@ -309,7 +310,10 @@ public final class Fiji implements Viewer, ImageListener {
         try {
             Object value = questions.answer(delivery.query, delivery.arguments, arrays);
             receiver().answer(delivery, value, arrays);
-            if (delivery.query.equals("quit")) onQuit.run();
+            if (delivery.query.equals("quit")) {
+                receiver().closes("by quit()");
+                onQuit.run();
+            }
         } catch (Refused refused) {
             receiver().settle(delivery, "rejected", refused.getMessage());
         } catch (OutOfMemoryError error) {

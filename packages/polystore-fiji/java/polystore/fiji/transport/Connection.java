@@ -102,7 +102,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         } catch (OutOfMemoryError error) {
             reason = Pool.noMemory(header.item == null ? header.nbytes : header.item.nbytes);
         } catch (RuntimeException | Error error) { // a fault of the viewer's must not end it all
-            error.printStackTrace();
+            receiver.log().report(error);
             reason = "the receiver failed: " + error;
         }
         answers.add(header.number, "rejected", reason);

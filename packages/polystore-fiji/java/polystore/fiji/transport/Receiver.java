@@ -29,7 +29,8 @@ import java.util.concurrent.ConcurrentHashMap;
  */
 public final class Receiver {
     // Locks: the lock of this object guards the writing of isClosed, so that no pause misses it.
-    // isClosed is volatile because loops read it without. connections is a concurrent map. All other
+    // isClosed is volatile because loops read it without. howClosed is volatile: any thread sets it.
+    // connections is a concurrent map. All other
     // fields are final.
 
     /** Instead of a port: a local socket where there are such, else any free port. */
@@ -48,12 +49,14 @@ public final class Receiver {
     final Viewer viewer;
     final Inbox inbox;
     final Announcement announcement;
+    private final ViewerLog log;
     private final Pool pool = new Pool();
     private final Map<Connection, Thread> connections = new ConcurrentHashMap<>();
     private final ServerSocketChannel server;
     private final Path socket;
     private final Thread hook = new Thread(this::close, "polystore-end");
     private volatile boolean isClosed;
+    private volatile String howClosed = "with its program";
 
     /**
      * Listen, and announce it. {@code port} is one of tcp, 0 for any, or {@link #LOCAL}.
@@ -75,6 +78,7 @@ public final class Receiver {
             }
         }
         announcement = announced;
+        log = new ViewerLog(announced, viewer.version());
         thread("polystore-accept", this::accept).start();
         thread("polystore-look", this::look).start();
         Runtime.getRuntime().addShutdownHook(hook);
@@ -158,6 +162,15 @@ public final class Receiver {
         return announcement.file;
     }
 
+    /** Say how this is about to be closed, for the log: "by its user". */
+    public void closes(String how) {
+        howClosed = how;
+    }
+
+    public ViewerLog log() {
+        return log;
+    }
+
     public Pool pool() {
         return pool;
     }
@@ -197,6 +210,7 @@ public final class Receiver {
             }
             isClosed = true;
             announcement.withdraw();
+            log.end(howClosed);
             notifyAll();
         }
         try {
