@@ -1,5 +1,9 @@
+import linecache
+import sys
 import threading
 import time
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +189,67 @@ def test_others_are_not_replaced(other: Delivery) -> None:
     inbox = Inbox(LIMIT)
     come(inbox, other)
     assert come(inbox, image("a", 1, "coalesce")) == []
+
+
+@pytest.mark.parametrize("waiting", POLICIES)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_others_are_not_looked_at(waiting: str, policy: str) -> None:
+    """A full queue takes a value in as many steps as one that is as good as empty."""
+
+    def steps(count: int) -> int:
+        inbox = Inbox(count)
+        come(inbox, *(image(str(number), 1, waiting) for number in range(count)))
+        inbox.reserve(1)
+        new, calls = image("1", 1, policy), 0
+
+        def called(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(called)
+        try:
+            inbox.push(new)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert steps(2000) == steps(5)
+
+
+@pytest.mark.timeout(30)
+def test_interrupted_take_leaves_order() -> None:
+    """After a Ctrl-C at any line of take, what is still there keeps its rights."""
+
+    source = Inbox.take.__code__.co_filename
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        # No signal comes between the end of a with block and its __exit__.
+        text = linecache.getline(source, frame.f_lineno).lstrip()
+        if event == "line" and frame.f_code.co_filename == source and text[:5] != "with ":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    for step in range(1, 200):
+        inbox, left = Inbox(LIMIT), step
+        kept = [image("a", 2), image("b", 2, "coalesce"), image("c", 2, "drop_oldest")]
+        come(inbox, *kept)
+        sys.settrace(trace)
+        try:
+            inbox.take(most=1)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(None)
+        gone = come(inbox, image("b", 2, "coalesce"), image("d", LIMIT, "drop_oldest"))
+        assert [stage for _, stage in gone] == ["coalesced", "dropped", "dropped"]
+        assert len(inbox) == len(inbox.take()) <= 2
+        assert room(inbox) == LIMIT
+    assert 5 < step < 199
 
 
 # ── waiting ──────────────────────────────────────────────────────────────────────────────

@@ -5,16 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..wire.messages import Image, Rois
+from .viewer import Delivery
 
 if TYPE_CHECKING:
     from ..wire.messages import Stage
-    from .viewer import Delivery
 
 __all__ = ["Inbox"]
+
+_Place: TypeAlias = tuple[object, ...]
 
 
 class Inbox:
@@ -25,8 +27,9 @@ class Inbox:
     - "coalesce": a newer value takes the place of one with the same path; else as above.
     """
 
-    # _lock guards _queue and _queued: the viewer's thread takes, the receiver's thread pushes.
-    # _is_counted is False while take changes both, and after a Ctrl-C there.
+    # _lock guards _queue, _droppable, _newest and _queued: the viewer's thread takes, the
+    # receiver's thread pushes. _is_counted is False while take changes them, and after a Ctrl-C
+    # there: _queue alone is right then.
     # The receiver's thread alone changes _reserved. _is_ended is set once. _news wakes take.
     # No Condition: Ctrl-C in one leaves it locked, and the receiver's thread waits for ever.
 
@@ -34,7 +37,12 @@ class Inbox:
         self.limit = limit
         self._lock = threading.Lock()
         self._news = queue.SimpleQueue[None]()
-        self._queue: deque[Delivery] = deque()
+        # Not plain dicts: after many deletions at the front their first key takes long to find.
+        self._queue = OrderedDict[Delivery, None]()
+        self._droppable = OrderedDict[Delivery, None]()
+        """Those of the queue that may be discarded."""
+        self._newest: dict[_Place, Delivery] = {}
+        """The one of each place that a newer one replaces: there are never two."""
         self._reserved = 0
         self._queued = 0
         self._is_counted = True
@@ -51,8 +59,7 @@ class Inbox:
     def has_room(self, nbytes: int) -> bool:
         if not self._is_counted:  # Ctrl-C has come to a caller of ``take``, or it goes on
             with self._lock:
-                self._queued = sum(map(_nbytes, self._queue))
-                self._is_counted = True
+                self._count()
         return not self.nbytes or self.nbytes + nbytes <= self.limit
 
     def may_begin(self, item: Image | Rois) -> bool:
@@ -69,30 +76,57 @@ class Inbox:
     def push(self, delivery: Delivery) -> list[tuple[Delivery, Stage]]:
         """Append what room was reserved for; return what was discarded for it, and how."""
         with self._lock:
+            self._count()
             self._reserved -= _nbytes(delivery)
             discarded = self._displaced(delivery)
             for old, _ in discarded:
-                self._queue.remove(old)
-                self._queued -= _nbytes(old)
-            self._queue.append(delivery)
-            self._queued += _nbytes(delivery)
+                del self._queue[old]
+                self._forget(old)
+            self._queue[delivery] = None
+            self._remember(delivery)
         self._tell()
         return discarded
 
     def _displaced(self, new: Delivery) -> list[tuple[Delivery, Stage]]:
-        if not isinstance(new.item, Image | Rois) or new.item.policy == "block":
+        if not _may_go(new):
             return []
         found: list[tuple[Delivery, Stage]] = []
-        if new.item.policy == "coalesce":
-            found += ((old, "coalesced") for old in self._queue if _replaces(new, old))
-        excess = self.nbytes + _nbytes(new) - sum(_nbytes(old) for old, _ in found) - self.limit
-        for old in self._queue:
+        excess = self.nbytes + _nbytes(new) - self.limit
+        replaced = self._newest.get(_place(new)) if _coalesces(new) else None
+        if replaced is not None:
+            found.append((replaced, "coalesced"))
+            excess -= _nbytes(replaced)
+        for old in self._droppable:
             if excess <= 0:
                 break
-            if _may_go(old) and all(old is not other for other, _ in found):
+            if old is not replaced:
                 found.append((old, "dropped"))
                 excess -= _nbytes(old)
         return found
+
+    def _remember(self, delivery: Delivery) -> None:
+        self._queued += _nbytes(delivery)
+        if _may_go(delivery):
+            self._droppable[delivery] = None
+        if _coalesces(delivery):
+            self._newest[_place(delivery)] = delivery
+
+    def _forget(self, delivery: Delivery) -> None:
+        self._queued -= _nbytes(delivery)
+        if _may_go(delivery):
+            del self._droppable[delivery]
+        if _coalesces(delivery):
+            del self._newest[_place(delivery)]
+
+    def _count(self) -> None:
+        """Set right what a Ctrl-C in ``take`` has left half done."""
+        if not self._is_counted:
+            self._queued = 0
+            self._droppable.clear()
+            self._newest.clear()
+            for delivery in self._queue:
+                self._remember(delivery)
+            self._is_counted = True
 
     def take(self, timeout: float | None = 0.0, most: int | None = None) -> list[Delivery]:
         """Return what is there, after a wait for the first (``None``: however long it takes)."""
@@ -106,10 +140,12 @@ class Inbox:
             except queue.Empty:
                 break
         with self._lock:
+            self._count()
             count = len(self._queue) if most is None else min(most, len(self._queue))
             self._is_counted = False
-            taken = [self._queue.popleft() for _ in range(count)]
-            self._queued -= sum(map(_nbytes, taken))
+            taken = [self._queue.popitem(last=False)[0] for _ in range(count)]
+            for delivery in taken:
+                self._forget(delivery)
             self._is_counted = True
         return taken
 
@@ -131,11 +167,11 @@ def _may_go(delivery: Delivery) -> bool:
     return isinstance(delivery.item, Image | Rois) and delivery.item.policy != "block"
 
 
-def _replaces(new: Delivery, old: Delivery) -> bool:
-    if not isinstance(new.item, Image | Rois) or not isinstance(old.item, Image | Rois):
-        return False
-    return old.item.policy == "coalesce" and _place(old.item) == _place(new.item)
+def _coalesces(delivery: Delivery) -> bool:
+    return isinstance(delivery.item, Image | Rois) and delivery.item.policy == "coalesce"
 
 
-def _place(item: Image | Rois) -> tuple[object, ...]:
+def _place(delivery: Delivery) -> _Place:
+    item = delivery.item
+    assert isinstance(item, Image | Rois)
     return type(item), item.labels, item.window, item.path, item.at

@@ -2,9 +2,11 @@ package polystore.fiji.transport;
 
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.IdentityHashMap;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -20,14 +22,19 @@ import java.util.Set;
  * </ul>
  */
 final class Inbox {
-    // Locks: the lock of this object guards queue, rooms, nbytes and isEnded, and touched of rooms.
+    // Locks: the lock of this object guards queue, droppable, newest, rooms, nbytes and isEnded, and
+    // touched of rooms.
 
     /** Milliseconds: a producer sends the next piece in a thousandth of that. */
     private static final long SILENT = 500;
 
     private final long limit;
 
-    private List<Delivery> queue = new ArrayList<>();
+    private Set<Delivery> queue = new LinkedHashSet<>();
+    /** Those of the queue that may be discarded. */
+    private Set<Delivery> droppable = new LinkedHashSet<>();
+    /** The one of each place that a newer one replaces: there are never two. */
+    private Map<Object, Delivery> newest = new HashMap<>();
     /** The room of values that have come in part. */
     private final Set<Room> rooms = Collections.newSetFromMap(new IdentityHashMap<>());
     /** How much is queued, or has room. */
@@ -87,16 +94,24 @@ final class Inbox {
         release(room);
         nbytes += delivery.nbytes();
         Map<Delivery, String> discarded = displaced(delivery.item);
-        if (!discarded.isEmpty()) {
-            Set<Delivery> gone = Collections.newSetFromMap(new IdentityHashMap<>());
-            gone.addAll(discarded.keySet());
-            queue.removeIf(gone::contains);
-            for (Delivery old : gone) {
-                nbytes -= old.nbytes();
+        for (Delivery old : discarded.keySet()) {
+            queue.remove(old);
+            droppable.remove(old);
+            if (coalesces(old.item)) {
+                newest.remove(old.item.place());
             }
+            nbytes -= old.nbytes();
+        }
+        if (!discarded.isEmpty()) {
             notifyAll();
         }
         queue.add(delivery);
+        if (delivery.item != null && !delivery.item.policy.equals("block")) {
+            droppable.add(delivery);
+        }
+        if (coalesces(delivery.item)) {
+            newest.put(delivery.item.place(), delivery);
+        }
         return discarded;
     }
 
@@ -106,31 +121,32 @@ final class Inbox {
         }
         Map<Delivery, String> found = new LinkedHashMap<>();
         long excess = nbytes - limit;
-        if (item.policy.equals("coalesce")) {
-            for (Delivery old : queue) {
-                if (old.item != null && old.item.policy.equals("coalesce")
-                    && item.replaces(old.item)) {
-                    found.put(old, "coalesced");
-                    excess -= old.nbytes();
-                }
-            }
+        Delivery replaced = coalesces(item) ? newest.get(item.place()) : null;
+        if (replaced != null) {
+            found.put(replaced, "coalesced");
+            excess -= replaced.nbytes();
         }
-        for (Iterator<Delivery> all = queue.iterator(); excess > 0 && all.hasNext();) {
+        for (Iterator<Delivery> all = droppable.iterator(); excess > 0 && all.hasNext();) {
             Delivery old = all.next();
-            if (old.item != null && !old.item.policy.equals("block")
-                && found.putIfAbsent(old, "dropped") == null) {
+            if (found.putIfAbsent(old, "dropped") == null) {
                 excess -= old.nbytes();
             }
         }
         return found;
     }
 
+    private static boolean coalesces(Item item) {
+        return item != null && item.policy.equals("coalesce");
+    }
+
     synchronized List<Delivery> take() {
         if (queue.isEmpty()) {
             return Collections.emptyList();
         }
-        List<Delivery> taken = queue;
-        queue = new ArrayList<>();
+        List<Delivery> taken = new ArrayList<>(queue);
+        queue = new LinkedHashSet<>(); // new ones: to clear a large one takes long each time
+        droppable = new LinkedHashSet<>();
+        newest = new HashMap<>();
         for (Delivery delivery : taken) {
             nbytes -= delivery.nbytes();
         }

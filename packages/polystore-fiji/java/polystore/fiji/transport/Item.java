@@ -1,6 +1,7 @@
 package polystore.fiji.transport;
 
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -204,10 +205,12 @@ public final class Item {
         return null;
     }
 
-    /** Whether this stands at the same place as another: only one of them is shown. */
-    boolean replaces(Item other) {
-        return isImage == other.isImage && labels == other.labels
-            && window.equals(other.window) && path.equals(other.path)
-            && Arrays.deepEquals(at, other.at);
+    /** Return the key of its place: of values with the same one only the newest is shown. */
+    Object place() {
+        List<Object> place = new ArrayList<>(Arrays.asList(isImage, labels, window, path));
+        for (String[] step : at) {
+            place.add(Arrays.asList(step));
+        }
+        return place;
     }
 }
