@@ -72,7 +72,7 @@ class StreamingBackend(StreamSink):
         # A look at the folder alone, unless receivers have come, gone or died.
         changed = _last_change(state)
         seen, found = self._seen
-        if changed != seen or not all(c.is_usable for c in state.connections.values()):
+        if changed != seen:
             found = discovery.find("script", self.channel)
             # One more change within a tick of the file system's clock would not be noticed.
             is_settled = abs(time.time_ns() - changed) > _TICK

@@ -124,6 +124,9 @@ class Link:
     def read(self, flags: int = 0) -> list[bytes] | None:
         """Return the frames of the next message, or ``None``. Raises ``LostError``."""
         try:
+            # To ask is cheaper than the exception of a message that is not there.
+            if flags & AT_ONCE and not int(self._socket.getsockopt(zmq.EVENTS)) & _READABLE:
+                return None
             frames = [self._socket.recv(flags)]
             while self._socket.getsockopt(zmq.RCVMORE):
                 frames.append(self._socket.recv())
