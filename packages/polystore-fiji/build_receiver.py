@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "java"
 JAR = HERE / "src/polystore_fiji/polystore_receiver.jar"
 # What the Java sources speak; a test compares it with polystore_stream.wire.messages.PROTOCOL.
-PROTOCOL = "1.0"
+PROTOCOL = "1.1"
 
 
 class MissingToolError(Exception):

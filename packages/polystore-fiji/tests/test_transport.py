@@ -18,7 +18,8 @@ import pytest
 from polystore_core.errors import ReceiverUnavailableError, RejectedError
 from polystore_core.rois import ROI, Polygon
 from polystore_stream import discovery
-from polystore_stream.wire.messages import PIECE, Query, Rois, encode, read_reply
+from polystore_stream.sending import connection
+from polystore_stream.wire.messages import PIECE, PROTOCOL, Query, Rois, encode, read_reply
 from polystore_stream.wire.ring import RingWriter
 from polystore_testing.processes import becomes, left_in, pipeline
 
@@ -159,6 +160,28 @@ def test_producers_interleave(viewer: Echo) -> None:
         thread.join()
     assert sorted(done) == [0, 1, 2, 3]
     assert becomes(viewer.is_idle)
+
+
+def test_batch_travels_together(viewer: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers behind each other in one message: each is answered, also behind one refused."""
+    monkeypatch.setattr(connection, "_SOON", 1e9)
+    shapes = [(300, 300), (40, 50), (300, 200), LARGE]  # in slots, a frame, and pieces
+    names = [f"{'refuse' if n % 5 == 4 else 'together'}{n}" for n in range(20)]
+    data = [pattern(n, shapes[n % 4]) for n in range(20)]
+    with connected(viewer.endpoint) as producer:
+        assert producer.welcome is not None
+        assert producer.welcome.protocol == PROTOCOL
+        transfers = [
+            producer.send(image(name, value), value, awaited=True, more=True)
+            for name, value in zip(names, data, strict=True)
+        ]
+        for name, value, transfer in zip(names, data, transfers, strict=True):
+            if name.startswith("refuse"):
+                with pytest.raises(RejectedError, match=f"told to refuse {name}"):
+                    producer.wait_for(transfer)
+            else:
+                assert producer.wait_for(transfer).stage == "received"
+                np.testing.assert_array_equal(held(producer, name)[0], value)
 
 
 def test_value_precedes_answer(viewer: Echo) -> None:

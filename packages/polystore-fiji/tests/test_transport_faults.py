@@ -21,6 +21,7 @@ from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream.sending.connection import Connection
 from polystore_stream.wire.messages import (
     PIECE,
+    PROTOCOL,
     Ack,
     Bye,
     Image,
@@ -164,7 +165,7 @@ def test_wrong_token_or_protocol(served: Echo) -> None:
         for changes, reason in (
             ({"token": "x" * 22}, "the token is wrong"),
             ({"token": ""}, "the token is wrong"),
-            ({"protocol": (2, 0)}, "protocol 2.0 is not supported: this receiver uses 1.0"),
+            ({"protocol": (2, 0)}, "protocol 2.0 is not supported: this receiver uses 1.1"),
         ):
             producer.send(encode(hello_to(served.endpoint, **changes)))
             reply: Any = read_reply(producer.recv())
@@ -454,4 +455,4 @@ def test_unknown_fields_are_ignored(served: Echo) -> None:
     }
     with greeted(served.endpoint) as ask:
         assert ask(json.dumps(header).encode(), PIXELS).stage == "received"
-        assert ask(hello_to(served.endpoint, protocol=(1, 7))).protocol == (1, 0)
+        assert ask(hello_to(served.endpoint, protocol=(1, 7))).protocol == PROTOCOL

@@ -25,6 +25,7 @@ from polystore_core.errors import (
 from polystore_stream import Endpoint, RemoteViewer, discovery, receive
 from polystore_stream.sending.connection import Connection
 from polystore_stream.wire.messages import (
+    PROTOCOL,
     Ack,
     Hello,
     Welcome,
@@ -76,6 +77,7 @@ REFUSAL = (
     "protocol {} is not supported: this receiver uses {}; upgrade polystore where the {} runs"
 )
 """Of the producer, of the receiver, and which of them is older."""
+OURS = ".".join(map(str, PROTOCOL))
 
 
 @pytest.mark.parametrize(("protocol", "older"), [((0, 9), "producer"), ((2, 0), "receiver")])
@@ -84,7 +86,7 @@ def test_other_producer_is_refused(protocol: tuple[int, int], older: str) -> Non
     with listening() as listener, raw(listener.endpoint) as socket:
         hello = hello_to(listener.endpoint, protocol=protocol)
         socket.send(encode(hello))
-        reason = REFUSAL.format(".".join(map(str, protocol)), "1.0", older)
+        reason = REFUSAL.format(".".join(map(str, protocol)), OURS, older)
         assert read_reply(socket.recv()) == Ack(
             number=hello.number, stage="rejected", reason=reason
         )
@@ -105,7 +107,7 @@ listen("default")
         with sending() as files, pytest.raises(IncompatibleReceiverError) as caught:
             files.save(pattern(0, SMALL), "a", backend="out")
         endpoint = discovery.read_connection(file)
-        reason = REFUSAL.format("1.0", ".".join(map(str, protocol)), older)
+        reason = REFUSAL.format(OURS, ".".join(map(str, protocol)), older)
         expected = f"backend 'out': {endpoint.title} rejected the connection: {reason}"
         assert str(caught.value) == expected
         with raw(endpoint) as socket:
@@ -127,8 +129,8 @@ WELCOME = '{"type":"welcome","number":1,"kind":"script","name":"default","versio
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (WELCOME + '"protocol":[2,0]}', REFUSAL.format("1.0", "2.0", "producer")),
-        (WELCOME + '"protocol":[0,9]}', REFUSAL.format("1.0", "0.9", "receiver")),
+        (WELCOME + '"protocol":[2,0]}', REFUSAL.format(OURS, "2.0", "producer")),
+        (WELCOME + '"protocol":[0,9]}', REFUSAL.format(OURS, "0.9", "receiver")),
         ('{"type":"answer","number":1}', "answered hello with Answer"),
         ("HTTP/1.1 400 Bad Request", "sent an answer that cannot be read"),
         (

@@ -23,6 +23,7 @@ from ..wire.messages import (
     Header,
     Hello,
     Image,
+    Item,
     Piece,
     Query,
     Ring,
@@ -77,25 +78,33 @@ class Intake:
         self._unchecked = _MEMORY_STEP
 
     def take(self, identity: bytes, frames: list[zmq.Frame]) -> None:
-        """Handle one message of a producer, or keep it until there is room."""
-        try:
-            header = read_header(frames[0].bytes if frames else b"")
-        except DamagedDataError as error:  # whoever sends this speaks something else
-            self._sessions.forget(identity)
-            self._replies.send(identity, Ack(stage="rejected", reason=str(error)))
-            return
+        """Handle what a producer sends together, or keep it until there is room."""
+        for index in range(max(len(frames), 1)):
+            try:
+                header = read_header(frames[index].bytes if frames else b"")
+            except DamagedDataError as error:  # whoever sends this speaks something else
+                self._sessions.forget(identity)
+                self._replies.send(identity, Ack(stage="rejected", reason=str(error)))
+                return
+            if isinstance(header, Hello):
+                descriptor = frames[index].get(zmq.SRCFD)
+                self._replies.send(identity, self._greeting(identity, header, descriptor))
+                return
+            # Behind a header with a slot comes no payload, but the header of another message.
+            has_slot = isinstance(header, Item | Piece) and header.slot is not None
+            self._take(identity, header, [] if has_slot else frames[index + 1 :])
+            if not has_slot:
+                return
+
+    def _take(self, identity: bytes, header: Header, payload: list[zmq.Frame]) -> None:
         session = self._sessions.by_identity.get(identity)
-        if isinstance(header, Hello):
-            self._replies.send(
-                identity, self._greeting(identity, header, frames[0].get(zmq.SRCFD))
-            )
-        elif session is None:
+        if session is None:
             reason = "the first message must be hello"
             self._replies.send(
                 identity, Ack(number=header.number, stage="rejected", reason=reason)
             )
-        elif session.parked or not self._handled(session, header, frames[1:]):
-            session.parked.append((header, frames[1:]))
+        elif session.parked or not self._handled(session, header, payload):
+            session.parked.append((header, payload))
             self.has_parked = True
 
     def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:

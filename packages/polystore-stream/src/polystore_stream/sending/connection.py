@@ -63,15 +63,19 @@ Result = TypeVar("Result")
 _YIELD = 0.0002  # seconds: another thread that waits for the lock needs them to wake up
 _SMALL = 1 << 15
 """Payloads of fewer bytes travel as frames: a slot would not be faster."""
+_TOGETHER = 2 * PIECE
+"""Bytes that messages of a batch announce together: each that goes alone wakes three threads."""
+_SOON = 0.001
+"""Seconds: a message waits for the next one only if they follow each other as fast as this."""
 
 
 class Connection:
     """One producer at one receiver. Raises ``ReceiverError`` where none answers."""
 
-    # _turn is held while one value is sent with all its pieces. It guards _ring, _shares, and
-    # the counters "sent" and "nbytes".
+    # _turn is held while one value is sent with all its pieces. It guards _ring, _shares, _sent_at
+    # and the counters "sent" and "nbytes".
     # _lock is held, inside _turn too, for one message or one look at what has come. It guards
-    # _link, _in_flight and the other counters.
+    # _link, _in_flight, _held, _held_bytes and the other counters.
     # Without a lock: a caller removes its own number from ``pending`` and ``answers``, and puts
     # its own slot back (one step of a dict or deque); _numbers; and _broken and _is_lost, which
     # are set once and never reset.
@@ -99,6 +103,9 @@ class Connection:
         self._broken: ReceiverError | None = None
         self._is_lost = False
         self._ring: RingWriter | None = None
+        self._held: list[Header] = []
+        self._held_bytes = 0
+        self._sent_at = 0.0
         self._shares = share_memory and endpoint.is_local
         self._link = Link(endpoint, backend, timeout)
         try:
@@ -138,25 +145,29 @@ class Connection:
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def send(self, item: Image | Rois, pixels: NDArray[Any], *, awaited: bool) -> Transfer:
+    def send(
+        self, item: Image | Rois, pixels: NDArray[Any], *, awaited: bool, more: bool = False
+    ) -> Transfer:
         """Hand over ``pixels`` (``item.nbytes`` bytes in C order), and do not wait for more.
 
         Waits for room. Raises ``ReceiverError``; the caller may change ``pixels`` afterwards
-        once ``wait_for`` has returned, or at once where it is not ``awaited``.
+        once ``wait_for`` has returned, or at once where it is not ``awaited``. If ``more``
+        follow, this may travel with them: at ``wait_for`` at the latest.
         """
         transfer = Transfer(item.path, awaited=awaited)
         # One after the other: a value that waits for room at the receiver holds up the pieces
         # behind it, and with them what would make room.
         with self._turn:
+            more = more and time.monotonic() - self._sent_at < _SOON
             if self._ring is None and self._shares and item.nbytes >= _SMALL:
                 self._share_memory()
             self.counters.sent += 1
             self.counters.nbytes += item.nbytes
             try:
                 if item.nbytes <= PIECE:
-                    self._post(item, pixels, transfer, is_last=True)
+                    self._post(item, pixels, transfer, is_last=True, more=more)
                 else:
-                    self._post_pieces(item, pixels, transfer)
+                    self._post_pieces(item, pixels, transfer, more=more)
             except BaseException as error:
                 if transfer.is_begun:
                     # After Ctrl-C, too, nobody sends the rest, which the receiver waits for.
@@ -164,19 +175,21 @@ class Connection:
                 if transfer.outcome is None or not isinstance(error, ReceiverError):
                     transfer.awaited = True  # its caller hears of it now, and not once more
                     raise
+            self._sent_at = time.monotonic()
         return transfer
 
     def _post_pieces(
-        self, item: Image | Rois, pixels: NDArray[Any], transfer: Transfer
+        self, item: Image | Rois, pixels: NDArray[Any], transfer: Transfer, *, more: bool
     ) -> None:
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
-        number = self._post(item, flat[:PIECE], transfer, is_last=False)
+        number = self._post(item, flat[:PIECE], transfer, is_last=False, more=more)
         for start in range(PIECE, item.nbytes, PIECE):
             if transfer.outcome is not None:  # rejected: the rest need not travel
                 break
             piece = flat[start : start + PIECE]
             header = Piece(of=number, start=start, nbytes=piece.nbytes)
-            self._post(header, piece, transfer, is_last=start + PIECE >= item.nbytes)
+            is_last = start + PIECE >= item.nbytes
+            self._post(header, piece, transfer, is_last=is_last, more=more)
 
     def _post(
         self,
@@ -185,6 +198,7 @@ class Connection:
         transfer: Transfer,
         *,
         is_last: bool,
+        more: bool = False,
     ) -> int:
         nbytes = pixels.nbytes
         through_ring = self._ring is not None and nbytes >= _SMALL
@@ -207,7 +221,13 @@ class Connection:
         header = replace(header, number=number, slot=slot if slot >= 0 else None)
         with self._lock:
             self._in_flight.pending[number] = Pending(transfer, header.slot, nbytes, is_last)
-            self._write(header, frames)
+            self._held_bytes += nbytes
+            if frames:
+                self._write(header, frames)
+            else:
+                self._held.append(header)
+                if not more or self._held_bytes >= _TOGETHER:
+                    self._write_held()
         return number
 
     def wait_for(self, transfer: Transfer) -> Ack:
@@ -282,9 +302,25 @@ class Connection:
     # ── messages ─────────────────────────────────────────────────────────────────────────
 
     def _write(self, header: Header, frames: Sequence[memoryview] = ()) -> None:
+        self._write_held()
+        self._write_frames(header.number, [encode(header), *frames])
+
+    def _write_held(self) -> None:
+        if not self._held:
+            return
+        try:
+            held, self._held, self._held_bytes = self._held, [], 0
+            takes_several = self.welcome is not None and self.welcome.protocol >= (1, 1)
+            for headers in [held] if takes_several else [[header] for header in held]:
+                self._write_frames(headers[0].number, [*map(encode, headers)])
+        except BaseException:  # Ctrl-C, perhaps before the first is written
+            self._abandon("did not get the whole value: the call was interrupted")
+            raise
+
+    def _write_frames(self, number: int, frames: Sequence[bytes | memoryview]) -> None:
         sent = False
         try:
-            self._link.write([encode(header), *frames])
+            self._link.write(frames)
             sent = True
         except LostError as lost:
             raise self._left(lost) from lost.__cause__
@@ -292,7 +328,7 @@ class Connection:
             raise self._timed_out(self.timeout) from None
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
-                self._in_flight.pending.pop(header.number, None)
+                self._in_flight.pending.pop(number, None)
                 self._break("did not get the whole message: the call was interrupted")
 
     def _until(
@@ -318,6 +354,7 @@ class Connection:
                 if blocks:
                     self.counters.blocked += 1
                     blocks = False
+                self._write_held()
                 if self._read():
                     last = time.monotonic()
                     continue

@@ -6,6 +6,7 @@ import atexit
 import os
 import sys
 import threading
+import time
 import weakref
 from abc import abstractmethod
 from contextlib import ExitStack, suppress
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from .transfers import Transfer
 
 __all__ = ["State", "StreamSink"]
+
+_LOOK = 0.001
+"""Seconds between two looks of a batch at who receives: each costs as much as a small image."""
 
 
 class State:
@@ -149,7 +153,7 @@ class StreamSink(DataSink):
             contrast_limits=contrast_limits,
         )
         item, pixels = self._described(data, path, place, look, layout, wait)
-        transfers = self._send(item, pixels, wait)
+        transfers = self._send(self._connections(), item, pixels, awaited=wait is not None)
         for connection, transfer in transfers if wait is not None else ():
             connection.wait_for(transfer)
 
@@ -184,11 +188,17 @@ class StreamSink(DataSink):
             for value, path, place in zip(data, paths, places, strict=True):
                 agreement.check(value, path, place)
 
+        connections, looked = list[Connection](), 0.0
+
         def send(index: int) -> list[tuple[Connection, Transfer]]:
+            nonlocal connections, looked
             value, path, place = data[index], paths[index], places[index]
             agreement.check(value, path, place)
             item, pixels = self._described(value, path, place, look, layout, wait, len(paths))
-            return self._send(item, pixels, wait)
+            if time.monotonic() - looked > _LOOK:
+                connections, looked = self._connections(), time.monotonic()
+            more = awaited and index + 1 < len(paths)
+            return self._send(connections, item, pixels, awaited=awaited, more=more)
 
         Batch(self.name, paths, send, awaited=awaited).run(progress)
 
@@ -215,13 +225,17 @@ class StreamSink(DataSink):
         return item, pixels
 
     def _send(
-        self, item: Image | Rois, pixels: NDArray[Any], wait: Wait | None
+        self,
+        connections: Sequence[Connection],
+        item: Image | Rois,
+        pixels: NDArray[Any],
+        *,
+        awaited: bool,
+        more: bool = False,
     ) -> list[tuple[Connection, Transfer]]:
-        connections = self._connections()
         for connection in connections:
             connection.raise_failures()
-        awaited = wait is not None
-        return [(c, c.send(item, pixels, awaited=awaited)) for c in connections]
+        return [(c, c.send(item, pixels, awaited=awaited, more=more)) for c in connections]
 
     @property
     def counters(self) -> Counters:
@@ -251,7 +265,7 @@ class StreamSink(DataSink):
 
     def _connected(self, state: State, endpoint: Endpoint) -> Connection:
         found = state.connections.get(endpoint.token)
-        if found is None or not found.is_usable:
+        if found is None:  # callers have removed those that are lost
             found = state.connections[endpoint.token] = Connection(
                 endpoint,
                 self.name,

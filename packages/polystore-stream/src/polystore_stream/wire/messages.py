@@ -50,7 +50,7 @@ __all__ = [
     "read_reply",
 ]
 
-PROTOCOL = (1, 0)
+PROTOCOL = (1, 1)
 """Major and minor version."""
 PIECE = 1 << 21
 """Largest payload of one message, and the size of a slot of the ring: what is larger travels in

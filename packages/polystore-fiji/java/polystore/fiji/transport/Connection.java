@@ -56,7 +56,10 @@ final class Connection implements Runnable, Zmtp.Owner {
             zmtp.greet();
             while (true) {
                 zmtp.next();
-                onMessage(zmtp.bytes());
+                // Behind a header with a slot comes no payload, but the header of another message.
+                while (onMessage(zmtp.bytes()) && zmtp.hasMore()) {
+                    zmtp.next();
+                }
                 zmtp.skipMessage();
             }
         } catch (IOException | InterruptedException gone) {
@@ -78,14 +81,15 @@ final class Connection implements Runnable, Zmtp.Owner {
         answers.pong(context);
     }
 
-    private void onMessage(byte[] frame) throws IOException, InterruptedException {
+    /** Answer a message; return whether its payload is in a slot. */
+    private boolean onMessage(byte[] frame) throws IOException, InterruptedException {
         Header header;
         try {
             header = new Header(Json.read(frame));
         } catch (Refused refused) { // whoever sends this speaks something else
             forget();
             answers.add(0, "rejected", refused.getMessage());
-            return;
+            return false;
         }
         String reason;
         try {
@@ -96,7 +100,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             } else {
                 throw new Refused("the first message must be hello");
             }
-            return;
+            return header.hasSlot();
         } catch (Refused refused) {
             reason = refused.getMessage();
         } catch (OutOfMemoryError error) {
@@ -106,13 +110,14 @@ final class Connection implements Runnable, Zmtp.Owner {
             reason = "the receiver failed: " + error;
         }
         answers.add(header.number, "rejected", reason);
+        return header.hasSlot();
     }
 
     private void greet(Header hello) throws Refused {
         forget();
         if (hello.protocol[0] != 1) {
             throw new Refused("protocol " + hello.protocol[0] + "." + hello.protocol[1]
-                + " is not supported: this receiver uses 1.0; upgrade polystore where the "
+                + " is not supported: this receiver uses 1.1; upgrade polystore where the "
                 + (hello.protocol[0] > 1 ? "receiver" : "producer") + " runs");
         }
         if (!receiver.announcement.hasToken(hello.token)) {
@@ -125,7 +130,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             ? Announcement.processStart(pid) : "";
         Map<String, Object> welcome = new LinkedHashMap<>();
         welcome.put("type", "welcome");
-        welcome.put("protocol", new int[] {1, 0});
+        welcome.put("protocol", new int[] {1, 1});
         welcome.put("kind", receiver.announcement.kind);
         welcome.put("name", receiver.announcement.name);
         welcome.put("version", receiver.viewer.version());

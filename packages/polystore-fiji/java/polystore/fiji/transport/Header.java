@@ -67,4 +67,9 @@ final class Header {
                 throw new Refused("the message is damaged: its type '" + type + "' is unknown");
         }
     }
+
+    /** Whether the payload is in a slot of the ring. */
+    boolean hasSlot() {
+        return item != null ? item.slot >= 0 : type.equals("piece") && slot >= 0;
+    }
 }
