@@ -26,13 +26,14 @@ _FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANON} if os.name == "posix" else 
 class Pool:
     """Arrays whose memory comes back when the last view of it is gone.
 
-    ``keep`` bytes are held for later at most.
+    ``keep`` bytes are held for later at most: as much as waits for a viewer by default, which
+    takes all that waits together and lets go of it together.
     """
 
     # _lock guards _idle and _idle_bytes. It is taken again by a finalizer that runs, in the same
     # thread, while it is held.
 
-    def __init__(self, keep: int = 128 << 20) -> None:
+    def __init__(self, keep: int = 256 << 20) -> None:
         self.keep = keep
         self._lock = threading.RLock()
         self._idle: dict[int, list[mmap.mmap]] = {}

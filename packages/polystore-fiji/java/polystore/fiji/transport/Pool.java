@@ -12,7 +12,8 @@ public final class Pool {
     private static final int SMALL = 1 << 14;
 
     private final Map<Long, ArrayDeque<Object>> idle = new HashMap<>();
-    private final long most = Math.min(128 << 20, Runtime.getRuntime().maxMemory() / 8);
+    /** As much as may wait in the inbox: what is taken together comes back together. */
+    private final long most = Math.min(Receiver.LIMIT, Runtime.getRuntime().maxMemory() / 8);
     private long idleBytes;
     private long live;
     private long accepted;

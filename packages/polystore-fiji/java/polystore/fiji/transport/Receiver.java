@@ -44,7 +44,7 @@ public final class Receiver {
     private static final int MOST_CONNECTIONS = 500;
     private static final int BACKLOG = 1024; // connections that wait for the thread that accepts
     private static final int LONGEST_FOLDER = 80; // bytes, of 107 that the kernel takes
-    private static final long LIMIT = 256 << 20;
+    static final long LIMIT = 256 << 20;
 
     final Viewer viewer;
     final Inbox inbox;
