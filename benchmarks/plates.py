@@ -84,11 +84,11 @@ class Fields(Sequence[Any]):
 
     def __init__(self, count: int, side: int) -> None:
         rows, columns = np.ogrid[:side, :side]
-        self.count = count
+        self._length = count
         self.first = (rows // 16 + columns // 16).astype(np.uint16)
 
     def __len__(self) -> int:
-        return self.count
+        return self._length
 
     def __getitem__(self, index: Any) -> Any:
         return self.first + np.uint16(index)
