@@ -13,6 +13,8 @@ from polystore_core import Axis, Channel, Image, ImageMetadata, Position
 from .planes import only
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import User
 
     from polystore_core import FileManager
@@ -88,3 +90,37 @@ def test_changes_come_back(files: FileManager, user: User) -> None:
         Channel(name="GFP", color="FFFF00", limits=(20.0, 120.0), emission_nm=520.0),
     )
     assert (found.name, found.metadata.bits) == ("mitosis", 12)
+
+
+def test_large_images_are_sent_at_level_of_screen(
+    there: FileManager, hidden: RemoteFiji, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """ImageJ opens no files: a large plate comes as the level that a screen needs.
+
+    Its fields stand on z, an axis that it does not have, and its channels stay channels.
+    """
+    pytest.importorskip("polystore_zarr", reason="polystore-zarr is not installed")
+    field = np.kron(np.arange(1, 17, dtype="u2").reshape(4, 4), np.ones((300, 300), "u2"))
+    for column in ("01", "02"):
+        for number in (0, 1):
+            pixels = np.stack([field, field * 2]) * (number + 1)
+            image = Image.of(
+                pixels,
+                axes="cyx",
+                scale={"y": 0.5, "x": 0.5},
+                units="um",
+                channels=["DNA", "ER"],
+            )
+            there.save(image, tmp_path / f"plate.ome.zarr/A/{column}/{number}", "zarr")
+    plate = there.open(tmp_path / "plate.ome.zarr", "zarr", as_="image")
+    there.save(plate, "plate", "screen")
+    assert "'plate' is sent as level 1 of" in caplog.text
+    assert "fiji 'hidden'" in caplog.text
+    shown = only(hidden)
+    assert shown["shape"] == [1, 2, 2, 600, 1200]  # tzcyx
+    assert shown["scale"][-2:] == [1.0, 1.0]
+    found = there.load("plate", "screen", as_="image")
+    assert found.axes == ("c", "field", "y", "x")
+    assert [channel.name for channel in found.channels] == ["DNA", "ER"]
+    level = plate.data.levels[1]
+    assert np.array_equal(found.data, np.moveaxis(level[...], 0, 1))

@@ -110,6 +110,9 @@ def test_given_options_hold_instead() -> None:
         ("syx", (3, 5, 6), "yxs", (5.0, 6.0)),
         ("qyx", (3, 5, 6), "zyx", (1.0, 5.0, 6.0)),
         ("cqyx", (3, 4, 5, 6), "czyx", (3.0, 1.0, 5.0, 6.0)),
+        ("qzyx", (3, 4, 5, 6), "tzyx", (1.0, 4.0, 5.0, 6.0)),
+        ("pqyx", (3, 4, 5, 6), "tzyx", (1.0, 1.0, 5.0, 6.0)),
+        ("pqzyx", (2, 3, 4, 5, 6), "tczyx", (1.0, 1.0, 4.0, 5.0, 6.0)),
         ("ab", (3, 5), "yx", ()),
         ("yxs", (5, 6, 2), "zyx", ()),
     ],
@@ -134,16 +137,20 @@ def test_changes_of_unknown_axes() -> None:
     axes = (Axis("q"), Axis("c", "channel"), Axis("y", "space"), Axis("x", "space"))
     channels = (Channel(name="a"), Channel(name="b"))
     image = Image(np.zeros((3, 2, 5, 6), "u2"), ImageMetadata(axes=axes, channels=channels))
-    message, _ = describe(image)
-    assert (message.axes, message.channels) == ("czyx", ())
-    assert held(message) == image.metadata
+    message, pixels = describe(image)
+    assert (message.axes, pixels.shape) == ("czyx", (2, 3, 5, 6))
+    assert [channel.name for channel in message.channels] == ["a", "b"]
+    moved = image.metadata.moved("cqyx")
+    assert held(message) == moved
     changes = {
         "axes": [{"name": "c"}, {"name": "z"}, {"name": "y", "scale": 2.0}, {"name": "x"}],
-        "channels": [{"color": "FF0000"}] * 3,
+        "channels": [{"color": "FF0000"}, {}],
     }
     changed = held(message, changes)
-    assert (changed.names, changed.scale) == (image.metadata.names, (None, None, 2.0, None))
-    assert changed.channels == channels
+    assert (changed.names, changed.scale) == (moved.names, (None, None, 2.0, None))
+    assert changed.channels == (Channel(name="a", color="FF0000"), Channel(name="b"))
+    message, _ = describe(image, scale=(7, 1, 2, 2))
+    assert held(message).scale == (None, 7.0, 2.0, 2.0)
     plain = Image(image.data[:, 0], ImageMetadata(axes=(axes[0], *axes[2:])))
     message, _ = describe(plain)
     assert held(message) == plain.metadata

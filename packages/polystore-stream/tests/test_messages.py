@@ -24,6 +24,7 @@ from polystore_stream.wire.messages import (
     Query,
     Ring,
     Rois,
+    Source,
     Welcome,
     encode,
     read_header,
@@ -51,6 +52,19 @@ IMAGE = Image(
     channels=(Channel(name="DAPI", color="FF0000"),),
     contrast_limits=(0.0, 9.0),
 )
+NAMED = Image(
+    path="plate",
+    nbytes=0,
+    shape=(4, 2, 600, 700),
+    dtype="<u2",
+    axes="cyx",
+    sliders=("field",),
+    scale=(1.0, 0.5, 0.5),
+    channels=(Channel(name="DNA"), Channel(name="ER")),
+    source=Source(
+        backend="zarr", path="/data/plate.ome.zarr", options={"level": 0}, order=(0, 3, 1, 2)
+    ),
+)
 HEADERS = [
     IMAGE,
     Image(path="a", nbytes=4, shape=(2, 1), dtype="<u2", axes="yx"),
@@ -60,6 +74,7 @@ HEADERS = [
     Piece(number=4, of=3, start=PIECE, nbytes=9, slot=0),
     Query(number=5, name="layers", arguments={"window": "", "deep": [{"a": None}]}),
     Bye(number=6),
+    NAMED,
 ]
 REPLIES = [
     Welcome(number=1, protocol=(1, 0), kind="napari", name="default", version="0.9", pid=8),
@@ -303,6 +318,34 @@ def test_wrong_images_are_damage(changed: dict[str, object], words: str) -> None
     assert words in damage(image(**changed))
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"nbytes": 3360000}, "but a source has no payload"),
+        ({"slot": 0}, "but a source has no payload"),
+        ({"source": None}, "nbytes is 0"),
+        ({"source": None, "nbytes": 6720000}, "sliders need a source"),
+        ({"sliders": []}, "axes 'cyx' do not fit an array of 4 axes"),
+        ({"sliders": ["a", "b"]}, "and sliders ('a', 'b') do not fit an array of 4 axes"),
+        ({"axes": "yx", "sliders": ["a", "a"], "scale": []}, "need names that differ"),
+        ({"sliders": [""]}, "need names that differ"),
+        ({"sliders": ["well"], "at": [["well", "A01"]]}, "need names that differ"),
+        ({"shape": [4, 2, 0, 700]}, "0 bytes do not fit shape"),
+        ({"scale": [1.0] * 4}, "scale has length 4"),
+        ({"source": {"backend": "zarr"}}, "path"),
+        ({"source": {"backend": "", "path": "/a"}}, "do not name a file"),
+        ({"source": {"backend": "zarr", "path": "a"}}, "do not name a file"),
+        ({"source": {"backend": "zarr", "path": "/a", "order": [0, 1, 2]}}, "the order"),
+        ({"source": {"backend": "zarr", "path": "/a", "order": [0, 1, 2, 2]}}, "the order"),
+        ({"source": {"backend": "zarr", "path": "/a", "options": []}}, "options"),
+    ],
+    ids=str,
+)
+def test_wrong_sources_are_damage(changed: dict[str, object], words: str) -> None:
+    """Whatever a source says is checked before a file is opened."""
+    assert words in damage(json.dumps(json.loads(encode(NAMED)) | changed).encode())
+
+
 @pytest.mark.parametrize("missing", ["type", "path", "nbytes", "shape", "dtype", "axes"])
 def test_missing_field_is_damage(missing: str) -> None:
     content = json.loads(encode(IMAGE))
@@ -392,11 +435,14 @@ def survive(frame: bytes) -> None:
             continue
         assert isinstance(message, msgspec.Struct)
         encode(Ack(number=message.number, stage="received"))
+        is_named = isinstance(message, Image) and message.source is not None
         if isinstance(message, Item):
-            assert message.nbytes > 0
+            assert message.nbytes == 0 if is_named else message.nbytes > 0
         if isinstance(message, Image):
-            assert math.prod(message.shape) * int(message.dtype[2:]) == message.nbytes
-            assert len(message.shape) == len(message.axes) <= 6
+            nbytes = math.prod(message.shape) * int(message.dtype[2:])
+            assert nbytes > 0 if is_named else nbytes == message.nbytes
+            assert len(message.shape) == len(message.sliders) + len(message.axes)
+            assert len(message.axes) <= 6
 
 
 @settings(max_examples=examples(500))

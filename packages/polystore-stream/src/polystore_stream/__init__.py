@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .discovery import Endpoint
+    from .receiving.opening import Part
     from .receiving.receiver import Receiver
-    from .receiving.stack import Stack, StackView
+    from .receiving.stack import Block, Stack, StackView, of_each_axis
     from .receiving.subscription import Received, receive
     from .receiving.viewer import Delivery, Viewer, unknown_name
     from .sending.backend import StreamingBackend, ViewerSink
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "discovery": "Endpoint",
+    "receiving.opening": "Part",
     "receiving.receiver": "Receiver",
-    "receiving.stack": "Stack StackView",
+    "receiving.stack": "Block Stack StackView of_each_axis",
     "receiving.subscription": "Received receive",
     "receiving.viewer": "Delivery Viewer unknown_name",
     "sending.backend": "StreamingBackend ViewerSink",
@@ -43,11 +45,13 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "Block",
     "Delivery",
     "Encoding",
     "Endpoint",
     "Image",
     "Layout",
+    "Part",
     "Policy",
     "Query",
     "Received",
@@ -61,6 +65,7 @@ __all__ = [
     "StreamingBackend",
     "Viewer",
     "ViewerSink",
+    "of_each_axis",
     "receive",
     "start_viewer",
     "unknown_name",

@@ -34,10 +34,13 @@ from ..wire.messages import (
 )
 from ..wire.ring import RingReader
 from .memory import Pool
+from .opening import Opening
 from .sessions import Partial, Session
 from .viewer import Delivery
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from .inbox import Inbox
     from .replies import Replies
     from .sessions import Sessions
-    from .viewer import Viewer
+    from .viewer import Value, Viewer
 
 __all__ = ["Intake"]
 
@@ -66,7 +69,9 @@ class Intake:
         inbox: Inbox,
         sessions: Sessions,
         replies: Replies,
+        wake: Callable[[], None],
     ) -> None:
+        """``wake`` has the receiver's thread call ``retry_parked``."""
         self.viewer = viewer
         self.endpoint = endpoint
         self.inbox = inbox
@@ -74,6 +79,7 @@ class Intake:
         """Whether messages wait for room in the inbox: any thread may read it."""
         self._sessions = sessions
         self._replies = replies
+        self._wake = wake
         self._pool = Pool()
         self._unchecked = _MEMORY_STEP
 
@@ -128,11 +134,22 @@ class Intake:
             name=self.endpoint.name,
             version=self.viewer.version,
             pid=os.getpid(),
+            opens_sources=self._opens_sources(hello),
         )
 
+    def _opens_sources(self, hello: Hello) -> bool:
+        """Whether a producer may name files: a process of this user, on this machine."""
+        is_here = hello.host == host_identity() and self.endpoint.address.startswith("ipc://")
+        return self.viewer.opens_sources and is_here
+
     def _handled(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
-        """Do what a message says and answer it; ``False`` if it must wait for room."""
+        """Do what a message says and answer it; ``False`` if it must wait.
+
+        It waits for room, or until its source is open.
+        """
         try:
+            if isinstance(header, Image) and header.source is not None:
+                return self._open(session, header)
             if isinstance(header, Image | Rois):
                 if not self.inbox.may_begin(header):
                     return False
@@ -161,6 +178,22 @@ class Intake:
             reason = f"the receiver failed: {type(error).__name__}: {error}"
         refusal = Ack(number=header.number, stage="rejected", reason=reason)
         self._replies.send(session.identity, refusal)
+        return True
+
+    def _open(self, session: Session, item: Image) -> bool:
+        """Open a source in a thread, and show it when that is done; ``False`` until then."""
+        if not self._opens_sources(session.hello):
+            raise UnsupportedDataError(
+                "this receiver opens no files for this producer: send the pixels"
+            )
+        if session.opening is None:
+            session.opening = Opening(item, self._wake)
+        if not session.opening.is_done:
+            return False
+        opening, session.opening = session.opening, None
+        data = opening.result()
+        plan = self.viewer.accept(item)
+        self._deliver(session, item.number, item, data, plan)
         return True
 
     def _begin(self, session: Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
@@ -203,8 +236,13 @@ class Intake:
         except Exception:  # whatever it is: the room is free again
             partial.release(self.inbox)
             raise
+        self._deliver(session, number, item, data, partial.plan)
+
+    def _deliver(
+        self, session: Session, number: int, item: Image | Rois, data: Value, plan: object
+    ) -> None:
         shown = item.wait == "shown"
-        self._push(Delivery(item, data, session.identity, number, partial.plan, shown))
+        self._push(Delivery(item, data, session.identity, number, plan, shown))
         # Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
         if not shown:
             self._replies.received(session.identity, number)

@@ -238,7 +238,12 @@ class Receiver:
                 self._check_free()
             self.endpoint = self._bound(listen)
             self._intake = Intake(
-                self.viewer, self.endpoint, self.inbox, self._sessions, self._replies
+                self.viewer,
+                self.endpoint,
+                self.inbox,
+                self._sessions,
+                self._replies,
+                self._wake,
             )
             transport, _, path = self.endpoint.address.partition("://")
             self._gate = Gate(path if transport == "ipc" else "")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..wire.messages import Header, Hello, Image, Piece, Rois
     from ..wire.ring import RingReader
     from .inbox import Inbox
+    from .opening import Opening
     from .replies import Replies
 
 __all__ = ["Partial", "Session", "Sessions"]
@@ -106,6 +107,8 @@ class Session:
     partial: dict[int, Partial] = field(default_factory=dict)
     parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
     """Messages that came while there was no room, in order: answered later."""
+    opening: Opening | None = None
+    """Of the source of the first of these messages."""
 
 
 class Sessions:

@@ -12,6 +12,7 @@ import threading
 import uuid
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,16 +22,17 @@ from polystore_core import LazyArray, natural_key, select
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import DTypeLike, NDArray
 
     from polystore_core import Region
 
-__all__ = ["Coordinates", "Stack", "StackView"]
+__all__ = ["Block", "Coordinates", "Stack", "StackView", "of_each_axis"]
 
 Coordinates: TypeAlias = tuple[str, ...]
 """Where a block stands: its coordinate on each slider."""
+Block: TypeAlias = "NDArray[Any] | LazyArray"
 
 
 class Stack:
@@ -38,6 +40,7 @@ class Stack:
 
     All blocks have one shape and type. They are kept as they come, without a copy, and must not
     be written to afterwards: put another instead. Without sliders there is one block, at ``()``.
+    A block may be a lazy array, which is read when a view is sliced.
     """
 
     # _lock guards changes of _blocks, _scales and _empty, and reading _scales. A view, len and
@@ -52,11 +55,10 @@ class Stack:
 
     def reset(self, block_shape: tuple[int, ...], dtype: DTypeLike) -> None:
         """Empty the stack, for blocks of another shape. Views of before keep what they show."""
-        empty = np.zeros(block_shape, dtype)
-        empty.flags.writeable = False
+        empty = np.broadcast_to(np.zeros((), dtype), block_shape)  # takes no memory
         with self._lock:
             self._empty = empty
-            self._blocks: dict[Coordinates, NDArray[Any]] = {}
+            self._blocks: dict[Coordinates, Block] = {}
             self._scales = [_Scale() for _ in self.sliders]
 
     @property
@@ -69,7 +71,7 @@ class Stack:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the blocks held."""
+        """Bytes of the blocks held, in memory or not."""
         return len(self) * self._empty.nbytes
 
     @property
@@ -89,7 +91,15 @@ class Stack:
         kind = f"block_shape={self.block_shape}, dtype={self.dtype.str!r}"
         return f"<Stack of {len(self)} blocks, sliders={self.sliders}, {kind}>"
 
-    def put(self, coords: Coordinates, block: NDArray[Any]) -> None:
+    def get(self, coords: Coordinates) -> Block | None:
+        """Return the block that stands at ``coords``, without a copy."""
+        return self._blocks.get(coords)
+
+    def blocks(self) -> list[Block]:
+        """Return all blocks, as they came."""
+        return list(self._blocks.values())
+
+    def put(self, coords: Coordinates, block: Block) -> None:
         """Let ``block`` stand at ``coords``, instead of the one that stands there.
 
         Raises ``UnsupportedDataError`` for another shape or type than that of the stack.
@@ -120,7 +130,7 @@ class Stack:
             coordinates = tuple(scale.coordinates for scale in self._scales)
             return StackView(coordinates, self._blocks, self._empty)
 
-    def _check(self, coords: Coordinates, block: NDArray[Any]) -> None:
+    def _check(self, coords: Coordinates, block: Block) -> None:
         is_tuple = isinstance(coords, tuple) and all(isinstance(text, str) for text in coords)
         if not is_tuple or len(coords) != len(self.sliders):
             raise InvalidOptionError("coords", coords, f"a str for each of {self.sliders}")
@@ -141,19 +151,39 @@ class StackView(LazyArray):
     def __init__(
         self,
         coordinates: tuple[Coordinates, ...],
-        blocks: Mapping[Coordinates, NDArray[Any]],
+        blocks: Mapping[Coordinates, Block],
         empty: NDArray[Any],
     ) -> None:
         self.coordinates = coordinates
         """The coordinates on each slider, in the order of the indices."""
         self.shape = (*map(len, coordinates), *empty.shape)
         self.dtype = empty.dtype
-        self.chunks = (*(1 for _ in coordinates), *empty.shape)
+        # By these napari rounds up the part that it reads: of a file not to a whole block.
+        block = blocks.get(next(iter(blocks), ()))
+        inner = block.chunks if isinstance(block, LazyArray) else empty.shape
+        self.chunks = None if inner is None else (*(1 for _ in coordinates), *inner)
         self._blocks = blocks
         self._empty = empty
 
+    @property
+    def levels(self) -> tuple[LazyArray, ...]:
+        """The stack of each level of its blocks. One, if the levels of two blocks differ."""
+        first = next(iter(self._blocks.values()), None)
+        if not isinstance(
+            first, LazyArray
+        ):  # thousands of arrays in memory need no look at all
+            return (self,)
+        blocks = list(self._blocks.values())
+        known = {tuple([level.shape for level in _levels(block)]) for block in blocks}
+        shapes = known.pop() if len(known) == 1 else ()
+        return (self, *(self._level(n, shape) for n, shape in enumerate(shapes[1:], 1)))
+
+    def _level(self, number: int, shape: tuple[int, ...]) -> StackView:
+        empty = np.broadcast_to(np.zeros((), self.dtype), shape)
+        return StackView(self.coordinates, _Level(self._blocks, number), empty)
+
     def __getitem__(self, region: Region) -> NDArray[Any]:
-        items = _of_each_axis(region, self.shape)
+        items = of_each_axis(region, self.shape)
         inner = items[len(self.coordinates) :]
         chosen: list[Coordinates] = []
         lengths: list[int] = []
@@ -198,6 +228,29 @@ class StackView(LazyArray):
         return gathered
 
 
+def _levels(block: Block) -> tuple[Block, ...]:
+    return block.levels if isinstance(block, LazyArray) else (block,)
+
+
+class _Level(Mapping[Coordinates, Block]):
+    """One level of the blocks of a stack, also of those that are put later."""
+
+    def __init__(self, blocks: Mapping[Coordinates, Block], number: int) -> None:
+        self._blocks, self._number = blocks, number
+
+    def __getitem__(self, place: Coordinates) -> Block:
+        levels = _levels(self._blocks[place])
+        if self._number >= len(levels):  # it has replaced one that had more
+            raise KeyError(place)
+        return levels[self._number]
+
+    def __iter__(self) -> Iterator[Coordinates]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
 class _Scale:
     """The coordinates on one slider, and how many blocks stand at each."""
 
@@ -231,7 +284,8 @@ class _Scale:
         return bisect_left(self._keys, natural_key(coordinate))
 
 
-def _of_each_axis(region: Region, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
+def of_each_axis(region: Region, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
+    """Return an index or a slice for each axis. Raises as ``select`` does."""
     select(region, shape)  # refuses what NumPy refuses, and all but basic indexing
     items: list[Any] = list(region) if isinstance(region, tuple) else [region]
     if ... not in items:
@@ -241,5 +295,5 @@ def _of_each_axis(region: Region, shape: tuple[int, ...]) -> tuple[int | slice, 
     return tuple(items)
 
 
-def _kind(block: NDArray[Any]) -> str:
+def _kind(block: Block) -> str:
     return f"{' × '.join(map(str, block.shape)) or 'a number'} of {block.dtype}"

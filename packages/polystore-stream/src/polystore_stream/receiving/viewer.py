@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from polystore_core.rois import ROI
 
     from ..wire.messages import Image, Query, Rois
+    from .opening import Part
 
 __all__ = ["Delivery", "Value", "Viewer", "unknown_name"]
 
 _LISTED = 20
 
-Value: TypeAlias = "NDArray[np.generic] | list[ROI] | None"
+Value: TypeAlias = "NDArray[np.generic] | Part | list[ROI] | None"
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +33,8 @@ class Delivery:
 
     item: Image | Rois | Query
     data: Value
-    """The pixels, of the shape and element type that ``item`` says; ROIs; nothing of a query."""
+    """The pixels, of the shape and element type that ``item`` says: of a source a lazy array. ROIs.
+    Nothing of a query."""
     session: bytes = field(repr=False)
     number: int = field(repr=False)
     plan: object = None
@@ -56,6 +58,9 @@ class Viewer(ABC):
     """Name of the program: "napari"."""
     version: str = ""
     """Of the program."""
+    opens_sources: ClassVar[bool] = False
+    """Whether it takes lazy arrays: producers of this machine then name large arrays, which the
+    receiver opens."""
 
     def accept(self, item: Image | Rois) -> object:
         """Return what the viewer wants to find in ``Delivery.plan``, before the pixels travel.

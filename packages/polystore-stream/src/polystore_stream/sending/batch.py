@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Path
 
-    from .connection import Connection
-    from .transfers import Transfer
+    from .large import Sent
 
 __all__ = ["Batch"]
 
@@ -33,14 +32,14 @@ class Batch:
         self,
         backend: str,
         paths: Sequence[Path],
-        send: Callable[[int], list[tuple[Connection, Transfer]]],
+        send: Callable[[int], list[Sent]],
         *,
         awaited: bool,
     ) -> None:
         self._backend, self._paths, self._send, self._awaited = backend, paths, send, awaited
         self._failed: dict[int, tuple[str, Exception]] = {}
         self._done: list[int] = []
-        self._on_way: deque[tuple[int, list[tuple[Connection, Transfer]]]] = deque()
+        self._on_way: deque[tuple[int, list[Sent]]] = deque()
 
     def run(self, progress: Progress) -> None:
         """Raises ``BatchError``."""
@@ -60,11 +59,11 @@ class Batch:
         self._on_way.append((index, self._send(index)))
 
     def _finish(self, report: Callable[[], Any]) -> None:
-        index, transfers = self._on_way.popleft()
+        index, sent = self._on_way.popleft()
 
         def settle(_: int) -> None:
-            for connection, transfer in transfers if self._awaited else ():
-                connection.wait_for(transfer)
+            for one in sent if self._awaited else ():
+                one.wait()
             self._done.append(index)
 
         self._attempt(index, settle)

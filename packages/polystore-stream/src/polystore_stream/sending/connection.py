@@ -143,12 +143,19 @@ class Connection:
             )
         return answer
 
+    @property
+    def opens_sources(self) -> bool:
+        """Whether the receiver opens an array that this process names."""
+        return self.welcome is not None and self.welcome.opens_sources
+
     # ── values ───────────────────────────────────────────────────────────────────────────
 
     def send(
         self, item: Image | Rois, pixels: NDArray[Any], *, awaited: bool, more: bool = False
     ) -> Transfer:
         """Hand over ``pixels`` (``item.nbytes`` bytes in C order), and do not wait for more.
+
+        An item with a source has no pixels: an empty array.
 
         Waits for room. Raises ``ReceiverError``; the caller may change ``pixels`` afterwards
         once ``wait_for`` has returned, or at once where it is not ``awaited``. If ``more``
@@ -214,7 +221,7 @@ class Connection:
                 slot = -1
             else:
                 np.copyto(target.view(pixels.dtype).reshape(pixels.shape), pixels)
-        if slot < 0:
+        if slot < 0 and nbytes:
             contiguous = np.ascontiguousarray(pixels)
             frames = [contiguous.reshape(-1).view(np.uint8).data]
         number = next(self._numbers)

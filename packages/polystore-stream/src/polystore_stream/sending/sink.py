@@ -24,12 +24,20 @@ from polystore_core.errors import (
     explained,
 )
 
-from ..wire.describe import Encoding, Look, check_policy, check_wait, described
+from ..wire.describe import (
+    Encoding,
+    Look,
+    check_policy,
+    check_wait,
+    described,
+    described_source,
+)
 from ..wire.layout import Layout, Place, place_of, places_of
 from ..wire.messages import Image
 from .agreement import Agreement
 from .batch import Batch
 from .connection import Connection
+from .large import Large, Whole, large_array
 from .transfers import Counters
 
 if TYPE_CHECKING:
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
 
     from ..discovery import Endpoint
     from ..wire.messages import Policy, Rois, Wait
-    from .transfers import Transfer
+    from .large import Outgoing, Sent
 
 __all__ = ["State", "StreamSink"]
 
@@ -152,10 +160,10 @@ class StreamSink(DataSink):
             colormap=colormap,
             contrast_limits=contrast_limits,
         )
-        item, pixels = self._described(data, path, place, look, layout, wait)
-        transfers = self._send(self._connections(), item, pixels, awaited=wait is not None)
-        for connection, transfer in transfers if wait is not None else ():
-            connection.wait_for(transfer)
+        outgoing = self._outgoing(data, path, place, look, layout, wait)
+        for sent in self._send(self._connections(), outgoing, awaited=wait is not None):
+            if wait is not None:
+                sent.wait()
 
     def save_batch(
         self,
@@ -190,19 +198,19 @@ class StreamSink(DataSink):
 
         connections, looked = list[Connection](), 0.0
 
-        def send(index: int) -> list[tuple[Connection, Transfer]]:
+        def send(index: int) -> list[Sent]:
             nonlocal connections, looked
             value, path, place = data[index], paths[index], places[index]
             agreement.check(value, path, place)
-            item, pixels = self._described(value, path, place, look, layout, wait, len(paths))
+            outgoing = self._outgoing(value, path, place, look, layout, wait, len(paths))
             if time.monotonic() - looked > _LOOK:
                 connections, looked = self._connections(), time.monotonic()
             more = awaited and index + 1 < len(paths)
-            return self._send(connections, item, pixels, awaited=awaited, more=more)
+            return self._send(connections, outgoing, awaited=awaited, more=more)
 
         Batch(self.name, paths, send, awaited=awaited).run(progress)
 
-    def _described(
+    def _outgoing(
         self,
         data: Any,
         path: Path,
@@ -211,31 +219,43 @@ class StreamSink(DataSink):
         layout: Layout,
         wait: Wait | None,
         series: int = 1,
-    ) -> tuple[Image | Rois, NDArray[Any]]:
+    ) -> Outgoing:
+        """Return what travels of a value. Raises for a value that no receiver takes."""
+        splits = layout.channels_are_layers
+
+        def finish(item: Any) -> Any:
+            if isinstance(item, Image) and not self.scale_bar:
+                item = replace(item, scale_bar=False)
+            if wait == "shown" or self.policy != "block" or series > 1:
+                item = replace(item, wait=wait or "received", policy=self.policy, series=series)
+            return item
+
+        def describe(value: Any, look: Look) -> tuple[Image | Rois, NDArray[Any]]:
+            try:
+                item, pixels = described(value, path, place, look, splits, self.encoding)
+            except PolystoreError as error:
+                raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
+            return finish(item), pixels
+
         try:
-            item, pixels = described(
-                data, path, place, look, layout.channels_are_layers, self.encoding
-            )
+            if large_array(data) is None:
+                return Whole(*describe(data, look))
+            named = described_source(data, path, place, look, splits)
         except PolystoreError as error:
             raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
-        if isinstance(item, Image) and not self.scale_bar:
-            item = replace(item, scale_bar=False)
-        if wait == "shown" or self.policy != "block" or series > 1:
-            item = replace(item, wait=wait or "received", policy=self.policy, series=series)
-        return item, pixels
+        return Large(data, path, look, describe, named and finish(named))
 
     def _send(
         self,
         connections: Sequence[Connection],
-        item: Image | Rois,
-        pixels: NDArray[Any],
+        outgoing: Outgoing,
         *,
         awaited: bool,
         more: bool = False,
-    ) -> list[tuple[Connection, Transfer]]:
+    ) -> list[Sent]:
         for connection in connections:
             connection.raise_failures()
-        return [(c, c.send(item, pixels, awaited=awaited, more=more)) for c in connections]
+        return [outgoing.send(c, awaited=awaited, more=more) for c in connections]
 
     @property
     def counters(self) -> Counters:

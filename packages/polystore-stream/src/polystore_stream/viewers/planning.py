@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import product
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from polystore_core.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from numpy.typing import NDArray
+
+    from ..receiving.opening import Part
     from ..wire.messages import Image, Rois
 
-__all__ = ["Key", "Plan", "Planner", "Reach", "Target", "grid_reach"]
+__all__ = ["Key", "Plan", "Planner", "Reach", "Target", "blocks_of", "grid_reach"]
 
 Key: TypeAlias = tuple[str, str, str, int]
 """Window, key of the layer in it, "image", "labels" or "rois", and number of the channel."""
@@ -50,6 +54,25 @@ class Plan:
     """Of the block that each layer gets: no channels that are layers."""
     title: str
 
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """The layers, each once: a source with sliders of its own has several places in one."""
+        return tuple(dict.fromkeys(target.key for target in self.targets))
+
+
+def blocks_of(item: Image, data: NDArray[Any] | Part) -> Iterator[NDArray[Any] | Part]:
+    """Yield the part of an image for each target of its plan, in their order."""
+    lead = len(item.sliders)
+    axes = [*range(lead)]
+    if item.layers == "c":
+        axes.insert(0, lead + item.axes.index("c"))
+    for index in product(*(range(item.shape[axis]) for axis in axes)):
+        fixed = dict(zip(axes, index, strict=True))
+        if isinstance(data, np.ndarray):
+            yield data[tuple([fixed.get(axis, slice(None)) for axis in range(data.ndim)])]
+        else:
+            yield data.at(fixed)
+
 
 @dataclass(frozen=True, slots=True)
 class Reach:
@@ -74,18 +97,32 @@ class _Outline:
     """What a layer holds, and will hold when all that was accepted has come."""
 
     sliders: tuple[str, ...]
+    own: tuple[int, ...]
+    """Lengths of the last of the sliders: those that each value brings along."""
     axes: str
     shape: tuple[int, ...]
     dtype: str
     reach: Reach
     held: set[tuple[str, ...]] = field(default_factory=set)
+    """Where values stand, on the sliders that they do not bring along."""
 
     def fits(self, other: _Outline) -> bool:
-        mine = self.sliders, self.axes, self.shape, self.dtype
-        return mine == (other.sliders, other.axes, other.shape, other.dtype)
+        mine = self.sliders, self.own, self.axes, self.shape, self.dtype
+        return mine == (other.sliders, other.own, other.axes, other.shape, other.dtype)
 
     def __str__(self) -> str:
-        return f"{np.dtype(self.dtype)} of shape {self.shape}, axes {self.axes}"
+        text = f"{np.dtype(self.dtype)} of shape {self.shape}, axes {self.axes}"
+        own = ", ".join(
+            f"{name} {n}" for name, n in zip(self._own_names(), self.own, strict=True)
+        )
+        return f"{text}, {own}" if own else text
+
+    def begins_anew(self, coordinates: tuple[str, ...], series: int) -> bool:
+        """Whether a value of another kind replaces one, as do all the others of its series."""
+        return coordinates in self.held and series >= len(self.held)
+
+    def _own_names(self) -> tuple[str, ...]:
+        return self.sliders[len(self.sliders) - len(self.own) :]
 
 
 def _reach(
@@ -167,23 +204,25 @@ class Planner:
         return self._places.get(place, (f"path\0{item.path}", title, item.at))
 
     def _image_plan(self, item: Image, kind: str, layer: str, title: str, at: _Sliders) -> Plan:
-        axes, shape, count = item.axes, item.shape, 1
+        own, shape = item.shape[: len(item.sliders)], item.shape[len(item.sliders) :]
+        axes, count = item.axes, 1
         if item.layers == "c":
             channel = axes.index("c")
             count = shape[channel]
             axes, shape = axes.replace("c", ""), shape[:channel] + shape[channel + 1 :]
-        sliders = tuple(name for name, _ in at)
+        sliders = (*(name for name, _ in at), *item.sliders)
         coordinates = tuple(value for _, value in at)
+        places = [(*coordinates, *map(str, index)) for index in product(*map(range, own))]
         targets, news = [], []
         for number in range(count):
             key = item.window, layer, kind, number
             old = self._outlines.get(key)
             new = _Outline(
-                sliders, axes, shape, item.dtype, _reach(item, sliders, axes, shape, old)
+                sliders, own, axes, shape, item.dtype, _reach(item, sliders, axes, shape, old)
             )
             restarts = old is not None and not old.fits(new)
-            replaces = old is not None and coordinates in old.held
-            if old is not None and restarts and not (replaces and item.series >= len(old.held)):
+            replaces = old is not None and old.begins_anew(coordinates, item.series)
+            if old is not None and restarts and not replaces:
                 raise UnsupportedDataError(
                     f"it is {new}, and layer {title!r} holds {len(old.held)} of {old}: save it "
                     "under another name or with labels=True, to have a layer of its own. Or save "
@@ -191,12 +230,12 @@ class Planner:
                 )
             if old is None or restarts or old.reach != new.reach:
                 self._check_reach(new.reach, item.window, layer)
-            targets.append(Target(key, coordinates, restarts))
-            news.append(new)
-        for target, new in zip(targets, news, strict=True):
-            outline = self._outlines.get(target.key)
-            if outline is None or target.restarts:
-                outline = self._outlines[target.key] = new
+            targets += [Target(key, place, restarts and place is places[0]) for place in places]
+            news.append((key, new, restarts))
+        for key, new, restarts in news:
+            outline = self._outlines.get(key)
+            if outline is None or restarts:
+                outline = self._outlines[key] = new
             outline.reach = new.reach
             outline.held.add(coordinates)
         return Plan(tuple(targets), sliders, axes, title)

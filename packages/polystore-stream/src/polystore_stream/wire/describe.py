@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
-from polystore_core import array_and_words, to_numpy
+from polystore_core import AXIS_TYPES, array_and_words, by_axis, to_numpy
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Area
 
 from .layout import encodable
-from .look import FORMAT, Look, look_of
-from .messages import DTYPES, Image, Policy, RoiEncoding, Rois, Wait
+from .look import FORMAT, About, Look, look_of
+from .messages import DTYPES, Image, Policy, RoiEncoding, Rois, Source, Wait
 from .stores import title_field
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from .layout import Place
 
-__all__ = ["Encoding", "Look", "check_policy", "check_wait", "described"]
+__all__ = ["Encoding", "Look", "check_policy", "check_wait", "described", "described_source"]
 
 Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
 
@@ -86,12 +87,8 @@ def described(
     array, words = array_and_words(data)
     pixels = to_numpy(array)
     dtype = _plain_dtype(pixels.dtype)
-    if not pixels.ndim or not pixels.size:
-        raise UnsupportedDataError(
-            f"shape {pixels.shape} has no axes or no pixels: save an array with at least one pixel",
-            FORMAT,
-        )
-    is_mask = dtype == "|b1" and (look.labels or (words is not None and words.kind == "labels"))
+    _check_pixels(pixels.shape)
+    is_mask = _is_mask(dtype, look, words)
     shown = "|u1" if is_mask else dtype  # viewers have labels of integers
     about = look_of(pixels.shape, shown, look, words)
     if about.order is not None:
@@ -100,9 +97,95 @@ def described(
         pixels = pixels.astype(shown)
     sent, original = encoding.pixels(pixels, about.axes, about.labels)
     original = dtype if is_mask else original
-    image = Image(
-        path=text,
+    image = _image(
+        text,
+        place,
+        look,
+        about,
+        words,
+        split_channels,
+        shape=sent.shape,
+        dtype=sent.dtype.str,
         nbytes=sent.nbytes,
+        original="" if sent.dtype.str == original else original,
+    )
+    return image, sent
+
+
+def described_source(
+    data: Any,
+    path: str | os.PathLike[str],
+    place: Place,
+    look: Look,
+    split_channels: bool,
+) -> Image | None:
+    """Return the message that names a lazy array; ``None`` if no other process can open it.
+
+    Axes that viewers do not know become sliders. Raises as ``described`` does.
+    """
+    array, words = array_and_words(data)
+    source, shape = array.source, array.shape
+    text, dtype = _text(path), _plain_dtype(array.dtype)
+    _check_pixels(shape)
+    is_mask = _is_mask(dtype, look, words)
+    lead: list[int] = []
+    rest = list(range(len(shape)))
+    if words is not None and look.axes is None and {"y", "x"} <= {*words.names}:
+        lead = [at for at in rest if words.names[at] not in AXIS_TYPES]
+    sliders: tuple[str, ...] = ()
+    if words is not None and lead:
+        rest = [at for at in rest if at not in lead]
+        sliders = tuple([words.names[at] for at in lead])
+        look = replace(look, scale=by_axis(look.scale, words.names))
+        words = replace(words, axes=tuple([words.axes[at] for at in rest]))
+    shown = "|u1" if is_mask else dtype
+    about = look_of(tuple([shape[at] for at in rest]), shown, look, words)
+    order = (*lead, *(rest if about.order is None else [rest[at] for at in about.order]))
+    if source is None or encodable(source.path) != source.path:
+        return None
+    if is_mask:  # viewers have labels of integers
+        return None
+    if not all(sliders) or {*sliders} & {name for name, _ in place.at}:
+        return None
+    options = {name: value for name, value in source.options.items() if name != "mode"}
+    named = Source(
+        backend=source.backend,
+        path=source.path,
+        options=options,
+        order=order if list(order) != sorted(order) else (),
+    )
+    return _image(
+        text,
+        place,
+        look,
+        about,
+        words,
+        split_channels,
+        shape=tuple([shape[at] for at in order]),
+        dtype=dtype,
+        source=named,
+        sliders=sliders,
+    )
+
+
+def _image(
+    path: str,
+    place: Place,
+    look: Look,
+    about: About,
+    words: ImageMetadata | None,
+    split_channels: bool,
+    *,
+    shape: tuple[int, ...],
+    dtype: str,
+    nbytes: int = 0,
+    original: str = "",
+    source: Source | None = None,
+    sliders: tuple[str, ...] = (),
+) -> Image:
+    return Image(
+        path=path,
+        nbytes=nbytes,
         window=place.window,
         layer=place.layer,
         title=_title(place, words),
@@ -110,9 +193,11 @@ def described(
         channel=place.channel,
         group=place.group,
         group_title=place.group_title,
-        shape=sent.shape,
-        dtype=sent.dtype.str,
-        original="" if sent.dtype.str == original else original,
+        shape=shape,
+        dtype=dtype,
+        original=original,
+        source=source,
+        sliders=sliders,
         axes=about.axes,
         layers="c" if split_channels and "c" in about.axes else "",
         labels=about.labels,
@@ -123,7 +208,18 @@ def described(
         contrast_limits=about.contrast_limits,
         words=about.words,
     )
-    return image, sent
+
+
+def _is_mask(dtype: str, look: Look, words: ImageMetadata | None) -> bool:
+    return dtype == "|b1" and (look.labels or (words is not None and words.kind == "labels"))
+
+
+def _check_pixels(shape: tuple[int, ...]) -> None:
+    if not shape or 0 in shape:
+        raise UnsupportedDataError(
+            f"shape {shape} has no axes or no pixels: save an array with at least one pixel",
+            FORMAT,
+        )
 
 
 def _is_roi(value: object) -> bool:

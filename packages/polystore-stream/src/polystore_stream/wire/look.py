@@ -17,6 +17,7 @@ from .seen import (
     arrange,
     named_as_shown,
     pack_words,
+    shown_names,
     shown_size,
     shown_unit,
     with_limits,
@@ -97,7 +98,7 @@ def _about(
         order, own = _own_words(shape, np.dtype(dtype), look, words)
         if order is not None and words is not None:
             shape = tuple([shape[at] for at in order])
-            look = replace(look, scale=by_axis(look.scale, words.names))
+            look = replace(look, scale=by_axis(look.scale, shown_names(words.names)))
         found = _found(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT

@@ -14,6 +14,7 @@ docs/stream-protocol.md has all of it for those who write a receiver in another 
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Any, Literal, TypeAlias
 
@@ -41,6 +42,7 @@ __all__ = [
     "Ring",
     "RoiEncoding",
     "Rois",
+    "Source",
     "Stage",
     "Wait",
     "Welcome",
@@ -118,13 +120,31 @@ class Item(_Message, frozen=True):
     """Where the (first piece of the) payload is in the ring; absent: it is the third frame."""
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an array is stored: a receiver of the same machine opens it."""
+
+    backend: str
+    """Name of the backend that opens it."""
+    path: str
+    """Absolute, in the file system."""
+    options: dict[str, Any] = {}
+    """Those of ``open``."""
+    order: tuple[int, ...] = ()
+    """How its axes are transposed for the message; empty: not at all."""
+
+
 class Image(Item, tag="image", kw_only=True, frozen=True):
-    """An array: little-endian, C order."""
+    """An array: little-endian, C order. With a ``source`` it has no payload."""
 
     shape: tuple[int, ...]
+    """One length for each of ``sliders``, then for each of ``axes``."""
     dtype: str
     axes: str
     """One letter for each axis: some of t c z y x, and s last for the samples of RGB(A)."""
+    source: Source | None = None
+    """Sent to receivers that have said in their welcome that they open sources."""
+    sliders: tuple[str, ...] = ()
+    """Names of axes before ``axes``, of a source: sliders of the layer, behind those of ``at``."""
     labels: bool = False
     channel: str = ""
     """Name of the channel that the layer shows, where the path says it."""
@@ -191,6 +211,8 @@ class Welcome(_Message, tag="welcome", frozen=True):
     name: str
     version: str
     pid: int
+    opens_sources: bool = False
+    """Whether an image of this producer may have a ``source``."""
 
 
 class Ack(_Message, tag="ack", frozen=True):
@@ -271,18 +293,41 @@ def read_reply(frame: bytes) -> Reply:
 
 def _item_fault(item: Item) -> str:
     """Say what is wrong: the receiver makes arrays of these numbers."""
-    if item.nbytes < 1 or (item.slot is not None and item.slot < 0):
+    source = item.source if isinstance(item, Image) else None
+    least = 1 if source is None else 0
+    if item.nbytes < least or (item.slot is not None and item.slot < 0):
         return f"nbytes is {item.nbytes} and slot is {item.slot}"
-    return (_pixels_fault(item) or _look_fault(item)) if isinstance(item, Image) else ""
+    if not isinstance(item, Image):
+        return ""
+    return _source_fault(item) or _pixels_fault(item) or _look_fault(item)
+
+
+def _source_fault(image: Image) -> str:
+    source, count = image.source, len(image.shape)
+    if source is None:
+        return "sliders need a source" if image.sliders else ""
+    if image.nbytes or image.slot is not None:
+        return f"nbytes is {image.nbytes} and slot is {image.slot}, but a source has no payload"
+    if not source.backend or not os.path.isabs(source.path):
+        return f"backend {source.backend!r} and path {source.path!r} do not name a file"
+    if source.order and sorted(source.order) != list(range(count)):
+        return f"the order {source.order} does not fit an array of {count} axes"
+    names = [*image.sliders, *(name for name, _ in image.at)]
+    if not all(image.sliders) or len({*names}) < len(names):
+        return f"the sliders {names} need names that differ"
+    return ""
 
 
 def _pixels_fault(image: Image) -> str:
+    lead = len(image.sliders)
     shape, dtype, axes = image.shape, image.dtype, image.axes
     if dtype not in DTYPES:
         return f"the dtype {dtype!r} is not supported"
-    if not _AXES.fullmatch(axes) or len(axes) != len(shape):
-        return f"axes {axes!r} do not fit an array of {len(shape)} axes"
-    if min(shape) < 1 or math.prod(shape) * int(dtype[2:]) != image.nbytes:
+    if not _AXES.fullmatch(axes) or lead + len(axes) != len(shape):
+        named = f"axes {axes!r}" + (f" and sliders {image.sliders}" if lead else "")
+        return f"{named} do not fit an array of {len(shape)} axes"
+    nbytes = math.prod(shape) * int(dtype[2:])
+    if min(shape) < 1 or (image.source is None and nbytes != image.nbytes):
         return f"{image.nbytes} bytes do not fit shape {shape} of {dtype}"
     if axes[-1] == "s" and (shape[-1] not in (3, 4) or dtype[1] not in "uf"):
         return f"samples of RGB(A) do not fit shape {shape} of {dtype}"
@@ -290,7 +335,8 @@ def _pixels_fault(image: Image) -> str:
 
 
 def _look_fault(image: Image) -> str:
-    extents = dict(zip(image.axes.rstrip("s"), image.shape, strict=False))
+    lengths = image.shape[len(image.sliders) :]
+    extents = dict(zip(image.axes.rstrip("s"), lengths, strict=False))
     if image.layers and (image.layers != "c" or "c" not in extents):
         return f"layers along {image.layers!r} do not fit axes {image.axes!r}"
     for name, values, count in (

@@ -29,6 +29,7 @@ __all__ = [
     "held_words",
     "named_as_shown",
     "pack_words",
+    "shown_names",
     "shown_size",
     "shown_unit",
     "with_limits",
@@ -43,13 +44,27 @@ def arrange(
     shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
 ) -> tuple[tuple[int, ...] | None, ImageMetadata]:
     """Return the order in which a viewer has the axes, if that is another, and the words of it."""
-    names = words.names
+    names = shown_names(words.names)
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
-        moved = words.moved(order)
-        if _is_possible([shape[at] for at in order], dtype, moved.names):
-            return None if moved.names == names else order, moved
+        if _is_possible([shape[at] for at in order], dtype, [names[at] for at in order]):
+            return (
+                (None, words) if list(order) == sorted(order) else (order, words.moved(order))
+            )
     return None, words
+
+
+def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that viewers know axes by: an unknown axis is z, or t if z is taken.
+
+    Two unknown axes are t and z. If there are more, the names are returned as they are.
+    """
+    unknown = [name for name in names if name not in AXIS_TYPES]
+    free = [letter for letter in "tz" if letter not in names]
+    if not {"y", "x"} <= set(names) or len(unknown) > len(free):
+        return names
+    letters = dict(zip(reversed(unknown), reversed(free), strict=False))
+    return tuple([letters.get(name, name) for name in names])
 
 
 def named_as_shown(
@@ -57,18 +72,21 @@ def named_as_shown(
 ) -> ImageMetadata:
     """Return the words in the names of axes that viewers know.
 
-    To view an image is not to store it: if a viewer does not know an axis, the image is shown as
+    To view an image is not to store it: if a viewer does not know some axes, the image is shown as
     an array without names would be. The axes that have the same place there keep their words.
     """
-    names = words.names
-    if {"y", "x"} <= set(names) <= AXIS_TYPES.keys() and _is_possible(shape, dtype, names):
+    names = shown_names(words.names)
+    if not {"y", "x"} <= set(names) <= AXIS_TYPES.keys() or not _is_possible(
+        shape, dtype, names
+    ):
+        names = image_metadata(shape, dtype).names
+    if names == words.names:
         return words
-    bare = image_metadata(shape, dtype).names
     axes = [
         axis if axis.name == name else Axis(name, AXIS_TYPES[name])
-        for axis, name in zip(words.axes, bare, strict=True)
+        for axis, name in zip(words.axes, names, strict=True)
     ]
-    channels = words.channels if _have_same_c(names, bare) else ()
+    channels = words.channels if _have_same_c(words.names, names) else ()
     return replace(words, axes=tuple(axes), channels=channels)
 
 
