@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec.structs import replace
 
 from polystore_core import NameTemplate
-from polystore_stream.wire.describe import Look, described
+from polystore_stream.receiving.opening import open_source
+from polystore_stream.wire.describe import Look, described, described_source
 from polystore_stream.wire.layout import Layout, place_of, places_of
 
 if TYPE_CHECKING:
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from polystore_stream import Part
     from polystore_stream.wire.messages import Image, Rois
 
-__all__ = ["Message", "batch", "one"]
+__all__ = ["Message", "batch", "one", "stored"]
 
-Message: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
+Message: TypeAlias = "tuple[Image | Rois, NDArray[Any] | Part]"
 
 
 def one(
@@ -35,6 +37,21 @@ def one(
     layout = layout or Layout()
     place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=at)
     return described(data, path, place, Look(**look), layout.channels_are_layers)
+
+
+def stored(
+    data: Any,
+    path: str,
+    *,
+    names: str | None = None,
+    **look: Any,
+) -> Message:
+    """Return what ``save`` sends of a large lazy array, opened as the receiver does."""
+    layout = Layout()
+    place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=None)
+    item = described_source(data, path, place, Look(**look), layout.channels_are_layers)
+    assert item is not None
+    return item, open_source(item)
 
 
 def batch(

@@ -15,7 +15,7 @@ import numpy as np
 
 from polystore_stream import Image, Rois, Stack
 from polystore_stream.viewers.looks import Limits
-from polystore_stream.viewers.planning import Reach, grid_reach
+from polystore_stream.viewers.planning import Reach, blocks_of, grid_reach
 
 from .changes import add_layer, assign, layer_reach, replace_layer, select, take_out
 from .edits import describe_edits, layer_state, settle
@@ -28,10 +28,10 @@ from .looks import (
     has_limits,
     title_layer,
 )
-from .painting import make_paintable
 from .reach import check_reach
 from .roi_layers import RoiLayers
 from .sliders import Sliders
+from .sources import check_held, layer_data, level_shapes, sample_pixels
 from .units import PIXEL, WindowUnits
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
     from napari.layers import Layer
-    from numpy.typing import NDArray
 
     from polystore_core import Document, Pixels, Value
     from polystore_core.rois import ROI
-    from polystore_stream import Delivery
+    from polystore_stream import Block, Delivery
     from polystore_stream.viewers.planning import Key, Plan, Target
 
 __all__ = ["Layers"]
@@ -127,10 +126,12 @@ class Layers:
             latest[places] = delivery
             if isinstance(delivery.item, Image):
                 with _caught([delivery], failed):
-                    for target, block in _blocks(delivery, plan):
+                    blocks = blocks_of(delivery.item, delivery.data)  # type: ignore[arg-type]
+                    for target, block in zip(plan.targets, blocks, strict=True):
                         touch = touched.setdefault(target.key, _Touched(target))
-                        touch.target = target
-                        touch.deliveries.append(delivery)
+                        if touch.deliveries[-1:] != [delivery]:  # its first place is shown
+                            touch.target = target
+                            touch.deliveries.append(delivery)
                         self._put(target, block, delivery.item, plan, touch.undo)
         for touch in touched.values():
             if failed.keys().isdisjoint(touch.deliveries):
@@ -173,7 +174,7 @@ class Layers:
     # ── images ───────────────────────────────────────────────────────────────────────────
 
     def _put(
-        self, target: Target, block: Pixels, item: Image, plan: Plan, undo: ExitStack
+        self, target: Target, block: Block, item: Image, plan: Plan, undo: ExitStack
     ) -> None:
         shown = self._images.get(target.key)
         if shown is None:
@@ -186,15 +187,10 @@ class Layers:
             self._sliders.forget()
         else:
             undo.callback(_give_back, shown, replace(shown))
-            before = (
-                shown.stack.snapshot()[shown.stack.index(target.at)]
-                if (target.at in shown.stack)
-                else None
-            )
-            undo.callback(_put_back, shown.stack, target.at, before)
+            undo.callback(_put_back, shown.stack, target.at, shown.stack.get(target.at))
         shown.stack.put(target.at, block)
         if has_limits(item):
-            shown.limits = shown.limits.with_planes(block)
+            shown.limits = shown.limits.with_planes(sample_pixels(block))
 
     def _drop(self, key: Key) -> None:
         """Forget a layer that was never shown."""
@@ -213,7 +209,7 @@ class Layers:
             shown.group = find_group(item, touch.target, touch.plan)
             shown.layer = self._made(shown, item, touch, look)
             touch.undo.callback(take_out, self.model, shown.layer)
-        elif shown.is_anew and not _can_hold(shown.layer, shown.stack, touch.plan):
+        elif not _can_hold(shown.layer, shown.stack, touch.plan):
             self._made_anew(shown, item, touch, look)
         else:
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
@@ -255,8 +251,9 @@ class Layers:
             **look,
             "units": self._units.prepare(look.get("units", (PIXEL,) * len(axes))),
         }
+        data = layer_data(stack, labels=item.labels)
+        common["multiscale"] = isinstance(data, list)
         if item.labels:
-            data = make_paintable(stack)
             return add_layer(self.model, lambda: self.model.add_labels(data, **common))
         is_rgb = touch.plan.axes.endswith("s")
         if not is_rgb:  # napari would read the stack to find some
@@ -264,9 +261,7 @@ class Layers:
         return add_layer(
             self.model,
             # Never guessed: (height, width, 3) is an RGB image for napari.
-            lambda: self.model.add_image(
-                stack.snapshot(), rgb=is_rgb, multiscale=False, **common
-            ),
+            lambda: self.model.add_image(data, rgb=is_rgb, **common),
         )
 
     def _made_anew(
@@ -300,16 +295,16 @@ class Layers:
         """Show what a stack holds now in its layer, with what has changed of its look."""
         layer, stack = shown.layer, shown.stack
         assert layer is not None
-        view = stack.snapshot()
-        grows = shown.is_anew or layer.data.shape != view.shape
+        data = layer_data(stack, labels=labels)
+        grows = shown.is_anew or level_shapes(layer.data) != level_shapes(data)
         if grows or {"scale", "units"} & look.keys():
             self._check(shown, look, touch.plan)
         names = ["data", *look]
         if not labels and not layer.rgb:
             names += ["contrast_limits_range", "contrast_limits"]
         touch.undo.callback(assign, layer, {name: getattr(layer, name) for name in names})
-        if labels or grows:
-            layer.data = make_paintable(stack) if labels else view
+        if labels or grows or layer.multiscale:  # napari keeps the pixels of coarse levels
+            layer.data = data
         else:
             layer.refresh(extent=False)  # a third of the time that new data take
         for name, value in look.items():
@@ -331,17 +326,18 @@ class Layers:
         axes, blocks = item.axes, []
         for target in plan.targets:
             shown = self._images.get(target.key)
-            if shown is None or target.at not in shown.stack:
+            block = None if shown is None else shown.stack.get(target.at)
+            if block is None:
                 return None
-            block: NDArray[Any] = shown.stack.snapshot()[shown.stack.index(target.at)]
             blocks.append(block)
+        check_held(item, blocks)
         if "c" in axes and "c" not in plan.axes:
             return np.stack(blocks, axis=axes.index("c"))
-        return blocks[0]
+        return np.asarray(blocks[0])
 
     def edits(self, plan: Plan, item: Image) -> Document:
         """Return what the user has changed in the layers of a saved array."""
-        found = [self._images[target.key] for target in plan.targets]
+        found = [self._images[key] for key in plan.keys]
         states = [(s.state, layer_state(s.layer)) for s in found if s.layer is not None]
         return describe_edits(item, plan, states) if len(states) == len(found) else {}
 
@@ -381,15 +377,15 @@ def _caught(deliveries: list[Delivery], failed: dict[Delivery, Exception]) -> It
         failed |= dict.fromkeys(deliveries, error)
 
 
-def _stack(block: Pixels, plan: Plan) -> Stack:
+def _stack(block: Block, plan: Plan) -> Stack:
     return Stack(plan.sliders, block.shape, block.dtype)
 
 
-def _holds(stack: Stack, block: Pixels) -> bool:
+def _holds(stack: Stack, block: Block) -> bool:
     return (stack.block_shape, stack.dtype) == (block.shape, block.dtype)
 
 
-def _put_back(stack: Stack, at: tuple[str, ...], before: Pixels | None) -> None:
+def _put_back(stack: Stack, at: tuple[str, ...], before: Block | None) -> None:
     if before is not None:
         stack.put(at, before)
     elif at in stack:
@@ -406,19 +402,11 @@ def _give_back(shown: Shown, before: Shown) -> None:
         shown.layer.refresh(extent=False)
 
 
-def _blocks(delivery: Delivery, plan: Plan) -> Iterator[tuple[Target, Pixels]]:
-    data: Any = delivery.data
-    item = delivery.item
-    if isinstance(item, Image) and item.layers == "c":
-        yield from zip(plan.targets, np.moveaxis(data, item.axes.index("c"), 0), strict=True)
-    else:
-        yield plan.targets[0], data
-
-
 def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
-    """Whether a layer can show a stack instead of its own: napari fixes axes and colours."""
+    """Whether a layer can show a stack: napari fixes axes, colours, and whether it has levels."""
     is_rgb = plan.axes.endswith("s")
     return bool(
         layer.ndim == len(stack.sliders) + len(stack.block_shape) - is_rgb
         and getattr(layer, "rgb", False) == is_rgb
+        and layer.multiscale == (len(stack.snapshot().levels) > 1)
     )

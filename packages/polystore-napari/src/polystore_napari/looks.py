@@ -105,7 +105,7 @@ def find_group(item: Image, target: Target, plan: Plan) -> str:
         return ""
     if item.channel:
         return item.group or target.key[1]
-    return target.key[1] if len(plan.targets) > 1 else ""
+    return target.key[1] if len(plan.keys) > 1 else ""
 
 
 def color_channels(channels: Sequence[Shown]) -> Iterator[Shown]:

@@ -82,6 +82,7 @@ class NapariViewer(Viewer):
     """
 
     kind = KIND
+    opens_sources = True
 
     def __init__(
         self,
