@@ -81,6 +81,21 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
             assert np.array_equal(viewer.pixels("again.npy"), PLANE)
 
 
+def test_first_image_is_seen_whole() -> None:
+    """The panels that come with the first layer take room: the view is fitted after that."""
+    wide = np.full((20, 2000), 200, np.uint8)
+    with pipeline("napari_stream", viewer="wide") as files:
+        files.save(wide, "a.npy", "screen", wait="shown", at={"z": 0}, contrast_limits=(0, 100))
+        with polystore_napari.connect("wide") as viewer:
+
+            def is_whole() -> bool:
+                columns = (viewer.screenshot()[..., :3].min(axis=2) > 200).any(axis=0)
+                return bool(columns.any() and not columns[0] and not columns[-1])
+
+            assert becomes(is_whole)
+            viewer.quit()
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("wait", ["shown", None])
 def test_killed_amid_stream(wait: Any) -> None:

@@ -48,6 +48,14 @@ class _Window:
     main: QMainWindow | None
     layers: Layers
     unpainted: Unpainted = field(default_factory=Unpainted)
+    is_fitted: bool = False
+    """Whether the camera is on the layers: panels and sliders that come with the first one take
+    room from the canvas after napari has done that."""
+
+    def fit(self) -> None:
+        if not self.is_fitted and self.viewer.layers:
+            self.is_fitted = True
+            self.viewer.reset_view()
 
 
 class _Events(QObject):
@@ -202,6 +210,8 @@ class NapariViewer(Viewer):
             self._is_due = True
 
     def _after_painting(self) -> None:
+        for window in self._windows.values():
+            window.fit()
         self._pacing.end()
         if self._is_due:
             self._schedule()
@@ -249,7 +259,8 @@ class NapariViewer(Viewer):
 
     def _adopt(self, name: str, viewer: napari.Viewer) -> _Window:
         main = _main_window(viewer)
-        window = _Window(viewer, main, Layers(viewer, self._planner.forget))
+        layers = Layers(viewer, self._planner.forget)
+        window = _Window(viewer, main, layers, is_fitted=bool(viewer.layers))
         self._windows[name] = window
         if main is not None:
             for canvas in _canvases(main):
