@@ -241,3 +241,42 @@ def test_layout_chooses_sliders(window: Window) -> None:
         ("A01", (2, 4, 5)),
         ("A02", (1, 4, 5)),
     ]
+
+
+# ── channels that are gone ───────────────────────────────────────────────────────────────
+
+
+def channels(count: int) -> Any:
+    return np.arange(count * 20, dtype="u2").reshape(count, 4, 5)
+
+
+def test_fewer_channels_leave_no_old_layer(window: Window) -> None:
+    """Old pixels next to new ones would look as if they belonged together."""
+    window.save(channels(3), axes="cyx")
+    window.save(channels(2) + 5, axes="cyx")
+    assert window.names == ["a 0", "a 1"]
+    assert np.array_equal(window.pixels("a.npy"), channels(2) + 5)
+    window.save(channels(3), axes="cyx")
+    assert window.names == ["a 0", "a 1", "a 2"]
+
+
+def test_channels_may_go_and_come_in_one_burst(window: Window) -> None:
+    """The last of the burst decides which layers there are."""
+    window.show(*(one(channels(count), "a.npy", axes="cyx") for count in (2, 3, 1, 3)))
+    assert window.names == ["a 0", "a 1", "a 2"]
+    window.show(*(one(channels(count), "a.npy", axes="cyx") for count in (3, 1, 2)))
+    assert window.names == ["a 0", "a 1"]
+    assert np.array_equal(window.pixels("a.npy"), channels(2))
+
+
+def test_a_slice_with_fewer_channels_leaves_the_others(window: Window) -> None:
+    """The layer of the last channel stays while one of its slices has it."""
+    for z in (1, 2):
+        window.save(channels(2), f"A01_z{z}.npy", axes="cyx", names=ZSTACK)
+    names = window.names
+    window.save(channels(1), "A01_z2.npy", axes="cyx", names=ZSTACK)
+    assert window.names == names
+    assert [layer.data.shape[1] for layer in window.model.layers] == [2, 1]
+    assert np.array_equal(window.pixels("A01_z1.npy"), channels(2))
+    window.save(channels(1), "A01_z1.npy", axes="cyx", names=ZSTACK)
+    assert window.names == names[:1]

@@ -53,6 +53,8 @@ class Plan:
     axes: str
     """Of the block that each layer gets: no channels that are layers."""
     title: str
+    gone: tuple[Target, ...] = ()
+    """Channels that the value at this place had before, and has no more."""
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -238,7 +240,21 @@ class Planner:
                 outline = self._outlines[key] = new
             outline.reach = new.reach
             outline.held.add(coordinates)
-        return Plan(tuple(targets), sliders, axes, title)
+        gone = self._drop_channels((item.window, layer, kind, count), coordinates)
+        return Plan(tuple(targets), sliders, axes, title, gone)
+
+    def _drop_channels(self, first: Key, at: tuple[str, ...]) -> tuple[Target, ...]:
+        """Forget the channels of a place from ``first`` on, and return them."""
+        *layer, number = first
+        gone = []
+        while (outline := self._outlines.get(key := (*layer, number))) is not None:
+            if at in outline.held:
+                outline.held.remove(at)
+                gone.append(Target(key, at))
+            if not outline.held:
+                del self._outlines[key]
+            number += 1
+        return tuple(gone)
 
     def _check_reach(self, reach: Reach, window: str, layer: str) -> None:
         """Raise ``UnsupportedDataError`` for a pixel size too far from the window's others."""
