@@ -95,7 +95,8 @@ def test_limits_are_never_equal(limits: Limits, bits: int | None, expected) -> N
         ((100, 900), "<u2", None, None, (0, 1700)),
         ((60000, 65000), "<u2", None, None, (55000, 65535)),
         ((0.0, 0.5), "<f4", None, None, (-0.5, 1.0)),
-        ((-1e308, 1e308), "<f8", None, None, (-np.finfo("f8").max, np.finfo("f8").max)),
+        ((0.0, 1e307), "<f8", None, None, (-1e307, 2e307)),
+        ((-1.79e308, 5.0), "<f8", None, None, (-1.79e308, 5.0)),
         ((100, 900), "<u2", 12, None, (0, 4095)),
         ((100, 9000), "<u2", 12, None, (0, 9000)),
         ((100, 900), "<u2", 12, (50, 5000), (50, 5000)),
@@ -138,3 +139,13 @@ def test_bits_are_read(words: str, dtype: str, bits: int | None) -> None:
 )
 def test_layers_are_named(options, name: str) -> None:
     assert name_layer("B03/0", **options) == name
+
+
+@pytest.mark.parametrize("pixels", [(-1.79e308, 5), (-1.7e308, 1.7e308), (0, 1.7e308)])
+def test_range_has_a_length(pixels: tuple[float, float]) -> None:
+    """No-data values are often the least float, and no slider is longer than the greatest."""
+    limits = Limits().with_planes(np.array([pixels])).pair()
+    low, high = choose_range(limits, "<f8")
+    assert limits[0] < limits[1]
+    assert low <= limits[0] <= limits[1] <= high
+    assert math.isfinite(high - low)

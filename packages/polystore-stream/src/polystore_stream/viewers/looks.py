@@ -6,6 +6,8 @@ All viewers follow these rules. The vectors in docs/protocol/looks prove it.
 from __future__ import annotations
 
 import json
+import math
+import sys
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +28,8 @@ _SAMPLE = 16384
 """Pixels of a plane that its limits are computed from, at most: they take 0.2 ms."""
 _CUT = 1000
 """One in so many pixels of the sample is darker than the limits, and one is brighter."""
+_MOST = sys.float_info.max / 2
+"""The difference of two limits must be a number: a slider is as long."""
 
 Pair = tuple[float, float]
 
@@ -56,6 +60,8 @@ class Limits:
         """
         if self.low is None or self.high is None:
             return 0.0, 1.0
+        if math.isinf(self.high - self.low):
+            return max(self.low, -_MOST), min(self.high, _MOST)
         if self.low < self.high:
             return self.low, self.high
         if bits is not None:
@@ -112,7 +118,7 @@ def choose_range(
     """Return between which intensities a user can drag the limits. It contains ``limits``.
 
     It is ``data_range``, or that of ``bits``, or all of 8 bits. Of other images it is three times
-    as wide as the limits, with these in the middle.
+    as wide as the limits, with these in the middle, if that is a number.
     """
     low, high = limits
     kind = np.dtype(dtype)
@@ -125,7 +131,9 @@ def choose_range(
     else:
         known = np.finfo(kind) if kind.kind == "f" else np.iinfo(kind)
         least, greatest = float(known.min), float(known.max)
-        if kind.itemsize > 1:
+        if math.isinf(3 * (high - low)):
+            least, greatest = low, high
+        elif kind.itemsize > 1:
             least = max(least, low - (high - low))
             greatest = min(greatest, high + (high - low))
     return min(low, least), max(high, greatest)
