@@ -162,6 +162,17 @@ def test_given_colors_are_kept(window: Window) -> None:
     assert names == ["magma", "viridis", "#00FFFF"]
 
 
+def test_gray_of_the_user_stays(window: Window) -> None:
+    """A channel that the user has made gray gets no colour when another one comes."""
+    window.save(np.zeros((2, 4, 5), "u2"), axes="cyx")
+    window["a 0"].colormap = "gray"
+    window.save(np.zeros((3, 4, 5), "u2"), axes="cyx")
+    names = [layer.colormap.name for layer in window.model.layers]
+    assert names == ["gray", "#00FF00", "#00FFFF"]
+    told = window.layers.edits(*window.planner.place("", "a.npy", "image"))
+    assert told == {"channels": [{"color": "FFFFFF"}, {}, {}]}
+
+
 def test_channels_of_each_image_have_the_same_colors(window: Window) -> None:
     """The colours of channels do not depend on the other images of the window."""
     for path in ("a.npy", "b.npy"):

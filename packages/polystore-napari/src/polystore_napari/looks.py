@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from polystore_core import HEX_COLOR, Channel, channel_colors
 from polystore_stream.viewers.looks import choose_range, find_bits, name_layer
 
+from .edits import layer_state
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -117,7 +119,8 @@ def color_channels(channels: Sequence[Shown]) -> Iterator[Shown]:
     for shown, color in zip(channels, colors, strict=False):
         layer = shown.layer
         assert layer is not None
-        if "colormap" not in shown.look and layer.colormap.name == "gray":
+        is_ours = layer_state(layer)["color"] == shown.state["color"]
+        if is_ours and "colormap" not in shown.look and layer.colormap.name == "gray":
             layer.colormap, layer.blending = colormap(color), "additive"
             yield shown
 
