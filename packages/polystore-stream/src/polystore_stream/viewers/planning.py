@@ -245,15 +245,16 @@ class Planner:
 
     def _drop_channels(self, first: Key, at: tuple[str, ...]) -> tuple[Target, ...]:
         """Forget the channels of a place from ``first`` on, and return them."""
-        *layer, number = first
+        window, layer, kind, number = key = first
         gone = []
-        while (outline := self._outlines.get(key := (*layer, number))) is not None:
+        while (outline := self._outlines.get(key)) is not None:
             if at in outline.held:
                 outline.held.remove(at)
                 gone.append(Target(key, at))
             if not outline.held:
                 del self._outlines[key]
             number += 1
+            key = window, layer, kind, number
         return tuple(gone)
 
     def _check_reach(self, reach: Reach, window: str, layer: str) -> None:
