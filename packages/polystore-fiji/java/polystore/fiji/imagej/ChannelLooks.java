@@ -25,6 +25,8 @@ final class ChannelLooks {
     private static final double[] WHOLE = {0, 255};
 
     private static final class Look {
+        /** How many channels came before it: it keeps its colour when others come. */
+        final int number;
         /** What was said last; only another text undoes what the user has set. */
         String said = "";
         /** Said, or set by the user; null: by default. */
@@ -38,6 +40,10 @@ final class ChannelLooks {
         LUT toldColor;
         double[] toldRange;
         boolean isColorNew = true, isRangeNew = true;
+
+        Look(int number) {
+            this.number = number;
+        }
     }
 
     private final boolean labels, isMask, isInteger;
@@ -75,7 +81,7 @@ final class ChannelLooks {
 
     /** Return the look of a channel; all channels of label images share one. */
     private Look look(Coordinate c) {
-        return looks.computeIfAbsent(labels ? null : c, key -> new Look());
+        return looks.computeIfAbsent(labels ? null : c, key -> new Look(looks.size()));
     }
 
     private void say(Look look, Item item, int number) {
@@ -136,7 +142,7 @@ final class ChannelLooks {
             if (!look.isColorNew && !look.isRangeNew) continue;
             notice(look, image, at);
             if (!look.isColorNew && !look.isRangeNew) continue;
-            LUT known = look.color != null ? look.color : byDefault(at, channels.length);
+            LUT known = look.color != null ? look.color : byDefault(look, channels.length);
             LUT lut = (LUT) (look.isColorNew ? known : lut(image, at)).clone();
             double[] range = look.range != null ? look.range : range(look);
             lut.min = range[0];
@@ -157,8 +163,8 @@ final class ChannelLooks {
         return labels || isMask ? WHOLE : Defaults.shown(look.seen, bits);
     }
 
-    private LUT byDefault(int at, int count) {
-        return labels ? Looks.labels() : Looks.rgb(Defaults.color(at, count));
+    private LUT byDefault(Look look, int count) {
+        return labels ? Looks.labels() : Looks.rgb(Defaults.color(look.number, count));
     }
 
     /** Return what the user has changed of some channels, in the words of an image. */
