@@ -269,6 +269,14 @@ def test_channels_may_go_and_come_in_one_burst(window: Window) -> None:
     assert np.array_equal(window.pixels("a.npy"), channels(2))
 
 
+def test_channels_go_though_a_save_is_discarded(window: Window) -> None:
+    """Values that were planned may never come: a full queue discards them."""
+    window.save(channels(3), axes="cyx")
+    window.planner.plan(one(channels(2), axes="cyx")[0], "image")
+    window.save(channels(2) + 5, axes="cyx")
+    assert window.names == ["a 0", "a 1"]
+
+
 def test_a_slice_with_fewer_channels_leaves_the_others(window: Window) -> None:
     """The layer of the last channel stays while one of its slices has it."""
     for z in (1, 2):

@@ -117,7 +117,7 @@ class Layers:
         failed: dict[Delivery, Exception] = {}
         latest: dict[tuple[object, ...], Delivery] = {}
         touched: dict[Key, _Touched] = {}
-        gone: dict[tuple[Key, tuple[str, ...]], Delivery] = {}
+        ends: dict[object, tuple[Target, Delivery]] = {}
         selected = set(self.model.layers.selection)
         for delivery in deliveries:
             plan: Plan = delivery.plan  # type: ignore[assignment]
@@ -134,8 +134,7 @@ class Layers:
                             touch.target = target
                             touch.deliveries.append(delivery)
                         self._put(target, block, delivery.item, plan, touch.undo)
-                        gone.pop((target.key, target.at), None)
-                gone |= {(target.key, target.at): delivery for target in plan.gone}
+                        ends[target.key[:3], target.at] = target, delivery
         for touch in touched.values():
             if failed.keys().isdisjoint(touch.deliveries):
                 with _caught(touch.deliveries, failed):
@@ -143,10 +142,10 @@ class Layers:
         changed = self._without_failed(list(touched.values()), failed)
         if len(changed) < len(touched):
             select(self.model, selected)
-        for (key, at), delivery in gone.items():
+        for last, delivery in ends.values():
             if delivery not in failed:
                 with _caught([delivery], failed):
-                    self._take(key, at)
+                    self._take_after(last)
         for delivery in latest.values():  # after the images whose pixels they count
             if isinstance(delivery.item, Rois):
                 with _caught([delivery], failed):
@@ -199,18 +198,20 @@ class Layers:
         if has_limits(item):
             shown.limits = shown.limits.with_planes(sample_pixels(block))
 
-    def _take(self, key: Key, at: tuple[str, ...]) -> None:
-        """Take away a block that was shown, and its layer if that is empty then."""
-        shown = self._images.get(key)
-        if shown is None or shown.layer is None or at not in shown.stack:
-            return
-        shown.stack.remove(at)
-        if not len(shown.stack):
-            take_out(self.model, shown.layer)
-        elif shown.layer._type_string == "labels":
-            shown.layer.data = make_paintable(shown.stack)
-        else:
-            shown.layer.data = shown.stack.snapshot()
+    def _take_after(self, last: Target) -> None:
+        """Take away the channels of a place after its last one, and layers that are empty then."""
+        window, name, kind, number = last.key
+        while (shown := self._images.get((window, name, kind, number + 1))) is not None:
+            number += 1
+            if shown.layer is None or last.at not in shown.stack:
+                continue
+            shown.stack.remove(last.at)
+            if not len(shown.stack):
+                take_out(self.model, shown.layer)
+            elif kind == "labels":
+                shown.layer.data = make_paintable(shown.stack)
+            else:
+                shown.layer.data = shown.stack.snapshot()
 
     def _drop(self, key: Key) -> None:
         """Forget a layer that was never shown."""

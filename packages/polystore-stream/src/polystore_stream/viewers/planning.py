@@ -53,8 +53,6 @@ class Plan:
     axes: str
     """Of the block that each layer gets: no channels that are layers."""
     title: str
-    gone: tuple[Target, ...] = ()
-    """Channels that the value at this place had before, and has no more."""
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -240,22 +238,17 @@ class Planner:
                 outline = self._outlines[key] = new
             outline.reach = new.reach
             outline.held.add(coordinates)
-        gone = self._drop_channels((item.window, layer, kind, count), coordinates)
-        return Plan(tuple(targets), sliders, axes, title, gone)
+        self._drop_channels((item.window, layer, kind, count), coordinates)
+        return Plan(tuple(targets), sliders, axes, title)
 
-    def _drop_channels(self, first: Key, at: tuple[str, ...]) -> tuple[Target, ...]:
-        """Forget the channels of a place from ``first`` on, and return them."""
-        window, layer, kind, number = key = first
-        gone = []
-        while (outline := self._outlines.get(key)) is not None:
-            if at in outline.held:
-                outline.held.remove(at)
-                gone.append(Target(key, at))
+    def _drop_channels(self, key: Key, at: tuple[str, ...]) -> None:
+        """Forget the channels of a place from ``key`` on: a value there had more before."""
+        window, layer, kind, number = key
+        while (outline := self._outlines.get((window, layer, kind, number))) is not None:
+            outline.held.discard(at)
             if not outline.held:
-                del self._outlines[key]
+                del self._outlines[window, layer, kind, number]
             number += 1
-            key = window, layer, kind, number
-        return tuple(gone)
 
     def _check_reach(self, reach: Reach, window: str, layer: str) -> None:
         """Raise ``UnsupportedDataError`` for a pixel size too far from the window's others."""
