@@ -277,14 +277,17 @@ def test_channels_go_though_a_save_is_discarded(window: Window) -> None:
     assert window.names == ["a 0", "a 1"]
 
 
-def test_a_slice_with_fewer_channels_leaves_the_others(window: Window) -> None:
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_slice_with_fewer_channels_leaves_the_others(window: Window, labels: bool) -> None:
     """The layer of the last channel stays while one of its slices has it."""
+    options: Any = {"axes": "cyx", "names": ZSTACK, "labels": labels}
     for z in (1, 2):
-        window.save(channels(2), f"A01_z{z}.npy", axes="cyx", names=ZSTACK)
+        window.save(channels(2), f"A01_z{z}.npy", **options)
     names = window.names
-    window.save(channels(1), "A01_z2.npy", axes="cyx", names=ZSTACK)
+    window.save(channels(1), "A01_z2.npy", **options)
     assert window.names == names
     assert [layer.data.shape[1] for layer in window.model.layers] == [2, 1]
-    assert np.array_equal(window.pixels("A01_z1.npy"), channels(2))
-    window.save(channels(1), "A01_z1.npy", axes="cyx", names=ZSTACK)
+    kind = "labels" if labels else "image"
+    assert np.array_equal(window.pixels("A01_z1.npy", kind), channels(2))
+    window.save(channels(1), "A01_z1.npy", **options)
     assert window.names == names[:1]

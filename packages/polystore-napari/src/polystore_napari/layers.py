@@ -208,10 +208,8 @@ class Layers:
             shown.stack.remove(last.at)
             if not len(shown.stack):
                 take_out(self.model, shown.layer)
-            elif kind == "labels":
-                shown.layer.data = make_paintable(shown.stack)
             else:
-                shown.layer.data = shown.stack.snapshot()
+                shown.layer.data = layer_data(shown.stack, labels=kind == "labels")
 
     def _drop(self, key: Key) -> None:
         """Forget a layer that was never shown."""
