@@ -35,6 +35,8 @@ FILE = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
 COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 VARYING = re.compile(r"\d+(?= passed| skipped|\\\.\d+s)|(?<=\\\.)\d+(?=s)")
 """Numbers of tests and seconds, in a pattern."""
+SECONDS = re.compile(r"(?<=\\d\+)s(?=$| )")
+"""After the seconds of a run that took over a minute, pytest writes "(0:01:01)"."""
 
 
 def supplied() -> dict[str, object]:
@@ -111,6 +113,7 @@ def compare(shown: str, printed: str, what: str) -> None:
     """Raise ``AssertionError`` unless ``printed`` is what the document shows."""
     want, got = (re.sub(r"\s+", " ", text).strip() for text in (shown, printed))
     pattern = VARYING.sub(r"\\d+", re.escape(want).replace("\\ ", " "))
+    pattern = SECONDS.sub(r"s(?: \\(\\d+:\\d\\d:\\d\\d\\))?", pattern)
     if not re.fullmatch(re.sub(r"(\\\.){3,}", ".*", pattern), got):
         raise AssertionError(f"{what} printed\n{printed}\nbut the document shows\n{shown}")
 

@@ -43,6 +43,14 @@ def test_wrong_output_fails(tmp_path, shown):
     assert "printed\n1\n\nbut the document shows\n2\n" in done.stderr
 
 
+@pytest.mark.parametrize("printed", ["3 passed in 9.87s", "12 passed in 61.90s (0:01:01)"])
+def test_numbers_of_tests_and_seconds_vary(printed):
+    compare = runpy.run_path(str(SNIPPETS))["compare"]
+    compare("...\n7 passed in 1.25s", f"....\n{printed}", "pytest")
+    with pytest.raises(AssertionError):
+        compare("...\n7 passed in 1.25s", f"....\n1 failed, {printed} too", "pytest")
+
+
 def test_page_shows_the_example():
     page = (ROOT / "docs/write-a-backend.md").read_text("utf-8")
     shown = runpy.run_path(str(SNIPPETS))["files_of"](page)
