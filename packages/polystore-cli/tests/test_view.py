@@ -314,3 +314,18 @@ def test_missing_viewer_is_named(process: Callable[..., Any], tmp_path: Path) ->
     done = process("view", "a.npy", POLYSTORE_DISABLE="polystore-napari")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "polystore-napari" in done.stderr
+
+
+@pytest.mark.parametrize("name", [(), ("--name", "left")])
+def test_json_needs_no_viewer(
+    process: Callable[..., Any], tmp_path: Path, name: tuple[str, ...]
+) -> None:
+    np.save(tmp_path / "a.npy", IMAGE)
+    off = {"POLYSTORE_DISABLE": "polystore-napari"}
+    done = process("view", "a.npy", "--json", *name, **off)
+    (view,) = json.loads(done.stdout)["shown"]
+    assert (done.returncode, view["viewer"], view["shape"]) == (0, "napari_stream", [4, 5])
+    assert done.stderr.startswith("note: backend 'napari_stream'")
+    done = process("view", "a.npy", "--json", "--viewer", "napary", **off)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no backend is called 'napary'" in done.stderr

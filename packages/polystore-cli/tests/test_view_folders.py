@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -60,7 +61,7 @@ def test_folder_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
     assert (result.exit_code, result.stdout) == (0, "")
     assert _one_line(result.stderr) == (
         "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)."
-        " To arrange the images so, add it, or --names auto"
+        " To arrange the images this way, add it, or --names auto"
     )
     items = shown()
     assert len({item["layer"] for item in items}) == 1
@@ -157,6 +158,7 @@ def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> No
         ("nowhere", "'nowhere' does not exist"),
         ("plate --names {well}_z{z}.tif", "fits none of 4 images, such as 'B03_w1.tif'"),
         ("plate --names {well", "braces in pairs"),
+        ("nowhere --names Auto", "--names 'Auto' has no field: write a template such as"),
         ("words --names auto", "--names auto finds no template in 'a.npy': write"),
     ],
 )
@@ -181,12 +183,46 @@ def test_images_that_disagree(
     plate.save(IMAGE[:3], "plate/B09_w1.tif", backend="disk")
     for names in (("--stack",), ("--names", "auto"), ("--names", "{well}_w{channel}.tif")):
         result = run("view", "plate", *names, *json_, *STREAM)
-        assert (result.exit_code, result.stdout) == (1, "")
-        assert _one_line(result.stderr) == (
-            "error: disk:plate/B09_w1.tif has shape (3, 5), but disk:plate/B03_w1.tif has (4, 5): "
+        fault = (
+            "disk:plate/B09_w1.tif has shape (3, 5), but disk:plate/B03_w1.tif has (4, 5): "
             "images of one stack must be alike"
         )
+        assert (result.exit_code, _one_line(result.stderr)) == (1, f"error: {fault}")
+        if json_:
+            failed = [{"source": "disk:plate", "error": fault}]
+            assert json.loads(result.stdout) == {"shown": [], "skipped": [], "failed": failed}
     assert shown() == []
+
+
+def test_stack_that_fails_hides_no_other(run: Run, plate: FileManager, shown: Shown) -> None:
+    plate.save(IMAGE, "single/a.npy", backend="disk")
+    result = run("view", "single", "plate", "--names", "auto", *STREAM)
+    assert result.exit_code == 1
+    note, error = result.stderr.splitlines()
+    assert note.startswith("note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names")
+    assert error.startswith("error: --names auto finds no template in 'a.npy'")
+    assert len(shown()) == 4
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "$HOME", "back\\slash", "a`b`", "ä ö"])
+def test_template_is_printed_for_a_shell(run: Run, files: FileManager, name: str) -> None:
+    for number in range(3):
+        files.save(IMAGE, f"folder/{name} t{number:03}.npy", backend="disk")
+    result = run("view", "folder", "--dry-run", *STREAM)
+    command = shlex.split(_one_line(result.stderr).partition(" fits all 3 names")[0])
+    assert command[-2:] == ["--names", f"{name} t{{t}}.npy"]
+    result = run("view", "folder", "--dry-run", *command[-2:], *STREAM)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_folder_of_folders(run: Run, plate: FileManager) -> None:
+    """The error has the command that shows one of them."""
+    shutil.copytree("plate", "my data/a b")
+    result = run("view", "my data", "--json", *STREAM)
+    fault, _, command = _one_line(result.stderr).partition("polystore view ")
+    assert fault == "error: disk:my data has no images: found 1 folder. To show one of them: "
+    (address,) = shlex.split(command)
+    assert run("view", address, "--json", *STREAM).exit_code == 0
 
 
 def test_folder_of_different_images(run: Run, plate: FileManager, shown: Shown) -> None:
@@ -258,6 +294,22 @@ def test_standard_input(piped: Callable[..., Result], files: FileManager, shown:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "trouble"),
+    [
+        (("-",), 1, "standard input has no addresses: write one in each line"),
+        (("plate",), 0, "'{well}_w{channel}.tif' fits all 4 names"),
+    ],
+)
+def test_closed_standard_input(
+    plate: FileManager, arguments: tuple[str, ...], status: int, trouble: str
+) -> None:
+    command = [sys.executable, "-m", "polystore_cli", "view", *arguments, "--json", *STREAM]
+    closed = ["sh", "-c", f"{shlex.join(command)} <&-"]
+    done = subprocess.run(closed, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, trouble in _one_line(done.stderr)) == (status, True)
+
+
 def test_standard_input_is_a_stack(
     piped: Callable[..., Result], plate: FileManager, shown: Shown
 ) -> None:
@@ -323,10 +375,22 @@ def test_template_is_proposed(
     terminal = Terminal("plate")
     question = terminal.read_until(b"[Y/n] ")
     assert "--names '{well}_w{channel}.tif' fits all 4 names" in question
-    assert question.endswith("Arrange the images so? [Y/n] ")
+    assert question.endswith("Arrange the images this way? [Y/n] ")
     os.write(terminal.user, answer)
     assert terminal.finish()[0] == 0
     assert [set(place) for place in _places(shown())] == [{slider}] * 4
+
+
+@terminal
+@pytest.mark.timeout(60)
+def test_end_of_input_is_no(plate: FileManager, shown: Shown) -> None:
+    """Control-D. The next line does not go on after the question."""
+    terminal = Terminal("plate", "nowhere.tif")
+    assert terminal.read_until(b"[Y/n] ").startswith("error: ")
+    os.write(terminal.user, b"\x04")
+    status, text = terminal.finish()
+    assert (status, text.partition("\r\n")[0]) == (1, "")
+    assert [set(place) for place in _places(shown())] == [{"image"}] * 4
 
 
 @terminal

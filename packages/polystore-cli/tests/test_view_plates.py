@@ -242,6 +242,26 @@ def test_folder_of_stores(run: Run, plate: FileManager, store: FileManager) -> N
     ]
 
 
+def test_zipped_stores(run: Run, plate: FileManager, store: FileManager) -> None:
+    """They are opened by their names as the others are, also in a folder."""
+    Path("folder").mkdir()
+    plate.copy("p.ome.zarr", "p.ozx", "zarr")
+    plate.save(IMAGE, "folder/a.ozx", backend="zarr")
+    plate.copy("images.zarr", "folder/images.zarr.zip", "zarr")
+    views = _json(run, "p.ozx", "folder/images.zarr.zip", "folder")["shown"]
+    sources = [source for view in views for source in view["sources"]]
+    names = ["b", "b/labels/nuclei", "folder/a"]
+    inside = [f"zarr:folder/images.zarr.zip/{name}" for name in names]
+    assert sources == ["zarr:p.ozx", *inside, "zarr:folder/a.ozx", inside[0], inside[2]]
+    assert (views[0]["how"], views[0]["shape"]) == ("montage", [2, 2, 8, 15])
+
+
+def test_store_named_as_a_folder(run: Run, store: FileManager) -> None:
+    result = run("view", "disk:images.zarr", *STREAM)
+    assert result.exit_code == 1
+    assert result.stderr.endswith(" To show a Zarr store: polystore view zarr:images.zarr\n")
+
+
 def test_empty_store(run: Run, store: FileManager) -> None:
     for name in ("b", "folder"):
         shutil.rmtree(f"images.zarr/{name}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "AddressError", "is_directory", "parse_address", "usual_backend"]
 
 _NAME = re.compile(r"\w[\w.-]*")
-_STORE = re.compile(r"[^/\\]\.zarr(?:[/\\]|$)", re.IGNORECASE)
+_STORE = re.compile(r"[^/\\]\.(?:zarr(?:\.zip)?|ozx)(?:[/\\]|$)", re.IGNORECASE)
 
 
 class AddressError(ValueError):
@@ -56,7 +56,7 @@ class Address:
 
 
 def usual_backend(path: str) -> str:
-    """Return "zarr" for a path of which a part ends in .zarr, and "disk" for others."""
+    """Return "zarr" if a part of the path ends as a Zarr store does, zipped or not, else "disk"."""
     return "zarr" if _STORE.search(path) else "disk"
 
 

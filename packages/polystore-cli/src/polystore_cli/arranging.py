@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from polystore_core import NameTemplate
@@ -46,7 +48,7 @@ class View:
 
     @property
     def paths(self) -> list[str]:
-        """What the images of a stack are called in the viewer.
+        """The paths of a stack's images in the viewer.
 
         Viewers make one layer of each folder, and the fields of a plate are in many.
         """
@@ -57,7 +59,7 @@ class View:
 
 @dataclass(slots=True)
 class Arrangement:
-    """Decides how images are shown: all that one call shows.
+    """Decides how the images of one call are shown.
 
     With ``stack`` or ``names``, the images of all sources are one stack, and each plate is one of
     its own. With "auto", so is each folder. Otherwise a folder is one stack if its images agree.
@@ -75,15 +77,16 @@ class Arrangement:
     def add(self, files: FileManager, sources: Sequence[Source]) -> None:
         """Add the images of all sources.
 
-        Raises ``InvalidOptionError`` if images of a stack differ in shape, type or axes, or if no
-        name fits the template, and ``AddressError`` for a plate with ``names``.
+        A stack fails if its images differ in shape, type or axes, or if no name fits the template.
+        The others are still shown. Raises ``AddressError`` for a plate with ``names``.
         """
         together = []
         for source in sources:
             if source.kind == "plate":
-                self._add_plate(files, source)
+                self._try(source.address, partial(self._add_plate, files, source))
             elif self.names == "auto" and source.kind != "image":
-                self._add_stack([source])  # each folder has names of its own
+                # Each folder has names of its own.
+                self._try(source.address, partial(self._add_stack, [source]))
             elif self.stack or self.names is not None:
                 together.append(source)
             elif source.kind == "folder":
@@ -91,9 +94,19 @@ class Arrangement:
             else:
                 self._add_alone(source)
         if together:
-            self._add_stack(together)
+            self._try(together[0].address, partial(self._add_stack, together))
         for source in sources:
             self.skipped += source.skipped
+
+    def _try(self, address: Address, add: Callable[[], None]) -> None:
+        """Add a stack. One that fails leaves an error and nothing else."""
+        before = [(known, len(known)) for known in (self.notes, self.skipped)]
+        try:
+            add()
+        except InvalidOptionError as error:
+            for known, length in before:
+                del known[length:]
+            self.skipped.append(Skipped(str(address), "stack", str(error), failed=True))
 
     def _add_alone(self, source: Source) -> None:
         self.views += [View("image", one.address, (one,)) for one in source.pictures]
@@ -155,11 +168,13 @@ class Arrangement:
             self.views.append(View("stack", address, tuple(pictures)))
             return
         text = f"{address}: {_fit(template, pictures)}"
-        if self.ask is not None and self.ask(f"{text}. Arrange the images so?"):
+        if self.ask is not None and self.ask(f"{text}. Arrange the images this way?"):
             self._add_by_template(address, pictures, template)
             return
         if self.ask is None:
-            self.notes.append(f"{text}. To arrange the images so, add it, or --names auto")
+            self.notes.append(
+                f"{text}. To arrange the images this way, add it, or --names auto"
+            )
         self.views.append(View("stack", address, tuple(pictures), proposal=template.template))
 
     def _add_stack(self, sources: Sequence[Source]) -> None:
@@ -255,7 +270,7 @@ def _fit(template: Found, pictures: Sequence[Picture]) -> str:
     every = len(pictures)
     some = f"all {every:,}" if count == every else f"{count:,} of {every:,}"
     values = ", ".join(f"{name}: {number:,}" for name, number in template.values.items())
-    return f"--names {template.template!r} fits {some} names ({values})"
+    return f"--names {shlex.quote(template.template)} fits {some} names ({values})"
 
 
 def _several(pictures: Sequence[Picture]) -> str:

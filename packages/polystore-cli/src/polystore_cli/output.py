@@ -6,13 +6,26 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import typer
 
 from polystore_core import Info
 
-__all__ = ["info_document", "local_time", "one_line", "print_columns", "print_json", "warn"]
+__all__ = [
+    "info_document",
+    "is_terminal",
+    "local_time",
+    "one_line",
+    "print_columns",
+    "print_json",
+    "warn",
+]
+
+
+def is_terminal(stream: IO[Any] | None) -> bool:
+    """Whether somebody is at a standard stream, which is ``None`` if it is closed."""
+    return stream is not None and stream.isatty()
 
 
 def one_line(text: str) -> str:

@@ -18,7 +18,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .output import warn
+from .output import is_terminal, warn
 
 if TYPE_CHECKING:
     from polystore_core import FileManager, Info, LazyArray
@@ -38,7 +38,7 @@ _SCREEN = 2048
 
 @dataclass(frozen=True, slots=True)
 class Show:
-    """What is sent to one viewer by one call."""
+    """Sends images to one viewer, with the options of one call."""
 
     files: FileManager
     viewer: str
@@ -67,7 +67,7 @@ class Show:
         return failed
 
     def document(self, view: View) -> dict[str, Any]:
-        """Return what is shown, for programs."""
+        """Describe a view, for programs."""
         first = view.pictures[0]
         shape, dtype = self._array(view, first)
         image = None if first.info is None else first.info.image
@@ -100,7 +100,7 @@ class Show:
             _Values(self, view),
             view.paths,
             backend=self.viewer,
-            progress=sys.stderr.isatty(),
+            progress=is_terminal(sys.stderr),
             **options,
         )
 

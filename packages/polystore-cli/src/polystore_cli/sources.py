@@ -1,8 +1,9 @@
-"""What is at the paths of ``polystore view``: images, folders of images, plates and stores."""
+"""Find the images, folders of images, plates and stores at the paths of ``polystore view``."""
 
 from __future__ import annotations
 
 import posixpath
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from polystore_core.errors import (
 )
 
 from .address import Address, is_directory, usual_backend
+from .output import is_terminal
 
 if TYPE_CHECKING:
     from polystore_core import FileManager, Info
@@ -67,7 +69,7 @@ class Skipped:
 
     source: str
     what: str
-    """What such things are called together: ".txt file"."""
+    """The kind of thing in English: ".txt file"."""
     reason: str
     failed: bool = False
     """Whether it is an image that cannot be shown."""
@@ -108,9 +110,18 @@ def find_images(files: FileManager, address: Address) -> Source:
     source = _folder(files, address) if is_of_files else _store(files, address)
     if not source.pictures and not any(one.failed for one in source.skipped):
         found = ", ".join(_counts(source.skipped)) or "nothing"
-        fault = f"{address} has no images: found {found}"
+        fault = f"{address} has no images: found {found}{_way_on(source)}"
         raise InvalidOptionError("PATH", str(address), "a folder with images", fault)
     return source
+
+
+def _way_on(source: Source) -> str:
+    """Return the command that shows images which are not here, but near."""
+    here = source.address
+    if here.backend == "disk" and usual_backend(here.path) == "zarr":
+        return f". To show a Zarr store: polystore view {shlex.quote(f'zarr:{here.path}')}"
+    below = [one.source for one in source.skipped if one.what in ("plate", "folder")]
+    return f". To show one of them: polystore view {shlex.quote(below[0])}" if below else ""
 
 
 def _folder(files: FileManager, address: Address) -> Source:
@@ -118,10 +129,10 @@ def _folder(files: FileManager, address: Address) -> Source:
     source = Source(address, "folder")
     for name in _watched(files.list_dir(address.path, backend=address.backend)):
         inside = address.at(join(address.path, name))
-        if not is_directory(files, inside):
-            _add_file(files, source, inside)
-        elif usual_backend(name) == "zarr" and address.backend == "disk":
+        if usual_backend(name) == "zarr" and address.backend == "disk":
             _add_zarr(files, source, Address("zarr", inside.path))
+        elif not is_directory(files, inside):
+            _add_file(files, source, inside)
         else:
             reason = "name a folder to show its images"
             source.skipped.append(Skipped(str(inside), "folder", reason))
@@ -234,7 +245,7 @@ def find_fields(files: FileManager, plate: Source) -> dict[str, Picture]:
 
 def _watched(items: Sequence[_Item]) -> Iterator[_Item]:
     """Yield the items; on a terminal, show how far this is where it takes long."""
-    is_long = len(items) > _MANY and sys.stderr.isatty()
+    is_long = len(items) > _MANY and is_terminal(sys.stderr)
     with progress_reporter(is_long, len(items), "look") as report:
         for item in items:
             yield item

@@ -9,7 +9,7 @@ import typer
 
 from polystore_cli.address import Address, AddressError, is_directory, parse_address
 from polystore_cli.options import SaveOptions, parse_options
-from polystore_cli.output import print_json, warn
+from polystore_cli.output import is_terminal, print_json, warn
 from polystore_core import FileManager, IfExists, PolystoreError, progress_reporter
 from polystore_core.errors import (
     AlreadyExistsError,
@@ -148,7 +148,9 @@ def _copy_all(
     """Copy what can be copied. Return the outcomes, and the errors by the index of the job."""
     failed: dict[int, Exception] = {}
     done: list[Outcome] = []
-    with progress_reporter(len(jobs) > 1 and sys.stderr.isatty(), len(jobs), "cp") as report:
+    with progress_reporter(
+        len(jobs) > 1 and is_terminal(sys.stderr), len(jobs), "cp"
+    ) as report:
         for index, job in enumerate(jobs):
             try:
                 done.append(_copy(files, job, options, chosen))

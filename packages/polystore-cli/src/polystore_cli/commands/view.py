@@ -2,15 +2,16 @@
 
 import sys
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from polystore_cli.address import Address, AddressError, parse_address, usual_backend
 from polystore_cli.options import SaveOptions, parse_options
-from polystore_cli.output import print_json, warn
-from polystore_core import FileManager, StorageBackend, owner
-from polystore_core.errors import InvalidOptionError
+from polystore_cli.output import is_terminal, print_json, warn
+from polystore_core import FileManager, NameTemplate, StorageBackend, owner
+from polystore_core.errors import InvalidOptionError, PluginError, UnknownPluginError
 
 if TYPE_CHECKING:
     from polystore_cli.arranging import Arrangement
@@ -57,23 +58,31 @@ def view(
 ) -> None:
     """Show images in a viewer, with the axes, pixel size and channels that are known.
 
-    A path without a backend is on disk, or in zarr if a part of it ends in .zarr. A folder is one
-    stack, and a plate is one picture.
+    A path without a backend is on disk, or in zarr if a part of it ends in .zarr, .zarr.zip or
+    .ozx. A folder is one stack, and a plate is one picture.
     """
     from polystore_cli.arranging import Arrangement  # with NumPy, which no other verb needs
     from polystore_cli.showing import Show
 
     files: FileManager = context.obj
     given = parse_options(options) | ({"labels": True} if labels else {})
-    show = Show(files, _viewer(files, viewer, name), given)
-    show.check_options(*(["names"] if names is not None else []))
+    is_shown = not (json or dry_run)
+    show = Show(files, _backend_of(files, viewer), given)
+    try:
+        show = replace(show, viewer=_viewer(files, show.viewer, name))
+        show.check_options(*(["names"] if names is not None else []))
+    except PluginError as error:
+        if is_shown or isinstance(error, UnknownPluginError):
+            raise
+        warn(f"note: {error}")  # nothing is sent to it
+    _check_names(names)
     known = files.registry.names()
     addresses = [_address(text, known) for text in _texts(paths)]
     sources, failed = _find(files, addresses)
     if failed and (stack or names is not None):
         sources = []  # a stack without some of its images would look whole
-    is_quiet = json or dry_run or "-" in paths
-    ask = _ask if not is_quiet and sys.stdin.isatty() and sys.stderr.isatty() else None
+    is_quiet = not is_shown or "-" in paths
+    ask = _ask if not is_quiet and is_terminal(sys.stdin) and is_terminal(sys.stderr) else None
     found = Arrangement(stack, names, ask)
     found.add(files, sources)
     failed += _tell(found)
@@ -94,7 +103,8 @@ def _texts(paths: Iterable[str]) -> Iterator[str]:
             yield text
             continue
         # Names of files that are not UTF-8 stay what they are.
-        lines = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\n")
+        given = b"" if sys.stdin is None else sys.stdin.buffer.read()
+        lines = given.decode("utf-8", "surrogateescape").split("\n")
         found = [line.removesuffix("\r") for line in lines if line.strip()]
         if not found:
             fault = "standard input has no addresses: write one in each line"
@@ -129,6 +139,8 @@ def _ask(question: str) -> bool:
     """Ask on the terminal. Enter is yes, and the end of the input is no."""
     typer.echo(f"{question} [Y/n] ", nl=False, err=True)
     answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        typer.echo(err=True)  # the terminal is still on the line of the question
     return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
@@ -170,12 +182,28 @@ def _print_views(show: "Show", found: "Arrangement") -> None:
         typer.echo(told + by + (f" ({values})" if values else ""))
 
 
-def _viewer(files: FileManager, viewer: str, name: str | None) -> str:
+def _check_names(names: str | None) -> None:
+    """Raise ``InvalidOptionError`` for a template that tells no images apart."""
+    if names not in (None, "auto") and not NameTemplate(names).fields:
+        fault = (
+            f"--names {names!r} has no field: write a template such as '{{well}}.tif', or auto"
+        )
+        raise InvalidOptionError("names", names, "a template with fields", fault)
+
+
+def _backend_of(files: FileManager, viewer: str) -> str:
     """Return the name of the backend: ``napari`` is ``napari_stream``, installed or not."""
     viewer = viewer.removesuffix(":")
     stream = f"{viewer}_stream"
     is_known = stream in files.registry or owner("backend", stream) is not None
-    backend = stream if is_known else viewer
+    return stream if is_known else viewer
+
+
+def _viewer(files: FileManager, backend: str, name: str | None) -> str:
+    """Return the backend of the viewer with this name.
+
+    Raises ``PluginError`` if it cannot be used, ``AddressError`` if it is not a viewer.
+    """
     if isinstance(files.registry[backend], StorageBackend):
         raise AddressError(f"{backend!r} is not a viewer: it stores data, see polystore cp")
     if name is None:
