@@ -275,12 +275,16 @@ def test_well_without_place_is_missing(fm: FileManager, version: str) -> None:
     make_field("x.zarr/A/99/0", version, 2)
     assert fm.open("x.zarr", "zarr").shape == (8, 8)
     assert fm.info("x.zarr", "zarr").metadata["plate"]["missing"] == ["A/99"]
+    make_plate("y.zarr", version, {"A/99": ["0"]})
+    make_field("y.zarr/A/99/0", version, 2)
+    with pytest.raises(UnsupportedFileError, match=r"'A/99' is listed.* its row or column"):
+        fm.open("y.zarr", "zarr")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_first_field_that_is_there(fm: FileManager, version: str) -> None:
     make_plate("x.zarr", version, {"A/1": ["0"], "A/2": ["0"]})
-    with pytest.raises(UnsupportedFileError, match=r"'x.zarr'.*no field"):
+    with pytest.raises(UnsupportedFileError, match=r"'x.zarr'.*no field.*'A/1/0' is listed"):
         fm.open("x.zarr", "zarr")
     assert fm.info("x.zarr", "zarr").shape is None
     make_field("x.zarr/A/2/0", version, 7)
@@ -414,6 +418,9 @@ def test_plate_is_not_loaded(fm: FileManager) -> None:
         fm.load("p.ome.zarr", "zarr")
     with pytest.raises(NotAFileError, match="Is a directory"):
         fm.open("p.ome.zarr/B", "zarr")
+    with pytest.raises(NotAFileError, match="it is a well: name one of its fields") as caught:
+        fm.open("p.ome.zarr/B/02/", "zarr")
+    fm.open(str(caught.value).rpartition("such as ")[2].strip("'"), "zarr")
 
 
 def test_plate_is_read_only(fm: FileManager) -> None:

@@ -29,7 +29,7 @@ from polystore_core.errors import (
     explained,
 )
 
-from .plategrid import is_plate
+from .plategrid import is_plate, way_to_pixels
 from .store.archives import archive_at
 from .store.base import StorePath
 from .store.entries import entries, is_directory, modified_at, tree_size
@@ -191,8 +191,7 @@ class ZarrLookup(StorageBackend):
         if node.holds_pixels:
             return node
         error = NotAFileError(self.name, place.path, operation)
-        if is_plate(node):
-            error.reason = "it is a plate: open() gives one lazy image of it, and its levels"
+        error.reason = way_to_pixels(node, place.path) or error.reason
         raise error
 
     def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:

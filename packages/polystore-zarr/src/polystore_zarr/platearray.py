@@ -314,9 +314,14 @@ def _picture(origin: _Origin, grid: PlateGrid, level: int) -> PlateArray:
             raise explained(error, origin.backend, path, "open")  # noqa: B904
         if tile is not None:
             return PlateArray(origin, grid, first, tile)
-    raise UnsupportedFileError(
-        "the plate has no field, so there is nothing to show", "ome-zarr"
-    )
+    listed = [*grid.missing, *grid.paths()]
+    reason = "the plate has no field, so there is nothing to show"
+    if listed:
+        reason = (
+            f"no field of the plate can be shown: {listed[0]!r} is listed, but it is not there, "
+            "or the plate does not list its row or column"
+        )
+    raise UnsupportedFileError(reason, "ome-zarr")
 
 
 def describe_plate(node: Node, place: Address, backend: str) -> Document:

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from .store.base import StorePath
     from .store.nodes import Node
 
-__all__ = ["PlateGrid", "is_plate", "map_in_threads", "missing_members", "unlisted_fields"]
+__all__ = [
+    "PlateGrid",
+    "is_plate",
+    "map_in_threads",
+    "missing_members",
+    "unlisted_fields",
+    "way_to_pixels",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,6 +43,21 @@ def is_plate(node: Node) -> bool:
         and document.derive(read_roles).plate
         and not document.is_image
     )
+
+
+def way_to_pixels(node: Node, path: str) -> str | None:
+    """Tell how the pixels of a plate or well at ``path`` are read, ``None`` for other groups."""
+    if is_plate(node):
+        return "it is a plate: open() gives one lazy image of it, and its levels"
+    document = node.document
+    try:
+        well = document.derive(read_well) if document and document.kind == "group" else None
+    except DataError:
+        return None
+    if well is None or not well.fields:
+        return None
+    field = f"{path.rstrip('/')}/{well.fields[0]}"
+    return f"it is a well: name one of its fields, such as {field!r}"
 
 
 @dataclass(frozen=True, slots=True)
