@@ -266,8 +266,34 @@ def test_two_folders_have_their_templates(run: Run, plate: FileManager, shown: S
     ]
     assert [set(place) for place in _places(shown())] == [{"well"}] * 4 + [{"t"}] * 3
     shutil.copytree("plate", "second")
-    result = run("view", "plate", "second", "--names", "{well}_w{channel}.tif", *STREAM)
+    template = "{folder}/{well}_w{channel}.tif"
+    result = run("view", "plate", "second", "--names", template, *STREAM)
     assert (result.exit_code, result.stderr, len(shown())) == (0, "", 15)
+
+
+def test_images_at_one_place(
+    run: Run, plate: FileManager, shown: Shown, piped: Callable[..., Result]
+) -> None:
+    """Without an error, one would hide the other."""
+    shutil.copytree("plate", "second")
+    template = "{well}_w{channel}.tif"
+    fault = (
+        f"error: --names '{template}' does not tell disk:second/B03_w1.tif from "
+        f"disk:plate/B03_w1.tif: use more fields, such as '{{folder}}/{template}'"
+    )
+    paths = "".join(f"{folder}/B0{n}_w1.tif\n" for folder in ("plate", "second") for n in "34")
+    for result in (
+        run("view", "plate", "second", "--names", template, *STREAM),
+        piped(paths, "-", "--names", template),
+    ):
+        assert (result.exit_code, _one_line(result.stderr)) == (1, fault)
+    result = run("view", "plate", "--names", "{well}_*.tif", *STREAM)
+    assert result.exit_code == 1
+    assert _one_line(result.stderr) == (
+        "error: --names '{well}_*.tif' does not tell disk:plate/B03_w2.tif from "
+        "disk:plate/B03_w1.tif: use more fields"
+    )
+    assert shown() == []
 
 
 @pytest.fixture

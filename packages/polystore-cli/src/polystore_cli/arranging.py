@@ -12,6 +12,7 @@ from polystore_core import NameTemplate
 from polystore_core.errors import InvalidOptionError
 
 from .address import AddressError
+from .agreeing import check_alike, check_apart
 from .naming import find_template
 from .sources import TROUBLE, Picture, Skipped, find_fields
 
@@ -128,7 +129,7 @@ class Arrangement:
             del values["field"]
             at = [{"well": place["well"]} for place in at]
         pictures = tuple(found.values())
-        _check_alike(pictures)
+        check_alike(pictures)
         self.views.append(View("stack", top, pictures, fields=values, at=tuple(at)))
 
     def _add_montage(self, files: FileManager, source: Source) -> None:
@@ -157,7 +158,7 @@ class Arrangement:
             self._add_alone(source)
             return
         try:
-            _check_alike(pictures)
+            check_alike(pictures)
         except InvalidOptionError as error:
             self.notes.append(f"each image of {address} is shown alone: {error}")
             self._add_alone(source)
@@ -186,7 +187,7 @@ class Arrangement:
             named += source.pictures if source.kind == "image" else []
         address = sources[0].address
         if self.names is None:
-            _check_alike(pictures)
+            check_alike(pictures)
             self.views.append(View("stack", address, tuple(pictures)))
         elif self.names == "auto":
             template = find_template(list(dict.fromkeys(one.address.name for one in pictures)))
@@ -260,7 +261,8 @@ def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View
     values = {name: len({found[name] for found in parsed}) for name in template.fields}
     channels = [name for name in template.fields if name in _CHANNELS]
     layers = [" ".join(found[name] for name in channels) for found in parsed]
-    _check_alike(pictures, layers)
+    check_apart(pictures, [tuple(found.values()) for found in parsed], names)
+    check_alike(pictures, layers)
     return View("stack", address, tuple(pictures), names, values)
 
 
@@ -276,32 +278,3 @@ def _fit(template: Found, pictures: Sequence[Picture]) -> str:
 def _several(pictures: Sequence[Picture]) -> str:
     name = repr(pictures[0].address.name)
     return f"{len(pictures):,} images, such as {name}" if len(pictures) > 1 else name
-
-
-def _check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> None:
-    """Raise ``InvalidOptionError`` if two images differ; with ``layers``, two of one layer."""
-    firsts: dict[str, Picture] = {}
-    for one, layer in zip(pictures, layers or [""] * len(pictures), strict=True):
-        first = firsts.setdefault(layer, one)
-        mine, known = _facts(one), _facts(first)
-        for name, value in mine.items():
-            other = known.get(name)
-            if None not in (value, other) and value != other:
-                fault = (
-                    f"{one.address} has {name} {_text(value)}, but {first.address} has "
-                    f"{_text(other)}: images of one stack must be alike"
-                )
-                raise InvalidOptionError("stack", str(one.address), "alike images", fault)
-
-
-def _facts(one: Picture) -> dict[str, object]:
-    info = one.info
-    if info is None:
-        return {}
-    return {"shape": info.shape, "type": info.dtype, "axes": one.axes}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"({', '.join(map(str, value))})"
-    return str(value)
