@@ -71,6 +71,19 @@ def test_plate_in_json(run: Run, plate: FileManager) -> None:
     assert [axis["name"] for axis in view["image"]["axes"]] == ["field", "c", "y", "x"]
 
 
+def test_picture_that_fails(run: Run, files: FileManager, shown: Shown) -> None:
+    """Viewers have five axes. The error names the way that works."""
+    for field in ("0", "1"):
+        path = f"p.ome.zarr/A/1/{field}"
+        files.save(np.ones((1, 2, 3, 4, 5), "u1"), path, "zarr", axes="tczyx", levels=1)
+    result = run("view", "p.ome.zarr", *STREAM)
+    assert result.exit_code == 1
+    assert "6 axes is not an image" in result.stderr
+    assert result.stderr.endswith(". --stack shows each field of the plate\n")
+    assert run("view", "p.ome.zarr", "--stack", *STREAM).exit_code == 0
+    assert [item["axes"] for item in shown()] == ["tczyx"] * 2
+
+
 def test_plate_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert (result.exit_code, result.output) == (0, "")

@@ -61,9 +61,13 @@ class Show:
             try:
                 self._send(view)
             except (DataError, StorageError, UnsupportedFormatError, BatchError) as error:
-                text = error.describe(most=None) if isinstance(error, BatchError) else error
+                text = (
+                    error.describe(most=None) if isinstance(error, BatchError) else str(error)
+                )
+                if view.how == "montage" and isinstance(error, DataError):
+                    text += ". --stack shows each field of the plate"
                 warn(f"error: {text}")
-                failed.append({"source": str(view.address), "error": str(text)})
+                failed.append({"source": str(view.address), "error": text})
         return failed
 
     def document(self, view: View) -> dict[str, Any]:
