@@ -271,6 +271,18 @@ def test_two_folders_have_their_templates(run: Run, plate: FileManager, shown: S
     assert (result.exit_code, result.stderr, len(shown())) == (0, "", 15)
 
 
+@pytest.mark.parametrize("names", ["--stack", "--names={well}_w{channel}.tif", "--names=auto"])
+def test_image_that_is_named_twice(
+    piped: Callable[..., Result], plate: FileManager, shown: Shown, names: str
+) -> None:
+    paths = "\ufeffplate/B03_w1.tif\r\nplate/B04_w1.tif\r\nplate/B03_w1.tif\r\n"
+    assert piped(paths, "-", names).exit_code == 0
+    assert [item["path"] for item in shown()] == ["plate/B03_w1.tif", "plate/B04_w1.tif"]
+    if names != "--names=auto":  # so each folder would be a stack of its own
+        assert piped(f"{paths}plate\n", "-", names).exit_code == 0
+        assert len(shown()) == 6
+
+
 def test_images_at_one_place(
     run: Run, plate: FileManager, shown: Shown, piped: Callable[..., Result]
 ) -> None:

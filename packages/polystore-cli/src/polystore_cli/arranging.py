@@ -185,6 +185,8 @@ class Arrangement:
             pictures += _planes(source)
             self._skip_labels(source)
             named += source.pictures if source.kind == "image" else []
+        # A file may be named twice, by itself and in its folder.
+        pictures = list({one.address: one for one in pictures}.values())
         address = sources[0].address
         if self.names is None:
             check_alike(pictures)

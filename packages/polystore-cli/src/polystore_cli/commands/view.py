@@ -102,9 +102,9 @@ def _texts(paths: Iterable[str]) -> Iterator[str]:
         if text != "-":
             yield text
             continue
-        # Names of files that are not UTF-8 stay what they are.
+        # Names of files that are not UTF-8 stay what they are. Editors of Windows add a mark.
         given = b"" if sys.stdin is None else sys.stdin.buffer.read()
-        lines = given.decode("utf-8", "surrogateescape").split("\n")
+        lines = given.decode("utf-8-sig", "surrogateescape").split("\n")
         found = [line.removesuffix("\r") for line in lines if line.strip()]
         if not found:
             fault = "standard input has no addresses: write one in each line"
