@@ -138,6 +138,20 @@ def test_misfits_are_told(run: Run, plate: FileManager, shown: Shown) -> None:
     assert len(shown()) == 8
 
 
+def test_names_of_strangers(run: Run, files: FileManager) -> None:
+    """A name is one line, and sends no codes to the terminal."""
+    evil = "a\nerror: all is lost \x1b[31m  t"
+    for number in range(3):
+        files.save(IMAGE, f"folder{evil}/{evil}{number:03}.npy", backend="disk")
+    Path(f"folder{evil}/{evil}.docx").write_text("")
+    for arguments in ((), ("--names", "auto")):
+        result = run("view", f"folder{evil}", f"none{evil}", "--dry-run", *arguments, *STREAM)
+        found = result.output.splitlines()
+        assert [line.split(":")[0] for line in found if line.startswith("error")] == ["error"]
+        assert "\x1b" not in result.output
+        assert "\\x1b[31m  t" in result.output
+
+
 def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> None:
     files.save(IMAGE, "folder/a.npy", backend="disk")
     files.save(np.zeros(3), "folder/curve.npy", backend="disk")

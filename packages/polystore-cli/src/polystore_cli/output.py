@@ -19,6 +19,7 @@ __all__ = [
     "one_line",
     "print_columns",
     "print_json",
+    "printable",
     "warn",
 ]
 
@@ -30,8 +31,12 @@ def is_terminal(stream: IO[Any] | None) -> bool:
 
 def one_line(text: str) -> str:
     """Return a stranger's text for one row: no line breaks, control codes or surrogates."""
-    words = " ".join(text.split())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in words)
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Return text with escapes in place of line breaks, control codes and surrogates."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def print_columns(

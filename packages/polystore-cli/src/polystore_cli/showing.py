@@ -18,7 +18,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .output import is_terminal, warn
+from .output import is_terminal, printable, warn
 
 if TYPE_CHECKING:
     from polystore_core import FileManager, Info, LazyArray
@@ -113,11 +113,8 @@ class Show:
         for one in view.pictures:
             image = None if one.info is None else one.info.image
             if image is not None and "axes" in image.guessed and "axes" not in self.options:
-                names = ", ".join(image.names)
-                warn(
-                    f"warning: {one.address} does not name its axes: guessed {names} "
-                    "(-o axes=…)"
-                )
+                address, names = printable(str(one.address)), ", ".join(image.names)
+                warn(f"warning: {address} does not name its axes: guessed {names} (-o axes=…)")
                 return  # once for a stack
 
     @property

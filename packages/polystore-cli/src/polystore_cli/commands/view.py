@@ -9,7 +9,7 @@ import typer
 
 from polystore_cli.address import Address, AddressError, parse_address, usual_backend
 from polystore_cli.options import SaveOptions, parse_options
-from polystore_cli.output import is_terminal, print_json, warn
+from polystore_cli.output import is_terminal, print_json, printable, warn
 from polystore_core import FileManager, NameTemplate, StorageBackend, owner
 from polystore_core.errors import InvalidOptionError, PluginError, UnknownPluginError
 
@@ -130,14 +130,14 @@ def _find(
         try:
             sources.append(find_images(files, address))
         except TROUBLE as error:
-            warn(f"error: {error}")
+            warn(f"error: {printable(str(error))}")
             failed.append({"source": str(address), "error": str(error)})
     return sources, failed
 
 
 def _ask(question: str) -> bool:
     """Ask on the terminal. Enter is yes, and the end of the input is no."""
-    typer.echo(f"{question} [Y/n] ", nl=False, err=True)
+    typer.echo(f"{printable(question)} [Y/n] ", nl=False, err=True)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         typer.echo(err=True)  # the terminal is still on the line of the question
@@ -149,10 +149,10 @@ def _tell(found: "Arrangement") -> list[dict[str, str]]:
     from polystore_cli.sources import told
 
     for line in (*found.notes, *told([one for one in found.skipped if not one.failed])):
-        warn(f"note: {line}")
+        warn(f"note: {printable(line)}")
     failed = [one for one in found.skipped if one.failed]
     for one in failed:
-        warn(f"error: {one.reason}")
+        warn(f"error: {printable(one.reason)}")
     return [{"source": one.source, "error": one.reason} for one in failed]
 
 
@@ -179,7 +179,7 @@ def _print_views(show: "Show", found: "Arrangement") -> None:
         by = f", arranged by {view.names!r}" if view.names else ""
         values = ", ".join(f"{name}: {number:,}" for name, number in view.fields.items())
         told = f"{view.how}{many} {view.address}: {shape} {document['dtype'] or ''}".rstrip()
-        typer.echo(told + by + (f" ({values})" if values else ""))
+        typer.echo(printable(told + by + (f" ({values})" if values else "")))
 
 
 def _check_names(names: str | None) -> None:
