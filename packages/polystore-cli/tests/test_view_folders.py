@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,20 @@ def test_others_are_skipped(
         "note: skipped disk:plate/thumbs: name a folder to show its images",
     ]
     assert len(shown()) == 4
+
+
+def test_files_that_are_no_images_cannot_fail(run: Run, plate: FileManager) -> None:
+    with zipfile.ZipFile("plate/raw.zip", "w") as archive:
+        archive.writestr("a.txt", "x")
+    for name in ("RoiSet.zip", "cell.roi", "settings.json"):
+        Path("plate", name).write_bytes(b"damaged \xff")
+    result = run("view", "plate", "--names", "auto", "--json", *STREAM)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[1:] == [
+        "note: skipped 2 .zip files, such as disk:plate/RoiSet.zip: not an image",
+        "note: skipped disk:plate/cell.roi: not an image",
+        "note: skipped disk:plate/settings.json: not an image",
+    ]
 
 
 def test_damaged_image_fails(run: Run, plate: FileManager, shown: Shown) -> None:

@@ -43,6 +43,9 @@ _Item = TypeVar("_Item")
 _MANY = 200
 """Files that take long enough to show how far it is."""
 
+_NO_IMAGES = frozenset({".json", ".roi", ".txt", ".zip"})
+"""Suffixes of files that hold no images: a damaged one is not an image that is missing."""
+
 TROUBLE = (DataError, StorageError, UnsupportedFormatError, PluginError, InvalidOptionError)
 """Errors that one path has: others may still be shown."""
 
@@ -144,6 +147,8 @@ def _add_file(files: FileManager, source: Source, address: Address) -> None:
     what = f"{suffix or 'other'} file"
     info = _info(files, source, address, what)
     if info is None:
+        if suffix in _NO_IMAGES:
+            source.skipped[-1] = Skipped(str(address), what, "not an image")
         return
     if info.format is None:
         reason = f"no format has the suffix {suffix!r}" if suffix else "it has no suffix"
