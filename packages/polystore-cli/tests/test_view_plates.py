@@ -75,7 +75,7 @@ def test_picture_that_fails(run: Run, files: FileManager, shown: Shown) -> None:
     """Viewers have five axes. The error names the way that works."""
     for field in ("0", "1"):
         path = f"p.ome.zarr/A/1/{field}"
-        files.save(np.ones((1, 2, 3, 4, 5), "u1"), path, "zarr", axes="tczyx", levels=1)
+        files.save(np.ones((2, 2, 3, 4, 5), "u1"), path, "zarr", axes="tczyx", levels=1)
     result = run("view", "p.ome.zarr", *STREAM)
     assert result.exit_code == 1
     assert "6 axes is not an image" in result.stderr

@@ -13,7 +13,7 @@ from polystore_core import (
     Position,
     image_metadata,
 )
-from polystore_core.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError, UnsupportedDataError
 from polystore_stream.wire import messages
 from polystore_stream.wire.describe import Look, described
 from polystore_stream.wire.layout import Layout, Place, place_of
@@ -156,6 +156,24 @@ def test_changes_of_unknown_axes() -> None:
     assert held(message) == plain.metadata
     message, _ = describe(plain, scale=(4, 1, 1))
     assert held(message).scale[0] == 4.0
+
+
+def test_single_axes_make_room_for_unknown_ones() -> None:
+    """A plate of tczyx fields has six axes, and viewers have five."""
+    names = ("field", "t", "c", "z", "y", "x")
+    axes = tuple(Axis(name, AXIS_TYPES.get(name), scale=2.0) for name in names)
+    metadata = ImageMetadata(axes=axes)
+    array = np.arange(2 * 3 * 4 * 5 * 6, dtype="u1").reshape(2, 1, 3, 4, 5, 6)
+    message, pixels = describe(Image(array, metadata))
+    assert (message.axes, pixels.shape) == ("tczyx", (2, 3, 4, 5, 6))
+    np.testing.assert_array_equal(pixels, array[:, 0])
+    assert held(message).names == ("field", *names[2:])
+    message, _ = describe(Image(array, metadata), scale=(9, 1, 1, 1, 3, 3))
+    assert message.scale == (9.0, 1.0, 1.0, 3.0, 3.0)
+    message, _ = describe(Image(array, metadata), scale={"t": 5, "y": 7})
+    assert message.scale[-2:] == (7.0, 2.0)
+    with pytest.raises(UnsupportedDataError, match="6 axes"):
+        describe(Image(np.repeat(array, 2, axis=1), metadata))
 
 
 def test_limits_of_all_channels() -> None:

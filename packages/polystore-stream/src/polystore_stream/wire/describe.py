@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
@@ -85,6 +85,8 @@ def described(
         _check_only_labels(look)
         return _rois(rois, text, place, look.labels, encoding)
     array, words = array_and_words(data)
+    if words is not None and look.axes is None:
+        array, look, words = _without_single(array, look, words)
     pixels = to_numpy(array)
     dtype = _plain_dtype(pixels.dtype)
     _check_pixels(pixels.shape)
@@ -110,6 +112,26 @@ def described(
         original="" if sent.dtype.str == original else original,
     )
     return image, sent
+
+
+def _without_single(
+    array: Any, look: Look, words: ImageMetadata
+) -> tuple[Any, Look, ImageMetadata]:
+    """Leave out axes t and z of length 1 if axes that viewers do not know need their places."""
+    names, shape = words.names, array.shape
+    unknown = [name for name in names if name not in AXIS_TYPES]
+    taken = [at for at, name in enumerate(names) if name in ("t", "z")]
+    excess = len(unknown) + len(taken) - 2
+    single = [at for at in taken if shape[at] == 1][:excess]
+    if not unknown or excess < 1 or len(single) < excess:
+        return array, look, words
+    scale = look.scale
+    if isinstance(scale, Mapping):
+        scale = {name: scale[name] for name in scale.keys() - {names[at] for at in single}}
+    elif scale is not None and len(scale) == len(names):
+        scale = [size for at, size in enumerate(scale) if at not in single]
+    region = tuple([0 if at in single else slice(None) for at in range(len(names))])
+    return array[region], replace(look, scale=scale), words.sliced(region, shape)
 
 
 def described_source(
