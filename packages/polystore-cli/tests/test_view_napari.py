@@ -56,10 +56,9 @@ def viewer(display: Display, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     shutil.rmtree(folder)
 
 
+@pytest.mark.skipif(not DATA.exists(), reason=f"data: {DATA} is absent")
 def test_folder_of_worms(run: Run, viewer: None, tmp_path: Path) -> None:
     """A person types one line, and sees two wells in two colours."""
-    if not DATA.exists():
-        pytest.skip(f"data: {DATA} is absent")
     result = run("view", DATA / "worms-imagexpress", "--names", "auto")
     assert (result.exit_code, result.stdout) == (0, "")
     with polystore_napari.connect() as napari:
