@@ -79,6 +79,7 @@ final class Pane {
     /** Have an image hold more slices, in its window. */
     void setStack(ImagePlus image, ImageStack stack, int channels, int slices, int frames) {
         ImageCanvas canvas = image.getCanvas();
+        Point place = image.getWindow() == null ? null : image.getWindow().getLocation();
         zoom = canvas == null ? 0 : canvas.getMagnification();
         image.setOpenAsHyperStack(true);
         image.setStack(stack, channels, slices, frames);
@@ -87,6 +88,8 @@ final class Pane {
         if (now != null && now.getClass() == ImageCanvas.class) {
             image.setOpenAsHyperStack(true);
             window(image);
+            // The window between the two may be somewhere else until the screen has moved it.
+            if (place != null) image.getWindow().setLocation(place);
             now = image.getCanvas();
         }
         if (now != null && now != canvas && zoom > 0 && zoom != now.getMagnification()) magnify(image);
