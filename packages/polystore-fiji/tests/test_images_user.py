@@ -147,23 +147,30 @@ def test_zoom_is_kept(files: FileManager, viewer: RemoteFiji, user: User) -> Non
 
 def test_window_stays_in_place(files: FileManager, viewer: RemoteFiji, user: User) -> None:
     """A window stays where its user has moved it, whatever becomes of its image."""
-    where = 'getLocationAndSize(x, y, w, h); return "" + x + " " + y;'
+
+    def is_there() -> bool:
+        found = user.does('getLocationAndSize(x, y, w, h); return "" + x + " " + y;')
+        return bool(found == "311 222")
+
+    def move() -> None:
+        user.does("setLocation(311, 222); wait(200);")  # until the screen has told Java of it
+        assert becomes(is_there)
+
     files.save(
         plane(0), "w1_z0.npy", backend="screen", names="w{channel}_z{z}.npy", wait="shown"
     )
-    user.does("setLocation(311, 222); wait(200);")  # until the screen has told Java of it
-    assert user.does(where) == "311 222"
+    move()
     for name in ("w1_z1", "w2_z0", "w2_z1"):
         files.save(
             plane(1), f"{name}.npy", backend="screen", names="w{channel}_z{z}.npy", wait="shown"
         )
-        assert user.does(where) == "311 222", name
+        assert becomes(is_there), name
     viewer.clear()
     for shape in ((90, 90), (91, 91)):
         files.save(np.zeros(shape, "u1"), "b.npy", backend="screen", wait="shown")
         if shape == (90, 90):
-            user.does("setLocation(311, 222); wait(200);")
-    assert user.does(where) == "311 222"
+            move()
+    assert becomes(is_there)
 
 
 def test_position_is_followed(files: FileManager, viewer: RemoteFiji, user: User) -> None:
