@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..wire.messages import Image, Rois
@@ -143,8 +144,9 @@ class Inbox:
             self._count()
             count = len(self._queue) if most is None else min(most, len(self._queue))
             self._is_counted = False
-            taken = [self._queue.popitem(last=False)[0] for _ in range(count)]
+            taken = list(islice(self._queue, count))
             for delivery in taken:
+                del self._queue[delivery]
                 self._forget(delivery)
             self._is_counted = True
         return taken
