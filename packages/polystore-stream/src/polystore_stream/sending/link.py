@@ -24,6 +24,7 @@ __all__ = ["AT_ONCE", "Link", "LostError", "context"]
 
 _HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
 _TRIES = 3  # connections, where the receiver ends them before it is greeted
+_GREETING = 5.0  # seconds, once: whether ZeroMQ answers at all, before a key is blamed
 _SLICE = 20  # milliseconds between two looks at whether the receiver lives
 # As numbers: enumerations are slow.
 _MORE, AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
@@ -95,7 +96,11 @@ class Link:
         # Not __del__, which would run after ``close``, too, and costs a Ctrl-C that comes then.
         self._dropped = weakref.finalize(self, _close, socket, self._monitor)
         self._dropped.atexit = False
-        socket.connect(endpoint.address)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._begun = time.monotonic()
+        self._socket.connect(self.endpoint.address)
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. Raises ``LostError``, ``TimeoutError``."""
@@ -105,7 +110,8 @@ class Link:
             while not self._sent(first, _MORE if others else 0):
                 self.check()
                 waited = time.monotonic() - start
-                if not self._is_connected and waited > _HANDSHAKE:
+                tried = time.monotonic() - max(start, self._begun)
+                if not self._is_connected and tried > _HANDSHAKE:
                     raise LostError("cannot be reached")
                 if waited > self.timeout:
                     raise TimeoutError
@@ -171,7 +177,7 @@ class Link:
         if self._tries < _TRIES:
             self._tries += 1
             self._is_connected = self._is_refused = False
-            self._socket.connect(self.endpoint.address)
+            self._begin()
         elif self.endpoint.address.startswith("tcp://") and _greets(self.endpoint.address):
             raise LostError("rejected the connection: its key is not the one in the file")
         else:
@@ -201,7 +207,7 @@ def _greets(address: str) -> bool:
     """Whether ZeroMQ listens at an address of tcp: it speaks first, whatever key it expects."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _HANDSHAKE) as asked:
+        with socket.create_connection((host.strip("[]"), int(port)), _GREETING) as asked:
             return asked.recv(1) == b"\xff"
     except (OSError, ValueError):
         return False
