@@ -64,7 +64,7 @@ def run(name: str) -> dict[str, Any]:
 def measured(path: Path, name: str) -> dict[str, float]:
     """Time one read, with the opening for "open" alone. Memory is the growth of the peak."""
     files = FileManager()
-    files.info("/", backend="zarr")  # imports are no part of it
+    files.info("/", backend="zarr")  # first: the imports are not measured
     before, start = peak(), time.perf_counter()
     plate = files.open(path, "zarr")
     if (read := READS[name]) is not None:

@@ -247,7 +247,7 @@ def _is_word_of_letters(columns: _Columns, at: int) -> bool:
 
 
 def _is_well(columns: _Columns, at: int, marked: dict[int, str]) -> bool:
-    """Whether a well stands at ``at``: its letters, and its digits after them."""
+    """Whether a well begins at ``at``: its letters, and its digits after them."""
     if at + 1 == len(columns) or columns[at + 1].kind != "digits":
         return False
     letters, digits = columns[at], columns[at + 1]
