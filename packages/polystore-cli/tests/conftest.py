@@ -31,6 +31,13 @@ def run() -> Run:
 
 
 @pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
+    """A file manager, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return FileManager(BackendRegistry())
+
+
+@pytest.fixture
 def process(tmp_path: Path) -> Process:
     """Call ``python -m polystore_cli`` with ``tmp_path/site`` on its path."""
 

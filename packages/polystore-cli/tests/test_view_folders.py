@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from polystore_cli.main import app
-from polystore_core import BackendRegistry, FileManager
+from polystore_core import FileManager
 
 from .conftest import Run, Shown
 
@@ -27,13 +27,6 @@ pytest.importorskip("tifffile")
 STREAM = ("--viewer", "streaming")
 IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
 DATA = Path(__file__).parents[4] / "shared" / "data"
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
-    """A file manager, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return FileManager(BackendRegistry())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core import BackendRegistry, FileManager
+from polystore_core import FileManager
 
 from .conftest import Run, Shown
 
@@ -18,13 +18,6 @@ pytest.importorskip("polystore_zarr")
 STREAM = ("--viewer", "streaming")
 IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
 FIELDS = ("B/02/0", "B/02/1", "B/04/0", "B/04/1", "D/03/0", "D/03/1")
-
-
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
-    """A file manager, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    return FileManager(BackendRegistry())
 
 
 @pytest.fixture
