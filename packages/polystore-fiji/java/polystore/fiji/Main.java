@@ -24,7 +24,7 @@ public final class Main {
             }
             if (!GraphicsEnvironment.isHeadless()) {
                 new ImageJ().exitWhenQuitting(true);
-                ToggleScaleBar.addToMenu(); // this jar is no plugin here, so ImageJ does not
+                ToggleScaleBar.addToMenu(); // ImageJ does so only for jars in its plugins folder
             }
             Receive.toggle(name, port, Main::quit);
         } catch (Exception error) {

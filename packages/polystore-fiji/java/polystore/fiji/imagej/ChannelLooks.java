@@ -27,7 +27,7 @@ final class ChannelLooks {
     private static final class Look {
         /** How many channels came before it: it keeps its colour when others come. */
         final int number;
-        /** What was said last; only another text undoes what the user has set. */
+        /** The last words of a pipeline. Only other words replace the settings of the user. */
         String said = "";
         /** Said, or set by the user; null: by default. */
         LUT color;
@@ -119,7 +119,7 @@ final class ChannelLooks {
         }
     }
 
-    /** See what the user has set since ImageJ was told; what was said since then is newer. */
+    /** Read the settings of the user, but not of a channel for which newer words have come. */
     private static void notice(Look look, ImagePlus image, int at) {
         if (look.toldColor == null) return;
         double[] range = range(image, at);

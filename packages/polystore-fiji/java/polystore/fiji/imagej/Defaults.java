@@ -56,8 +56,8 @@ final class Defaults {
     }
 
     /**
-     * Return the limits that are shown: the same, unless all pixels are equal. {@code bits}: how
-     * many bits the integers of an image have, 0 if that is unknown or they are no integers.
+     * Return the limits that are shown: the same, unless all pixels are equal. {@code bits} is the
+     * number of bits of an image of integers, or 0 for other images and if it is unknown.
      */
     static double[] shown(double[] limits, int bits) {
         if (limits == null) return new double[] {0, 1};

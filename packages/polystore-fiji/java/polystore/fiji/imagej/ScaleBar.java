@@ -74,7 +74,7 @@ final class ScaleBar {
         int wide = Math.max(width, metrics.stringWidth(length.text));
         int y = canvas.height - MARGIN - THICK;
         if (width < SHORTEST || wide + 2 * MARGIN > canvas.width || y < metrics.getHeight() + MARGIN)
-            return; // there is no room
+            return; // the window is too small
         int left = canvas.width - MARGIN - wide;
         int x = left + (wide - width) / 2;
         int textX = left + (wide - metrics.stringWidth(length.text)) / 2;
