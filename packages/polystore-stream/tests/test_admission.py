@@ -278,6 +278,15 @@ def test_wrong_key_is_error(tmp_path: Path, key: str) -> None:
             files.save(pattern(0, SMALL), "a", backend="out")
 
 
+def test_wrong_key_is_error_each_time() -> None:
+    """Also where ZeroMQ is slow to forget the connection before the next try."""
+    with listening(listen="tcp://127.0.0.1:0") as listener:
+        endpoint = replace(listener.endpoint, server_key="")
+        for _ in range(50):
+            with pytest.raises(ReceiverUnavailableError, match="key"):
+                Connection(endpoint, "out")
+
+
 def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
     """The token is in no text, log or pickle."""
     caplog.set_level(logging.DEBUG)

@@ -68,16 +68,19 @@ class Link:
         self._is_refused = False
         self._tries = 1
         self.watches_process = endpoint.is_local and os.name == "posix"
-        with spare_descriptors(backend, "", f"connect to {endpoint.title}"):
+        self._backend = backend
+        self._connect()
+
+    def _connect(self) -> None:
+        with spare_descriptors(self._backend, "", f"connect to {self.endpoint.title}"):
             self._socket = context().socket(zmq.DEALER)
             try:
-                self._connect()
+                self._begin(self._socket, self.endpoint)
             except BaseException:
                 self.close()
                 raise
 
-    def _connect(self) -> None:
-        socket, endpoint = self._socket, self.endpoint
+    def _begin(self, socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
@@ -96,11 +99,8 @@ class Link:
         # Not __del__, which would run after ``close``, too, and costs a Ctrl-C that comes then.
         self._dropped = weakref.finalize(self, _close, socket, self._monitor)
         self._dropped.atexit = False
-        self._begin()
-
-    def _begin(self) -> None:
         self._begun = time.monotonic()
-        self._socket.connect(self.endpoint.address)
+        socket.connect(endpoint.address)
 
     def write(self, frames: Sequence[bytes | memoryview]) -> None:
         """Send one message. Raises ``LostError``, ``TimeoutError``."""
@@ -177,7 +177,10 @@ class Link:
         if self._tries < _TRIES:
             self._tries += 1
             self._is_connected = self._is_refused = False
-            self._begin()
+            # A new socket: the old one still forgets its connection, and with it every other
+            # one to the same address, as soon as ZeroMQ's thread comes to that.
+            self.close()
+            self._connect()
         elif self.endpoint.address.startswith("tcp://") and _greets(self.endpoint.address):
             raise LostError("rejected the connection: its key is not the one in the file")
         else:
