@@ -217,6 +217,24 @@ def test_link_inside_is_followed(rooted: DiskBackend, folder: Path, target: str)
     assert (folder / "link.npy").is_symlink()
 
 
+def test_link_becomes_a_folder(
+    rooted: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was a link when it was opened, and is one no more when the link is read."""
+    rooted.save(image(1), "kept/a.npy")
+    (folder / "sub").symlink_to("kept")
+    readlink = os.readlink
+
+    def swap(name: str, *, dir_fd: int | None = None) -> str:
+        if name == "sub" and (folder / "sub").is_symlink():
+            (folder / "sub").unlink()
+            (folder / "kept").rename(folder / "sub")
+        return readlink(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "readlink", swap)
+    assert_same(rooted.load("sub/a.npy"), image(1))
+
+
 def test_link_goes_along(rooted: DiskBackend, folder: Path) -> None:
     """A link says how to get there from where it stands, so the root can be moved."""
     rooted.save(image(1), "a/b/c.npy")

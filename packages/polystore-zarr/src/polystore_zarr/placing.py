@@ -64,6 +64,7 @@ class ZarrPlacing(ZarrLookup):
     ) -> None:
         """Encode arrays ahead in threads, and save one after the other."""
         with (
+            self._translated(".", "save_batch"),
             self._files.kept() as files,
             gathering_members(self.name),
             saving_batch(data, watched=callable(progress)) as batch,

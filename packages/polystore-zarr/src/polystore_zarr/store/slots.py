@@ -80,7 +80,7 @@ def _watching(
 def _stays(calls: Calls, key: str, status: os.stat_result) -> bool:
     try:
         return samestat(status, calls.places.stat(key, follow_symlinks=False))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -44,7 +44,7 @@ def same_at(calls: Calls, key: str) -> Iterator[Callable[[], bool]]:
         def same() -> bool:
             try:
                 return os.path.samestat(before, calls.places.stat(key))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return False
 
         yield same

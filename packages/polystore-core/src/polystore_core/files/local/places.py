@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import finalize
 
@@ -327,10 +328,15 @@ class RootedPlaces(Places):
                     done.append(part)
                     continue
                 except OSError as error:
-                    if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                        target = read_link_text(part, here)
-                    if target is None:
+                    if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                         raise
+                    target = read_link_text(part, here)
+                    if target is None:
+                        if not S_ISDIR(
+                            os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
+                        ):
+                            raise
+                        target = part  # a directory again, which was a link when it was opened
             elif follow:
                 target = read_link_text(part, here)
             if target is None:
