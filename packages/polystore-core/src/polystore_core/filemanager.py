@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .abc.array import LazyArray
-from .abc.backend import DataSink, DataSource, Path
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
-from .errors import (
-    InvalidOptionError,
-    UnsupportedOperationError,
-    explained,
-)
-from .options import check_options
+from .errors import InvalidOptionError, explained
 from .paths import check_path
-from .plugins.registry import BackendRegistry
+from .routing import Router, let_calls_omit_backend
 from .work import Progress, check_paths, run_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable
 
     from numpy.typing import DTypeLike
 
+    from .abc.backend import DataSink, DataSource, Path
     from .image import Image, ImageMetadata
     from .model.casting import Casting
     from .options import IfExists
@@ -32,28 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FileManager"]
 
-Class = TypeVar("Class", bound=type)
 
-
-def _let_calls_omit_backend(cls: Class) -> Class:
-    """Let a call without a backend reach ``_check_name``, whose error lists the backends.
-
-    Type checkers still see a required parameter.
-    """
-    for name, method in vars(cls).items():
-        if name.startswith("_"):
-            continue
-        code, first = method.__code__, method.__code__.co_argcount
-        if code.co_varnames[first - 1] == "backend":
-            method.__defaults__ = (None,)
-        keywords = code.co_varnames[first : first + code.co_kwonlyargcount]
-        backends = [keyword for keyword in keywords if keyword.endswith("_backend")]
-        method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
-    return cls
-
-
-@_let_calls_omit_backend
-class FileManager:
+@let_calls_omit_backend
+class FileManager(Router):
     """Route each operation to the backend that the call names.
 
     The backend follows the last path (``fm.save(image, "a.npy", "disk")``), or is given as
@@ -64,63 +40,6 @@ class FileManager:
     A file manager pickles as its configuration and works in threads, and in spawned and forked
     processes; what the memory backend holds stays in its own process.
     """
-
-    def __init__(self, registry: BackendRegistry | None = None) -> None:
-        self.registry = BackendRegistry() if registry is None else registry
-        self._calls = self.registry._calls  # shared: it forgets them when it closes
-
-    # ── routing ──────────────────────────────────────────────────────────────────────────
-
-    def _call(self, operation: str, backend: str) -> Callable[..., Value]:
-        """Find the bound method once. Later calls find it in ``_calls``.
-
-        They check first that ``backend`` is a ``str``: a dict in its place has no hash.
-        """
-        backend = self._check_name(operation, backend)
-        instance = self.registry[backend]
-        method: Callable[..., Any] | None = getattr(instance, operation, None)
-        if method is None:
-            reads, writes = (isinstance(instance, role) for role in (DataSource, DataSink))
-            reason = "" if reads and writes else f"it only {'reads' if reads else 'writes'}"
-            raise UnsupportedOperationError(backend, operation, reason)
-        self._calls[operation, backend] = method
-        return method
-
-    def _check_name(
-        self,
-        operation: str,
-        backend: object,
-        place: str = "after the last path, or as backend=",
-    ) -> str:
-        """Return the name as a plain ``str``. Raises ``BackendRequiredError``."""
-        return self.registry._check_name(operation, backend, place)
-
-    def _run(self, operation: str, backend: str, *paths: Path, **options: Option) -> Value:
-        if backend.__class__ is not str:
-            backend = self._check_name(operation, backend)
-        call = self._calls.get((operation, backend)) or self._call(operation, backend)
-        if options:
-            self._check_options(call, options, operation, backend)
-        for path in paths:
-            check_path(path)
-        return call(*paths, **options)
-
-    def _run_batch(
-        self, operation: str, backend: str, *args: Value, **options: Option
-    ) -> Value:
-        call = self._calls.get((operation, backend)) or self._call(operation, backend)
-        self._check_options(call, options, operation, backend)
-        return call(*args, **options)
-
-    def _check_options(
-        self,
-        call: Callable[..., Value],
-        options: Mapping[str, Any],
-        operation: str,
-        backend: str,
-    ) -> None:
-        method = getattr(call, "__func__", call)
-        check_options(method, options, f"{operation}() of backend {backend!r}")
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,96 @@
+"""How a call of ``FileManager`` finds the method of the backend that it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .abc.backend import DataSink, DataSource, Path
+from .errors import UnsupportedOperationError
+from .options import check_options
+from .paths import check_path
+from .plugins.registry import BackendRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .values import Option, Value
+
+__all__ = ["Router", "let_calls_omit_backend"]
+
+Class = TypeVar("Class", bound=type)
+
+
+def let_calls_omit_backend(cls: Class) -> Class:
+    """Let a call without a backend reach ``_check_name``, whose error lists the backends.
+
+    Type checkers still see a required parameter.
+    """
+    for name, method in vars(cls).items():
+        if name.startswith("_"):
+            continue
+        code, first = method.__code__, method.__code__.co_argcount
+        if code.co_varnames[first - 1] == "backend":
+            method.__defaults__ = (None,)
+        keywords = code.co_varnames[first : first + code.co_kwonlyargcount]
+        backends = [keyword for keyword in keywords if keyword.endswith("_backend")]
+        method.__kwdefaults__ = dict.fromkeys(backends) | (method.__kwdefaults__ or {})
+    return cls
+
+
+class Router:
+    """Finds a backend's methods by the names of backend and operation, and keeps them."""
+
+    def __init__(self, registry: BackendRegistry | None = None) -> None:
+        self.registry = BackendRegistry() if registry is None else registry
+        self._calls = self.registry._calls  # shared: it forgets them when it closes
+
+    def _call(self, operation: str, backend: str) -> Callable[..., Value]:
+        """Find the bound method once. Later calls find it in ``_calls``.
+
+        They check first that ``backend`` is a ``str``: a dict in its place has no hash.
+        """
+        backend = self._check_name(operation, backend)
+        instance = self.registry[backend]
+        method: Callable[..., Any] | None = getattr(instance, operation, None)
+        if method is None:
+            reads, writes = (isinstance(instance, role) for role in (DataSource, DataSink))
+            reason = "" if reads and writes else f"it only {'reads' if reads else 'writes'}"
+            raise UnsupportedOperationError(backend, operation, reason)
+        self._calls[operation, backend] = method
+        return method
+
+    def _check_name(
+        self,
+        operation: str,
+        backend: object,
+        place: str = "after the last path, or as backend=",
+    ) -> str:
+        """Return the name as a plain ``str``. Raises ``BackendRequiredError``."""
+        return self.registry._check_name(operation, backend, place)
+
+    def _run(self, operation: str, backend: str, *paths: Path, **options: Option) -> Value:
+        if backend.__class__ is not str:
+            backend = self._check_name(operation, backend)
+        call = self._calls.get((operation, backend)) or self._call(operation, backend)
+        if options:
+            self._check_options(call, options, operation, backend)
+        for path in paths:
+            check_path(path)
+        return call(*paths, **options)
+
+    def _run_batch(
+        self, operation: str, backend: str, *args: Value, **options: Option
+    ) -> Value:
+        call = self._calls.get((operation, backend)) or self._call(operation, backend)
+        self._check_options(call, options, operation, backend)
+        return call(*args, **options)
+
+    def _check_options(
+        self,
+        call: Callable[..., Value],
+        options: Mapping[str, Any],
+        operation: str,
+        backend: str,
+    ) -> None:
+        method = getattr(call, "__func__", call)
+        check_options(method, options, f"{operation}() of backend {backend!r}")
