@@ -2,6 +2,7 @@ import json
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -87,7 +88,7 @@ OLD = {"a": {"x": {"old": 1}, "y": {"old": 1}}, "b": {"x": {"old": 1}}}
         ),
         ({"c": {"x": {"new": 2}}}, ["x"], {**OLD, "c": {"x": {"new": 2}}}),
         ({"b": {"x": {"deep": {"x": 1}}}}, ["x"], {**OLD, "b": {"x": {"deep": {"x": 1}}}}),
-        ({"a": None, "b": {"x": 1}}, ["x"], {"a": None, "b": {"x": 1}}),
+        ({"b": {"x": 1}}, ["x"], {**OLD, "b": {"x": 1}}),
     ],
 )
 def test_named_keys_are_replaced_whole(
@@ -130,6 +131,130 @@ def test_damaged_file_stays(metadata_path: Path, damaged: bytes) -> None:
     assert metadata_path.read_bytes() == damaged
 
 
+PUBLISHED = """{
+  "subdirectories": {
+    ".": {
+      "microscope_handler_name": "imagexpress",
+      "grid_dimensions": [2, 2],
+      "image_files": ["A01_s1_w1.tif"],
+      "workspace_mapping": {
+        "A01_s1_w1.tif": {
+          "backend": "disk",
+          "backend_address": "TimePoint_1/A01_s1_w1.TIF",
+          "source_axis_indices": [null]
+        }
+      },
+      "available_backends": {"disk": true, "virtual_workspace": true},
+      "main": true
+    }
+  }
+}"""
+
+
+class Place(str, Enum):  # noqa: UP042 -- prints as "Place.ZARR"
+    ZARR = "zarr"
+
+
+def test_published_document_takes_backends(metadata_path: Path) -> None:
+    metadata_path.parent.mkdir()
+    metadata_path.write_text(PUBLISHED)
+    writer = AtomicMetadataWriter()
+    writer.update_available_backends(metadata_path, {"zarr": True})
+    writer.update_available_backends(metadata_path, {Place.ZARR: True, "disk": False})
+    writer.update_available_backends(metadata_path, {Place.ZARR: True}, subdirectory=".")
+    writer.update_available_backends(metadata_path, {"zip": True}, subdirectory="results")
+    expected = json.loads(PUBLISHED)
+    expected["available_backends"] = {"zarr": True, "disk": False}
+    expected["subdirectories"]["."]["available_backends"]["zarr"] = True
+    expected["subdirectories"]["results"] = {"available_backends": {"zip": True}}
+    assert json.loads(metadata_path.read_text()) == expected
+
+
+def test_backends_need_no_document(metadata_path: Path) -> None:
+    AtomicMetadataWriter().update_available_backends(metadata_path, {"zarr": True})
+    assert json.loads(metadata_path.read_text()) == {"available_backends": {"zarr": True}}
+
+
+FAULTS = [
+    ([], "the document: expected an object, got []"),
+    ({"available_backends": ["zarr"]}, "available_backends: expected an object, got ['zarr']"),
+    (
+        {"available_backends": {"zarr": None}},
+        "available_backends.zarr: expected true or false, got None",
+    ),
+    ({"subdirectories": 7}, "subdirectories: expected an object, got 7"),
+    (
+        {"subdirectories": {"TimePoint_1": 7}},
+        "subdirectories.TimePoint_1: expected an object, got 7",
+    ),
+    (
+        {"subdirectories": {"TimePoint_1": {"available_backends": "zarr"}}},
+        "subdirectories.TimePoint_1.available_backends: expected an object, got 'zarr'",
+    ),
+    (
+        {"subdirectories": {"TimePoint_1": {"available_backends": {"zarr": 1}}}},
+        "subdirectories.TimePoint_1.available_backends.zarr: expected true or false, got 1",
+    ),
+    (
+        {"subdirectories": {".": {"available_backends": {"a b": "yes"}}}},
+        'subdirectories["."].available_backends["a b"]: expected true or false, got \'yes\'',
+    ),
+]
+
+
+@pytest.mark.parametrize(("document", "message"), FAULTS)
+def test_broken_schema_stays(metadata_path: Path, document: Any, message: str) -> None:
+    metadata_path.parent.mkdir()
+    metadata_path.write_text(json.dumps(document))
+    with pytest.raises(DamagedDataError) as caught:
+        AtomicMetadataWriter().merge_subdirectory_metadata(
+            metadata_path, {"TimePoint_1": {"x": 1}, ".": {"x": 1}}
+        )
+    assert caught.value.reason == message
+    assert json.loads(metadata_path.read_text()) == document
+
+
+def test_fault_elsewhere_stops_nobody(metadata_path: Path) -> None:
+    metadata_path.parent.mkdir()
+    metadata_path.write_text('{"subdirectories": {"a": 7}}')
+    AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"b": {"x": 1}})
+    found = json.loads(metadata_path.read_text())
+    assert found == {"subdirectories": {"a": 7, "b": {"x": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [(updates["subdirectories"], message) for updates, message in FAULTS[3:]]
+    + [({1: {}}, "subdirectories: expected text as keys, got 1")],
+)
+def test_broken_update_refused(metadata_path: Path, updates: Any, message: str) -> None:
+    with pytest.raises(UnsupportedDataError) as caught:
+        AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, updates)
+    assert caught.value.reason == message
+    assert caught.value.path == str(metadata_path)
+    assert not metadata_path.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("backends", "message"),
+    [
+        ("zarr", "subdirectories.a.available_backends: expected an object, got 'zarr'"),
+        (
+            {"zarr": 1},
+            "subdirectories.a.available_backends.zarr: expected true or false, got 1",
+        ),
+        ({1: True}, "subdirectories.a.available_backends: expected text as keys, got 1"),
+    ],
+)
+def test_broken_backends_refused(metadata_path: Path, backends: Any, message: str) -> None:
+    with pytest.raises(UnsupportedDataError) as caught:
+        AtomicMetadataWriter().update_available_backends(
+            metadata_path, backends, subdirectory="a"
+        )
+    assert caught.value.reason == message
+    assert not metadata_path.parent.exists()
+
+
 def test_impossible_value_refused(metadata_path: Path) -> None:
     with pytest.raises(UnsupportedDataError):
         AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": (1,)}})
@@ -154,9 +279,12 @@ MERGER = """
 import sys
 from polystore_core import AtomicMetadataWriter
 writer = AtomicMetadataWriter()
+path, worker = sys.argv[1:]
 sys.stdin.readline()
-for n in range(25):
-    writer.merge_subdirectory_metadata(sys.argv[1], {sys.argv[2]: {str(n): {"done": True}}})
+for n in range(10):
+    writer.merge_subdirectory_metadata(path, {worker: {str(n): {"done": True}}})
+    writer.update_available_backends(path, {f"{worker}-{n}": True})
+    writer.update_available_backends(path, {f"{worker}-{n}": False}, subdirectory="all")
 print("done", flush=True)
 """
 
@@ -166,5 +294,10 @@ def test_all_workers_merges_survive(start: Start, metadata_path: Path) -> None:
     for worker in workers:
         worker.go_on()
     assert {worker.says() for worker in workers} == {"done"}
-    found = json.loads(metadata_path.read_text())["subdirectories"]
-    assert found == {str(w): {str(n): {"done": True} for n in range(25)} for w in range(8)}
+    names = [f"{worker}-{n}" for worker in range(8) for n in range(10)]
+    found = json.loads(metadata_path.read_text())
+    assert found["available_backends"] == dict.fromkeys(names, True)
+    everywhere = found["subdirectories"].pop("all")
+    assert everywhere == {"available_backends": dict.fromkeys(names, False)}
+    expected = {str(w): {str(n): {"done": True} for n in range(10)} for w in range(8)}
+    assert found["subdirectories"] == expected

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import DamagedDataError, InvalidOptionError
+from ..errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from ..values import plain_name
 from .atomic import atomic_update_json
-from .json import encode_json
+from .json import encode
 
 if TYPE_CHECKING:
     from ..values import Value
@@ -19,7 +22,18 @@ __all__ = ["AtomicMetadataWriter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtomicMetadataWriter:
-    """Merge into JSON metadata files under their lock, from any number of processes."""
+    """Merge into JSON metadata documents under their lock, from any number of processes.
+
+    A document says which backends hold the data, as a whole and in each subdirectory::
+
+        {
+            "available_backends": {"disk": true},
+            "subdirectories": {"TimePoint_1": {"available_backends": {"zarr": true}}}
+        }
+
+    It may have any other key. A key that an update does not name stays as it is. The documents
+    of polystore 0.6 (``polystore_metadata.json``) have this schema, too.
+    """
 
     timeout: float | None = 30.0
     """Seconds to wait for the lock; ``None`` waits for ever."""
@@ -46,38 +60,116 @@ class AtomicMetadataWriter:
         subdirectories whose old value is replaced whole as well. Keys that ``updates`` does not
         give a subdirectory stay as they are there. The file is created if it is missing.
 
-        Raises ``InvalidOptionError`` for a name in ``replace`` that no update has,
-        ``DamagedDataError`` where the file holds something else (it is left alone),
-        ``LockTimeoutError`` and ``StorageError``.
+        Raises ``UnsupportedDataError`` for an update that breaks the schema or that JSON cannot
+        hold, ``InvalidOptionError`` for a name in ``replace`` that no update has,
+        ``DamagedDataError`` for a file that is not JSON or that breaks the schema where the
+        update goes, ``LockTimeoutError`` and ``StorageError``. The file is then left alone.
         """
-        added = merged({}, {"subdirectories": updates})
-        encode_json(added)  # refused before anybody waits for the lock
-        replaced = _checked_replace(replace, updates)
+        self._merge(path, {"subdirectories": updates}, replace)
+
+    def update_available_backends(
+        self,
+        path: str | os.PathLike[str],
+        available_backends: Mapping[str, bool],
+        *,
+        subdirectory: str | None = None,
+    ) -> None:
+        """Say which backends hold the data of the document, or of one ``subdirectory`` of it.
+
+        ``{"zarr": True, "disk": False}`` says that Zarr has the data, and that disk does not.
+        Other backends in the document stay as they are, so each worker can add its own. The
+        file is created if it is missing.
+
+        Raises as ``merge_subdirectory_metadata`` does.
+        """
+        if isinstance(available_backends, Mapping):
+            available_backends = {
+                plain_name(name) if isinstance(name, str) else name: available
+                for name, available in available_backends.items()
+            }
+        updates: Value = {"available_backends": available_backends}
+        if subdirectory is not None:
+            updates = {"subdirectories": {subdirectory: updates}}
+        self._merge(path, updates)
+
+    def _merge(
+        self,
+        path: str | os.PathLike[str],
+        updates: Value,
+        replace: Collection[str] = (),
+    ) -> None:
+        added = merged({}, updates)  # JSON has no mappings but dict
+        _check_update(added, path)
+        names = added.get("subdirectories", {})
+        replaced = _checked_replace(replace, names)
 
         def merge(document: Value) -> Value:
-            if not isinstance(document, dict) or not isinstance(
-                document.get("subdirectories", {}), dict
-            ):
-                raise DamagedDataError(
-                    "it must be an object, and 'subdirectories' in it too",
-                    "json",
-                    os.fspath(path),
-                )
+            try:
+                _check_schema(document, names)
+            except ValueError as error:
+                raise DamagedDataError(str(error), "json", os.fspath(path)) from None
             result = merged(document, added)
-            for name, values in added["subdirectories"].items():
-                for key in replaced.intersection(values if isinstance(values, dict) else ()):
+            for name, values in names.items():
+                for key in values.keys() & replaced:
                     result["subdirectories"][name][key] = values[key]
             return result
 
         atomic_update_json(path, merge, durable=self.durable, timeout=self.timeout, check=False)
 
 
+def _check_update(added: Value, path: str | os.PathLike[str]) -> None:
+    """Refuse an update before anybody waits for the lock."""
+    try:
+        subdirectories = added.get("subdirectories", {})
+        _check_schema(added, subdirectories if isinstance(subdirectories, Mapping) else ())
+    except ValueError as error:
+        raise UnsupportedDataError(str(error), "json", os.fspath(path)) from None
+    encode(added, path, None)
+
+
+def _check_schema(document: Value, names: Collection[str]) -> None:
+    """Raise ``ValueError`` for a field of the document, or of its subdirectories ``names``.
+
+    Other subdirectories are not looked at: a fault of one must not stop work on another.
+    """
+    _expect_object("the document", document)
+    _check_backends("available_backends", document)
+    subdirectories = document.get("subdirectories", {})
+    _expect_object("subdirectories", subdirectories)
+    for name in names:
+        if name in subdirectories:
+            field = f"subdirectories{_step(name)}"
+            _expect_object(field, subdirectories[name])
+            _check_backends(f"{field}.available_backends", subdirectories[name])
+
+
+def _check_backends(field: str, holder: Mapping[str, Value]) -> None:
+    backends = holder.get("available_backends", {})
+    _expect_object(field, backends)
+    for name, available in backends.items():
+        if not isinstance(available, bool):
+            raise ValueError(
+                f"{field}{_step(name)}: expected true or false, got {available!r:.80}"
+            )
+
+
+def _expect_object(field: str, value: Value) -> None:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{field}: expected an object, got {value!r:.80}")
+    for key in value:
+        if not isinstance(key, str):
+            raise ValueError(f"{field}: expected text as keys, got {key!r:.80}")
+
+
+def _step(name: str) -> str:
+    """Return how a path of fields goes on: ``.zarr``, and ``["."]`` for other names."""
+    return f".{name}" if re.fullmatch(r"[\w-]+", name) else f"[{json.dumps(name)}]"
+
+
 def _checked_replace(
     replace: Collection[str], updates: Mapping[str, Mapping[str, Value]]
 ) -> set[str]:
-    known = {
-        key for values in updates.values() if isinstance(values, Mapping) for key in values
-    }
+    known = {key for values in updates.values() for key in values}
     if isinstance(replace, str) or not known.issuperset(replace):
         expected = f"a list of keys in updates: {', '.join(sorted(known)) or 'none'}"
         raise InvalidOptionError("replace", replace, expected)
