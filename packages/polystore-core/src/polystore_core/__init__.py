@@ -117,6 +117,7 @@ if TYPE_CHECKING:
         natural_key,
         natural_order,
     )
+    from .watching import Arrival, Watch
     from .work import (
         Progress,
         batch_error,
@@ -177,6 +178,7 @@ _HOME = {
     "values": (
         "Capabilities Document Info Option Pixels Region Value natural_key natural_order"
     ),
+    "watching": "Arrival Watch",
     "work": (
         "Progress batch_error check_lengths check_paths progress_reporter run_batch "
         "threads_for "
@@ -192,6 +194,7 @@ __all__ = [
     "PLUGIN_API",
     "SPACE_UNITS",
     "TIME_UNITS",
+    "Arrival",
     "AtomicMetadataWriter",
     "Axis",
     "BackendRegistry",
@@ -248,6 +251,7 @@ __all__ = [
     "Trees",
     "Value",
     "Versions",
+    "Watch",
     "array_and_words",
     "atomic_update_json",
     "atomic_write",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .options import IfExists
     from .transfer import OnUnknown, Transferred, Verify
     from .values import Info, Option, Value
+    from .watching import Stop, Watch
 
 __all__ = ["FileManager"]
 
@@ -225,6 +226,53 @@ class FileManager(Router):
             "create", backend, path, shape=shape, dtype=dtype, **options
         )
         return handle
+
+    def watch(
+        self,
+        path: Path,
+        backend: str,
+        *,
+        start: int = 0,
+        timeout: float | None = None,
+        poll: float | None = None,
+        pattern: str | None = None,
+        settle: float | None = None,
+        stop: Stop | None = None,
+    ) -> Watch:
+        """Give each frame of an array, or each file of a folder, while others write them.
+
+        An iterator of ``Arrival``, from the frame or file ``start``: those that are there, in
+        natural order, then each new one. ``path`` need not exist yet. ::
+
+            for item in fm.watch("run.zarr/movie", backend="zarr"):
+                fm.save(item.load(), f"movie/{item.index}.tif", backend="napari_stream")
+
+        It ends after ``timeout`` seconds without a new item. It also ends when ``stop``, a
+        function or an event, is true and all items that are there were given. ``pattern``
+        selects files by their names. A file, or a frame, is given when it has not changed for
+        ``settle`` seconds: 0.5 in folders of this machine, where other programs may still
+        write, and 0 elsewhere. ``poll`` is the time between two looks. By default it is 5 ms
+        after an item, and grows up to 250 ms.
+
+        Raises ``InvalidOptionError``. The iterator raises ``StorageError`` for an array that was
+        replaced, cut or deleted.
+        """
+        from .watching import Watch
+
+        backend = self._check_name("watch", backend)
+        check_path(path)
+        self._call("load", backend)  # refuses a backend that only writes
+        return Watch(
+            cast("DataSource", self.registry[backend]),
+            os.fspath(path),
+            self.load,
+            start=start,
+            timeout=timeout,
+            poll=poll,
+            pattern=pattern,
+            settle=settle,
+            stop=stop,
+        )
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 

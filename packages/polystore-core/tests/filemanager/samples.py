@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "find_file_recursive": ("a", "b"),
     "collect_dirs_and_files": ("a",),
     "create": ("a",),
+    "watch": ("a",),
     "ensure_directory": ("a",),
     "delete": ("a",),
     "delete_all": ("a",),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from polystore_core import (
         PLUGIN_API,
+        Arrival,
         AtomicMetadataWriter,
         Axis,
         BackendRegistry,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Secret,
         StorageBackend,
         Transferred,
+        Watch,
         atomic_update_json,
         atomic_write,
         atomic_write_json,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PLUGIN_API",
+    "Arrival",
     "AtomicMetadataWriter",
     "Axis",
     "BackendRegistry",
@@ -84,6 +87,7 @@ __all__ = [
     "Secret",
     "StorageBackend",
     "Transferred",
+    "Watch",
     "atomic_update_json",
     "atomic_write",
     "atomic_write_json",

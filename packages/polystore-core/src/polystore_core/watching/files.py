@@ -1,0 +1,96 @@
+"""The files of a folder in which others write."""
+
+from __future__ import annotations
+
+import time
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from ..errors import DataError, NotADirectoryInPathError, NotFoundError
+from ..file_backend import FileBackend
+from ..paths import join
+from ..values import natural_order
+from .looks import Look
+
+if TYPE_CHECKING:
+    from ..abc.backend import DataSource
+    from .looks import Request
+
+__all__ = ["Files"]
+
+_OLD = 60.0
+"""Seconds since the last change after which a file is complete at first sight.
+
+It is long because the clock of a file server may differ from ours.
+"""
+
+_State: TypeAlias = "tuple[int | None, float | None] | None"
+"""Size and time of the last change. ``None`` if the file is missing: a link leads nowhere."""
+
+
+class _Seen(NamedTuple):
+    since: float
+    state: _State
+
+
+class Files:
+    """The files of a folder, each given once. One that was deleted is new when it is back."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._given: set[str] = set()
+        self._waiting: dict[str, _Seen | None] = {}
+        """Names that are not given yet, as they were seen."""
+
+    def look(self) -> Look:
+        """Find the files that have not changed for ``settle`` seconds."""
+        names = self._names()
+        self._given &= names
+        self._waiting = {name: self._waiting.get(name) for name in names - self._given}
+        settled = [name for name in self._waiting if self._is_settled(name)]
+        for name in settled:
+            del self._waiting[name]
+        self._given.update(settled)
+        waits = any(seen and seen.state for seen in self._waiting.values())
+        return Look(natural_order(join(self._request.path, name) for name in settled), waits)
+
+    def _names(self) -> set[str]:
+        source, path, _, pattern, _ = self._request
+        try:
+            return {
+                entry.name
+                for entry in source.scan(path)
+                if not entry.is_dir and (pattern is None or fnmatchcase(entry.name, pattern))
+            }
+        except NotFoundError:  # or empty: some stores have no empty folders
+            return set()
+        except NotADirectoryInPathError as error:
+            error.reason = "it was a folder, and is a file since it was watched"
+            raise
+
+    def _is_settled(self, name: str) -> bool:
+        source, path, _, _, settle = self._request
+        if not settle:
+            return True
+        state, now = _state(source, join(path, name)), time.monotonic()
+        seen = self._waiting[name]
+        if seen is not None and seen.state == state:
+            return state is not None and now - seen.since >= settle
+        self._waiting[name] = _Seen(now, state)
+        modified = None if state is None else state[1]
+        return seen is None and modified is not None and time.time() - modified > _OLD + settle
+
+
+def _state(source: DataSource, path: str) -> _State:
+    if isinstance(source, FileBackend):  # ``info`` would read the file, which may be incomplete
+        found = source._stat_or_none(path)
+        if found is None or found.kind == "symlink":
+            return None
+        return found.size, found.modified
+    try:
+        info = source.info(path)
+    except (NotFoundError, NotADirectoryInPathError):
+        return None
+    except DataError:  # ``load`` says what is wrong
+        return None, None
+    return info.size, None if info.modified is None else info.modified.timestamp()

@@ -1,0 +1,26 @@
+"""A look at a path: the request, and the items that were found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..abc.backend import DataSource
+
+__all__ = ["Look", "Request"]
+
+
+class Request(NamedTuple):
+    source: DataSource
+    path: str
+    start: int
+    pattern: str | None
+    settle: float
+    """Seconds without a change after which a file, or a frame, is complete."""
+
+
+class Look(NamedTuple):
+    new: range | list[str]
+    """The items that were found: indices of frames, or paths of files."""
+    waits: bool
+    """Whether something is there that is not given yet, because it may be incomplete."""

@@ -1,0 +1,205 @@
+"""Wait for the items of a path, until the watch ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from ..errors import InvalidOptionError
+from ..files.local import LocalStore
+from ..paths import check_pattern
+from .files import Files
+from .frames import Frames
+from .looks import Look, Request
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ..abc.backend import DataSource
+    from ..values import Option, Region, Value
+
+__all__ = ["Arrival", "Stop", "Watch"]
+
+Stop: TypeAlias = "Callable[[], bool] | Event"
+
+_SHORTEST, _LONGEST = 0.005, 0.25
+"""Seconds between two looks: right after an item, and when nothing happens."""
+_BUSY, _IDLE = 4, 60
+"""The same, as multiples of the CPU time of a look: an idle watch takes 2 % of a core."""
+_SLICE = 0.1
+"""Seconds between two questions to ``stop``."""
+_SETTLE = 0.5
+"""Seconds without a change, if other programs can write at the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file, or a frame of an array, that ``FileManager.watch`` has found."""
+
+    index: int
+    """The index along the first axis of the array, or how many files were found before."""
+    path: str
+    """That of the file, or of the array."""
+    backend: str
+    is_frame: bool
+    """Whether it is a frame of the array at ``path``, and not a file."""
+    _load: Callable[..., Value] = field(repr=False, compare=False)
+
+    def load(self, *, region: Region | None = None, **options: Option) -> Value:
+        """Return the frame, or the value of the file. Options are those of ``FileManager.load``.
+
+        ``region`` is a part of the frame: it does not count the first axis of the array. ::
+
+            item.load(as_="image")
+            item.load(region=(slice(0, 64), slice(0, 64)))
+        """
+        if self.is_frame:
+            inner: Any = () if region is None else region
+            region = (self.index, *(inner if isinstance(inner, tuple) else (inner,)))
+        if region is not None:
+            options["region"] = region
+        return self._load(self.path, self.backend, **options)
+
+
+class Watch(Iterator[Arrival]):
+    """The items of a path, as they appear. ``FileManager.watch`` makes it.
+
+    One thread iterates. Any thread may call ``close``, which ends a wait at once.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        path: str,
+        load: Callable[..., Value],
+        *,
+        start: int = 0,
+        timeout: float | None = None,
+        poll: float | None = None,
+        pattern: str | None = None,
+        settle: float | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        _check_options(start, timeout, poll, settle)
+        check_pattern(pattern)
+        if settle is None:  # other programs write into the folders of this machine
+            is_local = isinstance(getattr(source, "store", None), LocalStore)
+            settle = _SETTLE if is_local else 0.0
+        self._request = Request(source, path, start, pattern, settle)
+        self._load, self._timeout, self._poll = load, timeout, poll
+        self._stop = _question(stop)
+        self._items: Frames | Files | None = None
+        self._is_decided = False
+        """Whether an item was found. Until then, a folder may become an array."""
+        self._found: Iterator[int | str] = iter(())
+        self._files_found = 0
+        self._wake = Event()
+        self._is_closed = False
+
+    def __next__(self) -> Arrival:
+        request = self._request
+        while not self._is_closed:
+            for found in self._found:
+                if isinstance(found, int):
+                    return self._arrival(found, request.path, is_frame=True)
+                self._files_found += 1
+                if self._files_found > request.start:
+                    return self._arrival(self._files_found - 1, found, is_frame=False)
+            if not self._wait():
+                self.close()
+        raise StopIteration
+
+    def _arrival(self, index: int, path: str, *, is_frame: bool) -> Arrival:
+        return Arrival(index, path, self._request.source.name, is_frame, self._load)
+
+    def _wait(self) -> bool:
+        """Wait for items. Returns ``False`` if the watch has ended."""
+        began, pause = time.monotonic(), _SHORTEST
+        while not self._is_closed:
+            # Asked before the look, which then finds all that was written before the stop.
+            is_stopped = self._stop()
+            before = time.thread_time()
+            look = self._look()
+            cost = time.thread_time() - before
+            if look.new:
+                self._found = iter(look.new)
+                return True
+            late = self._timeout is not None and time.monotonic() - began >= self._timeout
+            if (late or is_stopped) and not look.waits:
+                break
+            pause = min(max(pause, _BUSY * cost), max(_LONGEST, _IDLE * cost))
+            self._pause(pause if self._poll is None else self._poll, asks=not is_stopped)
+            pause *= 2
+        return False
+
+    def _look(self) -> Look:
+        if not self._is_decided:
+            source, path = self._request.source, self._request.path
+            kind = Frames if source.is_file(path) else Files if source.is_dir(path) else None
+            if kind is None:
+                self._items = None
+            elif not isinstance(self._items, kind):
+                self._items = kind(self._request)
+        look = Look([], waits=False) if self._items is None else self._items.look()
+        self._is_decided = self._is_decided or bool(look.new)
+        return look
+
+    def _pause(self, seconds: float, *, asks: bool) -> None:
+        """Wait until ``seconds`` are over, somebody calls ``close``, or ``stop`` is true."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            # In slices, because on Windows Ctrl-C does not end a wait.
+            if self._wake.wait(min(left, _SLICE)) or (asks and self._stop()):
+                break
+        if not self._is_closed:
+            self._wake.clear()
+
+    def close(self) -> None:
+        """End the watch. A loop over it ends, also one that waits in another thread."""
+        self._is_closed = True
+        self._wake.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._is_closed else ""
+        return f"<Watch {self._request.path!r} in {self._request.source.name!r}{closed}>"
+
+
+def _check_options(start: object, timeout: object, poll: object, settle: object) -> None:
+    if not _is_index(start):
+        raise InvalidOptionError("start", start, "an index of at least 0")
+    for option, seconds in (("timeout", timeout), ("settle", settle), ("poll", poll)):
+        if seconds is not None and not _is_time(seconds):
+            raise InvalidOptionError(option, seconds, "seconds of at least 0, or None")
+
+
+def _is_index(value: Any) -> bool:
+    return hasattr(value, "__index__") and value is not True and value >= 0
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _question(stop: Any) -> Callable[[], bool]:
+    """Return the function that says whether to stop."""
+    if stop is None:
+        return lambda: False
+    ask = getattr(stop, "is_set", stop)
+    if not callable(ask):
+        expected = "a function, an event such as threading.Event, or None"
+        raise InvalidOptionError("stop", stop, expected)
+    return lambda: bool(ask())

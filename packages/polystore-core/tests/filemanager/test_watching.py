@@ -1,0 +1,286 @@
+"""``FileManager.watch``: folders and arrays that others write while we follow them."""
+
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from polystore_core import Arrival, BackendRegistry, FileManager
+from polystore_core.errors import (
+    BackendRequiredError,
+    InvalidOptionError,
+    NotAPathError,
+    NotFoundError,
+    StorageError,
+    UnsupportedOperationError,
+)
+
+from .samples import Require
+
+Start: TypeAlias = Callable[..., Any]
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def disk(require: Require, tmp_path: Path) -> FileManager:
+    """A manager whose "raw" is the folder ``tmp_path``."""
+    require("polystore_disk")
+    require("polystore_formats")
+    registry = BackendRegistry()
+    registry.add("raw", "disk", root=tmp_path)
+    return FileManager(registry)
+
+
+def names(items: Iterator[Arrival]) -> list[str]:
+    return [item.path.rpartition("/")[2] for item in items]
+
+
+# ── folders ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_files_come_in_natural_order_and_then_as_they_appear(
+    disk: FileManager, tmp_path: Path
+) -> None:
+    for name in ("a10", "a9", ".~ps-hidden", "b1"):
+        (tmp_path / f"{name}.json").write_text('"old"')
+    (tmp_path / "folder.json").mkdir()
+    with disk.watch(".", backend="raw", pattern="a*.json", settle=0) as watch:
+        first = list(islice(watch, 2))
+        assert [(item.index, item.path) for item in first] == [(0, "a9.json"), (1, "a10.json")]
+        disk.save("new", "a1.json", backend="raw")
+        disk.save("new", "b2.json", backend="raw")
+        third = next(watch)
+    assert (third.index, third.path, third.backend) == (2, "a1.json", "raw")
+    assert third.load() == "new"
+    assert list(watch) == []
+
+
+def test_folder_that_does_not_exist_yet(
+    disk: FileManager, start: Start, tmp_path: Path
+) -> None:
+    writer = start(
+        "import sys; from polystore_core import BackendRegistry, FileManager\n"
+        "registry = BackendRegistry(); registry.add('raw', 'disk', root=sys.argv[1])\n"
+        "fm = FileManager(registry)\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "for n in range(300): fm.save(n, f'run/{n}.json', backend='raw')\n",
+        tmp_path,
+    )
+    assert writer.says() == "ready"
+    watch = disk.watch("run", backend="raw", settle=0)
+    writer.go_on()
+    found = [(item.index, item.load()) for item in islice(watch, 300)]
+    assert [index for index, _ in found] == list(range(300))
+    assert sorted(value for _, value in found) == list(range(300))
+
+
+def test_file_is_given_when_its_writer_has_ended(
+    disk: FileManager, start: Start, tmp_path: Path
+) -> None:
+    """Another program writes it in place, in six parts."""
+    image = np.arange(60_000, dtype="<u2").reshape(200, 300)
+    disk.save(image, "source.npy", backend="raw")
+    (tmp_path / "run").mkdir()
+    start(
+        "import sys, time\n"
+        "content = open(sys.argv[1], 'rb').read()\n"
+        "with open(sys.argv[2], 'wb', 0) as file:\n"
+        "    for part in range(0, len(content), 24_000):\n"
+        "        file.write(content[part : part + 24_000])\n"
+        "        time.sleep(0.1)\n",
+        tmp_path / "source.npy",
+        tmp_path / "run" / "written.npy",
+    )
+    (item,) = islice(disk.watch("run", backend="raw"), 1)
+    assert np.array_equal(item.load(), image)
+
+
+def test_timeout_waits_for_a_file_that_is_still_written(
+    disk: FileManager, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text("1")
+    assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
+    (tmp_path / "dangling.json").symlink_to("nowhere.json")
+    assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
+
+
+def test_deleted_file_is_new_when_it_is_back(disk: FileManager) -> None:
+    disk.save(1, "run/a.json", backend="raw")
+    watch = disk.watch("run", backend="raw", settle=0)
+    assert next(watch).load() == 1
+    disk.delete("run", backend="raw", recursive=True)
+    assert watch._look().new == []
+    disk.save(2, "run/a.json", backend="raw")
+    again = next(watch)
+    assert (again.index, again.path, again.load()) == (1, "run/a.json", 2)
+
+
+def test_start_counts_files(disk: FileManager) -> None:
+    for n in range(5):
+        disk.save(n, f"{n}.json", backend="raw")
+    found = disk.watch(".", backend="raw", start=3, settle=0, timeout=0)
+    assert [(item.index, item.path) for item in found] == [(3, "3.json"), (4, "4.json")]
+
+
+def test_folder_that_becomes_a_file(disk: FileManager, tmp_path: Path) -> None:
+    disk.save(1, "run/a.json", backend="raw")
+    watch = disk.watch("run", backend="raw", settle=0)
+    next(watch)
+    disk.delete("run", backend="raw", recursive=True)
+    (tmp_path / "run").write_text("")
+    with pytest.raises(NotADirectoryError, match="it was a folder"):
+        next(watch)
+
+
+# ── arrays ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_frames_of_an_array(memory: FileManager) -> None:
+    movie = np.arange(5 * 4 * 6, dtype="u2").reshape(5, 4, 6)
+    watch = memory.watch("movie", backend="one", start=1)
+    writer = threading.Timer(0.05, memory.save, (movie[:3], "movie", "one"))
+    writer.start()
+    first = list(islice(watch, 2))
+    memory.save(movie, "movie", "one")
+    found = first + list(islice(watch, 2))
+    writer.join()
+    assert [item.index for item in found] == [1, 2, 3, 4]
+    assert {item.path for item in found} == {"movie"}
+    for item in found:
+        assert np.array_equal(item.load(), movie[item.index])
+    assert np.array_equal(found[0].load(region=slice(1, 3)), movie[1, 1:3])
+    part = found[0].load(region=(..., 2), dtype="f4")
+    assert part.dtype == "f4"
+    assert np.array_equal(part, movie[1, :, 2])
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        (np.zeros((3, 4), "u1"), "it had 5 frames, and has 3 now"),
+        (np.zeros((9, 5), "u1"), r"had shape and type \(\(4,\), '\|u1'\), and have \(\(5,\)"),
+        (np.zeros((9, 4), "u2"), r"'\|u1'\), and have \(\(4,\), '<u2'\) now"),
+    ],
+)
+def test_array_that_was_replaced_or_cut(
+    memory: FileManager, other: np.ndarray[Any, Any], reason: str
+) -> None:
+    memory.save(np.zeros((5, 4), "u1"), "movie", "one")
+    watch = memory.watch("movie", backend="one")
+    assert [item.index for item in islice(watch, 5)] == [0, 1, 2, 3, 4]
+    memory.save(other, "movie", "one")
+    with pytest.raises(StorageError, match=reason) as caught:
+        next(watch)
+    assert (caught.value.backend, caught.value.path) == ("one", "movie")
+
+
+def test_array_that_was_deleted(memory: FileManager) -> None:
+    memory.save(np.zeros((5, 4), "u1"), "movie", "one")
+    watch = memory.watch("movie", backend="one")
+    next(watch)
+    memory.delete("movie", "one")
+    list(islice(watch, 4))  # found before
+    with pytest.raises(NotFoundError, match="it was deleted or moved while it was watched"):
+        next(watch)
+
+
+def test_array_without_frames_and_patterns(memory: FileManager) -> None:
+    memory.save(np.array(7), "number", "one")
+    with pytest.raises(StorageError, match="has no axes"):
+        next(memory.watch("number", backend="one"))
+    memory.save(np.zeros((5, 4), "u1"), "movie", "one")
+    with pytest.raises(InvalidOptionError, match="pattern= selects files of a folder"):
+        next(memory.watch("movie", backend="one", pattern="*.tif"))
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("kind", ["event", "function"])
+def test_stop_gives_all_that_is_there(disk: FileManager, kind: str) -> None:
+    """Also a file that must settle, and then no other."""
+    stop = threading.Event()
+    watch = disk.watch(
+        ".", backend="raw", settle=0.1, stop=stop if kind == "event" else stop.is_set
+    )
+    disk.save(1, "1.json", backend="raw")
+    assert next(watch).load() == 1
+    disk.save(2, "2.json", backend="raw")
+    stop.set()
+    assert names(watch) == ["2.json"]
+    disk.save(3, "3.json", backend="raw")
+    assert names(watch) == []
+
+
+@pytest.mark.parametrize("end", ["stop", "close"])
+def test_watch_that_waits_ends_when_told_by_another_thread(disk: FileManager, end: str) -> None:
+    stop = threading.Event()
+    watch = disk.watch("run", backend="raw", poll=3600, stop=stop)
+    timer = threading.Timer(0.05, stop.set if end == "stop" else watch.close)
+    timer.start()
+    assert list(watch) == []
+    timer.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: sends SIGINT")
+def test_ctrl_c_ends_a_wait(start: Start, require: Require, tmp_path: Path) -> None:
+    require("polystore_disk")
+    follower = start(
+        "import sys; from polystore_core import FileManager\n"
+        "watch = FileManager().watch(sys.argv[1], backend='disk', poll=3600)\n"
+        "try: print('ready', flush=True); next(watch)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)\n",
+        tmp_path,
+    )
+    assert follower.says() == "ready"
+    follower.send_signal(signal.SIGINT)
+    assert follower.says() == "interrupted"
+
+
+def test_items_travel(disk: FileManager) -> None:
+    disk.save({"a": 1}, "a.json", backend="raw")
+    (item,) = disk.watch(".", backend="raw", timeout=0, settle=0)
+    copy = pickle.loads(pickle.dumps(item))
+    assert copy == item
+    assert copy.load() == {"a": 1}
+    assert repr(item) == "Arrival(index=0, path='a.json', backend='raw', is_frame=False)"
+
+
+# ── bad input ────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"start": -1},
+        {"start": True},
+        {"start": 1.5},
+        {"timeout": -1},
+        {"timeout": float("nan")},
+        {"poll": "fast"},
+        {"settle": -0.5},
+        {"stop": 3},
+        {"pattern": "**/*.tif"},
+    ],
+)
+def test_bad_options(fm: FileManager, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOptionError, match=next(iter(options))):
+        fm.watch("a", backend="test-camera", **options)
+
+
+def test_bad_calls(fm: FileManager) -> None:
+    with pytest.raises(UnsupportedOperationError, match="it only writes"):
+        fm.watch("a", backend="test-screen")
+    with pytest.raises(BackendRequiredError, match="watch"):
+        fm.watch("a")  # type: ignore[call-arg]
+    with pytest.raises(NotAPathError):
+        fm.watch(np.zeros(3), backend="test-camera")  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedOperationError, match=r"'test-camera' does not support info"):
+        next(fm.watch("a", backend="test-camera"))
