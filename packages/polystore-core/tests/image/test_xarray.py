@@ -153,8 +153,31 @@ def test_dims_in_upper_case(xr: Any) -> None:
     assert of_dataarray(array.drop_vars("C").rename(T="B")).names == ("B", "C", "Z", "Y", "X")
 
 
-def test_numbers_of_channels_are_no_names(xr: Any) -> None:
+def test_long_names_of_dims(xr: Any) -> None:
+    array = xr.DataArray(
+        np.zeros((2, 2, 3)), {"channel": ["a", "b"]}, ("time", "channel", "y")
+    ).expand_dims("x", -1)
+    found = of_dataarray(array)
+    assert found.names == ("t", "c", "y", "x")
+    assert of_dataarray(array.sel(channel="b")).channels == (Channel(name="b"),)
+    for other in (array.rename(y="lat"), array.rename(x="c")):  # not axes of images, or twice
+        assert of_dataarray(other.drop_vars("channel")).names[:2] == ("time", "channel")
+
+
+def test_counts_of_channels_are_no_names(xr: Any) -> None:
     array = xr.DataArray(np.zeros((2, 3, 4)), {"c": [0, 1]}, ("c", "y", "x"))
     assert of_dataarray(array).channels == ()
+    numbers = of_dataarray(array.assign_coords(c=[488, 561])).channels
+    assert numbers == (Channel(name="488"), Channel(name="561"))
     with pytest.raises(InvalidOptionError, match="names of channels for axis c"):
-        of_dataarray(array.assign_coords(c=[488, 561]))
+        of_dataarray(array.assign_coords(c=[0.5, 1.5]))
+
+
+def test_axes_that_no_image_has(xr: Any) -> None:
+    array = xr.DataArray(
+        np.zeros((2, 2, 3, 4)), {"well": ["A1", "A2"]}, ("well", "site", "y", "x")
+    )
+    with pytest.raises(InvalidOptionError, match=r"select one, array\.sel\(well=…\)"):
+        of_dataarray(array)
+    with pytest.raises(InvalidOptionError, match=r"no axis well, site.* array\.sel\(well=…\)"):
+        Image.of(array.drop_vars("well"))

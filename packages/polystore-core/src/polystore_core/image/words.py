@@ -189,6 +189,13 @@ def _axis_names(
             expected = f"{len(shape)} different names for shape {shape}"
             raise InvalidOptionError("axes", axes, expected)
         return names
+    others = [str(name) for name in names if name not in AXIS_TYPES]
+    if axes is names and others:  # of the value itself, a DataArray
+        fault = (
+            f"images have no axis {', '.join(others)}, only t, c, z, y, x and s: select one "
+            f"element of it first, such as array.sel({others[0]}=…), and save one image for each"
+        )
+        raise InvalidOptionError("axes", axes, "axes of images", fault)
     count = len(names or shape) - ("s" in names)
     if (axes is None or len(names) == len(shape)) and not 2 <= count <= 5:
         raise UnsupportedDataError(

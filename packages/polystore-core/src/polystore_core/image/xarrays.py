@@ -20,6 +20,8 @@ __all__ = ["is_dataarray", "of_dataarray", "to_xarray"]
 
 _CLOSE = 1e-6
 """How far a coordinate may be from its place, in steps."""
+_LONG = {"channel": "c", "time": "t"}
+"""Dims that mean axes of images."""
 
 
 def is_dataarray(value: object) -> bool:
@@ -30,15 +32,17 @@ def is_dataarray(value: object) -> bool:
 def of_dataarray(value: Value) -> ImageMetadata:
     """Return the words of a DataArray: its dims, regular coords, units, channels and name.
 
-    ``attrs`` of the whole array, and coords of no dim, are none of them. A scalar coord "c" is
-    the name of the only channel.
+    ``attrs`` of the whole array, and coords of no dim, are none of them. A scalar coord "c" or
+    "channel" is the name of the only channel. Where all dims are axes of images, "time" is t,
+    "channel" is c, and case does not matter.
 
-    Raises ``InvalidOptionError`` for coords of y or x that are irregular or descend, and of c
-    that are not names.
+    Raises ``InvalidOptionError`` for coords of y or x that are irregular or descend, of c that
+    are neither names nor integers, and of other dims that are not numbers.
     """
     names = [str(dim) for dim in value.dims]
-    if {name.lower() for name in names} <= AXIS_TYPES.keys():
-        names = [name.lower() for name in names]
+    short = [_LONG.get(name.lower(), name.lower()) for name in names]
+    if set(short) <= AXIS_TYPES.keys() and len(set(short)) == len(short):
+        names = short
     axes: list[Axis] = []
     channels: tuple[Channel, ...] = ()
     for name, dim in zip(names, value.dims, strict=True):
@@ -46,8 +50,9 @@ def of_dataarray(value: Value) -> ImageMetadata:
         if coord is not None and name == "c":
             channels = _channels(np.asarray(coord.values))
         axes.append(_axis(name, coord))
-    scalar = value.coords.get("c", value.coords.get("C"))
-    if "c" not in names and scalar is not None and scalar.ndim == 0:
+    scalars = (value.coords.get(name) for name in ("c", "C", "channel"))
+    scalar = next((coord for coord in scalars if coord is not None and coord.ndim == 0), None)
+    if "c" not in names and scalar is not None:
         channels = (Channel(name=str(scalar.values)),)
     return ImageMetadata(axes=tuple(axes), channels=channels, name=_name(value))
 
@@ -63,6 +68,8 @@ def _channels(values: Value) -> tuple[Channel, ...]:
         return tuple(Channel(name=name) for name in values.tolist())
     if np.array_equal(values, np.arange(len(values))):  # the numbers of channels say nothing
         return ()
+    if values.dtype.kind in "iu":  # files that call their channels 1 and 2
+        return tuple(Channel(name=str(number)) for number in values.tolist())
     raise InvalidOptionError("coords", values.tolist(), "names of channels for axis c")
 
 
@@ -77,7 +84,12 @@ def _axis(name: str, coord: Value) -> Axis:
         values, unit = values / np.timedelta64(1, "s"), "second"
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         expected = f"finite numbers for axis {name}"
-        raise InvalidOptionError("coords", values.tolist(), expected)
+        lost = (
+            f"the coords of {name} are not finite numbers, so images cannot keep them: select "
+            f"one, array.sel({name}=…), or leave them out, array.drop_vars({name!r})"
+        )
+        fault = "" if kind else lost
+        raise InvalidOptionError("coords", values.tolist(), expected, fault)
     origin = float(str(values[0])) if len(values) else None  # 0.1 in 32 bits is meant as 0.1
     if origin is None or len(values) == 1:
         return Axis(name, kind, unit, None, origin)
