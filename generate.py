@@ -73,16 +73,17 @@ def distribution(text: str, name: str, project: dict[str, Any]) -> str:
 
 
 def extras(project: dict[str, Any]) -> list[str]:
-    """Return the lines of the extras of polystore: each installs one distribution or library."""
-    found: dict[str, str] = {}
+    """Return the lines of the extras of polystore: each installs distributions or a library."""
+    found: dict[str, list[str]] = {}
     for name, package in project["packages"].items():
         if "extra" in package:
-            found[package["extra"]] = name + span(project["version"])
+            found[package["extra"]] = [name + span(project["version"])]
         for option in package.get("options", ()):
-            found[option] = f"{name}[{option}]{span(project['version'])}"
-    found |= project["frameworks"]
-    everything = f"polystore[{','.join(found)}]"
-    return [f'{extra} = ["{text}"]' for extra, text in {**found, "all": everything}.items()]
+            needed = f"{name}[{option}]{span(project['version'])}"
+            found.setdefault(option, []).append(needed)
+    found |= {extra: [text] for extra, text in project["frameworks"].items()}
+    found["all"] = [f"polystore[{','.join(found)}]"]
+    return [f"{extra} = {json.dumps(texts)}" for extra, texts in found.items()]
 
 
 def span(version: str) -> str:

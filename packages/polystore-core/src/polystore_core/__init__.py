@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from .plugins.secrets import Secret, secret
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .region import Selection, select
+    from .stacking import stack
     from .threads import in_threads
     from .transfer import Transferred
     from .values import (
@@ -173,6 +174,7 @@ _HOME = {
     "plugins.registry": "BackendRegistry FormatRegistry formats",
     "plugins.secrets": "Secret secret",
     "plugins.specs": "BackendSpec FormatSpec class_fault",
+    "stacking": "stack",
     "threads": "in_threads",
     "transfer": "Transferred",
     "values": (
@@ -314,6 +316,7 @@ __all__ = [
     "select",
     "spell_out",
     "split_well",
+    "stack",
     "survey",
     "sync_directory",
     "sync_tree",

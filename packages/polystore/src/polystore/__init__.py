@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         hookimpl,
         is_array,
         secret,
+        stack,
         to_framework,
         to_numpy,
     )
@@ -99,6 +100,7 @@ __all__ = [
     "is_array",
     "rois",
     "secret",
+    "stack",
     "to_framework",
     "to_numpy",
 ]

@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 
+_TRIED = {"load": "loaded", "open": "opened", "describe": "described", "stack": "stacked"}
+
+
 def where(backend: str, path: str) -> str:
     if backend and path:
         return f"backend {backend!r}: {path!r}"
@@ -55,9 +58,7 @@ class UnsupportedDataError(DataError, TypeError):
     """What was tried: a format raises it without, the backend knows."""
 
     def fault(self) -> str:
-        tried = {"load": "loaded", "open": "opened", "describe": "described"}.get(
-            self.operation
-        )
+        tried = _TRIED.get(self.operation)
         return self.verb if tried is None else f"cannot be {tried}"
 
 
