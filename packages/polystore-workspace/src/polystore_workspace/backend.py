@@ -1,0 +1,239 @@
+"""A read-only folder whose files are elsewhere: a document says where."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from polystore_core import (
+    DataSource,
+    Entry,
+    Info,
+    LocalStore,
+    check_paths,
+    checked,
+    full_path,
+    natural_order,
+)
+from polystore_core.errors import (
+    NotADirectoryInPathError,
+    NotAFileError,
+    NotFoundError,
+    PathOutsideRootError,
+    explained,
+)
+
+from .batches import Batch
+from .document import Reference, Workspace, find_document, read_document
+from .indices import SlicedArray, narrow, sliced_shape
+from .sources import Found, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from polystore_core import Image, LazyArray, Option, Path, Progress, Region, Value
+
+__all__ = ["VirtualWorkspaceBackend"]
+
+_SETTLED_NS = 2_000_000_000
+"""FAT has the coarsest time stamps: two seconds."""
+
+
+class _Read(NamedTuple):
+    """A document that was read, and how to tell that it is still the same."""
+
+    path: str
+    stamp: tuple[int, ...]
+    is_settled: bool
+    """Whether every later change gives the file another stamp."""
+    digest: bytes
+    workspace: Workspace
+
+
+class VirtualWorkspaceBackend(DataSource):
+    """The virtual paths of the document ``file``, each with the value of its source.
+
+    ``file`` may be the ``polystore_metadata.json`` of the published package, or its folder.
+    A changed document is read again at the next call. A call that needs only names opens no
+    source.
+
+    A source in the file system of this machine is below the root of the document. Neither its
+    address nor a link leads outside. Each error names the virtual path and the document.
+
+    ``_read`` is the document that was read last. Threads replace it without a lock: each is
+    true, if not new.
+    """
+
+    def __init__(self, *, file: Path) -> None:
+        self.file = full_path(file, "file")
+        self._read: _Read | None = None
+        self._sources = Sources(self)
+
+    def __reduce__(self) -> tuple[Callable[..., VirtualWorkspaceBackend], tuple[Any, ...]]:
+        return _restore, (self.file, self.context)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The document as it is now.
+
+        Raises ``NotFoundError``, and ``DamagedDataError`` for a document that is not valid.
+        """
+        read = self._read
+        if read is not None and read.is_settled:
+            try:
+                if _stamp(os.stat(read.path)) == read.stamp:
+                    return read.workspace
+            except OSError:
+                pass  # reading it says why
+        return self._read_again(read)
+
+    def _read_again(self, old: _Read | None) -> Workspace:
+        path = find_document(self.file)
+        try:
+            # The stamp is older than the content: of two changes at once, the next call sees
+            # another stamp.
+            now, stamp = time.time_ns(), _stamp(os.stat(path))
+            content = LocalStore().read(path)
+        except OSError as error:
+            raise explained(error, self.name, path, "read")  # noqa: B904 - it carries its cause
+        digest = hashlib.blake2b(content).digest()
+        if old is not None and (old.path, old.digest) == (path, digest):
+            workspace = old.workspace
+        else:
+            workspace = self._parsed(content, path)
+        # Within the tick of its clock, a file can change and keep its stamp. Windows has no time
+        # that tells of each change.
+        is_settled = os.name == "posix" and now - stamp[-1] > _SETTLED_NS
+        self._read = _Read(path, stamp, is_settled, digest, workspace)
+        return workspace
+
+    def _parsed(self, content: bytes, path: str) -> Workspace:
+        try:
+            return read_document(content, path)
+        except Exception as error:
+            raise explained(error, self.name, path, "read")  # noqa: B904 - it carries its cause
+
+    # ── names ────────────────────────────────────────────────────────────────────────────
+
+    def _key(self, path: Path) -> str:
+        """Return the virtual path as the document writes it; "" for the folder of all."""
+        text = checked(path)
+        if text.startswith("/") or "\\" in text or ".." in text.split("/"):
+            plain = posixpath.normpath(text)
+            if plain.startswith(("/", "..")):
+                raise PathOutsideRootError(self.name, text, self.file)
+            text = plain
+        key: Any = self._identity(text)
+        return str(key)
+
+    def is_file(self, path: Path, /) -> bool:
+        return self._key(path) in self.workspace.entries
+
+    def is_dir(self, path: Path, /) -> bool:
+        return self._key(path) in self.workspace.folders
+
+    def is_symlink(self, path: Path, /) -> bool:
+        self._key(path)
+        return False
+
+    def list_dir(self, path: Path, /) -> list[str]:
+        return natural_order(entry.name for entry in self.scan(path))
+
+    def scan(self, directory: Path, /) -> Iterable[Entry]:
+        key, workspace = self._key(directory), self.workspace
+        names = workspace.folders.get(key)
+        if names is None:
+            is_file = key in workspace.entries
+            kind = NotADirectoryInPathError if is_file else NotFoundError
+            raise kind(self.name, os.fspath(directory), "list")
+        return [Entry(name, is_dir, False) for name, is_dir in names.items()]
+
+    def info(self, path: Path, /) -> Info:
+        if (key := self._key(path)) in self.workspace.folders:
+            return Info(path=os.fspath(path), kind="directory")
+        found = self._find(key, path, "describe")
+        with self._sources.telling(path, found, "describe"):
+            info = found.source.info(found.address)
+            if info.kind != "file":
+                raise IsADirectoryError
+            info = replace(info, path=os.fspath(path), target=None)
+            if not found.entry.indices:
+                return info
+            # Size and metadata are of the whole stack.
+            shape = sliced_shape(found.entry.indices, info.shape)
+            words = info.image
+            if words is not None and info.shape is not None:
+                words = words.sliced(narrow(found.entry.indices), info.shape)
+            return replace(info, size=None, shape=shape, image=words, metadata={})
+
+    # ── values ───────────────────────────────────────────────────────────────────────────
+
+    def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
+        found = self._find(self._key(path), path, "load")
+        with self._sources.telling(path, found, "load"):
+            return found.load(region, options)
+
+    def load_image(
+        self, path: Path, /, *, region: Region | None = None, **options: Option
+    ) -> Image:
+        found = self._find(self._key(path), path, "load")
+        with self._sources.telling(path, found, "load"):
+            if found.entry.indices or region is not None:
+                options["region"] = found.region(region)
+            found.check("load_image", options, "load")
+            load: Callable[..., Image] = found.source.load_image
+            return load(found.address, **options)
+
+    def load_batch(
+        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
+    ) -> list[Value]:
+        """Read each source once, however many of ``paths`` lead to it.
+
+        Planes of a stack are read with the chunks that they share, so that no more of the stack
+        is in memory than they need.
+        """
+        check_paths(paths)
+        return Batch(self, paths, options).load(progress)
+
+    def open(self, path: Path, /, **options: Option) -> LazyArray:
+        found = self._find(self._key(path), path, "open")
+        with self._sources.telling(path, found, "open"):
+            found.check("open", options)
+            lend: Callable[..., LazyArray] = found.source.open
+            handle = lend(found.address, **options)
+            return SlicedArray(handle, found.entry.indices) if found.entry.indices else handle
+
+    # ── sources ──────────────────────────────────────────────────────────────────────────
+
+    def _find(self, key: str, path: Path, operation: str) -> Found:
+        """Return the source of a virtual path, which is not opened."""
+        workspace = self.workspace
+        entry = workspace.entries.get(key)
+        if entry is None:
+            kind = NotAFileError if key in workspace.folders else NotFoundError
+            raise kind(self.name, os.fspath(path), operation)
+        return self._sources.find(workspace.root, entry, path)
+
+    def _entry(self, path: str) -> tuple[str, Reference | None]:
+        """Return the root, and the entry of a virtual path if there is one."""
+        workspace = self.workspace
+        return workspace.root, workspace.entries.get(self._key(path))
+
+    def close(self) -> None:
+        self._sources.close()
+
+    def __repr__(self) -> str:
+        return f"<VirtualWorkspaceBackend {self.name or 'virtual_workspace'!r}, {self.file!r}>"
+
+
+def _restore(file: str, context: Any) -> VirtualWorkspaceBackend:
+    return VirtualWorkspaceBackend.with_context(context, file=file)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)

@@ -1,0 +1,262 @@
+"""Many virtual paths: each source is read once, and no more of it than they need."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Sequence
+from operator import sub
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polystore_core import batch_error, check_options, known_options, progress_reporter
+from polystore_core.errors import (
+    BatchError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+
+from .indices import ALL, check_indices, is_basic, narrow, spread
+
+if TYPE_CHECKING:
+    from polystore_core import LazyArray, Option, Path, Progress, Value
+
+    from .backend import VirtualWorkspaceBackend
+    from .sources import Found
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """The values of ``paths``, in their order. An index is that of a path."""
+
+    def __init__(
+        self,
+        workspace: VirtualWorkspaceBackend,
+        paths: Sequence[Path],
+        options: dict[str, Option],
+    ) -> None:
+        self._of, self._paths = workspace, paths
+        self._region = options.pop("region", None)
+        self._items = is_basic(self._region)
+        self._options = options
+        self._found: dict[int, Found] = {}
+        self._values: dict[int, Any] = {}
+        self._failed: dict[int, tuple[str, Exception]] = {}
+        self._done: list[int] = []
+        self._reported = 0
+        self._broken: BaseException | None = None
+        """Raised by the caller's function for the progress."""
+
+    def load(self, progress: Progress) -> list[Value]:
+        paths = self._paths
+        with progress_reporter(progress, len(paths), "load") as self._tell:
+            self._find()
+            for load, group in self._groups():
+                load(group)
+                self._catch_up()
+        if self._failed:
+            self._values.clear()  # the tracebacks would keep each loaded array in memory
+            raise batch_error(self._of.name, "load", paths, self._failed, self._done)
+        return [self._values[index] for index in range(len(paths))]
+
+    def _find(self) -> None:
+        for index, path in enumerate(self._paths):
+            try:
+                self._found[index] = self._of._find(self._of._key(path), path, "load")
+            except Exception as error:  # collected: BatchError carries every cause
+                self._failed[index] = (os.fspath(path), error)
+        self._catch_up()
+
+    def _groups(self) -> Iterator[tuple[Callable[[list[int]], None], list[int]]]:
+        """Yield indices that are loaded together, and the method that does it."""
+        by_source: dict[Any, list[int]] = {}
+        for index, found in self._found.items():
+            by_source.setdefault((id(found.source), found.address), []).append(index)
+        alone: dict[Any, list[int]] = {}
+        for group in by_source.values():
+            if len(group) == 1:
+                found = self._found[group[0]]
+                alone.setdefault((id(found.source), found.entry.indices), []).extend(group)
+        for group in alone.values():
+            yield self._load_one if len(group) == 1 else self._load_alone, group
+        for group in by_source.values():
+            if len(group) > 1:
+                yield self._load_shared, group
+
+    # ── progress ─────────────────────────────────────────────────────────────────────────
+
+    def _report(self, *_: int) -> None:
+        self._reported += 1
+        try:
+            self._tell()
+        except BaseException as error:
+            self._broken = error
+            raise
+
+    def _catch_up(self) -> None:
+        while self._reported < len(self._done) + len(self._failed):
+            self._report()
+
+    def _put(self, index: int, value: Value) -> None:
+        self._values[index] = value
+        self._done.append(index)
+
+    def _fail(self, index: int, error: Exception) -> None:
+        path = self._paths[index]
+        told = self._of._sources.told(error, path, self._found[index], "load")
+        if told is not error:
+            told.__cause__ = error
+        self._failed[index] = (os.fspath(path), told)
+
+    # ── sources that one path needs ──────────────────────────────────────────────────────
+
+    def _load_one(self, group: list[int]) -> None:
+        for index in group:
+            try:
+                found = self._found[index]
+                self._put(index, found.load(self._region, dict(self._options)))
+            except Exception as error:
+                self._fail(index, error)
+            self._catch_up()
+
+    def _load_alone(self, group: list[int]) -> None:
+        """Load one region of many sources of one backend, in its threads."""
+        found, options = self._found[group[0]], dict(self._options)
+        if found.entry.indices or self._region is not None:
+            named, is_open = known_options(type(found.source).load)
+            is_alike = ... not in self._items or None not in found.entry.indices
+            if not (is_alike and (is_open or "region" in named)):
+                self._load_one(group)
+                return
+            options["region"] = narrow(found.entry.indices, self._items)
+        load: Callable[..., list[Any]] = found.source.load_batch
+        owner = f"load_batch() of backend {found.entry.backend!r}"
+        check_options(type(found.source).load_batch, options, owner)
+        addresses = [self._found[index].address for index in group]
+        failed: dict[int, Exception] = {}
+        try:
+            values = load(addresses, progress=self._report, **options)
+        except BatchError as error:
+            failed = {place: cause for place, (_, cause) in error.failed.items()}
+            values = [None] * len(group)
+        except Exception as error:
+            if error is self._broken:
+                raise
+            failed = dict.fromkeys(range(len(group)), error)
+        for place, index in enumerate(group):
+            if place in failed:
+                self._fail(index, failed[place])
+            else:
+                self._put(index, values[place])
+
+    # ── sources that several paths need ──────────────────────────────────────────────────
+
+    def _load_shared(self, group: list[int]) -> None:
+        try:
+            handle = self._handle(group)
+            if handle is None:
+                self._load_whole(group)
+                return
+            with handle:
+                for cell in self._cells(group, handle):
+                    self._load_cell(cell, handle)
+        except Exception as error:
+            if error is self._broken:
+                raise
+            for index in group:
+                if index not in self._values and index not in self._failed:
+                    self._fail(index, error)
+
+    def _handle(self, group: list[int]) -> LazyArray | None:
+        """Return a lazy handle, if all of the group select from the same axes."""
+        found = self._found[group[0]]
+        axes = {_axes(self._found[index]) for index in group}
+        if self._options or len(axes) > 1 or not any(axes):
+            return None
+        try:
+            return found.source.open(found.address)
+        except (UnsupportedOperationError, UnsupportedDataError):
+            return None  # its format, or this value, is only loaded whole
+
+    def _cells(self, group: list[int], handle: LazyArray) -> Iterator[list[int]]:
+        """Yield indices that read the same chunks."""
+        cells: dict[tuple[int, ...], list[int]] = {}
+        chunks = handle.chunks or (1,) * handle.ndim
+        for index in group:
+            found = self._found[index]
+            try:
+                check_indices(found.entry.indices, handle.shape)
+            except IndexError as error:
+                self._fail(index, error)
+                continue
+            axes = _axes(found)
+            numbers = _numbers(found)
+            cell = tuple(
+                [n // max(chunks[axis], 1) for axis, n in zip(axes, numbers, strict=True)]
+            )
+            cells.setdefault(cell, []).append(index)
+        for cell in sorted(cells):
+            yield cells[cell]
+
+    def _load_cell(self, cell: list[int], handle: LazyArray) -> None:
+        """Read the box that holds all planes of a cell, and cut them out."""
+        found = self._found[cell[0]]
+        try:
+            parts = spread(found.entry.indices, self._items, handle.ndim)
+            axes = _axes(found)
+            chosen = [_numbers(self._found[index]) for index in cell]
+            first = [min(numbers) for numbers in zip(*chosen, strict=True)]
+            last = [max(numbers) for numbers in zip(*chosen, strict=True)]
+            box = list(parts)
+            for axis, low, high in zip(axes, first, last, strict=True):
+                box[axis] = slice(low, high + 1)
+            block = np.asarray(handle[tuple(box)])
+            is_own = len(cell) == 1 and block.flags.owndata
+            for index, numbers in zip(cell, chosen, strict=True):
+                at = dict(zip(axes, map(sub, numbers, first), strict=True))
+                pick = tuple(
+                    [at.get(n, ALL) for n, part in enumerate(box) if isinstance(part, slice)]
+                )
+                part = block[pick]
+                self._put(index, part if is_own else np.array(part))
+        except Exception as error:
+            for index in cell:
+                if index not in self._values:
+                    self._fail(index, error)
+        self._catch_up()
+
+    def _load_whole(self, group: list[int]) -> None:
+        """Load the source once, and cut all parts out of it."""
+        found, is_alone = self._found[group[0]], True
+        whole = found._replace(entry=found.entry._replace(indices=()))
+        value = whole.load(None, dict(self._options))
+        cuts = [bool(self._found[i].entry.indices or self._items) for i in group]
+        if not isinstance(value, np.ndarray) and any(cuts):
+            self._load_one(group)  # its backend knows how it is cut
+            return
+        for index, cut in zip(group, cuts, strict=True):
+            try:
+                if cut:
+                    indices = self._found[index].entry.indices
+                    part = value[tuple(spread(indices, self._items, value.ndim))]
+                    self._put(
+                        index, part if self._options.get("copy") == "never" else np.array(part)
+                    )
+                else:
+                    self._put(index, value if is_alone else copy.deepcopy(value))
+                    is_alone = False
+            except Exception as error:
+                self._fail(index, error)
+        self._catch_up()
+
+
+def _axes(found: Found) -> tuple[int, ...]:
+    """Return the axes of the source of which the entry has one index."""
+    return tuple([n for n, index in enumerate(found.entry.indices) if index is not None])
+
+
+def _numbers(found: Found) -> list[int]:
+    """Return these indices."""
+    return [index for index in found.entry.indices if index is not None]

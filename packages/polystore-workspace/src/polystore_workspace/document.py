@@ -1,0 +1,254 @@
+"""The document of a workspace: which virtual path leads to which source."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from polystore_core import LocalStore, atomic_write, check_new, decode_json, full_path
+from polystore_core.errors import DamagedDataError, InvalidOptionError, explained
+
+if TYPE_CHECKING:
+    from polystore_core import FileManager, Path, Progress
+
+__all__ = ["Reference", "Workspace", "find_document", "read_document"]
+
+_MARK = "polystore_workspace"
+_VERSION = 1
+_PUBLISHED = "polystore_metadata.json"
+"""The document of the published package, in the folder of a plate."""
+
+
+class Reference(NamedTuple):
+    """The source of one virtual path."""
+
+    backend: str
+    """Name of the backend that has the source."""
+    address: str
+    """Path of the source, as that backend knows it. In the file system of this machine it is
+    relative to the root of the workspace."""
+    indices: tuple[int | None, ...] = ()
+    """For each of the first axes one index, or ``None`` for the whole axis."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Workspace:
+    """Virtual paths and their sources, as a value.
+
+    Example::
+
+        workspace = Workspace.build("plate", names="{well}_s{site}_w{channel}.tif")
+        workspace.save("ws.json")
+        registry.add("ws", "virtual_workspace", file="ws.json")
+
+    Raises:
+        InvalidOptionError: a virtual path or an entry is not valid; names the path.
+    """
+
+    entries: Mapping[str, Reference]
+    root: str = "."
+    """The folder that addresses in the file system are relative to."""
+    folders: Mapping[str, Mapping[str, bool]] = field(init=False, repr=False, compare=False)
+    """For each virtual folder the names in it, and whether each is a folder. The top is ""."""
+
+    def __post_init__(self) -> None:
+        for path, entry in self.entries.items():
+            if fault := _fault_of_path(path) or _fault_of_entry(entry):
+                raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
+        object.__setattr__(self, "folders", _folders_of(self.entries))
+
+    @classmethod
+    def build(
+        cls,
+        files: Path | Iterable[Path],
+        names: str = "{well}_s{site}_w{channel}.tif",
+        *,
+        paths: str | None = None,
+        split: str = "",
+        backend: str = "disk",
+        root: Path | None = None,
+        manager: FileManager | None = None,
+        progress: Progress = False,
+    ) -> Workspace:
+        """Make a workspace of ``files``, arranged by their names.
+
+        Args:
+            files: paths of the files, or one folder, of which all files are taken.
+            names: template of the names, as for :class:`NameTemplate`.
+            paths: template of the virtual paths, such as ``"{well}/s{site}_w{channel}.tif"``.
+                It may have the fields of ``names``, the axes of ``split``, ``{file}`` (the
+                file's name) and ``{stem}`` (without its suffix). The default is the file's
+                name, in a folder for each well if ``names`` has a well.
+            split: axes such as ``"zc"``. Each plane of these axes gets a virtual path of its
+                own. This reads the header of each file.
+            backend: name of the backend that has the files.
+            root: folder that addresses are relative to. The default is the folder that all
+                files have in common. Only for backends in the file system of this machine.
+            manager: has the backend; the default is a new one.
+            progress: for ``split``, as for ``load_batch``.
+
+        No pixel is read.
+
+        Raises:
+            InvalidOptionError: a name does not fit ``names``, two files have one virtual path,
+                or a file has no axis of ``split``. Names the files.
+        """
+        from .building import Plan
+
+        plan = Plan(names, paths, split, backend, root, manager, progress)
+        return plan.workspace(files)
+
+    @classmethod
+    def load(cls, file: Path) -> Workspace:
+        """Read the document at ``file``. ``root`` becomes absolute.
+
+        It may be the ``polystore_metadata.json`` of the published package, or its folder.
+
+        Raises ``NotFoundError``, and ``DamagedDataError`` that names the wrong entry.
+        """
+        path = find_document(full_path(file, "file"))
+        try:
+            content = LocalStore().read(path)
+        except OSError as error:
+            raise explained(error, "", path, "read")  # noqa: B904 - it carries its cause
+        return read_document(content, path)
+
+    def save(self, file: Path) -> None:
+        """Write the document, whole or not at all, with one entry in each line.
+
+        A root that is the folder of the document, or in it, is written relative to it: you can
+        move both together.
+        """
+        path = full_path(file, "file")
+        root = self.root
+        if os.path.isabs(root):
+            relative = os.path.relpath(root, os.path.dirname(path))
+            root = root if relative.split(os.sep)[0] == os.pardir else relative
+        head = json.dumps({_MARK: _VERSION, "root": root}, ensure_ascii=False)[:-1]
+        lines = ",\n".join(
+            f"{json.dumps(name, ensure_ascii=False)}: "
+            f"{json.dumps(_document(entry), ensure_ascii=False)}"
+            for name, entry in self.entries.items()
+        )
+        with atomic_write(path, "w") as stream:
+            stream.write(f'{head}, "entries": {{\n{lines}\n}}}}\n')
+
+    def __repr__(self) -> str:
+        backends = ", ".join(sorted({entry.backend for entry in self.entries.values()}))
+        count = len(self.entries)
+        files = f"{count:,} {'path' if count == 1 else 'paths'}"
+        return f"<Workspace of {files}, root={self.root!r}, on {backends or 'no backend'}>"
+
+
+def find_document(file: str) -> str:
+    """Return ``file``, or the document of the published package if it is a folder."""
+    return os.path.join(file, _PUBLISHED) if os.path.isdir(file) else file
+
+
+def read_document(content: bytes, file: str) -> Workspace:
+    """Return the workspace of a document. Raises ``DamagedDataError``."""
+    document = decode_json(content, file)
+    folder = os.path.dirname(file)
+    try:
+        if isinstance(document, dict) and _MARK in document:
+            return _parsed(document, folder)
+        if isinstance(document, dict) and "subdirectories" in document:
+            from .published import read_published
+
+            return read_published(document, folder)
+    except (InvalidOptionError, _DocumentError) as error:
+        raise DamagedDataError(str(error), "workspace", file) from error
+    reason = f"expected an object with the key {_MARK!r}, or 'subdirectories'"
+    raise DamagedDataError(reason, "workspace", file)
+
+
+class _DocumentError(Exception):
+    """The document is not as it must be."""
+
+
+def _parsed(document: dict[str, Any], folder: str) -> Workspace:
+    if document[_MARK] != _VERSION or isinstance(document[_MARK], bool):
+        raise _DocumentError(
+            f"{_MARK} is {document[_MARK]!r}, but this version reads {_VERSION}"
+        )
+    root, entries = document.get("root", "."), document.get("entries")
+    if not isinstance(root, str) or not root:
+        raise _DocumentError(f"root is {root!r:.80}, but must be a folder, such as '.'")
+    if not isinstance(entries, dict):
+        raise _DocumentError("entries must be an object: {virtual path: source}")
+    if unknown := document.keys() - {_MARK, "root", "entries"}:
+        raise _DocumentError(
+            f"unknown key {min(unknown)!r}: expected {_MARK}, root and entries"
+        )
+    found = {path: parse_entry(path, raw) for path, raw in entries.items()}
+    return Workspace(found, full_path(os.path.join(folder, root)))
+
+
+def parse_entry(path: str, raw: object, address: str = "address") -> Reference:
+    """Return the entry of a JSON object. The key of its address differs between documents."""
+    try:
+        indices = raw.get("indices", ())  # type: ignore[attr-defined]
+        entry = Reference(raw["backend"], raw[address], tuple(indices))  # type: ignore[index]
+        is_whole = len(raw) == (3 if "indices" in raw else 2)  # type: ignore[arg-type,operator]
+    except (AttributeError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        example = f'{{"backend": "disk", "{address}": "raw/a.tif", "indices": [3]}}'
+        raise _DocumentError(
+            f"entry {path!r}: expected an object such as {example}, got {raw!r:.80}"
+        )
+    return entry
+
+
+def _document(entry: Reference) -> dict[str, Any]:
+    found: dict[str, Any] = {"backend": entry.backend, "address": entry.address}
+    return found | ({"indices": list(entry.indices)} if entry.indices else {})
+
+
+def _fault_of_path(path: object) -> str:
+    try:
+        text = check_new(path)  # type: ignore[arg-type]
+    except InvalidOptionError as error:
+        return str(error)
+    if text is path and not {"", ".", ".."}.intersection(text.split("/")):
+        return ""
+    return "a virtual path is a str such as 'B03/a.tif', without '.', '..' and empty parts"
+
+
+def _fault_of_entry(entry: Reference) -> str:
+    backend, address, indices = entry
+    if not (isinstance(backend, str) and backend and isinstance(address, str) and address):
+        return f"backend={backend!r:.80} and address={address!r:.80} must be text"
+    for index in indices:
+        if index is not None and (type(index) is not int or index < 0):
+            return (
+                f"an index is a number from 0 on, or null for a whole axis, not {index!r:.80}"
+            )
+    return ""
+
+
+def _folders_of(entries: Mapping[str, Reference]) -> dict[str, dict[str, bool]]:
+    folders: dict[str, dict[str, bool]] = {"": {}}
+    for path in entries:
+        folder, _, name = path.rpartition("/")
+        if folder not in folders:
+            _add_folder(folders, folder)
+        folders[folder][name] = False
+    for folder in folders.keys() & entries.keys():
+        inner = next(iter(folders[folder]))
+        fault = f"entry {folder!r} is also the folder of {folder + '/' + inner!r}"
+        raise InvalidOptionError("entries", folder, "", fault)
+    return folders
+
+
+def _add_folder(folders: dict[str, dict[str, bool]], folder: str) -> None:
+    folders.setdefault(folder, {})
+    while folder:
+        folder, _, name = folder.rpartition("/")
+        names = folders.setdefault(folder, {})
+        if names.get(name):
+            return
+        names[name] = True

@@ -1,0 +1,212 @@
+"""The backends that entries name, and errors of theirs in the words of the workspace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from polystore_core import Context, DataSource, LocalStore, check_options, known_options
+from polystore_core.errors import (
+    DamagedDataError,
+    DataError,
+    InvalidOptionError,
+    PathOutsideRootError,
+    PluginError,
+    StorageError,
+    UnsupportedDataError,
+    UnsupportedFileError,
+    UnsupportedFormatError,
+    UnsupportedOperationError,
+    explained,
+)
+
+from .indices import check_indices, is_basic, narrow
+
+if TYPE_CHECKING:
+    from polystore_core import Option, Path, Region, Value
+
+    from .backend import VirtualWorkspaceBackend
+    from .document import Reference
+
+__all__ = ["Found", "Sources", "is_free"]
+
+
+class Found(NamedTuple):
+    """The source of an entry."""
+
+    entry: Reference
+    source: DataSource
+    address: str
+
+    def load(self, region: Region | None, options: dict[str, Option]) -> Value:
+        """Load what the entry selects, or the ``region`` of it."""
+        if not self.entry.indices and region is None:
+            self.check("load", options)
+            return self.source.load(self.address, **options)
+        part = self.region(region)
+        named, is_open = known_options(type(self.source).load)
+        if is_open or "region" in named:
+            options["region"] = part
+        self.check("load", options)
+        load: Callable[..., Any] = self.source.load
+        value = load(self.address, **options)
+        if "region" in options:
+            return value
+        if not hasattr(value, "shape"):
+            raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
+        return np.array(value[part])
+
+    def region(self, region: Region | None) -> Region:
+        """Return the part of the source that is ``region`` of what the entry selects."""
+        return narrow(self.entry.indices, is_basic(region), lambda: len(self.shape()))
+
+    def check(self, method: str, options: dict[str, Option], operation: str = "") -> None:
+        """Raise ``UnknownOptionError`` for an option that the source does not have."""
+        if options:
+            operation = operation or method
+            owner = f"{operation}() of backend {self.entry.backend!r}"
+            check_options(getattr(type(self.source), method), options, owner)
+
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the whole source. Raises ``IndexError`` if it is not an array."""
+        shape = self.source.info(self.address).shape
+        if shape is None:
+            raise IndexError("the source is not an array")
+        return shape
+
+
+def is_free(backend: object) -> bool:
+    """Whether the paths of a backend are those of this machine's file system, without a root."""
+    store = getattr(backend, "store", None)
+    return isinstance(store, LocalStore) and store.root is None
+
+
+class Sources:
+    """The backends that the entries of a workspace name.
+
+    A backend without a root of its own is not used itself. Another instance of its class reads,
+    which the root of the document limits.
+    """
+
+    def __init__(self, workspace: VirtualWorkspaceBackend) -> None:
+        self._of = workspace
+        self._rooted: dict[tuple[str, str], tuple[object, DataSource]] = {}
+        """For a name and a root: the backend of the registry, and our instance with a root."""
+
+    def find(self, root: str, entry: Reference, path: Path) -> Found:
+        """Return the source of an entry. Nothing is opened."""
+        try:
+            source = self._source(entry.backend, root)
+        except (PluginError, InvalidOptionError) as error:
+            reason = f"{error}. {self._place(entry)}"
+            raise UnsupportedFileError(
+                reason, path=os.fspath(path), backend=self._of.name
+            ) from error
+        if not source.capabilities.reads:
+            fault = f"backend {entry.backend!r} only writes"
+            raise self._damaged(fault, path, entry)
+        found = Found(entry, source, entry.address)
+        if isinstance(source, type(self._of)):
+            self._check_circle(found, path)
+        return found
+
+    def _source(self, name: str, root: str) -> DataSource:
+        registry = self._of.context.registry
+        made: Any = registry[name]
+        cls: Any = type(made)
+        kept = self._rooted.get((name, root))
+        if kept is not None and kept[0] is made:
+            return kept[1]
+        if not is_free(made):
+            return made  # type: ignore[no-any-return]
+        if "root" not in known_options(cls)[0]:
+            expected = "a backend with the option root, or one that has a root"
+            fault = f"backend {name!r} has no option root, so addresses could lead anywhere"
+            raise InvalidOptionError("backend", name, expected, fault)
+        own = self._of.context
+        context = Context(name, own.formats, own.restored, own.owner)
+        limited: DataSource = cls.with_context(context, root=root)
+        self._rooted[name, root] = made, limited
+        return limited
+
+    def _check_circle(self, found: Found, path: Path) -> None:
+        """Follow the entries through other workspaces. None is opened but their documents."""
+        chain = [self._of]
+        source, address = found.source, found.address
+        while isinstance(source, type(self._of)):
+            if source in chain:
+                names = " → ".join(repr(one.name) for one in (*chain, source))
+                raise self._damaged(f"it leads in a circle: {names}", path, found.entry)
+            chain.append(source)
+            root, entry = source._entry(address)
+            if entry is None:
+                return
+            source, address = source._sources._source(entry.backend, root), entry.address
+
+    # ── errors ───────────────────────────────────────────────────────────────────────────
+
+    @contextmanager
+    def telling(self, path: Path, found: Found, operation: str) -> Iterator[None]:
+        """Translate the errors of the block."""
+        try:
+            yield
+        except Exception as error:
+            told = self.told(error, path, found, operation)
+            if told is error:
+                raise
+            raise told from error
+
+    def told(self, error: Exception, path: Path, found: Found, operation: str) -> Exception:
+        """Return an error of the source with the virtual path, the source and the document."""
+        name, text, entry = self._of.name, os.fspath(path), found.entry
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            error = explained(error, name, text, operation)
+        if isinstance(error, UnsupportedOperationError):
+            return UnsupportedOperationError(name, error.operation, f"{error}")
+        if isinstance(error, StorageError):
+            reason = f"{error.strerror}. {self._place(entry)}"
+            return replace(error, backend=name, path=text, operation=operation, reason=reason)
+        if isinstance(error, DataError):
+            reason = f"{error.reason}. {self._place(entry)}"
+            return replace(error, backend=name, path=text, reason=reason)
+        if isinstance(error, PathOutsideRootError):
+            fault = f"its address leads out of the root {error.root!r}"
+            return self._damaged(fault, path, entry)
+        if isinstance(error, InvalidOptionError) and error.option == "path":
+            return self._damaged(f"its address is not valid: {error}", path, entry)
+        if isinstance(error, PluginError | UnsupportedFormatError):
+            return UnsupportedFileError(
+                f"{error}. {self._place(entry)}", path=text, backend=name
+            )
+        if isinstance(error, IndexError) and entry.indices:
+            return self._index_error(error, path, found)
+        return error
+
+    def _index_error(self, error: IndexError, path: Path, found: Found) -> Exception:
+        """Tell an index of the entry from one of the caller's region."""
+        try:
+            check_indices(found.entry.indices, found.source.info(found.address).shape)
+        except IndexError as fault:
+            return self._damaged(str(fault), path, found.entry)
+        except Exception:
+            return error
+        return error
+
+    def _damaged(self, fault: str, path: Path, entry: Reference) -> DamagedDataError:
+        reason = f"{fault}. {self._place(entry)}"
+        return DamagedDataError(reason, "workspace", os.fspath(path), self._of.name)
+
+    def _place(self, entry: Reference) -> str:
+        read = self._of._read
+        document = self._of.file if read is None else read.path
+        return f"Its entry in {document!r} names {entry.address!r} on backend {entry.backend!r}"
+
+    def close(self) -> None:
+        with ExitStack() as closing:
+            while self._rooted:
+                closing.callback(self._rooted.popitem()[1][1].close)

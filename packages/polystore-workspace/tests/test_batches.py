@@ -1,0 +1,145 @@
+"""Each source is read once, however many virtual paths share it."""
+
+import numpy as np
+import pytest
+
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import BatchError
+from polystore_disk.backend import DiskBackend
+from polystore_workspace import Reference, Workspace
+from polystore_zarr.backend import ZarrBackend
+
+CALLS = []
+
+
+class CountingDisk(DiskBackend):
+    _backend_type = "workspace_counting_disk"
+
+    def _load(self, store, path, region, options):
+        CALLS.append(("load", path))
+        return super()._load(store, path, region, options)
+
+    def open(self, path, /, **options):
+        CALLS.append(("open", path))
+        return Counted(super().open(path, **options))
+
+
+class CountingZarr(ZarrBackend):
+    _backend_type = "workspace_counting_zarr"
+
+    def open(self, path, /, **options):
+        CALLS.append(("open", path))
+        return Counted(super().open(path, **options))
+
+
+class Counted:
+    """A handle that notes what is read."""
+
+    def __init__(self, handle):
+        self._handle = handle
+
+    def __getattr__(self, name):
+        return getattr(self._handle, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._handle.close()
+
+    def __getitem__(self, region):
+        CALLS.append(("read", region[0]))
+        return self._handle[region]
+
+
+@pytest.fixture
+def fm(tmp_path):
+    CALLS.clear()
+    registry = BackendRegistry()
+    registry.add("ws", "virtual_workspace", file=tmp_path / "ws.json")
+    return FileManager(registry)
+
+
+def planes(backend, address, count, *axes):
+    return {f"z{n}.npy": Reference(backend, address, (*axes, n)) for n in range(count)}
+
+
+def test_stack_of_500_is_opened_once(fm, tmp_path):
+    stack = np.arange(500 * 6, dtype="uint16").reshape(500, 2, 3)
+    fm.save(stack, tmp_path / "a.tif", "disk")
+    entries = planes("workspace_counting_disk", "a.tif", 500)
+    Workspace(entries).save(tmp_path / "ws.json")
+    paths = list(reversed(entries))
+    values = fm.load_batch(paths, "ws")
+    np.testing.assert_array_equal(values, stack[::-1])
+    assert all(value.base is None for value in values)
+    assert CALLS[0] == ("open", "a.tif")
+    read = sorted(region.start for kind, region in CALLS[1:] if kind == "read")
+    assert read == list(range(500))
+
+
+def test_chunks_are_read_once(fm, tmp_path):
+    stack = np.arange(2 * 20 * 6, dtype="uint16").reshape(2, 20, 6)
+    fm.save(stack, tmp_path / "a.zarr/x", "zarr", chunks=(1, 8, 6))
+    entries = planes("workspace_counting_zarr", "a.zarr/x", 20, 1)
+    Workspace(entries).save(tmp_path / "ws.json")
+    wanted = [n for n in range(20) if n not in (0, 12)]
+    values = fm.load_batch([f"z{n}.npy" for n in wanted], "ws", region=np.s_[..., 1:3])
+    np.testing.assert_array_equal(values, stack[1, wanted, 1:3])
+    assert [kind for kind, _ in CALLS] == ["open", "read", "read", "read"]
+
+
+def test_whole_values_and_options_are_read_once(fm, tmp_path):
+    stack = np.arange(12.0).reshape(3, 4)
+    fm.save(stack, tmp_path / "a.npy", "disk")
+    fm.save({"a": [1]}, tmp_path / "b.json", "disk")
+    entries = planes("workspace_counting_disk", "a.npy", 2)
+    entries["all.npy"] = Reference("workspace_counting_disk", "a.npy")
+    for name in ("one.json", "two.json"):
+        entries[name] = Reference("workspace_counting_disk", "b.json")
+    Workspace(entries).save(tmp_path / "ws.json")
+    found = fm.load_batch([*entries, "all.npy"], "ws")
+    for value, expected in zip(found[:3], (stack[0], stack[1], stack), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    assert found[3] == found[4] == {"a": [1]}
+    assert found[3]["a"] is not found[4]["a"]
+    assert not np.shares_memory(found[2], found[5])
+    assert CALLS == [("load", "a.npy"), ("load", "b.json")]
+
+
+def test_many_stacks_in_any_order(fm, tmp_path):
+    """Interleaved paths: one handle is open at a time, and each failure has its own path."""
+    entries, stacks = {}, {}
+    for letter in "abc":
+        stacks[letter] = np.random.default_rng(ord(letter)).random((4, 3))
+        fm.save(stacks[letter], tmp_path / f"{letter}.npy", "disk")
+        for n in range(4):
+            entries[f"{n}/{letter}.npy"] = Reference("disk", f"{letter}.npy", (n,))
+    Workspace(entries).save(tmp_path / "ws.json")
+    paths = sorted(entries)
+    seen = []
+    found = fm.load_batch(paths, "ws", progress=lambda done, total: seen.append((done, total)))
+    for path, value in zip(paths, found, strict=True):
+        np.testing.assert_array_equal(value, stacks[path[2]][int(path[0])])
+    assert seen == [(n + 1, 12) for n in range(12)]
+    (tmp_path / "b.npy").write_bytes(b"no array")
+    with pytest.raises(BatchError) as caught:
+        fm.load_batch([*paths, "nothing.npy"], "ws")
+    failed = [path for path, _ in caught.value.failed.values()]
+    assert failed == ["0/b.npy", "1/b.npy", "2/b.npy", "3/b.npy", "nothing.npy"]
+    assert sorted(caught.value.done) == [path for path in paths if "b" not in path]
+
+
+def test_progress_that_fails_ends_the_batch(fm, tmp_path):
+    fm.save(np.zeros((4, 3)), tmp_path / "a.npy", "disk")
+    fm.save(np.zeros((4, 3)), tmp_path / "b.npy", "disk")
+    entries = planes("disk", "a.npy", 4)
+    entries |= {"a.npy": Reference("disk", "a.npy"), "b.npy": Reference("disk", "b.npy")}
+    Workspace(entries).save(tmp_path / "ws.json")
+
+    def stop(done, total):
+        raise RuntimeError("enough")
+
+    for paths in (list(entries), ["a.npy", "b.npy"], ["z1.npy", "z2.npy"]):
+        with pytest.raises(RuntimeError, match="enough"):
+            fm.load_batch(paths, "ws", progress=stop)
