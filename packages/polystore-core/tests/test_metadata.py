@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from polystore_core import AtomicMetadataWriter, file_lock
@@ -161,7 +162,9 @@ def test_published_document_takes_backends(metadata_path: Path) -> None:
     writer = AtomicMetadataWriter()
     writer.update_available_backends(metadata_path, {"zarr": True})
     writer.update_available_backends(metadata_path, {Place.ZARR: True, "disk": False})
-    writer.update_available_backends(metadata_path, {Place.ZARR: True}, subdirectory=".")
+    writer.update_available_backends(
+        metadata_path, {Place.ZARR: True}, subdirectory=np.str_(".")
+    )
     writer.update_available_backends(metadata_path, {"zip": True}, subdirectory="results")
     expected = json.loads(PUBLISHED)
     expected["available_backends"] = {"zarr": True, "disk": False}

@@ -82,11 +82,6 @@ class AtomicMetadataWriter:
 
         Raises as ``merge_subdirectory_metadata`` does.
         """
-        if isinstance(available_backends, Mapping):
-            available_backends = {
-                plain_name(name) if isinstance(name, str) else name: available
-                for name, available in available_backends.items()
-            }
         updates: Value = {"available_backends": available_backends}
         if subdirectory is not None:
             updates = {"subdirectories": {subdirectory: updates}}
@@ -98,7 +93,7 @@ class AtomicMetadataWriter:
         updates: Value,
         replace: Collection[str] = (),
     ) -> None:
-        added = merged({}, updates)  # JSON has no mappings but dict
+        added = merged({}, updates)  # JSON has dict and str, and no other mappings and keys
         _check_update(added, path)
         names = added.get("subdirectories", {})
         replaced = _checked_replace(replace, names)
@@ -177,10 +172,14 @@ def _checked_replace(
 
 
 def merged(base: Value, updates: Value) -> Value:
-    """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced."""
+    """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced.
+
+    Members of an enum and texts of NumPy become plain keys.
+    """
     if not isinstance(updates, Mapping):
         return updates
     result = dict(base) if isinstance(base, Mapping) else {}
     for key, value in updates.items():
-        result[key] = merged(result.get(key), value)
+        name = plain_name(key) if isinstance(key, str) else key
+        result[name] = merged(result.get(name), value)
     return result
