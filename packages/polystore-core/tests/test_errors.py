@@ -366,6 +366,17 @@ def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+def test_error_of_another_backend_stays() -> None:
+    """A value is read lazily from one backend while another one saves it."""
+    for error in (
+        errors.DamagedDataError("it was cut", "tiff", "a.tif", "disk"),
+        errors.UnsupportedDataError("no axes", "npy", "a.npy", "disk", operation="load"),
+    ):
+        before = str(error)
+        assert errors.explained(error, "zarr", "a.zarr", "save") is error
+        assert str(error) == before
+
+
 KNOWN = (
     "csv",
     "jpeg",

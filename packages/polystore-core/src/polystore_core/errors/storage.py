@@ -207,6 +207,8 @@ def durability_unknown(
 def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:
     """Return ``error`` with backend and path, or the ``StorageError`` that it means."""
     if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
+        if error.backend and error.path:  # of another backend, from which a value was read
+            return error
         error.backend, error.path = backend, error.path or path
         if isinstance(error, UnsupportedDataError):
             error.operation = operation
