@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 from polystore_core.errors import AccessDeniedError, LockTimeoutError, StorageError
 from polystore_core.files.locking import lock_path
 
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc"
 
 HOLDER = """
 import sys
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 print("starts", flush=True)
 with file_lock(sys.argv[1]):
     print("holds", flush=True)
@@ -90,7 +90,7 @@ def test_threads_exclude_each_other(path: Path) -> None:
 COUNTER = """
 import sys, time
 from pathlib import Path
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 counter = Path(sys.argv[1])
 sys.stdin.readline()
 for _ in range(25):
@@ -249,7 +249,7 @@ def test_killed_holder_frees_lock(holder: Any, path: Path) -> None:
 
 FORKER = """
 import ctypes, os, sys
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 
 def fork(then, system_fork=os.fork):
     if system_fork() == 0:
@@ -303,7 +303,7 @@ def test_child_of_killed_retains_nothing(start: Start, path: Path) -> None:
 
 FORKED_WAITER = """
 import os, sys
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 with file_lock(sys.argv[1]):
     if os.fork() == 0:
         with file_lock(sys.argv[1]):
@@ -357,7 +357,7 @@ def test_polling_leaves_nothing(
 
 INTERRUPTED = """
 import os, sys, time
-from polystore_core import file_lock
+from polystore_core import file_lock, try_lock
 before = len(os.listdir("/proc/self/fd"))
 print("waits", flush=True)
 try:
@@ -468,3 +468,21 @@ def test_users_exclude_each_other(shared: Path, python: Python) -> None:
     with file_lock(shared / "a.json"):
         done = python(ATTEMPT, shared / "a.json", 0.1)
     assert done.stdout.startswith("LockTimeoutError")
+
+
+def test_lock_that_is_kept_is_refused_at_once(tmp_path: Path) -> None:
+    """In the same thread too, and until it is released, whichever thread does that."""
+    held = try_lock(tmp_path / "a")
+    for _ in range(2):
+        with pytest.raises(LockTimeoutError, match=f"process {os.getpid()} "):
+            try_lock(tmp_path / "a")
+    with pytest.raises(LockTimeoutError), file_lock(tmp_path / "a", timeout=0):
+        pass
+    releasing = threading.Thread(target=held.release)
+    releasing.start()
+    releasing.join()
+    assert not held.is_held
+    held.release()  # again
+    with file_lock(tmp_path / "a", timeout=0):
+        pass
+    try_lock(tmp_path / "a").release()

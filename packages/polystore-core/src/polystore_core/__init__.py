@@ -52,7 +52,15 @@ if TYPE_CHECKING:
     from .files.claims import claim, is_abandoned
     from .files.json import decode_json, encode_json
     from .files.local import LocalStore, Places
-    from .files.locking import file_lock, is_lock, lock_name, lock_path, remove_unused
+    from .files.locking import (
+        HeldLock,
+        file_lock,
+        is_lock,
+        lock_name,
+        lock_path,
+        remove_unused,
+        try_lock,
+    )
     from .files.metadata import AtomicMetadataWriter
     from .files.pending import PendingFile, Place
     from .files.system import (
@@ -148,7 +156,7 @@ _HOME = {
     "files.claims": "claim is_abandoned",
     "files.json": "decode_json encode_json",
     "files.local": "LocalStore Places",
-    "files.locking": "file_lock is_lock lock_name lock_path remove_unused",
+    "files.locking": "HeldLock file_lock is_lock lock_name lock_path remove_unused try_lock",
     "files.metadata": "AtomicMetadataWriter",
     "files.pending": "PendingFile Place",
     "files.system": (
@@ -218,6 +226,7 @@ __all__ = [
     "FormatRegistry",
     "FormatSpec",
     "Formats",
+    "HeldLock",
     "IfExists",
     "Image",
     "ImageMetadata",
@@ -323,6 +332,7 @@ __all__ = [
     "threads_for",
     "to_framework",
     "to_numpy",
+    "try_lock",
     "with_document",
 ]
 

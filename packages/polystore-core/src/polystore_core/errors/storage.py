@@ -115,6 +115,8 @@ class LockTimeoutError(StorageError, TimeoutError):
     holder: str = ""
 
     def describe(self) -> str:
+        if self.reason:
+            return super().describe()
         holder = f", held by {self.holder}" if self.holder else ""
         return (
             f"{self.path!r} was still locked after {self.seconds:g} s{holder}. "

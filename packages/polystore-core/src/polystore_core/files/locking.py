@@ -26,7 +26,15 @@ from ..paths import HIDDEN_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["file_lock", "is_lock", "lock_name", "lock_path", "remove_unused"]
+__all__ = [
+    "HeldLock",
+    "file_lock",
+    "is_lock",
+    "lock_name",
+    "lock_path",
+    "remove_unused",
+    "try_lock",
+]
 
 _TRIES = 100
 """How often a directory that somebody deletes at the same time is made again."""
@@ -99,6 +107,39 @@ def file_lock(
         file = _held.pop(mine, None)
         if file is not None:  # a child forked in the body holds nothing
             _release(file)
+
+
+class HeldLock:
+    """A lock that its owner keeps until ``release``, which may be in another thread."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is still ours: not after ``release``, and not in a forked child."""
+        return not self._file.closed
+
+    def release(self) -> None:
+        """Give the lock back. It may be called again."""
+        if self.is_held:
+            _release(self._file)
+
+
+def try_lock(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> HeldLock:
+    """Take the lock that protects ``path`` at once, and keep it.
+
+    A second call raises, in this thread too. ``dir_fd`` is that of ``file_lock``.
+
+    Raises ``LockTimeoutError``, naming the holder, and ``StorageError``.
+    """
+    place = lock_path(path) if dir_fd is None else lock_name(os.fspath(path))
+    try:
+        return HeldLock(_acquire(place, time.monotonic(), dir_fd))
+    except TimeoutError:
+        raise _timed_out(path, place, 0, dir_fd) from None
+    except OSError as error:
+        raise storage_error(error, "", place, "lock") from error
 
 
 def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0) -> None:
