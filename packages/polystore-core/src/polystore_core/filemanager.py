@@ -214,11 +214,13 @@ class FileManager(Router):
         path: Path,
         backend: str,
         *,
-        shape: Sequence[int],
+        shape: Sequence[int | None],
         dtype: DTypeLike,
         **options: Option,
     ) -> LazyArray:
         """Make an array to be written in parts; return a handle that writes (``a[0:8] = b``).
+
+        ``shape=(None, 512, 512)`` makes an array that grows: ``handle.append(frame)``.
 
         Raises ``AlreadyExistsError``, unless ``if_exists`` says otherwise.
         """

@@ -34,6 +34,12 @@ class Source:
     """Those of ``open``."""
 
 
+_FIXED = (
+    "{} does not append: make an array that grows with create(path, shape=(None, 512, 512), "
+    "dtype=...), or open one with open(path, mode='a')"
+)
+
+
 class LazyArray(ABC):
     """A stored array that reads what is indexed, when it is indexed.
 
@@ -70,6 +76,28 @@ class LazyArray(ABC):
         raise TypeError(
             f"{type(self).__name__} is read-only: use open(..., mode='r+') if the backend has it"
         )
+
+    def append(self, frame: Value) -> None:
+        """Add one frame at the end of an array that grows: of shape ``shape[1:]``, and exact.
+
+        Readers see the whole frame or nothing of it. When ``append`` has returned, the frame
+        survives the end of this process.
+
+        Raises ``UnsupportedDataError`` before anything is written, ``StorageError``, and
+        ``TypeError`` if this handle does not append.
+        """
+        raise TypeError(_FIXED.format(type(self).__name__))
+
+    def extend(self, frames: Value) -> None:
+        """Add several frames, as ``append`` does: an array of them, or a list.
+
+        Readers see all of them at once. Raises as ``append`` does.
+        """
+        raise TypeError(_FIXED.format(type(self).__name__))
+
+    def flush(self) -> None:
+        """Let all frames that were appended survive a power cut. Raises as ``append`` does."""
+        raise TypeError(_FIXED.format(type(self).__name__))
 
     def transpose(self, order: Sequence[int]) -> LazyArray:
         """Return a read-only handle on the same array with its axes in another order."""

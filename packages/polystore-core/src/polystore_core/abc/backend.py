@@ -233,8 +233,7 @@ class DataSource(_Backend):
     @derived("info")
     def is_symlink(self, path: Path, /) -> bool:
         """Whether ``path`` itself is a symbolic link."""
-        info = self._info_or_none(path)
-        return info is not None and info.target is not None
+        return (info := self._info_or_none(path)) is not None and info.target is not None
 
     def _info_or_none(self, path: Path) -> Info | None:
         try:
@@ -397,10 +396,12 @@ class StorageBackend(DataSource, DataSink):
     )
 
     @refused
-    def create(self, path: Path, /, *, shape: Sequence[int], dtype: DTypeLike) -> LazyArray:
+    def create(
+        self, path: Path, /, *, shape: Sequence[int | None], dtype: DTypeLike
+    ) -> LazyArray:
         """Make an array to be written in parts, and return a handle that writes.
 
-        Raises ``AlreadyExistsError``.
+        ``None`` as the first length makes one that grows. Raises ``AlreadyExistsError``.
         """
         raise self._cannot("create")
 

@@ -199,6 +199,7 @@ class BackendRegistry:
         """Return how another process opens what ``open`` opens here; ``None`` if none can.
 
         That is a file of this machine, in a backend that is installed, under its own options.
+        The other process only reads, so ``mode`` is not among them.
         """
         from ..files.local import LocalStore  # programs without files do without it
 
@@ -211,7 +212,8 @@ class BackendRegistry:
         if self._declaration(target).local is not None:
             return None
         full = os.path.abspath(os.path.join(store.root or "", os.fspath(path)))
-        return Source(backend=target, path=full, options=dict(options))
+        reading = {key: option for key, option in options.items() if key != "mode"}
+        return Source(backend=target, path=full, options=reading)
 
     def _forget_versions_of(self, cls: type[Value]) -> None:
         """Close the instances of a class that was defined before and is defined again now."""
