@@ -191,9 +191,9 @@ def test_level_of_plain_array(path: Path) -> None:
         fm.load(path, backend="zarr", level=1)
 
 
-@pytest.mark.parametrize("mode", ["w", "a", "", None])
+@pytest.mark.parametrize("mode", ["w", "x", "", None])
 def test_unknown_mode_is_refused(mode: Any, path: Path) -> None:
-    with pytest.raises(InvalidOptionError, match=r"'r' or 'r\+'"):
+    with pytest.raises(InvalidOptionError, match=r"'r', 'r\+' or 'a'"):
         fm.open(path, backend="zarr", mode=mode)
 
 

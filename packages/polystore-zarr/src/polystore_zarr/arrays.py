@@ -23,7 +23,7 @@ from polystore_core.errors import (
     explained,
 )
 
-from .arraywords import array_words
+from .arraywords import array_words, explain_tail, restored_dtype
 from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
 from .grid import MANY, Cut, grid
@@ -36,10 +36,11 @@ from .store.base import MARKER
 from .store.chunkfiles import ChunkFiles, filled
 from .store.heads import heads_fit
 from .store.local import LocalFiles
+from .store.nodes import read_document
 from .store.zarrstore import ReadingStore, WritingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from zarr.abc.store import Store
 
@@ -96,11 +97,8 @@ class ZarrArray(LazyArray):
         if writable:
             directory.files.check_regions()
         self._metadata = "zarr.json" if document.zarr_format == 3 else ".zarray"
-        self.is_identified = document.stamp is not None
+        self.is_identified = bool(document.growing or document.stamp)
         """Whether the file that was read says which array this is, and not a second look."""
-        self._identity = document.stamp or directory.files.identity(
-            directory.key, self._metadata
-        )
         self._path, self._backend = path, backend
         if not isinstance(directory.files, LocalFiles):  # zarrs opens files by their paths
             pipeline = "zarr"
@@ -108,8 +106,8 @@ class ZarrArray(LazyArray):
         self._seen = seen  # by readers: chunks are then replaced, not written
         self._durable = durable  # what a power cut may do to chunks that are replaced
         self._document, self._pyramid = document, pyramid
-        marks = document.attributes.get(MARKER)
-        marks = marks if isinstance(marks, dict) else {}
+        self._identity = document.growing or document.stamp or self._identity_now()
+        marks = document.marks
         self._complete = marks.get("complete") is True
         self.chunks: tuple[int, ...]
         self.shards: tuple[int, ...] | None
@@ -119,7 +117,7 @@ class ZarrArray(LazyArray):
         if max(self.shape, default=0) >= _MOST:
             reason = f"its shape is {self.shape}, but polystore reads axes of less than 2**62"
             raise UnsupportedFileError(reason, "zarr", path, backend)
-        self.dtype = _restored(known.dtype, marks.get("dtype"))
+        self.dtype = restored_dtype(known.dtype, marks.get("dtype"))
 
     @cached_property
     def _array(self) -> zarr.Array[Value]:
@@ -257,6 +255,10 @@ class ZarrArray(LazyArray):
         try:
             with self._guarded("read"):
                 found = self._read(selection.ranges)
+        except DamagedDataError as error:
+            if self._document.growing:
+                explain_tail(error, self._document, self.shape[0])
+            raise
         except MemoryError as error:
             nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize
             raise StorageError(
@@ -348,11 +350,19 @@ class ZarrArray(LazyArray):
             reason = f"the chunk {name} is missing or empty"
             raise DamagedDataError(reason, "zarr", self._path, self._backend)
 
+    def _identity_now(self) -> Hashable:
+        """Return the identity of the array that is there now. Raises ``FileNotFoundError``."""
+        files, key = self._directory
+        if self._document.growing:  # each append replaces its document
+            document = read_document(self._directory)
+            return None if document is None else document.growing
+        return files.identity(key, self._metadata)
+
     def _refuse_if_replaced(self) -> None:
         files, key = self._directory
         try:
             with self._guarded("read"):
-                same = files.identity(key, self._metadata) == self._identity
+                same = self._identity_now() == self._identity
         except FileNotFoundError:
             same = False
         if not same:
@@ -379,16 +389,8 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return
         aligned = aligned_box(selection.ranges, self.shape, self.unit)
-        if aligned is None and self.files is not None:
-            with self._guarded("write"):
-                self.files.write(
-                    selection.ranges,
-                    unfold(values, selection),
-                    seen=self._seen,
-                    durable=self._durable,
-                )
-        elif aligned is None:
-            self._write(selection, values)
+        if aligned is None:
+            self.write(selection, values)
         elif self._unaligned == "lock":
             lock = self._directory.files.lock(name_lock(self._directory))
             with self._guarded("write"), lock:
@@ -411,23 +413,25 @@ class ZarrArray(LazyArray):
             for r, b in zip(selection.ranges, box, strict=True)
         )
         chunks[inside] = unfold(values, selection)
-        if self.files is not None:
-            self.files.write(around.ranges, chunks, seen=self._seen, durable=self._durable)
-        else:
-            self._write(around, chunks)
+        self.write(around, chunks)
 
-    def _write(self, selection: Selection, values: Pixels) -> None:
-        boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in selection.ranges)
+    def write(self, selection: Selection, values: Pixels) -> None:
+        """Write whole chunks, without a check that the array is still there."""
+        values, ranges = unfold(values, selection), selection.ranges
+        boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
         with self._guarded("write"):
-            cuts = [Cut(r, u) for r, u in zip(selection.ranges, self.unit, strict=True)]
+            if self.files is not None:
+                self.files.write(ranges, values, seen=self._seen, durable=self._durable)
+                return
+            cuts = [Cut(r, u) for r, u in zip(ranges, self.unit, strict=True)]
             # zarrs reads and writes by itself, and knows zarr's own store only.
             if self._pipeline == "zarrs" and self._heads_fit(cuts):
                 store = zarr.storage.LocalStore(str(self._directory))
-                self._over(store, "zarrs")[boxes] = unfold(values, selection)
+                self._over(store, "zarrs")[boxes] = values
                 return
             writing = WritingStore(self._directory, seen=self._seen, durable=self._durable)
             with writing.ending():
-                self._over(writing, "zarr")[boxes] = unfold(values, selection)
+                self._over(writing, "zarr")[boxes] = values
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
@@ -483,14 +487,3 @@ def _size(nbytes: int) -> str:
     units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
     return f"{nbytes / 1024**power:.3g} {units[power]}"
-
-
-def _restored(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
-    """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
-    if not (isinstance(marked, str) and marked):
-        return stored
-    try:
-        dtype = np.dtype(marked)
-    except TypeError:
-        return stored
-    return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored

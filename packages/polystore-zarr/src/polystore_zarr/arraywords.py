@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
 
 from .creating import DIMENSIONS
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from polystore_core import Value
+    from polystore_core.errors import DamagedDataError
 
     from .images import ImageOptions
     from .store.nodes import Document
 
-__all__ = ["array_words", "checked_words", "marked_words"]
+__all__ = ["array_words", "checked_words", "explain_tail", "marked_words", "restored_dtype"]
 
 
 def checked_words(
@@ -71,3 +74,24 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
     marks = attributes.get(MARKER)
     said = marks.get("image") if isinstance(marks, Mapping) else None
     return found if said is None else with_document(found, said, shape)
+
+
+def restored_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
+    """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
+    if not (isinstance(marked, str) and marked):
+        return stored
+    try:
+        dtype = np.dtype(marked)
+    except TypeError:
+        return stored
+    return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
+
+
+def explain_tail(error: DamagedDataError, document: Document, length: int) -> None:
+    """Add to the error of an array that grows that it may have a tail that was not flushed."""
+    flushed = document.marks.get("flushed")
+    if isinstance(flushed, int) and flushed < length:
+        error.reason += (
+            f". Frames from {flushed} on were not flushed, so a power cut may have damaged them: "
+            "open the array with mode='a' to cut them off"
+        )

@@ -27,7 +27,6 @@ from polystore_core import (
     threads_for,
 )
 from polystore_core.errors import (
-    AlreadyExistsError,
     InvalidOptionError,
     PolystoreError,
     UnsupportedDataError,
@@ -39,26 +38,22 @@ from .arraywords import checked_words, marked_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
+from .handles import ZarrHandles
 from .images import ImageOptions, in_order, write_image, write_streamed
 from .keeping import Kept
-from .kinds import Ome, Surroundings
-from .levels import check_label, describe, open_pixels
+from .levels import check_label, describe
 from .members import check_members, join_members
-from .platearray import describe_plate, open_plate
-from .plategrid import is_plate
-from .tree import ZarrTree
-from .values import check_attributes, checked_shape, checked_value
+from .platearray import describe_plate
+from .values import check_attributes, checked_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import DTypeLike
-
     from polystore_core import ByteStore, ImageMetadata, Option, Path, Region, Value
 
     from .batches import Opened
+    from .kinds import Ome
     from .pipelines import CodecPipeline
-    from .platearray import PlateArray
     from .store.base import StorePath
     from .store.layout import Address
     from .store.nodes import Node, ZarrFormat
@@ -70,7 +65,7 @@ _IN_THREADS = 1 << 17
 """Bytes of an array from which a batch gains by threads."""
 
 
-class ZarrBackend(ZarrTree):
+class ZarrBackend(ZarrHandles):
     """Save arrays as Zarr: chunked, compressed, and whole or not at all.
 
     ``run.zarr/step1/image`` names an array in the store ``run.zarr``; a path that names no
@@ -282,65 +277,6 @@ class ZarrBackend(ZarrTree):
             )
         target[region] = value
 
-    def create(
-        self,
-        path: Path,
-        /,
-        *,
-        shape: Sequence[int],
-        dtype: DTypeLike,
-        if_exists: IfExists = "error",
-        chunks: int | Sequence[int] | None = None,
-        shards: int | Sequence[int] | Literal[False] | None = None,
-        compressor: Option = "blosc",
-        checksum: bool = True,
-        fill_value: Option = None,
-        attributes: Mapping[str, Option] | None = None,
-        zarr_format: ZarrFormat | None = None,
-        unaligned: Unaligned = "refuse",
-    ) -> LazyArray:
-        """Make an array to be written in parts. Parts that are not written read as ``fill_value``.
-
-        ``if_exists="skip"`` opens an array that is there, if it has this shape and element type.
-        """
-        check_if_exists(if_exists)
-        check_attributes(attributes)
-        with self._translated(path, "create") as place:
-            wanted, kind = checked_shape(shape), np.dtype(dtype)
-            present = self._target(place, if_exists, "create")
-            place.node.files.check_regions()
-            if present is None or if_exists == "replace":
-                around = Surroundings.of(place)
-                if around.is_image:
-                    raise UnsupportedOperationError(
-                        self.name,
-                        f"creating an array at {place.path!r}",
-                        "this path is for an image: use save() with an array or a handle",
-                    )
-                zarr_format = zarr_format or around.zarr_format or 3
-                layout = Layout(
-                    chunks=chunks,
-                    shards=shards,
-                    compressor=compressor,
-                    checksum=checksum,
-                    fill_value=fill_value,
-                    zarr_format=zarr_format,
-                    by_plane=True,
-                )
-
-                def make(tree: StorePath) -> None:
-                    create_array(
-                        tree, wanted, kind, layout, attributes=attributes, complete=False
-                    )
-
-                self._put(place, make, if_exists, zarr_format=zarr_format, durable=self.durable)
-            handle = self._opened(
-                place, 0, writable=True, unaligned=unaligned, durable=self.durable
-            )
-            if (handle.shape, handle.dtype) != (wanted, kind):
-                raise AlreadyExistsError(self.name, place.path, "create")
-            return handle
-
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Value:
@@ -423,59 +359,6 @@ class ZarrBackend(ZarrTree):
             if early is not None:
                 return early[... if region is None else region]
         return self.load(path, **options)
-
-    def open(
-        self,
-        path: Path,
-        /,
-        *,
-        level: int = 0,
-        mode: Literal["r", "r+"] = "r",
-        unaligned: Unaligned = "refuse",
-    ) -> ZarrArray | Samples | PlateArray:
-        """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes.
-
-        A plate opens as one image, with its wells next to each other.
-        """
-        if mode not in ("r", "r+"):
-            raise InvalidOptionError("mode", mode, "'r' or 'r+'")
-        with self._translated(path, "open") as place:
-
-            def read() -> ZarrArray | Samples | PlateArray:
-                node = self._found(place, "open")
-                if not is_plate(node):
-                    return self._handle(
-                        place,
-                        level,
-                        node=node,
-                        writable=mode == "r+",
-                        unaligned=unaligned,
-                        durable=self.durable,
-                    )
-                if mode == "r+":
-                    reason = "save its fields: this handle only reads"
-                    raise UnsupportedOperationError(self.name, "writing to a plate", reason)
-                return open_plate(
-                    node, level, place, backend=self.name, pipeline=self.codec_pipeline
-                )
-
-            return self._whole(place, "open", read)
-
-    def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
-        """Whole, so that no old document is paired with the chunks of a new array."""
-        return self._whole(place, "open", lambda: self._handle(place, level, **options))
-
-    def _handle(
-        self, place: Address, level: int, *, node: Node | None = None, **options: Option
-    ) -> ZarrArray | Samples:
-        return open_pixels(
-            self._pixels(place, "load", node),
-            level,
-            path=place.path,
-            backend=self.name,
-            pipeline=self.codec_pipeline,
-            **options,
-        )
 
     def _described(self, node: Node) -> dict[str, Any]:
         return describe(node, self.name)

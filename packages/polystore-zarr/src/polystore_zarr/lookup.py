@@ -260,6 +260,8 @@ class ZarrLookup(StorageBackend):
     def _size(self, place: Address, node: Node) -> int | None:
         if place.archive is not None and not place.inner:
             return place.archive.files.size(place.archive.key)
+        if node.document is not None and node.document.growing:
+            return None  # it is asked for often, and each frame has a file
         return tree_size(node.directory)
 
     def _described(self, node: Node) -> Description:

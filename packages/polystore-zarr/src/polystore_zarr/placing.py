@@ -24,6 +24,7 @@ from polystore_core.errors import (
 )
 
 from .batches import SaveBatch, saving_batch
+from .growing import check_unowned
 from .kinds import Surroundings
 from .lookup import ZarrLookup
 from .members import gathering_members, join_members
@@ -225,6 +226,7 @@ class ZarrPlacing(ZarrLookup):
         if present is not None and (present.kind == "array" or present.is_image):
             place.node.files.require("trees", "replacing an array")
             place.node.files.require("replace", "replacing an array")
+            check_unowned(place.node, present)
 
     def _landing(self, place: Address) -> tuple[StorePath, StorePath]:
         """Return the place and the store of a value saved at ``place``.

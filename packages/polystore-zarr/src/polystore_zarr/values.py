@@ -67,11 +67,16 @@ def check_attributes(attributes: object) -> None:
         raise UnsupportedDataError(f"attributes: {error.reason}", "zarr") from error
 
 
-def checked_shape(shape: int | Sequence[int]) -> tuple[int, ...]:
+def checked_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], bool]:
+    """Return the lengths of a new array, and whether it grows: then the first one is 0."""
+    grows = False
     try:
-        lengths = tuple(map(index, (shape,) if isinstance(shape, int) else shape))
+        lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+        grows = lengths[:1] == (None,)
+        found = tuple(map(index, (0, *lengths[1:]) if grows else lengths))  # type: ignore[arg-type]
     except TypeError:
-        lengths = (-1,)
-    if any(length < 0 for length in lengths):
-        raise InvalidOptionError("shape", shape, "whole numbers, one for each axis")
-    return lengths
+        found = (-1,)
+    if any(length < 0 for length in found):
+        expected = "whole numbers, one for each axis. Only the first may be None: it grows"
+        raise InvalidOptionError("shape", shape, expected)
+    return found, grows

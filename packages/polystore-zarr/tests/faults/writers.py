@@ -153,6 +153,28 @@ def write_regions(say: Say, root: str) -> None:
         number += 1
 
 
+GROWING: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "several": {"chunks": (4, 30, 40), "shards": False},
+    "sharded": {"chunks": (2, 30, 40), "shards": (4, 90, 80)},
+    "older": {"zarr_format": 2},
+}
+"""Options of arrays that grow."""
+
+
+def append_frames(say: Say, root: str, path: str, options: str) -> None:
+    """Append frames that tell their number, which is their index and 1; say each."""
+    backend = make_backend(root)
+    shape, layout = (None, *SHAPE), GROWING[options]
+    with backend.create(path, shape=shape, dtype="u2", if_exists="skip", **layout) as handle:
+        say(f"opened {len(handle)}")
+        while True:
+            handle.append(version(len(handle) + 1))
+            say(f"appended {len(handle)}")
+            if len(handle) % 7 == 0:
+                handle.flush()
+
+
 def be_interrupted(say: Say, root: str) -> None:
     """Overwrite until SIGINT comes, say so, and wait to be told to go on.
 

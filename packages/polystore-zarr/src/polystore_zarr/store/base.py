@@ -10,7 +10,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from polystore_core.errors import DamagedDataError
+from polystore_core import HIDDEN_PREFIX
+from polystore_core.errors import DamagedDataError, UnsupportedOperationError
 
 from .reading import read_bytes
 
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO, Literal, NoReturn
 
-    from polystore_core import ByteStore, Entry, StoreFeatures
+    from polystore_core import ByteStore, Entry, HeldLock, StoreFeatures
 
 __all__ = [
     "DOCUMENTS",
+    "FLUSHED",
     "MARKER",
     "NODES",
     "ZIPPED",
@@ -42,6 +44,8 @@ MARKER = "polystore"
 """The attribute for facts that Zarr has no place for: all chunks were written, the byte order.
 
 In a store that is not a folder it also has a random id."""
+FLUSHED = f"{HIDDEN_PREFIX}flushed-"
+"""The start of the name of a copy: the document of an array that grows, as it was flushed."""
 ZIPPED = (".zarr.zip", ".ozx")
 """Suffixes of stores in one zip file (RFC 9 of OME-NGFF)."""
 
@@ -347,6 +351,18 @@ class Files(ABC):
     @abstractmethod
     def lock(self, key: str) -> AbstractContextManager[object]:
         """Hold the lock of a store, or of an array that is written in parts."""
+
+    def check_growing(self) -> None:
+        """Raise ``UnsupportedOperationError`` unless arrays can grow, as they do in folders."""
+        reason = "append to an array in a folder, and copy it here at the end"
+        raise UnsupportedOperationError("", "arrays that grow in this store", reason)
+
+    def own(self, key: str) -> HeldLock:
+        """Take the lock of the array at ``key``, if arrays can grow: each has one writer.
+
+        Raises ``LockTimeoutError`` at once if it has another one.
+        """
+        raise NotImplementedError
 
     def check_regions(self) -> None:  # noqa: B027 - most stores can
         """Raise ``UnsupportedOperationError`` if arrays cannot be written in parts."""

@@ -6,6 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from .base import DOCUMENTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -29,7 +31,9 @@ def copy_tree(
     has no ``errno``.
     """
     target.files.make_folders(target.key)
-    for entry in source.files.entries(source.key):
+    # Documents first: an array that grows meanwhile then has more chunks than its copy needs.
+    found = source.files.entries(source.key)
+    for entry in sorted(found, key=lambda entry: entry.name not in DOCUMENTS):
         old, new = source / entry.name, target / entry.name
         if not is_wanted(source, entry):
             continue

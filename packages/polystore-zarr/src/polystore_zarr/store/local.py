@@ -9,8 +9,8 @@ from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from polystore_core import LocalStore, rename_new
-from polystore_core.errors import PathOutsideRootError, VersionConflictError
+from polystore_core import LocalStore, rename_new, try_lock
+from polystore_core.errors import LockTimeoutError, PathOutsideRootError, VersionConflictError
 
 from . import asides, trees
 from .base import Stored, StorePath, end_of_store
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from contextlib import AbstractContextManager
 
-    from polystore_core import Entry
+    from polystore_core import Entry, HeldLock
 
     from .base import Kind, Pieces, Slot
 
@@ -270,6 +270,20 @@ class LocalFiles(Calls):
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         return self.store.lock(key)
+
+    def check_growing(self) -> None:
+        pass
+
+    def own(self, key: str) -> HeldLock:
+        # In the folder of the array: it goes with that, and no other reader lists it.
+        with self.places.at(f"{key}/writer") as place:
+            try:
+                return try_lock(place.name, dir_fd=place.dir_fd)
+            except LockTimeoutError as error:
+                holder = error.holder or "another process"
+                error.path, error.operation = self.full(key), "append"
+                error.reason = f"it has a writer, {holder}: close that handle first"
+                raise
 
     # ── trees ────────────────────────────────────────────────────────────────────────────
 

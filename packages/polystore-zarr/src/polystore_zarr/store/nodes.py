@@ -18,7 +18,7 @@ from polystore_core.errors import (
     UnsupportedFileError,
 )
 
-from .base import StorePath
+from .base import FLUSHED, MARKER, StorePath
 from .documents import decode_document, encode_document
 from .pieces import Known, decode_again, encode_again
 
@@ -104,6 +104,18 @@ class Document:
         return result
 
     @property
+    def marks(self) -> dict[str, Any]:
+        """The attribute of our own."""
+        marks = self.attributes.get(MARKER)
+        return marks if isinstance(marks, dict) else {}
+
+    @property
+    def growing(self) -> str | None:
+        """The id of an array that grows, ``None`` for any other node."""
+        found = self.marks.get("grows")
+        return found if self.kind == "array" and isinstance(found, str) else None
+
+    @property
     def is_image(self) -> bool:
         """Whether it is an OME-Zarr image: a group that lists the levels of a pyramid.
 
@@ -162,11 +174,11 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
         with suppress(OSError):  # raised when it is read
             if files.stamp(path.key) == known.stamp:
                 return known
-    found = _read(path)
+    found = _read_array(path)
     if found is not None:
         return _document_3(found, directory)
     for name, kind in ((".zarray", "array"), (".zgroup", "group")):
-        found = _read(directory / name)
+        found = (_read_array if kind == "array" else _read)(directory / name)
         if found is not None:
             beside = _read(directory / ".zattrs", shared=kind == "group")
             attributes, derived = (
@@ -266,6 +278,17 @@ class _File(NamedTuple):
     fields: dict[str, Any]
     stamp: Hashable
     derived: dict[Any, Any]
+
+
+def _read_array(path: StorePath) -> _File | None:
+    """Return a decoded file. The flushed copy of it, if it is damaged, of an array that grows."""
+    try:
+        return _read(path)
+    except DamagedDataError:
+        flushed = _read(path.parent / f"{FLUSHED}{path.name}")
+        if flushed is None:
+            raise
+        return flushed
 
 
 def _read(path: StorePath, *, shared: bool = True) -> _File | None:

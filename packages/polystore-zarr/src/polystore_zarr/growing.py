@@ -1,0 +1,401 @@
+"""Arrays that grow along their first axis, frame by frame.
+
+An append writes the chunks first. They are beyond the shape, so no reader looks at them. Then it
+replaces the document, and the new shape in it is the commit: readers of any program see whole
+frames, and a writer that is killed loses no frame that it has acknowledged. The next writer
+overwrites the chunks of an append that was killed.
+
+Only ``flush`` makes frames survive a power cut, and it says in the document how many do. A power
+cut may also empty a document that was replaced and not flushed. Therefore ``flush`` keeps a copy
+of the document, which readers take instead (``read_document``). The next writer repairs both.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from polystore_core import LazyArray, Selection, array_and_words, encode_json, is_array
+from polystore_core.errors import (
+    DamagedDataError,
+    NotFoundError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+    explained,
+)
+
+from .arrays import ZarrArray
+from .creating import create_array
+from .regions import fit_values
+from .store.base import FLUSHED, MARKER
+from .store.local import LocalFiles
+from .store.nodes import read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from polystore_core import HeldLock, Option, Pixels, Region, Value
+
+    from .creating import Layout
+    from .pipelines import CodecPipeline
+    from .store.base import StorePath
+    from .store.nodes import Document
+
+__all__ = ["GrowingArray", "check_unowned", "create_growing", "open_growing"]
+
+_NEXT = f"{FLUSHED}next-"
+"""The start of the name of a document that is being written. Its array has one writer."""
+
+
+def create_growing(
+    directory: StorePath,
+    frame: tuple[int, ...],
+    dtype: np.dtype[Value],
+    layout: Layout,
+    *,
+    attributes: Mapping[str, Option] | None = None,
+    dimension_names: Sequence[str] | None = None,
+    more: Mapping[str, Value] | None = None,
+) -> None:
+    """Write the documents of a new array without frames. ``frame`` is the shape of one.
+
+    Raises ``UnsupportedDataError``, ``InvalidOptionError``.
+    """
+    # As if it had the frames of one shard: its grid would be cut to the shape.
+    longest = max(_along_first(layout.chunks), _along_first(layout.shards))
+    document = create_array(
+        directory,
+        (longest, *frame),
+        dtype,
+        layout,
+        attributes=attributes,
+        dimension_names=dimension_names,
+        complete=True,
+        more={**(more or {}), "grows": uuid4().hex, "flushed": 0},
+    )
+    growth = _Growth(directory, document)
+    for name in (growth.name, f"{FLUSHED}{growth.name}"):
+        growth.write_document(name, growth.text(0))
+
+
+def _along_first(lengths: object) -> int:
+    """Return the length along the first axis in ``chunks`` or ``shards``; 1 if it is not said."""
+    first = lengths[0] if isinstance(lengths, list | tuple) and lengths else lengths
+    return max(1, first) if isinstance(first, int) else 1
+
+
+class _Growth:
+    """One array that grows: its chunks and its document. An image has one for each level."""
+
+    def __init__(
+        self,
+        directory: StorePath,
+        document: Document,
+        *,
+        path: str = "",
+        backend: str = "",
+        pipeline: CodecPipeline = "zarr",
+    ) -> None:
+        self.directory, self.document = directory.base, document
+        assert isinstance(directory.base.files, LocalFiles)  # as ``check_growing`` asks for
+        self.files = directory.base.files
+        self._options: dict[str, Any] = {"path": path, "backend": backend, "pipeline": pipeline}
+        self.name = "zarr.json" if document.zarr_format == 3 else ".zarray"
+        self.length: int = document.fields["shape"][0]
+        self.frame: tuple[int, ...] = tuple(document.fields["shape"][1:])
+        flushed = document.marks.get("flushed")
+        self.flushed = min(flushed, self.length) if isinstance(flushed, int) else 0
+        if self.files.kind((self.directory / f"{FLUSHED}{self.name}").key) is None:
+            self.flushed = 0  # a copy of an array, which nobody has flushed
+
+    def array(self, length: int, *, seen: bool = True) -> ZarrArray:
+        """Return a handle on the first ``length`` frames. ``seen`` is that of its chunks."""
+        fields = {**self.document.fields, "shape": [length, *self.frame]}
+        document = replace(self.document, fields=fields, derived={})
+        return ZarrArray(
+            self.directory, document, writable=True, seen=seen, durable=None, **self._options
+        )
+
+    @cached_property
+    def _new(self) -> ZarrArray:
+        """For chunks that no reader has seen."""
+        return self.array(self.length, seen=False)
+
+    @property
+    def unit(self) -> int:
+        """How many frames are written at once."""
+        return self._new.unit[0]
+
+    def write(self, values: Pixels) -> None:
+        """Write the chunks of frames that follow. Readers do not see them before ``commit``."""
+        start, end = self.length, self.length + len(values)
+        target, begun = self._new, start % self.unit
+        if begun:  # the last chunk has room: replace it by one that has these frames too
+            before = self.array(start).read(self._frames(start - begun, start))
+            values, start = np.concatenate([before, values]), start - begun
+        if begun or target.files is None:
+            target = self.array(end, seen=begun > 0)
+        target.write(self._frames(start, end), values)
+
+    def _frames(self, start: int, end: int) -> Selection:
+        ranges = (range(start, end), *map(range, self.frame))
+        return Selection(ranges, (False,) * len(ranges), (end - start, *self.frame))
+
+    def commit(self, length: int) -> None:
+        """Let readers see ``length`` frames."""
+        self.write_document(self.name, self.text(length))
+        self.length = length
+
+    def text(self, length: int) -> bytes:
+        """Return the document of ``length`` frames."""
+        fields = {**self.document.fields, "shape": [length, *self.frame]}
+        if self.document.zarr_format == 3:
+            fields["attributes"] = self._attributes()
+        return encode_json(fields)
+
+    def _attributes(self) -> dict[str, Any]:
+        marks = {**self.document.marks, "flushed": self.flushed}
+        return {**self.document.attributes, MARKER: marks}
+
+    def write_document(self, name: str, text: bytes, *, flush: bool = False) -> None:
+        """Replace a document in one step."""
+        files, new = self.files, self.directory / f"{_NEXT}{name}"
+        files.write(new.key, [text])
+        if flush:
+            files.flush_file(new.key)
+        files.rename_file(new.key, (self.directory / name).key)
+
+    def flush(self) -> None:
+        """Flush the chunks since the last time, then the copy of the document, and itself."""
+        if self.flushed == self.length:
+            return
+        files, chunks = self.files, self.directory
+        if self.document.zarr_format == 3:
+            chunks = chunks / "c"
+        for number in range(self.flushed // self.unit, -(-self.length // self.unit)):
+            place = (chunks / f"{number}").key
+            (files.flush_tree if self.frame else files.flush_file)(place)
+        files.flush_folder(chunks.key)
+        files.flush_folder(self.directory.key)
+        self.flushed = self.length
+        self.write_document(f"{FLUSHED}{self.name}", self.text(self.length), flush=True)
+        files.flush_folder(
+            self.directory.key
+        )  # the copy first: it is for a power cut from here
+        self.write_document(self.name, self.text(self.length), flush=True)
+        if self.document.zarr_format == 2:
+            self.write_document(".zattrs", encode_json(self._attributes()), flush=True)
+        files.flush_folder(self.directory.key)
+
+    def sound_length(self) -> int:
+        """Return how many frames are whole, after a power cut."""
+        array = self.array(self.length)
+        for at in range(self.flushed, self.length):
+            try:
+                array.read(self._frames(at, at + 1))
+            except DamagedDataError:
+                return at
+        return self.length
+
+    def repair(self, length: int) -> None:
+        """Let the document say ``length`` frames, if it does not."""
+        key = (self.directory / self.name).key
+        text = self.text(length)
+        stored = self.files.read(key, 2 * len(text))
+        if stored is None or stored.content != text:
+            self.write_document(self.name, text)
+        self.length = length
+
+
+class GrowingArray(LazyArray):
+    """The writer of an array that grows. It has the lock of the array until ``close``.
+
+    ``shape`` has the frames that were appended so far. ``_mutex`` guards all other state.
+    A handle pickles as one that reads.
+    """
+
+    def __init__(
+        self,
+        growths: Sequence[_Growth],
+        lock: HeldLock,
+        held: ExitStack,
+        is_there: Callable[[], bool],
+        reopen: Callable[[], LazyArray],
+        *,
+        path: str,
+        backend: str,
+        durable: bool,
+    ) -> None:
+        self._growths, self._lock, self._held = growths, lock, held
+        self._is_there, self._reopen = is_there, reopen
+        self._path, self._backend, self._durable = path, backend, durable
+        self._mutex = threading.RLock()
+        self._is_known = True  # whether the lengths are those of the documents
+        first = reopen()
+        self.shape, self.dtype, self.chunks = first.shape, first.dtype, first.chunks
+        self._reader: LazyArray | None = first
+
+    # ── appending ────────────────────────────────────────────────────────────────────────
+
+    def append(self, frame: Value) -> None:
+        self._add(self._fit(frame)[None])
+
+    def extend(self, frames: Value) -> None:
+        if is_array(frames):
+            shape = tuple(frames.shape)
+            if len(shape) != self.ndim:
+                raise self._misfit(f"frames have shape {shape}", ("n", *self.shape[1:]))
+            self._add(self._fit(frames, shape[:1]))
+        else:
+            each = [self._fit(frame) for frame in frames]
+            if each:
+                self._add(np.stack(each))
+
+    def _fit(self, frame: Value, count: tuple[int, ...] = ()) -> Pixels:
+        """Return frames as an array of our type. Raises ``UnsupportedDataError``."""
+        values, _ = array_and_words(frame)
+        shape = tuple(values.shape) if is_array(values) else np.shape(values)
+        if shape != (*count, *self.shape[1:]):
+            raise self._misfit(f"the frame has shape {shape}", (*count, *self.shape[1:]))
+        try:
+            return fit_values(values, self.dtype, shape)
+        except UnsupportedDataError as error:
+            explained(error, self._backend, self._path, "append")
+            raise
+
+    def _misfit(self, what: str, expected: tuple[object, ...]) -> UnsupportedDataError:
+        reason = f"{what}, expected ({', '.join(map(str, expected))})"
+        return UnsupportedDataError(reason, "zarr", self._path, self._backend)
+
+    def _add(self, values: Pixels) -> None:
+        if not len(values):
+            return
+        with self._mutex:
+            self._check("append")
+            if not self._is_known:
+                self._look_again()
+            self._is_known = False  # if an error or Ctrl-C ends it in between
+            try:
+                self._write([values])
+            except OSError as error:
+                raise explained(error, self._backend, self._path, "append")  # noqa: B904
+            self._is_known, self._reader = True, None
+            self.shape = (self._growths[0].length, *self.shape[1:])
+            if self._durable:
+                self.flush()
+
+    def _write(self, levels: Sequence[Pixels]) -> None:
+        """Write frames, of each level. The document of the finest level is the commit."""
+        coarse_first = list(zip(self._growths, levels, strict=True))[::-1]
+        for growth, values in coarse_first:
+            growth.write(values)
+        for growth, values in coarse_first:
+            growth.commit(growth.length + len(values))
+
+    def _look_again(self) -> None:
+        length = self._reopen().shape[0]
+        for growth in self._growths:
+            growth.length = length
+        self.shape = (length, *self.shape[1:])
+
+    def _check(self, operation: str) -> None:
+        if not self._lock.is_held:
+            raise ValueError(
+                f"cannot {operation}: this handle is closed, or of the process that forked this "
+                f"one. Open {self._path!r} with mode='a'"
+            )
+        if not self._is_there():
+            hint = "it was saved again, moved or deleted since it was opened: open it again"
+            raise NotFoundError(self._backend, self._path, operation, hint=hint)
+
+    def flush(self) -> None:
+        with self._mutex:
+            self._check("flush")
+            try:
+                for growth in reversed(self._growths):
+                    growth.flush()
+            except OSError as error:
+                raise explained(error, self._backend, self._path, "flush")  # noqa: B904
+
+    def close(self) -> None:
+        """Flush all frames, and give the lock back."""
+        with self._mutex, self._held:
+            if self._lock.is_held and self._is_there():
+                self.flush()
+
+    # ── reading ──────────────────────────────────────────────────────────────────────────
+
+    def __getitem__(self, region: Region) -> Pixels:
+        return self._now()[region]
+
+    def _now(self) -> LazyArray:
+        """Return a handle that reads the frames so far."""
+        with self._mutex:
+            if self._reader is None:
+                self._reader = self._reopen()
+            return self._reader
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _same, (self._now(),)
+
+
+def _same(handle: LazyArray) -> LazyArray:
+    return handle
+
+
+def check_unowned(directory: StorePath, document: Document | None) -> None:
+    """Raise ``LockTimeoutError`` if it is an array that grows, and a handle appends to it."""
+    if document is not None and document.growing and isinstance(directory.files, LocalFiles):
+        directory.files.own(directory.key).release()
+
+
+def open_growing(
+    directory: StorePath,
+    *,
+    path: str,
+    backend: str,
+    pipeline: CodecPipeline,
+    durable: bool | None,
+    reopen: Callable[[], LazyArray],
+) -> GrowingArray:
+    """Take the lock of an array, repair it after a power cut, and return its writer.
+
+    Raises ``UnsupportedOperationError`` if it does not grow, ``LockTimeoutError`` if it has a
+    writer.
+    """
+    directory = directory.base
+    files, key = directory
+    with ExitStack() as held:
+        is_there = held.enter_context(files.pinned(key))
+        document = read_document(directory)
+        if document is None or not document.growing:
+            reason = (
+                f"{path!r} has a fixed shape. Make an array that grows with "
+                "create(path, shape=(None, 512, 512), dtype=...)"
+            )
+            raise UnsupportedOperationError(backend, "appending", reason)
+        files.check_growing()
+        lock = files.own(key)
+        held.callback(lock.release)
+        document = read_document(directory)  # as the last writer has left it
+        if document is None or not is_there():
+            raise NotFoundError(backend, path, "append")
+        growth = _Growth(directory, document, path=path, backend=backend, pipeline=pipeline)
+        growth.repair(growth.sound_length())
+        return GrowingArray(
+            [growth],
+            lock,
+            held.pop_all(),
+            is_there,
+            reopen,
+            path=path,
+            backend=backend,
+            durable=bool(durable),
+        )
+    raise AssertionError

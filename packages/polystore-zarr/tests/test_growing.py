@@ -1,0 +1,287 @@
+"""Arrays that grow: appended to by one writer, and read by others meanwhile."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from polystore_core import BackendRegistry, FileManager
+from polystore_core.errors import (
+    AlreadyExistsError,
+    DamagedDataError,
+    InvalidOptionError,
+    LockTimeoutError,
+    NotFoundError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
+
+FRAME = (40, 30)
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "several": {"chunks": (4, 16, 16)},
+    "sharded": {"chunks": (2, 20, 15), "shards": (4, 40, 30)},
+    "zstd": {"compressor": "zstd", "chunks": (3, 40, 30)},
+    "older": {"zarr_format": 2},
+}
+
+
+def frame(number: int, dtype: str = "u2") -> Any:
+    return np.full(FRAME, number, dtype)
+
+
+def frames(count: int, start: int = 0) -> Any:
+    return np.stack([frame(n) for n in range(start, start + count)])
+
+
+@pytest.fixture(params=["root", "plain"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> FileManager:
+    registry = BackendRegistry()
+    if request.param == "root":
+        registry.add("z", "zarr", root=str(tmp_path))
+    else:
+        registry.add("z", "zarr")
+        os.chdir(tmp_path)
+    return FileManager(registry)
+
+
+@pytest.fixture(autouse=True)
+def _back() -> Any:
+    before = Path.cwd()
+    yield
+    os.chdir(before)
+
+
+def make(files: FileManager, path: str = "run.zarr/movie", **options: Any) -> Any:
+    return files.create(path, "z", shape=(None, *FRAME), dtype="u2", **options)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_readers_see_whole_frames(files: FileManager, tmp_path: Path, layout: str) -> None:
+    """Ours and bare zarr. An open handle keeps its shape, and reads while the array grows."""
+    with make(files, **LAYOUTS[layout]) as handle:
+        early = files.open("run.zarr/movie", "z")
+        assert handle.shape == early.shape == (0, *FRAME)
+        assert early[...].shape == (0, *FRAME)
+        for count in range(1, 10):
+            handle.append(frame(count - 1))
+            assert handle.shape == files.info("run.zarr/movie", "z").shape == (count, *FRAME)
+            if count == 3:
+                early = files.open("run.zarr/movie", "z")
+            bare: Any = zarr.open_array(tmp_path / "run.zarr/movie", mode="r")
+            assert bare.shape == (count, *FRAME)
+            assert (bare[count - 1] == count - 1).all()
+        handle.extend(frames(5, 9))
+        handle.extend([frame(14), frame(15)])
+        handle.extend([])
+        assert early.shape == (3, *FRAME)
+        assert (early[...] == frames(3)).all()
+        assert (handle[...] == frames(16)).all()
+    assert (files.load("run.zarr/movie", "z") == frames(16)).all()
+    assert (files.load("run.zarr/movie", "z", region=np.s_[7]) == frame(7)).all()
+
+
+def test_continues(files: FileManager) -> None:
+    make(files).close()
+    for count in range(0, 6, 2):
+        with files.open("run.zarr/movie", "z", mode="a") as handle:
+            handle.append(frame(count))
+        with make(files, if_exists="skip") as handle:
+            handle.append(frame(count + 1))
+    assert (files.load("run.zarr/movie", "z") == frames(6)).all()
+    with pytest.raises(AlreadyExistsError):
+        make(files)
+    with pytest.raises(AlreadyExistsError):
+        files.create("run.zarr/movie", "z", shape=(None, 3), dtype="u2", if_exists="skip")
+    with make(files, if_exists="replace") as handle:  # no lock was left behind
+        assert len(handle) == 0
+
+
+def test_bad_frames_are_refused_before_any_byte(files: FileManager, tmp_path: Path) -> None:
+    with make(files) as handle:
+        handle.append(frame(0))
+        before = sorted(tmp_path.rglob("*"))
+        for bad in (frame(1)[1:], frames(1), frame(1, "f4"), frame(1, "i2"), 3, None, "a"):
+            with pytest.raises(UnsupportedDataError):
+                handle.append(bad)
+        for bad in (frame(1), [frame(1), frame(2)[1:]], frames(2).astype("u4")):
+            with pytest.raises(UnsupportedDataError):
+                handle.extend(bad)
+        assert sorted(tmp_path.rglob("*")) == before
+        handle.append(frame(1, "u1"))  # which is exact
+    assert (files.load("run.zarr/movie", "z") == frames(2)).all()
+
+
+def test_second_writer_is_refused(files: FileManager, tmp_path: Path) -> None:
+    with make(files) as handle:
+        handle.append(frame(0))
+        me = f"process {os.getpid()} "
+        for again in (
+            lambda: files.open("run.zarr/movie", "z", mode="a"),
+            lambda: make(files, if_exists="skip"),
+            lambda: make(files, if_exists="replace"),
+            lambda: files.save(frame(1), "run.zarr/movie", "z"),
+        ):
+            with pytest.raises(LockTimeoutError, match=me):
+                again()
+        path = str(tmp_path / "run.zarr/movie")
+        code = (
+            "import sys; from polystore_zarr.backend import ZarrBackend; "
+            "ZarrBackend().open(sys.argv[1], mode='a')"
+        )
+        other = subprocess.run(
+            [sys.executable, "-c", code, path], capture_output=True, text=True, check=False
+        )
+        assert f"it has a writer, {me}" in other.stderr
+        handle.append(frame(1))
+    files.save(frame(1), "run.zarr/movie", "z")
+    with pytest.raises(ValueError, match="closed"):
+        handle.append(frame(2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="system: needs fork")
+def test_forked_child_does_not_append(files: FileManager) -> None:
+    with make(files) as handle:
+        child = os.fork()
+        if not child:
+            try:
+                handle.append(frame(0))
+            except ValueError:
+                handle.close()  # does not give the lock of the parent back
+                os._exit(0)
+            os._exit(1)
+        assert os.waitpid(child, 0)[1] == 0
+        with pytest.raises(LockTimeoutError):
+            files.open("run.zarr/movie", "z", mode="a")
+        handle.append(frame(0))
+
+
+def test_others_do_not_grow(files: FileManager) -> None:
+    files.save(frames(2), "run.zarr/fixed", "z")
+    fixed = files.open("run.zarr/fixed", "z")
+    for call in (lambda: fixed.append(frame(0)), lambda: fixed.extend(frames(1)), fixed.flush):
+        with pytest.raises(TypeError, match=r"create\(path, shape=\(None"):
+            call()
+    with pytest.raises(UnsupportedOperationError, match=r"fixed shape.*shape=\(None"):
+        files.open("run.zarr/fixed", "z", mode="a")
+    with pytest.raises(NotFoundError):
+        files.open("run.zarr/none", "z", mode="a")
+    for shape in ((3, None), (None, None), (None, -1), None):
+        with pytest.raises((InvalidOptionError, TypeError)):
+            files.create("run.zarr/a", "z", shape=shape, dtype="u2")
+
+
+def test_other_stores_are_refused(tmp_path: Path) -> None:
+    registry = BackendRegistry()
+    registry.add("z", "zarr", store="memory")
+    for files, path in (
+        (FileManager(registry), "run.zarr/movie"),
+        (FileManager(), str(tmp_path / "run.zarr.zip/movie")),
+    ):
+        backend = "z" if path.startswith("run") else "zarr"
+        with pytest.raises(UnsupportedOperationError):
+            files.create(path, backend, shape=(None, 4), dtype="u1")
+        assert not files.exists(path, backend)
+
+
+def test_replaced_array_is_noticed(files: FileManager) -> None:
+    """The writer of an array that was deleted, moved or replaced does not write into another."""
+    for change in ("delete", "move"):
+        with make(files, if_exists="replace") as handle:
+            handle.append(frame(0))
+            reader = files.open("run.zarr/movie", "z")
+            if change == "delete":
+                files.delete("run.zarr/movie", "z")
+                files.save(frames(3, 5), "run.zarr/movie", "z")
+            else:
+                files.move("run.zarr/movie", "run.zarr/moved", "z")
+            with pytest.raises(NotFoundError, match="open it again"):
+                handle.append(frame(1))
+            with pytest.raises(NotFoundError, match="open it again"):
+                reader[0]
+    assert (files.load("run.zarr/moved", "z") == frames(1)).all()
+    assert files.exists("run.zarr/movie", "z") is False
+
+
+def test_copies_grow_too(files: FileManager) -> None:
+    with make(files) as handle:
+        handle.extend(frames(3))
+        files.copy("run.zarr/movie", "other.zarr/movie", "z")
+        handle.append(frame(3))
+        with files.open("other.zarr/movie", "z", mode="a") as other:  # a lock of its own
+            other.append(frame(9))
+    assert (files.load("run.zarr/movie", "z") == frames(4)).all()
+    assert (files.load("other.zarr/movie", "z", region=np.s_[3]) == 9).all()
+
+
+def test_handle_pickles_as_reader(files: FileManager) -> None:
+    with make(files) as handle:
+        handle.extend(frames(3))
+        reader = pickle.loads(pickle.dumps(handle))
+        assert (reader[...] == frames(3)).all()
+        with pytest.raises(TypeError):
+            reader.append(frame(3))
+
+
+def test_interrupted_append_is_forgotten(
+    files: FileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether an error comes before or after the commit, the next frame follows the last one."""
+    with make(files) as handle:
+        handle.append(frame(0))
+        rename, moments = os.replace, ["before", "after"]
+
+        def fail(*args: Any, **options: Any) -> None:
+            if moments.pop(0) == "after":
+                rename(*args, **options)
+            raise KeyboardInterrupt
+
+        for _ in range(2):
+            monkeypatch.setattr(os, "replace", fail)
+            with pytest.raises(KeyboardInterrupt):
+                handle.append(frame(1))
+            monkeypatch.undo()
+        handle.append(frame(2))
+        assert (handle[...] == frames(3)).all()
+
+
+def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> None:
+    """As a power cut may leave it: an empty document, and chunks without their bytes."""
+    array = tmp_path / "run.zarr/movie"
+    with make(files) as handle:
+        handle.extend(frames(4))
+        handle.flush()
+        handle.extend(frames(4, 4))
+        document = (array / "zarr.json").read_text()
+    text = (array / "zarr.json").read_text()
+    (array / "zarr.json").write_text(document)
+    (array / "c/6/0/0").write_bytes(b"")
+    with pytest.raises(DamagedDataError, match="Frames from 4 on were not flushed"):
+        files.load("run.zarr/movie", "z")
+    assert (files.load("run.zarr/movie", "z", region=np.s_[:6]) == frames(6)).all()
+    with files.open("run.zarr/movie", "z", mode="a") as handle:
+        assert len(handle) == 6
+        handle.append(frame(6))
+    assert (files.load("run.zarr/movie", "z") == frames(7)).all()
+    for damage in ("", text[:90], "\0" * 300):
+        (array / "zarr.json").write_text(damage)
+        assert (files.load("run.zarr/movie", "z") == frames(7)).all()
+    with files.open("run.zarr/movie", "z", mode="a") as handle:
+        assert zarr.open_array(array, mode="r").shape == (7, *FRAME)
+        handle.append(frame(7))
+
+
+def test_durable_flushes_each_append(files: FileManager, tmp_path: Path) -> None:
+    with make(files, durable=True) as handle:
+        handle.append(frame(0))
+        copy = next((tmp_path / "run.zarr/movie").glob(".~ps-flushed-zarr.json")).read_bytes()
+        assert copy == (tmp_path / "run.zarr/movie/zarr.json").read_bytes()
+        assert b'"flushed":1' in copy.replace(b" ", b"")
