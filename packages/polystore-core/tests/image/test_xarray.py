@@ -153,6 +153,16 @@ def test_dims_in_upper_case(xr: Any) -> None:
     assert of_dataarray(array.drop_vars("C").rename(T="B")).names == ("B", "C", "Z", "Y", "X")
 
 
+def test_key_of_a_graph_is_no_name(xr: Any) -> None:
+    """xarray calls an array of Dask after its key, and parts and results keep that name."""
+    dask_array = pytest.importorskip("dask.array")
+    array = xr.DataArray(dask_array.zeros((4, 5, 6)), dims=("t", "y", "x"))
+    for found in (array, array[0], array + 1, array[0].compute()):
+        assert found.name
+        assert of_dataarray(found).name == ""
+    assert of_dataarray(array.rename("cells-2f")[0]).name == "cells-2f"
+
+
 def test_long_names_of_dims(xr: Any) -> None:
     array = xr.DataArray(
         np.zeros((2, 2, 3)), {"channel": ["a", "b"]}, ("time", "channel", "y")

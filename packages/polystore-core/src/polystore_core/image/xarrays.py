@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["is_dataarray", "of_dataarray", "to_xarray"]
 
+_KEY = re.compile("-[0-9a-f]{32}$")
+"""How the name of an array of Dask ends."""
 _CLOSE = 1e-6
 """How far a coordinate may be from its place, in steps."""
 _LONG = {"channel": "c", "time": "t"}
@@ -58,9 +61,12 @@ def of_dataarray(value: Value) -> ImageMetadata:
 
 
 def _name(value: Value) -> str:
-    """Return the name. xarray gives an array of Dask the key of its graph, which is none."""
-    key = value.data.name if is_instance(value.data, "dask.array", "Array") else None
-    return "" if value.name is None or value.name == key else str(value.name)
+    """Return the name of a DataArray, or "" for the key of a graph of Dask.
+
+    xarray calls an array after its Dask array, and parts and results of it keep that name.
+    """
+    name = "" if value.name is None else str(value.name)
+    return "" if _KEY.search(name) else name
 
 
 def _channels(values: Value) -> tuple[Channel, ...]:
