@@ -102,10 +102,15 @@ def run_pytest(session: nox.Session, *options: str) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Load images, process them in memory, save them, show them: nox -s demo [-- FOLDER --view]"""
+    """Run the pipeline here and on a cluster of two workers: nox -s demo [-- FOLDER --view]"""
     napari = "--view" in session.posargs and "fiji" not in session.posargs
-    install_packages(session, "tiff", "image", napari=napari)
+    session.install("xarray")
+    install_packages(session, "tiff", "image", zarr="[dask]", napari=napari)
     session.run("python", "examples/pipelines/demo.py", *session.posargs)
+    if not session.posargs or session.posargs[0] == "--view":  # no FOLDER of yours
+        real = ROOT.parent / "shared/data/plate-cellomics"
+        folder = [str(real)] if real.is_dir() else []
+        session.run("python", "examples/pipelines/cluster.py", *folder, *session.posargs)
 
 
 @nox.session

@@ -97,7 +97,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
     assert environment.installed() == PLAIN, environment.installed()
     print("polystore installs with", *sorted(PLAIN))
     environment.install(
-        f"{wheel}[tiff,image,zip,zarr,dask,streaming,fiji,cli,progress]", "xarray"
+        f"{wheel}[tiff,image,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
     print(environment.run("python", SNIPPETS, *map(str, DOCUMENTS)), end="")

@@ -20,7 +20,11 @@ def run(document, folder):
     return subprocess.run(
         [sys.executable, SNIPPETS, document],
         cwd=folder,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
+        env={
+            **os.environ,
+            "PYTHONWARNINGS": "error",
+            "DASK_TEMPORARY_DIRECTORY": str(folder),  # Dask leaves an empty folder there
+        },
         capture_output=True,
         text=True,
         check=False,
