@@ -112,7 +112,7 @@ if TYPE_CHECKING:
     from .plugins.secrets import Secret, secret
     from .plugins.specs import BackendSpec, FormatSpec, class_fault
     from .region import Selection, select
-    from .stacking import stack
+    from .stacking import block_paths, stack
     from .threads import in_threads
     from .transfer import Transferred
     from .values import (
@@ -182,7 +182,7 @@ _HOME = {
     "plugins.registry": "BackendRegistry FormatRegistry formats",
     "plugins.secrets": "Secret secret",
     "plugins.specs": "BackendSpec FormatSpec class_fault",
-    "stacking": "stack",
+    "stacking": "block_paths stack",
     "threads": "in_threads",
     "transfer": "Transferred",
     "values": (
@@ -268,6 +268,7 @@ __all__ = [
     "atomic_write",
     "atomic_write_json",
     "batch_error",
+    "block_paths",
     "by_axis",
     "channel_colors",
     "check_if_exists",

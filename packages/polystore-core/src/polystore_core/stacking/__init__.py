@@ -1,0 +1,6 @@
+"""Many files as one labelled array of Dask."""
+
+from .blocks import block_paths
+from .stack import stack
+
+__all__ = ["block_paths", "stack"]

@@ -1,0 +1,205 @@
+"""The blocks of a stack: what each one reads, and the Dask array that they make."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import PolystoreError, UnsupportedDataError, UnsupportedOperationError
+from ..image import Axis, Image, ImageMetadata, to_xarray
+from ..model.arrays import to_numpy
+from ..values import natural_key
+from .headers import Header, array_of
+
+if TYPE_CHECKING:
+    import xarray
+
+    from ..filemanager import FileManager
+    from ..values import Pixels, Value
+    from .grid import Grid
+
+__all__ = ["Reader", "block_paths", "labelled"]
+
+_PIECES = "polystore-pieces-"
+"""How the layers of pieces are called in graphs of Dask."""
+_MOST_BYTES = 1 << 26
+"""A larger file is read in several blocks, where its format reads parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one block reads: a file, or a part of it."""
+
+    path: str | None
+    """``None`` where there is no file."""
+    shape: tuple[int, ...]
+    box: tuple[slice, ...] | None = None
+    """The part; ``None`` for the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads one block. It goes to the workers with each task, so it holds no list of paths."""
+
+    files: FileManager
+    backend: str
+    first: Header
+    filling: Pixels | None
+    home: tuple[str, int]
+    """Host and process in which the stack was made."""
+
+    def __call__(self, block: Pixels) -> Pixels:
+        piece: Piece = block.item()
+        shape = (1,) * (block.ndim - len(piece.shape)) + piece.shape
+        if piece.path is None:
+            assert self.filling is not None
+            return np.full(shape, self.filling, self.first.dtype)
+        try:
+            pixels = self._read(piece.path, piece.box)
+        except Exception as error:  # raised again: it gets a note
+            self._explain(error, piece.path)
+            raise
+        return pixels.astype(self.first.dtype, copy=False).reshape(shape)
+
+    def _read(self, path: str, box: tuple[slice, ...] | None) -> Pixels:
+        if box is not None:
+            with self.files.open(path, self.backend) as handle:
+                self._check(path, handle.shape, handle.dtype, handle.image)
+                return np.asarray(handle[box])
+        if not self.first.is_image:
+            pixels = array_of(self.files.load(path, self.backend), path, self.backend)
+            self._check(path, pixels.shape, pixels.dtype, None)
+            return pixels
+        try:
+            image = self.files.load(path, self.backend, as_="image")
+        except UnsupportedDataError:  # the file may say nothing of its axes
+            self.first.check(Header.of(self.files, path, self.backend))
+            raise
+        pixels = to_numpy(image.data)
+        self._check(path, pixels.shape, pixels.dtype, image.metadata)
+        return pixels
+
+    def _check(
+        self,
+        path: str,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        words: ImageMetadata | None,
+    ) -> None:
+        self.first.check(Header.made(path, self.backend, shape, dtype, words))
+
+    def _explain(self, error: Exception, path: str) -> None:
+        """Say which file failed, and in which process if that is another one."""
+        if not isinstance(error, PolystoreError):
+            error.add_note(f"while reading {path!r} from backend {self.backend!r}")
+        host, process = here = socket.gethostname(), os.getpid()
+        if here != self.home:
+            error.add_note(
+                f"process {process} on {host} was reading {path!r} in the folder {os.getcwd()!r}: "
+                "this process needs the same files and the same packages"
+            )
+
+
+def labelled(grid: Grid, reader: Reader) -> xarray.DataArray:
+    """Return the DataArray of a grid whose blocks ``reader`` reads."""
+    import dask.array
+
+    first = reader.first
+    chunks = _file_chunks(reader)
+    pieces = _pieces(grid, chunks)
+    token = uuid.uuid4().hex  # not of the paths: their files may change
+    data = dask.array.from_array(pieces, chunks=1, name=_PIECES + token).map_blocks(
+        reader,
+        name=f"polystore-stack-{token}",
+        dtype=first.dtype,
+        chunks=(*((1,) * length for length in grid.shape), *chunks),
+        meta=np.empty((0,) * pieces.ndim, first.dtype),
+    )
+    fields = tuple(Axis(field) for field in grid.template.fields)
+    own = tuple(replace(axis, origin=None) for axis in first.words.axes)
+    channels = first.words.channels if "c" in first.words.names else ()
+    array: Any = to_xarray(Image(data, ImageMetadata(axes=fields + own, channels=channels)))
+    labels = zip(grid.template.fields, map(list, grid.labels), strict=True)
+    return array.assign_coords(dict(labels))
+
+
+def _pieces(grid: Grid, chunks: tuple[tuple[int, ...], ...]) -> Pixels:
+    """Return an array with one piece for each block."""
+    pieces: Pixels = np.empty((*grid.shape, *map(len, chunks)), object)
+    spots = [{label: n for n, label in enumerate(labels)} for labels in grid.labels]
+    is_whole = math.prod(map(len, chunks)) <= 1
+    everywhere = (slice(None),) * len(spots)
+    for number, box in _boxes(chunks):
+        shape = tuple(part.stop - part.start for part in box)
+        part = None if is_whole else box
+        pieces[everywhere + number] = Piece(None, shape, part)
+        for place, path in grid.found.items():
+            spot = tuple(along[label] for along, label in zip(spots, place, strict=True))
+            pieces[spot + number] = Piece(path, shape, part)
+    return pieces
+
+
+def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
+    """Return the lengths of the blocks of one file along each of its axes."""
+    first = reader.first
+    whole = tuple((length,) for length in first.shape)
+    if math.prod(first.shape) * first.dtype.itemsize <= _MOST_BYTES:
+        return whole
+    try:
+        with reader.files.open(first.path, reader.backend) as handle:
+            unit = handle.chunks or (1,) * handle.ndim
+    except (UnsupportedOperationError, UnsupportedDataError):
+        return whole  # its format is only loaded whole
+    block = list(first.shape)
+    for axis, step in enumerate(unit):
+        most = _MOST_BYTES // first.dtype.itemsize
+        if math.prod(block) <= most:
+            break
+        fitting = most // (math.prod(block) // block[axis])
+        block[axis] = min(block[axis], max(fitting // step, 1) * step)
+    return tuple(
+        tuple(min(step, length - start) for start in range(0, length, step))
+        for length, step in zip(first.shape, block, strict=True)
+    )
+
+
+def _boxes(
+    chunks: tuple[tuple[int, ...], ...],
+) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
+    """Yield the number of each block of a file, and its part."""
+    along: list[list[tuple[int, slice]]] = []
+    for lengths in chunks:
+        starts = np.cumsum((0, *lengths)).tolist()
+        along.append([(n, slice(starts[n], starts[n + 1])) for n in range(len(lengths))])
+    for parts in product(*along):
+        yield tuple(n for n, _ in parts), tuple(part for _, part in parts)
+
+
+def block_paths(array: Value, block: Sequence[int]) -> list[str]:
+    """Return the files from which a block of a Dask array is computed.
+
+    They are those of :func:`stack`, in order. ``block`` is the number of the block along each
+    axis. An array that was computed before (``persist``) does not know its files.
+    """
+    graph = array.__dask_graph__().cull({(array.name, *block)})
+    nodes = [
+        node
+        for name, layer in graph.layers.items()
+        if name.startswith(_PIECES)
+        for node in layer.values()
+    ]
+    pieces = [getattr(node, "value", node) for node in nodes]
+    paths = [
+        piece.item().path
+        for piece in pieces
+        if isinstance(piece, np.ndarray) and piece.dtype == object and piece.size == 1
+    ]
+    return sorted({path for path in paths if path is not None}, key=natural_key)

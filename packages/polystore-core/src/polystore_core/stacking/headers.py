@@ -1,0 +1,117 @@
+"""Headers of files, on which all files of a stack must agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import UnsupportedDataError, UnsupportedOperationError
+from ..image import Axis, ImageMetadata, image_metadata
+from ..model.arrays import is_array, to_numpy
+
+if TYPE_CHECKING:
+    from ..filemanager import FileManager
+    from ..values import Pixels, Value
+
+__all__ = ["Header", "array_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its array: shape, element type, and words."""
+
+    path: str
+    backend: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    words: ImageMetadata
+    is_image: bool
+    """Whether the file itself says what its axes are."""
+
+    @classmethod
+    def of(cls, files: FileManager, path: str, backend: str) -> Header:
+        """Read the header. A file is loaded if its format or backend has no headers."""
+        with suppress(UnsupportedOperationError):
+            info = files.info(path, backend)
+            dtype = _of_numpy(info.dtype)
+            if info.shape is not None and dtype is not None:
+                return cls.made(path, backend, info.shape, dtype, info.image)
+        pixels = array_of(files.load(path, backend), path, backend)
+        return cls.made(path, backend, pixels.shape, pixels.dtype, None)
+
+    @classmethod
+    def made(
+        cls,
+        path: str,
+        backend: str,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        words: ImageMetadata | None,
+    ) -> Header:
+        """Return a header whose element type has the byte order of this machine."""
+        shape, dtype = tuple(shape), dtype.newbyteorder("=")
+        chosen = _usual_words(shape, dtype) if words is None else words
+        return cls(path, backend, shape, dtype, chosen, words is not None)
+
+    def check(self, other: Header) -> None:
+        """Raise ``UnsupportedDataError`` with both values and paths where ``other`` differs."""
+        theirs = other._facts()
+        for word, mine in self._facts().items():
+            if not _is_equal(mine, theirs[word]):
+                reason = (
+                    f"it has {word} {theirs[word]}, but {self.path!r}, the first file of the "
+                    f"stack, has {mine}"
+                )
+                raise UnsupportedDataError(reason, "", other.path, other.backend, "stack")
+
+    def _facts(self) -> dict[str, Any]:
+        words = self.words
+        has_channels = "c" in words.names
+        return {
+            "shape": self.shape,
+            "dtype": self.dtype,
+            "axes": words.names,
+            "scale": words.scale,
+            "units": words.units,
+            "channels": tuple(c.name for c in words.channels) if has_channels else (),
+        }
+
+
+def _of_numpy(dtype: str | None) -> np.dtype[Any] | None:
+    """Return the element type, ``None`` for one that only another framework has."""
+    with suppress(TypeError):
+        return None if dtype is None else np.dtype(dtype)
+    return None
+
+
+def _usual_words(shape: tuple[int, ...], dtype: np.dtype[Any]) -> ImageMetadata:
+    """Return the axes that an array has if nobody names them: yx, zyx, …; else as xarray does."""
+    if 2 <= len(shape) <= 5:
+        return image_metadata(shape, dtype)
+    return ImageMetadata(axes=tuple(Axis(f"dim_{number}") for number in range(len(shape))))
+
+
+def _is_equal(mine: Any, other: Any) -> bool:
+    if mine == other:
+        return True
+    is_long = isinstance(mine, tuple) and len(mine) == len(other)
+    return is_long and all(map(_is_close, mine, other))
+
+
+def _is_close(one: object, other: object) -> bool:
+    """Compare two scales. Programs write the same one with more digits, or fewer."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return one == other
+
+
+def array_of(value: Value, path: str, backend: str) -> Pixels:
+    if not is_array(value):
+        reason = f"expected an array, got {type(value).__name__}"
+        raise UnsupportedDataError(reason, "", path, backend, "stack")
+    return to_numpy(value)
