@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from polystore_core import is_instance, to_numpy
+from polystore_core import block_paths, is_instance, to_numpy
 from polystore_core.errors import UnsupportedDataError
 
 from .chunking import checked_grid
@@ -36,6 +36,8 @@ _LEAST_BYTES = 4 << 20
 """Smaller blocks are joined before they are written, or there would be a file for each."""
 _MOST_BYTES = 128 << 20
 """A worker holds a block, and its compressed chunks, while it writes it."""
+_MOST_PATHS = 5
+"""An error names this many files of a block that has failed."""
 
 
 class Target(Protocol):
@@ -233,12 +235,29 @@ def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> No
         try:
             for future in as_completed(futures):
                 if future.status != "finished":
-                    future.result()
+                    with _explained(written, future.key):
+                        future.result()
                 report()
         except BaseException:
             with suppress(Exception):  # a client that is gone; the first failure is told
                 client.cancel(futures)
             raise
+
+
+@contextmanager
+def _explained(written: Value, key: Value) -> Iterator[None]:
+    """Tell with an error which block of the array failed, and from which files it is made."""
+    try:
+        yield
+    except Exception as error:  # raised again: it gets a note
+        if isinstance(key, tuple) and key[0] == written.name:
+            block = key[1:]
+            paths = block_paths(written, block)
+            files = ", ".join(map(repr, paths[:_MOST_PATHS]))
+            more = f" and {len(paths) - _MOST_PATHS:,} more" if len(paths) > _MOST_PATHS else ""
+            made = f", which is made of {files}{more}" if paths else ""
+            error.add_note(f"while saving block {block} of {written.numblocks}{made}")
+        raise
 
 
 def _client(array: Value) -> Value | None:

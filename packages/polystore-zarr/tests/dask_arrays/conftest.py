@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import values
 from .values import MIB
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def client(
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as found,
     ):
-        # The workers do not have the module of the tests.
+        # The workers do not have the modules of the tests.
         cloudpickle.register_pickle_by_value(request.module)
+        cloudpickle.register_pickle_by_value(values)
         yield found
 
 

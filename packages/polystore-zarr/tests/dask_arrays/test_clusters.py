@@ -21,18 +21,12 @@ distributed = pytest.importorskip("distributed")
 from polystore_zarr.blocks import store_blocks  # noqa: E402
 from polystore_zarr.store.local import local_path  # noqa: E402
 
-from .values import EMPTY, VALUES, fm, hidden, pixels  # noqa: E402
+from .values import EMPTY, VALUES, fm, hidden, peak_mib, pixels  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
-
-
-def peak_mib() -> float:
-    """The most memory that this process has had. (``getrusage`` tells also of its parent's.)"""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
 
 
 def one_gibibyte() -> Any:

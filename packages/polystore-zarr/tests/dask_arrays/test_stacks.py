@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from polystore_core import Image, NameTemplate, stack
+from polystore_core import Image, stack
 from polystore_core.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
 
-from .values import fm, hidden
+from .values import fm, hidden, peak_mib
 
 pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -101,24 +102,65 @@ def test_axes_that_no_image_has_are_refused(plate: xarray.DataArray, tmp_path: P
     assert hidden(tmp_path) == []
 
 
-def test_failed_block_names_its_file(folder: Path, client: Any, tmp_path: Path) -> None:
-    paths = [path for path in fm.list_files(folder, backend="disk") if "A01" in path]
-    template = NameTemplate(NAMES)
-    copies = [tmp_path / template.template.format(**template.parse(path)) for path in paths]
-    for path, copy in zip(paths, copies, strict=True):
-        fm.save(fm.load(path, backend="disk", as_="image"), copy, backend="disk")
-    plate = stack(copies, backend="disk", names=NAMES)
-    odd = copies[5]
-    fm.save(Image.of(np.zeros((64, 95), "u2"), axes="yx"), odd, backend="disk")
+def test_failed_read_names_its_file(folder: Path, client: Any, tmp_path: Path) -> None:
+    paths = [tmp_path / f"A01_s1_w1_z{z}.tif" for z in (1, 2, 3)]
+    for path in paths:
+        fm.copy(folder / path.name, path, backend="disk")
+    field = stack(paths, backend="disk", names=NAMES).sel(well="A01", site=1)
+    fm.save(Image.of(np.zeros((64, 95), "u2"), axes="yx"), paths[1], backend="disk")
+    told = (
+        r"it has shape \(64, 95\), but '.*z1\.tif', the first file of the stack, has \(64, 96\)"
+    )
     with client.as_current():
-        with pytest.raises(
-            UnsupportedDataError, match=r"\(64, 95\), but '.*\(64, 96\)"
-        ) as caught:
-            fm.save(plate.sel(well="A01", site=1), tmp_path / "a.ome.zarr", backend="zarr")
-        assert caught.value.path == str(odd)
-        odd.unlink()
-        with pytest.raises(NotFoundError, match=odd.name) as missing:
-            fm.save(plate.sel(well="A01", site=1), tmp_path / "a.ome.zarr", backend="zarr")
-        assert "this process needs the same files" in missing.value.__notes__[0]
+        with pytest.raises(UnsupportedDataError, match=told) as differs:
+            fm.save(field, tmp_path / "a.ome.zarr", backend="zarr")
+        assert differs.value.path == str(paths[1])
+        paths[1].unlink()
+        with pytest.raises(NotFoundError, match=r"z2\.tif' does not exist") as missing:
+            fm.save(field, tmp_path / "a.ome.zarr", backend="zarr")
+    assert "this process needs the same files" in missing.value.__notes__[0]
     assert hidden(tmp_path) == []
     assert not (tmp_path / "a.ome.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("planes", "files"),
+    [(1, r"'[^']*w1_z2\.tif'"), (3, r"'.*w1_z1.*', '.*w1_z2.*', '.*w1_z3.*'")],
+)
+def test_failed_function_names_its_files(
+    plate: xarray.DataArray, client: Any, tmp_path: Path, planes: int, files: str
+) -> None:
+    def fail(block: Any) -> Any:
+        if (block.values == 700).any():
+            raise ArithmeticError("too bright")
+        return block
+
+    field = plate.map_blocks(fail, template=plate).sel(well="A01", site=2)
+    chunks = (1, planes, 64, 96)
+    with client.as_current(), pytest.raises(ArithmeticError, match="too bright") as failed:
+        fm.save(field, tmp_path / "a.ome.zarr", backend="zarr", chunks=chunks, shards=False)
+    (note,) = failed.value.__notes__
+    assert re.fullmatch(rf"while saving block \(0, .*\) of .*, which is made of {files}", note)
+    assert not (tmp_path / "a.ome.zarr").exists()
+
+
+def test_stack_larger_than_workers(client: Any, tmp_path: Path) -> None:
+    plane = np.arange(2048 * 2048, dtype="u2").reshape(2048, 2048)
+    fm.save(Image.of(plane, axes="yx"), tmp_path / "z0.tif", backend="disk")
+    paths = [tmp_path / f"z{z}.tif" for z in range(64)]
+    for path in paths[1:]:
+        path.hardlink_to(paths[0])
+    volume = stack(paths, backend="disk", names="z{z}.tif")
+    before = peak_mib()
+    with client.as_current():
+        fm.save(
+            volume // 2,
+            tmp_path / "a.ome.zarr",
+            backend="zarr",
+            chunks=(1, 512, 512),
+            shards=(4, 2048, 2048),  # each is made of four files
+        )
+        assert peak_mib() - before < 100
+        assert max(client.run(peak_mib).values()) < 400
+    found = fm.load(tmp_path / "a.ome.zarr", backend="zarr", region=55)
+    assert np.array_equal(found, plane // 2)

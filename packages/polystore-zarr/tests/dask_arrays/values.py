@@ -30,3 +30,9 @@ def hidden(folder: Path) -> list[str]:
         for path in folder.rglob(f"{HIDDEN_PREFIX}*")
         if not path.name.endswith(".lock")
     ]
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had. (``getrusage`` tells also of its parent's.)"""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
