@@ -82,7 +82,7 @@ def measure_making(folder: Path) -> None:
         rounds = []
         for _ in range(8):
             began = time.perf_counter()
-            polystore.stack(paths, backend="disk", names=names, check=check)  # type: ignore[arg-type]
+            polystore.stack(paths, backend="disk", names=names, check=check)
             rounds.append(time.perf_counter() - began)
         best, middle = min(rounds[1:]) * 1e3, median(rounds[1:]) * 1e3
         print(f"| check={check!r} | {best:.1f} ({middle:.1f}) |")
