@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from polystore_core import BackendRegistry, FileManager, Image, StorageBackend, stack
+from polystore_core import (
+    BackendRegistry,
+    FileManager,
+    Image,
+    StorageBackend,
+    block_paths,
+    stack,
+)
 from polystore_core.errors import (
     BatchError,
     InvalidOptionError,
@@ -251,6 +258,23 @@ there.compute(scheduler="synchronous")
     assert failure in ended.stderr
     assert "was reading '1' in the folder '/'" in ended.stderr
     assert "this process needs the same files and the same packages" in ended.stderr
+
+
+def test_one_header_and_little_graph(plate: Plate) -> None:
+    """Tasks that go to workers hold one path each, and no other file needs to be there."""
+    (first,) = plate("t0.tif")
+    paths = [first.replace("t0", f"t{n}") for n in range(2_000)]
+    found = stack(paths, backend="disk", names="t{t}.tif")
+    assert len(pickle.dumps(found)) < 200 * len(paths) + 10_000
+
+
+def test_files_of_a_block(plate: Plate) -> None:
+    paths = plate("A1_1.tif", "A1_2.tif", "A2_2.tif")
+    found = (stack(paths, backend="disk", names="{well}_{site}.tif", missing=0) + 1).data
+    assert block_paths(found, (0, 1, 0, 0)) == [paths[1]]
+    assert block_paths(found, (1, 0, 0, 0)) == []
+    assert block_paths(found.rechunk((2, 2, 4, 3)), (0, 0, 0, 1)) == paths
+    assert block_paths(found.persist(), (0, 0, 0, 0)) == []
 
 
 def test_progress_of_headers(plate: Plate) -> None:
