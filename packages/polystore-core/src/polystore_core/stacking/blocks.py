@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "block_paths", "labelled"]
 
 _PIECES = "polystore-pieces-"
-"""How the layers of pieces are called in graphs of Dask."""
+"""The names of the layers of pieces in graphs of Dask start with this."""
 _MOST_BYTES = 1 << 26
 """A larger file is read in several blocks, where its format reads parts."""
 
@@ -47,7 +47,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads one block. It goes to the workers with each task, so it holds no list of paths."""
+    """Read one block. Dask sends a reader with each task, so it holds no list of paths."""
 
     files: FileManager
     backend: str
@@ -157,7 +157,7 @@ def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
         with reader.files.open(first.path, reader.backend) as handle:
             unit = handle.chunks or (1,) * handle.ndim
     except (UnsupportedOperationError, UnsupportedDataError):
-        return whole  # its format is only loaded whole
+        return whole  # the format reads no parts
     block = list(first.shape)
     for axis, step in enumerate(unit):
         most = _MOST_BYTES // first.dtype.itemsize

@@ -31,7 +31,7 @@ __all__ = ["stack"]
 _READERS = 8
 """Threads that read headers where one would mostly wait for the storage."""
 _SAMPLE = 8
-"""Headers from which it is seen whether they are worth threads."""
+"""Headers that are read first, to see whether reading waits."""
 
 
 def stack(
@@ -61,9 +61,9 @@ def stack(
 
     All files must have the shape, element type, axes, scale, units and channels of the first.
     ``check="first"`` reads the header of the first file. Each block then checks its own file
-    when it is read. ``check="all"`` reads the header of every file now, in threads, and
-    ``progress`` reports them. ``missing`` fills the combinations of values that have no file,
-    for example ``missing=0``.
+    when it is read. ``check="all"`` reads the header of every file now, in threads if that is
+    faster, and ``progress`` reports them. ``missing`` fills the combinations of values that
+    have no file, for example ``missing=0``.
 
     Raises:
         InvalidOptionError: no paths, a name that does not fit, two files with the same values,
@@ -117,13 +117,14 @@ def _checked_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
 
 
 def _threads_for(read: Callable[[int], None], indices: Sequence[int]) -> int:
-    """Return how many threads read headers faster: one where the system has the files in memory.
+    """Return how many threads read headers fastest.
 
-    Threads that wait for nothing but each other take twice the time of one.
+    If the system has the files in memory, threads wait for each other only, and eight take twice
+    the time of one.
     """
     began, worked = time.perf_counter(), time.thread_time()
     for index in indices[:_SAMPLE]:
-        with suppress(Exception):  # the batch meets it again, and names the path
+        with suppress(Exception):  # the batch reads it again, and collects the error
             read(index)
     waits = time.perf_counter() - began > 2 * (time.thread_time() - worked)
     return _READERS if waits else 1
