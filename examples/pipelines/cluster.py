@@ -146,7 +146,8 @@ def following(growing: str, viewer: str, wells: int) -> Iterator[None]:
         stop.set()
         for process in started:
             process.join()
-            assert process.exitcode == 0, "the viewer did not get all wells"
+            if process.exitcode:
+                raise SystemExit("error: the viewer did not get all wells")
     finally:
         for process in started:
             process.terminate()
@@ -156,7 +157,8 @@ def follow(growing: str, viewer: str, stop: Event) -> None:
     """Show each frame of an array as it is appended. This can run on another machine."""
     fm = FileManager(BackendRegistry())
     for item in fm.watch(growing, backend="zarr", stop=stop.is_set):
-        fm.save(item.load(), f"masks/well{item.index}.tif", backend=viewer, wait="shown")
+        path = f"masks/{item.index}"
+        fm.save(item.load(), path, backend=viewer, names="{number}", wait="shown")
 
 
 def listen(wells: int, listens: Event) -> None:
