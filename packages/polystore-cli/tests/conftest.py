@@ -115,7 +115,7 @@ def install(tmp_path: Path) -> Install:
 @pytest.fixture(autouse=True, scope="session")
 def storage() -> None:
     """Require the backends that the command is tried on: distributions of their own."""
-    needed = ("polystore_disk", "polystore_memory", "polystore_formats")
+    needed = tuple(f"polystore_{name}" for name in ("disk", "memory", "formats", "workspace"))
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing and os.environ.get("POLYSTORE_REQUIRE_ALL") != "1":
         pytest.skip(f"{' and '.join(missing)} not installed")

@@ -88,10 +88,12 @@ def test_document_moves_with_its_plate(plate, fm, tmp_path):
 
 def test_memory_needs_no_root(fm):
     fm.save(np.zeros((2, 3)), "run/B03_s1.npy", "memory")
-    workspace = Workspace.build("run", "{well}_s{site}.npy", backend="memory", manager=fm)
+    workspace = Workspace.build(
+        "run", "{well}_s{site}.npy", backend="memory", registry=fm.registry
+    )
     assert workspace.entries == {"B03/B03_s1.npy": Reference("memory", "run/B03_s1.npy")}
     with pytest.raises(InvalidOptionError, match="root="):
-        Workspace.build("run", "*.npy", backend="memory", root="/", manager=fm)
+        Workspace.build("run", "*.npy", backend="memory", root="/", registry=fm.registry)
 
 
 FILES = ["/p/a/B03_s1.tif", "/p/b/B03_s1.tif", "/p/b/B03_s2.tif"]

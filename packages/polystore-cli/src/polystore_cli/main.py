@@ -13,7 +13,7 @@ from polystore_core import BackendRegistry, FileManager, PolystoreError
 from polystore_core.errors import BatchError
 
 from .address import AddressError
-from .commands import cp, doctor, info, ls, plugins, view
+from .commands import cp, doctor, info, ls, plugins, view, workspace
 from .output import warn
 
 __all__ = ["app"]
@@ -45,6 +45,7 @@ app = typer.Typer(
 )
 for command in (plugins.plugins, ls.ls, info.info, cp.cp, view.view, doctor.doctor):
     app.command()(command)
+app.add_typer(workspace.workspace, name="workspace")
 
 
 def _print_version(wanted: bool) -> None:

@@ -118,6 +118,10 @@ class VirtualWorkspaceBackend(DataSource):
         except Exception as error:
             raise explained(error, self.name, path, "read")  # noqa: B904 - it carries its cause
 
+    def build(self, files: Path | Iterable[Path], names: str, **options: Option) -> Workspace:
+        """Call ``Workspace.build`` with the registry of this backend. Nothing is saved."""
+        return Workspace.build(files, names, registry=self.context.registry, **options)
+
     # ── names ────────────────────────────────────────────────────────────────────────────
 
     def _key(self, path: Path) -> str:

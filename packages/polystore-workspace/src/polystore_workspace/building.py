@@ -10,8 +10,8 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from polystore_core import (
+    BackendRegistry,
     DataSource,
-    FileManager,
     NameTemplate,
     full_path,
     is_litter,
@@ -23,7 +23,7 @@ from .document import Reference, Workspace
 from .sources import is_free
 
 if TYPE_CHECKING:
-    from polystore_core import Info, Path, Progress
+    from polystore_core import Backends, Info, Path, Progress
 
 __all__ = ["Plan"]
 
@@ -38,14 +38,14 @@ class Plan:
     names: str
     paths: str | None
     split: str
+    pattern: str | None
     backend: str
     root: Path | None
-    manager: FileManager | None
+    registry: Backends | None
     progress: Progress
 
     def workspace(self, files: Path | Iterable[Path]) -> Workspace:
-        manager = FileManager() if self.manager is None else self.manager
-        source = self._source(manager)
+        source = self._source()
         root, addresses = self._addresses(files, source)
         template = NameTemplate(self.names)
         pattern = self._pattern(template)
@@ -70,8 +70,9 @@ class Plan:
             raise InvalidOptionError("paths", self.paths, "", fault)
         return Workspace(entries, root or ".")
 
-    def _source(self, manager: FileManager) -> DataSource:
-        source = manager.registry[self.backend]
+    def _source(self) -> DataSource:
+        registry = BackendRegistry() if self.registry is None else self.registry
+        source = registry[self.backend]
         if not isinstance(source, DataSource):
             raise UnsupportedOperationError(self.backend, "load", "it only writes")
         if self.root is not None and not is_free(source):
@@ -87,7 +88,7 @@ class Plan:
         """Return the root ("" for none), and the address of each file."""
         folder = os.fspath(files) if isinstance(files, str | os.PathLike) else None
         if folder is not None:
-            given = source.list_files(folder, recursive=True)
+            given = source.list_files(folder, pattern=self.pattern, recursive=True)
             given = [path for path in given if not is_litter(path.rpartition("/")[2])]
         else:
             given = [os.fspath(path) for path in files]  # type: ignore[union-attr]

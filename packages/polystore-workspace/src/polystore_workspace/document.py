@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ from polystore_core import LocalStore, atomic_write, check_new, decode_json, ful
 from polystore_core.errors import DamagedDataError, InvalidOptionError, explained
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager, Path, Progress
+    from polystore_core import Backends, Path, Progress
 
 __all__ = ["Reference", "Workspace", "find_document", "read_document"]
 
@@ -20,6 +21,11 @@ _MARK = "polystore_workspace"
 _VERSION = 1
 _PUBLISHED = "polystore_metadata.json"
 """The document of the published package, in the folder of a plate."""
+
+
+_PART = r"(?!(?:eh)?thumbs\.db|desktop\.ini)[\w-][\w .,()+=@#-]*"
+_is_plain = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII | re.IGNORECASE).fullmatch
+"""Whether a path is one that ``check_new`` takes. Others are looked at in detail."""
 
 
 class Reference(NamedTuple):
@@ -56,7 +62,14 @@ class Workspace:
 
     def __post_init__(self) -> None:
         for path, entry in self.entries.items():
-            if fault := _fault_of_path(path) or _fault_of_entry(entry):
+            backend, address, indices = entry
+            if type(backend) is type(address) is str and backend and address and not indices:
+                fault = ""  # most entries of most documents: nothing is called for them
+            else:
+                fault = _fault_of_entry(entry)
+            if not fault and not _is_plain(path):
+                fault = _fault_of_path(path)
+            if fault:
                 raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
         object.__setattr__(self, "folders", _folders_of(self.entries))
 
@@ -68,9 +81,10 @@ class Workspace:
         *,
         paths: str | None = None,
         split: str = "",
+        pattern: str | None = None,
         backend: str = "disk",
         root: Path | None = None,
-        manager: FileManager | None = None,
+        registry: Backends | None = None,
         progress: Progress = False,
     ) -> Workspace:
         """Make a workspace of ``files``, arranged by their names.
@@ -84,10 +98,11 @@ class Workspace:
                 name, in a folder for each well if ``names`` has a well.
             split: axes such as ``"zc"``. Each plane of these axes gets a virtual path of its
                 own. This reads the header of each file.
+            pattern: of a folder, only names like ``"*.tif"``.
             backend: name of the backend that has the files.
             root: folder that addresses are relative to. The default is the folder that all
                 files have in common. Only for backends in the file system of this machine.
-            manager: has the backend; the default is a new one.
+            registry: has the backend. The default is a new one.
             progress: for ``split``, as for ``load_batch``.
 
         No pixel is read.
@@ -98,7 +113,7 @@ class Workspace:
         """
         from .building import Plan
 
-        plan = Plan(names, paths, split, backend, root, manager, progress)
+        plan = Plan(names, paths, split, pattern, backend, root, registry, progress)
         return plan.workspace(files)
 
     @classmethod
@@ -183,20 +198,20 @@ def _parsed(document: dict[str, Any], folder: str) -> Workspace:
         raise _DocumentError(
             f"unknown key {min(unknown)!r}: expected {_MARK}, root and entries"
         )
-    found = {path: parse_entry(path, raw) for path, raw in entries.items()}
+    found = {path: _parsed_entry(path, raw) for path, raw in entries.items()}
     return Workspace(found, full_path(os.path.join(folder, root)))
 
 
-def parse_entry(path: str, raw: object, address: str = "address") -> Reference:
-    """Return the entry of a JSON object. The key of its address differs between documents."""
+def _parsed_entry(path: str, raw: Any) -> Reference:
     try:
-        indices = raw.get("indices", ())  # type: ignore[attr-defined]
-        entry = Reference(raw["backend"], raw[address], tuple(indices))  # type: ignore[index]
-        is_whole = len(raw) == (3 if "indices" in raw else 2)  # type: ignore[arg-type,operator]
+        if len(raw) == 2:
+            return Reference(raw["backend"], raw["address"])
+        entry = Reference(raw["backend"], raw["address"], tuple(raw["indices"]))
+        is_whole = len(raw) == 3
     except (AttributeError, KeyError, TypeError):
         is_whole = False
     if not is_whole:
-        example = f'{{"backend": "disk", "{address}": "raw/a.tif", "indices": [3]}}'
+        example = '{"backend": "disk", "address": "raw/a.tif", "indices": [3]}'
         raise _DocumentError(
             f"entry {path!r}: expected an object such as {example}, got {raw!r:.80}"
         )

@@ -101,13 +101,13 @@ class Sources:
     def find(self, root: str, entry: Reference, path: Path) -> Found:
         """Return the source of an entry. Nothing is opened."""
         try:
-            source = self._source(entry.backend, root)
+            source: Any = self._source(entry.backend, root)
         except (PluginError, InvalidOptionError) as error:
             reason = f"{error}. {self._place(entry)}"
             raise UnsupportedFileError(
                 reason, path=os.fspath(path), backend=self._of.name
             ) from error
-        if not source.capabilities.reads:
+        if not isinstance(source, DataSource):
             fault = f"backend {entry.backend!r} only writes"
             raise self._damaged(fault, path, entry)
         found = Found(entry, source, entry.address)
