@@ -6,20 +6,22 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from polystore_core import (
     BackendRegistry,
     DataSource,
+    LocalStore,
     NameTemplate,
     full_path,
-    is_litter,
     progress_reporter,
 )
 from polystore_core.errors import InvalidOptionError, UnsupportedOperationError
 
 from .document import Reference, Workspace
+from .plates import planes_of_plate, takes_stores
 from .sources import is_free
 
 if TYPE_CHECKING:
@@ -46,28 +48,27 @@ class Plan:
 
     def workspace(self, files: Path | Iterable[Path]) -> Workspace:
         source = self._source()
-        root, addresses = self._addresses(files, source)
+        root, found = self._files(files, source)
         template = NameTemplate(self.names)
         pattern = self._pattern(template)
-        fields = dict(zip(addresses, _parsed(template, addresses), strict=True))
+        values = _parsed(template, found)
         entries: dict[str, Reference] = {}
-        twice: dict[str, list[str]] = {}
-        with progress_reporter(self.progress, len(addresses), "build") as report:
-            for address, values in fields.items():
-                for axes, indices in self._planes(source, root, address):
-                    path = _path(pattern, address, {**values, **axes})
-                    if path in entries:
-                        twice.setdefault(path, [entries[path].address]).append(address)
-                    entries[path] = Reference(self.backend, address, indices)
+        names: dict[str, list[str]] = {}
+        with progress_reporter(self.progress, len(found), "build") as report:
+            for (name, file), fields in zip(found.items(), values, strict=True):
+                for axes, reference in self._planes(source, root, file):
+                    path = _path(pattern, name, {**fields, **axes})
+                    names.setdefault(path, []).append(name)
+                    entries[path] = reference
                 report()
-        if twice:
-            path, both = next(iter(twice.items()))
-            known = ", ".join(f"{{{name}}}" for name in self._known(template))
-            fault = (
-                f"{_several(dict.fromkeys(both))} would all be {path!r}. Tell them apart with "
-                f"other fields in paths={pattern!r}: {known}"
-            )
-            raise InvalidOptionError("paths", self.paths, "", fault)
+        for path, several in names.items():
+            if len(several) > 1:
+                known = ", ".join(f"{{{name}}}" for name in self._known(template))
+                fault = (
+                    f"{_several(dict.fromkeys(several))} would all be {path!r}. Tell them apart "
+                    f"with other fields in paths={pattern!r}: {known}"
+                )
+                raise InvalidOptionError("paths", self.paths, "", fault)
         return Workspace(entries, root or ".")
 
     def _source(self) -> DataSource:
@@ -82,34 +83,48 @@ class Plan:
 
     # ── files ────────────────────────────────────────────────────────────────────────────
 
-    def _addresses(
+    def _files(
         self, files: Path | Iterable[Path], source: DataSource
-    ) -> tuple[str, list[str]]:
-        """Return the root ("" for none), and the address of each file."""
-        folder = os.fspath(files) if isinstance(files, str | os.PathLike) else None
-        if folder is not None:
+    ) -> tuple[str, dict[str, Reference]]:
+        """Return the root ("" for none), and each file by its address, or its name in a plate."""
+        if is_folder := isinstance(files, str | os.PathLike):
+            given = [os.fspath(files)]
+        else:
+            given = [os.fspath(path) for path in files]
+        root = self._root(given, is_folder) if is_free(source) else ""
+        if is_folder:
+            (folder,) = given
+            if root and takes_stores(source):
+                inside = _relative(folder, root).removesuffix(".")
+                if planes := planes_of_plate(LocalStore(root), inside):
+                    return root, self._of_plate(planes)
             given = source.list_files(folder, pattern=self.pattern, recursive=True)
-            given = [path for path in given if not is_litter(path.rpartition("/")[2])]
-        else:
-            given = [os.fspath(path) for path in files]  # type: ignore[union-attr]
         if not given:
-            where = f" in {folder!r}" if folder is not None else ""
-            raise InvalidOptionError("files", folder or [], "", f"there are no files{where}")
-        if not is_free(source):
-            return "", given
-        paths = list(map(os.path.abspath, given))
-        if self.root is not None:
-            root = full_path(self.root)
-        elif folder is not None:
-            root = os.path.abspath(folder)
-        else:
-            root = os.path.commonpath(list(map(os.path.dirname, paths)))
-        addresses = [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
-        outside = [p for p, a in zip(given, addresses, strict=True) if a.startswith("../")]
+            where = f" in {files!s}" if is_folder else ""
+            raise InvalidOptionError("files", given, "", f"there are no files{where}")
+        addresses = [_relative(path, root) if root else path for path in given]
+        outside = [p for p, a in zip(given, addresses, strict=True) if root and a[:3] == "../"]
         if outside:
             fault = f"{_several(outside)} outside of root {root!r}: choose a folder above"
             raise InvalidOptionError("root", root, "", fault)
-        return root, addresses
+        return root, {address: Reference(self.backend, address) for address in addresses}
+
+    def _root(self, given: list[str], is_folder: bool) -> str:
+        if self.root is not None:
+            return full_path(self.root)
+        if is_folder:
+            return os.path.abspath(given[0])
+        return os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in given] or ["/"])
+
+    def _of_plate(self, planes: dict[str, Reference]) -> dict[str, Reference]:
+        if self.split:
+            fault = "split= is not for a plate that has names of planes: leave it out"
+            raise InvalidOptionError("split", self.split, "''", fault)
+        return {
+            name: plane._replace(backend=self.backend)
+            for name, plane in planes.items()
+            if self.pattern is None or fnmatchcase(name, self.pattern)
+        }
 
     # ── virtual paths ────────────────────────────────────────────────────────────────────
 
@@ -140,13 +155,13 @@ class Plan:
         return self.paths
 
     def _planes(
-        self, source: DataSource, root: str, address: str
-    ) -> Iterator[tuple[dict[str, int], tuple[int | None, ...]]]:
-        """Yield the axes of ``split`` and the indices of each plane."""
+        self, source: DataSource, root: str, file: Reference
+    ) -> Iterator[tuple[dict[str, int], Reference]]:
+        """Yield the axes of ``split``, and the source of each plane."""
         if not self.split:
-            yield {}, ()
+            yield {}, file
             return
-        path = os.path.join(root, address)
+        path = os.path.join(root, file.address)
         info = source.info(path)
         names, shape = self._axes(info, path), info.shape or ()
         places = [names.index(axis) for axis in self.split]
@@ -154,7 +169,8 @@ class Plan:
             indices: list[int | None] = [None] * (max(places) + 1)
             for place, index in zip(places, chosen, strict=True):
                 indices[place] = index
-            yield dict(zip(self.split, chosen, strict=True)), tuple(indices)
+            axes = dict(zip(self.split, chosen, strict=True))
+            yield axes, file._replace(indices=tuple(indices))
 
     def _axes(self, info: Info, path: str) -> tuple[str, ...]:
         names = () if info.image is None else info.image.names
@@ -164,6 +180,10 @@ class Plan:
                 fault = f"split={self.split!r}: {path!r} has {has}, without {axis!r}"
                 raise InvalidOptionError("split", self.split, "", fault)
         return names
+
+
+def _relative(path: str, root: str) -> str:
+    return os.path.relpath(os.path.abspath(path), root).replace(os.sep, "/")
 
 
 def _parsed(template: NameTemplate, addresses: Iterable[str]) -> list[dict[str, str]]:

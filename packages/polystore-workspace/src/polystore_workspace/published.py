@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
+from polystore_core import LocalStore
 from polystore_core.errors import InvalidOptionError
 
 from .document import Reference, Workspace
+from .plates import planes_of_plate
 
 __all__ = ["read_published"]
 
@@ -22,18 +25,28 @@ def read_published(document: dict[str, Any], folder: str) -> Workspace:
     entries: dict[str, Reference] = {}
     subdirectories = _object(document["subdirectories"], "subdirectories")
     for name, content in subdirectories.items():
-        field = f"subdirectories.{name}"
-        mapping = _object(content, field).get("workspace_mapping", {})
-        for path, raw in _object(mapping, f"{field}.workspace_mapping").items():
-            virtual = path.replace("\\", "/")
-            found = _reference(path, raw, folder)
-            if entries.setdefault(virtual, found) != found:
+        for path, found in _subdirectory(name, content, folder):
+            if entries.setdefault(path, found) != found:
                 fault = f"entry {path!r}: two subdirectories map it to different sources"
                 raise InvalidOptionError("workspace_mapping", path, "", fault)
     if not entries:
-        fault = "no subdirectory has a workspace_mapping: expected one that has entries"
+        fault = "no subdirectory has a workspace_mapping, or a Zarr plate with names of files"
         raise InvalidOptionError("subdirectories", list(subdirectories), "", fault)
     return Workspace(entries, folder)
+
+
+def _subdirectory(name: str, content: object, folder: str) -> Iterator[tuple[str, Reference]]:
+    """Yield the virtual paths of one subdirectory, and their sources."""
+    field = f"subdirectories.{name}"
+    fields = _object(content, field)
+    mapping = _object(fields.get("workspace_mapping", {}), f"{field}.workspace_mapping")
+    for path, raw in mapping.items():
+        yield path.replace("\\", "/"), _reference(path, raw, folder)
+    backends = _object(fields.get("available_backends", {}), f"{field}.available_backends")
+    if not mapping and backends.get("zarr") is True:
+        inside = "" if name == "." else name
+        for file, plane in planes_of_plate(LocalStore(folder), inside).items():
+            yield f"{inside}/{file}" if inside else file, plane
 
 
 def _object(value: object, field: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from polystore_core.errors import (
 )
 
 from .indices import check_indices, is_basic, narrow
+from .plates import NAMED, AnyFolder, is_nameless, takes_stores
 
 if TYPE_CHECKING:
     from polystore_core import Option, Path, Region, Value
@@ -95,13 +96,14 @@ class Sources:
 
     def __init__(self, workspace: VirtualWorkspaceBackend) -> None:
         self._of = workspace
-        self._rooted: dict[tuple[str, str], tuple[object, DataSource]] = {}
-        """For a name and a root: the backend of the registry, and our instance with a root."""
+        self._kept: dict[tuple[str, str, str], tuple[object, DataSource]] = {}
+        """For a name, a root and an option: the backend of the registry, and our instance."""
+        self._folders: dict[str, AnyFolder] = {}
 
     def find(self, root: str, entry: Reference, path: Path) -> Found:
         """Return the source of an entry. Nothing is opened."""
         try:
-            source: Any = self._source(entry.backend, root)
+            source, address = self._source(entry, root)
         except (PluginError, InvalidOptionError) as error:
             reason = f"{error}. {self._place(entry)}"
             raise UnsupportedFileError(
@@ -110,28 +112,41 @@ class Sources:
         if not isinstance(source, DataSource):
             fault = f"backend {entry.backend!r} only writes"
             raise self._damaged(fault, path, entry)
-        found = Found(entry, source, entry.address)
+        found = Found(entry, source, address)
         if isinstance(source, type(self._of)):
             self._check_circle(found, path)
         return found
 
-    def _source(self, name: str, root: str) -> DataSource:
-        registry = self._of.context.registry
-        made: Any = registry[name]
-        cls: Any = type(made)
-        kept = self._rooted.get((name, root))
+    def _source(self, entry: Reference, root: str) -> tuple[Any, str]:
+        """Return the backend that reads an entry, and the path of the source in it."""
+        made: Any = self._of.context.registry[entry.backend]
+        if not is_free(made):
+            return made, entry.address
+        if takes_stores(made):
+            folder = self._folders.get(root)
+            if folder is None:
+                folder = self._folders.setdefault(root, AnyFolder(root))
+            if is_nameless(folder.files, entry.address):
+                return self._limited(
+                    made, entry.backend, root, "store"
+                ), f"{NAMED}/{entry.address}"
+        return self._limited(made, entry.backend, root, "root"), entry.address
+
+    def _limited(self, made: object, name: str, root: str, option: str) -> DataSource:
+        """Return an instance like ``made`` that reads only what is below ``root``."""
+        kept = self._kept.get((name, root, option))
         if kept is not None and kept[0] is made:
             return kept[1]
-        if not is_free(made):
-            return made  # type: ignore[no-any-return]
-        if "root" not in known_options(cls)[0]:
+        cls: Any = type(made)
+        if option not in known_options(cls)[0]:
             expected = "a backend with the option root, or one that has a root"
             fault = f"backend {name!r} has no option root, so addresses could lead anywhere"
             raise InvalidOptionError("backend", name, expected, fault)
         own = self._of.context
         context = Context(name, own.formats, own.restored, own.owner)
-        limited: DataSource = cls.with_context(context, root=root)
-        self._rooted[name, root] = made, limited
+        value = root if option == "root" else self._folders[root]
+        limited: DataSource = cls.with_context(context, **{option: value})
+        self._kept[name, root, option] = made, limited
         return limited
 
     def _check_circle(self, found: Found, path: Path) -> None:
@@ -146,7 +161,7 @@ class Sources:
             root, entry = source._entry(address)
             if entry is None:
                 return
-            source, address = source._sources._source(entry.backend, root), entry.address
+            source, address = source._sources._source(entry, root)
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
@@ -208,5 +223,7 @@ class Sources:
 
     def close(self) -> None:
         with ExitStack() as closing:
-            while self._rooted:
-                closing.callback(self._rooted.popitem()[1][1].close)
+            while self._kept:
+                closing.callback(self._kept.popitem()[1][1].close)
+            while self._folders:
+                closing.callback(self._folders.popitem()[1].close)
