@@ -74,8 +74,23 @@ def test_stack_of_500_is_opened_once(fm, tmp_path):
     np.testing.assert_array_equal(values, stack[::-1])
     assert all(value.base is None for value in values)
     assert CALLS[0] == ("open", "a.tif")
-    read = sorted(region.start for kind, region in CALLS[1:] if kind == "read")
-    assert read == list(range(500))
+    assert CALLS[1:] == [("read", slice(0, 500))]
+
+
+def test_large_stack_is_read_in_parts(fm, tmp_path):
+    """Memory: the planes that are asked for, and 32 MiB of the stack."""
+    stack = np.arange(40, dtype="uint8")[:, None, None].repeat(1 << 20, axis=2)
+    fm.save(stack, tmp_path / "a.npy", "disk")
+    entries = planes("workspace_counting_disk", "a.npy", 40)
+    Workspace(entries).save(tmp_path / "ws.json")
+    wanted = [n for n in range(40) if n not in (2, 3)]
+    values = fm.load_batch([f"z{n}.npy" for n in wanted], "ws", region=np.s_[0, :3])
+    assert [value.tolist() for value in values] == [[n] * 3 for n in wanted]
+    assert [part for kind, part in CALLS if kind == "read"] == [
+        slice(0, 2),
+        slice(4, 36),
+        slice(36, 40),
+    ]
 
 
 def test_chunks_are_read_once(fm, tmp_path):
@@ -86,7 +101,10 @@ def test_chunks_are_read_once(fm, tmp_path):
     wanted = [n for n in range(20) if n not in (0, 12)]
     values = fm.load_batch([f"z{n}.npy" for n in wanted], "ws", region=np.s_[..., 1:3])
     np.testing.assert_array_equal(values, stack[1, wanted, 1:3])
-    assert [kind for kind, _ in CALLS] == ["open", "read", "read", "read"]
+    assert [kind for kind, _ in CALLS] == ["open", "read"]
+    CALLS.clear()
+    fm.load_batch([f"z{n}.npy" for n in (0, 3, 17, 19, 1)], "ws")
+    assert [kind for kind, _ in CALLS] == ["open", "read", "read"]
 
 
 def test_whole_values_and_options_are_read_once(fm, tmp_path):

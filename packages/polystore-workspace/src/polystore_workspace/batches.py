@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from operator import sub
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .sources import Found
 
 __all__ = ["Batch"]
+
+_BOX_BYTES = 1 << 25
+"""The most bytes of a stack that are read at once, unless one chunk has more."""
 
 
 class Batch:
@@ -160,8 +164,8 @@ class Batch:
                 self._load_whole(group)
                 return
             with handle:
-                for cell in self._cells(group, handle):
-                    self._load_cell(cell, handle)
+                for box in self._boxes(group, handle):
+                    self._load_box(box, handle)
         except Exception as error:
             if error is self._broken:
                 raise
@@ -180,10 +184,10 @@ class Batch:
         except (UnsupportedOperationError, UnsupportedDataError):
             return None  # its format, or this value, is only loaded whole
 
-    def _cells(self, group: list[int], handle: LazyArray) -> Iterator[list[int]]:
-        """Yield indices that read the same chunks."""
+    def _boxes(self, group: list[int], handle: LazyArray) -> Iterator[list[int]]:
+        """Yield indices that are read at once: those of the same chunks, and of chunks in a row."""
+        chunks = [max(n, 1) for n in handle.chunks or (1,) * handle.ndim]
         cells: dict[tuple[int, ...], list[int]] = {}
-        chunks = handle.chunks or (1,) * handle.ndim
         for index in group:
             found = self._found[index]
             try:
@@ -191,30 +195,39 @@ class Batch:
             except IndexError as error:
                 self._fail(index, error)
                 continue
-            axes = _axes(found)
-            numbers = _numbers(found)
-            cell = tuple(
-                [n // max(chunks[axis], 1) for axis, n in zip(axes, numbers, strict=True)]
-            )
-            cells.setdefault(cell, []).append(index)
+            parts = zip(_axes(found), _numbers(found), strict=True)
+            cells.setdefault(tuple([n // chunks[axis] for axis, n in parts]), []).append(index)
+        axes = _axes(self._found[group[0]])
+        lengths = [chunks[n] if n in axes else handle.shape[n] for n in range(handle.ndim)]
+        most = max(_BOX_BYTES // max(math.prod(lengths) * handle.dtype.itemsize, 1), 1)
+        box: list[int] = []
+        count = 0
+        before: tuple[int, ...] = ()
         for cell in sorted(cells):
-            yield cells[cell]
+            is_next = count and (*before[:-1], before[-1] + 1) == cell
+            if box and not (is_next and count < most):
+                yield box
+                box, count = [], 0
+            box += cells[cell]
+            count, before = count + 1, cell
+        if box:
+            yield box
 
-    def _load_cell(self, cell: list[int], handle: LazyArray) -> None:
-        """Read the box that holds all planes of a cell, and cut them out."""
-        found = self._found[cell[0]]
+    def _load_box(self, group: list[int], handle: LazyArray) -> None:
+        """Read the smallest box that holds all planes of a group, and cut them out."""
+        found = self._found[group[0]]
         try:
             parts = spread(found.entry.indices, self._items, handle.ndim)
             axes = _axes(found)
-            chosen = [_numbers(self._found[index]) for index in cell]
+            chosen = [_numbers(self._found[index]) for index in group]
             first = [min(numbers) for numbers in zip(*chosen, strict=True)]
             last = [max(numbers) for numbers in zip(*chosen, strict=True)]
             box = list(parts)
             for axis, low, high in zip(axes, first, last, strict=True):
                 box[axis] = slice(low, high + 1)
             block = np.asarray(handle[tuple(box)])
-            is_own = len(cell) == 1 and block.flags.owndata
-            for index, numbers in zip(cell, chosen, strict=True):
+            is_own = len(group) == 1 and block.flags.owndata
+            for index, numbers in zip(group, chosen, strict=True):
                 at = dict(zip(axes, map(sub, numbers, first), strict=True))
                 pick = tuple(
                     [at.get(n, ALL) for n, part in enumerate(box) if isinstance(part, slice)]
@@ -222,7 +235,7 @@ class Batch:
                 part = block[pick]
                 self._put(index, part if is_own else np.array(part))
         except Exception as error:
-            for index in cell:
+            for index in group:
                 if index not in self._values:
                     self._fail(index, error)
         self._catch_up()

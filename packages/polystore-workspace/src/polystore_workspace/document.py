@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from polystore_core import LocalStore, atomic_write, check_new, decode_json, full_path
+from polystore_core import LocalStore, atomic_write, check_new, full_path
 from polystore_core.errors import DamagedDataError, InvalidOptionError, explained
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ class Reference(NamedTuple):
     """For each of the first axes one index, or ``None`` for the whole axis."""
 
 
+_Row: TypeAlias = tuple[str, str, tuple[int | None, ...]]
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Workspace:
     """Virtual paths and their sources, as a value.
@@ -61,12 +64,13 @@ class Workspace:
     """For each virtual folder the names in it, and whether each is a folder. The top is ""."""
 
     def __post_init__(self) -> None:
-        for path, entry in self.entries.items():
-            backend, address, indices = entry
+        entries = self.entries
+        rows = entries.rows if isinstance(entries, _References) else entries
+        for path, (backend, address, indices) in rows.items():
             if type(backend) is type(address) is str and backend and address and not indices:
                 fault = ""  # most entries of most documents: nothing is called for them
             else:
-                fault = _fault_of_entry(entry)
+                fault = _fault_of_entry(backend, address, indices)
             if not fault and not _is_plain(path):
                 fault = _fault_of_path(path)
             if fault:
@@ -158,6 +162,33 @@ class Workspace:
         return f"<Workspace of {files}, root={self.root!r}, on {backends or 'no backend'}>"
 
 
+class _References(Mapping[str, Reference]):
+    """References in the form of plain tuples, which garbage collection does not go through.
+
+    It would take as long as all other work on a document of 100,000 entries.
+    """
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: dict[str, _Row]) -> None:
+        self.rows = rows
+
+    def __getitem__(self, path: str) -> Reference:
+        return Reference._make(self.rows[path])
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
 def find_document(file: str) -> str:
     """Return ``file``, or the document of the published package if it is a folder."""
     return os.path.join(file, _PUBLISHED) if os.path.isdir(file) else file
@@ -165,7 +196,10 @@ def find_document(file: str) -> str:
 
 def read_document(content: bytes, file: str) -> Workspace:
     """Return the workspace of a document. Raises ``DamagedDataError``."""
-    document = decode_json(content, file)
+    try:
+        document = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise DamagedDataError(str(error), "json", file) from error
     folder = os.path.dirname(file)
     try:
         if isinstance(document, dict) and _MARK in document:
@@ -178,6 +212,17 @@ def read_document(content: bytes, file: str) -> Workspace:
         raise DamagedDataError(str(error), "workspace", file) from error
     reason = f"expected an object with the key {_MARK!r}, or 'subdirectories'"
     raise DamagedDataError(reason, "workspace", file)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Row:
+    """Return a JSON object, or the row of an entry without a detour."""
+    keys = [key for key, _ in pairs]
+    if keys == ["backend", "address"]:
+        return pairs[0][1], pairs[1][1], ()
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"an object has the same key twice: {keys!r:.80}")
+    return found
 
 
 class _DocumentError(Exception):
@@ -198,24 +243,22 @@ def _parsed(document: dict[str, Any], folder: str) -> Workspace:
         raise _DocumentError(
             f"unknown key {min(unknown)!r}: expected {_MARK}, root and entries"
         )
-    found = {path: _parsed_entry(path, raw) for path, raw in entries.items()}
-    return Workspace(found, full_path(os.path.join(folder, root)))
+    rows = {
+        path: entry if type(entry) is tuple else _row(path, entry)
+        for path, entry in entries.items()
+    }
+    return Workspace(_References(rows), full_path(os.path.join(folder, root)))
 
 
-def _parsed_entry(path: str, raw: Any) -> Reference:
+def _row(path: str, raw: Any) -> _Row:
     try:
-        if len(raw) == 2:
-            return Reference(raw["backend"], raw["address"])
-        entry = Reference(raw["backend"], raw["address"], tuple(raw["indices"]))
-        is_whole = len(raw) == 3
+        if raw.keys() <= {"backend", "address", "indices"}:
+            return raw["backend"], raw["address"], tuple(raw.get("indices", ()))
     except (AttributeError, KeyError, TypeError):
-        is_whole = False
-    if not is_whole:
-        example = '{"backend": "disk", "address": "raw/a.tif", "indices": [3]}'
-        raise _DocumentError(
-            f"entry {path!r}: expected an object such as {example}, got {raw!r:.80}"
-        )
-    return entry
+        pass
+    example = '{"backend": "disk", "address": "raw/a.tif", "indices": [3]}'
+    fault = f"expected an object such as {example}, got {raw!r:.80}"
+    raise _DocumentError(f"entry {path!r}: {fault}")
 
 
 def _document(entry: Reference) -> dict[str, Any]:
@@ -233,8 +276,7 @@ def _fault_of_path(path: object) -> str:
     return "a virtual path is a str such as 'B03/a.tif', without '.', '..' and empty parts"
 
 
-def _fault_of_entry(entry: Reference) -> str:
-    backend, address, indices = entry
+def _fault_of_entry(backend: object, address: object, indices: Iterable[object]) -> str:
     if not (isinstance(backend, str) and backend and isinstance(address, str) and address):
         return f"backend={backend!r:.80} and address={address!r:.80} must be text"
     for index in indices:
@@ -252,7 +294,9 @@ def _folders_of(entries: Mapping[str, Reference]) -> dict[str, dict[str, bool]]:
         if folder not in folders:
             _add_folder(folders, folder)
         folders[folder][name] = False
-    for folder in folders.keys() & entries.keys():
+    for folder in folders:
+        if folder not in entries:
+            continue
         inner = next(iter(folders[folder]))
         fault = f"entry {folder!r} is also the folder of {folder + '/' + inner!r}"
         raise InvalidOptionError("entries", folder, "", fault)
