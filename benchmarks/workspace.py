@@ -21,7 +21,7 @@ import numpy as np
 from polystore import BackendRegistry, FileManager
 from polystore_workspace import Reference, Workspace
 
-SETTLED = 2.1
+SETTLED = 0.2
 """Seconds after which a document needs one system call to prove that it is the same."""
 WELLS, PLANES = 384, 500
 SIDE = 512

@@ -159,3 +159,13 @@ def test_save_is_whole_or_nothing(plate, tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(OSError, match=r"pipe\.json"):
         Workspace.load(tmp_path / "pipe.json")
+
+
+def test_names_of_any_bytes(tmp_path, fm):
+    name = os.fsdecode(b"B03_\xe4\xff.npy")
+    for file in (name, "C11_µ.npy"):
+        fm.save(np.arange(3), tmp_path / "raw" / file, "disk")
+    Workspace.build(tmp_path / "raw", "{well}_{dye}.npy").save(tmp_path / "ws.json")
+    assert "C11_µ" in (tmp_path / "ws.json").read_text("utf-8")
+    fm.registry.add("ws", "virtual_workspace", file=tmp_path / "ws.json")
+    assert fm.load(f"B03/{name}", "ws").tolist() == [0, 1, 2]

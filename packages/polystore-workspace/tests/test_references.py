@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -198,12 +199,35 @@ def test_settled_document_is_not_read_again(fm, write, tmp_path):
     write()
     backend = fm.registry["ws"]
     first = backend.workspace
-    backend._read = backend._read._replace(is_settled=True)  # as two seconds later
+    backend._read = backend._read._replace(is_settled=True)  # as a moment later
     os.chmod(tmp_path / "plate/ws.json", 0)  # root may read it all the same
     os.chmod(tmp_path / "plate/ws.json", 0o644)
     assert backend.workspace is first  # another stamp, the same bytes
     write("disk", "raw/a.npy", 1)
     assert backend.workspace is not first
+
+
+@pytest.mark.timeout(60)
+def test_threads_see_whole_documents(fm, tmp_path):
+    """While the document is replaced, each call works with the old one or the new one."""
+    file, seen = tmp_path / "plate/ws.json", set()
+    workspaces = [
+        Workspace({f"{n}.npy": Reference("disk", "raw/a.npy", (n,)) for n in range(count)})
+        for count in (1, 2)
+    ]
+    workspaces[0].save(file)
+
+    def read(_):
+        names = fm.list_dir(".", "ws")
+        values = fm.load_batch(["0.npy", "0.npy"], "ws")
+        return len(names), values[1][0, 0]
+
+    with ThreadPoolExecutor(4) as pool:
+        for turn in range(100):
+            done = [pool.submit(read, turn) for _ in range(4)]
+            workspaces[turn % 2].save(file)
+            seen |= {future.result() for future in done}
+    assert seen == {(1, 0), (2, 0)}
 
 
 def test_pickles_as_its_file(fm, write, tmp_path):

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["VirtualWorkspaceBackend"]
 
-_SETTLED_NS = 2_000_000_000
+_TICK_NS = 100_000_000
+"""More than any kernel needs to count its clock on, if the file system keeps parts of seconds."""
+_COARSE_TICK_NS = 2_000_000_000
 """FAT has the coarsest time stamps: two seconds."""
 
 
@@ -106,10 +108,7 @@ class VirtualWorkspaceBackend(DataSource):
             workspace = old.workspace
         else:
             workspace = self._parsed(content, path)
-        # Within the tick of its clock, a file can change and keep its stamp. Windows has no time
-        # that tells of each change.
-        is_settled = os.name == "posix" and now - stamp[-1] > _SETTLED_NS
-        self._read = _Read(path, stamp, is_settled, digest, workspace)
+        self._read = _Read(path, stamp, _is_settled(stamp[-1], now), digest, workspace)
         return workspace
 
     def _parsed(self, content: bytes, path: str) -> Workspace:
@@ -158,13 +157,14 @@ class VirtualWorkspaceBackend(DataSource):
         return [Entry(name, is_dir, False) for name, is_dir in names.items()]
 
     def info(self, path: Path, /) -> Info:
-        if (key := self._key(path)) in self.workspace.folders:
+        workspace = self.workspace
+        if self._key(path) in workspace.folders:
             return Info(path=os.fspath(path), kind="directory")
-        found = self._find(key, path, "describe")
+        found = self._find(path, "describe", workspace)
         with self._sources.telling(path, found, "describe"):
             info = found.source.info(found.address)
             if info.kind != "file":
-                raise IsADirectoryError
+                raise IsADirectoryError if info.kind == "directory" else FileNotFoundError
             info = replace(info, path=os.fspath(path), target=None)
             if not found.entry.indices:
                 return info
@@ -178,14 +178,14 @@ class VirtualWorkspaceBackend(DataSource):
     # ── values ───────────────────────────────────────────────────────────────────────────
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
-        found = self._find(self._key(path), path, "load")
+        found = self._find(path, "load")
         with self._sources.telling(path, found, "load"):
             return found.load(region, options)
 
     def load_image(
         self, path: Path, /, *, region: Region | None = None, **options: Option
     ) -> Image:
-        found = self._find(self._key(path), path, "load")
+        found = self._find(path, "load")
         with self._sources.telling(path, found, "load"):
             if found.entry.indices or region is not None:
                 options["region"] = found.region(region)
@@ -194,18 +194,24 @@ class VirtualWorkspaceBackend(DataSource):
             return load(found.address, **options)
 
     def load_batch(
-        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
+        self,
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
     ) -> list[Value]:
         """Read each source once, however many of ``paths`` lead to it.
 
         Planes of a stack are read with the chunks that they share, so that no more of the stack
-        is in memory than they need.
+        is in memory than they need. ``threads`` is for sources that one path alone leads to.
         """
         check_paths(paths)
-        return Batch(self, paths, options).load(progress)
+        return Batch(self, paths, threads, options).load(progress)
 
     def open(self, path: Path, /, **options: Option) -> LazyArray:
-        found = self._find(self._key(path), path, "open")
+        found = self._find(path, "open")
         with self._sources.telling(path, found, "open"):
             found.check("open", options)
             lend: Callable[..., LazyArray] = found.source.open
@@ -214,9 +220,10 @@ class VirtualWorkspaceBackend(DataSource):
 
     # ── sources ──────────────────────────────────────────────────────────────────────────
 
-    def _find(self, key: str, path: Path, operation: str) -> Found:
+    def _find(self, path: Path, operation: str, workspace: Workspace | None = None) -> Found:
         """Return the source of a virtual path, which is not opened."""
-        workspace = self.workspace
+        key = self._key(path)
+        workspace = workspace or self.workspace
         entry = workspace.entries.get(key)
         if entry is None:
             kind = NotAFileError if key in workspace.folders else NotFoundError
@@ -241,3 +248,12 @@ def _restore(file: str, context: Any) -> VirtualWorkspaceBackend:
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _is_settled(changed: int, now: int) -> bool:
+    """Whether a file that has ``changed`` before ``now`` gets another stamp by each later change.
+
+    Within one tick of its clock, a file can change and keep its stamp.
+    """
+    tick = _TICK_NS if changed % 1_000_000_000 else _COARSE_TICK_NS
+    return os.name == "posix" and now - changed > tick  # Windows has no such time

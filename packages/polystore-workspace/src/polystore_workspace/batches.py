@@ -39,9 +39,10 @@ class Batch:
         self,
         workspace: VirtualWorkspaceBackend,
         paths: Sequence[Path],
+        threads: int | None,
         options: dict[str, Option],
     ) -> None:
-        self._of, self._paths = workspace, paths
+        self._of, self._paths, self._threads = workspace, paths, threads
         self._region = options.pop("region", None)
         self._items = is_basic(self._region)
         self._options = options
@@ -66,9 +67,10 @@ class Batch:
         return [self._values[index] for index in range(len(paths))]
 
     def _find(self) -> None:
+        workspace = self._of.workspace  # one document for all paths
         for index, path in enumerate(self._paths):
             try:
-                self._found[index] = self._of._find(self._of._key(path), path, "load")
+                self._found[index] = self._of._find(path, "load", workspace)
             except Exception as error:  # collected: BatchError carries every cause
                 self._failed[index] = (os.fspath(path), error)
         self._catch_up()
@@ -136,6 +138,8 @@ class Batch:
                 return
             options["region"] = narrow(found.entry.indices, self._items)
         load: Callable[..., list[Any]] = found.source.load_batch
+        if self._threads and "threads" in known_options(type(found.source).load_batch)[0]:
+            options["threads"] = self._threads
         owner = f"load_batch() of backend {found.entry.backend!r}"
         check_options(type(found.source).load_batch, options, owner)
         addresses = [self._found[index].address for index in group]

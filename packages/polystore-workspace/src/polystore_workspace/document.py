@@ -146,11 +146,9 @@ class Workspace:
         if os.path.isabs(root):
             relative = os.path.relpath(root, os.path.dirname(path))
             root = root if relative.split(os.sep)[0] == os.pardir else relative
-        head = json.dumps({_MARK: _VERSION, "root": root}, ensure_ascii=False)[:-1]
+        head = _encoded({_MARK: _VERSION, "root": root})[:-1]
         lines = ",\n".join(
-            f"{json.dumps(name, ensure_ascii=False)}: "
-            f"{json.dumps(_document(entry), ensure_ascii=False)}"
-            for name, entry in self.entries.items()
+            _encoded({name: _document(entry)})[1:-1] for name, entry in self.entries.items()
         )
         with atomic_write(path, "w") as stream:
             stream.write(f'{head}, "entries": {{\n{lines}\n}}}}\n')
@@ -264,6 +262,12 @@ def _row(path: str, raw: Any) -> _Row:
 def _document(entry: Reference) -> dict[str, Any]:
     found: dict[str, Any] = {"backend": entry.backend, "address": entry.address}
     return found | ({"indices": list(entry.indices)} if entry.indices else {})
+
+
+def _encoded(value: dict[str, Any]) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    # A file name that is not UTF-8 has halves of surrogate pairs, which need escapes.
+    return text if text.isascii() or text.isprintable() else json.dumps(value)
 
 
 def _fault_of_path(path: object) -> str:

@@ -15,6 +15,7 @@ from polystore_core.errors import (
     DamagedDataError,
     DataError,
     InvalidOptionError,
+    NotFoundError,
     PathOutsideRootError,
     PluginError,
     StorageError,
@@ -105,7 +106,7 @@ class Sources:
         try:
             source, address = self._source(entry, root)
         except (PluginError, InvalidOptionError) as error:
-            reason = f"{error}. {self._place(entry)}"
+            reason = f"{error}; {self._place(entry)}"
             raise UnsupportedFileError(
                 reason, path=os.fspath(path), backend=self._of.name
             ) from error
@@ -183,11 +184,15 @@ class Sources:
             error = explained(error, name, text, operation)
         if isinstance(error, UnsupportedOperationError):
             return UnsupportedOperationError(name, error.operation, f"{error}")
+        if isinstance(error, NotFoundError):
+            return NotFoundError(
+                name, text, operation, hint=f"{self._place(entry)}, which does not exist"
+            )
         if isinstance(error, StorageError):
-            reason = f"{error.strerror}. {self._place(entry)}"
+            reason = f"{error.strerror or error}; {self._place(entry)}"
             return replace(error, backend=name, path=text, operation=operation, reason=reason)
         if isinstance(error, DataError):
-            reason = f"{error.reason}. {self._place(entry)}"
+            reason = f"{error.reason}; {self._place(entry)}"
             return replace(error, backend=name, path=text, reason=reason)
         if isinstance(error, PathOutsideRootError):
             fault = f"its address leads out of the root {error.root!r}"
@@ -196,7 +201,7 @@ class Sources:
             return self._damaged(f"its address is not valid: {error}", path, entry)
         if isinstance(error, PluginError | UnsupportedFormatError):
             return UnsupportedFileError(
-                f"{error}. {self._place(entry)}", path=text, backend=name
+                f"{error}; {self._place(entry)}", path=text, backend=name
             )
         if isinstance(error, IndexError) and entry.indices:
             return self._index_error(error, path, found)
@@ -213,13 +218,14 @@ class Sources:
         return error
 
     def _damaged(self, fault: str, path: Path, entry: Reference) -> DamagedDataError:
-        reason = f"{fault}. {self._place(entry)}"
+        reason = f"{fault}; {self._place(entry)}"
         return DamagedDataError(reason, "workspace", os.fspath(path), self._of.name)
 
     def _place(self, entry: Reference) -> str:
         read = self._of._read
         document = self._of.file if read is None else read.path
-        return f"Its entry in {document!r} names {entry.address!r} on backend {entry.backend!r}"
+        source = f"{entry.address!r} on backend {entry.backend!r}"
+        return f"its entry in {document!r} leads to {source}"
 
     def close(self) -> None:
         with ExitStack() as closing:
