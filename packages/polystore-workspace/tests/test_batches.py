@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from polystore_core import BackendRegistry, FileManager
+from polystore_core import (
+    BackendRegistry,
+    ByteStore,
+    DataSource,
+    FileBackend,
+    FileManager,
+    Stat,
+)
 from polystore_core.errors import BatchError
 from polystore_disk.backend import DiskBackend
 from polystore_workspace import Reference, Workspace
@@ -52,6 +59,40 @@ class Counted:
         return self._handle[region]
 
 
+class CountingStore(ByteStore):
+    """Values in a dict, which are only read whole."""
+
+    def __init__(self):
+        self.values = {}
+
+    def stat(self, key, /):
+        return Stat(key, size=len(self.read(key, 0, 0) or self.values[key]))
+
+    def read(self, key, start=0, stop=None, /):
+        if key not in self.values:
+            raise FileNotFoundError(key)
+        if stop is None:
+            CALLS.append(("read", key))
+        return self.values[key][start:stop]
+
+    def put(self, key, content, /, *, if_exists="replace"):
+        self.values[key] = bytes(content)
+
+    def delete(self, key, /):
+        self.values.pop(key, None)
+
+    def scan(self, folder="", /):
+        return [Stat(key) for key in self.values if key.startswith(folder)]
+
+
+class OnlyLoads(DataSource):
+    _backend_type = "workspace_only_loads"
+
+    def load(self, path, /):
+        CALLS.append(("load", path))
+        return np.arange(500 * 6, dtype="uint16").reshape(500, 2, 3)
+
+
 @pytest.fixture
 def fm(tmp_path):
     CALLS.clear()
@@ -75,6 +116,21 @@ def test_stack_of_500_is_opened_once(fm, tmp_path):
     assert all(value.base is None for value in values)
     assert CALLS[0] == ("open", "a.tif")
     assert CALLS[1:] == [("read", slice(0, 500))]
+
+
+def test_source_that_is_only_read_whole(fm, tmp_path):
+    """Such as a value in an object store: a lazy handle would read all of it for each part."""
+    fm.registry.add("mine", FileBackend(CountingStore()))
+    stack = OnlyLoads().load("a")
+    fm.save(stack, "a.tif", "mine")
+    for backend, address in (("mine", "a.tif"), ("workspace_only_loads", "a")):
+        entries = planes(backend, address, 500)
+        Workspace(entries).save(tmp_path / "ws.json")
+        CALLS.clear()
+        values = fm.load_batch(list(entries), "ws", region=np.s_[..., 1:])
+        np.testing.assert_array_equal(values, stack[..., 1:])
+        assert len(CALLS) == 1
+        np.testing.assert_array_equal(fm.load("z3.npy", "ws", region=1), stack[3, 1])
 
 
 def test_large_stack_is_read_in_parts(fm, tmp_path):

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import batch_error, check_options, known_options, progress_reporter
+from polystore_core import (
+    FileBackend,
+    LocalStore,
+    Versions,
+    batch_error,
+    check_options,
+    known_options,
+    progress_reporter,
+)
 from polystore_core.errors import (
     BatchError,
     UnsupportedDataError,
@@ -21,7 +29,7 @@ from polystore_core.errors import (
 from .indices import ALL, check_indices, is_basic, narrow, spread
 
 if TYPE_CHECKING:
-    from polystore_core import LazyArray, Option, Path, Progress, Value
+    from polystore_core import DataSource, LazyArray, Option, Path, Progress, Value
 
     from .backend import VirtualWorkspaceBackend
     from .sources import Found
@@ -181,7 +189,7 @@ class Batch:
         """Return a lazy handle, if all of the group select from the same axes."""
         found = self._found[group[0]]
         axes = {_axes(self._found[index]) for index in group}
-        if self._options or len(axes) > 1 or not any(axes):
+        if self._options or len(axes) > 1 or not any(axes) or not _reads_parts(found.source):
             return None
         try:
             return found.source.open(found.address)
@@ -267,6 +275,13 @@ class Batch:
             except Exception as error:
                 self._fail(index, error)
         self._catch_up()
+
+
+def _reads_parts(source: DataSource) -> bool:
+    """Whether a handle reads a part of a file without the rest of it, each time."""
+    if not isinstance(source, FileBackend):
+        return True
+    return isinstance(source.store, LocalStore) or source.store.claims(Versions)
 
 
 def _axes(found: Found) -> tuple[int, ...]:
