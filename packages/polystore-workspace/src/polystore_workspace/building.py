@@ -87,34 +87,37 @@ class Plan:
         self, files: Path | Iterable[Path], source: DataSource
     ) -> tuple[str, dict[str, Reference]]:
         """Return the root ("" for none), and each file by its address, or its name in a plate."""
-        if is_folder := isinstance(files, str | os.PathLike):
-            given = [os.fspath(files)]
-        else:
-            given = [os.fspath(path) for path in files]
-        root = self._root(given, is_folder) if is_free(source) else ""
-        if is_folder:
-            (folder,) = given
-            if root and takes_stores(source):
-                inside = _relative(folder, root).removesuffix(".")
-                if planes := planes_of_plate(LocalStore(root), inside):
-                    return root, self._of_plate(planes)
-            given = source.list_files(folder, pattern=self.pattern, recursive=True)
+        if isinstance(files, str | os.PathLike):
+            return self._in_folder(os.fspath(files), source)
+        given = [os.fspath(path) for path in files]
+        folders = [os.path.dirname(os.path.abspath(path)) for path in given]
+        root = self._root(source, os.path.commonpath(folders) if folders else "")
+        return root, self._references(given, root)
+
+    def _in_folder(self, folder: str, source: DataSource) -> tuple[str, dict[str, Reference]]:
+        root = self._root(source, os.path.abspath(folder))
+        if root and takes_stores(source):
+            inside = _relative(folder, root).removesuffix(".")
+            if planes := planes_of_plate(LocalStore(root), inside):
+                return root, self._of_plate(planes)
+        given = source.list_files(folder, pattern=self.pattern, recursive=True)
+        like = f" with names like {self.pattern!r}" if self.pattern else ""
+        return root, self._references(given, root, f" in {folder!r}{like}")
+
+    def _root(self, source: DataSource, usual: str) -> str:
+        if not is_free(source):
+            return ""
+        return usual if self.root is None else full_path(self.root)
+
+    def _references(self, given: list[str], root: str, where: str = "") -> dict[str, Reference]:
         if not given:
-            where = f" in {files!s}" if is_folder else ""
             raise InvalidOptionError("files", given, "", f"there are no files{where}")
         addresses = [_relative(path, root) if root else path for path in given]
         outside = [p for p, a in zip(given, addresses, strict=True) if root and a[:3] == "../"]
         if outside:
             fault = f"{_several(outside)} outside of root {root!r}: choose a folder above"
             raise InvalidOptionError("root", root, "", fault)
-        return root, {address: Reference(self.backend, address) for address in addresses}
-
-    def _root(self, given: list[str], is_folder: bool) -> str:
-        if self.root is not None:
-            return full_path(self.root)
-        if is_folder:
-            return os.path.abspath(given[0])
-        return os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in given] or ["/"])
+        return {address: Reference(self.backend, address) for address in addresses}
 
     def _of_plate(self, planes: dict[str, Reference]) -> dict[str, Reference]:
         if self.split:
