@@ -1,5 +1,7 @@
 """Each source is read once, however many virtual paths share it."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -181,8 +183,9 @@ def test_whole_values_and_options_are_read_once(fm, tmp_path):
     assert CALLS == [("load", "a.npy"), ("load", "b.json")]
 
 
-def test_many_stacks_in_any_order(fm, tmp_path):
-    """Interleaved paths: one handle is open at a time, and each failure has its own path."""
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_many_stacks_in_any_order(fm, tmp_path, threads):
+    """Interleaved paths: each stack is opened once, and each failure has its own path."""
     entries, stacks = {}, {}
     for letter in "abc":
         stacks[letter] = np.random.default_rng(ord(letter)).random((4, 3))
@@ -192,13 +195,18 @@ def test_many_stacks_in_any_order(fm, tmp_path):
     Workspace(entries).save(tmp_path / "ws.json")
     paths = sorted(entries)
     seen = []
-    found = fm.load_batch(paths, "ws", progress=lambda done, total: seen.append((done, total)))
+
+    def progress(done, total):
+        assert threading.current_thread() is threading.main_thread()
+        seen.append((done, total))
+
+    found = fm.load_batch(paths, "ws", progress=progress, threads=threads)
     for path, value in zip(paths, found, strict=True):
         np.testing.assert_array_equal(value, stacks[path[2]][int(path[0])])
     assert seen == [(n + 1, 12) for n in range(12)]
     (tmp_path / "b.npy").write_bytes(b"no array")
     with pytest.raises(BatchError) as caught:
-        fm.load_batch([*paths, "nothing.npy"], "ws")
+        fm.load_batch([*paths, "nothing.npy"], "ws", threads=threads)
     failed = [path for path, _ in caught.value.failed.values()]
     assert failed == ["0/b.npy", "1/b.npy", "2/b.npy", "3/b.npy", "nothing.npy"]
     assert sorted(caught.value.done) == [path for path in paths if "b" not in path]
@@ -215,5 +223,20 @@ def test_progress_that_fails_ends_the_batch(fm, tmp_path):
         raise RuntimeError("enough")
 
     for paths in (list(entries), ["a.npy", "b.npy"], ["z1.npy", "z2.npy"]):
-        with pytest.raises(RuntimeError, match="enough"):
-            fm.load_batch(paths, "ws", progress=stop)
+        for threads in (1, 2):
+            with pytest.raises(RuntimeError, match="enough"):
+                fm.load_batch(paths, "ws", progress=stop, threads=threads)
+
+
+def test_large_stacks_are_read_in_threads(fm, tmp_path):
+    stacks = np.random.default_rng(0).integers(0, 99, (5, 8, 1 << 20), "uint8")
+    fm.save_batch(list(stacks), [tmp_path / f"{n}.npy" for n in range(5)], "disk")
+    entries = {
+        f"{z}/{n}.npy": Reference("workspace_counting_disk", f"{n}.npy", (z,))
+        for z in range(8)
+        for n in range(5)
+    }
+    Workspace(entries).save(tmp_path / "ws.json")
+    for path, value in zip(entries, fm.load_batch(list(entries), "ws"), strict=True):
+        np.testing.assert_array_equal(value, stacks[int(path[2]), int(path[0])])
+    assert [kind for kind, _ in CALLS].count("open") == 5

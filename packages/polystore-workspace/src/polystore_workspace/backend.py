@@ -205,7 +205,7 @@ class VirtualWorkspaceBackend(DataSource):
         """Read each source once, however many of ``paths`` lead to it.
 
         Planes of a stack are read with the chunks that they share, so that no more of the stack
-        is in memory than they need. ``threads`` is for sources that one path alone leads to.
+        is in memory than they need. ``threads=None`` takes several if that is faster.
         """
         check_paths(paths)
         return Batch(self, paths, threads, options).load(progress)

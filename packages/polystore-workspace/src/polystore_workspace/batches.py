@@ -6,7 +6,9 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from operator import sub
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from polystore_core import (
     Versions,
     batch_error,
     check_options,
+    in_threads,
     known_options,
     progress_reporter,
+    threads_for,
 )
 from polystore_core.errors import (
     BatchError,
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch"]
 
+_IN_THREADS = 1 << 22
+"""Bytes of a stack from which threads gain."""
 _BOX_BYTES = 1 << 25
 """The most bytes of a stack that are read at once, unless one chunk has more."""
 
@@ -58,7 +64,7 @@ class Batch:
         self._values: dict[int, Any] = {}
         self._failed: dict[int, tuple[str, Exception]] = {}
         self._done: list[int] = []
-        self._reported = 0
+        self._reported, self._thread = 0, get_ident()
         self._broken: BaseException | None = None
         """Raised by the caller's function for the progress."""
 
@@ -66,9 +72,11 @@ class Batch:
         paths = self._paths
         with progress_reporter(progress, len(paths), "load") as self._tell:
             self._find()
-            for load, group in self._groups():
-                load(group)
+            alone, shared = self._groups()
+            for group in alone:
+                self._load_alone(group)
                 self._catch_up()
+            self._load_all_shared(shared)
         if self._failed:
             self._values.clear()  # the tracebacks would keep each loaded array in memory
             raise batch_error(self._of.name, "load", paths, self._failed, self._done)
@@ -83,8 +91,11 @@ class Batch:
                 self._failed[index] = (os.fspath(path), error)
         self._catch_up()
 
-    def _groups(self) -> Iterator[tuple[Callable[[list[int]], None], list[int]]]:
-        """Yield indices that are loaded together, and the method that does it."""
+    def _groups(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Return the indices of sources that one path needs, and of each one that several need.
+
+        A group of the first has one backend, and selects the same of each source.
+        """
         by_source: dict[Any, list[int]] = {}
         for index, found in self._found.items():
             by_source.setdefault((id(found.source), found.address), []).append(index)
@@ -93,11 +104,7 @@ class Batch:
             if len(group) == 1:
                 found = self._found[group[0]]
                 alone.setdefault((id(found.source), found.entry.indices), []).extend(group)
-        for group in alone.values():
-            yield self._load_one if len(group) == 1 else self._load_alone, group
-        for group in by_source.values():
-            if len(group) > 1:
-                yield self._load_shared, group
+        return list(alone.values()), [group for group in by_source.values() if len(group) > 1]
 
     # ── progress ─────────────────────────────────────────────────────────────────────────
 
@@ -110,7 +117,10 @@ class Batch:
             raise
 
     def _catch_up(self) -> None:
-        while self._reported < len(self._done) + len(self._failed):
+        """Report what is done, in the thread of the caller."""
+        while get_ident() == self._thread and self._reported < len(self._done) + len(
+            self._failed
+        ):
             self._report()
 
     def _put(self, index: int, value: Value) -> None:
@@ -137,6 +147,9 @@ class Batch:
 
     def _load_alone(self, group: list[int]) -> None:
         """Load one region of many sources of one backend, in its threads."""
+        if len(group) == 1:
+            self._load_one(group)
+            return
         found, options = self._found[group[0]], dict(self._options)
         if found.entry.indices or self._region is not None:
             named, is_open = known_options(type(found.source).load)
@@ -168,6 +181,22 @@ class Batch:
                 self._put(index, values[place])
 
     # ── sources that several paths need ──────────────────────────────────────────────────
+
+    def _load_all_shared(self, groups: list[list[int]]) -> None:
+        threads = self._threads
+        if threads is None and len(groups) > 1:
+            threads = threads_for(self._nbytes(groups[0]), _IN_THREADS)
+        with in_threads(threads or 1) if (threads or 1) > 1 else nullcontext(map) as run:
+            for _ in run(self._load_shared, groups):
+                self._catch_up()
+
+    def _nbytes(self, group: list[int]) -> int:
+        found = self._found[group[0]]
+        try:
+            info = found.source.info(found.address)
+            return math.prod(info.shape or ()) * np.dtype(info.dtype).itemsize
+        except Exception:  # loading it tells
+            return 0
 
     def _load_shared(self, group: list[int]) -> None:
         try:
