@@ -1,4 +1,4 @@
-"""Time a virtual workspace beside its sources: python benchmarks/workspace.py [--entries N]
+"""Time a virtual workspace next to its sources: python benchmarks/workspace.py [--entries N]
 
 Each figure is the best round and, in brackets, the median. Every result is compared with what was
 saved, outside of the timed part.
@@ -82,12 +82,14 @@ def scattered(fm: FileManager, folder: Path, count: int) -> Iterator[tuple[str, 
     fm.save(plane, folder / "raw/plane.tif", "disk")
     fm.save(plane, folder / "raw/plane.npy", "disk")
     fm.save(stack, folder / "raw/stack.tif", "disk")
+    fm.save(stack, folder / "raw/stack.npy", "disk")
+    yield "one/z7.npy", Reference("disk", "raw/stack.npy", (7,))
     yield "one/plane.npy", Reference("disk", "raw/plane.npy")
     yield "one/plane.tif", Reference("disk", "raw/plane.tif")
     for z in range(PLANES):
         yield f"stack/z{z}.tif", Reference("disk", "raw/stack.tif", (z,))
     wells = [f"{row}{column:02d}" for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25)]
-    for number in range(count - PLANES - 2):
+    for number in range(count - PLANES - 3):
         well = wells[number % WELLS]
         yield f"{well}/s{number // WELLS}.tif", Reference("disk", "raw/plane.tif")
 
@@ -95,7 +97,7 @@ def scattered(fm: FileManager, folder: Path, count: int) -> Iterator[tuple[str, 
 def loads() -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "one/plane.npy", "raw/plane.npy", {}
     yield "one/plane.tif", "raw/plane.tif", {}
-    yield "stack/z7.tif", "raw/stack.tif", {"region": 7}
+    yield "one/z7.npy", "raw/stack.npy", {"region": 7}
 
 
 def batches(fm: FileManager, rounds: int) -> Iterator[tuple[str, str, str]]:
