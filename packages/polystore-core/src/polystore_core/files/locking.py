@@ -125,6 +125,8 @@ class HeldLock:
         if self.is_held:
             _release(self._file)
 
+    __del__ = release  # of an owner that is dropped
+
 
 def try_lock(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> HeldLock:
     """Take the lock that protects ``path`` at once, and keep it.
