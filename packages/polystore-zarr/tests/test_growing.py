@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import subprocess
@@ -147,6 +148,15 @@ def test_second_writer_is_refused(files: FileManager, tmp_path: Path) -> None:
         handle.append(frame(2))
 
 
+def test_dropped_handle_gives_the_lock_back(files: FileManager) -> None:
+    handle = make(files)
+    handle.append(frame(0))
+    del handle
+    gc.collect()
+    with files.open("run.zarr/movie", "z", mode="a") as again:
+        assert (again[...] == frames(1)).all()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs fork")
 def test_forked_child_does_not_append(files: FileManager) -> None:
     with make(files) as handle:
@@ -285,3 +295,74 @@ def test_durable_flushes_each_append(files: FileManager, tmp_path: Path) -> None
         copy = next((tmp_path / "run.zarr/movie").glob(".~ps-flushed-zarr.json")).read_bytes()
         assert copy == (tmp_path / "run.zarr/movie/zarr.json").read_bytes()
         assert b'"flushed":1' in copy.replace(b" ", b"")
+
+
+@pytest.mark.parametrize("ome", ["0.5", "0.4"])
+def test_time_series_grow_with_their_levels(
+    files: FileManager, tmp_path: Path, ome: Any
+) -> None:
+    """The levels are those of an image that is saved whole, and no reader sees longer ones."""
+    words: dict[str, Any] = {
+        "axes": "tcyx",
+        "scale": {"t": 2.0, "y": 0.5, "x": 0.5},
+        "units": {"t": "second", "y": "micrometer", "x": "micrometer"},
+        "channels": ["DAPI", "GFP"],
+        "levels": 3,
+    }
+    values = np.random.default_rng(1).integers(0, 60000, (6, 2, 101, 90)).astype("u2")
+    shape = (None, *values.shape[1:])
+    path = "plate.ome.zarr/B/03/0"
+    with files.create(path, "z", shape=shape, dtype="u2", ome=ome, **words) as handle:
+        handle.extend(values[:3])
+        reader = files.open(path, "z")
+        handle.append(values[3])
+        assert files.info(path, "z").metadata["levels"][1] == (4, 2, 51, 45)
+        assert [level.shape[0] for level in handle.levels] == [4, 4, 4]
+        assert [level.shape[0] for level in reader.levels] == [3, 3, 3]  # and they stay
+        assert (reader.levels[2][2] == files.load(path, "z", level=2)[2]).all()
+        with pytest.raises(LockTimeoutError):
+            files.save(values, path, "z", axes="tcyx")
+    with files.open(path, "z", mode="a") as handle:
+        handle.extend(values[4:])
+        assert handle.image == files.info(path, "z").image
+    files.save(values, "whole.ome.zarr", "z", ome=ome, **words)
+    for level in range(3):
+        whole = files.load("whole.ome.zarr", "z", level=level)
+        assert (files.load(path, "z", level=level) == whole).all()
+        bare: Any = zarr.open_array(tmp_path / path / str(level), mode="r")
+        assert (bare[...] == whole).all()
+    image = files.load(path, "z", as_="image")
+    assert image.metadata == files.load("whole.ome.zarr", "z", as_="image").metadata
+    assert files.list_dir("plate.ome.zarr/B/03", "z") == ["0"]
+
+
+@pytest.mark.parametrize("axes", ["zcyx", "tzyx s", "tyxs", None])
+def test_images_grow_along_time_only(files: FileManager, axes: str | None) -> None:
+    with pytest.raises(InvalidOptionError, match="axes"):
+        files.create("a.ome.zarr", "z", shape=(None, 9, 9, 3), dtype="u1", axes=axes)
+    assert not files.exists("a.ome.zarr", "z")
+
+
+def test_level_that_is_ahead_is_cut(files: FileManager, tmp_path: Path) -> None:
+    """A writer that is killed between two documents leaves coarse levels with one frame more."""
+    with files.create(
+        "a.ome.zarr", "z", shape=(None, 64, 64), dtype="u2", axes="tyx", levels=2
+    ) as h:
+        h.extend(np.zeros((2, 64, 64), "u2"))
+        before = (tmp_path / "a.ome.zarr/0/zarr.json").read_bytes()
+        h.append(np.ones((64, 64), "u2"))
+    (tmp_path / "a.ome.zarr/0/zarr.json").write_bytes(before)
+    assert files.load("a.ome.zarr", "z", level=1).shape == (2, 32, 32)
+    assert files.open("a.ome.zarr", "z").levels[1].shape == (2, 32, 32)
+    assert files.info("a.ome.zarr", "z").metadata["levels"] == [(2, 64, 64), (2, 32, 32)]
+    with files.open("a.ome.zarr", "z", mode="a") as h:
+        assert zarr.open_array(tmp_path / "a.ome.zarr/1", mode="r").shape == (2, 32, 32)
+        h.append(np.full((64, 64), 7, "u2"))
+    assert (files.load("a.ome.zarr", "z", level=1)[2] == 7).all()
+
+
+def test_plain_arrays_have_words(files: FileManager) -> None:
+    with make(files, axes="tyx", scale=(4, 2, 3)) as handle:
+        handle.append(frame(0))
+        assert handle.image is not None
+        assert [axis.scale for axis in handle.image.axes] == [4, 2, 3]

@@ -229,6 +229,8 @@ class ZarrArray(LazyArray):
             "fill_value": found["fill_value"],
             "attributes": attributes,
         }
+        if self._document.growing:
+            metadata["grows"] = True
         names = found.get("dimension_names")
         if names:
             metadata["dimension_names"] = tuple(names)

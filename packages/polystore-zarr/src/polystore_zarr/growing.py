@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
-from polystore_core import LazyArray, Selection, array_and_words, encode_json, is_array
+from polystore_core import LazyArray, Selection, array_and_words, is_array
 from polystore_core.errors import (
     DamagedDataError,
     NotFoundError,
@@ -32,15 +31,18 @@ from polystore_core.errors import (
 
 from .arrays import ZarrArray
 from .creating import create_array
+from .ome import read_image
+from .pyramid import downsample
 from .regions import fit_values
 from .store.base import FLUSHED, MARKER
+from .store.documents import encode_document
 from .store.local import LocalFiles
-from .store.nodes import read_document
+from .store.nodes import Node, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from polystore_core import HeldLock, Option, Pixels, Region, Value
+    from polystore_core import HeldLock, ImageMetadata, Option, Pixels, Region, Value
 
     from .creating import Layout
     from .pipelines import CodecPipeline
@@ -116,8 +118,7 @@ class _Growth:
 
     def array(self, length: int, *, seen: bool = True) -> ZarrArray:
         """Return a handle on the first ``length`` frames. ``seen`` is that of its chunks."""
-        fields = {**self.document.fields, "shape": [length, *self.frame]}
-        document = replace(self.document, fields=fields, derived={})
+        document = self.document.with_length(length)
         return ZarrArray(
             self.directory, document, writable=True, seen=seen, durable=None, **self._options
         )
@@ -154,10 +155,10 @@ class _Growth:
 
     def text(self, length: int) -> bytes:
         """Return the document of ``length`` frames."""
-        fields = {**self.document.fields, "shape": [length, *self.frame]}
+        fields = self.document.with_length(length).fields
         if self.document.zarr_format == 3:
             fields["attributes"] = self._attributes()
-        return encode_json(fields)
+        return encode_document(fields)
 
     def _attributes(self) -> dict[str, Any]:
         marks = {**self.document.marks, "flushed": self.flushed}
@@ -190,7 +191,7 @@ class _Growth:
         )  # the copy first: it is for a power cut from here
         self.write_document(self.name, self.text(self.length), flush=True)
         if self.document.zarr_format == 2:
-            self.write_document(".zattrs", encode_json(self._attributes()), flush=True)
+            self.write_document(".zattrs", encode_document(self._attributes()), flush=True)
         files.flush_folder(self.directory.key)
 
     def sound_length(self) -> int:
@@ -282,7 +283,7 @@ class GrowingArray(LazyArray):
                 self._look_again()
             self._is_known = False  # if an error or Ctrl-C ends it in between
             try:
-                self._write([values])
+                self._write(values)
             except OSError as error:
                 raise explained(error, self._backend, self._path, "append")  # noqa: B904
             self._is_known, self._reader = True, None
@@ -290,13 +291,16 @@ class GrowingArray(LazyArray):
             if self._durable:
                 self.flush()
 
-    def _write(self, levels: Sequence[Pixels]) -> None:
-        """Write frames, of each level. The document of the finest level is the commit."""
+    def _write(self, values: Pixels) -> None:
+        """Write frames into all levels. The document of the finest level is the commit."""
+        levels = [values]
+        for _ in self._growths[1:]:
+            levels.append(downsample(levels[-1]))
         coarse_first = list(zip(self._growths, levels, strict=True))[::-1]
         for growth, values in coarse_first:
             growth.write(values)
         for growth, values in coarse_first:
-            growth.commit(growth.length + len(values))
+            growth.commit(growth.length + len(values))  # so that no level is shorter
 
     def _look_again(self) -> None:
         length = self._reopen().shape[0]
@@ -331,6 +335,14 @@ class GrowingArray(LazyArray):
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
+    @property
+    def image(self) -> ImageMetadata | None:
+        return self._now().image
+
+    @property
+    def levels(self) -> tuple[LazyArray, ...]:
+        return (self, *self._now().levels[1:])
+
     def __getitem__(self, region: Region) -> Pixels:
         return self._now()[region]
 
@@ -350,13 +362,26 @@ def _same(handle: LazyArray) -> LazyArray:
 
 
 def check_unowned(directory: StorePath, document: Document | None) -> None:
-    """Raise ``LockTimeoutError`` if it is an array that grows, and a handle appends to it."""
-    if document is not None and document.growing and isinstance(directory.files, LocalFiles):
-        directory.files.own(directory.key).release()
+    """Raise ``LockTimeoutError`` if a handle appends to this array or image."""
+    if isinstance(directory.files, LocalFiles):
+        for level, found in _levels(Node(directory, document))[:1]:
+            if found.growing:
+                level.files.own(level.key).release()
+
+
+def _levels(node: Node) -> list[tuple[StorePath, Document]]:
+    """Return the place and document of an array, or of each level of an image."""
+    document = node.document
+    if document is None or not document.is_image:
+        return [] if document is None else [(node.directory, document)]
+    image = read_image(document.attributes)
+    places = [node.directory / level.path for level in image.levels] if image else []
+    found = [(place, read_document(place)) for place in places]
+    return [(place, document) for place, document in found if document is not None]
 
 
 def open_growing(
-    directory: StorePath,
+    node: Node,
     *,
     path: str,
     backend: str,
@@ -364,32 +389,36 @@ def open_growing(
     durable: bool | None,
     reopen: Callable[[], LazyArray],
 ) -> GrowingArray:
-    """Take the lock of an array, repair it after a power cut, and return its writer.
+    """Take the lock of an array or image, repair it after a power cut, and return its writer.
 
     Raises ``UnsupportedOperationError`` if it does not grow, ``LockTimeoutError`` if it has a
     writer.
     """
-    directory = directory.base
-    files, key = directory
+    node = Node(node.directory.base, node.document)
+    files, key = node.directory
     with ExitStack() as held:
         is_there = held.enter_context(files.pinned(key))
-        document = read_document(directory)
-        if document is None or not document.growing:
+        levels = _levels(node)
+        if not levels or not all(document.growing for _, document in levels):
             reason = (
                 f"{path!r} has a fixed shape. Make an array that grows with "
                 "create(path, shape=(None, 512, 512), dtype=...)"
             )
             raise UnsupportedOperationError(backend, "appending", reason)
         files.check_growing()
-        lock = files.own(key)
+        lock = files.own(levels[0][0].key)
         held.callback(lock.release)
-        document = read_document(directory)  # as the last writer has left it
-        if document is None or not is_there():
+        levels = _levels(node)  # as the last writer has left them
+        if not levels or not is_there():
             raise NotFoundError(backend, path, "append")
-        growth = _Growth(directory, document, path=path, backend=backend, pipeline=pipeline)
-        growth.repair(growth.sound_length())
+        growths = [
+            _Growth(*level, path=path, backend=backend, pipeline=pipeline) for level in levels
+        ]
+        length = min(growth.sound_length() for growth in growths)
+        for growth in growths:  # the finest first: no level is shorter than that
+            growth.repair(length)
         return GrowingArray(
-            [growth],
+            growths,
             lock,
             held.pop_all(),
             is_there,

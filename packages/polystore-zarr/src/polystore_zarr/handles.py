@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,23 +15,27 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
+from .arraywords import checked_words, marked_words
 from .creating import Layout, create_array
 from .growing import GrowingArray, create_growing, open_growing
-from .kinds import Surroundings
+from .images import ImageOptions, write_image
+from .kinds import Ome, Surroundings
 from .levels import open_pixels
+from .members import check_members
 from .platearray import open_plate
 from .plategrid import is_plate
 from .tree import ZarrTree
 from .values import check_attributes, checked_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import DTypeLike
 
-    from polystore_core import LazyArray, Option, Path
+    from polystore_core import LazyArray, Option, Path, Value
 
     from .arrays import Unaligned, ZarrArray
+    from .images import Image
     from .pipelines import CodecPipeline
     from .store.base import StorePath
     from .store.layout import Address
@@ -61,6 +66,12 @@ class ZarrHandles(ZarrTree):
         fill_value: Option = None,
         attributes: Mapping[str, Option] | None = None,
         zarr_format: ZarrFormat | None = None,
+        ome: Ome | None = None,
+        axes: str | Sequence[str] | None = None,
+        scale: Sequence[float] | Mapping[str, float] | None = None,
+        units: str | Mapping[str, str] | None = None,
+        channels: Sequence[str | Mapping[str, Option]] | None = None,
+        levels: int | None = None,
         unaligned: Unaligned = "refuse",
     ) -> LazyArray:
         """Make an array to be written in parts. Parts that are not written read as ``fill_value``.
@@ -68,6 +79,9 @@ class ZarrHandles(ZarrTree):
         ``if_exists="skip"`` opens an array that is there, if it has this shape and element type.
         ``None`` as the first length of ``shape`` makes an array that grows, with one frame in a
         chunk: see ``append`` and ``flush`` of its handle. ``durable=True`` flushes each append.
+
+        An array that grows in a store called ``x.ome.zarr`` is a time series in OME-Zarr, whose
+        ``levels`` grow with it: ``axes="tcyx"``. These options are those of ``save``.
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
@@ -79,34 +93,27 @@ class ZarrHandles(ZarrTree):
             if grows:
                 place.node.files.check_growing()
             if present is None or if_exists == "replace":
-                around = Surroundings.of(place)
-                if around.is_image:
-                    raise UnsupportedOperationError(
-                        self.name,
-                        f"creating an array at {place.path!r}",
-                        "this path is for an image: use save() with an array or a handle",
-                    )
-                zarr_format = zarr_format or around.zarr_format or 3
                 layout = Layout(
                     chunks=chunks,
                     shards=shards,
                     compressor=compressor,
                     checksum=checksum,
                     fill_value=fill_value,
-                    zarr_format=zarr_format,
                     by_plane=True,
                 )
-
-                def make(tree: StorePath) -> None:
-                    if grows:
-                        create_growing(tree, wanted[1:], kind, layout, attributes=attributes)
-                        return
-                    create_array(
-                        tree, wanted, kind, layout, attributes=attributes, complete=False
-                    )
-
+                around = Surroundings.of(place)
+                if not grows:
+                    self._refuse_image(around, ome)
+                role = around.image(ome, zarr_format) if grows else None
+                zarr_format = role.zarr_format if role else zarr_format or around.zarr_format
+                layout = replace(layout, zarr_format=zarr_format or 3)
+                of_images = ImageOptions(axes, scale, units, channels, levels)
+                make = _maker(wanted, kind, grows, role, of_images, layout, attributes)
+                check_members(place, is_image=role is not None)
                 durable_tree = grows or durable  # frames that are flushed need their array
-                self._put(place, make, if_exists, zarr_format=zarr_format, durable=durable_tree)
+                self._put(
+                    place, make, if_exists, zarr_format=zarr_format or 3, durable=durable_tree
+                )
             handle: LazyArray
             if grows:
                 handle = self._appending(place, durable)
@@ -119,6 +126,13 @@ class ZarrHandles(ZarrTree):
                 handle.close()
                 raise AlreadyExistsError(self.name, place.path, "create")
             return handle
+
+    def _refuse_image(self, around: Surroundings, ome: Ome | None) -> None:
+        """Refuse an image of a fixed shape: its levels would not follow the parts."""
+        if ome or (ome is None and around.is_image):
+            path = around.place.path
+            reason = "this path is for an image: use save() with an array or a handle"
+            raise UnsupportedOperationError(self.name, f"creating an array at {path!r}", reason)
 
     def open(
         self,
@@ -166,7 +180,7 @@ class ZarrHandles(ZarrTree):
 
     def _appending(self, place: Address, durable: bool | None) -> GrowingArray:
         return open_growing(
-            self._pixels(place, "append").directory,
+            self._pixels(place, "append"),
             path=place.path,
             backend=self.name,
             pipeline=self.codec_pipeline,
@@ -189,3 +203,42 @@ class ZarrHandles(ZarrTree):
             pipeline=self.codec_pipeline,
             **options,
         )
+
+
+def _maker(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Value],
+    grows: bool,
+    role: Image | None,
+    options: ImageOptions,
+    layout: Layout,
+    attributes: Mapping[str, Option] | None,
+) -> Callable[[StorePath], None]:
+    """Check everything, and return a function that makes an array or image without pixels."""
+    if role is None and options.levels is not None:
+        fault = "levels= needs shape=(None, …) and ome=True, or a store called '….ome.zarr'"
+        raise InvalidOptionError("levels", options.levels, "None", fault)
+    if role is None and options.given() is None:
+        words = None
+    else:  # a value of this shape, which takes no memory
+        value = np.broadcast_to(np.zeros((), dtype), shape)
+        if role is not None:
+            return write_image(
+                value, None, role, options, layout, attributes, False, "zarr", grows=True
+            )
+        words = checked_words(value, None, options)
+    names = None if words is None else words.names
+    more = None if words is None else marked_words(words)
+
+    def make(tree: StorePath) -> None:
+        said: dict[str, Any] = {
+            "attributes": attributes,
+            "dimension_names": names,
+            "more": more,
+        }
+        if grows:
+            create_growing(tree, shape[1:], dtype, layout, **said)
+        else:
+            create_array(tree, shape, dtype, layout, complete=False, **said)
+
+    return make

@@ -25,6 +25,7 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .arrays import ZarrArray, chunk_files, write_new
 from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
+from .growing import create_growing
 from .levels import level_zero
 from .ome import (
     Version,
@@ -132,11 +133,13 @@ def write_image(
     attributes: Mapping[str, Value] | None,
     progress: Progress,
     pipeline: CodecPipeline,
+    *,
+    grows: bool = False,
 ) -> Callable[[StorePath], None]:
     """Check everything, and return a function that writes the image into an empty directory.
 
     ``words`` are those of ``value``, and ``options`` wins over them. Where ``value`` has none, the
-    words of the image that is replaced stay.
+    words of the image that is replaced stay. An image that ``grows`` begins without frames.
     """
     if value.dtype.kind not in "biuf":
         raise UnsupportedDataError(
@@ -144,6 +147,9 @@ def write_image(
             "ome-zarr",
         )
     said = _checked_words(value, words, image, options)
+    if grows and (said.names[0] != "t" or said.names[-1] == "s"):
+        expected = "axes of which the first is t, such as 'tcyx'. The image grows along t"
+        raise InvalidOptionError("axes", options.axes, expected)
     metadata = said
     if said.axes[-1].name == "s":
         value, layout, metadata = _channels_of_samples(value, layout, said)
@@ -166,6 +172,10 @@ def write_image(
         is_one = len(shapes) == 1 and type(value) is np.ndarray and not progress
         for number, shape in enumerate(shapes):
             level = directory / str(number)
+            if grows:
+                create_growing(level, shape[1:], value.dtype, layout, dimension_names=axes)
+                levels.append(value)
+                continue
             first = number == 0 and is_blocks
             document = create_array(
                 level,
@@ -185,7 +195,7 @@ def write_image(
             )
         if is_blocks:
             _write_dask(value, levels, method, progress)
-        elif not is_one:
+        elif not (is_one or grows):
             write_streamed(value, levels, method, progress)
         # How many pixels of level 0 one pixel of a level is, along each axis.
         planes = (1.0,) * (len(axes) - 2)
@@ -378,7 +388,9 @@ _SAMPLES = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"), ("alpha"
 
 def _extent(pixels: Pixels) -> tuple[float, float]:
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if not finite.size:
+        return _type_range(pixels.dtype) or (0.0, 1.0)
+    return float(finite.min()), float(finite.max())
 
 
 def _type_range(dtype: np.dtype[Any]) -> tuple[float, float] | None:

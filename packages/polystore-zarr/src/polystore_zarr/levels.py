@@ -23,7 +23,7 @@ from .store.nodes import Document, Node, read_document
 from .views import Samples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from polystore_core import Value
 
@@ -95,6 +95,7 @@ def coarser_levels(array: ZarrArray, pyramid: Pyramid) -> Iterator[ZarrArray]:
     for number in range(pyramid.level + 1, len(pyramid.image.levels)):
         with suppress(DataError, OSError, PathOutsideRootError):
             level = _level_at(pyramid.group, pyramid.image.levels[number].path)
+            level = _no_longer(*level, array.shape)
             found = array.sibling(*level, pyramid._replace(level=number))
             if found.dtype == above.dtype and _is_coarser(found.shape, above.shape):
                 yield found
@@ -119,7 +120,20 @@ def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     if not isinstance(level, SupportsIndex) or not -count <= level < count:
         raise InvalidOptionError("level", level, f"a level from 0 to {count - 1}")
     pyramid = Pyramid(node.directory.base, attributes, image, level % count)
-    return *_level_at(node.directory, image.levels[level].path), pyramid
+    finest = _level_at(node.directory, image.levels[0].path) if pyramid.level else None
+    found = _level_at(node.directory, image.levels[level].path)
+    if finest is not None:
+        found = _no_longer(*found, finest[1].fields["shape"])
+    return *found, pyramid
+
+
+def _no_longer(
+    directory: StorePath, document: Document, shape: Sequence[int]
+) -> tuple[StorePath, Document]:
+    """Return a level of an image that grows without frames that level 0 does not have yet."""
+    if document.growing and document.fields["shape"][0] > shape[0]:
+        document = document.with_length(shape[0])
+    return directory, document
 
 
 def _as_saved(array: ZarrArray, pyramid: Pyramid) -> ZarrArray | Samples:
@@ -144,7 +158,9 @@ def describe(node: Node, backend: str) -> dict[str, Any]:
     found["metadata"] |= image.description(len(handle.shape), _label_names(node.directory))
     # A level that is missing, or of a kind that is not read, does not touch the others.
     shapes = [
-        handle.shape if level is image.levels[0] else _level_shape(node.directory, level.path)
+        handle.shape
+        if level is image.levels[0]
+        else _level_shape(node.directory, level.path, handle.shape)
         for level in image.levels
     ]
     order = samples_last(pyramid.attributes, image, handle.shape)
@@ -204,9 +220,11 @@ def _label_names(directory: StorePath) -> tuple[str, ...]:
     return read_labels(labels.attributes) if labels else ()
 
 
-def _level_shape(directory: StorePath, level: str) -> tuple[int, ...] | None:
+def _level_shape(
+    directory: StorePath, level: str, finest: tuple[int, ...]
+) -> tuple[int, ...] | None:
     """Return the shape of a level, ``None`` if it cannot be read."""
     try:
-        return ZarrArray(*_level_at(directory, level)).shape
+        return ZarrArray(*_no_longer(*_level_at(directory, level), finest)).shape
     except (DataError, PathOutsideRootError):
         return None

@@ -249,19 +249,20 @@ class ZarrLookup(StorageBackend):
 
     def _info(self, place: Address) -> Info:
         node = self._pixels(place, "describe")
+        described = self._described(node)
+        # Others ask often for an array that grows, and each of its frames has a file.
+        grows = described["metadata"].get("grows", False)
         return Info(
             path=place.path,
             kind="file",
-            size=self._size(place, node),
+            size=None if grows else self._size(place, node),
             modified=modified_at(node.directory),
-            **self._described(node),
+            **described,
         )
 
     def _size(self, place: Address, node: Node) -> int | None:
         if place.archive is not None and not place.inner:
             return place.archive.files.size(place.archive.key)
-        if node.document is not None and node.document.growing:
-            return None  # it is asked for often, and each frame has a file
         return tree_size(node.directory)
 
     def _described(self, node: Node) -> Description:

@@ -32,15 +32,22 @@ def test_killed_appends_keep_acknowledged_frames(
     backend: ZarrBackend, root: Path, start: Any, options: str
 ) -> None:
     chance = random.Random(options)
-    path, writer, last = "run.zarr/movie", start("append_frames", "run.zarr/movie", options), 0
+    path, inner = ("run.ome.zarr", "/0") if options == "image" else ("run.zarr/movie", "")
+    writer, last = start("append_frames", path, options), 0
     for _ in range(KILLS):
         writer.start()
         last = max([last, *writer.kill(chance)])
         if not backend.exists(path):
             assert last == 0
             continue
-        array: Any = zarr.open_array(root / path, mode="r")  # a reader that does not know us
-        for frames in (backend.open(path), array):
+        array: Any = zarr.open_array(
+            f"{root}/{path}{inner}", mode="r"
+        )  # a reader that does not know us
+        handles = [backend.open(path), array]
+        if options == "image":
+            handles.append(backend.open(path, level=1))
+            assert handles[2].shape == (len(handles[0]), 45, 40)
+        for frames in handles:
             count = frames.shape[0]
             assert last <= count <= last + 1
             for at in range(max(0, last - 10), count):
@@ -50,4 +57,33 @@ def test_killed_appends_keep_acknowledged_frames(
     with backend.open(path, mode="a") as handle:  # the lock is free
         handle.append(np.full(SHAPE, len(handle) + 1, "u2"))
         assert (handle[:last] == expected).all()
-    assert (zarr.open_array(root / path, mode="r")[:last] == expected).all()
+    assert (zarr.open_array(f"{root}/{path}{inner}", mode="r")[:last] == expected).all()
+
+
+@pytest.mark.parametrize("options", ["plain", "several", "image"])
+def test_readers_see_whole_frames_while_another_process_appends(
+    backend: ZarrBackend, root: Path, start: Any, options: str
+) -> None:
+    """Readers of three programs, and a handle that was opened early."""
+    tensorstore = pytest.importorskip("tensorstore", reason="tensorstore is not installed")
+    path, inner = ("run.ome.zarr", "/0") if options == "image" else ("run.zarr/movie", "")
+    writer = start("append_frames", path, options)
+    writer.start()
+    for _ in range(3):
+        writer.line()
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{root}/{path}{inner}"}}
+
+    def opened() -> list[Any]:
+        bare = zarr.open_array(f"{root}/{path}{inner}", mode="r")
+        return [backend.open(path), bare, tensorstore.open(spec).result()]
+
+    early = backend.open(path)
+    lengths = [len(early)]
+    while len(lengths) < 40 or lengths[-1] < lengths[0] + 30:
+        for frames in opened():
+            count = frames.shape[0]
+            assert count >= lengths[-1]
+            assert (np.asarray(frames[count - 1]) == count).all()
+        lengths.append(backend.info(path).shape[0])  # type: ignore[index]
+        assert (early[-1] == lengths[0]).all()
+    writer.kill(random.Random(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from polystore_core.errors import DamagedDataError
@@ -62,6 +63,18 @@ def step(version):
 """
 
 
+GROWING = """
+def frame(number): return np.full((60, 50), number, "u4")
+shape = (None, 60, 50)
+handle = zarr.create(PATH, shape=shape, dtype="u4", durable=DURABLE, **OPTIONS)
+handle.append(frame(1))
+handle.flush()
+def step(version):
+    handle.append(frame(version))
+    if version % 4 == 0: handle.flush()
+"""
+
+
 @pytest.fixture(params=["", WEAK], ids=["default", "weak"])
 def power(request: pytest.FixtureRequest, tmp_path: Path) -> PowerCut:
     require_power_cuts()
@@ -102,6 +115,29 @@ def test_documents_survive(power: PowerCut, durable: bool | None) -> None:
         if durable:
             versions = {version_of(backend, path) for path in found}
             assert versions >= set(range(1, newest + 1))
+
+
+@pytest.mark.parametrize("durable", [None, True])
+@pytest.mark.parametrize("kind", ["array", "image"])
+def test_flushed_frames_survive(power: PowerCut, kind: str, durable: bool | None) -> None:
+    """A reader finds them, and the next writer cuts off what is not whole."""
+    path, options = "g.zarr/a", {"chunks": (1, 25, 50)}
+    if kind == "image":
+        path, options = "p.ome.zarr", {"axes": "tyx", "levels": 2}
+    code = GROWING.replace("DURABLE", str(durable)).replace("OPTIONS", repr(options))
+    for _ in range(CUTS):
+        backend, newest = run(power, code.replace("PATH", repr(path)))
+        kept = newest if durable else max(1, newest // 4 * 4)
+        for level in range(1 + (kind == "image")):
+            found = backend.load(path, region=np.s_[:kept], level=level)
+            expected = np.arange(1, kept + 1)[:, None, None]
+            assert (found == expected).all()
+        with backend.open(path, mode="a") as handle:
+            assert kept <= len(handle) <= newest + 1
+            handle.append(np.full((60, 50), len(handle) + 1, "u4"))
+            count = len(handle)
+        found = backend.load(path)
+        assert (found == np.arange(1, count + 1)[:, None, None]).all()
 
 
 def test_power_cuts_do_harm(tmp_path: Path) -> None:

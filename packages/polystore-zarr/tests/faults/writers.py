@@ -158,8 +158,9 @@ GROWING: dict[str, dict[str, Any]] = {
     "several": {"chunks": (4, 30, 40), "shards": False},
     "sharded": {"chunks": (2, 30, 40), "shards": (4, 90, 80)},
     "older": {"zarr_format": 2},
+    "image": {"axes": "tyx", "levels": 2},
 }
-"""Options of arrays that grow."""
+"""Options of arrays that grow, and of a time series."""
 
 
 def append_frames(say: Say, root: str, path: str, options: str) -> None:

@@ -31,9 +31,10 @@ def copy_tree(
     has no ``errno``.
     """
     target.files.make_folders(target.key)
-    # Documents first: an array that grows meanwhile then has more chunks than its copy needs.
+    # If an array or image grows meanwhile, its copy has more than it needs: the document is
+    # copied before the chunks, and level 0 before the others.
     found = source.files.entries(source.key)
-    for entry in sorted(found, key=lambda entry: entry.name not in DOCUMENTS):
+    for entry in sorted(found, key=_turn):
         old, new = source / entry.name, target / entry.name
         if not is_wanted(source, entry):
             continue
@@ -43,6 +44,11 @@ def copy_tree(
         if entry.is_symlink and _is_circle(source, old):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(old))
         copy_tree(old, new, is_wanted)
+
+
+def _turn(entry: Entry) -> tuple[bool, str]:
+    name = entry.name
+    return name not in DOCUMENTS, name if name.isdecimal() else ""
 
 
 def _is_circle(folder: StorePath, link: StorePath) -> bool:

@@ -7,7 +7,7 @@ Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` next 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from polystore_core.errors import (
@@ -114,6 +114,11 @@ class Document:
         """The id of an array that grows, ``None`` for any other node."""
         found = self.marks.get("grows")
         return found if self.kind == "array" and isinstance(found, str) else None
+
+    def with_length(self, length: int) -> Document:
+        """Return the document of an array as if it had this length along its first axis."""
+        fields = {**self.fields, "shape": [length, *self.fields["shape"][1:]]}
+        return replace(self, fields=fields, derived={})
 
     @property
     def is_image(self) -> bool:
