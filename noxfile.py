@@ -59,7 +59,7 @@ def install_packages(
     session: nox.Session, *format_extras: str, zarr: str = "", napari: bool = False
 ) -> None:
     """Install the distributions of this checkout, editable; napari itself (1 GB) if asked for."""
-    extras = {"core": "[progress,keyring]", "zarr": zarr}
+    extras = {"core": "[progress,keyring,watch]", "zarr": zarr}
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
     names = [name for name in PACKAGES if napari or name != "napari"]

@@ -139,6 +139,24 @@ def test_folder_that_becomes_a_file(disk: FileManager, tmp_path: Path) -> None:
         next(watch)
 
 
+@pytest.mark.parametrize("library", ["watchdog", None])
+def test_change_of_the_folder_wakes(
+    disk: FileManager, require: Require, monkeypatch: pytest.MonkeyPatch, library: str | None
+) -> None:
+    """With watchdog a watch that looks once an hour is in time. Without it, only looks find."""
+    if library is None:
+        monkeypatch.setitem(sys.modules, "watchdog", None)
+    else:
+        require(library)
+    disk.save(0, "run/0.json", backend="raw")
+    with disk.watch("run", backend="raw", poll=3600 if library else 0.01, settle=0) as watch:
+        for n in range(5):
+            timer = threading.Timer(0.05, disk.save, (n, f"run/{n}.json", "raw"))
+            timer.start()
+            assert next(watch).load() == n
+            timer.join()
+
+
 # ── arrays ───────────────────────────────────────────────────────────────────────────────
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from weakref import finalize
 
 from ..errors import InvalidOptionError
-from ..files.local import LocalStore
 from ..paths import check_pattern
 from .files import Files
 from .frames import Frames
 from .looks import Look, Request
+from .waking import local_folder, start_waking
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -85,9 +87,10 @@ class Watch(Iterator[Arrival]):
     ) -> None:
         _check_options(start, timeout, poll, settle)
         check_pattern(pattern)
+        self._folder = local_folder(source, path)
+        """The folder whose changes are to wake us, until we have started that."""
         if settle is None:  # other programs write into the folders of this machine
-            is_local = isinstance(getattr(source, "store", None), LocalStore)
-            settle = _SETTLE if is_local else 0.0
+            settle = 0.0 if self._folder is None else _SETTLE
         self._request = Request(source, path, start, pattern, settle)
         self._load, self._timeout, self._poll = load, timeout, poll
         self._stop = _question(stop)
@@ -96,12 +99,12 @@ class Watch(Iterator[Arrival]):
         """Whether an item was found. Until then, a folder may become an array."""
         self._found: Iterator[int | str] = iter(())
         self._files_found = 0
-        self._wake = Event()
-        self._is_closed = False
+        self._closed, self._changed = Event(), Event()
+        self._end_waking: Callable[[], object] = _nothing
 
     def __next__(self) -> Arrival:
         request = self._request
-        while not self._is_closed:
+        while not self._closed.is_set():
             for found in self._found:
                 if isinstance(found, int):
                     return self._arrival(found, request.path, is_frame=True)
@@ -118,7 +121,7 @@ class Watch(Iterator[Arrival]):
     def _wait(self) -> bool:
         """Wait for items. Returns ``False`` if the watch has ended."""
         began, pause = time.monotonic(), _SHORTEST
-        while not self._is_closed:
+        while not self._closed.is_set():
             # Asked before the look, which then finds all that was written before the stop.
             is_stopped = self._stop()
             before = time.thread_time()
@@ -130,8 +133,10 @@ class Watch(Iterator[Arrival]):
             late = self._timeout is not None and time.monotonic() - began >= self._timeout
             if (late or is_stopped) and not look.waits:
                 break
-            pause = min(max(pause, _BUSY * cost), max(_LONGEST, _IDLE * cost))
-            self._pause(pause if self._poll is None else self._poll, asks=not is_stopped)
+            least = max(_SHORTEST, _BUSY * cost)
+            pause = min(max(pause, least), max(_LONGEST, _IDLE * cost))
+            most = pause if self._poll is None else self._poll
+            self._pause(min(least, most), most, asks=not is_stopped)
             pause *= 2
         return False
 
@@ -147,20 +152,29 @@ class Watch(Iterator[Arrival]):
         self._is_decided = self._is_decided or bool(look.new)
         return look
 
-    def _pause(self, seconds: float, *, asks: bool) -> None:
-        """Wait until ``seconds`` are over, somebody calls ``close``, or ``stop`` is true."""
+    def _pause(self, least: float, most: float, *, asks: bool) -> None:
+        """Wait ``most`` seconds, or less if the folder changes, but at least ``least``."""
+        if self._folder is not None and os.path.isdir(self._folder):
+            end_waking, self._folder = start_waking(self._folder, self._changed.set), None
+            if end_waking is not None:
+                self._end_waking = finalize(self, end_waking)
+                return  # what has changed since the last look wakes nobody
+        self._sleep(self._closed, least, asks=asks)  # a folder may change all the time
+        self._sleep(self._changed, most - least, asks=asks)
+        self._changed.clear()
+
+    def _sleep(self, event: Event, seconds: float, *, asks: bool) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not (asks and self._stop()):
             # In slices, because on Windows Ctrl-C does not end a wait.
-            if self._wake.wait(min(left, _SLICE)) or (asks and self._stop()):
+            if event.wait(min(left, _SLICE)):
                 break
-        if not self._is_closed:
-            self._wake.clear()
 
     def close(self) -> None:
         """End the watch. A loop over it ends, also one that waits in another thread."""
-        self._is_closed = True
-        self._wake.set()
+        self._closed.set()
+        self._changed.set()
+        self._end_waking()
 
     def __enter__(self) -> Self:
         return self
@@ -174,8 +188,12 @@ class Watch(Iterator[Arrival]):
         self.close()
 
     def __repr__(self) -> str:
-        closed = ", closed" if self._is_closed else ""
+        closed = ", closed" if self._closed.is_set() else ""
         return f"<Watch {self._request.path!r} in {self._request.source.name!r}{closed}>"
+
+
+def _nothing() -> None:
+    pass
 
 
 def _check_options(start: object, timeout: object, poll: object, settle: object) -> None:
