@@ -247,7 +247,7 @@ class FileManager(Router):
         natural order, then each new one. ``path`` need not exist yet. ::
 
             for item in fm.watch("run.zarr/movie", backend="zarr"):
-                fm.save(item.load(), f"movie/{item.index}.tif", backend="napari_stream")
+                fm.save(item.load(), f"movie/{item.index}", "napari_stream", names="{t}")
 
         It ends after ``timeout`` seconds without a new item. It also ends when ``stop``, a
         function or an event, is true and all items that are there were given. ``pattern``

@@ -47,6 +47,16 @@ def view(
             help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif', or auto.",
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Show each new file of a folder, or frame of an array."),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="End --follow after this time without a new image."
+        ),
+    ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Show label images.")] = False,
     options: SaveOptions = None,
     dry_run: Annotated[
@@ -70,13 +80,19 @@ def view(
     show = Show(files, _backend_of(files, viewer), given)
     try:
         show = replace(show, viewer=_viewer(files, show.viewer, name))
-        show.check_options(*(["names"] if names is not None else []))
+        show.check_options(
+            *(["names"] if names is not None else []), *(["at"] if follow else [])
+        )
     except PluginError as error:
         if is_shown or isinstance(error, UnknownPluginError):
             raise
         warn(f"note: {error}")  # nothing is sent to it
     _check_names(names)
     known = files.registry.names()
+    if follow:
+        _check_follow(paths, is_shown=is_shown, stack=stack, names=names)
+        _follow(show, _address(paths[0], known), names, timeout)
+        return
     addresses = [_address(text, known) for text in _texts(paths)]
     sources, failed = _find(files, addresses)
     if failed and (stack or names is not None):
@@ -189,6 +205,27 @@ def _check_names(names: str | None) -> None:
             f"--names {names!r} has no field: write a template such as '{{well}}.tif', or auto"
         )
         raise InvalidOptionError("names", names, "a template with fields", fault)
+
+
+def _check_follow(paths: list[str], *, is_shown: bool, stack: bool, names: str | None) -> None:
+    """Raise ``InvalidOptionError`` for options that need all images at once."""
+    for is_given, other in (
+        (len(paths) > 1, "several paths"),
+        ("-" in paths, "-"),
+        (not is_shown, "--dry-run and --json"),
+        (stack, "--stack"),
+        (names == "auto", "--names auto: write the template"),
+    ):
+        if is_given:
+            fault = f"--follow shows images before all of them are there, so it refuses {other}"
+            raise InvalidOptionError("follow", True, "one path", fault)
+
+
+def _follow(show: "Show", address: Address, names: str | None, timeout: float | None) -> None:
+    from polystore_cli.following import follow
+
+    if follow(show, address, names=names, timeout=timeout):
+        raise typer.Exit(1)
 
 
 def _backend_of(files: FileManager, viewer: str) -> str:
