@@ -183,8 +183,11 @@ def test_frames_of_an_array(memory: FileManager) -> None:
     ("other", "reason"),
     [
         (np.zeros((3, 4), "u1"), "it had 5 frames, and has 3 now"),
-        (np.zeros((9, 5), "u1"), r"had shape and type \(\(4,\), '\|u1'\), and have \(\(5,\)"),
-        (np.zeros((9, 4), "u2"), r"'\|u1'\), and have \(\(4,\), '<u2'\) now"),
+        (
+            np.zeros((9, 5), "u1"),
+            r"frames were \|u1 of shape \(4,\), and are \|u1 of shape \(5,\) now",
+        ),
+        (np.zeros((9, 4), "u2"), r"\|u1 of shape \(4,\), and are <u2 of shape \(4,\) now"),
     ],
 )
 def test_array_that_was_replaced_or_cut(

@@ -194,6 +194,18 @@ class SourceTests(Conformance):
         assert store.find_file_recursive(".", "c9.npy") == "folder/c9.npy"
         assert store.find_file_recursive(".", "c8.npy") is None
 
+    def test_watch_gives_files_and_frames(
+        self, store: Bound, existing: Mapping[str, Value]
+    ) -> None:
+        files = list(store.watch("folder", pattern="c*", settle=0, timeout=0))
+        assert [file.path for file in files] == ["folder/c9.npy", "folder/c10.npy"]
+        for file in files:
+            assert_same(file.load(), existing[file.path])
+        frames = list(store.watch("a.npy", start=1, settle=0, timeout=0))
+        assert [frame.index for frame in frames] == list(range(1, len(existing["a.npy"])))
+        for frame in frames:
+            assert_same(frame.load(), existing["a.npy"][frame.index])
+
     @pytest.mark.parametrize("pattern", ["**/*.npy", "folder/*.npy", "**"])
     def test_pattern_is_for_names(
         self, store: Bound, existing: Mapping[str, Value], pattern: str

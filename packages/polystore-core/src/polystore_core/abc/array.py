@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
@@ -54,6 +54,17 @@ class LazyArray(ABC):
     """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
     source: Source | None = None
     """How another process opens it; ``None`` if none can. ``FileManager.open`` sets it."""
+
+    grows: bool = False
+    """Whether ``append`` makes it longer, also through other handles. Its frames appear whole."""
+
+    @property
+    def identity(self) -> Hashable:
+        """Return the same for two handles on one array, also if it has grown in between.
+
+        ``None`` if the storage cannot tell one array from another.
+        """
+        return None
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:

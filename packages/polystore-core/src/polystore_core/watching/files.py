@@ -55,7 +55,7 @@ class Files:
         return Look(natural_order(join(self._request.path, name) for name in settled), waits)
 
     def _names(self) -> set[str]:
-        source, path, _, pattern, _ = self._request
+        source, path, _, pattern, *_ = self._request
         try:
             return {
                 entry.name
@@ -69,7 +69,7 @@ class Files:
             raise
 
     def _is_settled(self, name: str) -> bool:
-        source, path, _, _, settle = self._request
+        source, path, _, _, settle, _ = self._request
         if not settle:
             return True
         state, now = _state(source, join(path, name)), time.monotonic()

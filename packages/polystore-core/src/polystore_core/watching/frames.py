@@ -5,16 +5,35 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DataError, InvalidOptionError, NotFoundError, StorageError
 from .looks import Look
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from ..abc.array import LazyArray
     from .looks import Request
 
 __all__ = ["Frames"]
+
+
+_AT_ONCE = 16
+"""Frames of one look. If the array is replaced while its reader is behind, a look finds that."""
+
+
+class _Known(NamedTuple):
+    """The facts of an array that stay while it grows."""
+
+    frame: tuple[int, ...]
+    """Shape of a frame."""
+    dtype: str
+    identity: Hashable
+    """That of ``LazyArray``."""
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of shape {self.frame}"
 
 
 class Frames:
@@ -25,16 +44,15 @@ class Frames:
             expected = "None, because the path is an array: pattern= selects files of a folder"
             raise InvalidOptionError("pattern", request.pattern, expected)
         self._request = request
-        self._next = request.start
+        self._next = self._settled = request.start
         self._length = 0
-        self._frame: tuple[tuple[int, ...], str] | None = None
-        """Shape and element type of a frame."""
+        self._known: _Known | None = None
         self._growth: deque[tuple[float, int]] = deque()
-        """When the array was found longer, and how long, if that was less than ``settle`` ago."""
+        """When the array was found longer, and how long, if it has not settled since."""
         self._damaged_since: float | None = None
 
     def look(self) -> Look:
-        """Find the frames that have been there for ``settle`` seconds.
+        """Find the frames that are whole, or have been there for ``settle`` seconds.
 
         Programs that resize an array and then write the frame show it before it is complete.
         """
@@ -42,6 +60,8 @@ class Frames:
         try:
             with self._open() as handle:
                 length = self._check_length(handle)
+                if self._request.settle_is_usual and handle.grows:
+                    settle = 0.0
         except DataError:
             now = time.monotonic()
             self._damaged_since = self._damaged_since or now
@@ -52,18 +72,17 @@ class Frames:
         if length > self._length:
             self._growth.append((now, length))
             self._length = length
-        settled = self._next
         while self._growth and now - self._growth[0][0] >= settle:
-            settled = max(settled, self._growth.popleft()[1])
-        new = range(self._next, settled)
-        self._next = settled
-        return Look(new, waits=length > settled)
+            self._settled = max(self._settled, self._growth.popleft()[1])
+        new = range(self._next, min(self._settled, self._next + _AT_ONCE))
+        self._next = max(self._next, new.stop)
+        return Look(new, waits=length > self._settled)
 
     def _open(self) -> LazyArray:
         try:
             return self._request.source.open(self._request.path)
         except NotFoundError as error:
-            if self._frame is not None and not error.hint:
+            if self._known is not None and not error.hint:
                 error.hint = "it was deleted or moved while it was watched"
             raise
 
@@ -71,12 +90,14 @@ class Frames:
         """Return the length. Raises ``StorageError`` unless it is the same array, or longer."""
         if not handle.shape:
             raise self._refused(errno.EINVAL, "the array has no axes, so it has no frames")
-        frame, length = (handle.shape[1:], handle.dtype.str), handle.shape[0]
-        if self._frame not in (None, frame):
+        length, *frame = handle.shape
+        known = _Known(tuple(frame), handle.dtype.str, handle.identity)
+        before = self._known or known
+        if before[:2] != known[:2]:
             raise self._refused(
                 errno.ESTALE,
-                "it was replaced while it was watched: its frames had shape and type "
-                f"{self._frame}, and have {frame} now",
+                f"it was replaced while it was watched: its frames were {before}, and are "
+                f"{known} now",
             )
         if length < self._length:
             raise self._refused(
@@ -84,7 +105,11 @@ class Frames:
                 "it was replaced or cut while it was watched: it had "
                 f"{self._length:,} frames, and has {length:,} now",
             )
-        self._frame = frame
+        if before != known:
+            raise self._refused(
+                errno.ESTALE, "it was replaced by another array while it was watched"
+            )
+        self._known = known
         return length
 
     def _refused(self, code: int, reason: str) -> StorageError:

@@ -17,6 +17,8 @@ class Request(NamedTuple):
     pattern: str | None
     settle: float
     """Seconds without a change after which a file, or a frame, is complete."""
+    settle_is_usual: bool
+    """Whether that is not the caller's choice. Frames that appear whole need not settle then."""
 
 
 class Look(NamedTuple):

@@ -89,9 +89,10 @@ class Watch(Iterator[Arrival]):
         check_pattern(pattern)
         self._folder = local_folder(source, path)
         """The folder whose changes are to wake us, until we have started that."""
-        if settle is None:  # other programs write into the folders of this machine
-            settle = 0.0 if self._folder is None else _SETTLE
-        self._request = Request(source, path, start, pattern, settle)
+        # Other programs write into the folders of this machine.
+        usual = 0.0 if self._folder is None else _SETTLE
+        seconds = usual if settle is None else settle
+        self._request = Request(source, path, start, pattern, seconds, settle is None)
         self._load, self._timeout, self._poll = load, timeout, poll
         self._stop = _question(stop)
         self._items: Frames | Files | None = None
