@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from itertools import islice
 from pathlib import Path
 
@@ -83,6 +84,73 @@ def test_array_that_is_saved_again(tmp_path: Path) -> None:
     fm.save(np.zeros((2, 8, 8), "u1"), path, "zarr")
     watch = fm.watch(path, backend="zarr", settle=0)
     assert [item.index for item in islice(watch, 2)] == [0, 1]
-    fm.save(np.zeros((3, 8, 9), "u1"), path, "zarr")
-    with pytest.raises(StorageError, match="it was replaced while it was watched"):
+    fm.save(np.ones((3, 8, 8), "u1"), path, "zarr")
+    with pytest.raises(StorageError, match="it was replaced by another array while it was"):
         next(watch)
+
+
+# ── arrays that grow ─────────────────────────────────────────────────────────────────────
+
+GROWING = """
+import sys
+import numpy as np
+from polystore_core import FileManager
+
+fm, path, start, stop = FileManager(), sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if start:
+    handle = fm.open(path, backend="zarr", mode="a")
+else:
+    handle = fm.create(path, shape=(None, 24, 32), dtype="uint16", backend="zarr")
+for n in range(len(handle), stop):
+    handle.append(np.full((24, 32), n + 1, "uint16"))
+    print(n, flush=True)
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_killed_writer_and_the_next(tmp_path: Path) -> None:
+    """Each frame is given once and whole, in order, also by the writer after a kill."""
+    path, found, acknowledged = tmp_path / "run.zarr" / "movie", [], 0
+    stop = threading.Event()
+    watch = FileManager().watch(path, backend="zarr", stop=stop)
+
+    def follow() -> None:
+        for item in watch:
+            found.append((item.index, int(item.load().min()), int(item.load().max())))
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    for kills in range(3):
+        with _writer(path, acknowledged, 10_000) as writer:
+            for line in islice(writer.stdout, 40 + kills):
+                acknowledged = int(line) + 1
+            writer.kill()
+    with _writer(path, acknowledged, acknowledged + 20) as writer:
+        lines = list(iter(writer.stdout.readline, "done\n"))
+        stop.set()
+        follower.join()
+        writer.kill()
+    assert found == [(n, n + 1, n + 1) for n in range(int(lines[-1]) + 1)]
+    assert len(found) >= acknowledged
+
+
+def _writer(path: Path, start: int, stop: int) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", GROWING, path, str(start), str(stop)]
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_growing_array_that_another_one_replaces(tmp_path: Path) -> None:
+    """The new one has the same frames, and more of them."""
+    fm, path = FileManager(), tmp_path / "run.zarr" / "movie"
+    with fm.create(path, shape=(None, 8, 8), dtype="u1", backend="zarr") as handle:
+        handle.extend(np.zeros((40, 8, 8), "u1"))
+    watch = fm.watch(path, backend="zarr")
+    first = list(islice(watch, 3))
+    assert [item.index for item in first] == [0, 1, 2]
+    with fm.create(
+        path, shape=(None, 8, 8), dtype="u1", backend="zarr", if_exists="replace"
+    ) as handle:
+        handle.extend(np.ones((50, 8, 8), "u1"))
+    with pytest.raises(StorageError, match="it was replaced by another array while it was"):
+        list(watch)

@@ -253,8 +253,8 @@ class FileManager(Router):
         function or an event, is true and all items that are there were given. ``pattern``
         selects files by their names. A file, or a frame, is given when it has not changed for
         ``settle`` seconds: 0.5 in folders of this machine, where other programs may still
-        write, and 0 elsewhere. ``poll`` is the time between two looks. By default it is 5 ms
-        after an item, and grows up to 250 ms.
+        write, 0 elsewhere, and 0 for frames of an array that grows by ``append``. ``poll`` is
+        the time between two looks. By default it is 5 ms after an item, and grows up to 250 ms.
 
         Raises ``InvalidOptionError``. The iterator raises ``StorageError`` for an array that was
         replaced, cut or deleted.

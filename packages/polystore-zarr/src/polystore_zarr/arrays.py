@@ -107,6 +107,7 @@ class ZarrArray(LazyArray):
         self._durable = durable  # what a power cut may do to chunks that are replaced
         self._document, self._pyramid = document, pyramid
         self._identity = document.growing or document.stamp or self._identity_now()
+        self.grows = bool(document.growing)
         marks = document.marks
         self._complete = marks.get("complete") is True
         self.chunks: tuple[int, ...]
@@ -151,6 +152,13 @@ class ZarrArray(LazyArray):
                 guard_codecs(metadata)
             config: Any = {"write_empty_chunks": True}
             return zarr.Array(zarr.AsyncArray(metadata, zarr.storage.StorePath(store), config))
+
+    @property
+    def identity(self) -> Hashable:
+        files, key = (
+            self._directory
+        )  # other programs replace the document of an array they resize
+        return self._document.growing or files.folder_identity(key)
 
     @property
     def image(self) -> ImageMetadata | None:

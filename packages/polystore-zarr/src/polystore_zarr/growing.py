@@ -40,7 +40,7 @@ from .store.local import LocalFiles
 from .store.nodes import Node, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from polystore_core import HeldLock, ImageMetadata, Option, Pixels, Region, Value
 
@@ -221,6 +221,8 @@ class GrowingArray(LazyArray):
     A handle pickles as one that reads.
     """
 
+    grows = True
+
     def __init__(
         self,
         growths: Sequence[_Growth],
@@ -332,6 +334,10 @@ class GrowingArray(LazyArray):
         with self._mutex, self._held:
             if self._lock.is_held and self._is_there():
                 self.flush()
+
+    @property
+    def identity(self) -> Hashable:
+        return self._now().identity
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 

@@ -246,6 +246,10 @@ class Files(ABC):
         """
         return self.stamp(f"{key}/{document}" if key else document)
 
+    def folder_identity(self, key: str) -> Hashable:
+        """Return a value that differs for a new folder at ``key``; ``None`` if nothing does."""
+        return None
+
     @abstractmethod
     def modified(self, key: str) -> float | None:
         """Return the time of the last change, in seconds since 1970."""

@@ -162,6 +162,13 @@ class LocalFiles(Calls):
         except FileNotFoundError:
             return None
 
+    def folder_identity(self, key: str) -> Hashable:
+        try:
+            found = self.places.stat(key)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     def modified(self, key: str) -> float | None:
         return self.places.stat(key).st_mtime
 
