@@ -48,10 +48,12 @@ def names(items: Iterator[Arrival]) -> list[str]:
 def test_files_come_in_natural_order_and_then_as_they_appear(
     disk: FileManager, tmp_path: Path
 ) -> None:
-    for name in ("a10", "a9", ".~ps-hidden", "b1"):
+    for name in ("a10", "a9", ".~ps-hidden", ".a8.json", "b1"):
         (tmp_path / f"{name}.json").write_text('"old"')
+    for name in ("a1.json.part", "a1.tmp", "._a1.json"):
+        (tmp_path / name).write_text("")
     (tmp_path / "folder.json").mkdir()
-    with disk.watch(".", backend="raw", pattern="a*.json", settle=0) as watch:
+    with disk.watch(".", backend="raw", pattern="*a*", settle=0) as watch:
         first = list(islice(watch, 2))
         assert [(item.index, item.path) for item in first] == [(0, "a9.json"), (1, "a10.json")]
         disk.save("new", "a1.json", backend="raw")
@@ -108,6 +110,7 @@ def test_timeout_waits_for_a_file_that_is_still_written(
     (tmp_path / "a.json").write_text("1")
     assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
     (tmp_path / "dangling.json").symlink_to("nowhere.json")
+    (tmp_path / "just_made.json").touch()
     assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
 
 
@@ -238,6 +241,29 @@ def test_stop_gives_all_that_is_there(disk: FileManager, kind: str) -> None:
     assert names(watch) == ["2.json"]
     disk.save(3, "3.json", backend="raw")
     assert names(watch) == []
+
+
+def test_stop_leaves_out_what_appears_later(memory: FileManager, disk: FileManager) -> None:
+    """The loop ends although its writer is as fast as it is."""
+    memory.save(np.zeros((2, 4), "u1"), "movie", "one")
+    lengths = []
+    for item in memory.watch("movie", backend="one", stop=lambda: True):
+        memory.save(np.zeros((item.index + 3, 4), "u1"), "movie", "one")
+        lengths.append(item.index + 1)
+    assert lengths == [1, 2]
+    disk.save(0, "run/0.json", backend="raw")
+    stopped = iter([True, False, False])
+    for item in disk.watch("run", backend="raw", settle=0, stop=lambda: next(stopped)):
+        disk.save(0, f"run/{item.index + 1}.json", backend="raw")
+        lengths.append(item.index)
+    assert lengths == [1, 2, 0]
+
+
+def test_timeout_is_shorter_than_a_pause(disk: FileManager) -> None:
+    assert names(disk.watch("run", backend="raw", poll=3600, timeout=0.1)) == []
+    disk.save(0, "run/0.json", backend="raw")
+    watch = disk.watch("run", backend="raw", poll=3600, timeout=0.1, settle=0.1)
+    assert names(watch) == ["0.json"]
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])

@@ -24,8 +24,11 @@ _OLD = 60.0
 It is long because the clock of a file server may differ from ours.
 """
 
+_UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+"""Suffixes of files that browsers, WinSCP and others rename when they are complete."""
+
 _State: TypeAlias = "tuple[int | None, float | None] | None"
-"""Size and time of the last change. ``None`` if the file is missing: a link leads nowhere."""
+"""Size and time of the last change. ``None`` if there is no content: a link leads nowhere."""
 
 
 class _Seen(NamedTuple):
@@ -41,10 +44,13 @@ class Files:
         self._given: set[str] = set()
         self._waiting: dict[str, _Seen | None] = {}
         """Names that are not given yet, as they were seen."""
+        self._is_frozen = False
 
     def look(self) -> Look:
         """Find the files that have not changed for ``settle`` seconds."""
         names = self._names()
+        if self._is_frozen:
+            names &= self._given | self._waiting.keys()
         self._given &= names
         self._waiting = {name: self._waiting.get(name) for name in names - self._given}
         settled = [name for name in self._waiting if self._is_settled(name)]
@@ -54,13 +60,18 @@ class Files:
         waits = any(seen and seen.state for seen in self._waiting.values())
         return Look(natural_order(join(self._request.path, name) for name in settled), waits)
 
+    def freeze(self) -> None:
+        """Find no files that appear from now on."""
+        self._is_frozen = True
+
     def _names(self) -> set[str]:
         source, path, _, pattern, *_ = self._request
         try:
             return {
                 entry.name
                 for entry in source.scan(path)
-                if not entry.is_dir and (pattern is None or fnmatchcase(entry.name, pattern))
+                if not (entry.is_dir or _is_unfinished(entry.name))
+                and (pattern is None or fnmatchcase(entry.name, pattern))
             }
         except NotFoundError:  # or empty: some stores have no empty folders
             return set()
@@ -81,10 +92,15 @@ class Files:
         return seen is None and modified is not None and time.time() - modified > _OLD + settle
 
 
+def _is_unfinished(name: str) -> bool:
+    """Whether a name is hidden, as rsync's are while it writes, or that of a temporary file."""
+    return name.startswith(".") or name.lower().endswith(_UNFINISHED)
+
+
 def _state(source: DataSource, path: str) -> _State:
     if isinstance(source, FileBackend):  # ``info`` would read the file, which may be incomplete
         found = source._stat_or_none(path)
-        if found is None or found.kind == "symlink":
+        if found is None or not found.size:  # its writer has only made it, or it is missing
             return None
         return found.size, found.modified
     try:

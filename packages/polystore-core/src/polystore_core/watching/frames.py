@@ -46,6 +46,7 @@ class Frames:
         self._request = request
         self._next = self._settled = request.start
         self._length = 0
+        self._is_frozen = False
         self._known: _Known | None = None
         self._growth: deque[tuple[float, int]] = deque()
         """When the array was found longer, and how long, if it has not settled since."""
@@ -69,14 +70,18 @@ class Frames:
                 return Look([], waits=True)
             raise
         now, self._damaged_since = time.monotonic(), None
-        if length > self._length:
+        if length > self._length and not self._is_frozen:
             self._growth.append((now, length))
             self._length = length
         while self._growth and now - self._growth[0][0] >= settle:
             self._settled = max(self._settled, self._growth.popleft()[1])
         new = range(self._next, min(self._settled, self._next + _AT_ONCE))
         self._next = max(self._next, new.stop)
-        return Look(new, waits=length > self._settled)
+        return Look(new, waits=self._length > self._settled)
+
+    def freeze(self) -> None:
+        """Find no frames that appear from now on."""
+        self._is_frozen = True
 
     def _open(self) -> LazyArray:
         try:

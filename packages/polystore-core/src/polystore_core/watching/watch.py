@@ -33,6 +33,7 @@ _BUSY, _IDLE = 4, 60
 """The same, as multiples of the CPU time of a look: an idle watch takes 2 % of a core."""
 _SLICE = 0.1
 """Seconds between two questions to ``stop``."""
+_FOREVER = float("inf")
 _SETTLE = 0.5
 """Seconds without a change, if other programs can write at the path."""
 
@@ -94,7 +95,7 @@ class Watch(Iterator[Arrival]):
         seconds = usual if settle is None else settle
         self._request = Request(source, path, start, pattern, seconds, settle is None)
         self._load, self._timeout, self._poll = load, timeout, poll
-        self._stop = _question(stop)
+        self._stop, self._is_stopped = _question(stop), False
         self._items: Frames | Files | None = None
         self._is_decided = False
         """Whether an item was found. Until then, a folder may become an array."""
@@ -124,20 +125,25 @@ class Watch(Iterator[Arrival]):
         began, pause = time.monotonic(), _SHORTEST
         while not self._closed.is_set():
             # Asked before the look, which then finds all that was written before the stop.
-            is_stopped = self._stop()
+            self._is_stopped = self._is_stopped or self._stop()
             before = time.thread_time()
             look = self._look()
             cost = time.thread_time() - before
+            if self._is_stopped and self._items is not None:
+                self._items.freeze()
             if look.new:
                 self._found = iter(look.new)
                 return True
-            late = self._timeout is not None and time.monotonic() - began >= self._timeout
-            if (late or is_stopped) and not look.waits:
+            left = (
+                _FOREVER if self._timeout is None else began + self._timeout - time.monotonic()
+            )
+            if (left <= 0 or self._is_stopped) and not look.waits:
                 break
             least = max(_SHORTEST, _BUSY * cost)
             pause = min(max(pause, least), max(_LONGEST, _IDLE * cost))
             most = pause if self._poll is None else self._poll
-            self._pause(min(least, most), most, asks=not is_stopped)
+            most = min(most, self._request.settle if look.waits else left)
+            self._pause(min(least, most), most)
             pause *= 2
         return False
 
@@ -153,20 +159,20 @@ class Watch(Iterator[Arrival]):
         self._is_decided = self._is_decided or bool(look.new)
         return look
 
-    def _pause(self, least: float, most: float, *, asks: bool) -> None:
+    def _pause(self, least: float, most: float) -> None:
         """Wait ``most`` seconds, or less if the folder changes, but at least ``least``."""
         if self._folder is not None and os.path.isdir(self._folder):
             end_waking, self._folder = start_waking(self._folder, self._changed.set), None
             if end_waking is not None:
                 self._end_waking = finalize(self, end_waking)
                 return  # what has changed since the last look wakes nobody
-        self._sleep(self._closed, least, asks=asks)  # a folder may change all the time
-        self._sleep(self._changed, most - least, asks=asks)
+        self._sleep(self._closed, least)  # a folder may change all the time
+        self._sleep(self._changed, most - least)
         self._changed.clear()
 
-    def _sleep(self, event: Event, seconds: float, *, asks: bool) -> None:
+    def _sleep(self, event: Event, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not (asks and self._stop()):
+        while (left := end - time.monotonic()) > 0 and (self._is_stopped or not self._stop()):
             # In slices, because on Windows Ctrl-C does not end a wait.
             if event.wait(min(left, _SLICE)):
                 break
