@@ -85,7 +85,9 @@ def test_array_that_is_saved_again(tmp_path: Path) -> None:
     watch = fm.watch(path, backend="zarr", settle=0)
     assert [item.index for item in islice(watch, 2)] == [0, 1]
     fm.save(np.ones((3, 8, 8), "u1"), path, "zarr")
-    with pytest.raises(StorageError, match="it was replaced by another array while it was"):
+    with pytest.raises(
+        StorageError, match="while it was watched, it was replaced by another array"
+    ):
         next(watch)
 
 
@@ -152,5 +154,7 @@ def test_growing_array_that_another_one_replaces(tmp_path: Path) -> None:
         path, shape=(None, 8, 8), dtype="u1", backend="zarr", if_exists="replace"
     ) as handle:
         handle.extend(np.ones((50, 8, 8), "u1"))
-    with pytest.raises(StorageError, match="it was replaced by another array while it was"):
+    with pytest.raises(
+        StorageError, match="while it was watched, it was replaced by another array"
+    ):
         list(watch)

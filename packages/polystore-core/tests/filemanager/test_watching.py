@@ -185,7 +185,7 @@ def test_frames_of_an_array(memory: FileManager) -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (np.zeros((3, 4), "u1"), "it had 5 frames, and has 3 now"),
+        (np.zeros((3, 4), "u1"), "it had 5 frames, and has 3$"),
         (
             np.zeros((9, 5), "u1"),
             r"frames were \|u1 of shape \(4,\), and are \|u1 of shape \(5,\) now",
@@ -203,6 +203,16 @@ def test_array_that_was_replaced_or_cut(
     with pytest.raises(StorageError, match=reason) as caught:
         next(watch)
     assert (caught.value.backend, caught.value.path) == ("one", "movie")
+
+
+def test_array_that_was_replaced_before_its_first_frame(memory: FileManager) -> None:
+    memory.save(np.zeros((2, 4), "u1"), "movie", "one")
+    watch = memory.watch("movie", backend="one", start=5)
+    assert watch._look().new == range(5, 5)
+    memory.save(np.zeros((0, 4), "u2"), "movie", "one")
+    assert watch._look().new == range(5, 5)
+    memory.save(np.zeros((7, 5), "u2"), "movie", "one")
+    assert [item.index for item in islice(watch, 2)] == [5, 6]
 
 
 def test_array_that_was_deleted(memory: FileManager) -> None:

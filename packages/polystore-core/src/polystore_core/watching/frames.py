@@ -96,26 +96,23 @@ class Frames:
         if not handle.shape:
             raise self._refused(errno.EINVAL, "the array has no axes, so it has no frames")
         length, *frame = handle.shape
-        known = _Known(tuple(frame), handle.dtype.str, handle.identity)
-        before = self._known or known
-        if before[:2] != known[:2]:
-            raise self._refused(
-                errno.ESTALE,
-                f"it was replaced while it was watched: its frames were {before}, and are "
-                f"{known} now",
-            )
-        if length < self._length:
-            raise self._refused(
-                errno.ESTALE,
-                "it was replaced or cut while it was watched: it had "
-                f"{self._length:,} frames, and has {length:,} now",
-            )
-        if before != known:
-            raise self._refused(
-                errno.ESTALE, "it was replaced by another array while it was watched"
-            )
-        self._known = known
+        now = _Known(tuple(frame), handle.dtype.str, handle.identity)
+        has_changed = now != self._known or length < self._length
+        if has_changed and self._next > self._request.start:
+            reason = self._describe_change(now, length)
+            raise self._refused(errno.ESTALE, f"while it was watched, {reason}")
+        if has_changed:  # the first look, or no frame of the array before was given
+            self._known, self._length = now, 0
+            self._growth.clear()
         return length
+
+    def _describe_change(self, now: _Known, length: int) -> str:
+        before = self._known
+        if before is not None and before[:2] != now[:2]:
+            return f"it was replaced: its frames were {before}, and are {now} now"
+        if length < self._length:
+            return f"it was cut or replaced: it had {self._length:,} frames, and has {length:,}"
+        return "it was replaced by another array"
 
     def _refused(self, code: int, reason: str) -> StorageError:
         source, path, *_ = self._request
