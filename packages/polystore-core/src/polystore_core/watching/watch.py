@@ -29,8 +29,8 @@ Stop: TypeAlias = "Callable[[], bool] | Event"
 
 _SHORTEST, _LONGEST = 0.005, 0.25
 """Seconds between two looks: right after an item, and when nothing happens."""
-_BUSY, _IDLE = 4, 60
-"""The same, as multiples of the CPU time of a look: an idle watch takes 2 % of a core."""
+_BUSY, _IDLE = 4, 75
+"""The same, as multiples of the CPU time of a look: an idle watch takes less than 2 % of a core."""
 _SLICE = 0.1
 """Seconds between two questions to ``stop``."""
 _FOREVER = float("inf")
