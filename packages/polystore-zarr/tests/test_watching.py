@@ -158,3 +158,17 @@ def test_growing_array_that_another_one_replaces(tmp_path: Path) -> None:
         StorageError, match="while it was watched, it was replaced by another array"
     ):
         list(watch)
+
+
+def test_time_series_that_grows(tmp_path: Path) -> None:
+    """Each frame of an image is given with its words, while its levels grow."""
+    fm, path = FileManager(), tmp_path / "run.ome.zarr"
+    words = {"axes": "tcyx", "scale": {"y": 0.5, "x": 0.5}, "units": "um"}
+    with fm.create(path, "zarr", shape=(None, 2, 300, 300), dtype="u2", **words) as handle:
+        watch = fm.watch(path, backend="zarr")
+        for n in range(5):
+            handle.append(np.full((2, 300, 300), n, "u2"))
+            image = next(watch).load(as_="image")
+            assert np.array_equal(image.data, np.full((2, 300, 300), n, "u2"))
+            assert "".join(axis.name for axis in image.metadata.axes) == "cyx"
+            assert image.metadata.axes[-1].scale == 0.5
