@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import chdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,15 @@ def test_blocks_read_their_file_alone(plate: Plate) -> None:
     assert (found.sel(site=2, channel="b").values == 3).all()
     with pytest.raises(NotFoundError, match=r"B02_s[12]_w[ab]\.tif"):
         found.compute()
+
+
+def test_relative_paths_stay(plate: Plate, tmp_path: Path) -> None:
+    plate("a_1.tif", "a_2.tif", "other/a_2.tif")
+    with chdir(tmp_path):
+        found = stack(["a_1.tif", Path("a_2.tif")], backend="disk", names="a_{n}.tif")
+    with chdir(tmp_path / "other"):
+        assert found[:, 0, 0].values.tolist() == [0, 1]
+        assert block_paths(found.data, (1, 0, 0)) == ["a_2.tif"]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,8 @@ class Reader:
     filling: Pixels | None
     home: tuple[str, int]
     """Host and process in which the stack was made."""
+    folder: str
+    """Where relative paths start; "" for those that do not depend on a working directory."""
 
     def __call__(self, block: Pixels) -> Pixels:
         piece: Piece = block.item()
@@ -62,10 +64,11 @@ class Reader:
         if piece.path is None:
             assert self.filling is not None
             return np.full(shape, self.filling, self.first.dtype)
+        path = os.path.join(self.folder, piece.path)
         try:
-            pixels = self._read(piece.path, piece.box)
+            pixels = self._read(path, piece.box)
         except Exception as error:  # raised again: it gets a note
-            self._explain(error, piece.path)
+            self._explain(error, path)
             raise
         return pixels.astype(self.first.dtype, copy=False).reshape(shape)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import InvalidOptionError, MissingDependencyError, UnsupportedDataError
 from ..filemanager import FileManager
+from ..files.local import LocalStore
 from ..model.casting import convert
 from ..model.names import NameTemplate
 from ..work import Progress, check_paths, run_batch
@@ -56,8 +57,8 @@ def stack(
 
     A block is a file, or a part of a file above 64 MiB where the format reads parts. Threads,
     processes and the workers of a cluster read the blocks with ``files``, a file manager with
-    the default registry if it is not given. Values in the memory backend exist in one process
-    only.
+    the default registry if it is not given. Relative paths mean the working directory of this
+    call. Values in the memory backend need ``files``, and exist in one process only.
 
     All files must have the shape, element type, axes, scale, units and channels of the first.
     ``check="first"`` reads the header of the first file. Each block then checks its own file
@@ -93,8 +94,9 @@ def stack(
         threads = _threads_for(compare, range(1, len(texts)))
         run_batch(backend, "stack", texts, compare, progress=progress, threads=threads)
     filling = None if missing is None else _checked_filling(missing, first.dtype)
-    reader = Reader(manager, backend, first, filling, (socket.gethostname(), os.getpid()))
-    return labelled(grid, reader)
+    home = (socket.gethostname(), os.getpid())
+    folder = _working_folder(manager, backend)
+    return labelled(grid, Reader(manager, backend, first, filling, home, folder))
 
 
 def _check_installed() -> None:
@@ -106,6 +108,15 @@ def _check_installed() -> None:
         raise MissingDependencyError(
             "function", "stack", lacks, "polystore-core[dask]"
         ) from error
+
+
+def _working_folder(files: FileManager, backend: str) -> str:
+    """Return the working directory if relative paths of the backend depend on it, else "".
+
+    Workers often have another one, in which a file of the same name may be.
+    """
+    store = getattr(files.registry[backend], "store", None)
+    return os.getcwd() if isinstance(store, LocalStore) and store.root is None else ""
 
 
 def _checked_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
