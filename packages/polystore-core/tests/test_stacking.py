@@ -151,6 +151,13 @@ def test_element_types_that_disagree(tmp_path: Path, fm: FileManager) -> None:
         found.compute()
 
 
+def test_structures_are_stacked(tmp_path: Path, fm: FileManager) -> None:
+    value = np.array([(1, 0.5), (2, 1.5)], [("a", "u1"), ("b", ">f4")])
+    fm.save(value, tmp_path / "t1.npy", backend="disk")
+    found = stack([tmp_path / "t1.npy"], backend="disk", names="t{t}.npy", check="all")
+    assert found.values[0].tolist() == value.tolist()
+
+
 def test_scale_with_other_digits_agrees(plate: Plate) -> None:
     paths = plate("a_1.tif") + plate("a_2.tif", scale=(0.50000001, 0.25))
     assert stack(paths, backend="disk", names="a_{site}.tif", check="all").sum().compute() == 0
@@ -185,8 +192,9 @@ def test_missing_files_are_filled(plate: Plate) -> None:
     paths = plate("A1_1.tif", "A2_2.tif")
     found = stack(paths, backend="disk", names="{well}_{site}.tif", missing=7)
     assert found[..., 0, 0].values.tolist() == [[0, 7], [7, 1]]
-    with pytest.raises(InvalidOptionError, match=r"missing=-1 .* element type uint16"):
-        stack(paths, backend="disk", names="{well}_{site}.tif", missing=-1)
+    for value in (-1, [1, 2, 3]):
+        with pytest.raises(InvalidOptionError, match=r"missing=.*one value of .* uint16"):
+            stack(paths, backend="disk", names="{well}_{site}.tif", missing=value)  # type: ignore[arg-type]
 
 
 def test_large_file_is_read_in_parts(tmp_path: Path, fm: FileManager) -> None:
@@ -302,6 +310,10 @@ def test_missing_library_is_told(python: Python) -> None:
     assert "pip install 'polystore-core[dask]'" in told
 
 
-def test_check_is_one_of_two(fm: FileManager) -> None:
-    with pytest.raises(InvalidOptionError, match="'first' or 'all'"):
-        stack(["a"], backend="disk", names="{a}", check="none", files=fm)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"check": "none"}, "'first' or 'all'"), ({"files": BackendRegistry()}, "a FileManager")],
+)
+def test_wrong_options_are_refused(options: Any, told: str) -> None:
+    with pytest.raises(InvalidOptionError, match=told):
+        stack(["a"], backend="disk", names="{a}", **options)

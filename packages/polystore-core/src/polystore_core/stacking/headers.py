@@ -82,10 +82,15 @@ class Header:
         }
 
 
-def _of_numpy(dtype: str | None) -> np.dtype[Any] | None:
-    """Return the element type, ``None`` for one that only another framework has."""
+def _of_numpy(name: str | None) -> np.dtype[Any] | None:
+    """Return the element type, ``None`` where its name does not say all of it.
+
+    It may be one that only another framework has, or the fields of a structure, which "|V5"
+    leaves out.
+    """
     with suppress(TypeError):
-        return None if dtype is None else np.dtype(dtype)
+        dtype = None if name is None else np.dtype(name)
+        return None if dtype is None or dtype.kind == "V" else dtype
     return None
 
 

@@ -78,6 +78,8 @@ def stack(
     check_paths(paths)
     if check not in ("first", "all"):
         raise InvalidOptionError("check", check, "'first' or 'all'")
+    if not isinstance(files, FileManager | None):
+        raise InvalidOptionError("files", files, "a FileManager")
     template = names if isinstance(names, NameTemplate) else NameTemplate(names)
     texts = [os.fspath(path) for path in paths]
     grid = Grid.of(texts, template)
@@ -120,10 +122,12 @@ def _working_folder(files: FileManager, backend: str) -> str:
 
 
 def _checked_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
+    expected = f"one value of the files' element type {dtype}"
+    if np.ndim(missing):
+        raise InvalidOptionError("missing", missing, expected)
     try:
         return convert(np.asarray(missing), dtype)
     except UnsupportedDataError as error:
-        expected = f"a value of the files' element type {dtype}"
         raise InvalidOptionError("missing", missing, expected) from error
 
 
