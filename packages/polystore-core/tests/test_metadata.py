@@ -15,6 +15,7 @@ from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
     LockTimeoutError,
+    NotAPathError,
     UnsupportedDataError,
 )
 from polystore_core.files.metadata import merged
@@ -152,6 +153,17 @@ PUBLISHED = """{
 }"""
 
 
+def test_nan_of_document_stays(metadata_path: Path) -> None:
+    """Python's own ``json`` writes it, so documents of polystore 0.6 may hold it."""
+    metadata_path.parent.mkdir()
+    metadata_path.write_text('{"pixel_size": NaN, "far": [-Infinity]}')
+    writer = AtomicMetadataWriter()
+    writer.update_available_backends(metadata_path, {"zarr": True})
+    assert '"pixel_size": NaN, "far": [-Infinity]' in metadata_path.read_text()
+    with pytest.raises(UnsupportedDataError):
+        writer.merge_subdirectory_metadata(metadata_path, {"a": {"x": float("nan")}})
+
+
 class Place(str, Enum):  # noqa: UP042 -- prints as "Place.ZARR"
     ZARR = "zarr"
 
@@ -258,10 +270,23 @@ def test_broken_backends_refused(metadata_path: Path, backends: Any, message: st
     assert not metadata_path.parent.exists()
 
 
-def test_impossible_value_refused(metadata_path: Path) -> None:
+def endless() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    found["x"] = found
+    return found
+
+
+@pytest.mark.parametrize("value", [(1,), endless()])
+def test_impossible_value_refused(metadata_path: Path, value: Any) -> None:
     with pytest.raises(UnsupportedDataError):
-        AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": (1,)}})
+        AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": value}})
     assert not metadata_path.exists()
+
+
+def test_swapped_arguments_are_told(metadata_path: Path) -> None:
+    writer: Any = AtomicMetadataWriter()
+    with pytest.raises(NotAPathError, match="expected a path"):
+        writer.update_available_backends({"zarr": True}, metadata_path)
 
 
 def test_timeout_is_obeyed(metadata_path: Path) -> None:

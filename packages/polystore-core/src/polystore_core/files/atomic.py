@@ -139,6 +139,7 @@ def atomic_update_json(
     ``update`` gets ``default`` (``{}`` when that is ``None``) where there is no file yet; what
     it raises reaches the caller unchanged. Returns the new document. ``check=False`` spares the
     walk through it, while others wait, where ``update`` adds only what JSON gives back equal.
+    NaN that the file has then stays.
 
     Raises ``DamagedDataError`` for a file that is not JSON: it is left alone, never taken for
     missing. ``LockTimeoutError`` after ``timeout`` seconds.

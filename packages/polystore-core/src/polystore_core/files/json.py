@@ -69,11 +69,14 @@ def encode(
 
 
 def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -> bytes:
-    """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal."""
+    """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal.
+
+    ``check=False`` is for data that ``decode_json`` returned, which may hold NaN.
+    """
     try:
         if check and type(data) not in _JSON_SCALARS:
             _check_json(data)
-        text = json.dumps(data, allow_nan=False, ensure_ascii=False, indent=indent)
+        text = json.dumps(data, allow_nan=not check, ensure_ascii=False, indent=indent)
         return text.encode("utf-8") + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise UnsupportedDataError(str(error), "json") from error

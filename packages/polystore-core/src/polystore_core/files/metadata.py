@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
+from ..paths import check_text
 from ..values import plain_name
 from .atomic import atomic_update_json
 from .json import encode
@@ -62,8 +63,9 @@ class AtomicMetadataWriter:
 
         Raises ``UnsupportedDataError`` for an update that breaks the schema or that JSON cannot
         hold, ``InvalidOptionError`` for a name in ``replace`` that no update has,
-        ``DamagedDataError`` for a file that is not JSON or that breaks the schema where the
-        update goes, ``LockTimeoutError`` and ``StorageError``. The file is then left alone.
+        ``DamagedDataError`` for a file that is not JSON or that breaks the schema in its own
+        fields or in these subdirectories, ``LockTimeoutError`` and ``StorageError``. The file is
+        then left alone.
         """
         self._merge(path, {"subdirectories": updates}, replace)
 
@@ -93,7 +95,11 @@ class AtomicMetadataWriter:
         updates: Value,
         replace: Collection[str] = (),
     ) -> None:
-        added = merged({}, updates)  # JSON has dict and str, and no other mappings and keys
+        check_text(path)
+        try:
+            added = merged({}, updates)  # JSON has dict and str, and no other mappings and keys
+        except RecursionError as error:
+            raise UnsupportedDataError(str(error), "json", os.fspath(path)) from error
         _check_update(added, path)
         names = added.get("subdirectories", {})
         replaced = _checked_replace(replace, names)
