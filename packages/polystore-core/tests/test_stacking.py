@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from polystore_core import (
+    Axis,
     BackendRegistry,
     FileManager,
     Image,
+    ImageMetadata,
     StorageBackend,
     block_paths,
     stack,
@@ -195,6 +197,24 @@ def test_missing_files_are_filled(plate: Plate) -> None:
     for value in (-1, [1, 2, 3]):
         with pytest.raises(InvalidOptionError, match=r"missing=.*one value of .* uint16"):
             stack(paths, backend="disk", names="{well}_{site}.tif", missing=value)  # type: ignore[arg-type]
+
+
+def test_endless_combinations_are_refused() -> None:
+    paths = [f"a{n}_b{n}_c{n}.tif" for n in range(200)]
+    told = "200 files make 8,000,000 combinations .a: 200, b: 200, c: 200."
+    with pytest.raises(InvalidOptionError, match=told):
+        stack(paths, backend="disk", names="a{a}_b{b}_c{c}.tif", missing=0)
+
+
+def test_times_of_one_file_are_not_those_of_others(fm: FileManager) -> None:
+    for site, times in {"1": (0.0, 1.0, 5.0), "2": (0.0, 2.0, 7.0)}.items():
+        axes = (Axis("t", "time", "second", coords=times), Axis("y"), Axis("x"))
+        image = Image(np.zeros((3, 4, 6), "u2"), ImageMetadata(axes=axes))
+        fm.save(image, f"site{site}", backend="memory")
+    found = stack(
+        ["site1", "site2"], backend="memory", names="site{site}", files=fm, check="all"
+    )
+    assert (found.dims, list(found.coords)) == (("site", "t", "y", "x"), ["site"])
 
 
 def test_large_file_is_read_in_parts(tmp_path: Path, fm: FileManager) -> None:

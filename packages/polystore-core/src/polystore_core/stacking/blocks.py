@@ -127,7 +127,7 @@ def labelled(grid: Grid, reader: Reader) -> xarray.DataArray:
         meta=np.empty((0,) * pieces.ndim, first.dtype),
     )
     fields = tuple(Axis(field) for field in grid.template.fields)
-    own = tuple(replace(axis, origin=None) for axis in first.words.axes)
+    own = tuple(replace(axis, origin=None, coords=None) for axis in first.words.axes)
     channels = first.words.channels if "c" in first.words.names else ()
     array: Any = to_xarray(Image(data, ImageMetadata(axes=fields + own, channels=channels)))
     labels = zip(grid.template.fields, map(list, grid.labels), strict=True)

@@ -19,6 +19,9 @@ __all__ = ["Grid", "Labels"]
 _MOST_DIGITS = 18
 """Longer runs of digits do not fit into 64 bits, and stay text."""
 
+_MOST_HOLES = 1_000_000
+"""A graph of Dask needs about a kilobyte for each combination."""
+
 Labels: TypeAlias = "tuple[int | str, ...]"
 """The place of a file in a stack: the value of each field of its name."""
 
@@ -69,6 +72,17 @@ class Grid:
             "zeros, or leave out the files of other combinations"
         )
         raise InvalidOptionError("paths", len(self.found), "a file for each", fault)
+
+    def check_size(self) -> None:
+        """Raise ``InvalidOptionError`` for so many combinations that memory would not hold them."""
+        total = math.prod(self.shape)
+        if total > _MOST_HOLES + len(self.found):
+            lengths = ", ".join(map("{}: {:,}".format, self.template.fields, self.shape))
+            fault = (
+                f"{len(self.found):,} files make {total:,} combinations ({lengths}): leave the "
+                f"field that differs from file to file out of names={self.template.template!r}"
+            )
+            raise InvalidOptionError("missing", total, "fewer combinations", fault)
 
     def check_axes(self, names: Sequence[str]) -> None:
         """Raise ``InvalidOptionError`` for a field that is called as an axis of the files."""

@@ -50,7 +50,8 @@ def stack(
     ``names`` is a :class:`NameTemplate`, such as ``"{well}_s{site}_w{channel}.tif"``. Each of its
     fields is an axis, in the order of the template. The coordinates are the values in natural
     order: integers where all values are digits, else text. The axes of the files follow, with
-    scale and units. Origins are left out, because each file has its own. ::
+    scale and units. Origins and irregular coordinates, such as times, are left out, because each
+    file has its own. ::
 
         plate = stack(paths, backend="disk", names="{well}_s{site}_w{channel}.tif")
         plate.sel(well="B03", channel=2).mean(["y", "x"]).compute()
@@ -68,7 +69,8 @@ def stack(
 
     Raises:
         InvalidOptionError: no paths, a name that does not fit, two files with the same values,
-            a combination without a file, or a field that is called as an axis of the files.
+            a combination without a file, a field that is called as an axis of the files, or
+            more than a million combinations with ``missing``.
         UnsupportedDataError: a file is not an array, or differs from the first file. Computing
             raises it too.
         BatchError: ``check="all"`` finds files that cannot be read, or that differ.
@@ -85,6 +87,8 @@ def stack(
     grid = Grid.of(texts, template)
     if missing is None:
         grid.check_complete()
+    else:
+        grid.check_size()
     manager = FileManager() if files is None else files
     first = Header.of(manager, texts[0], backend)
     grid.check_axes(first.words.names)
