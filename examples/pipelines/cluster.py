@@ -56,7 +56,7 @@ def main() -> None:
         help="show the results in a viewer, in napari unless said otherwise",
     )
     arguments = parser.parse_args()
-    output = Path(arguments.output)
+    output = Path(arguments.output).resolve()  # workers may run in another folder
     fm = FileManager(BackendRegistry())
     folder = arguments.folder
     if folder is None:
