@@ -276,11 +276,24 @@ def endless() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("value", [(1,), endless()])
+@pytest.mark.parametrize("value", [{1, 2}, endless()])
 def test_impossible_value_refused(metadata_path: Path, value: Any) -> None:
     with pytest.raises(UnsupportedDataError):
         AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": value}})
     assert not metadata_path.exists()
+
+
+def test_words_of_numpy_are_written(metadata_path: Path) -> None:
+    image = np.ones((2, 3), np.uint16)
+    said = {
+        "shape": image.shape,
+        "mean": image.mean(),
+        "available_backends": {"zarr": image.any()},
+    }
+    AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"T1": said})
+    assert json.loads(metadata_path.read_bytes())["subdirectories"] == {
+        "T1": {"shape": [2, 3], "mean": 1.0, "available_backends": {"zarr": True}}
+    }
 
 
 def test_swapped_arguments_are_told(metadata_path: Path) -> None:

@@ -132,6 +132,21 @@ def test_array_gets_advice(refusal: Callable[..., str]) -> None:
     assert "save it as .npy, or save value.tolist()" in refusal(JSON, np.zeros(3))
 
 
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ({"shape": (2, 3)}, "list(...)"),
+        ({"mean": np.float64(2.5)}, ".tolist()"),
+        ([np.arange(3)], ".tolist()"),
+        ({"tags": {"a"}}, "sorted(...)"),
+        ({1: "a"}, "str(key)"),
+    ],
+    ids=repr,
+)
+def test_values_get_advice(value: Any, advice: str, refusal: Callable[..., str]) -> None:
+    assert advice in refusal(JSON, value)
+
+
 def test_deep_nesting_is_refused(refusal: Callable[..., str]) -> None:
     value: list[Any] = []
     for _ in range(100_000):

@@ -25,6 +25,25 @@ def test_json_comes_back_equal(tmp_path: Path, data: Any) -> None:
     assert atomic_update_json(path, lambda document: document, durable=False) == data
 
 
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ((1, (2, 3)), [1, [2, 3]]),
+        ({"shape": np.zeros((2, 3)).shape}, {"shape": [2, 3]}),
+        ([np.float64(2.5), np.float32(0.5), np.int64(3), np.True_], [2.5, 0.5, 3, True]),
+        ({"name": np.str_("a")}, {"name": "a"}),
+    ],
+    ids=repr,
+)
+def test_metadata_of_every_day(tmp_path: Path, data: Any, expected: Any) -> None:
+    """What pipelines note of an image is written as ``json.dump`` does."""
+    path = tmp_path / "a.json"
+    atomic_write_json(data, path, durable=False)
+    assert json.loads(path.read_text("utf-8")) == expected
+    found = atomic_update_json(path, lambda _: {"new": data}, durable=False)
+    assert found == json.loads(path.read_text("utf-8")) == {"new": expected}
+
+
 class Text(str):
     __slots__ = ()
 
@@ -41,14 +60,10 @@ UNSUPPORTED = [
     {1: "a"},
     {None: "a"},
     {"a": {True: 1}},
-    (1, 2),
-    [{"a": (1,)}],
-    np.float64(1),
-    np.int64(1),
-    np.bool_(True),
-    np.arange(3),
-    b"bytes",
     {1, 2},
+    np.arange(3),
+    np.datetime64("2026-11-29"),
+    b"bytes",
     Path("a"),
     Text("a"),
     {Text("a"): 1},

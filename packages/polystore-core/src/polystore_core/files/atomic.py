@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..values import Option, Value
 
 
-from .json import encode, read_json
+from .json import encode, plain_json, read_json
 from .pending import PendingFile
 
 __all__ = ["atomic_update_json", "atomic_write", "atomic_write_json", "find_leftovers"]
@@ -116,10 +116,12 @@ def atomic_write_json(
 ) -> None:
     """Replace ``path`` by ``data`` as UTF-8 JSON, under the file's lock.
 
+    Tuples are written as lists, and scalars of NumPy as numbers.
+
     Raises ``UnsupportedDataError``, before anything is touched, for what JSON cannot hold: keys
     that are not strings, NaN and infinity included.
     """
-    text = encode(data, path, indent)
+    text = encode(plain_json(data, path), path, indent)
     with atomic_write(path, "wb", durable=durable, timeout=timeout) as file:
         file.write(text)
 
@@ -137,9 +139,9 @@ def atomic_update_json(
     """Replace the JSON document at ``path`` by ``update(document)``, under the file's lock.
 
     ``update`` gets ``default`` (``{}`` when that is ``None``) where there is no file yet; what
-    it raises reaches the caller unchanged. Returns the new document. ``check=False`` spares the
-    walk through it, while others wait, where ``update`` adds only what JSON gives back equal.
-    NaN that the file has then stays.
+    it raises reaches the caller unchanged. Tuples become lists, and scalars of NumPy numbers.
+    Returns the new document. ``check=False`` spares the walk through it, while others wait, where
+    ``update`` adds only what JSON gives back equal. NaN that the file has then stays.
 
     Raises ``DamagedDataError`` for a file that is not JSON: it is left alone, never taken for
     missing. ``LockTimeoutError`` after ``timeout`` seconds.
@@ -147,6 +149,8 @@ def atomic_update_json(
     check_local(path)
     with file_lock(path, timeout=timeout):
         document = update(read_json(path, {} if default is None else default))
+        if check:
+            document = plain_json(document, path)
         text = encode(document, path, indent, check=check)
         with atomic_write(path, "wb", durable=durable, lock=False) as file:
             file.write(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from ..errors import (
@@ -18,7 +19,7 @@ from .system import (
 if TYPE_CHECKING:
     from ..values import Document, Value
 
-__all__ = ["decode_json", "encode", "encode_json", "read_json"]
+__all__ = ["decode_json", "encode", "encode_json", "plain_json", "read_json"]
 
 _JSON_BYTES_LIMIT = 64 * 1024 * 1024
 
@@ -88,12 +89,47 @@ def _check_json(data: Value) -> None:
     if kind is dict:
         for key in data:
             if type(key) is not str:
-                raise TypeError(f"the key {key!r:.80} is not a string")
+                raise TypeError(f"the key {key!r:.80} is not a string: use str(key)")
     elif kind is not list:
-        raise TypeError(f"JSON cannot hold a {kind.__name__}: {data!r:.80}")
+        advice = next((advice for base, advice in _ADVICE if isinstance(data, base)), "")
+        if not advice and hasattr(data, "tolist"):  # a scalar or an array of NumPy
+            advice = ": convert it with .tolist()"
+        raise TypeError(f"JSON cannot hold a {kind.__name__}: {data!r:.80}{advice}")
     for value in data.values() if kind is dict else data:
         if type(value) not in _JSON_SCALARS:
             _check_json(value)
+
+
+_ADVICE: tuple[tuple[type, str], ...] = (
+    (tuple, ". It would load as a list: convert it with list(...)"),
+    (set, ": convert it with sorted(...)"),
+    (frozenset, ": convert it with sorted(...)"),
+    (bytes, ": convert it with .decode() or .hex()"),
+    (os.PathLike, ": convert it with str(...)"),
+)
+
+
+def plain_json(data: Value, path: str | os.PathLike[str] = "") -> Value:
+    """Return ``data`` with tuples as lists, and scalars of NumPy as those of Python.
+
+    For metadata, such as ``{"shape": image.shape, "mean": image.mean()}``. Raises
+    ``UnsupportedDataError`` for data that holds itself.
+    """
+    numpy = sys.modules.get("numpy")  # if it is not imported, no value is of it
+
+    def plain(value: Value) -> Value:
+        if type(value) in _JSON_SCALARS:
+            return value
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return value.item() if numpy is not None and isinstance(value, numpy.generic) else value
+
+    try:
+        return plain(data)
+    except RecursionError as error:
+        raise UnsupportedDataError(str(error), "json", os.fspath(path)) from error
 
 
 _JSON_SCALARS = frozenset({str, int, float, bool, type(None)})

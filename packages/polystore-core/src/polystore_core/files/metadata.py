@@ -13,7 +13,7 @@ from ..errors import DamagedDataError, InvalidOptionError, UnsupportedDataError
 from ..paths import check_text
 from ..values import plain_name
 from .atomic import atomic_update_json
-from .json import encode
+from .json import encode, plain_json
 
 if TYPE_CHECKING:
     from ..values import Value
@@ -180,10 +180,10 @@ def _checked_replace(
 def merged(base: Value, updates: Value) -> Value:
     """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced.
 
-    Members of an enum and texts of NumPy become plain keys.
+    Members of an enum and texts of NumPy become plain keys, tuples lists.
     """
     if not isinstance(updates, Mapping):
-        return updates
+        return plain_json(updates)
     result = dict(base) if isinstance(base, Mapping) else {}
     for key, value in updates.items():
         name = plain_name(key) if isinstance(key, str) else key
