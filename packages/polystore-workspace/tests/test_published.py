@@ -138,9 +138,6 @@ def test_old_mappings_mean_disk(folder, open_workspace):
         (("subdirectories",), [], "subdirectories"),
         ((*MAPPING[:2],), 1, "subdirectories.."),
         (MAPPING, [], "workspace_mapping"),
-        ((*MAPPING, "a.tif"), 3, "'a.tif'"),
-        ((*MAPPING, "a.tif"), {"backend": "disk"}, "'a.tif'"),
-        ((*MAPPING, "TimePoint_1/C11.tif"), "raw/other.tif", "'TimePoint_1/C11.tif'"),
         ((*MAPPING[:2], "available_backends"), ["zarr"], "available_backends"),
         (("subdirectories",), {"x": {}}, "no subdirectory"),
     ],
@@ -151,6 +148,41 @@ def test_bad_documents_are_named(folder, open_workspace, path, value, text):
     with pytest.raises(DamagedDataError) as caught:
         open_workspace(file).list_dir(".", "ws")
     assert (text in str(caught.value), caught.value.path) == (True, str(file))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("a.tif", 3, "got 3"),
+        ("a.tif", {"backend": "disk"}, "source_axis_indices"),
+        ("TimePoint_1/C11.tif", "raw/other.tif", "two subdirectories"),
+    ],
+)
+def test_bad_entry_is_an_error_where_it_is_used(folder, open_workspace, name, value, text):
+    file = folder / "mapped/polystore_metadata.json"
+    change(file, (*MAPPING, name), value)
+    change(file, (*MAPPING, "B03_s1_w1_z1.tif", "note"), "of a later version")
+    fm = open_workspace(file)
+    assert fm.exists(name, "ws")
+    np.testing.assert_array_equal(fm.load("B03_s1_w1_z1.tif", "ws"), plane("B03_s1_w1_z1.tif"))
+    with pytest.raises(DamagedDataError, match=text) as caught:
+        fm.load(name, "ws")
+    assert (caught.value.path, str(file) in str(caught.value)) == (name, True)
+
+
+def test_keys_that_the_document_has_twice(folder, open_workspace):
+    file = folder / "mapped/polystore_metadata.json"
+    text = file.read_text()
+    file.write_text(
+        text.replace('"workspace_mapping": {', '"workspace_mapping": {"x": 1, "x": 2,')
+    )
+    fm = open_workspace(file)
+    assert fm.load("B03_s1_w1_z1.tif", "ws").shape == (3, 4)
+    with pytest.raises(DamagedDataError, match="twice"):
+        fm.load("x", "ws")
+    file.write_text('{"subdirectories": {}, ' + text.lstrip()[1:])
+    with pytest.raises(DamagedDataError, match="'subdirectories' twice"):
+        fm.list_dir(".", "ws")
 
 
 @pytest.mark.parametrize("wells", [[1], [{"name": "B"}], [{"path": 3}]])

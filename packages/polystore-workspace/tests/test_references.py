@@ -132,33 +132,9 @@ DOCUMENTS = {
     "a list": ([], "polystore_workspace"),
     "a newer version": ({"polystore_workspace": 2, "entries": {}}, "version"),
     "no entries": ({"polystore_workspace": 1}, "entries"),
-    "another key": ({"polystore_workspace": 1, "entries": {}, "rot": "."}, "'rot'"),
+    "two roots": ('{"polystore_workspace": 1, "root": "a", "root": "b"}', "'root' twice"),
     "a root that is a number": ({"polystore_workspace": 1, "root": 1, "entries": {}}, "root"),
 }
-ENTRIES = {
-    "no address": ({"backend": "disk"}, "B03"),
-    "another key": ({"backend": "disk", "address": "a.npy", "index": 1}, "B03"),
-    "a negative index": ({"backend": "disk", "address": "a.npy", "indices": [-1]}, "-1"),
-    "an index that is true": ({"backend": "disk", "address": "a.npy", "indices": [True]}, "T"),
-    "an index that is text": ({"backend": "disk", "address": "a.npy", "indices": "12"}, "'1'"),
-    "an empty address": ({"backend": "disk", "address": ""}, "B03"),
-    "a backend that is a number": ({"backend": 1, "address": "a.npy"}, "B03"),
-}
-for name, (entry, text) in ENTRIES.items():
-    DOCUMENTS[f"entry: {name}"] = (
-        {"polystore_workspace": 1, "entries": {PATH: entry}},
-        text,
-    )
-GOOD = {"backend": "disk", "address": "raw/a.npy"}
-for path in ("../a.npy", "/a.npy", "a//b.npy", "./a.npy", "", "a/", "~/a.npy", "s3://b/a.npy"):
-    DOCUMENTS[f"path {path!r}"] = (
-        {"polystore_workspace": 1, "entries": {path: GOOD}},
-        repr(path),
-    )
-DOCUMENTS["a file that is a folder"] = (
-    {"polystore_workspace": 1, "entries": {"a/b": GOOD, "a/b/c.npy": GOOD}},
-    "'a/b/c.npy'",
-)
 
 
 @pytest.mark.parametrize(("document", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
@@ -178,6 +154,108 @@ def test_bad_documents_are_named(fm, write, tmp_path, document, text):
     file.unlink()
     with pytest.raises(NotFoundError, match=r"ws\.json"):
         fm.exists(PATH, "ws")
+
+
+GOOD = {"backend": "disk", "address": "raw/a.npy"}
+BAD_ENTRIES = {
+    "no address": ({"backend": "disk"}, "'disk'"),
+    "a number": (3, "3"),
+    "text": ("raw/a.npy", "raw/a.npy"),
+    "a negative index": ({**GOOD, "indices": [-1]}, "-1"),
+    "an index that is true": ({**GOOD, "indices": [True]}, "True"),
+    "indices that are text": ({**GOOD, "indices": ""}, "indices"),
+    "an index that is text": ({**GOOD, "indices": ["a"]}, "'a'"),
+    "an index that is a list": ({**GOOD, "indices": [[0]]}, "[0]"),
+    "an empty address": ({"backend": "disk", "address": ""}, "address"),
+    "a backend that is a number": ({"backend": 1, "address": "a.npy"}, "backend=1"),
+    "a backend that is a list": ({"backend": ["a"], "address": "a.npy"}, "['a']"),
+    "two addresses": ('{"backend": "disk", "address": "a.npy", "address": "b.npy"}', "object"),
+}
+
+
+@pytest.mark.parametrize(("entry", "text"), BAD_ENTRIES.values(), ids=BAD_ENTRIES)
+def test_bad_entry_is_an_error_where_it_is_used(fm, tmp_path, entry, text):
+    """Listings and the other entries work."""
+    file = tmp_path / "plate/ws.json"
+    raw = entry if text == "object" else json.dumps(entry)
+    entries = f'{{"{PATH}": {raw}, "B03/good.npy": {json.dumps(GOOD)}}}'
+    file.write_text(f'{{"polystore_workspace": 1, "entries": {entries}}}')
+    assert fm.list_dir("B03", "ws") == ["good.npy", "s1.npy"]
+    assert fm.load("B03/good.npy", "ws").shape == (2, 3, 4)
+    check_bad_entry(fm, PATH, file, text)
+    workspace = Workspace.load(file)
+    assert repr(workspace).startswith("<Workspace of 2 paths")
+    assert (len(workspace.entries), workspace.entries["B03/good.npy"].backend) == (2, "disk")
+    with pytest.raises(DamagedDataError, match=r"s1\.npy"):
+        workspace.save(tmp_path / "copy.json")
+    assert not (tmp_path / "copy.json").exists()
+
+
+def check_bad_entry(fm, path, file, text):
+    for operation in (fm.load, fm.info, fm.open):
+        with pytest.raises(DamagedDataError) as caught:
+            operation(path, "ws")
+        assert (caught.value.backend, caught.value.path) == ("ws", path)
+        assert text in str(caught.value)
+        assert str(file) in str(caught.value)
+    with pytest.raises(BatchError) as caught:
+        fm.load_batch(["B03/good.npy", path], "ws")
+    assert list(caught.value.failed) == [1]
+
+
+BAD_PATHS = ("../a.npy", "/a.npy", "a//b.npy", "./a.npy", "", "a/", "~/a.npy", "s3://b/a.npy")
+
+
+def test_bad_virtual_paths_are_not_listed(fm, tmp_path):
+    """A copy of the workspace would write them anywhere."""
+    entries = dict.fromkeys((*BAD_PATHS, "x/Thumbs.db", PATH), GOOD)
+    file = tmp_path / "plate/ws.json"
+    file.write_text(json.dumps({"polystore_workspace": 1, "entries": entries}))
+    assert fm.list_files(".", "ws", recursive=True) == [PATH]
+    assert fm.info(".", "ws").kind == "directory"
+    assert fm.load(PATH, "ws").shape == (2, 3, 4)
+    for path in BAD_PATHS:
+        with pytest.raises((ValueError, OSError)):
+            fm.load(path, "ws")
+        with pytest.raises(InvalidOptionError, match="entry"):
+            Workspace({path: Reference("disk", "raw/a.npy")})
+    with pytest.raises(DamagedDataError, match=r"ws\.json.*Thumbs\.db"):
+        fm.load("x/Thumbs.db", "ws")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_entry_that_is_also_a_folder(fm, tmp_path, order):
+    entries = dict.fromkeys(("a/b", "a/b/c.npy")[::order], GOOD)
+    file = tmp_path / "plate/ws.json"
+    file.write_text(json.dumps({"polystore_workspace": 1, "entries": entries}))
+    assert fm.list_files(".", "ws", recursive=True) == ["a/b/c.npy"]
+    assert (fm.is_dir("a/b", "ws"), fm.is_file("a/b", "ws")) == (True, False)
+    assert fm.load("a/b/c.npy", "ws").shape == (2, 3, 4)
+    with pytest.raises(DamagedDataError, match=r"ws\.json.*folder of 'a/b/c\.npy'"):
+        fm.load("a/b", "ws")
+    with pytest.raises(InvalidOptionError, match=r"folder of 'a/b/c\.npy'"):
+        Workspace({path: Reference("disk", "raw/a.npy") for path in entries})
+
+
+def test_path_that_the_document_has_twice(fm, tmp_path):
+    entry = json.dumps(GOOD)
+    entries = f'{{"{PATH}": {entry}, "{PATH}": {entry}, "B03/good.npy": {entry}}}'
+    file = tmp_path / "plate/ws.json"
+    file.write_text(f'{{"polystore_workspace": 1, "entries": {entries}}}')
+    assert fm.load("B03/good.npy", "ws").shape == (2, 3, 4)
+    check_bad_entry(fm, PATH, file, "twice")
+
+
+def test_unknown_keys_are_ignored(fm, tmp_path):
+    """Of a later version, or of another program: they change nothing that is asked for."""
+    entry = {"note": None, **GOOD, "indices": [1], "more": {"a": 1}}
+    document = {"$schema": "x", "polystore_workspace": 1, "entries": {PATH: entry}}
+    file = tmp_path / "plate/ws.json"
+    file.write_text(json.dumps(document), encoding="utf-8-sig")  # editors of Windows do this
+    assert fm.load(PATH, "ws").shape == (3, 4)
+    document["entries"] = {"backend": GOOD, "address": GOOD}
+    file.write_text(json.dumps(document))
+    assert fm.list_dir(".", "ws") == ["address", "backend"]
 
 
 def test_change_within_a_tick_is_seen(fm, tmp_path):

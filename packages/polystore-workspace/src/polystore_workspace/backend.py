@@ -21,6 +21,7 @@ from polystore_core import (
     natural_order,
 )
 from polystore_core.errors import (
+    DamagedDataError,
     NotADirectoryInPathError,
     NotAFileError,
     NotFoundError,
@@ -83,7 +84,8 @@ class VirtualWorkspaceBackend(DataSource):
     def workspace(self) -> Workspace:
         """The document as it is now.
 
-        Raises ``NotFoundError``, and ``DamagedDataError`` for a document that is not valid.
+        Raises ``NotFoundError``, and ``DamagedDataError`` for a document that is not valid. An
+        entry that is not valid is an error when it is used.
         """
         read = self._read
         if read is not None and read.is_settled:
@@ -135,7 +137,8 @@ class VirtualWorkspaceBackend(DataSource):
         return str(key)
 
     def is_file(self, path: Path, /) -> bool:
-        return self._key(path) in self.workspace.entries
+        key, workspace = self._key(path), self.workspace
+        return key in workspace.entries and key not in workspace.folders
 
     def is_dir(self, path: Path, /) -> bool:
         return self._key(path) in self.workspace.folders
@@ -224,7 +227,10 @@ class VirtualWorkspaceBackend(DataSource):
         """Return the source of a virtual path, which is not opened."""
         key = self._key(path)
         workspace = workspace or self.workspace
-        entry = workspace.entries.get(key)
+        try:
+            entry = workspace.entries.get(key)
+        except DamagedDataError as error:
+            raise replace(error, path=os.fspath(path), backend=self.name) from None
         if entry is None:
             kind = NotAFileError if key in workspace.folders else NotFoundError
             raise kind(self.name, os.fspath(path), operation)

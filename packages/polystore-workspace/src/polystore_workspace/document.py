@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -15,7 +16,7 @@ from polystore_core.errors import DamagedDataError, InvalidOptionError, explaine
 if TYPE_CHECKING:
     from polystore_core import Backends, Path, Progress
 
-__all__ = ["Reference", "Workspace", "find_document", "read_document"]
+__all__ = ["Reference", "Workspace", "find_document", "keys_twice", "read_document"]
 
 _MARK = "polystore_workspace"
 _VERSION = 1
@@ -40,7 +41,8 @@ class Reference(NamedTuple):
     """For each of the first axes one index, or ``None`` for the whole axis."""
 
 
-_Row: TypeAlias = tuple[str, str, tuple[int | None, ...]]
+_Row: TypeAlias = "tuple[str, str, tuple[int | None, ...]] | str"
+"""The fields of a reference, not checked yet. A ``str`` says why an entry has no such fields."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -65,17 +67,20 @@ class Workspace:
 
     def __post_init__(self) -> None:
         entries = self.entries
-        rows = entries.rows if isinstance(entries, _References) else entries
-        for path, (backend, address, indices) in rows.items():
-            if type(backend) is type(address) is str and backend and address and not indices:
-                fault = ""  # most entries of most documents: nothing is called for them
-            else:
-                fault = _fault_of_entry(backend, address, indices)
-            if not fault and not _is_plain(path):
-                fault = _fault_of_path(path)
-            if fault:
-                raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
-        object.__setattr__(self, "folders", _folders_of(self.entries))
+        faults = {path: _fault_of_path(path) for path in entries if not _is_plain(path)}
+        faults = {path: fault for path, fault in faults.items() if fault}
+        folders = _folders_of([path for path in entries if path not in faults])
+        for folder in folders:
+            if folder in entries and folder not in faults:
+                inner = next(iter(folders[folder]))
+                faults[folder] = f"it is also the folder of {folder + '/' + inner!r}"
+        if isinstance(entries, _References):
+            entries.faults = faults  # the other entries can be used
+        else:
+            for path in entries:
+                if fault := faults.get(path) or _fault_of_entry(entries[path]):
+                    raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
+        object.__setattr__(self, "folders", folders)
 
     @classmethod
     def build(
@@ -126,7 +131,8 @@ class Workspace:
 
         It may be the ``polystore_metadata.json`` of the published package, or its folder.
 
-        Raises ``NotFoundError``, and ``DamagedDataError`` that names the wrong entry.
+        Raises ``NotFoundError``, and ``DamagedDataError`` if the document is not valid. An entry
+        that is not valid raises ``DamagedDataError`` only when it is taken from ``entries``.
         """
         path = find_document(full_path(file, "file"))
         try:
@@ -154,25 +160,36 @@ class Workspace:
             stream.write(f'{head}, "entries": {{\n{lines}\n}}}}\n')
 
     def __repr__(self) -> str:
-        backends = ", ".join(sorted({entry.backend for entry in self.entries.values()}))
+        entries = self.entries
+        rows = entries.rows if isinstance(entries, _References) else entries
+        names = {row[0] for row in rows.values() if not _fault_of_entry(row)}
+        backends = ", ".join(sorted(names))
         count = len(self.entries)
         files = f"{count:,} {'path' if count == 1 else 'paths'}"
         return f"<Workspace of {files}, root={self.root!r}, on {backends or 'no backend'}>"
 
 
 class _References(Mapping[str, Reference]):
-    """References in the form of plain tuples, which garbage collection does not go through.
+    """The entries of a document. Each is checked when it is taken.
 
-    It would take as long as all other work on a document of 100,000 entries.
+    They are plain tuples, which garbage collection does not go through. It would take as long as
+    all other work on a document of 100,000 entries.
     """
 
-    __slots__ = ("rows",)
+    __slots__ = ("faults", "file", "rows")
 
-    def __init__(self, rows: dict[str, _Row]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Mapping[str, _Row], file: str) -> None:
+        self.rows, self.file = rows, file
+        self.faults: Mapping[str, str] = {}
+        """Why a virtual path is not valid."""
 
     def __getitem__(self, path: str) -> Reference:
-        return Reference._make(self.rows[path])
+        """Raise ``DamagedDataError`` for an entry that is not valid."""
+        row = self.rows[path]
+        if fault := self.faults.get(path) or _fault_of_entry(row):
+            reason = f"its entry in {self.file!r} is not valid: {fault}"
+            raise DamagedDataError(reason, "workspace", path)
+        return Reference._make(row)
 
     def __contains__(self, path: object) -> bool:
         return path in self.rows
@@ -195,31 +212,49 @@ def find_document(file: str) -> str:
 def read_document(content: bytes, file: str) -> Workspace:
     """Return the workspace of a document. Raises ``DamagedDataError``."""
     try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+        document = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise DamagedDataError(str(error), "json", file) from error
     folder = os.path.dirname(file)
     try:
         if isinstance(document, dict) and _MARK in document:
-            return _parsed(document, folder)
+            rows, root = _rows(document)
+            return Workspace(_References(rows, file), full_path(os.path.join(folder, root)))
         if isinstance(document, dict) and "subdirectories" in document:
             from .published import read_published
 
-            return read_published(document, folder)
+            return Workspace(_References(read_published(document, folder), file), folder)
     except (InvalidOptionError, _DocumentError) as error:
         raise DamagedDataError(str(error), "workspace", file) from error
     reason = f"expected an object with the key {_MARK!r}, or 'subdirectories'"
     raise DamagedDataError(reason, "workspace", file)
 
 
+class _Doubled(dict[str, Any]):
+    """A JSON object that has some keys twice."""
+
+    twice: set[str]
+
+
+def keys_twice(document: dict[str, Any]) -> set[str]:
+    """Return the keys that an object of a document has twice."""
+    return document.twice if isinstance(document, _Doubled) else set()
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Row:
     """Return a JSON object, or the row of an entry without a detour."""
     keys = [key for key, _ in pairs]
-    if keys == ["backend", "address"]:
-        return pairs[0][1], pairs[1][1], ()
+    if keys[:2] == ["backend", "address"]:
+        (_, backend), (_, address), *rest = pairs
+        if type(backend) is type(address) is str:  # they may be two virtual paths
+            if not rest:
+                return backend, address, ()
+            if keys[2:] == ["indices"] and type(rest[0][1]) is list:
+                return backend, address, tuple(rest[0][1])
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"an object has the same key twice: {keys!r:.80}")
+        found = _Doubled(found)
+        found.twice = {key for key, count in Counter(keys).items() if count > 1}
     return found
 
 
@@ -227,7 +262,10 @@ class _DocumentError(Exception):
     """The document is not as it must be."""
 
 
-def _parsed(document: dict[str, Any], folder: str) -> Workspace:
+def _rows(document: dict[str, Any]) -> tuple[dict[str, _Row], str]:
+    """Return the entries and the root. Unknown keys are ignored."""
+    if twice := keys_twice(document) & {_MARK, "root", "entries"}:
+        raise _DocumentError(f"it has the key {min(twice)!r} twice")
     if document[_MARK] != _VERSION or isinstance(document[_MARK], bool):
         raise _DocumentError(
             f"{_MARK} is {document[_MARK]!r}, but this version reads {_VERSION}"
@@ -237,26 +275,22 @@ def _parsed(document: dict[str, Any], folder: str) -> Workspace:
         raise _DocumentError(f"root is {root!r:.80}, but must be a folder, such as '.'")
     if not isinstance(entries, dict):
         raise _DocumentError("entries must be an object: {virtual path: source}")
-    if unknown := document.keys() - {_MARK, "root", "entries"}:
-        raise _DocumentError(
-            f"unknown key {min(unknown)!r}: expected {_MARK}, root and entries"
-        )
     rows = {
-        path: entry if type(entry) is tuple else _row(path, entry)
-        for path, entry in entries.items()
+        path: entry if type(entry) is tuple else _row(entry) for path, entry in entries.items()
     }
-    return Workspace(_References(rows), full_path(os.path.join(folder, root)))
+    rows.update(dict.fromkeys(keys_twice(entries), "the document has it twice"))
+    return rows, root
 
 
-def _row(path: str, raw: Any) -> _Row:
+def _row(raw: Any) -> _Row:
     try:
-        if raw.keys() <= {"backend", "address", "indices"}:
-            return raw["backend"], raw["address"], tuple(raw.get("indices", ()))
-    except (AttributeError, KeyError, TypeError):
+        indices = raw.get("indices", [])
+        if isinstance(indices, list) and not keys_twice(raw) & {*Reference._fields}:
+            return raw["backend"], raw["address"], tuple(indices)
+    except (AttributeError, KeyError):
         pass
     example = '{"backend": "disk", "address": "raw/a.tif", "indices": [3]}'
-    fault = f"expected an object such as {example}, got {raw!r:.80}"
-    raise _DocumentError(f"entry {path!r}: {fault}")
+    return f"expected an object such as {example}, got {raw!r:.80}"
 
 
 def _document(entry: Reference) -> dict[str, Any]:
@@ -280,7 +314,11 @@ def _fault_of_path(path: object) -> str:
     return "a virtual path is a str such as 'B03/a.tif', without '.', '..' and empty parts"
 
 
-def _fault_of_entry(backend: object, address: object, indices: Iterable[object]) -> str:
+def _fault_of_entry(row: Any) -> str:
+    """Return why an entry is not valid; empty if it is."""
+    if not isinstance(row, tuple):
+        return row if isinstance(row, str) else f"expected a Reference, got {row!r:.80}"
+    backend, address, indices = row
     if not (isinstance(backend, str) and backend and isinstance(address, str) and address):
         return f"backend={backend!r:.80} and address={address!r:.80} must be text"
     for index in indices:
@@ -291,19 +329,13 @@ def _fault_of_entry(backend: object, address: object, indices: Iterable[object])
     return ""
 
 
-def _folders_of(entries: Mapping[str, Reference]) -> dict[str, dict[str, bool]]:
+def _folders_of(paths: Iterable[str]) -> dict[str, dict[str, bool]]:
     folders: dict[str, dict[str, bool]] = {"": {}}
-    for path in entries:
+    for path in paths:
         folder, _, name = path.rpartition("/")
         if folder not in folders:
             _add_folder(folders, folder)
-        folders[folder][name] = False
-    for folder in folders:
-        if folder not in entries:
-            continue
-        inner = next(iter(folders[folder]))
-        fault = f"entry {folder!r} is also the folder of {folder + '/' + inner!r}"
-        raise InvalidOptionError("entries", folder, "", fault)
+        folders[folder].setdefault(name, False)
     return folders
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from polystore_core import LocalStore
 from polystore_core.errors import InvalidOptionError
 
-from .document import Reference, Workspace
+from .document import Reference, keys_twice
 from .plates import planes_of_plate
 
 __all__ = ["read_published"]
@@ -17,31 +17,38 @@ __all__ = ["read_published"]
 _KEYS = {"backend", "backend_address", "source_axis_indices"}
 
 
-def read_published(document: dict[str, Any], folder: str) -> Workspace:
-    """Return the mappings of all subdirectories as one workspace in ``folder``.
+def read_published(document: dict[str, Any], folder: str) -> dict[str, Reference | str]:
+    """Return the mappings of all subdirectories, for a workspace in ``folder``.
 
-    Raises ``InvalidOptionError`` that names the wrong entry.
+    A ``str`` says why the entry of a virtual path is not valid. Raises ``InvalidOptionError``
+    for other faults.
     """
-    entries: dict[str, Reference] = {}
+    entries: dict[str, Reference | str] = {}
+    _check_keys(document, {"subdirectories"}, "the document")
     subdirectories = _object(document["subdirectories"], "subdirectories")
+    _check_keys(subdirectories, {*subdirectories}, "subdirectories")
     for name, content in subdirectories.items():
         for path, found in _subdirectory(name, content, folder):
             if entries.setdefault(path, found) != found:
-                fault = f"entry {path!r}: two subdirectories map it to different sources"
-                raise InvalidOptionError("workspace_mapping", path, "", fault)
+                entries[path] = "two subdirectories map it to different sources"
     if not entries:
         fault = "no subdirectory has a workspace_mapping, or a Zarr plate with names of files"
         raise InvalidOptionError("subdirectories", list(subdirectories), "", fault)
-    return Workspace(entries, folder)
+    return entries
 
 
-def _subdirectory(name: str, content: object, folder: str) -> Iterator[tuple[str, Reference]]:
+def _subdirectory(
+    name: str, content: object, folder: str
+) -> Iterator[tuple[str, Reference | str]]:
     """Yield the virtual paths of one subdirectory, and their sources."""
     field = f"subdirectories.{name}"
     fields = _object(content, field)
+    _check_keys(fields, {"workspace_mapping", "available_backends"}, field)
     mapping = _object(fields.get("workspace_mapping", {}), f"{field}.workspace_mapping")
+    twice = keys_twice(mapping)
     for path, raw in mapping.items():
-        yield path.replace("\\", "/"), _reference(path, raw, folder)
+        found = "the document has it twice" if path in twice else _reference(raw, folder)
+        yield path.replace("\\", "/"), found
     backends = _object(fields.get("available_backends", {}), f"{field}.available_backends")
     if not mapping and backends.get("zarr") is True:
         inside = "" if name == "." else name
@@ -55,16 +62,19 @@ def _object(value: object, field: str) -> dict[str, Any]:
     return value
 
 
-def _reference(path: str, raw: object, folder: str) -> Reference:
+def _check_keys(document: dict[str, Any], keys: set[str], field: str) -> None:
+    for key in keys_twice(document) & keys:
+        raise InvalidOptionError(field, document, "", f"{field} has the key {key!r} twice")
+
+
+def _reference(raw: object, folder: str) -> Reference | str:
     if isinstance(raw, str):  # of versions before 0.6
         return Reference("disk", _relative(raw, folder))
-    if not isinstance(raw, dict) or raw.keys() != _KEYS:
-        fault = f"entry {path!r}: expected {', '.join(sorted(_KEYS))}, got {raw!r:.80}"
-        raise InvalidOptionError("workspace_mapping", raw, "", fault)
+    if not isinstance(raw, dict) or not raw.keys() >= _KEYS or keys_twice(raw) & _KEYS:
+        return f"expected {', '.join(sorted(_KEYS))}, got {raw!r:.80}"
     address, indices = raw["backend_address"], raw["source_axis_indices"]
     if not (isinstance(address, str) and isinstance(indices, list)):
-        fault = f"entry {path!r}: backend_address must be text, source_axis_indices a list"
-        raise InvalidOptionError("workspace_mapping", raw, "", fault)
+        return "backend_address must be text, source_axis_indices a list"
     return Reference(raw["backend"], _relative(address, folder), tuple(indices))
 
 
