@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from polystore_core import BackendRegistry, DataSink, FileManager
+from polystore_core import BackendRegistry, DataSink, DataSource, FileManager
 from polystore_core.errors import (
     BatchError,
     DamagedDataError,
@@ -16,6 +16,7 @@ from polystore_core.errors import (
     NotAFileError,
     NotFoundError,
     PathOutsideRootError,
+    ReceiverUnavailableError,
     UnsupportedFileError,
     UnsupportedOperationError,
 )
@@ -113,6 +114,62 @@ def test_circle_through_another_is_named(fm, write):
             operation(PATH, "ws")
     write("disk", "raw/a.npy", 1, name="other")
     assert fm.load(PATH, "ws").shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [(None, "does not exist"), ("{", "is damaged"), ('{"polystore_workspace": 1}', "entries")],
+)
+def test_fault_of_another_document_is_named(fm, write, tmp_path, document, text):
+    """The error names both documents, and which of them is wrong."""
+    write("other", PATH)
+    other = tmp_path / "plate/other.json"
+    if document is not None:
+        other.write_text(document)
+    for operation in (fm.load, fm.info, fm.open):
+        with pytest.raises((NotFoundError, DamagedDataError)) as caught:
+            operation(PATH, "ws")
+        assert (caught.value.backend, caught.value.path) == ("ws", PATH)
+        assert str(tmp_path / "plate/ws.json") in str(caught.value)
+        assert f"{str(other)!r}" in str(caught.value)
+        assert text in str(caught.value).partition(str(other))[2]
+
+
+class ReadsBack(DataSource):
+    """Like a viewer: its values can only be loaded, and only while it runs."""
+
+    _backend_type = "workspace_reads_back"
+
+    def load(self, path, /):
+        if path == "gone":
+            raise ReceiverUnavailableError("viewer", "viewer 'a'", "does not run", "start it")
+        raise RuntimeError("a mistake of the plugin")
+
+    def list_dir(self, path, /):
+        return []
+
+    is_file = is_dir = is_symlink = lambda self, path: False
+
+
+def test_errors_of_other_kinds_name_the_entry(fm, write, tmp_path):
+    write("workspace_reads_back", "gone")
+    place = f"its entry in {str(tmp_path / 'plate/ws.json')!r} leads to "
+    with pytest.raises(ReceiverUnavailableError) as caught:
+        fm.load(PATH, "ws")
+    assert str(caught.value) == (
+        f"backend 'ws': {PATH!r}: viewer 'a' does not run; start it; {place}"
+        "'gone' on backend 'workspace_reads_back'"
+    )
+    for operation in (fm.info, fm.open):
+        with pytest.raises(UnsupportedOperationError) as refused:
+            operation(PATH, "ws")
+        assert repr(PATH) in str(refused.value)
+        assert place in str(refused.value)
+    write("workspace_reads_back", "broken")
+    with pytest.raises(RuntimeError, match="mistake") as broken:
+        fm.load(PATH, "ws")
+    (note,) = broken.value.__notes__
+    assert note == f"{PATH!r}: {place}'broken' on backend 'workspace_reads_back'"
 
 
 def test_paths_of_callers_stay_inside(fm, write):

@@ -234,7 +234,7 @@ class VirtualWorkspaceBackend(DataSource):
         if entry is None:
             kind = NotAFileError if key in workspace.folders else NotFoundError
             raise kind(self.name, os.fspath(path), operation)
-        return self._sources.find(workspace.root, entry, path)
+        return self._sources.find(workspace.root, entry, path, operation)
 
     def _entry(self, path: str) -> tuple[str, Reference | None]:
         """Return the root, and the entry of a virtual path if there is one."""

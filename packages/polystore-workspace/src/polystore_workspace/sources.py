@@ -18,6 +18,8 @@ from polystore_core.errors import (
     NotFoundError,
     PathOutsideRootError,
     PluginError,
+    PolystoreError,
+    ReceiverError,
     StorageError,
     UnsupportedDataError,
     UnsupportedFileError,
@@ -101,22 +103,23 @@ class Sources:
         """For a name, a root and an option: the backend of the registry, and our instance."""
         self._folders: dict[str, AnyFolder] = {}
 
-    def find(self, root: str, entry: Reference, path: Path) -> Found:
+    def find(self, root: str, entry: Reference, path: Path, operation: str) -> Found:
         """Return the source of an entry. Nothing is opened."""
         try:
             source, address = self._source(entry, root)
-        except (PluginError, InvalidOptionError) as error:
+            circle = self._circle(source, address)
+        except InvalidOptionError as error:  # of the backend, not of the caller
             reason = f"{error}; {self._place(entry)}"
             raise UnsupportedFileError(
                 reason, path=os.fspath(path), backend=self._of.name
             ) from error
+        except Exception as error:
+            raise self._translated(error, path, entry, operation) from error
         if not isinstance(source, DataSource):
-            fault = f"backend {entry.backend!r} only writes"
-            raise self._damaged(fault, path, entry)
-        found = Found(entry, source, address)
-        if isinstance(source, type(self._of)):
-            self._check_circle(found, path)
-        return found
+            raise self._damaged(f"backend {entry.backend!r} only writes", path, entry)
+        if circle:
+            raise self._damaged(f"it leads in a circle: {circle}", path, entry)
+        return Found(entry, source, address)
 
     def _source(self, entry: Reference, root: str) -> tuple[Any, str]:
         """Return the backend that reads an entry, and the path of the source in it."""
@@ -150,19 +153,21 @@ class Sources:
         self._kept[name, root, option] = made, limited
         return limited
 
-    def _check_circle(self, found: Found, path: Path) -> None:
-        """Follow the entries through other workspaces. None is opened but their documents."""
+    def _circle(self, source: Any, address: str) -> str:
+        """Follow the entries through other workspaces, and return the circle if there is one.
+
+        Nothing is opened but their documents.
+        """
         chain = [self._of]
-        source, address = found.source, found.address
         while isinstance(source, type(self._of)):
             if source in chain:
-                names = " → ".join(repr(one.name) for one in (*chain, source))
-                raise self._damaged(f"it leads in a circle: {names}", path, found.entry)
+                return " → ".join(repr(one.name) for one in (*chain, source))
             chain.append(source)
             root, entry = source._entry(address)
             if entry is None:
-                return
+                break
             source, address = source._sources._source(entry, root)
+        return ""
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
@@ -174,38 +179,61 @@ class Sources:
         except Exception as error:
             told = self.told(error, path, found, operation)
             if told is error:
+                error.add_note(f"{os.fspath(path)!r}: {self._place(found.entry)}")
                 raise
             raise told from error
 
     def told(self, error: Exception, path: Path, found: Found, operation: str) -> Exception:
-        """Return an error of the source with the virtual path, the source and the document."""
-        name, text, entry = self._of.name, os.fspath(path), found.entry
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
+        """Return an error of the source with the virtual path, the source and the document.
+
+        An error of the caller, such as an unknown option, stays as it is.
+        """
+        if isinstance(error, IndexError) and found.entry.indices:
+            return self._index_error(error, path, found)
+        return self._translated(error, path, found.entry, operation)
+
+    def _translated(
+        self, error: Exception, path: Path, entry: Reference, operation: str
+    ) -> Exception:
+        name, text, place = self._of.name, os.fspath(path), self._place(entry)
+        if isinstance(error, OSError) and not isinstance(error, PolystoreError):
             error = explained(error, name, text, operation)
         if isinstance(error, UnsupportedOperationError):
-            return UnsupportedOperationError(name, error.operation, f"{error}")
-        if isinstance(error, NotFoundError):
-            return NotFoundError(
-                name, text, operation, hint=f"{self._place(entry)}, which does not exist"
-            )
-        if isinstance(error, StorageError):
-            reason = f"{error.strerror or error}; {self._place(entry)}"
-            return replace(error, backend=name, path=text, operation=operation, reason=reason)
-        if isinstance(error, DataError):
-            reason = f"{error.reason}; {self._place(entry)}"
-            return replace(error, backend=name, path=text, reason=reason)
+            reason = f"{text!r}: {error}; {place}"
+            return UnsupportedOperationError(name, error.operation, reason)
+        if isinstance(error, StorageError | DataError):
+            return self._stored(error, text, entry, operation)
+        if isinstance(error, ReceiverError):
+            advice = f"{error.advice}; {place}" if error.advice else place
+            receiver = f"{text!r}: {error.receiver}"
+            return replace(error, backend=name, receiver=receiver, advice=advice)
         if isinstance(error, PathOutsideRootError):
             fault = f"its address leads out of the root {error.root!r}"
             return self._damaged(fault, path, entry)
         if isinstance(error, InvalidOptionError) and error.option == "path":
             return self._damaged(f"its address is not valid: {error}", path, entry)
         if isinstance(error, PluginError | UnsupportedFormatError):
-            return UnsupportedFileError(
-                f"{error}; {self._place(entry)}", path=text, backend=name
-            )
-        if isinstance(error, IndexError) and entry.indices:
-            return self._index_error(error, path, found)
+            return UnsupportedFileError(f"{error}; {place}", path=text, backend=name)
         return error
+
+    def _stored(
+        self, error: StorageError | DataError, path: str, entry: Reference, operation: str
+    ) -> Exception:
+        """Add the place of the entry to an error of what is stored."""
+        name, place = self._of.name, self._place(entry)
+        is_source = error.path in ("", path) or error.path.endswith(entry.address)
+        other = "" if is_source else f"{error}"  # it names a file that the source needs
+        if isinstance(error, NotFoundError):
+            why = other or error.hint or error.reason
+            missing = place if other else f"{place}, which does not exist"
+            hint = f"{missing}; {why}" if why else missing
+            return NotFoundError(name, path, operation, hint=hint)
+        if isinstance(error, StorageError):
+            reason = f"{other or error.strerror or error}; {place}"
+            return replace(error, backend=name, path=path, operation=operation, reason=reason)
+        return replace(
+            error, backend=name, path=path, reason=f"{other or error.reason}; {place}"
+        )
 
     def _index_error(self, error: IndexError, path: Path, found: Found) -> Exception:
         """Tell an index of the entry from one of the caller's region."""
