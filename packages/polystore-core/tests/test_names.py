@@ -41,6 +41,19 @@ GUID = "10E01AFB-34C4-416E-A9D3-51B90AB53728"
             "r01c02f03p04-ch1sk5fk1fl1.tiff",
             "row=01 column=02 field=03 z=04 channel=1 time=5",
         ),
+        # MetaXpress writes a GUID right after the last number.
+        *[
+            (template, f"P_A01_s{site}_w{w}{guid}.tif", f"well=A01 site={site} w={w}")
+            for template in ("*_{well}_s{site}_w{w}*.tif", "P_{well}_s{site}_w{w}*.tif")
+            for site, w, guid in [
+                ("8", "1", "1619fbbe-5bcd-487b-8e48-fc183b5072d9"),
+                ("12", "24", "4E1B7C90-75e6-426c-8b41-71a5693784e3"),
+                ("3", "2", GUID),
+                ("3", "5", "b71ae91c-75e6-426c-8b41-71a5693784e3"),
+            ]
+        ],
+        ("*_{well}_s{site}*.tif", f"P_B05_s151E{GUID[2:]}.tif", "well=B05 site=15"),
+        ("*_w{w}*.tif", "P_w11619fbb-5bcd-487b-8e48-fc18.tif", "w=11619"),  # no GUID
         (
             "{well}_s{site}_w{channel}_z{z}.tif",
             "AA12_s1_wDAPI_z3.TIF",

@@ -43,7 +43,10 @@ class _Shape(NamedTuple):
     last: str
 
 
-_DIGITS = _Shape("digits", "[0-9]++", "(?<![0-9])[0-9]++", "0", "0")
+_GUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
+_RUN = f"(?:[0-9]+?(?={_GUID})|[0-9]++)"
+"""All the digits that are there, but for those that begin a GUID."""
+_DIGITS = _Shape("digits", _RUN, f"(?<![0-9]){_RUN}", "0", "0")
 _SHAPES = dict.fromkeys(("column", "field", "site", "t", "time", "w", "z"), _DIGITS) | {
     "row": _Shape(
         "letters or digits",
@@ -147,7 +150,9 @@ class NameTemplate:
 
     - ``well``: one or two letters and one to three digits, such as "B3", "O01", "AA12";
     - ``row``: letters, or digits; ``column``, ``field``, ``site``, ``z``, ``t``, ``time``,
-      ``w``: digits. They take all the letters or digits that stand there: no number is cut;
+      ``w``: digits. They take all the letters or digits that stand there: no number is cut.
+      MetaXpress writes a GUID right after the last number: the GUID begins where its first
+      eight digits do, so ``w11619fbbe-5bcd-…`` is w1;
     - any other, ``channel`` too: the shortest text, not empty, that lets the rest fit.
 
     Fields may touch where it is clear at which character one ends: ``{row}{column}``, but
