@@ -52,6 +52,19 @@ def test_row_and_column_suffice(fm: FileManager) -> None:
     assert fm.info("p.ome.zarr/A/1/0", backend="zarr").shape == (30, 40)
 
 
+def test_thumbnails_are_left_out(fm: FileManager) -> None:
+    """A MetaXpress folder has a small copy of each image, whose name fits as well."""
+    guids = [f"{n:08X}-34C4-416E-A9D3-51B90AB53728" for n in range(8)]
+    fill(fm, [f"x_A0{well}_s1_w{w}{guids.pop()}.tif" for well in "12" for w in "12"])
+    fill(fm, [f"x_A0{well}_s1_w{w}_thumb{guids.pop()}.tif" for well in "12" for w in "12"])
+    names = "*_{well}_s{site}_w{w}*.tif"
+    with pytest.raises(InvalidOptionError, match="or exclude="):
+        save(fm, names)
+    paths = save(fm, names, exclude="*_thumb*")
+    assert paths == ["p.ome.zarr/A/01/1", "p.ome.zarr/A/02/1"]
+    assert fm.info(paths[0], backend="zarr").metadata["channels"] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("names", "template", "match"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def save_plate(
     names: str | NameTemplate,
     source_backend: str,
     backend: str,
+    exclude: str | None = None,
     channels: Mapping[str, str | Mapping[str, Option]] | None = None,
     progress: Progress = False,
     **options: Option,
@@ -49,7 +51,8 @@ def save_plate(
     ``names`` says what the file names mean, such as ``"*_{well}f{field}d{channel}.TIF"``: a
     field needs ``{well}``, or ``{row}`` and ``{column}``; ``{field}`` or ``{site}`` tells the
     fields of a well apart; ``{t}`` or ``{time}``, ``{channel}`` or ``{w}``, and ``{z}`` become
-    axes. Channels are labelled as in the names, or by ``channels`` (name to label, or to a
+    axes. ``exclude`` is a shell pattern of file names that are left out, such as ``"*_thumb*"``.
+    Channels are labelled as in the names, or by ``channels`` (name to label, or to a
     mapping with label, color and window). Further options are those of ``save``.
 
     Raises ``InvalidOptionError``, before anything is written, for a folder without images, a name
@@ -61,6 +64,8 @@ def save_plate(
     files = manager.list_image_files(
         folder, backend=source_backend, recursive="/" in template.template
     )
+    if exclude is not None:
+        files = [file for file in files if not fnmatchcase(file.rpartition("/")[2], exclude)]
     if not files:
         raise InvalidOptionError(
             "folder",
@@ -154,7 +159,7 @@ def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
             raise InvalidOptionError(
                 "names",
                 template.template,
-                f"fields that tell {field.places[key]!r} from {file!r}",
+                f"fields that tell {field.places[key]!r} from {file!r}, or exclude= for one",
             )
         field.places[key] = file
     for field in fields.values():
