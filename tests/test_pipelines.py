@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import zarr
 
@@ -14,20 +16,38 @@ ROOT = Path(__file__).parent.parent
 PLATE = ROOT.parent / "shared/data/plate-cellomics"
 
 
+def workers(script: int, scratch: Path) -> Iterator[psutil.Process]:
+    """Find the workers of Dask that a script has started: each locks its folder in ``scratch``."""
+    for process in psutil.Process(script).children():
+        if any(file.path.startswith(str(scratch)) for file in process.open_files()):
+            yield process
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_cluster_makes_a_plate(tmp_path):
+@pytest.mark.parametrize(
+    "kills", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["", "kills a worker"]
+)
+def test_cluster_makes_a_plate(tmp_path: Path, *, kills: bool) -> None:
     """The script itself compares each mask. Here, Zarr alone reads what the workers wrote."""
     folder = [PLATE] if PLATE.is_dir() else []  # else the script makes a plate
     script = ROOT / "examples/pipelines/cluster.py"
-    done = subprocess.run(
-        [sys.executable, script, *folder, "--output", "out"],
+    printed = []
+    with subprocess.Popen(
+        [sys.executable, "-u", script, *folder, "--output", "out"],
         cwd=tmp_path,
         env={**os.environ, "DASK_TEMPORARY_DIRECTORY": str(tmp_path)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed.append(line)
+            if kills and line == "a script received masks/0\n":
+                next(workers(process.pid, tmp_path / "dask-scratch-space")).kill()
+    assert process.returncode == 0, "".join(printed)
+    assert kills == any("Restarting worker" in line for line in printed)
     out = tmp_path / "out"
     wells = sorted(json.loads((out / "metadata.json").read_text())["subdirectories"])
     assert len(wells) == (24 if folder else 6)
