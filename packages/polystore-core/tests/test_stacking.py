@@ -153,6 +153,16 @@ def test_element_types_that_disagree(tmp_path: Path, fm: FileManager) -> None:
         found.compute()
 
 
+def test_words_that_only_others_have(plate: Plate) -> None:
+    paths = plate("a_1.npy", "a_2.tif")
+    told = r"scale \(0\.5, 0\.25\), but '.*a_1\.npy', .* has \(None, None\)"
+    found = stack(paths, backend="disk", names="a_{n}.*")
+    with pytest.raises(UnsupportedDataError, match=told):
+        found.compute()
+    with pytest.raises(BatchError, match=told):
+        stack(paths, backend="disk", names="a_{n}.*", check="all")
+
+
 def test_structures_are_stacked(tmp_path: Path, fm: FileManager) -> None:
     value = np.array([(1, 0.5), (2, 1.5)], [("a", "u1"), ("b", ">f4")])
     fm.save(value, tmp_path / "t1.npy", backend="disk")

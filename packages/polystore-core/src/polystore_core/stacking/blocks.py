@@ -7,6 +7,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -78,8 +79,11 @@ class Reader:
                 self._check(path, handle.shape, handle.dtype, handle.image)
                 return np.asarray(handle[box])
         if not self.first.is_image:
+            words = None
+            with suppress(UnsupportedOperationError):
+                words = self.files.info(path, self.backend).image  # which the first has not
             pixels = array_of(self.files.load(path, self.backend), path, self.backend)
-            self._check(path, pixels.shape, pixels.dtype, None)
+            self._check(path, pixels.shape, pixels.dtype, words)
             return pixels
         try:
             image = self.files.load(path, self.backend, as_="image")
