@@ -235,7 +235,7 @@ def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> No
         try:
             for future in as_completed(futures):
                 if future.status != "finished":
-                    with _explained(written, future.key):
+                    with _explain_failure(written, future.key):
                         future.result()
                 report()
         except BaseException:
@@ -245,7 +245,7 @@ def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> No
 
 
 @contextmanager
-def _explained(written: Value, key: Value) -> Iterator[None]:
+def _explain_failure(written: Value, key: Value) -> Iterator[None]:
     """Tell with an error which block of the array failed, and from which files it is made."""
     try:
         yield

@@ -102,7 +102,7 @@ class AtomicMetadataWriter:
             raise UnsupportedDataError(str(error), "json", os.fspath(path)) from error
         _check_update(added, path)
         names = added.get("subdirectories", {})
-        replaced = _checked_replace(replace, names)
+        replaced = _check_replace(replace, names)
 
         def merge(document: Value) -> Value:
             try:
@@ -167,7 +167,7 @@ def _step(name: str) -> str:
     return f".{name}" if re.fullmatch(r"[\w-]+", name) else f"[{json.dumps(name)}]"
 
 
-def _checked_replace(
+def _check_replace(
     replace: Collection[str], updates: Mapping[str, Mapping[str, Value]]
 ) -> set[str]:
     known = {key for values in updates.values() for key in values}

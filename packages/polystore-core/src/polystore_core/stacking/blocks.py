@@ -1,4 +1,4 @@
-"""The blocks of a stack: what each one reads, and the Dask array that they make."""
+"""The blocks of a stack, and the Dask array that they make."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..values import Pixels, Value
     from .grid import Grid
 
-__all__ = ["Reader", "block_paths", "labelled"]
+__all__ = ["Reader", "block_paths", "build_array"]
 
 _PIECES = "polystore-pieces-"
 """The names of the layers of pieces in graphs of Dask start with this."""
@@ -37,7 +37,7 @@ _MOST_BYTES = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one block reads: a file, or a part of it."""
+    """The work of one block: to read a file, or a part of it."""
 
     path: str | None
     """``None`` where there is no file."""
@@ -101,7 +101,7 @@ class Reader:
         dtype: np.dtype[Any],
         words: ImageMetadata | None,
     ) -> None:
-        self.first.check(Header.made(path, self.backend, shape, dtype, words))
+        self.first.check(Header.build(path, self.backend, shape, dtype, words))
 
     def _explain(self, error: Exception, path: str) -> None:
         """Say which file failed, and in which process if that is another one."""
@@ -115,7 +115,7 @@ class Reader:
             )
 
 
-def labelled(grid: Grid, reader: Reader) -> xarray.DataArray:
+def build_array(grid: Grid, reader: Reader) -> xarray.DataArray:
     """Return the DataArray of a grid whose blocks ``reader`` reads."""
     import dask.array
 

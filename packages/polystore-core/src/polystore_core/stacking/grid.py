@@ -42,18 +42,18 @@ class Grid:
         if not template.fields:
             raise InvalidOptionError("names", template.template, "a template with a field")
         parsed = [tuple(template.parse(path).values()) for path in paths]
-        columns = [_typed(column) for column in zip(*parsed, strict=True)]
+        columns = [_convert_digits(column) for column in zip(*parsed, strict=True)]
         found: dict[Labels, str] = {}
         for path, place in zip(paths, zip(*columns, strict=True), strict=True):
             if place in found:
-                same = _told(template.fields, place)
+                same = _describe_place(template.fields, place)
                 fault = (
                     f"{found[place]!r} and {path!r} both have {same}: leave out one of them, or "
                     f"add the field that tells them apart to names={template.template!r}"
                 )
                 raise InvalidOptionError("paths", path, "different fields", fault)
             found[place] = path
-        return cls(template, tuple(_ordered(column) for column in columns), found)
+        return cls(template, tuple(_sort_labels(column) for column in columns), found)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +65,9 @@ class Grid:
         if total == len(self.found):
             return
         holes = (place for place in product(*self.labels) if place not in self.found)
-        some = "; ".join(_told(self.template.fields, place) for place in islice(holes, 5))
+        some = "; ".join(
+            _describe_place(self.template.fields, place) for place in islice(holes, 5)
+        )
         fault = (
             f"{total - len(self.found):,} of {total:,} combinations have no file: {some}"
             f"{'' if total - len(self.found) <= 5 else '; …'}. Pass missing=0 to fill them with "
@@ -85,7 +87,7 @@ class Grid:
             raise InvalidOptionError("missing", total, "fewer combinations", fault)
 
     def check_axes(self, names: Sequence[str]) -> None:
-        """Raise ``InvalidOptionError`` for a field that is called as an axis of the files."""
+        """Raise ``InvalidOptionError`` for a field that has the name of an axis of the files."""
         both = [name for name in self.template.fields if name in names]
         if both:
             fault = (
@@ -95,16 +97,16 @@ class Grid:
             raise InvalidOptionError("names", self.template.template, "other names", fault)
 
 
-def _typed(column: Sequence[str]) -> Sequence[int] | Sequence[str]:
+def _convert_digits(column: Sequence[str]) -> Sequence[int] | Sequence[str]:
     if all(text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS for text in column):
         return [int(text) for text in column]
     return column
 
 
-def _ordered(column: Sequence[Any]) -> Labels:
+def _sort_labels(column: Sequence[Any]) -> Labels:
     different = set(column)
     return tuple(sorted(different) if isinstance(column[0], int) else natural_order(different))
 
 
-def _told(fields: Sequence[str], place: Labels) -> str:
+def _describe_place(fields: Sequence[str], place: Labels) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in zip(fields, place, strict=True))

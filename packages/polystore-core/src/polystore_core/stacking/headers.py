@@ -23,7 +23,7 @@ __all__ = ["Header", "array_of"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of its array: shape, element type, and words."""
+    """The shape, element type and words of an array in a file."""
 
     path: str
     backend: str
@@ -40,12 +40,12 @@ class Header:
             info = files.info(path, backend)
             dtype = _of_numpy(info.dtype)
             if info.shape is not None and dtype is not None:
-                return cls.made(path, backend, info.shape, dtype, info.image)
+                return cls.build(path, backend, info.shape, dtype, info.image)
         pixels = array_of(files.load(path, backend), path, backend)
-        return cls.made(path, backend, pixels.shape, pixels.dtype, None)
+        return cls.build(path, backend, pixels.shape, pixels.dtype, None)
 
     @classmethod
-    def made(
+    def build(
         cls,
         path: str,
         backend: str,

@@ -17,7 +17,7 @@ from ..files.local import LocalStore
 from ..model.casting import convert
 from ..model.names import NameTemplate
 from ..work import Progress, check_paths, run_batch
-from .blocks import Reader, labelled
+from .blocks import Reader, build_array
 from .grid import Grid
 from .headers import Header
 
@@ -69,7 +69,7 @@ def stack(
 
     Raises:
         InvalidOptionError: no paths, a name that does not fit, two files with the same values,
-            a combination without a file, a field that is called as an axis of the files, or
+            a combination without a file, a field that has the name of an axis of the files, or
             more than a million combinations with ``missing``.
         UnsupportedDataError: a file is not an array, or differs from the first file. Computing
             raises it too.
@@ -99,10 +99,10 @@ def stack(
 
         threads = _threads_for(compare, range(1, len(texts)))
         run_batch(backend, "stack", texts, compare, progress=progress, threads=threads)
-    filling = None if missing is None else _checked_filling(missing, first.dtype)
+    filling = None if missing is None else _convert_filling(missing, first.dtype)
     home = (socket.gethostname(), os.getpid())
     folder = _working_folder(manager, backend)
-    return labelled(grid, Reader(manager, backend, first, filling, home, folder))
+    return build_array(grid, Reader(manager, backend, first, filling, home, folder))
 
 
 def _check_installed() -> None:
@@ -125,7 +125,7 @@ def _working_folder(files: FileManager, backend: str) -> str:
     return os.getcwd() if isinstance(store, LocalStore) and store.root is None else ""
 
 
-def _checked_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
+def _convert_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
     expected = f"one value of the files' element type {dtype}"
     if np.ndim(missing):
         raise InvalidOptionError("missing", missing, expected)
