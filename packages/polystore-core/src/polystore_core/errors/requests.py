@@ -103,7 +103,8 @@ class UnsupportedFormatError(RequestError, ValueError):
             close = [name for name in self.known if _is_misspelt(suffix.lower(), name)]
             hint = f"; did you mean {close[0]!r}?" if close else "."
         known = ", ".join(f".{name}" for name in self.known) or "none"
-        return f"{where(self.backend, self.path)} {trouble}{hint} Known: {known}"
+        place = where(self.backend, self.path)
+        return f"{place} {trouble}{hint} Known: {known}. Or name one with format="
 
 
 @dataclass(eq=False)

@@ -57,6 +57,9 @@ class FileBackend(NamesOfStore):
     A call that needs more than the ``features`` of the store raises
     ``UnsupportedOperationError``, before anything is changed.
 
+    ``format="tif"``, an option of ``save``, ``load``, ``open`` and batches, is for a path whose
+    suffix is another one, or missing. ``info`` goes by the suffix alone.
+
     If the store can make values durable, the option ``durable`` of ``save`` decides what survives
     a power cut. ``None``: the old value or the new one, where one replaces the other. ``True``:
     every value whose ``save`` has returned, new names included. ``False`` flushes nothing. The
@@ -76,7 +79,7 @@ class FileBackend(NamesOfStore):
         """Return the format of ``path``, as ``load`` and ``save`` choose it."""
         with self._translated(path, operation):
             text = checked(path)
-            return self._format(text, self.store.key(text), operation)
+            return self._format(text, self.store.key(text), operation, {})
 
     # ── one value ────────────────────────────────────────────────────────────────────────
 
@@ -121,9 +124,9 @@ class FileBackend(NamesOfStore):
         try:
             text = check_new(path)
             key = store.key(text)
-            chosen = self._format(text, key, "save")
+            chosen = self._format(text, key, "save", options)
             if options:
-                _check(chosen, "save", options, "if_exists", "durable")
+                options = _checked(chosen, "save", options, "if_exists", "durable")
             if durable and not store.features.durable:
                 self._refuse_durable()
             condition = self._condition(text, if_exists, "save")
@@ -165,8 +168,8 @@ class FileBackend(NamesOfStore):
         with self._translated(path, "load"):
             text = checked(path)
             key = self.store.key(text)
-            chosen = self._format(text, key, "load")
-            _check(chosen, "load_image", options)
+            chosen = self._format(text, key, "load", options)
+            options = _checked(chosen, "load_image", options)
             given = (self._opener(text),) if chosen.reads_siblings else ()
             file = _opened(self.store, key, whole=True)
             image: Image = _decoded(chosen, file, given, options, chosen.load_image)
@@ -179,9 +182,9 @@ class FileBackend(NamesOfStore):
         try:
             text = checked(path)
             key = store.key(text)
-            chosen = self._format(text, key, "load")
+            chosen = self._format(text, key, "load", options)
             if options:
-                _check(chosen, "load", options, "region")
+                options = _checked(chosen, "load", options, "region")
             given = (self._opener(text),) if chosen.reads_siblings else ()
             if region is None:
                 return _decoded(chosen, _opened(store, key, whole=True), given, options)
@@ -197,9 +200,9 @@ class FileBackend(NamesOfStore):
     def open(self, path: Path, /, **options: Option) -> LazyArray:
         with self._translated(path, "open"):
             text = checked(path)
-            chosen = self._format(text, self.store.key(text), "open")
+            chosen = self._format(text, self.store.key(text), "open", options)
             if options:
-                _check(chosen, "open", options)
+                options = _checked(chosen, "open", options)
             lend: Callable[..., LazyArray] = chosen.open
             return lend(self._opener(text), **options)
 
@@ -238,7 +241,10 @@ class FileBackend(NamesOfStore):
                     raise
                 raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
-    def _format(self, text: str, key: str, operation: str) -> Format:
+    def _format(self, text: str, key: str, operation: str, options: Document) -> Format:
+        """Return the format that the option ``format`` names, or else the suffix."""
+        if options and (given := options.get("format")) is not None:
+            return self._named(given)
         try:
             return self._format_of(text)
         except UnsupportedFormatError:
@@ -248,6 +254,16 @@ class FileBackend(NamesOfStore):
         other = _claimed_suffix(text)
         reason = f"it is a folder: try backend={other!r}" if other else ""
         raise NotAFileError(self.name, text, operation, reason=reason)
+
+    def _named(self, given: Value) -> Format:
+        known: tuple[str, ...] = ()
+        if isinstance(given, str) and "/" not in given:
+            try:
+                return self._format_of(f"file.{given}")
+            except UnsupportedFormatError as error:
+                known = error.known
+        expected = f"the suffix of a format, such as 'tif' ({', '.join(known)})"
+        raise InvalidOptionError("format", given, expected)
 
     def _converts(self, source: str, target: str) -> bool:
         old, new = _claimed_suffix(source), _claimed_suffix(target)
@@ -358,9 +374,11 @@ def _claimed_suffix(path: str) -> str:
     return suffix
 
 
-def _check(chosen: Format, operation: str, options: Document, *known: str) -> None:
+def _checked(chosen: Format, operation: str, options: Document, *known: str) -> Document:
+    """Return the options of the format. Raises ``UnknownOptionError``."""
     method = getattr(type(chosen), operation)
-    check_options(method, options, f"{operation}() of format {chosen.name!r}", *known)
+    check_options(method, options, f"{operation}() of format {chosen.name!r}", *known, "format")
+    return {name: value for name, value in options.items() if name != "format"}
 
 
 def _decoded(
