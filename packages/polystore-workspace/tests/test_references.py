@@ -172,6 +172,22 @@ def test_errors_of_other_kinds_name_the_entry(fm, write, tmp_path):
     assert note == f"{PATH!r}: {place}'broken' on backend 'workspace_reads_back'"
 
 
+@pytest.mark.parametrize(
+    ("entries", "root", "text"),
+    [
+        ([(PATH, Reference("disk", "a.npy"))], ".", "a dict"),
+        ({PATH: Reference("disk", "a.npy")}, 3, "root=3"),
+        ({3: Reference("disk", "a.npy")}, ".", "a str"),
+        ({PATH: ["disk", "a.npy"]}, ".", "a Reference"),
+        ({PATH: Reference("disk", "a.npy", 5)}, ".", "must be a tuple"),
+        ({PATH: Reference("disk", "a.npy", (np.int64(1),))}, ".", "an index"),
+    ],
+)
+def test_bad_values_are_refused(entries, root, text):
+    with pytest.raises(InvalidOptionError, match=text):
+        Workspace(entries, root)
+
+
 def test_paths_of_callers_stay_inside(fm, write):
     write()
     assert fm.load("./B03/../B03//s1.npy", "ws").shape == (2, 3, 4)

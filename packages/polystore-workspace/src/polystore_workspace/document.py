@@ -67,6 +67,15 @@ class Workspace:
 
     def __post_init__(self) -> None:
         entries = self.entries
+        if not isinstance(entries, Mapping):
+            raise InvalidOptionError("entries", entries, "a dict: {virtual path: Reference}")
+        if not isinstance(self.root, str | os.PathLike):
+            raise InvalidOptionError("root", self.root, "the path of a folder")
+        for path in entries:
+            if not isinstance(path, str):
+                raise InvalidOptionError(
+                    "entries", path, f"a str as virtual path, not {path!r}"
+                )
         faults = {path: _fault_of_path(path) for path in entries if not _is_plain(path)}
         faults = {path: fault for path, fault in faults.items() if fault}
         folders = _folders_of([path for path in entries if path not in faults])
@@ -81,6 +90,7 @@ class Workspace:
                 if fault := faults.get(path) or _fault_of_entry(entries[path]):
                     raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
         object.__setattr__(self, "folders", folders)
+        object.__setattr__(self, "root", os.fspath(self.root))
 
     @classmethod
     def build(
@@ -321,6 +331,8 @@ def _fault_of_entry(row: Any) -> str:
     backend, address, indices = row
     if not (isinstance(backend, str) and backend and isinstance(address, str) and address):
         return f"backend={backend!r:.80} and address={address!r:.80} must be text"
+    if not isinstance(indices, tuple):
+        return f"indices={indices!r:.80} must be a tuple"
     for index in indices:
         if index is not None and (type(index) is not int or index < 0):
             return (

@@ -62,7 +62,8 @@ class Found(NamedTuple):
         if "region" in options:
             return value
         if not hasattr(value, "shape"):
-            raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
+            got = type(value).__name__
+            raise UnsupportedDataError(f"indices and region= need an array, got {got}")
         return np.array(value[part])
 
     def region(self, region: Region | None) -> Region:
@@ -208,7 +209,9 @@ class Sources:
             receiver = f"{text!r}: {error.receiver}"
             return replace(error, backend=name, receiver=receiver, advice=advice)
         if isinstance(error, PathOutsideRootError):
-            fault = f"its address leads out of the root {error.root!r}"
+            is_absolute = os.path.isabs(entry.address)
+            wrong = "is absolute, but must be relative to" if is_absolute else "leads out of"
+            fault = f"its address {wrong} the root {error.root!r}"
             return self._damaged(fault, path, entry)
         if isinstance(error, InvalidOptionError) and error.option == "path":
             return self._damaged(f"its address is not valid: {error}", path, entry)
