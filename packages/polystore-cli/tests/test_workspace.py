@@ -43,6 +43,37 @@ def test_planes_by_names_of_their_own(run: Run, plate: str, files: FileManager) 
     assert files.load("B03/s2/z01.tif", "ws").shape == (4, 5)
 
 
+def test_other_commands_use_the_document(run: Run, plate: str, files: FileManager) -> None:
+    """With the name of a backend in a file, like each backend that has options."""
+    run("workspace", "build", plate, "--names", NAMES, "-o", "ws.json", "--split", "z")
+    Path("a.toml").write_text('[backends.ws]\nbackend="virtual_workspace"\nfile="ws.json"\n')
+    listed = run("--config", "a.toml", "ls", "-r", "ws:").stdout.splitlines()
+    assert listed[-2:] == ["C11/C11_s2_z1.tif", "C11/C11_s2_z2.tif"]
+    info = json.loads(
+        run("--config", "a.toml", "info", "ws:C11/C11_s1_z2.tif", "--json").stdout
+    )
+    assert info["shape"] == [4, 5]
+    copied = run("--config", "a.toml", "cp", "-r", "ws:C11", "disk:out", "--verify", "values")
+    assert copied.exit_code == 0, copied.stderr
+    assert files.load("out/C11_s2_z1.tif", "disk").tolist() == [[11] * 5] * 4
+    shown = run("--config", "a.toml", "view", "ws:B03", "--dry-run").stdout
+    assert "B03_s1_z0.tif" in shown
+    refused = run("--config", "a.toml", "cp", "-r", "disk:plate", "ws:new")
+    assert (refused.exit_code, "only reads" in refused.stderr) == (1, True)
+
+
+def test_folder_is_an_address(run: Run, plate: str) -> None:
+    """As for view. Files with other names are left out by a pattern."""
+    arguments = ("workspace", "build", f"disk:{plate}", "--names", NAMES, "-o", "plate/ws.json")
+    assert run(*arguments).exit_code == 0
+    again = run(*arguments)
+    assert (again.exit_code, "'ws.json'" in again.stderr) == (1, True)
+    assert "pattern=" in again.stderr
+    assert run(*arguments, "--pattern", "*.tif").exit_code == 0
+    elsewhere = run("workspace", "build", "memory:plate", "--names", NAMES, "-o", "m.json")
+    assert "backend 'memory': 'plate' does not exist" in elsewhere.stderr
+
+
 def test_dry_run_writes_nothing(run: Run, plate: str, tmp_path: Path) -> None:
     arguments = ("workspace", "build", plate, "--names", "auto", "-o", "ws.json", "--dry-run")
     lines = run(*arguments, "--split", "z").stdout.splitlines()

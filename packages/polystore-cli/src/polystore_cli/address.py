@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     from polystore_core import FileManager
 
-__all__ = ["Address", "AddressError", "is_directory", "parse_address", "usual_backend"]
+__all__ = [
+    "Address",
+    "AddressError",
+    "complete_address",
+    "is_directory",
+    "parse_address",
+    "usual_backend",
+]
 
 _NAME = re.compile(r"\w[\w.-]*")
 _STORE = re.compile(r"[^/\\]\.(?:zarr(?:\.zip)?|ozx)(?:[/\\]|$)", re.IGNORECASE)
@@ -82,6 +89,14 @@ def parse_address(text: str, names: Collection[str]) -> Address:
     if colon and first not in names and second in names:
         first, path = f"{first}:{second}", rest
     return Address(first, os.path.expanduser(path) or ".")
+
+
+def complete_address(text: str, names: Collection[str]) -> Address:
+    """Return the address that ``text`` is, or ``text`` in its usual backend."""
+    try:
+        return parse_address(text, names)
+    except AddressError:
+        return Address(usual_backend(text), text)
 
 
 def is_directory(files: FileManager, address: Address) -> bool:

@@ -201,7 +201,8 @@ def _parsed(template: NameTemplate, addresses: Iterable[str]) -> list[dict[str, 
     if misfits:
         fault = (
             f"{_several(misfits)} {'does' if len(misfits) == 1 else 'do'} not fit "
-            f"names={template.template!r} ({misfits[0]!r}: {why}). Leave them out, or change names="
+            f"names={template.template!r} ({misfits[0]!r}: {why}). Leave them out "
+            "with pattern=, or change names="
         )
         raise InvalidOptionError("names", template.template, "", fault)
     return found

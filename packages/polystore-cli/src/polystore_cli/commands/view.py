@@ -1,13 +1,13 @@
 """``polystore view``."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polystore_cli.address import Address, AddressError, parse_address, usual_backend
+from polystore_cli.address import Address, AddressError, complete_address
 from polystore_cli.options import SaveOptions, parse_options
 from polystore_cli.output import is_terminal, print_json, printable, warn
 from polystore_core import FileManager, NameTemplate, StorageBackend, owner
@@ -91,9 +91,9 @@ def view(
     known = files.registry.names()
     if follow:
         _check_follow(paths, is_shown=is_shown, stack=stack, names=names)
-        _follow(show, _address(paths[0], known), names, timeout)
+        _follow(show, complete_address(paths[0], known), names, timeout)
         return
-    addresses = [_address(text, known) for text in _texts(paths)]
+    addresses = [complete_address(text, known) for text in _texts(paths)]
     sources, failed = _find(files, addresses)
     if failed and (stack or names is not None):
         sources = []  # a stack without some of its images would look whole
@@ -126,13 +126,6 @@ def _texts(paths: Iterable[str]) -> Iterator[str]:
             fault = "standard input has no addresses: write one in each line"
             raise InvalidOptionError("PATH", "-", "addresses", fault)
         yield from found
-
-
-def _address(text: str, names: Collection[str]) -> Address:
-    try:
-        return parse_address(text, names)
-    except AddressError:
-        return Address(usual_backend(text), text)
 
 
 def _find(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polystore_cli.address import AddressError, usual_backend
+from polystore_cli.address import Address, AddressError, complete_address
 from polystore_cli.output import is_terminal, print_json, printable, warn
 from polystore_core import FileManager
 
@@ -24,7 +24,10 @@ _PLUGIN = "virtual_workspace"
 def build(
     context: typer.Context,
     folder: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Where the files are, also in its folders.")
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="Where the files are, also in its folders. Or BACKEND:PATH."
+        ),
     ],
     names: Annotated[
         str,
@@ -46,7 +49,7 @@ def build(
     ] = "",
     backend: Annotated[
         str | None,
-        typer.Option(help="The backend that has the files: disk or zarr, if not given."),
+        typer.Option(help="The backend that has the files. FOLDER is then its path."),
     ] = None,
     pattern: Annotated[str | None, typer.Option(help="Only names like '*.tif'.")] = None,
     dry_run: Annotated[
@@ -56,20 +59,22 @@ def build(
 ) -> None:
     """Map the files of FOLDER to tidy virtual paths. The files stay where they are.
 
-    Then use it: registry.add("ws", "virtual_workspace", file="ws.json")
+    Then use it: registry.add("ws", "virtual_workspace", file="ws.json"), or here with --config and
+    [backends.ws], backend = "virtual_workspace", file = "ws.json".
     """
     files: FileManager = context.obj
-    source = backend or usual_backend(folder)
-    template = _template(files, folder, source, pattern) if names == "auto" else names
+    known = files.registry.names()
+    source = Address(backend, folder) if backend else complete_address(folder, known)
+    template = _template(files, source, pattern) if names == "auto" else names
     files.registry.add("workspace that is built", _PLUGIN, file=output)
     target: Any = files.registry["workspace that is built"]
     built = target.build(
-        folder,
+        source.path,
         template,
         paths=paths,
         split=split,
         pattern=pattern,
-        backend=source,
+        backend=source.backend,
         progress=bool(split) and is_terminal(sys.stderr),
     )
     if not dry_run:
@@ -81,18 +86,20 @@ def build(
     elif dry_run:
         _print(built.entries)
     else:
-        warn(f"{len(built.entries):,} paths in {output}, named by {template!r}")
+        count = len(built.entries)
+        counted = f"{count:,} {'path' if count == 1 else 'paths'}"
+        warn(f"{counted} in {output}, named by {template!r}")
 
 
-def _template(files: FileManager, folder: str, backend: str, pattern: str | None) -> str:
+def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
     """Return the template that fits the names. Raises ``AddressError`` if none does."""
     from polystore_cli.naming import find_template
 
-    paths = files.list_files(folder, backend, pattern=pattern, recursive=True)
+    paths = files.list_files(folder.path, folder.backend, pattern=pattern, recursive=True)
     found = find_template([path.rpartition("/")[2] for path in paths])
     if found is None:
         raise AddressError(
-            f"no template fits the {len(paths):,} names in {folder!r}: write one, such as "
+            f"no template fits the {len(paths):,} names in {folder.path!r}: write one, such as "
             "--names '{well}_s{site}.tif'"
         )
     return found.template
