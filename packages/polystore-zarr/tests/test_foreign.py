@@ -433,7 +433,9 @@ def test_axes_of_others_are_told(store: Bound, version: str) -> None:
     make_group("x.zarr", version, **{k: v for k, v in old.items() if k != "version"})
     with pytest.raises(InvalidOptionError, match="axes") as caught:
         store.save(STACK, "x.zarr")
-    assert "pass axes= to replace it" in str(caught.value.__notes__)
+    assert "axes was taken from the image at this path: pass axes= to replace it" in str(
+        caught.value.__notes__
+    )
     store.save(STACK, "x.zarr", axes="cyx")
     assert store.info("x.zarr").metadata["channels"] == []
 

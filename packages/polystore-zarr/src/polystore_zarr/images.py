@@ -329,8 +329,9 @@ def _checked_words(
         )
     except InvalidOptionError as error:
         if like is not None and getattr(options, error.option, None) is None:
-            whose = "of the value" if like is words else "from the image at this path"
-            error.add_note(f"the value is {whose}: pass {error.option}= to replace it")
+            source = "the value" if like is words else "the image at this path"
+            option = error.option
+            error.add_note(f"{option} was taken from {source}: pass {option}= to replace it")
         raise
     except UnsupportedDataError as error:
         error.format = "ome-zarr"

@@ -93,8 +93,11 @@ def test_axes_that_no_image_has_are_refused(plate: xarray.DataArray, tmp_path: P
         (plate.sel(site=1), r"array\.sel\(well=…\)"),
         (plate.sel(well="A01"), r"no axis site, .* array\.sel\(site=…\)"),
     ):
-        with pytest.raises(InvalidOptionError, match=advice):
+        with pytest.raises(InvalidOptionError, match=advice) as refused:
             fm.save(some, path, backend="zarr")
+    assert refused.value.__notes__ == [
+        "axes was taken from the value: pass axes= to replace it"
+    ]
     fm.save(plate.drop_vars("well"), tmp_path / "run.zarr/all", backend="zarr")
     handle = fm.open(tmp_path / "run.zarr/all", backend="zarr")
     assert handle.image is not None
