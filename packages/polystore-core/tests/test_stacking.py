@@ -323,6 +323,11 @@ def test_files_of_a_block(plate: Plate) -> None:
     assert block_paths(found, (1, 0, 0, 0)) == []
     assert block_paths(found.rechunk((2, 2, 4, 3)), (0, 0, 0, 1)) == paths
     assert block_paths(found.persist(), (0, 0, 0, 0)) == []
+    for block in ((0, 2, 0, 0), (0, -1, 0, 0), (0, 1)):
+        with pytest.raises(
+            InvalidOptionError, match=r"one number below each of \(2, 2, 1, 1\)"
+        ):
+            block_paths(found, block)
 
 
 def test_progress_of_headers(plate: Plate) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import socket
 import uuid
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import PolystoreError, UnsupportedDataError, UnsupportedOperationError
+from ..errors import (
+    InvalidOptionError,
+    PolystoreError,
+    UnsupportedDataError,
+    UnsupportedOperationError,
+)
 from ..image import Axis, Image, ImageMetadata, to_xarray
 from ..model.arrays import to_numpy
 from ..values import natural_key
@@ -194,8 +200,15 @@ def block_paths(array: Value, block: Sequence[int]) -> list[str]:
     """Return the files from which a block of a Dask array is computed.
 
     They are those of :func:`stack`, in order. ``block`` is the number of the block along each
-    axis. An array that was computed before (``persist``) does not know its files.
+    axis. An array that was computed or optimized before (``dask.persist``) does not know its
+    files.
+
+    Raises ``InvalidOptionError`` for a block that the array does not have.
     """
+    blocks = tuple(map(range, array.numblocks))
+    if len(block) != len(blocks) or not all(map(operator.contains, blocks, block)):
+        expected = f"one number below each of {array.numblocks}"
+        raise InvalidOptionError("block", tuple(block), expected)
     graph = array.__dask_graph__().cull({(array.name, *block)})
     nodes = [
         node
