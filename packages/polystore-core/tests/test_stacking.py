@@ -285,7 +285,8 @@ def test_blocks_are_read_in_other_processes(
 ) -> None:
     plate("a_1.tif", "a_2.tif")
     registry = BackendRegistry()
-    registry.add("raw", "disk", root=tmp_path)
+    with chdir(tmp_path.parent):  # the other process has another one
+        registry.add("raw", "disk", root=tmp_path.name)
     files = FileManager(registry)
     paths = ["a_1.tif", "a_2.tif"]
     for name, array in {

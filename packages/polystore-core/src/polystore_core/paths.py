@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from .errors import InvalidOptionError, NotAPathError
 
@@ -18,7 +21,11 @@ __all__ = [
     "full_path",
     "is_litter",
     "join",
+    "relative_to",
+    "working_folder",
 ]
+
+_start: ContextVar[str] = ContextVar("start", default="")
 
 HIDDEN_PREFIX = ".~ps-"
 """Names that start so are polystore's own (lock and temporary files); listings hide them."""
@@ -120,11 +127,31 @@ def check_new(path: str | os.PathLike[str]) -> str:
 def full_path(path: str | os.PathLike[str], option: str = "root") -> str:
     """Return the absolute path that the configuration of a backend means, with ``~`` expanded.
 
+    A relative path starts at the folder of ``relative_to``, or else at the working directory.
+
     Raises ``InvalidOptionError`` for a URL.
     """
     text = os.fspath(path)
     _refuse_url(text, option)
-    return os.path.abspath(os.path.expanduser(text))
+    return os.path.abspath(os.path.join(_start.get(), os.path.expanduser(text)))
+
+
+@contextmanager
+def relative_to(folder: str) -> Iterator[None]:
+    """Let relative paths in ``full_path`` start at ``folder``, within a ``with`` block."""
+    token = _start.set(folder)
+    try:
+        yield
+    finally:
+        _start.reset(token)
+
+
+def working_folder() -> str:
+    """Return the working directory, or "" if it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
 
 def is_litter(name: str) -> bool:

@@ -6,7 +6,7 @@ import functools
 import os
 from contextlib import ExitStack
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weakref import WeakValueDictionary, ref
 
 from ..abc import local
@@ -27,6 +27,7 @@ from ..errors import (
 )
 from ..errors.base import preference, several, shown, told
 from ..options import check_options
+from ..paths import relative_to, working_folder
 from ..values import plain_name
 from . import discovery
 from .declared import check_prefer
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
 
     from ..abc.backend import Path
     from ..abc.format import Format
-    from ..values import Document, Option, Value
+    from ..values import Option, Value
 
 __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
 Backend = DataSource | DataSink
+_Configured: TypeAlias = "tuple[str, dict[str, Any], str]"
+"""The name of a backend, its options, and the folder in which their relative paths start."""
 _PLAIN = (str, int, float, NoneType)
 
 
@@ -68,7 +71,7 @@ class BackendRegistry:
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
         self.prefer = check_prefer(prefer)
         self.formats = _formats_for(self.prefer)
-        self._configured: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._configured: dict[str, _Configured] = {}
         self._instances: dict[str, Backend] = {}
         """Made here, and closed here."""
         self._given: dict[str, Backend] = {}
@@ -117,7 +120,8 @@ class BackendRegistry:
         """Call ``backend`` with ``options`` (``root=…``) by a ``name`` of your own.
 
         ``backend`` is a name, or an instance that you made, without ``options``. Only you close
-        such an instance. If a registry with instances is pickled, it pickles them.
+        such an instance. If a registry with instances is pickled, it pickles them. A relative
+        path among ``options`` means the working directory of this call, in other processes too.
 
         Raises ``InvalidOptionError`` for a name that is taken, ``PluginError`` for an unusable
         backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
@@ -137,7 +141,7 @@ class BackendRegistry:
         cls = discovery.load_target(declaration)
         check_options(cls, options, f"backend {backend!r}")
         _check_required(declaration, cls, options)
-        self._configured[name] = (backend, options)
+        self._configured[name] = (backend, options, working_folder())
 
     def _adopt(self, name: str, backend: Backend) -> None:
         """Take an instance. One that is in another registry keeps the context of that."""
@@ -167,12 +171,12 @@ class BackendRegistry:
         raise BackendRequiredError(operation, tuple(self.names()), place, got)
 
     def _make(self, name: str) -> Backend:
-        target, options = self._configured.get(name, (name, {}))
+        target, options, folder = self._configured.get(name, (name, {}, ""))
         declaration = self._declaration(target)
         cls = discovery.load_target(declaration)
         _check_required(declaration, cls, options)
         passed: type[Exception] = Exception if options else OSError  # the options may be wrong
-        with discovery.guarded(declaration, PolystoreError, passed):
+        with discovery.guarded(declaration, PolystoreError, passed), relative_to(folder):
             backend: Backend = cls.with_context(self._context(name), **options)
         return backend
 
@@ -204,7 +208,7 @@ class BackendRegistry:
         from ..files.local import LocalStore  # programs without files do without it
 
         store = getattr(self[name], "store", None)
-        target, _ = self._configured.get(name, (name, {}))
+        target, *_ = self._configured.get(name, (name, {}, ""))
         if not isinstance(store, LocalStore) or name in self._given:
             return None
         if not all(isinstance(option, _PLAIN) for option in options.values()):
@@ -275,7 +279,7 @@ _registries: WeakValueDictionary[str, BackendRegistry] = WeakValueDictionary()
 def _restore(
     token: str,
     prefer: dict[str, str],
-    configured: dict[str, tuple[str, Document]],
+    configured: dict[str, _Configured],
     given: dict[str, Backend],
 ) -> BackendRegistry:
     """Unpickle: the same registry in the process that made it, its like in another one."""

@@ -16,6 +16,7 @@ from ..filemanager import FileManager
 from ..files.local import LocalStore
 from ..model.casting import convert
 from ..model.names import NameTemplate
+from ..paths import working_folder
 from ..work import Progress, check_paths, run_batch
 from .blocks import Reader, build_array
 from .grid import Grid
@@ -122,7 +123,7 @@ def _working_folder(files: FileManager, backend: str) -> str:
     Workers often have another one, in which a file of the same name may be.
     """
     store = getattr(files.registry[backend], "store", None)
-    return os.getcwd() if isinstance(store, LocalStore) and store.root is None else ""
+    return working_folder() if isinstance(store, LocalStore) and store.root is None else ""
 
 
 def _convert_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
