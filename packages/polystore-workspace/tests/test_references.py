@@ -281,7 +281,8 @@ BAD_PATHS = ("../a.npy", "/a.npy", "a//b.npy", "./a.npy", "", "a/", "~/a.npy", "
 
 def test_bad_virtual_paths_are_not_listed(fm, tmp_path):
     """A copy of the workspace would write them anywhere."""
-    entries = dict.fromkeys((*BAD_PATHS, "x/Thumbs.db", PATH), GOOD)
+    deep = "a/" * 200_000 + "b.npy"
+    entries = dict.fromkeys((*BAD_PATHS, "x/Thumbs.db", deep, PATH), GOOD)
     file = tmp_path / "plate/ws.json"
     file.write_text(json.dumps({"polystore_workspace": 1, "entries": entries}))
     assert fm.list_files(".", "ws", recursive=True) == [PATH]
@@ -292,8 +293,9 @@ def test_bad_virtual_paths_are_not_listed(fm, tmp_path):
             fm.load(path, "ws")
         with pytest.raises(InvalidOptionError, match="entry"):
             Workspace({path: Reference("disk", "raw/a.npy")})
-    with pytest.raises(DamagedDataError, match=r"ws\.json.*Thumbs\.db"):
-        fm.load("x/Thumbs.db", "ws")
+    for path, text in {"x/Thumbs.db": "listings leave out", deep: "400,005"}.items():
+        with pytest.raises(DamagedDataError, match=rf"ws\.json.*{text}"):
+            fm.load(path, "ws")
 
 
 @pytest.mark.parametrize("order", [1, -1])

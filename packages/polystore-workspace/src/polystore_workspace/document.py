@@ -22,6 +22,11 @@ _MARK = "polystore_workspace"
 _VERSION = 1
 _PUBLISHED = "polystore_metadata.json"
 """The document of the published package, in the folder of a plate."""
+_LONGEST = 4096
+"""The most characters of a virtual path, as of a path in Linux.
+
+The folders of one path of 100,000 characters would take gigabytes.
+"""
 
 
 _PART = r"(?!(?:eh)?thumbs\.db|desktop\.ini)[\w-][\w .,()+=@#-]*"
@@ -76,7 +81,8 @@ class Workspace:
                 raise InvalidOptionError(
                     "entries", path, f"a str as virtual path, not {path!r}"
                 )
-        faults = {path: _fault_of_path(path) for path in entries if not _is_plain(path)}
+        odd = [path for path in entries if len(path) > _LONGEST or not _is_plain(path)]
+        faults = {path: _fault_of_path(path) for path in odd}
         faults = {path: fault for path, fault in faults.items() if fault}
         folders = _folders_of([path for path in entries if path not in faults])
         for folder in folders:
@@ -319,6 +325,8 @@ def _fault_of_path(path: object) -> str:
         text = check_new(path)  # type: ignore[arg-type]
     except InvalidOptionError as error:
         return str(error)
+    if len(text) > _LONGEST:
+        return f"a virtual path has at most {_LONGEST:,} characters, not {len(text):,}"
     if text is path and not {"", ".", ".."}.intersection(text.split("/")):
         return ""
     return "a virtual path is a str such as 'B03/a.tif', without '.', '..' and empty parts"
