@@ -199,6 +199,7 @@ class FileManager(Router):
         handle: Any = self._run("open", backend, path, **options)
         if isinstance(handle, LazyArray):
             handle.source = self.registry.source(backend, path, options)
+            handle.backend, handle.path = backend, os.fspath(path)
         if as_ is None:
             return handle
         if as_ not in AS_IMAGE:
@@ -227,6 +228,8 @@ class FileManager(Router):
         handle: LazyArray = self._run(
             "create", backend, path, shape=shape, dtype=dtype, **options
         )
+        if isinstance(handle, LazyArray):
+            handle.backend, handle.path = backend, os.fspath(path)
         return handle
 
     def watch(

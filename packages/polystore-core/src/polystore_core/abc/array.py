@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from ..errors import UnsupportedOperationError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from types import TracebackType
@@ -34,12 +36,6 @@ class Source:
     """Those of ``open``."""
 
 
-_FIXED = (
-    "{} does not append: make an array that grows with create(path, shape=(None, 512, 512), "
-    "dtype=...), or open one with open(path, mode='a')"
-)
-
-
 class LazyArray(ABC):
     """A stored array that reads what is indexed, when it is indexed.
 
@@ -54,6 +50,9 @@ class LazyArray(ABC):
     """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
     source: Source | None = None
     """How another process opens it; ``None`` if none can. ``FileManager.open`` sets it."""
+    backend: str = ""
+    path: str = ""
+    """Those that it was opened with, for errors. ``FileManager`` sets them."""
 
     grows: bool = False
     """Whether ``append`` makes it longer, also through other handles. Its frames appear whole."""
@@ -89,26 +88,38 @@ class LazyArray(ABC):
         )
 
     def append(self, frame: Value) -> None:
-        """Add one frame at the end of an array that grows: of shape ``shape[1:]``, and exact.
+        """Add one frame at the end of an array that grows: of shape ``shape[1:]``.
+
+        Its element type is that of the array, in either byte order. A Python number, where a
+        frame is one number, must fit exactly.
 
         Readers see the whole frame or nothing of it. When ``append`` has returned, the frame
         survives the end of this process.
 
         Raises ``UnsupportedDataError`` before anything is written, ``StorageError``, and
-        ``TypeError`` if this handle does not append.
+        ``UnsupportedOperationError`` if this handle does not append.
         """
-        raise TypeError(_FIXED.format(type(self).__name__))
+        raise self._fixed("appending to")
 
     def extend(self, frames: Value) -> None:
         """Add several frames, as ``append`` does: an array of them, or a list.
 
         Readers see all of them at once. Raises as ``append`` does.
         """
-        raise TypeError(_FIXED.format(type(self).__name__))
+        raise self._fixed("appending to")
 
     def flush(self) -> None:
         """Let all frames that were appended survive a power cut. Raises as ``append`` does."""
-        raise TypeError(_FIXED.format(type(self).__name__))
+        raise self._fixed("flushing")
+
+    def _fixed(self, operation: str) -> UnsupportedOperationError:
+        reason = (
+            "this handle does not append. Make an array that grows with create(path, "
+            "shape=(None, 512, 512), dtype=...), where the backend has them, as zarr does, or "
+            "open one with open(path, mode='a')"
+        )
+        name = repr(self.path) if self.path else f"a {type(self).__name__}"
+        return UnsupportedOperationError(self.backend, f"{operation} {name}", reason)
 
     def transpose(self, order: Sequence[int]) -> LazyArray:
         """Return a read-only handle on the same array with its axes in another order."""
@@ -164,7 +175,7 @@ class _Transposed(LazyArray):
     def __init__(self, array: LazyArray, order: Sequence[int]) -> None:
         self._array, self._order = array, tuple(order)
         self.shape = tuple([array.shape[n] for n in self._order])
-        self.dtype = array.dtype
+        self.dtype, self.backend, self.path = array.dtype, array.backend, array.path
         if array.chunks is not None:
             self.chunks = tuple([array.chunks[n] for n in self._order])
 
