@@ -99,7 +99,7 @@ class ZarrArray(LazyArray):
         self._metadata = "zarr.json" if document.zarr_format == 3 else ".zarray"
         self.is_identified = bool(document.growing or document.stamp)
         """Whether the file that was read says which array this is, and not a second look."""
-        self._path, self._backend = path, backend
+        self.path, self.backend = path, backend
         if not isinstance(directory.files, LocalFiles):  # zarrs opens files by their paths
             pipeline = "zarr"
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
@@ -200,8 +200,8 @@ class ZarrArray(LazyArray):
         return ZarrArray(
             directory,
             document,
-            path=self._path,
-            backend=self._backend,
+            path=self.path,
+            backend=self.backend,
             pipeline=self._pipeline,
             pyramid=pyramid,
         )
@@ -272,8 +272,8 @@ class ZarrArray(LazyArray):
         except MemoryError as error:
             nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize
             raise StorageError(
-                self._backend,
-                self._path,
+                self.backend,
+                self.path,
                 "read",
                 errno.ENOMEM,
                 f"{_size(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
@@ -290,7 +290,7 @@ class ZarrArray(LazyArray):
                 f"it has chunks of {_size(chunk)}, but the array has only {_size(whole)}: write "
                 "it again with smaller chunks"
             )
-            raise UnsupportedFileError(reason, "zarr", self._path, self._backend)
+            raise UnsupportedFileError(reason, "zarr", self.path, self.backend)
         if self.files is not None:
             return self.files.read(ranges, complete=self._complete)
         cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
@@ -343,8 +343,8 @@ class ZarrArray(LazyArray):
             raise UnsupportedFileError(
                 f"it has too many chunks for names of type {encoding.name!r}: load a region of it",
                 "zarr",
-                self._path,
-                self._backend,
+                self.path,
+                self.backend,
             )
         return "c" if encoding.name == "default" else "", encoding.separator
 
@@ -358,7 +358,7 @@ class ZarrArray(LazyArray):
         name = self._array.metadata.encode_chunk_key(position)
         if not has_chunk(self._directory, name):
             reason = f"the chunk {name} is missing or empty"
-            raise DamagedDataError(reason, "zarr", self._path, self._backend)
+            raise DamagedDataError(reason, "zarr", self.path, self.backend)
 
     def _identity_now(self) -> Hashable:
         """Return the identity of the array that is there now. Raises ``FileNotFoundError``."""
@@ -377,8 +377,8 @@ class ZarrArray(LazyArray):
             same = False
         if not same:
             raise NotFoundError(
-                self._backend,
-                self._path or str(self._directory),
+                self.backend,
+                self.path or str(self._directory),
                 "read",
                 hint=files.why_missing(key)
                 or "it was saved again, moved or deleted since it was opened: open it again",
@@ -394,7 +394,7 @@ class ZarrArray(LazyArray):
         try:
             values = fit_values(value, self.dtype, selection.shape)
         except UnsupportedDataError as error:
-            explained(error, self._backend, self._path, "write")
+            explained(error, self.backend, self.path, "write")
             raise
         if not all(selection.ranges):
             return
@@ -427,6 +427,8 @@ class ZarrArray(LazyArray):
 
     def write(self, selection: Selection, values: Pixels) -> None:
         """Write whole chunks, without a check that the array is still there."""
+        if not all(selection.ranges):  # frames without elements
+            return
         values, ranges = unfold(values, selection), selection.ranges
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
         with self._guarded("write"):
@@ -448,7 +450,7 @@ class ZarrArray(LazyArray):
     def _guarded(self, operation: str) -> Guard:
         if self._pipeline == "zarrs":
             refuse_after_fork()
-        return Guard(self._path, self._backend, operation, self._document)
+        return Guard(self.path, self.backend, operation, self._document)
 
     def __getstate__(self) -> dict[str, Any]:
         # Unpickling must not look at the array, which may be deleted: an error while a task is

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from polystore_core import LazyArray, Selection, array_and_words, is_array
+from polystore_core import LazyArray, Selection, array_and_words, is_array, to_numpy
 from polystore_core.errors import (
     DamagedDataError,
     NotFoundError,
@@ -40,7 +40,7 @@ from .store.local import LocalFiles
 from .store.nodes import Node, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from polystore_core import HeldLock, ImageMetadata, Option, Pixels, Region, Value
 
@@ -53,6 +53,8 @@ __all__ = ["GrowingArray", "check_unowned", "create_growing", "open_growing"]
 
 _NEXT = f"{FLUSHED}next-"
 """The start of the name of a document that is being written. Its array has one writer."""
+_TOGETHER = 64 << 20
+"""Bytes of frames that are checked at a time after the writer was killed."""
 
 
 def create_growing(
@@ -179,7 +181,10 @@ class _Growth:
         files, chunks = self.files, self.directory
         if self.document.zarr_format == 3:
             chunks = chunks / "c"
-        for number in range(self.flushed // self.unit, -(-self.length // self.unit)):
+        numbers = range(self.flushed // self.unit, -(-self.length // self.unit))
+        if 0 in self.frame:  # there are no chunks
+            numbers, chunks = range(0), self.directory
+        for number in numbers:
             place = (chunks / f"{number}").key
             (files.flush_tree if self.frame else files.flush_file)(place)
         files.flush_folder(chunks.key)
@@ -195,14 +200,18 @@ class _Growth:
         files.flush_folder(self.directory.key)
 
     def sound_length(self) -> int:
-        """Return how many frames are whole, after a power cut."""
-        array = self.array(self.length)
-        for at in range(self.flushed, self.length):
-            try:
-                array.read(self._frames(at, at + 1))
-            except DamagedDataError:
-                return at
-        return self.length
+        """Return how many frames are whole, after a power cut. Reads those after ``flushed``."""
+        array, start = self.array(self.length), self.flushed
+        many = max(1, _TOGETHER // max(1, array.nbytes // max(1, self.length) * self.unit))
+        for steps in (many * self.unit, self.unit):  # together: in threads. Then one by one
+            while start < self.length:
+                end = min(start - start % self.unit + steps, self.length)
+                try:
+                    array.read(self._frames(start, end))
+                except DamagedDataError:
+                    break
+                start = end
+        return start
 
     def repair(self, length: int) -> None:
         """Let the document say ``length`` frames, if it does not."""
@@ -237,7 +246,7 @@ class GrowingArray(LazyArray):
     ) -> None:
         self._growths, self._lock, self._held = growths, lock, held
         self._is_there, self._reopen = is_there, reopen
-        self._path, self._backend, self._durable = path, backend, durable
+        self.path, self.backend, self._durable = path, backend, durable
         self._mutex = threading.RLock()
         self._is_known = True  # whether the lengths are those of the documents
         first = reopen()
@@ -253,28 +262,37 @@ class GrowingArray(LazyArray):
         if is_array(frames):
             shape = tuple(frames.shape)
             if len(shape) != self.ndim:
-                raise self._misfit(f"frames have shape {shape}", ("n", *self.shape[1:]))
+                raise self._misfit(f"frames have shape {shape}, expected {self._shape('n')}")
             self._add(self._fit(frames, shape[:1]))
-        else:
-            each = [self._fit(frame) for frame in frames]
-            if each:
-                self._add(np.stack(each))
+            return
+        try:
+            each: Iterator[Value] = iter(frames)
+        except TypeError:
+            kind = type(frames).__name__
+            reason = f"expected an array or a list of frames, got {kind}"
+            raise self._misfit(reason) from None
+        if found := [self._fit(frame) for frame in each]:
+            self._add(np.stack(found))
 
     def _fit(self, frame: Value, count: tuple[int, ...] = ()) -> Pixels:
         """Return frames as an array of our type. Raises ``UnsupportedDataError``."""
         values, _ = array_and_words(frame)
-        shape = tuple(values.shape) if is_array(values) else np.shape(values)
-        if shape != (*count, *self.shape[1:]):
-            raise self._misfit(f"the frame has shape {shape}", (*count, *self.shape[1:]))
         try:
-            return fit_values(values, self.dtype, shape)
+            values = _typed(values, self.dtype)
         except UnsupportedDataError as error:
-            explained(error, self._backend, self._path, "append")
+            explained(error, self.backend, self.path, "append")
             raise
+        if values.shape != (*count, *self.shape[1:]):
+            expected = self._shape(*count)
+            raise self._misfit(f"the frame has shape {values.shape}, expected {expected}")
+        return values
 
-    def _misfit(self, what: str, expected: tuple[object, ...]) -> UnsupportedDataError:
-        reason = f"{what}, expected ({', '.join(map(str, expected))})"
-        return UnsupportedDataError(reason, "zarr", self._path, self._backend)
+    def _shape(self, *count: object) -> str:
+        shape = ", ".join(map(str, (*count, *self.shape[1:])))
+        return f"({shape},)" if len(count) + self.ndim == 2 else f"({shape})"
+
+    def _misfit(self, reason: str) -> UnsupportedDataError:
+        return UnsupportedDataError(reason, "zarr", self.path, self.backend)
 
     def _add(self, values: Pixels) -> None:
         if not len(values):
@@ -287,7 +305,7 @@ class GrowingArray(LazyArray):
             try:
                 self._write(values)
             except OSError as error:
-                raise explained(error, self._backend, self._path, "append")  # noqa: B904
+                raise explained(error, self.backend, self.path, "append")  # noqa: B904
             self._is_known, self._reader = True, None
             self.shape = (self._growths[0].length, *self.shape[1:])
             if self._durable:
@@ -314,11 +332,11 @@ class GrowingArray(LazyArray):
         if not self._lock.is_held:
             raise ValueError(
                 f"cannot {operation}: this handle is closed, or of the process that forked this "
-                f"one. Open {self._path!r} with mode='a'"
+                f"one. Open {self.path!r} with mode='a'"
             )
         if not self._is_there():
             hint = "it was saved again, moved or deleted since it was opened: open it again"
-            raise NotFoundError(self._backend, self._path, operation, hint=hint)
+            raise NotFoundError(self.backend, self.path, operation, hint=hint)
 
     def flush(self) -> None:
         with self._mutex:
@@ -327,7 +345,7 @@ class GrowingArray(LazyArray):
                 for growth in reversed(self._growths):
                     growth.flush()
             except OSError as error:
-                raise explained(error, self._backend, self._path, "flush")  # noqa: B904
+                raise explained(error, self.backend, self.path, "flush")  # noqa: B904
 
     def close(self) -> None:
         """Flush all frames, and give the lock back."""
@@ -361,6 +379,30 @@ class GrowingArray(LazyArray):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _same, (self._now(),)
+
+
+def _typed(value: Value, dtype: np.dtype[Value]) -> Pixels:
+    """Return frames as an array of ``dtype``, which they have in either byte order.
+
+    Python numbers and texts have no type of their own: they must fit. Raises
+    ``UnsupportedDataError``.
+    """
+    if not (is_array(value) or isinstance(value, bool | int | float | complex | str | bytes)):
+        try:
+            value = np.asarray(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            reason = f"expected frames of {dtype}: {error}"
+            raise UnsupportedDataError(reason, "zarr") from error
+    is_text = dtype.kind in "OT"  # to NumPy, its elements are objects
+    values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
+    found = values.dtype
+    if is_array(value) and not is_text and found.newbyteorder("=") != dtype.newbyteorder("="):
+        raise UnsupportedDataError(
+            f"the frame has element type {found}, but the array has {dtype}. Convert it: "
+            f"np.asarray(frame, dtype={str(dtype)!r})",
+            "zarr",
+        )
+    return fit_values(value, dtype, values.shape)
 
 
 def _same(handle: LazyArray) -> LazyArray:

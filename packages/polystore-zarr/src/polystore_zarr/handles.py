@@ -185,7 +185,7 @@ class ZarrHandles(ZarrTree):
             backend=self.name,
             pipeline=self.codec_pipeline,
             durable=durable,
-            reopen=partial(self.open, place.path),
+            reopen=partial(self.open, place.folder.key),  # the same after os.chdir
         )
 
     def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
