@@ -23,7 +23,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from ..errors import (
     AlreadyExistsError,
@@ -39,6 +39,7 @@ from ..values import Capabilities, natural_order
 from ..work import Progress, check_lengths, plain_path, run_batch
 from . import local
 from .context import Context
+from .marks import derived, refused
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -54,8 +55,6 @@ Path: TypeAlias = "str | os.PathLike[str]"
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
 
 class Entry(NamedTuple):
     """One name in a directory."""
@@ -64,21 +63,6 @@ class Entry(NamedTuple):
     is_dir: bool
     """Links to directories included."""
     is_symlink: bool
-
-
-def derived(*needs: str) -> Callable[[Method], Method]:
-    """Mark a method that works as soon as the operations that it ``needs`` are implemented."""
-
-    def mark(method: Method) -> Method:
-        method.__polystore_needs__ = needs  # type: ignore[attr-defined]
-        return method
-
-    return mark
-
-
-def refused(method: Method) -> Method:
-    """Mark a method that refuses until an author implements it."""
-    return derived(method.__name__)(method)
 
 
 class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
@@ -233,7 +217,8 @@ class DataSource(_Backend):
     @derived("info")
     def is_symlink(self, path: Path, /) -> bool:
         """Whether ``path`` itself is a symbolic link."""
-        return (info := self._info_or_none(path)) is not None and info.target is not None
+        info = self._info_or_none(path)
+        return info is not None and info.target is not None
 
     def _info_or_none(self, path: Path) -> Info | None:
         try:
