@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pickle
 import subprocess
@@ -293,6 +294,12 @@ def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> No
     (array / "c/6/0/0").write_bytes(b"")
     with pytest.raises(DamagedDataError, match="Frames from 4 on were not flushed"):
         files.load("run.zarr/movie", "z")
+    intact = (array / "c/2/0/0").read_bytes()
+    (array / "c/2/0/0").write_bytes(b"")
+    with pytest.raises(DamagedDataError) as caught:  # a flushed one: no power cut did that
+        files.load("run.zarr/movie", "z", region=np.s_[:3])
+    assert "flushed" not in str(caught.value)
+    (array / "c/2/0/0").write_bytes(intact)
     assert (files.load("run.zarr/movie", "z", region=np.s_[:6]) == frames(6)).all()
     with files.open("run.zarr/movie", "z", mode="a") as handle:
         assert len(handle) == 6
@@ -304,6 +311,20 @@ def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> No
     with files.open("run.zarr/movie", "z", mode="a") as handle:
         assert zarr.open_array(array, mode="r").shape == (7, *FRAME)
         handle.append(frame(7))
+
+
+def test_bad_mark_cuts_nothing(files: FileManager, tmp_path: Path) -> None:
+    document = tmp_path / "run.zarr/movie/zarr.json"
+    with make(files) as handle:
+        handle.append(frame(0))
+    for count, mark in enumerate((-3, 10**30, True, "x", None), 1):
+        text = json.loads(document.read_text())
+        text["attributes"]["polystore"]["flushed"] = mark
+        document.write_text(json.dumps(text))
+        with files.open("run.zarr/movie", "z", mode="a") as handle:
+            assert len(handle) == count
+            handle.append(frame(count))
+    assert (files.load("run.zarr/movie", "z") == frames(6)).all()
 
 
 def test_durable_flushes_each_append(files: FileManager, tmp_path: Path) -> None:
@@ -358,6 +379,24 @@ def test_images_grow_along_time_only(files: FileManager, axes: str | None) -> No
     with pytest.raises(InvalidOptionError, match="axes"):
         files.create("a.ome.zarr", "z", shape=(None, 9, 9, 3), dtype="u1", axes=axes)
     assert not files.exists("a.ome.zarr", "z")
+
+
+@pytest.mark.parametrize("length", [None, 2])
+def test_coarse_level_is_read_without_the_finest(
+    files: FileManager, tmp_path: Path, length: int | None
+) -> None:
+    values = np.arange(2 * 64 * 64, dtype="u2").reshape(2, 64, 64)
+    words: dict[str, Any] = {"axes": "tyx", "levels": 2}
+    if length is None:
+        with files.create("a.ome.zarr", "z", shape=(None, 64, 64), dtype="u2", **words) as h:
+            h.extend(values)
+    else:
+        files.save(values, "a.ome.zarr", "z", **words)
+    expected = files.load("a.ome.zarr", "z", level=1)
+    for damage in ("{", '{"zarr_format": 3, "node_type": "array"}'):
+        for document in (tmp_path / "a.ome.zarr/0").glob("*zarr.json"):
+            document.write_text(damage)
+        assert (files.load("a.ome.zarr", "z", level=1) == expected).all()
 
 
 def test_level_that_is_ahead_is_cut(files: FileManager, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ class ZarrArray(LazyArray):
                 found = self._read(selection.ranges)
         except DamagedDataError as error:
             if self._document.growing:
-                explain_tail(error, self._document, self.shape[0])
+                explain_tail(error, self._document, selection.ranges[0][-1] + 1)
             raise
         except MemoryError as error:
             nbytes = math.prod(map(len, selection.ranges)) * self.dtype.itemsize

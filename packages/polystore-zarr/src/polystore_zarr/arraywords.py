@@ -87,10 +87,10 @@ def restored_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
     return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
 
 
-def explain_tail(error: DamagedDataError, document: Document, length: int) -> None:
-    """Add to the error of an array that grows that it may have a tail that was not flushed."""
+def explain_tail(error: DamagedDataError, document: Document, end: int) -> None:
+    """Add to the error of frames before ``end`` that some of them were not flushed, if so."""
     flushed = document.marks.get("flushed")
-    if isinstance(flushed, int) and flushed < length:
+    if isinstance(flushed, int) and flushed < end:
         error.reason += (
             f". Frames from {flushed} on were not flushed, so a power cut may have damaged them: "
             "open the array with mode='a' to cut them off"

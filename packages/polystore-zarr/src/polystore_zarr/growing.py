@@ -113,10 +113,12 @@ class _Growth:
         self.name = "zarr.json" if document.zarr_format == 3 else ".zarray"
         self.length: int = document.fields["shape"][0]
         self.frame: tuple[int, ...] = tuple(document.fields["shape"][1:])
+        self.flushed = 0
         flushed = document.marks.get("flushed")
-        self.flushed = min(flushed, self.length) if isinstance(flushed, int) else 0
-        if self.files.kind((self.directory / f"{FLUSHED}{self.name}").key) is None:
-            self.flushed = 0  # a copy of an array, which nobody has flushed
+        if isinstance(flushed, int) and 0 <= flushed <= self.length:
+            copy = self.directory / f"{FLUSHED}{self.name}"
+            if self.files.kind(copy.key):  # copies of arrays have none: they are not flushed
+                self.flushed = flushed
 
     def array(self, length: int, *, seen: bool = True) -> ZarrArray:
         """Return a handle on the first ``length`` frames. ``seen`` is that of its chunks."""

@@ -120,10 +120,11 @@ def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     if not isinstance(level, SupportsIndex) or not -count <= level < count:
         raise InvalidOptionError("level", level, f"a level from 0 to {count - 1}")
     pyramid = Pyramid(node.directory.base, attributes, image, level % count)
-    finest = _level_at(node.directory, image.levels[0].path) if pyramid.level else None
     found = _level_at(node.directory, image.levels[level].path)
-    if finest is not None:
-        found = _no_longer(*found, finest[1].fields["shape"])
+    if pyramid.level and found[1].growing:
+        with suppress(DataError, OSError, PathOutsideRootError):  # do not touch this level
+            finest = ZarrArray(*_level_at(node.directory, image.levels[0].path))
+            found = _no_longer(*found, finest.shape)
     return *found, pyramid
 
 

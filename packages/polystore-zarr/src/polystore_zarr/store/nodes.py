@@ -112,8 +112,10 @@ class Document:
     @property
     def growing(self) -> str | None:
         """The id of an array that grows, ``None`` for any other node."""
-        found = self.marks.get("grows")
-        return found if self.kind == "array" and isinstance(found, str) else None
+        found, shape = self.marks.get("grows"), self.fields.get("shape")
+        # An array without axes, or whose document is damaged, does not grow.
+        is_array = isinstance(shape, list) and shape and type(shape[0]) is int
+        return found if self.kind == "array" and is_array and isinstance(found, str) else None
 
     def with_length(self, length: int) -> Document:
         """Return the document of an array as if it had this length along its first axis."""
