@@ -174,6 +174,24 @@ def test_dropped_handle_gives_the_lock_back(files: FileManager) -> None:
         assert (again[...] == frames(1)).all()
 
 
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "import os; os._exit(0)"])
+def test_program_that_does_not_close(tmp_path: Path, end: str) -> None:
+    """All frames are there, the lock is free, and the end of the program prints nothing."""
+    code = f"""if True:
+        import sys, numpy
+        from polystore_core import FileManager
+        files = FileManager()
+        handle = files.create(sys.argv[1], "zarr", shape=(None, 3), dtype="u1")
+        handle.extend(numpy.ones((5, 3), "u1"))
+        {end}"""
+    path = str(tmp_path / "run.zarr/movie")
+    command = [sys.executable, "-Wall", "-Xdev", "-c", code, path]
+    other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (other.returncode, other.stdout, other.stderr) == (0, "", "")
+    with FileManager().open(path, "zarr", mode="a") as handle:
+        assert (handle[...] == np.ones((5, 3))).all()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs fork")
 def test_forked_child_does_not_append(files: FileManager) -> None:
     with make(files) as handle:
