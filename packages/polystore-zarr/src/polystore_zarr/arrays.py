@@ -155,9 +155,8 @@ class ZarrArray(LazyArray):
 
     @property
     def identity(self) -> Hashable:
-        files, key = (
-            self._directory
-        )  # other programs replace the document of an array they resize
+        # Not of the document: other programs replace it when they resize an array.
+        files, key = self._directory
         return self._document.growing or files.folder_identity(key)
 
     @property
