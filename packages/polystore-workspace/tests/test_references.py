@@ -89,7 +89,7 @@ def test_bad_references_are_named(fm, write, tmp_path, backend, address, cause):
         fm.load_batch([PATH, PATH], "ws")
 
 
-@pytest.mark.parametrize("indices", [(2,), (None, 3), (0, 0, 0, 0)])
+@pytest.mark.parametrize("indices", [(2,), (None, 3), (0, 0, 0, 0), (None,) * 4])
 def test_index_outside_is_named(fm, write, indices):
     write("disk", "raw/a.npy", *indices)
     for operation in (fm.load, fm.info, fm.open):
@@ -104,6 +104,15 @@ def test_region_outside_is_the_callers(fm, write):
     write("disk", "raw/a.npy", 1)
     with pytest.raises(IndexError, match=r"out of bounds|too many"):
         fm.load(PATH, "ws", region=np.s_[7])
+
+
+def test_missing_source_is_looked_for_in_the_root(fm, write, tmp_path):
+    """A document that was moved without its files: the error says where they should be."""
+    write()
+    os.rename(tmp_path / "plate/raw", tmp_path / "plate/other")
+    with pytest.raises(NotFoundError) as caught:
+        fm.load(PATH, "ws")
+    assert str(caught.value).endswith(f"does not exist in {str(tmp_path / 'plate')!r}")
 
 
 def test_circle_through_another_is_named(fm, write):
@@ -206,6 +215,7 @@ DOCUMENTS = {
     "a newer version": ({"polystore_workspace": 2, "entries": {}}, "version"),
     "no entries": ({"polystore_workspace": 1}, "entries"),
     "two roots": ('{"polystore_workspace": 1, "root": "a", "root": "b"}', "'root' twice"),
+    "a root with NUL": ({"polystore_workspace": 1, "root": "\0", "entries": {}}, "root"),
     "a root that is a number": ({"polystore_workspace": 1, "root": 1, "entries": {}}, "root"),
 }
 

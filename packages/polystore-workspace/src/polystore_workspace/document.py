@@ -287,7 +287,7 @@ def _rows(document: dict[str, Any]) -> tuple[dict[str, _Row], str]:
             f"{_MARK} is {document[_MARK]!r}, but this version reads {_VERSION}"
         )
     root, entries = document.get("root", "."), document.get("entries")
-    if not isinstance(root, str) or not root:
+    if not isinstance(root, str) or not root or "\0" in root:
         raise _DocumentError(f"root is {root!r:.80}, but must be a folder, such as '.'")
     if not isinstance(entries, dict):
         raise _DocumentError("entries must be an object: {virtual path: source}")

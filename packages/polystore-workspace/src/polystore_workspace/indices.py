@@ -58,6 +58,8 @@ def narrow(
 
 def spread(indices: Indices, items: tuple[Any, ...], ndim: int) -> list[Any]:
     """Return the same for a source of ``ndim`` axes: one item for each of them."""
+    if len(indices) > ndim:
+        raise IndexError(f"indices {_written(indices)} are too many for {ndim} axes")
     given = list(items) if ... in items else [*items, ...]
     left = ndim - len(indices) + indices.count(None)
     missing = left - len(given) + 1

@@ -228,7 +228,7 @@ class Sources:
         other = "" if is_source else f"{error}"  # it names a file that the source needs
         if isinstance(error, NotFoundError):
             why = other or error.hint or error.reason
-            missing = place if other else f"{place}, which does not exist"
+            missing = place if other else f"{place}, which does not exist{self._inside(entry)}"
             hint = f"{missing}; {why}" if why else missing
             return NotFoundError(name, path, operation, hint=hint)
         if isinstance(error, StorageError):
@@ -257,6 +257,13 @@ class Sources:
         document = self._of.file if read is None else read.path
         source = f"{entry.address!r} on backend {entry.backend!r}"
         return f"its entry in {document!r} leads to {source}"
+
+    def _inside(self, entry: Reference) -> str:
+        """Return where an address in the file system of this machine was looked for."""
+        read = self._of._read
+        roots = {root for name, root, _ in list(self._kept) if name == entry.backend}
+        root = "" if read is None else read.workspace.root
+        return f" in {root!r}" if root in roots else ""
 
     def close(self) -> None:
         with ExitStack() as closing:
