@@ -4,6 +4,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -83,25 +84,40 @@ def test_folder_that_does_not_exist_yet(
     assert sorted(value for _, value in found) == list(range(300))
 
 
-def test_file_is_given_when_its_writer_has_ended(
-    disk: FileManager, start: Start, tmp_path: Path
-) -> None:
-    """Another program writes it in place, in six parts."""
+def test_file_is_given_when_its_writer_has_ended(disk: FileManager, tmp_path: Path) -> None:
+    """Another program writes it in place. Each look, before which we are asked, sees more."""
     image = np.arange(60_000, dtype="<u2").reshape(200, 300)
     disk.save(image, "source.npy", backend="raw")
+    content = (tmp_path / "source.npy").read_bytes()
+    parts = iter(range(0, len(content), 6_000))
     (tmp_path / "run").mkdir()
-    start(
-        "import sys, time\n"
-        "content = open(sys.argv[1], 'rb').read()\n"
-        "with open(sys.argv[2], 'wb', 0) as file:\n"
-        "    for part in range(0, len(content), 24_000):\n"
-        "        file.write(content[part : part + 24_000])\n"
-        "        time.sleep(0.1)\n",
-        tmp_path / "source.npy",
-        tmp_path / "run" / "written.npy",
-    )
-    (item,) = islice(disk.watch("run", backend="raw"), 1)
+    with open(tmp_path / "run" / "written.npy", "wb", 0) as file:
+
+        def write() -> bool:
+            part = next(parts, len(content))
+            file.write(content[part : part + 6_000])
+            return False
+
+        (item,) = islice(disk.watch("run", backend="raw", settle=0.01, stop=write), 1)
     assert np.array_equal(item.load(), image)
+
+
+def test_files_that_are_there_settle_in_natural_order(
+    memory: FileManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the first look at them is slow: they were not all seen at the same time."""
+    for n in range(5):
+        memory.save(n, f"run/{n}.json", "one")
+    source: Any = memory.registry["one"]
+    info, delays = source.info, iter([0.02] * 5)
+
+    def describe(path: str) -> Any:
+        time.sleep(next(delays, 0))
+        return info(path)
+
+    monkeypatch.setattr(source, "info", describe)
+    watch = memory.watch("run", backend="one", settle=0.1, poll=0.005, timeout=0)
+    assert names(watch) == [f"{n}.json" for n in range(5)]
 
 
 def test_timeout_waits_for_a_file_that_is_still_written(
@@ -310,6 +326,26 @@ def test_items_travel(disk: FileManager) -> None:
     assert repr(item) == "Arrival(index=0, path='a.json', backend='raw', is_frame=False)"
 
 
+@pytest.mark.parametrize("backend", ["disk", "zarr"])
+def test_change_of_the_current_directory(
+    require: Require, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """A relative path means the same in the whole loop, and for its items later."""
+    require(f"polystore_{backend}")
+    fm, movie = FileManager(), np.arange(24).reshape(2, 3, 4)
+    monkeypatch.chdir(tmp_path)
+    fm.save(movie, "run/movie.npy", backend)
+    with (
+        fm.watch("run", backend=backend, settle=0) as files,
+        fm.watch("run/movie.npy", backend=backend, settle=0) as frames,
+    ):
+        monkeypatch.chdir("/")
+        (item,) = islice(files, 1)
+        assert item.path == "run/movie.npy"
+        for found, expected in ((item, movie), *zip(islice(frames, 2), movie, strict=True)):
+            assert np.array_equal(found.load(), expected)
+
+
 # ── bad input ────────────────────────────────────────────────────────────────────────────
 
 
@@ -319,6 +355,7 @@ def test_items_travel(disk: FileManager) -> None:
         {"start": -1},
         {"start": True},
         {"start": 1.5},
+        {"start": np.array([1, 2])},
         {"timeout": -1},
         {"timeout": float("nan")},
         {"poll": "fast"},

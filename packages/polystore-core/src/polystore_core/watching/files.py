@@ -42,7 +42,7 @@ class Files:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._given: set[str] = set()
-        self._waiting: dict[str, _Seen | None] = {}
+        self._waiting: dict[str, _Seen] = {}
         """Names that are not given yet, as they were seen."""
         self._is_frozen = False
 
@@ -52,13 +52,10 @@ class Files:
         if self._is_frozen:
             names &= self._given | self._waiting.keys()
         self._given &= names
-        self._waiting = {name: self._waiting.get(name) for name in names - self._given}
-        settled = [name for name in self._waiting if self._is_settled(name)]
-        for name in settled:
-            del self._waiting[name]
-        self._given.update(settled)
-        waits = any(seen and seen.state for seen in self._waiting.values())
-        return Look(natural_order(join(self._request.path, name) for name in settled), waits)
+        settled = self._find_settled(names - self._given)
+        self._given |= settled
+        waits = any(seen.state for seen in self._waiting.values())
+        return Look(natural_order(settled), waits)
 
     def freeze(self) -> None:
         """Find no files that appear from now on."""
@@ -79,17 +76,34 @@ class Files:
             error.reason = "it was a folder, and is a file since it was watched"
             raise
 
-    def _is_settled(self, name: str) -> bool:
+    def _find_settled(self, names: set[str]) -> set[str]:
+        """Return the names of complete files. Those seen together settle together, in order."""
         source, path, _, _, settle, _ = self._request
         if not settle:
-            return True
-        state, now = _state(source, join(path, name)), time.monotonic()
-        seen = self._waiting[name]
-        if seen is not None and seen.state == state:
-            return state is not None and now - seen.since >= settle
-        self._waiting[name] = _Seen(now, state)
-        modified = None if state is None else state[1]
-        return seen is None and modified is not None and time.time() - modified > _OLD + settle
+            return names
+        before = time.monotonic()
+        states = {name: _state(source, join(path, name)) for name in names}
+        after = time.monotonic()
+        settled: set[str] = set()
+        waiting: dict[str, _Seen] = {}
+        for name, state in states.items():
+            seen = self._waiting.get(name)
+            if seen is None and _is_old(state, settle):
+                settled.add(name)
+                continue
+            if seen is None or seen.state != state:
+                seen = _Seen(after, state)
+            if state is not None and before - seen.since >= settle:
+                settled.add(name)
+            else:
+                waiting[name] = seen
+        self._waiting = waiting
+        return settled
+
+
+def _is_old(state: _State, settle: float) -> bool:
+    modified = None if state is None else state[1]
+    return modified is not None and time.time() - modified > _OLD + settle
 
 
 def _is_unfinished(name: str) -> bool:

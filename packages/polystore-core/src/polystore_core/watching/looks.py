@@ -13,6 +13,7 @@ __all__ = ["Look", "Request"]
 class Request(NamedTuple):
     source: DataSource
     path: str
+    """It means the same after ``os.chdir``."""
     start: int
     pattern: str | None
     settle: float
@@ -23,6 +24,6 @@ class Request(NamedTuple):
 
 class Look(NamedTuple):
     new: range | list[str]
-    """The items that were found: indices of frames, or paths of files."""
+    """The items that were found: indices of frames, or names of files."""
     waits: bool
     """Whether something is there that is not given yet, because it may be incomplete."""

@@ -6,21 +6,29 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..files.local import LocalStore
+from ..paths import checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..abc.backend import DataSource
 
-__all__ = ["local_folder", "start_waking"]
+__all__ = ["find_place", "start_waking"]
 
 
-def local_folder(source: DataSource, path: str) -> str | None:
-    """Return the absolute path in the file system; ``None`` for backends without one."""
+def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
+    """Return the path that stays true after ``os.chdir``, and the one in the file system.
+
+    The second is ``None`` for backends that are not in the file system of this machine.
+    """
     store = getattr(source, "store", None)
     if not isinstance(store, LocalStore):
-        return None
-    return os.path.abspath(os.path.join(store.root or "", path))
+        return path, None
+    text = checked(path)
+    if store.root is not None:
+        return path, os.path.join(store.root, text)
+    full = text if os.path.isabs(text) else os.path.join(os.getcwd(), text)
+    return full, full
 
 
 def start_waking(folder: str, wake: Callable[[], None]) -> Callable[[], None] | None:

@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weakref import finalize
 
 from ..errors import InvalidOptionError
-from ..paths import check_pattern
+from ..paths import check_pattern, join
 from .files import Files
 from .frames import Frames
 from .looks import Look, Request
-from .waking import local_folder, start_waking
+from .waking import find_place, start_waking
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,6 +50,8 @@ class Arrival:
     backend: str
     is_frame: bool
     """Whether it is a frame of the array at ``path``, and not a file."""
+    _place: str = field(repr=False, compare=False)
+    """``path``, but absolute where ``os.chdir`` or another process would change its meaning."""
     _load: Callable[..., Value] = field(repr=False, compare=False)
 
     def load(self, *, region: Region | None = None, **options: Option) -> Value:
@@ -64,7 +67,7 @@ class Arrival:
             region = (self.index, *(inner if isinstance(inner, tuple) else (inner,)))
         if region is not None:
             options["region"] = region
-        return self._load(self.path, self.backend, **options)
+        return self._load(self._place, self.backend, **options)
 
 
 class Watch(Iterator[Arrival]):
@@ -88,12 +91,13 @@ class Watch(Iterator[Arrival]):
     ) -> None:
         _check_options(start, timeout, poll, settle)
         check_pattern(pattern)
-        self._folder = local_folder(source, path)
+        self._path = path
+        place, self._folder = find_place(source, path)
         """The folder whose changes are to wake us, until we have started that."""
         # Other programs write into the folders of this machine.
         usual = 0.0 if self._folder is None else _SETTLE
         seconds = usual if settle is None else settle
-        self._request = Request(source, path, start, pattern, seconds, settle is None)
+        self._request = Request(source, place, start, pattern, seconds, settle is None)
         self._load, self._timeout, self._poll = load, timeout, poll
         self._stop, self._is_stopped = _question(stop), False
         self._items: Frames | Files | None = None
@@ -105,20 +109,23 @@ class Watch(Iterator[Arrival]):
         self._end_waking: Callable[[], object] = _nothing
 
     def __next__(self) -> Arrival:
-        request = self._request
         while not self._closed.is_set():
             for found in self._found:
                 if isinstance(found, int):
-                    return self._arrival(found, request.path, is_frame=True)
+                    return self._arrival(found)
                 self._files_found += 1
-                if self._files_found > request.start:
-                    return self._arrival(self._files_found - 1, found, is_frame=False)
+                if self._files_found > self._request.start:
+                    return self._arrival(self._files_found - 1, found)
             if not self._wait():
                 self.close()
         raise StopIteration
 
-    def _arrival(self, index: int, path: str, *, is_frame: bool) -> Arrival:
-        return Arrival(index, path, self._request.source.name, is_frame, self._load)
+    def _arrival(self, index: int, name: str | None = None) -> Arrival:
+        path, place = self._path, self._request.path
+        if name is not None:
+            path, place = join(path, name), join(place, name)
+        backend = self._request.source.name
+        return Arrival(index, path, backend, name is None, place, self._load)
 
     def _wait(self) -> bool:
         """Wait for items. Returns ``False`` if the watch has ended."""
@@ -196,7 +203,7 @@ class Watch(Iterator[Arrival]):
 
     def __repr__(self) -> str:
         closed = ", closed" if self._closed.is_set() else ""
-        return f"<Watch {self._request.path!r} in {self._request.source.name!r}{closed}>"
+        return f"<Watch {self._path!r} in {self._request.source.name!r}{closed}>"
 
 
 def _nothing() -> None:
@@ -212,7 +219,7 @@ def _check_options(start: object, timeout: object, poll: object, settle: object)
 
 
 def _is_index(value: Any) -> bool:
-    return hasattr(value, "__index__") and value is not True and value >= 0
+    return isinstance(value, Integral) and value is not True and int(value) >= 0
 
 
 def _is_time(value: Any) -> bool:
