@@ -149,7 +149,7 @@ class Watch(Iterator[Arrival]):
             least = max(_SHORTEST, _BUSY * cost)
             pause = min(max(pause, least), max(_LONGEST, _IDLE * cost))
             most = pause if self._poll is None else self._poll
-            most = min(most, self._request.settle if look.waits else left)
+            most = min(most, max(self._request.settle, _IDLE * cost) if look.waits else left)
             self._pause(min(least, most), most)
             pause *= 2
         return False
