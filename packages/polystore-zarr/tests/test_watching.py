@@ -30,7 +30,7 @@ for n in range(int(sys.argv[2])):
 def test_array_that_another_program_resizes(tmp_path: Path) -> None:
     """It is longer before its frame is written: the frame is given when it is complete."""
     path = tmp_path / "run.zarr" / "movie"
-    watch = FileManager().watch(path, backend="zarr")
+    watch = FileManager().watch(path, backend="zarr", settle=3)
     with subprocess.Popen([sys.executable, "-c", BARE, path, "40"]) as writer:
         found = [(item.index, item.load()) for item in islice(watch, 40)]
     assert writer.returncode == 0
