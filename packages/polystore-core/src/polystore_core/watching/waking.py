@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ..abc.backend import DataSource
 
-__all__ = ["find_place", "start_waking"]
+__all__ = ["can_wake", "find_place", "start_waking"]
 
 
 def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
@@ -31,17 +31,28 @@ def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
     return full, full
 
 
+def can_wake() -> bool:
+    """Import watchdog, or tell that it is not installed.
+
+    Not while the watch waits: before Python 3.12, a Ctrl-C that comes while a class is made may
+    be a RuntimeError.
+    """
+    try:
+        import watchdog.events
+        import watchdog.observers  # noqa: F401
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
 def start_waking(folder: str, wake: Callable[[], None]) -> Callable[[], None] | None:
     """Call ``wake`` in a thread whenever a name in ``folder`` is new, or a file is closed.
 
-    Returns the function that ends it; ``None`` if nothing can tell of changes. A watch looks
-    anyway, only later, so nothing else depends on it.
+    Needs ``can_wake``. Returns the function that ends it; ``None`` if nothing tells of changes. A
+    watch looks anyway, only later, so nothing else depends on it.
     """
-    try:
-        from watchdog import events
-        from watchdog.observers import Observer
-    except ModuleNotFoundError:
-        return None
+    from watchdog import events
+    from watchdog.observers import Observer
 
     class Waker(events.FileSystemEventHandler):  # type: ignore[misc, unused-ignore]
         def on_any_event(self, event: Any) -> None:

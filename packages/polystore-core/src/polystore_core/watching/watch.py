@@ -16,7 +16,7 @@ from ..paths import check_pattern, join
 from .files import Files
 from .frames import Frames
 from .looks import Look, Request
-from .waking import find_place, start_waking
+from .waking import can_wake, find_place, start_waking
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -92,10 +92,11 @@ class Watch(Iterator[Arrival]):
         _check_options(start, timeout, poll, settle)
         check_pattern(pattern)
         self._path = path
-        place, self._folder = find_place(source, path)
+        place, folder = find_place(source, path)
+        self._folder = folder if folder is not None and can_wake() else None
         """The folder whose changes are to wake us, until we have started that."""
         # Other programs write into the folders of this machine.
-        usual = 0.0 if self._folder is None else _SETTLE
+        usual = 0.0 if folder is None else _SETTLE
         seconds = usual if settle is None else settle
         self._request = Request(source, place, start, pattern, seconds, settle is None)
         self._load, self._timeout, self._poll = load, timeout, poll
