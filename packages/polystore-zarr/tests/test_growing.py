@@ -216,7 +216,9 @@ def test_others_do_not_grow(files: FileManager) -> None:
         with pytest.raises(UnsupportedOperationError, match=r"'run.zarr/fixed'.*shape=") as e:
             call()
         assert e.value.backend == "z"
-    with pytest.raises(UnsupportedOperationError, match=r"fixed shape.*shape=\(None"):
+    with pytest.raises(
+        UnsupportedOperationError, match=r"'run.zarr/fixed'.*fixed shape.*shape=\(None"
+    ):
         files.open("run.zarr/fixed", "z", mode="a")
     with pytest.raises(NotFoundError):
         files.open("run.zarr/none", "z", mode="a")
@@ -326,6 +328,7 @@ def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> No
     for damage in ("", text[:90], "\0" * 300):
         (array / "zarr.json").write_text(damage)
         assert (files.load("run.zarr/movie", "z") == frames(7)).all()
+    (tmp_path / "run.zarr/zarr.json").write_text("{")  # that of the group is not needed
     with files.open("run.zarr/movie", "z", mode="a") as handle:
         assert zarr.open_array(array, mode="r").shape == (7, *FRAME)
         handle.append(frame(7))
@@ -397,6 +400,19 @@ def test_images_grow_along_time_only(files: FileManager, axes: str | None) -> No
     with pytest.raises(InvalidOptionError, match="axes"):
         files.create("a.ome.zarr", "z", shape=(None, 9, 9, 3), dtype="u1", axes=axes)
     assert not files.exists("a.ome.zarr", "z")
+
+
+def test_one_level_does_not_grow(files: FileManager) -> None:
+    with files.create(
+        "a.ome.zarr", "z", shape=(None, 64, 64), dtype="u2", axes="tyx", levels=2
+    ) as handle:
+        handle.append(np.ones((64, 64), "u2"))
+    for level in (0, 1):
+        with pytest.raises(UnsupportedOperationError, match="level of an image"):
+            files.open(f"a.ome.zarr/{level}", "z", mode="a")
+    with pytest.raises(InvalidOptionError, match="all levels"):
+        files.open("a.ome.zarr", "z", mode="a", level=1)
+    assert files.info("a.ome.zarr", "z").metadata["levels"] == [(1, 64, 64), (1, 32, 32)]
 
 
 @pytest.mark.parametrize("length", [None, 2])

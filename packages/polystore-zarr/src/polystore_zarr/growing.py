@@ -13,7 +13,7 @@ of the document, which readers take instead (``read_document``). The next writer
 from __future__ import annotations
 
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -23,7 +23,9 @@ import numpy as np
 from polystore_core import LazyArray, Selection, array_and_words, is_array, to_numpy
 from polystore_core.errors import (
     DamagedDataError,
+    DataError,
     NotFoundError,
+    PathOutsideRootError,
     UnsupportedDataError,
     UnsupportedOperationError,
     explained,
@@ -430,6 +432,15 @@ def _levels(node: Node) -> list[tuple[StorePath, Document]]:
     return [(place, document) for place, document in found if document is not None]
 
 
+def _is_level(array: StorePath) -> bool:
+    """Whether the document above, if it can be read, is of an image with this level."""
+    if array.key:
+        with suppress(DataError, OSError, PathOutsideRootError):
+            around = Node(array.parent, read_document(array.parent))
+            return array.key in [place.key for place, _ in _levels(around)]
+    return False
+
+
 def open_growing(
     node: Node,
     *,
@@ -451,10 +462,13 @@ def open_growing(
         levels = _levels(node)
         if not levels or not all(document.growing for _, document in levels):
             reason = (
-                f"{path!r} has a fixed shape. Make an array that grows with "
+                "it has a fixed shape. Make an array that grows with "
                 "create(path, shape=(None, 512, 512), dtype=...)"
             )
-            raise UnsupportedOperationError(backend, "appending", reason)
+            raise UnsupportedOperationError(backend, f"appending to {path!r}", reason)
+        if _is_level(node.directory):
+            reason = "it is a level of an image: append to the image, and all levels grow"
+            raise UnsupportedOperationError(backend, f"appending to {path!r}", reason)
         files.check_growing()
         lock = files.own(levels[0][0].key)
         held.callback(lock.release)

@@ -153,6 +153,9 @@ class ZarrHandles(ZarrTree):
         """
         if mode not in ("r", "r+", "a"):
             raise InvalidOptionError("mode", mode, "'r', 'r+' or 'a'")
+        if mode == "a" and level:
+            fault = f"level={level!r} needs another mode: mode='a' appends to all levels"
+            raise InvalidOptionError("level", level, "0", fault)
         durable = self.durable if durable is None else durable
         with self._translated(path, "open") as place:
             if mode == "a":
