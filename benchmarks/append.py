@@ -13,12 +13,12 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import tensorstore
 import zarr
 from workloads_zarr import microscope_tile
 
@@ -111,6 +111,7 @@ def resize_zarr(path: Path, _: int) -> Callable[[Any], None]:
 def resize_tensorstore(path: Path, _: int) -> Callable[[Any], None]:
     append(path, 0).__self__.close()  # type: ignore[attr-defined]
     file = {"driver": "file", "path": str(path), "file_io_sync": False}
+    tensorstore: Any = import_module("tensorstore")
     opened = [tensorstore.open({"driver": "zarr3", "kvstore": file}).result()]
 
     def write(frame: Any) -> None:

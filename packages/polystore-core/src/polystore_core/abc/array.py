@@ -99,20 +99,20 @@ class LazyArray(ABC):
         Raises ``UnsupportedDataError`` before anything is written, ``StorageError``, and
         ``UnsupportedOperationError`` if this handle does not append.
         """
-        raise self._fixed("appending to")
+        raise self._does_not_grow("appending to")
 
     def extend(self, frames: Value) -> None:
         """Add several frames, as ``append`` does: an array of them, or a list.
 
         Readers see all of them at once. Raises as ``append`` does.
         """
-        raise self._fixed("appending to")
+        raise self._does_not_grow("appending to")
 
     def flush(self) -> None:
         """Let all frames that were appended survive a power cut. Raises as ``append`` does."""
-        raise self._fixed("flushing")
+        raise self._does_not_grow("flushing")
 
-    def _fixed(self, operation: str) -> UnsupportedOperationError:
+    def _does_not_grow(self, operation: str) -> UnsupportedOperationError:
         reason = (
             "this handle does not append. Make an array that grows with create(path, "
             "shape=(None, 512, 512), dtype=...), where the backend has them, as zarr does, or "
