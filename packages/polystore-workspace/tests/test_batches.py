@@ -135,6 +135,51 @@ def test_source_that_is_only_read_whole(fm, tmp_path):
         np.testing.assert_array_equal(fm.load("z3.npy", "ws", region=1), stack[3, 1])
 
 
+def as_loaded_alone(fm, paths, **options):
+    """Load a batch of images, and compare each with the one that its path alone gives."""
+    images = fm.load_batch(paths, "ws", as_="image", **options)
+    for path, image in zip(paths, images, strict=True):
+        alone = fm.load(path, "ws", as_="image", **options)
+        assert image.metadata == alone.metadata
+        np.testing.assert_array_equal(image.data, alone.data)
+    return images
+
+
+@pytest.mark.parametrize("region", [None, np.s_[1:, ::2]])
+def test_images_of_stack_are_read_once(fm, tmp_path, region):
+    fm.registry.add("mine", FileBackend(CountingStore()))
+    stack = np.arange(40 * 6, dtype="uint16").reshape(10, 4, 6)
+    words = {"axes": "zyx", "scale": (2, 0.5, 0.25), "units": "micrometer"}
+    fm.save(stack, tmp_path / "a.ome.tif", "disk", **words)
+    fm.save(stack, "a.ome.tif", "mine", **words)
+    for backend, kinds in (
+        ("workspace_counting_disk", ["open", "read", "read"]),  # planes 2 and 7
+        ("mine", ["read"]),
+    ):
+        entries = planes(backend, "a.ome.tif", 10)
+        entries["all.tif"] = Reference("disk", "a.ome.tif")
+        Workspace(entries).save(tmp_path / "ws.json")
+        paths = ["z7.npy", "z2.npy", "all.tif", "z7.npy"]
+        as_loaded_alone(fm, paths, **({} if region is None else {"region": region}))
+        CALLS.clear()
+        images = fm.load_batch(paths, "ws", as_="image")
+        assert [kind for kind, _ in CALLS] == kinds
+        assert ["".join(image.axes) for image in images] == ["yx", "yx", "zyx", "yx"]
+        assert images[0].metadata.scale == (0.5, 0.25)
+        assert not np.shares_memory(images[0].data, images[3].data)
+
+
+def test_images_without_words_are_told(fm, tmp_path):
+    fm.save(np.zeros((3, 4)), tmp_path / "a.npy", "disk")
+    Workspace(planes("disk", "a.npy", 3)).save(tmp_path / "ws.json")
+    with pytest.raises(BatchError, match="does not say what its axes are") as caught:
+        fm.load_batch(["z0.npy", "z1.npy"], "ws", as_="image")
+    assert len(caught.value.failed) == 2
+    for backend in ("ws", "disk"):
+        with pytest.raises(BatchError, match="no option 'levl'"):
+            fm.load_batch(["z0.npy"], backend, as_="image", levl=1)
+
+
 def test_large_stack_is_read_in_parts(fm, tmp_path):
     """Memory: the planes that are asked for, and 32 MiB of the stack."""
     stack = np.arange(40, dtype="uint8")[:, None, None].repeat(1 << 20, axis=2)

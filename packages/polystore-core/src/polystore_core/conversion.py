@@ -59,6 +59,12 @@ class Conversion(NamedTuple):
             explained(error, self.backend, os.fspath(path), "load")
             raise
 
+    def finish(self, kind: str, image: Image, path: Path) -> Value:
+        """Return a loaded image, converted, as "image" or "xarray"."""
+        if self.changes:
+            image = image.with_data(self.convert(image.data, path))
+        return as_kind(kind, image)
+
 
 AS_IMAGE = ("image", "xarray")
 

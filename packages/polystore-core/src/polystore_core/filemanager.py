@@ -123,10 +123,7 @@ class FileManager(Router):
         load = self._call("load_image", conversion.backend)
         self._check_options(load, conversion.options, "load", conversion.backend)
         check_path(path)
-        image: Image = load(path, **conversion.options)
-        if conversion.changes:
-            image = image.with_data(conversion.convert(image.data, path))
-        return as_kind(kind, image)
+        return conversion.finish(kind, load(path, **conversion.options), path)
 
     def save_batch(
         self,
@@ -171,11 +168,12 @@ class FileManager(Router):
         if as_ is not None and as_ in AS_IMAGE:
             check_paths(paths)
             conversion = Conversion(backend, framework, device, dtype, casting, options)
-
-            def load_one(index: int) -> Value:
-                return self._load_as(as_, paths[index], conversion)
-
-            return run_batch(backend, "load", paths, load_one, progress=progress)
+            images = self._run_batch(
+                "load_image_batch", backend, paths, progress=progress, **options
+            )
+            return run_batch(
+                backend, "load", paths, lambda i: conversion.finish(as_, images[i], paths[i])
+            )
         if as_ is not None:
             options["as_"] = as_
         values: list[Any] = self._run_batch(

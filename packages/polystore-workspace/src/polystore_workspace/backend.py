@@ -190,11 +190,7 @@ class VirtualWorkspaceBackend(DataSource):
     ) -> Image:
         found = self._find(path, "load")
         with self._sources.telling(path, found, "load"):
-            if found.entry.indices or region is not None:
-                options["region"] = found.region(region)
-            found.check("load_image", options, "load")
-            load: Callable[..., Image] = found.source.load_image
-            return load(found.address, **options)
+            return found.load_image(region, options)
 
     def load_batch(
         self,
@@ -212,6 +208,19 @@ class VirtualWorkspaceBackend(DataSource):
         """
         check_paths(paths)
         return Batch(self, paths, threads, options).load(progress)
+
+    def load_image_batch(
+        self,
+        paths: Sequence[Path],
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
+    ) -> list[Image]:
+        """Read each source once, as ``load_batch`` does."""
+        check_paths(paths)
+        return Batch(self, paths, threads, options, images=True).load(progress)
 
     def open(self, path: Path, /, **options: Option) -> LazyArray:
         found = self._find(path, "open")

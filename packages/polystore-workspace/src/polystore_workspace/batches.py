@@ -15,12 +15,14 @@ import numpy as np
 
 from polystore_core import (
     FileBackend,
+    Image,
     LocalStore,
     Versions,
     batch_error,
     check_options,
     in_threads,
     known_options,
+    no_words,
     progress_reporter,
     threads_for,
 )
@@ -33,7 +35,7 @@ from polystore_core.errors import (
 from .indices import ALL, check_indices, is_basic, narrow, spread
 
 if TYPE_CHECKING:
-    from polystore_core import DataSource, LazyArray, Option, Path, Progress, Value
+    from polystore_core import DataSource, LazyArray, Option, Path, Progress, Region, Value
 
     from .backend import VirtualWorkspaceBackend
     from .sources import Found
@@ -55,11 +57,14 @@ class Batch:
         paths: Sequence[Path],
         threads: int | None,
         options: dict[str, Option],
+        *,
+        images: bool = False,
     ) -> None:
+        """``images`` asks for each value with its words."""
         self._of, self._paths, self._threads = workspace, paths, threads
         self._region = options.pop("region", None)
         self._items = is_basic(self._region)
-        self._options = options
+        self._options, self._images = options, images
         self._found: dict[int, Found] = {}
         self._values: dict[int, Any] = {}
         self._failed: dict[int, tuple[str, Exception]] = {}
@@ -68,7 +73,7 @@ class Batch:
         self._broken: BaseException | None = None
         """Raised by the caller's function for the progress."""
 
-    def load(self, progress: Progress) -> list[Value]:
+    def load(self, progress: Progress) -> list[Any]:
         paths = self._paths
         with progress_reporter(progress, len(paths), "load") as self._tell:
             self._find()
@@ -139,15 +144,18 @@ class Batch:
     def _load_one(self, group: list[int]) -> None:
         for index in group:
             try:
-                found = self._found[index]
-                self._put(index, found.load(self._region, dict(self._options)))
+                self._put(index, self._loaded(self._found[index], self._region))
             except Exception as error:
                 self._fail(index, error)
             self._catch_up()
 
+    def _loaded(self, found: Found, region: Region | None) -> Value:
+        load = found.load_image if self._images else found.load
+        return load(region, dict(self._options))
+
     def _load_alone(self, group: list[int]) -> None:
         """Load one region of many sources of one backend, in its threads."""
-        if len(group) == 1:
+        if len(group) == 1 or self._images:
             self._load_one(group)
             return
         found, options = self._found[group[0]], dict(self._options)
@@ -205,6 +213,8 @@ class Batch:
                 self._load_whole(group)
                 return
             with handle:
+                if self._images and handle.image is None:
+                    raise no_words()
                 for box in self._boxes(group, handle):
                     self._load_box(box, handle)
         except Exception as error:
@@ -274,7 +284,12 @@ class Batch:
                     [at.get(n, ALL) for n, part in enumerate(box) if isinstance(part, slice)]
                 )
                 part = block[pick]
-                self._put(index, part if is_own else np.array(part))
+                value = part if is_own else np.array(part)
+                if self._images and handle.image is not None:
+                    own = dict(zip(axes, numbers, strict=True))
+                    region = tuple([own.get(n, part) for n, part in enumerate(parts)])
+                    value = Image(value, handle.image.sliced(region, handle.shape))
+                self._put(index, value)
         except Exception as error:
             for index in group:
                 if index not in self._values:
@@ -285,7 +300,8 @@ class Batch:
         """Load the source once, and cut all parts out of it."""
         found, is_alone = self._found[group[0]], True
         whole = found._replace(entry=found.entry._replace(indices=()))
-        value = whole.load(None, dict(self._options))
+        loaded = self._loaded(whole, None)
+        value = loaded.data if isinstance(loaded, Image) else loaded
         cuts = [bool(self._found[i].entry.indices or self._items) for i in group]
         if not isinstance(value, np.ndarray) and any(cuts):
             self._load_one(group)  # its backend knows how it is cut
@@ -294,16 +310,22 @@ class Batch:
             try:
                 if cut:
                     indices = self._found[index].entry.indices
-                    part = value[tuple(spread(indices, self._items, value.ndim))]
-                    self._put(
-                        index, part if self._options.get("copy") == "never" else np.array(part)
-                    )
+                    part = loaded[tuple(spread(indices, self._items, value.ndim))]
+                    is_kept = self._options.get("copy") == "never"
                 else:
-                    self._put(index, value if is_alone else copy.deepcopy(value))
-                    is_alone = False
+                    part, is_kept, is_alone = loaded, is_alone, False
+                self._put(index, part if is_kept else _copied(part))
             except Exception as error:
                 self._fail(index, error)
         self._catch_up()
+
+
+def _copied(value: Value) -> Value:
+    if isinstance(value, Image):
+        return value.with_data(np.array(value.data))
+    return (
+        np.array(value) if isinstance(value, np.ndarray | np.generic) else copy.deepcopy(value)
+    )
 
 
 def _reads_parts(source: DataSource) -> bool:

@@ -32,7 +32,7 @@ from .indices import check_indices, is_basic, narrow
 from .plates import NAMED, AnyFolder, is_nameless, takes_stores
 
 if TYPE_CHECKING:
-    from polystore_core import Option, Path, Region, Value
+    from polystore_core import Image, Option, Path, Region, Value
 
     from .backend import VirtualWorkspaceBackend
     from .document import Reference
@@ -65,6 +65,14 @@ class Found(NamedTuple):
             got = type(value).__name__
             raise UnsupportedDataError(f"indices and region= need an array, got {got}")
         return np.array(value[part])
+
+    def load_image(self, region: Region | None, options: dict[str, Option]) -> Image:
+        """Load the same with its words."""
+        if self.entry.indices or region is not None:
+            options["region"] = self.region(region)
+        self.check("load_image", options, "load")
+        load: Callable[..., Image] = self.source.load_image
+        return load(self.address, **options)
 
     def region(self, region: Region | None) -> Region:
         """Return the part of the source that is ``region`` of what the entry selects."""

@@ -187,6 +187,17 @@ class DataSource(_Backend):
             if self.info(path) == before:
                 return Image(value, words if region is None else words.sliced(region, shape))
 
+    @derived("load_image")
+    def load_image_batch(
+        self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
+    ) -> list[Image]:
+        """Return the arrays with their words, as ``load_batch`` returns values."""
+        load: Callable[..., Image] = self.load_image
+        check_options(type(self).load_image, options, f"load_batch() of backend {self.name!r}")
+        return run_batch(
+            self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
+        )
+
     @refused
     def open(self, path: Path, /) -> LazyArray:
         """Return a lazy handle: nothing is read before it is indexed."""
