@@ -34,6 +34,14 @@ def test_document_is_used_at_once(run: Run, plate: str, files: FileManager) -> N
     assert files.load("C11/C11_s2.tif", "ws")[0, 0, 0] == 11
 
 
+@pytest.mark.parametrize("names", [NAMES, "auto"])
+def test_notes_beside_images_are_left_out(run: Run, plate: str, names: str) -> None:
+    Path(plate, "notes.txt").write_text("a")
+    result = run("workspace", "build", plate, "--names", names, "--output", "ws.json")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("4 paths in ws.json")
+
+
 def test_planes_by_names_of_their_own(run: Run, plate: str, files: FileManager) -> None:
     options = ["--paths", "{well}/s{site}/z{z:02d}.tif", "--split", "z", "--pattern", "B*"]
     result = run("workspace", "build", plate, "--names", NAMES, "-o", "ws.json", *options)
@@ -63,13 +71,15 @@ def test_other_commands_use_the_document(run: Run, plate: str, files: FileManage
 
 
 def test_folder_is_an_address(run: Run, plate: str) -> None:
-    """As for view. Files with other names are left out by a pattern."""
+    """As for view. The document may be in the folder. A pattern leaves files out."""
     arguments = ("workspace", "build", f"disk:{plate}", "--names", NAMES, "-o", "plate/ws.json")
     assert run(*arguments).exit_code == 0
+    assert run(*arguments).exit_code == 0
+    Path(plate, "other.tif").write_bytes(b"")
     again = run(*arguments)
-    assert (again.exit_code, "'ws.json'" in again.stderr) == (1, True)
+    assert (again.exit_code, "'other.tif'" in again.stderr) == (1, True)
     assert "pattern=" in again.stderr
-    assert run(*arguments, "--pattern", "*.tif").exit_code == 0
+    assert run(*arguments, "--pattern", "*_s?.tif").exit_code == 0
     elsewhere = run("workspace", "build", "memory:plate", "--names", NAMES, "-o", "m.json")
     assert "backend 'memory': 'plate' does not exist" in elsewhere.stderr
 

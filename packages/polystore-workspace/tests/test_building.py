@@ -41,6 +41,18 @@ def test_folder_becomes_wells(plate, fm):
     assert pickle.loads(pickle.dumps(workspace)) == workspace
 
 
+def test_notes_beside_images_are_left_out(plate, fm):
+    (plate / "notes.txt").write_text("a")
+    (plate / "B/._B03_s1.tif").write_bytes(b"")
+    (plate / "C/C11_s1.TIF").write_bytes(b"")
+    workspace = Workspace.build(plate, "{well}_s{site}.tif")
+    assert len(workspace.entries) == 5
+    with pytest.raises(InvalidOptionError, match=r"no files in .* that end in '.png'"):
+        Workspace.build(plate, "{well}_s{site}.png")
+    with pytest.raises(InvalidOptionError, match=r"notes.txt"):
+        Workspace.build([*fm.list_files(plate, "disk", recursive=True)], "{well}_s{site}.tif")
+
+
 def test_planes_have_words(plate, fm, tmp_path):
     """``split`` makes one entry for each plane: it keeps pixel size and unit."""
     files = fm.list_files(plate, "disk", recursive=True)

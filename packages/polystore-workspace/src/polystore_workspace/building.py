@@ -102,6 +102,10 @@ class Plan:
                 return root, self._of_plate(planes)
         given = source.list_files(folder, pattern=self.pattern, recursive=True)
         like = f" with names like {self.pattern!r}" if self.pattern else ""
+        # Beside images, instruments leave notes and thumbnails of other kinds.
+        if given and (suffix := _suffix(self.names)):
+            given = [path for path in given if path.lower().endswith(suffix)]
+            like += f" that end in {suffix!r}"
         return root, self._references(given, root, f" in {folder!r}{like}")
 
     def _root(self, source: DataSource, usual: str) -> str:
@@ -183,6 +187,12 @@ class Plan:
                 fault = f"split={self.split!r}: {path!r} has {has}, without {axis!r}"
                 raise InvalidOptionError("split", self.split, "", fault)
         return names
+
+
+def _suffix(names: str) -> str:
+    """Return the suffix that all names of a template have, in lower case, or ""."""
+    fixed = names.rpartition("}")[2].rpartition("*")[2]
+    return fixed[fixed.index(".") :].lower() if "." in fixed else ""
 
 
 def _relative(path: str, root: str) -> str:

@@ -115,7 +115,8 @@ class Workspace:
         """Make a workspace of ``files``, arranged by their names.
 
         Args:
-            files: paths of the files, or one folder, of which all files are taken.
+            files: paths of the files, or one folder. Of a folder all files are taken that have the
+                suffix of ``names``.
             names: template of the names, as for :class:`NameTemplate`.
             paths: template of the virtual paths, such as ``"{well}/s{site}_w{channel}.tif"``.
                 It may have the fields of ``names``, the axes of ``split``, ``{file}`` (the

@@ -1,7 +1,8 @@
 """``polystore workspace build``."""
 
 import sys
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +34,8 @@ def build(
         str,
         typer.Option(
             metavar="TEMPLATE",
-            help="How the files are named: '{well}_s{site}_w{channel}.tif', or auto.",
+            help="How the files are named: '{well}_s{site}_w{channel}.tif', or auto. Files with "
+            "another suffix are left out.",
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The document: ws.json")],
@@ -96,10 +98,14 @@ def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
     from polystore_cli.naming import find_template
 
     paths = files.list_files(folder.path, folder.backend, pattern=pattern, recursive=True)
-    found = find_template([path.rpartition("/")[2] for path in paths])
+    names = [path.rpartition("/")[2] for path in paths]
+    suffixes = Counter(PurePath(name).suffix.lower() for name in names)
+    suffix = max(suffixes, key=lambda one: suffixes[one], default="")  # the others are notes
+    names = [name for name in names if name.lower().endswith(suffix)]
+    found = find_template(names)
     if found is None:
         raise AddressError(
-            f"no template fits the {len(paths):,} names in {folder.path!r}: write one, such as "
+            f"no template fits the {len(names):,} names in {folder.path!r}: write one, such as "
             "--names '{well}_s{site}.tif'"
         )
     return found.template
