@@ -239,6 +239,7 @@ class FileManager(Router):
         timeout: float | None = None,
         poll: float | None = None,
         pattern: str | None = None,
+        recursive: bool = False,
         settle: float | None = None,
         stop: Stop | None = None,
     ) -> Watch:
@@ -252,10 +253,11 @@ class FileManager(Router):
 
         It ends after ``timeout`` seconds without a new item. It also ends when ``stop``, a
         function or an event, is true and all items that are there were given. ``pattern``
-        selects files by their names. A file, or a frame, is given when it has not changed for
-        ``settle`` seconds: 0.5 in folders of this machine, where other programs may still
-        write, 0 elsewhere, and 0 for frames of an array that grows by ``append``. ``poll`` is
-        the time between two looks. By default it is 5 ms after an item, and grows up to 250 ms.
+        selects files by their names, ``recursive`` adds the files of folders inside. A file, or
+        a frame, is given when it has not changed for ``settle`` seconds: 0.5 in folders of this
+        machine, where other programs may still write, 0 elsewhere, and 0 for frames of an array
+        that grows by ``append``. ``poll`` is the time between two looks. By default it is 5 ms
+        after an item, and grows up to 250 ms.
 
         Raises ``InvalidOptionError``. The iterator raises ``StorageError`` for an array that was
         replaced, cut or deleted.
@@ -273,6 +275,7 @@ class FileManager(Router):
             timeout=timeout,
             poll=poll,
             pattern=pattern,
+            recursive=recursive,
             settle=settle,
             stop=stop,
         )

@@ -1,6 +1,7 @@
 """``FileManager.watch``: folders and arrays that others write while we follow them."""
 
 import pickle
+import shutil
 import signal
 import sys
 import threading
@@ -82,6 +83,27 @@ def test_folder_that_does_not_exist_yet(
     found = [(item.index, item.load()) for item in islice(watch, 300)]
     assert [index for index, _ in found] == list(range(300))
     assert sorted(value for _, value in found) == list(range(300))
+
+
+def test_folders_inside(disk: FileManager, tmp_path: Path) -> None:
+    """As an instrument makes them: one for each well, while others watch."""
+    disk.save(1, "run/B03/a.json", backend="raw")
+    disk.save(2, "run/b.json", backend="raw")
+    disk.save(3, "run/.hidden/c.json", backend="raw")
+    disk.save(4, "elsewhere/d.json", backend="raw")
+    (tmp_path / "run" / "link").symlink_to(tmp_path / "elsewhere")
+    options: dict[str, Any] = {"backend": "raw", "settle": 0, "timeout": 0, "pattern": "*.json"}
+    assert [item.path for item in disk.watch("run", **options)] == ["run/b.json"]
+    with disk.watch("run", **options | {"timeout": None}, recursive=True) as watch:
+        found = [next(watch) for _ in range(2)]
+        assert {item.path: item.load() for item in found} == {
+            "run/B03/a.json": 1,
+            "run/b.json": 2,
+        }
+        shutil.rmtree(tmp_path / "run" / "B03")
+        disk.save(5, "run/C11/field/1.json", backend="raw")
+        item = next(watch)
+        assert (item.index, item.path, item.load()) == (2, "run/C11/field/1.json", 5)
 
 
 def test_file_is_given_when_its_writer_has_ended(disk: FileManager, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ..values import natural_order
 from .looks import Look
 
 if TYPE_CHECKING:
-    from ..abc.backend import DataSource
+    from ..abc.backend import DataSource, Entry
     from .looks import Request
 
 __all__ = ["Files"]
@@ -62,23 +62,39 @@ class Files:
         self._is_frozen = True
 
     def _names(self) -> set[str]:
-        source, path, _, pattern, *_ = self._request
+        found: set[str] = set()
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            for entry in self._entries(folder):
+                name = f"{folder}{entry.name}"
+                if _is_unfinished(entry.name):
+                    continue
+                if entry.is_dir:
+                    if self._request.recursive and not entry.is_symlink:
+                        folders.append(f"{name}/")
+                elif self._request.pattern is None or fnmatchcase(
+                    entry.name, self._request.pattern
+                ):
+                    found.add(name)
+        return found
+
+    def _entries(self, folder: str) -> list[Entry]:
+        """Return what is in a folder; nothing if it was deleted."""
+        source, path, *_ = self._request
         try:
-            return {
-                entry.name
-                for entry in source.scan(path)
-                if not (entry.is_dir or _is_unfinished(entry.name))
-                and (pattern is None or fnmatchcase(entry.name, pattern))
-            }
+            return list(source.scan(join(path, folder.rstrip("/")) if folder else path))
         except NotFoundError:  # or empty: some stores have no empty folders
-            return set()
+            return []
         except NotADirectoryInPathError as error:
+            if folder:  # it has become a file, which the next look finds
+                return []
             error.reason = "it was a folder, and is a file since it was watched"
             raise
 
     def _find_settled(self, names: set[str]) -> set[str]:
         """Return the names of complete files. Those seen together settle together, in order."""
-        source, path, _, _, settle, _ = self._request
+        source, path, settle = self._request.source, self._request.path, self._request.settle
         if not settle:
             return names
         before = time.monotonic()

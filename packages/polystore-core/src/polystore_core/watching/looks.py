@@ -18,6 +18,8 @@ class Request(NamedTuple):
     pattern: str | None
     settle: float
     """Seconds without a change after which a file, or a frame, is complete."""
+    recursive: bool
+    """Whether the files of folders in the folder count."""
     settle_is_usual: bool
     """Whether that is not the caller's choice. Frames that appear whole need not settle then."""
 

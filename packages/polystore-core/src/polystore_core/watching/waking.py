@@ -45,7 +45,9 @@ def can_wake() -> bool:
     return True
 
 
-def start_waking(folder: str, wake: Callable[[], None]) -> Callable[[], None] | None:
+def start_waking(
+    folder: str, wake: Callable[[], None], *, recursive: bool
+) -> Callable[[], None] | None:
     """Call ``wake`` in a thread whenever a name in ``folder`` is new, or a file is closed.
 
     Needs ``can_wake``. Returns the function that ends it; ``None`` if nothing tells of changes. A
@@ -68,7 +70,7 @@ def start_waking(folder: str, wake: Callable[[], None]) -> Callable[[], None] | 
     ]
     observer = Observer()
     try:
-        observer.schedule(Waker(), folder, event_filter=telling)
+        observer.schedule(Waker(), folder, recursive=recursive, event_filter=telling)
         observer.start()
     except OSError:  # the folder is gone, or the user has reached the limit of inotify
         return None

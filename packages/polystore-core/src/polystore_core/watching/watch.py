@@ -86,6 +86,7 @@ class Watch(Iterator[Arrival]):
         timeout: float | None = None,
         poll: float | None = None,
         pattern: str | None = None,
+        recursive: bool = False,
         settle: float | None = None,
         stop: Stop | None = None,
     ) -> None:
@@ -98,7 +99,8 @@ class Watch(Iterator[Arrival]):
         # Other programs write into the folders of this machine.
         usual = 0.0 if folder is None else _SETTLE
         seconds = usual if settle is None else settle
-        self._request = Request(source, place, start, pattern, seconds, settle is None)
+        usually = settle is None
+        self._request = Request(source, place, start, pattern, seconds, recursive, usually)
         self._load, self._timeout, self._poll = load, timeout, poll
         self._stop, self._is_stopped = _question(stop), False
         self._items: Frames | Files | None = None
@@ -170,7 +172,10 @@ class Watch(Iterator[Arrival]):
     def _pause(self, least: float, most: float) -> None:
         """Wait ``most`` seconds, or less if the folder changes, but at least ``least``."""
         if self._folder is not None and os.path.isdir(self._folder):
-            end_waking, self._folder = start_waking(self._folder, self._changed.set), None
+            end_waking = start_waking(
+                self._folder, self._changed.set, recursive=self._request.recursive
+            )
+            self._folder = None
             if end_waking is not None:
                 self._end_waking = finalize(self, end_waking)
                 return  # what has changed since the last look wakes nobody
