@@ -52,6 +52,13 @@ def test_unknown_format_is_told(files: FileManager, given: Any) -> None:
         files.load_batch(["a"], backend="disk", format=given)
 
 
+def test_transfer_goes_by_suffixes(files: FileManager) -> None:
+    files.save(image(1), "a.npy", backend="disk")
+    with pytest.raises(InvalidOptionError, match=r"transfer\(\) chooses formats by suffixes"):
+        files.transfer("a.npy", "b", source_backend="disk", target_backend="disk", format="npy")
+    assert not Path("b").exists()
+
+
 def test_path_without_suffix_gets_advice(files: FileManager) -> None:
     with pytest.raises(UnsupportedFormatError, match="Or name one with format="):
         files.save(image(1), "a", backend="disk")

@@ -104,6 +104,9 @@ class Transfer:
             self.options["if_exists"] = self.if_exists
         owner = f"save() of backend {self.target.name!r}"
         check_options(type(self.target).save, self.options, owner)
+        if "format" in self.options and isinstance(self.target, FileBackend):
+            fault = "format= is for save and load: transfer() chooses formats by suffixes"
+            raise InvalidOptionError("format", self.options["format"], "None", fault)
         if self.on_unknown not in get_args(OnUnknown):
             raise InvalidOptionError("on_unknown", self.on_unknown, "'error' or 'skip'")
         if self.verify == "values":

@@ -104,7 +104,9 @@ class UnsupportedFormatError(RequestError, ValueError):
             hint = f"; did you mean {close[0]!r}?" if close else "."
         known = ", ".join(f".{name}" for name in self.known) or "none"
         place = where(self.backend, self.path)
-        return f"{place} {trouble}{hint} Known: {known}. Or name one with format="
+        return (
+            f"{place} {trouble}{hint} Known: {known}. Or name one with format= of save and load"
+        )
 
 
 @dataclass(eq=False)
