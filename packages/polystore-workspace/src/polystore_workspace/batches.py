@@ -35,7 +35,16 @@ from polystore_core.errors import (
 from .indices import ALL, check_indices, is_basic, narrow, spread
 
 if TYPE_CHECKING:
-    from polystore_core import DataSource, LazyArray, Option, Path, Progress, Region, Value
+    from polystore_core import (
+        DataSource,
+        ImageMetadata,
+        LazyArray,
+        Option,
+        Path,
+        Progress,
+        Region,
+        Value,
+    )
 
     from .backend import VirtualWorkspaceBackend
     from .sources import Found
@@ -213,10 +222,11 @@ class Batch:
                 self._load_whole(group)
                 return
             with handle:
-                if self._images and handle.image is None:
+                words = handle.image if self._images else None
+                if self._images and words is None:
                     raise no_words()
                 for box in self._boxes(group, handle):
-                    self._load_box(box, handle)
+                    self._load_box(box, handle, words)
         except Exception as error:
             if error is self._broken:
                 raise
@@ -264,7 +274,9 @@ class Batch:
         if box:
             yield box
 
-    def _load_box(self, group: list[int], handle: LazyArray) -> None:
+    def _load_box(
+        self, group: list[int], handle: LazyArray, words: ImageMetadata | None
+    ) -> None:
         """Read the smallest box that holds all planes of a group, and cut them out."""
         found = self._found[group[0]]
         try:
@@ -285,10 +297,10 @@ class Batch:
                 )
                 part = block[pick]
                 value = part if is_own else np.array(part)
-                if self._images and handle.image is not None:
+                if words is not None:
                     own = dict(zip(axes, numbers, strict=True))
-                    region = tuple([own.get(n, part) for n, part in enumerate(parts)])
-                    value = Image(value, handle.image.sliced(region, handle.shape))
+                    region = tuple([own.get(n, item) for n, item in enumerate(parts)])
+                    value = Image(value, words.sliced(region, handle.shape))
                 self._put(index, value)
         except Exception as error:
             for index in group:
