@@ -148,7 +148,7 @@ def test_element_types_that_disagree(tmp_path: Path, fm: FileManager) -> None:
         fm.save(np.ones((2, 3), dtype), path, backend="disk")
     found = stack(paths, backend="disk", names="t{time}.npy")
     assert found.dims == ("time", "y", "x")
-    assert found[:2].values.sum() == 12  # the order of bytes is no difference
+    assert found[:2].values.sum() == 12  # another byte order is not a difference
     with pytest.raises(UnsupportedDataError, match=r"dtype float32, but '.*t0\.npy'.* uint16"):
         found.compute()
 

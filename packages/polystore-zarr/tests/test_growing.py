@@ -1,4 +1,4 @@
-"""Arrays that grow: appended to by one writer, and read by others meanwhile."""
+"""Arrays that grow: one writer appends, and others read."""
 
 from __future__ import annotations
 

@@ -246,7 +246,7 @@ class FileManager(Router):
         """Give each frame of an array, or each file of a folder, while others write them.
 
         An iterator of ``Arrival``, from the frame or file ``start``: those that are there, in
-        natural order, then each new one. ``path`` need not exist yet. ::
+        natural order, then each new one. ``path`` may be missing at first. ::
 
             for item in fm.watch("run.zarr/movie", backend="zarr"):
                 fm.save(item.load(), f"movie/{item.index}", "napari_stream", names="{t}")

@@ -91,7 +91,7 @@ def private_display() -> Iterator[Display]:
             SIZE,
             "-nolisten",
             "tcp",
-            "-noreset",  # or it starts anew when its last client leaves, and misses the next
+            "-noreset",  # or it restarts when its last client leaves, and refuses the next
             "-fbdir",
             folder,
         ],

@@ -58,7 +58,7 @@ class FileBackend(NamesOfStore):
     ``UnsupportedOperationError``, before anything is changed.
 
     ``format="tif"``, an option of ``save``, ``load``, ``open`` and batches, is for a path whose
-    suffix is another one, or missing. ``info`` goes by the suffix alone.
+    suffix is another one, or missing. ``info`` reads only the suffix.
 
     If the store can make values durable, the option ``durable`` of ``save`` decides what survives
     a power cut. ``None``: the old value or the new one, where one replaces the other. ``True``:

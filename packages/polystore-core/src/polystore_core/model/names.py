@@ -110,7 +110,7 @@ class _Stretch:
         return pattern.search(name, start) if start <= len(name) else None
 
     def misfit(self, name: str, at: int) -> str:
-        """Say how far ``name`` fits, and what should stand there."""
+        """Say how far ``name`` fits, and what is expected there."""
         for count in range(len(self.pieces), 0, -1):
             found = self._search(self._joined(count), name, at)
             if found:
@@ -150,7 +150,7 @@ class NameTemplate:
 
     - ``well``: one or two letters and one to three digits, such as "B3", "O01", "AA12";
     - ``row``: letters, or digits; ``column``, ``field``, ``site``, ``z``, ``t``, ``time``,
-      ``w``: digits. They take all the letters or digits that stand there: no number is cut.
+      ``w``: digits. They take all the letters or digits in a row: a number is never cut.
       MetaXpress writes a GUID right after the last number: the GUID begins where its first
       eight digits do, so ``w11619fbbe-5bcd-…`` is w1;
     - any other, ``channel`` too: the shortest text, not empty, that lets the rest fit.

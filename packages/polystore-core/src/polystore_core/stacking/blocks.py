@@ -46,7 +46,7 @@ class Piece:
     """The work of one block: to read a file, or a part of it."""
 
     path: str | None
-    """``None`` where there is no file."""
+    """``None`` for a combination without a file."""
     shape: tuple[int, ...]
     box: tuple[slice, ...] | None = None
     """The part; ``None`` for the whole file."""

@@ -28,7 +28,7 @@ _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 """Suffixes of files that browsers, WinSCP and others rename when they are complete."""
 
 _State: TypeAlias = "tuple[int | None, float | None] | None"
-"""Size and time of the last change. ``None`` if there is no content: a link leads nowhere."""
+"""Size and time of the last change. ``None`` for an empty file or a broken link."""
 
 
 class _Seen(NamedTuple):
