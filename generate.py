@@ -62,9 +62,10 @@ def distribution(text: str, name: str, project: dict[str, Any]) -> str:
     text = replaced(text, r'^description = ".*?"$', f"description = {summary}")
     needed = r'"(polystore-\w+(?:\[[\w,]+\])?)[<>=!~][^"]*"'
     text = re.sub(needed, rf'"\1{span(project["version"])}"', text)
-    for group in ("backends", "formats"):
+    for group in ("backends", "formats", "frameworks"):
         if names := package.get(group):
-            manifest = f'"{name.replace("-", "_")}.plugin"'
+            folder = "frameworks." if group == "frameworks" else ""
+            manifest = f'"{name.replace("-", "_")}.{folder}plugin"'
             lines = [f"{key(entry)} = {manifest}" for entry in names]
             text = table(text, f'project.entry-points."polystore.{group}"', lines)
     if name == "polystore":
@@ -94,7 +95,7 @@ def span(version: str) -> str:
 
 def catalogue(packages: Declared) -> str:
     """Return the names that core knows to be ours: for each, the distribution."""
-    kinds = {"backend": "backends", "format": "formats"}
+    kinds = {"backend": "backends", "format": "formats", "framework": "frameworks"}
     names = {
         kind: {
             entry: name

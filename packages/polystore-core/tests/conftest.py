@@ -135,7 +135,7 @@ def shared() -> Iterator[Path]:
 
 
 _MANIFEST = """
-from polystore_core import BackendSpec, FormatSpec, hookimpl
+from polystore_core import BackendSpec, FormatSpec, FrameworkSpec, hookimpl
 
 @hookimpl
 def polystore_backend(name):
@@ -145,6 +145,10 @@ def polystore_backend(name):
 @hookimpl
 def polystore_format(name):
     return FormatSpec(name=name, target="{package}.provided:Provided", api={api})
+
+@hookimpl
+def polystore_framework(name):
+    return FrameworkSpec(name=name, target="{package}.provided:Provided", api={api})
 """
 
 _BACKEND = """

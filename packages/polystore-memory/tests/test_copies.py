@@ -112,10 +112,16 @@ def test_region_needs_parts(fm, value, copy):
 
 
 @pytest.mark.parametrize("backend", ["disk", "zarr"])
-@pytest.mark.parametrize("options", [{}, {"framework": "numpy"}, {"dtype": "f4"}])
-def test_files_have_no_memory_to_share(fm, tmp_path, backend, options):
+@pytest.mark.parametrize("options", [{}, {"framework": "numpy"}, {"dtype": "f8"}])
+def test_files_give_memory_of_your_own(fm, tmp_path, backend, options):
     pytest.importorskip(f"polystore_{backend}", reason=f"polystore-{backend} is not installed")
     path = tmp_path / "a.zarr" / "b.npy"
     fm.save(kept("numpy"), path, backend=backend)
-    with pytest.raises(TypeError, match="no option 'copy'"):
-        fm.load(path, backend=backend, copy="never", **options)
+    for copy in ("auto", "always", "never"):
+        if copy == "never" and "dtype" in options:
+            with pytest.raises(CopyRequiredError, match=r"converting .* makes a new array"):
+                fm.load(path, backend=backend, copy=copy, **options)
+        else:
+            found = fm.load(path, backend=backend, copy=copy, **options)
+            assert found.flags.writeable
+            assert found.tolist() == kept("numpy").tolist()

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from . import errors, rois
     from .abc import (
         Backends,
+        Collector,
         Context,
         DataSink,
         DataSource,
         Entry,
         Format,
         Formats,
+        Framework,
         LazyArray,
         Opener,
         Source,
@@ -110,7 +112,7 @@ if TYPE_CHECKING:
     from .plugins.hooks import hookimpl
     from .plugins.registry import BackendRegistry, FormatRegistry, formats
     from .plugins.secrets import Secret, secret
-    from .plugins.specs import BackendSpec, FormatSpec, class_fault
+    from .plugins.specs import BackendSpec, FormatSpec, FrameworkSpec, class_fault
     from .region import Selection, select
     from .stacking import block_paths, stack
     from .threads import in_threads
@@ -141,8 +143,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "abc": (
-        "Backends Context DataSink DataSource Entry Format Formats LazyArray Opener "
-        "Source StorageBackend"
+        "Backends Collector Context DataSink DataSource Entry Format Formats Framework "
+        "LazyArray Opener Source StorageBackend"
     ),
     "abc.backend": "Path",
     "abc.ranges": "RangeReader",
@@ -181,7 +183,7 @@ _HOME = {
     "plugins.hooks": "hookimpl",
     "plugins.registry": "BackendRegistry FormatRegistry formats",
     "plugins.secrets": "Secret secret",
-    "plugins.specs": "BackendSpec FormatSpec class_fault",
+    "plugins.specs": "BackendSpec FormatSpec FrameworkSpec class_fault",
     "stacking": "block_paths stack",
     "threads": "in_threads",
     "transfer": "Transferred",
@@ -213,6 +215,7 @@ __all__ = [
     "ByteStore",
     "Capabilities",
     "Channel",
+    "Collector",
     "Context",
     "DataSink",
     "DataSource",
@@ -226,6 +229,8 @@ __all__ = [
     "FormatRegistry",
     "FormatSpec",
     "Formats",
+    "Framework",
+    "FrameworkSpec",
     "HeldLock",
     "IfExists",
     "Image",

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .abc.array import LazyArray
-from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
+from .conversion import (
+    AS_IMAGE,
+    AS_IT_IS,
+    Alike,
+    Conversion,
+    Converter,
+    Stacker,
+    as_kind,
+    with_words,
+)
 from .errors import InvalidOptionError, explained
 from .paths import check_path
 from .routing import Router, let_calls_omit_backend
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from .abc.backend import DataSink, DataSource, Path
     from .image import Image, ImageMetadata
     from .model.casting import Casting
-    from .options import IfExists
+    from .options import Copy, IfExists
     from .transfer import OnUnknown, Transferred, Verify
     from .values import Info, Option, Value
     from .watching import Stop, Watch
@@ -82,6 +91,7 @@ class FileManager(Router):
         device: str | None = None,
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
+        copy: Copy = "auto",
         as_: str | None = None,
         **options: Option,
     ) -> Value:
@@ -89,41 +99,48 @@ class FileManager(Router):
 
         ``region`` is a NumPy index of integers, slices and ``...``: the result equals
         ``load(path)[region]``, and only that part is read where the format allows it.
-        ``framework`` ("numpy", "torch", "jax", "tensorflow") converts an array, ``device``
-        ("cuda:0") places it, ``dtype`` changes its element type. ``casting`` says what ``dtype``
+        ``framework`` ("numpy", "torch", "jax", "tensorflow", "cupy") converts an array, or each
+        array of a dict. ``device`` ("cuda:0") places it, ``dtype`` changes its element type.
+        ``casting`` says what ``dtype``
         may do: "exact" changes no value, "same_kind" also rounds to a floating-point type,
         "unsafe" converts as NumPy's ``astype`` does (300 becomes 44 in uint8). ``as_="image"``
         returns an ``Image``: the array with its axes, pixel size, units and channels.
         ``as_="xarray"`` returns a DataArray. Formats have others ("pandas").
 
+        Reading gives memory of your own, and ``copy="auto"`` copies it again only where the
+        conversion must. ``"never"`` raises ``CopyRequiredError`` instead, and the memory backend
+        gives what it keeps: arrays read-only. ``"always"`` gives memory that nobody else has.
+
         Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError`` (also for an
-        element that ``dtype`` cannot hold), and ``CopyRequiredError`` if the backend was asked
-        for ``copy="never"`` and the conversion needs one.
+        element that ``dtype`` cannot hold), ``MissingDependencyError``, ``CopyRequiredError``.
         """
         if backend.__class__ is not str:
             backend = self._check_name("load", backend)
         call = self._calls.get(("load", backend)) or self._call("load", backend)
+        is_shared = copy != "auto" and self._pass_copy(copy, backend, options)
         if as_ is not None:
             if as_ in AS_IMAGE:
-                conversion = Conversion(backend, framework, device, dtype, casting, options)
-                return self._load_as(as_, path, conversion)
+                asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
+                return self._load_as(as_, path, asked, options)
             options["as_"] = as_
         if options:
             self._check_options(call, options, "load", backend)
         if path.__class__ is not str:
             check_path(path)
         value = call(path, **options)
-        if framework is None and device is None and dtype is None and casting == "exact":
+        if (framework, device, dtype, casting, copy) == AS_IT_IS:
             return value
-        conversion = Conversion(backend, framework, device, dtype, casting, options)
-        return conversion.convert(value, path)
+        asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
+        return asked.convert(value, path)
 
-    def _load_as(self, kind: str, path: Path, conversion: Conversion) -> Value:
+    def _load_as(
+        self, kind: str, path: Path, asked: Conversion, options: dict[str, Option]
+    ) -> Value:
         """Return the value as an image or a DataArray, converted."""
-        load = self._call("load_image", conversion.backend)
-        self._check_options(load, conversion.options, "load", conversion.backend)
+        load = self._call("load_image", asked.backend)
+        self._check_options(load, options, "load", asked.backend)
         check_path(path)
-        return conversion.finish(kind, load(path, **conversion.options), path)
+        return asked.finish(kind, load(path, **options), path)
 
     def save_batch(
         self,
@@ -156,35 +173,43 @@ class FileManager(Router):
         device: str | None = None,
         dtype: DTypeLike | None = None,
         casting: Casting = "exact",
+        copy: Copy = "auto",
+        stack: bool = False,
         as_: str | None = None,
         progress: Progress = False,
         **options: Option,
-    ) -> list[Value]:
-        """Return the values in the order of ``paths``; options as for ``load``.
+    ) -> Any:
+        """Return a list of the values in the order of ``paths``; options as for ``load``.
+
+        Each value is converted as it arrives. ``stack=True`` returns one array of the shape
+        ``(len(paths), *shape)`` instead, for arrays of one shape and element type.
 
         Raises ``BatchError`` that names every path that failed, with its cause.
         """
         backend = self._check_name("load_batch", backend)
+        is_shared = copy != "auto" and self._pass_copy(copy, backend, options)
+        asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
         if as_ is not None and as_ in AS_IMAGE:
+            if stack:
+                expected = f"False with as_={as_!r}: polystore.stack() keeps words"
+                raise InvalidOptionError("stack", stack, expected)
             check_paths(paths)
-            conversion = Conversion(backend, framework, device, dtype, casting, options)
             images = self._run_batch(
                 "load_image_batch", backend, paths, progress=progress, **options
             )
             return run_batch(
-                backend, "load", paths, lambda i: conversion.finish(as_, images[i], paths[i])
+                backend, "load", paths, lambda i: asked.finish(as_, images[i], paths[i])
             )
         if as_ is not None:
             options["as_"] = as_
-        values: list[Any] = self._run_batch(
-            "load_batch", backend, paths, progress=progress, **options
+        if not stack and not asked.changes:
+            return self._run_batch("load_batch", backend, paths, progress=progress, **options)
+        check_paths(paths)
+        collector = (Stacker if stack else Converter)(asked, paths)
+        values = self._run_batch(
+            "load_batch_into", backend, paths, collector, progress=progress, **options
         )
-        if framework is None and device is None and dtype is None and casting == "exact":
-            return values
-        conversion = Conversion(backend, framework, device, dtype, casting, options)
-        return run_batch(
-            backend, "load", paths, lambda i: conversion.convert(values[i], paths[i])
-        )
+        return collector.finish() if isinstance(collector, Stacker) else values
 
     def open(
         self, path: Path, backend: str, *, as_: str | None = None, **options: Option

@@ -1,6 +1,6 @@
 """Which options a callable has: its keyword-only parameters, and those with a default.
 
-And ``if_exists``, the one option that every storage has.
+And ``if_exists`` and ``copy``, which every storage has.
 """
 
 from __future__ import annotations
@@ -16,16 +16,31 @@ if TYPE_CHECKING:
 
     from .values import Option, Value
 
-__all__ = ["IfExists", "check_if_exists", "check_options", "known_options"]
+__all__ = [
+    "Copy",
+    "IfExists",
+    "check_copy",
+    "check_if_exists",
+    "check_options",
+    "known_options",
+]
 
 IfExists: TypeAlias = Literal["replace", "error", "skip"]
 _IF_EXISTS = get_args(IfExists)
+Copy: TypeAlias = Literal["auto", "always", "never"]
+_COPY = get_args(Copy)
 
 
 def check_if_exists(if_exists: IfExists) -> None:
     """Raise ``InvalidOptionError`` for anything but "replace", "error" and "skip"."""
     if if_exists not in _IF_EXISTS:
         raise InvalidOptionError("if_exists", if_exists, f"one of {', '.join(_IF_EXISTS)}")
+
+
+def check_copy(copy: Copy) -> None:
+    """Raise ``InvalidOptionError`` for anything but "auto", "always" and "never"."""
+    if copy not in _COPY:
+        raise InvalidOptionError("copy", copy, f"one of {', '.join(_COPY)}")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path
 from .errors import UnsupportedOperationError
-from .options import check_options
+from .options import Copy, check_copy, check_options, known_options
 from .paths import check_path
 from .plugins.registry import BackendRegistry
 
@@ -84,6 +84,15 @@ class Router:
         call = self._calls.get((operation, backend)) or self._call(operation, backend)
         self._check_options(call, options, operation, backend)
         return call(*args, **options)
+
+    def _pass_copy(self, copy: Copy, backend: str, options: dict[str, Option]) -> bool:
+        """Add ``copy`` to the options of a backend that can share its memory; else ``False``."""
+        check_copy(copy)
+        load = self._call("load", backend)
+        shares = "copy" in known_options(getattr(load, "__func__", load))[0]
+        if shares:
+            options["copy"] = copy
+        return shares
 
     def _check_options(
         self,

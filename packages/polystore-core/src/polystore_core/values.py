@@ -42,7 +42,7 @@ Document: TypeAlias = dict[str, Any]
 """A JSON object."""
 
 Kind: TypeAlias = Literal["file", "directory", "symlink"]
-PluginKind: TypeAlias = Literal["backend", "format"]
+PluginKind: TypeAlias = Literal["backend", "format", "framework"]
 
 RegionItem: TypeAlias = int | slice | EllipsisType
 Region: TypeAlias = RegionItem | tuple[RegionItem, ...]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polystore_core.model.arrays import FRAMEWORKS
+FRAMEWORKS = ("numpy", "torch", "jax", "tensorflow")
 
 Python = Callable[..., subprocess.CompletedProcess[str]]
 Require = Callable[[str], ModuleType]

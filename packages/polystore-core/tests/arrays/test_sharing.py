@@ -7,9 +7,8 @@ import pytest
 
 from polystore_core import to_framework, to_numpy
 from polystore_core.errors import CopyRequiredError
-from polystore_core.model.arrays import FRAMEWORKS
 
-from .samples import Require, aligned, read_only
+from .samples import FRAMEWORKS, Require, aligned, read_only
 
 
 @pytest.mark.parametrize("copy", ["auto", "never"])

@@ -7,9 +7,8 @@ import pytest
 
 from polystore_core import framework_of, to_framework, to_numpy
 from polystore_core.errors import CopyRequiredError, InvalidOptionError, UnsupportedDataError
-from polystore_core.model.arrays import FRAMEWORKS
 
-from .samples import NARROW, Own, Python, Require, Speaker, aligned
+from .samples import FRAMEWORKS, NARROW, Own, Python, Require, Speaker, aligned
 
 
 @pytest.mark.parametrize("dtype", NARROW)
@@ -164,7 +163,7 @@ def test_missing_device_refused(require: Require, name: str, device: str, copy: 
     [
         (
             {"framework": "cupyx"},
-            "framework='cupyx' is not valid: expected one of numpy, torch",
+            "framework='cupyx' is not valid: expected one of numpy, cupy, jax, tensorflow, torch",
         ),
         (
             {"copy": "maybe"},

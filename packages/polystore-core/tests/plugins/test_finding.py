@@ -4,9 +4,19 @@ import dataclasses
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from polystore_core import BackendRegistry, BackendSpec, FormatRegistry, FormatSpec
+from polystore_core import (
+    BackendRegistry,
+    BackendSpec,
+    FormatRegistry,
+    FormatSpec,
+    FrameworkSpec,
+    framework_of,
+    to_framework,
+    to_numpy,
+)
 from polystore_core.errors import UnknownPluginError, UnsupportedFormatError
 from polystore_core.plugins import discovery
 from polystore_core.plugins.hooks import Hooks
@@ -70,9 +80,34 @@ def test_copies_are_no_conflict(install: Install) -> None:
     assert [state.state for state in discovery.survey() if state.name == "raw"] == ["ok"]
 
 
+FRAMEWORK = """
+from polystore_core import Framework
+class Provided(Framework):
+    name = "acme_arrays"
+    def to_numpy(self, value, /, *, copy):
+        return value.inside
+    def from_numpy(self, array, /, *, device, copy, donate):
+        return Arrays(array)
+class Arrays:
+    def __init__(self, inside):
+        self.inside = inside
+    def __dlpack__(self, **options):
+        return self.inside.__dlpack__(**options)
+"""
+
+
+def test_installed_framework_works(install: Install) -> None:
+    group = "polystore.frameworks"
+    install("acme-arrays", "acme_arrays", group=group, code=FRAMEWORK)
+    value = to_framework(np.arange(3), "acme_arrays")
+    assert framework_of(value) == "acme_arrays"
+    assert to_numpy(value).tolist() == [0, 1, 2]
+
+
 HOOK_TESTS = {
     "polystore_backend": test_installed_backend_works,
     "polystore_format": test_installed_format_works,
+    "polystore_framework": test_installed_framework_works,
 }
 
 
@@ -80,8 +115,8 @@ def test_every_hook_is_tested() -> None:
     assert set(HOOK_TESTS) == {name for name in vars(Hooks) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("kind", [BackendSpec, FormatSpec])
-def test_specs_are_frozen(kind: type[BackendSpec] | type[FormatSpec]) -> None:
+@pytest.mark.parametrize("kind", [BackendSpec, FormatSpec, FrameworkSpec])
+def test_specs_are_frozen(kind: type[BackendSpec | FormatSpec | FrameworkSpec]) -> None:
     spec = kind(name="raw", target="acme:Raw", api=1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.name = "other"  # type: ignore[misc]

@@ -1,18 +1,22 @@
-"""What authors of backends and formats implement."""
+"""What authors of plugins implement."""
 
 from .array import LazyArray, Source
 from .backend import DataSink, DataSource, Entry, StorageBackend
+from .collector import Collector
 from .context import Backends, Context, Formats
 from .format import Format, Opener
+from .framework import Framework
 
 __all__ = [
     "Backends",
+    "Collector",
     "Context",
     "DataSink",
     "DataSource",
     "Entry",
     "Format",
     "Formats",
+    "Framework",
     "LazyArray",
     "Opener",
     "Source",

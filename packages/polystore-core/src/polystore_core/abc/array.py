@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UnsupportedOperationError
+from ..options import Copy, check_copy
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
     from types import TracebackType
 
     import numpy as np
+    from numpy.typing import DTypeLike
 
     from ..image import ImageMetadata
+    from ..model.casting import Casting
     from ..values import Option, Pixels, Region, Value
 
 __all__ = ["LazyArray", "Source"]
@@ -81,6 +84,27 @@ class LazyArray(ABC):
     @abstractmethod
     def __getitem__(self, region: Region) -> Pixels:
         """Return a part as an array in memory of its own, or over the mapped file."""
+
+    def load(
+        self,
+        *,
+        region: Region = ...,
+        framework: str | None = None,
+        device: str | None = None,
+        dtype: DTypeLike | None = None,
+        casting: Casting = "exact",
+        copy: Copy = "auto",
+    ) -> Value:
+        """Return the array, or a part of it, as ``FileManager.load`` does with these options.
+
+        Raises ``CopyRequiredError``, ``UnsupportedDataError``, ``MissingDependencyError``.
+        """
+        from ..conversion import Conversion  # of a higher floor: everything converts there
+
+        asked = Conversion(self.backend, framework, device, dtype, casting, copy)
+        check_copy(copy)
+        part = self[region]
+        return asked.convert(part, self.path) if asked.changes else part
 
     def __setitem__(self, region: Region, value: Value) -> None:
         raise TypeError(

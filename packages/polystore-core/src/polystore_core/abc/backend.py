@@ -20,25 +20,23 @@ the usual ones.
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ..errors import (
     AlreadyExistsError,
     InvalidOptionError,
     NotADirectoryInPathError,
     NotFoundError,
-    UnsupportedOperationError,
     explained,
 )
 from ..options import check_if_exists, check_options
 from ..paths import check_pattern, join
-from ..values import Capabilities, natural_order
-from ..work import Progress, check_lengths, plain_path, run_batch
-from . import local
-from .context import Context
+from ..values import natural_order
+from ..work import Progress, check_lengths, run_batch
+from .base import BackendBase, Path
 from .marks import derived, refused
 
 if TYPE_CHECKING:
@@ -48,10 +46,9 @@ if TYPE_CHECKING:
     from ..options import IfExists
     from ..values import Info, Option, Region, Value
     from .array import LazyArray
+    from .collector import Collector
 
 __all__ = ["IMAGE_SUFFIXES", "DataSink", "DataSource", "Entry", "Path", "StorageBackend"]
-
-Path: TypeAlias = "str | os.PathLike[str]"
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
@@ -65,70 +62,7 @@ class Entry(NamedTuple):
     is_symlink: bool
 
 
-class _Backend(ABC):  # noqa: B024 - what is abstract differs by direction
-    """What sources and sinks share."""
-
-    _backend_type: ClassVar[str] = ""
-    """Makes a class usable by this name in the process that defines it."""
-    _operations: ClassVar[tuple[str, ...]] = ()
-
-    context: Context = Context()
-    """Its name, the registry and the formats. Set before ``__init__`` runs."""
-
-    def __init_subclass__(cls, **options: Option) -> None:
-        super().__init_subclass__(**options)
-        if vars(cls).get("_backend_type"):
-            local.define(cls)
-
-    @classmethod
-    def with_context(cls, context: Context, **options: Option) -> Self:
-        """Make a backend as registries do: ``context`` is there when ``__init__`` runs."""
-        backend = cls.__new__(cls, **options)
-        backend.context = context
-        cls.__init__(backend, **options)
-        return backend
-
-    @property
-    def name(self) -> str:
-        """The name that users call this backend by. Every error has it."""
-        return self.context.name
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """The operations that this backend has, derived from the methods that it implements.
-
-        Override it if instances of one class differ, such as those that are made of others.
-        """
-
-        def has(operation: str) -> bool:
-            needs = getattr(getattr(self, operation), "__polystore_needs__", ())
-            return operation not in needs and all(map(has, needs))
-
-        names = {
-            name for cls in type(self).__mro__ for name in vars(cls).get("_operations", ())
-        }
-        return Capabilities(frozenset(filter(has, names)))
-
-    def _identity(self, path: Path) -> Hashable:
-        """Return the same for two paths of one value. Override it where paths have aliases."""
-        return plain_path(path)
-
-    def _check_can(self, operation: str) -> None:
-        """Refuse an operation of several steps before its first step, not in the middle."""
-        if operation not in self.capabilities:
-            raise self._cannot(operation)
-
-    def _cannot(self, operation: str) -> UnsupportedOperationError:
-        return UnsupportedOperationError(self.name, operation)
-
-    def close(self) -> None:  # noqa: B027 - most backends hold nothing
-        """Give back what the backend holds."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name or self._backend_type!r}>"
-
-
-class DataSource(_Backend):
+class DataSource(BackendBase):
     """Reads."""
 
     _operations: ClassVar[tuple[str, ...]] = (
@@ -163,6 +97,33 @@ class DataSource(_Backend):
         check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
         return run_batch(
             self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
+        )
+
+    @derived("load")
+    def load_batch_into(
+        self,
+        paths: Sequence[Path],
+        collector: Collector,
+        /,
+        *,
+        progress: Progress = False,
+        **options: Option,
+    ) -> list[Value]:
+        """Give each value to ``collector`` as it arrives; return what it gives for them.
+
+        Otherwise as ``load_batch``. Override it where values can be read into the memory of
+        ``collector``.
+        """
+        load: Callable[[int], Any]
+        if type(self).load_batch is DataSource.load_batch:
+            one: Callable[..., Any] = self.load
+            check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
+            load = lambda i: one(paths[i], **options)  # noqa: E731 - one of two
+        else:
+            load = self.load_batch(paths, progress=progress, **options).__getitem__
+            progress = False
+        return run_batch(
+            self.name, "load", paths, lambda i: collector.put(i, load(i)), progress=progress
         )
 
     @derived("load", "info")
@@ -332,7 +293,7 @@ class DataSource(_Backend):
         return natural_order(folders), natural_order(files)
 
 
-class DataSink(_Backend):
+class DataSink(BackendBase):
     """Writes."""
 
     _operations: ClassVar[tuple[str, ...]] = ("save", "save_batch")

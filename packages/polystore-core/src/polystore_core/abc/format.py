@@ -19,7 +19,7 @@ import ntpath
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, TypeAlias
 
 from ..errors import (
     PolystoreError,
@@ -35,9 +35,13 @@ from ..paths import checked, join
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from ..image import Image
-    from ..values import Document, Region, Value
+    from ..values import Document, Option, Pixels, Region, Value
     from .array import LazyArray
+
+    Memory: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], Pixels | None]
 
 __all__ = ["Format", "Opener"]
 
@@ -120,6 +124,22 @@ class Format(ABC):
 
         Raises ``DamagedDataError`` for bytes that are not what they claim to be.
         """
+
+    def load_into(
+        self,
+        file: BinaryIO,
+        memory: Memory,
+        /,
+        *given: Opener,
+        **options: Option,
+    ) -> Value:
+        """Return the value in ``file``, as ``load`` does, in memory of the caller if possible.
+
+        ``memory(shape, dtype)`` gives a C-contiguous array to read into, or ``None``. Override it
+        where no other copy of the data is made then.
+        """
+        load: Callable[..., Value] = self.load
+        return load(file, *given, **options)
 
     def info(self, file: BinaryIO, /) -> Document:
         """Return ``shape``, ``dtype`` and ``metadata`` as far as known without the data.

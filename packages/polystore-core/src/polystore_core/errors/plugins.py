@@ -23,7 +23,7 @@ __all__ = [
 
 @dataclass(eq=False)
 class PluginError(PolystoreError, LookupError):
-    """A backend or format cannot be had. ``kind`` is "backend" or "format"."""
+    """A plugin cannot be had. ``kind`` is "backend", "format" or "framework", for example."""
 
     kind: str
     name: str
@@ -169,6 +169,8 @@ class PluginConflictError(PluginError):
         else:
             off = f"POLYSTORE_DISABLE={','.join(others)}"
             advice = f"Choose one with {chosen}, or set the environment variable {off}"
+            if self.kind == "framework":
+                advice = f"Choose one: set the environment variable {off}"
         return (
             f"{self.kind} {self.name!r} is declared by {' and by '.join(self.distributions)}. "
             f"{advice}"

@@ -68,7 +68,7 @@ def _ask(plugin: PluginState) -> Iterable[Finding]:
         declaration = resolve(plugin.kind, f"{plugin.distribution}:{plugin.name}")
         spec = load_spec(declaration)
     except MissingDependencyError as error:
-        state: FindingState = "note" if plugin.kind == "format" else "missing"
+        state: FindingState = "missing" if plugin.kind == "backend" else "note"
         without, remedy = " and ".join(error.missing), f"pip install {error.install!r}"
         return [Finding(what="plugin", state=state, found=f"without {without}", remedy=remedy)]
     except PluginError as error:

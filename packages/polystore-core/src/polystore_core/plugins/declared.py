@@ -24,7 +24,7 @@ from ..errors import (
     UnknownPluginError,
 )
 from ..values import PluginKind, name_fault, plain_name
-from .versions import requirement_of_core
+from .versions import CORE, requirement_of_core
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ __all__ = [
 
 ALLOW, DENY = "POLYSTORE_PLUGINS", "POLYSTORE_DISABLE"
 
-KINDS: tuple[PluginKind, ...] = ("backend", "format")
+KINDS: tuple[PluginKind, ...] = ("backend", "format", "framework")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +187,10 @@ def switched_off_by(declaration: Declaration) -> str | None:
     """Return the environment variable that switches a plugin off, if one does."""
     if declaration.local is not None:
         return None
+    is_core = declaration.distribution == CORE  # not a plugin that an allow-list would name
     mine = {declaration.name, declaration.distribution, declaration.full_name}
     allowed = os.environ.get(ALLOW)
-    if allowed is not None and not mine & _listed(allowed):
+    if allowed is not None and not is_core and not mine & _listed(allowed):
         return ALLOW
     return DENY if mine & _listed(os.environ.get(DENY, "")) else None
 
@@ -211,8 +212,8 @@ def _choice(
 ) -> str:
     """Return the distribution that answers for a name: preferred, first-party, or any ("").
 
-    One ``prefer`` is for backends and formats. A distribution that declares the name only as
-    the other kind has no say about this one.
+    One ``prefer`` is for plugins of every kind. A distribution that declares the name only as
+    another kind has no say about this one.
     """
     wanted = (prefer or {}).get(name, "")
     if wanted and not _claims(declared, wanted):

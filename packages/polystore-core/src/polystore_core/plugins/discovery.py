@@ -1,8 +1,9 @@
 """From a name to the class that provides it: entry points, pluggy, and the policy.
 
-A distribution declares its names in ``pyproject.toml``, in the group ``polystore.backends`` or
-``polystore.formats``; the entry's name is the backend's name (the suffix, for a format) and
-its value a manifest module that imports nothing but polystore::
+A distribution declares its names in ``pyproject.toml``, in the group ``polystore.backends``,
+``polystore.formats`` or ``polystore.frameworks``; the entry's name is the backend's name (for a
+format the suffix, for an array framework its package) and its value a manifest module that
+imports nothing but polystore::
 
     [project.entry-points."polystore.backends"]
     sqlite = "polystore_sqlite.plugin"
@@ -52,6 +53,7 @@ from .specs import (
     BackendSpec,
     Fault,
     FormatSpec,
+    FrameworkSpec,
     Spec,
     class_fault,
     place_of_error,
@@ -72,6 +74,7 @@ __all__ = [
     "BackendSpec",
     "Declaration",
     "FormatSpec",
+    "FrameworkSpec",
     "PluginState",
     "Spec",
     "broken",
@@ -155,8 +158,11 @@ def _ask(declaration: Declaration) -> Spec:
     return spec
 
 
+_SPECS = {"backend": BackendSpec, "format": FormatSpec, "framework": FrameworkSpec}
+
+
 def _answer_fault(answer: Value, declaration: Declaration) -> str:
-    expected = BackendSpec if declaration.kind == "backend" else FormatSpec
+    expected = _SPECS[declaration.kind]
     if not isinstance(answer, expected) or answer.name != declaration.name:
         return (
             f"{declaration.manifest} returns {shown(answer)} for {declaration.name!r}, expected "

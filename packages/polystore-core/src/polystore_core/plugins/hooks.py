@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from .specs import BackendSpec, FormatSpec
+    from .specs import BackendSpec, FormatSpec, FrameworkSpec
 
 __all__ = ["Hooks", "hookimpl", "manager"]
 
@@ -28,6 +28,10 @@ class Hooks:
     @hookspec(firstresult=True)
     def polystore_format(self, name: str) -> FormatSpec | None:
         """Describe the format of the suffix ``name``, or return ``None``."""
+
+    @hookspec(firstresult=True)
+    def polystore_framework(self, name: str) -> FrameworkSpec | None:
+        """Describe the array framework whose package is ``name``, or return ``None``."""
 
 
 def manager() -> pluggy.PluginManager:

@@ -37,6 +37,7 @@ CONTRACTS: dict[str, tuple[PluginKind, tuple[str, ...]]] = {
     "StorageBackend": ("backend", ("load", "save")),
     "FileBackend": ("backend", ()),
     "Format": ("format", ("load", "name", "save")),
+    "Framework": ("framework", ("from_numpy", "name", "to_numpy")),
 }
 """The classes of polystore, and what their subclasses must define."""
 
@@ -259,7 +260,7 @@ def _origin(module: _Module, node: ast.AST, name: str) -> str:
 def _contract_fault(kind: PluginKind, found: _Class) -> str:
     fitting = [name for name in sorted(found.contracts) if CONTRACTS[name][0] == kind]
     if not fitting:
-        roots = "DataSource or DataSink" if kind == "backend" else "Format"
+        roots = "DataSource or DataSink" if kind == "backend" else kind.capitalize()
         return f"is not a subclass of {roots}"
     needed = {member for name in fitting for member in CONTRACTS[name][1]}
     abstract = {name for name, (node, _) in found.members.items() if _is_abstract(node)}
@@ -287,7 +288,7 @@ def _init_fault(kind: PluginKind, name: str, found: _Class) -> Verdict:
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         if default is None
     ]
-    if kind == "format":
+    if kind != "backend":
         needed, options = needed + options, []
     if not needed:
         return None, options

@@ -22,6 +22,7 @@ __all__ = [
     "BackendSpec",
     "Fault",
     "FormatSpec",
+    "FrameworkSpec",
     "Spec",
     "argument_advice",
     "class_fault",
@@ -59,6 +60,12 @@ class BackendSpec(Spec):
 
 class FormatSpec(Spec):
     """A format: ``name`` is its suffix without the dot, ``target`` a ``Format``."""
+
+    __slots__ = ()
+
+
+class FrameworkSpec(Spec):
+    """An array framework: ``name`` is its top-level package, ``target`` a ``Framework``."""
 
     __slots__ = ()
 
@@ -125,8 +132,13 @@ def argument_advice(kind: PluginKind, needed: list[str]) -> str:
 def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
     from ..abc.backend import DataSink, DataSource
     from ..abc.format import Format
+    from ..abc.framework import Framework
 
-    roots = (DataSource, DataSink) if kind == "backend" else (Format,)
+    roots: tuple[type[Any], ...] = {
+        "backend": (DataSource, DataSink),
+        "format": (Format,),
+        "framework": (Framework,),
+    }[kind]
     if not issubclass(target, roots):
         return f"is not a subclass of {' or '.join(root.__name__ for root in roots)}"
     abstract = sorted(getattr(target, "__abstractmethods__", ()))
@@ -137,6 +149,8 @@ def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
     name = getattr(target, "name", None)
     if not isinstance(name, str | property) or not name:
         return f"needs a class attribute name, such as name = 'tiff' (it is {shown(name)})"
+    if kind == "framework":
+        return ""
     caught: Any = getattr(target, "decode_errors", None)
     if not isinstance(caught, tuple) or not all(
         isinstance(error, type) and issubclass(error, Exception) for error in caught

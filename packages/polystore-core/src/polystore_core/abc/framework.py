@@ -1,0 +1,128 @@
+"""The contract of an array framework: how its arrays become NumPy arrays, and come from them."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import CopyRequiredError, InvalidOptionError, UnsupportedDataError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..options import Copy
+    from ..values import Pixels, Value
+
+__all__ = ["Framework", "aligned", "is_aligned"]
+
+
+class Framework(ABC):
+    """A library of arrays, such as PyTorch. Every conversion goes through these methods.
+
+    ``name`` is the top-level package in which the arrays' classes are defined: that is how they
+    are recognised. ``copy="auto"`` shares memory where that is safe, ``"always"`` never does, and
+    ``"never"`` raises ``CopyRequiredError`` instead of copying.
+
+    No result may alias memory that one side believes to be read-only.
+    """
+
+    name: ClassVar[str]
+    is_immutable: ClassVar[bool] = False
+    """Whether its arrays never change: they share memory only with arrays that do not either."""
+
+    @property
+    def module(self) -> Any:
+        """The package. It is imported only when somebody asks for this framework."""
+        return importlib.import_module(self.name)
+
+    # ── what an author writes ────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
+        """Return ``value`` as a NumPy array of the same shape and element type.
+
+        ``copy`` is "auto" or "never". Types that NumPy lacks (bfloat16) come as those of
+        ml_dtypes. Raises ``UnsupportedDataError`` for arrays that are not plain numbers.
+        """
+
+    @abstractmethod
+    def from_numpy(
+        self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
+    ) -> Value:
+        """Return ``array`` as one of this framework's, on ``device`` (``None``: its default).
+
+        ``donate`` says that nobody else uses the memory of ``array``: an immutable result may
+        take it over.
+
+        Raises ``InvalidOptionError`` for a device that is not there, ``UnsupportedDataError`` for
+        an element type that the framework lacks.
+        """
+
+    def device_of(self, value: Value, /) -> str:
+        """Return where ``value`` is: "cpu", or a name that ``device=`` takes, as "cuda:0"."""
+        return "cpu"
+
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        """Return an array of another framework, which is not in host memory, as one of this.
+
+        ``None`` if it must pass through host memory. ``value`` speaks DLPack.
+        """
+        return None
+
+    # ── what all of them share ───────────────────────────────────────────────────────────
+
+    def shareable(self, array: Pixels, copy: Copy, *, needs_writable: bool) -> Pixels:
+        """Return ``array`` in a layout that every framework survives.
+
+        Negative strides abort the process in PyTorch, and writing into a tensor over a read-only
+        memory map is a segmentation fault: check first, copy or refuse.
+        """
+        if array.dtype.kind not in "biufc" and array.dtype.isbuiltin != 2:
+            raise self.no_such_dtype(array)
+        if not array.dtype.isnative:
+            if copy == "never":
+                raise CopyRequiredError(
+                    f"{array.dtype.str} does not have this machine's byte order"
+                )
+            return array.astype(array.dtype.newbyteorder("="))
+        reason = ""
+        if any(stride < 0 for stride in array.strides):
+            reason = "the array has negative strides"
+        elif needs_writable and not array.flags.writeable:
+            reason = "the array is read-only"
+        elif not array.flags.aligned or any(s % array.itemsize for s in array.strides):
+            reason = "the array is not aligned"
+        if reason and copy == "never":
+            raise CopyRequiredError(reason)
+        return array.copy() if reason or copy == "always" else array
+
+    def no_such_dtype(self, array: Pixels) -> UnsupportedDataError:
+        return UnsupportedDataError(
+            f"{self.name} does not have dtype {array.dtype}: pass dtype= to convert, or load it as "
+            "NumPy"
+        )
+
+    def no_such_device(self, device: str) -> InvalidOptionError:
+        return InvalidOptionError(
+            "device", device, f"a device of this machine that {self.name} can use"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__qualname__}>"
+
+
+def is_aligned(array: Pixels) -> bool:
+    """Return whether JAX and TensorFlow can take the memory: C-contiguous, in steps of 64 bytes."""
+    return array.flags.c_contiguous and array.ctypes.data % 64 == 0
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
+    """Return an uninitialised array whose memory every framework can take over."""
+    import numpy as np
+
+    nbytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + nbytes].view(dtype).reshape(shape)

@@ -1,0 +1,29 @@
+"""NumPy: what everything passes through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from ..abc.framework import Framework
+from ..errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from ..options import Copy
+    from ..values import Pixels, Value
+
+__all__ = ["NumPy"]
+
+
+class NumPy(Framework):
+    name: ClassVar[str] = "numpy"
+
+    def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
+        array: Pixels = value
+        return array
+
+    def from_numpy(
+        self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
+    ) -> Pixels:
+        if device not in (None, "cpu"):
+            raise InvalidOptionError("device", device, "'cpu' for NumPy arrays")
+        return array.copy(order="K") if copy == "always" else array

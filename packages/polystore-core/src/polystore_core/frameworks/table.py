@@ -1,0 +1,76 @@
+"""Frameworks by name, and the framework of a type. None is imported to find that out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidOptionError, UnknownPluginError
+from ..plugins import discovery
+from ..plugins.declared import names, resolve, scan
+from .numpy import NumPy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..abc.framework import Framework
+
+__all__ = ["framework", "framework_name", "framework_names"]
+
+_NUMPY = NumPy()
+_rows: dict[str, Framework] = {}
+_types: dict[type[Any], str] = {}
+_scanned: Mapping[Any, Any] | None = None
+"""What ``_rows`` and ``_types`` were found in."""
+
+
+def framework_names() -> list[str]:
+    """Return the names that ``framework=`` takes, installed or not."""
+    return ["numpy", *names("framework")]
+
+
+def framework(name: str) -> Framework:
+    """Return the framework of a name.
+
+    Raises ``InvalidOptionError`` for an unknown name, ``MissingDependencyError`` for a library
+    that is not installed.
+    """
+    if name == "numpy":
+        return _NUMPY
+    _forget_if_rescanned()
+    row = _rows.get(name) if isinstance(name, str) else None
+    if row is None:
+        try:
+            declaration = resolve("framework", name)
+        except (UnknownPluginError, AttributeError):
+            raise InvalidOptionError(
+                "framework", name, f"one of {', '.join(framework_names())}"
+            ) from None
+        target: Any = discovery.load_target(declaration)
+        with discovery.guarded(declaration):
+            row = _rows[name] = target()
+    return row
+
+
+def framework_name(kind: type[Any]) -> str:
+    """Return the name of the framework that defines ``kind``, or "numpy" if none does."""
+    _forget_if_rescanned()
+    found = _types.get(kind)
+    if found is None:
+        declared = set(names("framework"))
+        found = "numpy"
+        for cls in kind.__mro__:  # a subclass is defined in a module of the caller's
+            package = cls.__module__.partition(".")[0].replace("jaxlib", "jax")
+            if package in declared:
+                found = package
+                break
+        _types[kind] = found
+    return found
+
+
+def _forget_if_rescanned() -> None:
+    global _scanned
+    found = scan()
+    if found is not _scanned:
+        _rows.clear()
+        _types.clear()
+        _scanned = found
