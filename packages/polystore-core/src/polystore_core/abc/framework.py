@@ -98,6 +98,24 @@ class Framework(ABC):
             raise CopyRequiredError(reason)
         return array.copy() if reason or copy == "always" else array
 
+    def given(self, array: Pixels, copy: Copy, *, donate: bool) -> tuple[Pixels, bool]:
+        """Return ``shareable(array)``, and whether an immutable result takes over its memory.
+
+        That needs C order, an address that is a multiple of 64 bytes, and an element type that
+        NumPy hands over. The result must copy the memory if it does not take it over.
+        """
+        is_needed = copy == "never"
+        array = self.shareable(array, copy if is_needed else "auto", needs_writable=is_needed)
+        reason = ""
+        if array.dtype.isbuiltin == 2:
+            reason = f"NumPy and {self.name} cannot share {array.dtype.name}"
+        elif not is_aligned(array):
+            reason = "the array is not C-contiguous, or not aligned to 64 bytes"
+        if reason and is_needed:
+            raise CopyRequiredError(reason)
+        is_donated = donate and copy == "auto" and array.flags.writeable
+        return array, is_needed or (is_donated and not reason)
+
     def no_such_dtype(self, array: Pixels) -> UnsupportedDataError:
         return UnsupportedDataError(
             f"{self.name} does not have dtype {array.dtype}: pass dtype= to convert, or load it as "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..abc.framework import Framework, is_aligned
+from ..abc.framework import Framework
 from ..errors import CopyRequiredError, UnsupportedDataError
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ class Jax(Framework):
                 'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type '
                 "(casting='same_kind' rounds)"
             )
-        shares = copy == "never" or (donate and copy == "auto" and is_aligned(array))
-        array = self.shareable(array, copy, needs_writable=shares)
-        if copy == "never" and not is_aligned(array):
-            raise CopyRequiredError("the array is not C-contiguous, or not aligned to 64 bytes")
+        array, shares = self.given(array, copy, donate=donate)
         try:
             # JAX arrays are immutable: memory that NumPy can still write is shared on demand only.
             result = jax.dlpack.from_dlpack(array) if shares else jax.numpy.array(array)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ..abc.framework import Framework, is_aligned
+from ..abc.framework import Framework
 from ..errors import CopyRequiredError, UnsupportedDataError
 from .extended import is_extended
 
@@ -38,7 +38,11 @@ class TensorFlow(Framework):
             if copy == "never":
                 raise CopyRequiredError(f"the tensor is on {value.device}")
             return np.asarray(value.numpy())
-        return np.asarray(value.numpy()) if dtype.kind == "V" else np.from_dlpack(value)
+        if is_extended(dtype.name):  # neither DLPack nor the buffer of a tensor has them
+            if copy == "never":
+                raise CopyRequiredError(f"TensorFlow cannot share {dtype.name} with NumPy")
+            return np.asarray(value.numpy())
+        return np.from_dlpack(value)
 
     def from_numpy(
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
@@ -53,12 +57,7 @@ class TensorFlow(Framework):
             if copy == "never" and "CPU" not in place:
                 raise CopyRequiredError(f"the tensor would move to {place}")
         on_host = device is None or "CPU" in device.upper()
-        shares = on_host and (
-            copy == "never" or (donate and copy == "auto" and is_aligned(array))
-        )
-        array = self.shareable(array, copy, needs_writable=shares)
-        if copy == "never" and not is_aligned(array):
-            raise CopyRequiredError("the array is not C-contiguous, or not aligned to 64 bytes")
+        array, shares = self.given(array, copy, donate=donate and on_host)
         try:
             if shares:  # TensorFlow tensors are immutable: shared on demand only
                 return tensorflow.experimental.dlpack.from_dlpack(array.__dlpack__())
