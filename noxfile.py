@@ -39,6 +39,7 @@ TEST_TOOLS = (
     "hatchling",
     "editables",
     "ome-types",
+    "safetensors",
     "ome-zarr-models",
 )
 # Tools of others that must read what polystore writes, and whose files it must read.
@@ -73,7 +74,14 @@ def install_tests(session: nox.Session, *, napari: bool = False) -> None:
     """Install all that the quick tests need."""
     session.install(*TEST_TOOLS)
     install_packages(
-        session, "tiff", "image", "pandas", "roi", zarr="[dask,zarrs]", napari=napari
+        session,
+        "tiff",
+        "image",
+        "pandas",
+        "roi",
+        "safetensors",
+        zarr="[dask,zarrs]",
+        napari=napari,
     )
     session.install("-e", "examples/polystore-sqlite")
 

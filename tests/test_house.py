@@ -59,7 +59,7 @@ def test_declares_what_it_imports(package):
         return
     unused = declared(package) - imported - through_extras
     # disk finds its formats through the registry: it needs them installed, and imports nothing.
-    chosen_by_name = {"torch", "tifffile", "imagecodecs", "zarrs"}
+    chosen_by_name = {"torch", "tifffile", "imagecodecs", "zarrs", "ml_dtypes"}
     through_marks = {"pytest-timeout"}
     expected = {"polystore-formats", "pandas", "tqdm", *chosen_by_name, *through_marks}
     assert unused <= expected

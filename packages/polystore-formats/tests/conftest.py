@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import pytest
@@ -20,11 +21,23 @@ from polystore_core.errors import DamagedDataError, UnsupportedDataError, Unsupp
 
 Written: TypeAlias = Callable[..., bytes]
 Read: TypeAlias = Callable[..., Any]
+Require: TypeAlias = Callable[[str], ModuleType]
 Refusal: TypeAlias = Callable[[Format, Any], str]
 ImageJ: TypeAlias = Callable[[str, Path], list[dict[str, Any]]]
 Survivors: TypeAlias = Callable[[Format, bytes], list[Any]]
 
 HARNESS = Path(__file__).with_name("imagej") / "Harness.java"
+
+
+@pytest.fixture
+def require() -> Require:
+    """Import a module, or skip the test because it is not installed."""
+
+    def imported(name: str) -> ModuleType:
+        module: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
+        return module
+
+    return imported
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         sync_directory,
         sync_tree,
     )
+    from .frameworks.extended import dtype_name, extended_dtype, is_extended
     from .image import (
         AXIS_TYPES,
         HEX_COLOR,
@@ -165,6 +166,7 @@ _HOME = {
         "MOST_LINKS exchange flush_to_device follow_links is_missing make_directories "
         "not_regular open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
+    "frameworks.extended": "dtype_name extended_dtype is_extended",
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
     "image": (
@@ -287,9 +289,11 @@ __all__ = [
     "class_fault",
     "convert",
     "decode_json",
+    "dtype_name",
     "encode_json",
     "errors",
     "exchange",
+    "extended_dtype",
     "file_lock",
     "find_leftovers",
     "findings",
@@ -304,6 +308,7 @@ __all__ = [
     "in_threads",
     "is_abandoned",
     "is_array",
+    "is_extended",
     "is_instance",
     "is_litter",
     "is_lock",

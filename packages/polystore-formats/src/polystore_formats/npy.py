@@ -198,8 +198,12 @@ def _encoded_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...
             "npy",
         )
     descr = numpy_format.dtype_to_descr(dtype)
-    if dtype.itemsize == 0 or numpy_format.descr_to_dtype(descr) != dtype:
-        raise UnsupportedDataError(f"npy cannot store the dtype {dtype!r:.200}", "npy")
+    if dtype.itemsize == 0 or not _is_dtype(descr, dtype):
+        raise UnsupportedDataError(
+            f"npy cannot store the dtype {dtype!r:.200}: convert it (.safetensors and Zarr 3 hold "
+            "bfloat16 and float8)",
+            "npy",
+        )
     text = repr({"descr": descr, "fortran_order": fortran, "shape": shape})
     plain = text.isascii()
     encoded = text.encode()
@@ -216,6 +220,14 @@ def _encoded_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...
         return _MAGIC + b"\1\0" + len(encoded).to_bytes(2, "little") + encoded
     version = b"\2\0" if plain else b"\3\0"
     return _MAGIC + version + len(encoded).to_bytes(4, "little") + encoded
+
+
+def _is_dtype(descr: Value, dtype: np.dtype[Value]) -> bool:
+    """Return whether a header that says ``descr`` loads as ``dtype``."""
+    try:
+        return numpy_format.descr_to_dtype(descr) == dtype
+    except TypeError:  # the name of a type that NumPy lacks, such as "<f1"
+        return False
 
 
 def read_header(file: BinaryIO, size: int) -> Header:

@@ -35,6 +35,7 @@ _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "png": ("image:Png", "PNG image", ("imagecodecs",), "image"),
     "jpg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
     "jpeg": ("image:Jpeg", "JPEG image (lossy)", ("imagecodecs",), "image"),
+    "safetensors": ("safetensors:SafeTensors", "named arrays, as of model weights", (), ""),
     "pt": ("torch:Torch", "PyTorch tensors and state dicts", ("torch",), "torch"),
     "roi": ("imagej.format:Roi", "ImageJ ROI", ("roifile",), "roi"),
     "roi.zip": ("imagej.format:RoiZip", "ImageJ ROI set", ("roifile",), "roi"),

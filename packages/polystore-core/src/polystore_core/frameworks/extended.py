@@ -10,14 +10,19 @@ import numpy as np
 from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from ..values import Pixels
+    from ..values import Pixels, Value
 
-__all__ = ["bits_of", "extended_dtype", "is_extended", "with_type"]
+__all__ = ["bits_of", "dtype_name", "extended_dtype", "is_extended", "with_type"]
 
 
 def is_extended(name: str) -> bool:
     """Return whether ``name`` is that of such a type, such as "bfloat16" or "float8_e5m2"."""
     return name == "bfloat16" or name.startswith("float8_")
+
+
+def dtype_name(dtype: np.dtype[Value]) -> str:
+    """Return the text of a type in ``Info.dtype``: "<u2", and "bfloat16" for an added type."""
+    return dtype.name if dtype.isbuiltin == 2 else dtype.str
 
 
 def extended_dtype(name: str) -> np.dtype[np.void]:

@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..frameworks import framework as framework_row
 from ..frameworks import framework_name
+from ..frameworks.extended import extended_dtype, is_extended
 from ..modules import is_instance
 from ..options import Copy, check_copy
 from .casting import Casting, check_casting, convert
@@ -218,13 +219,15 @@ def _check_dtype(dtype: np.dtype[Value], extended: bool) -> None:
 
 def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     try:
+        if isinstance(dtype, str) and is_extended(dtype):
+            return extended_dtype(dtype)
         return np.dtype(dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise InvalidOptionError("dtype", dtype, "a NumPy dtype") from error
 
 
 def _no_numpy_dtype(name: str) -> UnsupportedDataError:
     return UnsupportedDataError(
-        f"NumPy does not have {name}: convert the array, for example to float32, or view its "
-        "bits as integers"
+        f"NumPy does not have {name}: save it as .safetensors, or in Zarr 3, or convert the "
+        "array, for example to float32"
     )

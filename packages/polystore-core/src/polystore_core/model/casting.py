@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from ..errors import InvalidOptionError, UnsupportedDataError
+from ..frameworks.extended import is_extended
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,13 +58,15 @@ def check_casting(casting: Casting) -> None:
 
 def _is_checkable(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
     """Return whether elements can be compared: numbers, text with text, times with times."""
-    kinds = (given.kind, wanted.kind)
+    kinds = (_kind(given), _kind(wanted))
     comparable = any(set(kinds) <= set(alike) for alike in ("biufc", "US", "M", "m"))
     return comparable or np.can_cast(given, wanted)
 
 
 def _is_always_exact(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
     if given.kind in "Mm":  # NumPy takes days to nanoseconds for safe, although they overflow
+        return False
+    if given.kind in "iu" and wanted.isbuiltin == 2:
         return False
     if given.kind in "iu" and wanted.kind in "fc":  # and int64 to float64, which rounds
         return 8 * given.itemsize <= np.finfo(wanted).nmant + 1
@@ -99,7 +102,7 @@ def _changed(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]
 
     Converting back alone does not tell: -1 is 2**64 - 1 as uint64, and comes back as -1.
     """
-    kinds = given.dtype.kind, found.dtype.kind
+    kinds = _kind(given.dtype), _kind(found.dtype)
     if "c" in kinds:
         imaginary = (
             _changed(given.imag, found.imag, rounds=rounds)
@@ -125,6 +128,11 @@ def _changed(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]
         start = np.float64(np.iinfo(found.dtype).min)
         changed |= ~((given >= start) & (given < _end(found.dtype)))
     return changed
+
+
+def _kind(dtype: np.dtype[Value]) -> str:
+    """Return NumPy's letter of a kind. For bfloat16 and float8 NumPy has "V" or "f"."""
+    return "f" if dtype.isbuiltin == 2 and is_extended(dtype.name) else dtype.kind
 
 
 def _end(dtype: np.dtype[Value]) -> np.float64:

@@ -63,7 +63,7 @@ def _order(found: Sequence[str], expected: Sequence[str]) -> Sequence[int]:
 
 
 def _of_arrays(found: Value, expected: Value, order: Sequence[int]) -> str:
-    one, other = (v if _is_lazy(v) else to_numpy(v) for v in (found, expected))
+    one, other = (v if _is_lazy(v) else to_numpy(v, extended=True) for v in (found, expected))
     shape = tuple(one.shape[axis] for axis in order)
     if shape != tuple(other.shape):
         return f"the shape is {shape}, and not {tuple(other.shape)}"
@@ -71,8 +71,8 @@ def _of_arrays(found: Value, expected: Value, order: Sequence[int]) -> str:
         return f"the dtype is {one.dtype}, and not {other.dtype}"
     for region in _blocks(shape, one.dtype.itemsize, _grid(one, order), _grid(other)):
         placed = dict(zip(order, region, strict=True))
-        part = to_numpy(one[tuple(placed[axis] for axis in range(len(shape)))])
-        place = _first_difference(part.transpose(order), to_numpy(other[region]))
+        part = to_numpy(one[tuple(placed[axis] for axis in range(len(shape)))], extended=True)
+        place = _first_difference(part.transpose(order), to_numpy(other[region], extended=True))
         if place is not None:
             index = tuple(s.start + at for s, at in zip(region, place, strict=True))
             return f"the values differ, first at index {index}"

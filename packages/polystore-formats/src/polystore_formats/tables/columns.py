@@ -140,7 +140,8 @@ def check_column(name: object, column: Column) -> None:
 
 
 def _is_storable(dtype: np.dtype[Value]) -> bool:
-    return dtype.kind in "biuU" or (dtype.kind == "f" and dtype.itemsize <= 8)
+    is_float = dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isbuiltin != 2
+    return dtype.kind in "biuU" or is_float
 
 
 def no_such_column(name: object, dtype: object) -> UnsupportedDataError:
