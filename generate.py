@@ -83,7 +83,8 @@ def extras(project: dict[str, Any]) -> list[str]:
             needed = f"{name}[{option}]{span(project['version'])}"
             found.setdefault(option, []).append(needed)
     found |= {extra: [text] for extra, text in project["frameworks"].items()}
-    found["all"] = [f"polystore[{','.join(found)}]"]
+    everywhere = [extra for extra in found if extra != "cupy"]  # needs an NVIDIA GPU
+    found["all"] = [f"polystore[{','.join(everywhere)}]"]
     return [f"{extra} = {json.dumps(texts)}" for extra, texts in found.items()]
 
 

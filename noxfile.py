@@ -138,6 +138,17 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need an NVIDIA GPU, and measure there: nox -s gpu [-- PYTEST OPTIONS]"""
+    # PyTorch with CUDA, by its exact version as in tests; the others bring CUDA 12 themselves.
+    session.install(FRAMEWORKS[0], "jax[cuda12]", "cupy-cuda12x>=13")
+    install_tests(session)
+    session.run("nvidia-smi", external=True)  # device and driver, or an error without a GPU
+    session.run("pytest", "-m", "gpu", "packages/polystore-core/tests/gpu", *session.posargs)
+    session.run("python", "benchmarks/gpu.py")
+
+
+@nox.session
 def faults(session: nox.Session) -> None:
     """Kill processes, fill disks, cut the power: nox -s faults [-- PACKAGES PYTEST OPTIONS]"""
     install_tests(session, napari=True)

@@ -15,7 +15,30 @@ if TYPE_CHECKING:
     from ..options import Copy
     from ..values import Pixels, Value
 
-__all__ = ["Framework", "aligned", "is_aligned"]
+__all__ = ["Framework", "Stage", "aligned", "is_aligned"]
+
+
+class Stage(ABC):
+    """Sends arrays to a device while others are read. Several threads may use it."""
+
+    @abstractmethod
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
+        """Return host memory, uninitialised and C-contiguous, that is sent fast."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
+        """Return an uninitialised array on the device."""
+
+    @abstractmethod
+    def send(self, array: Pixels, target: Value) -> None:
+        """Begin to copy ``array``, lent or not, into ``target``, or a part of it.
+
+        Lent memory is not the caller's any more.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Wait until all that was sent is there, for work on the caller's stream."""
 
 
 class Framework(ABC):
@@ -68,6 +91,13 @@ class Framework(ABC):
         """Return an array of another framework, which is not in host memory, as one of this.
 
         ``None`` if it must pass through host memory. ``value`` speaks DLPack.
+        """
+        return None
+
+    def stage(self, *, device: str | None) -> Stage | None:
+        """Return what sends arrays to a GPU while others are read.
+
+        ``None`` for the host, and where nothing is gained over ``from_numpy``.
         """
         return None
 

@@ -8,6 +8,7 @@ from ..abc.framework import Framework
 from ..errors import CopyRequiredError
 
 if TYPE_CHECKING:
+    from ..abc.framework import Stage
     from ..options import Copy
     from ..values import Pixels, Value
 
@@ -49,6 +50,11 @@ class CuPy(Framework):
         if kind != "cuda" or not number.isdecimal() or int(number) >= count:
             raise self.no_such_device(str(device))
         return int(number)
+
+    def stage(self, *, device: str | None) -> Stage | None:
+        from .staging import CuPyStage
+
+        return CuPyStage(self.module, self._index(device))
 
     def device_of(self, value: Value, /) -> str:
         return f"cuda:{value.device.id}"

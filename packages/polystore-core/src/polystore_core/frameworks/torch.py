@@ -9,6 +9,7 @@ from ..errors import CopyRequiredError, UnsupportedDataError
 from .extended import bits_of, is_extended, with_type
 
 if TYPE_CHECKING:
+    from ..abc.framework import Stage
     from ..options import Copy
     from ..values import Pixels, Value
 
@@ -74,6 +75,17 @@ class Torch(Framework):
             return self.module.empty(0, device=device).device
         except (AssertionError, RuntimeError) as error:
             raise self.no_such_device(device) from error
+
+    def stage(self, *, device: str | None) -> Stage | None:
+        place = None if device is None else self._place(device)
+        if place is None or place.type != "cuda":
+            return None
+        from .staging import TorchStage
+
+        def tensor(array: Pixels) -> Any:
+            return self.from_numpy(array, device=None, copy="never", donate=True)
+
+        return TorchStage(self.module, place, tensor)
 
     def device_of(self, value: Value, /) -> str:
         return str(value.device)

@@ -1,0 +1,87 @@
+"""A batch on its way to a GPU: each array is sent while others are read."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .abc.collector import Collector
+from .errors import DataError, UnsupportedDataError, explained
+from .model.arrays import framework_of, to_numpy
+from .model.casting import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .abc.backend import Path
+    from .abc.framework import Stage
+    from .conversion import Conversion
+    from .values import Pixels, Value
+
+__all__ = ["Sender"]
+
+
+class Sender(Collector):
+    """Sends the items of a batch to arrays on a device, or to the rows of one array.
+
+    What is no NumPy array, such as a dict of them, is converted as it is elsewhere.
+    """
+
+    # Locks: _lock guards the allocation of _stack. Each item has a row of its own.
+
+    def __init__(
+        self, conversion: Conversion, paths: Sequence[Path], stage: Stage, *, stack: bool
+    ) -> None:
+        self._asked, self._paths, self._stage = conversion, paths, stage
+        self._dtype = None if conversion.dtype is None else np.dtype(conversion.dtype)
+        self._stacks = stack
+        self._lock = threading.Lock()
+        self._stack: Any = None
+        self._kind: tuple[Any, tuple[int, ...]] = (None, ())
+        self._first = 0
+
+    def memory(
+        self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
+    ) -> Pixels | None:
+        is_plain = self._dtype in (None, dtype) and dtype.isnative
+        return self._stage.lend(shape, dtype) if is_plain else None
+
+    def put(self, index: int, value: Value) -> Value:
+        if not self._stacks and framework_of(value) != "numpy":
+            return self._asked.convert(value, self._paths[index])
+        try:
+            array = to_numpy(value, extended=True)
+            if self._dtype is not None and array.dtype != self._dtype:
+                array = convert(array, self._dtype, self._asked.casting)
+            native = array.dtype.newbyteorder("=")
+            if self._stacks:
+                target = self._row(index, array.shape, native)
+            else:
+                target = self._stage.empty(array.shape, native)
+            self._stage.send(array, target)
+        except DataError as error:
+            raise explained(  # noqa: B904 - it carries its cause
+                error, self._asked.backend, os.fspath(self._paths[index]), "load"
+            )
+        return target
+
+    def _row(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Value:
+        with self._lock:
+            if self._stack is None:
+                self._stack = self._stage.empty((len(self._paths), *shape), dtype)
+                self._kind, self._first = (dtype, shape), index
+        if self._kind != (dtype, shape):
+            raise UnsupportedDataError(
+                f"stack=True needs arrays of one shape and dtype: this one is {dtype} {shape}, "
+                f"but {os.fspath(self._paths[self._first])!r} is {self._kind[0]} "
+                f"{self._kind[1]}. To load them anyway, load them without stack=True"
+            )
+        return self._stack[index, ...]
+
+    def finish(self) -> Value:
+        """Wait for all transfers; return the stack, if there is one."""
+        self._stage.finish()
+        return self._stack

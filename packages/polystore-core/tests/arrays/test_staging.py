@@ -1,0 +1,104 @@
+"""Buffers that take turns on the way to a GPU. No GPU is needed to lend them."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from polystore_core import in_threads
+from polystore_core.frameworks.staging import Ring
+
+
+class Host:
+    """Allocates buffers, and transfers them when somebody waits: as late as a GPU may."""
+
+    def __init__(self) -> None:
+        self.allocated: list[NDArray[np.uint8]] = []
+        self.targets: dict[int, NDArray[Any]] = {}
+        self.ring = Ring(self._allocate)
+
+    def _allocate(self, nbytes: int) -> NDArray[np.uint8]:
+        self.allocated.append(np.empty(nbytes, np.uint8))
+        return self.allocated[-1]
+
+    def send(self, index: int, array: NDArray[Any]) -> None:
+        def transfer() -> None:
+            self.targets[index] = staged.copy()
+
+        staged = self.ring.staged(array)
+        self.ring.sent(staged, transfer)
+
+
+def filled(ring: Ring, value: int, shape: tuple[int, ...] = (3, 2)) -> NDArray[Any]:
+    array = ring.lend(shape, np.dtype("u2"))
+    array[...] = value
+    return array
+
+
+def test_no_buffer_is_lent_before_it_is_transferred() -> None:
+    host = Host()
+    for number in range(50):
+        host.send(number, filled(host.ring, number))
+    host.ring.finish()
+    assert {n: array.tolist() for n, array in host.targets.items()} == {
+        n: [[n, n]] * 3 for n in range(50)
+    }
+    assert len(host.allocated) < 10
+
+
+def test_threads_share_the_ring() -> None:
+    host = Host()
+    barrier = threading.Barrier(4)
+
+    def one(number: int) -> None:
+        array = filled(host.ring, number)
+        if number < 4:
+            barrier.wait()  # four buffers are lent at once
+        host.send(number, array)
+
+    with in_threads(4) as run:
+        list(run(one, range(200)))
+    host.ring.finish()
+    assert {n: int(a[0, 0]) for n, a in host.targets.items()} == {n: n for n in range(200)}
+
+
+def test_reader_that_fails_delays_nobody() -> None:
+    host = Host()
+    for number in range(20):
+        filled(host.ring, 99)  # and never sent
+        host.send(number, filled(host.ring, number))
+    host.ring.finish()
+    assert [int(host.targets[n][0, 0]) for n in range(20)] == list(range(20))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (1,), (5, 7)])
+def test_any_shape_is_lent(shape: tuple[int, ...]) -> None:
+    host = Host()
+    array = filled(host.ring, 7, shape)
+    assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, "u2", True)
+    host.send(0, array)
+    host.ring.finish()
+    assert host.targets[0].tolist() == np.full(shape, 7).tolist()
+
+
+def test_buffers_grow() -> None:
+    host = Host()
+    for number in range(12):
+        host.send(number, filled(host.ring, number, (number + 1, 10)))
+    host.ring.finish()
+    assert [host.targets[n].shape for n in range(12)] == [(n + 1, 10) for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(6.0)[::-1], np.arange(6, dtype=">i4"), np.asfortranarray(np.eye(3))]
+)
+def test_what_was_not_lent_is_copied(array: NDArray[Any]) -> None:
+    host = Host()
+    expected = array.tolist()
+    host.send(0, array)
+    array[...] = 0  # it is the caller's again
+    host.ring.finish()
+    assert host.targets[0].tolist() == expected
+    assert host.targets[0].dtype.isnative
