@@ -52,7 +52,9 @@ def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
             "it as .npy"
         )
     if array.size == 0:
-        raise unsupported(f"expected at least one pixel, got shape {array.shape}")
+        raise unsupported(
+            f"expected at least one pixel, got shape {array.shape}: save it as .npy"
+        )
     if ome and ((dtype.itemsize == 8 and dtype.kind in "iu") or dtype == np.float16):
         raise unsupported(
             f"OME-TIFF does not store dtype {dtype}: convert it, or give ome=False to save it as "

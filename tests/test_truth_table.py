@@ -1,0 +1,271 @@
+"""Every array of every framework in every place does what the rules say, and the page too."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from polystore import BackendRegistry, FileManager, to_framework, to_numpy
+from polystore.errors import CopyRequiredError, DataError
+from polystore_core.model.equality import difference
+
+from .truth_table import (
+    COPIED,
+    DTYPES,
+    FRAMEWORKS,
+    KEPT,
+    LAYOUTS,
+    PLACES,
+    Cell,
+    array_of,
+    handing,
+    loading,
+    native,
+    needs_copy,
+    reading,
+    refused,
+    tables,
+)
+
+pytestmark = pytest.mark.frameworks
+
+PAGE = Path(__file__).parent.parent / "docs/frameworks.md"
+CELLS = [(dtype, layout) for dtype in DTYPES for layout in LAYOUTS]
+
+
+@pytest.fixture
+def fm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileManager]:
+    monkeypatch.chdir(tmp_path)
+    with BackendRegistry() as registry:
+        yield FileManager(registry)
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A column of the table. JAX has two: with 64-bit types, and as it is by default."""
+    name: str = request.param
+    package = name.partition(" ")[0]
+    module = pytest.importorskip(package, reason=f"{package} is not installed")
+    if package == "jax":
+        module.config.update("jax_enable_x64", name == "jax")
+    yield name
+    if package == "jax":
+        module.config.update("jax_enable_x64", False)
+
+
+def of(framework: str, array: Any) -> Any:
+    """Return ``array`` as the framework itself makes it, with its layout where it has such."""
+    if framework == "torch":
+        import torch
+
+        if any(stride < 0 for stride in array.strides):
+            array = array.copy()
+        array = native(array)
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # read-only memory, which stays unwritten
+            if array.dtype.isbuiltin != 2:
+                return torch.from_numpy(array)
+            bits = torch.from_numpy(array.view(f"u{array.itemsize}"))
+            return bits.view(getattr(torch, array.dtype.name))
+    if framework == "tensorflow":
+        import tensorflow
+
+        return tensorflow.constant(native(array))
+    if framework == "numpy":
+        return array
+    import jax
+
+    return jax.numpy.array(native(array))
+
+
+def address(value: Any) -> int:
+    """Return where the elements are, as the framework itself says."""
+    if hasattr(value, "data_ptr"):
+        return int(value.data_ptr())
+    if hasattr(value, "unsafe_buffer_pointer"):
+        return int(value.unsafe_buffer_pointer())
+    array = value if isinstance(value, np.ndarray) else np.asarray(memoryview(value))
+    return int(array.__array_interface__["data"][0])
+
+
+def fault(cell: Cell, call: Callable[[], Any], expected: Any, start: int | None) -> str:
+    """Say how the result of ``call`` differs from the cell. ``start``: where its source is."""
+    try:
+        value = call()
+    except DataError as error:
+        if cell.fate not in ("error", "zero-copy or error"):
+            return f"expected {cell.fate}, got {error}"
+        is_it = type(error) is cell.error and re.search(cell.reason, str(error))
+        return "" if is_it else f"expected {cell.error.__name__} {cell.reason!r}: {error!r}"
+    if cell.fate == "error":
+        return f"expected {cell.error.__name__}, got a {type(value).__name__}"
+    if text := difference(value, expected):
+        return text
+    is_shared = start is not None and address(value) == start
+    if start is not None and expected.size and is_shared != (cell.fate == "zero-copy"):
+        return f"expected {cell.fate}"
+    return ""
+
+
+def report(faults: dict[tuple[str, ...], str]) -> None:
+    wrong = {cell: text for cell, text in faults.items() if text}
+    listed = "\n".join(f"{' '.join(cell)}: {text}" for cell, text in wrong.items())
+    assert not wrong, f"{len(wrong)} of {len(faults)} cells are wrong:\n{listed}"
+
+
+@pytest.mark.parametrize("copy", ["auto", "never"])
+def test_numpy_reads(framework: str, copy: Any) -> None:
+    faults = {}
+    for dtype, layout in CELLS:
+        cell = reading(framework, dtype)
+        if cell.fate == "absent":
+            continue
+        value = of(framework, array_of(dtype, layout))
+        if cell == COPIED:
+            start = None  # where they are is what NumPy cannot ask
+            cell = needs_copy("share") if copy == "never" else cell
+        else:
+            start = address(value)
+        faults[dtype, layout] = fault(
+            cell,
+            lambda value=value: to_numpy(value, copy=copy, extended=True),
+            array_of(dtype, layout),
+            start,
+        )
+    report(faults)
+
+
+@pytest.mark.parametrize("donate", [False, True])
+@pytest.mark.parametrize("copy", ["auto", "never"])
+def test_frameworks_take(framework: str, copy: Any, donate: bool) -> None:
+    faults = {}
+    for dtype, layout in CELLS:
+        array = array_of(dtype, layout)
+        cell = handing(framework, dtype, layout, copy, donate=donate)
+        name = framework.partition(" ")[0]
+        faults[dtype, layout] = fault(
+            cell,
+            lambda array=array, name=name: to_framework(array, name, copy=copy, donate=donate),
+            array,
+            None if name == "tensorflow" and cell == COPIED else address(array),
+        )
+    report(faults)
+
+
+def put(fm: FileManager, value: Any, place: str, **options: Any) -> None:
+    backend, path, _ = PLACES[place]
+    fm.save({"x": value} if place == "npz" else value, path, backend, **options)
+
+
+def get(fm: FileManager, place: str, **options: Any) -> Any:
+    backend, path, _ = PLACES[place]
+    found = fm.load(path, backend, **options)
+    return found["x"] if place == "npz" else found
+
+
+def forget(fm: FileManager, place: str) -> None:
+    backend, path, _ = PLACES[place]
+    (fm.delete_all if place == "zarr" else fm.delete)(path, backend)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_saved(fm: FileManager, tmp_path: Path, framework: str, place: str) -> None:
+    faults = {}
+    for dtype, layout in CELLS:
+        if reading(framework, dtype).fate == "absent":
+            continue
+        array = array_of(dtype, layout)
+        value = of(framework, array)
+        cell = refused(place, dtype, layout) or COPIED
+
+        def saved(value: Any = value) -> Any:
+            put(fm, value, place)
+            return get(fm, place)
+
+        found = fault(cell, saved, array, None)
+        if cell.fate == "error":
+            left = [*map(str, tmp_path.rglob("*"))]
+            found = found or (f"left {left}" if left else "")
+        elif not found:
+            found = kept(get(fm, place), value, layout, place)
+            forget(fm, place)
+        faults[dtype, layout] = found
+    report(faults)
+
+
+def kept(found: Any, value: Any, layout: str, place: str) -> str:
+    """Say what was not kept of the layout, or of the framework."""
+    if place == "memory":
+        return (
+            "" if type(found) is type(value) and found.dtype == value.dtype else "another type"
+        )
+    order = "F" if layout in KEPT[place] & {"fortran"} and not found.flags.c_contiguous else "C"
+    if not found.flags[f"{order}_CONTIGUOUS"] or not found.flags.writeable:
+        return f"not in {order} order, or read-only"
+    if isinstance(value, np.ndarray) and found.dtype != value.dtype:
+        return f"the byte order is that of {found.dtype.str}"
+    if layout == "fortran" and isinstance(value, np.ndarray):
+        return "" if (order == "F") == (layout in KEPT[place]) else "another order"
+    return ""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_loaded(fm: FileManager, framework: str, place: str) -> None:
+    """An array of NumPy is saved, and loaded as one of the framework."""
+    name = framework.partition(" ")[0]
+    options: Any = {"copy": "never"} if place == "memory" else {}
+    faults = {}
+    for dtype, layout in CELLS:
+        if refused(place, dtype, layout):
+            continue  # test_saved sees that
+        array = array_of(dtype, layout)
+        put(fm, array, place, **options)
+        for copy in ("auto", "never"):
+            cell = loading(framework, dtype, layout, place, copy)
+            if copy == "auto" and cell.fate == "zero-copy or error":
+                cell = COPIED  # or not: nobody else has that memory
+            is_seen = place == "memory" and name != "tensorflow"
+            faults[dtype, layout, copy] = fault(
+                cell,
+                lambda copy=copy: get(fm, place, framework=name, copy=copy),
+                array,
+                address(array) if is_seen else None,
+            )
+        forget(fm, place)
+    report(faults)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_memory_keeps_the_object(fm: FileManager, framework: str, dtype: str) -> None:
+    if reading(framework, dtype).fate == "absent":
+        return
+    value = of(framework, array_of(dtype, "contiguous"))
+    put(fm, value, "memory", copy="never")
+    name = framework.partition(" ")[0]
+    found = get(fm, "memory", framework=name, copy="never")
+    if name == "numpy":  # a read-only view
+        assert address(found) == address(value)
+    else:
+        assert found is value
+    other = "float64" if dtype == "float32" else "float32"
+    with pytest.raises(CopyRequiredError, match="copy='never' forbids one"):
+        get(fm, "memory", dtype=other, copy="never")
+
+
+def table(name: str) -> str:
+    """Return the table of the page that is called ``name``."""
+    found = re.search(rf"<!-- table: {name} -->\n(.*?)\n\n", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found, f"the page has no table {name}"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", tables())
+def test_page_has_the_rules(name: str) -> None:
+    assert tables()[name] == table(name), f"the table should be:\n{tables()[name]}"
