@@ -52,6 +52,7 @@ ORACLES = (
     "ngff-zarr",
     "jsonschema",
 )
+GPU_TESTS = ("packages/polystore-core/tests/gpu", "tests/test_truth_table.py")
 # The CPU build by its exact version: a range would fetch several GB of CUDA libraries.
 FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 
@@ -144,7 +145,7 @@ def gpu(session: nox.Session) -> None:
     session.install(FRAMEWORKS[0], "jax[cuda12]", "cupy-cuda12x>=13")
     install_tests(session)
     session.run("nvidia-smi", external=True)  # device and driver, or an error without a GPU
-    session.run("pytest", "-m", "gpu", "packages/polystore-core/tests/gpu", *session.posargs)
+    session.run("pytest", "-m", "gpu", *GPU_TESTS, *session.posargs)
     session.run("python", "benchmarks/gpu.py")
 
 

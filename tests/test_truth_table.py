@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from .truth_table import (
     FRAMEWORKS,
     KEPT,
     LAYOUTS,
+    ON_GPU,
     PLACES,
     Cell,
     array_of,
@@ -36,6 +38,9 @@ from .truth_table import (
 pytestmark = pytest.mark.frameworks
 
 PAGE = Path(__file__).parent.parent / "docs/frameworks.md"
+COLUMNS = [
+    pytest.param(name, marks=pytest.mark.gpu if name in ON_GPU else ()) for name in FRAMEWORKS
+]
 CELLS = [(dtype, layout) for dtype in DTYPES for layout in LAYOUTS]
 
 
@@ -46,11 +51,20 @@ def fm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileManager]
         yield FileManager(registry)
 
 
-@pytest.fixture(params=FRAMEWORKS)
+def has_gpu() -> bool:
+    try:
+        return int(importlib.import_module("cupy").cuda.runtime.getDeviceCount()) > 0
+    except Exception:  # not installed, no driver, or a driver that is too old
+        return False
+
+
+@pytest.fixture(params=COLUMNS)
 def framework(request: pytest.FixtureRequest) -> Iterator[str]:
     """A column of the table. JAX has two: with 64-bit types, and as it is by default."""
     name: str = request.param
     package = name.partition(" ")[0]
+    if package == "cupy" and not has_gpu():
+        pytest.skip("system: CuPy finds no NVIDIA GPU")
     module = pytest.importorskip(package, reason=f"{package} is not installed")
     if package == "jax":
         module.config.update("jax_enable_x64", name == "jax")
@@ -78,6 +92,10 @@ def of(framework: str, array: Any) -> Any:
         import tensorflow
 
         return tensorflow.constant(native(array))
+    if framework == "cupy":
+        import cupy
+
+        return cupy.asarray(native(array))
     if framework == "numpy":
         return array
     import jax
@@ -91,6 +109,8 @@ def address(value: Any) -> int:
         return int(value.data_ptr())
     if hasattr(value, "unsafe_buffer_pointer"):
         return int(value.unsafe_buffer_pointer())
+    if type(value).__module__.partition(".")[0] == "cupy":
+        return int(value.data.ptr)
     array = value if isinstance(value, np.ndarray) else np.asarray(memoryview(value))
     return int(array.__array_interface__["data"][0])
 
@@ -130,7 +150,7 @@ def test_numpy_reads(framework: str, copy: Any) -> None:
         value = of(framework, array_of(dtype, layout))
         if cell == COPIED:
             start = None  # where they are is what NumPy cannot ask
-            cell = needs_copy("share") if copy == "never" else cell
+            cell = needs_copy("share|on cuda") if copy == "never" else cell
         else:
             start = address(value)
         faults[dtype, layout] = fault(

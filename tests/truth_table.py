@@ -43,6 +43,7 @@ FRAMEWORKS = {
     "jax": "JAX",
     "jax without x64": "JAX without x64",
     "tensorflow": "TensorFlow",
+    "cupy": "CuPy",
 }
 PLACES = {
     "npy": ("disk", "a.npy", "`.npy`"),
@@ -80,7 +81,11 @@ KEPT = {
 
 # ── frameworks ───────────────────────────────────────────────────────────────────────────
 
+ON_GPU = {"cupy"}
+"""Their arrays are never in host memory. The page leaves them out: no GPU has run them."""
+
 LACKS: dict[str, dict[str, str]] = {
+    "cupy": dict.fromkeys(EXTENDED, "cupy does not have dtype {}: pass dtype="),
     "jax without x64": dict.fromkeys(WIDE, "JAX would narrow .*jax_enable_x64.* dtype="),
 }
 """Types that a framework does not have, and what the error says."""
@@ -93,6 +98,7 @@ TAKES = {
     "numpy": set(LAYOUTS),
     "torch": {"contiguous", "offset", "strided", "fortran", "0-d", "empty"},
     **dict.fromkeys(IMMUTABLE, _IMMUTABLE_TAKES),
+    "cupy": set(),
 }
 """Layouts that a framework takes from NumPy without a copy."""
 
@@ -108,7 +114,7 @@ WHY = {
 }
 """What ``CopyRequiredError`` says of a layout."""
 
-GIVES_COPIES = {"tensorflow": set(EXTENDED)}
+GIVES_COPIES = {"tensorflow": set(EXTENDED), "cupy": set(DTYPES)}
 """Types whose arrays NumPy cannot read in place."""
 
 
@@ -153,8 +159,10 @@ def reading(framework: str, dtype: str) -> Cell:
 
 def handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool) -> Cell:
     """Return how ``framework`` takes an array of NumPy."""
+    if framework in ON_GPU and copy == "never":
+        return needs_copy("move to a GPU")
     if reason := LACKS.get(framework, {}).get(dtype):
-        return Cell("error", UnsupportedDataError, reason)
+        return Cell("error", UnsupportedDataError, reason.format(dtype))
     layout = same_as(dtype, layout)
     takes = layout in TAKES[framework]
     why = WHY.get(layout, "")
@@ -228,14 +236,12 @@ def native(array: NDArray[Any]) -> NDArray[Any]:
 
 def tables() -> dict[str, str]:
     """Return the tables of the page."""
-    plain = {name: title for name, title in FRAMEWORKS.items() if "x64" not in name}
+    shown = {name: title for name, title in FRAMEWORKS.items() if name not in ON_GPU}
+    plain = {name: title for name, title in shown.items() if "x64" not in name}
     types = {
         dtype: [
             *("error" if dtype in REFUSED[place] else "yes" for place in PLACES),
-            *(
-                "error" if dtype in LACKS.get(name, {}) else "yes"
-                for name in list(FRAMEWORKS)[1:]
-            ),
+            *("error" if dtype in LACKS.get(name, {}) else "yes" for name in list(shown)[1:]),
         ]
         for dtype in DTYPES
     }
@@ -256,7 +262,7 @@ def tables() -> dict[str, str]:
     }
     places = [title for _, _, title in PLACES.values()]
     return {
-        "types": _table(["", *places, *list(FRAMEWORKS.values())[1:]], types),
+        "types": _table(["", *places, *list(shown.values())[1:]], types),
         "stored": _table(["", *places], stored),
         "read": _table(["", "types of NumPy", "bfloat16, float8"], reads),
         "taken": _table(["", *plain.values()], taken),
