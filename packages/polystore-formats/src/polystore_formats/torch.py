@@ -50,6 +50,7 @@ _MEMBERS_LIMIT = 100_000  # one for each storage
 class Torch(Format):
     """A tensor keeps dtype, shape and ``requires_grad``; its ``grad`` is not saved.
 
+    The result of a computation is saved as its values, without the graph that computed it.
     A view is saved as itself, not with all of the storage that it looks at. Tensors load onto
     ``map_location``, wherever they were.
     """
@@ -121,17 +122,16 @@ def _advice(value: Value) -> str:
 
 
 def _tensor(tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.grad_fn is not None:
+    odd = tensor.is_quantized or tensor.is_meta or tensor.is_nested or vars(tensor)
+    if tensor.layout != torch.strided or odd:
         raise UnsupportedDataError(
-            "a tensor is part of a gradient graph, which would be lost: save tensor.detach()",
-            "torch",
-        )
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta or vars(tensor):
-        raise UnsupportedDataError(
-            f"a tensor is sparse or quantised, or has no data, or has its own attributes "
+            f"a tensor is sparse, nested or quantised, or has no data, or has its own attributes "
             f"({tensor.layout}, {tensor.dtype}, {tensor.device}): save tensor.to_dense()",
             "torch",
         )
+    if tensor.grad_fn is not None or tensor.is_conj() or tensor.is_neg():
+        values = tensor.detach().resolve_conj().resolve_neg()
+        tensor = values.requires_grad_(tensor.requires_grad and tensor.is_leaf)
     if tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size():
         return tensor
     alone = tensor.detach().clone()

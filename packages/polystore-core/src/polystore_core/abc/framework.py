@@ -83,14 +83,34 @@ class Framework(ABC):
         an element type that the framework lacks.
         """
 
+    def is_array(self, value: Value, /) -> bool:
+        """Return whether ``value`` is an array without ``__dlpack__`` or ``__array_interface__``.
+
+        Only values of a class of this framework are asked about.
+        """
+        return False
+
+    def advice(self, value: Value, /) -> str:
+        """Return what to save instead of ``value``, which is not an array."""
+        return "convert it with numpy.asarray(…) first"
+
+    def devices(self) -> list[str]:
+        """Return the names of the devices of this machine that ``device=`` takes."""
+        return ["cpu"]
+
     def device_of(self, value: Value, /) -> str:
         """Return where ``value`` is: "cpu", or a name that ``device=`` takes, as "cuda:0"."""
         return "cpu"
 
-    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
-        """Return an array of another framework, which is not in host memory, as one of this.
+    def exported(self, value: Value, /) -> Value:
+        """Return the array ``value`` as others read it through DLPack, without a copy."""
+        return value
 
-        ``None`` if it must pass through host memory. ``value`` speaks DLPack.
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        """Return an array of any framework as one of this, through DLPack.
+
+        ``value`` is on a device, or both frameworks are immutable. ``None`` if it must pass
+        through NumPy. Sharing is safe unless ``copy`` is "always".
         """
         return None
 
@@ -153,9 +173,11 @@ class Framework(ABC):
         )
 
     def no_such_device(self, device: str) -> InvalidOptionError:
-        return InvalidOptionError(
-            "device", device, f"a device of this machine that {self.name} can use"
+        present = ", ".join(self.devices())
+        expected = (
+            f"one of {present}" if present else "a GPU and its driver (there is none here)"
         )
+        return InvalidOptionError("device", device, f"{expected}, for {self.name}")
 
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__qualname__}>"

@@ -27,29 +27,43 @@ class CuPy(Framework):
     def from_numpy(
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
     ) -> Value:
-        cupy = self.module
         index = self._index(device)
         if copy == "never":
             raise CopyRequiredError("the array would move to a GPU")
         array = self.shareable(array, "auto", needs_writable=False)
         if array.dtype.isbuiltin == 2:
             raise self.no_such_dtype(array)
+        with self.module.cuda.Device(index):
+            return self.module.asarray(array)
+
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        cupy = self.module
+        index = self._index(device)
+        result = value if isinstance(value, cupy.ndarray) else cupy.from_dlpack(value)
+        if index is None:
+            index = result.device.id if device is None else cupy.cuda.Device().id
+        if index == result.device.id and copy != "always":
+            return result
+        if copy == "never":
+            raise CopyRequiredError(f"the array would move to cuda:{index}")
         with cupy.cuda.Device(index):
-            return cupy.asarray(array)
+            return result.copy()
 
     def _index(self, device: str | None) -> int | None:
         """Return the number of a GPU: "cuda:1" is 1, "cuda" the current one."""
-        cupy = self.module
-        try:
-            count = cupy.cuda.runtime.getDeviceCount()
-        except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise self.no_such_device(device or "cuda") from error
-        if device in (None, "cuda"):
+        present = self.devices()
+        if present and device in (None, "cuda"):
             return None
-        kind, _, number = str(device).partition(":")
-        if kind != "cuda" or not number.isdecimal() or int(number) >= count:
-            raise self.no_such_device(str(device))
-        return int(number)
+        if device not in present:
+            raise self.no_such_device(device or "cuda")
+        return int(device.partition(":")[2])
+
+    def devices(self) -> list[str]:
+        runtime = self.module.cuda.runtime
+        try:
+            return [f"cuda:{index}" for index in range(runtime.getDeviceCount())]
+        except runtime.CUDARuntimeError:  # no driver, or no GPU
+            return []
 
     def stage(self, *, device: str | None) -> Stage | None:
         from .staging import CuPyStage

@@ -16,26 +16,48 @@ if TYPE_CHECKING:
 __all__ = ["Jax"]
 
 
+_WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
+"""Types that JAX narrows without x64."""
+
+
 class Jax(Framework):
     name: ClassVar[str] = "jax"
     is_immutable: ClassVar[bool] = True
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
-        if copy == "never" and self.device_of(value) != "cpu":
-            raise CopyRequiredError(f"the array is on {value.devices()}")
+        jax = self.module
+        if isinstance(value, jax.core.Tracer):
+            raise UnsupportedDataError(
+                "the array has no values while JAX traces a function: save what the function "
+                "returns, or save through jax.experimental.io_callback"
+            )
+        if isinstance(value, jax.Array):
+            if value.is_deleted():
+                raise UnsupportedDataError(
+                    "the array was deleted or donated: save it before that, or save a copy"
+                )
+            if not value.is_fully_addressable:
+                raise UnsupportedDataError(
+                    "parts of the array are in other processes: gather it with "
+                    "jax.experimental.multihost_utils.process_allgather, or save the shards"
+                )
+            places = value.devices()
+            if copy == "never" and (len(places) > 1 or self.device_of(value) != "cpu"):
+                names = ", ".join(sorted(map(str, places)))
+                raise CopyRequiredError(f"the array is on {names}")
         return np.asarray(value)
+
+    def advice(self, value: Value, /) -> str:
+        if str(getattr(value, "dtype", "")).startswith("key<"):
+            return "save jax.random.key_data(keys), and the name of their implementation"
+        return super().advice(value)
 
     def from_numpy(
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
     ) -> Value:
         jax = self.module
-        wide = array.dtype.itemsize == (16 if array.dtype.kind == "c" else 8)
-        if wide and array.dtype.kind in "iufc" and not jax.config.jax_enable_x64:
-            raise UnsupportedDataError(
-                f"JAX would narrow {array.dtype} silently: call "
-                'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type '
-                "(casting='same_kind' rounds)"
-            )
+        if array.dtype.name in _WIDE:
+            self._refuse_narrowing(array.dtype.name)
         array, shares = self.given(array, copy, donate=donate)
         try:
             # JAX arrays are immutable: memory that NumPy can still write is shared on demand only.
@@ -49,16 +71,49 @@ class Jax(Framework):
             raise CopyRequiredError(f"the array would move to {place}")
         return jax.device_put(result, place)
 
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        jax = self.module
+        self._refuse_narrowing(
+            getattr(value.dtype, "name", str(value.dtype)[6:])
+        )  # torch.float64
+        result = value if isinstance(value, jax.Array) else jax.dlpack.from_dlpack(value)
+        if device is not None and (place := self._place(device)) not in result.devices():
+            if copy == "never":
+                raise CopyRequiredError(f"the array would move to {place}")
+            return jax.device_put(result, place)
+        return jax.numpy.array(result) if copy == "always" else result
+
+    def _refuse_narrowing(self, name: str) -> None:
+        if name in _WIDE and not self.module.config.jax_enable_x64:
+            raise UnsupportedDataError(
+                f"JAX would narrow {name} silently: call "
+                'jax.config.update("jax_enable_x64", True), or pass dtype= with a narrower type '
+                "(casting='same_kind' rounds)"
+            )
+
     def _place(self, device: str) -> Any:
-        platform, _, index = device.partition(":")
+        platform, _, index = device.lower().partition(":")
         try:
-            return self.module.devices(platform)[int(index or 0)]
+            if int(index or 0) >= 0:
+                return self.module.local_devices(backend=platform)[int(index or 0)]
         except (IndexError, RuntimeError, ValueError) as error:
             raise self.no_such_device(device) from error
+        raise self.no_such_device(device)
+
+    def devices(self) -> list[str]:
+        found = self.module.local_devices()
+        others = {_name_of(place) for place in found if place.platform != "cpu"}
+        return ["cpu", *sorted(others)]
 
     def device_of(self, value: Value, /) -> str:
-        platforms = {place.platform for place in value.devices()}
-        if platforms == {"cpu"}:
+        if isinstance(value, self.module.core.Tracer):
             return "cpu"
-        place = sorted(value.devices(), key=lambda place: place.id)[0]
-        return f"{place.platform}:{place.id}"
+        places = sorted(value.devices(), key=lambda place: place.id)
+        return "cpu" if {p.platform for p in places} == {"cpu"} else _name_of(places[0])
+
+
+def _name_of(place: Any) -> str:
+    kind = place.platform
+    if kind == "gpu" and "cuda" in str(place.client.platform_version).lower():
+        kind = "cuda"
+    return f"{kind}:{place.local_hardware_id or 0}"

@@ -25,5 +25,7 @@ class NumPy(Framework):
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
     ) -> Pixels:
         if device not in (None, "cpu"):
-            raise InvalidOptionError("device", device, "'cpu' for NumPy arrays")
+            raise InvalidOptionError(
+                "device", device, "'cpu' for NumPy arrays (pass framework= as well)"
+            )
         return array.copy(order="K") if copy == "always" else array

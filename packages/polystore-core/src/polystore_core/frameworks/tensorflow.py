@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["TensorFlow"]
 
 
+_CPU = 1
+"""A device type of DLPack."""
+
+
 class TensorFlow(Framework):
     name: ClassVar[str] = "tensorflow"
     is_immutable: ClassVar[bool] = True
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
+        value = self.exported(value)
         dtype = np.dtype(value.dtype.as_numpy_dtype)
         if dtype.hasobject:
             raise UnsupportedDataError(
                 "the tensor holds text as Python objects, and polystore does not pickle: save "
                 "tensor.numpy().astype('S')"
             )
-        if dtype.kind not in "biufc" and not is_extended(dtype.name):
+        if not is_extended(dtype.name) and (dtype.kind not in "biufc" or dtype.isbuiltin == 2):
             # Quantised, or text: DLPack of such types aborts the process.
             raise UnsupportedDataError(
                 f"NumPy does not have {value.dtype.name}: convert the tensor, for example with "
@@ -50,13 +55,10 @@ class TensorFlow(Framework):
         tensorflow = self.module
         if device is not None:
             # TensorFlow would take another device in silence.
-            place = f"/device:{device.upper().rpartition('/')[2].removeprefix('DEVICE:')}"
-            present = [found.name for found in tensorflow.config.list_logical_devices()]
-            if not {place, f"{place}:0"}.intersection(present):
-                raise self.no_such_device(device)
-            if copy == "never" and "CPU" not in place:
-                raise CopyRequiredError(f"the tensor would move to {place}")
-        on_host = device is None or "CPU" in device.upper()
+            device = self._place(device)
+            if copy == "never" and "CPU" not in device:
+                raise CopyRequiredError(f"the tensor would move to {device}")
+        on_host = device is None or "CPU" in device
         array, shares = self.given(array, copy, donate=donate and on_host)
         try:
             if shares:  # TensorFlow tensors are immutable: shared on demand only
@@ -66,6 +68,51 @@ class TensorFlow(Framework):
         except (TypeError, ValueError, BufferError) as error:
             raise self.no_such_dtype(array) from error
 
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        on_host = device is None or "CPU" in self._place(device)
+        if copy == "always" or not on_host or value.__dlpack_device__()[0] != _CPU:
+            return (
+                None  # TensorFlow does not wait for the stream of a GPU that fills the memory
+            )
+        return self.module.experimental.dlpack.from_dlpack(value.__dlpack__())
+
+    def is_array(self, value: Value, /) -> bool:
+        return isinstance(value, self.module.Variable)
+
+    def exported(self, value: Value, /) -> Value:
+        return value if hasattr(value, "__dlpack__") else value.value()  # of a variable
+
+    def advice(self, value: Value, /) -> str:
+        tf = self.module
+        if isinstance(value, tf.RaggedTensor):
+            return "save tensor.to_tensor(), or its values and row_splits"
+        if isinstance(value, tf.SparseTensor):
+            return "save tensorflow.sparse.to_dense(tensor), or its indices and values"
+        if isinstance(value, tf.IndexedSlices):
+            return "save tensorflow.convert_to_tensor(slices)"
+        if isinstance(value, tf.Tensor):
+            return (
+                "it has no values inside a tensorflow.function: save what the function returns"
+            )
+        return super().advice(value)
+
+    def _place(self, device: str) -> str:
+        """Return TensorFlow's name of a device: "cuda:0" and "/GPU:0" are "/device:GPU:0"."""
+        name = device.upper().rpartition("/")[2].removeprefix("DEVICE:").replace("CUDA", "GPU")
+        present = [found.name for found in self.module.config.list_logical_devices()]
+        for place in (f"/device:{name}", f"/device:{name}:0"):
+            if place in present:
+                return place
+        raise self.no_such_device(device)
+
+    def devices(self) -> list[str]:
+        found = [one.name for one in self.module.config.list_logical_devices()]
+        return ["cpu", *(_spelling(name) for name in found if "CPU" not in name)]
+
     def device_of(self, value: Value, /) -> str:
-        place = value.device.rpartition("device:")[2]
-        return "cpu" if "CPU" in place or not place else place
+        return _spelling(value.device)
+
+
+def _spelling(device: str) -> str:
+    place = device.rpartition("device:")[2].lower().replace("gpu", "cuda")
+    return "cpu" if not place or "cpu" in place else place

@@ -20,30 +20,52 @@ class Torch(Framework):
     name: ClassVar[str] = "torch"
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
-        if value.layout != self.module.strided or value.is_quantized or value.is_meta:
-            remedy = "tensor.dequantize()" if value.is_quantized else "tensor.to_dense()"
-            if value.is_meta:
-                remedy = "a tensor that has data"
-            raise UnsupportedDataError(
-                f"the tensor is sparse, quantised or without data ({value.layout}, "
-                f"{value.dtype}, {value.device}): save {remedy}"
-            )
+        self._refuse_without_plain_data(value)
         if copy == "never":
             if value.device.type != "cpu":
                 raise CopyRequiredError(f"the tensor is on {value.device}")
             if value.is_conj() or value.is_neg():
                 raise CopyRequiredError("the tensor is a view that is conjugated or negated")
-        plain = value.detach().cpu().resolve_conj().resolve_neg()
+        plain = self.exported(value).cpu()
         name = str(plain.dtype).removeprefix("torch.")
         try:
             if is_extended(name):
                 return with_type(plain.view(self._bits(plain.dtype.itemsize)).numpy(), name)
             array: Pixels = plain.numpy()
         except (TypeError, RuntimeError) as error:
+            kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise UnsupportedDataError(
-                f"{type(value)} cannot be read by NumPy: {error}"
+                f"NumPy cannot read {kind} ({value.dtype}), because its data is inside another "
+                f"object or of an unknown type ({error}): save the plain tensor that it holds"
             ) from error
         return array
+
+    def exported(self, value: Value, /) -> Value:
+        return value.detach().resolve_conj().resolve_neg()
+
+    def _refuse_without_plain_data(self, value: Value) -> None:
+        torch = self.module
+        remedy = ""
+        if torch._C._functorch.is_functorch_wrapped_tensor(value):
+            what, remedy = "inside torch.func", "what the transformed function returns"
+        elif isinstance(value, torch._subclasses.FakeTensor) or value.is_meta:
+            what, remedy = "without data", "a tensor that has data"
+        elif value.is_nested:
+            what, remedy = (
+                "nested",
+                "the tensors of tensor.unbind(), or tensor.to_padded_tensor(0)",
+            )
+        elif value.is_quantized:
+            what, remedy = (
+                "quantised",
+                "tensor.dequantize(), or tensor.int_repr() and its scale",
+            )
+        elif value.layout != torch.strided:
+            what, remedy = "sparse", "tensor.to_dense()"
+        if remedy:
+            raise UnsupportedDataError(
+                f"the tensor is {what} ({value.dtype}, {value.layout}): save {remedy}"
+            )
 
     def _bits(self, itemsize: int) -> Any:
         return self.module.uint16 if itemsize == 2 else self.module.uint8
@@ -70,11 +92,29 @@ class Torch(Framework):
             raise CopyRequiredError(f"the tensor would move to {place}")
         return tensor.to(place)
 
+    def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
+        torch = self.module
+        place = None if device is None else self._place(device)
+        tensor = value if isinstance(value, torch.Tensor) else torch.from_dlpack(value)
+        if place not in (None, tensor.device):
+            if copy == "never":
+                raise CopyRequiredError(f"the tensor would move to {place}")
+            return tensor.to(place)
+        return tensor.clone() if copy == "always" else tensor
+
     def _place(self, device: str) -> Any:
         try:
-            return self.module.empty(0, device=device).device
-        except (AssertionError, RuntimeError) as error:
+            place = self.module.empty(0, device=device).device
+        except (AssertionError, ImportError, RuntimeError) as error:
             raise self.no_such_device(device) from error
+        if place.type == "meta":  # it would drop the values
+            raise self.no_such_device(device)
+        return place
+
+    def devices(self) -> list[str]:
+        torch = self.module
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
 
     def stage(self, *, device: str | None) -> Stage | None:
         place = None if device is None else self._place(device)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..abc.array import LazyArray
+from ..abc.framework import is_aligned
 from ..errors import (
     CopyRequiredError,
     InvalidOptionError,
@@ -21,6 +22,7 @@ from ..errors import (
 from ..frameworks import framework as framework_row
 from ..frameworks import framework_name
 from ..frameworks.extended import extended_dtype, is_extended
+from ..frameworks.numpy import NumPy
 from ..modules import is_instance
 from ..options import Copy, check_copy
 from .casting import Casting, check_casting, convert
@@ -28,6 +30,7 @@ from .casting import Casting, check_casting, convert
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+    from ..abc.framework import Framework
     from ..image import ImageMetadata
     from ..values import Pixels, Value
 
@@ -35,10 +38,23 @@ __all__ = ["framework_of", "is_array", "to_framework", "to_numpy"]
 
 
 def is_array(value: object) -> bool:
-    """Whether ``value`` speaks ``__dlpack__`` or ``__array_interface__`` (a type does not)."""
-    return not isinstance(value, type) and (
-        hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__")
-    )
+    """Return whether ``value`` is an array of NumPy or of a framework.
+
+    It speaks ``__dlpack__`` or ``__array_interface__``, or its framework says so, as TensorFlow
+    says of its variables.
+    """
+    if isinstance(value, type):
+        return False
+    if hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__"):
+        return True
+    row = _row_of(value)
+    return row is not None and row.is_array(value)
+
+
+def _row_of(value: object) -> Framework | None:
+    """Return the framework that defines the class of ``value``."""
+    name = framework_name(type(value))
+    return None if name == "numpy" else framework_row(name)
 
 
 def framework_of(value: object) -> str | None:
@@ -88,9 +104,9 @@ def _without_protocol(value: Value, copy: Copy) -> Pixels:
             raise _lost_words(words, "value.to_numpy()")
         return to_numpy(value.data, copy=copy)
     if not (isinstance(value, LazyArray) or is_instance(value, "dask.array", "Array")):
-        raise UnsupportedDataError(
-            f"expected an array, got {_kind(value)}: convert it with numpy.asarray(…) first"
-        )
+        row = _row_of(value)
+        advice = NumPy().advice(value) if row is None else row.advice(value)
+        raise UnsupportedDataError(f"expected an array, got {_kind(value)}: {advice}")
     if copy == "never":
         raise CopyRequiredError(f"{_kind(value)} is not in memory yet")
     return np.asarray(value)
@@ -132,9 +148,9 @@ def _refuse_more_than_numbers(value: Value) -> None:
 
 
 def _foreign_to_numpy(value: Value, copy: Copy) -> Pixels:
-    name = framework_name(type(value))
-    if name != "numpy":
-        return framework_row(name).to_numpy(value, copy="never" if copy == "never" else "auto")
+    row = _row_of(value)
+    if row is not None:
+        return row.to_numpy(value, copy="never" if copy == "never" else "auto")
     _refuse_more_than_numbers(value)
     if hasattr(value, "__array_interface__"):
         array = np.asarray(value)
@@ -190,17 +206,42 @@ def to_framework(
     if as_it_is and framework != "numpy" and own == framework:
         return value
     if dtype is None and own not in (None, "numpy") and framework != "numpy":
-        source = framework_row(str(own))
-        if source.device_of(value) != "cpu":
-            moved = row.from_device(value, device=device, copy=copy)
-            if moved is not None:
-                return moved
+        moved = _through_dlpack(value, framework_row(str(own)), row, device, copy, donate)
+        if moved is not None:
+            return moved
     array = to_numpy(value, copy="never" if copy == "never" else "auto", extended=True)
     if dtype is not None and array.dtype != (wanted := _numpy_dtype(dtype)):
         if copy == "never":
             raise CopyRequiredError(f"converting {array.dtype} to {wanted} makes a new array")
         array, donate = convert(array, wanted, casting), True
     return row.from_numpy(array, device=device, copy=copy, donate=donate)
+
+
+def _through_dlpack(
+    value: Value,
+    source: Framework,
+    row: Framework,
+    device: str | None,
+    copy: Copy,
+    donate: bool,
+) -> Value | None:
+    """Return ``value`` as an array of ``row`` without NumPy, or ``None`` if it must help.
+
+    GPUs talk to each other, and immutable frameworks share what NumPy would have to copy.
+    """
+    if source.device_of(value) == "cpu":
+        if not (source.is_immutable and row.is_immutable) or copy == "always":
+            return None
+        array = source.to_numpy(value, copy="auto")
+        if array.dtype.isbuiltin == 2 or not is_aligned(array):
+            return None
+    elif source.is_immutable and not row.is_immutable:
+        if copy == "never":
+            raise CopyRequiredError(f"arrays of {source.name} never change, others do")
+        copy = "always"
+    elif row.is_immutable and not source.is_immutable and copy == "auto" and not donate:
+        copy = "always"
+    return row.from_device(source.exported(value), device=device, copy=copy)
 
 
 def _kind(value: object) -> str:
@@ -213,7 +254,8 @@ def _check_dtype(dtype: np.dtype[Value], extended: bool) -> None:
             "polystore does not pickle, so it cannot store an array of Python objects: "
             "convert it to another dtype, or save its elements separately"
         )
-    if dtype.isbuiltin == 2 and not extended:  # added to NumPy by another library (ml_dtypes)
+    # Added to NumPy by another library. Those of 4 bits, of ml_dtypes, have no storage anywhere.
+    if dtype.isbuiltin == 2 and not (extended and is_extended(dtype.name)):
         raise _no_numpy_dtype(dtype.name)
 
 
@@ -223,11 +265,17 @@ def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
             return extended_dtype(dtype)
         return np.dtype(dtype)
     except (TypeError, ValueError, AttributeError) as error:
-        raise InvalidOptionError("dtype", dtype, "a NumPy dtype") from error
+        name = str(getattr(dtype, "name", dtype)).rpartition(".")[
+            2
+        ]  # torch.float16, tf.float16
+        known = name in np.sctypeDict or is_extended(name)
+        expected = f"a NumPy dtype{f', such as {name!r}' if known else ''}"
+        raise InvalidOptionError("dtype", dtype, expected) from error
 
 
 def _no_numpy_dtype(name: str) -> UnsupportedDataError:
+    places = "save it as .safetensors, or in Zarr 3, or " if is_extended(name) else ""
+    other = "float32" if is_extended(name) else "int8 or float32"
     return UnsupportedDataError(
-        f"NumPy does not have {name}: save it as .safetensors, or in Zarr 3, or convert the "
-        "array, for example to float32"
+        f"NumPy does not have {name}: {places}convert the array, for example to {other}"
     )
