@@ -60,15 +60,19 @@ FRAMEWORKS = ("torch==2.13.0", "jax", "tensorflow-cpu")
 def install_packages(
     session: nox.Session, *format_extras: str, zarr: str = "", napari: bool = False
 ) -> None:
-    """Install the distributions of this checkout, editable; napari itself (1 GB) if asked for."""
+    """Install the distributions of this checkout, editable; napari itself (1 GB) if asked for.
+
+    PyTorch comes with FRAMEWORKS only: our own dependency would fetch the build for GPUs.
+    """
     extras = {"core": "[progress,keyring,watch]", "zarr": zarr}
     if format_extras:
         extras["formats"] = f"[{','.join(format_extras)}]"
-    names = [name for name in PACKAGES if napari or name != "napari"]
+    alone = ["torch"] if napari else ["torch", "napari"]
+    names = [name for name in PACKAGES if name not in alone]
     arguments = [f"{PACKAGES[name]}{extras.get(name, '')}" for name in names]
     session.install(*(word for argument in arguments for word in ("-e", argument)))
-    if not napari:
-        session.install("--no-deps", "-e", PACKAGES["napari"])
+    for name in alone:
+        session.install("--no-deps", "-e", PACKAGES[name])
 
 
 def install_tests(session: nox.Session, *, napari: bool = False) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -217,7 +218,8 @@ def test_public_names_resolve():
         assert getattr(polystore, name) is not None
     for package in PACKAGES:
         module = package.name.replace("-", "_")
-        assert importlib.import_module(module).__doc__
+        if module != "polystore_torch" or find_spec("torch"):  # it has a class of PyTorch's
+            assert importlib.import_module(module).__doc__
 
 
 def test_installed_versions_match():
