@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TRAINING = ROOT / "docs/training.md"
+TORCH = "torch==2.13.0"  # as in noxfile.py: the CPU build
 SNIPPETS = str(ROOT / "tests/run_snippets.py")
 VERSION = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["version"]
 PUBLISHED = "0.6.3"  # by others, under the name polystore
@@ -100,7 +102,10 @@ def check_documents(environment: Environment, wheel: Path) -> None:
         f"{wheel}[tiff,image,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
-    print(environment.run("python", SNIPPETS, *map(str, DOCUMENTS)), end="")
+    plain = [str(path) for path in DOCUMENTS if path != TRAINING]
+    print(environment.run("python", SNIPPETS, *plain), end="")
+    environment.install(TORCH, f"{wheel}[training]")
+    print(environment.run("python", SNIPPETS, str(TRAINING)), end="")
     assert "disk" in environment.run("polystore", "plugins")
     compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
     print(environment.run("python", "-c", compiled), end="")

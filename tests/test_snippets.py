@@ -32,7 +32,14 @@ def run(document, folder):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(path, marks=pytest.mark.frameworks if path.stem == "training" else ())
+        for path in DOCUMENTS
+    ],
+    ids=lambda path: path.name,
+)
 def test_snippets_run(document, tmp_path):
     done = run(document, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
