@@ -34,6 +34,10 @@ def copied(value: Value, copy: Copy) -> Value:
         return array if array.flags.owndata else array.copy()
     if isinstance(value, Image):
         return Image(copied(value.data, copy), value.metadata)
+    if (
+        getattr(value, "grad_fn", None) is not None
+    ):  # PyTorch copies no part of a gradient graph
+        value = value.detach()
     try:
         return copying.deepcopy(value)
     except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
