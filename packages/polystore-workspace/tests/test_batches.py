@@ -24,9 +24,9 @@ CALLS = []
 class CountingDisk(DiskBackend):
     _backend_type = "workspace_counting_disk"
 
-    def _load(self, store, path, region, options):
+    def _load(self, store, path, region, options, memory):
         CALLS.append(("load", path))
-        return super()._load(store, path, region, options)
+        return super()._load(store, path, region, options, memory)
 
     def open(self, path, /, **options):
         CALLS.append(("open", path))

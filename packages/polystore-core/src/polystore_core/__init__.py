@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StorageBackend,
     )
     from .abc.backend import Path
+    from .abc.format import Memory
     from .abc.ranges import RangeReader
     from .abc.store import (
         ByteStore,
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
         spell_out,
         with_document,
     )
+    from .limits import allocating
     from .model.arrays import framework_of, is_array, to_framework, to_numpy
     from .model.casting import convert
     from .model.names import NameTemplate, split_well
@@ -148,6 +150,7 @@ _HOME = {
         "LazyArray Opener Source StorageBackend"
     ),
     "abc.backend": "Path",
+    "abc.format": "Memory",
     "abc.ranges": "RangeReader",
     "abc.store": (
         "ByteStore Folders Links Locks Renames Scope Sink Stat StoreFeatures Trees Versions"
@@ -167,6 +170,7 @@ _HOME = {
         "not_regular open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
     "frameworks.extended": "dtype_name extended_dtype is_extended",
+    "limits": "allocating",
     "model.arrays": "framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
     "image": (
@@ -242,6 +246,7 @@ __all__ = [
     "Links",
     "LocalStore",
     "Locks",
+    "Memory",
     "NameTemplate",
     "Opener",
     "Option",
@@ -270,6 +275,7 @@ __all__ = [
     "Value",
     "Versions",
     "Watch",
+    "allocating",
     "array_and_words",
     "atomic_update_json",
     "atomic_write",

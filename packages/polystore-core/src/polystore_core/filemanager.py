@@ -12,15 +12,14 @@ from .conversion import (
     AS_IT_IS,
     Alike,
     Conversion,
-    Converter,
-    Stacker,
     as_kind,
+    collect,
+    images,
     with_words,
 )
 from .errors import InvalidOptionError, explained
 from .paths import check_path
 from .routing import Router, let_calls_omit_backend
-from .work import Progress, check_paths, run_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,12 +27,14 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from .abc.backend import DataSink, DataSource, Path
+    from .abc.collector import Collector
     from .image import Image, ImageMetadata
     from .model.casting import Casting
     from .options import Copy, IfExists
     from .transfer import OnUnknown, Transferred, Verify
     from .values import Info, Option, Value
     from .watching import Stop, Watch
+    from .work import Progress
 
 __all__ = ["FileManager"]
 
@@ -182,34 +183,35 @@ class FileManager(Router):
         """Return a list of the values in the order of ``paths``; options as for ``load``.
 
         Each value is converted as it arrives. ``stack=True`` returns one array of the shape
-        ``(len(paths), *shape)`` instead, for arrays of one shape and element type.
+        ``(len(paths), *shape)`` instead, for arrays of one shape and element type. What can
+        be read in place (.npy, plain .tif, zarr) is: there is no second copy of it.
 
-        Raises ``BatchError`` that names every path that failed, with its cause.
+        Raises ``BatchError`` that names every path that failed, with its cause, and
+        ``UnsupportedDataError`` for a stack that does not fit into memory.
         """
         backend = self._check_name("load_batch", backend)
         is_shared = copy != "auto" and self._pass_copy(copy, backend, options)
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
+        if not isinstance(stack, bool):
+            raise InvalidOptionError("stack", stack, "True or False")
         if as_ is not None and as_ in AS_IMAGE:
             if stack:
                 expected = f"False with as_={as_!r}: polystore.stack() keeps words"
                 raise InvalidOptionError("stack", stack, expected)
-            check_paths(paths)
-            images = self._run_batch(
-                "load_image_batch", backend, paths, progress=progress, **options
-            )
-            return run_batch(
-                backend, "load", paths, lambda i: asked.finish(as_, images[i], paths[i])
-            )
+            self._call("load_image_batch", backend)  # refuses a backend that only writes
+            source = cast("DataSource", self.registry[backend])
+            return images(as_, asked, source, paths, progress, options)
         if as_ is not None:
             options["as_"] = as_
         if not stack and not asked.changes:
             return self._run_batch("load_batch", backend, paths, progress=progress, **options)
-        check_paths(paths)
-        collector = (Stacker if stack else Converter)(asked, paths)
-        values = self._run_batch(
-            "load_batch_into", backend, paths, collector, progress=progress, **options
-        )
-        return collector.finish() if isinstance(collector, Stacker) else values
+
+        def load(collector: Collector) -> Any:
+            return self._run_batch(
+                "load_batch_into", backend, paths, collector, progress=progress, **options
+            )
+
+        return collect(asked, paths, load, stack=stack)
 
     def open(
         self, path: Path, backend: str, *, as_: str | None = None, **options: Option

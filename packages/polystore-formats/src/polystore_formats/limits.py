@@ -7,14 +7,13 @@ claims more than follows, and holes (a sparse file of a terabyte takes no room o
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from polystore_core import allocating
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 __all__ = [
     "TIGHT_BYTES",
@@ -29,8 +28,6 @@ TIGHT_BYTES = 1 << 30
 """Bytes that tightly packed parts of one file may unpack to, unless ``max_bytes`` is given."""
 TIGHT_RATIO = 100
 """A part that unpacks to more than so many times its size is packed tightly."""
-
-_WORTH_A_LOOK = 1 << 28
 
 
 def check_packing(
@@ -67,39 +64,6 @@ def check_packing(
             f"pass max_bytes={unpacked} to load it anyway",
             format,
         )
-
-
-@contextmanager
-def allocating(nbytes: int, format: str, advice: str) -> Iterator[None]:
-    """Allocate ``nbytes`` in the block, or raise ``UnsupportedDataError`` with ``advice``.
-
-    More than the memory of the machine is refused before the block: where Linux overcommits,
-    the allocation itself would succeed, and the process would be killed when it fills the pages.
-    """
-    if nbytes > _WORTH_A_LOOK and nbytes > _memory():
-        raise _no_memory(nbytes, format, advice)
-    try:
-        yield
-    except MemoryError as error:
-        raise _no_memory(nbytes, format, advice) from error
-
-
-def _no_memory(nbytes: int, format: str, advice: str) -> UnsupportedDataError:
-    return UnsupportedDataError(
-        f"it needs {nbytes} bytes ({nbytes / (1 << 30):.1f} GiB), more memory than there is: "
-        f"{advice}",
-        format,
-    )
-
-
-def _memory() -> int:
-    """Return the bytes of memory and swap, as far as the system tells."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = dict(line.split(":", 1) for line in lines)
-        return sum(int(found[name].split()[0]) << 10 for name in ("MemTotal", "SwapTotal"))
-    except (OSError, KeyError, ValueError):
-        return sys.maxsize
 
 
 def file_size(file: BinaryIO) -> int:

@@ -32,7 +32,7 @@ from .streaming import check_lazy, is_lazy, parts
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore_core import Document, Pixels, Region, Value
+    from polystore_core import Document, Memory, Pixels, Region, Value
 
 __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "write_array"]
 
@@ -72,19 +72,21 @@ class Npy(Format):
             file.write(part.reshape(-1).view(np.uint8).data)
 
     def load(self, file: BinaryIO, /, *, region: Region | None = None) -> Pixels:
-        if region is None:
-            if isinstance(file, io.BytesIO):
-                return array_from_bytes(file.getvalue())
-            return read_array(file, file_size(file))
+        return self.load_into(file, _own_memory, region=region)
+
+    def load_into(  # type: ignore[override]
+        self, file: BinaryIO, memory: Memory, /, *, region: Region | None = None
+    ) -> Pixels:
         if isinstance(file, io.BytesIO):  # there is nothing to map
-            return np.array(array_from_bytes(file.getvalue())[region])
+            array = _array_over(file.getvalue())
+            return _copied(array if region is None else array[region], memory)
         header = _checked(file)
+        if region is None:
+            return _read_into(file, header, memory)
         mapped = _mapped(file, header)
         if mapped is None:
             return _read_part(file, header, region)
-        part = mapped[region]
-        with allocating(part.nbytes, "npy", _ADVICE):
-            return np.array(part)
+        return _copied(mapped[region], memory)
 
     def info(self, file: BinaryIO, /) -> Document:
         header = _checked(file)
@@ -130,11 +132,31 @@ class NpyArray(LazyArray):
 
 def read_array(file: BinaryIO, size: int) -> Pixels:
     """Read one array that is the whole of ``file``, which has ``size`` bytes."""
-    header = read_header(file, size)
-    with allocating(header.nbytes, "npy", _ADVICE):
-        array: NDArray[Any] = np.empty(header.shape, header.dtype, order=header.order)
-    _fill(array.reshape(-1, order="A"), file)
-    return array
+    return _read_into(file, read_header(file, size), _own_memory)
+
+
+def _own_memory(*_: Value) -> None:
+    return None
+
+
+def _read_into(file: BinaryIO, header: Header, memory: Memory) -> Pixels:
+    """Read all data: ``file`` is at its start."""
+    given = memory(header.shape, header.dtype) if header.order == "C" else None
+    if given is None:
+        with allocating(header.nbytes, "npy", _ADVICE):
+            given = np.empty(header.shape, header.dtype, order=header.order)
+    _fill(given.reshape(-1, order="A"), file)
+    return given
+
+
+def _copied(array: Pixels, memory: Memory) -> Pixels:
+    """Copy a view of memory that is not the caller's."""
+    given = memory(array.shape, array.dtype)
+    if given is None:
+        with allocating(array.nbytes, "npy", _ADVICE):
+            return np.array(array)
+    given[...] = array
+    return given
 
 
 def _fill(array: Pixels, file: BinaryIO) -> None:
@@ -172,13 +194,18 @@ def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
 
 def array_from_bytes(content: bytes) -> Pixels:
     """Return the array that is the whole of ``content``, in memory of its own."""
+    return np.array(_array_over(content))
+
+
+def _array_over(content: bytes) -> Pixels:
+    """Return a view of ``content``, which is one array."""
     end = _header_end(content[:_PREFIX], len(content))
     shape, dtype, order, offset, nbytes = header = _parsed(content[:end])
     if offset + nbytes != len(content):
         raise _wrong_size(header, len(content), content[offset + nbytes :])
     if nbytes == 0:
         return np.empty(shape, dtype, order=order)
-    return np.frombuffer(content, dtype, offset=offset).reshape(shape, order=order).copy("K")
+    return np.ndarray(shape, dtype, content, offset, order=order)
 
 
 def write_array(file: BinaryIO, array: Pixels) -> None:

@@ -26,6 +26,7 @@ from polystore_core import (
     is_array,
     natural_order,
     no_words,
+    run_batch,
     select,
 )
 from polystore_core.errors import (
@@ -47,9 +48,9 @@ from .forks import unlock_after_fork
 from .handle import MemoryArray
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Sequence
 
-    from polystore_core import Path, Region, Value
+    from polystore_core import Collector, Path, Progress, Region, Value
 
     from .store import MemoryStore
 
@@ -146,6 +147,29 @@ class MemoryBackend(StorageBackend):
         if type(value) is np.ndarray and not value.dtype.hasobject:
             return value.copy("K") if copy == "always" else read_only(value, copy)
         return copied(value, copy)
+
+    def load_batch_into(  # type: ignore[override]
+        self,
+        paths: Sequence[Path],
+        collector: Collector,
+        /,
+        *,
+        progress: Progress = False,
+        region: Region | None = None,
+        copy: Copy = "always",
+    ) -> list[Value]:
+        def load(index: int) -> Value:
+            path = paths[index]
+            value, _ = array_and_words(self._value(path, "load"))
+            if type(value) is np.ndarray and not value.dtype.hasobject and copy != "never":
+                part = value if region is None else self._part(value, region, path, copy)
+                memory = collector.memory(index, part.shape, part.dtype)
+                if memory is not None:  # one copy, to where it belongs
+                    memory[...] = part
+                    return collector.put(index, memory)
+            return collector.put(index, self.load(path, region=region, copy=copy))
+
+        return run_batch(self.name, "load", paths, load, progress=progress)
 
     def load_image(
         self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"

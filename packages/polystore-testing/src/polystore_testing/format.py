@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
@@ -66,6 +67,22 @@ class FormatTests(Conformance):
                 assert (found.shape, found.dtype) == (value.shape, value.dtype)
             else:
                 _assert_equal(found, value)
+
+    def test_loads_into_memory(self) -> None:
+        """``load_into`` gives what ``load`` gives, whatever memory it gets."""
+
+        def given(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
+            return np.frombuffer(
+                bytearray(b"\xa5" * (math.prod(shape) * dtype.itemsize)), dtype
+            ).reshape(shape)
+
+        for value in self.values:
+            content = self.encoded(value)
+            for memory in (given, lambda *_: None):
+                opener = Opener(partial(_open, {**self.siblings, "": content}), "")
+                more = (opener,) if self.format_.reads_siblings else ()
+                found = self.format_.load_into(io.BytesIO(content), memory, *more)
+                _assert_equal(found, self.decoded(content))
 
     def test_saving_is_repeatable(self) -> None:
         for value in self.values:

@@ -120,6 +120,25 @@ class SourceTests(Conformance):
         )
         assert seen == [(i + 1, len(existing)) for i in range(len(existing))]
 
+    def test_batch_stacks(self, store: Bound, existing: Mapping[str, Value]) -> None:
+        """One array, equal to what the items would be on top of each other."""
+        paths = [*existing, *reversed(list(existing))]
+        stacked = store.load_batch(paths, stack=True)
+        assert type(stacked) is np.ndarray
+        assert stacked.flags.writeable
+        assert_same(stacked, np.stack([existing[path] for path in paths]))
+        part = store.load_batch(paths, stack=True, region=np.s_[1:3, 2])
+        assert_same(part, np.stack([existing[path][1:3, 2] for path in paths]))
+        floats = store.load_batch(paths, stack=True, dtype="f4")
+        assert_same(floats, stacked.astype("f4"))
+
+    def test_stack_names_failures(self, store: Bound, existing: Mapping[str, Value]) -> None:
+        first = next(iter(existing))
+        with pytest.raises(BatchError) as caught:
+            store.load_batch([first, "no1.npy", first, "no2.npy"], stack=True)
+        assert [path for path, _ in caught.value.failed.values()] == ["no1.npy", "no2.npy"]
+        assert all(isinstance(e, NotFoundError) for _, e in caught.value.failed.values())
+
     def test_empty_batch_is_fine(self, store: Bound) -> None:
         assert store.load_batch([]) == []
 

@@ -37,7 +37,16 @@ from .sources import Found, Sources
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from polystore_core import Image, LazyArray, Option, Path, Progress, Region, Value
+    from polystore_core import (
+        Collector,
+        Image,
+        LazyArray,
+        Option,
+        Path,
+        Progress,
+        Region,
+        Value,
+    )
 
 __all__ = ["VirtualWorkspaceBackend"]
 
@@ -208,6 +217,20 @@ class VirtualWorkspaceBackend(DataSource):
         """
         check_paths(paths)
         return Batch(self, paths, threads, options).load(progress)
+
+    def load_batch_into(
+        self,
+        paths: Sequence[Path],
+        collector: Collector,
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
+    ) -> list[Value]:
+        """Read each source once, as ``load_batch`` does."""
+        check_paths(paths)
+        return Batch(self, paths, threads, options, collector=collector).load(progress)
 
     def load_image_batch(
         self,

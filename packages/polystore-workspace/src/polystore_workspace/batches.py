@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from operator import sub
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polystore_core import (
+    Collector,
     FileBackend,
     Image,
     LocalStore,
@@ -68,8 +70,10 @@ class Batch:
         options: dict[str, Option],
         *,
         images: bool = False,
+        collector: Collector | None = None,
     ) -> None:
-        """``images`` asks for each value with its words."""
+        """``images`` asks for each value with its words. ``collector`` takes the values."""
+        self._collector = collector
         self._of, self._paths, self._threads = workspace, paths, threads
         self._region = options.pop("region", None)
         self._items = is_basic(self._region)
@@ -138,8 +142,26 @@ class Batch:
             self._report()
 
     def _put(self, index: int, value: Value) -> None:
+        if self._collector is not None:
+            value = self._collector.put(index, value)
+        self._keep(index, value)
+
+    def _keep(self, index: int, value: Value) -> None:
         self._values[index] = value
         self._done.append(index)
+
+    def _copied(self, index: int, part: Value) -> Value:
+        """Copy a part of what several paths share, to where the collector wants it."""
+        if self._collector is not None and isinstance(part, np.ndarray):
+            memory = self._collector.memory(index, part.shape, part.dtype)
+            if memory is not None:
+                memory[...] = part
+                return memory
+        if isinstance(part, Image):
+            return part.with_data(np.array(part.data))
+        if isinstance(part, np.ndarray | np.generic):
+            return np.array(part)
+        return copy.deepcopy(part)
 
     def _fail(self, index: int, error: Exception) -> None:
         path = self._paths[index]
@@ -164,7 +186,7 @@ class Batch:
 
     def _load_alone(self, group: list[int]) -> None:
         """Load one region of many sources of one backend, in its threads."""
-        if len(group) == 1 or self._images:
+        if self._images or (len(group) == 1 and self._collector is None):
             self._load_one(group)
             return
         found, options = self._found[group[0]], dict(self._options)
@@ -176,6 +198,8 @@ class Batch:
                 return
             options["region"] = narrow(found.entry.indices, self._items)
         load: Callable[..., list[Any]] = found.source.load_batch
+        if self._collector is not None:
+            load = partial(_load_into, found.source, _Part(self._collector, group))
         if self._threads and "threads" in known_options(type(found.source).load_batch)[0]:
             options["threads"] = self._threads
         owner = f"load_batch() of backend {found.entry.backend!r}"
@@ -195,7 +219,7 @@ class Batch:
             if place in failed:
                 self._fail(index, failed[place])
             else:
-                self._put(index, values[place])
+                self._keep(index, values[place])
 
     # ── sources that several paths need ──────────────────────────────────────────────────
 
@@ -289,14 +313,14 @@ class Batch:
             for axis, low, high in zip(axes, first, last, strict=True):
                 box[axis] = slice(low, high + 1)
             block = np.asarray(handle[tuple(box)])
-            is_own = len(group) == 1 and block.flags.owndata
+            is_own = len(group) == 1 and block.flags.owndata and self._collector is None
             for index, numbers in zip(group, chosen, strict=True):
                 at = dict(zip(axes, map(sub, numbers, first), strict=True))
                 pick = tuple(
                     [at.get(n, ALL) for n, part in enumerate(box) if isinstance(part, slice)]
                 )
                 part = block[pick]
-                value = part if is_own else np.array(part)
+                value = part if is_own else self._copied(index, part)
                 if words is not None:
                     own = dict(zip(axes, numbers, strict=True))
                     region = tuple([own.get(n, item) for n, item in enumerate(parts)])
@@ -326,18 +350,29 @@ class Batch:
                     is_kept = self._options.get("copy") == "never"
                 else:
                     part, is_kept, is_alone = loaded, is_alone, False
-                self._put(index, part if is_kept else _copied(part))
+                self._put(index, part if is_kept else self._copied(index, part))
             except Exception as error:
                 self._fail(index, error)
         self._catch_up()
 
 
-def _copied(value: Value) -> Value:
-    if isinstance(value, Image):
-        return value.with_data(np.array(value.data))
-    return (
-        np.array(value) if isinstance(value, np.ndarray | np.generic) else copy.deepcopy(value)
-    )
+class _Part(Collector):
+    """Takes the items of a batch that one backend reads, which are ``group`` of all."""
+
+    def __init__(self, whole: Collector, group: Sequence[int]) -> None:
+        self._whole, self._group = whole, group
+
+    def memory(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
+        return self._whole.memory(self._group[index], shape, dtype)
+
+    def put(self, index: int, value: Value) -> Value:
+        return self._whole.put(self._group[index], value)
+
+
+def _load_into(
+    source: DataSource, part: _Part, paths: Sequence[str], **options: Any
+) -> list[Value]:
+    return source.load_batch_into(paths, part, **options)
 
 
 def _reads_parts(source: DataSource) -> bool:

@@ -31,7 +31,7 @@ from .guards import Guard
 from .ome import image_words, lowered
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import aligned_box, fit_values, unfold
-from .store.arrayfiles import existing_chunks, has_chunk, name_lock
+from .store.arrayfiles import existing_chunks, has_chunk, key_parts, name_lock, size_text
 from .store.base import MARKER
 from .store.chunkfiles import ChunkFiles, filled
 from .store.heads import heads_fit
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from polystore_core import ImageMetadata, Pixels, Region, Value
+    from polystore_core import ImageMetadata, Memory, Pixels, Region, Value
 
     from .ome import MultiscaleImage
     from .store.base import StorePath
@@ -248,22 +248,28 @@ class ZarrArray(LazyArray):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def __getitem__(self, region: Region) -> Pixels:
-        selection = select(region, self.shape)
+        return self.read_current(select(region, self.shape))
+
+    def read_current(self, selection: Selection, memory: Memory | None = None) -> Pixels:
+        """As ``read``, with a check that the array is still there."""
         try:
-            found = self.read(selection)
+            found = self.read(selection, memory)
         except Exception:
             self._refuse_if_replaced()  # which then is the reason
             raise
         self._refuse_if_replaced()
         return found
 
-    def read(self, selection: Selection) -> Pixels:
-        """Return the selected elements, without a check that the array is still there."""
+    def read(self, selection: Selection, memory: Memory | None = None) -> Pixels:
+        """Return the selected elements, without a check that the array is still there.
+
+        They are in what ``memory`` gives, if they can be read into it.
+        """
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
         try:
             with self._guarded("read"):
-                found = self._read(selection.ranges)
+                found = self._read(selection.ranges, self._shaped(selection, memory))
         except DamagedDataError as error:
             if self._document.growing:
                 explain_tail(error, self._document, selection.ranges[0][-1] + 1)
@@ -275,23 +281,36 @@ class ZarrArray(LazyArray):
                 self.path,
                 "read",
                 errno.ENOMEM,
-                f"{_size(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
+                f"{size_text(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
                 "do not fit into memory: load a region, or use open() and read parts",
             ) from error
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
         return selection.arranged(found)
 
-    def _read(self, ranges: tuple[range, ...]) -> Pixels:
+    def _shaped(self, selection: Selection, memory: Memory | None) -> Memory | None:
+        """Return what gives ``memory`` with an axis for each of the array."""
+        if memory is None or any(selection.descending) or self.files is None:
+            return None
+        if self.files.dtype != self.dtype:
+            return None
+
+        def shaped(shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels | None:
+            given = memory(selection.shape, dtype)
+            return None if given is None else given.reshape(shape)
+
+        return shaped
+
+    def _read(self, ranges: tuple[range, ...], memory: Memory | None = None) -> Pixels:
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
         if chunk > max(_LARGE_CHUNK, 16 * whole):
             reason = (
-                f"it has chunks of {_size(chunk)}, but the array has only {_size(whole)}: write "
-                "it again with smaller chunks"
+                f"it has chunks of {size_text(chunk)}, but the array has only "
+                f"{size_text(whole)}: write it again with smaller chunks"
             )
             raise UnsupportedFileError(reason, "zarr", self.path, self.backend)
         if self.files is not None:
-            return self.files.read(ranges, complete=self._complete)
+            return self.files.read(ranges, complete=self._complete, memory=memory)
         cuts = [Cut(r, unit) for r, unit in zip(ranges, self.unit, strict=True)]
         if self._complete:
             self._refuse_missing_chunks(cuts)
@@ -317,7 +336,7 @@ class ZarrArray(LazyArray):
         """Read the chunks that have files: of all that there could be, they may be few."""
         shape = [len(r) for r in ranges]
         fill = self._array.fill_value
-        prefix, separator = self._key_parts()
+        prefix, separator = key_parts(self._array.metadata, self.path, self.backend)
         existing = sum(1 for _ in existing_chunks(self._directory, prefix, separator, cuts))
         if 4 * existing > math.prod(len(cut.numbers) for cut in cuts):
             return self._read_all(ranges, cuts)  # many at once is faster
@@ -331,21 +350,6 @@ class ZarrArray(LazyArray):
             )
             result[tuple(part.outside for part in parts)] = self._guarded_array[inside]
         return result
-
-    def _key_parts(self) -> tuple[str, str]:
-        """Return the start of the names of chunks, and the separator of their numbers."""
-        metadata: Any = self._array.metadata
-        if metadata.zarr_format == 2:
-            return "", metadata.dimension_separator
-        encoding = metadata.chunk_key_encoding
-        if encoding.name not in ("default", "v2"):
-            raise UnsupportedFileError(
-                f"it has too many chunks for names of type {encoding.name!r}: load a region of it",
-                "zarr",
-                self.path,
-                self.backend,
-            )
-        return "c" if encoding.name == "default" else "", encoding.separator
 
     def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
         # The last one first: a false shape may have billions of chunks to look for.
@@ -491,10 +495,3 @@ def write_new(
         return
     with Guard("", "", "write", document):
         files.write_new(value)
-
-
-def _size(nbytes: int) -> str:
-    """Return a number of bytes as people write it: "4 TiB"."""
-    units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
-    power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
-    return f"{nbytes / 1024**power:.3g} {units[power]}"

@@ -13,7 +13,6 @@ import numpy as np
 from polystore_core import (
     IfExists,
     Image,
-    LazyArray,
     LocalStore,
     Progress,
     array_and_words,
@@ -49,7 +48,16 @@ from .values import check_attributes, checked_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from polystore_core import ByteStore, ImageMetadata, Option, Path, Region, Value
+    from polystore_core import (
+        ByteStore,
+        Collector,
+        ImageMetadata,
+        Memory,
+        Option,
+        Path,
+        Region,
+        Value,
+    )
 
     from .batches import Opened
     from .kinds import Ome
@@ -281,11 +289,17 @@ class ZarrBackend(ZarrHandles):
 
     def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Value:
         """``level`` of a pyramid: 0 is the image itself."""
+        return self._read(path, region, level, None)
+
+    def _read(
+        self, path: Path, region: Region | None, level: int, memory: Memory | None
+    ) -> Value:
         with self._translated(path, "load") as place:
 
             def read() -> Value:
                 array = self._handle(place, level, lasting=False)
-                return array.read(select(... if region is None else region, array.shape))
+                selection = select(... if region is None else region, array.shape)
+                return array.read(selection, memory)
 
             return self._whole(place, "load", read)
 
@@ -317,10 +331,40 @@ class ZarrBackend(ZarrHandles):
         **options: Option,
     ) -> list[Value]:
         """``threads=None`` takes several where the arrays are large enough to gain from it."""
+        return self._load_all(paths, None, progress, threads, options)
+
+    def load_batch_into(
+        self,
+        paths: Sequence[Path],
+        collector: Collector,
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
+    ) -> list[Value]:
+        return self._load_all(paths, collector, progress, threads, options)
+
+    def _load_all(
+        self,
+        paths: Sequence[Path],
+        collector: Collector | None,
+        progress: Progress,
+        threads: int | None,
+        options: dict[str, Any],
+    ) -> list[Value]:
         check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
         check_paths(paths)
-        level = options.get("level", 0)
-        opened: Iterator[Opened] = ((self._opened_early(p, level), p) for p in paths)
+        level, region = options.get("level", 0), options.get("region")
+        opened: Iterator[Opened] = (
+            (self._opened_early(p, level), i) for i, p in enumerate(paths)
+        )
+
+        def load(index: int, early: ZarrArray | Samples | None = None) -> Value:
+            memory = None if collector is None else partial(collector.memory, index)
+            value = self._load(early, paths[index], region, level, memory)
+            return value if collector is None else collector.put(index, value)
+
         if threads is None and len(paths) > 1:
             first = next(opened)
             threads = threads_for(first[0].nbytes if first[0] else 0, _IN_THREADS)
@@ -330,11 +374,11 @@ class ZarrBackend(ZarrHandles):
                 self.name,
                 "load",
                 paths,
-                lambda i: self.load(paths[i], **options),
+                load,
                 progress=progress,
             )
 
-        with read_in_threads(opened, lambda one: self._load(*one, options), threads) as loaded:
+        with read_in_threads(opened, lambda one: load(one[1], one[0]), threads) as loaded:
 
             def take(_: int) -> Value:
                 value = next(loaded)
@@ -353,12 +397,21 @@ class ZarrBackend(ZarrHandles):
             return handle if is_whole else self._opened(place, level)
         return None
 
-    def _load(self, early: LazyArray | None, path: Path, options: dict[str, Any]) -> Value:
-        region = options.get("region")
+    def _load(
+        self,
+        early: ZarrArray | Samples | None,
+        path: Path,
+        region: Region | None,
+        level: int,
+        memory: Memory | None,
+    ) -> Value:
         with suppress(PolystoreError):  # damaged, or saved again: only `load` can tell which
+            if isinstance(early, ZarrArray):
+                selection = select(... if region is None else region, early.shape)
+                return early.read_current(selection, memory)
             if early is not None:
                 return early[... if region is None else region]
-        return self.load(path, **options)
+        return self._read(path, region, level, memory)
 
     def _described(self, node: Node) -> dict[str, Any]:
         return describe(node, self.name)

@@ -14,11 +14,13 @@ from polystore_core import in_threads, threads_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from polystore_core import LazyArray, Path, Pixels, Value
+    from polystore_core import Pixels, Value
 
+    from .arrays import ZarrArray
     from .store.base import Slot, StorePath
     from .store.chunkfiles import ChunkFiles, EncodedFile
     from .store.nodes import Document
+    from .views import Samples
 
 __all__ = ["Opened", "SaveBatch", "read_in_threads", "saving_batch"]
 
@@ -145,7 +147,9 @@ def saving_batch(data: Sequence[Value], *, watched: bool) -> Iterator[SaveBatch]
 
 # ── loading ──────────────────────────────────────────────────────────────────────────────
 
-Opened: TypeAlias = "tuple[LazyArray | None, Path]"
+Opened: TypeAlias = "tuple[ZarrArray | Samples | None, int]"
+"""A handle, and the index of its path."""
+
 _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]"
 
 

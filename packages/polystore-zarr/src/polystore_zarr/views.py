@@ -11,7 +11,7 @@ from polystore_core import LazyArray, Selection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from polystore_core import ImageMetadata, Pixels, Region
+    from polystore_core import ImageMetadata, Memory, Pixels, Region
 
     from .arrays import ZarrArray
     from .store.base import StorePath
@@ -71,8 +71,11 @@ class Samples(LazyArray):
     def __dask_tokenize__(self) -> tuple[object, ...]:
         return type(self).__name__, self._array.__dask_tokenize__(), self._order
 
-    def read(self, selection: Selection) -> Pixels:
-        """Return the selected elements, without a check that the array is still there."""
+    def read(self, selection: Selection, memory: Memory | None = None) -> Pixels:
+        """Return the selected elements, without a check that the array is still there.
+
+        They are not in what ``memory`` gives: their axes are in another order in the store.
+        """
         stored = [range(0)] * self.ndim
         for number, chosen in zip(self._order, selection.ranges, strict=True):
             stored[number] = chosen

@@ -16,7 +16,8 @@ __all__ = ["Collector"]
 class Collector(ABC):
     """Takes each value of a batch when it is there: to convert it, or to put it into a stack.
 
-    A backend calls ``memory`` at most once for an item, then ``put`` once, from any thread.
+    A backend calls ``put`` once for an item, from any thread. It may call ``memory`` before, and
+    again if it has to read the item again.
     """
 
     def memory(

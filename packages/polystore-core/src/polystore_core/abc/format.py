@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from ..values import Document, Option, Pixels, Region, Value
     from .array import LazyArray
 
-    Memory: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], Pixels | None]
+__all__ = ["Format", "Memory", "Opener"]
 
-__all__ = ["Format", "Opener"]
+Memory: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any]], Pixels | None]"
+"""Gives a C-contiguous array of this shape and element type to read into, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,10 @@ class Format(ABC):
     ) -> Value:
         """Return the value in ``file``, as ``load`` does, in memory of the caller if possible.
 
-        ``memory(shape, dtype)`` gives a C-contiguous array to read into, or ``None``. Override it
-        where no other copy of the data is made then.
+        ``memory(shape, dtype)`` gives a C-contiguous array to read into, or ``None``. Call it when
+        the shape and the element type are known, fill the array, and return that same array.
+        Override this where no other copy of the data is made then. ``options`` are those of
+        ``load``.
         """
         load: Callable[..., Value] = self.load
         return load(file, *given, **options)

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from ..abc.array import LazyArray
     from ..abc.backend import Path
+    from ..abc.collector import Collector
+    from ..abc.format import Memory
     from ..abc.store import Sink
     from ..image import Image
     from ..values import Document, Option, Region, Value
@@ -158,7 +160,7 @@ class FileBackend(NamesOfStore):
                 raise
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
-        return self._load(self.store, path, region, options)
+        return self._load(self.store, path, region, options, None)
 
     def load_image(
         self, path: Path, /, *, region: Region | None = None, **options: Option
@@ -176,8 +178,14 @@ class FileBackend(NamesOfStore):
             return image
 
     def _load(
-        self, store: ByteStore, path: Path, region: Region | None, options: Document
+        self,
+        store: ByteStore,
+        path: Path,
+        region: Region | None,
+        options: Document,
+        memory: Memory | None,
     ) -> Value:
+        """``memory`` gives what to read into; ``None``: memory of its own."""
         # No context managers of our own here: a plate is ten thousand small files.
         try:
             text = checked(path)
@@ -185,15 +193,21 @@ class FileBackend(NamesOfStore):
             chosen = self._format(text, key, "load", options)
             if options:
                 options = _checked(chosen, "load", options, "region")
-            given = (self._opener(text),) if chosen.reads_siblings else ()
-            if region is None:
-                return _decoded(chosen, _opened(store, key, whole=True), given, options)
+            given: tuple[Any, ...] = (self._opener(text),) if chosen.reads_siblings else ()
+            load: Callable[..., Any] = chosen.load
+            is_cut = region is not None and "region" not in known_options(type(chosen).load)[0]
+            if region is not None and not is_cut:
+                options = {"region": region, **options}
+            if memory is not None and not is_cut:
+                load, given = chosen.load_into, (memory, *given)
             try:
-                return _part(chosen, _opened(store, key), given, region, options)
+                file = _opened(store, key, whole=region is None)
+                value = _decoded(chosen, file, given, options, load)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if region is None or error.errno != errno.ESTALE:
                     raise
-                return _part(chosen, _opened(store, key, whole=True), given, region, options)
+                value = _decoded(chosen, _opened(store, key, whole=True), given, options, load)
+            return value if region is None or not is_cut else _cut(value, region)
         except (PolystoreError, OSError) as error:
             raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
 
@@ -292,6 +306,28 @@ class FileBackend(NamesOfStore):
         **options: Option,
     ) -> list[Value]:
         """``threads=None`` takes several if the files are large enough for a gain."""
+        return self._load_all(paths, None, progress, threads, options)
+
+    def load_batch_into(
+        self,
+        paths: Sequence[Path],
+        collector: Collector,
+        /,
+        *,
+        progress: Progress = False,
+        threads: int | None = None,
+        **options: Option,
+    ) -> list[Value]:
+        return self._load_all(paths, collector, progress, threads, options)
+
+    def _load_all(
+        self,
+        paths: Sequence[Path],
+        collector: Collector | None,
+        progress: Progress,
+        threads: int | None,
+        options: Document,
+    ) -> list[Value]:
         check_paths(paths)
         if threads is None and len(paths) > 1:
             size = 0
@@ -300,11 +336,21 @@ class FileBackend(NamesOfStore):
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
         with self._translated("", "load"), self.store.batch() as store:
+
+            def load(index: int) -> Value:
+                return self._load(store, paths[index], region, options, None)
+
+            def load_into(index: int) -> Value:
+                assert collector is not None
+                memory = partial(collector.memory, index)
+                value = self._load(store, paths[index], region, options, memory)
+                return collector.put(index, value)
+
             return run_batch(
                 self.name,
                 "load",
                 paths,
-                lambda i: self._load(store, paths[i], region, options),
+                load if collector is None else load_into,
                 progress=progress,
                 threads=threads or 1,
             )
@@ -384,11 +430,11 @@ def _checked(chosen: Format, operation: str, options: Document, *known: str) -> 
 def _decoded(
     chosen: Format,
     file: BinaryIO,
-    given: tuple[Opener, ...],
+    given: tuple[Any, ...],
     options: Document,
-    load: Callable[..., Any] | None = None,
+    load: Callable[..., Any],
 ) -> Value:
-    load = chosen.load if load is None else load
+    """Call ``load``, a method of ``chosen``."""
     try:
         with file:
             return load(file, *given, **options)
@@ -401,12 +447,7 @@ def _decoded(
         raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
 
-def _part(
-    chosen: Format, file: BinaryIO, given: tuple[Opener, ...], region: Region, options: Document
-) -> Value:
-    if "region" in known_options(type(chosen).load)[0]:
-        return _decoded(chosen, file, given, {"region": region, **options})
-    value = _decoded(chosen, file, given, options)
+def _cut(value: Value, region: Region) -> Value:
     if not is_array(value):
         raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
     return np.array(value[region])

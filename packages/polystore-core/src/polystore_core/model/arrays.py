@@ -210,7 +210,7 @@ def to_framework(
         if moved is not None:
             return moved
     array = to_numpy(value, copy="never" if copy == "never" else "auto", extended=True)
-    if dtype is not None and array.dtype != (wanted := _numpy_dtype(dtype)):
+    if dtype is not None and array.dtype != (wanted := numpy_dtype(dtype)):
         if copy == "never":
             raise CopyRequiredError(f"converting {array.dtype} to {wanted} makes a new array")
         array, donate = convert(array, wanted, casting), True
@@ -259,7 +259,7 @@ def _check_dtype(dtype: np.dtype[Value], extended: bool) -> None:
         raise _no_numpy_dtype(dtype.name)
 
 
-def _numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
+def numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     try:
         if isinstance(dtype, str) and is_extended(dtype):
             return extended_dtype(dtype)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Channel, Document, ImageMetadata, Option, Region, Value
+    from polystore_core import Channel, Document, ImageMetadata, Memory, Option, Region, Value
 
 __all__ = ["BigTiff", "OmeBigTiff", "OmeTiff", "Tiff", "TiffArray", "TiffOfMicroscope"]
 
@@ -176,6 +176,19 @@ class Tiff(Format):
         ``max_bytes`` you decide: the array may have so many bytes.
         """
         return read_part(find_pixels(file, series, level), file, region, max_bytes)
+
+    def load_into(  # type: ignore[override]
+        self,
+        file: BinaryIO,
+        memory: Memory,
+        /,
+        *,
+        region: Region | None = None,
+        series: int = 0,
+        level: int = 0,
+        max_bytes: int | None = None,
+    ) -> NDArray[Any]:
+        return read_part(find_pixels(file, series, level), file, region, max_bytes, memory)
 
     def load_image(
         self,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Region
+    from polystore_core import Memory, Region
 
 __all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments"]
 
@@ -58,13 +58,17 @@ class Flat:
     def chunks(self) -> tuple[int, ...] | None:
         return None
 
-    def read(self, region: Region = ...) -> NDArray[Any]:
+    def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
+        """Read into what ``memory`` gives, if that is possible."""
         if region is ...:
-            array: NDArray[Any] = np.empty(self.shape, self.dtype)
+            array = _empty(self.shape, self.shape, self.dtype, memory)
             self._fill(array, 0)
             return array
         selection = select(region, self.shape)
-        array = np.empty(tuple(map(len, selection.ranges)), self.dtype)
+        lengths = tuple(map(len, selection.ranges))
+        if any(selection.descending):  # another array is made of it
+            memory = None
+        array = _empty(lengths, selection.shape, self.dtype, memory)
         if array.size:
             self._fill_part(array, selection.ranges)
         return selection.arranged(array)
@@ -107,6 +111,17 @@ class Flat:
                 _read_into(self.file, self.starts[run] + within, part)
             view = view[part.size :]
             position += part.size
+
+
+def _empty(
+    lengths: tuple[int, ...],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    memory: Memory | None,
+) -> NDArray[Any]:
+    """Return an array of ``lengths`` in memory for an array of ``shape``, which has fewer axes."""
+    given = None if memory is None else memory(shape, dtype)
+    return np.empty(lengths, dtype) if given is None else given.reshape(lengths)
 
 
 def _read_into(file: BinaryIO, offset: int, view: NDArray[np.uint8]) -> None:
@@ -174,7 +189,8 @@ class Grid:
         inner = (min(self.segment[a], self.box[a]) for a in self.inner)
         return (1,) * split + tuple(inner)
 
-    def read(self, region: Region = ...) -> NDArray[Any]:
+    def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
+        """Decode into memory of its own, whatever ``memory`` gives."""
         selection = select(region, self.shape)
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)

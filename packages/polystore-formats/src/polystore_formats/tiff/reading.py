@@ -15,7 +15,7 @@ from .plain import Plain, read_plain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from polystore_core import ImageMetadata, Region, Value
+    from polystore_core import ImageMetadata, Memory, Region, Value
 
     from .pixels import Pixels
 
@@ -47,7 +47,11 @@ def _header(found: Plain | Header, file: BinaryIO) -> Header:
 
 
 def read_part(
-    pixels: Pixels, file: BinaryIO, region: Region | None, max_bytes: int | None
+    pixels: Pixels,
+    file: BinaryIO,
+    region: Region | None,
+    max_bytes: int | None,
+    memory: Memory | None = None,
 ) -> NDArray[Any]:
     """Read a region, or all pixels, if they are not made to fill the memory."""
     wanted: Region = ... if region is None else region
@@ -56,7 +60,7 @@ def read_part(
     nbytes = math.prod(shape) * pixels.dtype.itemsize
     check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
     with allocating(nbytes, "tiff", "read a part of it, with region= or open()"):
-        return pixels.read(wanted)
+        return pixels.read(wanted, memory)
 
 
 class _Opened(NamedTuple):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from polystore_core.errors import UnsupportedFileError
 
 from .layout import split_key
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from ..grid import Cut, Part, Parts
     from .base import StorePath
 
-__all__ = ["existing_chunks", "has_chunk", "name_lock"]
+__all__ = ["existing_chunks", "has_chunk", "key_parts", "name_lock", "size_text"]
 
 
 _LONGEST = 200
@@ -40,6 +43,26 @@ def has_chunk(directory: StorePath, name: str) -> bool:
     zarr 3.1 takes an empty shard for one that was never written.
     """
     return bool(directory.files.size((directory / name).key))
+
+
+def key_parts(metadata: Any, path: str, backend: str) -> tuple[str, str]:
+    """Return the start of the names of chunks, and the separator of their numbers."""
+    if metadata.zarr_format == 2:
+        return "", metadata.dimension_separator
+    encoding = metadata.chunk_key_encoding
+    if encoding.name not in ("default", "v2"):
+        reason = (
+            f"it has too many chunks for names of type {encoding.name!r}: load a region of it"
+        )
+        raise UnsupportedFileError(reason, "zarr", path, backend)
+    return "c" if encoding.name == "default" else "", encoding.separator
+
+
+def size_text(nbytes: int) -> str:
+    """Return a number of bytes as people write it: "4 TiB"."""
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
+    return f"{nbytes / 1024**power:.3g} {units[power]}"
 
 
 def existing_chunks(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from polystore_core import Document, Pixels, Value
+    from polystore_core import Document, Memory, Pixels, Value
 
     from .base import StorePath
 
@@ -150,13 +150,17 @@ class ChunkFiles:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
-    def read(self, ranges: Sequence[range], *, complete: bool) -> Pixels:
+    def read(
+        self, ranges: Sequence[range], *, complete: bool, memory: Memory | None = None
+    ) -> Pixels:
         """Read the selection of ``ranges`` (ascending), with one axis for each.
+
+        If ``memory`` is given, the result may be what it returns.
 
         Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
         """
         if complete and self._is_one_file(ranges):
-            return self._read_file()
+            return self._read_file(memory)
         if complete:  # before any memory is taken: the shape may be a lie
             name = _name_at(
                 r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
@@ -168,7 +172,7 @@ class ChunkFiles:
         ]
         files = grid(cuts)
         if complete or math.prod(len(cut.numbers) for cut in cuts) <= MANY:
-            result = np.empty([len(r) for r in ranges], self.dtype)
+            result = self._empty(tuple(map(len, ranges)), memory)
         else:
             result = filled([len(r) for r in ranges], self.fill, self.dtype)
             files = existing_chunks(self.directory, "c", "/", cuts)
@@ -206,12 +210,16 @@ class ChunkFiles:
             return False
         return list(ranges) == list(map(range, self.shape))
 
-    def _read_file(self) -> Pixels:
+    def _empty(self, shape: tuple[int, ...], memory: Memory | None) -> Pixels:
+        given = None if memory is None else memory(shape, self.dtype)
+        return np.empty(shape, self.dtype) if given is None else given
+
+    def _read_file(self, memory: Memory | None) -> Pixels:
         name = "/".join(("c", *"0" * len(self.shape)))
         stored = self._file(name)
         if stored is None:
             raise _damaged(name, "is missing")
-        result = np.empty(self.shape, self.dtype)
+        result = self._empty(self.shape, memory)
         self._decode(stored, result, name)
         return result
 
