@@ -150,6 +150,13 @@ def same_as(dtype: str, layout: str) -> str:
     return layout
 
 
+def keeps(place: str, dtype: str, layout: str) -> bool:
+    """Return whether the layout is loaded as it was saved."""
+    if place == "zarr" and layout == "big-endian" and dtype in EXTENDED:
+        return False  # Zarr's own names of these types say nothing of bytes
+    return layout in KEPT[place]
+
+
 def reading(framework: str, dtype: str) -> Cell:
     """Return how NumPy reads an array of ``framework``, which is what saving begins with."""
     if dtype in LACKS.get(framework, {}):
@@ -181,7 +188,7 @@ def loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> C
         stored = "read-only" if same_as(dtype, stored) == "contiguous" else stored
         cell = handing(framework, dtype, stored, copy, donate=False)
         return COPIED if copy == "auto" and cell.fate != "error" else cell
-    found = same_as(dtype, layout) if layout in KEPT[place] else "contiguous"
+    found = same_as(dtype, layout) if keeps(place, dtype, layout) else "contiguous"
     cell = handing(framework, dtype, found, copy, donate=True)
     if framework in IMMUTABLE and cell == SHARED:  # the address is that which NumPy was given
         return Cell("zero-copy or error", CopyRequiredError, WHY["offset"])
