@@ -10,6 +10,7 @@ from polystore_core.errors import (
     BatchError,
     CopyRequiredError,
     InvalidOptionError,
+    UnknownOptionError,
     UnsupportedDataError,
 )
 
@@ -125,3 +126,147 @@ def test_files_give_memory_of_your_own(fm, tmp_path, backend, options):
             found = fm.load(path, backend=backend, copy=copy, **options)
             assert found.flags.writeable
             assert found.tolist() == kept("numpy").tolist()
+
+
+@pytest.mark.parametrize("value", ["text", b"bytes", 7, (1, "a")])
+def test_immutable_values_are_shared(fm, value):
+    fm.save(value, "a", backend="memory")
+    assert fm.load("a", backend="memory") is value
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("framework", ["jax", "tensorflow"])
+def test_immutable_arrays_are_shared(fm, framework):
+    pytest.importorskip(framework, reason=f"{framework} is not installed")
+    value = kept(framework)
+    for saved in (value, {"a": value}):
+        fm.save(saved, "a", backend="memory")
+        for copy, shared in [("auto", True), ("never", True), ("always", False)]:
+            found = fm.load("a", backend="memory", copy=copy)
+            found = found["a"] if isinstance(found, dict) else found
+            assert type(found) is type(value)
+            assert np.shares_memory(to_numpy(found), to_numpy(value)) == shared
+            assert np.array_equal(to_numpy(found), to_numpy(value))
+    numpy = fm.load("a", backend="memory", copy="always", framework="numpy")["a"]
+    assert numpy.flags.writeable
+    assert not np.shares_memory(numpy, to_numpy(value))
+
+
+@pytest.mark.frameworks
+def test_saved_arrays_are_copied_when_asked(fm):
+    pytest.importorskip("jax", reason="jax is not installed")
+    value = kept("jax")
+    fm.save(value, "a", backend="memory", copy="always")
+    assert fm.load("a", backend="memory") is not value
+    value.delete()  # as a compiled function does with what it was given
+    assert fm.load("a", backend="memory")[1, 2] == 18
+
+
+@pytest.mark.frameworks
+def test_gradients_are_resolved(fm):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    leaf = torch.arange(4.0, requires_grad=True)
+    values = {
+        "leaf": leaf,
+        "computed": leaf * 2,
+        "parameter": torch.nn.Parameter(leaf.detach()),
+    }
+    for name, value in values.items():
+        fm.save(value, name, backend="memory")
+    fm.save({"all": [*values.values()]}, "dict", backend="memory")
+    with torch.no_grad():
+        leaf[:] = 0
+    expected = {"leaf": [0, 1, 2, 3], "computed": [0, 2, 4, 6], "parameter": [0, 1, 2, 3]}
+    inside = fm.load("dict", backend="memory")["all"]
+    for number, (name, numbers) in enumerate(expected.items()):
+        for found in (fm.load(name, backend="memory"), inside[number]):
+            assert found.tolist() == numbers
+            assert type(found) is type(values[name])
+            assert found.requires_grad == (name != "computed")
+            assert found.is_leaf
+
+
+@pytest.mark.frameworks
+def test_views_are_kept_alone(fm):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    value = torch.tensor([[1 + 2j, 3 - 1j]] * 100)
+    for view in (value[0], value[0].conj(), value[0].conj().imag, value[:1].expand(3, 2)):
+        fm.save(view, "a", backend="memory")
+        found = fm.load("a", backend="memory")
+        assert torch.equal(found, view)
+        assert found.untyped_storage().nbytes() < value.untyped_storage().nbytes()
+
+
+@pytest.mark.frameworks
+def test_variable_keeps_its_value(fm):
+    tensorflow = pytest.importorskip("tensorflow", reason="tensorflow is not installed")
+    value = tensorflow.Variable([1.0, 2.0])
+    fm.save(value, "a", backend="memory")
+    value.assign_add([5.0, 5.0])
+    fm.load("a", backend="memory").assign([7.0, 7.0])
+    assert fm.load("a", backend="memory").numpy().tolist() == [1.0, 2.0]
+
+
+def test_elements_of_structures_are_copied(fm):
+    value = np.zeros(3, [("area", "f4"), ("label", "u2")])
+    fm.save(value, "a.npy", backend="memory")
+    fm.load("a.npy", backend="memory", region=1)["area"] = 5
+    fm.save(value[2], "b", backend="memory")
+    value[2]["area"] = 5
+    assert fm.load("a.npy", backend="memory")["area"].tolist() == [0, 0, 0]
+    assert fm.load("b", backend="memory")["area"] == 0
+
+
+@pytest.mark.parametrize("value", [np.zeros(3), np.array([{}]), "text", {"a": [1]}])
+@pytest.mark.parametrize("copy", ["maybe", None, True])
+def test_invalid_copy_keeps_nothing(fm, value, copy):
+    with pytest.raises(InvalidOptionError, match="auto, always, never"):
+        fm.save(value, "a", backend="memory", copy=copy)
+    assert not fm.exists("a", backend="memory")
+
+
+@pytest.mark.parametrize("backend", ["disk", "zarr"])
+def test_files_have_no_object_to_keep(fm, tmp_path, backend):
+    pytest.importorskip(f"polystore_{backend}", reason=f"polystore-{backend} is not installed")
+    path = tmp_path / "a.zarr" / "b.npy"
+    with pytest.raises(UnknownOptionError, match="'copy'"):
+        fm.save(kept("numpy"), path, backend=backend, copy="never")
+    assert not path.parent.exists()
+
+
+def test_handle_gives_a_view_or_a_copy(fm):
+    value = kept("numpy")
+    fm.save(value, "a.npy", backend="memory", copy="never")
+    handle = fm.open("a.npy", backend="memory")
+    for array, region in [
+        (handle, np.s_[1:, ::-1]),
+        (handle.transpose((1, 0)), np.s_[::-2, 1]),
+    ]:
+        view = array.load(region=region, copy="never")
+        assert np.shares_memory(view, value)
+        assert not view.flags.writeable
+        for copy in ("auto", "always"):
+            own = array.load(region=region, copy=copy)
+            assert not np.shares_memory(own, value)
+            assert own.flags.writeable
+            assert np.array_equal(own, view)
+
+
+def test_workspace_hands_copy_on(fm, tmp_path):
+    workspace = pytest.importorskip("polystore_workspace", reason="not installed")
+    value = kept("numpy")
+    fm.save(value, "stack.npy", backend="memory", copy="never")
+    entries = {f"{n}.npy": workspace.Reference("memory", "stack.npy", (n,)) for n in range(4)}
+    workspace.Workspace(entries).save(tmp_path / "ws.json")
+    fm.registry.add("ws", "virtual_workspace", file=tmp_path / "ws.json")
+    for copy, shared in [("auto", False), ("never", True), ("always", False)]:
+        found = [
+            fm.load("1.npy", "ws", copy=copy),
+            fm.load("1.npy", "ws", region=np.s_[2:], copy=copy),
+            *fm.load_batch(list(entries), "ws", copy=copy),
+            *fm.load_batch(["2.npy"], "ws", copy=copy),
+            fm.open("1.npy", "ws").load(copy=copy),
+        ]
+        for part in found:
+            assert np.shares_memory(part, value) == shared
+            assert part.flags.writeable == (not shared)

@@ -103,11 +103,18 @@ if TYPE_CHECKING:
         with_document,
     )
     from .limits import allocating
-    from .model.arrays import framework_of, is_array, to_framework, to_numpy
+    from .model.arrays import copy_array, framework_of, is_array, to_framework, to_numpy
     from .model.casting import convert
     from .model.names import NameTemplate, split_well
     from .modules import is_instance
-    from .options import IfExists, check_if_exists, check_options, known_options
+    from .options import (
+        Copy,
+        IfExists,
+        check_copy,
+        check_if_exists,
+        check_options,
+        known_options,
+    )
     from .paths import HIDDEN_PREFIX, check_new, check_text, checked, full_path, is_litter, join
     from .plugins.checks import Finding, findings
     from .plugins.declared import owner
@@ -171,7 +178,7 @@ _HOME = {
     ),
     "frameworks.extended": "dtype_name extended_dtype is_extended",
     "limits": "allocating",
-    "model.arrays": "framework_of is_array to_framework to_numpy",
+    "model.arrays": "copy_array framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
     "image": (
         "AXIS_TYPES HEX_COLOR SPACE_UNITS TIME_UNITS Axis Channel Image ImageMetadata Position "
@@ -181,7 +188,7 @@ _HOME = {
     "model.names": "NameTemplate split_well",
     "region": "Selection select",
     "modules": "is_instance",
-    "options": "IfExists check_if_exists check_options known_options",
+    "options": "Copy IfExists check_copy check_if_exists check_options known_options",
     "paths": "HIDDEN_PREFIX check_new check_text checked full_path is_litter join",
     "plugins.checks": "Finding findings",
     "plugins.declared": "owner",
@@ -223,6 +230,7 @@ __all__ = [
     "Channel",
     "Collector",
     "Context",
+    "Copy",
     "DataSink",
     "DataSource",
     "Document",
@@ -284,6 +292,7 @@ __all__ = [
     "block_paths",
     "by_axis",
     "channel_colors",
+    "check_copy",
     "check_if_exists",
     "check_lengths",
     "check_new",
@@ -294,6 +303,7 @@ __all__ = [
     "claim",
     "class_fault",
     "convert",
+    "copy_array",
     "decode_json",
     "dtype_name",
     "encode_json",

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AS_IMAGE",
-    "AS_IT_IS",
     "Alike",
     "Conversion",
     "Converter",
@@ -44,10 +43,6 @@ __all__ = [
     "images",
     "with_words",
 ]
-
-
-AS_IT_IS = (None, None, None, "exact", "auto")
-"""What a call asks that names no framework, device, dtype, casting and copy."""
 
 
 class Conversion(NamedTuple):
@@ -65,7 +60,14 @@ class Conversion(NamedTuple):
     @property
     def changes(self) -> bool:
         """Whether anything is asked of the value."""
-        return self[1:6] not in (AS_IT_IS, (*AS_IT_IS[:4], "never"))
+        return self.copy == "always" or self._converts
+
+    @property
+    def _converts(self) -> bool:
+        """Whether another framework, place or element type is asked for."""
+        # Not by comparing tuples: NumPy says that float64 == None.
+        named = (self.framework, self.device, self.dtype)
+        return self.casting != "exact" or any(option is not None for option in named)
 
     def convert(self, value: Value, path: Path) -> Value:
         """Return an array, or each array of a dict, converted."""
@@ -76,7 +78,7 @@ class Conversion(NamedTuple):
                 return self._converted(value)
             if isinstance(value, dict) and value and all(map(is_array, value.values())):
                 return {name: self._converted(array) for name, array in value.items()}
-            if self[1:5] == AS_IT_IS[:4]:
+            if not self._converts:
                 return value
             kind = type(value).__name__
             raise UnsupportedDataError(
@@ -90,11 +92,13 @@ class Conversion(NamedTuple):
         from .model.arrays import framework_of, to_framework
 
         own = framework_of(array) or "numpy"
-        # What was read belongs to the caller: another copy is made only of a read-only view.
-        is_own = own != "numpy" or array.flags.writeable
+        wanted = own if self.framework is None else self.framework
+        # What was read belongs to the caller, who can write to it: "always" need not copy it
+        # again. Read-only are views, and what NumPy sees of an immutable array.
+        is_own = own == wanted and (own != "numpy" or array.flags.writeable)
         return to_framework(
             array,
-            own if self.framework is None else self.framework,
+            wanted,
             device=self.device,
             dtype=self.dtype,
             copy="auto" if self.copy == "always" and is_own else self.copy,

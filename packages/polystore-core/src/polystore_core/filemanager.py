@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 from .abc.array import LazyArray
 from .conversion import (
     AS_IMAGE,
-    AS_IT_IS,
     Alike,
     Conversion,
     as_kind,
@@ -118,7 +117,7 @@ class FileManager(Router):
         if backend.__class__ is not str:
             backend = self._check_name("load", backend)
         call = self._calls.get(("load", backend)) or self._call("load", backend)
-        is_shared = copy != "auto" and self._pass_copy(copy, backend, options)
+        is_shared = copy != "auto" and self._pass_copy(copy, backend, "load", as_, options)
         if as_ is not None:
             if as_ in AS_IMAGE:
                 asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
@@ -129,7 +128,7 @@ class FileManager(Router):
         if path.__class__ is not str:
             check_path(path)
         value = call(path, **options)
-        if (framework, device, dtype, casting, copy) == AS_IT_IS:
+        if framework is device is dtype is None and casting == "exact" and copy != "always":
             return value
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
         return asked.convert(value, path)
@@ -190,7 +189,9 @@ class FileManager(Router):
         ``UnsupportedDataError`` for a stack that does not fit into memory.
         """
         backend = self._check_name("load_batch", backend)
-        is_shared = copy != "auto" and self._pass_copy(copy, backend, options)
+        is_shared = copy != "auto" and self._pass_copy(
+            copy, backend, "load_batch", as_, options
+        )
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
         if not isinstance(stack, bool):
             raise InvalidOptionError("stack", stack, "True or False")

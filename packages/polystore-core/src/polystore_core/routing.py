@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path
+from .conversion import AS_IMAGE
 from .errors import UnsupportedOperationError
 from .options import Copy, check_copy, check_options, known_options
 from .paths import check_path
@@ -85,14 +86,29 @@ class Router:
         self._check_options(call, options, operation, backend)
         return call(*args, **options)
 
-    def _pass_copy(self, copy: Copy, backend: str, options: dict[str, Option]) -> bool:
-        """Add ``copy`` to the options of a backend that can share its memory; else ``False``."""
+    def _pass_copy(
+        self,
+        copy: Copy,
+        backend: str,
+        operation: str,
+        as_: str | None,
+        options: dict[str, Option],
+    ) -> bool:
+        """Add ``copy`` to the options of a backend that can share its memory; else ``False``.
+
+        Such a backend has it in the signature of its ``load``, and of its ``load_image``.
+        """
         check_copy(copy)
-        load = self._call("load", backend)
-        shares = "copy" in known_options(getattr(load, "__func__", load))[0]
-        if shares:
-            options["copy"] = copy
-        return shares
+        one = "load"
+        if as_ is not None and as_ in AS_IMAGE:
+            one, operation = "load_image", operation.replace("load", "load_image")
+        for name in (one, operation):
+            call = self._calls.get((name, backend)) or self._call(name, backend)
+            named, is_open = known_options(getattr(call, "__func__", call))
+            if "copy" not in named and not (is_open and name != one):
+                return False
+        options["copy"] = copy
+        return True
 
     def _check_options(
         self,

@@ -43,14 +43,14 @@ from polystore_core.errors import (
     explained,
 )
 
-from .copies import Copy, copied, read_only
+from .copies import copied, handed_out
 from .forks import unlock_after_fork
 from .handle import MemoryArray
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from polystore_core import Collector, Path, Progress, Region, Value
+    from polystore_core import Collector, Copy, Path, Progress, Region, Value
 
     from .store import MemoryStore
 
@@ -63,10 +63,12 @@ _MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
 class MemoryBackend(StorageBackend):
     """Keep values as the objects they are: a tensor stays a tensor, on its device.
 
-    ``save`` keeps a copy and ``load`` gives one, so that neither side can change the other's;
-    ``copy="never"`` hands the object over as it is. Any path of a disk is a path here, so a
-    batch can go where it came from, "../plate/a.tif" or "/data/a.tif". With ``root`` (any
-    text) paths are confined as on a disk with a root.
+    ``save`` keeps a copy and ``load`` gives one, so that neither side can change the other's.
+    Values that nobody can change, such as text and arrays of JAX, are shared, unless
+    ``copy="always"``. ``copy="never"`` hands the object over as it is.
+
+    Any path of a disk is a path here, so a batch can go where it came from, "../plate/a.tif" or
+    "/data/a.tif". With ``root`` (any text) paths are confined as on a disk with a root.
     """
 
     # Locks: _lock guards all dicts below. Values are copied without it.
@@ -99,9 +101,9 @@ class MemoryBackend(StorageBackend):
         /,
         *,
         if_exists: IfExists = "replace",
-        copy: Copy = "always",
+        copy: Copy = "auto",
     ) -> None:
-        value = data.copy("K") if type(data) is np.ndarray and copy == "always" else None
+        value = data.copy("K") if type(data) is np.ndarray and copy == "auto" else None
         if value is None or value.dtype.hasobject:
             value = copied(data, copy)
         with self._lock:
@@ -134,7 +136,7 @@ class MemoryBackend(StorageBackend):
         self._versions.pop(place, None)
 
     def load(
-        self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
+        self, path: Path, /, *, region: Region | None = None, copy: Copy = "auto"
     ) -> Value:
         try:
             value = self._files[path]  # type: ignore[index]
@@ -144,9 +146,9 @@ class MemoryBackend(StorageBackend):
             value = value.data
         if region is not None:
             value = self._part(value, region, path, copy)
-        if type(value) is np.ndarray and not value.dtype.hasobject:
-            return value.copy("K") if copy == "always" else read_only(value, copy)
-        return copied(value, copy)
+        if type(value) is np.ndarray and copy == "auto" and not value.dtype.hasobject:
+            return value.copy("K")
+        return handed_out(value, copy)
 
     def load_batch_into(  # type: ignore[override]
         self,
@@ -156,7 +158,7 @@ class MemoryBackend(StorageBackend):
         *,
         progress: Progress = False,
         region: Region | None = None,
-        copy: Copy = "always",
+        copy: Copy = "auto",
     ) -> list[Value]:
         def load(index: int) -> Value:
             path = paths[index]
@@ -172,7 +174,7 @@ class MemoryBackend(StorageBackend):
         return run_batch(self.name, "load", paths, load, progress=progress)
 
     def load_image(
-        self, path: Path, /, *, region: Region | None = None, copy: Copy = "always"
+        self, path: Path, /, *, region: Region | None = None, copy: Copy = "auto"
     ) -> Image:
         array, words = array_and_words(self._value(path, "load"))
         if words is None:
@@ -180,8 +182,7 @@ class MemoryBackend(StorageBackend):
         if region is not None:
             words = words.sliced(region, array.shape)
             array = self._part(array, region, path, copy)
-        is_plain = isinstance(array, np.ndarray) and copy == "never"
-        return Image(read_only(array, copy) if is_plain else copied(array, copy), words)
+        return Image(handed_out(array, copy), words)
 
     def _part(self, value: Value, region: Region, path: Path, copy: Copy) -> Value:
         """Return ``value[region]``, which is a view if ``copy`` is "never"."""
@@ -199,7 +200,7 @@ class MemoryBackend(StorageBackend):
         if (
             copy == "never"
             and not isinstance(value, np.ndarray)
-            and framework_of(value) != "torch"
+            and framework_of(value) not in ("torch", "cupy")
         ):
             reason = f"a part of a {type(value).__name__} is always a copy"
             raise CopyRequiredError(reason, **place)
@@ -208,9 +209,10 @@ class MemoryBackend(StorageBackend):
     def open(self, path: Path, /) -> MemoryArray:
         value, words = array_and_words(self._value(path, "open"))
         if not isinstance(value, np.ndarray):
-            reason = f"open() needs a NumPy array, got {type(value).__name__}: use load()"
+            name = type(value).__name__
+            reason = f"open() needs a NumPy array, got {name}: use load(path, region=...)"
             raise UnsupportedDataError(reason, path=str(path), backend=self.name)
-        return MemoryArray(read_only(value, "never"), words)
+        return MemoryArray(handed_out(value, "never"), words)
 
     # ── what stands where ────────────────────────────────────────────────────────────────
 

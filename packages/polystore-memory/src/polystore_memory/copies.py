@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import copy as copying
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import Image, LazyArray
-from polystore_core.errors import InvalidOptionError, UnsupportedDataError
+from polystore_core import Image, LazyArray, check_copy, copy_array, is_array
+from polystore_core.errors import UnsupportedDataError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Iterator
 
-    from polystore_core import Pixels, Value
+    from polystore_core import Copy, Value
 
-__all__ = ["Copy", "copied", "read_only"]
-
-Copy = Literal["always", "never"]
+__all__ = ["copied", "handed_out"]
 
 _IMMUTABLE = (str, bytes, int, float, complex, type(None), np.generic)
 
 
 def copied(value: Value, copy: Copy) -> Value:
-    if copy not in ("always", "never"):
-        raise InvalidOptionError("copy", copy, "'always' or 'never'")
-    if copy == "never" or isinstance(value, _IMMUTABLE):
+    """Return a copy of a value; with "auto" of what can be changed, with "never" of nothing."""
+    check_copy(copy)
+    if copy == "never" or (isinstance(value, _IMMUTABLE) and not isinstance(value, np.void)):
         return value
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return value.copy("K")
     if isinstance(value, LazyArray):  # its file may be gone when it is loaded
-        array = value[...]
-        return array if array.flags.owndata else array.copy()
+        return value.load()
     if isinstance(value, Image):
         return Image(copied(value.data, copy), value.metadata)
     if (
@@ -39,7 +34,11 @@ def copied(value: Value, copy: Copy) -> Value:
     ):  # PyTorch copies no part of a gradient graph
         value = value.detach()
     try:
-        return copying.deepcopy(value)
+        if is_array(value):
+            return copy_array(value, copy=copy)
+        # deepcopy alone refuses a tensor that is computed from parameters.
+        memo = {id(array): copy_array(array, copy=copy) for array in _arrays(value, set())}
+        return copying.deepcopy(value, memo)
     except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
         raise UnsupportedDataError(
             f"a {type(value).__name__} cannot be copied ({error}): pass copy='never' to keep the "
@@ -47,7 +46,21 @@ def copied(value: Value, copy: Copy) -> Value:
         ) from error
 
 
-def read_only(array: Pixels, copy: Copy) -> Pixels:
-    view: NDArray[Any] = copied(array, copy).view()
-    view.flags.writeable = False
-    return view
+def _arrays(value: Value, seen: set[int]) -> Iterator[Any]:
+    """Yield the arrays in dicts, lists and tuples."""
+    kind = type(value)
+    if kind in (dict, list, tuple) and id(value) not in seen:
+        seen.add(id(value))
+        for item in value.values() if kind is dict else value:
+            yield from _arrays(item, seen)
+    elif is_array(value) and not isinstance(value, np.generic):
+        yield value
+
+
+def handed_out(value: Value, copy: Copy) -> Value:
+    """Return what ``load`` gives of a kept value: a copy, or with "never" a read-only view."""
+    found = copied(value, copy)
+    if copy == "never" and isinstance(found, np.ndarray):
+        found = found.view()
+        found.flags.writeable = False
+    return found

@@ -18,7 +18,8 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .conformance import NAME, Bound, Conformance
+from .conformance import NAME, Bound
+from .copies import CopyTests
 from .promises import check_refusal, promises
 from .values import assert_same, image
 
@@ -69,7 +70,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 _KEYWORDS: dict[str, dict[str, Any]] = {"create": {"shape": (2, 3), "dtype": "uint16"}}
 
 
-class SourceTests(Conformance):
+class SourceTests(CopyTests):
     """Reading. A source that cannot be written overrides ``existing`` as well."""
 
     @pytest.fixture

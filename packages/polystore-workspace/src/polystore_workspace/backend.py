@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from polystore_core import (
         Collector,
+        Copy,
         Image,
         LazyArray,
         Option,
@@ -189,17 +190,31 @@ class VirtualWorkspaceBackend(DataSource):
 
     # ── values ───────────────────────────────────────────────────────────────────────────
 
-    def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
+    def load(
+        self,
+        path: Path,
+        /,
+        *,
+        region: Region | None = None,
+        copy: Copy = "auto",
+        **options: Option,
+    ) -> Value:
         found = self._find(path, "load")
         with self._sources.telling(path, found, "load"):
-            return found.load(region, options)
+            return found.load(region, {"copy": copy, **options})
 
     def load_image(
-        self, path: Path, /, *, region: Region | None = None, **options: Option
+        self,
+        path: Path,
+        /,
+        *,
+        region: Region | None = None,
+        copy: Copy = "auto",
+        **options: Option,
     ) -> Image:
         found = self._find(path, "load")
         with self._sources.telling(path, found, "load"):
-            return found.load_image(region, options)
+            return found.load_image(region, {"copy": copy, **options})
 
     def load_batch(
         self,

@@ -189,7 +189,8 @@ class Batch:
         if self._images or (len(group) == 1 and self._collector is None):
             self._load_one(group)
             return
-        found, options = self._found[group[0]], dict(self._options)
+        found = self._found[group[0]]
+        options = found.options(self._options)
         if found.entry.indices or self._region is not None:
             named, is_open = known_options(type(found.source).load)
             is_alike = ... not in self._items or None not in found.entry.indices
@@ -262,7 +263,8 @@ class Batch:
         """Return a lazy handle, if all of the group select from the same axes."""
         found = self._found[group[0]]
         axes = {_axes(self._found[index]) for index in group}
-        if self._options or len(axes) > 1 or not any(axes) or not _reads_parts(found.source):
+        is_plain = len(axes) == 1 and any(axes) and not found.options(self._options)
+        if not (is_plain and _reads_parts(found.source)):
             return None
         try:
             return found.source.open(found.address)

@@ -49,6 +49,7 @@ class Found(NamedTuple):
 
     def load(self, region: Region | None, options: dict[str, Option]) -> Value:
         """Load what the entry selects, or the ``region`` of it."""
+        options = self.options(options)
         if not self.entry.indices and region is None:
             self.check("load", options)
             return self.source.load(self.address, **options)
@@ -68,11 +69,17 @@ class Found(NamedTuple):
 
     def load_image(self, region: Region | None, options: dict[str, Option]) -> Image:
         """Load the same with its words."""
+        options = self.options(options, "load_image")
         if self.entry.indices or region is not None:
             options["region"] = self.region(region)
         self.check("load_image", options, "load")
         load: Callable[..., Image] = self.source.load_image
         return load(self.address, **options)
+
+    def options(self, options: dict[str, Option], method: str = "load") -> dict[str, Option]:
+        """Return the options for the source: ``copy`` only if it can share its memory."""
+        shares = "copy" in known_options(getattr(type(self.source), method))[0]
+        return {name: options[name] for name in options if shares or name != "copy"}
 
     def region(self, region: Region | None) -> Region:
         """Return the part of the source that is ``region`` of what the entry selects."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..image import ImageMetadata
     from ..model.casting import Casting
+    from ..region import Selection
     from ..values import Option, Pixels, Region, Value
 
 __all__ = ["LazyArray", "Source"]
@@ -83,12 +84,15 @@ class LazyArray(ABC):
 
     @abstractmethod
     def __getitem__(self, region: Region) -> Pixels:
-        """Return a part as an array in memory of its own, or over the mapped file."""
+        """Return a part as an array in memory of its own.
+
+        Or over memory that others have, such as a mapped file: then it is read-only.
+        """
 
     def load(
         self,
         *,
-        region: Region = ...,
+        region: Region | None = None,
         framework: str | None = None,
         device: str | None = None,
         dtype: DTypeLike | None = None,
@@ -97,14 +101,24 @@ class LazyArray(ABC):
     ) -> Value:
         """Return the array, or a part of it, as ``FileManager.load`` does with these options.
 
+        The result is yours to write to. ``copy="never"`` may give a read-only view instead, as of
+        a mapped file.
+
         Raises ``CopyRequiredError``, ``UnsupportedDataError``, ``MissingDependencyError``.
         """
         from ..conversion import Conversion  # of a higher floor: everything converts there
 
         asked = Conversion(self.backend, framework, device, dtype, casting, copy)
         check_copy(copy)
-        part = self[region]
+        region = ... if region is None else region
+        part = self._load_view(region) if copy == "never" else self[region]
+        if copy != "never" and not part.flags.writeable:
+            part = part.copy(order="K")
         return asked.convert(part, self.path) if asked.changes else part
+
+    def _load_view(self, region: Region) -> Pixels:
+        """Return a part without a copy of what is in memory."""
+        return self[region]
 
     def __setitem__(self, region: Region, value: Value) -> None:
         raise TypeError(
@@ -216,14 +230,26 @@ class _Transposed(LazyArray):
     def __getitem__(self, region: Region) -> Pixels:
         import numpy as np  # most programs that name LazyArray index nothing
 
+        selection, found = self._read(region)
+        return selection.arranged(np.ascontiguousarray(found))
+
+    def _load_view(self, region: Region) -> Pixels:
+        selection, found = self._read(region)
+        turned = tuple([slice(None, None, -1 if d else 1) for d in selection.descending])
+        view: Pixels = found[turned].reshape(selection.shape)
+        return view
+
+    def _read(self, region: Region) -> tuple[Selection, Pixels]:
+        """Return the elements along ``ranges`` of a selection, in this order of axes."""
+        import numpy as np
+
         from ..region import select
 
         selection = select(region, self.shape)
         box = [slice(0)] * self.ndim
         for number, chosen in zip(self._order, selection.ranges, strict=True):
             box[number] = slice(chosen.start, max(chosen.stop, chosen.start), chosen.step)
-        found = np.asarray(self._array[tuple(box)]).transpose(self._order)
-        return selection.arranged(np.ascontiguousarray(found))
+        return selection, np.asarray(self._array[tuple(box)]).transpose(self._order)
 
     def close(self) -> None:
         self._array.close()

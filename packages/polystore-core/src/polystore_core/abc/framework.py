@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copying
 import importlib
 import math
 from abc import ABC, abstractmethod
@@ -105,6 +106,14 @@ class Framework(ABC):
     def exported(self, value: Value, /) -> Value:
         """Return the array ``value`` as others read it through DLPack, without a copy."""
         return value
+
+    def copy(self, value: Value, /, *, always: bool) -> Value:
+        """Return an array of the same type, element type and device in memory of its own.
+
+        An immutable array may be its own copy, unless ``always``. Override it where
+        ``copy.deepcopy`` fails, or shares memory.
+        """
+        return value if self.is_immutable and not always else copying.deepcopy(value)
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
         """Return an array of any framework as one of this, through DLPack.

@@ -97,6 +97,9 @@ class UnsupportedMetadataError(UnsupportedDataError):
 class CopyRequiredError(DataError, ValueError):
     verb = "needs a copy, but copy='never' forbids one"
 
+    def describe(self) -> str:
+        return f"{super().describe()}. Pass copy='auto' to allow it"
+
 
 @dataclass(eq=False)
 class DamagedDataError(DataError, ValueError):

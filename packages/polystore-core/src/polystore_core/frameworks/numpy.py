@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from ..abc.framework import Framework
 from ..errors import InvalidOptionError
 
@@ -20,6 +22,11 @@ class NumPy(Framework):
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
         array: Pixels = value
         return array
+
+    def copy(self, value: Value, /, *, always: bool) -> Value:
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            return value.copy("K")
+        return super().copy(value, always=always)
 
     def from_numpy(
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool

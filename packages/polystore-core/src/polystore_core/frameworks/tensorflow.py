@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copying
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -108,6 +109,11 @@ class TensorFlow(Framework):
     def devices(self) -> list[str]:
         found = [one.name for one in self.module.config.list_logical_devices()]
         return ["cpu", *(_spelling(name) for name in found if "CPU" not in name)]
+
+    def copy(self, value: Value, /, *, always: bool) -> Value:
+        if isinstance(value, self.module.Variable):  # can be assigned to
+            return copying.deepcopy(value)
+        return self.module.raw_ops.DeepCopy(x=value) if always else value
 
     def device_of(self, value: Value, /) -> str:
         return _spelling(value.device)

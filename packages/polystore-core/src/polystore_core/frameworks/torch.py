@@ -127,5 +127,12 @@ class Torch(Framework):
 
         return TorchStage(self.module, place, tensor)
 
+    def copy(self, value: Value, /, *, always: bool) -> Value:
+        if type(value) is not self.module.Tensor and value.is_leaf:
+            return super().copy(value, always=always)  # a Parameter keeps its class
+        # deepcopy refuses what is computed from parameters, and copies all of a view's storage.
+        own = value.detach().clone()
+        return own.requires_grad_() if value.is_leaf and value.requires_grad else own
+
     def device_of(self, value: Value, /) -> str:
         return str(value.device)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..image import ImageMetadata
     from ..values import Pixels, Value
 
-__all__ = ["framework_of", "is_array", "to_framework", "to_numpy"]
+__all__ = ["copy_array", "framework_of", "is_array", "to_framework", "to_numpy"]
 
 
 def is_array(value: object) -> bool:
@@ -242,6 +242,19 @@ def _through_dlpack(
     elif row.is_immutable and not source.is_immutable and copy == "auto" and not donate:
         copy = "always"
     return row.from_device(source.exported(value), device=device, copy=copy)
+
+
+def copy_array(value: Value, *, copy: Copy = "auto") -> Value:
+    """Return an array of any framework in memory of its own: same class, dtype and device.
+
+    ``copy="auto"`` may return an immutable array itself, and ``"never"`` returns any array
+    itself. Values that are computed from PyTorch's parameters are copied without their history.
+    """
+    check_copy(copy)
+    if copy == "never":
+        return value
+    row = framework_row(framework_of(value) or "numpy")
+    return row.copy(value, always=copy == "always")
 
 
 def _kind(value: object) -> str:

@@ -1,0 +1,135 @@
+"""The table for ``copy=``, ``framework=`` and handles that load."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from polystore_core import framework_of, to_numpy
+from polystore_core.errors import (
+    BatchError,
+    CopyRequiredError,
+    InvalidOptionError,
+    PolystoreError,
+)
+
+from .conformance import NAME, Bound, Conformance
+from .values import assert_same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from polystore_core import LazyArray, Value
+
+__all__ = ["CopyTests"]
+
+COPIES = ["auto", "never", "always"]
+FRAMEWORKS = [None, "numpy", *(["torch"] if find_spec("torch") else [])]
+
+
+class CopyTests(Conformance):
+    """``copy=`` means the same on every backend, also on those that know nothing of it.
+
+    A loaded value is the caller's own, and can be written to. ``copy="never"`` may give a view of
+    what the backend keeps. That cannot be written to, or the call raises ``CopyRequiredError``.
+    """
+
+    @pytest.mark.parametrize("copy", COPIES)
+    @pytest.mark.parametrize("framework", FRAMEWORKS)
+    def test_copies_are_equal(
+        self, store: Bound, existing: Mapping[str, Value], framework: str | None, copy: str
+    ) -> None:
+        expected = existing["a.npy"]
+        with store.open("a.npy") as handle:
+            for load, region in _calls(store, handle, framework=framework, copy=copy):
+                found = _loaded_or_none(load, copy)
+                if found is None:
+                    assert framework == "torch", "reading is not a copy"
+                    continue
+                assert framework_of(found) == (framework or framework_of(expected))
+                assert_same(to_numpy(found), region(expected))
+
+    @pytest.mark.parametrize("copy", COPIES)
+    @pytest.mark.parametrize("framework", FRAMEWORKS)
+    def test_copies_are_free(
+        self, store: Bound, existing: Mapping[str, Value], framework: str | None, copy: str
+    ) -> None:
+        """What was loaded can be written to, and that changes nothing that is stored."""
+        with store.open("a.npy") as handle:
+            for load, _ in _calls(store, handle, framework=framework, copy=copy):
+                try:
+                    load()[...] = 0
+                except (CopyRequiredError, BatchError, ValueError):
+                    assert copy == "never"
+                assert_same(store.load("a.npy"), existing["a.npy"])
+                np.testing.assert_array_equal(handle[...], existing["a.npy"])
+
+    def test_needed_copy_is_named(self, store: Bound, existing: Mapping[str, Value]) -> None:
+        """Another element type is another array: one error, wherever it is asked for."""
+        with store.open("a.npy") as handle:
+            for load, _ in _calls(store, handle, dtype="float32", copy="never"):
+                with pytest.raises((CopyRequiredError, BatchError)) as caught:
+                    load()
+                error = _cause(caught.value)
+                assert isinstance(error, CopyRequiredError)
+                assert (error.backend, error.path) == (NAME, "a.npy")
+                assert "float32" in error.reason
+                assert "copy='auto'" in str(error)
+
+    @pytest.mark.parametrize("copy", ["maybe", None, True, 1, ["auto"]])
+    def test_invalid_copy_refused(
+        self, store: Bound, existing: Mapping[str, Value], copy: Value
+    ) -> None:
+        """It is refused before anything is read: nothing is at this path."""
+        calls: list[tuple[str, Value, dict[str, Any]]] = [
+            ("load", "missing.npy", {}),
+            ("load", "missing.npy", {"as_": "image"}),
+            ("load_batch", ["missing.npy"], {}),
+            ("load_batch", ["missing.npy"], {"as_": "image"}),
+            ("load_batch", ["missing.npy"], {"stack": True}),
+        ]
+        for operation, path, options in calls:
+            with pytest.raises(InvalidOptionError, match="auto, always, never"):
+                getattr(store, operation)(path, copy=copy, **options)
+        with store.open("a.npy") as handle:
+            for array in (handle, handle.transpose((1, 0))):
+                with pytest.raises(InvalidOptionError, match="auto, always, never"):
+                    array.load(copy=copy)
+
+
+Call = tuple["Callable[[], Value]", "Callable[[Value], Value]"]
+
+
+def _calls(store: Bound, handle: LazyArray, **asked: Value) -> list[Call]:
+    """Return calls that load "a.npy", each with the part of it that they give."""
+    rows = np.s_[1:3, ::-2]
+    turned = handle.transpose((1, 0))
+    return [
+        (lambda: store.load("a.npy", **asked), lambda array: array),
+        (lambda: store.load("a.npy", region=rows, **asked), lambda array: array[rows]),
+        (lambda: store.load_batch(["a.npy"], **asked)[0], lambda array: array),
+        (lambda: handle.load(**asked), lambda array: array),
+        (lambda: handle.load(region=rows, **asked), lambda array: array[rows]),
+        (lambda: turned.load(**asked), lambda array: array.T),
+        (lambda: turned.load(region=rows, **asked), lambda array: array.T[rows]),
+    ]
+
+
+def _loaded_or_none(load: Callable[[], Value], copy: str) -> Value:
+    """Return what ``load`` gives, or ``None`` if that needs a copy that ``copy`` forbids."""
+    try:
+        return load()
+    except (CopyRequiredError, BatchError) as error:
+        if copy == "never" and isinstance(_cause(error), CopyRequiredError):
+            return None
+        raise
+
+
+def _cause(error: PolystoreError) -> Exception:
+    if isinstance(error, BatchError):
+        ((_, cause),) = error.failed.values()
+        return cause
+    return error
