@@ -39,7 +39,7 @@ def da() -> ModuleType:
 
 
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.__array_interface__["data"] == b.__array_interface__["data"]
+    return a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
 
 
 # ── what it holds ────────────────────────────────────────────────────────────────────────

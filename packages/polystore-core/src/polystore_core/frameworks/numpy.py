@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from ..abc.framework import Framework
 from ..errors import InvalidOptionError
 
@@ -24,6 +22,8 @@ class NumPy(Framework):
         return array
 
     def copy(self, value: Value, /, *, always: bool) -> Value:
+        import numpy as np  # manifests are imported without it
+
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return value.copy("K")
         return super().copy(value, always=always)
