@@ -197,11 +197,8 @@ class MemoryBackend(StorageBackend):
         if copy == "never" and isinstance(part, np.generic):
             reason = f"region={region!r} is one element: end it with ... for a view"
             raise CopyRequiredError(reason, **place)
-        if (
-            copy == "never"
-            and not isinstance(value, np.ndarray)
-            and framework_of(value) not in ("torch", "cupy")
-        ):
+        gives_views = isinstance(value, np.ndarray) or framework_of(value) in ("torch", "cupy")
+        if copy == "never" and not gives_views:
             reason = f"a part of a {type(value).__name__} is always a copy"
             raise CopyRequiredError(reason, **place)
         return part
