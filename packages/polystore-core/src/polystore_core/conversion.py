@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import os
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .abc.backend import DataSource, Path
-from .abc.collector import Collector
-from .abc.framework import aligned
-from .errors import (
-    BatchError,
-    CopyRequiredError,
-    DataError,
-    InvalidOptionError,
-    UnsupportedDataError,
-    explained,
-)
-from .limits import allocating
-from .options import check_options
-from .work import Progress, check_paths, run_batch
+from .errors import DataError, InvalidOptionError, UnsupportedDataError, explained
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import DTypeLike
 
+    from .abc.backend import Path
+    from .abc.framework import Stage
     from .image import Image, ImageMetadata
     from .model.casting import Casting
     from .options import Copy
-    from .values import Option, Pixels, Value
+    from .values import Pixels, Value
 
-__all__ = [
-    "AS_IMAGE",
-    "Alike",
-    "Conversion",
-    "Converter",
-    "Stacker",
-    "as_kind",
-    "collect",
-    "images",
-    "with_words",
-]
+__all__ = ["AS_IMAGE", "Alike", "Conversion", "as_kind", "with_words"]
 
 
 class Conversion(NamedTuple):
@@ -132,212 +108,19 @@ class Conversion(NamedTuple):
             return False
         return framework(self.framework).is_immutable
 
+    def stage(self) -> Stage | None:
+        """Return what sends arrays to the device while others are read, if it gains from that."""
+        from .frameworks import framework
+
+        if self.framework is None or self.copy == "never":
+            return None
+        return framework(self.framework).stage(device=self.device)
+
     def finish(self, kind: str, image: Image, path: Path) -> Value:
         """Return a loaded image, converted, as "image" or "xarray"."""
         if self.changes:
             image = image.with_data(self.convert(image.data, path))
         return as_kind(kind, image)
-
-
-class Converter(Collector):
-    """Converts the items of a batch as they arrive."""
-
-    def __init__(self, conversion: Conversion, paths: Sequence[Path]) -> None:
-        conversion.check()
-        self._conversion, self._paths = conversion, paths
-        self._lends = conversion.shares_aligned
-
-    def memory(
-        self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
-    ) -> Pixels | None:
-        return aligned(shape, dtype) if self._lends and dtype.isnative else None
-
-    def put(self, index: int, value: Value) -> Value:
-        return self._conversion.convert(value, self._paths[index])
-
-
-class Stacker(Collector):
-    """Puts the items of a batch into one array, item after item along a new first axis."""
-
-    # Locks: _lock guards the allocation. Then each item has a row of its own, and a key in _lent.
-
-    def __init__(self, conversion: Conversion, paths: Sequence[Path]) -> None:
-        if not paths:
-            raise InvalidOptionError("stack", True, "False for an empty list of paths")
-        conversion.check()
-        self._conversion, self._paths = conversion, paths
-        self._lock = threading.Lock()
-        self._stack: Pixels | None = None
-        self._first = 0
-        self._lent: dict[int, Pixels] = {}
-        self.refusal: DataError | None = None
-        """Why there is no stack of such arrays, whichever of the items comes first."""
-
-    def memory(
-        self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
-    ) -> Pixels | None:
-        try:
-            stack = self._stack_for(index, shape, dtype)
-        except DataError as error:
-            raise self._told(index, error)  # noqa: B904 - the same, or it carries its cause
-        if stack.dtype != dtype:
-            return None
-        row: Pixels = stack[index, ...]
-        self._lent[index] = row
-        return row
-
-    def put(self, index: int, value: Value) -> None:
-        if value is not self._lent.pop(index, self):  # that one is where it belongs
-            try:
-                self._copy(index, value)
-            except DataError as error:
-                raise self._told(index, error)  # noqa: B904 - the same
-
-    def _told(self, index: int, error: DataError) -> Exception:
-        return explained(error, self._conversion.backend, os.fspath(self._paths[index]), "load")
-
-    def _copy(self, index: int, value: Value) -> None:
-        from .model.arrays import is_array, to_numpy
-        from .model.casting import convert
-
-        kind = type(value).__name__
-        if not is_array(value):
-            raise UnsupportedDataError(
-                f"stack=True needs arrays, got {kind}: load them without stack=True"
-            )
-        array = to_numpy(value, extended=True)
-        row = self._stack_for(index, array.shape, array.dtype)[index, ...]
-        if _is_same(array, row):
-            return
-        if self._conversion.copy == "never":
-            raise CopyRequiredError(
-                f"the {array.dtype.str} array of shape {array.shape} cannot be read into the stack"
-            )
-        if row.dtype != _native(array.dtype):
-            array = convert(array, row.dtype, self._conversion.casting)
-        row[...] = array
-
-    def _stack_for(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels:
-        """Return the stack, of which an item of this kind is a row."""
-        stack = self._stack
-        if stack is None:
-            with self._lock:
-                if self.refusal is not None:
-                    raise self.refusal
-                if self._stack is None:
-                    try:
-                        self._stack = self._allocated(shape, dtype)
-                    except DataError as error:
-                        self.refusal = error
-                        raise
-                    self._first = index
-                stack = self._stack
-        is_converted = self._conversion.dtype is not None
-        if stack.shape[1:] == shape and (
-            is_converted or stack.dtype == dtype or stack.dtype == _native(dtype)
-        ):
-            return stack
-        remedy = "load them without stack=True"
-        if stack.shape[1:] == shape:
-            remedy = "pass dtype= to convert all of them"
-        raise UnsupportedDataError(
-            f"stack=True needs arrays of one shape and dtype: this one is {dtype} {shape}, "
-            f"but {os.fspath(self._paths[self._first])!r} is {stack.dtype} "
-            f"{stack.shape[1:]}. To load them anyway, {remedy}"
-        )
-
-    def _allocated(self, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels:
-        import numpy as np
-
-        from .model.arrays import numpy_dtype
-
-        asked = self._conversion
-        kind = _native(dtype) if asked.dtype is None else numpy_dtype(asked.dtype)
-        asked.to_framework(np.zeros(0, kind))  # refuses an element type that it lacks
-        shape = (len(self._paths), *shape)
-        with allocating(
-            math.prod(shape) * kind.itemsize,
-            "",
-            "load fewer at once",
-            what=f"a stack of {len(self._paths)} arrays ({kind} {shape[1:]})",
-        ):
-            return aligned(shape, kind)
-
-    def finish(self) -> Value:
-        """Return the stack as an array of the framework that was asked for."""
-        asked = self._conversion._replace(dtype=None, casting="exact", is_shared=False)
-        return asked.convert(self._stack, self._paths[0])
-
-    def clear(self) -> None:
-        """Forget the stack: a traceback would keep it in memory."""
-        self._stack = None
-        self._lent.clear()
-
-
-def _native(dtype: np.dtype[Value]) -> np.dtype[Value]:
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
-
-
-def _is_same(array: Pixels, row: Pixels) -> bool:
-    one, other = array.__array_interface__, row.__array_interface__
-    return (one["data"][0], array.strides, array.dtype) == (
-        other["data"][0],
-        row.strides,
-        row.dtype,
-    )
-
-
-def collect(
-    asked: Conversion,
-    paths: Sequence[Path],
-    load: Callable[[Collector], list[Value]],
-    *,
-    stack: bool,
-) -> Value:
-    """Return what ``load`` gives to a collector: a list of converted values, or one stack."""
-    check_paths(paths)
-    if not stack:
-        return load(Converter(asked, paths))
-    stacker = Stacker(asked, paths)
-    try:
-        load(stacker)
-        return stacker.finish()
-    except BatchError:
-        if stacker.refusal is None:
-            raise
-        raise stacker.refusal from None
-    finally:
-        stacker.clear()
-
-
-def images(
-    kind: str,
-    asked: Conversion,
-    source: DataSource,
-    paths: Sequence[Path],
-    progress: Progress,
-    options: dict[str, Option],
-) -> list[Value]:
-    """Return a batch of images, each converted as it arrives, as "image" or "xarray"."""
-    check_paths(paths)
-    load: Callable[[int], Image]
-    if type(source).load_image_batch is DataSource.load_image_batch:
-        one: Callable[..., Image] = source.load_image
-        check_options(
-            type(source).load_image, options, f"load_batch() of backend {asked.backend!r}"
-        )
-        load = lambda i: one(paths[i], **options)  # noqa: E731 - one of two
-    else:
-        load = source.load_image_batch(paths, progress=progress, **options).__getitem__
-        progress = False
-
-    return run_batch(
-        asked.backend,
-        "load",
-        paths,
-        lambda i: asked.finish(kind, load(i), paths[i]),
-        progress=progress,
-    )
 
 
 AS_IMAGE = ("image", "xarray")

@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .abc.array import LazyArray
-from .conversion import (
-    AS_IMAGE,
-    Alike,
-    Conversion,
-    as_kind,
-    collect,
-    images,
-    with_words,
-)
+from .collecting import collect, images
+from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
 from .errors import InvalidOptionError, explained
 from .paths import check_path
 from .routing import Router, let_calls_omit_backend

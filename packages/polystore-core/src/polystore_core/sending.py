@@ -46,7 +46,8 @@ class Sender(Collector):
     def memory(
         self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
     ) -> Pixels | None:
-        is_plain = self._dtype in (None, dtype) and dtype.isnative
+        # Not "in (None, dtype)": float64 equals None.
+        is_plain = (self._dtype is None or self._dtype == dtype) and dtype.isnative
         return self._stage.lend(shape, dtype) if is_plain else None
 
     def put(self, index: int, value: Value) -> Value:

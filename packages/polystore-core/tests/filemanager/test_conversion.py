@@ -45,9 +45,14 @@ def test_batch_tries_all_loads(fm: FileManager) -> None:
 # ── conversion ───────────────────────────────────────────────────────────────────────────
 
 
-def test_dtype_converts(fm: FileManager) -> None:
-    loaded = fm.load("a", backend="test-camera", dtype="f4")
-    assert (type(loaded), loaded.dtype) == (np.ndarray, "f4")
+@pytest.mark.parametrize("dtype", ["f4", "f8", np.float64, np.dtype("f8"), float])
+def test_dtype_converts(fm: FileManager, memory: FileManager, dtype: Any) -> None:
+    loaded = fm.load("a", backend="test-camera", dtype=dtype)
+    assert (type(loaded), loaded.dtype) == (np.ndarray, np.dtype(dtype))
+    memory.save(np.arange(3, dtype="u1"), "a", backend="one")
+    for stack in (False, True):
+        found = memory.load_batch(["a"], "one", dtype=dtype, stack=stack)
+        assert found[0].dtype == np.dtype(dtype)
     (loaded,) = fm.load_batch(["a"], backend="test-camera", dtype="u2")
     assert loaded.dtype == "u2"
 

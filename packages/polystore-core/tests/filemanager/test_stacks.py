@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from polystore_core import Collector, FileBackend, FileManager, LocalStore, run_batch
-from polystore_core.conversion import Conversion, collect
+from polystore_core.collecting import collect
+from polystore_core.conversion import Conversion
 from polystore_core.errors import (
     BatchError,
     CopyRequiredError,
@@ -145,17 +146,17 @@ def test_never_refuses_copies_in_memory(files: FileManager) -> None:
 
 
 def test_failure_frees_the_stack(files: FileManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    from polystore_core import conversion
+    from polystore_core import collecting
 
     made: list[weakref.ref[Any]] = []
-    allocate = conversion.aligned
+    allocate = collecting.aligned
 
     def aligned(*given: Any) -> Any:
         array = allocate(*given)
         made.append(weakref.ref(array))
         return array
 
-    monkeypatch.setattr(conversion, "aligned", aligned)
+    monkeypatch.setattr(collecting, "aligned", aligned)
     with pytest.raises(BatchError) as caught:
         files.load_batch(["0.npy", "missing.npy"], backend="one", stack=True)
     gc.collect()
