@@ -99,7 +99,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
     assert environment.installed() == PLAIN, environment.installed()
     print("polystore installs with", *sorted(PLAIN))
     environment.install(
-        f"{wheel}[tiff,image,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
+        f"{wheel}[tiff,image,safetensors,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
     plain = [str(path) for path in DOCUMENTS if path != TRAINING]

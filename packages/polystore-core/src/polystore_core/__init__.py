@@ -81,7 +81,7 @@ if TYPE_CHECKING:
         sync_directory,
         sync_tree,
     )
-    from .frameworks.extended import dtype_name, extended_dtype, is_extended
+    from .frameworks.extended import as_dtype, dtype_name, is_extended
     from .image import (
         AXIS_TYPES,
         HEX_COLOR,
@@ -176,7 +176,7 @@ _HOME = {
         "MOST_LINKS exchange flush_to_device follow_links is_missing make_directories "
         "not_regular open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
-    "frameworks.extended": "dtype_name extended_dtype is_extended",
+    "frameworks.extended": "as_dtype dtype_name is_extended",
     "limits": "allocating",
     "model.arrays": "copy_array framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
@@ -285,6 +285,7 @@ __all__ = [
     "Watch",
     "allocating",
     "array_and_words",
+    "as_dtype",
     "atomic_update_json",
     "atomic_write",
     "atomic_write_json",
@@ -309,7 +310,6 @@ __all__ = [
     "encode_json",
     "errors",
     "exchange",
-    "extended_dtype",
     "file_lock",
     "find_leftovers",
     "findings",

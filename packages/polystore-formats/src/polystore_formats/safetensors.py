@@ -13,15 +13,15 @@ import math
 import mmap
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from polystore_core import (
     Format,
+    as_dtype,
     decode_json,
     dtype_name,
-    extended_dtype,
     is_array,
     is_extended,
     to_numpy,
@@ -276,11 +276,6 @@ def _described(stored: str) -> str:
     return name if plain else dtype_name(np.dtype(name).newbyteorder("<"))
 
 
-def _dtype(stored: str) -> np.dtype[Any]:
-    name = _DTYPES[stored]
-    return extended_dtype(name) if is_extended(name) else np.dtype(name).newbyteorder("<")
-
-
 def _mapped(file: BinaryIO, size: int) -> mmap.mmap | None:
     """Map a large file; ``None`` for one that is not a file of the system, or cannot be mapped."""
     if size < _MAPPED_FROM:
@@ -311,7 +306,9 @@ def _read(file: BinaryIO, entry: _Entry) -> Pixels:
 
 def _shaped(memory: Pixels, entry: _Entry) -> Pixels:
     try:
-        return memory.view(_dtype(entry.dtype)).reshape(entry.shape)
+        return memory.view(as_dtype(_DTYPES[entry.dtype]).newbyteorder("<")).reshape(
+            entry.shape
+        )
     except ValueError as error:
         reason = f"NumPy has no arrays of the shape {entry.shape!r:.100}: {error}"
         raise UnsupportedFileError(reason, "safetensors") from error

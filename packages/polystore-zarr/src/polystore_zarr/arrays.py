@@ -12,7 +12,7 @@ import zarr
 import zarr.storage
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-from polystore_core import LazyArray, Selection, select
+from polystore_core import LazyArray, Selection, dtype_name, is_extended, select
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -26,6 +26,7 @@ from polystore_core.errors import (
 from .arraywords import array_words, explain_tail, restored_dtype
 from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
+from .extended import register_type
 from .grid import MANY, Cut, grid
 from .guards import Guard
 from .ome import image_words, lowered
@@ -38,6 +39,7 @@ from .store.heads import heads_fit
 from .store.local import LocalFiles
 from .store.nodes import read_document
 from .store.zarrstore import ReadingStore, WritingStore
+from .values import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -100,7 +102,8 @@ class ZarrArray(LazyArray):
         self.is_identified = bool(document.growing or document.stamp)
         """Whether the file that was read says which array this is, and not a second look."""
         self.path, self.backend = path, backend
-        if not isinstance(directory.files, LocalFiles):  # zarrs opens files by their paths
+        is_local = isinstance(directory.files, LocalFiles)  # zarrs opens files by their paths
+        if not is_local or is_extended(str(document.fields.get("data_type"))):
             pipeline = "zarr"
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
         self._seen = seen  # by readers: chunks are then replaced, not written
@@ -138,6 +141,7 @@ class ZarrArray(LazyArray):
         """Return zarr's array of this document in ``store``."""
         fields: Any = self._document.fields
         is_3 = self._document.zarr_format == 3
+        register_type(fields.get("data_type"))
         unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
         with unstable_types(unstable), self._guarded("open"), pipeline_of(pipeline):
             metadata: Any
@@ -242,7 +246,7 @@ class ZarrArray(LazyArray):
         if names:
             metadata["dimension_names"] = tuple(names)
         # "T" is the code of NumPy's text, whose ``str`` no NumPy understands.
-        dtype = "T" if self.dtype.kind == "T" else self.dtype.str
+        dtype = "T" if self.dtype.kind == "T" else dtype_name(self.dtype)
         return {"shape": self.shape, "dtype": dtype, "metadata": metadata}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────

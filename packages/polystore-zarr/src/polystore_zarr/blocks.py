@@ -204,7 +204,7 @@ def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> No
 
 
 def _write(block: Value, target: Target, block_info: Value) -> Value:
-    found = to_numpy(block)
+    found = to_numpy(block, extended=True)
     box = tuple(slice(start, stop) for start, stop in block_info[0]["array-location"])
     shape = tuple(part.stop - part.start for part in box)
     if found.shape != shape:

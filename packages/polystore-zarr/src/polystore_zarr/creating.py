@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import zarr
 
-from polystore_core import encode_json
+from polystore_core import encode_json, is_extended
 from polystore_core.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
 
 from .chunking import checked_grid
 from .codecs import codec_options
+from .extended import register_type
 from .store.base import MARKER
 from .store.nodes import Document, ZarrFormat, read_document
 from .store.zarrstore import WritingStore
@@ -88,7 +89,8 @@ def create_array(
 
     Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
     """
-    marks: dict[str, Any] = {"complete": complete, "dtype": "" if dtype.names else dtype.str}
+    mark = "" if dtype.names or dtype.isbuiltin == 2 else dtype.str
+    marks: dict[str, Any] = {"complete": complete, "dtype": mark}
     marked = {**(attributes or {}), MARKER: {**marks, **(more or {})}}
     names = None if dimension_names is None else tuple(dimension_names)
     key = (shape, dtype, names, layout, complete) if layout.is_plain else None
@@ -125,6 +127,14 @@ class _Template(NamedTuple):
 def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
     """Refuse structured types that zarr takes, and gives back as something else."""
     fields = [field for field, *_ in (dtype.fields or {}).values()]
+    for kind in (dtype, *fields):
+        if kind.isbuiltin == 2 and (zarr_format == 2 or fields or not is_extended(kind.name)):
+            raise UnsupportedDataError(
+                f"{'A field' if fields else f'Zarr {zarr_format}'} cannot have type {kind.name}: "
+                "convert the array, for example to float32 (arrays of Zarr 3 hold bfloat16 and "
+                "float8)",
+                "zarr",
+            )
     if any(field.subdtype for field in fields):
         raise UnsupportedDataError(
             f"Zarr does not support fields that hold arrays: {dtype}", "zarr"
@@ -156,6 +166,7 @@ def _written(
 ) -> dict[str, Any] | None:
     """Let zarr write the metadata, and return the document if it is of Zarr 3."""
     _refuse_lossy(dtype, layout.zarr_format)
+    register_type(dtype.name)
     chunks, shards = checked_grid(
         shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
     )

@@ -398,7 +398,8 @@ def _typed(value: Value, dtype: np.dtype[Value]) -> Pixels:
             reason = f"expected frames of {dtype}: {error}"
             raise UnsupportedDataError(reason, "zarr") from error
     is_text = dtype.kind in "OT"  # to NumPy, its elements are objects
-    values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
+    is_plain = is_array(value) and not is_text
+    values = to_numpy(value, extended=True) if is_plain else np.asarray(value)
     found = values.dtype
     if is_array(value) and not is_text and found.newbyteorder("=") != dtype.newbyteorder("="):
         raise UnsupportedDataError(

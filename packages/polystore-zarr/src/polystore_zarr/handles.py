@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from polystore_core import IfExists, check_if_exists
+from polystore_core import IfExists, as_dtype, check_if_exists
 from polystore_core.errors import (
     AlreadyExistsError,
     InvalidOptionError,
@@ -86,7 +86,7 @@ class ZarrHandles(ZarrTree):
         check_if_exists(if_exists)
         check_attributes(attributes)
         with self._translated(path, "create") as place:
-            (wanted, grows), kind = checked_shape(shape), np.dtype(dtype)
+            (wanted, grows), kind = checked_shape(shape), as_dtype(dtype)
             durable = self.durable if durable is None else durable
             present = self._target(place, if_exists, "create")
             place.node.files.check_regions()

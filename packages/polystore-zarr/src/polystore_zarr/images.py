@@ -141,7 +141,7 @@ def write_image(
     ``words`` are those of ``value``, and ``options`` wins over them. Where ``value`` has none, the
     words of the image that is replaced stay. An image that ``grows`` begins without frames.
     """
-    if value.dtype.kind not in "biuf":
+    if value.dtype.kind not in "biuf" or value.dtype.isbuiltin == 2:
         raise UnsupportedDataError(
             f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",
             "ome-zarr",

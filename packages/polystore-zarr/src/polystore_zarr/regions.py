@@ -23,7 +23,8 @@ def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> 
     A number of Python may be rounded to a floating-point type. Arrays convert exactly.
     """
     is_text = dtype.kind in "OT"  # to NumPy, its elements are objects
-    values = to_numpy(value) if is_array(value) and not is_text else np.asarray(value)
+    is_plain = is_array(value) and not is_text
+    values = to_numpy(value, extended=True) if is_plain else np.asarray(value)
     is_number = isinstance(value, bool | int | float | complex)
     fits = _holds(dtype, value) if is_number else np.can_cast(values.dtype, dtype)
     if (values.dtype.kind, dtype.kind) == ("U", "T"):
@@ -44,6 +45,8 @@ def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> 
 
 def _holds(dtype: np.dtype[Value], number: complex) -> bool:
     """Whether an array can hold a number of Python; floating point may round it."""
+    if dtype.isbuiltin == 2:  # bfloat16 and float8, of which NumPy knows no kind
+        dtype = np.dtype("f4")
     if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
         return False
     return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)

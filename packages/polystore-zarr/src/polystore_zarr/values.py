@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from .blocks import check_dask, is_dask
 if TYPE_CHECKING:
     from polystore_core import Value
 
-__all__ = ["check_attributes", "checked_shape", "checked_value"]
+__all__ = ["check_attributes", "checked_shape", "checked_value", "size_text"]
 
 
 def checked_value(data: Value) -> Value:
@@ -35,7 +36,7 @@ def checked_value(data: Value) -> Value:
         raise UnsupportedDataError(
             f"expected an array, got {type(data).__name__}; {_advice(data)}", "zarr"
         )
-    array = to_numpy(data)
+    array = to_numpy(data, extended=True)
     if array.dtype.hasobject:
         raise UnsupportedDataError(
             "the elements are Python objects: convert the array to a plain dtype", "zarr"
@@ -80,3 +81,10 @@ def checked_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], b
         expected = "whole numbers, one for each axis. Only the first may be None: it grows"
         raise InvalidOptionError("shape", shape, expected)
     return found, grows
+
+
+def size_text(nbytes: int) -> str:
+    """Return a number of bytes as people write it: "4 TiB"."""
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
+    return f"{nbytes / 1024**power:.3g} {units[power]}"

@@ -10,14 +10,26 @@ import numpy as np
 from ..errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
     from ..values import Pixels, Value
 
-__all__ = ["bits_of", "dtype_name", "extended_dtype", "is_extended", "with_type"]
+__all__ = ["as_dtype", "bits_of", "dtype_name", "extended_dtype", "is_extended", "with_type"]
 
 
 def is_extended(name: str) -> bool:
     """Return whether ``name`` is that of such a type, such as "bfloat16" or "float8_e5m2"."""
     return name == "bfloat16" or name.startswith("float8_")
+
+
+def as_dtype(dtype: DTypeLike) -> np.dtype[Value]:
+    """Return ``np.dtype(dtype)``, also for "bfloat16" and "float8_e5m2".
+
+    Raises ``TypeError``, and ``MissingDependencyError`` where ml_dtypes is not installed.
+    """
+    if isinstance(dtype, str) and is_extended(dtype):
+        return extended_dtype(dtype)
+    return np.dtype(dtype)
 
 
 def dtype_name(dtype: np.dtype[Value]) -> str:
@@ -28,10 +40,12 @@ def dtype_name(dtype: np.dtype[Value]) -> str:
 def extended_dtype(name: str) -> np.dtype[np.void]:
     """Return the type of a name.
 
-    Raises ``MissingDependencyError`` where ml_dtypes is not installed.
+    Raises ``TypeError``, and ``MissingDependencyError`` where ml_dtypes is not installed.
     """
     try:
         dtype: np.dtype[np.void] = np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
+    except AttributeError as error:
+        raise TypeError(f"ml_dtypes does not have {name!r}") from error
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             "dtype", name, ("ml_dtypes",), "polystore[ml_dtypes]"

@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..frameworks import framework as framework_row
 from ..frameworks import framework_name
-from ..frameworks.extended import extended_dtype, is_extended
+from ..frameworks.extended import as_dtype, is_extended
 from ..frameworks.numpy import NumPy
 from ..modules import is_instance
 from ..options import Copy, check_copy
@@ -274,10 +274,8 @@ def _check_dtype(dtype: np.dtype[Value], extended: bool) -> None:
 
 def numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     try:
-        if isinstance(dtype, str) and is_extended(dtype):
-            return extended_dtype(dtype)
-        return np.dtype(dtype)
-    except (TypeError, ValueError, AttributeError) as error:
+        return as_dtype(dtype)
+    except (TypeError, ValueError) as error:
         name = str(getattr(dtype, "name", dtype)).rpartition(".")[
             2
         ]  # torch.float16, tf.float16

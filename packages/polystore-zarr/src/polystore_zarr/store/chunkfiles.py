@@ -24,7 +24,7 @@ import google_crc32c
 import numcodecs
 import numpy as np
 
-from polystore_core import in_threads, threads_for
+from polystore_core import as_dtype, in_threads, is_extended, threads_for
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from ..grid import MANY, Cut, Parts, grid, within
@@ -130,7 +130,7 @@ class ChunkFiles:
             if any(s % c for s, c in zip(shards, chunks, strict=True)):
                 return None
         plain = (
-            name in _TYPES
+            _is_plain_type(name)
             and (fill := _number(fill)) is not None
             and grid["name"] == "regular"
             and keys["name"] == "default"
@@ -141,10 +141,12 @@ class ChunkFiles:
             and min((*shape, *chunks), default=0) >= 0
             and all(chunks)
         )
-        chain = _chain(codecs, np.dtype(name).itemsize) if plain else None
+        if not plain:
+            return None
+        dtype = as_dtype(name).newbyteorder("<")
+        chain = _chain(codecs, dtype.itemsize)
         if chain is None:
             return None
-        dtype = np.dtype(name).newbyteorder("<")
         outer = None if shards is None else tuple(shards)
         return tuple(shape), tuple(chunks), outer, dtype, dtype.type(fill), *chain
 
@@ -316,7 +318,7 @@ class ChunkFiles:
         if sizes != [chunk.nbytes, len(data)]:
             raise _damaged(name, "is cut short, or not a Blosc chunk of this array")
         try:
-            self.compressor.decode(data, out=chunk)
+            self.compressor.decode(data, out=_bits(chunk))
         except (RuntimeError, ValueError) as error:
             raise _damaged(name, f"cannot be decompressed: {error}") from error
 
@@ -400,7 +402,7 @@ class ChunkFiles:
 
     def _compressed(self, chunk: Pixels) -> _Stored:
         data: bytes = (
-            chunk.tobytes() if self.compressor is None else self.compressor.encode(chunk)
+            chunk.tobytes() if self.compressor is None else self.compressor.encode(_bits(chunk))
         )
         return data, _crc(data) if self.checksum else b""
 
@@ -440,6 +442,18 @@ def _is_usual_index(sharding: Document) -> bool:
     names = first["name"], first["configuration"]["endian"], second["name"]
     at_end: bool = sharding.get("index_location", "end") == "end"
     return at_end and names == ("bytes", "little", "crc32c")
+
+
+def _is_plain_type(name: object) -> bool:
+    if name in _TYPES:
+        return True
+    # 0 as a fill value is not a number of float8_e8m0fnu: zarr's type knows what it means.
+    return isinstance(name, str) and is_extended(name) and name != "float8_e8m0fnu"
+
+
+def _bits(chunk: Pixels) -> Pixels:
+    """Return a chunk as a buffer, which bfloat16 and float8 cannot be."""
+    return chunk.view(f"u{chunk.itemsize}") if chunk.dtype.isbuiltin == 2 else chunk
 
 
 def _number(fill: Value) -> complex | None:
