@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystore_core import extended_dtype, framework_of, is_array, to_framework, to_numpy
+from polystore_core import as_dtype, framework_of, is_array, to_framework, to_numpy
 from polystore_core.errors import CopyRequiredError, PolystoreError
 
 from .samples import FRAMEWORKS, Require, aligned
@@ -124,7 +124,7 @@ def test_added_types_convert_crosswise(
 ) -> None:
     for name in (source, target, "ml_dtypes"):
         require(name)
-    plain = np.array([[0, 1, -2], [0.5, 3, -0.0]]).astype(extended_dtype(dtype))
+    plain = np.array([[0, 1, -2], [0.5, 3, -0.0]]).astype(as_dtype(dtype))
     for array in (plain, plain.T, plain[:0], plain[1, 1].reshape(()), plain[::-1]):
         found = to_numpy(to_framework(to_framework(array, source), target), extended=True)
         assert (found.dtype, found.shape) == (array.dtype, array.shape)
@@ -134,7 +134,7 @@ def test_added_types_convert_crosswise(
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e5m2"])
 def test_torch_shares_added_types(torch: Any, require: Require, dtype: str) -> None:
     require("ml_dtypes")
-    array = np.zeros(64, extended_dtype(dtype))
+    array = np.zeros(64, as_dtype(dtype))
     tensor = to_framework(array, "torch", copy="never")
     tensor[3] = 2
     assert array[3] == 2

@@ -39,7 +39,6 @@ from .store.heads import heads_fit
 from .store.local import LocalFiles
 from .store.nodes import read_document
 from .store.zarrstore import ReadingStore, WritingStore
-from .values import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

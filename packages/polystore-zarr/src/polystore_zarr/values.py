@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from .blocks import check_dask, is_dask
 if TYPE_CHECKING:
     from polystore_core import Value
 
-__all__ = ["check_attributes", "checked_shape", "checked_value", "size_text"]
+__all__ = ["check_attributes", "checked_shape", "checked_value"]
 
 
 def checked_value(data: Value) -> Value:
@@ -81,10 +80,3 @@ def checked_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], b
         expected = "whole numbers, one for each axis. Only the first may be None: it grows"
         raise InvalidOptionError("shape", shape, expected)
     return found, grows
-
-
-def size_text(nbytes: int) -> str:
-    """Return a number of bytes as people write it: "4 TiB"."""
-    units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
-    power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
-    return f"{nbytes / 1024**power:.3g} {units[power]}"
