@@ -65,7 +65,7 @@ REFUSED: dict[str, dict[str, str]] = {
         "0-d": r"at least 2 dimensions, .* save value\[None\], or save it as \.npy",
         "empty": r"at least one pixel, .* save it as \.npy",
     },
-    "zarr": _NOT_OF_NUMPY,
+    "zarr": {},
     "memory": {},
 }
 """Types and layouts that a place refuses, and what the error says."""

@@ -8,7 +8,12 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import CopyRequiredError, InvalidOptionError, UnsupportedDataError
+from ..errors import (
+    CopyRequiredError,
+    InvalidOptionError,
+    MissingDependencyError,
+    UnsupportedDataError,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,13 +58,21 @@ class Framework(ABC):
     """
 
     name: ClassVar[str]
+    install: str = ""
+    """What installs it, such as "polystore[torch]". It comes from the manifest."""
     is_immutable: ClassVar[bool] = False
     """Whether its arrays never change: they share memory only with arrays that do not either."""
 
     @property
     def module(self) -> Any:
         """The package. It is imported only when somebody asks for this framework."""
-        return importlib.import_module(self.name)
+        try:
+            return importlib.import_module(self.name)
+        except ModuleNotFoundError as error:
+            if error.name != self.name:
+                raise
+            missing, install = (self.name,), self.install or self.name
+            raise MissingDependencyError("framework", self.name, missing, install) from error
 
     # ── what an author writes ────────────────────────────────────────────────────────────
 

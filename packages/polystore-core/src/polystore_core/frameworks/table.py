@@ -48,6 +48,7 @@ def framework(name: str) -> Framework:
         target: Any = discovery.load_target(declaration)
         with discovery.guarded(declaration):
             row = _rows[name] = target()
+        row.install = discovery.load_spec(declaration).install or declaration.distribution
     return row
 
 
