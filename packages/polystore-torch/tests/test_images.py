@@ -214,7 +214,7 @@ def test_jagged_channels_are_refused(plate, odd):
 
 
 def test_errors_name_the_backend_and_the_file(plate):
-    with pytest.raises(BatchError, match="dtype='float23' is not valid"):
+    with pytest.raises(InvalidOptionError, match="dtype='float23' is not valid"):
         Images(plate, backend="disk", names=NAMES, dtype="float23")[0]
     with pytest.raises(UnknownPluginError, match="'dsik'"):
         Images(plate, backend="dsik", names=NAMES)

@@ -86,8 +86,6 @@ UNKNOWN = {
     **{
         f"type {name}": document(data_type=name)
         for name in (
-            "bfloat16",
-            "float8_e4m3fn",
             "int4",
             "uint2",
             "r24",

@@ -195,8 +195,7 @@ class StackView(LazyArray):
                 chosen.append((coordinates[item],))
         if not lengths:
             place = tuple(coordinate for (coordinate,) in chosen)
-            part: NDArray[Any] = np.asarray(self._blocks.get(place, self._empty)[inner])[...]
-            part.flags.writeable = False  # a part of the block itself
+            part: NDArray[Any] = self._blocks.get(place, self._empty)[inner]
             return part
         gathered = self._gathered(chosen, inner)
         return gathered.reshape(*lengths, *gathered.shape[1:])
