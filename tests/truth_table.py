@@ -118,6 +118,10 @@ GIVES_COPIES = {"tensorflow": set(EXTENDED), "cupy": set(DTYPES)}
 """Types whose arrays NumPy cannot read in place."""
 
 
+DECODED = {"tif": {"bool"}}
+"""Types that are not read into place: the address is that which the decoder was given."""
+
+
 class Cell(NamedTuple):
     """What happens: "zero-copy", "copy", "zero-copy or error", "error", or "absent"."""
 
@@ -190,7 +194,7 @@ def loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> C
         return COPIED if copy == "auto" and cell.fate != "error" else cell
     found = same_as(dtype, layout) if keeps(place, dtype, layout) else "contiguous"
     cell = handing(framework, dtype, found, copy, donate=True)
-    if framework in IMMUTABLE and cell == SHARED:  # the address is that which NumPy was given
+    if framework in IMMUTABLE and cell == SHARED and dtype in DECODED.get(place, ()):
         return Cell("zero-copy or error", CopyRequiredError, WHY["offset"])
     return cell
 

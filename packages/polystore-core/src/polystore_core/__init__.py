@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from .abc.backend import Path
     from .abc.format import Memory
+    from .abc.framework import aligned
     from .abc.ranges import RangeReader
     from .abc.store import (
         ByteStore,
@@ -157,6 +158,7 @@ _HOME = {
         "LazyArray Opener Source StorageBackend"
     ),
     "abc.backend": "Path",
+    "abc.framework": "aligned",
     "abc.format": "Memory",
     "abc.ranges": "RangeReader",
     "abc.store": (
@@ -283,6 +285,7 @@ __all__ = [
     "Value",
     "Versions",
     "Watch",
+    "aligned",
     "allocating",
     "array_and_words",
     "as_dtype",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .image import Image
     from .values import Option, Pixels, Value
 
-__all__ = ["Converter", "Stacker", "collect", "images"]
+__all__ = ["Converter", "Stacker", "collect", "images", "load_one"]
 
 
 class Converter(Collector):
@@ -195,9 +195,11 @@ def collect(
         from .sending import Sender
 
         sender = Sender(asked, paths, stage, stack=stack)
-        values = load(sender)
-        found = sender.finish()
-        return found if stack else values
+        try:
+            values = load(sender)
+        finally:
+            stage.finish()  # also after an error: nothing is freed while it is transferred
+        return sender.stack if stack else values
     if not stack:
         return load(Converter(asked, paths))
     stacker = Stacker(asked, paths)
@@ -210,6 +212,16 @@ def collect(
         raise stacker.refusal from None
     finally:
         stacker.clear()
+
+
+def load_one(asked: Conversion, path: Path, load: Callable[[Collector], list[Value]]) -> Value:
+    """Return one value, which is read into memory that its framework takes over."""
+    try:
+        (value,) = load(Converter(asked, [path]))
+    except BatchError as error:
+        ((_, cause),) = error.failed.values()
+        raise cause from cause.__cause__
+    return value
 
 
 def images(

@@ -104,7 +104,9 @@ class Conversion(NamedTuple):
         """Whether the framework takes over memory at multiples of 64 bytes, and no other."""
         from .frameworks import framework
 
-        if self.framework is None or self.dtype is not None or self.copy != "auto":
+        if self.framework is None or self.dtype is not None:
+            return False
+        if self.is_shared or self.copy == "always":
             return False
         return framework(self.framework).is_immutable
 

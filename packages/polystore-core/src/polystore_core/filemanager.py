@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from .abc.array import LazyArray
-from .collecting import collect, images
+from .collecting import collect, images, load_one
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
 from .errors import InvalidOptionError, explained
 from .paths import check_path
@@ -120,11 +120,16 @@ class FileManager(Router):
             self._check_options(call, options, "load", backend)
         if path.__class__ is not str:
             check_path(path)
-        value = call(path, **options)
         if framework is device is dtype is None and casting == "exact" and copy != "always":
-            return value
+            return call(path, **options)
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
-        return asked.convert(value, path)
+        if asked.shares_aligned:
+            return load_one(
+                asked,
+                path,
+                lambda c: self._run_batch("load_batch_into", backend, [path], c, **options),
+            )
+        return asked.convert(call(path, **options), path)
 
     def _load_as(
         self, kind: str, path: Path, asked: Conversion, options: dict[str, Option]

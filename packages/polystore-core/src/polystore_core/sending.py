@@ -6,15 +6,15 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .abc.collector import Collector
 from .errors import DataError, UnsupportedDataError, explained
-from .model.arrays import framework_of, to_numpy
+from .model.arrays import framework_of, numpy_dtype, to_numpy
 from .model.casting import convert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from .abc.backend import Path
     from .abc.framework import Stage
@@ -30,16 +30,17 @@ class Sender(Collector):
     What is no NumPy array, such as a dict of them, is converted as it is elsewhere.
     """
 
-    # Locks: _lock guards the allocation of _stack. Each item has a row of its own.
+    # Locks: _lock guards the allocation of stack. Each item has a row of its own.
 
     def __init__(
         self, conversion: Conversion, paths: Sequence[Path], stage: Stage, *, stack: bool
     ) -> None:
+        conversion.check()
         self._asked, self._paths, self._stage = conversion, paths, stage
-        self._dtype = None if conversion.dtype is None else np.dtype(conversion.dtype)
+        self._dtype = None if conversion.dtype is None else numpy_dtype(conversion.dtype)
         self._stacks = stack
         self._lock = threading.Lock()
-        self._stack: Any = None
+        self.stack: Any = None
         self._kind: tuple[Any, tuple[int, ...]] = (None, ())
         self._first = 0
 
@@ -71,8 +72,8 @@ class Sender(Collector):
 
     def _row(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Value:
         with self._lock:
-            if self._stack is None:
-                self._stack = self._stage.empty((len(self._paths), *shape), dtype)
+            if self.stack is None:
+                self.stack = self._stage.empty((len(self._paths), *shape), dtype)
                 self._kind, self._first = (dtype, shape), index
         if self._kind != (dtype, shape):
             raise UnsupportedDataError(
@@ -80,9 +81,4 @@ class Sender(Collector):
                 f"but {os.fspath(self._paths[self._first])!r} is {self._kind[0]} "
                 f"{self._kind[1]}. To load them anyway, load them without stack=True"
             )
-        return self._stack[index, ...]
-
-    def finish(self) -> Value:
-        """Wait for all transfers; return the stack, if there is one."""
-        self._stage.finish()
-        return self._stack
+        return self.stack[index, ...]

@@ -132,13 +132,13 @@ class NpyArray(LazyArray):
         return NpyArray, (self._opener,)
 
 
-def read_array(file: BinaryIO, size: int) -> Pixels:
-    """Read one array that is the whole of ``file``, which has ``size`` bytes."""
-    return _read_into(file, read_header(file, size), _own_memory)
-
-
 def _own_memory(*_: Value) -> None:
     return None
+
+
+def read_array(file: BinaryIO, size: int, memory: Memory = _own_memory) -> Pixels:
+    """Read one array that is the whole of ``file``, which has ``size`` bytes."""
+    return _read_into(file, read_header(file, size), memory)
 
 
 def _read_into(file: BinaryIO, header: Header, memory: Memory) -> Pixels:
@@ -152,8 +152,9 @@ def _read_into(file: BinaryIO, header: Header, memory: Memory) -> Pixels:
 
 
 def _copied(array: Pixels, memory: Memory) -> Pixels:
-    """Copy a view of memory that is not the caller's."""
-    given = memory(array.shape, array.dtype)
+    """Copy a view of memory that is not the caller's. Fortran order stays."""
+    is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+    given = None if is_fortran else memory(array.shape, array.dtype)
     if given is None:
         with allocating(array.nbytes, "npy", _ADVICE):
             return np.array(array)

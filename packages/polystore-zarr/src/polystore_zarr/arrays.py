@@ -12,7 +12,7 @@ import zarr
 import zarr.storage
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-from polystore_core import LazyArray, Selection, dtype_name, is_extended, select
+from polystore_core import LazyArray, Selection, aligned, dtype_name, is_extended, select
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -269,7 +269,7 @@ class ZarrArray(LazyArray):
         They are in what ``memory`` gives, if they can be read into it.
         """
         if not all(selection.ranges):
-            return np.empty(selection.shape, self.dtype)
+            return aligned(selection.shape, self.dtype)
         try:
             with self._guarded("read"):
                 found = self._read(selection.ranges, self._shaped(selection, memory))

@@ -214,7 +214,5 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
     """Return an uninitialised array whose memory every framework can take over."""
     import numpy as np
 
-    nbytes = math.prod(shape) * dtype.itemsize
-    memory = np.empty(nbytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + nbytes].view(dtype).reshape(shape)
+    memory = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
+    return np.ndarray(shape, dtype, memory, offset=-memory.ctypes.data % 64)
