@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def by_hand(paths: list[str]) -> np.ndarray:
             npy.read_magic(file)
             shape, _, dtype = npy.read_array_header_1_0(file)
             assert (shape, dtype) == (row.shape, row.dtype)
-            file.readinto(row)
+            file.readinto(row.data)
     return stack
 
 
@@ -36,7 +37,7 @@ def unchecked(paths: list[str]) -> np.ndarray:
     for row, path in zip(stack, paths, strict=True):
         with open(path, "rb", buffering=0) as file:
             file.seek(128)
-            file.readinto(row)
+            file.readinto(row.data)
     return stack
 
 
@@ -52,7 +53,7 @@ def main(folder: str, rounds: int = 15) -> None:
     for n, path in enumerate(paths):
         np.save(path, np.full(SHAPE, n, np.uint16))
     fm = FileManager()
-    cases = {
+    cases: dict[str, Callable[[], object]] = {
         "by hand, each header parsed": lambda: by_hand(paths),
         "by hand, headers skipped": lambda: unchecked(paths),
         "np.load, copied into the array": lambda: by_numpy(paths),
