@@ -272,7 +272,8 @@ class ZarrArray(LazyArray):
             return aligned(selection.shape, self.dtype)
         try:
             with self._guarded("read"):
-                found = self._read(selection.ranges, self._shaped(selection, memory))
+                memory = None if memory is None else self._shaped(selection, memory)
+                found = self._read(selection.ranges, memory)
         except DamagedDataError as error:
             if self._document.growing:
                 explain_tail(error, self._document, selection.ranges[0][-1] + 1)
@@ -291,11 +292,9 @@ class ZarrArray(LazyArray):
             found = found.astype(self.dtype)
         return selection.arranged(found)
 
-    def _shaped(self, selection: Selection, memory: Memory | None) -> Memory | None:
+    def _shaped(self, selection: Selection, memory: Memory) -> Memory | None:
         """Return what gives ``memory`` with an axis for each of the array."""
-        if memory is None or any(selection.descending) or self.files is None:
-            return None
-        if self.files.dtype != self.dtype:
+        if any(selection.descending) or self.files is None or self.files.dtype != self.dtype:
             return None
 
         def shaped(shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels | None:

@@ -130,7 +130,7 @@ class ChunkFiles:
             if any(s % c for s, c in zip(shards, chunks, strict=True)):
                 return None
         plain = (
-            _is_plain_type(name)
+            (name in _TYPES or _is_extended_type(name))
             and (fill := _number(fill)) is not None
             and grid["name"] == "regular"
             and keys["name"] == "default"
@@ -143,7 +143,7 @@ class ChunkFiles:
         )
         if not plain:
             return None
-        dtype = as_dtype(name).newbyteorder("<")
+        dtype = (np.dtype(name) if name in _TYPES else as_dtype(name)).newbyteorder("<")
         chain = _chain(codecs, dtype.itemsize)
         if chain is None:
             return None
@@ -318,7 +318,8 @@ class ChunkFiles:
         if sizes != [chunk.nbytes, len(data)]:
             raise _damaged(name, "is cut short, or not a Blosc chunk of this array")
         try:
-            self.compressor.decode(data, out=_bits(chunk))
+            is_plain = chunk.dtype.isbuiltin != 2
+            self.compressor.decode(data, out=chunk if is_plain else _bits(chunk))
         except (RuntimeError, ValueError) as error:
             raise _damaged(name, f"cannot be decompressed: {error}") from error
 
@@ -444,16 +445,14 @@ def _is_usual_index(sharding: Document) -> bool:
     return at_end and names == ("bytes", "little", "crc32c")
 
 
-def _is_plain_type(name: object) -> bool:
-    if name in _TYPES:
-        return True
+def _is_extended_type(name: object) -> bool:
     # 0 as a fill value is not a number of float8_e8m0fnu: zarr's type knows what it means.
     return isinstance(name, str) and is_extended(name) and name != "float8_e8m0fnu"
 
 
 def _bits(chunk: Pixels) -> Pixels:
     """Return a chunk as a buffer, which bfloat16 and float8 cannot be."""
-    return chunk.view(f"u{chunk.itemsize}") if chunk.dtype.isbuiltin == 2 else chunk
+    return chunk if chunk.dtype.isbuiltin != 2 else chunk.view(f"u{chunk.itemsize}")
 
 
 def _number(fill: Value) -> complex | None:
