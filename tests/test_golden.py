@@ -122,7 +122,19 @@ def test_images_keep_their_meaning(fm, own_folder):
     assert fm.info(path, backend="zarr").metadata == before
 
 
-NEW = {"btf", "lsm", "ome.btf", "ome.tf8", "ome.tif", "ome.tiff", "qptiff", "stk", "svs", "tf8"}
+NEW = {
+    "btf",
+    "lsm",
+    "ome.btf",
+    "ome.tf8",
+    "ome.tif",
+    "ome.tiff",
+    "qptiff",
+    "safetensors",
+    "stk",
+    "svs",
+    "tf8",
+}
 """Suffixes of TIFF that came after the archive. The next archive has files of them."""
 
 
