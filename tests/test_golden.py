@@ -135,7 +135,7 @@ NEW = {
     "svs",
     "tf8",
 }
-"""Suffixes of TIFF that came after the archive. The next archive has files of them."""
+"""Suffixes that came after the archive. The next archive has files of them."""
 
 
 def test_every_format_has_a_file():
