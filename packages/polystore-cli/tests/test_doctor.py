@@ -147,7 +147,7 @@ def test_findings_are_printed(process, install, state: str, status: int) -> None
     """Each thing is a line, with what helps; what is missing is told by the exit status."""
     install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state=state))
     install("acme-fine", "fine")
-    done = process("doctor", POLYSTORE_PLUGINS="raw,fine", POLYSTORE_DISABLE="cupy")
+    done = process("doctor", POLYSTORE_PLUGINS="raw,fine", POLYSTORE_DISABLE="polystore-core")
     assert (done.returncode, done.stderr) == (status, "")
     assert [line.split(maxsplit=3) for line in done.stdout.splitlines()] == [
         ["name", "what", "state", "found; what helps"],

@@ -17,6 +17,7 @@ from polystore_testing import Bound
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
 NAMES = [
     "bfloat16",

@@ -63,6 +63,7 @@ def test_arrays_convert_both_ways(acme: str) -> None:
         to_framework(array[::-1], acme, copy="never")
 
 
+@pytest.mark.frameworks
 def test_others_convert_to_it(acme: str, require: Any) -> None:
     tensor = require("torch").arange(3)
     assert to_numpy(to_framework(tensor, acme)).tolist() == [0, 1, 2]

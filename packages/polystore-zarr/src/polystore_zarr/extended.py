@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
+from zarr import dtype as zarr_dtype
+from zarr import errors as zarr_errors
 from zarr.core.dtype.common import HasEndianness, HasItemSize
-from zarr.dtype import DataTypeValidationError, ZDType, data_type_registry
+from zarr.dtype import ZDType, data_type_registry
 
 from polystore_core import as_dtype, is_extended
 from polystore_core.errors import UnsupportedDataError
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from polystore_core import Value
 
 __all__ = ["register_type"]
+
+_NAME = "DataTypeValidationError"
+# zarr 3.2 has moved it, and warns of the old place.
+DataTypeValidationError: type[Exception] = getattr(
+    zarr_errors if hasattr(zarr_errors, _NAME) else zarr_dtype, _NAME
+)
 
 _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
