@@ -214,5 +214,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
     """Return an uninitialised array whose memory every framework can take over."""
     import numpy as np
 
+    if dtype.kind not in "biufcV" or dtype.hasobject:  # text and dates: none can take them over
+        return np.empty(shape, dtype)
     memory = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
     return np.ndarray(shape, dtype, memory, offset=-memory.ctypes.data % 64)
