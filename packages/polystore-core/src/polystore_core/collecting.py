@@ -66,7 +66,7 @@ class Stacker(Collector):
         self._first = 0
         self._lent: dict[int, Pixels] = {}
         self.refusal: DataError | None = None
-        """Why there is no stack of such arrays, whichever of the items comes first."""
+        """Why these arrays make no stack. It is raised once, not for each item."""
 
     def memory(
         self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]

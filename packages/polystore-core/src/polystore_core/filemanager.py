@@ -180,8 +180,8 @@ class FileManager(Router):
         """Return a list of the values in the order of ``paths``; options as for ``load``.
 
         Each value is converted as it arrives. ``stack=True`` returns one array of the shape
-        ``(len(paths), *shape)`` instead, for arrays of one shape and element type. What can
-        be read in place (.npy, plain .tif, zarr) is: there is no second copy of it.
+        ``(len(paths), *shape)`` instead, for arrays of one shape and element type. .npy, plain
+        .tif and zarr are read straight into it.
 
         Raises ``BatchError`` that names every path that failed, with its cause, and
         ``UnsupportedDataError`` for a stack that does not fit into memory.

@@ -27,7 +27,7 @@ __all__ = ["Sender"]
 class Sender(Collector):
     """Sends the items of a batch to arrays on a device, or to the rows of one array.
 
-    What is no NumPy array, such as a dict of them, is converted as it is elsewhere.
+    Other values than NumPy arrays, such as a dict of them, are converted without a stage.
     """
 
     # Locks: _lock guards the allocation of stack. Each item has a row of its own.

@@ -29,9 +29,8 @@ def copied(value: Value, copy: Copy) -> Value:
         return value.load()
     if isinstance(value, Image):
         return Image(copied(value.data, copy), value.metadata)
-    if (
-        getattr(value, "grad_fn", None) is not None
-    ):  # PyTorch copies no part of a gradient graph
+    # PyTorch copies no part of a gradient graph.
+    if getattr(value, "grad_fn", None) is not None:
         value = value.detach()
     try:
         if is_array(value):

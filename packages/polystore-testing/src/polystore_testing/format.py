@@ -69,7 +69,7 @@ class FormatTests(Conformance):
                 _assert_equal(found, value)
 
     def test_loads_into_memory(self) -> None:
-        """``load_into`` gives what ``load`` gives, whatever memory it gets."""
+        """``load_into`` returns what ``load`` returns, with and without memory of the caller."""
 
         def given(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
             return np.frombuffer(

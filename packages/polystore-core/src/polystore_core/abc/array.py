@@ -206,7 +206,9 @@ class LazyArray(ABC):
 
     def __repr__(self) -> str:
         chunks = "" if self.chunks is None else f", chunks={self.chunks}"
-        return f"<{type(self).__name__} shape={self.shape}, dtype={self.dtype.str!r}{chunks}>"
+        # NumPy's own text for bfloat16 is "<V2".
+        dtype = self.dtype.name if self.dtype.isbuiltin == 2 else self.dtype.str
+        return f"<{type(self).__name__} shape={self.shape}, dtype={dtype!r}{chunks}>"
 
 
 class _Transposed(LazyArray):

@@ -73,9 +73,8 @@ class Jax(Framework):
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
         jax = self.module
-        self._refuse_narrowing(
-            getattr(value.dtype, "name", str(value.dtype)[6:])
-        )  # torch.float64
+        # The name of torch.float64 is in its text alone.
+        self._refuse_narrowing(getattr(value.dtype, "name", str(value.dtype)[6:]))
         result = value if isinstance(value, jax.Array) else jax.dlpack.from_dlpack(value)
         if device is not None and (place := self._place(device)) not in result.devices():
             if copy == "never":

@@ -71,10 +71,9 @@ class TensorFlow(Framework):
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
         on_host = device is None or "CPU" in self._place(device)
+        # TensorFlow does not wait for the stream of a GPU that fills the memory.
         if copy == "always" or not on_host or value.__dlpack_device__()[0] != _CPU:
-            return (
-                None  # TensorFlow does not wait for the stream of a GPU that fills the memory
-            )
+            return None
         return self.module.experimental.dlpack.from_dlpack(value.__dlpack__())
 
     def is_array(self, value: Value, /) -> bool:

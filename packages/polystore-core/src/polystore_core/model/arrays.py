@@ -276,9 +276,8 @@ def numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     try:
         return as_dtype(dtype)
     except (TypeError, ValueError) as error:
-        name = str(getattr(dtype, "name", dtype)).rpartition(".")[
-            2
-        ]  # torch.float16, tf.float16
+        # A type of a framework, such as torch.float16 or tf.float16, has NumPy's name at its end.
+        name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
         known = name in np.sctypeDict or is_extended(name)
         expected = f"a NumPy dtype{f', such as {name!r}' if known else ''}"
         raise InvalidOptionError("dtype", dtype, expected) from error

@@ -190,7 +190,7 @@ class Grid:
         return (1,) * split + tuple(inner)
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
-        """Decode into memory of its own, whatever ``memory`` gives."""
+        """Decode into new memory. Decoders do not use ``memory``."""
         selection = select(region, self.shape)
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
