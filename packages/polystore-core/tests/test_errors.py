@@ -359,7 +359,7 @@ def test_workers_raise_real_thing(python: Python, tmp_path: Path) -> None:
     ],
 )
 def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
-    error = errors.explained(
+    error = errors.with_context(
         errors.UnsupportedDataError("too large", "npz"), "disk", "a", operation
     )
     assert str(error) == f"backend 'disk': 'a' (npz) {text}: too large"
@@ -373,7 +373,7 @@ def test_error_of_another_backend_stays() -> None:
         errors.UnsupportedDataError("no axes", "npy", "a.npy", "disk", operation="load"),
     ):
         before = str(error)
-        assert errors.explained(error, "zarr", "a.zarr", "save") is error
+        assert errors.with_context(error, "zarr", "a.zarr", "save") is error
         assert str(error) == before
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from polystore_core import atomic_update_json, atomic_write
 from polystore_core.errors import InvalidOptionError
-from polystore_core.paths import check_new, check_text, checked, full_path, is_litter
+from polystore_core.paths import check_new, check_text, full_path, is_litter, require_local
 
 URLS = [
     "s3://bucket/a.npy",
@@ -29,7 +29,7 @@ URLS = [
 def test_url_is_no_path(url: str) -> None:
     for path in (url, Path(url)) if "/" in url.rstrip("/") else (url,):
         with pytest.raises(InvalidOptionError, match="not a URL"):
-            checked(path)
+            require_local(path)
     with pytest.raises(InvalidOptionError, match=r"^root=.*not a URL"):
         full_path(url)
 
@@ -46,16 +46,16 @@ def test_url_is_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_url_of_file_tells_path() -> None:
     with pytest.raises(InvalidOptionError, match=r"write '/data/my a\.npy'"):
-        checked("file:///data/my%20a.npy")
+        require_local("file:///data/my%20a.npy")
     with pytest.raises(InvalidOptionError, match="file://"):
-        checked("file://server/share/a.npy")
+        require_local("file://server/share/a.npy")
 
 
 @pytest.mark.parametrize(
     "path", ["C:/data/a.npy", "a:b.npy", "plate/s3:/a.npy", "./s3:/a.npy", "12:30/a.npy", "s3:"]
 )
 def test_colon_may_be_in_name(path: str) -> None:
-    assert checked(path) == path
+    assert require_local(path) == path
 
 
 def test_viewers_take_any_text() -> None:
@@ -67,14 +67,14 @@ def test_home_is_no_path(path: str) -> None:
     if os.path.expanduser(path) == path:
         pytest.skip("system: has no user called root")
     with pytest.raises(InvalidOptionError, match="only shells expand") as caught:
-        checked(path)
+        require_local(path)
     assert repr(os.path.expanduser(path)) in str(caught.value)
     assert full_path(path) == os.path.expanduser(path).rstrip("/")
 
 
 @pytest.mark.parametrize("path", ["./~", "./~/a.npy", "~$draft.npy", "a~/b.npy", "f/~/a.npy"])
 def test_tilde_may_be_in_name(path: str) -> None:
-    assert checked(path) == path
+    assert require_local(path) == path
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_tilde_may_be_in_name(path: str) -> None:
 )
 def test_litter_is_no_content(name: str) -> None:
     assert is_litter(name)
-    assert checked(f"plate/{name}") == f"plate/{name}"  # reading and deleting it is fine
+    assert require_local(f"plate/{name}") == f"plate/{name}"  # reading and deleting it is fine
     for path in (name, f"plate/{name}"):
         with pytest.raises(InvalidOptionError, match="listings leave out"):
             check_new(path)

@@ -48,7 +48,7 @@ ROIS = [
     ROI(Ellipse((40, 20), (11, 19)), "ring", Position(z=1)),
     ROI(Ellipse((40, 20), (11, 19), 20), "turned ring", Position(c=0, z=1, t=2)),
     ROI(TRIANGLE, "cell"),
-    ROI(TRIANGLE.translated(30, 3), "Zelle µ 細胞", Position(t=1)),
+    ROI(TRIANGLE.translate(30, 3), "Zelle µ 細胞", Position(t=1)),
     ROI(Points([(1.5, 2), (50, 60)]), "spots"),
     ROI(Line([(1, 2), (30.5, 40)]), "axis"),
     ROI(Polyline([(1, 2), (30.5, 40), (60, 3)]), "path"),
@@ -241,7 +241,7 @@ def test_manager_takes_many(files: FileManager, viewer: RemoteFiji, user: User) 
     """An open ROI Manager takes thousands of ROIs, and gives them up, in a moment."""
     show(files, wait="shown")
     user.does('run("ROI Manager...");')
-    rois = [ROI(TRIANGLE.translated(at % 90, at % 110), f"cell {at}") for at in range(2000)]
+    rois = [ROI(TRIANGLE.translate(at % 90, at % 110), f"cell {at}") for at in range(2000)]
     try:
         viewer.query("pulse")
         files.save(rois, "many.roi", backend="screen", wait="shown")

@@ -215,7 +215,7 @@ def test_unchanged_sets_are_byte_identical(made_by_imagej: Path, tmp_path: Path)
 def test_the_raw_bytes_count_for_that_roi_alone(from_imagej: Callable[[str], ROI]) -> None:
     roi = from_imagej("arrow")
     assert "raw" in roi.properties["imagej"]
-    moved = dataclasses.replace(roi, shape=roi.shape.translated(1, 2))
+    moved = dataclasses.replace(roi, shape=roi.shape.translate(1, 2))
     again = decode_roi(encode_roi(moved))
     assert again.shape == moved.shape
     assert settings_of(again) == settings_of(roi)

@@ -50,7 +50,7 @@ RING = np.ones((5, 7), bool)
 RING[1:4, 2:5] = False
 EXAMPLES = [
     ROI(TRIANGLE, "triangle", Position(c=0, z=4, t=2), {"class": "debris", "n": 3}),
-    ROI(TRIANGLE.translated(0.1, 1e5 / 3), "細胞 😀", properties={"细": [1, None, "\\%"]}),
+    ROI(TRIANGLE.translate(0.1, 1e5 / 3), "細胞 😀", properties={"细": [1, None, "\\%"]}),
     ROI(Rectangle((3, 12.5), (3, 6))),
     ROI(Rectangle((-7.25, 40000.1), (3.3, 6), 30), properties={"imagej": {"group": 300}}),
     ROI(Ellipse((3, 4), (9, 2))),
@@ -63,7 +63,7 @@ EXAMPLES = [
     ROI(Points([[1, 2], [3.25, 4]]), properties={"imagej": {"counters": [0, 5]}}),
     ROI(Mask(RING, (4, -5))),
     ROI(Mask(RING[:1], (0, 0))),
-    ROI(Composite([TRIANGLE, TRIANGLE.translated(20, 0)])),
+    ROI(Composite([TRIANGLE, TRIANGLE.translate(20, 0)])),
 ]
 
 

@@ -59,7 +59,7 @@ def test_moved_shape_keeps_the_rest(shape: Shape) -> None:
     (found,) = read(made, layer)
     assert (found.name, found.properties) == ("kern", KEPT[2])
     assert found.position == Position(c=4, z=2)
-    expected = shape.translated(8, -16)
+    expected = shape.translate(8, -16)
     assert type(found.shape) is type(shape)
     np.testing.assert_allclose(found.shape.bounds, expected.bounds, rtol=1e-6, atol=1e-5)
     if isinstance(found.shape, Rectangle | Ellipse) and isinstance(shape, Rectangle | Ellipse):

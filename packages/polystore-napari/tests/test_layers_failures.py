@@ -66,7 +66,7 @@ def test_failed_update_of_rois(
         layer.face_color = ["red", "blue", "green"][: len(layer.data)]
         layer.selected_data = {0}
     before, look = list(window.layers.rois()), looks(layer)
-    moved = [ROI(one.shape.translated(3, 0)) for one in ONE_OF_EACH]
+    moved = [ROI(one.shape.translate(3, 0)) for one in ONE_OF_EACH]
     if Trap(getattr(layer.events, event), after).spring(lambda: window.save(moved, "r.roi")):
         assert list(window.layers.rois()) == before
         assert list(window.model.layers) == layers

@@ -22,7 +22,7 @@ def test_drawings_stay(window: Window, roi: ROI, ndisplay: int, shape: tuple[int
     layer = window.model.layers[-1]
     layer.name, layer.opacity = "mine", 0.25
     drawn = draw(layer)
-    moved = ROI(roi.shape.translated(2, 0), "moved")
+    moved = ROI(roi.shape.translate(2, 0), "moved")
     for display, rois in ((ndisplay, [moved]), (2, []), (ndisplay, [moved, roi]), (2, [roi])):
         window.model.dims.ndisplay = display
         window.save(rois, "r.roi")

@@ -140,7 +140,7 @@ def test_changes_of_unknown_axes() -> None:
     message, pixels = describe(image)
     assert (message.axes, pixels.shape) == ("czyx", (2, 3, 5, 6))
     assert [channel.name for channel in message.channels] == ["a", "b"]
-    moved = image.metadata.moved("cqyx")
+    moved = image.metadata.transpose("cqyx")
     assert held(message) == moved
     changes = {
         "axes": [{"name": "c"}, {"name": "z"}, {"name": "y", "scale": 2.0}, {"name": "x"}],
@@ -237,7 +237,7 @@ def test_damaged_answers(answer) -> None:
 
 
 def test_sizes_are_those_of_the_axes_of_the_value() -> None:
-    words = image_metadata((2, 8, 9), "u2", axes="cyx").moved("xyc")
+    words = image_metadata((2, 8, 9), "u2", axes="cyx").transpose("xyc")
     about = look_of((9, 8, 2), "<u2", Look(scale=(9, 8, 1)), words)
     assert (about.axes, about.scale) == ("cyx", (1.0, 8.0, 9.0))
 

@@ -88,7 +88,7 @@ def test_every_word_comes_back(
     handle = store.open(path)
     assert handle.image == pickle.loads(pickle.dumps(handle)).image == words
     part = store.load(path, as_="image", region=np.s_[1, :, 10:20:2])
-    assert part.metadata == words.sliced(np.s_[1, :, 10:20:2], PIXELS.shape)
+    assert part.metadata == words.select(np.s_[1, :, 10:20:2], PIXELS.shape)
     store.save(found, path, **options)
     assert store.load(path, as_="image").metadata == words
 

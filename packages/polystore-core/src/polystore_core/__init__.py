@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from .abc.backend import Path
     from .abc.format import Memory
-    from .abc.framework import aligned
+    from .abc.framework import allocate_aligned
     from .abc.ranges import RangeReader
     from .abc.store import (
         ByteStore,
@@ -116,7 +116,15 @@ if TYPE_CHECKING:
         check_options,
         known_options,
     )
-    from .paths import HIDDEN_PREFIX, check_new, check_text, checked, full_path, is_litter, join
+    from .paths import (
+        HIDDEN_PREFIX,
+        check_new,
+        check_text,
+        full_path,
+        is_litter,
+        join,
+        require_local,
+    )
     from .plugins.checks import Finding, findings
     from .plugins.declared import owner
     from .plugins.discovery import PLUGIN_API, PluginState, survey
@@ -158,7 +166,7 @@ _HOME = {
         "LazyArray Opener Source StorageBackend"
     ),
     "abc.backend": "Path",
-    "abc.framework": "aligned",
+    "abc.framework": "allocate_aligned",
     "abc.format": "Memory",
     "abc.ranges": "RangeReader",
     "abc.store": (
@@ -191,7 +199,7 @@ _HOME = {
     "region": "Selection select",
     "modules": "is_instance",
     "options": "Copy IfExists check_copy check_if_exists check_options known_options",
-    "paths": "HIDDEN_PREFIX check_new check_text checked full_path is_litter join",
+    "paths": "HIDDEN_PREFIX check_new check_text full_path is_litter join require_local",
     "plugins.checks": "Finding findings",
     "plugins.declared": "owner",
     "plugins.discovery": "PLUGIN_API PluginState survey",
@@ -285,7 +293,7 @@ __all__ = [
     "Value",
     "Versions",
     "Watch",
-    "aligned",
+    "allocate_aligned",
     "allocating",
     "array_and_words",
     "as_dtype",
@@ -303,7 +311,6 @@ __all__ = [
     "check_options",
     "check_paths",
     "check_text",
-    "checked",
     "claim",
     "class_fault",
     "convert",
@@ -349,6 +356,7 @@ __all__ = [
     "remove_tree",
     "remove_unused",
     "rename_new",
+    "require_local",
     "rois",
     "run_batch",
     "secret",

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from .abc.backend import DataSource, Path
 from .abc.collector import Collector
-from .abc.framework import aligned
+from .abc.framework import allocate_aligned
 from .errors import (
     BatchError,
     CopyRequiredError,
     DataError,
     InvalidOptionError,
     UnsupportedDataError,
-    explained,
+    with_context,
 )
 from .limits import allocating
 from .options import check_options
@@ -45,7 +45,7 @@ class Converter(Collector):
     def memory(
         self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
     ) -> Pixels | None:
-        return aligned(shape, dtype) if self._lends and dtype.isnative else None
+        return allocate_aligned(shape, dtype) if self._lends and dtype.isnative else None
 
     def put(self, index: int, value: Value) -> Value:
         return self._conversion.convert(value, self._paths[index])
@@ -89,7 +89,9 @@ class Stacker(Collector):
                 raise self._told(index, error)  # noqa: B904 - the same
 
     def _told(self, index: int, error: DataError) -> Exception:
-        return explained(error, self._conversion.backend, os.fspath(self._paths[index]), "load")
+        return with_context(
+            error, self._conversion.backend, os.fspath(self._paths[index]), "load"
+        )
 
     def _copy(self, index: int, value: Value) -> None:
         from .model.arrays import is_array, to_numpy
@@ -156,7 +158,7 @@ class Stacker(Collector):
             "load fewer at once",
             what=f"a stack of {len(self._paths)} arrays ({kind} {shape[1:]})",
         ):
-            return aligned(shape, kind)
+            return allocate_aligned(shape, kind)
 
     def finish(self) -> Value:
         """Return the stack as an array of the framework that was asked for."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .errors import DataError, InvalidOptionError, UnsupportedDataError, explained
+from .errors import DataError, InvalidOptionError, UnsupportedDataError, with_context
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -61,7 +61,7 @@ class Conversion(NamedTuple):
                 f"framework=, device=, dtype= and casting= need an array, got {kind}"
             )
         except DataError as error:
-            explained(error, self.backend, os.fspath(path), "load")
+            with_context(error, self.backend, os.fspath(path), "load")
             raise
 
     def _converted(self, array: Value) -> Value:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from .abc.array import LazyArray
 from .collecting import collect, images, load_one
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
-from .errors import InvalidOptionError, explained
+from .errors import InvalidOptionError, with_context
 from .paths import check_path
 from .routing import Router, let_calls_omit_backend
 
@@ -231,7 +231,7 @@ class FileManager(Router):
         from .image import Image, no_words
 
         if handle.image is None:
-            raise explained(no_words(), backend, os.fspath(path), "open")
+            raise with_context(no_words(), backend, os.fspath(path), "open")
         return as_kind(as_, Image(handle, handle.image))
 
     def create(

@@ -17,11 +17,11 @@ __all__ = [
     "check_path",
     "check_pattern",
     "check_text",
-    "checked",
     "full_path",
     "is_litter",
     "join",
     "relative_to",
+    "require_local",
     "working_folder",
 ]
 
@@ -83,7 +83,7 @@ def check_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def checked(path: str | os.PathLike[str]) -> str:
+def require_local(path: str | os.PathLike[str]) -> str:
     """Return ``path`` as text, for a backend that keeps values on this machine.
 
     Raises ``InvalidOptionError``, also for a URL and for "~" (``check_local``).
@@ -112,11 +112,11 @@ def check_local(path: str | os.PathLike[str]) -> None:
 
 
 def check_new(path: str | os.PathLike[str]) -> str:
-    """Return ``checked(path)`` for a path at which a value or a link will be.
+    """Return ``require_local(path)`` for a path at which a value or a link will be.
 
     Raises ``InvalidOptionError``, also for a name that listings leave out (``is_litter``).
     """
-    text = checked(path)
+    text = require_local(path)
     name = text.rpartition("/")[2]
     if is_litter(name):
         expected = f"another name, because listings leave out {name!r}, a file of file browsers"
@@ -205,8 +205,8 @@ def check_pattern(pattern: str | None) -> None:
 def join(directory: str | os.PathLike[str], name: str) -> str:
     """Join as paths are written in results: ``"."`` and ``""`` add nothing.
 
-    Except to "~" and to "s3:": alone, ``paths.checked`` would take them for a home folder and,
-    with a name behind it, for a URL.
+    Except to "~" and to "s3:": alone, ``paths.require_local`` would take them for a home folder
+    and, with a name behind it, for a URL.
     """
     folder = os.fspath(directory)
     if folder in ("", "."):

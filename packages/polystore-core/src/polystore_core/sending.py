@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from .abc.collector import Collector
-from .errors import DataError, UnsupportedDataError, explained
+from .errors import DataError, UnsupportedDataError, with_context
 from .model.arrays import framework_of, numpy_dtype, to_numpy
 from .model.casting import convert
 
@@ -65,7 +65,7 @@ class Sender(Collector):
                 target = self._stage.empty(array.shape, native)
             self._stage.send(array, target)
         except DataError as error:
-            raise explained(  # noqa: B904 - it carries its cause
+            raise with_context(  # noqa: B904 - it carries its cause
                 error, self._asked.backend, os.fspath(self._paths[index]), "load"
             )
         return target

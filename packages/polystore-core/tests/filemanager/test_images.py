@@ -191,7 +191,7 @@ def test_transposed_handle_reads_parts(memory: FileManager, image: Image) -> Non
     memory.save(image, "a", "one")
     turned = memory.open("a", "one", as_="image").transpose("xcy")
     assert isinstance(turned.data, LazyArray)
-    assert turned.data.image == turned.metadata == image.metadata.moved("xcy")
+    assert turned.data.image == turned.metadata == image.metadata.transpose("xcy")
     expected = image.data.transpose(2, 0, 1)
     for region in (
         ...,

@@ -149,14 +149,14 @@ def test_failure_frees_the_stack(files: FileManager, monkeypatch: pytest.MonkeyP
     from polystore_core import collecting
 
     made: list[weakref.ref[Any]] = []
-    allocate = collecting.aligned
+    allocate = collecting.allocate_aligned
 
-    def aligned(*given: Any) -> Any:
+    def allocate_aligned(*given: Any) -> Any:
         array = allocate(*given)
         made.append(weakref.ref(array))
         return array
 
-    monkeypatch.setattr(collecting, "aligned", aligned)
+    monkeypatch.setattr(collecting, "allocate_aligned", allocate_aligned)
     with pytest.raises(BatchError) as caught:
         files.load_batch(["0.npy", "missing.npy"], backend="one", stack=True)
     gc.collect()

@@ -40,7 +40,7 @@ def test_words_of_a_slice_are_those_of_its_pixels(image: Any, data: st.DataObjec
     """Each remaining element is where it was, along every axis, and has its channel."""
     shape, metadata = image
     region = tuple(data.draw(regions(length)) for length in shape)
-    found = metadata.sliced(region, shape)
+    found = metadata.select(region, shape)
     array = np.empty(shape)[region]
     found.check(array.shape)
     kept = [(a, r, n) for a, r, n in zip(metadata.axes, region, shape, strict=True)]
@@ -72,8 +72,8 @@ def test_slicing_twice_is_slicing_once(image: Any, data: st.DataObject) -> None:
     for one, two, length in zip(first, second, shape, strict=True):
         chosen = range(length)[one][two]
         composed.append(slice(chosen.start, chosen.stop, chosen.step))
-    once = metadata.sliced(tuple(composed), shape)
-    close(metadata.sliced(first, shape).sliced(second, between), once)
+    once = metadata.select(tuple(composed), shape)
+    close(metadata.select(first, shape).select(second, between), once)
 
 
 def test_slice_by_hand() -> None:
@@ -87,7 +87,7 @@ def test_slice_by_hand() -> None:
         ),
         channels=(Channel(name="a"), Channel(name="b")),
     )
-    found = metadata.sliced(
+    found = metadata.select(
         (slice(1, None), -1, slice(4, 9, 2), slice(3, None)), (3, 2, 10, 10)
     )
     assert found == ImageMetadata(
@@ -109,10 +109,10 @@ def test_turned_axis_has_no_origin() -> None:
             Axis("x", "space", None, 0.5, 10.0),
         )
     )
-    found = metadata.sliced((slice(None, None, -1),) * 2, (3, 4, 4))
+    found = metadata.select((slice(None, None, -1),) * 2, (3, 4, 4))
     assert found.axes[0].coords == (5.0, 1.0, 0.0)
     assert found.axes[1:] == (Axis("y", "space", None, 0.5), metadata.axes[2])
-    single = metadata.sliced((..., slice(2, 1, -1)), (3, 4, 4))
+    single = metadata.select((..., slice(2, 1, -1)), (3, 4, 4))
     assert single.axes[2] == Axis("x", "space", None, 0.5, 11.0)
 
 
@@ -121,9 +121,9 @@ def test_channels_are_turned() -> None:
         axes=(Axis("c", "channel"), Axis("y", "space"), Axis("x", "space")),
         channels=tuple(Channel(name=name) for name in "abcd"),
     )
-    names = [c.name for c in metadata.sliced(slice(None, 0, -2), (4, 1, 1)).channels]
+    names = [c.name for c in metadata.select(slice(None, 0, -2), (4, 1, 1)).channels]
     assert names == ["d", "b"]
-    assert metadata.sliced(slice(0, 0), (4, 1, 1)).channels == ()
+    assert metadata.select(slice(0, 0), (4, 1, 1)).channels == ()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_channels_are_turned() -> None:
 def test_impossible_regions_refused(region: Any, error: type[Exception]) -> None:
     metadata = ImageMetadata(axes=(Axis("y"), Axis("x")))
     with pytest.raises(error):
-        metadata.sliced(region, (4, 4))
+        metadata.select(region, (4, 4))
 
 
 @given(images(), st.data())
@@ -141,11 +141,11 @@ def test_moved_is_a_transpose(image: Any, data: st.DataObject) -> None:
     """Names and numbers mean the same, and the inverse order undoes it."""
     shape, metadata = image
     order = data.draw(st.permutations(range(len(shape))))
-    moved = metadata.moved(order)
-    assert moved == metadata.moved([metadata.names[n] for n in order])
+    moved = metadata.transpose(order)
+    assert moved == metadata.transpose([metadata.names[n] for n in order])
     moved.check(np.empty(shape).transpose(order).shape)
-    assert moved.moved(metadata.names) == metadata
-    assert moved.moved([order.index(n) for n in range(len(shape))]) == metadata
+    assert moved.transpose(metadata.names) == metadata
+    assert moved.transpose([order.index(n) for n in range(len(shape))]) == metadata
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_moved_is_a_transpose(image: Any, data: st.DataObject) -> None:
 def test_impossible_orders_refused(order: Any) -> None:
     metadata = ImageMetadata(axes=(Axis("y"), Axis("x")))
     with pytest.raises(InvalidOptionError, match="each of y, x once"):
-        metadata.moved(order)
+        metadata.transpose(order)
 
 
 @given(images(), st.sampled_from((1, 2, 4)), st.sampled_from((1, 2, 3)))

@@ -55,7 +55,7 @@ def test_of_corrects_an_image(image: Image) -> None:
 def test_indexing_is_that_of_the_array(image: Image, region: Any) -> None:
     found = image[region]
     assert np.array_equal(found.data, image.data[region])
-    assert found.metadata == image.metadata.sliced(region, image.shape)
+    assert found.metadata == image.metadata.select(region, image.shape)
 
 
 @pytest.mark.parametrize("region", [None, [0, 1], np.array([True, False]), "c"])
@@ -133,14 +133,14 @@ def test_transpose_is_a_view(image: Image) -> None:
     found = image.transpose("xyzc")
     assert np.shares_memory(found.data, image.data)
     assert np.array_equal(found, image.data.T)
-    assert found.metadata == image.metadata.moved((3, 2, 1, 0))
+    assert found.metadata == image.metadata.transpose((3, 2, 1, 0))
     assert found.transpose(image.axes).metadata == image.metadata
 
 
 def test_places_get_their_order(image: Image) -> None:
     """A writer gets the axes in the order that its format has, or as they are."""
     pixels, words = array_and_words(image.transpose("xzcy"), "tzcyxs")
-    assert words == image.metadata.moved("zcyx")
+    assert words == image.metadata.transpose("zcyx")
     assert np.array_equal(pixels, image.transpose("zcyx"))
     assert array_and_words(image, "tczyxs")[0] is image.data
     assert array_and_words(image.transpose("xzcy"))[0].shape == (5, 3, 2, 4)
@@ -199,7 +199,7 @@ def test_repr_says_what_is_known(image: Image) -> None:
         "x 0.1 micrometer; channels DAPI, GFP>"
     )
     assert repr(Image.of(np.zeros((3, 4)), axes="yx")) == "<Image ndarray float64; y=3 x=4>"
-    assert image.renamed("b").name == "b"
+    assert image.rename("b").name == "b"
 
 
 # ── like= ────────────────────────────────────────────────────────────────────────────────

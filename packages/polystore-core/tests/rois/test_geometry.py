@@ -104,13 +104,13 @@ def test_masks_are_cut_off() -> None:
             (12, -6, 8, 3),
             (-9, 3, 0, 0),
         ]:
-            mask = shape.translated(dy, dx).to_mask((20, 20))
+            mask = shape.translate(dy, dx).to_mask((20, 20))
             top, left = max(dy, 0), max(dx, 0)
             assert mask.sum() == height * width
             assert mask[top : top + height, left : left + width].all()
         for away in (-1e9, 1e9, 20, -9):
-            assert not shape.translated(away, 0).to_mask((20, 20)).any()
-            assert not shape.translated(0, away).to_mask((20, 20)).any()
+            assert not shape.translate(away, 0).to_mask((20, 20)).any()
+            assert not shape.translate(0, away).to_mask((20, 20)).any()
         for empty in ((0, 0), (0, 5), (5, 0)):
             assert shape.to_mask(empty).shape == empty
 
@@ -158,14 +158,14 @@ def test_ellipse_follows_its_formula(ellipse: Ellipse) -> None:
         (Composite([HOLE, SQUARE]), 12),
         (Composite([ISLAND, SQUARE, HOLE[::-1]]), 12.25),
         (Composite([SQUARE, SQUARE]), 0),
-        (Composite([SQUARE, Polygon(SQUARE).translated(4, 4)]), 32),
+        (Composite([SQUARE, Polygon(SQUARE).translate(4, 4)]), 32),
         (Composite([SQUARE, [(1.5, 1.5), (1.5, 3.5), (3.5, 3.5), (3.5, 1.5)]]), 12),
         (Composite([SQUARE, [(1.5, -0.5), (3.5, 1.5), (1.5, 3.5), (-0.5, 1.5)]]), 8),
     ],
 )
 def test_areas_are_known(shape: Area, area: float) -> None:
     assert shape.area == pytest.approx(area, rel=1e-12)
-    moved = shape.translated(100, 100)
+    moved = shape.translate(100, 100)
     assert moved.area == pytest.approx(area, rel=1e-12)
 
 
@@ -228,9 +228,9 @@ def traced(pixels: np.ndarray[Any, Any]) -> list[list[tuple[float, float]]]:
 def test_bounds_are_known(shape: Shape, bounds: tuple[float, ...]) -> None:
     assert shape.bounds == pytest.approx(bounds, rel=1e-15)
     y0, x0, y1, x1 = bounds
-    moved = shape.translated(-3, 5)
+    moved = shape.translate(-3, 5)
     assert moved.bounds == pytest.approx((y0 - 3, x0 + 5, y1 - 3, x1 + 5), rel=1e-15)
-    assert moved.translated(3, -5) == shape
+    assert moved.translate(3, -5) == shape
 
 
 def test_positive_angle_turns_left() -> None:
@@ -250,5 +250,5 @@ def test_mask_is_a_set() -> None:
     padded[5:7, 6:8] = small.pixels
     assert Mask(padded, (-2, -2)) == small
     assert Mask(small.to_mask((20, 20))) == small
-    assert small.translated(-1, 2.0).origin == (2, 6)
+    assert small.translate(-1, 2.0).origin == (2, 6)
     assert cells(small.to_mask((20, 20))) == [(3, 4), (4, 4), (4, 5)]

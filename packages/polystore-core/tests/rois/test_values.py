@@ -120,7 +120,7 @@ def test_numbers_of_any_kind() -> None:
 
 def test_replace_keeps_the_rest() -> None:
     roi = example(EXAMPLES[-1])
-    moved = dataclasses.replace(roi, shape=roi.shape.translated(1, 2))
+    moved = dataclasses.replace(roi, shape=roi.shape.translate(1, 2))
     assert moved.properties == roi.properties
     assert moved != roi
     turned = dataclasses.replace(Rectangle((0, 0), (1, 2)), angle=90)
@@ -226,9 +226,9 @@ def test_refuses_unsupported_data(make: Callable[[], object], says: str) -> None
         (lambda: Polygon(SQUARE).to_mask((1, -1)), "shape"),
         (lambda: Polygon(SQUARE).to_mask((1, 1.0)), "shape"),  # type: ignore[arg-type]
         (lambda: Polygon(SQUARE).to_mask((1, 1, 1)), "shape"),  # type: ignore[arg-type]
-        (lambda: Polygon(SQUARE).translated(math.nan, 0), "dy, dx"),
-        (lambda: Rectangle((0, 0), (1, 1)).translated("1", 0), "dy, dx"),  # type: ignore[arg-type]
-        (lambda: Mask([[True]]).translated(0.5, 0), "dy, dx"),
+        (lambda: Polygon(SQUARE).translate(math.nan, 0), "dy, dx"),
+        (lambda: Rectangle((0, 0), (1, 1)).translate("1", 0), "dy, dx"),  # type: ignore[arg-type]
+        (lambda: Mask([[True]]).translate(0.5, 0), "dy, dx"),
     ],
 )
 def test_refuses_impossible_options(make: Callable[[], object], option: str) -> None:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
-from polystore_core import Format, aligned, is_array, to_numpy
+from polystore_core import Format, allocate_aligned, is_array, to_numpy
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -163,7 +163,9 @@ def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> Pixel
         if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
             raise UnsupportedFileError("its name is an absolute path, or has '..'", "npz")
         with open_member(archive, member, "npz") as part:
-            return read_array(cast("BinaryIO", _Pieces(part)), member.file_size, aligned)
+            return read_array(
+                cast("BinaryIO", _Pieces(part)), member.file_size, allocate_aligned
+            )
     except DamagedDataError as error:
         raise DamagedDataError(f"array {name!r}: {error.reason}", "npz") from error
     except UnsupportedFileError as error:

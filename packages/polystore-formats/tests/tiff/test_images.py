@@ -95,7 +95,7 @@ def test_every_word_comes_back(kind: str) -> None:
         assert handle.image == RICH
     part = loaded(data, region=np.s_[1, 1:, 0])
     assert_same(part.data, STACK[1, 1:, 0])
-    assert part.metadata == RICH.sliced(np.s_[1, 1:, 0], STACK.shape)
+    assert part.metadata == RICH.select(np.s_[1, 1:, 0], STACK.shape)
     assert loaded(stored(found, kind)).metadata == RICH
 
 
@@ -208,7 +208,7 @@ def test_a_dataarray(tmp_path: Any) -> None:
 
 
 def test_an_order_that_a_kind_lacks() -> None:
-    value = Image(STACK[0], RICH.sliced(0, STACK.shape))
+    value = Image(STACK[0], RICH.select(0, STACK.shape))
     with pytest.raises(DataError, match=r"image.transpose\('czyx'\)"):
         stored(value.transpose("cyzx"), "ome")
     turned = value.transpose("cyzx")
@@ -218,7 +218,7 @@ def test_an_order_that_a_kind_lacks() -> None:
 
 def test_imagej_has_its_own_order() -> None:
     """The axes of an image have names, so it is transposed. An array without them is refused."""
-    value = Image(STACK[0], RICH.sliced(0, STACK.shape)).transpose("czyx")
+    value = Image(STACK[0], RICH.select(0, STACK.shape)).transpose("czyx")
     found = loaded(stored(value, "imagej"))
     assert found.axes == ("z", "c", "y", "x")
     assert found.transpose("czyx").metadata == value.metadata

@@ -21,11 +21,11 @@ from polystore_core import (
     array_and_words,
     check_if_exists,
     check_new,
-    checked,
     framework_of,
     is_array,
     natural_order,
     no_words,
+    require_local,
     run_batch,
     select,
 )
@@ -40,7 +40,7 @@ from polystore_core.errors import (
     PathOutsideRootError,
     StorageError,
     UnsupportedDataError,
-    explained,
+    with_context,
 )
 
 from .copies import copied, handed_out
@@ -178,9 +178,9 @@ class MemoryBackend(StorageBackend):
     ) -> Image:
         array, words = array_and_words(self._value(path, "load"))
         if words is None:
-            raise explained(no_words(), self.name, os.fspath(path), "load")
+            raise with_context(no_words(), self.name, os.fspath(path), "load")
         if region is not None:
-            words = words.sliced(region, array.shape)
+            words = words.select(region, array.shape)
             array = self._part(array, region, path, copy)
         return Image(handed_out(array, copy), words)
 
@@ -355,7 +355,7 @@ class MemoryBackend(StorageBackend):
 
     def _resolve(self, path: Path, *, follow: bool = True) -> str:
         """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
-        return self._canonical(checked(path), follow=follow)
+        return self._canonical(require_local(path), follow=follow)
 
     def _canonical(self, text: str, *, follow: bool = True) -> str:
         folder, slash, name = text.rpartition("/")

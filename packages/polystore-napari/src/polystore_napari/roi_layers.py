@@ -337,7 +337,7 @@ def _mask_of(roi: ROI) -> ROI:
         return roi
     y0, x0, y1, x1 = roi.shape.bounds
     top, left = math.floor(y0), math.floor(x0)
-    moved = roi.shape.translated(-top, -left)
+    moved = roi.shape.translate(-top, -left)
     pixels = moved.to_mask((math.ceil(y1) - top + 1, math.ceil(x1) - left + 1))
     return replace(roi, shape=Mask(pixels, (top, left))) if pixels.any() else roi
 

@@ -16,9 +16,9 @@ from polystore_core import (
     Info,
     LocalStore,
     check_paths,
-    checked,
     full_path,
     natural_order,
+    require_local,
 )
 from polystore_core.errors import (
     DamagedDataError,
@@ -26,7 +26,7 @@ from polystore_core.errors import (
     NotAFileError,
     NotFoundError,
     PathOutsideRootError,
-    explained,
+    with_context,
 )
 
 from .batches import Batch
@@ -114,7 +114,7 @@ class VirtualWorkspaceBackend(DataSource):
             now, stamp = time.time_ns(), _stamp(os.stat(path))
             content = LocalStore().read(path)
         except OSError as error:
-            raise explained(error, self.name, path, "read")  # noqa: B904 - it carries its cause
+            raise with_context(error, self.name, path, "read")  # noqa: B904 - it carries its cause
         digest = hashlib.blake2b(content).digest()
         if old is not None and (old.path, old.digest) == (path, digest):
             workspace = old.workspace
@@ -127,7 +127,7 @@ class VirtualWorkspaceBackend(DataSource):
         try:
             return read_document(content, path)
         except Exception as error:
-            raise explained(error, self.name, path, "read")  # noqa: B904 - it carries its cause
+            raise with_context(error, self.name, path, "read")  # noqa: B904 - it carries its cause
 
     def build(self, files: Path | Iterable[Path], names: str, **options: Option) -> Workspace:
         """Call ``Workspace.build`` with the registry of this backend. Nothing is saved."""
@@ -137,7 +137,7 @@ class VirtualWorkspaceBackend(DataSource):
 
     def _key(self, path: Path) -> str:
         """Return the virtual path as the document writes it; "" for the folder of all."""
-        text = checked(path)
+        text = require_local(path)
         if text.startswith("/") or "\\" in text or ".." in text.split("/"):
             plain = posixpath.normpath(text)
             if plain.startswith(("/", "..")):
@@ -185,7 +185,7 @@ class VirtualWorkspaceBackend(DataSource):
             shape = sliced_shape(found.entry.indices, info.shape)
             words = info.image
             if words is not None and info.shape is not None:
-                words = words.sliced(narrow(found.entry.indices), info.shape)
+                words = words.select(narrow(found.entry.indices), info.shape)
             return replace(info, size=None, shape=shape, image=words, metadata={})
 
     # ── values ───────────────────────────────────────────────────────────────────────────

@@ -326,7 +326,7 @@ class Batch:
                 if words is not None:
                     own = dict(zip(axes, numbers, strict=True))
                     region = tuple([own.get(n, item) for n, item in enumerate(parts)])
-                    value = Image(value, words.sliced(region, handle.shape))
+                    value = Image(value, words.select(region, handle.shape))
                 self._put(index, value)
         except Exception as error:
             for index in group:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from polystore_core import LocalStore, atomic_write, check_new, full_path
-from polystore_core.errors import DamagedDataError, InvalidOptionError, explained
+from polystore_core.errors import DamagedDataError, InvalidOptionError, with_context
 
 if TYPE_CHECKING:
     from polystore_core import Backends, Path, Progress
@@ -155,7 +155,7 @@ class Workspace:
         try:
             content = LocalStore().read(path)
         except OSError as error:
-            raise explained(error, "", path, "read")  # noqa: B904 - it carries its cause
+            raise with_context(error, "", path, "read")  # noqa: B904 - it carries its cause
         return read_document(content, path)
 
     def save(self, file: Path) -> None:

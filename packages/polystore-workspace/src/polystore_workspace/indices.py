@@ -112,7 +112,7 @@ class SlicedArray(LazyArray):
     @property
     def image(self) -> ImageMetadata | None:
         words = self._handle.image
-        return None if words is None else words.sliced(self._region(()), self._handle.shape)
+        return None if words is None else words.select(self._region(()), self._handle.shape)
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:

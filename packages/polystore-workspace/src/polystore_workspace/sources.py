@@ -25,7 +25,7 @@ from polystore_core.errors import (
     UnsupportedFileError,
     UnsupportedFormatError,
     UnsupportedOperationError,
-    explained,
+    with_context,
 )
 
 from .indices import check_indices, is_basic, narrow
@@ -213,7 +213,7 @@ class Sources:
     ) -> Exception:
         name, text, place = self._of.name, os.fspath(path), self._place(entry)
         if isinstance(error, OSError) and not isinstance(error, PolystoreError):
-            error = explained(error, name, text, operation)
+            error = with_context(error, name, text, operation)
         if isinstance(error, UnsupportedOperationError):
             reason = f"{text!r}: {error}; {place}"
             return UnsupportedOperationError(name, error.operation, reason)

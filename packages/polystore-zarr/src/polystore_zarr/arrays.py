@@ -12,7 +12,14 @@ import zarr
 import zarr.storage
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
-from polystore_core import LazyArray, Selection, aligned, dtype_name, is_extended, select
+from polystore_core import (
+    LazyArray,
+    Selection,
+    allocate_aligned,
+    dtype_name,
+    is_extended,
+    select,
+)
 from polystore_core.errors import (
     DamagedDataError,
     InvalidOptionError,
@@ -20,7 +27,7 @@ from polystore_core.errors import (
     StorageError,
     UnsupportedDataError,
     UnsupportedFileError,
-    explained,
+    with_context,
 )
 
 from .arraywords import array_words, explain_tail, restored_dtype
@@ -269,7 +276,7 @@ class ZarrArray(LazyArray):
         They are in what ``memory`` gives, if they can be read into it.
         """
         if not all(selection.ranges):
-            return aligned(selection.shape, self.dtype)
+            return allocate_aligned(selection.shape, self.dtype)
         try:
             with self._guarded("read"):
                 memory = None if memory is None else self._shaped(selection, memory)
@@ -399,7 +406,7 @@ class ZarrArray(LazyArray):
         try:
             values = fit_values(value, self.dtype, selection.shape)
         except UnsupportedDataError as error:
-            explained(error, self.backend, self.path, "write")
+            with_context(error, self.backend, self.path, "write")
             raise
         if not all(selection.ranges):
             return

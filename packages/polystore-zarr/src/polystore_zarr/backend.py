@@ -317,7 +317,7 @@ class ZarrBackend(ZarrHandles):
                 if region is None:
                     return Image(array.read(select(..., array.shape)), words)
                 part = array.read(select(region, array.shape))
-                return Image(part, words.sliced(region, array.shape))
+                return Image(part, words.select(region, array.shape))
 
             return self._whole(place, "load", read)
 

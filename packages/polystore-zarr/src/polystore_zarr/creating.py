@@ -60,7 +60,7 @@ class Layout:
             and type(self.shards) in (int, bool, tuple, type(None))
         )
 
-    def moved(self, order: Sequence[int]) -> Layout:
+    def transpose(self, order: Sequence[int]) -> Layout:
         """Return the layout of ``array.transpose(order)``."""
         chunks, shards = (
             tuple([n[at] for at in order])

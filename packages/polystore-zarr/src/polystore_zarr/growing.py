@@ -28,7 +28,7 @@ from polystore_core.errors import (
     PathOutsideRootError,
     UnsupportedDataError,
     UnsupportedOperationError,
-    explained,
+    with_context,
 )
 
 from .arrays import ZarrArray
@@ -284,7 +284,7 @@ class GrowingArray(LazyArray):
         try:
             values = _typed(values, self.dtype)
         except UnsupportedDataError as error:
-            explained(error, self.backend, self.path, "append")
+            with_context(error, self.backend, self.path, "append")
             raise
         if values.shape != (*count, *self.shape[1:]):
             expected = self._shape(*count)
@@ -309,7 +309,7 @@ class GrowingArray(LazyArray):
             try:
                 self._write(values)
             except OSError as error:
-                raise explained(error, self.backend, self.path, "append")  # noqa: B904
+                raise with_context(error, self.backend, self.path, "append")  # noqa: B904
             self._is_known, self._reader = True, None
             self.shape = (self._growths[0].length, *self.shape[1:])
             if self._durable:
@@ -349,7 +349,7 @@ class GrowingArray(LazyArray):
                 for growth in reversed(self._growths):
                     growth.flush()
             except OSError as error:
-                raise explained(error, self.backend, self.path, "flush")  # noqa: B904
+                raise with_context(error, self.backend, self.path, "flush")  # noqa: B904
 
     def close(self) -> None:
         """Flush all frames, and give the lock back."""

@@ -13,8 +13,8 @@ from polystore_core.errors import (
     PolystoreError,
     UnsupportedDataError,
     UnsupportedFileError,
-    explained,
     storage_error,
+    with_context,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Guard(AbstractContextManager[None]):
         if isinstance(error, PathOutsideRootError) and self.path:
             error.backend, error.path = self.backend, self.path
         if isinstance(error, PolystoreError | MemoryError):
-            explained(error, self.backend, self.path, self.operation)  # which array it was
+            with_context(error, self.backend, self.path, self.operation)  # which array it was
             return
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             if not self.path:  # in the midst of a save, which tells it

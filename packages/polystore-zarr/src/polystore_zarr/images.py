@@ -121,7 +121,7 @@ def in_order(
     assert moved is not None
     order = [words.names.index(name) for name in moved.names]
     options = replace(options, scale=by_axis(options.scale, words.names))
-    return array, moved, options, layout.moved(order)
+    return array, moved, options, layout.transpose(order)
 
 
 def write_image(
@@ -285,7 +285,7 @@ def _channels_of_samples(
 ) -> tuple[Value, Layout, ImageMetadata]:
     """Return samples of RGB as channels, which is what OME-NGFF has."""
     order, moved = samples_first(metadata)
-    return value.transpose(order), layout.moved(order), moved
+    return value.transpose(order), layout.transpose(order), moved
 
 
 def _level_shapes(

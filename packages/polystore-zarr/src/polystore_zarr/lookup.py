@@ -26,7 +26,7 @@ from polystore_core.errors import (
     PolystoreError,
     StorageError,
     UnsupportedOperationError,
-    explained,
+    with_context,
 )
 
 from .plategrid import is_plate, way_to_pixels
@@ -119,7 +119,7 @@ class ZarrLookup(StorageBackend):
                 error.backend, error.path = self.name, f"{path}"
             raise
         except (PolystoreError, OSError) as error:
-            raise explained(error, self.name, f"{path}", operation)  # noqa: B904
+            raise with_context(error, self.name, f"{path}", operation)  # noqa: B904
         except MemoryError as error:
             raise StorageError(self.name, f"{path}", operation, errno.ENOMEM) from error
 

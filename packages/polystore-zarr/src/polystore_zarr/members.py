@@ -22,7 +22,7 @@ from polystore_core.errors import (
     DataError,
     UnsupportedOperationError,
     VersionConflictError,
-    explained,
+    with_context,
 )
 
 from .memberships import Above, Entry, Kind, Lists, is_image, lists_with, lists_without
@@ -219,7 +219,7 @@ class _Gathered:
                 _forget_copies(store, {g: read_document(g) for g in groups}, durable)
                 del self._stores[store, durable]
             except Exception as error:
-                failures.append(explained(error, self._backend, str(store), "save"))
+                failures.append(with_context(error, self._backend, str(store), "save"))
         self._written = time.monotonic()
         if failures:
             raise failures[0]

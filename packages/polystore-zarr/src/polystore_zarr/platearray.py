@@ -19,7 +19,7 @@ from polystore_core.errors import (
     PolystoreError,
     StorageError,
     UnsupportedFileError,
-    explained,
+    with_context,
 )
 
 from .grid import Cut
@@ -240,7 +240,7 @@ class PlateArray(LazyArray):
             if isinstance(error, FileNotFoundError) and read_document(directory) is None:
                 return None
             path = origin.path_of(tile.path)
-            raise explained(error, origin.backend, path, "read")  # noqa: B904
+            raise with_context(error, origin.backend, path, "read")  # noqa: B904
         if read_now is None:
             return None
         if len(self._fields) >= _MOST_KEPT:
@@ -301,7 +301,7 @@ def open_plate(
     grid = PlateGrid.of(node)
     origin = _Origin.of(node, place, backend, pipeline)
     for well, failure in grid.failures.items():
-        raise explained(failure, backend, origin.path_of(well), "open")
+        raise with_context(failure, backend, origin.path_of(well), "open")
     return _picture(origin, grid, level)
 
 
@@ -311,7 +311,7 @@ def _picture(origin: _Origin, grid: PlateGrid, level: int) -> PlateArray:
             tile = origin.field(first, level)
         except (DataError, OSError, PathOutsideRootError) as error:
             path = origin.path_of(first)
-            raise explained(error, origin.backend, path, "open")  # noqa: B904
+            raise with_context(error, origin.backend, path, "open")  # noqa: B904
         if tile is not None:
             return PlateArray(origin, grid, first, tile)
     listed = [*grid.missing, *grid.paths()]

@@ -222,7 +222,7 @@ class _Transposed(LazyArray):
     @property
     def image(self) -> ImageMetadata | None:
         found = self._array.image
-        return None if found is None else found.moved(self._order)
+        return None if found is None else found.transpose(self._order)
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:

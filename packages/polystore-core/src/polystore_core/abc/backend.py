@@ -30,14 +30,14 @@ from ..errors import (
     InvalidOptionError,
     NotADirectoryInPathError,
     NotFoundError,
-    explained,
+    with_context,
 )
 from ..options import check_if_exists, check_options
 from ..paths import check_pattern, join
 from ..values import natural_order
 from ..work import Progress, check_lengths, run_batch
 from .base import BackendBase, Path
-from .marks import derived, refused
+from .marks import mark_derived, mark_refused
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -85,7 +85,7 @@ class DataSource(BackendBase):
     def load(self, path: Path, /) -> Value:
         """Return the value at ``path``. Raises ``NotFoundError``, ``DamagedDataError``."""
 
-    @derived("load")
+    @mark_derived("load")
     def load_batch(
         self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
     ) -> list[Value]:
@@ -99,7 +99,7 @@ class DataSource(BackendBase):
             self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
         )
 
-    @derived("load")
+    @mark_derived("load")
     def load_batch_into(
         self,
         paths: Sequence[Path],
@@ -126,7 +126,7 @@ class DataSource(BackendBase):
             self.name, "load", paths, lambda i: collector.put(i, load(i)), progress=progress
         )
 
-    @derived("load", "info")
+    @mark_derived("load", "info")
     def load_image(self, path: Path, /, *, region: Region | None = None) -> Image:
         """Return the array at ``path`` with its words.
 
@@ -143,12 +143,12 @@ class DataSource(BackendBase):
             before = self.info(path)
             words, shape = before.image, before.shape
             if words is None or shape is None:
-                raise explained(no_words(), self.name, os.fspath(path), "load")
+                raise with_context(no_words(), self.name, os.fspath(path), "load")
             value = load(path, **options)
             if self.info(path) == before:
-                return Image(value, words if region is None else words.sliced(region, shape))
+                return Image(value, words if region is None else words.select(region, shape))
 
-    @derived("load_image")
+    @mark_derived("load_image")
     def load_image_batch(
         self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
     ) -> list[Image]:
@@ -159,34 +159,34 @@ class DataSource(BackendBase):
             self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
         )
 
-    @refused
+    @mark_refused
     def open(self, path: Path, /) -> LazyArray:
         """Return a lazy handle: nothing is read before it is indexed."""
         raise self._cannot("open")
 
-    @refused
+    @mark_refused
     def info(self, path: Path, /) -> Info:
         """Describe what stands at ``path`` without loading it. Raises ``NotFoundError``."""
         raise self._cannot("info")
 
-    @derived("info")
+    @mark_derived("info")
     def exists(self, path: Path, /) -> bool:
         """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
         return self.is_file(path) or self.is_dir(path)
 
-    @derived("info")
+    @mark_derived("info")
     def is_file(self, path: Path, /) -> bool:
         """Whether ``path`` is a file, or a link to one."""
         info = self._info_or_none(path)
         return info is not None and info.kind == "file"
 
-    @derived("info")
+    @mark_derived("info")
     def is_dir(self, path: Path, /) -> bool:
         """Whether ``path`` is a directory, or a link to one."""
         info = self._info_or_none(path)
         return info is not None and info.kind == "directory"
 
-    @derived("info")
+    @mark_derived("info")
     def is_symlink(self, path: Path, /) -> bool:
         """Whether ``path`` itself is a symbolic link."""
         info = self._info_or_none(path)
@@ -198,7 +198,7 @@ class DataSource(BackendBase):
         except (NotFoundError, NotADirectoryInPathError):
             return None
 
-    @refused
+    @mark_refused
     def list_dir(self, path: Path, /) -> list[str]:
         """Return the names in a directory, in natural order. Raises ``NotFoundError``."""
         raise self._cannot("list_dir")
@@ -209,7 +209,7 @@ class DataSource(BackendBase):
             path = join(directory, name)
             yield Entry(name, self.is_dir(path), self.is_symlink(path))
 
-    @derived("list_dir", "is_dir")
+    @mark_derived("list_dir", "is_dir")
     def list_files(
         self,
         directory: Path,
@@ -261,7 +261,7 @@ class DataSource(BackendBase):
                 )
                 waiting += (join(place, name) for name in reversed(natural_order(inner)))
 
-    @derived("list_files")
+    @mark_derived("list_files")
     def list_image_files(
         self, directory: Path, /, *, pattern: str | None = None, recursive: bool = False
     ) -> list[str]:
@@ -270,7 +270,7 @@ class DataSource(BackendBase):
             directory, pattern=pattern, suffixes=IMAGE_SUFFIXES, recursive=recursive
         )
 
-    @derived("list_dir", "is_dir")
+    @mark_derived("list_dir", "is_dir")
     def find_file_recursive(self, directory: Path, name: str, /) -> str | None:
         """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
         if "/" in name:
@@ -280,7 +280,7 @@ class DataSource(BackendBase):
                 return join(folder, name)
         return None
 
-    @derived("list_dir", "is_dir")
+    @mark_derived("list_dir", "is_dir")
     def collect_dirs_and_files(
         self, directory: Path, /, *, recursive: bool = True
     ) -> tuple[list[str], list[str]]:
@@ -305,7 +305,7 @@ class DataSink(BackendBase):
         Raises ``UnsupportedDataError`` before anything is written.
         """
 
-    @derived("save")
+    @mark_derived("save")
     def save_batch(
         self,
         data: Sequence[Value],
@@ -352,7 +352,7 @@ class StorageBackend(DataSource, DataSink):
         "mirror_directory_with_symlinks",
     )
 
-    @refused
+    @mark_refused
     def create(
         self, path: Path, /, *, shape: Sequence[int | None], dtype: DTypeLike
     ) -> LazyArray:
@@ -362,12 +362,12 @@ class StorageBackend(DataSource, DataSink):
         """
         raise self._cannot("create")
 
-    @refused
+    @mark_refused
     def ensure_directory(self, path: Path, /) -> None:
         """Create a directory and its missing parents; no error where it exists."""
         raise self._cannot("ensure_directory")
 
-    @refused
+    @mark_refused
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
         """Delete a file, a link (not its target) or an empty directory.
 
@@ -375,12 +375,12 @@ class StorageBackend(DataSource, DataSink):
         """
         raise self._cannot("delete")
 
-    @derived("delete")
+    @mark_derived("delete")
     def delete_all(self, path: Path, /) -> None:
         """Delete a file, or a directory with all that it holds."""
         self.delete(path, recursive=True)
 
-    @derived("load", "save")
+    @mark_derived("load", "save")
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         """Copy a value; ``if_exists`` as for ``save``."""
         check_if_exists(if_exists)
@@ -389,7 +389,7 @@ class StorageBackend(DataSource, DataSink):
         check_options(type(self).save, options, f"save() of backend {self.name!r}")
         save(self.load(source), target, **options)
 
-    @derived("copy", "delete")
+    @mark_derived("copy", "delete")
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         """Move a value; ``if_exists`` as for ``save``.
 
@@ -417,7 +417,7 @@ class StorageBackend(DataSource, DataSink):
         elif not self.exists(path):
             raise NotFoundError(self.name, os.fspath(path), operation)
 
-    @refused
+    @mark_refused
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
         """Make ``link`` lead to ``source``.
 
@@ -426,7 +426,7 @@ class StorageBackend(DataSource, DataSink):
         """
         raise self._cannot("create_symlink")
 
-    @derived("create_symlink", "ensure_directory", "list_dir", "is_dir")
+    @mark_derived("create_symlink", "ensure_directory", "list_dir", "is_dir")
     def mirror_directory_with_symlinks(
         self, source: Path, target: Path, /, *, recursive: bool = True, overwrite: bool = False
     ) -> int:

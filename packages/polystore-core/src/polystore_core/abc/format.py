@@ -26,11 +26,11 @@ from ..errors import (
     RequestError,
     UnsupportedFileError,
     UnsupportedOperationError,
-    explained,
+    with_context,
 )
 from ..errors.base import shown
 from ..options import known_options
-from ..paths import checked, join
+from ..paths import join, require_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ class Opener:
         try:
             return self.open_path(self.path)
         except (PolystoreError, OSError) as error:
-            raise explained(error, self.backend, self.path, "open")  # noqa: B904 - it carries its cause
+            raise with_context(error, self.backend, self.path, "open")  # noqa: B904 - it carries its cause
 
     def sibling(self, name: str, /) -> Opener:
         """Return the opener of a file in the same folder or below it, existing or not.
@@ -78,7 +78,7 @@ class Opener:
         "..", an absolute path, a URL, and any name that is not a path of a store.
         """
         try:
-            inside = _is_inside(checked(name))
+            inside = _is_inside(require_local(name))
         except RequestError:
             inside = False
         if not inside:
@@ -172,7 +172,7 @@ class Format(ABC):
         file.seek(0)
         if region is None:
             return Image(load(file, *given), metadata)
-        words = metadata.sliced(region, found["shape"])
+        words = metadata.select(region, found["shape"])
         if "region" in known_options(type(self).load)[0]:
             return Image(load(file, *given, region=region), words)
         return Image(load(file, *given)[region], words)

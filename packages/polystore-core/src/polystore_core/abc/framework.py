@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..options import Copy
     from ..values import Pixels, Value
 
-__all__ = ["Framework", "Stage", "aligned", "is_aligned"]
+__all__ = ["Framework", "Stage", "allocate_aligned", "is_aligned"]
 
 
 class Stage(ABC):
@@ -116,7 +116,7 @@ class Framework(ABC):
         """Return where ``value`` is: "cpu", or a name that ``device=`` takes, as "cuda:0"."""
         return "cpu"
 
-    def exported(self, value: Value, /) -> Value:
+    def export(self, value: Value, /) -> Value:
         """Return the array ``value`` as others read it through DLPack, without a copy."""
         return value
 
@@ -210,7 +210,7 @@ def is_aligned(array: Pixels) -> bool:
     return array.flags.c_contiguous and array.ctypes.data % 64 == 0
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
+def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
     """Return an uninitialised array whose memory every framework can take over."""
     import numpy as np
 

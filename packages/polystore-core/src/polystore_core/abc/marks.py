@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["derived", "refused"]
+__all__ = ["mark_derived", "mark_refused"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def derived(*needs: str) -> Callable[[Method], Method]:
+def mark_derived(*needs: str) -> Callable[[Method], Method]:
     """Mark a method that works as soon as the operations that it ``needs`` are implemented."""
 
     def mark(method: Method) -> Method:
@@ -20,6 +20,6 @@ def derived(*needs: str) -> Callable[[Method], Method]:
     return mark
 
 
-def refused(method: Method) -> Method:
+def mark_refused(method: Method) -> Method:
     """Mark a method that refuses until an author implements it."""
-    return derived(method.__name__)(method)
+    return mark_derived(method.__name__)(method)

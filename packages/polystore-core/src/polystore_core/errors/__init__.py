@@ -104,8 +104,8 @@ from .storage import (
     NotFoundError,
     StorageError,
     VersionConflictError,
-    explained,
     storage_error,
+    with_context,
 )
 
 __all__ = [
@@ -152,8 +152,8 @@ __all__ = [
     "UnsupportedMetadataError",
     "UnsupportedOperationError",
     "VersionConflictError",
-    "explained",
     "storage_error",
+    "with_context",
 ]
 
 for (

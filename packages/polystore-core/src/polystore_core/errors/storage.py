@@ -22,8 +22,8 @@ __all__ = [
     "NotFoundError",
     "StorageError",
     "VersionConflictError",
-    "explained",
     "storage_error",
+    "with_context",
 ]
 
 
@@ -206,7 +206,7 @@ def durability_unknown(
     return unknown
 
 
-def explained(error: Exception, backend: str, path: str, operation: str) -> Exception:
+def with_context(error: Exception, backend: str, path: str, operation: str) -> Exception:
     """Return ``error`` with backend and path, or the ``StorageError`` that it means."""
     if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
         if error.backend and error.path:  # of another backend, from which a value was read

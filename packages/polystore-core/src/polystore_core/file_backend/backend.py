@@ -26,7 +26,7 @@ from ..errors import (
 from ..errors.storage import durability_unknown
 from ..model.arrays import is_array
 from ..options import IfExists, check_if_exists, check_options, known_options
-from ..paths import check_new, checked
+from ..paths import check_new, require_local
 from ..plugins.declared import owner
 from ..plugins.registry import formats as shared_formats
 from ..values import Info
@@ -80,7 +80,7 @@ class FileBackend(NamesOfStore):
     def _format_at(self, path: Path, operation: str) -> Format:
         """Return the format of ``path``, as ``load`` and ``save`` choose it."""
         with self._translated(path, operation):
-            text = checked(path)
+            text = require_local(path)
             return self._format(text, self.store.key(text), operation, {})
 
     # ── one value ────────────────────────────────────────────────────────────────────────
@@ -168,7 +168,7 @@ class FileBackend(NamesOfStore):
         if region is not None:
             options["region"] = region
         with self._translated(path, "load"):
-            text = checked(path)
+            text = require_local(path)
             key = self.store.key(text)
             chosen = self._format(text, key, "load", options)
             options = _checked(chosen, "load_image", options)
@@ -188,7 +188,7 @@ class FileBackend(NamesOfStore):
         """``memory`` gives what to read into; ``None``: memory of its own."""
         # No context managers of our own here: a plate is ten thousand small files.
         try:
-            text = checked(path)
+            text = require_local(path)
             key = store.key(text)
             chosen = self._format(text, key, "load", options)
             if options:
@@ -213,7 +213,7 @@ class FileBackend(NamesOfStore):
 
     def open(self, path: Path, /, **options: Option) -> LazyArray:
         with self._translated(path, "open"):
-            text = checked(path)
+            text = require_local(path)
             chosen = self._format(text, self.store.key(text), "open", options)
             if options:
                 options = _checked(chosen, "open", options)
@@ -225,7 +225,7 @@ class FileBackend(NamesOfStore):
 
     def info(self, path: Path, /) -> Info:
         with self._translated(path, "describe"):
-            text = checked(path)
+            text = require_local(path)
             key = self.store.key(text)
             found = self._stat(key)
             if found.kind == "symlink":
@@ -332,7 +332,7 @@ class FileBackend(NamesOfStore):
         if threads is None and len(paths) > 1:
             size = 0
             with suppress(PolystoreError, OSError):  # loading it tells
-                size = self.store.stat(self.store.key(checked(paths[0]))).size or 0
+                size = self.store.stat(self.store.key(require_local(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
         with self._translated("", "load"), self.store.batch() as store:
@@ -375,7 +375,9 @@ class FileBackend(NamesOfStore):
         """
         self._needed_writable("save_batch")
         with self._translated("", "save"), self.store.batch() as store:
-            check_lengths(data, paths, lambda path: store.identity(store.key(checked(path))))
+            check_lengths(
+                data, paths, lambda path: store.identity(store.key(require_local(path)))
+            )
             if threads is None and len(paths) > 1:
                 size = getattr(data[0], "nbytes", 0)
                 threads = max(store.features.threads, threads_for(size, _SAVE_IN_THREADS))

@@ -20,10 +20,10 @@ from ..errors import (
     PolystoreError,
     StorageError,
     UnsupportedOperationError,
-    explained,
+    with_context,
 )
 from ..options import IfExists, check_if_exists
-from ..paths import check_new, checked, join
+from ..paths import check_new, join, require_local
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class NamesOfStore(StorageBackend):
             raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
 
     def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
-        return explained(error, self.name, os.fspath(path), operation)
+        return with_context(error, self.name, os.fspath(path), operation)
 
-    def _key(self, path: Path, check: Callable[[Path], str] = checked) -> str:
+    def _key(self, path: Path, check: Callable[[Path], str] = require_local) -> str:
         try:
             return self.store.key(check(path))
         except PolystoreError as error:
@@ -149,7 +149,7 @@ class NamesOfStore(StorageBackend):
 
     def _found(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
         try:
-            return look(self.store.key(checked(path)))
+            return look(self.store.key(require_local(path)))
         except (PolystoreError, OSError) as error:
             if isinstance(error, OSError) and (
                 isinstance(error, FileNotFoundError) or error.errno in _NOTHING_THERE
@@ -222,7 +222,7 @@ class NamesOfStore(StorageBackend):
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
         self._needed_writable("copy")
-        self._copy(checked(source), check_new(target), if_exists, self.store.durable)
+        self._copy(require_local(source), check_new(target), if_exists, self.store.durable)
 
     def _copy(
         self, source: str, target: str, if_exists: IfExists, durable: bool | None
@@ -359,7 +359,7 @@ class NamesOfStore(StorageBackend):
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
         self._needed_writable("move")
-        origin, place = checked(source), check_new(target)
+        origin, place = require_local(source), check_new(target)
         with self._translated(source, "move"):
             found = self._name(self._key(origin))
         is_folder = found.kind == "directory"

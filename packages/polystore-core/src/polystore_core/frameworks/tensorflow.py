@@ -27,7 +27,7 @@ class TensorFlow(Framework):
     is_immutable: ClassVar[bool] = True
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
-        value = self.exported(value)
+        value = self.export(value)
         dtype = np.dtype(value.dtype.as_numpy_dtype)
         if dtype.hasobject:
             raise UnsupportedDataError(
@@ -79,7 +79,7 @@ class TensorFlow(Framework):
     def is_array(self, value: Value, /) -> bool:
         return isinstance(value, self.module.Variable)
 
-    def exported(self, value: Value, /) -> Value:
+    def export(self, value: Value, /) -> Value:
         return value if hasattr(value, "__dlpack__") else value.value()  # of a variable
 
     def advice(self, value: Value, /) -> str:

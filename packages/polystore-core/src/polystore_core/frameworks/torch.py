@@ -26,7 +26,7 @@ class Torch(Framework):
                 raise CopyRequiredError(f"the tensor is on {value.device}")
             if value.is_conj() or value.is_neg():
                 raise CopyRequiredError("the tensor is a view that is conjugated or negated")
-        plain = self.exported(value).cpu()
+        plain = self.export(value).cpu()
         name = str(plain.dtype).removeprefix("torch.")
         try:
             if is_extended(name):
@@ -40,7 +40,7 @@ class Torch(Framework):
             ) from error
         return array
 
-    def exported(self, value: Value, /) -> Value:
+    def export(self, value: Value, /) -> Value:
         return value.detach().resolve_conj().resolve_neg()
 
     def _refuse_without_plain_data(self, value: Value) -> None:

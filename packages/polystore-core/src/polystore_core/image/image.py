@@ -160,7 +160,7 @@ class Image:
 
     def __getitem__(self, region: Region) -> Image:
         """Return a part, by integers, slices and ``...``; a lazy handle reads it."""
-        metadata = self.metadata.sliced(region, self.shape)
+        metadata = self.metadata.select(region, self.shape)
         return Image(self.data[region], metadata)
 
     def sel(self, **regions: RegionItem | str) -> Image:
@@ -190,13 +190,13 @@ class Image:
 
         Nothing is copied: an array gives a view, and lazy data stays lazy.
         """
-        metadata = self.metadata.moved(order)
+        metadata = self.metadata.transpose(order)
         numbers = [self.axes.index(name) for name in metadata.names]
         if hasattr(self.data, "permute"):  # PyTorch
             return Image(self.data.permute(numbers), metadata)
         return Image(np.transpose(self.data, numbers), metadata)
 
-    def renamed(self, name: str) -> Image:
+    def rename(self, name: str) -> Image:
         """Return the same image with another ``name``."""
         return Image(self.data, replace(self.metadata, name=name))
 

@@ -170,7 +170,7 @@ class ImageMetadata:
 
     # ── derived ──────────────────────────────────────────────────────────────────────────
 
-    def sliced(self, region: Region, shape: Sequence[int]) -> ImageMetadata:
+    def select(self, region: Region, shape: Sequence[int]) -> ImageMetadata:
         """Return the words of ``array[region]``, for an array of ``shape``.
 
         An integer takes the axis away; one of axis c leaves its channel. An axis that is turned
@@ -189,7 +189,7 @@ class ImageMetadata:
                 axes.append(axis._picked(chosen, descends and len(chosen) > 1))
         return replace(self, axes=tuple(axes), channels=channels)
 
-    def moved(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:
+    def transpose(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:
         """Return the words of ``array.transpose(order)``; axes are names or numbers."""
         names = self.names
         chosen = [

@@ -241,7 +241,7 @@ def _through_dlpack(
         copy = "always"
     elif row.is_immutable and not source.is_immutable and copy == "auto" and not donate:
         copy = "always"
-    return row.from_device(source.exported(value), device=device, copy=copy)
+    return row.from_device(source.export(value), device=device, copy=copy)
 
 
 def copy_array(value: Value, *, copy: Copy = "auto") -> Value:

@@ -70,7 +70,7 @@ class Shape(ABC):
         """The upright box around the shape: y0, x0, y1, x1."""
 
     @abstractmethod
-    def translated(self, dy: float, dx: float) -> Self:
+    def translate(self, dy: float, dx: float) -> Self:
         """Return the shape moved by ``dy`` and ``dx`` pixels."""
 
     def _set(self, **values: object) -> None:
@@ -147,7 +147,7 @@ class _Path(Shape):
     def bounds(self) -> Bounds:
         return bounds_of(self.coordinates)
 
-    def translated(self, dy: float, dx: float) -> Self:
+    def translate(self, dy: float, dx: float) -> Self:
         return type(self)(self.coordinates + checked_step(dy, dx))
 
 
@@ -208,7 +208,7 @@ class _Box(Area):
             angle=checked_number("angle", angle, "a finite number of degrees"),
         )
 
-    def translated(self, dy: float, dx: float) -> Self:
+    def translate(self, dy: float, dx: float) -> Self:
         by = checked_step(dy, dx)
         return type(self)(
             (self.centre[0] + by[0], self.centre[1] + by[1]), self.size, self.angle
@@ -306,7 +306,7 @@ class Mask(Area):
     def area(self) -> float:
         return float(np.count_nonzero(self.pixels))
 
-    def translated(self, dy: float, dx: float) -> Self:
+    def translate(self, dy: float, dx: float) -> Self:
         """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
         by = checked_step(dy, dx)
         if not (by[0].is_integer() and by[1].is_integer()):
@@ -380,8 +380,8 @@ class Composite(Area):
                 larger = np.concatenate((larger, edges), axis=1)
         return total
 
-    def translated(self, dy: float, dx: float) -> Self:
-        return type(self)(part.translated(dy, dx) for part in self.parts)
+    def translate(self, dy: float, dx: float) -> Self:
+        return type(self)(part.translate(dy, dx) for part in self.parts)
 
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
         return even_odd(edges_of(*(part.coordinates for part in self.parts)), rows, columns)

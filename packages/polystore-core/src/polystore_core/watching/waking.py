@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..files.local import LocalStore
-from ..paths import checked
+from ..paths import require_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
     store = getattr(source, "store", None)
     if not isinstance(store, LocalStore):
         return path, None
-    text = checked(path)
+    text = require_local(path)
     if store.root is not None:
         return path, os.path.join(store.root, text)
     full = text if os.path.isabs(text) else os.path.join(os.getcwd(), text)

@@ -204,7 +204,7 @@ class Tiff(Format):
         """Load as :meth:`load` does, with what the file says of the series and the level."""
         pixels, words = find_image(file, series, level)
         if region is not None:
-            words = words.sliced(region, pixels.shape)
+            words = words.select(region, pixels.shape)
         return Image(read_part(pixels, file, region, max_bytes), words)
 
     def info(self, file: BinaryIO, /) -> Document:

@@ -21,7 +21,7 @@ from polystore_core.errors import (
     PolystoreError,
     ReceiverError,
     RejectedError,
-    explained,
+    with_context,
 )
 
 from ..wire.describe import (
@@ -234,7 +234,9 @@ class StreamSink(DataSink):
             try:
                 item, pixels = described(value, path, place, look, splits, self.encoding)
             except PolystoreError as error:
-                raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
+                raise with_context(
+                    error, self.name, os.fspath(path), "save"
+                ) from error.__cause__
             return finish(item), pixels
 
         try:
@@ -242,7 +244,7 @@ class StreamSink(DataSink):
                 return Whole(*describe(data, look))
             named = described_source(data, path, place, look, splits)
         except PolystoreError as error:
-            raise explained(error, self.name, os.fspath(path), "save") from error.__cause__
+            raise with_context(error, self.name, os.fspath(path), "save") from error.__cause__
         return Large(data, path, look, describe, named and finish(named))
 
     def _send(

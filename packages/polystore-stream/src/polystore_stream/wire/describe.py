@@ -131,7 +131,7 @@ def _without_single(
     elif scale is not None and len(scale) == len(names):
         scale = [size for at, size in enumerate(scale) if at not in single]
     region = tuple([0 if at in single else slice(None) for at in range(len(names))])
-    return array[region], replace(look, scale=scale), words.sliced(region, shape)
+    return array[region], replace(look, scale=scale), words.select(region, shape)
 
 
 def described_source(

@@ -49,7 +49,9 @@ def arrange(
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
         if _is_possible([shape[at] for at in order], dtype, [names[at] for at in order]):
             return (
-                (None, words) if list(order) == sorted(order) else (order, words.moved(order))
+                (None, words)
+                if list(order) == sorted(order)
+                else (order, words.transpose(order))
             )
     return None, words
 

@@ -70,7 +70,7 @@ def image_words(
     found = _standard(image, dtype, _source(attributes))
     order = samples_last(attributes, image, shape)
     if order:
-        found = replace(found.moved(order), channels=())
+        found = replace(found.transpose(order), channels=())
         found = replace(found, axes=(*found.axes[:-1], Axis("s", "sample")))
         shape = [shape[n] for n in order]
     found = fitted(found, shape)

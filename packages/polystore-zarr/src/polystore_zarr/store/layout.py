@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polystore_core import checked
+from polystore_core import require_local
 from polystore_core.errors import InvalidOptionError
 
 from .base import DOCUMENTS, StorePath, end_of_store
@@ -95,7 +95,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
 
     Raises ``InvalidOptionError`` if it is not a path, and ``PathOutsideRootError``.
     """
-    text = checked(path)
+    text = require_local(path)
     key = files.key_of(text)
     folder = StorePath(files, key)
     store, inner = split_key(key)
