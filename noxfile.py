@@ -20,6 +20,7 @@ PACKAGES = {
     for name in tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["packages"]
 }
 CHECKED = [
+    "tools",
     "generate.py",
     "noxfile.py",
     "conftest.py",
