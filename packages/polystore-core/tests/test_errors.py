@@ -55,7 +55,7 @@ def test_drawing_is_complete() -> None:
 
 
 def test_public_names_complete() -> None:
-    assert set(errors.__all__) == {*DRAWN, "storage_error", "explained"}
+    assert set(errors.__all__) == {*DRAWN, "storage_error", "with_context"}
 
 
 EXAMPLES = [
