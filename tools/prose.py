@@ -256,7 +256,8 @@ def main() -> int:
     default = [ROOT / name for name in ("packages", "examples", "docs", "tools")]
     files = list(find_files(given.paths or [*default, *ROOT.glob("*.md"), *ROOT.glob("*.py")]))
     files = [path for path in files if path.resolve() != Path(__file__).resolve()]
-    overridden = find_overrides(ROOT.glob("packages/*/src/**/*.py"))
+    sources = {path for path in files if path.suffix == ".py"}
+    overridden = find_overrides(sources | set(ROOT.glob("packages/*/src/**/*.py")))
     code = Code()
     counts = dict.fromkeys(["odd clauses", *HABITS], 0)
     words: dict[str, int] = {}
