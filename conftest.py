@@ -20,7 +20,7 @@ RUNTIME = "POLYSTORE_RUNTIME_DIR"
 scratch: pytest.StashKey[Path] = pytest.StashKey()
 OWN = ("run", "torch")
 """Folders that the session itself makes in its temporary directory."""
-# Where everything must be there, a test may still be skipped for what no installer provides.
+# With POLYSTORE_REQUIRE_ALL=1 a test may still be skipped for things that no installer provides.
 EXCUSES = ("data:", "system:")
 
 # ── two speeds ───────────────────────────────────────────────────────────────────────────
@@ -117,7 +117,7 @@ def files_left(folder: Path) -> Iterator[Path]:
 def descriptors() -> Callable[[], int]:
     """A call that counts the open descriptors of this process, where the system lists them.
 
-    What earlier tests left to the garbage collector is closed first: it must not be closed while
+    Leftovers of earlier tests are closed first: it must not be closed while
     a test counts.
     """
     gc.collect()
@@ -176,7 +176,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Where everything must be there, only what no installer provides excuses a skip."""
+    """With POLYSTORE_REQUIRE_ALL=1, fail a skip unless no installer provides the missing thing."""
     required = os.environ.get("POLYSTORE_REQUIRE_ALL") == "1"
     if not required or not report.skipped or hasattr(report, "wasxfail"):
         return

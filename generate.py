@@ -1,4 +1,4 @@
-"""Write what follows from packages.toml: python generate.py, or nox -s generate.
+"""Write the files that are made from packages.toml: python generate.py, or nox -s generate.
 
 The results are committed, so that each folder below packages/ builds alone. A test says that they
 are up to date.

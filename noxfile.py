@@ -43,7 +43,7 @@ TEST_TOOLS = (
     "safetensors",
     "ome-zarr-models",
 )
-# Tools of others that must read what polystore writes, and whose files it must read.
+# Tools of others that must read polystore's files, and whose files polystore must read.
 ORACLES = (
     "tensorstore",
     "ome-zarr",
@@ -170,7 +170,7 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def generate(session: nox.Session) -> None:
-    """Write what follows from packages.toml."""
+    """Write the files that are made from packages.toml."""
     session.run(sys.executable, "generate.py")
 
 
@@ -206,7 +206,7 @@ def wheels(session: nox.Session) -> None:
 
 @nox.session(name="bench-streams")
 def bench_streams(session: nox.Session) -> None:
-    """Measure streams beside memcpy, pyzmq and the published polystore, and a live napari."""
+    """Measure streams next to memcpy, pyzmq and the published polystore, and a live napari."""
     install_packages(session, napari=True)
     python = published(session, "polystore[streaming]==0.6.3")
     session.run(

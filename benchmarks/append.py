@@ -1,4 +1,4 @@
-"""Append frames one by one, beside writing them into an array of known length.
+"""Append frames one by one, and compare with writing them into an array of known length.
 
     python benchmarks/append.py [--frames N]
 
@@ -54,7 +54,7 @@ def main() -> None:
 def measured(writer: Callable[..., Any], folder: Path, stack: Any, count: int) -> float:
     path = folder / "run.zarr/movie"
     write = writer(path, count)
-    write(stack[0])  # what is done at the first frame only
+    write(stack[0])  # work of the first frame only
     gc.collect()
     begin = time.perf_counter()
     for at in range(1, count):

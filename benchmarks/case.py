@@ -1,4 +1,4 @@
-"""What a row of the table is: a workload, who takes part, and what we aim at."""
+"""A row of the table: a workload, the libraries that take part, and the aim."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Figure:
     unit: str = "ms"
     scale: float = 1e3
     first: Callable[[Iterable[float]], float] = min
-    """Which round stands before the median: the best one; for waits and losses the worst.
+    """The round that is printed before the median: the best one. For waits and losses, the worst.
 
     The smallest of several differences is noise: those have only a median.
     """
@@ -57,7 +57,7 @@ class Case:
     """More columns, and the contender of each."""
     incumbent: str | None = "incumbent"
     on_disk: bool = False
-    """On a real disk rather than in memory: what is timed is the flush."""
+    """On a real disk rather than in memory: this times the flush."""
     rounds: int = 25
     warm_ups: int = 1
     """Rounds that come first and are thrown away."""

@@ -1,4 +1,4 @@
-"""The table, row by row: what is timed, what it is compared with, and what we aim at."""
+"""The table, row by row: the workload, the libraries next to polystore, and the aim."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FLUSHED = (
 def merge_figures(
     total: int, *, longest: tuple[Aim, ...] = (), rate: tuple[Aim, ...] = ()
 ) -> tuple[Figure, ...]:
-    """What ``Merge`` returns, in its order."""
+    """The figures that ``Merge`` returns, in its order."""
     return (
         Figure(
             label=f"survivors of {total:,}",
@@ -63,7 +63,7 @@ def merge_figures(
 def flushed(
     size: str, shape: tuple[int, ...], contender: str, *, replacing: bool, at_most: float | None
 ) -> Case:
-    """What a flush adds to a save: by default to one that replaces a file, or to any."""
+    """The time that a flush adds to a save: by default to one that replaces a file, or to any."""
     level = {"polystore": "durable=None", "durable": "durable=True"}[contender]
     return Case(
         title=f"flushed save {size} npy, {'replacing' if replacing else 'new file'}, {level}",

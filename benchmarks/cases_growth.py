@@ -49,7 +49,7 @@ def load_missing(on: Site, paths: Sequence[str]) -> None:
     except BatchError as error:
         str(error)
     else:
-        raise AssertionError("load_batch found files that nobody saved")
+        raise AssertionError("load_batch found files that were not saved")
 
 
 def save_none(on: Site, paths: Sequence[str]) -> None:

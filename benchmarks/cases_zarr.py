@@ -1,4 +1,4 @@
-"""The rows about Zarr: polystore beside zarr-python by hand, tensorstore and its predecessor."""
+"""The rows about Zarr: polystore, zarr-python by hand, tensorstore and polystore 0.6.3."""
 
 from __future__ import annotations
 

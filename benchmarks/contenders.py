@@ -25,7 +25,7 @@ class Contender(ABC):
     """One library. Nothing of it is imported before the first call that needs it."""
 
     statements: ClassVar[Mapping[str, str]]
-    """What a script writes to import the "package", the "names", or for a first "save"."""
+    """The code with which a script imports the "package", the "names", or for a first "save"."""
 
     @abstractmethod
     def save(self, image: Image, path: str) -> None: ...
@@ -95,7 +95,7 @@ class Raw(Contender):
 
 
 class _Managed(Contender):
-    """What polystore and its predecessor have in common: a FileManager."""
+    """The part that polystore and its predecessor share: a FileManager."""
 
     manager: Any
 
@@ -176,7 +176,7 @@ class Incumbent(_Managed):
     def memory(self, *, copy: bool) -> Memory:
         published = import_module("polystore")
         manager = published.FileManager({"memory": published.MemoryBackend()})
-        # It has no copying store: what it keeps and gives is always the caller's object.
+        # It has no copying store: it always keeps and returns the caller's object.
         return partial(manager.save, backend="memory"), partial(manager.load, backend="memory")
 
 

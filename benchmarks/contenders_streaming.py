@@ -1,7 +1,7 @@
 """Ways to bring an image into another process, each behind the same few calls.
 
 ``directory`` is an empty folder of the contender, for its sockets; polystore takes it from
-``POLYSTORE_RUNTIME_DIR``. A sender waits until what it sent is acknowledged; a receiver holds a
+``POLYSTORE_RUNTIME_DIR``. A sender waits until its images are acknowledged; a receiver holds a
 copy of its own of every image that it yields.
 """
 
@@ -29,7 +29,7 @@ Items: TypeAlias = Iterator[tuple[str, Image]]
 
 
 class Sender(ABC):
-    """What sends. Nothing of its library is imported before it is made."""
+    """A sender. Its library is imported only when it is made."""
 
     @abstractmethod
     def send(self, image: Image, path: str) -> None:
@@ -121,7 +121,7 @@ def _raw_address(directory: Path) -> str:
 
 
 class IncumbentSender(Sender):
-    """The published ``polystore``, into what it takes for a napari viewer."""
+    """The published ``polystore``, into a receiver that it takes for a napari viewer."""
 
     def __init__(self, directory: Path) -> None:
         napari = import_module("polystore.napari_stream")
@@ -137,7 +137,7 @@ class IncumbentSender(Sender):
 
 
 class _Display:
-    """The application's part of a request: how images stand in the viewer, here in a stack."""
+    """The application's part of a request: how the viewer arranges images, here in a stack."""
 
     COMPONENT_ORDER = ("channel",)
 
@@ -180,7 +180,7 @@ def _incumbent_endpoint(directory: Path) -> tuple[Any, Any]:
 
 @contextmanager
 def _incumbent_receiver(directory: Path) -> Iterator[Items]:
-    """Do what its senders ask of a viewer: copy each image out of its segment, then reply.
+    """Act as the viewer that its senders expect: copy each image out of its segment, then reply.
 
     A viewer also reports each image that it has shown; no sender waits for that.
     """

@@ -39,11 +39,11 @@ class ArrayLayout:
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
     codecs: tuple[dict[str, Any], ...]
-    """All codecs of the array, as they stand in its ``zarr.json``."""
+    """All codecs of the array, as they are in its ``zarr.json``."""
 
     @classmethod
     def of(cls, node: str | Path) -> ArrayLayout:
-        """Read it from the document of an array that stands in the directory ``node``."""
+        """Read it from the document of the array in the directory ``node``."""
         document = json.loads(Path(node, "zarr.json").read_text())
         codecs = document["codecs"]
         grid = tuple(document["chunk_grid"]["configuration"]["chunk_shape"])
@@ -58,7 +58,7 @@ class ArrayLayout:
 
     @property
     def compressors(self) -> list[dict[str, Any]]:
-        """What follows the codec that makes bytes of numbers, which must come first."""
+        """The codecs after the one that turns numbers into bytes, which must be the first."""
         inner = self.codecs[0]["configuration"]["codecs"] if self.shards else self.codecs
         if inner[0]["name"] != "bytes":
             raise NotImplementedError(f"the other contenders have no {inner[0]}")
@@ -76,7 +76,7 @@ class ArrayLayout:
 class Store(ABC):
     """One library. Nothing of it is imported before the first call that needs it.
 
-    ``folder`` is where the library makes its store; what the store is called is its matter.
+    ``folder`` is where the library makes its store; it chooses the name of the store.
     """
 
     @abstractmethod

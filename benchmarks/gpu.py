@@ -1,4 +1,4 @@
-"""Load a batch of .npy files onto a GPU, beside a pinned pipeline that is written by hand.
+"""Load a batch of .npy files onto a GPU, next to a pinned pipeline that is written by hand.
 
 python benchmarks/gpu.py [--files 64] [--mib 16]
 """

@@ -4,7 +4,7 @@ $ python benchmarks/plates.py /tmp/plates --wells 384 --side 2048
 $ python benchmarks/plates.py /tmp/plates --wells 384 --fields 9 --side 64
 
 The plate is made once, in the folder that is named first. Its pixels are smooth and compress well:
-what is timed is how fields are found and put together. Each figure is from a process of its own.
+this times how fields are found and put together. Each figure is from a process of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From rounds to a table: the best round, the median, and what they are compared with."""
+"""From rounds to a table: the best round, the median, and the ratio to the other libraries."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Row:
 
 
 def rows(case: Case, results: Mapping[Role, Sequence[Sequence[float]] | str]) -> list[Row]:
-    """Arrange what each role returned round by round, or its error, figure by figure."""
+    """Arrange the results of each role by figure instead of by round. A result may be an error."""
 
     def cell(index: int, figure: Figure, result: Sequence[Sequence[float]] | str) -> Cell:
         if isinstance(result, str):

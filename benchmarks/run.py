@@ -1,4 +1,4 @@
-"""Time polystore beside NumPy, tifffile and the published polystore: one run, one table.
+"""Time polystore next to NumPy, tifffile and the published polystore: one run, one table.
 
 Every library runs in an interpreter of its own. Rounds interleave, A B C A B C …, so that a
 drift of the machine hits all of them alike.
@@ -163,7 +163,7 @@ def _options() -> argparse.Namespace:
         "--directory",
         type=Path,
         help="where to write (default: /dev/shm, and the temporary "
-        "directory for what is flushed)",
+        "directory for flushed files)",
     )
     add("--only", default="", help="run the cases whose title contains this")
     add("--rounds", type=int, help="rounds of every case (default: 7 to 31)")

@@ -1,4 +1,4 @@
-"""Stacks of files: how long one takes to make, and what it costs to save one from a cluster.
+"""Stacks of files: the time to make one, and the time to save one from a cluster.
 
 $ python benchmarks/stacking.py /tmp/stacks --gib 4
 

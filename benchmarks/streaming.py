@@ -32,7 +32,7 @@ SIDES = {512: 400, 2048: 50, 4096: 16}
 WAITS = 300
 """Images that are sent one by one, in all rounds together."""
 SLOW = 5
-"""Images in a round of what sleeps in each of them."""
+"""Images in a round of a sender that sleeps after each image."""
 
 NOTES = """\
 Columns: best round and, in brackets, median. "÷ memcpy" and "polystore ÷ it" of images/s: more is
@@ -40,8 +40,8 @@ faster; of waits (50th percentile): less is faster. A round ends when the last i
 acknowledged; the receiver then holds a copy of each of its own. Waits: one image at a time, sent
 and acknowledged, over all rounds together.
 
-- memcpy: `np.copyto` between two arrays, one thread, in one process. What fits into the cache of
-  the processor stays there.
+- memcpy: `np.copyto` between two arrays, one thread, in one process. An array that fits
+  into the cache of the processor stays there.
 - pyzmq: DEALER to ROUTER over ipc, zero-copy send, 8 images on their way.
 - polystore 0.6.3: `napari_stream` over ipc, into a receiver that copies each image out of its
   shared memory and replies, and so shows nothing. It sleeps 0.1 s in each call, and waits
@@ -112,7 +112,7 @@ class Child:
 
     def ask(self, request: object) -> Any:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended, which is what the answer says
+        with suppress(BrokenPipeError):  # it has ended, and the answer says so
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self.answer()
@@ -173,7 +173,7 @@ def _pair(python: str, contender: str, directory: Path) -> Iterator[Pair]:
 
 @dataclass(frozen=True)
 class Line:
-    """What was measured of an entry."""
+    """The measurements of an entry."""
 
     case: Case
     entry: Entry
@@ -212,9 +212,9 @@ def _table(lines: Sequence[Line]) -> str:
     heading = ("", "library", "images/s", "GB/s", "÷ memcpy", "ms p50", "p99", "polystore ÷ it")
     made: list[tuple[str, ...]] = [heading, ("---",) * 2 + ("--:",) * 6]
     for line in lines:
-        beside = {other.entry.title: other for other in lines if other.case == line.case}
-        of_copy = _scaled(line.figure, beside.get("memcpy")) if line.case.batch else "—"
-        ours = beside.get("polystore")
+        others = {other.entry.title: other for other in lines if other.case == line.case}
+        of_copy = _scaled(line.figure, others.get("memcpy")) if line.case.batch else "—"
+        ours = others.get("polystore")
         ratio = _scaled(ours.figure, line) if ours not in (None, line) else "—"
         title = line.case.title if line.entry == line.case.entries[0] else ""
         made.append((title, line.entry.title, *_figures(line, of_copy), ratio))

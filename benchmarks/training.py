@@ -29,7 +29,7 @@ SETUPS: Sequence[tuple[int, str | None]] = ((0, None), (2, "fork"), (2, "spawn")
 
 
 class ByHand:
-    """What a script for one plate would do."""
+    """A dataset as a script for one plate would write it."""
 
     def __init__(self, folder: Path) -> None:
         self.paths = sorted(folder.glob("*_w1.tif"))

@@ -162,7 +162,7 @@ def _small(
 
 def _large(table: _Table, fm: FileManager, side: int, count: int) -> None:
     image = np.arange(side * side, dtype="u2").reshape(side, side)
-    target = image.copy()  # memory that is there: its first touch is not what is measured
+    target = image.copy()  # touched already: the first touch of new memory is not measured
     start = time.perf_counter()
     for _ in range(count):
         np.copyto(target, image)

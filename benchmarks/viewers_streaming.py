@@ -1,4 +1,4 @@
-"""Time a live napari from the side of the pipeline: what a save costs, how long the window freezes.
+"""Time a save into a live napari, and how long the window freezes.
 
 The published ``polystore`` takes no part: it sends to a napari viewer, but brings none.
 """
@@ -35,10 +35,10 @@ largest gap between two beats of a timer of 5 ms in the viewer's GUI.
 
 
 class Viewer(Protocol):
-    """What is asked of the viewer's process."""
+    """The questions to the viewer's process."""
 
     def query(self, name: str, /) -> tuple[Any, Sequence[Any]]:
-        """Return what the viewer answers, and arrays that belong to it."""
+        """Return the answer of the viewer, and the arrays that belong to it."""
 
 
 def longest_freeze(viewer: Viewer) -> float:
@@ -66,7 +66,7 @@ def in_place(save: Save, viewer: Viewer, *, count: int = 500) -> tuple[float, fl
     """Save into the same place as fast as it goes.
 
     Returns:
-        Images per second for the caller; the longest freeze meanwhile, in seconds.
+        Images per second for the caller; the longest freeze during that time, in seconds.
     """
     images = _images(count + 1)
     save(images[0], "live.npy")  # the first one makes the layer

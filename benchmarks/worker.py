@@ -36,7 +36,7 @@ LIBRARIES = (
 
 
 def main() -> None:
-    # Whatever a library prints must not look like an answer.
+    # Text that a library prints must not look like an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     contender = {**CONTENDERS, **ZARR_CONTENDERS}[sys.argv[1]]()
@@ -50,13 +50,13 @@ def main() -> None:
 def _round(contender: Any, workload: Any, request: dict[str, str]) -> dict[str, Any]:
     try:
         figures = workload.run(contender, Path(request["prepared"]), Path(request["fresh"]))
-    except Exception as error:  # any failure of a library is a result, and stands in the table
+    except Exception as error:  # any failure of a library is a result, and appears in the table
         return {"error": " ← ".join(_chain(error))}
     return {"figures": figures}
 
 
 def _chain(error: BaseException | None) -> Iterator[str]:
-    """Name the error and what caused it, without the traceback that a process pool adds."""
+    """Name the error and its cause, without the traceback that a process pool adds."""
     while error is not None and type(error).__name__ != "_RemoteTraceback":
         yield f"{type(error).__name__}: {error}"
         error = error.__cause__

@@ -32,7 +32,7 @@ POOL_BYTES = 2**29
 
 @dataclass
 class Tally:
-    """What was sent or received, for comparison: lost, doubled and torn images are seen."""
+    """The images that were sent or received: comparing them shows lost, doubled and torn ones."""
 
     count: int = 0
     corners: int = 0
@@ -53,7 +53,7 @@ class Tally:
 
 
 def main() -> None:
-    # Whatever a library prints must not look like an answer.
+    # Text that a library prints must not look like an answer.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     role, name, directory = sys.argv[1:]
@@ -102,7 +102,7 @@ def _receive(contender: Contender, directory: Path, answers: TextIO) -> None:
             with arrived:
                 arrived.wait_for(partial(tally.reaches, int(line)), timeout=10)
                 print(json.dumps(tally.close(image)), file=answers)
-        # To the main thread, or what it waits in would go on waiting.
+        # To the main thread, which would otherwise wait for ever.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     try:

@@ -1,4 +1,4 @@
-"""What is timed. A workload gets a library and a place, and returns one figure or several."""
+"""Workloads. Each gets a library and a place, and returns one figure or several."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Workload(ABC):
     """One thing to time, the same for every library."""
 
     def prepare(self, directory: Path) -> None:  # noqa: B027 - most need nothing
-        """Write what all libraries and rounds read."""
+        """Write the input of all libraries and rounds."""
 
     @abstractmethod
     def run(self, contender: Contender, prepared: Path, fresh: Path) -> tuple[float, ...]:
@@ -61,7 +61,7 @@ def places(directory: Path | None) -> tuple[Path, Path]:
 def seconds(
     function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
 ) -> tuple[float, Any]:
-    """Return how long one call took, and its result; no garbage collection meanwhile."""
+    """Return how long one call took, and its result. Garbage collection is off during the call."""
     gc.collect()
     gc.disable()
     try:
@@ -121,7 +121,7 @@ class Save(_Files):
         (image,), (path,) = self.images, self.paths(fresh)
         if self.replacing:
             Raw().save(~image, path)
-            os.sync()  # what is not yet on the device would be flushed on our time
+            os.sync()  # else our time would include flushing older data
         taken, _ = seconds(lambda: contender.save(image, path))
         check([Raw().load(path)], [image])
         return (taken,)

@@ -1,4 +1,4 @@
-"""What is timed of chunked arrays: batches, volumes, single planes, long lists, pyramids."""
+"""Workloads of chunked arrays: batches, volumes, single planes, long lists, pyramids."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class _Arrays(Workload):
 def _read_back(
     contender: Store, folder: Path, names: Sequence[str], layout: ArrayLayout
 ) -> list[Image]:
-    """Read what ``contender`` wrote with zarr itself, where that can."""
+    """Read the arrays of ``contender`` with zarr itself, where zarr can."""
     if isinstance(contender, IncumbentZarr) and len(names) > 1:
         return contender.load_batch(folder, names, layout)
     reader = contender if isinstance(contender, IncumbentZarr) else HandWritten()
@@ -192,7 +192,7 @@ class SaveArray(_Arrays):
 
 @dataclass(frozen=True)
 class LoadArrays(_Arrays):
-    """Load what the library itself has saved, in one call."""
+    """Load the arrays that the library itself has saved, in one call."""
 
     def run(self, contender: Store, prepared: Path, fresh: Path) -> tuple[float, ...]:  # type: ignore[override]
         folder, layout = self.saved(contender, prepared), self.layouts(prepared)[0]
@@ -269,8 +269,8 @@ class Pyramid(_Arrays):
     """Write an image with all levels of its pyramid, in a new process.
 
     Figures: the time, and by how many bytes the private memory of the process (``RssAnon``,
-    looked at every 5 ms) was at most above what it was after a small pyramid. The image is a
-    memory map and counts for nobody; NaN where the system has no ``/proc``.
+    looked at every 5 ms) was at most above its value after a small pyramid. The image is a
+    memory map and is not counted. NaN where the system has no ``/proc``.
     """
 
     pyramid: bool = True
@@ -335,7 +335,7 @@ def _write_pyramid(
 
 
 def private_bytes(pid: int) -> float:
-    """Return the resident memory of a process that is no file's, in bytes."""
+    """Return the resident memory of a process that does not belong to a file, in bytes."""
     if sys.platform != "linux":
         return float("nan")
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -1,7 +1,7 @@
 """Time a virtual workspace next to its sources: python benchmarks/workspace.py [--entries N]
 
-Each figure is the best round and, in brackets, the median. Every result is compared with what was
-saved, outside of the timed part.
+Each figure is the best round and, in brackets, the median. Every result is compared with the
+saved values, outside of the timed part.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def measured(folder: Path, count: int, rounds: int) -> Iterator[tuple[str, str, 
     yield f"list a folder of {many:,} files", shown(listed, 1e3, "ms"), "≤ 5 ms"
     fm.registry.add("raw", "disk", root=folder)
     for path, source, region in loads():
-        one, other = beside(
+        one, other = interleave(
             partial(fm.load, path, "ws"),
             partial(fm.load, source, "raw", **region),
             rounds * 300,
@@ -101,9 +101,9 @@ def loads() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 
 def batches(fm: FileManager, rounds: int) -> Iterator[tuple[str, str, str]]:
-    """All planes of one stack, beside the stack itself."""
+    """All planes of one stack, next to the stack itself."""
     paths = [f"stack/z{z}.tif" for z in range(PLANES)]
-    one, other = beside(
+    one, other = interleave(
         partial(fm.load_batch, paths, "ws"), partial(fm.load, "raw/stack.tif", "raw"), rounds
     )
     assert np.array_equal(fm.load_batch(paths, "ws"), fm.load("raw/stack.tif", "raw"))
@@ -111,7 +111,7 @@ def batches(fm: FileManager, rounds: int) -> Iterator[tuple[str, str, str]]:
     yield f"load_batch of {PLANES} planes of one stack", text, ""
 
 
-def beside(
+def interleave(
     call: Callable[[], object], other: Callable[[], object], rounds: int
 ) -> tuple[list[float], list[float]]:
     """Time two calls in turns: a drift of the machine hits both alike."""

@@ -76,7 +76,7 @@ class Shell:
         venv.create(home, symlinks=True)
         packages = sysconfig.get_path("purelib")
         [own] = home.glob("lib/python*/site-packages")
-        # After "_name.pth" and "name.pth" of what is installed here, which is found first.
+        # After "_name.pth" and "name.pth" of the packages installed here, which are found first.
         (own / "~below.pth").write_text(f"import site; site.addsitedir({packages!r})\n")
         for name in ("pip", "polystore", "pytest"):
             program = home / "bin" / name
@@ -85,7 +85,7 @@ class Shell:
         return home / "bin"
 
     def run(self, command: str) -> str:
-        """Return what ``command`` prints, also if it fails."""
+        """Return the output of ``command``, also if it fails."""
         settings = {
             "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
             "PIP_NO_DEPS": "1",
@@ -110,7 +110,7 @@ class Shell:
 
 
 def compare(shown: str, printed: str, what: str) -> None:
-    """Raise ``AssertionError`` unless ``printed`` is what the document shows."""
+    """Raise ``AssertionError`` unless ``printed`` equals the output in the document."""
     want, got = (re.sub(r"\s+", " ", text).strip() for text in (shown, printed))
     pattern = VARYING.sub(r"\\d+", re.escape(want).replace("\\ ", " "))
     pattern = SECONDS.sub(r"s(?: \\(\\d+:\\d\\d:\\d\\d\\))?", pattern)

@@ -1,4 +1,4 @@
-"""What no single package can prove: the walls between them."""
+"""The walls between packages, which no single package can test."""
 
 import ast
 import importlib
@@ -68,7 +68,7 @@ def test_declares_what_it_imports(package):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_face_of_core_is_enough(package):
-    """Our packages take from core what third parties can take: no other module of it."""
+    """Our packages import only the modules of core that third parties can import."""
     if package.name == "polystore-core":
         return
     for file in (package / "src").rglob("*.py"):
@@ -169,7 +169,7 @@ def test_packages_are_typed():
 
 
 def test_meta_extras_exist():
-    """No extra of the meta distribution promises what is not there."""
+    """No extra of the meta distribution promises a missing distribution."""
     names = {package.name for package in PACKAGES}
     meta = project(ROOT / "packages/polystore")
     for extra, texts in meta["optional-dependencies"].items():

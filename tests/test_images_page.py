@@ -1,4 +1,4 @@
-"""The tables of docs/images.md are what happens: which place holds which word, and who reads it."""
+"""The tables of docs/images.md are true: places, words, and the programs that read them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def told(image: Image, word: str) -> Any:
 
 
 def forget_own_words(folder: Path) -> None:
-    """Rename what only polystore reads, in every file: the numbers of bytes stay the same."""
+    """Rename the words that only polystore reads, in every file, without changing sizes."""
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -92,7 +92,7 @@ def forget_own_words(folder: Path) -> None:
 
 
 def test_table_of_words_is_true(fm: FileManager, tmp_path: Path) -> None:
-    """● stands where other programs look, ○ where only polystore does."""
+    """● marks places that other programs read, ○ those of polystore alone."""
     cells: dict[str, list[str]] = {name: [] for name in WORDS.values()}
     made = {"coords": irregular(), "kind": labels()}
     for place in PLACES:
@@ -302,7 +302,7 @@ def by_xarray(path: str, fm: FileManager) -> dict[str, Any]:
 
     store = path.partition("/")[0]
     # A dataset cannot hold arrays of several sizes, such as the levels of a pyramid. The fill
-    # value of Zarr 2 is no mask.
+    # value of Zarr 2 is not a mask.
     options: dict[str, Any] = {"drop_variables": ["s1"], "mask_and_scale": False}
     [found] = xr.open_zarr(store, consolidated=False, **options).values()
     assert np.array_equal(found.transpose(*AXES), PIXELS)
@@ -318,7 +318,7 @@ READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
     "bioio": ((TIFF, NGFF), by_bioio),
     "xarray": (ZARR, by_xarray),
 }
-"""The end of the kinds of file that each reads, and what it reads."""
+"""The suffixes that each program reads, and the words that it reads."""
 
 
 def cell(found: dict[str, Any]) -> str:
@@ -344,7 +344,7 @@ def cell(found: dict[str, Any]) -> str:
 @pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*the parser argument is ignored:DeprecationWarning")
 def test_table_of_tools_is_true(fm: FileManager, tmp_path: Path) -> None:
-    """Programs that others wrote read what polystore writes, and it reads theirs."""
+    """Programs of others read polystore's files, and polystore reads theirs."""
     readers = ("bioio_ome_tiff", "bioio_ome_zarr", "bioio_tifffile")
     for module in ("ome_types", "ome_zarr_models", "ome_zarr", "xarray", *readers):
         pytest.importorskip(module, reason=f"{module} is not installed")

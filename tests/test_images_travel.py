@@ -1,6 +1,6 @@
 """Images keep their meaning: from the first save through every place, and back.
 
-Needs the distributions with their extras, as all tests of this folder do. Each test is what a
+Needs the distributions with their extras, as all tests of this folder do. Each test is code that a
 user would type.
 """
 
@@ -208,7 +208,7 @@ def real_channels(fm: FileManager) -> Image:
 @pytest.mark.parametrize("made", [real_time_lapse, real_channels])
 def test_real_images_keep_every_word(fm: FileManager, made: Any) -> None:
     if not DATA.is_dir():
-        pytest.skip(f"data: there are no images of microscopes in {DATA}")
+        pytest.skip(f"data: no images of microscopes in {DATA}")
     image = made(fm)
     fm.save(image, "scan.tif", "disk")
     for one, two in pairwise(TO.values()):

@@ -29,7 +29,7 @@ def workers(script: int, scratch: Path) -> Iterator[psutil.Process]:
     "kills", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["", "kills a worker"]
 )
 def test_cluster_makes_a_plate(tmp_path: Path, *, kills: bool) -> None:
-    """The script itself compares each mask. Here, Zarr alone reads what the workers wrote."""
+    """The script itself compares each mask. Here, zarr alone reads the arrays of the workers."""
     folder = [PLATE] if PLATE.is_dir() else []  # else the script makes a plate
     script = ROOT / "examples/pipelines/cluster.py"
     printed = []

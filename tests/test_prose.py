@@ -62,7 +62,10 @@ def test_check_names_the_place_and_the_remedy(tmp_path):
 
 
 def test_sources_are_read(tmp_path):
-    source = '"""Whatever."""\n\n\nclass A:\n    def f(self):  # beside\n        raise E("this stands there")\n'
+    source = (
+        '"""Whatever."""\n\n\nclass A:\n'
+        '    def f(self):  # beside\n        raise E("this stands there")\n'
+    )
     done = measure(tmp_path, source, "--list", name="src/a.py")
     found = [line.split(": ")[1] for line in done.stdout.splitlines() if ": … " in line]
     assert sorted(found) == ["beside, anew, meanwhile", "odd clauses", "stand(s)"]

@@ -1,4 +1,4 @@
-"""Every array of every framework in every place does what the rules say, and the page too."""
+"""Every array of every framework in every place follows the rules, and so does the page."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_numpy_reads(framework: str, copy: Any) -> None:
             continue
         value = of(framework, array_of(dtype, layout))
         if cell == COPIED:
-            start = None  # where they are is what NumPy cannot ask
+            start = None  # NumPy cannot ask for their address
             cell = needs_copy("share|on cuda") if copy == "never" else cell
         else:
             start = address(value)
@@ -249,7 +249,7 @@ def test_loaded(fm: FileManager, framework: str, place: str) -> None:
         for copy in ("auto", "never"):
             cell = loading(framework, dtype, layout, place, copy)
             if copy == "auto" and cell.fate == "zero-copy or error":
-                cell = COPIED  # or not: nobody else has that memory
+                cell = COPIED  # or not: no other array has that memory
             is_seen = place == "memory" and name != "tensorflow"
             faults[dtype, layout, copy] = fault(
                 cell,

@@ -1,4 +1,4 @@
-"""Rules for every array: what each framework and place does with a type and a layout.
+"""Rules for every array: how each framework and place treats a type and a layout.
 
 These few tables are the expectation for each cell of ``test_truth_table.py``, and the tables of
 ``docs/frameworks.md``. Change a rule here, and both follow.
@@ -68,7 +68,7 @@ REFUSED: dict[str, dict[str, str]] = {
     "zarr": {},
     "memory": {},
 }
-"""Types and layouts that a place refuses, and what the error says."""
+"""Types and layouts that a place refuses, and the text of the error."""
 
 KEPT = {
     "npy": {"fortran", "big-endian", "0-d", "empty"},
@@ -88,10 +88,10 @@ LACKS: dict[str, dict[str, str]] = {
     "cupy": dict.fromkeys(EXTENDED, "cupy does not have dtype {}: pass dtype="),
     "jax without x64": dict.fromkeys(WIDE, "JAX would narrow .*jax_enable_x64.* dtype="),
 }
-"""Types that a framework does not have, and what the error says."""
+"""Types that a framework does not have, and the text of the error."""
 
 IMMUTABLE = {"jax", "jax without x64", "tensorflow"}
-"""They share memory that nobody else uses, and no other."""
+"""They share only memory that no other array uses."""
 
 _IMMUTABLE_TAKES = {"contiguous", "0-d", "empty"}
 TAKES = {
@@ -112,14 +112,14 @@ WHY = {
     "unaligned": "not aligned",
     "broadcast": "read-only",
 }
-"""What ``CopyRequiredError`` says of a layout."""
+"""The text of ``CopyRequiredError`` for a layout."""
 
 GIVES_COPIES = {"tensorflow": set(EXTENDED), "cupy": set(DTYPES)}
 """Types whose arrays NumPy cannot read in place."""
 
 
 DECODED = {"tif": {"bool"}}
-"""Types that are not read into place: the address is that which the decoder was given."""
+"""Types that are not read into place: the decoder has set the address."""
 
 
 class Cell(NamedTuple):
@@ -162,7 +162,7 @@ def keeps(place: str, dtype: str, layout: str) -> bool:
 
 
 def reading(framework: str, dtype: str) -> Cell:
-    """Return how NumPy reads an array of ``framework``, which is what saving begins with."""
+    """Return how NumPy reads an array of ``framework``, as saving does first."""
     if dtype in LACKS.get(framework, {}):
         return ABSENT
     return COPIED if dtype in GIVES_COPIES.get(framework, ()) else SHARED
@@ -187,7 +187,7 @@ def handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool)
 
 def loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> Cell:
     """Return how an array of NumPy that was saved in ``place`` is loaded as ``framework``."""
-    if place == "memory":  # only NumPy has read-only views of what others may load too
+    if place == "memory":  # only NumPy has read-only views of shared arrays
         stored = layout if layout in ("negative", "big-endian") else "read-only"
         stored = "read-only" if same_as(dtype, stored) == "contiguous" else stored
         cell = handing(framework, dtype, stored, copy, donate=False)

@@ -47,7 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
     parser.add_argument("--output", default="cluster-output", help="default: %(default)s")
-    parser.add_argument("--names", default=NAMES, help="what the file names mean: %(default)s")
+    parser.add_argument(
+        "--names", default=NAMES, help="template of the file names: %(default)s"
+    )
     parser.add_argument(
         "--view",
         nargs="?",
@@ -162,7 +164,7 @@ def follow(growing: str, viewer: str, stop: Event) -> None:
 
 
 def listen(wells: int, listens: Event) -> None:
-    """Receive what is saved to "streaming", as a viewer does."""
+    """Receive the images that are saved to "streaming", as a viewer does."""
     with receive(timeout=120) as items:
         listens.set()
         for item in islice(items, wells):

@@ -3,7 +3,7 @@
     python demo.py [FOLDER] [--output FOLDER] [--names TEMPLATE] [--view [napari | fiji]]
 
 Without a folder it makes a small plate of synthetic fluorescence images first. Where the data
-goes is one word in each call: "disk", "memory" or "zarr". What the images say of themselves, such
+goes is one word in each call: "disk", "memory" or "zarr". The words of the images, such
 as their pixel size, goes with them. A template for the names of the files, such as
 "*_{well}f{field}d{channel}.TIF", makes an OME-Zarr plate of them as well.
 ``--view`` shows images and masks in napari or Fiji: a live viewer is one more backend.
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", help="images to process; made up if left out")
     parser.add_argument("--output", default="demo-output", help="default: %(default)s")
-    parser.add_argument("--names", help="what the file names mean, for a plate")
+    parser.add_argument("--names", help="template of the file names, for a plate")
     parser.add_argument(
         "--view",
         nargs="?",
@@ -55,7 +55,7 @@ def main() -> None:
 
     paths = fm.list_image_files(folder, backend="disk", recursive=True)
     if not paths:
-        raise SystemExit(f"there are no TIFF, PNG or JPEG images in {folder}")
+        raise SystemExit(f"found no TIFF, PNG or JPEG images in {folder}")
 
     with Step("load from disk, one batch") as step:
         images = step.count(fm.load_batch(paths, backend="disk", as_="image", progress=True))
@@ -131,7 +131,7 @@ def view(
 
 
 class Step:
-    """Time a step, and print what went through it."""
+    """Time a step, and print how much data went through it."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -201,7 +201,7 @@ def measured(paths: list[str], images: list[Pixels], masks: list[Pixels]) -> Pix
 
 
 def contact_sheet(images: list[Pixels], masks: list[Pixels], columns: int = 6) -> Pixels:
-    """Return the first images in a grid, each beside its mask, as an RGB picture."""
+    """Return the first images in a grid, each next to its mask, as an RGB picture."""
     tiles = []
     for image, mask in list(zip(images, masks, strict=True))[: columns * 4]:
         gray = image.mean(axis=-1) if image.ndim == 3 else image
