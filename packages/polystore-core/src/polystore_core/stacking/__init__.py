@@ -1,6 +1,6 @@
 """Many files as one labelled array of Dask."""
 
 from .blocks import block_paths
-from .stack import stack
+from .labelled import stack
 
 __all__ = ["block_paths", "stack"]
