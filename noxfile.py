@@ -31,6 +31,7 @@ CHECKED = [
 # Tools whose findings change between releases; everything else is taken as it comes.
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
+SITE = ("zensical==0.0.73", "mkdocstrings-python", LINT[0])  # ruff formats signatures
 TEST_TOOLS = (
     "pytest",
     "pytest-xdist",
@@ -170,8 +171,9 @@ def compat(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def generate(session: nox.Session) -> None:
-    """Write the files that are made from packages.toml."""
+    """Write the files that are made from packages.toml, and the pages made from code."""
     session.run(sys.executable, "generate.py")
+    session.run(sys.executable, "tools/pages.py")
 
 
 @nox.session
@@ -202,6 +204,18 @@ def wheels(session: nox.Session) -> None:
         options = ("--no-isolation", "--outdir", "dist", folder)
         session.run("python", "-m", "build", *options, silent=True)
     session.run("python", "tests/check_wheels.py", "dist")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into site/ and check its links: nox -s docs [-- --serve]"""
+    session.install(*SITE)
+    session.run("python", "tools/pages.py")
+    if "--serve" in session.posargs:
+        session.run("zensical", "serve")  # until Ctrl-C
+        return
+    session.run("zensical", "build", "--clean", "--strict")
+    session.run("python", "tools/links.py")
 
 
 @nox.session(name="bench-streams")
