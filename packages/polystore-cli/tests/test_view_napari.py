@@ -71,6 +71,28 @@ def test_folder_of_worms(run: Run, viewer: None, tmp_path: Path) -> None:
     assert np.ptp(picture[..., :3].astype(int).max(axis=-1)) > 100
 
 
+def test_demo(run: Run, viewer: None, tmp_path: Path) -> None:
+    """The demo finds the screen, and shows the nuclei over both channels."""
+    result = run("demo", "--folder", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    assert "show images and nuclei" in result.stdout
+    with polystore_napari.connect() as napari:
+        layers = {layer["name"]: layer for layer in napari.layers()}
+        assert sorted(layers) == ["images DNA", "images actin", "nuclei labels"]
+        assert [layer["axes"][:2] for layer in layers.values()] == [["well", "field"]] * 3
+        assert layers["images DNA"]["coordinates"][0] == [
+            "A01",
+            "A02",
+            "A03",
+            "B01",
+            "B02",
+            "B03",
+        ]
+        picture = napari.screenshot(canvas_only=False)
+    keep(picture, tmp_path, "demo")
+    assert np.ptp(picture[..., :3].astype(int).max(axis=-1)) > 100
+
+
 def test_plate(run: Run, viewer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plate is one picture of its wells, and with --stack one stack of them."""
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ from polystore_core import BackendRegistry, FileManager, PolystoreError
 from polystore_core.errors import BatchError
 
 from .address import AddressError
-from .commands import cp, doctor, info, ls, plugins, view, workspace
+from .commands import cp, demo, doctor, info, ls, plugins, view, workspace
 from .output import warn
 
 __all__ = ["app"]
@@ -43,7 +43,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (plugins.plugins, ls.ls, info.info, cp.cp, view.view, doctor.doctor):
+for command in (plugins.plugins, ls.ls, info.info, cp.cp, view.view, doctor.doctor, demo.demo):
     app.command()(command)
 app.add_typer(workspace.workspace, name="workspace")
 
