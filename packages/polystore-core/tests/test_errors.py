@@ -1,10 +1,12 @@
 import builtins
+import copy as copying
 import errno
 import inspect
 import io
 import pickle
 import re
 import subprocess
+import traceback
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -161,7 +163,7 @@ EXAMPLES = [
     (errors.VersionConflictError("", "a", "save", current="2"), "load it again"),
     (
         errors.VersionConflictError("sql", "a", "save", current="7"),
-        "another version by now (7)",
+        "its version is 7 now",
     ),
     (
         errors.BatchError(
@@ -193,12 +195,39 @@ def test_message_says_enough(error: PolystoreError, text: str) -> None:
 @pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
 def test_error_pickles_whole(error: PolystoreError) -> None:
     error.add_note("while saving plate 7")
-    copy = pickle.loads(pickle.dumps(error))
+    copy = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(error))))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
-    assert copy.__notes__ == error.__notes__
+    assert copy.__notes__ == ["while saving plate 7", f"See {error.page}"]
     for field in fields(error):
         assert repr(getattr(copy, field.name)) == repr(getattr(error, field.name))
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_traceback_names_page(name: str) -> None:
+    page = getattr(errors, name).page
+    assert page == f"https://polystore.readthedocs.io/errors/#{name.lower()}"
+
+
+def test_page_of_derived_class() -> None:
+    class Lost(errors.NotFoundError):
+        pass
+
+    error = Lost("acme", "a", "load")
+    error.add_note("ask Acme")
+    assert str(error) == "backend 'acme': 'a' does not exist (cannot load)"
+    lines = traceback.format_exception(ExceptionGroup("two", [error, error]))
+    assert "".join(lines).count("ask Acme\n    | See " + errors.NotFoundError.page) == 2
+    with pytest.raises(TypeError, match="note must be a str"):
+        error.add_note(7)  # type: ignore[arg-type]
+
+
+def test_notes_set_by_others_hold_page_once() -> None:
+    error = errors.CopyRequiredError("it is on a GPU")
+    error.add_note("of plate 7")
+    other = copying.copy(error)
+    other.__notes__ = [*error.__notes__, "moved"]
+    assert other.__notes__ == ["of plate 7", "moved", f"See {error.page}"]
 
 
 def test_disabled_names_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -340,8 +340,9 @@ def test_progress_of_headers(plate: Plate) -> None:
 
 def test_missing_library_is_told(python: Python) -> None:
     code = "import sys; sys.modules['xarray'] = None; from polystore_core import stack; "
-    told = python(f"{code} stack([], backend='disk', names='a')").stderr.splitlines()[-1]
-    assert MissingDependencyError.__name__ in told
+    told = python(f"{code} stack([], backend='disk', names='a')").stderr
+    assert f"errors.{MissingDependencyError.__name__}: " in told
+    assert told.endswith(f"See {MissingDependencyError.page}\n")
     assert "function 'stack' needs xarray" in told
     assert "pip install 'polystore-core[dask]'" in told
 

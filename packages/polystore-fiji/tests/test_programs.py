@@ -229,7 +229,7 @@ def test_wrong_folders_are_told(tmp_path: Path) -> None:
     expected = r"jars/ij-1\.\*\.jar or ij\.jar, and plugins/"
     for name, there in [
         ("nowhere", r"\(it does not exist\)"),
-        ("empty", "$"),
+        ("empty", "(?m:$)"),
         ("images", r"\(it holds a\.tif\)"),
         ("no_plugins", r"\(it holds ij\.jar\)"),
         ("file", r"\(it is a file, and not a launcher in such a folder\)"),

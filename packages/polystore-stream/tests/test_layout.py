@@ -183,7 +183,9 @@ def test_one_misfit_is_told() -> None:
 
 
 def test_first_misfit_counts_others() -> None:
-    with pytest.raises(InvalidOptionError, match=r"'a\.tif'.*; 2 more of 4 names do not fit$"):
+    with pytest.raises(
+        InvalidOptionError, match=r"(?m)'a\.tif'.*; 2 more of 4 names do not fit$"
+    ):
         places(["a.tif", SITE, "b.tif", "c.tif"], SITES)
 
 
@@ -195,7 +197,8 @@ def test_first_misfit_counts_others() -> None:
 def test_typos_name_the_known(layout, option: str, names) -> None:
     (typo,) = layout[option]
     with pytest.raises(
-        InvalidOptionError, match=f"{option}=.*names from .*'z'.*; '{typo}' is not one of them$"
+        InvalidOptionError,
+        match=f"(?m){option}=.*names from .*'z'.*; '{typo}' is not one of them$",
     ):
         place(SITE, names, Layout(**layout))
 

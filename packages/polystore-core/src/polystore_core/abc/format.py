@@ -28,7 +28,7 @@ from ..errors import (
     UnsupportedOperationError,
     with_context,
 )
-from ..errors.base import shown
+from ..errors.base import show_value
 from ..options import known_options
 from ..paths import join, require_local
 
@@ -83,7 +83,7 @@ class Opener:
             inside = False
         if not inside:
             reason = (
-                f"it refers to {shown(name)}: a file may refer only to files in its folder or "
+                f"it refers to {show_value(name)}: a file may refer only to files in its folder or "
                 "below it, such as 'b.tif'"
             )
             raise UnsupportedFileError(reason, path=self.path, backend=self.backend)

@@ -1,11 +1,11 @@
-"""Every error that polystore raises, grouped by what a caller would do about it.
+"""All errors that polystore raises, grouped by what you can do about them.
 
 ::
 
     PolystoreError
-    ├── PluginError(LookupError)            the name is wrong, or what provides it is unusable
+    ├── PluginError(LookupError)            the name is wrong, or its plugin cannot be used
     │   ├── BackendRequiredError(TypeError)     no backend was named
-    │   ├── UnknownPluginError                  nobody provides that name
+    │   ├── UnknownPluginError                  no plugin has that name
     │   ├── PluginNotInstalledError             known, but its distribution is not installed
     │   ├── PluginDisabledError                 switched off by an environment variable
     │   ├── BrokenPluginError(ImportError)      its author made a mistake
@@ -16,7 +16,7 @@
     ├── RequestError                        the call is wrong: change the call
     │   ├── UnknownOptionError(TypeError)
     │   ├── InvalidOptionError(ValueError)
-    │   ├── NotAPathError(TypeError)            an array, a file object, … where a path belongs
+    │   ├── NotAPathError(TypeError)            an array, a file object, … instead of a path
     │   ├── BatchLengthError(ValueError)        values and paths do not pair up
     │   ├── DuplicatePathError(ValueError)      two values of a batch have one path
     │   ├── UnsupportedFormatError(ValueError)  no suffix, or one that no format claims
@@ -24,11 +24,11 @@
     │   └── PathOutsideRootError(ValueError)
     ├── DataError                           the value or the stored bytes are wrong
     │   ├── UnsupportedDataError(TypeError)     the format or backend cannot hold this value
-    │   │   ├── RejectedError                       the viewer has looked at it, and refuses it
-    │   │   ├── UnsupportedFileError                the file is whole, but is not read here
-    │   │   └── UnsupportedMetadataError            the pixels fit, but not all words of the image
-    │   ├── CopyRequiredError(ValueError)       copy="never" cannot be honoured
-    │   └── DamagedDataError(ValueError)        the bytes are not what they claim to be
+    │   │   ├── RejectedError                       a viewer has received it and cannot show it
+    │   │   ├── UnsupportedFileError                the file is fine, but polystore cannot read it
+    │   │   └── UnsupportedMetadataError            the pixels fit, but not all of the metadata
+    │   ├── CopyRequiredError(ValueError)       copy="never", but a copy is needed
+    │   └── DamagedDataError(ValueError)        the stored bytes are damaged
     ├── StorageError(OSError)               the storage refused: look at ``errno``
     │   ├── NotFoundError(FileNotFoundError)
     │   ├── AlreadyExistsError(FileExistsError)
@@ -37,17 +37,17 @@
     │   ├── DirectoryNotEmptyError
     │   ├── AccessDeniedError(PermissionError)
     │   ├── LockTimeoutError(TimeoutError)
-    │   ├── VersionConflictError                somebody has replaced the value since
+    │   ├── VersionConflictError                another writer has replaced the value
     │   └── DurabilityUnknownError
-    ├── ReceiverError                       a viewer, or another receiver, did not take it
-    │   ├── ReceiverUnavailableError(ConnectionError)  it does not run, has died or was closed
-    │   ├── ReceiverTimeoutError(TimeoutError)  it is there, but does not answer
-    │   └── IncompatibleReceiverError           it speaks another protocol
+    ├── ReceiverError                       a viewer, or another receiver, did not accept it
+    │   ├── ReceiverUnavailableError(ConnectionError)  it is not running, or was closed
+    │   ├── ReceiverTimeoutError(TimeoutError)  it is running, but does not answer
+    │   └── IncompatibleReceiverError           it has another version of the protocol
     ├── SecretNotFoundError(LookupError)    a secret is not where its reference says
     └── BatchError                          some items of a batch failed
 
-An error is built from its fields: raise sites stay one line, and it pickles, so a worker in
-another process raises the real thing.
+An error is built from its fields, and its text is made from them. It pickles, so that an error of
+a worker process arrives whole. ``page`` of each class is the address of its documentation.
 """
 
 from __future__ import annotations
@@ -156,7 +156,6 @@ __all__ = [
     "with_context",
 ]
 
-for (
-    _name
-) in __all__:  # tracebacks and pickles name the public module, wherever a class is defined
+# Tracebacks and pickles name the public module. The modules below it can move.
+for _name in __all__:
     globals()[_name].__module__ = __name__

@@ -17,27 +17,33 @@ _LONGEST = 2_000
 
 @dataclass(eq=False, repr=False)
 class BatchError(PolystoreError):
-    """Some items of a batch failed.
+    """Some items of a batch failed. The text names the first 20, and ``failed`` has all.
 
-    ``failed`` maps the index of each failed item to its path and cause, ``done`` holds the
-    paths that were saved or loaded, ``not_attempted`` those that were left untouched. The text
-    names the first 20 failures. ``failed`` has all of them.
+    ::
+
+        try:
+            fm.save_batch(images, paths, "disk")
+        except BatchError as error:
+            again = [path for path, cause in error.failed.values()] + [*error.not_attempted]
     """
 
     backend: str
     operation: str
     failed: dict[int, tuple[str, Exception]]
+    """The index of each failed item, with its path and its error."""
     done: tuple[str, ...] = ()
+    """The paths that were saved or loaded."""
     not_attempted: tuple[str, ...] = field(default=())
+    """The paths that were left as they were, because a batch of saves stops at a failure."""
 
     @property
     def failed_index(self) -> int:
-        """Index of the first item that failed."""
+        """The index of the first item that failed."""
         return min(self.failed)
 
     @property
     def errno(self) -> int | None:
-        """``errno`` of the first item that failed, such as ``errno.ENOSPC``; or ``None``."""
+        """The ``errno`` of the first item that failed, such as ``errno.ENOSPC``, or ``None``."""
         _, cause = self.failed[self.failed_index]
         return getattr(cause, "errno", None)
 

@@ -23,6 +23,7 @@ _TRIED = {"load": "loaded", "open": "opened", "describe": "described", "stack": 
 
 
 def where(backend: str, path: str) -> str:
+    """Return the backend and the path, as far as they are known, for a message."""
     if backend and path:
         return f"backend {backend!r}: {path!r}"
     return repr(path) if path else f"backend {backend!r}"
@@ -30,10 +31,10 @@ def where(backend: str, path: str) -> str:
 
 @dataclass(eq=False)
 class DataError(PolystoreError):
-    """A value or stored bytes that cannot be what is asked.
+    """The value or the stored bytes are wrong.
 
-    A format raises it with a reason alone; the backend that called the format adds ``path``
-    and ``backend``.
+    If you write a format, raise a subclass with the reason only. The backend that calls your format
+    adds ``path`` and ``backend``.
     """
 
     reason: str
@@ -43,6 +44,7 @@ class DataError(PolystoreError):
     verb: ClassVar[str] = "is wrong"
 
     def fault(self) -> str:
+        """Return what is wrong in a few words, before the reason."""
         return self.verb
 
     def describe(self) -> str:
@@ -53,9 +55,11 @@ class DataError(PolystoreError):
 
 @dataclass(eq=False)
 class UnsupportedDataError(DataError, TypeError):
+    """The format, the backend or the framework cannot hold this value. Nothing was written."""
+
     verb = "cannot hold this value"
     operation: str = "save"
-    """What was tried: a format raises it without, the backend knows."""
+    """The operation that was tried. The backend sets it, and a format need not."""
 
     def fault(self) -> str:
         tried = _TRIED.get(self.operation)
@@ -64,16 +68,16 @@ class UnsupportedDataError(DataError, TypeError):
 
 @dataclass(eq=False)
 class RejectedError(UnsupportedDataError):
-    """A viewer refused the value when it had come; nothing that it shows has changed."""
+    """A viewer has received the value and cannot show it. What it shows has not changed."""
 
     verb = "was rejected"
 
 
 @dataclass(eq=False)
 class UnsupportedFileError(UnsupportedDataError):
-    """The file is whole, but polystore does not read what it holds: another program does.
+    """The file is not damaged, but polystore cannot read its contents. Use another program.
 
-    Nothing needs to be restored, deleted or acquired again.
+    You do not need to restore, delete or acquire anything again.
     """
 
     verb = "is whole, but cannot be read here"
@@ -85,16 +89,19 @@ class UnsupportedFileError(UnsupportedDataError):
 
 @dataclass(eq=False)
 class UnsupportedMetadataError(UnsupportedDataError):
-    """The pixels fit, but not all that the image says of itself. ``words`` names the rest.
-
-    They are those of ``ImageMetadata.words()``, and ("axes",) if no word has a place.
-    """
+    """The format can hold the pixels of the image, but not all of its metadata."""
 
     words: tuple[str, ...] = ()
+    """The fields that it cannot hold, as ``ImageMetadata.words()`` names them.
+
+    ("axes",) if the format holds no metadata at all.
+    """
 
 
 @dataclass(eq=False)
 class CopyRequiredError(DataError, ValueError):
+    """``copy="never"`` was given, and the value cannot be had without a copy."""
+
     verb = "needs a copy, but copy='never' forbids one"
 
     def describe(self) -> str:
@@ -103,4 +110,6 @@ class CopyRequiredError(DataError, ValueError):
 
 @dataclass(eq=False)
 class DamagedDataError(DataError, ValueError):
+    """The stored bytes are damaged: they do not follow the rules of their format."""
+
     verb = "is damaged"

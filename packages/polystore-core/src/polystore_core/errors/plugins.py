@@ -1,11 +1,11 @@
-"""The name is wrong, or what provides it is unusable."""
+"""The name is wrong, or its plugin cannot be used."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 
-from .base import PolystoreError, listed, preference, suggestion
+from .base import PolystoreError, join_names, show_preference, suggest_name
 
 __all__ = [
     "BackendRequiredError",
@@ -23,15 +23,16 @@ __all__ = [
 
 @dataclass(eq=False)
 class PluginError(PolystoreError, LookupError):
-    """A plugin cannot be had. ``kind`` is "backend", "format" or "framework", for example."""
+    """A plugin cannot be used."""
 
     kind: str
+    """The kind of plugin, for example "backend", "format" or "framework"."""
     name: str
 
 
 @dataclass(eq=False)
 class BackendRequiredError(PluginError, TypeError):
-    """The call names no backend, or gives something else. polystore never picks one."""
+    """The call does not name a backend. polystore never chooses one for you."""
 
     kind: str = field(default="backend", init=False)
     name: str = field(default="", init=False)
@@ -40,35 +41,41 @@ class BackendRequiredError(PluginError, TypeError):
     place: str = ""
     """Where the call may give the name, such as "as source_backend="."""
     got: str = ""
-    """The text of the value that is not a name. Empty if the call gives none."""
+    """The text of a value that is not a name. Empty if the call gives none."""
 
     def describe(self) -> str:
         name = f"the name of a backend {self.place}".rstrip()
         wrong = f"expected {name}, got {self.got}" if self.got else f"needs {name}"
-        return f"{self.operation}() {wrong}. Available: {listed(self.known)}"
+        return f"{self.operation}() {wrong}. Available: {join_names(self.known)}"
 
 
 @dataclass(eq=False)
 class UnknownPluginError(PluginError):
+    """No plugin has this name. The text suggests a similar one."""
+
     known: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        hint = suggestion(self.name, self.known) or "."
-        return f"no {self.kind} is called {self.name!r}{hint} Available: {listed(self.known)}"
+        hint = suggest_name(self.name, self.known) or "."
+        return (
+            f"no {self.kind} is called {self.name!r}{hint} Available: {join_names(self.known)}"
+        )
 
 
 @dataclass(eq=False)
 class PluginNotInstalledError(PluginError):
+    """The plugin is known, but its distribution is not installed."""
+
     distribution: str
     others: tuple[str, ...] = ()
-    """Who declares the name as well: nobody but the user can choose them."""
+    """Installed distributions that declare the same name. polystore uses one only if you say so."""
 
     def describe(self) -> str:
         other = ""
         if self.others:
             other = (
                 f". {' and '.join(self.others)} also declares that name. To use it instead: "
-                f"{preference(self.name, self.others[0])}"
+                f"{show_preference(self.name, self.others[0])}"
             )
         return (
             f"{self.kind} {self.name!r} is provided by {self.distribution}, which is not "
@@ -78,6 +85,8 @@ class PluginNotInstalledError(PluginError):
 
 @dataclass(eq=False)
 class PluginDisabledError(PluginError):
+    """An environment variable switches the plugin off."""
+
     distribution: str
     variable: str
 
@@ -90,13 +99,15 @@ class PluginDisabledError(PluginError):
 
 @dataclass(eq=False)
 class BrokenPluginError(PluginError, ImportError):  # type: ignore[misc]
+    """The plugin has a mistake in its code or its manifest. Report it to its authors."""
+
     distribution: str
     """Its distribution, or the full name of a class of this process."""
     version: str
     """Empty for a class of this process."""
     reason: str
     place: str = ""
-    """File and line of the author's mistake, if it is known."""
+    """The file and line of the mistake, if they are known."""
 
     def describe(self) -> str:
         reason = f"{self.reason} ({self.place})" if self.place else self.reason
@@ -111,6 +122,8 @@ class BrokenPluginError(PluginError, ImportError):  # type: ignore[misc]
 
 @dataclass(eq=False)
 class MissingDependencyError(PluginError, ImportError):  # type: ignore[misc]
+    """The plugin is installed, but a library that it needs is not."""
+
     missing: tuple[str, ...]
     install: str
     distribution: str = ""
@@ -125,7 +138,7 @@ class MissingDependencyError(PluginError, ImportError):  # type: ignore[misc]
 
 @dataclass(eq=False)
 class MissingOptionError(PluginError, TypeError):
-    """A backend cannot be made without options: a name of your own gives them."""
+    """The backend needs options before it can be used. Add it to the registry with them."""
 
     distribution: str
     options: tuple[str, ...]
@@ -140,12 +153,14 @@ class MissingOptionError(PluginError, TypeError):
 
 @dataclass(eq=False)
 class IncompatiblePluginError(PluginError):
+    """The plugin is too old or too new for the polystore-core that is installed."""
+
     distribution: str
     version: str
     needs: str
-    """What it is made for: "plugin API 2", "polystore-core<3,>=2.0"."""
+    """The requirement of the plugin: "plugin API 2" or "polystore-core<3,>=2.0"."""
     found: str
-    """What there is: "polystore-core 1.0.0 has plugin API 1"."""
+    """The version that is installed: "polystore-core 1.0.0 has plugin API 1"."""
     upgrade: str
     """The distribution that is too old."""
 
@@ -158,11 +173,13 @@ class IncompatiblePluginError(PluginError):
 
 @dataclass(eq=False)
 class PluginConflictError(PluginError):
+    """Two or more installed distributions declare this name. Choose one of them."""
+
     distributions: tuple[str, ...]
 
     def describe(self) -> str:
         first, *others = self.distributions
-        chosen = preference(self.name, first)
+        chosen = show_preference(self.name, first)
         if self.kind == "backend":
             full_name = f"Use a full name, such as '{first}:{self.name}'"
             advice = f"{full_name}, or choose one with {chosen}"

@@ -1,4 +1,4 @@
-"""A viewer, or another receiver, did not take it."""
+"""A viewer, or another receiver, did not accept a delivery."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = [
 
 @dataclass(eq=False)
 class ReceiverError(PolystoreError):
-    """A delivery did not arrive, or its arrival is unknown."""
+    """A delivery did not arrive, or it is not known whether it arrived."""
 
     backend: str
     receiver: str
-    """What was meant to take it: "napari viewer 'default'"."""
+    """The receiver of the delivery, such as "napari viewer 'default'"."""
     reason: str
     advice: str = ""
 
@@ -32,14 +32,18 @@ class ReceiverError(PolystoreError):
 
 @dataclass(eq=False)
 class ReceiverUnavailableError(ReceiverError, ConnectionError):
+    """The receiver is not running, has crashed, or was closed."""
+
     errno: int = _errno.ENOTCONN
 
 
 @dataclass(eq=False)
 class ReceiverTimeoutError(ReceiverError, TimeoutError):
+    """The receiver is running, but it does not answer in time."""
+
     errno: int = _errno.ETIMEDOUT
 
 
 @dataclass(eq=False)
 class IncompatibleReceiverError(ReceiverError):
-    pass
+    """The receiver uses another major version of the stream protocol."""

@@ -6,7 +6,7 @@ import io
 import itertools
 from dataclasses import dataclass
 
-from .base import PolystoreError, listed, shown, suggestion
+from .base import PolystoreError, join_names, show_value, suggest_name
 from .data import where
 
 __all__ = [
@@ -24,37 +24,49 @@ __all__ = [
 
 @dataclass(eq=False)
 class RequestError(PolystoreError):
-    """The call asks for something that cannot be; nothing was touched."""
+    """The call is wrong. Nothing was read, written or sent."""
 
 
 @dataclass(eq=False)
 class UnknownOptionError(RequestError, TypeError):
+    """The backend or the format does not have this option. The text suggests a similar one."""
+
     option: str
     owner: str
     known: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        hint = suggestion(self.option, self.known) or "."
-        return f"{self.owner} has no option {self.option!r}{hint} Known: {listed(self.known)}"
+        hint = suggest_name(self.option, self.known) or "."
+        return (
+            f"{self.owner} has no option {self.option!r}{hint} Known: {join_names(self.known)}"
+        )
 
 
 @dataclass(eq=False)
 class InvalidOptionError(RequestError, ValueError):
+    """An option or an argument has a value that is not valid.
+
+    ::
+
+    InvalidOptionError("copy", "yes", "one of auto, always, never")
+    copy='yes' is not valid: expected one of auto, always, never
+    """
+
     option: str
     value: object
     expected: str
     fault: str = ""
-    """What is wrong, if it is not the value alone: "scale= needs imagej=True"."""
+    """The whole text, if the value alone is not the problem: "scale= needs imagej=True"."""
 
     def describe(self) -> str:
         if self.fault:
             return self.fault
-        return f"{self.option}={shown(self.value)} is not valid: expected {self.expected}"
+        return f"{self.option}={show_value(self.value)} is not valid: expected {self.expected}"
 
 
 @dataclass(eq=False)
 class NotAPathError(RequestError, TypeError):
-    """Something that is not a path is in a path's place. ``got`` is the name of its type."""
+    """An argument is not a path. ``got`` is the name of its type."""
 
     got: str
     advice: str = ""
@@ -66,6 +78,8 @@ class NotAPathError(RequestError, TypeError):
 
 @dataclass(eq=False)
 class BatchLengthError(RequestError, ValueError):
+    """A batch has more values than paths, or fewer."""
+
     values: int
     paths: int
 
@@ -75,6 +89,8 @@ class BatchLengthError(RequestError, ValueError):
 
 @dataclass(eq=False)
 class DuplicatePathError(RequestError, ValueError):
+    """Two values of a batch have the same path. ``first`` and ``second`` are their indices."""
+
     path: str
     first: int
     second: int
@@ -88,6 +104,8 @@ class DuplicatePathError(RequestError, ValueError):
 
 @dataclass(eq=False)
 class UnsupportedFormatError(RequestError, ValueError):
+    """The path has no suffix, or a suffix that no installed format has."""
+
     path: str
     known: tuple[str, ...] = ()
     backend: str = ""
@@ -111,6 +129,8 @@ class UnsupportedFormatError(RequestError, ValueError):
 
 @dataclass(eq=False)
 class UnsupportedOperationError(RequestError, io.UnsupportedOperation):
+    """The backend does not have this operation. ``capabilities`` of a backend lists them."""
+
     backend: str
     operation: str
     reason: str = ""
@@ -123,6 +143,8 @@ class UnsupportedOperationError(RequestError, io.UnsupportedOperation):
 
 @dataclass(eq=False)
 class PathOutsideRootError(RequestError, ValueError):
+    """The path leaves the root folder of the backend, for example by ".." or by a link."""
+
     backend: str
     path: str
     root: str
@@ -135,7 +157,7 @@ class PathOutsideRootError(RequestError, ValueError):
 
 
 def _is_misspelt(suffix: str, known: str) -> bool:
-    """Whether letters of ``known`` have changed places, or are doubled or single ("tfi")."""
+    """Return whether letters of ``known`` are swapped, doubled or missing ("tfi", "tiif")."""
     return sorted(suffix) == sorted(known) or _single(suffix) == _single(known)
 
 

@@ -11,7 +11,7 @@ __all__ = ["SecretNotFoundError"]
 
 @dataclass(eq=False)
 class SecretNotFoundError(PolystoreError, LookupError):
-    """A secret is not where its reference says. Nothing here has its value."""
+    """A secret is not where its reference says. The error never holds the secret itself."""
 
     reference: str
     reason: str

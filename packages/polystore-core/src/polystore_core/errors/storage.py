@@ -1,4 +1,4 @@
-"""The storage refused: look at ``errno``."""
+"""The storage reported an error: look at ``errno``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import PolystoreError, told
+from .base import PolystoreError, describe_error
 from .data import DataError, UnsupportedDataError, where
 from .requests import PathOutsideRootError, UnsupportedOperationError
 
@@ -29,22 +29,24 @@ __all__ = [
 
 @dataclass(eq=False)
 class StorageError(PolystoreError, OSError):
-    """The operating system refused. ``errno`` and ``filename`` are those of the cause."""
+    """The operating system or the storage reported an error. ``errno`` says which."""
 
     backend: str
     path: str
     operation: str
     errno: int = 0
     reason: str = ""
-    """What is wrong, where ``errno`` alone does not tell."""
+    """The problem, if ``errno`` alone does not explain it."""
     advice: ClassVar[str] = ""
 
     @property
     def filename(self) -> str:
+        """The path, as for every ``OSError``."""
         return self.path
 
     @property
     def strerror(self) -> str:  # type: ignore[override]
+        """The reason in words, as for every ``OSError``."""
         return self.reason or (os.strerror(self.errno) if self.errno else "")
 
     def describe(self) -> str:
@@ -67,6 +69,8 @@ _ADVICE = {
 
 @dataclass(eq=False)
 class NotFoundError(StorageError, FileNotFoundError):
+    """The path does not exist."""
+
     errno: int = _errno.ENOENT
     hint: str = ""
 
@@ -80,36 +84,48 @@ class NotFoundError(StorageError, FileNotFoundError):
 
 @dataclass(eq=False)
 class AlreadyExistsError(StorageError, FileExistsError):
+    """The path exists already, and the call does not allow to replace it."""
+
     errno: int = _errno.EEXIST
     advice = 'if_exists="replace" replaces it, "skip" keeps it'
 
 
 @dataclass(eq=False)
 class NotAFileError(StorageError, IsADirectoryError):
+    """The path is a folder, and the operation needs a file."""
+
     errno: int = _errno.EISDIR
     advice = "load the files in it with list_files() and load_batch(), or name a file in it"
 
 
 @dataclass(eq=False)
 class NotADirectoryInPathError(StorageError, NotADirectoryError):
+    """A part of the path is a file, and only a folder can have something in it."""
+
     errno: int = _errno.ENOTDIR
     advice = "a part of the path is a file, not a directory"
 
 
 @dataclass(eq=False)
 class DirectoryNotEmptyError(StorageError):
+    """The folder is not empty, and ``recursive=True`` was not given."""
+
     errno: int = _errno.ENOTEMPTY
     advice = "recursive=True deletes it and everything in it"
 
 
 @dataclass(eq=False)
 class AccessDeniedError(StorageError, PermissionError):
+    """You have no permission to read or write this path."""
+
     errno: int = _errno.EACCES
     advice = "check the owner and the permissions of the path and of its directory"
 
 
 @dataclass(eq=False)
 class LockTimeoutError(StorageError, TimeoutError):
+    """Another process or thread held the lock for longer than ``timeout``."""
+
     errno: int = _errno.ETIMEDOUT
     seconds: float = 0.0
     holder: str = ""
@@ -126,7 +142,10 @@ class LockTimeoutError(StorageError, TimeoutError):
 
 @dataclass(eq=False)
 class DurabilityUnknownError(StorageError):
-    """The new version is in place, but the directory could not be flushed to the device."""
+    """The new version was saved, but the folder could not be flushed to the disk.
+
+    A power cut may restore the old version.
+    """
 
     advice = "the new version is in place, but a power cut may restore the old one"
 
@@ -137,19 +156,19 @@ class DurabilityUnknownError(StorageError):
 
 @dataclass(eq=False)
 class VersionConflictError(StorageError):
-    """Somebody has replaced the value since its version was read."""
+    """Another writer has replaced the value since you read its version."""
 
     errno: int = _errno.EAGAIN
     current: str | None = None
-    """The version that it has now. ``None`` if it does not exist any more."""
+    """The present version, or ``None`` if the value does not exist any more."""
 
     def describe(self) -> str:
         place = where(self.backend, self.path)
         if self.current is None:
             return f"{place} does not exist any more: save it as a new value, or leave it"
         return (
-            f"{place} has another version by now ({self.current}): load it again, and repeat "
-            "your change"
+            f"{place} has changed since you read it (its version is {self.current} now): load it "
+            "again, and repeat your change"
         )
 
 
@@ -177,7 +196,18 @@ _SAYS_WHY = (PermissionError, TimeoutError)
 
 
 def storage_error(error: OSError, backend: str, path: str, operation: str) -> StorageError:
-    """Translate an :class:`OSError`: the one table from ``errno`` to error class."""
+    """Return the error of polystore for an ``OSError``.
+
+    Args:
+        error: The error of Python or of the operating system.
+        backend: Name of the backend.
+        path: The path that the caller gave.
+        operation: The operation that failed, such as "load".
+
+    Returns:
+        The subclass for its ``errno``, such as :class:`NotFoundError` for ``ENOENT``. A
+        ``StorageError`` is returned as it is.
+    """
     if isinstance(error, StorageError):
         return error
     code = error.errno or 0
@@ -185,7 +215,7 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
     if not code:  # raised by Python, not by the system
         code = next((code for kind, code in _BY_CLASS.items() if isinstance(error, kind)), 0)
         says_why = not code or (isinstance(error, _SAYS_WHY) and str(error))
-        reason = told(error) if says_why else ""
+        reason = describe_error(error) if says_why else ""
     code = code or _errno.EIO
     if reason == os.strerror(code):
         reason = ""
@@ -197,19 +227,32 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
 def durability_unknown(
     error: Exception, path: str, operation: str = "save"
 ) -> DurabilityUnknownError:
-    """Return the error for a value that is in place, and whose flush failed with ``error``."""
+    """Return the error for a value that was saved, but whose flush failed with ``error``."""
     if isinstance(error, DurabilityUnknownError):
         return error
     code = getattr(error, "errno", None) or 0
-    unknown = DurabilityUnknownError("", path, operation, code, "" if code else told(error))
+    unknown = DurabilityUnknownError(
+        "", path, operation, code, "" if code else describe_error(error)
+    )
     unknown.__cause__ = error
     return unknown
 
 
 def with_context(error: Exception, backend: str, path: str, operation: str) -> Exception:
-    """Return ``error`` with backend and path, or the ``StorageError`` that it means."""
+    """Complete an error with the backend, the path and the operation.
+
+    Use it where a backend catches the error of a format or a store::
+
+        except Exception as error:
+            raise with_context(error, self.name, path, "load")
+
+    Returns:
+        ``error`` itself, completed. An ``OSError`` becomes a ``StorageError`` with the error as its
+        cause. Other errors are returned as they are.
+    """
     if isinstance(error, DataError | PathOutsideRootError | DurabilityUnknownError):
-        if error.backend and error.path:  # of another backend, from which a value was read
+        # An error that is complete is that of another backend, from which a value was read.
+        if error.backend and error.path:
             return error
         error.backend, error.path = backend, error.path or path
         if isinstance(error, UnsupportedDataError):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ..errors import MissingDependencyError, PluginError
-from ..errors.base import shown, told
+from ..errors.base import describe_error, show_value
 from .discovery import load_spec, load_target, resolve, survey
 from .specs import place_of_error
 
@@ -94,12 +94,12 @@ def _run_check(plugin: PluginState, check: str) -> Iterable[Finding]:
         raise
     except BaseException as error:  # a stranger's check hides no other plugin's
         place = place_of_error(error, module.partition(".")[0])
-        reason = f"failed: {told(error)}" + (f" ({place})" if place else "")
+        reason = f"failed: {describe_error(error)}" + (f" ({place})" if place else "")
     else:
         strange = [answer for answer in answers if not _is_finding(answer)]
         if not strange:
             return answers
-        reason = f"returns {shown(strange[0])}, expected a Finding of four texts"
+        reason = f"returns {show_value(strange[0])}, expected a Finding of four texts"
     remedy = f"upgrade {plugin.distribution}, or report it there"
     return [Finding(what="check", state="missing", found=f"{check} {reason}", remedy=remedy)]
 

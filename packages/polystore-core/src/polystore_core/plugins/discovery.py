@@ -35,7 +35,7 @@ from ..errors import (
     PluginDisabledError,
     PluginError,
 )
-from ..errors.base import preference, shown, told
+from ..errors.base import describe_error, show_preference, show_value
 from .declared import (
     ALLOW,
     DENY,
@@ -105,7 +105,7 @@ def load_spec(declaration: Declaration) -> Spec:
     _check_core(declaration)
     spec = _ask(declaration)
     if spec.api != PLUGIN_API:
-        needs, has = f"plugin API {shown(spec.api)}", f"has plugin API {PLUGIN_API}"
+        needs, has = f"plugin API {show_value(spec.api)}", f"has plugin API {PLUGIN_API}"
         raise _unfit(declaration, needs, has, spec.api > PLUGIN_API)
     missing = tuple(module for module in spec.requires if not module_exists(module))
     if missing:
@@ -165,9 +165,9 @@ def _answer_fault(answer: Value, declaration: Declaration) -> str:
     expected = _SPECS[declaration.kind]
     if not isinstance(answer, expected) or answer.name != declaration.name:
         return (
-            f"{declaration.manifest} returns {shown(answer)} for {declaration.name!r}, expected "
-            f"a {expected.__name__} with that name from a function polystore_{declaration.kind} "
-            "with @hookimpl"
+            f"{declaration.manifest} returns {show_value(answer)} for {declaration.name!r}, "
+            f"expected a {expected.__name__} with that name from a function "
+            f"polystore_{declaration.kind} with @hookimpl"
         )
     fault = spec_fault(answer)
     return fault and f"{declaration.manifest} returns {expected.__name__} with {fault}"
@@ -208,7 +208,7 @@ def guarded(
             raise
         package = (declaration.manifest or declaration.distribution).partition(".")[0]
         found = place_of_error(error, package) or place
-        raise broken(declaration, Fault(told(error), found)) from error
+        raise broken(declaration, Fault(describe_error(error), found)) from error
 
 
 def broken(declaration: Declaration, fault: Fault) -> BrokenPluginError:
@@ -307,7 +307,7 @@ def _why_ignored(declaration: Declaration, prefer: Mapping[str, str] | None) -> 
         if chosen == declaration:
             return ""
         why = f"{chosen.distribution} is preferred for {kind} {name!r}"
-    advice = preference(name, declaration.distribution)
+    advice = show_preference(name, declaration.distribution)
     if advice in why:
         return why
     return f"{why}. To use {declaration.distribution} instead: {advice}"

@@ -25,7 +25,7 @@ from ..errors import (
     UnsupportedFormatError,
     UnsupportedOperationError,
 )
-from ..errors.base import preference, several, shown, told
+from ..errors.base import describe_error, join_some, show_preference, show_value
 from ..options import check_options
 from ..paths import relative_to, working_folder
 from ..values import plain_name
@@ -167,7 +167,7 @@ class BackendRegistry:
         """Return ``name`` as a plain ``str``. ``place`` says where a call may give it."""
         if isinstance(name, str) and name:
             return plain_name(name)
-        got = "" if name is None else shown(name)
+        got = "" if name is None else show_value(name)
         raise BackendRequiredError(operation, tuple(self.names()), place, got)
 
     def _make(self, name: str) -> Backend:
@@ -266,7 +266,7 @@ class BackendRegistry:
         return _restore, (self._token, self.prefer, self._configured, self._given)
 
     def __repr__(self) -> str:
-        return f"<BackendRegistry: {several(self.names()) or 'no backends installed'}>"
+        return f"<BackendRegistry: {join_some(self.names()) or 'no backends installed'}>"
 
 
 def _all(values: Iterable[object], kind: type) -> bool:
@@ -302,9 +302,9 @@ def _check_pickles(name: str, backend: Backend) -> None:
         pickle.dumps(backend)
     except Exception as error:
         reason = (
-            f"you added an instance, and pickle refuses it ({told(error)}). Add the name of its "
-            f"plugin with its options, registry.add({name!r}, '…', …), and each process makes "
-            "an instance of its own"
+            f"you added an instance, and it cannot be pickled ({describe_error(error)}). Add the "
+            f"name of its plugin with its options, registry.add({name!r}, '…', …), and each "
+            "process makes its own instance"
         )
         raise UnsupportedOperationError(name, "pickling", reason) from error
 
@@ -343,7 +343,7 @@ def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
         chosen.name,
         chosen.distribution,
         ignored.distribution,
-        preference(chosen.name, ignored.distribution),
+        show_preference(chosen.name, ignored.distribution),
     )
 
 

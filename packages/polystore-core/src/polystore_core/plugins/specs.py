@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors.base import shown
+from ..errors.base import show_value
 
 if TYPE_CHECKING:
     from inspect import Parameter
@@ -89,17 +89,17 @@ def spec_fault(spec: Spec) -> str:
     """Return which field of ``spec`` has the wrong type or form, or an empty string."""
     for field in _TEXTS:
         if not isinstance(getattr(spec, field), str):
-            return f"{field}={shown(getattr(spec, field))}: expected a str"
+            return f"{field}={show_value(getattr(spec, field))}: expected a str"
     for field in ("target", *(["check"] if spec.check else [])):
         if not re.fullmatch(rf"{_DOTTED}:\w+", getattr(spec, field)):
-            return f"{field}={shown(getattr(spec, field))}: expected 'package.module:Name'"
+            return f"{field}={show_value(getattr(spec, field))}: expected 'package.module:Name'"
     if type(spec.api) is not int:
-        return f"api={shown(spec.api)}: expected an int, such as api=1"
+        return f"api={show_value(spec.api)}: expected an int, such as api=1"
     requires: Any = spec.requires
     if not isinstance(requires, tuple | list) or not all(
         isinstance(module, str) and re.fullmatch(_DOTTED, module) for module in requires
     ):
-        return f"requires={shown(requires)}: expected a tuple of module names: ('torch',)"
+        return f"requires={show_value(requires)}: expected a tuple of module names: ('torch',)"
     return ""
 
 
@@ -109,7 +109,7 @@ def spec_fault(spec: Spec) -> str:
 def class_fault(kind: PluginKind, target: Value, name: str) -> Fault | None:
     """Return why ``target``, which its spec calls ``name``, cannot serve, or ``None``."""
     if not isinstance(target, type):
-        return Fault(f"{name} is {shown(target)}, not a class", place_of_function(target))
+        return Fault(f"{name} is {show_value(target)}, not a class", place_of_function(target))
     reason = _contract_fault(kind, target)
     if reason:
         return Fault(f"{target.__qualname__} {reason}", _place_of_class(target))
@@ -148,14 +148,14 @@ def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
         return ""
     name = getattr(target, "name", None)
     if not isinstance(name, str | property) or not name:
-        return f"needs a class attribute name, such as name = 'tiff' (it is {shown(name)})"
+        return f"needs a class attribute name, such as name = 'tiff' (it is {show_value(name)})"
     if kind == "framework":
         return ""
     caught: Any = getattr(target, "decode_errors", None)
     if not isinstance(caught, tuple) or not all(
         isinstance(error, type) and issubclass(error, Exception) for error in caught
     ):
-        return f"has decode_errors={shown(caught)}: expected a tuple of exception classes"
+        return f"has decode_errors={show_value(caught)}: expected a tuple of exception classes"
     return ""
 
 

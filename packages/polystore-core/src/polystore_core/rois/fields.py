@@ -15,7 +15,7 @@ from ..errors import (
     InvalidOptionError,
     UnsupportedDataError,
 )
-from ..errors.base import shown
+from ..errors.base import show_value
 from ..model.arrays import is_array, to_numpy
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def frozen(value: Value, where: str, depth: int = 32) -> Value:
         inner = {key: frozen(v, f"{where}[{key!r}]", depth - 1) for key, v in value.items()}
         return MappingProxyType(inner)
     raise UnsupportedDataError(
-        f"{where:.200} is {shown(value)}: expected finite numbers of at most 64 bits, valid "
+        f"{where:.200} is {show_value(value)}: expected finite numbers of at most 64 bits, valid "
         "Unicode, bool, None, or lists and mappings of these, at most 32 levels deep"
     )
 
