@@ -183,7 +183,7 @@ def test_samples_of_rgb(shape, dtype: str, axes, expected: str) -> None:
         (
             np.zeros((2, 5, 6, 3), np.uint8),
             {"axes": "cyxs"},
-            "channels (c) or samples of RGB (s), not both",
+            "c for channels, or s for samples of RGB, not both",
         ),
         (RGB, {"labels": True}, "a label is one number"),
         (RGB, {"colormap": "gray"}, "not RGB"),
@@ -322,7 +322,7 @@ def test_other_labels_are_refused() -> None:
 
 
 def test_labels_have_no_channels() -> None:
-    assert "None for a label image" in refused(GREY, labels=True, channels=["a"])
+    assert "a label image has no channels" in refused(GREY, labels=True, channels=["a"])
 
 
 @pytest.mark.parametrize("labels", [1, None, "yes", np.True_])

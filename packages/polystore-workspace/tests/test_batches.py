@@ -172,7 +172,7 @@ def test_images_of_stack_are_read_once(fm, tmp_path, region):
 def test_images_without_words_are_told(fm, tmp_path):
     fm.save(np.zeros((3, 4)), tmp_path / "a.npy", "disk")
     Workspace(planes("disk", "a.npy", 3)).save(tmp_path / "ws.json")
-    with pytest.raises(BatchError, match="does not say what its axes are") as caught:
+    with pytest.raises(BatchError, match="does not name its axes") as caught:
         fm.load_batch(["z0.npy", "z1.npy"], "ws", as_="image")
     assert len(caught.value.failed) == 2
     for backend in ("ws", "disk"):

@@ -58,7 +58,8 @@ class Stacker(Collector):
 
     def __init__(self, conversion: Conversion, paths: Sequence[Path]) -> None:
         if not paths:
-            raise InvalidOptionError("stack", True, "False for an empty list of paths")
+            fault = "stack=True needs at least one path: an empty list makes no array"
+            raise InvalidOptionError("stack", True, "False for an empty list of paths", fault)
         conversion.check()
         self._conversion, self._paths = conversion, paths
         self._lock = threading.Lock()

@@ -139,8 +139,10 @@ def with_words(data: Value, like: Image | ImageMetadata) -> Image:
     from .image import Image, ImageMetadata
 
     if isinstance(data, Image):
-        expected = "None for an Image, which has words of its own"
-        raise InvalidOptionError("like", like, expected)
+        fault = (
+            "like= needs an array, got an Image, which has its own metadata: leave like= out"
+        )
+        raise InvalidOptionError("like", like, "None for an Image", fault)
     if isinstance(like, Image):
         return like.with_data(data)
     if isinstance(like, ImageMetadata):

@@ -195,8 +195,11 @@ class FileManager(Router):
             raise InvalidOptionError("stack", stack, "True or False")
         if as_ is not None and as_ in AS_IMAGE:
             if stack:
-                expected = f"False with as_={as_!r}: polystore.stack() keeps words"
-                raise InvalidOptionError("stack", stack, expected)
+                fault = (
+                    f"stack=True does not work with as_={as_!r}: use polystore.stack(), whose "
+                    "arrays have axes, pixel size and channels"
+                )
+                raise InvalidOptionError("stack", stack, f"False with as_={as_!r}", fault)
             self._call("load_image_batch", backend)  # refuses a backend that only writes
             source = cast("DataSource", self.registry[backend])
             return images(as_, asked, source, paths, progress, options)

@@ -77,7 +77,7 @@ class Transfer:
         is_folder = "is_dir" in self.source.capabilities and self.source.is_dir(source)
         if not is_folder:
             if pattern is not None:
-                fault = f"pattern= needs a folder, and {os.fspath(source)!r} is not one"
+                fault = f"pattern= needs a folder, but {os.fspath(source)!r} is not one"
                 raise InvalidOptionError("pattern", pattern, "None", fault)
             with progress_reporter(progress, 1, "transfer") as report:
                 self._transfer(os.fspath(source), join("", os.fspath(target)))

@@ -51,8 +51,8 @@ def test_equal(value: Any) -> None:
 @pytest.mark.parametrize(
     ("found", "expected", "told"),
     [
-        (PIXELS, PIXELS[0], r"the shape is (2, 3, 4), and not (3, 4)"),
-        (PIXELS, PIXELS.astype("i2"), "the dtype is uint16, and not int16"),
+        (PIXELS, PIXELS[0], r"the shape is (2, 3, 4), not (3, 4)"),
+        (PIXELS, PIXELS.astype("i2"), "the dtype is uint16, not int16"),
         (PIXELS, PIXELS + (PIXELS == 17), "the values differ, first at index (1, 1, 1)"),
         (np.array([0.0]), np.array([-0.0]), "the values differ, first at index (0,)"),
         (np.array([1 + 2j]), np.array([1 + 3j]), "the values differ, first at index (0,)"),

@@ -142,7 +142,7 @@ def test_like_of_another_image_refused(memory: FileManager, image: Image) -> Non
     for data, like, told in (
         (image.data[0], image, r"\(3, 4\).*\(2, 3, 4\)"),
         (image.data[0], image.metadata, r"cyx.*\(3, 4\)"),
-        (image, image, "words of its own"),
+        (image, image, "an Image, which has its own metadata"),
         (image.data, "image", "an Image, or the metadata of one"),
     ):
         with pytest.raises(InvalidOptionError, match=told):
@@ -176,7 +176,7 @@ def test_formats_without_words_refuse(
     assert caught.value.words[0] == "axes"
     assert fm.list_dir(tmp_path, "disk") == []
     fm.save(np.asarray(image), path, "disk")
-    with pytest.raises(UnsupportedDataError, match="what its axes are"):
+    with pytest.raises(UnsupportedDataError, match="it does not name its axes"):
         fm.load(path, "disk", as_="image")
 
 

@@ -103,7 +103,7 @@ def test_other_values_do_not_stack(memory: FileManager, value: Any) -> None:
         ({"stack": True, "casting": "safe"}, "casting='safe' is not valid"),
         ({"stack": True, "framework": "no"}, "framework='no' is not valid"),
         ({"stack": True, "device": "no"}, "device='no' is not valid"),
-        ({"stack": True, "as_": "image"}, "stack=True is not valid"),
+        ({"stack": True, "as_": "image"}, "stack=True does not work with as_='image'"),
     ],
 )
 def test_options_are_checked_first(files: FileManager, options: Any, said: str) -> None:
@@ -117,7 +117,7 @@ def test_options_are_checked_first(files: FileManager, options: Any, said: str) 
 
 
 def test_empty_list_has_no_shape(memory: FileManager) -> None:
-    with pytest.raises(InvalidOptionError, match="expected False for an empty list of paths"):
+    with pytest.raises(InvalidOptionError, match="stack=True needs at least one path"):
         memory.load_batch([], backend="one", stack=True)
 
 

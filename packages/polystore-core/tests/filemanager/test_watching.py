@@ -223,12 +223,12 @@ def test_frames_of_an_array(memory: FileManager) -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (np.zeros((3, 4), "u1"), "it had 5 frames, and has 3$"),
+        (np.zeros((3, 4), "u1"), "it had 5 frames, and now it has 3"),
         (
             np.zeros((9, 5), "u1"),
-            r"frames were \|u1 of shape \(4,\), and are \|u1 of shape \(5,\) now",
+            r"frames were \|u1 of shape \(4,\), and now they are \|u1 of shape \(5,\)",
         ),
-        (np.zeros((9, 4), "u2"), r"\|u1 of shape \(4,\), and are <u2 of shape \(4,\) now"),
+        (np.zeros((9, 4), "u2"), r"\|u1 of shape \(4,\), and now they are <u2 of shape \(4,\)"),
     ],
 )
 def test_array_that_was_replaced_or_cut(

@@ -45,7 +45,7 @@ def test_of_corrects_an_image(image: Image) -> None:
     assert found.data is image.data
     assert (found.scale, found.name) == ((None, 3.0, 0.1, 0.1), "fixed")
     assert (found.units, found.channels) == (image.units, image.channels)
-    with pytest.raises(InvalidOptionError, match="words of its own"):
+    with pytest.raises(InvalidOptionError, match="which has its own metadata"):
         Image.of(image, like=image)
 
 
@@ -83,7 +83,7 @@ def test_sel_takes_names(image: Image) -> None:
     ("regions", "told"),
     [
         ({"t": 0}, "axis='t'.*one of c, z, y, x"),
-        ({"c": "RFP"}, "c='RFP'.*one channel of 'DAPI', 'GFP'"),
+        ({"c": "RFP"}, "c='RFP'.*one of 'DAPI', 'GFP'"),
         ({"z": "GFP"}, "integers, slices"),
     ],
 )
@@ -96,7 +96,7 @@ def test_sel_of_two_channels_with_one_name_refused() -> None:
     image = Image.of(np.zeros((2, 4, 4)), axes="cyx", channels=["a", "a"])
     with pytest.raises(InvalidOptionError, match="c='a'"):
         image.sel(c="a")
-    with pytest.raises(InvalidOptionError, match="none that has a name"):
+    with pytest.raises(InvalidOptionError, match="the channels have no names"):
         Image.of(np.zeros((2, 4, 4)), axes="cyx").sel(c="a")
 
 

@@ -206,9 +206,7 @@ def test_sink_knows_the_largest_value():
     store = Small("small")
     sink = store.sink("a")
     sink.file.write(b"x" * 201)
-    with pytest.raises(
-        OSError, match=r"it has 201 bytes, and a value of <Small small> at most 200"
-    ):
+    with pytest.raises(OSError, match=r"it has 201 bytes, but <Small small> holds at most 200"):
         sink.seal()
     sink.discard()
     with store.writing("a") as file:

@@ -106,7 +106,13 @@ def test_pickles(kind, tmp_path):
 @pytest.mark.parametrize(
     ("current", "text"),
     [
-        ("7", "has another version by now (7): load it again, and repeat your change"),
+        (
+            "7",
+            (
+                "has changed since you read it (its version is 7 now): load it again, "
+                "and repeat your change"
+            ),
+        ),
         (None, "does not exist any more: save it as a new value, or leave it"),
     ],
 )
@@ -124,7 +130,9 @@ def test_versions_of_a_store():
     store.put("a", b"1")
     version = store.stat("a").version
     store.put_version("a", b"2", version=version)
-    with pytest.raises(VersionConflictError, match=r"'a' has another version by now") as raised:
+    with pytest.raises(
+        VersionConflictError, match=r"'a' has changed since you read it"
+    ) as raised:
         store.put_version("a", b"3", version=version)
     assert raised.value.current == store.stat("a").version
     store.delete("a")

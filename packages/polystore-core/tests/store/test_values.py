@@ -252,7 +252,7 @@ def test_damaged_values(on):
 def test_too_large_a_value(on):
     backend = on(Small)
     backend.save(np.zeros(5), "a.npy")
-    text = r"'a\.npy': cannot save: it has 1,128 bytes, and a value of <Small .*> at most 200"
+    text = r"'a\.npy': cannot save: it has 1,128 bytes, but <Small .*> holds at most 200"
     with pytest.raises(StorageError, match=text):
         backend.save(np.zeros(125), "a.npy")
     assert len(backend.load("a.npy")) == 5

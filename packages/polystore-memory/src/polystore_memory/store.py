@@ -108,7 +108,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
         value = self._value(key)
         if not isinstance(value, bytes):
             reason = (
-                f"it is a {type(value).__name__}, and a store of bytes reads only bytes: load it "
+                f"it is a {type(value).__name__}, but a store of bytes holds only bytes: load it "
                 "from the backend itself"
             )
             name = self._backend.name

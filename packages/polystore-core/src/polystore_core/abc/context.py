@@ -68,7 +68,7 @@ class Context:
         registry = self.owner()
         if registry is None:
             fault = (
-                f"backend {self.name!r} has no registry, so it reaches no other backend. Add it "
+                f"backend {self.name!r} has no registry, so it cannot use other backends. Add it "
                 "to one, registry.add('my_name', backend), and keep the registry"
             )
             raise InvalidOptionError("context", self, "a context with a registry", fault)

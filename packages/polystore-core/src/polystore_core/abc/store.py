@@ -432,7 +432,9 @@ class _Kept(Sink):
     def seal(self, *, flush: bool = True) -> None:
         size, most = self._content.getbuffer().nbytes, self._store.features.max_value
         if most is not None and size > most:
-            reason = f"it has {size:,} bytes, and a value of {self._store!r} at most {most:,}"
+            reason = (
+                f"it has {size:,} bytes, but {self._store!r} holds at most {most:,} per value"
+            )
             raise OSError(errno.EFBIG, reason, self._key)
 
     def commit(self) -> None:

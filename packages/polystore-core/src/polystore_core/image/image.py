@@ -60,7 +60,13 @@ class Image:
         """
         array, words = array_and_words(data)
         if like is not None and words is not None:
-            raise InvalidOptionError("like", like, "None for data with words of its own")
+            kind = type(data).__name__
+            article = "an" if kind == "Image" else "a"
+            fault = (
+                f"like= needs an array, got {article} {kind}, which has its own metadata: leave "
+                "like= out"
+            )
+            raise InvalidOptionError("like", like, f"None for {article} {kind}", fault)
         _check_array(array)
         metadata = image_metadata(
             array.shape,
@@ -146,11 +152,11 @@ class Image:
         _check_array(data)
         shape = tuple(data.shape)
         if shape != self.shape:
-            expected = (
-                f"an array of shape {self.shape}: slice the image first, with image[…] or "
-                "image.sel(…), or name the axes with Image.of(data, axes=…)"
+            fault = (
+                f"data has shape {shape}, but the image has shape {self.shape}: slice the image "
+                "first, with image[…] or image.sel(…), or name the axes with Image.of(data, axes=…)"
             )
-            raise InvalidOptionError("data", shape, expected)
+            raise InvalidOptionError("data", shape, f"an array of shape {self.shape}", fault)
         metadata = self.metadata
         if _dtype_name(data.dtype) != _dtype_name(self.dtype):
             metadata = metadata.without(
@@ -181,7 +187,8 @@ class Image:
             return item
         names = [channel.name for channel in self.channels]
         if names.count(item) != 1:
-            expected = f"one channel of {', '.join(map(repr, names)) or 'none that has a name'}"
+            channels = ", ".join(map(repr, names))
+            expected = f"one of {channels}" if names else "an index: the channels have no names"
             raise InvalidOptionError("c", item, expected)
         return names.index(item)
 
@@ -243,7 +250,7 @@ def array_and_words(value: Value, order: str = "") -> tuple[Value, ImageMetadata
 def no_words(format_name: str = "") -> UnsupportedDataError:
     """Return the error for an array that says nothing of its axes."""
     reason = (
-        "it does not say what its axes are: load it without as_=, and name them with "
+        "it does not name its axes: load it without as_=, and name them with "
         "Image.of(array, axes=…)"
     )
     return UnsupportedDataError(reason, format_name, operation="load")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidOptionError, UnsupportedDataError
+from ..errors.base import show_value
 from .metadata import (
     AXIS_TYPES,
     Axis,
@@ -93,7 +94,8 @@ def image_metadata(
         )
         raise InvalidOptionError("axes", axes, "no samples of RGB", fault)
     if label and channels is not None:
-        raise InvalidOptionError("channels", channels, "None for a label image")
+        fault = "a label image has no channels: leave channels= out"
+        raise InvalidOptionError("channels", channels, "None for a label image", fault)
     if not isinstance(name, str):
         raise InvalidOptionError("name", name, "a string")
     base = _SILENT if like is None else like
@@ -210,13 +212,14 @@ def _axis_names(
             "y and x among them",
         )
     if names[-1] == "s" and (shape[-1] not in (3, 4) or dtype.kind not in "uf"):
-        expected = (
-            "s only for 3 or 4 samples of RGB(A), as unsigned integers or floats; the array has "
-            f"shape {shape} and dtype {dtype}"
+        expected = "s only for 3 or 4 samples of RGB(A), as unsigned integers or floats"
+        fault = (
+            f"axis s holds 3 or 4 samples of RGB(A), as unsigned integers or floats, but the array "
+            f"has shape {shape} and dtype {dtype}: name its last axis differently"
         )
-        raise InvalidOptionError("axes", axes, expected)
+        raise InvalidOptionError("axes", axes, expected, fault)
     if names[-1] == "s" and "c" in names:
-        expected = "channels (c) or samples of RGB (s), not both"
+        expected = "c for channels, or s for samples of RGB, not both"
         raise InvalidOptionError("axes", axes, expected)
     return names
 
@@ -347,10 +350,9 @@ def _channel(channel: Value, dtype: np.dtype[Value]) -> Channel:
     given |= _of_window(given.pop("window", None), dtype)
     for word, kind in (("name", str), ("visible", bool), ("inverted", bool)):
         if not isinstance(given.get(word, kind()), kind):
-            expected = {str: "a string", bool: "True or False"}[kind]
-            raise InvalidOptionError("channels", given[word], f"{word} to be {expected}")
+            raise _word_error(word, given[word], {str: "a string", bool: "True or False"}[kind])
     if not isinstance(given.get("fluorophore"), str | None):
-        raise InvalidOptionError("channels", given["fluorophore"], "the name of a fluorophore")
+        raise _word_error("fluorophore", given["fluorophore"], "its name")
     return Channel(
         name=given.get("name", ""),
         color=_color(given.get("color")),
@@ -374,16 +376,21 @@ def _color(color: Value) -> str | None:
         else None
     )
     if found is None:
-        raise InvalidOptionError(
-            "channels", color, f"a hexadecimal color RRGGBB, or one of {', '.join(_COLORS)}"
+        raise _word_error(
+            "color", color, f"a hexadecimal color RRGGBB, or one of {', '.join(_COLORS)}"
         )
     return found[1].upper()
+
+
+def _word_error(word: str, value: Value, expected: str) -> InvalidOptionError:
+    fault = f"{word}={show_value(value)} of a channel is not valid: expected {expected}"
+    return InvalidOptionError("channels", value, expected, fault)
 
 
 def _wanted(value: Value, word: str) -> float | None:
     number = _positive(value)
     if number is None and value is not None:
-        raise InvalidOptionError("channels", value, f"{word} to be a positive number")
+        raise _word_error(word, value, "a positive number")
     return number
 
 
@@ -394,8 +401,7 @@ def _pair(value: Value, word: str) -> tuple[float, float] | None:
     match numbers:
         case [float(low), float(high)] if low <= high:
             return low, high
-    expected = f"{word} to be two finite numbers, the lower one first"
-    raise InvalidOptionError("channels", value, expected)
+    raise _word_error(word, value, "two finite numbers, the lower one first")
 
 
 def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, float]]:
@@ -404,8 +410,7 @@ def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, 
         return {}
     keys = ("min", "max", "start", "end")
     if not isinstance(window, Mapping):
-        expected = f"a window with the keys {', '.join(keys)}"
-        raise InvalidOptionError("channels", window, expected)
+        raise _word_error("window", window, f"a mapping with the keys {', '.join(keys)}")
     _check_known("channels", window, keys)
     numbers = {key: _number(value) for key, value in window.items()}
     least, most = 0.0, 1.0
@@ -418,9 +423,8 @@ def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, 
     else:
         is_wrong = start > end or low > high
     if is_wrong:
-        raise InvalidOptionError(
-            "channels", window, "finite numbers, with min <= max and start <= end"
-        )
+        expected = "finite numbers, with min <= max and start <= end"
+        raise _word_error("window", window, expected)
     found: dict[str, Any] = {}
     if "min" in numbers or "max" in numbers:
         found["data_range"] = low, high

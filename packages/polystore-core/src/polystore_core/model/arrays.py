@@ -115,7 +115,7 @@ def _without_protocol(value: Value, copy: Copy) -> Pixels:
 def _lost_words(words: ImageMetadata, plain: str) -> UnsupportedMetadataError:
     names = ("axes", *sorted(words.words()))
     reason = (
-        f"the image would lose its words ({', '.join(names)}): save it as .ome.tif, .tif or "
+        f"the image would lose its metadata ({', '.join(names)}): save it as .ome.tif, .tif or "
         f".ome.zarr, or save {plain}"
     )
     return UnsupportedMetadataError(reason, words=names)
@@ -237,7 +237,10 @@ def _through_dlpack(
             return None
     elif source.is_immutable and not row.is_immutable:
         if copy == "never":
-            raise CopyRequiredError(f"arrays of {source.name} never change, others do")
+            raise CopyRequiredError(
+                f"arrays of {source.name} never change, and arrays of {row.name} can: they must "
+                "not share memory"
+            )
         copy = "always"
     elif row.is_immutable and not source.is_immutable and copy == "auto" and not donate:
         copy = "always"

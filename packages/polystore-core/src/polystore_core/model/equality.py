@@ -66,9 +66,9 @@ def _of_arrays(found: Value, expected: Value, order: Sequence[int]) -> str:
     one, other = (v if _is_lazy(v) else to_numpy(v, extended=True) for v in (found, expected))
     shape = tuple(one.shape[axis] for axis in order)
     if shape != tuple(other.shape):
-        return f"the shape is {shape}, and not {tuple(other.shape)}"
+        return f"the shape is {shape}, not {tuple(other.shape)}"
     if one.dtype.newbyteorder("=") != other.dtype.newbyteorder("="):
-        return f"the dtype is {one.dtype}, and not {other.dtype}"
+        return f"the dtype is {one.dtype}, not {other.dtype}"
     for region in _blocks(shape, one.dtype.itemsize, _grid(one, order), _grid(other)):
         placed = dict(zip(order, region, strict=True))
         part = to_numpy(one[tuple(placed[axis] for axis in range(len(shape)))], extended=True)

@@ -41,8 +41,8 @@ class Frames:
 
     def __init__(self, request: Request) -> None:
         if request.pattern is not None:
-            expected = "None, because the path is an array: pattern= selects files of a folder"
-            raise InvalidOptionError("pattern", request.pattern, expected)
+            fault = f"pattern= selects files of a folder, but {request.path!r} is an array"
+            raise InvalidOptionError("pattern", request.pattern, "None for an array", fault)
         self._request = request
         self._next = self._settled = request.start
         self._length = 0
@@ -109,9 +109,10 @@ class Frames:
     def _describe_change(self, now: _Known, length: int) -> str:
         before = self._known
         if before is not None and before[:2] != now[:2]:
-            return f"it was replaced: its frames were {before}, and are {now} now"
+            return f"it was replaced: its frames were {before}, and now they are {now}"
         if length < self._length:
-            return f"it was cut or replaced: it had {self._length:,} frames, and has {length:,}"
+            was = f"it had {self._length:,} frames, and now it has {length:,}"
+            return f"it was cut or replaced: {was}"
         return "it was replaced by another array"
 
     def _refused(self, code: int, reason: str) -> StorageError:
