@@ -70,7 +70,7 @@ def distribution(text: str, name: str, project: dict[str, Any]) -> str:
             text = table(text, f'project.entry-points."polystore.{group}"', lines)
     if name == "polystore":
         text = table(text, "project.optional-dependencies", extras(project))
-    return text
+    return table(text, "project.urls", urls(name, package, project["site"]))
 
 
 def extras(project: dict[str, Any]) -> list[str]:
@@ -86,6 +86,18 @@ def extras(project: dict[str, Any]) -> list[str]:
     everywhere = [extra for extra in found if extra != "cupy"]  # needs an NVIDIA GPU
     found["all"] = [f"polystore[{','.join(everywhere)}]"]
     return [f"{extra} = {json.dumps(texts)}" for extra, texts in found.items()]
+
+
+def urls(name: str, package: Package, site: dict[str, str]) -> list[str]:
+    """Return the lines of the links that a package index shows."""
+    source = site["source"]
+    links = {
+        "Documentation": site["documentation"] + package.get("page", ""),
+        "Source": source,
+        "Issues": f"{source}/issues",
+        "Changelog": f"{source}/blob/main/packages/{name}/CHANGELOG.md",
+    }
+    return [f"{label} = {json.dumps(link)}" for label, link in links.items()]
 
 
 def span(version: str) -> str:

@@ -137,6 +137,14 @@ def test_core_depends_on_two():
     assert "sys_platform == 'win32'" in texts[2]
 
 
+@pytest.mark.parametrize("name", DECLARED)
+def test_package_page_is_a_page_of_the_site(name):
+    page = DECLARED[name].get("page", "index/").removesuffix("/")
+    assert re.search(
+        rf"[ /]{page}(/index)?\.md$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE
+    )
+
+
 def test_generated_files_are_current():
     generate = runpy.run_path(str(ROOT / "generate.py"))
     for path, text in generate["generated"]().items():
