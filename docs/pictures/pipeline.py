@@ -187,7 +187,7 @@ def draw_outlines(film: Film, look: Any) -> None:
             x = left + pixel * (cx + radius * math.cos(angle))
             y = top + pixel * (cy + radius * math.sin(angle))
             press("mousemove", round(x), round(y), *(["mousedown", 1] if step == 0 else []))
-            time.sleep(0.03)
+            time.sleep(0.06)
             if step % 8 == 7:
                 film.add(look(), 90)
         press("mouseup", 1)
