@@ -145,6 +145,14 @@ def test_package_page_is_a_page_of_the_site(name):
     )
 
 
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+def test_links_of_package_pages_have_addresses(package):
+    """A package index shows the README without its folder: a relative link leads nowhere."""
+    links = re.findall(r"\]\((?!#)([^)]+)\)", (package / "README.md").read_text("utf-8"))
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 def test_generated_files_are_current():
     generate = runpy.run_path(str(ROOT / "generate.py"))
     for path, text in generate["generated"]().items():

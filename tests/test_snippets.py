@@ -1,4 +1,4 @@
-"""Every block of the README and of the documentation runs, in a fresh process."""
+"""Every block of the READMEs and of the documentation runs, in a fresh process."""
 
 import os
 import runpy
@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted({*ROOT.glob("packages/*/README.md")} - {ROOT / "packages/polystore-cli/README.md"}),
+]
+TRAINING = (ROOT / "docs/training.md", ROOT / "packages/polystore-torch/README.md")
 
 
 EXAMPLE = ROOT / "examples/polystore-sqlite"
@@ -35,10 +40,10 @@ def run(document, folder):
 @pytest.mark.parametrize(
     "document",
     [
-        pytest.param(path, marks=pytest.mark.frameworks if path.stem == "training" else ())
+        pytest.param(path, marks=pytest.mark.frameworks if path in TRAINING else ())
         for path in DOCUMENTS
     ],
-    ids=lambda path: path.name,
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_snippets_run(document, tmp_path):
     done = run(document, tmp_path)
