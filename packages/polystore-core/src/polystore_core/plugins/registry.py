@@ -83,14 +83,16 @@ class BackendRegistry:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> BackendRegistry:
-        """Read a TOML file::
+        """Return the registry that a TOML file describes.
 
-        [backends.raw]            # registry.add("raw", "disk", root="/mnt/raw")
-        backend = "disk"
-        root = "/mnt/raw"
+        A table of ``backends`` has the options of ``add``, and ``prefer`` is that of the class::
 
-        [prefer]                  # BackendRegistry(prefer={"disk": "acme-disk"})
-        disk = "acme-disk"
+            [backends.raw]            # registry.add("raw", "disk", root="/mnt/raw")
+            backend = "disk"
+            root = "/mnt/raw"
+
+            [prefer]                  # BackendRegistry(prefer={"disk": "acme-disk"})
+            disk = "acme-disk"
         """
         import tomllib
 

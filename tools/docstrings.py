@@ -1,0 +1,39 @@
+"""Turn docstrings into Markdown while the reference is built: mkdocs.yml names this extension.
+
+In sources, ``::`` before an indented block is the usual way to mark code, and ``>>>`` marks a
+session. The site shows both as blocks of Python.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import Any
+
+from griffe import Extension, Object
+
+ROLE = re.compile(r":(?:class|func|meth|mod|attr):(?=`)")
+BLOCK = re.compile(r"(?P<lead>[ ]?)::\n\n(?P<code>(?:(?: {4}[^\n]*)?(?:\n|\Z))+)")
+SESSION = re.compile(r"^>>> [^\n]*(?:\n(?:>>>|\.\.\.)[^\n]*)*", re.MULTILINE)
+
+
+class Docstrings(Extension):
+    """Rewrite the docstring of each object."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Rewrite the docstring of an object that was read, if it has one."""
+        if obj.docstring is not None:
+            obj.docstring.value = to_markdown(obj.docstring.value)
+
+
+def to_markdown(text: str) -> str:
+    """Return a docstring with its code in fences, and without roles of Sphinx."""
+    text = BLOCK.sub(_fence_block, ROLE.sub("", text))
+    return SESSION.sub(lambda session: f"```python\n{session.group()}\n```", text)
+
+
+def _fence_block(found: re.Match[str]) -> str:
+    """Return the code after ``::`` in fences. "Text::" keeps a colon, "Text. ::" does not."""
+    code = textwrap.dedent(found["code"]).strip("\n")
+    language = "python" if re.search(r"[=(]|^import |^from ", code) else "text"
+    return f"{'' if found['lead'] else ':'}\n\n```{language}\n{code}\n```\n\n"
