@@ -11,7 +11,7 @@ import polystore_core
 import polystore_stream
 import polystore_testing
 import polystore_torch
-from polystore_core import errors
+from polystore_core import errors, rois
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -45,13 +45,17 @@ def test_each_public_name_has_an_entry():
         ("polystore", "errors"),
         ("polystore", "rois"),
     }  # pages and sections of their own
-    rois = {("polystore_core.rois", name) for name in polystore_core.rois.__all__}
+    inner = {
+        (f"polystore_core.{m.__name__.rpartition('.')[2]}", n)
+        for m in (errors, rois)
+        for n in m.__all__
+    }
     others = {
         (package.__name__, name)
         for package in (polystore_stream, polystore_testing, polystore_torch)
         for name in package.__all__
     }
-    assert listed == (users - modules) | core | rois | others
+    assert listed == (users - modules) | core | inner | others
 
 
 def test_each_page_is_in_the_navigation():

@@ -13,7 +13,7 @@ from typing import Any
 from griffe import Extension, Object
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr):(?=`)")
-BLOCK = re.compile(r"(?P<lead>[ ]?)::\n\n(?P<code>(?:(?: {4}[^\n]*)?(?:\n|\Z))+)")
+BLOCK = re.compile(r"(?P<last>\S?)(?P<space>[ ]?)::\n\n(?P<code>(?:(?: {4}[^\n]*)?(?:\n|\Z))+)")
 SESSION = re.compile(r"^>>> [^\n]*(?:\n(?:>>>|\.\.\.)[^\n]*)*", re.MULTILINE)
 
 
@@ -33,7 +33,8 @@ def to_markdown(text: str) -> str:
 
 
 def _fence_block(found: re.Match[str]) -> str:
-    """Return the code after ``::`` in fences. "Text::" keeps a colon, "Text. ::" does not."""
+    """Return the code after ``::`` in fences. Only "text::" keeps a colon."""
     code = textwrap.dedent(found["code"]).strip("\n")
     language = "python" if re.search(r"[=(]|^import |^from ", code) else "text"
-    return f"{'' if found['lead'] else ':'}\n\n```{language}\n{code}\n```\n\n"
+    colon = ":" if found["last"] and not found["space"] else ""
+    return f"{found['last']}{colon}\n\n```{language}\n{code}\n```\n\n"

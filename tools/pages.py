@@ -121,14 +121,15 @@ def write_users() -> str:
         "# API",
         "",
         "The names that you import from `polystore` in a script, pipeline or notebook.",
-        "[When something goes wrong](../errors.md) has the errors (`polystore.errors`).",
+        "[When something goes wrong](../errors.md) says what to do about each error.",
         "[Stability](../stability.md) says what may change.",
         "",
     ]
     groups = read_groups()
     for group in [*FIRST, *(group for group in groups if group not in FIRST)]:
         lines += list_names(group, "polystore", [n for n in groups[group] if n in public])
-    lines += list_names("regions of interest", "polystore_core.rois", read_names("rois"))
+    for title, module in {"regions of interest": "rois", "errors": "errors"}.items():
+        lines += list_names(title, f"polystore_core.{module}", read_names(module))
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -169,10 +170,11 @@ def read_groups() -> dict[str, list[str]]:
 
 
 def read_names(module: str) -> list[str]:
-    """Return ``__all__`` of one of our packages, or of ``polystore_core.rois``."""
-    package = "polystore_core" if module == "rois" else module
+    """Return ``__all__`` of one of our packages, or of a public module of ``polystore_core``."""
+    inner = module in ("rois", "errors")
+    package = "polystore_core" if inner else module
     folder = ROOT / "packages" / package.replace("_", "-") / "src" / package
-    path = folder / ("rois/__init__.py" if module == "rois" else "__init__.py")
+    path = folder / (f"{module}/__init__.py" if inner else "__init__.py")
     for node in parse(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
