@@ -18,7 +18,7 @@ from polystore_core.errors import (
     NotAPathError,
     UnsupportedDataError,
 )
-from polystore_core.files.metadata import merged
+from polystore_core.files.metadata import merge_documents
 
 Start = Callable[..., Any]
 
@@ -64,7 +64,7 @@ def test_example_of_paper(metadata_path: Path) -> None:
 )
 def test_mappings_merge_deeply(base: Any, updates: Any, expected: Any) -> None:
     before = pickle.dumps(base)
-    result = merged(base, updates)
+    result = merge_documents(base, updates)
     assert result == expected
     assert type(result) is dict
     assert pickle.dumps(base) == before

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .abc.backend import DataSink, DataSource, Path
     from .values import Info, Option, Value
 
-__all__ = ["carried", "save_carried"]
+__all__ = ["carry", "save_carried"]
 
 _LARGE = 1 << 26
 """Bytes of an array from which it is read in parts."""
 
 
 @contextmanager
-def carried(source: DataSource, path: Path) -> Iterator[Value]:
+def carry(source: DataSource, path: Path) -> Iterator[Value]:
     """Give the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
 
     The handle is closed at the end of the block.
@@ -46,10 +46,10 @@ def carried(source: DataSource, path: Path) -> Iterator[Value]:
                 words = handle.image
                 yield handle if words is None else Image(handle, words)
             return
-    yield _loaded(source, path, info)
+    yield _load_value(source, path, info)
 
 
-def _loaded(source: DataSource, path: Path, info: Info | None) -> Value:
+def _load_value(source: DataSource, path: Path, info: Info | None) -> Value:
     if info is not None:
         return source.load(path) if info.image is None else source.load_image(path)
     try:

@@ -75,7 +75,7 @@ class Stacker(Collector):
         try:
             stack = self._stack_for(index, shape, dtype)
         except DataError as error:
-            raise self._told(index, error)  # noqa: B904 - the same, or it carries its cause
+            raise self._complete_error(index, error)  # noqa: B904 - the same, or it carries its cause
         if stack.dtype != dtype:
             return None
         row: Pixels = stack[index, ...]
@@ -87,9 +87,9 @@ class Stacker(Collector):
             try:
                 self._copy(index, value)
             except DataError as error:
-                raise self._told(index, error)  # noqa: B904 - the same
+                raise self._complete_error(index, error)  # noqa: B904 - the same
 
-    def _told(self, index: int, error: DataError) -> Exception:
+    def _complete_error(self, index: int, error: DataError) -> Exception:
         return with_context(
             error, self._conversion.backend, os.fspath(self._paths[index]), "load"
         )
@@ -124,7 +124,7 @@ class Stacker(Collector):
                     raise self.refusal
                 if self._stack is None:
                     try:
-                        self._stack = self._allocated(shape, dtype)
+                        self._stack = self._allocate(shape, dtype)
                     except DataError as error:
                         self.refusal = error
                         raise
@@ -144,7 +144,7 @@ class Stacker(Collector):
             f"{stack.shape[1:]}. To load them anyway, {remedy}"
         )
 
-    def _allocated(self, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels:
+    def _allocate(self, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels:
         import numpy as np
 
         from .model.arrays import numpy_dtype

@@ -51,9 +51,9 @@ class Conversion(NamedTuple):
 
         try:
             if is_array(value):
-                return self._converted(value)
+                return self._convert_array(value)
             if isinstance(value, dict) and value and all(map(is_array, value.values())):
-                return {name: self._converted(array) for name, array in value.items()}
+                return {name: self._convert_array(array) for name, array in value.items()}
             if not self._converts:
                 return value
             kind = type(value).__name__
@@ -64,7 +64,7 @@ class Conversion(NamedTuple):
             with_context(error, self.backend, os.fspath(path), "load")
             raise
 
-    def _converted(self, array: Value) -> Value:
+    def _convert_array(self, array: Value) -> Value:
         from .model.arrays import framework_of, to_framework
 
         own = framework_of(array) or "numpy"

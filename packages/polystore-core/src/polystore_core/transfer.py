@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .abc.backend import DataSink, DataSource, Path
-from .carrying import carried, save_carried
+from .carrying import carry, save_carried
 from .errors import (
     AlreadyExistsError,
     DamagedDataError,
@@ -173,7 +173,7 @@ class Transfer:
         self.result.append(target)
 
     def _transfer_value(self, source: str, target: str) -> None:
-        with carried(self.source, source) as value:
+        with carry(self.source, source) as value:
             lost = save_carried(self.target, value, target, self.options)
             if lost:
                 self.result.lost[target] = lost
@@ -185,7 +185,7 @@ class Transfer:
         from .model.equality import difference
 
         assert isinstance(self.target, DataSource)
-        with carried(self.target, target) as stored:
+        with carry(self.target, target) as stored:
             fault = difference(stored, value)
         if fault:
             raise self._differs(fault, source, target)

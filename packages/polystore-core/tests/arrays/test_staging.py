@@ -27,8 +27,8 @@ class Host:
         def transfer() -> None:
             self.targets[index] = staged.copy()
 
-        staged = self.ring.staged(array)
-        self.ring.sent(staged, transfer)
+        staged = self.ring.stage(array)
+        self.ring.take_back(staged, transfer)
 
 
 def filled(ring: Ring, value: int, shape: tuple[int, ...] = (3, 2)) -> NDArray[Any]:

@@ -67,7 +67,10 @@ def test_position_is_that_of_the_file(path: Path) -> None:
     pending.file.write(b"0123456789" * 20_000)
     pending.file.seek(5)
     assert pending.file.read(3) == b"567"
-    assert (pending.file.tell(), pending.raw.tell()) == (8, os.lseek(pending._opened(), 0, 1))
+    assert (pending.file.tell(), pending.raw.tell()) == (
+        8,
+        os.lseek(pending._get_descriptor(), 0, 1),
+    )
     pending.file.seek(-4, os.SEEK_END)
     pending.file.write(b"end")
     pending.seal()

@@ -66,12 +66,12 @@ class Late(Stage):
         return Target(self.make(np.empty(shape, dtype)))
 
     def send(self, array: Any, target: Any) -> None:
-        staged = self.ring.staged(array)
+        staged = self.ring.stage(array)
 
         def transfer() -> None:
             target.value.inside[...] = staged
 
-        self.ring.sent(staged, transfer)
+        self.ring.take_back(staged, transfer)
 
     def finish(self) -> None:
         self.ring.finish()

@@ -136,7 +136,7 @@ def test_unfit_core_is_told(install: Install, kind: str, needed: str, old: str) 
     ],
 )
 def test_requirement_of_core(requirement: str, needed: str) -> None:
-    assert versions.requirement_of_core(["numpy>=1.26", requirement]) == needed
+    assert versions.find_core_requirement(["numpy>=1.26", requirement]) == needed
 
 
 @pytest.mark.parametrize(

@@ -97,13 +97,13 @@ class Context:
         if not isinstance(given, str) or given == self.name:
             expected = "a ByteStore, or the name of another backend that has one"
             raise InvalidOptionError("store", given, expected)
-        found = getattr(self._made(given), "store", None)
+        found = getattr(self._find_backend(given), "store", None)
         if isinstance(found, ByteStore):
             return found
         reason = 'it has no store of bytes: name a backend that has one, such as "disk"'
         raise UnsupportedOperationError(given, "store=", reason)
 
-    def _made(self, given: str) -> object:
+    def _find_backend(self, given: str) -> object:
         """Return the backend ``given``, unless it is being made of this one."""
         registry, waiting = self.registry, _WAITING.get()
         if (id(registry), given) in waiting:

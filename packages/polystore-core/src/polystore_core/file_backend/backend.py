@@ -79,7 +79,7 @@ class FileBackend(NamesOfStore):
 
     def _format_at(self, path: Path, operation: str) -> Format:
         """Return the format of ``path``, as ``load`` and ``save`` choose it."""
-        with self._translated(path, operation):
+        with self._translate_errors(path, operation):
             text = require_local(path)
             return self._format(text, self.store.key(text), operation, {})
 
@@ -97,7 +97,7 @@ class FileBackend(NamesOfStore):
     ) -> None:
         if durable is None:
             durable = self.store.durable
-        sink = self._encoded(self.store, data, path, if_exists, durable, options)
+        sink = self._encode(self.store, data, path, if_exists, durable, options)
         if sink is None:
             return
         try:
@@ -110,9 +110,9 @@ class FileBackend(NamesOfStore):
             finally:
                 sink.discard()
         except (PolystoreError, OSError) as error:
-            raise self._explained(error, path, "save")  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, "save")  # noqa: B904 - it carries its cause
 
-    def _encoded(
+    def _encode(
         self,
         store: ByteStore,
         data: Value,
@@ -128,7 +128,7 @@ class FileBackend(NamesOfStore):
             key = store.key(text)
             chosen = self._format(text, key, "save", options)
             if options:
-                options = _checked(chosen, "save", options, "if_exists", "durable")
+                options = _check_format_options(chosen, "save", options, "if_exists", "durable")
             if durable and not store.features.durable:
                 self._refuse_durable()
             condition = self._condition(text, if_exists, "save")
@@ -144,7 +144,7 @@ class FileBackend(NamesOfStore):
                 raise
             return sink
         except (PolystoreError, OSError) as error:
-            raise self._explained(error, path, "save")  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, "save")  # noqa: B904 - it carries its cause
 
     def _refuse_durable(self) -> None:
         reason = f"the store {self.store!r} has features.durable = False: leave durable= out"
@@ -155,7 +155,7 @@ class FileBackend(NamesOfStore):
             commit()
         except FileExistsError:
             if if_exists == "replace":  # it was free when we looked
-                self._needed_scope(self.store.features.replace, "replacing a value", "replace")
+                self._require_scope(self.store.features.replace, "replacing a value", "replace")
             if if_exists != "skip":  # somebody else was first: skip leaves their value
                 raise
 
@@ -167,14 +167,14 @@ class FileBackend(NamesOfStore):
     ) -> Image:
         if region is not None:
             options["region"] = region
-        with self._translated(path, "load"):
+        with self._translate_errors(path, "load"):
             text = require_local(path)
             key = self.store.key(text)
             chosen = self._format(text, key, "load", options)
-            options = _checked(chosen, "load_image", options)
+            options = _check_format_options(chosen, "load_image", options)
             given = (self._opener(text),) if chosen.reads_siblings else ()
-            file = _opened(self.store, key, whole=True)
-            image: Image = _decoded(chosen, file, given, options, chosen.load_image)
+            file = _open_value(self.store, key, whole=True)
+            image: Image = _decode(chosen, file, given, options, chosen.load_image)
             return image
 
     def _load(
@@ -192,7 +192,7 @@ class FileBackend(NamesOfStore):
             key = store.key(text)
             chosen = self._format(text, key, "load", options)
             if options:
-                options = _checked(chosen, "load", options, "region")
+                options = _check_format_options(chosen, "load", options, "region")
             given: tuple[Any, ...] = (self._opener(text),) if chosen.reads_siblings else ()
             load: Callable[..., Any] = chosen.load
             is_cut = region is not None and "region" not in known_options(type(chosen).load)[0]
@@ -201,22 +201,24 @@ class FileBackend(NamesOfStore):
             if memory is not None and not is_cut:
                 load, given = chosen.load_into, (memory, *given)
             try:
-                file = _opened(store, key, whole=region is None)
-                value = _decoded(chosen, file, given, options, load)
+                file = _open_value(store, key, whole=region is None)
+                value = _decode(chosen, file, given, options, load)
             except OSError as error:
                 if region is None or error.errno != errno.ESTALE:
                     raise
-                value = _decoded(chosen, _opened(store, key, whole=True), given, options, load)
+                value = _decode(
+                    chosen, _open_value(store, key, whole=True), given, options, load
+                )
             return value if region is None or not is_cut else _cut(value, region)
         except (PolystoreError, OSError) as error:
-            raise self._explained(error, path, "load")  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, "load")  # noqa: B904 - it carries its cause
 
     def open(self, path: Path, /, **options: Option) -> LazyArray:
-        with self._translated(path, "open"):
+        with self._translate_errors(path, "open"):
             text = require_local(path)
             chosen = self._format(text, self.store.key(text), "open", options)
             if options:
-                options = _checked(chosen, "open", options)
+                options = _check_format_options(chosen, "open", options)
             lend: Callable[..., LazyArray] = chosen.open
             return lend(self._opener(text), **options)
 
@@ -224,7 +226,7 @@ class FileBackend(NamesOfStore):
         return Opener(partial(_open_path, self.store), text, self.name)
 
     def info(self, path: Path, /) -> Info:
-        with self._translated(path, "describe"):
+        with self._translate_errors(path, "describe"):
             text = require_local(path)
             key = self.store.key(text)
             found = self._stat(key)
@@ -237,10 +239,10 @@ class FileBackend(NamesOfStore):
                 size=found.size,
                 modified=None if modified is None else datetime.fromtimestamp(modified, UTC),
                 target=found.target,
-                **(self._described(text, key) if found.kind == "file" else {}),
+                **(self._describe(text, key) if found.kind == "file" else {}),
             )
 
-    def _described(self, text: str, key: str) -> Document:
+    def _describe(self, text: str, key: str) -> Document:
         try:
             chosen = self._format_of(text)
         except (UnsupportedFormatError, PluginError):
@@ -258,18 +260,18 @@ class FileBackend(NamesOfStore):
     def _format(self, text: str, key: str, operation: str, options: Document) -> Format:
         """Return the format that the option ``format`` names, or else the suffix."""
         if options and (given := options.get("format")) is not None:
-            return self._named(given)
+            return self._find_format(given)
         try:
             return self._format_of(text)
         except UnsupportedFormatError:
-            found = self._found(text, self._stat)
+            found = self._find(text, self._stat)
             if found is None or found.kind != "directory":
                 raise
-        other = _claimed_suffix(text)
+        other = _find_suffix(text)
         reason = f"it is a folder: try backend={other!r}" if other else ""
         raise NotAFileError(self.name, text, operation, reason=reason)
 
-    def _named(self, given: Value) -> Format:
+    def _find_format(self, given: Value) -> Format:
         known: tuple[str, ...] = ()
         if isinstance(given, str) and "/" not in given:
             try:
@@ -280,7 +282,7 @@ class FileBackend(NamesOfStore):
         raise InvalidOptionError("format", given, expected)
 
     def _converts(self, source: str, target: str) -> bool:
-        old, new = _claimed_suffix(source), _claimed_suffix(target)
+        old, new = _find_suffix(source), _find_suffix(target)
         if old == new or not self.is_file(source):
             return False
         if owner("format", old) and owner("format", new):
@@ -335,7 +337,7 @@ class FileBackend(NamesOfStore):
                 size = self.store.stat(self.store.key(require_local(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
-        with self._translated("", "load"), self.store.batch() as store:
+        with self._translate_errors("", "load"), self.store.batch() as store:
 
             def load(index: int) -> Value:
                 return self._load(store, paths[index], region, options, None)
@@ -373,8 +375,8 @@ class FileBackend(NamesOfStore):
         has encoded a later one already. Files that must be flushed are flushed together, and
         each directory of a durable batch is flushed once for many files.
         """
-        self._needed_writable("save_batch")
-        with self._translated("", "save"), self.store.batch() as store:
+        self._require_writable("save_batch")
+        with self._translate_errors("", "save"), self.store.batch() as store:
             check_lengths(
                 data, paths, lambda path: store.identity(store.key(require_local(path)))
             )
@@ -401,10 +403,10 @@ class FileBackend(NamesOfStore):
 
 
 def _open_path(store: ByteStore, path: str) -> BinaryIO:
-    return _opened(store, store.key(path))
+    return _open_value(store, store.key(path))
 
 
-def _opened(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
+def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
     """Open a value. Raises ``IsADirectoryError`` also for the folder of a store that has none."""
     try:
         return store.open(key, whole=whole)
@@ -414,7 +416,7 @@ def _opened(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
         raise IsADirectoryError(key) from None
 
 
-def _claimed_suffix(path: str) -> str:
+def _find_suffix(path: str) -> str:
     """Return the longest suffix that a format or a backend (zarr) is named after, or ""."""
     suffix = path.rpartition("/")[2].partition(".")[2].lower()
     while suffix and not (owner("format", suffix) or owner("backend", suffix)):
@@ -422,14 +424,16 @@ def _claimed_suffix(path: str) -> str:
     return suffix
 
 
-def _checked(chosen: Format, operation: str, options: Document, *known: str) -> Document:
+def _check_format_options(
+    chosen: Format, operation: str, options: Document, *known: str
+) -> Document:
     """Return the options of the format. Raises ``UnknownOptionError``."""
     method = getattr(type(chosen), operation)
     check_options(method, options, f"{operation}() of format {chosen.name!r}", *known, "format")
     return {name: value for name, value in options.items() if name != "format"}
 
 
-def _decoded(
+def _decode(
     chosen: Format,
     file: BinaryIO,
     given: tuple[Any, ...],

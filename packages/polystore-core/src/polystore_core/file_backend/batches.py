@@ -66,7 +66,7 @@ class SaveBatch:
 
     def _encode(self, index: int) -> Encoded:
         try:
-            sink = self.backend._encoded(
+            sink = self.backend._encode(
                 self.store,
                 self.data[index],
                 self.paths[index],
@@ -112,7 +112,7 @@ class SaveBatch:
         try:
             sink.flush()
         except (PolystoreError, OSError) as error:
-            return self._explained(error, index)
+            return self._complete_error(error, index)
         return sink
 
     def _name_in_order(
@@ -147,7 +147,7 @@ class SaveBatch:
                         named.append(index)
         except (PolystoreError, OSError) as error:  # none of them has its key
             first = next((i for i in named if window[i] is not None), min(window))
-            errors[first] = self._explained(error, first)
+            errors[first] = self._complete_error(error, first)
             named = [index for index in named if index < first]
         return named, errors
 
@@ -163,7 +163,7 @@ class SaveBatch:
             if sink is not None:
                 self.backend._commit(partial(commit, sink), self.if_exists)
         except (PolystoreError, OSError) as error:
-            errors[index] = self._explained(error, index)
+            errors[index] = self._complete_error(error, index)
             return False
         return True
 
@@ -172,13 +172,13 @@ class SaveBatch:
         keys = {index: self.backend._key(self.paths[index]) for index in items}
         lost = self.store.sync(list(keys.values())) if keys else {}
         return {
-            i: self._explained(durability_unknown(lost[key], os.fspath(self.paths[i])), i)
+            i: self._complete_error(durability_unknown(lost[key], os.fspath(self.paths[i])), i)
             for i, key in keys.items()
             if key in lost
         }
 
-    def _explained(self, error: Exception, index: int) -> Exception:
-        return self.backend._explained(error, self.paths[index], "save")
+    def _complete_error(self, error: Exception, index: int) -> Exception:
+        return self.backend._complete_error(error, self.paths[index], "save")
 
     @contextmanager
     def _discarding(self) -> Iterator[None]:

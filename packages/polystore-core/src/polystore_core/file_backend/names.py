@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ..abc.backend import Entry, Path, StorageBackend
 from ..abc.store import Ability, ByteStore, Folders, Links, Renames, Stat, Trees
-from ..carrying import carried, save_carried
+from ..carrying import carry, save_carried
 from ..errors import (
     AlreadyExistsError,
     DirectoryNotEmptyError,
@@ -79,7 +79,7 @@ class NamesOfStore(StorageBackend):
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def _translated(
+    def _translate_errors(
         self, path: Path, operation: str, target: Path | None = None, to_target: str = ""
     ) -> Iterator[None]:
         """Complete errors, and translate those of the store.
@@ -91,33 +91,33 @@ class NamesOfStore(StorageBackend):
         except (PolystoreError, OSError) as error:
             if target is not None and getattr(error, "filename", None) == self._key(target):
                 path, operation = target, to_target
-            raise self._explained(error, path, operation)  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, operation)  # noqa: B904 - it carries its cause
 
-    def _explained(self, error: Exception, path: Path, operation: str) -> Exception:
+    def _complete_error(self, error: Exception, path: Path, operation: str) -> Exception:
         return with_context(error, self.name, os.fspath(path), operation)
 
     def _key(self, path: Path, check: Callable[[Path], str] = require_local) -> str:
         try:
             return self.store.key(check(path))
         except PolystoreError as error:
-            raise self._explained(error, path, "look")  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, "look")  # noqa: B904 - it carries its cause
 
     def _identity(self, path: Path) -> Hashable:
-        with self._translated(path, "look"):
+        with self._translate_errors(path, "look"):
             return self.store.identity(self._key(path))
 
-    def _needed(self, ability: type[Ability], operation: str) -> Ability:
+    def _require_ability(self, ability: type[Ability], operation: str) -> Ability:
         try:
             return self.store.needed(ability, operation)
         except UnsupportedOperationError as error:
             error.backend = self.name
             raise
 
-    def _needed_scope(self, scope: Scope, operation: str, feature: str) -> None:
+    def _require_scope(self, scope: Scope, operation: str, feature: str) -> None:
         if scope == "none":
             raise UnsupportedOperationError(self.name, operation, self._lacks(feature))
 
-    def _needed_writable(self, operation: str) -> None:
+    def _require_writable(self, operation: str) -> None:
         features = self.store.features
         if features.replace == features.create_only == "none":
             raise UnsupportedOperationError(self.name, operation, self._lacks("create_only"))
@@ -145,9 +145,9 @@ class NamesOfStore(StorageBackend):
 
     def _stat_or_none(self, path: Path) -> Stat | None:
         """Stat ``path``, or return ``None`` if nothing is there."""
-        return self._found(path, self._stat)
+        return self._find(path, self._stat)
 
-    def _found(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
+    def _find(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
         try:
             return look(self.store.key(require_local(path)))
         except (PolystoreError, OSError) as error:
@@ -155,7 +155,7 @@ class NamesOfStore(StorageBackend):
                 isinstance(error, FileNotFoundError) or error.errno in _NOTHING_THERE
             ):
                 return None
-            raise self._explained(error, path, "look")  # noqa: B904 - it carries its cause
+            raise self._complete_error(error, path, "look")  # noqa: B904 - it carries its cause
 
     def exists(self, path: Path, /) -> bool:
         found = self._stat_or_none(path)
@@ -170,34 +170,34 @@ class NamesOfStore(StorageBackend):
         return found is not None and found.kind == "directory"
 
     def is_symlink(self, path: Path, /) -> bool:
-        found = self._found(path, self._name)
+        found = self._find(path, self._name)
         return found is not None and found.kind == "symlink"
 
     def list_dir(self, path: Path, /) -> list[str]:
         return natural_order({entry.name for entry in self.scan(path)})
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
-        with self._translated(directory, "list"):
+        with self._translate_errors(directory, "list"):
             return list(self.store.entries(self._key(directory)))
 
     # ── change ───────────────────────────────────────────────────────────────────────────
 
     def ensure_directory(self, path: Path, /) -> None:
-        self._needed_writable("ensure_directory")
-        with self._translated(path, "create the directory"):
-            self._needed(Folders, "ensure_directory").make_folder(self._key(path))
+        self._require_writable("ensure_directory")
+        with self._translate_errors(path, "create the directory"):
+            self._require_ability(Folders, "ensure_directory").make_folder(self._key(path))
 
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
-        with self._translated(path, "delete"):
+        with self._translate_errors(path, "delete"):
             key = self._key(path)
-            self._needed_scope(self.store.features.delete, "delete", "delete")
+            self._require_scope(self.store.features.delete, "delete", "delete")
             if key in _TOP:
                 raise InvalidOptionError("path", os.fspath(path), "a path below the root")
             is_folder = self._name(key).kind == "directory"
             if not self.store.claims(Folders):
                 self._delete_values(path, key, is_folder, recursive)
             elif is_folder:
-                folders = self._needed(Folders, "delete")
+                folders = self._require_ability(Folders, "delete")
                 folders.remove_folder(key, recursive=recursive)
             else:
                 self.store.delete(key)
@@ -221,20 +221,20 @@ class NamesOfStore(StorageBackend):
 
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        self._needed_writable("copy")
+        self._require_writable("copy")
         self._copy(require_local(source), check_new(target), if_exists, self.store.durable)
 
     def _copy(
         self, source: str, target: str, if_exists: IfExists, durable: bool | None
     ) -> None:
-        with self._translated(source, "copy"):
+        with self._translate_errors(source, "copy"):
             is_folder = self._stat(self._key(source)).kind == "directory"
         if is_folder:
             self._copy_folder(source, target, durable)
         elif self._converts(source, target):
             if self._identity(source) == self._identity(target):  # a link with another suffix
                 raise InvalidOptionError("target", target, "a path other than the source")
-            with carried(self, source) as value:
+            with carry(self, source) as value:
                 options = {"if_exists": if_exists, "durable": durable}
                 save_carried(self, value, target, options)
         else:
@@ -252,13 +252,16 @@ class NamesOfStore(StorageBackend):
         """Copy a file, of the backend ``origin`` where that is another one."""
         origin = self if origin is None else origin
         key = origin._key(source)
-        with origin._translated(source, "copy"), origin.store.open(key, whole=True) as file:
+        with (
+            origin._translate_errors(source, "copy"),
+            origin.store.open(key, whole=True) as file,
+        ):
             condition = self._condition(target, if_exists, "copy to")
             if condition is None:
                 return
             try:
-                with self._translated(target, "copy to"):
-                    reading = partial(origin._translated, source, "copy")
+                with self._translate_errors(target, "copy to"):
+                    reading = partial(origin._translate_errors, source, "copy")
                     self._copy_bytes(file, reading, self._key(target), condition, durable)
             except AlreadyExistsError:
                 if if_exists != "skip":  # somebody else was first: skip leaves their value
@@ -267,9 +270,9 @@ class NamesOfStore(StorageBackend):
     def _has_bytes_of(self, path: str, source: str, origin: NamesOfStore) -> bool:
         """Whether the file at ``path`` is equal to the file ``source`` of ``origin``."""
         with (
-            origin._translated(source, "load"),
+            origin._translate_errors(source, "load"),
             origin.store.open(origin._key(source), whole=True) as expected,
-            self._translated(path, "load"),
+            self._translate_errors(path, "load"),
             self.store.open(self._key(path), whole=True) as found,
         ):
             while True:
@@ -304,28 +307,28 @@ class NamesOfStore(StorageBackend):
         features = self.store.features
         if if_exists == "replace" and features.replace != "none":
             return "replace"
-        self._needed_writable("save")
-        self._needed_scope(features.create_only, f"if_exists={if_exists!r}", "create_only")
-        found = self._found(path, self._name if features.folders != "none" else self.store.stat)
+        self._require_writable("save")
+        self._require_scope(features.create_only, f"if_exists={if_exists!r}", "create_only")
+        found = self._find(path, self._name if features.folders != "none" else self.store.stat)
         if found is not None:
             if found.kind == "directory":
                 raise NotAFileError(self.name, path, operation)
             if if_exists == "replace":
-                self._needed_scope(features.replace, "replacing a value", "replace")
+                self._require_scope(features.replace, "replacing a value", "replace")
             if if_exists == "error":
                 raise AlreadyExistsError(self.name, path, operation)
             return None
         return "error"
 
     def _copy_folder(self, source: str, target: str, durable: bool | None) -> None:
-        trees = self._needed(Trees, "copying a folder")
+        trees = self._require_ability(Trees, "copying a folder")
         origin, key = self._key(source), self._key(target)
         self._refuse_inside(origin, key, target)
-        if self._found(target, self._name) is not None:
+        if self._find(target, self._name) is not None:
             raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
         # The hidden folder gets its name when it is complete, like a file.
         with (
-            self._translated(target, "copy to"),
+            self._translate_errors(target, "copy to"),
             trees.tree(key, durable=durable) as hidden,
         ):
             self._fill_folder(origin, hidden, durable)
@@ -336,31 +339,31 @@ class NamesOfStore(StorageBackend):
         waiting = [(source, target)]
         while waiting:  # no recursion: folders may be deep
             folder, copied = waiting.pop()
-            with self._translated(folder, "list"):
+            with self._translate_errors(folder, "list"):
                 entries = list(store.entries(folder))
             for entry in entries:
                 old, new = join(folder, entry.name), join(copied, entry.name)
-                with self._translated(old, "copy"):
+                with self._translate_errors(old, "copy"):
                     if entry.is_symlink:
-                        self._needed(Links, "copying a link").copy_link(old, new)
+                        self._require_ability(Links, "copying a link").copy_link(old, new)
                     elif entry.is_dir:
                         if store.claims(Folders):
-                            self._needed(Folders, "copying a folder").make_folder(new)
+                            self._require_ability(Folders, "copying a folder").make_folder(new)
                         waiting.append((old, new))
                     else:
                         with store.open(old, whole=True) as file:
-                            reading = partial(self._translated, old, "copy")
+                            reading = partial(self._translate_errors, old, "copy")
                             self._copy_bytes(file, reading, new, "replace", durable)
             if durable:  # the names of folders and links too, before a move deletes the source
-                with self._translated(folder, "copy"):
+                with self._translate_errors(folder, "copy"):
                     for error in store.sync([join(copied, "_")]).values():
                         raise error.__cause__ or error  # nothing is in place yet
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
-        self._needed_writable("move")
+        self._require_writable("move")
         origin, place = require_local(source), check_new(target)
-        with self._translated(source, "move"):
+        with self._translate_errors(source, "move"):
             found = self._name(self._key(origin))
         is_folder = found.kind == "directory"
         condition: IfPresent = "replace" if if_exists == "replace" else "error"
@@ -370,7 +373,7 @@ class NamesOfStore(StorageBackend):
             elif self.store.claims(Renames):
                 self._rename(origin, place, condition)
             elif is_folder:
-                self._needed(Renames, "moving a folder")
+                self._require_ability(Renames, "moving a folder")
             elif self._identity(origin) != self._identity(place):
                 self._copy_and_delete(origin, place, condition)
         except AlreadyExistsError:
@@ -379,16 +382,16 @@ class NamesOfStore(StorageBackend):
 
     def _rename(self, source: str, target: str, condition: IfPresent) -> None:
         features = self.store.features
-        renames = self._needed(Renames, "move")
+        renames = self._require_ability(Renames, "move")
         asked: IfPresent = "error" if features.replace == "none" else condition
         if asked == "error":
-            self._needed_scope(features.create_only, f"if_exists={condition!r}", "create_only")
+            self._require_scope(features.create_only, f"if_exists={condition!r}", "create_only")
         try:
-            with self._translated(source, "move", target, "move to"):
+            with self._translate_errors(source, "move", target, "move to"):
                 renames.rename(self._key(source), self._key(target), if_exists=asked)
         except AlreadyExistsError:
             if asked != condition:
-                self._needed_scope(features.replace, "replacing a value", "replace")
+                self._require_scope(features.replace, "replacing a value", "replace")
             raise
         except StorageError as error:
             if error.errno != errno.EXDEV:  # another file system
@@ -396,7 +399,7 @@ class NamesOfStore(StorageBackend):
             self._copy_and_delete(source, target, condition)
 
     def _copy_and_delete(self, source: str, target: str, condition: IfPresent) -> None:
-        self._needed_scope(self.store.features.delete, "move", "delete")
+        self._require_scope(self.store.features.delete, "move", "delete")
         # Flush the copy before the source is deleted, or a power cut could take both.
         durable = self.store.features.durable and self.store.durable is not False
         self._copy(source, target, condition, durable)
@@ -407,17 +410,17 @@ class NamesOfStore(StorageBackend):
             raise InvalidOptionError("target", target, "a path outside the source folder")
 
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
-        self._needed_writable("create_symlink")
-        links = self._needed(Links, "create_symlink")
+        self._require_writable("create_symlink")
+        links = self._require_ability(Links, "create_symlink")
         origin, key = self._key(source), self._key(link, check_new)
-        with self._translated(source, "link to", link, "link"):
+        with self._translate_errors(source, "link to", link, "link"):
             links.link(origin, key, replace=overwrite)
 
     def _link_files(
         self, source: str, target: str, names: Sequence[str], overwrite: bool
     ) -> None:
-        links = self._needed(Links, "create_symlink")
+        links = self._require_ability(Links, "create_symlink")
         origin, place = self._key(source), self._key(target)
-        with self._translated(source, "link", target, "link"):
+        with self._translate_errors(source, "link", target, "link"):
             left = links.link_files(origin, place, names, replace=overwrite)
         super()._link_files(source, target, left, overwrite)

@@ -98,7 +98,7 @@ def file_lock(
     try:
         _held[mine] = _acquire(place, deadline, dir_fd)
     except TimeoutError:
-        raise _timed_out(path, place, timeout, dir_fd) from None
+        raise _timeout_error(path, place, timeout, dir_fd) from None
     except OSError as error:
         raise storage_error(error, "", place, "lock") from error
     try:
@@ -139,7 +139,7 @@ def try_lock(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Held
     try:
         return HeldLock(_acquire(place, time.monotonic(), dir_fd))
     except TimeoutError:
-        raise _timed_out(path, place, 0, dir_fd) from None
+        raise _timeout_error(path, place, 0, dir_fd) from None
     except OSError as error:
         raise storage_error(error, "", place, "lock") from error
 
@@ -174,7 +174,7 @@ def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0)
                 _release(file)
 
 
-def _timed_out(
+def _timeout_error(
     path: str | os.PathLike[str], place: str, timeout: float | None, dir_fd: int | None
 ) -> LockTimeoutError:
     try:

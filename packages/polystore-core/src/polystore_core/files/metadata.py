@@ -97,7 +97,7 @@ class AtomicMetadataWriter:
     ) -> None:
         check_text(path)
         try:
-            added = merged({}, updates)  # JSON has dict and str, and no other mappings and keys
+            added = merge_documents({}, updates)
         except RecursionError as error:
             raise UnsupportedDataError(str(error), "json", os.fspath(path)) from error
         _check_update(added, path)
@@ -109,7 +109,7 @@ class AtomicMetadataWriter:
                 _check_schema(document, names)
             except ValueError as error:
                 raise DamagedDataError(str(error), "json", os.fspath(path)) from None
-            result = merged(document, added)
+            result = merge_documents(document, added)
             for name, values in names.items():
                 for key in values.keys() & replaced:
                     result["subdirectories"][name][key] = values[key]
@@ -177,7 +177,7 @@ def _check_replace(
     return set(replace)
 
 
-def merged(base: Value, updates: Value) -> Value:
+def merge_documents(base: Value, updates: Value) -> Value:
     """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced.
 
     Members of an enum and texts of NumPy become plain keys, tuples lists.
@@ -187,5 +187,5 @@ def merged(base: Value, updates: Value) -> Value:
     result = dict(base) if isinstance(base, Mapping) else {}
     for key, value in updates.items():
         name = plain_name(key) if isinstance(key, str) else key
-        result[name] = merged(result.get(name), value)
+        result[name] = merge_documents(result.get(name), value)
     return result

@@ -151,14 +151,14 @@ class PendingFile(Sink):
         self._descriptor = -1
         self._opened_files: list[int] = []
         self._flushed = False
-        self.raw = _TemporaryFile(self._opened)
+        self.raw = _TemporaryFile(self._get_descriptor)
         # While CPython makes a buffer it drops what `tell` raises, Ctrl-C included. No signal
         # handler runs in a `tell` that is written in C, and int() is 0.
         self.raw.tell = int  # type: ignore[method-assign]
         self.file = io.BufferedRandom(self.raw, 1 << 16)
         del self.raw.tell
 
-    def _opened(self) -> int:
+    def _get_descriptor(self) -> int:
         if self._descriptor < 0:
             self._find_directory()
             self._open()
@@ -253,7 +253,7 @@ class PendingFile(Sink):
         A batch seals many files with ``flush=False`` and calls ``flush`` on them together.
         """
         self.file.flush()
-        self._opened()  # for a value without bytes
+        self._get_descriptor()  # for a value without bytes
         self._inherit()
         if flush:
             self.flush()
@@ -337,7 +337,7 @@ class PendingFile(Sink):
         old = self._opened_files[-1]  # which ``_close`` closes
         with open(old, "rb", buffering=0, closefd=False) as content:
             content.seek(0)
-            descriptor = self._opened()
+            descriptor = self._get_descriptor()
             while data := content.read(1 << 20):
                 view = memoryview(data)
                 while view:

@@ -269,10 +269,10 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
         while levels:
             level = levels[-1]
             try:
-                inner = level.emptied(timeout)
+                inner = level.empty(timeout)
                 if inner is not None:
                     levels.append(_Level(inner, level.descriptor))
-                elif level.removed():
+                elif level.remove():
                     os.close(levels.pop().descriptor)
             except FileNotFoundError:  # somebody else was faster
                 if inner is not None:
@@ -300,7 +300,7 @@ class _Level:
         # Locks first: a lock whose file is deleted already keeps nobody out.
         self._waiting = sorted(os.listdir(self.descriptor), key=is_lock)
 
-    def emptied(self, timeout: float) -> str | None:
+    def empty(self, timeout: float) -> str | None:
         """Remove entries up to the first directory. Return its name, or ``None``."""
         while self._waiting:
             entry = self._waiting.pop()
@@ -313,7 +313,7 @@ class _Level:
                     os.unlink(entry, dir_fd=self.descriptor)
         return None
 
-    def removed(self) -> bool:
+    def remove(self) -> bool:
         """Remove the directory. Return ``False`` if others have added names to it."""
         try:
             os.rmdir(self._name, dir_fd=self._dir_fd)
@@ -370,7 +370,7 @@ def sync_tree(name: str, *, dir_fd: int | None = None) -> None:
     folders = [name]
     files: list[str] = []
     for folder in folders:  # the list grows while it is read
-        with _scanned(folder, dir_fd) as entries:
+        with _scan(folder, dir_fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(os.path.join(folder, entry.name))
@@ -389,7 +389,7 @@ def sync_tree(name: str, *, dir_fd: int | None = None) -> None:
 
 
 @contextmanager
-def _scanned(folder: str, dir_fd: int | None) -> Iterator[Iterator[os.DirEntry[str]]]:
+def _scan(folder: str, dir_fd: int | None) -> Iterator[Iterator[os.DirEntry[str]]]:
     if dir_fd is None:
         with os.scandir(folder) as entries:
             yield entries

@@ -63,7 +63,7 @@ class Ring:
             self._lent[_address(buffer)] = buffer
         return array
 
-    def staged(self, array: Pixels) -> Pixels:
+    def stage(self, array: Pixels) -> Pixels:
         """Return ``array`` if it was lent, else a copy of it in a buffer."""
         with self._lock:
             is_lent = _address(array) in self._lent
@@ -73,7 +73,7 @@ class Ring:
         copy[...] = array
         return copy
 
-    def sent(self, array: Pixels, wait: Callable[[], object]) -> None:
+    def take_back(self, array: Pixels, wait: Callable[[], object]) -> None:
         """Take a lent array back. ``wait`` returns when its transfer is done."""
         with self._lock:
             self._sent.append((self._lent.pop(_address(array)), wait))
@@ -114,12 +114,12 @@ class TorchStage(_Staged):
 
     def send(self, array: Pixels, target: Value) -> None:
         torch = self._torch
-        staged = self._ring.staged(array)
+        staged = self._ring.stage(array)
         event = torch.cuda.Event()
         with torch.cuda.stream(self._stream):
             target.copy_(self._to_tensor(staged), non_blocking=True)
             event.record(self._stream)
-        self._ring.sent(staged, event.synchronize)
+        self._ring.take_back(staged, event.synchronize)
 
     def finish(self) -> None:
         self._ring.finish()
@@ -130,13 +130,13 @@ class CuPyStage(_Staged):
     def __init__(self, cupy: Any, index: int | None) -> None:
         import numpy as np
 
-        def pinned(nbytes: int) -> Pixels:
+        def allocate(nbytes: int) -> Pixels:
             return np.frombuffer(cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
 
         self._cupy, self._device = cupy, cupy.cuda.Device(index)
         with self._device:
             self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._ring = Ring(pinned)
+        self._ring = Ring(allocate)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
         with self._device:
@@ -146,11 +146,11 @@ class CuPyStage(_Staged):
         return target
 
     def send(self, array: Pixels, target: Value) -> None:
-        staged = self._ring.staged(array)
+        staged = self._ring.stage(array)
         with self._device:
             target.set(staged, stream=self._stream)
             event = self._stream.record()
-        self._ring.sent(staged, event.synchronize)
+        self._ring.take_back(staged, event.synchronize)
 
     def finish(self) -> None:
         self._ring.finish()

@@ -46,7 +46,7 @@ def framework(name: str) -> Framework:
                 "framework", name, f"one of {', '.join(framework_names())}"
             ) from None
         target: Any = discovery.load_target(declaration)
-        with discovery.guarded(declaration):
+        with discovery.guard(declaration):
             row = _rows[name] = target()
         row.install = discovery.load_spec(declaration).install or declaration.distribution
     return row

@@ -23,21 +23,23 @@ _BITS = range(1, 65)
 
 def metadata_document(metadata: ImageMetadata) -> Document:
     """Return what ``metadata`` says, without what is unknown: keys as in :class:`ImageMetadata`."""
-    found: Document = {"axes": [{"name": axis.name, **_spoken(axis)} for axis in metadata.axes]}
+    found: Document = {
+        "axes": [{"name": axis.name, **_list_fields(axis)} for axis in metadata.axes]
+    }
     if metadata.channels:
-        found["channels"] = [_spoken(channel) for channel in metadata.channels]
+        found["channels"] = [_list_fields(channel) for channel in metadata.channels]
     for name in ("name", "kind", "bits"):
         value = getattr(metadata, name)
         if value != _DEFAULT[name]:
             found[name] = value
     if metadata.position is not None:
-        found["position"] = _spoken(metadata.position)
+        found["position"] = _list_fields(metadata.position)
     if metadata.acquired is not None:
         found["acquired"] = metadata.acquired.isoformat()
     return found
 
 
-def _spoken(value: Axis | Channel | Position) -> Document:
+def _list_fields(value: Axis | Channel | Position) -> Document:
     """Return the fields with another value than the default, but for the type of an axis."""
     return {
         f.name: list(held) if isinstance(held := getattr(value, f.name), tuple) else held
@@ -143,10 +145,12 @@ def _channels(
     if not isinstance(found, list) or not found or len(found) != (count or len(found)):
         return channels
     own = channels or (Channel(),) * len(found)
-    return tuple(_completed(channel, entry) for channel, entry in zip(own, found, strict=True))
+    return tuple(
+        _complete_channel(channel, entry) for channel, entry in zip(own, found, strict=True)
+    )
 
 
-def _completed(channel: Channel, entry: object) -> Channel:
+def _complete_channel(channel: Channel, entry: object) -> Channel:
     if not isinstance(entry, Mapping):
         return channel
     changes: dict[str, Any] = {}

@@ -31,7 +31,7 @@ AXIS_TYPES = {
 ImageKind: TypeAlias = Literal["intensity", "labels"]
 
 
-def _known(words: Axis | Channel | Position | ImageMetadata) -> str:
+def _show_known(words: Axis | Channel | Position | ImageMetadata) -> str:
     """Show the words that are known, as the call that makes them again."""
     shown = [(f.name, f.default, getattr(words, f.name)) for f in fields(words) if f.repr]
     known = [f"{name}={value!r}" for name, unknown, value in shown if value != unknown]
@@ -55,14 +55,14 @@ class Axis:
     coords: tuple[float, ...] | None = None
     """Position of each element, in ``unit``, where they are irregular."""
 
-    __repr__ = _known
+    __repr__ = _show_known
 
     @property
     def is_known(self) -> bool:
         """Whether it says more than its name."""
         return (self.unit, self.scale, self.origin, self.coords) != (None,) * 4
 
-    def _picked(self, chosen: range, descends: bool) -> Axis:
+    def _pick(self, chosen: range, descends: bool) -> Axis:
         """Return the axis of the elements ``chosen``, ascending."""
         coords = None if self.coords is None else tuple(self.coords[i] for i in chosen)
         if coords is not None and descends:
@@ -98,7 +98,7 @@ class Channel:
     """Wavelength in nanometres."""
     fluorophore: str | None = None
 
-    __repr__ = _known
+    __repr__ = _show_known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -115,7 +115,7 @@ class Position:
     column: str | None = None
     field: str | None = None
 
-    __repr__ = _known
+    __repr__ = _show_known
 
 
 _NAME = attrgetter("name")
@@ -143,7 +143,7 @@ class ImageMetadata:
     source: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """The words as the file has them, by "ome-xml", "imagej" or "ngff"."""
 
-    __repr__ = _known
+    __repr__ = _show_known
 
     def __post_init__(self) -> None:
         if len(set(map(_NAME, self.axes))) < len(self.axes):
@@ -186,7 +186,7 @@ class ImageMetadata:
             if axis.name == "c" and channels:
                 channels = tuple(channels[i] for i in chosen)[:: -1 if descends else 1]
             if isinstance(item, slice):
-                axes.append(axis._picked(chosen, descends and len(chosen) > 1))
+                axes.append(axis._pick(chosen, descends and len(chosen) > 1))
         return replace(self, axes=tuple(axes), channels=channels)
 
     def transpose(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:

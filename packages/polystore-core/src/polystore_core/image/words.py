@@ -99,8 +99,8 @@ def image_metadata(
     if not isinstance(name, str):
         raise InvalidOptionError("name", name, "a string")
     base = _SILENT if like is None else like
-    unit_of = {} if units is None else _checked_units(units, names)
-    size_of = {} if scale is None else _checked_scale(scale, names)
+    unit_of = {} if units is None else _check_units(units, names)
+    size_of = {} if scale is None else _check_scale(scale, names)
     given = {"axes": axes, "scale": scale, "limits": channels} if base.guessed else {}
     known = {axis.name: axis for axis in base.axes}
     of_channels = base.channels if channels is None and not label else channels
@@ -115,7 +115,7 @@ def image_metadata(
         ),
         channels=()
         if of_channels is None
-        else _checked_channels(of_channels, shape, names, dtype),
+        else _check_channels(of_channels, shape, names, dtype),
         name=name or base.name,
         kind="labels" if label else base.kind,
         guessed=base.guessed - {word for word, value in given.items() if value is not None},
@@ -142,7 +142,7 @@ def _axis(
     size_of: Mapping[str, float | None],
     is_given: bool,
 ) -> Axis:
-    axis = Axis(name) if known is None else _checked_axis(known)
+    axis = Axis(name) if known is None else _check_axis(known)
     kind = AXIS_TYPES.get(name, axis.type)
     unit = unit_of.get(name) or (spell_out(axis.unit, kind) if axis.unit else None)
     scale = size_of[name] if is_given else axis.scale
@@ -152,7 +152,7 @@ def _axis(
     return Axis(name, kind, unit, scale, axis.origin, coords)
 
 
-def _checked_axis(axis: Axis) -> Axis:
+def _check_axis(axis: Axis) -> Axis:
     """Return an axis that a caller may have made, with its numbers as floats."""
     scale, origin = _positive(axis.scale), _number(axis.origin)
     places = [_number(place) for place in axis.coords or ()]
@@ -243,7 +243,7 @@ def _count(shape: tuple[int, ...], names: tuple[str, ...]) -> int:
     return shape[names.index("c")] if "c" in names else 1
 
 
-def _checked_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None]:
+def _check_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None]:
     """Return the sizes that are given: for some of the axes, or for all."""
     if isinstance(scale, Mapping):
         _check_known("scale", scale, names)
@@ -292,7 +292,7 @@ def _check_known(option: str, given: Iterable[Value], known: Sequence[str]) -> N
             raise InvalidOptionError(option, name, f"keys from {', '.join(known)}")
 
 
-def _checked_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
+def _check_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
     if isinstance(units, str):
         planes = {axis: units for axis in names if AXIS_TYPES.get(axis) == "space"}
         if not planes:
@@ -322,7 +322,7 @@ def channel_colors(channels: Sequence[Channel]) -> list[str]:
     ]
 
 
-def _checked_channels(
+def _check_channels(
     channels: Value, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Value]
 ) -> tuple[Channel, ...]:
     count, found = _count(shape, names), _length(channels)
@@ -359,10 +359,10 @@ def _channel(channel: Value, dtype: np.dtype[Value]) -> Channel:
         limits=_pair(given.get("limits"), "limits"),
         data_range=_pair(given.get("data_range"), "data_range"),
         visible=given.get("visible", True),
-        gamma=_wanted(given.get("gamma"), "gamma") or 1.0,
+        gamma=_check_positive(given.get("gamma"), "gamma") or 1.0,
         inverted=given.get("inverted", False),
-        excitation_nm=_wanted(given.get("excitation_nm"), "excitation_nm"),
-        emission_nm=_wanted(given.get("emission_nm"), "emission_nm"),
+        excitation_nm=_check_positive(given.get("excitation_nm"), "excitation_nm"),
+        emission_nm=_check_positive(given.get("emission_nm"), "emission_nm"),
         fluorophore=given.get("fluorophore"),
     )
 
@@ -387,7 +387,7 @@ def _word_error(word: str, value: Value, expected: str) -> InvalidOptionError:
     return InvalidOptionError("channels", value, expected, fault)
 
 
-def _wanted(value: Value, word: str) -> float | None:
+def _check_positive(value: Value, word: str) -> float | None:
     number = _positive(value)
     if number is None and value is not None:
         raise _word_error(word, value, "a positive number")

@@ -97,11 +97,11 @@ def _without_protocol(value: Value, copy: Copy) -> Pixels:
     from ..image import Image, is_dataarray, of_dataarray
 
     if isinstance(value, Image):
-        raise _lost_words(value.metadata, "numpy.asarray(image)")
+        raise _metadata_error(value.metadata, "numpy.asarray(image)")
     if is_dataarray(value):
         words = of_dataarray(value)
         if words.words() or words.channels:
-            raise _lost_words(words, "value.to_numpy()")
+            raise _metadata_error(words, "value.to_numpy()")
         return to_numpy(value.data, copy=copy)
     if not (isinstance(value, LazyArray) or is_instance(value, "dask.array", "Array")):
         row = _row_of(value)
@@ -112,7 +112,7 @@ def _without_protocol(value: Value, copy: Copy) -> Pixels:
     return np.asarray(value)
 
 
-def _lost_words(words: ImageMetadata, plain: str) -> UnsupportedMetadataError:
+def _metadata_error(words: ImageMetadata, plain: str) -> UnsupportedMetadataError:
     names = ("axes", *sorted(words.words()))
     reason = (
         f"the image would lose its metadata ({', '.join(names)}): save it as .ome.tif, .tif or "

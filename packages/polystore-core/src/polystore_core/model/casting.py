@@ -82,10 +82,10 @@ def _refuse_changes(given: Pixels, found: Pixels, casting: Casting) -> None:
     )
     start = 0
     for before, after in pieces:
-        changed = _changed(before, after, rounds=casting == "same_kind")
+        changed = _find_changes(before, after, rounds=casting == "same_kind")
         if changed.any():
             first = int(changed.argmax())
-            rounding = not _changed(
+            rounding = not _find_changes(
                 before[first : first + 1], after[first : first + 1], rounds=True
             ).any()
             place = [int(i) for i in np.unravel_index(start + first, given.shape)]
@@ -97,7 +97,7 @@ def _refuse_changes(given: Pixels, found: Pixels, casting: Casting) -> None:
         start += len(changed)
 
 
-def _changed(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]:
+def _find_changes(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]:
     """Mark the elements of ``given`` that ``found`` does not equal.
 
     Converting back alone does not tell: -1 is 2**64 - 1 as uint64, and comes back as -1.
@@ -105,11 +105,11 @@ def _changed(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]
     kinds = _kind(given.dtype), _kind(found.dtype)
     if "c" in kinds:
         imaginary = (
-            _changed(given.imag, found.imag, rounds=rounds)
+            _find_changes(given.imag, found.imag, rounds=rounds)
             if kinds[1] == "c"
             else given.imag != 0
         )
-        return _changed(given.real, found.real, rounds=rounds) | imaginary
+        return _find_changes(given.real, found.real, rounds=rounds) | imaginary
     changed: NDArray[np.bool_]
     if rounds and kinds[1] == "f":
         changed = np.isinf(found) & ~np.isinf(given)

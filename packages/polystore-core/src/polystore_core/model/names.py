@@ -87,7 +87,7 @@ class _Stretch:
     def regex(self) -> str:
         """The stretch after its gap. The group is atomic: no cut is moved later."""
         gap = "[^/]*?" if self.gap == "*" else f"(?P<{self.gap}>[^/]+?)" if self.gap else ""
-        return f"(?>{gap}{self._joined(len(self.pieces))}{_END if self.is_last else ''})"
+        return f"(?>{gap}{self._join(len(self.pieces))}{_END if self.is_last else ''})"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -97,9 +97,9 @@ class _Stretch:
     def find(self, name: str, at: int) -> re.Match[str] | None:
         """Return the first place in ``name[at:]``, or at its start where there is no gap."""
         end = _END if self.is_last else ""
-        return self._search(self._joined(len(self.pieces)) + end, name, at)
+        return self._search(self._join(len(self.pieces)) + end, name, at)
 
-    def _joined(self, count: int) -> str:
+    def _join(self, count: int) -> str:
         return "".join(piece.regex for piece in self.pieces[:count])
 
     def _search(self, regex: str, name: str, at: int) -> re.Match[str] | None:
@@ -112,17 +112,17 @@ class _Stretch:
     def misfit(self, name: str, at: int) -> str:
         """Say how far ``name`` fits, and what is expected there."""
         for count in range(len(self.pieces), 0, -1):
-            found = self._search(self._joined(count), name, at)
+            found = self._search(self._join(count), name, at)
             if found:
-                return _misfit(name, found.end(), self._wanted(count))
+                return _misfit(name, found.end(), self._describe_piece(count))
         if self.gap in ("", "*"):
-            return _misfit(name, at, self._wanted(0), anywhere=bool(self.gap))
+            return _misfit(name, at, self._describe_piece(0), anywhere=bool(self.gap))
         text = f"text ({{{self.gap}}})"
         if at == len(name):
             return _misfit(name, at, text)
-        return _misfit(name, at, f"{self._wanted(0)} after {text}", anywhere=True)
+        return _misfit(name, at, f"{self._describe_piece(0)} after {text}", anywhere=True)
 
-    def _wanted(self, index: int) -> str:
+    def _describe_piece(self, index: int) -> str:
         return self.pieces[index].means if index < len(self.pieces) else "the end"
 
 
@@ -274,13 +274,13 @@ def _cut(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, ...]:
             means = f"{shape.means} ({{{name}}})"
             pieces.append(_Piece(name, means, f"(?P<{name}>{regex})"))
         else:
-            regex = _fixed(token["text"], has_suffix and token.end() == len(part))
+            regex = _escape(token["text"], has_suffix and token.end() == len(part))
             pieces.append(_Piece("", repr(token["text"]), regex))
         before = token
     return (*stretches, _Stretch(gap, tuple(pieces), is_last=True))
 
 
-def _fixed(text: str, has_suffix: bool) -> str:
+def _escape(text: str, has_suffix: bool) -> str:
     stem, dot, suffix = text.partition(".") if has_suffix else (text, "", "")
     return re.escape(stem) + (f"(?ai:{re.escape(dot + suffix)})" if dot else "")
 

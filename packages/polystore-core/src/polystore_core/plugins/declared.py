@@ -24,7 +24,7 @@ from ..errors import (
     UnknownPluginError,
 )
 from ..values import PluginKind, name_fault, plain_name
-from .versions import CORE, requirement_of_core
+from .versions import CORE, find_core_requirement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,13 +35,13 @@ __all__ = [
     "DENY",
     "Declaration",
     "check_prefer",
+    "find_switch",
     "is_declared",
     "names",
     "owner",
     "rescan",
     "resolve",
     "scan",
-    "switched_off_by",
 ]
 
 ALLOW, DENY = "POLYSTORE_PLUGINS", "POLYSTORE_DISABLE"
@@ -82,14 +82,14 @@ def scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
 
     found: dict[tuple[PluginKind, str], dict[str, Declaration]] = {}
     for distribution in metadata.distributions():
-        for declaration in _declared_by(distribution):
+        for declaration in _read_declarations(distribution):
             same = found.setdefault((declaration.kind, declaration.name), {})
             # A checkout on the path and its installed copy list one entry twice.
             same.setdefault(declaration.distribution, declaration)
     return {key: tuple(same[d] for d in sorted(same)) for key, same in sorted(found.items())}
 
 
-def _declared_by(distribution: Distribution) -> list[Declaration]:
+def _read_declarations(distribution: Distribution) -> list[Declaration]:
     try:
         entries = dict.fromkeys(
             (kind, entry)
@@ -101,7 +101,7 @@ def _declared_by(distribution: Distribution) -> list[Declaration]:
             return []
         record = distribution.metadata  # parsed at each access
         name, version = _normal(record["Name"]), record["Version"]
-        core = requirement_of_core(record.get_all("Requires-Dist") or ())
+        core = find_core_requirement(record.get_all("Requires-Dist") or ())
     except Exception:
         return []  # a damaged record (pip was interrupted) declares nothing, and hides nobody
     times = Counter((kind, entry.name) for kind, entry in entries)
@@ -155,7 +155,7 @@ def is_declared(kind: PluginKind, name: str, prefer: Mapping[str, str] | None = 
     """Return whether :func:`names` has ``name``."""
     declared = scan().get((kind, name), ())
     return not name_fault(kind, name) and any(
-        map(_allowed, _claims(declared, _choice(kind, name, declared, prefer)))
+        map(_is_allowed, _claims(declared, _choice(kind, name, declared, prefer)))
     )
 
 
@@ -183,25 +183,25 @@ def check_prefer(prefer: object) -> dict[str, str]:
     return {plain_name(name): plain_name(choice) for name, choice in prefer.items()}
 
 
-def switched_off_by(declaration: Declaration) -> str | None:
+def find_switch(declaration: Declaration) -> str | None:
     """Return the environment variable that switches a plugin off, if one does."""
     if declaration.local is not None:
         return None
     is_core = declaration.distribution == CORE  # not a plugin that an allow-list would name
     mine = {declaration.name, declaration.distribution, declaration.full_name}
     allowed = os.environ.get(ALLOW)
-    if allowed is not None and not is_core and not mine & _listed(allowed):
+    if allowed is not None and not is_core and not mine & _read_list(allowed):
         return ALLOW
-    return DENY if mine & _listed(os.environ.get(DENY, "")) else None
+    return DENY if mine & _read_list(os.environ.get(DENY, "")) else None
 
 
 @functools.lru_cache(maxsize=8)
-def _listed(variable: str) -> frozenset[str]:
+def _read_list(variable: str) -> frozenset[str]:
     return frozenset(item.strip() for item in variable.split(",")) - {""}
 
 
-def _allowed(declaration: Declaration) -> bool:
-    return switched_off_by(declaration) is None
+def _is_allowed(declaration: Declaration) -> bool:
+    return find_switch(declaration) is None
 
 
 def _choice(
@@ -255,9 +255,9 @@ def resolve(
             expected = f"a distribution that declares {kind} {plain!r}: {known}"
             raise InvalidOptionError("prefer", {plain: choice}, expected)
         raise UnknownPluginError(kind, name, tuple(d.full_name for d in declared))
-    usable = [d for d in found if _allowed(d)]
+    usable = [d for d in found if _is_allowed(d)]
     if not usable:
-        variable = switched_off_by(found[0]) or DENY
+        variable = find_switch(found[0]) or DENY
         raise PluginDisabledError(kind, plain, found[0].distribution, variable)
     if len(usable) > 1:
         raise PluginConflictError(kind, plain, tuple(d.distribution for d in usable))

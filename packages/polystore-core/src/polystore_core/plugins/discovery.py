@@ -40,12 +40,12 @@ from .declared import (
     ALLOW,
     DENY,
     Declaration,
+    find_switch,
     is_declared,
     names,
     owner,
     rescan,
     resolve,
-    switched_off_by,
 )
 from .declared import scan as _scan
 from .sources import Sources, module_exists
@@ -77,8 +77,8 @@ __all__ = [
     "FrameworkSpec",
     "PluginState",
     "Spec",
-    "broken",
-    "guarded",
+    "broken_error",
+    "guard",
     "is_declared",
     "load_spec",
     "load_target",
@@ -100,7 +100,7 @@ PLUGIN_API = 1
 def load_spec(declaration: Declaration) -> Spec:
     """Import the manifest, and nothing else, and ask it about the name."""
     if declaration.fault:
-        raise broken(declaration, Fault(declaration.fault))
+        raise broken_error(declaration, Fault(declaration.fault))
     kind, name, distribution = declaration.kind, declaration.name, declaration.distribution
     _check_core(declaration)
     spec = _ask(declaration)
@@ -143,17 +143,17 @@ def _ask(declaration: Declaration) -> Spec:
     from .hooks import manager as plugin_manager
 
     hook_name = f"polystore_{declaration.kind}"
-    with guarded(declaration):
+    with guard(declaration):
         manifest: Any = importlib.import_module(declaration.manifest)
         function = getattr(manifest, hook_name, None)
         place = place_of_function(function) or f"{getattr(manifest, '__file__', '?')}:1"
-    with guarded(declaration, place=place):
+    with guard(declaration, place=place):
         manager = plugin_manager()
         manager.register(manifest)
         answer: Any = getattr(manager.hook, hook_name)(name=declaration.name)
         reason = _answer_fault(answer, declaration)
     if reason:
-        raise broken(declaration, Fault(reason, place))
+        raise broken_error(declaration, Fault(reason, place))
     spec: Spec = answer
     return spec
 
@@ -181,18 +181,18 @@ def load_target(declaration: Declaration) -> type[Value]:
     else:
         name = load_spec(declaration).target
         module, _, attribute = name.partition(":")
-        with guarded(declaration):
+        with guard(declaration):
             target = getattr(importlib.import_module(module), attribute)
-    with guarded(declaration):
+    with guard(declaration):
         fault = class_fault(declaration.kind, target, name)
     if fault is not None:
-        raise broken(declaration, fault)
+        raise broken_error(declaration, fault)
     checked: type[Any] = target
     return checked
 
 
 @contextmanager
-def guarded(
+def guard(
     declaration: Declaration, *passed: type[Exception], place: str = ""
 ) -> Iterator[None]:
     """Turn everything that a plugin's code raises into ``BrokenPluginError``.
@@ -208,10 +208,10 @@ def guarded(
             raise
         package = (declaration.manifest or declaration.distribution).partition(".")[0]
         found = place_of_error(error, package) or place
-        raise broken(declaration, Fault(describe_error(error), found)) from error
+        raise broken_error(declaration, Fault(describe_error(error), found)) from error
 
 
-def broken(declaration: Declaration, fault: Fault) -> BrokenPluginError:
+def broken_error(declaration: Declaration, fault: Fault) -> BrokenPluginError:
     """Return the error that names the distribution, its version, and the place of the fault."""
     return BrokenPluginError(
         declaration.kind,
@@ -268,7 +268,7 @@ def _state(
     declaration: Declaration, prefer: Mapping[str, str] | None, sources: Sources
 ) -> tuple[State, str, str]:
     kind, name = declaration.kind, declaration.name
-    variable = switched_off_by(declaration)
+    variable = find_switch(declaration)
     if variable is not None:
         off = PluginDisabledError(kind, name, declaration.distribution, variable)
         return "disabled", str(off), ""
@@ -285,7 +285,7 @@ def _state(
         return "broken", str(error), ""
     fault, options = sources.check(kind, spec.target)
     if fault is not None:
-        return "broken", str(broken(declaration, fault)), spec.summary
+        return "broken", str(broken_error(declaration, fault)), spec.summary
     if options:
         needed = MissingOptionError(kind, name, declaration.distribution, tuple(options))
         return "unconfigured", str(needed), spec.summary

@@ -32,7 +32,7 @@ from ..values import plain_name
 from . import discovery
 from .declared import check_prefer
 from .discovery import Declaration
-from .specs import required_options
+from .specs import find_required_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -178,7 +178,7 @@ class BackendRegistry:
         cls = discovery.load_target(declaration)
         _check_required(declaration, cls, options)
         passed: type[Exception] = Exception if options else OSError  # the options may be wrong
-        with discovery.guarded(declaration, PolystoreError, passed), relative_to(folder):
+        with discovery.guard(declaration, PolystoreError, passed), relative_to(folder):
             backend: Backend = cls.with_context(self._context(name), **options)
         return backend
 
@@ -322,7 +322,7 @@ local.listeners.append(_forget_versions_of)
 def _check_required(
     declaration: Declaration, cls: type[Value], options: Mapping[str, Option]
 ) -> None:
-    missing = tuple(option for option in required_options(cls) if option not in options)
+    missing = tuple(option for option in find_required_options(cls) if option not in options)
     if missing:
         raise MissingOptionError(
             declaration.kind, declaration.name, declaration.distribution, missing
@@ -382,7 +382,7 @@ class FormatRegistry:
     def _make(self, suffix: str) -> Format:
         declaration = discovery.resolve("format", suffix, self.prefer)
         target = discovery.load_target(declaration)
-        with discovery.guarded(declaration):
+        with discovery.guard(declaration):
             made: Format = target()
         return made
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, TypeAlias
 
-from .specs import Fault, argument_advice
+from .specs import Fault, advise_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -292,5 +292,5 @@ def _init_fault(kind: PluginKind, name: str, found: _Class) -> Verdict:
         needed, options = needed + options, []
     if not needed:
         return None, options
-    advice = argument_advice(kind, needed)
+    advice = advise_arguments(kind, needed)
     return Fault(f"{name}.__init__ {advice}", f"{file}:{init.lineno}"), []

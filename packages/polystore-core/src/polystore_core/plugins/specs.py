@@ -24,11 +24,11 @@ __all__ = [
     "FormatSpec",
     "FrameworkSpec",
     "Spec",
-    "argument_advice",
+    "advise_arguments",
     "class_fault",
+    "find_required_options",
     "place_of_error",
     "place_of_function",
-    "required_options",
     "spec_fault",
 ]
 
@@ -113,15 +113,15 @@ def class_fault(kind: PluginKind, target: Value, name: str) -> Fault | None:
     reason = _contract_fault(kind, target)
     if reason:
         return Fault(f"{target.__qualname__} {reason}", _place_of_class(target))
-    options = required_options(target) if kind == "backend" else []
-    needed = [p.name for p in _required(target) if p.name not in options]
+    options = find_required_options(target) if kind == "backend" else []
+    needed = [p.name for p in _find_required(target) if p.name not in options]
     if not needed:
         return None
     place = place_of_function(vars(target).get("__init__")) or _place_of_class(target)
-    return Fault(f"{target.__qualname__}.__init__ {argument_advice(kind, needed)}", place)
+    return Fault(f"{target.__qualname__}.__init__ {advise_arguments(kind, needed)}", place)
 
 
-def argument_advice(kind: PluginKind, needed: list[str]) -> str:
+def advise_arguments(kind: PluginKind, needed: list[str]) -> str:
     """Say what to do about parameters of ``__init__`` that nothing can fill."""
     remedy = "a default"
     if kind == "backend":
@@ -159,12 +159,12 @@ def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
     return ""
 
 
-def required_options(target: type[Value]) -> list[str]:
+def find_required_options(target: type[Value]) -> list[str]:
     """Return the keyword-only parameters without a default that a class is made with."""
-    return [p.name for p in _required(target) if p.kind is p.KEYWORD_ONLY]
+    return [p.name for p in _find_required(target) if p.kind is p.KEYWORD_ONLY]
 
 
-def _required(target: type[Value]) -> list[Parameter]:
+def _find_required(target: type[Value]) -> list[Parameter]:
     return [
         p
         for p in _parameters(target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CORE", "compare_core", "core_version", "requirement_of_core"]
+__all__ = ["CORE", "compare_core", "core_version", "find_core_requirement"]
 
 CORE = "polystore-core"
 
@@ -32,7 +32,7 @@ def core_version() -> str:
         return ""
 
 
-def requirement_of_core(requirements: Iterable[str]) -> str:
+def find_core_requirement(requirements: Iterable[str]) -> str:
     """Return the versions of core that a distribution needs, such as "<2,>=1.0", or ""."""
     for requirement in requirements:
         found = _ON_CORE.fullmatch(requirement.strip())
@@ -62,7 +62,7 @@ def _order(version: str, bound: str) -> int:
     if not ours or not theirs:
         return 0
     length = max(len(ours), len(theirs))
-    pairs = zip(_padded(ours, length), _padded(theirs, length), strict=True)
+    pairs = zip(_pad(ours, length), _pad(theirs, length), strict=True)
     return next(((a > b) - (a < b) for a, b in pairs if a != b), 0)
 
 
@@ -71,5 +71,5 @@ def _numbers(text: str) -> list[int]:
     return [int(number) for number in found[0].split(".")] if found else []
 
 
-def _padded(numbers: list[int], length: int) -> list[int]:
+def _pad(numbers: list[int], length: int) -> list[int]:
     return numbers + [0] * (length - len(numbers))

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIMIT",
-    "checked_array",
-    "checked_coordinates",
-    "checked_number",
-    "checked_pair",
-    "checked_step",
-    "frozen",
+    "check_array",
+    "check_coordinates",
+    "check_number",
+    "check_pair",
+    "check_step",
+    "freeze",
     "is_text",
-    "known_fields",
+    "pick_fields",
     "plain_json",
-    "sealed",
+    "seal",
 ]
 
 LIMIT = 1e12
@@ -45,7 +45,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 """Halves of characters, which UTF-8 cannot hold."""
 
 
-def checked_number(
+def check_number(
     name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
 ) -> Value:
     if isinstance(value, np.generic):
@@ -56,23 +56,23 @@ def checked_number(
     return int(value) if kind is Integral else float(value) + 0.0
 
 
-def checked_pair(
+def check_pair(
     name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
 ) -> tuple[Value, Value]:
     try:
         y, x = value
     except (TypeError, ValueError):
         raise InvalidOptionError(name, value, f"two numbers: {expected}") from None
-    return checked_number(name, y, expected, least, kind), checked_number(
+    return check_number(name, y, expected, least, kind), check_number(
         name, x, expected, least, kind
     )
 
 
-def checked_step(dy: float, dx: float) -> Pair:
-    return checked_pair("dy, dx", (dy, dx), "a distance in pixels")
+def check_step(dy: float, dx: float) -> Pair:
+    return check_pair("dy, dx", (dy, dx), "a distance in pixels")
 
 
-def checked_array(name: str, value: ArrayLike) -> Pixels:
+def check_array(name: str, value: ArrayLike) -> Pixels:
     try:
         return to_numpy(value) if is_array(value) else np.asarray(value)
     except UnsupportedDataError as error:
@@ -81,13 +81,13 @@ def checked_array(name: str, value: ArrayLike) -> Pixels:
         raise UnsupportedDataError(f"{name} is not an array: {error}") from error
 
 
-def sealed(array: Pixels) -> Pixels:
+def seal(array: Pixels) -> Pixels:
     """Return a copy that cannot be made writable: its memory is that of ``bytes``."""
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
-def checked_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.float64]:
-    given = checked_array("coordinates", value)
+def check_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.float64]:
+    given = check_array("coordinates", value)
     if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != 2:
         raise UnsupportedDataError(
             f"coordinates has dtype {given.dtype} and shape {given.shape}: expected numbers of "
@@ -104,14 +104,14 @@ def checked_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np
         raise UnsupportedDataError(
             f"coordinates[{at}] is {array[at].tolist()}: expected numbers of at most {LIMIT:g}"
         )
-    return sealed(array)
+    return seal(array)
 
 
 def is_text(value: object) -> bool:
     return isinstance(value, str) and not _SURROGATES.search(value)
 
 
-def frozen(value: Value, where: str, depth: int = 32) -> Value:
+def freeze(value: Value, where: str, depth: int = 32) -> Value:
     """Return an immutable copy of what JSON can hold; ``where`` names it in errors."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -122,9 +122,9 @@ def frozen(value: Value, where: str, depth: int = 32) -> Value:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if depth and isinstance(value, list | tuple):
-        return tuple(frozen(v, f"{where}[{i}]", depth - 1) for i, v in enumerate(value))
+        return tuple(freeze(v, f"{where}[{i}]", depth - 1) for i, v in enumerate(value))
     if depth and isinstance(value, Mapping) and all(map(is_text, value)):
-        inner = {key: frozen(v, f"{where}[{key!r}]", depth - 1) for key, v in value.items()}
+        inner = {key: freeze(v, f"{where}[{key!r}]", depth - 1) for key, v in value.items()}
         return MappingProxyType(inner)
     raise UnsupportedDataError(
         f"{where:.200} is {show_value(value)}: expected finite numbers of at most 64 bits, valid "
@@ -142,7 +142,7 @@ def plain_json(value: Value) -> Value:
     return [plain_json(inner) for inner in value] if isinstance(value, tuple) else value
 
 
-def known_fields(content: Mapping[str, Value], names: Sequence[str]) -> Document:
+def pick_fields(content: Mapping[str, Value], names: Sequence[str]) -> Document:
     """Return the values of ``names``. Raises for one that is missing, ignores all others."""
     found = {name: content[name] for name in names if name in content}
     for name in names:

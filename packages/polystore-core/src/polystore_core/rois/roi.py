@@ -13,7 +13,7 @@ from ..errors import (
     UnsupportedDataError,
     UnsupportedFileError,
 )
-from .fields import checked_number, frozen, is_text, known_fields, plain_json
+from .fields import check_number, freeze, is_text, pick_fields, plain_json
 from .shapes import SHAPES, Shape
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Position:
         for name in ("c", "z", "t"):
             value = getattr(self, name)
             if value is not None:
-                index = checked_number(name, value, "an index from 0, or None", 0, Integral)
+                index = check_number(name, value, "an index from 0, or None", 0, Integral)
                 object.__setattr__(self, name, index)
 
 
@@ -72,7 +72,7 @@ class ROI:
             raise InvalidOptionError("position", self.position, "a Position")
         if not isinstance(self.properties, Mapping):
             raise InvalidOptionError("properties", self.properties, "a mapping")
-        object.__setattr__(self, "properties", frozen(self.properties, "properties"))
+        object.__setattr__(self, "properties", freeze(self.properties, "properties"))
 
     def __reduce__(self) -> tuple[type[ROI], tuple[Value, ...]]:
         # A mapping proxy does not pickle.
@@ -129,10 +129,10 @@ class ROI:
             raise InvalidOptionError(
                 "version", version, f"{VERSION}, the only supported version"
             )
-        own = known_fields(content, ("name", "position", "properties"))
+        own = pick_fields(content, ("name", "position", "properties"))
         position = own["position"]
         if not isinstance(position, Mapping):
             raise InvalidOptionError("position", position, "an object with c, z and t")
         shape = SHAPES[kind]._from_json(content)
-        place = Position(**known_fields(position, "czt"))
+        place = Position(**pick_fields(position, "czt"))
         return cls(shape, own["name"], place, own["properties"])

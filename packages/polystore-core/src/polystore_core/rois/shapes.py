@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 from .fields import (
-    checked_array,
-    checked_coordinates,
-    checked_number,
-    checked_pair,
-    checked_step,
-    known_fields,
+    check_array,
+    check_coordinates,
+    check_number,
+    check_pair,
+    check_step,
+    pick_fields,
     plain_json,
-    sealed,
+    seal,
 )
 from .geometry import (
     Bounds,
@@ -85,7 +85,7 @@ class Shape(ABC):
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Value]) -> Self:
-        return cls(**known_fields(content, [field.name for field in fields(cls)]))
+        return cls(**pick_fields(content, [field.name for field in fields(cls)]))
 
     def _key(self) -> tuple[object, ...]:
         # No coordinate is NaN or -0.0: the same numbers are the same bytes.
@@ -119,7 +119,7 @@ class Area(Shape):
 
         What lies outside of the image is cut off.
         """
-        height, width = checked_pair(
+        height, width = check_pair(
             "shape", shape, "a height and a width in pixels", 0, Integral
         )
         y0, x0, y1, x1 = self.bounds
@@ -141,14 +141,14 @@ class _Path(Shape):
     _most: ClassVar[float] = math.inf
 
     def __init__(self, coordinates: ArrayLike) -> None:
-        self._set(coordinates=checked_coordinates(coordinates, self._least, self._most))
+        self._set(coordinates=check_coordinates(coordinates, self._least, self._most))
 
     @property
     def bounds(self) -> Bounds:
         return bounds_of(self.coordinates)
 
     def translate(self, dy: float, dx: float) -> Self:
-        return type(self)(self.coordinates + checked_step(dy, dx))
+        return type(self)(self.coordinates + check_step(dy, dx))
 
 
 class Points(_Path):
@@ -203,13 +203,13 @@ class _Box(Area):
         self, centre: Iterable[float], size: Iterable[float], angle: float = 0.0
     ) -> None:
         self._set(
-            centre=checked_pair("centre", centre, "y and x in pixels"),
-            size=checked_pair("size", size, "a height and a width above 0", math.ulp(0.0)),
-            angle=checked_number("angle", angle, "a finite number of degrees"),
+            centre=check_pair("centre", centre, "y and x in pixels"),
+            size=check_pair("size", size, "a height and a width above 0", math.ulp(0.0)),
+            angle=check_number("angle", angle, "a finite number of degrees"),
         )
 
     def translate(self, dy: float, dx: float) -> Self:
-        by = checked_step(dy, dx)
+        by = check_step(dy, dx)
         return type(self)(
             (self.centre[0] + by[0], self.centre[1] + by[1]), self.size, self.angle
         )
@@ -284,7 +284,7 @@ class Mask(Area):
     """(y, x) of ``pixels[0, 0]`` in the image."""
 
     def __init__(self, pixels: ArrayLike, origin: Iterable[int] = (0, 0)) -> None:
-        given = checked_array("pixels", pixels)
+        given = check_array("pixels", pixels)
         if given.dtype != np.bool_ or given.ndim != 2:
             raise UnsupportedDataError(
                 f"pixels has dtype {given.dtype} and shape {given.shape}, but a mask needs dtype "
@@ -293,9 +293,9 @@ class Mask(Area):
         rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         if not rows.size:
             raise UnsupportedDataError("pixels has no True element: a mask needs at least one")
-        y, x = checked_pair("origin", origin, "row and column of a pixel", kind=Integral)
+        y, x = check_pair("origin", origin, "row and column of a pixel", kind=Integral)
         trimmed = given[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        self._set(pixels=sealed(trimmed), origin=(y + int(rows[0]), x + int(columns[0])))
+        self._set(pixels=seal(trimmed), origin=(y + int(rows[0]), x + int(columns[0])))
 
     @property
     def bounds(self) -> Bounds:
@@ -308,7 +308,7 @@ class Mask(Area):
 
     def translate(self, dy: float, dx: float) -> Self:
         """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
-        by = checked_step(dy, dx)
+        by = check_step(dy, dx)
         if not (by[0].is_integer() and by[1].is_integer()):
             raise InvalidOptionError("dy, dx", by, "whole pixels for a mask")
         return type(self)(self.pixels, (self.origin[0] + int(dy), self.origin[1] + int(dx)))
@@ -324,8 +324,8 @@ class Mask(Area):
 
     @classmethod
     def _from_json(cls, content: Mapping[str, Value]) -> Self:
-        content = known_fields(content, ("origin", "shape", "bits"))
-        shape = checked_pair(
+        content = pick_fields(content, ("origin", "shape", "bits"))
+        shape = check_pair(
             "shape", content["shape"], "height and width of the bits", 1, Integral
         )
         count = shape[0] * shape[1]

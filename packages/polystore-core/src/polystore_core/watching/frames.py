@@ -94,13 +94,13 @@ class Frames:
     def _check_length(self, handle: LazyArray) -> int:
         """Return the length. Raises ``StorageError`` unless it is the same array, or longer."""
         if not handle.shape:
-            raise self._refused(errno.EINVAL, "the array has no axes, so it has no frames")
+            raise self._make_error(errno.EINVAL, "the array has no axes, so it has no frames")
         length, *frame = handle.shape
         now = _Known(tuple(frame), handle.dtype.str, handle.identity)
         has_changed = now != self._known or length < self._length
         if has_changed and self._next > self._request.start:
             reason = self._describe_change(now, length)
-            raise self._refused(errno.ESTALE, f"while it was watched, {reason}")
+            raise self._make_error(errno.ESTALE, f"while it was watched, {reason}")
         if has_changed:  # the first look, or no frame of the array before was given
             self._known, self._length = now, 0
             self._growth.clear()
@@ -115,6 +115,6 @@ class Frames:
             return f"it was cut or replaced: {was}"
         return "it was replaced by another array"
 
-    def _refused(self, code: int, reason: str) -> StorageError:
+    def _make_error(self, code: int, reason: str) -> StorageError:
         source, path, *_ = self._request
         return StorageError(source.name, path, "watch", code, reason)

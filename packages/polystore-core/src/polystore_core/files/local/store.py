@@ -164,10 +164,10 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     def stat(self, key: str, /) -> Stat:
         found = self._places.stat(key, follow_symlinks=False)
         if not stat.S_ISLNK(found.st_mode):
-            return _described(key, found)
+            return _describe(key, found)
         target = self.read_link(key)
         try:
-            return _described(key, self._places.stat(key), target)
+            return _describe(key, self._places.stat(key), target)
         except OSError as error:
             if error.errno not in _NOTHING_THERE:
                 raise
@@ -288,7 +288,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     found = os.stat(folder, dir_fd=place.dir_fd)
                     identity = found.st_dev, found.st_ino
                     if identity not in flushed:
-                        flushed[identity] = _flushed(Place(folder, place.dir_fd))
+                        flushed[identity] = _flush(Place(folder, place.dir_fd))
                     error = flushed[identity]
             except (OSError, PathOutsideRootError) as reason:
                 failed[key] = durability_unknown(reason, key)
@@ -484,13 +484,13 @@ def _read_rest(descriptor: int, count: int = -1) -> bytes:
         return file.read(count)
 
 
-def _described(key: str, found: os.stat_result, target: str | None = None) -> Stat:
+def _describe(key: str, found: os.stat_result, target: str | None = None) -> Stat:
     if stat.S_ISDIR(found.st_mode):
         return Stat(key, "directory", None, found.st_mtime, target)
     return Stat(key, "file", found.st_size, found.st_mtime, target)
 
 
-def _flushed(folder: Place) -> OSError | None:
+def _flush(folder: Place) -> OSError | None:
     try:
         sync_directory(folder.name, dir_fd=folder.dir_fd)
     except OSError as error:
