@@ -1,4 +1,4 @@
-"""``FileManager``: one call for every place that data goes to, routed by name alone."""
+"""``FileManager``: one call for all backends, which it finds by name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from .abc.array import LazyArray
 from .collecting import collect, images, load_one
 from .conversion import AS_IMAGE, Alike, Conversion, as_kind, with_words
 from .errors import InvalidOptionError, with_context
+from .file_operations import FileOperations
 from .paths import check_path
-from .routing import Router, let_calls_omit_backend
+from .routing import let_calls_omit_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import DTypeLike
 
     from .abc.backend import DataSink, DataSource, Path
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .model.casting import Casting
     from .options import Copy, IfExists
     from .transfer import OnUnknown, Transferred, Verify
-    from .values import Info, Option, Value
+    from .values import Option, Value
     from .watching import Stop, Watch
     from .work import Progress
 
@@ -32,16 +31,23 @@ __all__ = ["FileManager"]
 
 
 @let_calls_omit_backend
-class FileManager(Router):
-    """Route each operation to the backend that the call names.
+class FileManager(FileOperations):
+    """Save, load and manage data of all backends. Each call names its backend.
 
-    The backend follows the last path (``fm.save(image, "a.npy", "disk")``), or is given as
-    ``backend=``. A call without a backend is an error. Paths are strings or
-    ``os.PathLike``. Further keyword arguments go to the backend, and one that it does not know
-    is an error.
+    The name follows the last path, or is given as ``backend=``:
 
-    A file manager pickles as its configuration and works in threads, and in spawned and forked
-    processes; what the memory backend holds stays in its own process.
+        fm = FileManager()
+        fm.save(image, "cells.tif", "disk")
+        image = fm.load("cells.tif", backend="disk")
+
+    Paths are strings or ``os.PathLike``. Other keyword arguments are options of the backend and
+    of the format. An unknown option is an error.
+
+    You can use one file manager from many threads, and in forked processes. It can be pickled, for
+    example to send it to a worker. Values in the ``memory`` backend stay in their own process.
+
+    Args:
+        registry: The backends to use. By default a new ``BackendRegistry`` of all installed ones.
     """
 
     # ── values ───────────────────────────────────────────────────────────────────────────
@@ -55,15 +61,26 @@ class FileManager(Router):
         like: Image | ImageMetadata | None = None,
         **options: Option,
     ) -> None:
-        """Put ``data`` at ``path``, replacing whole what stands there.
+        """Save a value at ``path``. It replaces the old value as a whole.
 
-        An ``Image`` keeps its words where the place can hold them, and is refused elsewhere.
-        ``like`` is an image of the same shape, whose words an array gets. Options of every
-        storage: ``if_exists`` ("replace", "error", "skip"). Others belong to the backend and to
-        the format of the path's suffix.
+        The suffix of the path chooses the format. For example:
 
-        Raises ``UnsupportedDataError`` before anything is written, ``AlreadyExistsError``,
-        ``StorageError``.
+            fm.save(image, "cells.tif", "disk", scale={"y": 0.325, "x": 0.325}, units="um")
+            fm.save({"cells": 42}, "counts.json", "disk", if_exists="error")
+
+        Args:
+            data: An array, an ``Image``, or another value that the format can hold. An ``Image`` is
+                saved with its metadata, or not at all.
+            path: Where to save it. Missing folders are created.
+            backend: Name of the backend.
+            like: An image of the same shape, whose axes, pixel size and channels ``data`` gets.
+            **options: ``if_exists`` ("replace", "error" or "skip") and the options of the backend
+                and of the format.
+
+        Raises:
+            UnsupportedDataError: The format cannot hold the value. Nothing was written.
+            AlreadyExistsError: The path exists, and ``if_exists="error"``.
+            StorageError: The storage reported an error, such as a full disk.
         """
         # Not through _run: a save into memory costs less than two microseconds.
         if backend.__class__ is not str:
@@ -88,24 +105,39 @@ class FileManager(Router):
         as_: str | None = None,
         **options: Option,
     ) -> Value:
-        """Return the value at ``path``, whole or its ``region=``.
+        """Load the value at ``path``, or a part of an array.
 
-        ``region`` is a NumPy index of integers, slices and ``...``: the result equals
-        ``load(path)[region]``, and only that part is read where the format allows it.
-        ``framework`` ("numpy", "torch", "jax", "tensorflow", "cupy") converts an array, or each
-        array of a dict. ``device`` ("cuda:0") places it, ``dtype`` changes its element type.
-        ``casting`` says what ``dtype``
-        may do: "exact" changes no value, "same_kind" also rounds to a floating-point type,
-        "unsafe" converts as NumPy's ``astype`` does (300 becomes 44 in uint8). ``as_="image"``
-        returns an ``Image``: the array with its axes, pixel size, units and channels.
-        ``as_="xarray"`` returns a DataArray. Formats have others ("pandas").
+        For example:
 
-        Reading gives memory of your own, and ``copy="auto"`` copies it again only where the
-        conversion must. ``"never"`` raises ``CopyRequiredError`` instead, and the memory backend
-        gives what it keeps: arrays read-only. ``"always"`` gives memory that nobody else has.
+            image = fm.load("cells.tif", "disk", as_="image")
+            tensor = fm.load("cells.tif", "disk", framework="torch", dtype="float32")
+            corner = fm.load("cells.tif", "disk", region=np.s_[..., :64, :64])
 
-        Raises ``NotFoundError``, ``DamagedDataError``, ``UnsupportedDataError`` (also for an
-        element that ``dtype`` cannot hold), ``MissingDependencyError``, ``CopyRequiredError``.
+        Args:
+            path: The path that was saved.
+            backend: Name of the backend.
+            framework: "numpy", "torch", "jax", "tensorflow" or "cupy", for an array or a dict of
+                arrays.
+            device: Where to put the array, such as "cuda:0".
+            dtype: The element type to convert to, such as "float32".
+            casting: The conversions that ``dtype`` may make. "exact" changes no value. "same_kind"
+                also rounds to a floating-point type. "unsafe" is NumPy's ``astype``: 300 becomes
+                44 in uint8.
+            copy: "auto" copies only if the conversion needs it. "never" raises instead, and gives
+                read-only arrays of the ``memory`` backend without a copy. "always" gives memory
+                that you share with nobody.
+            as_: "image" returns an ``Image``: the array with its axes, pixel size, units and
+                channels. "xarray" returns a DataArray. Formats have others, such as "pandas".
+            **options: ``region`` and the options of the backend and of the format. ``region`` is a
+                NumPy index of integers, slices and ``...``. The result is ``load(path)[region]``,
+                and only this part is read if the format can do that.
+
+        Raises:
+            NotFoundError: The path does not exist.
+            DamagedDataError: The file is damaged.
+            UnsupportedDataError: ``dtype`` cannot hold an element, or the framework the array.
+            MissingDependencyError: A library that is needed is not installed.
+            CopyRequiredError: A copy is needed, and ``copy="never"``.
         """
         if backend.__class__ is not str:
             backend = self._check_name("load", backend)
@@ -150,12 +182,24 @@ class FileManager(Router):
         like: Image | ImageMetadata | None = None,
         **options: Option,
     ) -> None:
-        """Save each value at the path of the same position, in order; ``like`` as for ``save``.
+        """Save many values in order, each at the path of the same index.
 
-        ``progress=True`` shows a bar; a callable gets (done, total).
+        For example:
 
-        Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the
-        first failure with ``BatchError``: earlier items are saved, later ones untouched.
+            fm.save_batch(images, [f"plate/{n}.tif" for n in range(96)], "disk", progress=True)
+
+        Args:
+            data: The values.
+            paths: A different path for each value.
+            backend: Name of the backend.
+            progress: ``True`` shows a bar. A function is called with (done, total).
+            like: As for ``save``, for all values.
+            **options: As for ``save``.
+
+        Raises:
+            BatchLengthError: There are not as many paths as values. Nothing was written.
+            DuplicatePathError: Two values have the same path. Nothing was written.
+            BatchError: A value could not be saved. Earlier values are saved, later ones are not.
         """
         backend = self._check_name("save_batch", backend)
         if like is not None:
@@ -177,14 +221,34 @@ class FileManager(Router):
         progress: Progress = False,
         **options: Option,
     ) -> Any:
-        """Return a list of the values in the order of ``paths``; options as for ``load``.
+        """Load many values. Uses threads when that is faster.
 
-        Each value is converted as it arrives. ``stack=True`` returns one array of the shape
-        ``(len(paths), *shape)`` instead, for arrays of one shape and element type. .npy, plain
-        .tif and zarr are read straight into it.
+        For example:
 
-        Raises ``BatchError`` that names every path that failed, with its cause, and
-        ``UnsupportedDataError`` for a stack that does not fit into memory.
+            paths = fm.list_files("plate", "disk", pattern="*.tif")
+            images = fm.load_batch(paths, "disk", progress=True)
+            array = fm.load_batch(paths, "disk", stack=True)  # (N, *shape)
+
+        Args:
+            paths: The paths to load.
+            backend: Name of the backend.
+            framework: As for ``load``.
+            device: As for ``load``.
+            dtype: As for ``load``.
+            casting: As for ``load``.
+            copy: As for ``load``.
+            stack: Whether to return one array of the shape ``(len(paths), *shape)``. All arrays
+                need the same shape and dtype.
+            as_: As for ``load``.
+            progress: ``True`` shows a bar. A function is called with (done, total).
+            **options: As for ``load``.
+
+        Returns:
+            A list in the order of ``paths``, or one array if ``stack`` is true.
+
+        Raises:
+            BatchError: Some values could not be loaded. It has the error of each.
+            UnsupportedDataError: The stack does not fit into memory.
         """
         backend = self._check_name("load_batch", backend)
         is_shared = copy != "auto" and self._pass_copy(
@@ -218,10 +282,26 @@ class FileManager(Router):
     def open(
         self, path: Path, backend: str, *, as_: str | None = None, **options: Option
     ) -> Any:
-        """Return a lazy handle on a stored array (``LazyArray``): it reads what is indexed.
+        """Open a stored array. The handle reads only the parts that you index.
 
-        ``as_="image"`` returns an ``Image`` whose ``data`` is the handle, ``as_="xarray"`` a
-        DataArray over a Dask array.
+        For example:
+
+            with fm.open("large.tif", "disk") as handle:
+                plane = handle[3]
+
+        Args:
+            path: The path of an array.
+            backend: Name of the backend.
+            as_: "image" returns an ``Image`` whose ``data`` is the handle. "xarray" returns a
+                DataArray over a Dask array.
+            **options: ``mode`` and the other options of the backend.
+
+        Returns:
+            A ``LazyArray``, which has a shape and a dtype and is indexed as a NumPy array.
+
+        Raises:
+            NotFoundError: The path does not exist.
+            UnsupportedOperationError: The backend or the format cannot read parts of it.
         """
         handle: Any = self._run("open", backend, path, **options)
         if isinstance(handle, LazyArray):
@@ -246,11 +326,25 @@ class FileManager(Router):
         dtype: DTypeLike,
         **options: Option,
     ) -> LazyArray:
-        """Make an array to be written in parts; return a handle that writes (``a[0:8] = b``).
+        """Create an array that you write in parts.
 
-        ``shape=(None, 512, 512)`` makes an array that grows: ``handle.append(frame)``.
+        For example:
 
-        Raises ``AlreadyExistsError``, unless ``if_exists`` says otherwise.
+            with fm.create("movie", "zarr", shape=(None, 512, 512), dtype="uint16") as movie:
+                movie.append(frame)
+
+        Args:
+            path: Where to create it.
+            backend: Name of the backend.
+            shape: Lengths in elements. ``None`` as the first makes an array that grows.
+            dtype: The element type.
+            **options: ``if_exists`` and the other options of the backend.
+
+        Returns:
+            A handle that writes: ``handle[0:8] = planes``, or ``handle.append(frame)``.
+
+        Raises:
+            AlreadyExistsError: The path exists, and ``if_exists`` does not allow to replace it.
         """
         handle: LazyArray = self._run(
             "create", backend, path, shape=shape, dtype=dtype, **options
@@ -272,24 +366,35 @@ class FileManager(Router):
         settle: float | None = None,
         stop: Stop | None = None,
     ) -> Watch:
-        """Give each frame of an array, or each file of a folder, while others write them.
+        """Iterate over the frames of an array, or the files of a folder, as others write them.
 
-        An iterator of ``Arrival``, from the frame or file ``start``: those that are there, in
-        natural order, then each new one. ``path`` may be missing at first. ::
+        For example:
 
-            for item in fm.watch("run.zarr/movie", backend="zarr"):
+            for item in fm.watch("run.zarr/movie", "zarr", timeout=60):
                 fm.save(item.load(), f"movie/{item.index}", "napari_stream", names="{t}")
 
-        It ends after ``timeout`` seconds without a new item. It also ends when ``stop``, a
-        function or an event, is true and all items that are there were given. ``pattern``
-        selects files by their names, ``recursive`` adds the files of folders inside. A file, or
-        a frame, is given when it has not changed for ``settle`` seconds: 0.5 in folders of this
-        machine, where other programs may still write, 0 elsewhere, and 0 for frames of an array
-        that grows by ``append``. ``poll`` is the time between two looks. By default it is 5 ms
-        after an item, and grows up to 250 ms.
+        Existing frames or files come first, in natural order, then each new one.
 
-        Raises ``InvalidOptionError``. The iterator raises ``StorageError`` for an array that was
-        replaced, cut or deleted.
+        Args:
+            path: An array that grows, or a folder. It may not exist yet.
+            backend: Name of the backend.
+            start: Index of the first frame or file.
+            timeout: Seconds without a new item after which it ends. ``None`` waits for ever.
+            poll: Seconds between two looks. By default 5 ms after an item, growing up to 250 ms.
+            pattern: A shell pattern for the names of files.
+            recursive: Whether to watch the folders inside as well.
+            settle: Seconds for which an item must not change. By default 0.5 for folders of this
+                machine, where other programs may still be writing, and 0 elsewhere. Frames of an
+                array that grows by ``append`` need 0.
+            stop: A function or an event. When it is true, the existing items are given and the
+                iteration ends.
+
+        Returns:
+            An iterator of ``Arrival``. It raises ``StorageError`` if the array is replaced, cut or
+            deleted.
+
+        Raises:
+            InvalidOptionError: An option is not valid.
         """
         from .watching import Watch
 
@@ -309,140 +414,6 @@ class FileManager(Router):
             stop=stop,
         )
 
-    # ── what stands where ────────────────────────────────────────────────────────────────
-
-    def info(self, path: Path, backend: str) -> Info:
-        """Describe what stands at ``path`` (kind, size, shape, dtype, …) without loading it."""
-        info: Info = self._run("info", backend, path)
-        return info
-
-    def exists(self, path: Path, backend: str) -> bool:
-        """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
-        return bool(self._run("exists", backend, path))
-
-    def is_file(self, path: Path, backend: str) -> bool:
-        """Whether ``path`` is a file, or a link to one."""
-        return bool(self._run("is_file", backend, path))
-
-    def is_dir(self, path: Path, backend: str) -> bool:
-        """Whether ``path`` is a directory, or a link to one."""
-        return bool(self._run("is_dir", backend, path))
-
-    def is_symlink(self, path: Path, backend: str) -> bool:
-        """Whether ``path`` itself is a symbolic link."""
-        return bool(self._run("is_symlink", backend, path))
-
-    def list_files(
-        self,
-        directory: Path,
-        backend: str,
-        *,
-        pattern: str | None = None,
-        suffixes: Iterable[str] | None = None,
-        recursive: bool = False,
-    ) -> list[str]:
-        """Return the paths of the files in ``directory``, in natural order (z2 before z10).
-
-        ``pattern`` is a shell pattern for the name, ``suffixes`` ignore case; ``recursive``
-        descends into folders, not into linked ones.
-        """
-        files: list[str] = self._run(
-            "list_files",
-            backend,
-            directory,
-            pattern=pattern,
-            suffixes=suffixes,
-            recursive=recursive,
-        )
-        return files
-
-    def list_image_files(
-        self,
-        directory: Path,
-        backend: str,
-        *,
-        pattern: str | None = None,
-        recursive: bool = False,
-    ) -> list[str]:
-        """Like ``list_files`` for image files (TIFF, PNG, JPEG)."""
-        files: list[str] = self._run(
-            "list_image_files", backend, directory, pattern=pattern, recursive=recursive
-        )
-        return files
-
-    def list_dir(self, directory: Path, backend: str) -> list[str]:
-        """Return the names in ``directory``, in natural order."""
-        names: list[str] = self._run("list_dir", backend, directory)
-        return names
-
-    def find_file_recursive(self, directory: Path, name: str, backend: str) -> str | None:
-        """Return the path of the first file called ``name`` below ``directory``, or ``None``."""
-        found: str | None = self._run("find_file_recursive", backend, directory, name)
-        return found
-
-    def collect_dirs_and_files(
-        self, directory: Path, backend: str, *, recursive: bool = True
-    ) -> tuple[list[str], list[str]]:
-        """Return the paths of all folders and of all files below ``directory``."""
-        found: tuple[list[str], list[str]] = self._run(
-            "collect_dirs_and_files", backend, directory, recursive=recursive
-        )
-        return found
-
-    # ── change ───────────────────────────────────────────────────────────────────────────
-
-    def ensure_directory(self, path: Path, backend: str) -> None:
-        """Create a directory and its missing parents; no error where it exists."""
-        self._run("ensure_directory", backend, path)
-
-    def delete(self, path: Path, backend: str, *, recursive: bool = False) -> None:
-        """Delete a file, a link (never its target) or an empty directory.
-
-        Raises ``NotFoundError``, and ``DirectoryNotEmptyError`` unless ``recursive``.
-        """
-        self._run("delete", backend, path, recursive=recursive)
-
-    def delete_all(self, path: Path, backend: str) -> None:
-        """Delete a file, or a directory with all that it holds."""
-        self._run("delete_all", backend, path)
-
-    def copy(self, source: Path, target: Path, backend: str, **options: Option) -> None:
-        """Copy a file or a folder within one backend; ``if_exists`` as for ``save``."""
-        self._run("copy", backend, source, target, **options)
-
-    def move(self, source: Path, target: Path, backend: str, **options: Option) -> None:
-        """Move a file or a folder within one backend; ``if_exists`` as for ``save``."""
-        self._run("move", backend, source, target, **options)
-
-    def create_symlink(
-        self, source: Path, link: Path, backend: str, *, overwrite: bool = False
-    ) -> None:
-        """Make ``link`` lead to ``source``, which must exist."""
-        self._run("create_symlink", backend, source, link, overwrite=overwrite)
-
-    def mirror_directory_with_symlinks(
-        self,
-        source: Path,
-        target: Path,
-        backend: str,
-        *,
-        recursive: bool = True,
-        overwrite: bool = False,
-    ) -> int:
-        """Rebuild the folders of ``source`` below ``target`` with a link for every file.
-
-        Returns the number of links.
-        """
-        count: int = self._run(
-            "mirror_directory_with_symlinks",
-            backend,
-            source,
-            target,
-            recursive=recursive,
-            overwrite=overwrite,
-        )
-        return count
-
     def transfer(
         self,
         source: Path,
@@ -460,20 +431,32 @@ class FileManager(Router):
     ) -> Transferred:
         """Copy a file, or a folder with all its files, from one backend to another.
 
-        Values are loaded and saved one at a time, so a target path with another suffix
-        converts. Images keep their words. Those that the target cannot hold are in ``lost`` of
-        the result, a list of the paths written. Large arrays are read and written in parts.
-        ``options`` go to the target's ``save``.
+        Another suffix converts to another format. Large arrays are copied in parts. For example:
 
-        ``verify="values"`` loads each value again and compares it with its source.
-        ``verify="bytes"`` copies files of the same format as they are and compares them.
-        ``if_exists="skip"`` leaves out files whose target exists, ``pattern`` those in a folder
-        whose name does not match, ``on_unknown="skip"`` those with a suffix of no format: the
-        first and the last are in ``skipped``. ``dry_run=True`` writes nothing, and returns the
-        paths that would be written.
+            fm.transfer("plate", "plate.zarr", source_backend="disk", target_backend="zarr")
+            fm.transfer("a.tif", "a.npy", source_backend="disk", target_backend="disk")
 
-        Raises ``BatchError`` for a folder in which some files fail; the others are copied. A
-        target that ``verify`` finds unequal is a ``DamagedDataError``.
+        Args:
+            source: A file or a folder.
+            target: The path of the copy.
+            source_backend: Name of the backend to read from.
+            target_backend: Name of the backend to write to.
+            progress: ``True`` shows a bar. A function is called with (done, total).
+            verify: "values" loads each copy and compares it with its source. "bytes" copies files
+                of the same format unchanged, and compares them.
+            if_exists: As for ``save``. "skip" leaves out files whose target exists.
+            pattern: A shell pattern for the names of files in a folder.
+            dry_run: Whether to write nothing, and only return the paths.
+            on_unknown: "skip" leaves out files whose suffix no format has.
+            **options: Options of ``save`` of the target.
+
+        Returns:
+            The list of the paths that were written. ``skipped`` has the files that were left out,
+            and ``lost`` the metadata that the target cannot hold.
+
+        Raises:
+            BatchError: Some files of a folder could not be copied. The others are copied.
+            DamagedDataError: ``verify`` found a difference.
         """
         from .transfer import Transfer
 
