@@ -67,7 +67,7 @@ class Npy(Format):
             write_array(file, to_numpy(value))
             return
         check_lazy(value)
-        file.write(_encoded_header(value.dtype, False, tuple(value.shape)))
+        file.write(_encode_header(value.dtype, False, tuple(value.shape)))
         for part in parts(value):
             file.write(part.reshape(-1).view(np.uint8).data)
 
@@ -81,17 +81,17 @@ class Npy(Format):
     ) -> Pixels:
         if isinstance(file, io.BytesIO):  # there is nothing to map
             array = _array_over(file.getvalue())
-            return _copied(array if region is None else array[region], memory)
-        header = _checked(file)
+            return _copy(array if region is None else array[region], memory)
+        header = _header_of(file)
         if region is None:
             return _read_into(file, header, memory)
-        mapped = _mapped(file, header)
+        mapped = _map(file, header)
         if mapped is None:
             return _read_part(file, header, region)
-        return _copied(mapped[region], memory)
+        return _copy(mapped[region], memory)
 
     def info(self, file: BinaryIO, /) -> Document:
-        header = _checked(file)
+        header = _header_of(file)
         return {"shape": header.shape, "dtype": header.dtype.str, "metadata": {}}
 
     def open(self, opener: Opener, /) -> NpyArray:
@@ -108,8 +108,8 @@ class NpyArray(LazyArray):
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
         with opener() as file:
-            header = _checked(file)
-            self._array: NDArray[Any] | None = _mapped(file, header)
+            header = _header_of(file)
+            self._array: NDArray[Any] | None = _map(file, header)
         self._closed = False
         self.shape, self.dtype = header.shape, header.dtype
 
@@ -119,7 +119,7 @@ class NpyArray(LazyArray):
         if self._array is not None:
             return self._array[region]
         with self._opener() as file:
-            header = _checked(file)
+            header = _header_of(file)
             if (header.shape, header.dtype) != (self.shape, self.dtype):
                 reason = "another array has replaced it since it was opened: open it again"
                 raise UnsupportedFileError(reason, "npy")
@@ -151,7 +151,7 @@ def _read_into(file: BinaryIO, header: Header, memory: Memory) -> Pixels:
     return given
 
 
-def _copied(array: Pixels, memory: Memory) -> Pixels:
+def _copy(array: Pixels, memory: Memory) -> Pixels:
     """Copy a view of memory that is not the caller's. Fortran order stays."""
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     given = None if is_fortran else memory(array.shape, array.dtype)
@@ -203,7 +203,7 @@ def array_from_bytes(content: bytes) -> Pixels:
 def _array_over(content: bytes) -> Pixels:
     """Return a view of ``content``, which is one array."""
     end = _header_end(content[:_PREFIX], len(content))
-    shape, dtype, order, offset, nbytes = header = _parsed(content[:end])
+    shape, dtype, order, offset, nbytes = header = _parse_header(content[:end])
     if offset + nbytes != len(content):
         raise _wrong_size(header, len(content), content[offset + nbytes :])
     if nbytes == 0:
@@ -214,13 +214,13 @@ def _array_over(content: bytes) -> Pixels:
 def write_array(file: BinaryIO, array: Pixels) -> None:
     """Write header and data. Raises ``UnsupportedDataError`` before the first byte."""
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    file.write(_encoded_header(array.dtype, fortran, array.shape))
+    file.write(_encode_header(array.dtype, fortran, array.shape))
     contiguous = array.T if fortran else np.ascontiguousarray(array)
     file.write(contiguous.reshape(-1).view(np.uint8).data)
 
 
 @functools.lru_cache(maxsize=256)
-def _encoded_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]) -> bytes:
+def _encode_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]) -> bytes:
     if dtype.hasobject:
         raise UnsupportedDataError(
             "its dtype has Python objects, which only pickle can store, and polystore does not "
@@ -267,7 +267,7 @@ def read_header(file: BinaryIO, size: int) -> Header:
     nothing larger than the file can be allocated afterwards.
     """
     start = file.read(_PREFIX)
-    header = _parsed(start + file.read(_header_end(start, size) - _PREFIX))
+    header = _parse_header(start + file.read(_header_end(start, size) - _PREFIX))
     end = header.offset + header.nbytes
     if end != size:
         file.seek(min(end, size))
@@ -313,7 +313,7 @@ def _wrong_size(header: Header, size: int, rest: bytes) -> DataError:
 
 
 @functools.lru_cache(maxsize=1024)
-def _parsed(start: bytes) -> Header:
+def _parse_header(start: bytes) -> Header:
     version, text = start[6:8], start[10 if start[6] == 1 else 12 :]
     try:
         fields = _literal(text.decode("utf-8" if version == b"\3\0" else "latin1"))
@@ -360,11 +360,11 @@ def _dtype(descr: Value) -> np.dtype[Value]:
     return dtype
 
 
-def _checked(file: BinaryIO) -> Header:
+def _header_of(file: BinaryIO) -> Header:
     return read_header(file, file_size(file))
 
 
-def _mapped(file: BinaryIO, header: Header) -> Pixels | None:
+def _map(file: BinaryIO, header: Header) -> Pixels | None:
     """Map ``file``. Return ``None`` if it is not a file of the system."""
     if header.nbytes == 0:  # there is nothing to map
         return np.empty(header.shape, header.dtype)

@@ -56,7 +56,7 @@ class Npz(Format):
     decode_errors = ARCHIVE_ERRORS
 
     def save(self, value: Value, file: BinaryIO, /, *, compressed: bool = False) -> None:
-        arrays = _checked_arrays(value)
+        arrays = _check_arrays(value)
         method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
         with zipfile.ZipFile(file, "w") as archive:
             for name, array in arrays.items():
@@ -99,7 +99,7 @@ class Npz(Format):
         return {"metadata": {"arrays": described}}
 
 
-def _checked_arrays(value: Value) -> dict[str, Pixels]:
+def _check_arrays(value: Value) -> dict[str, Pixels]:
     """Return what can be written, or refuse all of it."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(

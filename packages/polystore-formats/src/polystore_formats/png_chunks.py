@@ -123,7 +123,7 @@ def read_png(file: BinaryIO, max_bytes: int | None) -> tuple[PngHeader, bytes]:
 def _check_rows(data: bytes, header: PngHeader, expected: int) -> None:
     """Unpack the pixels piece by piece, and keep none: check their number, and each filter."""
     done = 0
-    for piece in _inflated(data, expected):
+    for piece in _inflate(data, expected):
         pixels = np.frombuffer(piece, np.uint8)
         start = 0
         for rows, length in header.passes():
@@ -140,7 +140,7 @@ def _check_rows(data: bytes, header: PngHeader, expected: int) -> None:
         raise _wrong_number(expected)
 
 
-def _inflated(data: bytes, expected: int) -> Iterator[bytes]:
+def _inflate(data: bytes, expected: int) -> Iterator[bytes]:
     inflate = zlib.decompressobj()
     try:
         for start in range(0, len(data), _PIECE):

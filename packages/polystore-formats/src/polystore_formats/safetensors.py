@@ -86,7 +86,7 @@ class SafeTensors(Format):
     def save(
         self, value: Value, file: BinaryIO, /, *, metadata: Mapping[str, str] | None = None
     ) -> None:
-        arrays = _checked_arrays(value)
+        arrays = _check_arrays(value)
         header: Document = {name: {} for name in arrays}
         # Wide elements first, as the library does: then all of them are aligned.
         ordered = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
@@ -100,7 +100,7 @@ class SafeTensors(Format):
             }
             start += array.nbytes
         if metadata is not None:
-            header = {_METADATA: _checked_metadata(metadata), **header}
+            header = {_METADATA: _check_metadata(metadata), **header}
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         if len(text) > HEADER_LIMIT:
@@ -135,9 +135,9 @@ class SafeTensors(Format):
                     "does not have. Load the others with arrays=[names]",
                     "safetensors",
                 )
-        mapped = _mapped(file, size)
+        mapped = _map(file, size)
         if mapped is not None:
-            return {name: _mapped_array(mapped, entry) for name, entry in wanted.items()}
+            return {name: _view_mapped(mapped, entry) for name, entry in wanted.items()}
         total = sum(entry.nbytes for entry in wanted.values())
         with allocating(total, "safetensors", "load some of its arrays, with arrays=[names]"):
             return {name: _read(file, entry) for name, entry in wanted.items()}
@@ -145,7 +145,7 @@ class SafeTensors(Format):
     def info(self, file: BinaryIO, /) -> Document:
         found, metadata = _read_header(file, file_size(file))
         described = {
-            name: {"shape": entry.shape, "dtype": _described(entry.dtype)}
+            name: {"shape": entry.shape, "dtype": _describe_dtype(entry.dtype)}
             for name, entry in found.items()
         }
         return {"metadata": {"arrays": described, "metadata": metadata}}
@@ -163,7 +163,7 @@ class _Entry(NamedTuple):
     nbytes: int
 
 
-def _checked_arrays(value: Value) -> dict[str, Pixels]:
+def _check_arrays(value: Value) -> dict[str, Pixels]:
     """Return what can be written, or refuse all of it."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(
@@ -206,7 +206,7 @@ def _is_text(value: object) -> bool:
     return True
 
 
-def _checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(metadata, Mapping) or not all(
         _is_text(text) for pair in metadata.items() for text in pair
     ):
@@ -270,13 +270,13 @@ def _itemsize(name: str) -> int:
     return np.dtype(name).itemsize
 
 
-def _described(stored: str) -> str:
+def _describe_dtype(stored: str) -> str:
     name = _DTYPES.get(stored, stored)
     plain = name not in _NAMES or is_extended(name)
     return name if plain else dtype_name(np.dtype(name).newbyteorder("<"))
 
 
-def _mapped(file: BinaryIO, size: int) -> mmap.mmap | None:
+def _map(file: BinaryIO, size: int) -> mmap.mmap | None:
     """Map a large file; ``None`` for one that is not a file of the system, or cannot be mapped."""
     if size < _MAPPED_FROM:
         return None
@@ -286,8 +286,8 @@ def _mapped(file: BinaryIO, size: int) -> mmap.mmap | None:
         return None
 
 
-def _mapped_array(mapped: mmap.mmap, entry: _Entry) -> Pixels:
-    array = _shaped(np.frombuffer(mapped, np.uint8, entry.nbytes, entry.start), entry)
+def _view_mapped(mapped: mmap.mmap, entry: _Entry) -> Pixels:
+    array = _reshape(np.frombuffer(mapped, np.uint8, entry.nbytes, entry.start), entry)
     return array if array.flags.aligned else array.copy()
 
 
@@ -301,10 +301,10 @@ def _read(file: BinaryIO, entry: _Entry) -> Pixels:
             reason = f"its last {memory.size - filled} bytes are missing"
             raise DamagedDataError(reason, "safetensors")
         filled += count
-    return _shaped(memory, entry)
+    return _reshape(memory, entry)
 
 
-def _shaped(memory: Pixels, entry: _Entry) -> Pixels:
+def _reshape(memory: Pixels, entry: _Entry) -> Pixels:
     try:
         return memory.view(as_dtype(_DTYPES[entry.dtype]).newbyteorder("<")).reshape(
             entry.shape

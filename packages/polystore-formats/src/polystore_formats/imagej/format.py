@@ -64,7 +64,7 @@ class Roi(Format):
                 "as .roi.zip",
                 "roi",
             )
-        file.write(_encoded(value, "this ROI"))
+        file.write(_encode(value, "this ROI"))
 
     def load(self, file: BinaryIO, /) -> ROI:
         content = file.read(BYTES_LIMIT + 1)
@@ -86,15 +86,15 @@ class RoiZip(Format):
     def save(self, value: Value, file: BinaryIO, /) -> None:
         if not isinstance(value, list) or not all(isinstance(roi, ROI) for roi in value):
             raise UnsupportedDataError(
-                f"expected a list of polystore.rois.ROI, got {_described(value)}: save arrays as "
-                ".npz, one ROI as .roi",
+                f"expected a list of polystore.rois.ROI, got {_describe_type(value)}: save arrays "
+                "as .npz, one ROI as .roi",
                 "roi.zip",
             )
         if len(value) > ROIS_LIMIT:
             raise UnsupportedDataError(
                 f"it has {len(value)} ROIs, but a set holds at most {ROIS_LIMIT}", "roi.zip"
             )
-        contents = [_encoded(roi, f"ROI {i}, {roi.name!r:.80}") for i, roi in enumerate(value)]
+        contents = [_encode(roi, f"ROI {i}, {roi.name!r:.80}") for i, roi in enumerate(value)]
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, roi, content in zip(_member_names(value), value, contents, strict=True):
                 member = zipfile.ZipInfo(name)  # of 1980: equal values, equal bytes
@@ -120,12 +120,12 @@ class RoiZip(Format):
             return {"metadata": {"rois": len(_members(archive))}}
 
 
-def _described(value: Value) -> str:
+def _describe_type(value: Value) -> str:
     kinds = sorted({type(item).__name__ for item in value}) if isinstance(value, list) else []
     return f"a {type(value).__name__}" + (f" of {', '.join(kinds)}" if kinds else "")
 
 
-def _encoded(roi: ROI, which: str) -> bytes:
+def _encode(roi: ROI, which: str) -> bytes:
     try:
         content = encode_roi(roi)
         if len(content) > BYTES_LIMIT:
@@ -143,7 +143,7 @@ def _member_names(rois: list[ROI]) -> Iterator[str]:
     for roi in rois:
         y0, x0, y1, x1 = roi.shape.bounds
         label = roi.name.removesuffix(_SUFFIX) or f"{(y0 + y1) / 2:04.0f}-{(x0 + x1) / 2:04.0f}"
-        stem = _shortened(label.translate(_FORBIDDEN))
+        stem = _shorten(label.translate(_FORBIDDEN))
         stem = f"_{stem[1:]}" if stem.startswith("._") else stem  # macOS names its own files so
         name, count = stem, taken.get(stem.lower(), 0)
         while name.lower() in taken:
@@ -154,7 +154,7 @@ def _member_names(rois: list[ROI]) -> Iterator[str]:
         yield name + _SUFFIX
 
 
-def _shortened(stem: str) -> str:
+def _shorten(stem: str) -> str:
     most = NAME_BYTES_LIMIT - len(_SUFFIX) - len("-100000")
     return stem.encode()[:most].decode(errors="ignore")
 

@@ -33,7 +33,7 @@ def write_properties(properties: Mapping[str, Value], more: Mapping[str, Value])
     """Return the text for ``properties``; ``more`` is what else a later reader should know."""
     lines, rest = [], {}
     for key, value in properties.items():
-        text = _written(value)
+        text = _format_value(value)
         if key != _OURS and _KEY.fullmatch(key) and text is not None:
             lines.append(f"{key}: {text}\n")
         else:
@@ -51,7 +51,7 @@ def read_properties(text: str) -> tuple[Document, Document]:
     more: dict[str, Any] = {}
     for line in text.split("\n"):
         key, _, value = line.partition(": ")
-        ours = _decoded(value) if key == _OURS else None
+        ours = _decode(value) if key == _OURS else None
         if ours is not None:
             properties |= ours.pop("properties", {})
             more |= ours
@@ -60,7 +60,7 @@ def read_properties(text: str) -> tuple[Document, Document]:
     return properties, more
 
 
-def _written(value: Value) -> str | None:
+def _format_value(value: Value) -> str | None:
     """Return the text that reads as this very value, or None."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -85,7 +85,7 @@ def _read(text: str) -> Value:
     return text
 
 
-def _decoded(text: str) -> Document | None:
+def _decode(text: str) -> Document | None:
     """Return what stands under our key, or None where somebody else wrote it."""
     try:
         ours = decode_json(unquote(text, errors="strict").encode())

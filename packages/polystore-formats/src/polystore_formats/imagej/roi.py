@@ -33,13 +33,13 @@ from ..decoding import wrong_start
 from .drawing import draw
 from .outlines import FILLED_LIMIT
 from .properties import read_properties, write_properties
-from .settings import Text, apply_settings, read_settings, refused
+from .settings import Text, apply_settings, read_settings, wrong_setting
 from .shapes import (
+    as_mask,
     corners_of,
     default_kind,
     is_near,
     kind_of,
-    masked,
     possible_kinds,
     shape_of,
 )
@@ -73,7 +73,7 @@ def encode_roi(roi: ROI) -> bytes:
         )
     raw, name = settings.pop("raw", None), settings.pop("raw_name", "")
     if raw is not None:
-        content = _unchanged(roi, raw, name, settings)
+        content = _reuse_bytes(roi, raw, name, settings)
         if content is not None:
             return content
     return _encode(roi, properties, settings)
@@ -104,7 +104,7 @@ def decode_roi(content: bytes, name: str = "", *, keep_bytes: bool = True) -> RO
     return dataclasses.replace(roi, properties={**roi.properties, "imagej": settings})
 
 
-def _unchanged(roi: ROI, raw: Value, name: Value, settings: Document) -> bytes | None:
+def _reuse_bytes(roi: ROI, raw: Value, name: Value, settings: Document) -> bytes | None:
     """Return the bytes that a ROI was loaded from, if they still say what it is."""
     try:
         content = base64.b64decode(raw, validate=True)
@@ -125,11 +125,11 @@ def _encode(roi: ROI, properties: Document, settings: Document) -> bytes:
     if kind is None:
         kind = default_kind(roi.shape)
     elif kind not in (possible := possible_kinds(roi.shape)):
-        raise refused("kind", kind, f"{' or '.join(possible)} for this shape")
+        raise wrong_setting("kind", kind, f"{' or '.join(possible)} for this shape")
     record = ImagejRoi()
     subpixel = settings.get("subpixel")
     if subpixel is not None and type(subpixel) is not bool:
-        raise refused("subpixel", subpixel, "True or False")
+        raise wrong_setting("subpixel", subpixel, "True or False")
     draw(record, roi.shape, kind, subpixel)
     apply_settings(record, kind, settings)
     for axis in _AXES:
@@ -160,10 +160,10 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> Document:
         if not isinstance(roi.shape, Rectangle | Ellipse):
             floats = np.concatenate(corners_of(roi.shape)).astype(">f8").tobytes()
             hint = base64.b64encode(floats).decode("ascii")
-            if _refined(found, hint) == roi.shape:
+            if _refine(found, hint) == roi.shape:
                 return {"float64": hint}
         return {"shape": ROI(roi.shape).to_dict()}
-    if masked(found) != roi.shape:
+    if as_mask(found) != roi.shape:
         height, width = roi.shape.pixels.shape
         raise UnsupportedDataError(
             f"the mask has {height} by {width} pixels at {roi.shape.origin}, but ImageJ's outlines "
@@ -232,9 +232,9 @@ def _read(content: bytes) -> ImagejRoi:
 def _shape(record: ImagejRoi, kind: str, hints: Document) -> tuple[Shape, str, bool | None]:
     """Return the shape, the kind it would have by default, and what "subpixel" has to say."""
     found = shape_of(record, kind)
-    shape = masked(found) if hints.get("mask") is True else found
+    shape = as_mask(found) if hints.get("mask") is True else found
     if "float64" in hints:
-        shape = _refined(found, hints["float64"])
+        shape = _refine(found, hints["float64"])
     if "shape" in hints:
         shape = _exact(found, kind, hints["shape"])
     plain = ImagejRoi()
@@ -243,7 +243,7 @@ def _shape(record: ImagejRoi, kind: str, hints: Document) -> tuple[Shape, str, b
     return shape, default_kind(shape), is_fine if is_fine != default else None
 
 
-def _refined(found: Shape, hint: Value) -> Shape:
+def _refine(found: Shape, hint: Value) -> Shape:
     """Return a shape with its vertices in float64, unless ImageJ has moved them."""
     if isinstance(found, Rectangle | Ellipse):
         return found

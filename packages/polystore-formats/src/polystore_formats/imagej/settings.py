@@ -113,7 +113,7 @@ class Text(str):
         return len(self.encode("utf-16-be")) // 2
 
 
-def refused(name: str, value: object, expected: str) -> UnsupportedDataError:
+def wrong_setting(name: str, value: object, expected: str) -> UnsupportedDataError:
     return UnsupportedDataError(
         f"properties['imagej'][{name!r}] is {value!r:.80}, expected {expected}", "roi"
     )
@@ -194,7 +194,7 @@ def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) 
     _set_stroke_width(record, kind, settings.get("stroke_width", 0))
     for option in _sequence("options", settings.get("options", ())):
         if option not in _OPTIONS:
-            raise refused("options", option, f"one of {', '.join(_OPTIONS)}")
+            raise wrong_setting("options", option, f"one of {', '.join(_OPTIONS)}")
         record.options |= _OPTIONS[option]
     if kind == "point":
         _set_counters(record, settings)
@@ -218,7 +218,7 @@ def _refuse_needless(name: str, kind: str, settings: Mapping[str, Value]) -> Non
 def _color(name: str, value: Value) -> bytes:
     match = _COLOR.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise refused(name, value, "a colour such as '#ff8000' or '#80ff8000'")
+        raise wrong_setting(name, value, "a colour such as '#ff8000' or '#80ff8000'")
     return bytes.fromhex((match[1] or "ff") + match[2])
 
 
@@ -229,7 +229,9 @@ def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) ->
             continue
         value = settings.get(name, number.default)
         if type(value) is not int or not number.least <= value <= number.most:
-            raise refused(name, value, f"a whole number from {number.least} to {number.most}")
+            raise wrong_setting(
+                name, value, f"a whole number from {number.least} to {number.most}"
+            )
         setattr(record, number.attribute, value)
     if record.group > 255:
         record.version = max(record.version, _LARGE_GROUPS)
@@ -237,7 +239,7 @@ def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) ->
 
 def _set_stroke_width(record: ImagejRoi, kind: str, value: Value) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 32767:
-        raise refused("stroke_width", value, "a number of pixels from 0 to 32767")
+        raise wrong_setting("stroke_width", value, "a number of pixels from 0 to 32767")
     record.float_stroke_width = float(value)
     if kind != "point":  # whose size stands there
         record.stroke_width = int(value)
@@ -245,7 +247,7 @@ def _set_stroke_width(record: ImagejRoi, kind: str, value: Value) -> None:
 
 def _sequence(name: str, value: Value) -> tuple[Value, ...]:
     if not isinstance(value, tuple | list):
-        raise refused(name, value, "a list")
+        raise wrong_setting(name, value, "a list")
     return tuple(value)
 
 
@@ -259,7 +261,7 @@ def _set_counters(record: ImagejRoi, settings: Mapping[str, Value]) -> None:
         if len(values) != count or not all(
             type(value) is int and 0 <= value <= most for value in values
         ):
-            raise refused(name, values, f"{count} whole numbers from 0 to {most}")
+            raise wrong_setting(name, values, f"{count} whole numbers from 0 to {most}")
         setattr(record, name, np.array(values, dtype))
 
 
@@ -267,7 +269,7 @@ def _set_text(record: ImagejRoi, text: Value) -> None:
     fields = dict(text) if hasattr(text, "items") else {"": text}
     for name, value in fields.items():
         if name not in _TEXT or not isinstance(value, _TEXT[name]):
-            raise refused("text", text, f"a dict of {', '.join(_TEXT)}")
+            raise wrong_setting("text", text, f"a dict of {', '.join(_TEXT)}")
     record.text = Text(fields.get("text", ""))
     record.text_name = Text(fields.get("font", ""))
     record.text_size, record.text_style = fields.get("size", 0), fields.get("style", 0)
@@ -280,5 +282,5 @@ def _set_image(record: ImagejRoi, image: Value) -> None:
     try:
         record.image_data = base64.b64decode(image, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise refused("image", image, "a TIFF file in base64") from None
+        raise wrong_setting("image", image, "a TIFF file in base64") from None
     record.image_size = len(record.image_data)

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "UPRIGHT",
+    "as_mask",
     "corners_of",
     "default_kind",
     "is_near",
     "kind_of",
     "mask_outlines",
-    "masked",
     "possible_kinds",
     "shape_of",
     "shift_of",
@@ -205,7 +205,7 @@ def _read_parameter(record: ImagejRoi) -> float:
     return float(_finite(value))
 
 
-def masked(shape: Shape) -> Shape:
+def as_mask(shape: Shape) -> Shape:
     """Return the pixels that an outline along their edges encloses, or ``shape`` itself."""
     parts = shape.parts if isinstance(shape, Composite) else (shape,)
     outlines = [part.coordinates + 0.5 for part in parts if isinstance(part, Polygon)]

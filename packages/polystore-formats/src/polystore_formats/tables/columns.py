@@ -28,12 +28,12 @@ __all__ = [
     "cells_of",
     "check_column",
     "distinct_names",
-    "inferred",
+    "infer_column",
     "no_such_column",
-    "quoted",
+    "parse_column",
+    "quote",
     "table",
-    "typed",
-    "unquoted",
+    "unquote",
 ]
 
 CELL_LIMIT = 100_000
@@ -64,11 +64,11 @@ _FLOAT = re.compile(  # whole numbers only as far as every one has a float64 of 
 )
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def unquoted(cell: str) -> str:
+def unquote(cell: str) -> str:
     return cell.replace(QUOTED, "")
 
 
@@ -78,7 +78,7 @@ def distinct_names(header: Sequence[str]) -> list[str]:
     A column without a name is "Unnamed: 3" by its position. A second "Area" is "Area.1", and
     names that the header has itself are taken: ``["x", "x", "x.1"]`` gives x, x.2 and x.1.
     """
-    cells = [unquoted(cell) for cell in header]
+    cells = [unquote(cell) for cell in header]
     names = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
     taken, numbers = set(names), dict.fromkeys(names, 0)
     for place in sorted(range(len(names)), key=lambda place: not cells[place]):
@@ -98,7 +98,7 @@ def cells_of(column: Column) -> Iterable[str]:
     """Return the cells as they stand in the file: text in quotes, numbers without."""
     if isinstance(column, np.ndarray) and column.dtype.kind != "U":
         return map(str, column.tolist())
-    return ("" if cell is None else quoted(cell) for cell in column)
+    return ("" if cell is None else quote(cell) for cell in column)
 
 
 def check_column(name: object, column: Column) -> None:
@@ -163,7 +163,7 @@ def _check_width(name: str, text: Sequence[str]) -> None:
         )
 
 
-def inferred(cells: Sequence[str]) -> Column:
+def infer_column(cells: Sequence[str]) -> Column:
     """Return bool, int64, uint64, float64 or text: the first that fits all cells."""
     present = [cell for cell in cells if cell not in _MISSING]
     complete = len(present) == len(cells) > 0
@@ -181,7 +181,7 @@ def inferred(cells: Sequence[str]) -> Column:
     return _text(cells)
 
 
-def typed(name: str, cells: Sequence[str], dtype: np.dtype[Value]) -> Column:
+def parse_column(name: str, cells: Sequence[str], dtype: np.dtype[Value]) -> Column:
     """Return a column of ``dtype``. Raises ``InvalidOptionError`` where a cell does not fit."""
     text = _text(cells)
     if dtype.kind == "U" and dtype.itemsize == 0:
@@ -201,43 +201,43 @@ def typed(name: str, cells: Sequence[str], dtype: np.dtype[Value]) -> Column:
 
 
 def _text(cells: Sequence[str]) -> list[str | None]:
-    return [unquoted(cell) if cell else None for cell in cells]
+    return [unquote(cell) if cell else None for cell in cells]
 
 
 def _strict(cell: str) -> str:
     return cell.replace("_", "?")  # Python alone takes 1_000 for a number
 
 
-def _checked_truth(cell: str, _: np.dtype[Value]) -> bool:
+def _parse_truth(cell: str, _: np.dtype[Value]) -> bool:
     return _TRUTH[cell]
 
 
-def _checked_integer(cell: str, dtype: np.dtype[Value]) -> int:
+def _parse_integer(cell: str, dtype: np.dtype[Value]) -> int:
     number, limits = int(_strict(cell)), np.iinfo(dtype)
     if not limits.min <= number <= limits.max:
         raise ValueError(cell)
     return number
 
 
-def _checked_float(cell: str, dtype: np.dtype[Value]) -> float:
+def _parse_float(cell: str, dtype: np.dtype[Value]) -> float:
     number = math.nan if cell in _MISSING else float(_strict(cell))
     if float(np.finfo(dtype).max) < abs(number) < math.inf:
         raise ValueError(cell)
     return number
 
 
-def _checked_text(cell: str, dtype: np.dtype[Value]) -> str:
+def _parse_text(cell: str, dtype: np.dtype[Value]) -> str:
     if len(cell) * 4 > dtype.itemsize:
         raise ValueError(cell)
     return cell
 
 
 _PARSERS: dict[str, Callable[[str, np.dtype[Any]], Any]] = {
-    "b": _checked_truth,
-    "i": _checked_integer,
-    "u": _checked_integer,
-    "f": _checked_float,
-    "U": _checked_text,
+    "b": _parse_truth,
+    "i": _parse_integer,
+    "u": _parse_integer,
+    "f": _parse_float,
+    "U": _parse_text,
 }
 
 

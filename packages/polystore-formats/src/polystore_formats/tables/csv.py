@@ -30,11 +30,11 @@ from .columns import (
     Column,
     cells_of,
     check_column,
-    inferred,
+    infer_column,
     no_such_column,
-    quoted,
+    parse_column,
+    quote,
     table,
-    typed,
 )
 from .rows import DELIMITERS, read_cells
 
@@ -75,7 +75,7 @@ class Csv(Format):
                     "blank line: fill the cell, or add a column",
                     "csv",
                 )
-        file.write((delimiter.join(map(quoted, columns)) + "\n").encode())
+        file.write((delimiter.join(map(quote, columns)) + "\n").encode())
         rows = len(next(iter(columns.values())))
         for start in range(0, rows, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
@@ -99,16 +99,18 @@ class Csv(Format):
         with allocating(file_size(file), "csv", "split it, or read it in parts with pandas"):
             text = decode_text(file.read(), encoding, "csv", _ENCODING_ADVICE)
             cells = read_cells(text.removeprefix("\ufeff"), delimiter)
-            columns = _typed_columns(cells, dtypes or {})
+            columns = _parse_columns(cells, dtypes or {})
             return _frame(columns) if as_ == "pandas" else table(columns)
 
 
-def _typed_columns(
+def _parse_columns(
     cells: Mapping[str, Sequence[str]], dtypes: Mapping[str, DTypeLike]
 ) -> dict[str, Column]:
-    wanted = _checked_dtypes(dtypes, list(cells))
+    wanted = _check_dtypes(dtypes, list(cells))
     return {
-        name: typed(name, column, wanted[name]) if name in wanted else inferred(column)
+        name: parse_column(name, column, wanted[name])
+        if name in wanted
+        else infer_column(column)
         for name, column in cells.items()
     }
 
@@ -118,7 +120,7 @@ def _check_option(option: str, value: object, known: Sequence[str]) -> None:
         raise InvalidOptionError(option, value, f"one of {', '.join(map(repr, known))}")
 
 
-def _checked_dtypes(
+def _check_dtypes(
     dtypes: Mapping[str, DTypeLike], names: Sequence[str]
 ) -> dict[str, np.dtype[Value]]:
     for name in dtypes:

@@ -63,7 +63,7 @@ def _without_declaration(text: str, delimiter: str) -> str:
     if declared is None:
         return text
     if declared[1] != delimiter:
-        raise _unsupported(
+        raise _line_error(
             1, f"declares the delimiter {declared[1]!r}: pass delimiter={declared[1]!r}"
         )
     return text[declared.end() :]
@@ -75,7 +75,7 @@ def _check_delimiter(header: list[str], first: list[str] | None, delimiter: str)
         return
     for other in DELIMITERS:
         if other in header[0] and any(other in cell for cell in first):
-            raise _unsupported(1, f"has no {delimiter!r}: pass delimiter={other!r}")
+            raise _line_error(1, f"has no {delimiter!r}: pass delimiter={other!r}")
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
@@ -98,14 +98,14 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
                 if len(row) < expected and is_cut and lines.tell() == len(text):
                     raise DamagedDataError(f"it ends within line {reader.line_num}", "csv")
                 reason = f"has {len(row)} cells, expected {expected}"
-                raise _unsupported(reader.line_num, reason)
+                raise _line_error(reader.line_num, reason)
             yield row
     except csv.Error as error:
         if str(error) == "unexpected end of data":
             reason = f"it ends within quotes, in line {reader.line_num}"
             raise DamagedDataError(reason, "csv") from error
-        raise _unsupported(reader.line_num, f"is not valid CSV: {error}") from error
+        raise _line_error(reader.line_num, f"is not valid CSV: {error}") from error
 
 
-def _unsupported(line: int, reason: str) -> UnsupportedFileError:
+def _line_error(line: int, reason: str) -> UnsupportedFileError:
     return UnsupportedFileError(f"line {line} {reason}", "csv")

@@ -22,11 +22,11 @@ __all__ = [
     "Header",
     "Page",
     "Tag",
-    "damaged",
+    "damage_error",
     "is_ome",
     "read_header",
     "read_start",
-    "unsupported",
+    "support_error",
 ]
 
 _TYPE_SIZES = {
@@ -131,7 +131,7 @@ class Header:
             return default
         letter = _INTEGERS.get(tag.type)
         if letter is None or not tag.length:
-            raise damaged(f"tag {code} does not hold integers")
+            raise damage_error(f"tag {code} does not hold integers")
         values = f"{self.order}{tag.length}{letter}"
         if tag.offset:
             return struct.unpack(values, self._read(tag.offset, struct.calcsize(values)))
@@ -163,13 +163,13 @@ class Header:
             return self.window[start : start + count]
         self.read += count
         if end > self.size or self.read > 2 * self.size:
-            raise damaged(
+            raise damage_error(
                 f"{count} bytes at offset {offset} are outside the file, or overlap others"
             )
         self.file.seek(offset)
         data = self.file.read(max(count, _WINDOW))
         if len(data) < count:
-            raise damaged(f"it ended while {count} bytes at offset {offset} were read")
+            raise damage_error(f"it ended while {count} bytes at offset {offset} were read")
         self.window, self.window_start = data, offset
         return data[:count]
 
@@ -182,7 +182,7 @@ class Header:
         subpages: list[int] = []
         while offset:
             if offset in seen:
-                raise damaged(
+                raise damage_error(
                     f"its pages form a loop: the page at offset {offset} is in it twice"
                 )
             seen.add(offset)
@@ -196,7 +196,7 @@ class Header:
                 page, following = self._directory(offset)
                 subpages += (following, *self.numbers(page, SUB_PAGES))
         if not self.pages:
-            raise damaged("it has no pages")
+            raise damage_error("it has no pages")
 
     def _directory(self, offset: int) -> tuple[Page, int]:
         """Read one directory; return it and the offset of the next one."""
@@ -204,7 +204,7 @@ class Header:
         width = struct.calcsize(count_format)
         (count,) = struct.unpack(order + count_format, self._read(offset, width))
         if not 0 < count <= _TAGS_LIMIT:
-            raise damaged(
+            raise damage_error(
                 f"the page at offset {offset} has {count} tags, expected 1 to {_TAGS_LIMIT}"
             )
         entry = struct.Struct(order + entry_format)
@@ -240,13 +240,13 @@ class Header:
         size = _TYPE_SIZES.get(kind)
         if size is None:
             if code < _PRIVATE:
-                raise damaged(f"tag {code} has the unknown type {kind}")
+                raise damage_error(f"tag {code} has the unknown type {kind}")
             return
         where = 0
         if values * size > len(inline):
             (where,) = struct.unpack(self.order + self.dialect.offset, inline)
             if where < 8 or where + values * size > self.size:
-                raise damaged(
+                raise damage_error(
                     f"the value of tag {code}, at offset {where}, is outside the file"
                 )
             self.end = max(self.end, where + values * size)
@@ -264,7 +264,7 @@ class Header:
         if offsets:
             self.end = max(self.end, max(map(add, offsets, counts), default=max(offsets)))
         if self.end > self.size:
-            raise damaged(
+            raise damage_error(
                 f"its pixels end at byte {self.end}, but it has {self.size} bytes: it was cut short"
             )
 
@@ -274,11 +274,11 @@ def is_ome(description: bytes) -> bool:
     return b"<OME" in description[:_OME_START]
 
 
-def damaged(reason: str) -> DamagedDataError:
+def damage_error(reason: str) -> DamagedDataError:
     return DamagedDataError(reason, "tiff")
 
 
-def unsupported(reason: str) -> UnsupportedFileError:
+def support_error(reason: str) -> UnsupportedFileError:
     return UnsupportedFileError(reason, "tiff")
 
 
@@ -299,7 +299,7 @@ def read_header(file: BinaryIO, size: int, start: bytes) -> Header:
         dialect = _BIG
     else:
         if start.startswith(_STARTS):
-            raise damaged(f"it ends at byte {size}, within its header")
+            raise damage_error(f"it ends at byte {size}, within its header")
         raise wrong_start(start[:8], "a TIFF file", "tiff")
     header = Header(file, size, order, dialect, start)
     header._walk()

@@ -196,7 +196,7 @@ def _parse(
     density: tuple[int, float | None, float | None],
     colors: tuple[int, ...],
 ) -> Hyperstack:
-    text = _decoded(description)
+    text = _decode(description)
     lines = (line.partition("=") for line in text.splitlines())
     fields = {key.strip(): value.strip() for key, equals, value in lines if equals}
     unit, x, y = density
@@ -217,7 +217,7 @@ def _image(stack: Hyperstack, names: tuple[str, ...], shape: tuple[int, ...]) ->
     return stack.read(names, shape)
 
 
-def _decoded(description: bytes) -> str:
+def _decode(description: bytes) -> str:
     try:
         return description.decode()
     except UnicodeDecodeError:

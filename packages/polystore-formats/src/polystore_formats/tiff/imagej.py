@@ -26,7 +26,7 @@ from polystore_core import (
 )
 from polystore_core.errors import InvalidOptionError
 
-from .units import converted
+from .units import convert_unit
 from .words import note
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Documen
 def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
     """Set the sizes. ImageJ has no way to say that the size of y or x alone is unknown."""
     x, t = axis_of["x"], axis_of.get("t")
-    interval = t and t.scale and converted(t.scale, t.unit, "second")
+    interval = t and t.scale and convert_unit(t.scale, t.unit, "second")
     if interval:
         fields["finterval"] = interval
     sizes = {name: _in_unit(axis_of.get(name), x.unit) for name in "zyx"}
@@ -114,7 +114,7 @@ def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
 def _in_unit(axis: Axis | None, unit: str | None) -> float | None:
     if axis is None or axis.scale is None:
         return None
-    return converted(axis.scale, axis.unit, unit)
+    return convert_unit(axis.scale, axis.unit, unit)
 
 
 def _set_looks(image: ImageMetadata, array: Value, fields: Document) -> list[Document]:

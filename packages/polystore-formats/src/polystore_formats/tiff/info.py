@@ -8,8 +8,8 @@ import tifffile
 
 from .described import hyperstack_of
 from .header import is_ome
-from .layout import described
-from .series import find_series, full_shape, lent, missing_planes, stumbling
+from .layout import describe_level
+from .series import find_series, full_shape, lend, missing_planes, translate_errors
 from .words import tell
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ _DESCRIPTION_LIMIT = 1000
 
 def describe(header: Header) -> tuple[Document, ImageMetadata]:
     """Return what the file says about its first series besides shape and dtype."""
-    with stumbling(), lent(header.file) as file:
+    with translate_errors(), lend(header.file) as file:
         series = find_series(header, file, 0)
         key = series.keyframe
         tif = key.parent
         hyperstack = hyperstack_of(header, header.pages[0])
-        image = described(header, series, series, 0)
+        image = describe_level(header, series, series, 0)
         metadata = {
             "kind": series.kind,
             "axes": full_shape(header, series)[0],

@@ -9,9 +9,9 @@ import numpy as np
 import tifffile
 
 from .described import image_of, level_factors
-from .header import Header, damaged, unsupported
+from .header import Header, damage_error, support_error
 from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
-from .series import find_level, find_series, full_shape, lent, stumbling
+from .series import find_level, find_series, full_shape, lend, translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
 
     Raises ``InvalidOptionError`` for a series or a level that is not there.
     """
-    with stumbling(), lent(header.file) as file:
+    with translate_errors(), lend(header.file) as file:
         return _pixels(header, find_level(find_series(header, file, series), level))
 
 
@@ -48,13 +48,13 @@ def series_image(
     header: Header, series: int = 0, level: int = 0
 ) -> tuple[Pixels, ImageMetadata]:
     """Return the pixels as :func:`series_pixels` does, and what the file says of them."""
-    with stumbling(), lent(header.file) as file:
+    with translate_errors(), lend(header.file) as file:
         whole = find_series(header, file, series)
         found = find_level(whole, level)
-        return _pixels(header, found), described(header, whole, found, series)
+        return _pixels(header, found), describe_level(header, whole, found, series)
 
 
-def described(
+def describe_level(
     header: Header, whole: tifffile.TiffPageSeries, level: tifffile.TiffPageSeries, number: int
 ) -> ImageMetadata:
     """Return what the file says of a ``level`` of a series."""
@@ -77,7 +77,7 @@ def _pixels(header: Header, found: tifffile.TiffPageSeries) -> Pixels:
 
 def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Value]:
     if series.keyframe.dtype is None or 0 in series.shape:
-        raise damaged(
+        raise damage_error(
             f"its shape {series.shape} or its {series.keyframe.bitspersample} bits are not valid"
         )
     return np.dtype(series.dtype).newbyteorder(header.order)  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def _dtype(header: Header, series: tifffile.TiffPageSeries) -> np.dtype[Value]:
 
 def _check_count(series: tifffile.TiffPageSeries, pages: int) -> None:
     if math.prod(series.shape) != pages * math.prod(series.keyframe.shape):
-        raise damaged(
+        raise damage_error(
             f"its shape is {series.shape}, but it has {pages} pages of {series.keyframe.shape}"
         )
 
@@ -105,7 +105,7 @@ def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
         _check_count(series, len(pages))
         starts, run = tuple(page.dataoffsets[0] for page in pages), key.nbytes
     if min(starts) < 8 or max(starts) + run > header.size:
-        raise damaged(f"its pixels, {len(starts)} times {run} bytes, are outside the file")
+        raise damage_error(f"its pixels, {len(starts)} times {run} bytes, are outside the file")
     _check_bytes(key, key.databytecounts, key.nbytes)
     return Flat(header.file, series.shape, dtype, starts, run)
 
@@ -120,7 +120,7 @@ def _check_bytes(key: tifffile.TiffPage, counts: Sequence[int], nbytes: int) -> 
     else:
         possible = nbytes <= stored < nbytes + _PADDING * len(counts)
     if not possible and not key.parent.is_lsm:
-        raise damaged(
+        raise damage_error(
             f"a page has {nbytes} bytes of pixels, which cannot be stored in {stored}"
         )
 
@@ -130,7 +130,7 @@ def _page(
 ) -> tifffile.TiffPage | tifffile.TiffFrame:
     page = series[index]
     if page is None or not page.dataoffsets:
-        raise unsupported(
+        raise support_error(
             f"plane {index} is missing: it is in another file, or was not written"
         )
     return page
@@ -145,18 +145,20 @@ def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
     else:
         segment = (1, 1, key.rowsperstrip, box[3], box[4])
     pieces = math.prod(-(-extent // size) for extent, size in zip(box, segment, strict=True))
-    nbytes = _stored_bytes(key, segment) * pieces if key.is_tiled else _stored_bytes(key, box)
+    nbytes = _count_bytes(key, segment) * pieces if key.is_tiled else _count_bytes(key, box)
 
     pages = [_page(series, index) for index in range(len(series))]
     for index, page in enumerate(pages):
         counts = page.databytecounts[:pieces]
         if max(page.dataoffsets) > header.size:
-            raise damaged(f"plane {index} is outside the file")
+            raise damage_error(f"plane {index} is outside the file")
         if len(page.dataoffsets) < pieces or len(counts) < pieces:
-            raise damaged(f"plane {index} has {len(counts)} strips or tiles, expected {pieces}")
+            raise damage_error(
+                f"plane {index} has {len(counts)} strips or tiles, expected {pieces}"
+            )
         _check_bytes(key, counts, nbytes)
 
-    with_threads = key.compression != 1 and _stored_bytes(key, segment) >= _WORTH_A_THREAD
+    with_threads = key.compression != 1 and _count_bytes(key, segment) >= _WORTH_A_THREAD
     return Grid(
         header.file,
         series.shape,
@@ -170,7 +172,7 @@ def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
     )
 
 
-def _stored_bytes(key: tifffile.TiffPage, box: Box) -> int:
+def _count_bytes(key: tifffile.TiffPage, box: Box) -> int:
     """Return the bytes of an uncompressed piece of that extent."""
     bits: int | tuple[int, ...] = key.bitspersample
     rows, width, samples = math.prod(box[:3]), box[3], box[4]
@@ -198,13 +200,13 @@ def _decoder(page: tifffile.TiffPage | tifffile.TiffFrame) -> Decode:
         else {}
     )
 
-    def decoded(data: bytes, number: int) -> tuple[NDArray[Any], tuple[int, ...]]:
-        with stumbling():
+    def decode_segment(data: bytes, number: int) -> tuple[NDArray[Any], tuple[int, ...]]:
+        with translate_errors():
             pixels, corner, _ = decode(data, number, **tables)
             if pixels is not None and key.dtype == np.bool_:
                 pixels = pixels.astype(np.bool_, copy=False)  # CCITT gives bytes
         if pixels is None:
-            raise damaged(f"strip or tile {number} of a page is empty")
+            raise damage_error(f"strip or tile {number} of a page is empty")
         return pixels, corner
 
-    return decoded
+    return decode_segment

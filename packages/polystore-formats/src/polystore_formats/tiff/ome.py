@@ -16,7 +16,7 @@ import numpy as np
 from polystore_core import ImageMetadata, Position
 
 from .ome_xml import SIZES, SYMBOLS, time_steps
-from .options import unsupported
+from .options import support_error
 from .words import note
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
     names = "".join(image.names)
     if not names.endswith(("yx", "yxs", "syx")):
         ordered = "".join(sorted(names, key=lambda axis: ("yxs".find(axis), axis)))
-        raise unsupported(
+        raise support_error(
             f"OME-TIFF has y and x as its last axes, or y, x and s, but the axes are {names}: "
             f"save image.transpose({ordered!r})"
         )
@@ -58,7 +58,7 @@ def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
         held.add("acquired")
     if image.channels:
         fields["Channel"] = [_channel(channel) for channel in image.channels]
-        held |= _held_of_channels(image.channels)
+        held |= _find_held(image.channels)
     if planes := _planes(image, shape):
         fields["Plane"] = planes
     place = image.position
@@ -99,13 +99,13 @@ def _channel(channel: Channel) -> Document:
         value = getattr(channel, word)
         if not value or (isinstance(value, str) and not _is_xml(value)):
             continue
-        entry[attribute] = _signed(value) if word == "color" else value
+        entry[attribute] = _color_number(value) if word == "color" else value
         if word.endswith("_nm"):
             entry[f"{attribute}Unit"] = "nm"
     return entry
 
 
-def _held_of_channels(channels: Sequence[Channel]) -> set[str]:
+def _find_held(channels: Sequence[Channel]) -> set[str]:
     texts = {word: [getattr(channel, word) or "" for channel in channels] for word in _CHANNEL}
     return {
         f"channels.{word}"
@@ -114,7 +114,7 @@ def _held_of_channels(channels: Sequence[Channel]) -> set[str]:
     }
 
 
-def _signed(color: str) -> int:
+def _color_number(color: str) -> int:
     """Return OME's number for RRGGBB: red, green, blue and opacity as a signed integer."""
     return int.from_bytes(bytes.fromhex(color) + b"\xff", "big", signed=True)
 

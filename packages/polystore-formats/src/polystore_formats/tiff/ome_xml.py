@@ -20,7 +20,7 @@ from polystore_core import (
     finite,
 )
 
-from .units import converted
+from .units import convert_unit
 from .words import CACHED, CACHED_BYTES, bare_axes, recall
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _axis(axis: Axis, pixels: Element, planes: list[Element], length: int) -> Ax
     size = _size(pixels, axis.name)
     if size is not None:
         axis = replace(axis, scale=size[0], unit=size[1])
-    return _timed(axis, planes, length) if axis.name == "t" else axis
+    return _add_times(axis, planes, length) if axis.name == "t" else axis
 
 
 def _size(pixels: Element, axis: str) -> tuple[float, str] | None:
@@ -130,7 +130,7 @@ def _size(pixels: Element, axis: str) -> tuple[float, str] | None:
     return None if size is None or unit is None else (size, unit)
 
 
-def _timed(axis: Axis, planes: list[Element], length: int) -> Axis:
+def _add_times(axis: Axis, planes: list[Element], length: int) -> Axis:
     """Return the axis with the times of the first planes, where these are irregular."""
     found: dict[int, float] = {}
     units = {plane.get("DeltaTUnit", "s") for plane in planes if plane.get("DeltaT")}
@@ -140,7 +140,7 @@ def _timed(axis: Axis, planes: list[Element], length: int) -> Axis:
         if {plane.get("TheC", "0"), plane.get("TheZ", "0")} != {"0"}:
             continue
         if at is not None and time is not None:
-            same = converted(time, unit, axis.unit or unit)
+            same = convert_unit(time, unit, axis.unit or unit)
             if same is not None:
                 found.setdefault(at, same)
     if unit is None or length < 2 or found.keys() != set(range(length)):
@@ -174,7 +174,7 @@ def _position(plane: Element) -> Position | None:
         for axis in known
     }
     unit = unit_of[known[0]]
-    same = {axis: converted(places[axis] or 0.0, unit_of[axis], unit) for axis in known}
+    same = {axis: convert_unit(places[axis] or 0.0, unit_of[axis], unit) for axis in known}
     return Position(x=same.get("x"), y=same.get("y"), z=same.get("z"), unit=unit)
 
 
@@ -193,7 +193,7 @@ def _channel(element: Element) -> Channel:
 def _wavelength(element: Element, kind: str) -> float | None:
     length = _positive(element.get(f"{kind}Wavelength"))
     unit = _LENGTHS.get(element.get(f"{kind}WavelengthUnit", "nm").translate(_SAME))
-    return None if length is None else converted(length, unit, "nanometer")
+    return None if length is None else convert_unit(length, unit, "nanometer")
 
 
 def _date(image: Element) -> datetime | None:
@@ -217,10 +217,10 @@ def _document(root: Element) -> Mapping[str, Any] | None:
         if name == "MapAnnotation":
             found = [child for child in found if child.get("Namespace") == "polystore"]
     entries = [entry.text or "" for entry in found if entry.get("K") == "image"]
-    return _parsed(entries[0]) if entries else None
+    return _parse_document(entries[0]) if entries else None
 
 
-def _parsed(text: str) -> Mapping[str, Any] | None:
+def _parse_document(text: str) -> Mapping[str, Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

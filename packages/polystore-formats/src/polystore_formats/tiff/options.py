@@ -20,7 +20,7 @@ __all__ = [
     "letters",
     "look",
     "scale",
-    "unsupported",
+    "support_error",
 ]
 
 _DTYPES = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
@@ -37,7 +37,7 @@ _UNITS_PER_CM = {"cm": 1.0, "mm": 10.0, "um": 10_000.0}
 _OME_UNITS = {"inch": "in", "cm": "cm", "mm": "mm", "um": "µm"}
 
 
-def unsupported(reason: str) -> UnsupportedDataError:
+def support_error(reason: str) -> UnsupportedDataError:
     return UnsupportedDataError(reason, "tiff")
 
 
@@ -45,24 +45,26 @@ def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
     """Raise ``UnsupportedDataError`` for what no option can make fit."""
     dtype = array.dtype
     if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
-        raise unsupported(f"TIFF does not store dtype {dtype}: convert it, or save it as .npy")
+        raise support_error(
+            f"TIFF does not store dtype {dtype}: convert it, or save it as .npy"
+        )
     if array.ndim < 2:
-        raise unsupported(
+        raise support_error(
             f"expected at least 2 dimensions, got shape {array.shape}: save value[None], or save "
             "it as .npy"
         )
     if array.size == 0:
-        raise unsupported(
+        raise support_error(
             f"expected at least one pixel, got shape {array.shape}: save it as .npy"
         )
     if ome and ((dtype.itemsize == 8 and dtype.kind in "iu") or dtype == np.float16):
-        raise unsupported(
+        raise support_error(
             f"OME-TIFF does not store dtype {dtype}: convert it, or give ome=False to save it as "
             "plain TIFF"
         )
     if imagej and dtype.name not in _IMAGEJ_DTYPES:
         small = dtype.kind in "bui" and dtype.itemsize == 1
-        raise unsupported(
+        raise support_error(
             f"ImageJ stores {', '.join(_IMAGEJ_DTYPES)}, not {dtype}: convert it, for example with "
             f"value{'.real' if dtype.kind == 'c' else ''}"
             f".astype('{'uint8' if dtype.kind == 'b' else 'int16' if small else 'float32'}')"
@@ -78,7 +80,7 @@ def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -
     directories = _DIRECTORY_BYTES * array.size // max(1, array.shape[-1] * array.shape[-2])
     is_big = array.nbytes + directories > _CLASSIC_LIMIT
     if is_big and (imagej or bigtiff is False):
-        raise unsupported(
+        raise support_error(
             f"it has {array.nbytes} bytes, but files with imagej=True or bigtiff=False hold at "
             "most 4 GiB"
         )

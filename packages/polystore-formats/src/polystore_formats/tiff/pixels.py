@@ -195,7 +195,7 @@ class Grid:
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
         if self.inner is None:
-            array = self._decoded(self.pages, _whole(self.box))
+            array = self._decode(self.pages, _whole(self.box))
             array = array if self.transform is None else self.transform(array)
             return np.array(array.reshape(self.shape)[region], self.dtype)
         split = len(self.shape) - len(self.inner)
@@ -206,10 +206,10 @@ class Grid:
         box = [range(1)] * len(self.box)
         for axis, wanted in zip(self.inner, selection.ranges[split:], strict=True):
             box[axis] = wanted
-        array = self._decoded(pages, tuple(box))
+        array = self._decode(pages, tuple(box))
         return selection.arranged(array.reshape([len(r) for r in selection.ranges]))
 
-    def _decoded(self, pages: Sequence[Segments], box: tuple[range, ...]) -> NDArray[Any]:
+    def _decode(self, pages: Sequence[Segments], box: tuple[range, ...]) -> NDArray[Any]:
         out: NDArray[Any] = np.empty((len(pages), *map(len, box)), self.dtype)
         tasks = self._tasks(pages, box, out)
         if self.workers > 1 and out.nbytes > _BLOCK:
@@ -239,21 +239,21 @@ class Grid:
         page, number = task.page, task.number
         count = page.counts[number]
         if not count:
-            raise _damaged(number, "was never written")
+            raise _damage_error(number, "was never written")
         with self.lock:
             self.file.seek(page.offsets[number])
             data = self.file.read(count)
         if len(data) != count:
-            raise _damaged(number, "is cut short")
+            raise _damage_error(number, "is cut short")
         pixels, corner = page.decode(data, number)
         wanted = pixels[task.wanted]
         found = (corner, wanted.shape, pixels.dtype)
         if found != (task.corner, task.target.shape[1:], self.dtype.newbyteorder("=")):
-            raise _damaged(number, "has another shape or dtype than its page")
+            raise _damage_error(number, "has another shape or dtype than its page")
         task.target[...] = wanted
 
 
-def _damaged(number: int, fault: str) -> DamagedDataError:
+def _damage_error(number: int, fault: str) -> DamagedDataError:
     return DamagedDataError(f"strip or tile {number} of a page {fault}", "tiff")
 
 

@@ -17,12 +17,19 @@ import tifffile
 
 from polystore_core.errors import InvalidOptionError, PolystoreError
 
-from .header import SAMPLES, Header, damaged, is_ome, unsupported
+from .header import SAMPLES, Header, damage_error, is_ome, support_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_level", "find_series", "full_shape", "lent", "missing_planes", "stumbling"]
+__all__ = [
+    "find_level",
+    "find_series",
+    "full_shape",
+    "lend",
+    "missing_planes",
+    "translate_errors",
+]
 
 _STUMBLES = (
     ArithmeticError,
@@ -59,22 +66,24 @@ _NOT_DECODED = re.compile(
 
 
 @contextmanager
-def stumbling() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise ``DamagedDataError`` or ``UnsupportedFileError`` for errors of tifffile and codecs."""
     try:
         yield
     except PolystoreError:
         raise
     except (NotImplementedError, ImportError) as error:
-        raise unsupported(f"tifffile cannot decode it: {error}") from error
+        raise support_error(f"tifffile cannot decode it: {error}") from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise damaged(f"tifffile cannot read it: {error}") from error
+        raise damage_error(f"tifffile cannot read it: {error}") from error
     except _STUMBLES as error:
         if _NOT_DECODED.search(str(error)):
-            raise unsupported(f"tifffile cannot decode it: {error}") from error
-        raise damaged(f"tifffile cannot read it: {type(error).__name__}: {error}") from error
+            raise support_error(f"tifffile cannot decode it: {error}") from error
+        raise damage_error(
+            f"tifffile cannot read it: {type(error).__name__}: {error}"
+        ) from error
 
 
 class _Lent:
@@ -88,7 +97,7 @@ class _Lent:
 
 
 @contextmanager
-def lent(file: BinaryIO) -> Iterator[BinaryIO]:
+def lend(file: BinaryIO) -> Iterator[BinaryIO]:
     """Lend a file to tifffile, whose objects refer to each other and so outlive their use."""
     lent = _Lent(file)
     try:
@@ -102,7 +111,7 @@ def lent(file: BinaryIO) -> Iterator[BinaryIO]:
 
 def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPageSeries:
     missing = missing_planes(header)
-    tif = _opened(header, file, pages_alone=missing is not None)
+    tif = _open_tiff(header, file, pages_alone=missing is not None)
     if number not in range(len(tif.series)):
         expected = f"0 to {len(tif.series) - 1}, because the file has {len(tif.series)} series"
         if missing is not None:
@@ -116,14 +125,16 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
             _promises_other(description, series.shape) for description in header.descriptions
         )
     ):
-        raise damaged("its pages do not match its description: some may be in other files")
+        raise damage_error("its pages do not match its description: some may be in other files")
     if series.kind == "shaped":
         metadata = tif.shaped_metadata
         if metadata is None or tuple(metadata[number]["shape"]) != series.shape:
-            raise damaged(f"its description does not match its pages, of shape {series.shape}")
+            raise damage_error(
+                f"its description does not match its pages, of shape {series.shape}"
+            )
     planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
     if series.kind == "imagej" and len(header.pages) not in (1, planes):
-        raise damaged(
+        raise damage_error(
             f"its description has {planes} planes, but it has {len(header.pages)} pages"
         )
     _check_codec(series.keyframe)
@@ -169,7 +180,7 @@ def missing_planes(header: Header) -> int | None:
     sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in _OME_PIXELS.findall(text)]
     counts = [int(count) for count in _OME_COUNT.findall(text)]
     if not text.rstrip().endswith("OME>") or (counts and max(counts) > max(sizes, default=0)):
-        raise damaged("its OME-XML is incomplete, or contradicts itself")
+        raise damage_error("its OME-XML is incomplete, or contradicts itself")
     promised = max([*sizes, *counts, *map(int, _OME_INDEX.findall(text))], default=0)
     if promised <= planes and len(set(_OME_FILE.findall(text))) < 2:
         return None
@@ -186,7 +197,7 @@ def _promises_other(description: bytes, shape: tuple[int, ...]) -> bool:
     return description.startswith((b"shape=", b"ImageJ=", b"SCIFIO="))
 
 
-def _opened(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.TiffFile:
+def _open_tiff(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.TiffFile:
     name = "image"
     for description in header.descriptions[:1]:
         if is_ome(description):
@@ -201,7 +212,7 @@ def _opened(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.Ti
 def _check_codec(page: tifffile.TiffPage) -> None:
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         name = next((c.name for c in tifffile.COMPRESSION if c == page.compression), "unknown")
-        raise unsupported(
+        raise support_error(
             f"its pixels are compressed with method {int(page.compression)} ({name}), which "
             "tifffile does not decode: save it uncompressed with the program that wrote it"
         )
@@ -214,7 +225,7 @@ def _check_colours(page: tifffile.TiffPage) -> None:
     is_cmyk = page.photometric == kinds.SEPARATED and page.samplesperpixel >= 4
     is_ycbcr = page.photometric == kinds.YCBCR and page.compression not in _RGB_CODECS
     if is_lab or is_cmyk or is_ycbcr:
-        raise unsupported(
+        raise support_error(
             f"its colours are {kinds(page.photometric).name}, which viewers would show as RGB: "
             "convert it to RGB, or load the raw values with tifffile.imread"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from polystore_core import ImageMetadata, metadata_document, with_document
 
-from .units import converted
+from .units import convert_unit
 from .words import CACHED, CACHED_BYTES, bare_axes, note
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
         1 / size
         for name in "xy"
         if name in sizes
-        and (size := converted(sizes[name].scale or 0, sizes[name].unit, "centimeter"))
+        and (size := convert_unit(sizes[name].scale or 0, sizes[name].unit, "centimeter"))
     ]
     if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
         return {}, fields

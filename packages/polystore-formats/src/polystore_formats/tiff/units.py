@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from polystore_core import SPACE_UNITS, TIME_UNITS
 
-__all__ = ["converted"]
+__all__ = ["convert_unit"]
 
 _EXPONENTS = (*range(-24, -2, 3), -2, -1, 0, 2, *range(3, 25, 3))
 """Of the prefixes, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
@@ -26,7 +26,7 @@ _SECONDS = dict(zip(TIME_UNITS, _POWERS, strict=False)) | {
 }
 
 
-def converted(value: float, unit: str | None, wanted: str | None) -> float | None:
+def convert_unit(value: float, unit: str | None, wanted: str | None) -> float | None:
     """Return ``value`` in the unit ``wanted``, or ``None`` if it has no such unit."""
     if unit == wanted:
         return value

@@ -26,7 +26,7 @@ from polystore_core import (
 )
 from polystore_core.errors import InvalidOptionError
 
-from .units import converted
+from .units import convert_unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,6 +204,6 @@ def _is_close(number: float, axis: Axis, other: float | None, of: Axis) -> bool:
     unit = axis.unit
     if unit is None and of.unit not in SPACE_UNITS + TIME_UNITS:
         unit = of.unit  # it is not read from fields, only from the document
-    same = None if other is None else converted(other, of.unit, unit)
+    same = None if other is None else convert_unit(other, of.unit, unit)
     tolerance = _CLOSE * (axis.scale or 0.0)
     return same is not None and math.isclose(number, same, rel_tol=_CLOSE, abs_tol=tolerance)

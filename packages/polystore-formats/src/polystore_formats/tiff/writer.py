@@ -22,7 +22,7 @@ from polystore_core.errors import DamagedDataError
 from ..streaming import parts
 from .header import Header, read_header, read_start
 from .layout import series_pixels
-from .options import unsupported
+from .options import support_error
 from .plain import plain_pixels
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ def _directories(
                 shape=shape, dtype=dtype, returnoffset=True, **page, metadata=dict(metadata)
             )
         if hole is None:
-            raise unsupported("tifffile does not store it as one block")
+            raise support_error("tifffile does not store it as one block")
     except _REFUSALS as error:
-        raise unsupported(f"tifffile cannot write it: {error}") from error
+        raise support_error(f"tifffile cannot write it: {error}") from error
     file = cast("BinaryIO", skeleton)
     header = read_header(file, *read_start(file))
     if check:
@@ -153,9 +153,9 @@ def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Val
     try:
         pixels = plain_pixels(header) or series_pixels(header)
     except DamagedDataError as error:
-        raise unsupported(f"it would not load again: {error.reason}") from error
+        raise support_error(f"it would not load again: {error.reason}") from error
     if (pixels.shape, pixels.dtype) != (shape, dtype):
-        raise unsupported(
+        raise support_error(
             f"it would load with shape {pixels.shape}, not {shape}: ImageJ files drop axes of "
             "length 1 before the last two, and a description must not look like theirs or OME's"
         )
