@@ -1,9 +1,8 @@
-"""Zip archives that strangers may have written: bounded before they are read, never unpacked.
+"""Zip archives that strangers may have written: ``.npz``, ``.roi.zip`` and ``.pt``.
 
-``.npz``, ``.roi.zip`` and ``.pt`` are such archives. Checked here, before any memory is
-taken: the number of members, the sizes that they claim, and that they do not overlap. ``zipfile``
-checks the CRC-32 of a member when it reads it to its end, ``limits.check_packing`` how tightly
-members are packed.
+Nothing is unpacked to a disk. This module checks the directory before memory is allocated: the
+number of members, their sizes, and that they do not overlap. ``zipfile`` checks the CRC-32 of a
+member at its end. ``limits.check_packing`` checks how tightly members are packed.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ __all__ = [
 ]
 
 NAME_BYTES_LIMIT = 255
-"""Longest name that is written, in UTF-8."""
+"""The most bytes of a name that is written, in UTF-8. File systems have the same limit."""
 PIECE = 1 << 20
-"""Bytes to read from a member at a time: ``zipfile`` holds a piece several times over."""
+"""Bytes to read from a member at a time, because ``zipfile`` makes several copies of a piece."""
 
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
@@ -46,7 +45,7 @@ ARCHIVE_ERRORS = (
     ValueError,
     OverflowError,
 )
-"""What ``zipfile`` raises for damaged bytes."""
+"""Errors that ``zipfile`` raises for damaged bytes."""
 
 _DEFLATE_RATIO = 1032  # no deflate stream expands further
 _STARTS = (b"PK\3\4", b"PK\5\6")
@@ -59,10 +58,13 @@ _RATIOS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _DEFLATE_RATIO}
 
 @contextmanager
 def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[zipfile.ZipFile]:
-    """Open the archive that is the whole of ``file``, its directory checked.
+    """Open the archive ``file`` and check its directory.
 
-    Errors of ``zipfile``, also within the ``with`` block, become ``DamagedDataError``, or
-    ``UnsupportedFileError`` for kinds of archives that it does not know.
+    Errors of ``zipfile`` in the ``with`` block are translated as well.
+
+    Raises:
+        DamagedDataError: The file is not an archive, or its directory is not possible.
+        UnsupportedFileError: It has too many members, or is of a kind that ``zipfile`` cannot read.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -72,6 +74,8 @@ def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[z
     try:
         with zipfile.ZipFile(_Guarded(file, PIECE + max_entries * _ENTRY_BYTES)) as archive:
             members = archive.infolist()
+            # zipfile accepts bytes before the first member, as in self-extracting programs. Here
+            # they would mean that the file was joined from two, or lost its start.
             empty = size - _END_BYTES - len(archive.comment)
             if min((member.header_offset for member in members), default=empty) != 0:
                 raise DamagedDataError("its directory does not match its contents", format)
@@ -87,6 +91,7 @@ def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[z
                         f"({member.file_size} bytes) or offset",
                         format,
                     )
+            # Overlapping members are how a small file unpacks to petabytes (a "zip bomb").
             packed = sum(member.compress_size for member in members)
             if packed > size:
                 raise DamagedDataError(
@@ -95,7 +100,7 @@ def open_archive(file: BinaryIO, format: str, *, max_entries: int) -> Iterator[z
             yield archive
     except PolystoreError:
         raise
-    except NotImplementedError as error:
+    except NotImplementedError as error:  # how zipfile says that it does not know a feature
         reason = f"zipfile does not support it ({error}): {_ADVICE}"
         raise UnsupportedFileError(reason, format) from error
     except ARCHIVE_ERRORS as error:
@@ -121,13 +126,13 @@ def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, format: str) 
 
 
 def check_names(archive: zipfile.ZipFile, format: str) -> None:
-    """Raise ``UnsupportedFileError`` where a name does not say which member is meant."""
+    """Raise ``UnsupportedFileError`` if two members have the same name."""
     if len(archive.NameToInfo) < len(archive.infolist()):
         raise UnsupportedFileError("two of its members have the same name: rename one", format)
 
 
 def is_hidden(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a folder, or a file that macOS and Windows put beside others."""
+    """Return whether a member is a folder, or a file that macOS or Windows add to archives."""
     name = member.filename.rpartition("/")[2]
     return (
         name in ("", ".DS_Store", "Thumbs.db")
@@ -145,12 +150,12 @@ def _is_possible(member: zipfile.ZipInfo, size: int) -> bool:
     return (
         (member.file_size <= most or not _is_plain(member))
         and member.header_offset + member.compress_size <= size
-        and member.filename == member.orig_filename
+        and member.filename == member.orig_filename  # zipfile cuts a name at its first NUL
     )
 
 
 class _Guarded:
-    """The file as ``zipfile`` may use it: positions and lengths may be lies."""
+    """The file for ``zipfile``. Rejects positions and lengths that a hostile directory claims."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file
@@ -164,6 +169,7 @@ class _Guarded:
         return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
+        # zipfile reads the directory with one call, of the size that the file claims.
         if size > self._most:
             raise zipfile.BadZipFile(f"its directory cannot have {size} bytes")
         return self._file.read(size)

@@ -1,6 +1,7 @@
-"""Bytes that do not begin, or do not read, as their suffix promises: damaged, or of another kind.
+"""Errors for files that do not fit their suffix, and decoding of text.
 
-A file that another program wrote under this suffix, or in another encoding, is whole.
+A file of another kind, or in another encoding, is whole: the error says what to do. Other files
+are damaged.
 """
 
 from __future__ import annotations
@@ -47,27 +48,27 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_CUT = ("unexpected end of data", "truncated data")  # as Python's decoders say it
+_CUT = ("unexpected end of data", "truncated data")  # reasons of Python's decoders
 
 
 def wrong_start(start: bytes, expected: str, format: str) -> DataError:
-    """Return the error for a file that begins with ``start``, 8 bytes, and is not ``expected``.
+    """Return the error for a file that is not ``expected``, and starts with the bytes ``start``.
 
-    ``UnsupportedFileError`` where the start is that of another kind of file, else
+    It is ``UnsupportedFileError`` if another kind of file starts like this, or else
     ``DamagedDataError``.
     """
     for signature, kind in _SIGNATURES.items():
         if start.startswith(signature):
-            return UnsupportedFileError(f"it is not {expected}, but {kind}", format)
-    return DamagedDataError(f"it is not {expected} (it starts with {start[:8]!r})", format)
+            return UnsupportedFileError(f"not {expected}, but {kind}", format)
+    return DamagedDataError(f"not {expected} (it starts with {start[:8]!r})", format)
 
 
 def decode_text(data: bytes, encoding: str, format: str, advice: str) -> str:
-    """Return the text that ``data`` is.
+    """Return the bytes ``data`` as text.
 
     Raises:
-        UnsupportedFileError: ``data`` is in another encoding; ``advice`` says what to do.
-        DamagedDataError: ``data`` ends within a character, or has NUL bytes beside others that
+        UnsupportedFileError: ``data`` is in another encoding. ``advice`` ends the message.
+        DamagedDataError: ``data`` ends within a character, or has NUL bytes and bytes that
             ``encoding`` does not have.
     """
     try:
@@ -78,10 +79,12 @@ def decode_text(data: bytes, encoding: str, format: str, advice: str) -> str:
             raise UnsupportedFileError(reason, format) from error
         line = data.count(b"\n", 0, error.start) + 1
         wrong = data[error.start : error.start + 1]
+        # A byte order mark tells the encoding. UTF-32 comes first: its mark starts like UTF-16's.
         for mark, other in _MARKS.items():
             if data.startswith(mark):
                 reason = f"it is {other} text, not {encoding} text: {advice}"
                 raise UnsupportedFileError(reason, format) from error
+        # Text has no NUL. A file with some is binary, or a disk lost a part of it.
         if error.reason in _CUT or b"\0" in data:
             reason = f"line {line} is not {encoding} text: {error}"
             raise DamagedDataError(reason, format) from error
@@ -90,7 +93,7 @@ def decode_text(data: bytes, encoding: str, format: str, advice: str) -> str:
 
 
 def check_encoding(encoding: str) -> None:
-    """Raise ``InvalidOptionError`` where Python has no such text encoding."""
+    """Raise ``InvalidOptionError`` if Python does not have this text encoding."""
     try:
         " ".encode(encoding)
     except (LookupError, TypeError, ValueError) as error:

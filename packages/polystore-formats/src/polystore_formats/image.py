@@ -1,9 +1,10 @@
-"""``.png`` (lossless) and ``.jpg`` (lossy), through libpng and libjpeg-turbo of imagecodecs.
+"""``.png`` (lossless) and ``.jpg`` (lossy), with libpng and libjpeg-turbo of imagecodecs.
 
-Both are for one picture to be looked at; stacks, many channels and floats belong into TIFF.
-Files are checked here before the C libraries see them: libjpeg fills what is missing with
-grey, and every error of libpng inside imagecodecs (2026.3.6) takes one reference from
-``None``, which ends a Python 3.11 process after some thousand.
+Both are for one picture that somebody looks at. Use TIFF for stacks, many channels and floats.
+
+This module checks files before the C libraries see them, for two reasons. libjpeg fills a missing
+part with grey. Each error of libpng in imagecodecs 2026.3.6 takes one reference from ``None``,
+which ends a Python 3.11 process after some thousand errors.
 """
 
 from __future__ import annotations
@@ -45,16 +46,21 @@ __all__ = ["PICTURE_BYTES_LIMIT", "Jpeg", "Png"]
 
 
 class Png(Format):
-    """uint8 or uint16, of shape (height, width) or (height, width, 2 to 4).
+    """Arrays of uint8 or uint16, with shape (height, width) or (height, width, 2 to 4).
 
-    Two channels are grey and alpha, three RGB, four RGBA. Palettes and 1 to 4 bits per pixel,
-    which others write, load as the colours that they show.
+    Two channels are grey and alpha, three are RGB, four are RGBA. Files of other programs may
+    have a palette, or 1 to 4 bits per pixel. They load as the colours that viewers show.
     """
 
     name = "png"
     decode_errors = (ValueError, zlib.error, imagecodecs.PngError)
 
     def save(self, value: Value, file: BinaryIO, /, *, compression_level: int = 3) -> None:
+        """Write the picture.
+
+        Args:
+            compression_level: from 0 (none, fast) to 9 (small, slow).
+        """
         if compression_level not in range(10):
             expected = "an integer from 0 (none) to 9"
             raise InvalidOptionError("compression_level", compression_level, expected)
@@ -62,6 +68,11 @@ class Png(Format):
         file.write(imagecodecs.png_encode(picture, level=compression_level))
 
     def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> Pixels:
+        """Load the picture.
+
+        Args:
+            max_bytes: allow the picture to have this many bytes in memory.
+        """
         header, data = read_png(file, max_bytes)
         try:
             with allocating(header.nbytes, "png", ADVICE):
@@ -82,12 +93,13 @@ class Png(Format):
 
 
 class Jpeg(Format):
-    """uint8 of shape (height, width) or (height, width, 3), compressed with loss.
+    """Arrays of uint8 with shape (height, width) or (height, width, 3), compressed with loss.
 
-    What is loaded is close to what was saved, never equal to it: for pictures of results, not
-    for data. ``quality`` is libjpeg's, 1 to 100; colour is not subsampled. JPEG has no
-    checksum: a missing end is noticed, a changed pixel is not. Pixels load as they are stored:
-    the orientation that EXIF tells is not applied. CMYK is refused.
+    Use JPEG for pictures of results, not for data: the loaded pixels are close to the saved
+    ones, but not equal. Colour is not subsampled.
+
+    JPEG has no checksum. A missing end raises an error, but a changed pixel does not. The
+    orientation in EXIF is not applied. CMYK raises an error.
     """
 
     name = "jpeg"
@@ -95,15 +107,26 @@ class Jpeg(Format):
     decode_errors = (ValueError, imagecodecs.Jpeg8Error)
 
     def save(self, value: Value, file: BinaryIO, /, *, quality: int = 95) -> None:
+        """Write the picture.
+
+        Args:
+            quality: from 1 (small) to 100 (close to the original), as libjpeg defines it.
+        """
         if quality not in range(1, 101):
             raise InvalidOptionError("quality", quality, "an integer from 1 to 100")
         picture = _picture(value, "jpeg", ("uint8",), (3,), _JPEG_SIDE_LIMIT)
         file.write(imagecodecs.jpeg8_encode(picture, level=quality, subsampling="444"))
 
     def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> Pixels:
+        """Load the picture.
+
+        Args:
+            max_bytes: allow the picture to have this many bytes in memory.
+        """
         data = _jpeg_bytes(file)
         shape = _jpeg_shape(data)
         nbytes = math.prod(shape)
+        # libjpeg allocates by the header, and fills what is missing with grey.
         if nbytes > min(_JPEG_RATIO * len(data), PICTURE_BYTES_LIMIT):
             raise DamagedDataError(
                 f"its header has shape {shape}, too large for {len(data)} bytes", "jpeg"
@@ -131,7 +154,10 @@ def _info(shape: tuple[int, ...], dtype: str) -> Document:
 
 
 def _words(shape: tuple[int, ...]) -> ImageMetadata:
-    """Return what every picture of this shape says of itself. Its resolution is a printer's."""
+    """Return the metadata of every picture of this shape.
+
+    The resolution in the file is for printers. It is not a pixel size.
+    """
     plane = (Axis("y", "space"), Axis("x", "space"))
     if len(shape) == 2:
         return ImageMetadata(axes=plane)
@@ -148,9 +174,12 @@ def _picture(
     channels: tuple[int, ...],
     side_limit: int,
 ) -> Pixels:
-    """Return ``value`` as the C-contiguous array that the codecs want, or refuse it.
+    """Return ``value`` as the C-contiguous array that the codecs want.
 
-    An image is a picture if it says no more of itself than each picture does.
+    An ``Image`` is accepted if its metadata is that of every picture of its shape.
+
+    Raises:
+        UnsupportedDataError: The format cannot store the value.
     """
     data, words = array_and_words(value)
     is_bare = words is not None and len(data.shape) in (2, 3) and words == _words(data.shape)
@@ -160,6 +189,7 @@ def _picture(
             f"expected {' or '.join(dtypes)}, got {array.dtype}: convert it, or save it as .tif"
         )
     elif not array.dtype.isnative:
+        # PNG stores big-endian, and loads in the order of the machine: the dtype would differ.
         reason = (
             f"the byte order of {array.dtype.str} would be lost: save "
             "array.astype(array.dtype.newbyteorder('='))"
@@ -210,9 +240,11 @@ def _jpeg_bytes(file: BinaryIO) -> bytes:
 
 
 def _jpeg_shape(data: bytes) -> tuple[int, ...]:
-    """Walk all segments and scans up to the end marker; return the shape that they announce."""
+    """Go through all segments and scans up to the end marker. Return the shape of the frame."""
     frames: list[tuple[int, ...]] = []
     scans, position = 0, 2
+    # A segment has its length after the marker. The pixels of a scan have none: the search finds
+    # the next marker, and skips FF 00 and the restart markers, which belong to the pixels.
     while (marker := _MARKER.search(data, position)) and (kind := marker[1][0]) != _END:
         start = marker.end()
         position = start + int.from_bytes(data[start : start + 2], "big")

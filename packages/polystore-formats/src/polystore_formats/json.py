@@ -1,7 +1,7 @@
 """``.json``: objects, arrays, text, numbers, ``true``, ``false`` and ``null`` (RFC 8259).
 
-Values that JSON would change are refused: tuples, keys that are not strings, NaN. The ``NaN`` and
-``Infinity`` that ``json.dump`` of Python writes are read.
+A value that JSON would change is rejected: a tuple, NaN, or a key that is not a string. The
+``NaN`` and ``Infinity`` that ``json.dump`` of Python writes are read.
 """
 
 from __future__ import annotations
@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["BYTES_LIMIT", "Json"]
 
 BYTES_LIMIT = 1 << 28
-"""Larger documents are neither written nor read: parsed, they take up to twenty times this."""
+"""The most bytes of a document. Parsed, it can take twenty times as much memory."""
 
 
 class Json(Format):
-    """``indent`` is the number of spaces per level, ``None`` writes one line."""
+    """Values that JSON can store exactly: dicts with text keys, lists, text, numbers, null."""
 
     name = "json"
 
     def save(self, value: Value, file: BinaryIO, /, *, indent: int | None = 2) -> None:
+        """Write the document.
+
+        Args:
+            indent: spaces for each level. ``None`` writes one line.
+        """
         if is_array(value):
             raise UnsupportedDataError(
                 "JSON does not store arrays: save it as .npy, or save value.tolist()", "json"
@@ -53,7 +58,7 @@ class Json(Format):
                 "json",
             )
         with allocating(size, "json", "split the document"):
-            text = file.read().removeprefix(codecs.BOM_UTF8)
+            text = file.read().removeprefix(codecs.BOM_UTF8)  # programs on Windows write one
             try:
                 return decode_json(text)
             except DamagedDataError as error:
@@ -62,8 +67,9 @@ class Json(Format):
 
 
 def _check_whole(text: bytes, error: BaseException | None) -> None:
-    """Raise ``UnsupportedFileError`` for a document that is whole, but does not load."""
+    """Raise ``UnsupportedFileError`` if the document is whole, but cannot be loaded."""
     if isinstance(error, UnicodeDecodeError):
+        # It is whole if it is text in another encoding, and then this raises.
         decode_text(text, "utf-8", "json", "save it in UTF-8")
     elif not isinstance(error, json.JSONDecodeError):  # too deep, or a key twice in one object
         raise UnsupportedFileError(str(error), "json") from error

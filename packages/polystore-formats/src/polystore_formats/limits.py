@@ -1,7 +1,7 @@
-"""How much memory a file may take, checked before any of it is allocated.
+"""Limits for the memory that a file can take. They are checked before memory is allocated.
 
-Three things make a small file large in memory: data that is packed very tightly, a header that
-claims more than follows, and holes (a sparse file of a terabyte takes no room on the disk).
+A small file can be large in memory for three reasons. Its data is packed very tightly, its header
+claims more data than follows, or it has holes: a sparse file of a terabyte takes no room on disk.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = [
 ]
 
 TIGHT_BYTES = 1 << 30
-"""Bytes that tightly packed parts of one file may unpack to, unless ``max_bytes`` is given."""
+"""Tightly packed parts of one file may unpack to this many bytes, unless ``max_bytes`` is given."""
 TIGHT_RATIO = 100
-"""A part that unpacks to more than so many times its size is packed tightly."""
+"""A part is packed tightly if it unpacks to more than this many times its size."""
 
 
 def check_packing(
@@ -36,26 +36,30 @@ def check_packing(
     max_bytes: int | None,
     tight_bytes: int = TIGHT_BYTES,
 ) -> None:
-    """Refuse a file that was made to fill the memory.
+    """Raise an error for a file that may be made to fill the memory.
 
-    ``parts`` are pairs of bytes, unpacked and packed. Without ``max_bytes``, those that are over
-    100 times larger unpacked may unpack to ``tight_bytes`` together. With ``max_bytes``, all
-    parts together may unpack to so many bytes, however tightly they are packed.
+    Args:
+        parts: for each part, its bytes unpacked and packed.
+        format: name of the format, for errors.
+        max_bytes: if given, the most bytes that all parts together may unpack to.
+        tight_bytes: without ``max_bytes``, the most bytes that the parts which are over 100 times
+            larger unpacked may unpack to together.
 
     Raises:
-        UnsupportedDataError: The parts unpack to more.
+        UnsupportedDataError: The parts unpack to more bytes.
         InvalidOptionError: ``max_bytes`` is not a number of bytes.
     """
     if max_bytes is not None and (not isinstance(max_bytes, int) or max_bytes < 0):
         raise InvalidOptionError("max_bytes", max_bytes, "a number of bytes, or None")
     sizes = list(parts)
     unpacked = sum(size for size, _ in sizes)
-    if max_bytes is not None:
+    if max_bytes is not None:  # the caller's limit replaces ours, in both directions
         if unpacked > max_bytes:
             raise UnsupportedDataError(
                 f"it unpacks to {unpacked} bytes, more than max_bytes={max_bytes}", format
             )
         return
+    # Images of cameras hardly ever pack this tightly, so that even very large files load.
     tight = [(size, packed) for size, packed in sizes if size > TIGHT_RATIO * packed]
     if sum(size for size, _ in tight) > tight_bytes:
         raise UnsupportedDataError(
@@ -67,14 +71,18 @@ def check_packing(
 
 
 def file_size(file: BinaryIO) -> int:
-    """Return the bytes of a file, and go to its start."""
+    """Return the number of bytes of a file, and go to its start."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size
 
 
 def read_whole(file: BinaryIO, format: str, advice: str) -> bytes:
-    """Return all bytes of a file, or raise ``UnsupportedDataError`` with its size."""
+    """Return all bytes of a file.
+
+    Raises:
+        UnsupportedDataError: The file is larger than the memory. ``advice`` ends the message.
+    """
     size = file_size(file)
     with allocating(size, format, advice):
         return file.read()

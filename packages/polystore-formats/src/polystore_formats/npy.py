@@ -1,7 +1,7 @@
 """``.npy``: one array, as specified in NumPy's NEP 1 (versions 1.0 to 3.0 of the header).
 
-The header is parsed here rather than by ``numpy.load``: most of the time of a small file goes
-into that parse, and a thousand files of a plate share a handful of headers.
+This module parses the header itself and does not call ``numpy.load``. Parsing takes most of the
+time of a small file, and the thousands of files of a plate have only a few different headers.
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ if TYPE_CHECKING:
 __all__ = ["Npy", "NpyArray", "array_from_bytes", "read_array", "read_header", "write_array"]
 
 _MAGIC = b"\x93NUMPY"
-_HEADER_LIMIT = 1 << 16
+_HEADER_LIMIT = 1 << 16  # more fields than any real dtype: a larger header is an attack
 _ADVICE = "read a part of it, with region= or open()"
+# How pickles of protocol 2 to 5 start. numpy.save writes a pickle for an object array.
 _PICKLES = (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
 _NO_PICKLE = (
     "which can run any code, so polystore does not load it. If you trust it, load it with "
     "numpy.load(…, allow_pickle=True), and save its arrays separately"
 )
 _LONG = re.compile(r"(?<=[0-9])L\b")
-"""Python 2 wrote shapes so: (3L, 4L)."""
+"""The suffix of integers in shapes that Python 2 wrote, such as (3L, 4L)."""
 _PREFIX = 12  # magic, version and the longer of the two header lengths
 
 
 class Header(NamedTuple):
-    """What the header says, the offset at which the data starts, and the data's bytes."""
+    """The fields of the header, the offset where the data starts, and its number of bytes."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -60,6 +61,8 @@ class Header(NamedTuple):
 
 
 class Npy(Format):
+    """Arrays of any plain dtype. Object arrays are rejected, because they need pickle."""
+
     name = "npy"
 
     def save(self, value: Value, file: BinaryIO, /) -> None:
@@ -72,14 +75,21 @@ class Npy(Format):
             file.write(part.reshape(-1).view(np.uint8).data)
 
     def load(self, file: BinaryIO, /, *, region: Region | None = None) -> Pixels:
-        if region is None and isinstance(file, io.BytesIO):  # a plate is ten thousand such
+        """Load the array.
+
+        Args:
+            region: load only this part, for example ``np.s_[3, :100]``.
+        """
+        if region is None and isinstance(file, io.BytesIO):
+            # The backends give small files as BytesIO, and a plate has thousands of them. This
+            # path parses each header once and copies the pixels once.
             return array_from_bytes(file.getvalue())
         return self.load_into(file, _own_memory, region=region)
 
     def load_into(  # type: ignore[override]
         self, file: BinaryIO, memory: Memory, /, *, region: Region | None = None
     ) -> Pixels:
-        if isinstance(file, io.BytesIO):  # there is nothing to map
+        if isinstance(file, io.BytesIO):  # it is in memory already, so a map gains nothing
             array = _array_over(file.getvalue())
             return _copy(array if region is None else array[region], memory)
         header = _header_of(file)
@@ -99,10 +109,10 @@ class Npy(Format):
 
 
 class NpyArray(LazyArray):
-    """A memory map: indexing gives read-only views, and the system reads what is touched.
+    """A memory map. Indexing gives read-only views, and the system reads only their pages.
 
-    The map keeps the version of the file that it was opened on, also after a later save. A store
-    that has no files to map is asked for the rows of each region.
+    The map keeps the version of the file that was opened, also after a later save. If the store
+    has no files that can be mapped, each region reads the rows that it needs.
     """
 
     def __init__(self, opener: Opener) -> None:
@@ -120,6 +130,7 @@ class NpyArray(LazyArray):
             return self._array[region]
         with self._opener() as file:
             header = _header_of(file)
+            # Without a map, each region opens the file again: it may be another version.
             if (header.shape, header.dtype) != (self.shape, self.dtype):
                 reason = "another array has replaced it since it was opened: open it again"
                 raise UnsupportedFileError(reason, "npy")
@@ -142,17 +153,20 @@ def read_array(file: BinaryIO, size: int, memory: Memory = _own_memory) -> Pixel
 
 
 def _read_into(file: BinaryIO, header: Header, memory: Memory) -> Pixels:
-    """Read all data: ``file`` is at its start."""
+    """Read all data. The position of ``file`` must be the start of the data."""
+    # Memory of a caller is in C order. An array in Fortran order gets its own, so that it loads
+    # with the order that it was saved with.
     given = memory(header.shape, header.dtype) if header.order == "C" else None
     if given is None:
         with allocating(header.nbytes, "npy", _ADVICE):
             given = np.empty(header.shape, header.dtype, order=header.order)
+    # "A" gives a view for both orders. Another order could give a copy, and fill only the copy.
     _fill(given.reshape(-1, order="A"), file)
     return given
 
 
 def _copy(array: Pixels, memory: Memory) -> Pixels:
-    """Copy a view of memory that is not the caller's. Fortran order stays."""
+    """Copy a view into the caller's memory, or into new memory. Keep Fortran order."""
     is_fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     given = None if is_fortran else memory(array.shape, array.dtype)
     if given is None:
@@ -163,10 +177,12 @@ def _copy(array: Pixels, memory: Memory) -> Pixels:
 
 
 def _fill(array: Pixels, file: BinaryIO) -> None:
-    """Read a contiguous array of one axis."""
+    """Fill a contiguous array of one axis from the position of ``file``."""
     flat = array.view(np.uint8)
     filled = 0
-    while filled < flat.size:
+    while (
+        filled < flat.size
+    ):  # one call may give fewer bytes, for example from a member of a zip
         count = file.readinto(flat[filled:].data)  # type: ignore[attr-defined]
         if not count:
             raise DamagedDataError(f"its last {flat.size - filled} bytes are missing", "npy")
@@ -174,9 +190,10 @@ def _fill(array: Pixels, file: BinaryIO) -> None:
 
 
 def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
-    """Read from the first row to the last that ``region`` touches, and return the region.
+    """Read from the first to the last row of ``region``, and return the region.
 
-    A row is a run of bytes in the file: in Fortran order, it is one index of the last axis.
+    A row is a run of bytes in the file: one index of the first axis in C order, or of the last
+    axis in Fortran order.
     """
     selection = select(region, header.shape)
     shape, ranges = header.shape or (1,), selection.ranges or (range(1),)
@@ -196,12 +213,17 @@ def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
 
 
 def array_from_bytes(content: bytes) -> Pixels:
-    """Return the array that is the whole of ``content``, in memory of its own."""
+    """Return the array in ``content``, the bytes of a whole file, in new memory.
+
+    Raises:
+        DamagedDataError: The header is not valid, or the number of bytes is wrong.
+        UnsupportedFileError: The file is whole, but holds a pickle or several arrays.
+    """
     return _array_over(content).copy("K")
 
 
 def _array_over(content: bytes) -> Pixels:
-    """Return a view of ``content``, which is one array."""
+    """Return a read-only view of ``content``, the bytes of a whole file."""
     end = _header_end(content[:_PREFIX], len(content))
     shape, dtype, order, offset, nbytes = header = _parse_header(content[:end])
     if offset + nbytes != len(content):
@@ -212,19 +234,25 @@ def _array_over(content: bytes) -> Pixels:
 
 
 def write_array(file: BinaryIO, array: Pixels) -> None:
-    """Write header and data. Raises ``UnsupportedDataError`` before the first byte."""
+    """Write the header and the data.
+
+    Raises:
+        UnsupportedDataError: npy cannot store the dtype. Nothing has been written.
+    """
+    # An array of one axis is contiguous both ways. It is in C order, as in NumPy.
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     file.write(_encode_header(array.dtype, fortran, array.shape))
+    # As bytes, because arrays of dates and of structures have no buffer that files can write.
     contiguous = array.T if fortran else np.ascontiguousarray(array)
     file.write(contiguous.reshape(-1).view(np.uint8).data)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)  # the arrays of a batch usually have the same header
 def _encode_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]) -> bytes:
     if dtype.hasobject:
         raise UnsupportedDataError(
-            "its dtype has Python objects, which only pickle can store, and polystore does not "
-            "pickle: convert it to a plain dtype, or save its parts separately",
+            "its dtype has Python objects, which need pickle, and polystore does not use pickle: "
+            "convert it to a plain dtype, or save its parts separately",
             "npy",
         )
     descr = numpy_format.dtype_to_descr(dtype)
@@ -237,7 +265,9 @@ def _encode_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]
     text = repr({"descr": descr, "fortran_order": fortran, "shape": shape})
     plain = text.isascii()
     encoded = text.encode()
+    # Version 1.0 has 2 bytes for the length and 2.0 has 4. 3.0 is 2.0 with names in UTF-8.
     start = 10 if plain and len(encoded) < 60_000 else 12
+    # As in NumPy, data starts at a multiple of 64 bytes, so that a map of the file is aligned.
     padding = -(start + len(encoded) + 1) % numpy_format.ARRAY_ALIGN
     encoded += b" " * padding + b"\n"
     if len(encoded) > _HEADER_LIMIT:
@@ -253,24 +283,27 @@ def _encode_header(dtype: np.dtype[Value], fortran: bool, shape: tuple[int, ...]
 
 
 def _is_dtype(descr: Value, dtype: np.dtype[Value]) -> bool:
-    """Return whether a header that says ``descr`` loads as ``dtype``."""
+    """Return whether a header with ``descr`` loads as ``dtype``."""
     try:
         return numpy_format.descr_to_dtype(descr) == dtype
-    except TypeError:  # the name of a type that NumPy lacks, such as "<f1"
+    except TypeError:  # a type that NumPy does not have, such as "<f1" of ml_dtypes
         return False
 
 
 def read_header(file: BinaryIO, size: int) -> Header:
-    """Read the header at the start of ``file`` and check it against the ``size`` in bytes.
+    """Read the header at the start of ``file``, a file of ``size`` bytes, and check it.
 
-    The file is at the data afterwards. Raises ``DamagedDataError`` or ``UnsupportedFileError``;
-    nothing larger than the file can be allocated afterwards.
+    Afterwards the position is the start of the data. The array is not larger than the file.
+
+    Raises:
+        DamagedDataError: The header is not valid, or the number of bytes is wrong.
+        UnsupportedFileError: The file is whole, but holds a pickle or several arrays.
     """
     start = file.read(_PREFIX)
     header = _parse_header(start + file.read(_header_end(start, size) - _PREFIX))
     end = header.offset + header.nbytes
     if end != size:
-        file.seek(min(end, size))
+        file.seek(min(end, size))  # numpy.save into one open file puts arrays behind each other
         raise _wrong_size(header, size, file.read(len(_MAGIC)))
     return header
 
@@ -289,6 +322,7 @@ def _header_end(start: bytes, size: int) -> int:
         )
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(start[8 : 8 + width], "little")
+    # Checked before it is read: a damaged length could ask for 4 GiB.
     if not 2 <= length <= size:
         raise DamagedDataError(f"its header has {length} bytes, but the file has {size}", "npy")
     if length > _HEADER_LIMIT:
@@ -312,7 +346,7 @@ def _wrong_size(header: Header, size: int, rest: bytes) -> DataError:
     )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=1024)  # parsing takes longer than reading a small array
 def _parse_header(start: bytes) -> Header:
     version, text = start[6:8], start[10 if start[6] == 1 else 12 :]
     try:
@@ -340,7 +374,7 @@ def _parse_header(start: bytes) -> Header:
 
 def _literal(text: str) -> Value:
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(text)  # never eval(): the text is a stranger's
     except SyntaxError:
         return ast.literal_eval(_LONG.sub("", text))
 
@@ -351,7 +385,7 @@ def _dtype(descr: Value) -> np.dtype[Value]:
     except (TypeError, ValueError, RecursionError) as error:
         reason = f"NumPy does not know its dtype {descr!r:.200}"
         raise UnsupportedFileError(reason, "npy") from error
-    if dtype.hasobject:
+    if dtype.hasobject:  # the data is a pickle, which could run any code
         raise UnsupportedFileError(f"it holds a pickle, {_NO_PICKLE}", "npy")
     if dtype.itemsize == 0:
         raise UnsupportedFileError(
@@ -365,7 +399,7 @@ def _header_of(file: BinaryIO) -> Header:
 
 
 def _map(file: BinaryIO, header: Header) -> Pixels | None:
-    """Map ``file``. Return ``None`` if it is not a file of the system."""
+    """Map ``file`` into memory. Return ``None`` if it is not a file of the system."""
     if header.nbytes == 0:  # there is nothing to map
         return np.empty(header.shape, header.dtype)
     try:

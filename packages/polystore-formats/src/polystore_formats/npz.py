@@ -42,26 +42,32 @@ _SUFFIX = ".npy"
 
 
 class Npz(Format):
-    """Mappings of names to arrays; loads a dict, in the order of the file.
+    """Mappings of names to arrays. Loads a dict, in the order of the file.
 
-    A name is a relative path such as "image" or "layer/weight". ``compressed`` deflates.
-    ``arrays`` loads only those names. Members that are not arrays are ignored.
+    A name is a relative path such as "image" or "layer/weight". Members that are not arrays are
+    ignored.
 
-    An archive whose arrays are packed tighter than 100 to 1,
-    and unpack to more than 1 GiB together, is refused, as if made to fill the memory. With
-    ``max_bytes`` you decide: all members together may unpack to so many bytes.
+    An archive may be made to fill the memory. If its arrays are packed tighter than 100 to 1 and
+    unpack to more than 1 GiB together, ``load`` raises an error, unless ``max_bytes`` allows it.
     """
 
     name = "npz"
     decode_errors = ARCHIVE_ERRORS
 
     def save(self, value: Value, file: BinaryIO, /, *, compressed: bool = False) -> None:
+        """Write the arrays.
+
+        Args:
+            compressed: compress each array with deflate. This is slow, and lossless.
+        """
         arrays = _check_arrays(value)
         method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
         with zipfile.ZipFile(file, "w") as archive:
             for name, array in arrays.items():
-                member = zipfile.ZipInfo(name + _SUFFIX)  # of 1980: equal values, equal bytes
-                member.compress_type, member.create_system = method, 3
+                # The date is always 1980, so that equal values give equal bytes.
+                member = zipfile.ZipInfo(name + _SUFFIX)
+                member.compress_type, member.create_system = method, 3  # Unix, on each system
+                # The size is not known yet, so the header must have room for 64 bits.
                 with archive.open(member, "w", force_zip64=True) as part:
                     write_array(cast("BinaryIO", part), array)
 
@@ -73,8 +79,15 @@ class Npz(Format):
         arrays: Sequence[str] | None = None,
         max_bytes: int | None = None,
     ) -> dict[str, Pixels]:
+        """Load the arrays by their names.
+
+        Args:
+            arrays: load only the arrays with these names.
+            max_bytes: allow all arrays together to unpack to this many bytes.
+        """
         with open_archive(file, "npz", max_entries=ARRAYS_LIMIT) as archive:
             members = _members(archive)
+            # All members count, also with arrays=: the answer must not depend on the selection.
             check_packing(packing_of(members.values()), "npz", max_bytes)
             for name in arrays or ():
                 if name not in members:
@@ -94,13 +107,13 @@ class Npz(Format):
                     with open_member(archive, member, "npz") as part:
                         header = read_header(cast("BinaryIO", part), member.file_size)
                     described[name] = {"shape": header.shape, "dtype": header.dtype.str}
-                except UnsupportedFileError as error:
+                except UnsupportedFileError as error:  # the other arrays can still be listed
                     described[name] = {"unsupported": error.reason}
         return {"metadata": {"arrays": described}}
 
 
 def _check_arrays(value: Value) -> dict[str, Pixels]:
-    """Return what can be written, or refuse all of it."""
+    """Return the arrays by name, or raise ``UnsupportedDataError`` before anything is written."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(
             f"expected a dict of names and arrays, got {type(value).__name__}: save one array as "
@@ -121,6 +134,7 @@ def _check_arrays(value: Value) -> dict[str, Pixels]:
             )
         try:
             arrays[name] = to_numpy(array)
+            # Fails for a dtype that npy cannot store, before the first byte of the archive.
             write_array(io.BytesIO(), np.empty(0, arrays[name].dtype))
         except UnsupportedDataError as error:
             raise UnsupportedDataError(f"array {name!r}: {error.reason}", "npz") from error
@@ -128,7 +142,7 @@ def _check_arrays(value: Value) -> dict[str, Pixels]:
 
 
 def _is_good_name(name: object) -> bool:
-    """Whether any tool would unpack it into the directory that it is told to, and show it."""
+    """Return whether every program unpacks this name inside its target folder, and shows it."""
     if type(name) is not str or "\0" in name or "\\" in name:
         return False
     try:
@@ -143,7 +157,7 @@ def _is_good_name(name: object) -> bool:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the arrays by name, or refuse an archive of other things."""
+    """Return the members that are arrays, by name. Raise an error for an archive without any."""
     check_names(archive, "npz")
     found = [member for member in archive.infolist() if not is_hidden(member)]
     members = {
@@ -160,6 +174,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> Pixels:
     try:
+        # Nothing is unpacked to a disk here, but a pipeline may use the names as paths.
         if ".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")):
             raise UnsupportedFileError("its name is an absolute path, or has '..'", "npz")
         with open_member(archive, member, "npz") as part:
@@ -174,7 +189,10 @@ def _read(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> Pixel
 
 
 class _Pieces:
-    """A member as a file to read an array from: piece by piece, never a second time whole."""
+    """A member as a file, read piece by piece.
+
+    ``zipfile`` would make a second copy of an array that is read with one call.
+    """
 
     def __init__(self, part: IO[bytes]) -> None:
         self.read, self.seek = part.read, part.seek

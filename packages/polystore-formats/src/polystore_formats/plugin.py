@@ -1,4 +1,4 @@
-"""Manifest: which class makes bytes of which suffix. Imports nothing but polystore."""
+"""Manifest: which class reads and writes which suffix. Imports only polystore."""
 
 from polystore_core import FormatSpec, hookimpl
 
@@ -13,7 +13,8 @@ _OME_TIFF, _OME_BIG_TIFF = (
     _tiff("OmeBigTiff", "OME-TIFF, BigTIFF"),
 )
 _BIG_TIFF = _tiff("BigTiff", "BigTIFF")
-# suffix: (module:Class, summary, modules it needs, what installs them)
+# suffix: (module:Class, summary, modules that it needs, the extra that installs them).
+# The module is named, not imported: listing formats must not import tifffile or torch.
 _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "npy": ("npy:Npy", "NumPy array", (), ""),
     "npz": ("npz:Npz", "NumPy archive of named arrays", (), ""),
@@ -46,6 +47,7 @@ _FORMATS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
 
 @hookimpl
 def polystore_format(name: str) -> FormatSpec | None:
+    """Return the specification of the format with a suffix, without the dot."""
     if name not in _FORMATS:
         return None
     target, summary, requires, extra = _FORMATS[name]

@@ -1,6 +1,7 @@
 """The chunks of a PNG file (W3C, third edition), checked before libpng sees them.
 
-Chunks that do not make up the picture are checked piece by piece, and dropped.
+libpng gets only the chunks that make up the picture. The checksums of the others are checked
+piece by piece, and then they are dropped.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 PICTURE_BYTES_LIMIT = 1 << 31
-"""Pictures that would be larger in memory are neither written nor read."""
+"""The most bytes of a picture in memory, written or read."""
 
 ADVICE = "load it on a machine with more memory"
 
@@ -59,6 +60,8 @@ _ADAM7 = (  # first row, first column, row step, column step
 
 
 class PngHeader(NamedTuple):
+    """The IHDR chunk, and whether a tRNS chunk makes pixels transparent."""
+
     width: int
     height: int
     bits: int
@@ -68,7 +71,7 @@ class PngHeader(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the decoded picture: palettes are looked up, a transparent colour is a channel."""
+        """The shape of the decoded picture. A palette is 3 channels, transparency is one more."""
         channels = 3 if self.colour == _PALETTE else _SAMPLES[self.colour]
         channels += self.transparent
         size = (self.height, self.width)
@@ -76,14 +79,16 @@ class PngHeader(NamedTuple):
 
     @property
     def dtype(self) -> np.dtype[Value]:
+        """The dtype of the decoded picture: 1 to 4 bits become uint8."""
         return np.dtype(np.uint16 if self.bits == 16 else np.uint8)
 
     @property
     def nbytes(self) -> int:
+        """The bytes of the decoded picture."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def passes(self) -> Iterator[tuple[int, int]]:
-        """Yield rows and bytes per row, filter byte included, of each pass over the picture."""
+        """Yield the rows, and the bytes of a row with its filter byte, of each pass."""
         for row, column, down, across in _ADAM7 if self.interlaced else ((0, 0, 1, 1),):
             rows = -(-max(self.height - row, 0) // down)
             columns = -(-max(self.width - column, 0) // across)
@@ -92,18 +97,26 @@ class PngHeader(NamedTuple):
 
 
 def read_png_header(file: BinaryIO) -> PngHeader:
-    """Return what stands before the pixels, checked."""
+    """Read and check the chunks before the pixels."""
     return _png_header(_small_chunks(file, _picture_spans(file, header_only=True)))
 
 
 def read_png(file: BinaryIO, max_bytes: int | None) -> tuple[PngHeader, bytes]:
-    """Return a PNG without its ancillary chunks, in which libpng will find no fault."""
+    """Return the header, and the bytes of a PNG without ancillary chunks.
+
+    All that libpng checks has been checked, so that it does not raise (see ``image``).
+
+    Raises:
+        DamagedDataError: A checksum, a chunk or the number of pixels is wrong.
+        UnsupportedDataError: The picture is packed very tightly. See ``max_bytes``.
+    """
     spans = _picture_spans(file)
     runs = spans.pop(b"IDAT", [])
     chunks = _small_chunks(file, spans)
     header = _png_header(chunks)
     packed = sum(length for _, length in runs)
     expected = sum(rows * length for rows, length in header.passes())
+    # Before memory is taken: the header and the packed bytes must be able to belong together.
     if not packed <= 2 * expected + _IDAT_SLACK or expected > _DEFLATE_RATIO * packed:
         raise DamagedDataError(
             f"its header has shape {header.shape}, but its pixels have {packed} packed bytes",
@@ -121,13 +134,14 @@ def read_png(file: BinaryIO, max_bytes: int | None) -> tuple[PngHeader, bytes]:
 
 
 def _check_rows(data: bytes, header: PngHeader, expected: int) -> None:
-    """Unpack the pixels piece by piece, and keep none: check their number, and each filter."""
+    """Unpack the pixels piece by piece, without keeping them. Check their number and filters."""
     done = 0
     for piece in _inflate(data, expected):
         pixels = np.frombuffer(piece, np.uint8)
         start = 0
         for rows, length in header.passes():
             end = start + rows * length
+            # The first row that starts in this piece. Its first byte is the filter of the row.
             first = start + -(-max(done - start, 0) // length) * length
             filters = pixels[first - done : max(end - done, 0) : length]
             if filters.size and filters.max() > 4:
@@ -146,7 +160,7 @@ def _inflate(data: bytes, expected: int) -> Iterator[bytes]:
         for start in range(0, len(data), _PIECE):
             packed = data[start : start + _PIECE]
             while packed and not inflate.eof:
-                yield inflate.decompress(packed, _PIECE)
+                yield inflate.decompress(packed, _PIECE)  # at most this much memory at a time
                 packed = inflate.unconsumed_tail
         yield inflate.flush()
     except zlib.error as error:
@@ -164,19 +178,20 @@ _Spans: TypeAlias = "dict[bytes, list[tuple[int, int]]]"
 
 
 def _picture_spans(file: BinaryIO, *, header_only: bool = False) -> _Spans:
-    """Return where the chunks stand that make up the picture; check the others, and drop them."""
+    """Return the positions of the chunks that make up the picture, and check the others."""
     found: _Spans = {}
     last = b""
     for kind, offset, length in _png_chunks(file, header_only):
         if kind in _PICTURE_CHUNKS:
             if not found and kind != b"IHDR":
                 raise DamagedDataError("it does not start with an IHDR chunk", "png")
+            # Only IDAT may be there several times, and only in a row.
             if kind in found and not kind == last == b"IDAT":
                 raise DamagedDataError(f"chunk {kind!r} is in it twice", "png")
             found.setdefault(kind, []).append((offset, length))
         else:
             _check_crc(file, kind, length)
-            if not kind[0] & 0x20:
+            if not kind[0] & 0x20:  # PNG 5.4: a capital first letter means "must be understood"
                 raise DamagedDataError(f"chunk {kind!r} is critical, but unknown", "png")
         last = kind
     return found
@@ -238,7 +253,7 @@ def _crc(kind: bytes, payload: bytes) -> bytes:
 
 
 def _png_header(chunks: dict[bytes, bytes]) -> PngHeader:
-    """Check header, palette and transparency; drop what the colour type has no use for."""
+    """Check the header, palette and transparency. Drop those that the colour type does not use."""
     if next(iter(chunks), b"") != b"IHDR" or len(chunks[b"IHDR"]) != 13:
         raise DamagedDataError("it does not start with an IHDR chunk", "png")
     width, height, bits, colour, *methods = struct.unpack(">II5B", chunks[b"IHDR"])
@@ -249,7 +264,7 @@ def _png_header(chunks: dict[bytes, bytes]) -> PngHeader:
     elif len(chunks.get(b"PLTE", b"")) not in range(3, (3 << bits) + 1, 3):
         raise DamagedDataError("its palette is missing or has a wrong length", "png")
     if colour in (4, 6):
-        chunks.pop(b"tRNS", None)
+        chunks.pop(b"tRNS", None)  # these types have alpha, and libpng warns about both
     lengths = {0: (2,), 2: (6,), _PALETTE: range(1, len(chunks.get(b"PLTE", b"")) // 3 + 1)}
     transparent = b"tRNS" in chunks
     if transparent and len(chunks[b"tRNS"]) not in lengths[colour]:

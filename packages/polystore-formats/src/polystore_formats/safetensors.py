@@ -1,8 +1,8 @@
-"""``.safetensors``: named arrays, bfloat16 and float8 among them, without a pickle.
+"""``.safetensors``: named arrays, also of bfloat16 and float8, without pickle.
 
-A header in JSON, and then the data: https://huggingface.co/docs/safetensors. The header is read
-and written here. The library of that name reads files by their paths, which most stores do not
-have, and would hold all data a second time while it writes.
+A file has a header in JSON and then the data: https://huggingface.co/docs/safetensors. This
+module reads and writes the header itself. The library of that name opens files by path, but most
+stores have no paths. It also holds all data a second time while it writes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["HEADER_LIMIT", "SafeTensors"]
 
 HEADER_LIMIT = 100_000_000
-"""Most bytes of a header: other readers have the same limit."""
+"""The most bytes of a header. Other readers have the same limit."""
 
 _METADATA = "__metadata__"
 _NAMES = {
@@ -70,15 +70,14 @@ _DTYPES = {stored: name for name, stored in _NAMES.items()}
 _PACKED = ("F4", "F6_E2M3", "F6_E3M2")
 """Types with several elements in a byte."""
 _MAPPED_FROM = 1 << 24
-"""Bytes from which a file is mapped: each mapping keeps a file of the system open."""
+"""Files of at least this many bytes are mapped. Each map keeps a file of the system open."""
 
 
 class SafeTensors(Format):
-    """Mappings of names to arrays of any framework; loads a dict of NumPy arrays, in its order.
+    """Mappings of names to arrays of any framework. Loads a dict of NumPy arrays, in its order.
 
-    ``metadata`` is a dict of text that goes into the header, such as ``{"format": "pt"}``.
-    ``arrays`` loads only those names. Arrays of a large file are a private memory map: the system
-    reads what is touched, and writing to them does not change the file.
+    The arrays of a large file are a private memory map. The system reads only the pages that you
+    use, and if you write to an array, the file does not change.
     """
 
     name = "safetensors"
@@ -86,9 +85,15 @@ class SafeTensors(Format):
     def save(
         self, value: Value, file: BinaryIO, /, *, metadata: Mapping[str, str] | None = None
     ) -> None:
+        """Write the arrays.
+
+        Args:
+            metadata: a dict of text for the header, such as ``{"format": "pt"}``.
+        """
         arrays = _check_arrays(value)
+        # The header keeps the order of the names. The data has another one, see below.
         header: Document = {name: {} for name in arrays}
-        # Wide elements first, as the library does: then all of them are aligned.
+        # Wide elements first, as the library does: then each array is aligned.
         ordered = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
         start = 0
         for name in ordered:
@@ -102,7 +107,7 @@ class SafeTensors(Format):
         if metadata is not None:
             header = {_METADATA: _check_metadata(metadata), **header}
         text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
+        text += b" " * (-len(text) % 8)  # data starts at a multiple of 8, for aligned maps
         if len(text) > HEADER_LIMIT:
             raise UnsupportedDataError(
                 f"its header has {len(text)} bytes, but readers take at most {HEADER_LIMIT}: "
@@ -112,6 +117,7 @@ class SafeTensors(Format):
         file.write(struct.pack("<Q", len(text)) + text)
         for name in ordered:
             array = arrays[name]
+            # The format has no field for the byte order: data is always little-endian.
             if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and _IS_BIG):
                 array = array.astype(array.dtype.newbyteorder("<"))
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
@@ -119,6 +125,11 @@ class SafeTensors(Format):
     def load(
         self, file: BinaryIO, /, *, arrays: Sequence[str] | None = None
     ) -> dict[str, Pixels]:
+        """Load the arrays by their names.
+
+        Args:
+            arrays: load only the arrays with these names.
+        """
         size = file_size(file)
         found, _ = _read_header(file, size)
         for name in arrays or ():
@@ -155,7 +166,7 @@ _IS_BIG = not np.little_endian
 
 
 class _Entry(NamedTuple):
-    """One array in a file: its type as the file names it, and where its data is."""
+    """One array in a file: its type, by the name in the file, and the position of its data."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -164,7 +175,7 @@ class _Entry(NamedTuple):
 
 
 def _check_arrays(value: Value) -> dict[str, Pixels]:
-    """Return what can be written, or refuse all of it."""
+    """Return the arrays by name, or raise ``UnsupportedDataError`` before anything is written."""
     if is_array(value) or not isinstance(value, Mapping):
         raise UnsupportedDataError(
             f"expected a dict of names and arrays, got {type(value).__name__}: save "
@@ -196,7 +207,7 @@ def _check_arrays(value: Value) -> dict[str, Pixels]:
 
 
 def _is_text(value: object) -> bool:
-    """Return whether it is a ``str`` that UTF-8 can encode."""
+    """Return whether ``value`` is a ``str`` that UTF-8 can encode."""
     if not isinstance(value, str):
         return False
     try:
@@ -217,10 +228,12 @@ def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, _Entry], Document]:
     """Return the arrays by name, and the metadata of the header.
 
-    All bytes of the data must belong to one array: no gaps, and nothing twice.
+    Each byte of the data must belong to exactly one array. A gap or an overlap raises an error,
+    because the format has no checksum that would find a changed header.
     """
     start = file.read(9)
     length = int.from_bytes(start[:8], "little")
+    # There is no magic number. The specification asks for "{" as the first byte of the header.
     if len(start) < 9 or start[8:] != b"{" or length > size - 8:
         raise wrong_start(start[:8], "a safetensors file", "safetensors")
     if length > HEADER_LIMIT:
@@ -234,6 +247,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, _Entry], Document
     metadata = header.pop(_METADATA, None)
     found = {name: _entry(name, item, 8 + length) for name, item in header.items()}
     end = 8 + length
+    # By position, and then by size: an empty array may start where the next one starts.
     for name, entry in sorted(found.items(), key=lambda pair: pair[1][2:]):
         if entry.start != end:
             reason = f"array {name!r:.100} overlaps another one, or follows a gap"
@@ -255,7 +269,7 @@ def _entry(name: str, item: object, data: int) -> _Entry:
         } if all(type(n) is int and n >= 0 for n in (*shape, start, stop)) and start <= stop:
             nbytes = stop - start
         case _:
-            reason = f"its header says of array {name!r:.100}: {item!r:.100}"
+            reason = f"the header entry of array {name!r:.100} is not valid: {item!r:.100}"
             raise DamagedDataError(reason, "safetensors")
     stored = _DTYPES.get(dtype)
     if stored is not None and math.prod(shape) * _itemsize(stored) != nbytes:
@@ -265,7 +279,7 @@ def _entry(name: str, item: object, data: int) -> _Entry:
 
 
 def _itemsize(name: str) -> int:
-    if is_extended(name):  # without ml_dtypes, which info() does not need
+    if is_extended(name):  # np.dtype(name) needs ml_dtypes, and info() must work without it
         return 2 if name == "bfloat16" else 1
     return np.dtype(name).itemsize
 
@@ -277,17 +291,18 @@ def _describe_dtype(stored: str) -> str:
 
 
 def _map(file: BinaryIO, size: int) -> mmap.mmap | None:
-    """Map a large file; ``None`` for one that is not a file of the system, or cannot be mapped."""
+    """Map a large file. Return ``None`` if it is small, or not a file that can be mapped."""
     if size < _MAPPED_FROM:
         return None
     try:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (io.UnsupportedOperation, OSError):  # as many files are open as may be
+    except (io.UnsupportedOperation, OSError):  # for example, too many files are open
         return None
 
 
 def _view_mapped(mapped: mmap.mmap, entry: _Entry) -> Pixels:
     array = _reshape(np.frombuffer(mapped, np.uint8, entry.nbytes, entry.start), entry)
+    # Other writers do not align their data, and many C libraries crash on such arrays.
     return array if array.flags.aligned else array.copy()
 
 

@@ -1,4 +1,4 @@
-"""Arrays that are larger than the memory, read part by part while they are written."""
+"""Arrays that may be larger than the memory. They are read part by part while a file is written."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["check_lazy", "is_lazy", "parts"]
 
 _BUDGET = 64 << 20
-"""Bytes of a part. A chunk that is larger is read whole, up to twice as much."""
+"""Bytes of a part. A larger chunk is read whole, up to twice as many bytes."""
 _Part: TypeAlias = "tuple[int | slice, ...]"
 
 
 def is_lazy(value: Value) -> bool:
-    """Whether ``value`` is an array that is read when it is indexed: Dask's, or a handle."""
+    """Return whether ``value`` is a Dask array or a lazy handle, which reads when it is indexed."""
     return isinstance(value, LazyArray) or is_instance(value, "dask.array", "Array")
 
 
 def check_lazy(value: Value) -> None:
-    """Raise ``UnsupportedDataError`` for a Dask array that does not know its shape."""
+    """Raise ``UnsupportedDataError`` for a Dask array with an unknown shape."""
     if any(math.isnan(length) for length in value.shape):
         raise UnsupportedDataError(
             "the Dask array has blocks of unknown size: call compute_chunk_sizes() first"
@@ -37,9 +37,13 @@ def check_lazy(value: Value) -> None:
 
 
 def parts(value: Value, whole_axes: int = 0) -> Iterator[Pixels]:
-    """Yield all of a lazy array, in the order of C; the last ``whole_axes`` are never cut.
+    """Yield all parts of a lazy array, in C order. The last ``whole_axes`` axes are never cut.
 
-    Parts are along the first axis at which they fit into the memory, and end where chunks do.
+    Parts are cut along the first axis where they are small enough. They end where chunks end, so
+    that each chunk is read once.
+
+    Raises:
+        UnsupportedDataError: A part has another shape than the array promised.
     """
     for region in _regions(value.shape, _chunks(value), value.dtype.itemsize, whole_axes):
         part = np.asarray(value[region], value.dtype, order="C")
@@ -48,6 +52,7 @@ def parts(value: Value, whole_axes: int = 0) -> Iterator[Pixels]:
             for item, length in zip(region, value.shape, strict=False)
             if isinstance(item, slice)
         ) + tuple(value.shape[len(region) :])
+        # A Dask block can have another shape than its metadata. The header is already written.
         if part.shape != expected:
             raise UnsupportedDataError(
                 f"its part {region} has shape {part.shape}, expected {expected}"
@@ -67,10 +72,13 @@ def _regions(
     if last < 1:
         yield ()
         return
+    # sizes[axis]: bytes of one index of the axis. All axes before the cut one are single indices.
     sizes = [math.prod(shape[axis + 1 :]) * itemsize for axis in range(len(shape))]
+    # The first axis of which one index is small enough. If none is, pages are as small as it gets.
     axis = next((axis for axis in range(last) if sizes[axis] <= _BUDGET), last - 1)
     step = max(1, _BUDGET // max(1, sizes[axis]))
     chunk = max(1, chunks[axis])
+    # End at a chunk's end, or else the same chunk would be computed or decoded twice.
     if step >= chunk:
         step -= step % chunk
     elif chunk * sizes[axis] <= 2 * _BUDGET:

@@ -1,4 +1,4 @@
-"""``.txt``: text, byte for byte: line ends stay as they are."""
+"""``.txt``: text. Line ends are not changed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ __all__ = ["Text"]
 
 
 class Text(Format):
-    """``encoding`` is for ``save`` and ``load`` alike; the file does not say which it was."""
+    """A ``str``. The file does not name its encoding: load it with the one that you saved with."""
 
     name = "text"
 
     def save(self, value: Value, file: BinaryIO, /, *, encoding: str = "utf-8") -> None:
+        """Write the text.
+
+        Args:
+            encoding: the text encoding, such as "utf-8", "cp1252" or "utf-16".
+        """
         check_encoding(encoding)
         if type(value) is not str:
             raise UnsupportedDataError(
@@ -29,6 +34,8 @@ class Text(Format):
             )
         try:
             data = value.encode(encoding)
+            # Some encodings change text without an error: in raw_unicode_escape, a backslash can
+            # load as another character.
             same = data.decode(encoding) == value
         except UnicodeError as error:
             raise UnsupportedDataError(f"it is not {encoding} text: {error}", "text") from error
@@ -37,6 +44,11 @@ class Text(Format):
         file.write(data)
 
     def load(self, file: BinaryIO, /, *, encoding: str = "utf-8") -> str:
+        """Load the text.
+
+        Args:
+            encoding: the text encoding of the file.
+        """
         check_encoding(encoding)
         with allocating(file_size(file), "text", "read it in parts, with Python's open()"):
             return decode_text(

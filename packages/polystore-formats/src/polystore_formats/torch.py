@@ -1,8 +1,8 @@
 """``.pt`` and ``.pth``: tensors, and dicts, lists and tuples of tensors and plain values.
 
-Only what PyTorch's ``weights_only`` unpickler takes is written and read: nothing in a file is
-called. That unpickler has been broken into twice (CVE-2025-32434, CVE-2026-24747; mended in
-2.10), so for files of strangers prefer formats without a pickle.
+Reads and writes only the types that PyTorch's ``weights_only`` unpickler accepts, so no function
+in a file is called. That unpickler was broken twice (CVE-2025-32434 and CVE-2026-24747, fixed in
+2.10). For files of strangers, prefer formats without pickle.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["DEPTH_LIMIT", "Torch"]
 
 DEPTH_LIMIT = 100
-"""Deepest nesting that is written: pickling recurses."""
+"""The deepest nesting that is written, because pickle calls itself for each level."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.Size, torch.dtype)
 _REFUSED = re.compile(r"(?i)unsupported|not supported|maximum supported version")
-"""How PyTorch refuses classes, functions and versions of a checkpoint that is whole."""
+"""Words in PyTorch's errors for a whole checkpoint with classes, functions or a new version."""
 _ADVICE = (
     "Load it with the program that wrote it, and save its tensors and plain values: "
     "module.state_dict(), and number.item() of NumPy numbers"
@@ -48,17 +48,18 @@ _MEMBERS_LIMIT = 100_000  # one for each storage
 
 
 class Torch(Format):
-    """A tensor keeps dtype, shape and ``requires_grad``; its ``grad`` is not saved.
+    """Tensors, plain values, and dicts, lists and tuples of them.
 
-    The result of a computation is saved as its values, without the graph that computed it.
-    A view is saved as itself, not with all of the storage that it looks at. Tensors load onto
-    ``map_location``, wherever they were.
+    A tensor keeps its dtype, shape and ``requires_grad``. Its ``grad`` is not saved. The result
+    of a computation is saved as its values, without the graph that computed it. A view is saved
+    alone, without the rest of the storage that it shares.
     """
 
     name = "torch"
     decode_errors = (*ARCHIVE_ERRORS, pickle.UnpicklingError)
 
     def save(self, value: Value, file: BinaryIO, /) -> None:
+        """Write the value."""
         plain = _plain(value, 0)
         sink = _Sink(file)
         try:
@@ -67,6 +68,11 @@ class Torch(Format):
             raise sink.error or error from None
 
     def load(self, file: BinaryIO, /, *, map_location: str = "cpu") -> Value:
+        """Load the value.
+
+        Args:
+            map_location: the device for all tensors, such as "cpu" or "cuda:0".
+        """
         try:
             torch.empty(0, device=map_location)
         except (RuntimeError, AssertionError, TypeError) as error:
@@ -75,12 +81,16 @@ class Torch(Format):
         size = file_size(file)
         try:
             with allocating(size, "torch", "load it on a machine with more memory"):
-                _check_archive(file)
+                _check_archive(file)  # torch.load does not check the CRC-32 of tensors
                 file.seek(0)
                 return torch.load(file, map_location=map_location, weights_only=True)
-        except (PolystoreError, OSError, torch.OutOfMemoryError):  # disk or GPU, not the file
+        except (
+            PolystoreError,
+            OSError,
+            torch.OutOfMemoryError,
+        ):  # the disk or GPU, not the file
             raise
-        except Exception as error:  # the unpickler raises whatever damaged opcodes lead to
+        except Exception as error:  # damaged opcodes can raise any error in the unpickler
             reason = _reason(error)
             if _REFUSED.search(reason):
                 raise UnsupportedFileError(f"{reason} {_ADVICE}", "torch") from error
@@ -88,14 +98,16 @@ class Torch(Format):
 
 
 def _plain(value: Value, depth: int) -> Value:
-    """Return ``value`` with small tensors in place of views; refuse what would not load."""
+    """Return ``value`` with copies instead of views. Raise an error for types that do not load."""
     if depth > DEPTH_LIMIT:
-        raise UnsupportedDataError(f"it is nested more than {DEPTH_LIMIT} levels deep", "torch")
+        raise UnsupportedDataError(
+            f"it is nested more than {DEPTH_LIMIT} levels deep: save it in parts", "torch"
+        )
     kind = type(value)
     if kind in (torch.Tensor, torch.nn.Parameter):
         return _tensor(value)
     if kind in (dict, OrderedDict):
-        plain = copy.copy(value)  # with the ``_metadata`` of a state dict
+        plain = copy.copy(value)  # keeps ``_metadata``, with which modules load old state dicts
         for key, item in value.items():
             if type(key) not in _PLAIN:
                 raise UnsupportedDataError(
@@ -103,7 +115,7 @@ def _plain(value: Value, depth: int) -> Value:
                 )
             plain[key] = _plain(item, depth + 1)
         if kind is OrderedDict:
-            _plain(vars(value), depth + 1)
+            _plain(vars(value), depth + 1)  # pickle stores its attributes too
         return plain
     if kind in (list, tuple):
         return kind(_plain(item, depth + 1) for item in value)
@@ -129,9 +141,11 @@ def _tensor(tensor: torch.Tensor) -> torch.Tensor:
             f"({tensor.layout}, {tensor.dtype}, {tensor.device}): save tensor.to_dense()",
             "torch",
         )
+    # The graph of a result holds functions, and conjugation may be a flag on shared storage.
     if tensor.grad_fn is not None or tensor.is_conj() or tensor.is_neg():
         values = tensor.detach().resolve_conj().resolve_neg()
         tensor = values.requires_grad_(tensor.requires_grad and tensor.is_leaf)
+    # torch.save writes the whole storage of a view: a slice of a stack would become the stack.
     if tensor.untyped_storage().nbytes() <= tensor.numel() * tensor.element_size():
         return tensor
     alone = tensor.detach().clone()
@@ -141,7 +155,7 @@ def _tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Sink:
-    """Keeps the ``OSError`` of a write, which ``torch.save`` turns into a ``RuntimeError``."""
+    """A file that keeps the ``OSError`` of a write. ``torch.save`` hides it in a RuntimeError."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -159,7 +173,7 @@ class _Sink:
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Check what PyTorch does not: the CRC-32 of all that it will read."""
+    """Check that the file is an archive of PyTorch, and the CRC-32 of each member."""
     file.seek(0)
     start = file.read(8)
     if start.startswith(b"\x80"):
@@ -172,6 +186,7 @@ def _check_archive(file: BinaryIO) -> None:
     with open_archive(file, "torch", max_entries=_MEMBERS_LIMIT) as archive:
         check_names(archive, "torch")
         names = archive.namelist()
+        # A TorchScript program has code of its own, which must not run.
         if any(name.endswith("/constants.pkl") for name in names):
             raise UnsupportedFileError(
                 "it is a TorchScript program: load it with torch.jit.load", "torch"
@@ -181,15 +196,16 @@ def _check_archive(file: BinaryIO) -> None:
                 "it is a zip archive that PyTorch did not write", "torch"
             )
         for member in archive.infolist():
+            # PyTorch never compresses. Compressed members could unpack to any size.
             if member.compress_type != zipfile.ZIP_STORED:
                 reason = f"member {member.filename!r} is compressed: pack it again uncompressed"
                 raise UnsupportedFileError(reason, "torch")
             with archive.open(member) as part:
-                while part.read(PIECE):
+                while part.read(PIECE):  # zipfile compares the CRC-32 at the end of the member
                     pass
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong, without PyTorch's advice to switch its protection off."""
+    """Return PyTorch's reason, without its advice to switch the protection off."""
     text = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
     return text.partition(" Please use")[0] or type(error).__name__

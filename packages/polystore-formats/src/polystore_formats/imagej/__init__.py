@@ -1,1 +1,1 @@
-"""ImageJ ROIs as the bytes of one file (``roi``), and as formats (``format``)."""
+"""ImageJ ROIs: the bytes of one file (``roi``), and the formats (``format``)."""

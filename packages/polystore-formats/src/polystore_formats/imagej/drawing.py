@@ -1,6 +1,6 @@
-"""Shapes as ImageJ writes them into a ``.roi`` file.
+"""Write shapes into the records of ``.roi`` files.
 
-The bounds, and the integers beside float32 coordinates, are those that ImageJ 1.53t writes.
+The bounds, and the integers next to float32 coordinates, are those that ImageJ 1.53t writes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _LEAST, _MOST = -5000, 60535
-"""Integers beyond these are others to ImageJ, which reads some as signed and some as not."""
-_ELLIPSE_VERTICES = 72
+"""The integers that ImageJ can read from 16 bits: it takes a value below -5000 as unsigned."""
+_ELLIPSE_VERTICES = 72  # EllipseRoi.vertices
 
 
 def draw(record: ImagejRoi, shape: Shape, kind: str, subpixel: bool | None) -> bool:
-    """Write a shape into ``record`` as that kind of ROI.
+    """Write a shape into ``record`` as a ROI of this kind.
 
-    ``subpixel`` is whether coordinates are float32 where integers would do, None what ImageJ
-    does. Returns whether they are.
+    Args:
+        record: the record, which is changed.
+        shape: the shape.
+        kind: a name of ``KINDS``.
+        subpixel: whether coordinates are float32 also if integers are exact. With ``None``, the
+            kind decides, as in ImageJ.
+
+    Returns:
+        Whether the coordinates are float32.
     """
     record.roitype, record.subtype = KINDS[kind].code, KINDS[kind].subtype
     if kind == "composite":
@@ -66,7 +73,7 @@ def draw(record: ImagejRoi, shape: Shape, kind: str, subpixel: bool | None) -> b
 
 
 def _outlines(shape: Shape) -> list[NDArray[np.float64]]:
-    """Return (x, y) from the corner of the first pixel."""
+    """Return (x, y) coordinates from the corner of the first pixel."""
     if isinstance(shape, Mask):
         return mask_outlines(shape)
     return [part[:, ::-1] + 0.5 for part in corners_of(shape)]
@@ -80,6 +87,7 @@ def _draw_box(record: ImagejRoi, shape: Rectangle | Ellipse, subpixel: bool | No
     if is_fine:
         floats = np.array([left, top, width, height], np.float32).tolist()
         record.xd, record.yd, record.widthd, record.heightd = floats
+    # ImageJ casts to int, which rounds towards zero.
     low = np.trunc([left, top])
     _set_bounds(record, low, low + np.ceil([width, height]))
     return is_fine
@@ -94,7 +102,8 @@ def _are_integers(numbers: Pixels) -> bool:
 
 def _draw_turned(record: ImagejRoi, shape: Rectangle | Ellipse, kind: str) -> None:
     height, width = shape.size
-    if isinstance(shape, Ellipse) and height > width:  # ImageJ counts from the longer axis
+    # EllipseRoi starts from the longer axis, and its aspect ratio is at most 1.
+    if isinstance(shape, Ellipse) and height > width:
         shape = Ellipse(shape.centre, (width, height), shape.angle + 90)
         height, width = shape.size
     corners = Rectangle(shape.centre, shape.size, shape.angle).corners[:, ::-1] + 0.5
@@ -102,6 +111,7 @@ def _draw_turned(record: ImagejRoi, shape: Rectangle | Ellipse, kind: str) -> No
     ends = np.array([start, end], np.float32).astype(np.float64)
     (record.x1, record.y1), (record.x2, record.y2) = ends.tolist()
     parameter = height / width if kind == "ellipse" else height
+    # ImageJ stores this float in the bytes of three fields that these kinds do not use.
     numbers = struct.unpack(">BBh", struct.pack(">f", parameter))
     record.arrow_style_or_aspect_ratio, record.arrow_head_size = numbers[:2]
     record.rounded_rect_arc_size = numbers[2]

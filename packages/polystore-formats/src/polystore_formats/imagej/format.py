@@ -35,18 +35,19 @@ if TYPE_CHECKING:
 __all__ = ["BYTES_LIMIT", "ROIS_LIMIT", "Roi", "RoiZip"]
 
 BYTES_LIMIT = 1 << 26
-"""Larger ROIs are neither written nor read. Sets of which more is packed tighter than 100 to 1
-are refused, as if made to fill the memory, unless ``max_bytes`` of load allows it."""
+"""The most bytes of a ROI. Members that are packed tighter than 100 to 1 may unpack to as many
+together, unless ``max_bytes`` of load allows more."""
 ROIS_LIMIT = 100_000
-"""Most ROIs in one set."""
+"""The most ROIs of one set."""
 
 _SUFFIX = ".roi"
 _PROPERTIES = "__polystore_roi_metadata__.json"
-"""Member in which polystore 0.6 keeps the properties of each ROI, by the name of its member."""
+"""The member in which polystore 0.6 wrote the properties of each ROI, by the member's name."""
+# Users try to load "image.zarr.zip" as a set of ROIs, because both are .zip files.
 _OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 """Documents of Zarr stores, which are .zip files as well."""
 _UNNAMED = b"unnamed"
-"""Comment of a member that has a name only because members need one."""
+"""The comment of a member whose ROI has no name. A member needs one."""
 _FORBIDDEN = {ord(character): "_" for character in '/\\:*?"<>|\x7f'} | dict.fromkeys(
     range(32), "_"
 )
@@ -76,8 +77,8 @@ class Roi(Format):
 class RoiZip(Format):
     """A list of :class:`polystore_core.rois.ROI`, in its order.
 
-    Members are named as the ROIs are; where two have one name, as ImageJ does ("name-1.roi").
-    From files, all ``.roi`` members load, in their order, and other members are ignored.
+    Each member has the name of its ROI. A second ROI with this name is "name-1.roi", as in ImageJ.
+    ``load`` reads all ``.roi`` members in their order, and ignores the others.
     """
 
     name = "roi.zip"
@@ -94,15 +95,22 @@ class RoiZip(Format):
             raise UnsupportedDataError(
                 f"it has {len(value)} ROIs, but a set holds at most {ROIS_LIMIT}", "roi.zip"
             )
+        # All are encoded before the first byte is written, so that one bad ROI leaves no file.
         contents = [_encode(roi, f"ROI {i}, {roi.name!r:.80}") for i, roi in enumerate(value)]
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, roi, content in zip(_member_names(value), value, contents, strict=True):
-                member = zipfile.ZipInfo(name)  # of 1980: equal values, equal bytes
+                # The date is always 1980, so that equal values give equal bytes.
+                member = zipfile.ZipInfo(name)
                 member.compress_type, member.create_system = zipfile.ZIP_DEFLATED, 3
                 member.comment = b"" if roi.name else _UNNAMED
                 archive.writestr(member, content)
 
     def load(self, file: BinaryIO, /, *, max_bytes: int | None = None) -> list[ROI]:
+        """Load the ROIs.
+
+        Args:
+            max_bytes: allow all ROIs together to unpack to this many bytes.
+        """
         with open_archive(file, "roi.zip", max_entries=ROIS_LIMIT) as archive:
             members = _members(archive)
             parts = packing_of(members)
@@ -138,13 +146,17 @@ def _encode(roi: ROI, which: str) -> bytes:
 
 
 def _member_names(rois: list[ROI]) -> Iterator[str]:
-    """Name each ROI as ImageJ would, and none as another, whatever a disk makes of case."""
+    """Yield a name for each ROI, as ImageJ chooses it.
+
+    Names differ also without regard to case, so that a set can be unpacked on Windows and macOS.
+    """
     taken: dict[str, int] = {}
     for roi in rois:
         y0, x0, y1, x1 = roi.shape.bounds
         label = roi.name.removesuffix(_SUFFIX) or f"{(y0 + y1) / 2:04.0f}-{(x0 + x1) / 2:04.0f}"
         stem = _shorten(label.translate(_FORBIDDEN))
-        stem = f"_{stem[1:]}" if stem.startswith("._") else stem  # macOS names its own files so
+        # "._name" is how macOS names its own files, and archives with them are read without them.
+        stem = f"_{stem[1:]}" if stem.startswith("._") else stem
         name, count = stem, taken.get(stem.lower(), 0)
         while name.lower() in taken:
             count += 1
@@ -155,12 +167,12 @@ def _member_names(rois: list[ROI]) -> Iterator[str]:
 
 
 def _shorten(stem: str) -> str:
-    most = NAME_BYTES_LIMIT - len(_SUFFIX) - len("-100000")
+    most = NAME_BYTES_LIMIT - len(_SUFFIX) - len("-100000")  # room for the largest number
     return stem.encode()[:most].decode(errors="ignore")
 
 
 def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the ROIs in their order, or refuse an archive of other things."""
+    """Return the members that are ROIs, in their order. Raise an error for other archives."""
     found = [member for member in archive.infolist() if not is_hidden(member)]
     members = [member for member in found if member.filename.lower().endswith(_SUFFIX)]
     if found and not members:
@@ -195,14 +207,14 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _properties(archive: zipfile.ZipFile) -> dict[str, Document]:
-    """Return what the member of polystore 0.6 says, if there is one."""
+    """Return the properties that polystore 0.6 wrote, by member."""
     member = archive.NameToInfo.get(_PROPERTIES)
     found = {} if member is None else _finite(decode_json(_content(archive, member)))
     return found if isinstance(found, dict) else {}
 
 
 def _finite(value: Value) -> Value:
-    """Return ``value`` with NaN and infinities as text, as Zarr writes them."""
+    """Return ``value`` with NaN and infinities as text, spelled as in Zarr."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, list):
@@ -215,4 +227,5 @@ def _finite(value: Value) -> Value:
 def _with_properties(roi: ROI, properties: Value) -> ROI:
     if not isinstance(properties, dict):
         return roi
+    # Properties in the .roi file win: ImageJ may have changed them since.
     return dataclasses.replace(roi, properties={**properties, **roi.properties})

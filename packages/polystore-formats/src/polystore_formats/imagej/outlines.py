@@ -1,7 +1,7 @@
 """Outlines of pixels, and of ImageJ's composite selections.
 
-ImageJ keeps a composite as the numbers of ``java.awt.geom.PathIterator``: 0 x y moves, 1 x y
-draws a line, 2 and 3 draw curves of two and three further points, 4 closes the outline.
+ImageJ stores a composite as the numbers of ``java.awt.geom.PathIterator``. 0 x y moves, 1 x y
+draws a line, 2 and 3 draw curves with two and three more points, 4 closes the outline.
 """
 
 from __future__ import annotations
@@ -22,24 +22,29 @@ if TYPE_CHECKING:
 __all__ = ["FILLED_LIMIT", "fill", "path_of", "read_path", "trace"]
 
 FILLED_LIMIT = 1 << 24
-"""Most pixels of the box around outlines that are filled: a few bytes can claim any size."""
+"""The most pixels of the box around outlines that are filled. A few bytes can claim any size."""
 _MOVE, _LINE, _QUADRATIC, _CUBIC, _CLOSE = range(5)
 _NUMBERS = {_MOVE: 2, _LINE: 2, _QUADRATIC: 4, _CUBIC: 6, _CLOSE: 0}
 _PIECES_LIMIT = 128
 
 
 def trace(pixels: NDArray[np.bool_]) -> list[Outline]:
-    """Return the outlines along the edges of pixels: (y, x) of corners, shape (n, 2) each.
+    """Return the outlines along the edges of pixels.
 
-    The corner of the first pixel is (0, 0). Pixels that touch at a corner alone are apart.
+    Args:
+        pixels: the mask, of shape (height, width).
+
+    Returns:
+        The (y, x) corners of each outline, shape (n, 2). The corner of the first pixel is (0, 0).
+        Pixels that touch only at a corner have separate outlines.
     """
     padded = np.zeros((pixels.shape[0] + 2, pixels.shape[1] + 2), np.bool_)
     padded[1:-1, 1:-1] = pixels
     above, below = padded[:-1], padded[1:]
     a, b, c, d = above[:, :-1], above[:, 1:], below[:, :-1], below[:, 1:]
     y, x = np.nonzero(a ^ b ^ c ^ d)
-    # Two corners stand where two pixels touch; which of them turns up and which down is what
-    # keeps the outlines apart.
+    # Where two pixels touch at a corner, two outlines meet. The point is in the list twice, once
+    # for each. ``falls`` gives each its own edges, so that the outlines stay separate.
     crossed = (a == d) & (b == c) & (a != b)
     cross_y, cross_x = np.nonzero(crossed)
     falls = a[cross_y, cross_x].astype(np.int8)
@@ -54,7 +59,10 @@ def trace(pixels: NDArray[np.bool_]) -> list[Outline]:
 
 
 def _partners(order: NDArray[np.intp]) -> list[int]:
-    """Corners in the order of a line are the ends of its edges, in turn."""
+    """Return the other end of the edge at each corner.
+
+    Along a line, corners 0 and 1 are the ends of the first edge, 2 and 3 of the second.
+    """
     partner = np.empty_like(order)
     partner[order[::2]], partner[order[1::2]] = order[1::2], order[::2]
     partners: list[int] = partner.tolist()
@@ -76,9 +84,10 @@ def _loops(right: Sequence[int], down: Sequence[int]) -> Iterable[list[int]]:
 
 
 def fill(outlines: Sequence[Outline]) -> tuple[NDArray[np.bool_], tuple[int, int]] | None:
-    """Return the pixels within outlines along pixel edges, and the (y, x) of the first.
+    """Return the pixels inside outlines along pixel edges, and the (y, x) of the first pixel.
 
-    None where an outline is of another kind, or the box is larger than ``FILLED_LIMIT``.
+    Returns ``None`` if an outline is not along pixel edges, or the box is larger than
+    ``FILLED_LIMIT``.
     """
     start = np.concatenate(outlines)
     end = np.concatenate([np.roll(outline, -1, axis=0) for outline in outlines])
@@ -88,9 +97,10 @@ def fill(outlines: Sequence[Outline]) -> tuple[NDArray[np.bool_], tuple[int, int
         return None
     rise = np.abs(end[:, 0] - start[:, 0])
     is_upright = (rise == 0) | (end[:, 1] == start[:, 1])
-    # Pixels have no more edges than that; more would only keep this loop busy.
+    # Pixels have no more edges than this. A hostile path with more would only make the loop slow.
     if not is_upright.all() or (start % 1).any() or rise.sum() > height * (width + 1):
         return None
+    # Even-odd rule: a pixel is inside if the row crosses an odd number of edges before it.
     crossed = np.zeros((int(height), int(width) + 1), np.bool_)
     rows = np.sort(np.stack((start[:, 0], end[:, 0])) - top, axis=0).astype(np.intp)
     columns = (start[:, 1] - left).astype(np.intp)
@@ -103,7 +113,7 @@ def fill(outlines: Sequence[Outline]) -> tuple[NDArray[np.bool_], tuple[int, int
 
 
 def path_of(outlines: Iterable[Outline]) -> NDArray[np.float64]:
-    """Return ImageJ's numbers for outlines of (x, y)."""
+    """Return ImageJ's numbers for outlines of (x, y) coordinates."""
     parts: list[NDArray[np.float64]] = []
     for outline in outlines:
         lines = np.column_stack((np.full(len(outline), float(_LINE)), outline))
@@ -113,11 +123,12 @@ def path_of(outlines: Iterable[Outline]) -> NDArray[np.float64]:
 
 
 def read_path(numbers: NDArray[np.float64]) -> list[Outline]:
-    """Return the (x, y) of each outline, curves as short lines, its end joined to its start.
+    """Return the (x, y) coordinates of each outline, with curves as short lines.
 
-    Raises ``ValueError`` for what is no path.
+    Raises:
+        ValueError: The numbers are not a path.
     """
-    path = array("d", numbers.tobytes())  # lists of floats would take eight times that
+    path = array("d", numbers.tobytes())  # a list of floats would take eight times the memory
     outlines: list[array[float]] = []
     outline = array("d")
     start, at = array("d", (0.0, 0.0)), 0
@@ -135,13 +146,15 @@ def read_path(numbers: NDArray[np.float64]) -> list[Outline]:
             continue
         if not outline:
             outline = array("d", start)
+        # A curve starts at the last point, which is not among its own numbers.
         outline += points if command == _LINE else _curve(outline[-2:] + points)
     found = [np.array(o).reshape(-1, 2) for o in (*outlines, outline) if len(o) >= 6]
+    # Java repeats the first point at the end. Fewer than three points have no area.
     return [o[:-1] if len(o) > 3 and (o[0] == o[-1]).all() else o for o in found]
 
 
 def _curve(numbers: array[float]) -> array[float]:
-    """Cut a Bézier curve into lines, about 0.01 pixel from it."""
+    """Cut a Bézier curve into lines that are about 0.01 pixel from it."""
     corners = np.array(numbers).reshape(-1, 2)
     length = float(np.hypot(*np.diff(corners, axis=0).T).sum())
     pieces = 4 + int(min(4 * math.sqrt(length), _PIECES_LIMIT))

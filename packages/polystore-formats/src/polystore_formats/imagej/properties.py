@@ -1,8 +1,8 @@
-"""The text of ImageJ's ``Roi.setProperty``: lines of "key: value", sorted, in ASCII.
+"""The text of ImageJ's ``Roi.setProperty``: sorted lines of "key: value", in ASCII.
 
-ImageJ reads that text with ``java.util.Properties.load`` and writes it back plainly: spaces in
-keys, backslashes, and all that is not ASCII would change on the way. What does not fit is JSON,
-with percent signs for those characters, under the one key "polystore".
+ImageJ reads this text with ``java.util.Properties.load`` and writes it back without escapes.
+Spaces in keys, backslashes and characters that are not ASCII would change. Properties with these
+are JSON under the one key "polystore", with percent signs for such characters.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SAFE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "").replace("\\", "")
 
 
 def write_properties(properties: Mapping[str, Value], more: Mapping[str, Value]) -> str:
-    """Return the text for ``properties``; ``more`` is what else a later reader should know."""
+    """Return the text for ``properties``, with the entries ``more`` under our key."""
     lines, rest = [], {}
     for key, value in properties.items():
         text = _format_value(value)
@@ -38,15 +38,17 @@ def write_properties(properties: Mapping[str, Value], more: Mapping[str, Value])
             lines.append(f"{key}: {text}\n")
         else:
             rest[key] = value
+    # One key for all of ours, so that ImageJ's table of properties stays readable.
     ours = {**more, "properties": rest} if rest else dict(more)
     if ours:
+        # Sorted keys give equal ROIs equal bytes, also after ImageJ has sorted the lines.
         text = json.dumps(ours, ensure_ascii=False, allow_nan=False, sort_keys=True)
         lines.append(f"{_OURS}: {quote(text, safe=_SAFE)}\n")
     return "".join(sorted(lines))
 
 
 def read_properties(text: str) -> tuple[Document, Document]:
-    """Return the properties, and what else :func:`write_properties` was given."""
+    """Return the properties, and the entries ``more`` of :func:`write_properties`."""
     properties: dict[str, Any] = {}
     more: dict[str, Any] = {}
     for line in text.split("\n"):
@@ -61,7 +63,7 @@ def read_properties(text: str) -> tuple[Document, Document]:
 
 
 def _format_value(value: Value) -> str | None:
-    """Return the text that reads as this very value, or None."""
+    """Return the text that is read as exactly this value, or ``None`` if there is none."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -71,7 +73,7 @@ def _format_value(value: Value) -> str | None:
 
 
 def _read(text: str) -> Value:
-    """Numbers are numbers where they would be written just so."""
+    """Return the value of a text: a number only if this number is written with the same text."""
     if text in ("true", "false"):
         return text == "true"
     for kind in (int, float):
@@ -79,6 +81,7 @@ def _read(text: str) -> Value:
             number = kind(text)
         except ValueError:
             continue
+        # JSON of other programs holds integers of at most 64 bits.
         fits = -(1 << 63) <= number < 1 << 64 if kind is int else math.isfinite(number)
         if fits and repr(number) == text:
             return number
@@ -86,7 +89,7 @@ def _read(text: str) -> Value:
 
 
 def _decode(text: str) -> Document | None:
-    """Return what stands under our key, or None where somebody else wrote it."""
+    """Return the document under our key, or ``None`` if another program wrote it."""
     try:
         ours = decode_json(unquote(text, errors="strict").encode())
     except (DamagedDataError, UnicodeError):

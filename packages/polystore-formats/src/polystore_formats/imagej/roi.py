@@ -1,14 +1,16 @@
 """ROIs as the bytes of ImageJ's ``.roi`` files: ``ij.io.RoiEncoder`` and ``RoiDecoder``.
 
-Name and position are those of the ROI, its properties those of ``Roi.setProperty`` (see
-:mod:`.properties`), and what else ImageJ keeps is ``properties["imagej"]`` (see
-:mod:`.settings`). Shapes that ImageJ would round, or does not have, come back equal: their
-exact form stands in the properties, and counts as long as ImageJ has not moved the ROI. A mask
-is an outline along the edges of its pixels, and what comes back are the pixels that it encloses.
+Name and position are the ROI's own. Its properties are those of ``Roi.setProperty`` (see
+:mod:`.properties`). All other settings of ImageJ are in ``properties["imagej"]`` (see
+:mod:`.settings`).
 
-Where the bytes of a file are not those that would be written for its ROI, as for the arcs in a
-composite selection, they are kept as ``properties["imagej"]["raw"]``, and written again as long
-as the ROI is the one that they hold.
+Shapes that ImageJ would round, or does not have, load equal: their exact form is in the
+properties. It is used until ImageJ moves the ROI. A mask is written as an outline along the edges
+of its pixels, and loads as the pixels inside.
+
+If the bytes of a file are not those that polystore would write for its ROI, for example for the
+arcs in a composite selection, they are kept as ``properties["imagej"]["raw"]``. They are written
+again unless the ROI has changed.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["decode_roi", "encode_roi"]
 
+# Offsets of fields, from ij.io.RoiDecoder.
 _MAGIC = b"Iout"
 _HEADER, _TYPE, _SUBTYPE, _SECOND_OFFSET = 64, 6, 48, 60
 _SECOND_SIZE, _IMAGE_SIZE = 52, 32
@@ -60,8 +63,9 @@ _INDEX_LIMIT = (1 << 31) - 2
 def encode_roi(roi: ROI) -> bytes:
     """Return the bytes of a ``.roi`` file.
 
-    Raises ``UnsupportedDataError`` for settings in ``properties["imagej"]`` that ImageJ could
-    not hold, or that do not fit the shape.
+    Raises:
+        UnsupportedDataError: ImageJ cannot store a setting in ``properties["imagej"]``, or it
+            does not fit the shape.
     """
     properties = roi.to_dict()["properties"]
     settings = properties.pop("imagej", {})
@@ -80,13 +84,17 @@ def encode_roi(roi: ROI) -> bytes:
 
 
 def decode_roi(content: bytes, name: str = "", *, keep_bytes: bool = True) -> ROI:
-    """Return the ROI in a ``.roi`` file; ``name`` is for one that has none inside.
+    """Return the ROI in a ``.roi`` file.
 
-    Bytes that :func:`encode_roi` would not write for it are kept in its properties, unless
-    ``keep_bytes`` is false, which takes half the time.
+    Args:
+        content: the bytes of the file.
+        name: the name of the ROI if it has none in the file.
+        keep_bytes: keep bytes that :func:`encode_roi` would write in another way in the
+            properties of the ROI. ``False`` takes half the time.
 
-    Raises ``DamagedDataError`` for bytes that are no ROI, ``UnsupportedDataError`` for one that
-    has no area or too few points, or whose kind is unknown.
+    Raises:
+        DamagedDataError: The bytes are not a ROI.
+        UnsupportedDataError: The ROI has no area, too few points, or an unknown kind.
     """
     content = bytes(content)
     roi = _decode(content, name)
@@ -105,12 +113,14 @@ def decode_roi(content: bytes, name: str = "", *, keep_bytes: bool = True) -> RO
 
 
 def _reuse_bytes(roi: ROI, raw: Value, name: Value, settings: Document) -> bytes | None:
-    """Return the bytes that a ROI was loaded from, if they still say what it is."""
+    """Return the bytes that a ROI was loaded from, or ``None`` if it has changed since."""
     try:
         content = base64.b64decode(raw, validate=True)
         before = _decode(content, name)
     except (TypeError, ValueError, PolystoreError):
-        return None  # the raw bytes of some other version: what else is known gets written
+        return (
+            None  # bytes of another version, or of a user: write the ROI from its other fields
+        )
     properties = {k: v for k, v in roi.properties.items() if k != "imagej"}
     if settings:
         properties["imagej"] = settings
@@ -145,7 +155,7 @@ def _encode(roi: ROI, properties: Document, settings: Document) -> bytes:
 
 
 def _hints(record: ImagejRoi, roi: ROI, kind: str) -> Document:
-    """Return what ImageJ's own fields do not say about the shape."""
+    """Return the properties that restore the exact shape, if ImageJ's fields do not."""
     try:
         found = shape_of(record, kind)
     except PolystoreError as error:
@@ -154,9 +164,11 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> Document:
             "(float32)",
             "roi",
         ) from error
+    # What ImageJ's fields give back is tried, not predicted: rounding differs between kinds.
     if found == roi.shape:
         return {}
     if not isinstance(roi.shape, Mask):
+        # The float64 vertices alone are smaller, and survive in shapes that ImageJ has.
         if not isinstance(roi.shape, Rectangle | Ellipse):
             floats = np.concatenate(corners_of(roi.shape)).astype(">f8").tobytes()
             hint = base64.b64encode(floats).decode("ascii")
@@ -187,7 +199,7 @@ def _decode(content: bytes, name: str) -> ROI:
         settings = {"kind": kind, **settings}
     if subpixel is not None:
         settings["subpixel"] = subpixel
-    properties.pop("imagej", None)
+    properties.pop("imagej", None)  # a property of this name would hide ImageJ's settings
     if settings:
         properties["imagej"] = settings
     positions = {axis: getattr(record, f"{axis}_position") for axis in _AXES}
@@ -208,11 +220,12 @@ def _read(content: bytes) -> ImagejRoi:
     if content[_TYPE] > max(ROI_TYPE) or content[_TYPE] == ROI_TYPE.NOROI:
         raise UnsupportedFileError(f"its ROI type {content[_TYPE]} is unknown", "roi")
     (second,) = struct.unpack_from(">i", content, _SECOND_OFFSET)
-    if second:
+    if second:  # old files have no second header
         if not _HEADER <= second < len(content) - _SECOND_SIZE:
             raise DamagedDataError(
                 f"its second header, at byte {second}, is outside the file", "roi"
             )
+        # roifile would read beyond the file and give a shorter text, without an error.
         for offset in (16, 40):  # of the name, of the properties
             start, count = struct.unpack_from(">ii", content, second + offset)
             if count < 0 or start < 0 or (start and start + 2 * count > len(content)):
@@ -230,7 +243,7 @@ def _read(content: bytes) -> ImagejRoi:
 
 
 def _shape(record: ImagejRoi, kind: str, hints: Document) -> tuple[Shape, str, bool | None]:
-    """Return the shape, the kind it would have by default, and what "subpixel" has to say."""
+    """Return the shape, its default kind, and the setting "subpixel" (``None`` if ImageJ's)."""
     found = shape_of(record, kind)
     shape = as_mask(found) if hints.get("mask") is True else found
     if "float64" in hints:
@@ -244,7 +257,7 @@ def _shape(record: ImagejRoi, kind: str, hints: Document) -> tuple[Shape, str, b
 
 
 def _refine(found: Shape, hint: Value) -> Shape:
-    """Return a shape with its vertices in float64, unless ImageJ has moved them."""
+    """Return the shape with its float64 vertices, or ``found`` if ImageJ has moved it."""
     if isinstance(found, Rectangle | Ellipse):
         return found
     parts = corners_of(found)
@@ -264,7 +277,7 @@ def _refine(found: Shape, hint: Value) -> Shape:
 
 
 def _exact(found: Shape, kind: str, hint: Value) -> Shape:
-    """Return the shape that was saved, unless ImageJ has moved it."""
+    """Return the shape that was saved, or ``found`` if ImageJ has moved it."""
     try:
         shape = ROI.from_dict(hint).shape
         if isinstance(shape, Mask) or kind not in possible_kinds(shape):

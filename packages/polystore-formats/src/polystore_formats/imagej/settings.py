@@ -1,18 +1,18 @@
-"""What ImageJ keeps of a ROI besides its shape, as ``properties["imagej"]``.
+"""ImageJ's settings of a ROI besides its shape, as ``properties["imagej"]``.
 
-Only what differs from ImageJ's own default is there:
+A setting is there only if it differs from ImageJ's default:
 
-    kind                ImageJ's kind, where the shape has several: "freehand", "arrow", "text"
-    stroke_color, fill_color, label_color      "#rrggbb", or "#aarrggbb" where not opaque
-    stroke_width        in pixels; rounded to seven digits, as float32 is
+    kind                ImageJ's kind, if the shape can have several: "freehand", "arrow", "text"
+    stroke_color, fill_color, label_color      "#rrggbb", or "#aarrggbb" if not opaque
+    stroke_width        in pixels, rounded to the seven digits of float32
     options             names of flags, such as "overlay_labels", "spline_fit", "double_headed"
     arc_size            diameter of a rectangle's rounded corners, in pixels
     arrow_style, arrow_head_size, point_type, point_size, label_font_size, group
-    counters, counter_positions      of each point: its counter, and the stack position
-    position            index in a stack that is no hyperstack, from 1
+    counters, counter_positions      for each point: its counter, and the stack position
+    position            index in a stack that is not a hyperstack, from 1
     text                {"text", "font", "size", "style", "justification", "angle", "as_drawn"}
-    image, image_opacity             a TIFF file in base64; 0 to 255
-    subpixel            whether coordinates are float32, where that is not what they ask for
+    image, image_opacity             a TIFF file in base64, and 0 to 255
+    subpixel            whether coordinates are float32, if ImageJ would choose the opposite
     version             of the file format
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "VERSION", "Text", "apply_settings", "read_settings"]
 
 VERSION = 228
-"""Of what is written: that of ImageJ 1.53t; newer ones read it."""
+"""The version of the file format that is written: ImageJ 1.53t's, which newer ones read."""
 _LARGE_GROUPS = 229
 """The first version with groups above 255."""
 _COLORS = {
@@ -49,11 +49,13 @@ _COLOR = re.compile(r"#([0-9a-f]{2})?([0-9a-f]{6})")
 
 
 class _Number(NamedTuple):
+    """A setting that is an integer, and its attribute in the record of roifile."""
+
     attribute: str
     least: int
     most: int
     kinds: tuple[str, ...] = ()
-    """Which kinds have it; all where empty."""
+    """The kinds that have this setting. Empty for all."""
     default: int = 0
 
 
@@ -73,7 +75,7 @@ _FINE = ROI_OPTIONS.SUB_PIXEL_RESOLUTION
 _OPTIONS = {
     option.name.lower(): option
     for option in ROI_OPTIONS
-    # roifile cannot write the last, which nobody uses.
+    # roifile cannot write the last one, and no program uses it.
     if option.name and option not in (_FINE, ROI_OPTIONS.NONE, ROI_OPTIONS.UNKNOWN_15)
 }
 _TEXT: dict[str, type | tuple[type, ...]] = {
@@ -100,12 +102,12 @@ NAMES = (
     "raw_name",
 )
 _PARTS = {"counters": "point", "counter_positions": "point", "text": "text", "image": "image"}
-_AS_DRAWN = 1024
+_AS_DRAWN = 1024  # RoiDecoder: drawStringMode, a bit next to style and justification
 _STYLE_OFFSET = 68
 
 
 class Text(str):
-    """Text whose length is that in UTF-16: what roifile writes as the number of units."""
+    """Text whose length is its number of UTF-16 units, because roifile writes ``len(text)``."""
 
     __slots__ = ()
 
@@ -114,6 +116,7 @@ class Text(str):
 
 
 def wrong_setting(name: str, value: object, expected: str) -> UnsupportedDataError:
+    """Return the error for a setting that ImageJ cannot store."""
     return UnsupportedDataError(
         f"properties['imagej'][{name!r}] is {value!r:.80}, expected {expected}", "roi"
     )
@@ -123,13 +126,14 @@ def wrong_setting(name: str, value: object, expected: str) -> UnsupportedDataErr
 
 
 def read_settings(record: ImagejRoi, kind: str, content: bytes) -> Document:
-    """Return what is not as ImageJ has it by itself."""
+    """Return the settings that differ from ImageJ's defaults."""
     found: dict[str, Any] = {}
     for name, attribute in _COLORS.items():
         alpha, *rgb = color = getattr(record, attribute)
         if any(color):
             opaque = alpha == 255
             found[name] = "#" + (bytes(rgb) if opaque else bytes(color)).hex()
+    # Old files have the width only as an integer.
     width = record.float_stroke_width or (0 if kind == "point" else record.stroke_width)
     if np.isfinite(width) and width:
         found["stroke_width"] = _short(width)
@@ -153,7 +157,7 @@ def read_settings(record: ImagejRoi, kind: str, content: bytes) -> Document:
 
 
 def _short(number: float) -> float:
-    """Return 0.1 for the float32 that is nearest to it."""
+    """Return the shortest decimal number of a float32: 0.1, not 0.10000000149."""
     return float(str(np.float32(number)))
 
 
@@ -176,9 +180,10 @@ def _read_text(record: ImagejRoi, content: bytes) -> Document:
 
 
 def apply_settings(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) -> None:
-    """Write settings into ``record``, which has its shape already.
+    """Write settings into ``record``, which already has its shape.
 
-    Raises ``UnsupportedDataError`` for those that ImageJ could not hold.
+    Raises:
+        UnsupportedDataError: ImageJ cannot store a setting, or it does not apply to the kind.
     """
     unknown = settings.keys() - set(NAMES)
     if unknown:
@@ -233,7 +238,7 @@ def _set_numbers(record: ImagejRoi, kind: str, settings: Mapping[str, Value]) ->
                 name, value, f"a whole number from {number.least} to {number.most}"
             )
         setattr(record, number.attribute, value)
-    if record.group > 255:
+    if record.group > 255:  # older versions have one byte for the group
         record.version = max(record.version, _LARGE_GROUPS)
 
 
@@ -241,7 +246,7 @@ def _set_stroke_width(record: ImagejRoi, kind: str, value: Value) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 32767:
         raise wrong_setting("stroke_width", value, "a number of pixels from 0 to 32767")
     record.float_stroke_width = float(value)
-    if kind != "point":  # whose size stands there
+    if kind != "point":  # points have their size in this field
         record.stroke_width = int(value)
 
 

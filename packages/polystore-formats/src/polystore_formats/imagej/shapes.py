@@ -1,8 +1,9 @@
-"""ImageJ's kinds of ROI, and the shapes that they are.
+"""ImageJ's kinds of ROI, and their shapes.
 
-ImageJ counts x before y. Areas, and angles too, from the corner of the first pixel; other lines
-and points from its centre (``Roi.useLineSubpixelConvention``). Vertices are 16-bit integers from
-the upper left of the bounds, float32 besides where the ROI has sub-pixel resolution.
+ImageJ has x before y. Coordinates of areas and angles start at the corner of the first pixel.
+Those of other lines and points start at its centre (``Roi.useLineSubpixelConvention``). Vertices
+are 16-bit integers from the upper left of the bounds. A ROI with sub-pixel resolution has them in
+float32 as well.
 """
 
 from __future__ import annotations
@@ -56,10 +57,12 @@ __all__ = [
 
 
 class _Kind(NamedTuple):
+    """ImageJ's numbers for a kind, and the shapes that it can have."""
+
     code: ROI_TYPE
     subtype: ROI_SUBTYPE
     shapes: tuple[type[Shape], ...]
-    """What it can be; it is the default of those that name it first."""
+    """The default kind of a shape is the first one in ``KINDS`` that has it."""
 
 
 _NO = ROI_SUBTYPE.UNDEFINED
@@ -86,13 +89,14 @@ _BY_TYPE = {
     (kind.code, kind.subtype): name for name, kind in KINDS.items() if name != "composite"
 }
 UPRIGHT = ("rectangle", "text", "image", "oval")
-_SAME_PLACE = 1e-3
+_SAME_PLACE = 1e-3  # pixels: more than float32 rounds, less than anybody moves a ROI
 
 
 def kind_of(record: ImagejRoi) -> str:
-    """Return ImageJ's kind of ROI. Raises ``UnsupportedDataError`` for an unknown one."""
+    """Return the kind of a ROI. Raises ``UnsupportedDataError`` for an unknown one."""
     if record.composite:
         return "composite"
+    # A subtype that this type does not have is ignored, as ImageJ ignores it.
     subtypes = (record.subtype, ROI_SUBTYPE.UNDEFINED)
     for subtype in subtypes:
         if (record.roitype, subtype) in _BY_TYPE:
@@ -101,6 +105,7 @@ def kind_of(record: ImagejRoi) -> str:
 
 
 def default_kind(shape: Shape) -> str:
+    """Return the kind that a shape has if its settings name no other."""
     if isinstance(shape, Mask):
         return "traced" if len(mask_outlines(shape)) == 1 else "composite"
     if isinstance(shape, Rectangle | Ellipse) and shape.angle:
@@ -108,15 +113,15 @@ def default_kind(shape: Shape) -> str:
     return next(name for name, kind in KINDS.items() if type(shape) in kind.shapes)
 
 
-@functools.lru_cache(maxsize=1)  # asked for twice in a row
+@functools.lru_cache(maxsize=1)  # encode_roi needs the outlines of one mask several times
 def mask_outlines(mask: Mask) -> list[NDArray[np.float64]]:
-    """Return the outlines along a mask's pixels: (x, y) from the corner of the image."""
+    """Return the outlines along a mask's pixels: (x, y) from the corner of the first pixel."""
     y, x = mask.origin
     return [loop[:, ::-1] + (x, y) for loop in trace(mask.pixels)]
 
 
 def possible_kinds(shape: Shape) -> list[str]:
-    """Return the kinds of ROI that can hold it."""
+    """Return the kinds of ROI that a shape can have."""
     known = [name for name, kind in KINDS.items() if type(shape) in kind.shapes]
     if isinstance(shape, Rectangle | Ellipse) and shape.angle:
         return [name for name in known if name not in UPRIGHT]
@@ -126,10 +131,11 @@ def possible_kinds(shape: Shape) -> list[str]:
 
 
 def shape_of(record: ImagejRoi, kind: str) -> Shape:
-    """Return what a ROI of that kind covers.
+    """Return the shape of a ROI of this kind.
 
-    Raises ``DamagedDataError`` for numbers that are none, ``UnsupportedFileError`` for a shape
-    without an area or with too few vertices.
+    Raises:
+        DamagedDataError: A coordinate is not a finite number.
+        UnsupportedFileError: The shape has no area, or too few vertices.
     """
     try:
         return _shape(record, kind)
@@ -151,8 +157,8 @@ def _shape(record: ImagejRoi, kind: str) -> Shape:
         outlines = read_path(_finite(record.multi_coordinates))
         return Composite(outline[:, ::-1] - shift for outline in outlines)
     if kind in UPRIGHT:
-        x, y = record.left, record.top
-        # roifile takes sides without a length for such that are 65536 long.
+        x, y = record.left, record.top  # integers, less exact than the floats below
+        # roifile reads a side of length 0 as one of length 65536.
         width, height = (record.right - x) % 65536, (record.bottom - y) % 65536
         if record.subpixelrect:
             box = [record.xd, record.yd, record.widthd, record.heightd]
@@ -174,6 +180,7 @@ def _shape(record: ImagejRoi, kind: str) -> Shape:
 
 
 def shift_of(kind: str) -> float:
+    """Return the distance in pixels from ImageJ's origin for this kind to that of our shapes."""
     lines = ("line", "arrow", "polyline", "freeline", "point")
     return 0.0 if kind in lines else 0.5
 
@@ -206,7 +213,7 @@ def _read_parameter(record: ImagejRoi) -> float:
 
 
 def as_mask(shape: Shape) -> Shape:
-    """Return the pixels that an outline along their edges encloses, or ``shape`` itself."""
+    """Return the mask inside outlines along pixel edges, or ``shape`` if it has others."""
     parts = shape.parts if isinstance(shape, Composite) else (shape,)
     outlines = [part.coordinates + 0.5 for part in parts if isinstance(part, Polygon)]
     filled = fill(outlines) if outlines else None
@@ -214,7 +221,7 @@ def as_mask(shape: Shape) -> Shape:
 
 
 def is_near(one: Shape, other: Shape) -> bool:
-    """Whether two shapes are at the same place but for what float32 rounds."""
+    """Return whether two shapes are equal up to the precision of float32."""
     if type(one) is not type(other):
         return False
     pairs = list(zip(corners_of(one), corners_of(other), strict=False))
@@ -224,6 +231,7 @@ def is_near(one: Shape, other: Shape) -> bool:
 
 
 def corners_of(shape: Shape) -> list[NDArray[np.float64]]:
+    """Return the (y, x) vertices of each part of a shape."""
     if isinstance(shape, Rectangle | Ellipse):
         return [Rectangle(shape.centre, shape.size, shape.angle).corners]
     if isinstance(shape, Composite):

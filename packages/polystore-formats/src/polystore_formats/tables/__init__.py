@@ -1,1 +1,1 @@
-"""Tables: cells of text, and what their columns mean. CSV is in ``csv``."""
+"""Tables: cells of text, and the meaning of their columns. CSV is in ``csv``."""

@@ -1,6 +1,6 @@
 """Columns of a table as cells of text, and back.
 
-A cell that starts with ``QUOTED`` stood in quotes, so it is text whatever it looks like.
+A cell that starts with ``QUOTED`` had quotes in the file. It is text, also if it is "007".
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = [
 ]
 
 CELL_LIMIT = 100_000
-"""Most characters in a cell that is written."""
+"""The most characters of a cell that is written."""
 
 TEXT_BYTES_LIMIT = 1 << 30
-"""Most memory for a column of text in an array, where all cells are as wide as the longest."""
+"""The most bytes of a column of text in an array, where each cell is as wide as the longest."""
 
-QUOTED = "\0"
+QUOTED = "\0"  # text of a table has no NUL: reading and writing reject it
 
 Column: TypeAlias = "NDArray[Any] | list[str | None]"
 """Numbers, or text in which ``None`` is a missing cell."""
@@ -57,7 +57,7 @@ _TRUTH = {
 }
 _MISSING = ("", "NA")  # R writes NA
 _INTEGER = re.compile(r" *[+-]?(?:0|[1-9][0-9]{0,19}) *")
-_FLOAT = re.compile(  # whole numbers only as far as every one has a float64 of its own
+_FLOAT = re.compile(  # at most 15 digits before the point: float64 can tell all of these apart
     r" *[+-]?(?:0|[1-9][0-9]{0,14}|nan|inf(?:inity)?"
     r"|(?=\.?[0-9])(?:0|[1-9][0-9]*)?(?:\.[0-9]*(?:e[+-]?[0-9]+)?|e[+-]?[0-9]+)) *",
     re.IGNORECASE,
@@ -65,22 +65,25 @@ _FLOAT = re.compile(  # whole numbers only as far as every one has a float64 of 
 
 
 def quote(text: str) -> str:
+    """Return the text in quotes, as RFC 4180 writes it."""
     return '"' + text.replace('"', '""') + '"'
 
 
 def unquote(cell: str) -> str:
+    """Return a cell without the mark that it had quotes."""
     return cell.replace(QUOTED, "")
 
 
 def distinct_names(header: Sequence[str]) -> list[str]:
-    """Return the names of the columns as ``pandas.read_csv`` chooses them.
+    """Return the names of the columns that ``pandas.read_csv`` would choose.
 
-    A column without a name is "Unnamed: 3" by its position. A second "Area" is "Area.1", and
-    names that the header has itself are taken: ``["x", "x", "x.1"]`` gives x, x.2 and x.1.
+    A column without a name is "Unnamed: 3" by its position. A second "Area" is "Area.1". A name
+    in the header is never given to another column: ``["x", "x", "x.1"]`` gives x, x.2 and x.1.
     """
     cells = [unquote(cell) for cell in header]
     names = [cell or f"Unnamed: {place}" for place, cell in enumerate(cells)]
     taken, numbers = set(names), dict.fromkeys(names, 0)
+    # Columns with a name come first: an unnamed one must not take the name of a later column.
     for place in sorted(range(len(names)), key=lambda place: not cells[place]):
         name = names[place]
         number = numbers[name]
@@ -95,14 +98,14 @@ def distinct_names(header: Sequence[str]) -> list[str]:
 
 
 def cells_of(column: Column) -> Iterable[str]:
-    """Return the cells as they stand in the file: text in quotes, numbers without."""
+    """Return the cells of the file: text in quotes, numbers without."""
     if isinstance(column, np.ndarray) and column.dtype.kind != "U":
-        return map(str, column.tolist())
+        return map(str, column.tolist())  # Python's shortest text gives back the same float
     return ("" if cell is None else quote(cell) for cell in column)
 
 
 def check_column(name: object, column: Column) -> None:
-    """Raise ``UnsupportedDataError`` for what would not load as it was."""
+    """Raise ``UnsupportedDataError`` if the column would not load with the same values."""
     if type(name) is not str or not name:
         raise UnsupportedDataError(
             f"expected a non-empty str as the name of each column, got {name!r:.80}", "csv"
@@ -127,6 +130,7 @@ def check_column(name: object, column: Column) -> None:
                 "convert the column, for example with astype(str)",
                 "csv",
             )
+        # csv.reader refuses longer cells, and NUL is how reading marks quotes.
         if len(cell) > CELL_LIMIT or QUOTED in cell:
             raise UnsupportedDataError(
                 f"column {name!r} has a cell with a NUL or with more than {CELL_LIMIT} characters",
@@ -140,11 +144,13 @@ def check_column(name: object, column: Column) -> None:
 
 
 def _is_storable(dtype: np.dtype[Value]) -> bool:
+    # isbuiltin is 2 for types of ml_dtypes, such as bfloat16.
     is_float = dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isbuiltin != 2
     return dtype.kind in "biuU" or is_float
 
 
 def no_such_column(name: object, dtype: object) -> UnsupportedDataError:
+    """Return the error for a column whose dtype CSV does not hold."""
     return UnsupportedDataError(
         f"column {name!r} has dtype {dtype}, but CSV holds bool, integers, floats of at most "
         "64 bits and text: convert it, for example with astype(str)",
@@ -154,6 +160,7 @@ def no_such_column(name: object, dtype: object) -> UnsupportedDataError:
 
 def _check_width(name: str, text: Sequence[str]) -> None:
     width = max(map(len, text), default=0)
+    # NumPy stores each cell with the width of the longest: one long cell can fill the memory.
     if len(text) * width * 4 > TEXT_BYTES_LIMIT:
         raise UnsupportedDataError(
             f"column {name!r} has {len(text)} cells of up to {width} characters, which need "
@@ -164,11 +171,12 @@ def _check_width(name: str, text: Sequence[str]) -> None:
 
 
 def infer_column(cells: Sequence[str]) -> Column:
-    """Return bool, int64, uint64, float64 or text: the first that fits all cells."""
+    """Return the cells as bool, int64, uint64, float64 or text: the first that fits all cells."""
     present = [cell for cell in cells if cell not in _MISSING]
-    complete = len(present) == len(cells) > 0
+    complete = len(present) == len(cells) > 0  # bool and integers have no missing value
     if complete and all(cell in _TRUTH for cell in present):
         return np.array([_TRUTH[cell] for cell in present])
+    # "007" is not an integer: it is text such as a plate's barcode.
     if complete and all(map(_INTEGER.fullmatch, present)):
         integers = [int(cell) for cell in present]
         for dtype in (np.int64, np.uint64):
@@ -182,7 +190,11 @@ def infer_column(cells: Sequence[str]) -> Column:
 
 
 def parse_column(name: str, cells: Sequence[str], dtype: np.dtype[Value]) -> Column:
-    """Return a column of ``dtype``. Raises ``InvalidOptionError`` where a cell does not fit."""
+    """Return the cells as a column of ``dtype``.
+
+    Raises:
+        InvalidOptionError: A cell does not fit ``dtype``. Names the row.
+    """
     text = _text(cells)
     if dtype.kind == "U" and dtype.itemsize == 0:
         return text
@@ -205,7 +217,7 @@ def _text(cells: Sequence[str]) -> list[str | None]:
 
 
 def _strict(cell: str) -> str:
-    return cell.replace("_", "?")  # Python alone takes 1_000 for a number
+    return cell.replace("_", "?")  # Python would read 1_000 as a number, other programs do not
 
 
 def _parse_truth(cell: str, _: np.dtype[Value]) -> bool:
@@ -242,7 +254,7 @@ _PARSERS: dict[str, Callable[[str, np.dtype[Any]], Any]] = {
 
 
 def table(columns: Mapping[str, Column]) -> Pixels:
-    """Return a structured array; a missing text is "" in it."""
+    """Return the columns as a structured array. A missing text is ""."""
     arrays = {name: _array(name, column) for name, column in columns.items()}
     dtype = [(name, array.dtype) for name, array in arrays.items()]
     rows = np.empty(len(next(iter(arrays.values()))), dtype)

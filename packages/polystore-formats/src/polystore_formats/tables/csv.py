@@ -1,14 +1,14 @@
-"""``.csv``: tables with a header line (RFC 4180), as spreadsheets, R and pandas exchange them.
+"""``.csv``: tables with a header line (RFC 4180), which spreadsheets, R and pandas exchange.
 
-CSV has no types. Numbers are written so that they give back the same value, and text in quotes,
-so that "007" stays text. Without ``dtypes`` a column loads as the first of these that all its
-cells are: bool, int64 or uint64, float64, text; what would lose digits as a number is text. The
-values are then those that were saved. The dtypes are too, if they were bool, int64, float64 or
-text as wide as its longest cell, and the table has rows; ``dtypes`` brings back others. Fields
-are packed: gaps between them are not kept.
+CSV has no types. Numbers are written with all digits. Text is written in quotes, so that "007"
+stays text. A column loads as the first of these types that fits all its cells: bool, int64,
+uint64, float64, text. A number with more digits than its type can hold is text. The values are
+always those that were saved. The dtypes are the same if they were bool, int64, float64 or text as
+wide as its longest cell, and the table has rows. ``dtypes`` restores others. Gaps between the
+fields of a structured array are not kept.
 
-Files of others load as ``pandas.read_csv`` loads them: a column without a name is "Unnamed: 0",
-a second "Area" is "Area.1".
+A file of another program loads with the column names of ``pandas.read_csv``: a column without a
+name is "Unnamed: 0", a second "Area" is "Area.1".
 """
 
 from __future__ import annotations
@@ -54,21 +54,24 @@ _ROWS_AT_ONCE = 10_000
 class Csv(Format):
     """NumPy structured arrays of one dimension, and pandas data frames without an index.
 
-    ``as_="pandas"`` loads a data frame. ``dtypes`` maps names of columns to dtypes, such as
-    ``{"label": "uint16"}``. ``delimiter`` is a comma, semicolon, tab or vertical bar. Files are
-    written in UTF-8; ``encoding`` reads others, such as "cp1252" of Excel on Windows.
-
-    An empty cell is missing: NaN among numbers, "" among text (NaN in a data frame). There is
-    no checksum: a file cut within its last cell, or between rows, loads with what is left.
+    An empty cell is missing: it loads as NaN among numbers, and as "" among text (as NaN in a data
+    frame). CSV has no checksum. If a file was cut in its last cell or between two rows, the rest
+    loads without an error.
     """
 
     name = "csv"
 
     def save(self, value: Value, file: BinaryIO, /, *, delimiter: str = ",") -> None:
+        """Write the table, in UTF-8.
+
+        Args:
+            delimiter: a comma, semicolon, tab or vertical bar.
+        """
         _check_option("delimiter", delimiter, DELIMITERS)
         columns = _columns(value)
         for name, column in columns.items():
             check_column(name, column)
+            # Readers skip blank lines, so that the table would have fewer rows.
             if len(columns) == 1 and isinstance(column, list) and None in column:
                 raise UnsupportedDataError(
                     f"column {name!r} is the only one and has a missing cell, which would be a "
@@ -77,6 +80,7 @@ class Csv(Format):
                 )
         file.write((delimiter.join(map(quote, columns)) + "\n").encode())
         rows = len(next(iter(columns.values())))
+        # As text, a table takes many times its memory: only a block of rows is text at a time.
         for start in range(0, rows, _ROWS_AT_ONCE):
             block = slice(start, start + _ROWS_AT_ONCE)
             cells = [cells_of(column[block]) for column in columns.values()]
@@ -93,6 +97,14 @@ class Csv(Format):
         dtypes: Mapping[str, DTypeLike] | None = None,
         as_: Literal["numpy", "pandas"] = "numpy",
     ) -> Value:
+        """Load the table.
+
+        Args:
+            delimiter: a comma, semicolon, tab or vertical bar.
+            encoding: the text encoding, such as "cp1252" of Excel on Windows.
+            dtypes: dtypes of columns by their names, such as ``{"label": "uint16"}``.
+            as_: "numpy" for a structured array, "pandas" for a data frame.
+        """
         _check_option("delimiter", delimiter, DELIMITERS)
         _check_option("as_", as_, ("numpy", "pandas"))
         check_encoding(encoding)
@@ -156,6 +168,7 @@ def _columns(value: Value) -> dict[str, Column]:
 def _columns_of_frame(frame: Value) -> dict[str, Column]:
     import pandas
 
+    # An index that is not 0, 1, 2, … holds data. Dropping it in silence would lose this data.
     if frame.index.name is not None or not frame.index.equals(pandas.RangeIndex(len(frame))):
         raise UnsupportedDataError(
             "CSV does not store the index of a data frame: save frame.reset_index(), or "

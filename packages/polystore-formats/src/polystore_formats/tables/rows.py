@@ -1,4 +1,4 @@
-"""Names and cells of a CSV file, as text. Cells that had quotes start with ``QUOTED``."""
+"""The names and cells of a CSV file as text. Cells that had quotes start with ``QUOTED``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ DELIMITERS = (",", ";", "\t", "|")
 
 _ROWS_AT_ONCE = 10_000
 _DECLARATION = re.compile(r"sep=(.)(?:\r\n|\r|\n|\Z)", re.IGNORECASE)
-"""A first line that tells Excel the delimiter."""
+"""A first line such as ``sep=;``, from which Excel takes the delimiter."""
 
 
 def read_cells(text: str, delimiter: str) -> dict[str, list[str]]:
-    """Return the cells of each column, by its name.
+    """Return the cells of each column by its name.
 
-    Rows may all have one cell more than the header. Where the last cells are all empty, each row
-    ends in a delimiter, and they are dropped. Else the first cells are the names of rows, which
-    ``write.table`` of R writes without a name of their own: the column is "Unnamed: 0".
+    All rows may have one cell more than the header. If the last cells are all empty, each row ends
+    with a delimiter, and they are dropped. Or else the first cells are the names of rows, which
+    ``write.table`` of R writes without a name in the header: the column is "Unnamed: 0".
 
     Raises:
-        DamagedDataError: The text has NUL characters, or ends within a row or within quotes.
-        UnsupportedFileError: It is whole, but has other delimiters, or rows of other lengths.
+        DamagedDataError: The text has NUL characters, or ends in a row or in quotes.
+        UnsupportedFileError: The text is whole, but has another delimiter, or rows with more or
+            fewer cells than the others.
     """
     nul = text.find(QUOTED)
     if nul >= 0:
@@ -70,18 +71,21 @@ def _without_declaration(text: str, delimiter: str) -> str:
 
 
 def _check_delimiter(header: list[str], first: list[str] | None, delimiter: str) -> None:
-    """Refuse a table that is one column only because it has another delimiter."""
+    """Raise an error for a table that has one column only because its delimiter is another."""
     if first is None or len(header) > 1 or QUOTED in header[0]:
         return
+    # Read as one column, such a table would load without an error, with cells like "1;2;3".
     for other in DELIMITERS:
         if other in header[0] and any(other in cell for cell in first):
             raise _line_error(1, f"has no {delimiter!r}: pass delimiter={other!r}")
 
 
 def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield header and rows, which have equally many cells, but no blank lines."""
+    """Yield the header and the rows, without blank lines. Check the number of cells."""
     is_cut = not text.endswith(("\n", "\r"))
     if '"' in text:
+        # csv.reader does not tell which cells had quotes, so each of them is marked before. The
+        # quantifiers are possessive: a hostile text cannot make the search slow.
         opening = rf'((?:\A|[\r\n{re.escape(delimiter)}])")'
         text = re.sub(rf'{opening}((?:[^"]++|"")*+")', rf"\1{QUOTED}\2", text)
     lines = io.StringIO(text, newline="")
@@ -95,6 +99,7 @@ def _rows(text: str, delimiter: str) -> Iterator[list[str]]:
                 width = header + (len(row) == header + 1)
             expected = width or header
             if len(row) != expected:
+                # A short last row without a line end means that the file was cut.
                 if len(row) < expected and is_cut and lines.tell() == len(text):
                     raise DamagedDataError(f"it ends within line {reader.line_num}", "csv")
                 reason = f"has {len(row)} cells, expected {expected}"

@@ -1,4 +1,4 @@
-"""What a TIFF file says of an image, whichever program wrote it, read without tifffile."""
+"""The metadata of an image in a TIFF file of any program, read without tifffile."""
 
 from __future__ import annotations
 
@@ -35,9 +35,15 @@ def image_of(
     series: int = 0,
     page: int = 0,
 ) -> ImageMetadata:
-    """Return the words of a series, whose axes tifffile calls ``letters``.
+    """Return the metadata of a series.
 
-    ``page`` is the number of its first page.
+    Args:
+        header: the pages of the file.
+        letters: tifffile's letters for the axes.
+        shape: the shape of the series.
+        dtype: the dtype of its pixels.
+        series: the number of the series.
+        page: the number of its first page.
     """
     first = header.pages[page] if page < len(header.pages) else header.pages[0]
     if header.descriptions and is_ome(header.descriptions[0]):
@@ -53,6 +59,7 @@ def image_of(
     description = shaped_description(_descriptions(header, first))
     if description is not None and description.axes:
         return _finish(description.image(_names(letters), tuple(shape)), dtype)
+    # tifffile names all samples of a page S, also those of files with four grey channels.
     if header.number(first, PHOTOMETRIC, 1) not in _RGB:
         letters = letters.replace("S", "C")  # samples that are not colours
     names = _names(letters)
@@ -69,7 +76,7 @@ def _descriptions(header: Header, page: Page) -> list[bytes]:
 
 
 def hyperstack_of(header: Header, page: Page) -> Hyperstack | None:
-    """Return what ImageJ says of an image, if the file is one of ImageJ's."""
+    """Return ImageJ's metadata of an image, or ``None`` if ImageJ did not write the file."""
     for description in _descriptions(header, page):
         if is_imagej(description):
             return read_hyperstack(header, page, description)
@@ -77,7 +84,7 @@ def hyperstack_of(header: Header, page: Page) -> Hyperstack | None:
 
 
 def _names(letters: str) -> tuple[str, ...]:
-    """Return a name for each axis. tifffile gives Q to each one that it does not know."""
+    """Return a name for each axis. tifffile's letter for each unknown axis is Q: q, q2, q3."""
     names: list[str] = []
     for letter in letters.lower():
         count = sum(name[0] == letter for name in names)
@@ -88,7 +95,7 @@ def _names(letters: str) -> tuple[str, ...]:
 def _finish(
     image: ImageMetadata, dtype: np.dtype[Value], source: dict[str, str] | None = None
 ) -> ImageMetadata:
-    """Leave out limits that span all that ``dtype`` has: nobody has chosen these."""
+    """Leave out display ranges that span the whole ``dtype``: these are not a user's choice."""
     channels = image.channels
     if dtype.kind in "iu" and dtype.itemsize > 1:
         span = (float(np.iinfo(dtype).min), float(np.iinfo(dtype).max))
@@ -121,11 +128,12 @@ def letters_of(header: Header, shape: Sequence[int]) -> str:
 
 
 def level_factors(shape: Sequence[int], level: Sequence[int]) -> tuple[float, ...]:
-    """Return how many pixels of an image one of a smaller copy spans, along each axis."""
+    """Return how many pixels of an image one pixel of a smaller copy spans, for each axis."""
     return tuple(map(_factor, shape, level))
 
 
 def _factor(length: int, smaller: int) -> float:
+    # 1025 pixels have a half copy of 512 or 513: the factor is 2, not 1025 / 512.
     nearest = max(1, round(length / smaller))
     is_rounded = smaller in (length // nearest, math.ceil(length / nearest))
     return nearest if is_rounded else length / smaller

@@ -1,8 +1,8 @@
-"""``.tif``: images and stacks of images, with ImageJ's and OME's metadata on demand.
+"""``.tif``: images and stacks of images, with the metadata of ImageJ or OME if you ask for it.
 
-TIFF 6.0 and BigTIFF; what tifffile reads is read, equal to ``tifffile.imread`` but for the
-byte order, which stays that of the file. Plain files, such as microscopes and tifffile write
-them, are read without importing tifffile.
+Reads TIFF 6.0 and BigTIFF files that tifffile can read, with the same pixels as
+``tifffile.imread``. Only the byte order differs: it is that of the file. Plain files, which
+microscopes and tifffile write, are read without importing tifffile.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ __all__ = ["BigTiff", "OmeBigTiff", "OmeTiff", "Tiff", "TiffArray", "TiffOfMicro
 class Tiff(Format):
     """Images of at least two dimensions: bool, integers, floats and complex numbers.
 
-    Palettes are not applied and colours not converted: CMYK, Lab and YCbCr are refused. Of an
-    OME-TIFF set, a file gives its own planes. Tiles that were never written are damage rather
-    than zeros. Compressed images of more than 4 MiB
-    are decoded in as many threads as tifffile would use; ``TIFFFILE_NUM_THREADS`` sets the number.
+    Palettes are not applied, and colours are not converted: CMYK, Lab and YCbCr raise an error.
+    A file of an OME-TIFF set gives its own planes. A tile that was never written is damage, not
+    zeros. Compressed images of more than 4 MiB are decoded in threads. ``TIFFFILE_NUM_THREADS``
+    sets their number.
     """
 
     name = "tiff"
@@ -75,23 +75,36 @@ class Tiff(Format):
     ) -> None:
         """Write an array that loads with the same values, shape, dtype and byte order.
 
-        All codecs are lossless. ``predictor`` stores differences, which pack better. ``tile``
-        is (height, width) in multiples of 16. ``bigtiff=None`` decides by size. The last axis
-        is stored as colour samples where it has 3 or 4 of them, unless ``axes`` says otherwise.
-        ``resolution`` is in pixels per unit, x before y. ``axes`` names the dimensions, as in
-        "zcyx". ``metadata`` goes into ImageJ's or OME's fields ("spacing", "Labels",
-        "PhysicalSizeZ"), else into the description as JSON. ``ome=None`` writes OME-TIFF if the
-        suffix is ``.ome.tif``, and more than 3 axes then need ``axes``.
+        An ``Image`` or a DataArray keeps all of its metadata in each kind of file. The options
+        win over it. The last axis is stored as colour samples if it has length 3 or 4, unless
+        ``axes`` gives it another name. Dask arrays and lazy handles are read part by part.
 
-        An ``Image`` or a DataArray keeps all of its words in each kind of file. The options
-        ``scale``, ``units`` and ``channels`` are those of
-        :func:`polystore_core.image_metadata`, and win over the words of the image. ImageJ's
-        axes are some of tzcyxs, and an image is transposed to that order. OME's end with yx or
-        yxs. Only ImageJ has ``contrast_limits``, for channels without limits.
+        Args:
+            value: the array.
+            file: an open binary file.
+            compression: lossless codec. ``None`` stores the pixels as they are.
+            compression_level: 0 to 9 for lzma and zlib, 0 to 22 for zstd.
+            predictor: store differences between pixels, which pack better.
+            tile: (height, width) of tiles, in multiples of 16. ``None`` writes strips.
+            bigtiff: whether to write BigTIFF. ``None`` does for more than 4 GiB.
+            photometric: how viewers show the pixels. ``None`` chooses by shape and dtype.
+            resolution: (x, y) in pixels per ``resolution_unit``, for printers and old viewers.
+            resolution_unit: unit of ``resolution``.
+            description: text for the description tag of a plain file.
+            imagej: write the metadata of ImageJ. Its axes are some of tzcyxs, in this order.
+            ome: write OME-XML. ``None`` does if the suffix is ``.ome.tif``. The axes end with yx
+                or yxs, and more than 3 axes need ``axes``.
+            axes: name of each dimension, such as "zcyx".
+            scale: pixel size along each axis, as for :func:`polystore_core.image_metadata`.
+            units: unit of ``scale``, such as "um", or a unit for each axis.
+            channels: name or description of each channel.
+            contrast_limits: (low, high) for channels without a display range. Needs ``imagej``.
+            metadata: more fields of ImageJ or OME ("spacing", "Labels", "PhysicalSizeZ"). In a
+                plain file they are JSON in the description.
 
-        Dask arrays and lazy handles are read part by part, and never whole.
-
-        Raises ``UnsupportedDataError`` or ``InvalidOptionError`` before the first byte.
+        Raises:
+            UnsupportedDataError: TIFF cannot store the array. Nothing has been written.
+            InvalidOptionError: An option is not valid. Nothing has been written.
         """
         # tifffile takes half a second to import, and loading a plain file does not need it.
         from . import options, writer
@@ -99,6 +112,7 @@ class Tiff(Format):
         array, like = array_and_words(value)
         if imagej and axes is None and like is not None:
             scale = by_axis(scale, like.names)
+            # The axes of an image have names, so it can be put into ImageJ's order.
             array, like = array_and_words(value, "tzcyxs")
         if is_lazy(array):
             check_lazy(array)
@@ -129,7 +143,7 @@ class Tiff(Format):
         density, fields = options.scale(resolution, resolution_unit, imagej=imagej, ome=ome)
         letters = options.letters(names, needed=imagej or ome)
         shown = options.look(array, axes=letters, photometric=photometric, imagej=imagej)
-        # tifffile would call the planes of a stack channels.
+        # Without names, tifffile would call the planes of a stack channels.
         is_bare = names is None and "axes" not in metadata
         is_stack = is_bare and (ome or (imagej and array.ndim == 3))
         if words or like is not None or contrast_limits is not None or names or is_stack:
@@ -137,6 +151,7 @@ class Tiff(Format):
             letters = options.letters(image.names, needed=imagej or ome)
             calibration, described = _fields(image, array, contrast_limits, imagej, ome)
             density, fields = density | calibration, described | fields
+        # A user's annotation is written next to ours. It must not replace it.
         if "MapAnnotation" in fields and "MapAnnotation" in metadata:
             own, theirs = fields.pop("MapAnnotation"), metadata["MapAnnotation"]
             given = theirs if isinstance(theirs, list | tuple) else [theirs]
@@ -168,12 +183,17 @@ class Tiff(Format):
         level: int = 0,
         max_bytes: int | None = None,
     ) -> NDArray[Any]:
-        """Load a series, or the part of it that ``region`` selects.
+        """Load a series.
 
-        ``series`` chooses among images of different shapes in one file, ``level`` among those
-        of a pyramid: 0 is the image itself, -1 the smallest. What would be larger than
-        1 GiB, and 100 times the file, is refused, as if made to fill the memory. With
-        ``max_bytes`` you decide: the array may have so many bytes.
+        A file may be made to fill the memory. An array of more than 1 GiB that is also over 100
+        times larger than the file raises an error, unless ``max_bytes`` allows it.
+
+        Args:
+            file: an open binary file.
+            region: load only this part, for example ``np.s_[3, :100]``.
+            series: number of the image, if the file has images of different shapes.
+            level: level of a pyramid. 0 is the image itself, -1 the smallest copy.
+            max_bytes: allow the array to have this many bytes.
         """
         return read_part(find_pixels(file, series, level), file, region, max_bytes)
 
@@ -201,7 +221,7 @@ class Tiff(Format):
         level: int = 0,
         max_bytes: int | None = None,
     ) -> Image:
-        """Load as :meth:`load` does, with what the file says of the series and the level."""
+        """Load an array like :meth:`load`, with the metadata of the series and the level."""
         pixels, words = find_image(file, series, level)
         if region is not None:
             words = words.select(region, pixels.shape)
@@ -224,26 +244,26 @@ class Tiff(Format):
 
 
 class OmeTiff(Tiff):
-    """``.ome.tif``"""
+    """``.ome.tif``: TIFF with OME-XML, unless ``ome=False``."""
 
     writes_ome = True
 
 
 class BigTiff(Tiff):
-    """``.btf``"""
+    """``.btf``: BigTIFF, whose offsets have 64 bits."""
 
     writes_bigtiff = True
 
 
 class OmeBigTiff(OmeTiff, BigTiff):
-    """``.ome.btf``"""
+    """``.ome.btf``: BigTIFF with OME-XML."""
 
 
 class TiffOfMicroscope(Tiff):
-    """``.lsm``, ``.stk``, ``.svs`` and ``.qptiff``: read as TIFF, and never written."""
+    """``.lsm``, ``.stk``, ``.svs`` and ``.qptiff``: read like TIFF, never written."""
 
     def save(self, value: Value, file: BinaryIO, /) -> None:  # type: ignore[override]
-        """Raise ``UnsupportedOperationError``: only the microscope's program writes its kind."""
+        """Raise ``UnsupportedOperationError``, because polystore does not write these files."""
         reason = (
             ".lsm, .stk, .svs and .qptiff files need metadata of the microscope: save it as "
             ".tif or .ome.tif"
@@ -272,7 +292,7 @@ def _image(
 def _fields(
     image: ImageMetadata, array: Value, contrast_limits: Value, imagej: bool, ome: bool
 ) -> tuple[Document, Document]:
-    """Return arguments of ``TiffWriter.write``, and its metadata."""
+    """Return arguments of ``TiffWriter.write``, and the metadata argument."""
     if ome:
         from .ome import ome_fields
 

@@ -1,9 +1,9 @@
 """The pages of a TIFF file and their tags, read strictly and without any library.
 
-TIFF 6.0 (Adobe, 1992), and BigTIFF as libtiff writes it. A page is an image file directory
-(IFD); the pages are a chain, and each may have further ones (SubIFDs) that hold smaller copies.
-Everything that a directory points at must lie inside the file: a reader that goes on regardless
-takes a file that was cut short for a smaller image, or fills it up with zeros.
+Reads TIFF 6.0 (Adobe, 1992), and BigTIFF of libtiff. A page is an image file directory (IFD). The
+pages are a chain, and each may have more pages (SubIFDs) with smaller copies. All that a directory
+points at must be inside the file. A less strict reader takes a file that was cut for a smaller
+image, or fills it with zeros.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "support_error",
 ]
 
+# Bytes of a value of each type, by its code: TIFF 6.0, section 2, and 16 to 18 of BigTIFF.
 _TYPE_SIZES = {
     1: 1,
     2: 1,
@@ -51,7 +52,7 @@ _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ASCII, _RATIONAL = 2, 5
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _PRIVATE = 32768
-"""Codes from here on belong to vendors, who may use types of their own."""
+"""Codes from here on belong to vendors, who may use their own types."""
 _TAGS_LIMIT = 4096
 _OME_START = 1024
 _FIRST_WINDOW, _WINDOW = 4096, 1024
@@ -64,12 +65,12 @@ X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 
 
 class Tag(NamedTuple):
-    """Where the value of a tag stands."""
+    """The type of a tag, and the position of its value."""
 
     type: int
     length: int
     inline: bytes
-    """The value itself, where it fits."""
+    """The value itself, if it fits."""
     offset: int
     """Its offset in the file, or 0."""
 
@@ -78,13 +79,13 @@ Page: TypeAlias = "dict[int, Tag]"
 
 
 class _Dialect(NamedTuple):
-    """How numbers are written, as formats of ``struct``."""
+    """The numbers of classic TIFF or BigTIFF, as formats of ``struct``."""
 
     tags: str
     entry: str
     offset: str
     first: int
-    """Where the offset of the first directory stands."""
+    """The position of the offset of the first directory."""
 
 
 _CLASSIC = _Dialect("H", "HHI4s", "I", 4)
@@ -92,7 +93,10 @@ _BIG = _Dialect("Q", "HHQ8s", "Q", 8)
 
 
 class _Template(NamedTuple):
-    """The directory read last; the pages of a stack differ in where their pixels are alone."""
+    """The last directory. The pages of a stack usually differ only in the offset of the pixels.
+
+    Comparing bytes is many times faster than parsing each directory of a long stack.
+    """
 
     before: bytes
     """Its bytes up to the offset of its only strip."""
@@ -108,24 +112,24 @@ class Header:
     size: int
     """Of the file, in bytes."""
     order: str
-    """"<" or ">", of the directories and of the pixels."""
+    """Byte order of the directories and the pixels: "<" or ">"."""
     dialect: _Dialect
     window: bytes
-    """What was read last: the values of a directory stand close to it."""
+    """The bytes that were read last. The values of a directory are usually close to it."""
     window_start: int = 0
     pages: list[Page] = field(default_factory=list)
     descriptions: list[bytes] = field(default_factory=list)
-    """Those of the first page; tifffile adds its own after that of the user."""
+    """The descriptions of the first page. tifffile adds its own after the user's."""
     read: int = 0
-    """Bytes read so far: directories that overlap could keep a reader busy for ever."""
+    """Bytes that were read. Without a limit, overlapping directories could take for ever."""
     reach: int = 0
-    """The end of what was read."""
+    """The end of the bytes that were read."""
     end: int = 0
-    """The end of all that directories point at."""
+    """The end of everything that the directories point at."""
     template: _Template | None = None
 
     def numbers(self, page: Page, code: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        """Return the integers of a tag, or ``default`` where the page has no such tag."""
+        """Return the integers of a tag, or ``default`` if the page does not have the tag."""
         tag = page.get(code)
         if tag is None:
             return default
@@ -142,7 +146,7 @@ class Header:
         return self.numbers(page, code)[0] if code in page else default
 
     def ratio(self, page: Page, code: int) -> float | None:
-        """Return a fraction, or ``None`` where the page has no such tag, or one with 0 in it."""
+        """Return a fraction, or ``None`` if the tag is missing or has a 0 in it."""
         tag = page.get(code)
         if tag is None or (tag.type, tag.length) != (_RATIONAL, 1):
             return None
@@ -151,6 +155,7 @@ class Header:
         return numerator / denominator if numerator and denominator else None
 
     def text(self, tag: Tag) -> bytes:
+        """Return the bytes of a tag."""
         if tag.offset:
             return self._read(tag.offset, tag.length * _TYPE_SIZES[tag.type])
         return tag.inline[: tag.length]
@@ -162,6 +167,7 @@ class Header:
         if start >= 0 and start + count <= len(self.window):
             return self.window[start : start + count]
         self.read += count
+        # Twice the size leaves room for values that are read more than once.
         if end > self.size or self.read > 2 * self.size:
             raise damage_error(
                 f"{count} bytes at offset {offset} are outside the file, or overlap others"
@@ -174,14 +180,14 @@ class Header:
         return data[:count]
 
     def _walk(self) -> None:
-        """Read the chain of pages, and check those and their SubIFDs."""
+        """Read and check the chain of pages, and their SubIFDs."""
         first = self.dialect.first
         form = self.order + self.dialect.offset
         (offset,) = struct.unpack(form, self._read(first, struct.calcsize(form)))
         seen: set[int] = set()
         subpages: list[int] = []
         while offset:
-            if offset in seen:
+            if offset in seen:  # a loop would never end
                 raise damage_error(
                     f"its pages form a loop: the page at offset {offset} is in it twice"
                 )
@@ -191,7 +197,7 @@ class Header:
             subpages += self.numbers(page, SUB_PAGES)
         while subpages:
             offset = subpages.pop()
-            if offset and offset not in seen:  # SubIFDs are listed, and a chain besides
+            if offset and offset not in seen:  # SubIFDs are in a list, and may also be a chain
                 seen.add(offset)
                 page, following = self._directory(offset)
                 subpages += (following, *self.numbers(page, SUB_PAGES))
@@ -199,7 +205,7 @@ class Header:
             raise damage_error("it has no pages")
 
     def _directory(self, offset: int) -> tuple[Page, int]:
-        """Read one directory; return it and the offset of the next one."""
+        """Read one directory. Return it, and the offset of the next one."""
         order, (count_format, entry_format, offset_format, _) = self.order, self.dialect
         width = struct.calcsize(count_format)
         (count,) = struct.unpack(order + count_format, self._read(offset, width))
@@ -232,6 +238,7 @@ class Header:
         before, after, page = self.template
         hole = slice(len(before), len(before) + inline_size)
         tag = page[STRIP_OFFSETS]
+        # An offset of the tag means that its value, a list of strips, is elsewhere in the file.
         if tag.offset or entries[: hole.start] != before or entries[hole.stop :] != after:
             return None
         return page | {STRIP_OFFSETS: tag._replace(inline=entries[hole])}
@@ -251,12 +258,12 @@ class Header:
                 )
             self.end = max(self.end, where + values * size)
         tag = Tag(kind, values, inline, where)
-        page.setdefault(code, tag)
+        page.setdefault(code, tag)  # of a tag that is there twice, tifffile takes the first too
         if code == DESCRIPTION and kind == _ASCII and not self.pages:
             self.descriptions.append(self.text(tag).rstrip(b"\0").strip())
 
     def _check_pixels(self, page: Page) -> None:
-        if LSM in page:  # its offsets wrap around at 4 GB; tifffile knows how to unwrap them
+        if LSM in page:  # offsets in LSM files wrap around at 4 GiB, which tifffile corrects
             return
         tiled = TILE_OFFSETS in page
         offsets = self.numbers(page, TILE_OFFSETS if tiled else STRIP_OFFSETS)
@@ -270,27 +277,39 @@ class Header:
 
 
 def is_ome(description: bytes) -> bool:
-    """Whether a description is OME-XML, complete or not."""
+    """Return whether a description is OME-XML, complete or not."""
     return b"<OME" in description[:_OME_START]
 
 
 def damage_error(reason: str) -> DamagedDataError:
+    """Return the error for a file that was cut or changed."""
     return DamagedDataError(reason, "tiff")
 
 
 def support_error(reason: str) -> UnsupportedFileError:
+    """Return the error for a whole file that polystore does not read."""
     return UnsupportedFileError(reason, "tiff")
 
 
 def read_start(file: BinaryIO) -> tuple[int, bytes]:
-    """Return the size of a file, and as much of it as is looked at in any case."""
+    """Return the size of a file, and its first bytes."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return size, file.read(_FIRST_WINDOW)
 
 
 def read_header(file: BinaryIO, size: int, start: bytes) -> Header:
-    """Read and check all pages of a file that ``read_start`` began. Raises ``DamagedDataError``."""
+    """Read and check all pages of a file.
+
+    Args:
+        file: an open binary file.
+        size: its number of bytes, from ``read_start``.
+        start: its first bytes, from ``read_start``.
+
+    Raises:
+        DamagedDataError: The file is not a TIFF file, or was cut or changed.
+        UnsupportedFileError: It is another kind of file.
+    """
     order = {b"II": "<", b"MM": ">"}.get(start[:2], "")
     version = start[2:4] if order == "<" else start[3:1:-1]
     if version == b"*\0" and size > _CLASSIC.first + 4:

@@ -1,6 +1,6 @@
-"""What ImageJ says of an image in a TIFF file, read: its description, and two tags of blocks.
+"""Read ImageJ's metadata of an image in a TIFF file: a description, and two tags with blocks.
 
-ImageJ or any other program wrote them. What is malformed is left out.
+Any program may have written them. Fields that are not valid are left out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Hyperstack", "is_imagej", "plain_unit", "read_hyperstack"]
 
-_BYTE_COUNTS, _BLOCKS = 50838, 50839
+_BYTE_COUNTS, _BLOCKS = 50838, 50839  # ij.io.TiffDecoder: META_DATA_BYTE_COUNTS, META_DATA
 _NO_UNIT = 1
 _MICRO = re.compile(r"\\u00b5|\\u03bc|[\u00b5\u03bc]", re.IGNORECASE)
 _UNITS = {short: long for long, short in SHORT_UNITS.items()} | {"\u00c5": "angstrom"}
@@ -40,14 +40,14 @@ _TEXT_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hyperstack:
-    """The fields of the description, the blocks by their kind, and the tags about pixels."""
+    """The fields of the description, the blocks by their kind, and some tags of the page."""
 
     text: str
     """The description."""
     fields: dict[str, str]
     blocks: dict[str, list[bytes]]
     order: str
-    """"<" or ">" """
+    """Byte order: "<" or ">"."""
     density: tuple[float | None, float | None]
     """Pixels per unit along x and y."""
     colors: tuple[int, ...]
@@ -55,11 +55,11 @@ class Hyperstack:
     # ── as metadata ──────────────────────────────────────────────────────────────────────
 
     def image(self, names: tuple[str, ...], shape: tuple[int, ...]) -> ImageMetadata:
-        """Return the words of an image with these axes."""
+        """Return the metadata of an image with these axes."""
         return _image(self, names, shape)
 
     def read(self, names: Sequence[str], shape: Sequence[int]) -> ImageMetadata:
-        """Do so without looking whether it was done before."""
+        """Read the metadata, without the cache of :meth:`image`."""
         found = ImageMetadata(
             axes=tuple([self._axis(axis) for axis in bare_axes(names)]),
             channels=self._channels(names, shape),
@@ -73,10 +73,11 @@ class Hyperstack:
         return recall(_without_chosen(found, document.get("chosen")), document, shape)
 
     def unit(self) -> str | None:
-        """Return the unit as ``resolution_unit`` has it: "um" for ImageJ's "\\u00B5m"."""
+        """Return the unit in the form of ``resolution_unit``: "um" for ImageJ's "\\u00B5m"."""
         return plain_unit(self.fields.get("unit"))
 
     def number(self, name: str) -> float | None:
+        """Return a field as a number, or ``None`` if it is not a finite number."""
         try:
             return finite(float(self.fields.get(name, "")))
         except ValueError:
@@ -94,7 +95,7 @@ class Hyperstack:
         unit = _UNITS.get(text or "", text)
         unit = unit if unit in SPACE_UNITS else None
         scale = None if text in _PIXELS else self._size(name)
-        if scale == 1 and unit is None:
+        if scale == 1 and unit is None:  # ImageJ's default for an image without a calibration
             scale = None
         offset = self.number(f"{name}origin")
         origin = None if scale is None or not offset else -offset * scale
@@ -109,6 +110,7 @@ class Hyperstack:
     def _channels(self, names: Sequence[str], shape: Sequence[int]) -> tuple[Channel, ...]:
         count = shape[names.index("c")] if "c" in names else 1
         tables = [np.frombuffer(table, np.uint8) for table in self.blocks.get("luts", ())]
+        # An image of one channel has its lookup table in the TIFF tag ColorMap, with 16 bits.
         if count == 1 and not tables and len(self.colors) == 3 * 256:
             tables = [(np.array(self.colors) >> 8).astype(np.uint8)]
         ranges = self._ranges(count)
@@ -138,16 +140,17 @@ class Hyperstack:
     # ── the rest ─────────────────────────────────────────────────────────────────────────
 
     def labels(self) -> list[str]:
+        """Return the labels of the planes."""
         return [self._text(label) for label in self.blocks.get("labl", ())]
 
     def _text(self, data: bytes) -> str:
         return data.decode("utf-16-le" if self.order == "<" else "utf-16-be", "replace")
 
     def extras(self, image: ImageMetadata) -> Document:
-        """Return what else ImageJ says.
+        """Return ImageJ's metadata for which :class:`ImageMetadata` has no field.
 
-        "plane_labels" are the labels of planes that name no channel. "overlays" are ``.roi``
-        files in base64, "info" is ImageJ's own text.
+        "plane_labels" are labels of planes that do not name channels. "overlays" are ``.roi``
+        files in base64, and "info" is ImageJ's own text.
         """
         found: dict[str, Any] = {}
         if (spacing := self.number("spacing")) is not None:
@@ -167,10 +170,12 @@ class Hyperstack:
 
 
 def is_imagej(description: bytes) -> bool:
+    """Return whether ImageJ, or Bio-Formats for ImageJ, wrote a description."""
     return description.startswith((b"ImageJ=", b"SCIFIO="))
 
 
 def read_hyperstack(header: Header, page: Page, description: bytes) -> Hyperstack:
+    """Return ImageJ's metadata of a page. Leave out blocks that are damaged."""
     try:
         counts = header.numbers(page, _BYTE_COUNTS)
         blocks = header.text(page[_BLOCKS]) if _BLOCKS in page else b""
@@ -200,7 +205,7 @@ def _parse(
     lines = (line.partition("=") for line in text.splitlines())
     fields = {key.strip(): value.strip() for key, equals, value in lines if equals}
     unit, x, y = density
-    # Printers and cameras write a resolution in inches too: ImageJ's is in its own unit.
+    # Printers and cameras write a resolution too, in inches. ImageJ's is in its own unit.
     is_size = "unit" in fields or unit == _NO_UNIT
     return Hyperstack(
         text,
@@ -219,14 +224,19 @@ def _image(stack: Hyperstack, names: tuple[str, ...], shape: tuple[int, ...]) ->
 
 def _decode(description: bytes) -> str:
     try:
-        return description.decode()
+        return description.decode()  # most programs write UTF-8, old ones Latin-1
     except UnicodeDecodeError:
         return description.decode("latin1")
 
 
 def _blocks(counts: tuple[int, ...], data: bytes, order: str) -> dict[str, list[bytes]]:
-    """Return the blocks of ImageJ's tag: labels, ranges, tables, overlays and text."""
+    """Return the blocks of ImageJ's tag: labels, ranges, tables, overlays and text.
+
+    The first block is a table of kinds and counts. The sizes of all blocks are in another tag.
+    """
     found: dict[str, list[bytes]] = {}
+    # The table is "IJIJ" and 8 bytes for each kind. In little-endian files, these four-letter
+    # words are reversed, because ImageJ writes them as integers.
     if not counts or counts[0] % 8 != 4 or data[:4] not in (b"IJIJ", b"JIJI"):
         return found
     position, sizes = counts[0], iter(counts[1:])
@@ -239,13 +249,13 @@ def _blocks(counts: tuple[int, ...], data: bytes, order: str) -> dict[str, list[
 
 
 def plain_unit(unit: str | None) -> str | None:
-    """Return ImageJ's name of a unit as ``resolution_unit`` has it: "um" for its "\\u00B5m"."""
+    """Return ImageJ's unit in the form of ``resolution_unit``: "um" for ImageJ's "\\u00B5m"."""
     text = None if unit is None else _MICRO.sub("u", unit)
     return "um" if text in ("micron", "microns") else text
 
 
 def _color(table: Value) -> str | None:
-    """Return the colour of a table that goes evenly from black to it."""
+    """Return the colour of a lookup table that goes evenly from black to it, or ``None``."""
     if table.size != 3 * 256:
         return None
     table = table.reshape(3, 256)
@@ -257,7 +267,7 @@ def _color(table: Value) -> str | None:
 def _labels(
     labels: list[str], names: Sequence[str], shape: Sequence[int], count: int
 ) -> list[str] | None:
-    """Return one label for each channel, where all of its planes have the same."""
+    """Return one label for each channel, if all planes of each channel have the same label."""
     planes = names[: names.index("y")] if "y" in names else names
     counts = [shape[names.index(axis)] for axis in planes]
     if len(labels) != int(np.prod(counts)):
@@ -270,7 +280,7 @@ def _labels(
 
 
 def _without_chosen(found: ImageMetadata, chosen: Value) -> ImageMetadata:
-    """Return the words without the colours and ranges that polystore chose for ImageJ."""
+    """Return the metadata without colours and display ranges that polystore chose for ImageJ."""
     if not isinstance(chosen, list) or len(chosen) != len(found.channels):
         return found
     channels = [

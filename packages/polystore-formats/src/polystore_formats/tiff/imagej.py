@@ -1,10 +1,10 @@
-"""What ImageJ keeps in a TIFF file, written: axes, calibration, and how channels are shown.
+"""Write ImageJ's metadata into a TIFF file: axes, calibration, and how channels are shown.
 
-The first description holds lines of "key=value". Labels of planes, ranges, tables of colours and
-ROIs are in two tags of their own (50838 and 50839), which tifffile packs. ImageJ's axes are some
-of T, Z, C, Y, X, S in this order. It has one unit for z, y and x, and counts time in seconds.
+The first description has lines of "key=value". Labels of planes, display ranges, lookup tables and
+ROIs are in the tags 50838 and 50839, which tifffile packs. ImageJ's axes are some of T, Z, C, Y,
+X, S in this order. It has one unit for z, y and x, and its unit of time is the second.
 
-The line "polystore=" holds the other words as JSON, and the sizes exactly.
+The line "polystore=" has the rest of the metadata as JSON, and the exact pixel sizes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["COLOR_MAP", "SHORT_UNITS", "color_table", "imagej_fields", "with_limits"]
 
 COLOR_MAP = 320
-"""Tag of the colours of an image of one channel."""
+"""The tag with the lookup table of an image of one channel."""
 SHORT_UNITS = {
     "micrometer": "um",
     "nanometer": "nm",
@@ -52,9 +52,10 @@ _DENSITY_LIMIT = 4e9
 
 
 def with_limits(image: ImageMetadata, shape: Sequence[int], limits: Value) -> ImageMetadata:
-    """Return the image with these limits for each channel that has none.
+    """Return the metadata with these limits for each channel without a display range.
 
-    Raises ``InvalidOptionError`` for anything but two numbers that ascend.
+    Raises:
+        InvalidOptionError: ``limits`` is not two numbers, the first below the second.
     """
     given = list(limits) if isinstance(limits, Sequence | np.ndarray) else []
     match [finite(n.item() if isinstance(n, np.generic) else n) for n in given]:
@@ -71,6 +72,7 @@ def with_limits(image: ImageMetadata, shape: Sequence[int], limits: Value) -> Im
 
 def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
+    # tifffile would take other axes as y and x, and ImageJ would show another image.
     if not {"y", "x"} <= set(image.names):
         expected = "y and x among the axes, which ImageJ needs"
         raise InvalidOptionError("axes", "".join(image.names), expected)
@@ -91,7 +93,7 @@ def imagej_fields(image: ImageMetadata, array: Value) -> tuple[Document, Documen
 
 
 def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
-    """Set the sizes. ImageJ has no way to say that the size of y or x alone is unknown."""
+    """Set the pixel sizes. In ImageJ, y and x have a size either both or not at all."""
     x, t = axis_of["x"], axis_of.get("t")
     interval = t and t.scale and convert_unit(t.scale, t.unit, "second")
     if interval:
@@ -100,14 +102,16 @@ def _calibrate(axis_of: dict[str, Axis], fields: Document) -> Document:
     density = [1 / size for name in "xy" if (size := sizes[name])]
     if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
         return {}
-    if x.unit is not None and x.unit.isprintable() and x.unit.isascii():  # a line of its own
+    # A unit with a line break would start another field of the description.
+    if x.unit is not None and x.unit.isprintable() and x.unit.isascii():
         fields["unit"] = SHORT_UNITS.get(x.unit, x.unit)
     if sizes["z"]:
         fields["spacing"] = sizes["z"]
     for name, size in sizes.items():
         axis = axis_of.get(name)
         if axis is not None and axis.scale and size and axis.origin:
-            fields[f"{name}origin"] = -axis.origin / axis.scale  # in pixels
+            # ImageJ: position = (pixel - origin) * size, so its origin is in pixels.
+            fields[f"{name}origin"] = -axis.origin / axis.scale
     return {"resolution": tuple(density)}
 
 
@@ -118,16 +122,17 @@ def _in_unit(axis: Axis | None, unit: str | None) -> float | None:
 
 
 def _set_looks(image: ImageMetadata, array: Value, fields: Document) -> list[Document]:
-    """Set colours, as tables of 256, and ranges; a label is that of each plane of its channel.
+    """Set the colours, display ranges and labels of the channels.
 
-    Returns what is chosen here, for each channel: ImageJ has all of these for all channels.
+    In ImageJ, all channels have a colour and a range, or none. This function chooses the missing
+    ones. It returns its choices for each channel, so that they are not loaded as the user's.
     """
     names, channels = image.names, image.channels
     chosen: list[dict[str, Any]] = [{} for _ in channels]
     if len(channels) > 1:
         colors = channel_colors(channels)
         fields["LUTs"] = [color_table(color) for color in colors]
-        fields["mode"] = "composite"
+        fields["mode"] = "composite"  # ImageJ's default shows one channel at a time, in grey
         for entry, channel, color in zip(chosen, channels, colors, strict=True):
             if channel.color is None:
                 entry["color"] = color
@@ -151,20 +156,22 @@ def _set_looks(image: ImageMetadata, array: Value, fields: Document) -> list[Doc
 
 
 def _color_map(color: str) -> tuple[int, int, int, list[int], bool]:
-    """Return the tag in which ImageJ has the colours of an image of one channel."""
+    """Return the tag with the lookup table of an image of one channel."""
     values = (color_table(color).astype(int) * 257).ravel().tolist()
     return COLOR_MAP, 3, len(values), values, True
 
 
 def color_table(color: str) -> NDArray[np.uint8]:
-    """Return 256 colours that go evenly from black to RRGGBB."""
+    """Return the lookup table that goes evenly from black to RRGGBB, of shape (3, 256)."""
     rgb = np.frombuffer(bytes.fromhex(color), np.uint8).astype(np.float64)
     return np.rint(rgb[:, None] * np.arange(256) / 255).astype(np.uint8)
 
 
 def _extent(array: Value, names: Sequence[str], number: int) -> tuple[float, float]:
-    """The range of a channel for which none is given, where others have one."""
-    if not isinstance(array, np.ndarray):  # a lazy array is read once, when it is written
+    """Return a display range for a channel without one, if other channels have one."""
+    if not isinstance(
+        array, np.ndarray
+    ):  # to find its extent, a lazy array would be read twice
         of_dtype = array.dtype.kind in "iu" and np.iinfo(array.dtype)
         return (float(of_dtype.min), float(of_dtype.max)) if of_dtype else (0.0, 1.0)
     part = array.take(number, axis=names.index("c")) if "c" in names else array

@@ -1,4 +1,4 @@
-"""What a TIFF file says about its first series besides shape and dtype."""
+"""The metadata of the first series of a TIFF file, for ``info``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DESCRIPTION_LIMIT = 1000
 
 
 def describe(header: Header) -> tuple[Document, ImageMetadata]:
-    """Return what the file says about its first series besides shape and dtype."""
+    """Return the document for ``Info.metadata``, and the metadata of the image."""
     with translate_errors(), lend(header.file) as file:
         series = find_series(header, file, 0)
         key = series.keyframe
@@ -54,6 +54,7 @@ def describe(header: Header) -> tuple[Document, ImageMetadata]:
         missing = missing_planes(header)
         if missing is not None:
             metadata["missing_planes"] = missing
+        # tifffile's own description only repeats the shape.
         if key.description and not key.description.startswith('{"shape"'):
             metadata["description"] = key.description[:_DESCRIPTION_LIMIT]
         return metadata, image
@@ -66,7 +67,7 @@ def _name(names: type[IntEnum], value: int) -> str:
 def _resolution(
     page: tifffile.TiffPage, header: Header, hyperstack: Hyperstack | None
 ) -> Document:
-    """Return ``resolution`` and ``resolution_unit`` as ``save`` takes them."""
+    """Return ``resolution`` and ``resolution_unit`` in the form of the options of ``save``."""
     unit = _UNITS.get(page.resolutionunit)
     if hyperstack is not None:
         unit = hyperstack.unit() or unit

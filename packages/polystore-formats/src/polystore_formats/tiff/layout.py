@@ -1,4 +1,4 @@
-"""Where the pixels of a series that needs tifffile stand, and how tifffile decodes them."""
+"""The positions of the pixels of a series that needs tifffile, and its decoders."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ if TYPE_CHECKING:
 __all__ = ["series_image", "series_pixels"]
 
 _EXPANSION = {1: 1, 5: 1400, 8: 1040, 32946: 1040, 32773: 64, 34925: 8000, 50000: 34_000}
-"""How far codecs expand at most: none, LZW, deflate (two codes), PackBits, LZMA, zstd. Measured
-on zeros and rounded up: a page that claims more is damaged, and nothing is allocated for it."""
+"""How much codecs can expand: none, LZW, deflate (two codes), PackBits, LZMA, zstd. Measured on
+zeros and rounded up. A page that claims more is damaged, and no memory is allocated for it."""
 _EXPANSION_OF_OTHERS = 1 << 20
 _SLACK = 64 << 10
 _PADDING = 4
-"""Uncompressed pieces may end up to so many bytes later than their pixels."""
+"""Uncompressed pieces may have this many bytes more than their pixels."""
 _WORTH_A_THREAD = 16 << 10
-"""Smaller segments are decoded faster than threads are switched."""
+"""Decoding a smaller segment takes less time than switching threads."""
 
-_WITH_JPEG_TABLES = (6, 7, 33007, 34892)
+_WITH_JPEG_TABLES = (6, 7, 33007, 34892)  # their pages share tables in a tag of their own
 
 
 def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
-    """Return the pixels of one series of the file, checked as far as that needs no decoding.
+    """Return the pixels of a series. All that needs no decoding has been checked.
 
-    Raises ``InvalidOptionError`` for a series or a level that is not there.
+    Raises:
+        InvalidOptionError: The file does not have the series or the level.
+        DamagedDataError: The positions or sizes of the pixels are not possible.
+        UnsupportedFileError: tifffile cannot decode the pixels.
     """
     with translate_errors(), lend(header.file) as file:
         return _pixels(header, find_level(find_series(header, file, series), level))
@@ -47,7 +50,7 @@ def series_pixels(header: Header, series: int = 0, level: int = 0) -> Pixels:
 def series_image(
     header: Header, series: int = 0, level: int = 0
 ) -> tuple[Pixels, ImageMetadata]:
-    """Return the pixels as :func:`series_pixels` does, and what the file says of them."""
+    """Return the same pixels as :func:`series_pixels`, and their metadata."""
     with translate_errors(), lend(header.file) as file:
         whole = find_series(header, file, series)
         found = find_level(whole, level)
@@ -57,14 +60,15 @@ def series_image(
 def describe_level(
     header: Header, whole: tifffile.TiffPageSeries, level: tifffile.TiffPageSeries, number: int
 ) -> ImageMetadata:
-    """Return what the file says of a ``level`` of a series."""
+    """Return the metadata of a ``level`` of the series ``whole``, which has a number."""
     letters, shape = full_shape(header, whole)
     page = whole.keyframe.index
     image = image_of(header, letters, shape, _dtype(header, whole), series=number, page=page)
     if level is whole:
         return image
     names, smaller = full_shape(header, level)
-    if len(names) != len(letters):  # its pages are described in another way than the image
+    # The page of a level has no description of its own: its scale follows from the shapes.
+    if len(names) != len(letters):  # some programs give a level other axes than the image
         return image_of(header, names, smaller, _dtype(header, level), series=number, page=page)
     return image.level(level_factors(shape, smaller))
 
@@ -91,8 +95,9 @@ def _check_count(series: tifffile.TiffPageSeries, pages: int) -> None:
 
 
 def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
-    """Return pixels that stand in the file as they will stand in memory, if these do."""
+    """Return pixels that need no decoding, or ``None`` if the series has others."""
     dtype, key = _dtype(header, series), series.keyframe
+    # is_final: tifffile would return the stored bytes unchanged.
     if series.transform is not None or not key.is_final:
         return None
     if series.dataoffset is not None:
@@ -111,13 +116,14 @@ def _flat(header: Header, series: tifffile.TiffPageSeries) -> Flat | None:
 
 
 def _check_bytes(key: tifffile.TiffPage, counts: Sequence[int], nbytes: int) -> None:
-    """Refuse a page whose pieces cannot hold its pixels, or hold others."""
+    """Raise ``DamagedDataError`` if the stored bytes cannot be those of the page's pixels."""
     stored = sum(counts)
     if key.compression != 1:
         possible = (
             nbytes <= _EXPANSION.get(key.compression, _EXPANSION_OF_OTHERS) * stored + _SLACK
         )
     else:
+        # More stored bytes mean that width, length or bits were changed.
         possible = nbytes <= stored < nbytes + _PADDING * len(counts)
     if not possible and not key.parent.is_lsm:
         raise damage_error(
@@ -149,7 +155,7 @@ def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
 
     pages = [_page(series, index) for index in range(len(series))]
     for index, page in enumerate(pages):
-        counts = page.databytecounts[:pieces]
+        counts = page.databytecounts[:pieces]  # a longer list is accepted, as in tifffile
         if max(page.dataoffsets) > header.size:
             raise damage_error(f"plane {index} is outside the file")
         if len(page.dataoffsets) < pieces or len(counts) < pieces:
@@ -173,7 +179,7 @@ def _grid(header: Header, series: tifffile.TiffPageSeries) -> Grid:
 
 
 def _count_bytes(key: tifffile.TiffPage, box: Box) -> int:
-    """Return the bytes of an uncompressed piece of that extent."""
+    """Return the number of bytes of an uncompressed piece of this extent."""
     bits: int | tuple[int, ...] = key.bitspersample
     rows, width, samples = math.prod(box[:3]), box[3], box[4]
     of_pixel = bits * samples if isinstance(bits, int) else sum(bits)  # RGB has 5, 6 and 5
@@ -181,7 +187,10 @@ def _count_bytes(key: tifffile.TiffPage, box: Box) -> int:
 
 
 def _common_axes(series: tifffile.TiffPageSeries) -> tuple[int, ...] | None:
-    """Return which axes of a page, in its full form, are the last ones of the series."""
+    """Return the axes of a page, in its full form, that are the last axes of the series.
+
+    Returns ``None`` if they are not, so that the series can only be read whole.
+    """
     key = series.keyframe
     has_samples = key.samplesperpixel > 1 or key.photometric == tifffile.PHOTOMETRIC.RGB
     samples = (0 if key.planarconfig == tifffile.PLANARCONFIG.SEPARATE else 4,)
@@ -204,7 +213,7 @@ def _decoder(page: tifffile.TiffPage | tifffile.TiffFrame) -> Decode:
         with translate_errors():
             pixels, corner, _ = decode(data, number, **tables)
             if pixels is not None and key.dtype == np.bool_:
-                pixels = pixels.astype(np.bool_, copy=False)  # CCITT gives bytes
+                pixels = pixels.astype(np.bool_, copy=False)  # the CCITT codecs give bytes
         if pixels is None:
             raise damage_error(f"strip or tile {number} of a page is empty")
         return pixels, corner

@@ -1,7 +1,7 @@
-"""What OME-XML says of an image, written: sizes, units, channels, position, time and name.
+"""Write OME-XML: sizes, units, channels, position, time and name of an image.
 
-tifffile makes the document. An annotation of the namespace "polystore" holds the other words as
-JSON, and the axes of length 1.
+tifffile makes the document. An annotation with the namespace "polystore" has the rest of the
+metadata as JSON, and the axes of length 1.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ome_fields"]
 
+# Characters that XML 1.0 cannot hold, or changes (line breaks in attributes).
 _NOT_XML = re.compile("[\x00-\x1f\ud800-\udfff\ufffe\uffff]")
 _CHANNEL = {
     "name": "Name",
@@ -34,11 +35,15 @@ _CHANNEL = {
     "emission_nm": "EmissionWavelength",
     "fluorophore": "Fluor",
 }
-"""The words of a channel, and their attributes."""
+"""Fields of a channel, and their attributes in OME-XML."""
 
 
 def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
-    """Return tifffile's metadata. Raises ``UnsupportedDataError`` for other orders of axes."""
+    """Return the metadata argument of tifffile.
+
+    Raises:
+        UnsupportedDataError: The axes do not end with yx, yxs or syx.
+    """
     names = "".join(image.names)
     if not names.endswith(("yx", "yxs", "syx")):
         ordered = "".join(sorted(names, key=lambda axis: ("yxs".find(axis), axis)))
@@ -66,6 +71,7 @@ def ome_fields(image: ImageMetadata, shape: Sequence[int]) -> Document:
         x=place.x, y=place.y, z=place.z, unit=place.unit
     ):
         held |= {"position"} if "Plane" in fields else set()
+    # tifffile drops axes of length 1 when it reads. With the names, they can be put back.
     entries = {} if 1 not in shape[: names.index("y")] else {"axes": names.upper()}
     if (document := note(image, held)) is not None:
         entries["image"] = json.dumps(document)
@@ -79,17 +85,22 @@ def _is_xml(text: str) -> bool:
 
 
 def _set_sizes(image: ImageMetadata, fields: Document) -> set[str]:
-    """Set the sizes that have a unit: OME's schema has none without."""
+    """Set the sizes that have a unit. In OME's schema, a size without a unit is in µm.
+
+    Returns the fields that the document has exactly.
+    """
+    # Words that the fields hold exactly are left out of the annotation. If another program
+    # changes such a field, its value must win over ours.
     held = {"scale", "unit"}
     if any(axis.origin is not None or axis.coords is not None for axis in image.axes):
-        held.clear()  # an origin needs the unit that it was written with
+        held.clear()  # the annotation has the origin, and must have its unit as well
     for axis in image.axes:
         symbol = SYMBOLS.get(axis.unit or "")
         if axis.name in SIZES and axis.scale is not None and symbol is not None:
             attribute = SIZES[axis.name][0]
             fields |= {attribute: axis.scale, f"{attribute}Unit": symbol}
         elif axis.scale is not None or axis.unit is not None:
-            held.clear()  # the words of all axes are in the annotation
+            held.clear()  # OME has no place for it, so the annotation has all axes
     return held
 
 
@@ -115,12 +126,15 @@ def _find_held(channels: Sequence[Channel]) -> set[str]:
 
 
 def _color_number(color: str) -> int:
-    """Return OME's number for RRGGBB: red, green, blue and opacity as a signed integer."""
+    """Return OME's number for RRGGBB: red, green, blue and opacity as a signed integer.
+
+    Opacity is 255. With 0, some viewers show nothing.
+    """
     return int.from_bytes(bytes.fromhex(color) + b"\xff", "big", signed=True)
 
 
 def _planes(image: ImageMetadata, shape: Sequence[int]) -> list[Document]:
-    """Return the attributes of each plane: the position, and its time where that is irregular."""
+    """Return the attributes of each plane: the position, and the time if times are irregular."""
     leading = [name for name in image.names[: image.names.index("y")] if name != "s"]
     counts = [shape[image.names.index(name)] for name in leading]
     place: dict[str, Any] = {}
@@ -141,6 +155,7 @@ def _planes(image: ImageMetadata, shape: Sequence[int]) -> list[Document]:
     planes = []
     for index in np.ndindex(*counts):
         at = dict(zip(leading, index, strict=True))
+        # PositionZ is the stage at the first plane of a stack. The other planes are above it.
         plane = {key: value for key, value in place.items() if key[8] != "Z" or not at.get("z")}
         if times is not None and t is not None:
             plane |= {"DeltaT": times[at["t"]], "DeltaTUnit": SYMBOLS[t.unit or ""]}

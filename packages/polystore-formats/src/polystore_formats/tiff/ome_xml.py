@@ -1,4 +1,4 @@
-"""What OME-XML says of an image, read. A size without a unit is in µm, or in s, by OME's schema."""
+"""Read OME-XML. In OME's schema, a size without a unit is in µm, a time in s."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SIZES", "SYMBOLS", "ome_image", "ome_pixels", "ome_resolution", "time_steps"]
 
 _PREFIXES = (*"yzafpnµmcd", "", *"hkMGTPEZY")
-"""Of units, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
+"""The prefixes of units, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
 _LENGTHS = {f"{short}m": unit for short, unit in zip(_PREFIXES, SPACE_UNITS, strict=False)} | {
     "Å": "angstrom",
     "ft": "foot",
@@ -54,23 +54,23 @@ SIZES = {
     "y": ("PhysicalSizeY", "µm", _LENGTHS),
     "x": ("PhysicalSizeX", "µm", _LENGTHS),
 }
-"""Attributes of ``Pixels``, the unit that they have by default, and the units they may have."""
+"""For each axis: its attribute of ``Pixels``, the default unit, and the possible units."""
 _RESOLUTION_UNITS = {"µm": "um", "in": "inch"}
-_SAME = str.maketrans({"\u03bc": "µ", "\u212b": "Å"})
+_SAME = str.maketrans({"\u03bc": "µ", "\u212b": "Å"})  # two code points with the same look
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,10}\s*")
 _JITTER = 1e-3
-"""Times are regular if each is this close to its place, in steps."""
+"""Times are regular if each differs from an even step by at most this part of the step."""
 
 
 def ome_pixels(text: str, number: int = 0) -> tuple[Element, Element, Element] | None:
-    """Return the document, and the ``Image`` and ``Pixels`` of a number in it.
+    """Return the document, and the elements ``Image`` and ``Pixels`` with this number.
 
-    ``None`` where it is not XML, or has no such image.
+    Returns ``None`` if the text is not XML, or has no such image.
     """
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)  # expat loads no external entities
     except ElementTree.ParseError:
-        return None  # tifffile reads some of these, without the words
+        return None  # tifffile still finds the pixels in some of these
     images = _children(root, "Image")[number : number + 1]
     pixels = _children(images[0], "Pixels") if images else []
     return (root, images[0], pixels[0]) if pixels else None
@@ -83,7 +83,7 @@ def _children(parent: Element, name: str) -> list[Element]:
 def ome_image(
     text: str, names: tuple[str, ...], shape: tuple[int, ...], number: int = 0
 ) -> ImageMetadata:
-    """Return the words of an image of a document. Attributes that are not valid are left out."""
+    """Return the metadata of an image of a document. Leave out attributes that are not valid."""
     read = _image if len(text) <= CACHED_BYTES else _image.__wrapped__
     return read(text, names, shape, number)
 
@@ -99,6 +99,7 @@ def _image(
     planes = _children(pixels, "Plane")
     channels = tuple(map(_channel, _children(pixels, "Channel")))
     count = shape[names.index("c")] if "c" in names else 1
+    # A Channel can have several samples (RGB), so that there are fewer than indices of c.
     if len(channels) != count or all(channel == Channel() for channel in channels):
         channels = ()
     words = ImageMetadata(
@@ -123,7 +124,7 @@ def _axis(axis: Axis, pixels: Element, planes: list[Element], length: int) -> Ax
 
 
 def _size(pixels: Element, axis: str) -> tuple[float, str] | None:
-    """Return size and unit along ``axis``; ``None`` where the file does not tell."""
+    """Return the pixel size along ``axis`` and its unit, or ``None`` if the file has none."""
     attribute, default, units = SIZES.get(axis, ("", "", {}))
     unit = units.get(pixels.get(f"{attribute}Unit", default).translate(_SAME))
     size = _positive(pixels.get(attribute))
@@ -131,7 +132,7 @@ def _size(pixels: Element, axis: str) -> tuple[float, str] | None:
 
 
 def _add_times(axis: Axis, planes: list[Element], length: int) -> Axis:
-    """Return the axis with the times of the first planes, where these are irregular."""
+    """Return the axis with the times of the planes of z = 0 and c = 0, if the file has them all."""
     found: dict[int, float] = {}
     units = {plane.get("DeltaTUnit", "s") for plane in planes if plane.get("DeltaT")}
     unit = _TIMES.get(units.pop().translate(_SAME)) if len(units) == 1 else None
@@ -143,6 +144,7 @@ def _add_times(axis: Axis, planes: list[Element], length: int) -> Axis:
             same = convert_unit(time, unit, axis.unit or unit)
             if same is not None:
                 found.setdefault(at, same)
+    # Some planes without a time: nothing is made up for them.
     if unit is None or length < 2 or found.keys() != set(range(length)):
         return axis
     scale, origin, coords = time_steps([found[at] for at in range(length)])
@@ -155,7 +157,7 @@ def _add_times(axis: Axis, planes: list[Element], length: int) -> Axis:
 def time_steps(
     times: Sequence[float],
 ) -> tuple[float | None, float | None, tuple[float, ...] | None]:
-    """Return the step and the first of regular times, or else the times."""
+    """Return the step and the first time of regular times, or else all times as coordinates."""
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     is_regular = step > 0 and all(
         abs(time - (times[0] + number * step)) <= _JITTER * step
@@ -182,7 +184,7 @@ def _channel(element: Element) -> Channel:
     color = element.get("Color", "")
     return Channel(
         name=element.get("Name", ""),
-        # The last byte is opacity, and 0 in many files that are meant to be seen.
+        # The last byte is opacity. Many files have 0 there, and mean a visible colour.
         color=f"{int(color) & 0xFFFFFFFF:08X}"[:6] if _INTEGER.fullmatch(color) else None,
         excitation_nm=_wavelength(element, "Excitation"),
         emission_nm=_wavelength(element, "Emission"),
@@ -209,7 +211,7 @@ def _date(image: Element) -> datetime | None:
 
 
 def _document(root: Element) -> Mapping[str, Any] | None:
-    """Return the words in our annotation."""
+    """Return the metadata in our annotation, or ``None`` if there is none."""
     path = ("StructuredAnnotations", "MapAnnotation", "Value", "M")
     found = [root]
     for name in path:
@@ -245,7 +247,7 @@ def _integer(text: str | None) -> int | None:
 
 
 def ome_resolution(pixels: Element) -> Document:
-    """Return ``resolution`` and ``resolution_unit``, as ``save`` takes them."""
+    """Return ``resolution`` and ``resolution_unit`` in the form of the options of ``save``."""
     x, y = (_positive(pixels.get(f"PhysicalSize{axis}")) for axis in "XY")
     if x is None or y is None:
         return {}

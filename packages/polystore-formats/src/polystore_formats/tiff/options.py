@@ -1,4 +1,4 @@
-"""What the options of ``Tiff.save`` mean to tifffile, and which of them are possible."""
+"""Check the options of ``Tiff.save``, and translate them to arguments of tifffile."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = [
 _DTYPES = {"b": (1,), "u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
 _IMAGEJ_DTYPES = ("uint8", "uint16", "int16", "float32")
 _IMAGEJ_AXES = "TZCYXS"
-_CLASSIC_LIMIT = (1 << 32) - (1 << 25)
-_DIRECTORY_BYTES = 512
+_CLASSIC_LIMIT = (1 << 32) - (1 << 25)  # offsets have 32 bits, less room for metadata
+_DIRECTORY_BYTES = 512  # of a page, with the values of its tags
 
 COMPRESSIONS = {"lzma": 9, "lzw": None, "packbits": None, "zlib": 9, "zstd": 22}
 """The lossless codecs, and their highest level."""
@@ -38,11 +38,12 @@ _OME_UNITS = {"inch": "in", "cm": "cm", "mm": "mm", "um": "µm"}
 
 
 def support_error(reason: str) -> UnsupportedDataError:
+    """Return the error for a value that TIFF cannot store."""
     return UnsupportedDataError(reason, "tiff")
 
 
 def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
-    """Raise ``UnsupportedDataError`` for what no option can make fit."""
+    """Raise ``UnsupportedDataError`` for an array that this kind of TIFF file cannot store."""
     dtype = array.dtype
     if dtype.itemsize not in _DTYPES.get(dtype.kind, ()):
         raise support_error(
@@ -57,6 +58,7 @@ def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
         raise support_error(
             f"expected at least one pixel, got shape {array.shape}: save it as .npy"
         )
+    # OME's schema has no name for these pixel types.
     if ome and ((dtype.itemsize == 8 and dtype.kind in "iu") or dtype == np.float16):
         raise support_error(
             f"OME-TIFF does not store dtype {dtype}: convert it, or give ome=False to save it as "
@@ -72,7 +74,12 @@ def check_array(array: Pixels, imagej: bool, ome: bool) -> None:
 
 
 def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -> Document:
-    """Return how the file as a whole is written: arguments of ``TiffWriter``."""
+    """Return the arguments of ``TiffWriter``.
+
+    Raises:
+        InvalidOptionError: ImageJ's files are neither OME-TIFF nor BigTIFF.
+        UnsupportedDataError: The array needs BigTIFF, but the options exclude it.
+    """
     if imagej and (ome or bigtiff):
         other = "OME-TIFF: give ome=False" if ome else "BigTIFF: give bigtiff=False"
         fault = f"imagej=True needs a plain .tif, but this is {other}, or leave imagej= out"
@@ -84,7 +91,7 @@ def container(array: Pixels, *, imagej: bool, ome: bool, bigtiff: bool | None) -
             f"it has {array.nbytes} bytes, but files with imagej=True or bigtiff=False hold at "
             "most 4 GiB"
         )
-    order = array.dtype.byteorder
+    order = array.dtype.byteorder  # tifffile would convert to the order of the machine
     return {
         "bigtiff": is_big if bigtiff is None else bigtiff,
         "byteorder": order if order in "<>" else None,
@@ -117,7 +124,7 @@ def check_together(
 
 
 def axes_option(axes: Value) -> tuple[str, ...] | None:
-    """Return the names of axes in small letters; "ZYX" and lists are accepted."""
+    """Return the names of the axes in small letters. Accepts "ZYX" and lists."""
     if axes is None:
         return None
     if isinstance(axes, Sequence) and all(isinstance(a, str) and len(a) == 1 for a in axes):
@@ -126,9 +133,10 @@ def axes_option(axes: Value) -> tuple[str, ...] | None:
 
 
 def letters(names: Sequence[str] | None, *, needed: bool) -> str | None:
-    """Return the names of axes as TIFF has them: capitals.
+    """Return the names of the axes as capital letters, or ``None`` if a name is longer.
 
-    ``None`` where a name has no letter. Raises ``InvalidOptionError`` for these if ``needed``.
+    Raises:
+        InvalidOptionError: A name is longer, and letters are ``needed``.
     """
     if names is None:
         return None
@@ -143,7 +151,7 @@ def letters(names: Sequence[str] | None, *, needed: bool) -> str | None:
 
 
 def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bool) -> Document:
-    """Return which axes make up a page, and how viewers show it: arguments of ``write``."""
+    """Return the arguments of ``write`` for the samples of a page and their colours."""
     if axes is not None:
         if not (axes.isupper() and len(set(axes)) == len(axes) == array.ndim):
             expected = f"{array.ndim} different letters for shape {tuple(array.shape)}"
@@ -159,7 +167,7 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
             "photometric", photometric, f"one of {', '.join(PHOTOMETRICS)}"
         )
     if imagej:
-        return {"photometric": photometric}
+        return {"photometric": photometric}  # tifffile knows ImageJ's rules for RGB
     last = array.shape[-1]
     if photometric == "rgb":
         if array.ndim < 3 or not {3, 4} & {last, array.shape[-3]} or array.dtype == bool:
@@ -174,8 +182,8 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
     )
     if photometric is not None or not samples_last or array.dtype == bool:
         return {"photometric": photometric or "minisblack"}
-    # A page of samples, not a page for each row. Viewers show such pages in colour where they
-    # have 8 or 16 bits; what is stored is the same.
+    # One page with all samples, not one page for each row. Viewers show 8 and 16 bits in colour.
+    # The stored bytes are the same.
     is_color = last > 2 and array.dtype.name in ("uint8", "uint16")
     shown = "rgb" if is_color else "minisblack"
     return {"photometric": shown, "planarconfig": "contig"}
@@ -184,7 +192,7 @@ def look(array: Pixels, *, axes: str | None, photometric: str | None, imagej: bo
 def scale(
     resolution: tuple[float, float] | None, unit: str | None, *, imagej: bool, ome: bool
 ) -> tuple[Document, Document]:
-    """Return the pixel density as arguments of ``write``, and as metadata."""
+    """Return the pixel density as arguments of ``write``, and as fields of the metadata."""
     if unit not in (None, *RESOLUTION_UNITS) or (unit is not None and resolution is None):
         expected = f"one of {', '.join(RESOLUTION_UNITS)}, together with resolution="
         raise InvalidOptionError("resolution_unit", unit, expected)
@@ -199,7 +207,7 @@ def scale(
     if ome and unit is not None:
         metadata = {"PhysicalSizeX": 1 / x, "PhysicalSizeY": 1 / y}
         metadata |= dict.fromkeys(("PhysicalSizeXUnit", "PhysicalSizeYUnit"), _OME_UNITS[unit])
-    if unit in _UNITS_PER_CM:  # TIFF itself knows inches and centimetres only
+    if unit in _UNITS_PER_CM:  # the tag ResolutionUnit only has inches and centimetres
         x, y, unit = x * _UNITS_PER_CM[unit], y * _UNITS_PER_CM[unit], "centimeter"
     return {"resolution": (x, y), "resolutionunit": unit or "none"}, metadata
 
@@ -212,7 +220,7 @@ def codec(
     predictor: bool,
     tile: tuple[int, int] | None,
 ) -> Document:
-    """Return how pixels are cut and packed: arguments of ``write``."""
+    """Return the arguments of ``write`` for tiles and compression."""
     arguments: dict[str, Any] = {}
     if tile is not None:
         if len(tile) != 2 or any(side < 16 or side % 16 for side in tile):

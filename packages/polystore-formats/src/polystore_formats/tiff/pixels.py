@@ -1,8 +1,8 @@
-"""Where the pixels of a TIFF series stand, and how any part of them is read.
+"""The positions of the pixels of a TIFF series, and how a region of them is read.
 
-``Flat`` pixels stand in the file as they will stand in memory, in one run or page by page;
-``Grid`` pixels have to be decoded, strip by strip or tile by tile. Both read only what a
-region touches.
+``Flat`` pixels have the same bytes in the file as in memory, in one run or one run for each page.
+``Grid`` pixels must be decoded, one strip or tile at a time. Both read only the bytes that a
+region needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments"]
 
 _GAP = 16 << 10
-"""Up to so many unwanted bytes are read and dropped: faster than one more call."""
+"""Up to this many unwanted bytes are read and dropped, which is faster than one more call."""
 _BLOCK = 4 << 20
 """Wanted and unwanted bytes are read together in blocks of about this size."""
 
@@ -37,17 +37,17 @@ def _whole(shape: Sequence[int]) -> tuple[range, ...]:
     return tuple(map(range, shape))
 
 
-# ── pixels that are read as they stand ───────────────────────────────────────────────────
+# ── pixels that need no decoding ─────────────────────────────────────────────────────────
 
 
 @dataclass(slots=True)
 class Flat:
-    """Pixels that need no decoding."""
+    """Pixels that need no decoding. ``lock`` guards the position of ``file``."""
 
     file: BinaryIO
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    """In the byte order of the file."""
+    """The dtype, in the byte order of the file."""
     starts: tuple[int, ...]
     """Offsets of the runs that make up the array."""
     run: int
@@ -56,17 +56,18 @@ class Flat:
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
+        """``None``: any part can be read."""
         return None
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
-        """Read into what ``memory`` gives, if that is possible."""
+        """Read a region, into the memory of the caller if possible."""
         if region is ...:
             array = _empty(self.shape, self.shape, self.dtype, memory)
             self._fill(array, 0)
             return array
         selection = select(region, self.shape)
         lengths = tuple(map(len, selection.ranges))
-        if any(selection.descending):  # another array is made of it
+        if any(selection.descending):  # reversing makes another array
             memory = None
         array = _empty(lengths, selection.shape, self.dtype, memory)
         if array.size:
@@ -74,13 +75,18 @@ class Flat:
         return selection.arranged(array)
 
     def _fill_part(self, out: NDArray[Any], ranges: tuple[range, ...]) -> None:
-        """Read along ``axis``, the last one at which skipping bytes pays, for all before it."""
+        """Fill ``out`` with a region, one block of ``axis`` at a time.
+
+        ``axis`` is the last axis at which skipping unwanted bytes is faster than reading them.
+        """
         shape, itemsize = self.shape, self.dtype.itemsize
         strides = [math.prod(shape[a + 1 :]) * itemsize for a in range(len(shape))]
         axis = max((a for a, r in enumerate(ranges) if len(r) < shape[a]), default=0)
         while axis > 0 and strides[axis - 1] <= _GAP:
             axis -= 1
         along, deeper = ranges[axis], ranges[axis + 1 :]
+        # Without gaps, the bytes go straight into ``out``. Or else blocks are read with their
+        # gaps, and the wanted part is copied.
         direct = along.step == 1 and deeper == _whole(shape[axis + 1 :])
         size = len(along) if direct else max(1, _BLOCK // (along.step * strides[axis]))
         if along.step > 1 and along.step * strides[axis] > _GAP:
@@ -104,7 +110,7 @@ class Flat:
     def _fill(self, array: NDArray[Any], position: int) -> None:
         """Fill a contiguous array with the bytes from ``position`` of the series."""
         view = array.reshape(-1).view(np.uint8)
-        while view.size:
+        while view.size:  # a block can span several pages, each in a run of its own
             run, within = divmod(position, self.run)
             part = view[: self.run - within]
             with self.lock:
@@ -119,7 +125,10 @@ def _empty(
     dtype: np.dtype[Any],
     memory: Memory | None,
 ) -> NDArray[Any]:
-    """Return an array of ``lengths`` in memory for an array of ``shape``, which has fewer axes."""
+    """Return a new array of ``lengths``, in the memory of the caller if possible.
+
+    The caller gives memory for an array of ``shape``, which has no axes for single indices.
+    """
     given = None if memory is None else memory(shape, dtype)
     return np.empty(lengths, dtype) if given is None else given.reshape(lengths)
 
@@ -140,10 +149,10 @@ def _as_slice(indices: range) -> slice:
 # ── pixels that are decoded ──────────────────────────────────────────────────────────────
 
 Decode: TypeAlias = "Callable[[bytes, int], tuple[NDArray[Any], tuple[int, ...]]]"
-"""Turn the bytes of a segment, and its number, into its pixels and their corner in the page."""
+"""A function: bytes and number of a segment → its pixels, and their corner in the page."""
 
 Box: TypeAlias = "tuple[int, int, int, int, int]"
-"""Extent of a page: separate samples, depth, length, width, contiguous samples."""
+"""Extent of a page in tifffile's full form: planar samples, depth, length, width, samples."""
 
 
 class Segments(NamedTuple):
@@ -155,7 +164,7 @@ class Segments(NamedTuple):
 
 
 class _Task(NamedTuple):
-    """One segment, what is wanted of it, and where that goes."""
+    """One segment, the wanted part of it, and the array for this part."""
 
     page: Segments
     number: int
@@ -166,23 +175,27 @@ class _Task(NamedTuple):
 
 @dataclass(slots=True)
 class Grid:
-    """Pages that are cut into segments, each of which is decoded as a whole."""
+    """Pages that are cut into segments. A segment can only be decoded whole.
+
+    ``lock`` guards the position of ``file``. Decoding needs no lock.
+    """
 
     file: BinaryIO
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    """In the byte order of the file."""
+    """The dtype, in the byte order of the file."""
     pages: Sequence[Segments]
     box: Box
     segment: Box
     inner: tuple[int, ...] | None
-    """Axes of ``box`` that are the last axes of ``shape``; ``None``: only read whole."""
+    """The axes of ``box`` that are the last axes of ``shape``, or ``None`` if only read whole."""
     workers: int
     transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def chunks(self) -> tuple[int, ...] | None:
+        """The shape of a segment, with 1 for the axes of pages."""
         if self.inner is None:
             return self.shape
         split = len(self.shape) - len(self.inner)
@@ -190,7 +203,7 @@ class Grid:
         return (1,) * split + tuple(inner)
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
-        """Decode into new memory. Decoders do not use ``memory``."""
+        """Decode a region. Decoders make new memory and do not use ``memory``."""
         selection = select(region, self.shape)
         if not all(selection.ranges):
             return np.empty(selection.shape, self.dtype)
@@ -212,6 +225,7 @@ class Grid:
     def _decode(self, pages: Sequence[Segments], box: tuple[range, ...]) -> NDArray[Any]:
         out: NDArray[Any] = np.empty((len(pages), *map(len, box)), self.dtype)
         tasks = self._tasks(pages, box, out)
+        # Starting threads takes longer than decoding a few segments.
         if self.workers > 1 and out.nbytes > _BLOCK:
             with in_threads(self.workers) as run:
                 for _ in run(self._run, tasks):
@@ -238,6 +252,8 @@ class Grid:
     def _run(self, task: _Task) -> None:
         page, number = task.page, task.number
         count = page.counts[number]
+        # GDAL and some microscopes leave out tiles ("sparse TIFF"), and an acquisition that was
+        # stopped looks the same. Zeros would be data that nobody measured.
         if not count:
             raise _damage_error(number, "was never written")
         with self.lock:
@@ -247,6 +263,7 @@ class Grid:
             raise _damage_error(number, "is cut short")
         pixels, corner = page.decode(data, number)
         wanted = pixels[task.wanted]
+        # Decoders trust the header inside a segment, such as that of JPEG. It may differ.
         found = (corner, wanted.shape, pixels.dtype)
         if found != (task.corner, task.target.shape[1:], self.dtype.newbyteorder("=")):
             raise _damage_error(number, "has another shape or dtype than its page")
@@ -258,7 +275,10 @@ def _damage_error(number: int, fault: str) -> DamagedDataError:
 
 
 def _cut(indices: range, size: int) -> Iterator[tuple[int, slice, slice]]:
-    """Yield each piece of ``size`` that is touched, the part of it, and where that goes."""
+    """Yield the pieces of ``size`` that have some of ``indices``.
+
+    For each, yield its number, the part of it, and the slice of the result for this part.
+    """
     for piece in range(indices[0] // size, indices[-1] // size + 1):
         corner = piece * size
         first = max(0, -((indices.start - corner) // indices.step))

@@ -1,6 +1,7 @@
-"""TIFF files whose pixels can be read as they stand, which most are: one call, and no library.
+"""The fast path for most TIFF files: uncompressed pixels in one run, read without tifffile.
 
-Whatever could make the array something else than tifffile says sends the file to tifffile.
+It is safe because it only accepts files of a few known kinds. Any tag or description that could
+make tifffile return another array sends the file to tifffile.
 """
 
 from __future__ import annotations
@@ -93,17 +94,19 @@ _PLAIN_TAGS = frozenset(
         50839,
     }
 )
-"""Tags that cannot change how the pixels of an uncompressed page are to be read."""
+"""Tags that cannot change the meaning of the pixels of an uncompressed page."""
 _PLAIN_PHOTOMETRICS = (0, 1, 2, 3)
 _RGB = 2
 _KINDS = {1: "u", 2: "i", 3: "f", 6: "c"}
 _SIZES = {"u": (1, 2, 4, 8), "i": (1, 2, 4, 8), "f": (2, 4, 8), "c": (8, 16)}
+# Lines of ImageJ's description that make one page a stack, unless they are 1.
 _IMAGEJ_COUNTS = (b"images", b"channels", b"slices", b"frames")
+# Programs whose files tifffile reads in a special way, known by the tag Software.
 _OTHER_SOFTWARE = (b"SI.", b"PerkinElmer-QPI", b"Philips DP", b"IndicaLabs")
 
 
 class _Plane(NamedTuple):
-    """What one page holds: pages that are equal but for ``offset`` make up a stack."""
+    """The pixels of one page. Pages that differ only in ``offset`` are a stack."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -112,22 +115,23 @@ class _Plane(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the pixels."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Plain(NamedTuple):
-    """The pixels of a file, and what it says of them, if that was asked for."""
+    """The pixels of a file, and their metadata if the caller wants it."""
 
     pixels: Flat
     image: ImageMetadata | None
 
 
 class _Known(NamedTuple):
-    """A plain file that was read, for those that start with the same bytes."""
+    """A plain file that was read. Files with the same size and start have the same header."""
 
     size: int
     start: bytes
-    """All that was looked at, up to the pixels."""
+    """All bytes before the pixels."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     image: ImageMetadata | None
@@ -138,13 +142,18 @@ _RECENT_LIMIT = 8
 
 
 def read_plain(file: BinaryIO, *, words: bool = False) -> Plain | Header:
-    """Return the pixels of a file that needs no more than this, or a header for tifffile.
+    """Return the pixels of a plain file, or the header of another file for tifffile.
 
-    And, for ``words``, what the file says of them. A thousand files of one plate have the same
-    header: it is parsed once.
+    The thousands of files of a plate have the same header, so it is parsed once.
+
+    Args:
+        file: an open binary file.
+        words: whether to return the metadata too.
     """
-    global _recent  # replaced whole, so that threads never see it change
+    global _recent  # threads replace the whole tuple, so none sees it half changed
     size, start = read_start(file)
+    # Equal bytes up to the pixels, and an equal size, mean an equal header: nothing that a tag
+    # points at is behind the pixels (see below).
     for known in _recent:
         if known.size == size and start.startswith(known.start):
             if words and known.image is None:
@@ -157,6 +166,7 @@ def read_plain(file: BinaryIO, *, words: bool = False) -> Plain | Header:
         return header
     image = plain_image(header, found) if words else None
     (offset,) = found.starts
+    # If nothing behind the pixels was read, the start decides everything.
     if header.reach <= offset <= len(start):
         known = _Known(size, start[:offset], found.shape, found.dtype, image)
         _recent = (known, *_recent[: _RECENT_LIMIT - 1])
@@ -164,16 +174,16 @@ def read_plain(file: BinaryIO, *, words: bool = False) -> Plain | Header:
 
 
 def plain_image(header: Header, pixels: Flat) -> ImageMetadata:
-    """Return what a file says of its ``pixels``, if :func:`plain_pixels` returned these."""
-    from .described import image_of, letters_of  # loads of arrays alone do without
+    """Return the metadata of ``pixels`` that :func:`plain_pixels` returned."""
+    from .described import image_of, letters_of  # loading arrays does not need this import
 
     return image_of(header, letters_of(header, pixels.shape), pixels.shape, pixels.dtype)
 
 
 def plain_pixels(header: Header) -> Flat | None:
-    """Return the pixels of one uncompressed page, or of several in a row that tifffile wrote.
+    """Return the pixels of one uncompressed page, or of a stack of them that tifffile wrote.
 
-    ``None`` where there is more to it, and where other metadata could say what the array is.
+    Returns ``None`` for other files, and if metadata could give the array another meaning.
     """
     first = _plane(header, header.pages[0])
     shape = None if first is None else _shape_of_series(header, first)
@@ -182,6 +192,7 @@ def plain_pixels(header: Header) -> Flat | None:
     offset, last = first.offset, header.pages[0]
     for page in header.pages[1:]:
         offset += first.nbytes
+        # Most pages equal the one before, up to the offset. Only others are parsed.
         if page | {STRIP_OFFSETS: last[STRIP_OFFSETS]} != last:
             if _plane(header, page) != first._replace(offset=offset):
                 return None
@@ -203,10 +214,11 @@ def _plane(header: Header, page: Page) -> _Plane | None:
     if (
         number(page, COMPRESSION, 1) != 1
         or number(page, PREDICTOR, 1) != 1
-        or number(page, FILL_ORDER, 1) != 1
+        or number(page, FILL_ORDER, 1) != 1  # 2 reverses the bits of each byte
         or (samples > 1 and number(page, PLANAR, 1) != 1)
         or (samples == 1 and photometric == _RGB)
         or photometric not in _PLAIN_PHOTOMETRICS
+        # MetaMorph: the length of UIC2 is the number of planes behind one page.
         or (UIC1 in page and page.get(UIC2, Tag(0, 1, b"", 0)).length != 1)
     ):
         return None
@@ -224,7 +236,7 @@ def _plane(header: Header, page: Page) -> _Plane | None:
 
 
 def _only_run(header: Header, page: Page, height: int, nbytes: int) -> int | None:
-    """Return the offset of pixels that stand in one piece."""
+    """Return the offset of the pixels, or ``None`` if they are not in one run."""
     offsets = header.numbers(page, STRIP_OFFSETS)
     counts = header.numbers(page, STRIP_COUNTS)
     rows = min(header.number(page, ROWS_PER_STRIP, height), height)
@@ -238,7 +250,7 @@ def _only_run(header: Header, page: Page, height: int, nbytes: int) -> int | Non
 
 
 def _shape_of_series(header: Header, plane: _Plane) -> tuple[int, ...] | None:
-    """Return the shape that the descriptions give the stack of all pages."""
+    """Return the shape of the stack of all pages, or ``None`` if only tifffile can tell it."""
     software = header.pages[0].get(SOFTWARE)
     if software is not None and header.text(software).startswith(_OTHER_SOFTWARE):
         return None
@@ -260,6 +272,7 @@ def _shape_in_json(
         return None
     if type(shape) is not list or not all(type(n) is int and n > 0 for n in shape):
         return None
+    # tifffile ignores axes of length 1 when it compares a shape with the pages.
     long, needed = [n for n in shape if n > 1], [n for n in plane if n > 1]
     leading = long[: len(long) - len(needed)]
     if leading + needed != long or math.prod(leading) != pages:
@@ -268,7 +281,7 @@ def _shape_in_json(
 
 
 def _is_of_others(description: bytes) -> bool:
-    """Whether a description makes the array something else than the page."""
+    """Return whether tifffile would take the shape from a description, not from the page."""
     if description.startswith(b"ImageJ="):
         fields = (line.partition(b"=") for line in description.splitlines())
         return any(key.strip() in _IMAGEJ_COUNTS and n.strip() != b"1" for key, _, n in fields)

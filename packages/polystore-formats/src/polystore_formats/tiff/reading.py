@@ -1,4 +1,4 @@
-"""A TIFF file that is read: its pixels, what it says of them, and a handle on both."""
+"""Read a TIFF file: its pixels, their metadata, and a lazy handle on both."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["TiffArray", "find_image", "find_pixels", "read_part"]
 
 
 def find_pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
-    """Return the pixels of a series, or of a level of it, which are read when they are indexed."""
+    """Return the pixels of a level of a series. No pixel has been read yet."""
     found = read_plain(file)
     if isinstance(found, Plain) and series == level == 0:
-        return found.pixels
-    from . import layout  # slow to import, and most files do not need it
+        return found.pixels  # a plain file has one series with one level
+    from . import layout  # imports tifffile, which is slow, and most files do not need it
 
     return layout.series_pixels(_header(found, file), series, level)
 
 
 def find_image(file: BinaryIO, series: int = 0, level: int = 0) -> tuple[Pixels, ImageMetadata]:
-    """Return the pixels, and what the file says of them."""
+    """Return the pixels of a level of a series, and their metadata."""
     found = read_plain(file, words=True)
     if isinstance(found, Plain) and found.image is not None and series == level == 0:
         return found.pixels, found.image
@@ -53,9 +53,13 @@ def read_part(
     max_bytes: int | None,
     memory: Memory | None = None,
 ) -> NDArray[Any]:
-    """Read a region, or all pixels, if they are not made to fill the memory."""
+    """Read a region, or all pixels.
+
+    Raises:
+        UnsupportedDataError: The pixels are larger than the memory, or may be made to fill it.
+    """
     wanted: Region = ... if region is None else region
-    is_whole = pixels.chunks == pixels.shape  # all of it is decoded for any region
+    is_whole = pixels.chunks == pixels.shape  # any region decodes all of it
     shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
     nbytes = math.prod(shape) * pixels.dtype.itemsize
     check_packing([(nbytes, file_size(file))], "tiff", max_bytes)
@@ -64,6 +68,8 @@ def read_part(
 
 
 class _Opened(NamedTuple):
+    """An open file, and the process that opened it."""
+
     process: int
     file: BinaryIO
     pixels: Pixels
@@ -72,7 +78,7 @@ class _Opened(NamedTuple):
 class TiffArray(LazyArray):
     """An image that is read in parts: rows and pages, or whole strips and tiles if compressed.
 
-    It keeps the version of the file that it was opened on, also after a later save.
+    It keeps the version of the file that was opened, also after a later save.
     """
 
     def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
@@ -86,7 +92,7 @@ class TiffArray(LazyArray):
         file = self._opener()
         try:
             return _Opened(os.getpid(), file, find_pixels(file, self._series, self._level))
-        except BaseException:
+        except BaseException:  # also Ctrl-C: the file must not stay open
             file.close()
             raise
 
@@ -97,7 +103,7 @@ class TiffArray(LazyArray):
     def image(self) -> ImageMetadata:
         if self._words is None:
             opened = self._usable()
-            with opened.pixels.lock:  # both move the position in the file
+            with opened.pixels.lock:  # reading pixels moves the same position in the file
                 self._words = find_image(opened.file, self._series, self._level)[1]
         return self._words
 
@@ -106,7 +112,8 @@ class TiffArray(LazyArray):
         if opened is None:
             raise ValueError("this handle is closed")
         if opened.process != os.getpid():
-            # A forked child shares the position in the file, and locks that nobody gives back.
+            # A forked child shares the position in the file with its parent. It also has copies
+            # of locks that a thread of the parent may hold for ever.
             opened = self._opened = self._open()
         return opened
 

@@ -1,7 +1,7 @@
-"""Which pages of a TIFF file make up an array, and in which shape: what tifffile says, checked.
+"""Find the pages and the shape of an array with tifffile, and check the result.
 
-tifffile knows ImageJ, OME and what vendors write, and makes the best of every file: it logs
-what is wrong and goes on with fewer pages, another shape, or zeros.
+tifffile reads the metadata of ImageJ, OME and vendors. If something in a file is wrong, it writes
+to its log and continues with fewer pages, another shape, or zeros. Here this is an error.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _STUMBLES = (
     tifffile.OmeXmlError,
     tifffile.TiffFileError,
 )
-"""What tifffile and imagecodecs raise over bytes that they did not expect: a MemoryError for
-sizes that nobody meant, a SyntaxError for XML."""
+"""Errors of tifffile and imagecodecs for damaged bytes: a MemoryError for impossible sizes, a
+SyntaxError for XML."""
 
 _RGB_CODECS = (6, 7, 33007, 34892, 33003, 34712, 50001, 34927)
-"""Codecs that give RGB for what they store as YCbCr: JPEG, JPEG 2000 and WebP."""
+"""Codecs that convert stored YCbCr to RGB: JPEG, JPEG 2000 and WebP."""
 _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
@@ -58,16 +58,19 @@ _OME_INDEX = re.compile(r"\b(?:IFD|First[CTZ])\s*=\s*[\"'](\d+)[\"']")
 _OME_FILE = re.compile(r"\bFileName\s*=\s*[\"']([^\"']+)[\"']")
 _OUR_AXES = re.compile(r'Namespace="polystore"><Value><M K="axes">([A-Z]{1,16})</M>')
 _PAGES_ALONE: dict[str, Any] = dict.fromkeys(("is_ome", "is_imagej", "is_mmstack"), False)
-"""Options with which tifffile takes the pages as they are."""
+"""Options that make tifffile ignore the metadata of sets, and use only the pages."""
 _NOT_DECODED = re.compile(
     r"unsupported|not supported|not implemented|requires the|^COMPRESSION", re.I
 )
-"""How tifffile and codecs refuse what they do not know."""
+"""Words in errors of tifffile and codecs for files that they cannot decode."""
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise ``DamagedDataError`` or ``UnsupportedFileError`` for errors of tifffile and codecs."""
+    """Translate errors of tifffile and codecs to ``DamagedDataError`` or ``UnsupportedFileError``.
+
+    Errors of the system, such as a disk that cannot be read, are raised again.
+    """
     try:
         yield
     except PolystoreError:
@@ -75,7 +78,7 @@ def translate_errors() -> Iterator[None]:
     except (NotImplementedError, ImportError) as error:
         raise support_error(f"tifffile cannot decode it: {error}") from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None:  # a disk that cannot be read, not a damaged file
             raise
         raise damage_error(f"tifffile cannot read it: {error}") from error
     except _STUMBLES as error:
@@ -87,9 +90,7 @@ def translate_errors() -> Iterator[None]:
 
 
 class _Lent:
-    """A file as tifffile sees it: it has no name and no descriptor, and other files of a set
-    are not looked for.
-    """
+    """A file for tifffile without a name and a descriptor, so that it opens no other files."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
@@ -98,18 +99,30 @@ class _Lent:
 
 @contextmanager
 def lend(file: BinaryIO) -> Iterator[BinaryIO]:
-    """Lend a file to tifffile, whose objects refer to each other and so outlive their use."""
+    """Lend a file to tifffile for the ``with`` block.
+
+    tifffile's objects refer to each other, so they live until the next garbage collection. Without
+    this, they would keep the file open until then.
+    """
     lent = _Lent(file)
     try:
         yield cast("BinaryIO", lent)
     finally:
-        vars(lent).clear()
+        vars(lent).clear()  # a late access fails, and does not read a file that was closed
 
 
 # ── which pages, in which shape ──────────────────────────────────────────────────────────
 
 
 def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPageSeries:
+    """Return a series of the file.
+
+    Raises:
+        InvalidOptionError: The file does not have this number of series.
+        DamagedDataError: The pages do not fit their description.
+        UnsupportedFileError: tifffile cannot decode the pixels, or viewers would show them in
+            wrong colours.
+    """
     missing = missing_planes(header)
     tif = _open_tiff(header, file, pages_alone=missing is not None)
     if number not in range(len(tif.series)):
@@ -118,6 +131,7 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
             expected += ". The other images of its set are in other files"
         raise InvalidOptionError("series", number, expected)
     series = tif.series[number]
+    # tifffile fell back to the plain pages. If metadata promised a stack, some pages are missing.
     if (
         missing is None
         and series.kind in ("generic", "uniform")
@@ -132,6 +146,7 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
             raise damage_error(
                 f"its description does not match its pages, of shape {series.shape}"
             )
+    # ImageJ writes stacks of more than 4 GiB as one page, and the planes behind its pixels.
     planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
     if series.kind == "imagej" and len(header.pages) not in (1, planes):
         raise damage_error(
@@ -143,7 +158,7 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
 
 
 def find_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPageSeries:
-    """Return the series, or a smaller copy of it: SubIFDs, or pages of their own."""
+    """Return a level of a series. The levels are SubIFDs or pages of their own."""
     count = len(series.levels)
     if not isinstance(level, int) or not -count <= level < count:
         expected = "0, because the image has 1 level"
@@ -157,7 +172,10 @@ def find_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPage
 
 
 def full_shape(header: Header, series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
-    """Return axes and shape, with the axes of length 1 that tifffile drops and we noted."""
+    """Return the axes and the shape, with axes of length 1, which our annotation has.
+
+    tifffile drops these axes.
+    """
     axes, shape = series.axes, series.shape
     if series.kind == "ome" and header.descriptions:
         found = _OUR_AXES.search(header.descriptions[0].decode(errors="replace"))
@@ -170,12 +188,15 @@ def full_shape(header: Header, series: tifffile.TiffPageSeries) -> tuple[str, tu
 def missing_planes(header: Header) -> int | None:
     """Return how many planes of its set an OME-TIFF file lacks, or ``None`` if it is complete.
 
-    The planes are in other files, or an acquisition ended before they were written. Raises
-    ``DamagedDataError`` for OME-XML that is incomplete.
+    The planes are in other files, or the acquisition ended before they were written.
+
+    Raises:
+        DamagedDataError: The OME-XML is incomplete.
     """
     if not header.descriptions or not is_ome(header.descriptions[0]):
         return None
     text = header.descriptions[0].decode(errors="replace")
+    # Regular expressions also read XML that was cut, which no parser does.
     planes = len(header.pages) * header.number(header.pages[0], SAMPLES, 1)
     sizes = [math.prod(map(int, _OME_SIZE.findall(p))) for p in _OME_PIXELS.findall(text)]
     counts = [int(count) for count in _OME_COUNT.findall(text)]
@@ -188,9 +209,9 @@ def missing_planes(header: Header) -> int | None:
 
 
 def _promises_other(description: bytes, shape: tuple[int, ...]) -> bool:
-    """Whether a description says that the pages make up something else."""
+    """Return whether a description promises another array than the pages have."""
     if is_ome(description):
-        return b"BinaryOnly" not in description  # that one only names the file that says it
+        return b"BinaryOnly" not in description  # this only names another file with the OME-XML
     if description.startswith(b'{"shape":'):
         promised = json.loads(description)["shape"]
         return [n for n in promised if n != 1] != [n for n in shape if n != 1]
@@ -201,11 +222,12 @@ def _open_tiff(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile
     name = "image"
     for description in header.descriptions[:1]:
         if is_ome(description):
-            # OME-XML without a UUID of its own knows its planes by the name of their file.
+            # tifffile finds the planes of OME-XML without a UUID by the name of their file.
             files = set(_OME_FILE.findall(description.decode(errors="replace")))
             name = files.pop() if len(files) == 1 else name
     file.seek(0)
     flags: dict[str, Any] = _PAGES_ALONE if pages_alone else {}
+    # _multifile=False: the names in OME-XML are a stranger's, and must not be opened.
     return tifffile.TiffFile(file, name=name, _multifile=False, **flags)
 
 
@@ -219,7 +241,7 @@ def _check_codec(page: tifffile.TiffPage) -> None:
 
 
 def _check_colours(page: tifffile.TiffPage) -> None:
-    """Refuse colours that every viewer would take for RGB."""
+    """Raise ``UnsupportedFileError`` for colours that viewers would show as RGB."""
     kinds = tifffile.PHOTOMETRIC
     is_lab = page.photometric in (kinds.CIELAB, kinds.ICCLAB, kinds.ITULAB)
     is_cmyk = page.photometric == kinds.SEPARATED and page.samplesperpixel >= 4

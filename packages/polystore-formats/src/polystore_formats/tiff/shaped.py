@@ -1,7 +1,7 @@
-"""What our plain TIFF files say of an image: all of its words, in tifffile's JSON description.
+"""The metadata of an image in our plain TIFF files: JSON in tifffile's description.
 
-tifffile names files with such a description "shaped". The pixel size is in the tags as well, for
-other programs. Nothing is read from these: printers have resolutions too.
+tifffile calls files with such a description "shaped". The pixel size is also in the tags for the
+resolution, for other programs. It is not read from there, because printers use these tags too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
     document = note(image, set())
     if document is None and any(len(name) > 1 for name in image.names):
-        document = metadata_document(image)  # tifffile has only letters for axes
+        document = metadata_document(
+            image
+        )  # in tifffile's description, axes are single letters
     fields = {} if document is None else {"polystore": document}
     sizes = {axis.name: axis for axis in image.axes if axis.scale is not None}
     density = [
@@ -40,6 +42,7 @@ def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
         if name in sizes
         and (size := convert_unit(sizes[name].scale or 0, sizes[name].unit, "centimeter"))
     ]
+    # The tags need both numbers, and cannot hold numbers of any size.
     if len(density) < 2 or not all(1 / _DENSITY_LIMIT < n < _DENSITY_LIMIT for n in density):
         return {}, fields
     return {"resolution": tuple(density), "resolutionunit": "centimeter"}, fields
@@ -52,16 +55,16 @@ class Shaped:
     axes: str | None
     """A letter for each axis."""
     document: Value
-    """Our words, if they are there."""
+    """Our metadata, if the file has it."""
 
     def image(self, names: tuple[str, ...], shape: tuple[int, ...]) -> ImageMetadata:
-        """Return the words of an image, whose axes have these names if it has no own ones."""
+        """Return the metadata of an image. ``names`` are used if the file names no axes."""
         own = () if self.axes else _own_names(self.document)
         return _image(self, own if len(own) == len(names) else names, shape)
 
 
 def _own_names(document: Value) -> tuple[str, ...]:
-    """Return the different names of axes in our document, or ``()``."""
+    """Return the names of the axes in our document, or ``()`` if they are not all different."""
     axes = document.get("axes") if isinstance(document, dict) else None
     entries = axes if isinstance(axes, list) else []
     given = [entry.get("name") for entry in entries if isinstance(entry, dict)]

@@ -1,4 +1,4 @@
-"""Lengths and durations in another unit."""
+"""Convert lengths and durations to other units, exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from polystore_core import SPACE_UNITS, TIME_UNITS
 __all__ = ["convert_unit"]
 
 _EXPONENTS = (*range(-24, -2, 3), -2, -1, 0, 2, *range(3, 25, 3))
-"""Of the prefixes, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
+"""Powers of ten of the prefixes, in the order of ``SPACE_UNITS`` and ``TIME_UNITS``."""
 _POWERS = [Fraction(10) ** exponent for exponent in _EXPONENTS]
 _METERS = dict(zip(SPACE_UNITS, _POWERS, strict=False)) | {
     "angstrom": Fraction(1, 10**10),
@@ -27,10 +27,11 @@ _SECONDS = dict(zip(TIME_UNITS, _POWERS, strict=False)) | {
 
 
 def convert_unit(value: float, unit: str | None, wanted: str | None) -> float | None:
-    """Return ``value`` in the unit ``wanted``, or ``None`` if it has no such unit."""
+    """Return ``value`` in the unit ``wanted``, or ``None`` if the units cannot be converted."""
     if unit == wanted:
         return value
     for factors in (_METERS, _SECONDS):
         if unit in factors and wanted in factors:
+            # Exact, so that a size survives the way to another unit and back.
             return float(Fraction(value) * factors[unit] / factors[wanted])
     return None

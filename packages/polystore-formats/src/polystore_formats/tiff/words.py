@@ -1,8 +1,8 @@
-"""The words of an image, between the options of ``Tiff.save``, the file and ``Tiff.info``.
+"""The metadata of an image, between the options of ``Tiff.save``, the file and ``Tiff.info``.
 
-ImageJ, OME and plain files write them in different ways. Each puts the words that it has no field
-for into a document of our own, next to its fields. Reading begins with the fields: another program
-may have changed them.
+ImageJ, OME and plain files write it in different ways. Metadata without a field is in a document
+of our own, next to the fields. Reading begins with the fields, because another program may have
+changed them.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ __all__ = [
 ]
 
 CACHED, CACHED_BYTES = 16, 1 << 18
-"""So many descriptions are parsed once, if they have at most so many bytes: loading an image costs
-little more than its pixels, and files of one experiment say the same."""
+"""The number of descriptions in each cache, and the most bytes of one. The files of an experiment
+have equal descriptions, and parsing one can take longer than reading the pixels."""
 _CLOSE = 1e-9
-"""A size is the same after a TIFF tag, which is a fraction of 32-bit integers, up to so much."""
+"""Two sizes are the same if they differ by this part. TIFF tags are fractions of 32 bits."""
 
 
 # ── from a caller ────────────────────────────────────────────────────────────────────────
@@ -57,16 +57,25 @@ _CLOSE = 1e-9
 def axis_names(
     shape: Sequence[int], axes: Sequence[str] | None, channels: Value, samples: int | None
 ) -> tuple[str, ...]:
-    """Return the name of each axis; ``samples`` is the axis of colours, -1 or -3.
+    """Return the name of each axis.
 
-    Raises ``InvalidOptionError`` for more than 3 axes without names, because there is a choice.
+    Args:
+        shape: the shape of the array.
+        axes: names of the caller.
+        channels: the option ``channels``, which decides between cyx and zyx.
+        samples: the axis of colours, -1 or -3.
+
+    Raises:
+        InvalidOptionError: More than 3 axes have no names, so their meaning is not clear.
     """
     if axes is not None:
         names = list(axes)
+        # Colour samples in one page are not channels: viewers show them as one picture.
         if samples is not None and names[samples] == "c":
             names[samples] = "s"
         return tuple(names)
     count = len(channels) if isinstance(channels, Sequence) else -1
+    # With four dimensions, tzyx, tcyx and zcyx are equally likely, so nothing is guessed.
     stacks = {2: "yx", 3: "cyx" if count == shape[0] else "zyx"}
     planes = stacks.get(len(shape) - (samples is not None))
     if planes is None:
@@ -78,6 +87,7 @@ def axis_names(
 
 
 def bare_axes(names: Sequence[str]) -> tuple[Axis, ...]:
+    """Return axes with these names, and nothing else known."""
     return tuple([Axis(name, AXIS_TYPES.get(name)) for name in names])
 
 
@@ -91,10 +101,13 @@ def image_words(
     units: Value = None,
     channels: Value = None,
 ) -> ImageMetadata:
-    """Return the words of an array with the axes ``names``, checked.
+    """Return the metadata of an array with the axes ``names``.
 
-    Options are those of :func:`polystore_core.image_metadata`, but the axes have any order. Axes
-    that no image has are accepted without options. Raises ``InvalidOptionError``.
+    The options are those of :func:`polystore_core.image_metadata`, but the axes can be in any
+    order. Axes that images do not have are accepted if no other option is given.
+
+    Raises:
+        InvalidOptionError: An option does not fit the array.
     """
     planes = [name for name in names if name != "s"]
     ordered = [axis for axis in AXIS_TYPES if axis in planes]
@@ -123,10 +136,11 @@ def image_words(
 
 
 def tell(image: ImageMetadata, *, has_labels: bool = True) -> Document:
-    """Return scale, units and channels as ``save`` takes them, as far as they are known.
+    """Return the known scale, units and channels in the form of the options of ``save``.
 
-    A size that is not known is 1, without a unit. ``has_labels``: a channel without a name has
-    the label "".
+    Args:
+        image: the metadata. A pixel size that is not known becomes 1, without a unit.
+        has_labels: whether a channel without a name gets the label "".
     """
     found: dict[str, Any] = {}
     if any(size is not None for size in image.scale):
@@ -155,20 +169,24 @@ def _entry(channel: Channel, has_labels: bool) -> Document:
 
 
 def note(image: ImageMetadata, held: set[str]) -> Document | None:
-    """Return the document of the words that are not ``held`` by fields of the file."""
+    """Return the document with the metadata that the fields of the file do not hold.
+
+    Args:
+        image: the metadata.
+        held: the names of metadata that the fields hold exactly.
+    """
     rest = image.without(held)
     if all(channel == Channel() for channel in image.channels):
-        rest = replace(
-            rest, channels=image.channels
-        )  # fields do not hold that nothing is known
+        # A file cannot have fields of channels about which nothing is known.
+        rest = replace(rest, channels=image.channels)
     return metadata_document(rest) if rest.words() or rest.channels else None
 
 
 def recall(found: ImageMetadata, document: Value, shape: Sequence[int]) -> ImageMetadata:
-    """Complete the words in the fields of a file by those of our ``document``.
+    """Complete the metadata in the fields of a file with that of our ``document``.
 
-    Where both say the same of an axis or a position, the document is more exact. Where another
-    program has changed the size of an axis, the document says nothing of this axis.
+    If both have the same value for an axis or a position, the document is used, because it is more
+    exact. If another program has changed the size of an axis, its entry in the document is ignored.
     """
     if not isinstance(document, Mapping):
         return found
@@ -181,6 +199,7 @@ def recall(found: ImageMetadata, document: Value, shape: Sequence[int]) -> Image
     given = given if isinstance(given, list) and len(given) == len(noted.axes) else []
     for axis, exact, entry in zip(found.axes, noted.axes, given, strict=False):
         is_same = axis.scale is None or _is_close(axis.scale, axis, exact.scale, exact)
+        # with_document fills only empty fields, so the field is emptied for the exact value.
         if is_same and axis.scale is not None:
             origin = axis.origin
             if origin is not None and _is_close(origin, axis, exact.origin, exact):
@@ -188,6 +207,7 @@ def recall(found: ImageMetadata, document: Value, shape: Sequence[int]) -> Image
             axis = replace(axis, unit=None, scale=None, origin=origin)
         axes.append(axis)
         entries.append(entry if is_same else {})
+    # OME-XML has one unit for a position, so equal numbers mean that nobody has moved it.
     place, exact_place = found.position, noted.position
     if place and exact_place and _coordinates(place) == _coordinates(exact_place):
         place = None
@@ -200,10 +220,10 @@ def _coordinates(place: Position) -> tuple[float | None, ...]:
 
 
 def _is_close(number: float, axis: Axis, other: float | None, of: Axis) -> bool:
-    """Whether a number of ``axis`` is the same as that of another, up to its precision."""
+    """Return whether a number of ``axis`` equals one of another axis, as exactly as tags are."""
     unit = axis.unit
     if unit is None and of.unit not in SPACE_UNITS + TIME_UNITS:
-        unit = of.unit  # it is not read from fields, only from the document
+        unit = of.unit  # no field has such a unit, so only the document can have it
     same = None if other is None else convert_unit(other, of.unit, unit)
     tolerance = _CLOSE * (axis.scale or 0.0)
     return same is not None and math.isclose(number, same, rel_tol=_CLOSE, abs_tol=tolerance)

@@ -1,7 +1,8 @@
-"""How an array becomes a TIFF file; that it loads equal is known before the first byte.
+"""Write an array as a TIFF file, and check before the first byte that it will load equal.
 
-tifffile makes the directories and encodes. Its directories are first made in memory, around a
-hole where the pixels will be, and read back: what would load as something else is refused.
+tifffile makes the directories and encodes the pixels. The directories are first made in memory,
+with a hole in place of the pixels, and are read back. If the array would load with another shape
+or dtype, an error is raised.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 _LOOK_AHEAD = 32 << 20
-"""Bytes that tifffile encodes ahead in threads."""
+"""The bytes that tifffile encodes ahead in threads."""
 _REFUSALS = (
     ArithmeticError,
     AttributeError,
@@ -44,7 +45,7 @@ _REFUSALS = (
     struct.error,
     tifffile.OmeXmlError,
 )
-"""What tifffile raises over metadata that it cannot write."""
+"""Errors of tifffile for metadata that it cannot write."""
 
 
 def write(
@@ -56,13 +57,25 @@ def write(
     codec: Mapping[str, Option],
     metadata: Mapping[str, Option],
 ) -> None:
-    """Write the file. Raises ``UnsupportedDataError`` before the first byte.
+    """Write the file.
 
-    An array that is lazy is read part by part, if it is not compressed, or else page by page.
+    A lazy array is read part by part, or page by page if it is compressed.
+
+    Args:
+        file: an open binary file.
+        array: an array, or a lazy one.
+        container: arguments of ``TiffWriter``.
+        page: arguments of ``TiffWriter.write`` for a page.
+        codec: arguments of ``TiffWriter.write`` for tiles and compression.
+        metadata: the metadata argument.
+
+    Raises:
+        UnsupportedDataError: The file would not load equal. Nothing has been written.
     """
-    packed = bool(codec) or array.dtype == bool  # bool has 1 bit
+    packed = bool(codec) or array.dtype == bool  # tifffile packs bool, 8 pixels in a byte
     dtype = np.dtype(np.uint8) if array.dtype == bool else array.dtype
     shape = tuple(array.shape)
+    # Only metadata can make tifffile read another shape. Directories without any are cached.
     if metadata or page["description"] or container["imagej"] or container["ome"]:
         before, after = _directories(shape, dtype, container, page, metadata, check=True)
     else:
@@ -70,6 +83,7 @@ def write(
             shape, dtype, tuple(container.items()), tuple(page.items())
         )
     if packed:
+        # Sizes of packed pieces are known only after encoding, so tifffile writes these files.
         data: Any = np.ascontiguousarray(array) if isinstance(array, np.ndarray) else None
         streamed: dict[str, Any] = {}
         if data is None:
@@ -78,6 +92,7 @@ def write(
         with tifffile.TiffWriter(file, **container) as writer:
             writer.write(data, **page, **codec, **streamed, metadata=dict(metadata))
         return
+    # Pixels that are not packed need no copy: they are written between the two parts.
     _write_all(file, memoryview(before))
     blocks = [np.ascontiguousarray(array)] if isinstance(array, np.ndarray) else parts(array)
     for block in blocks:
@@ -86,7 +101,7 @@ def write(
 
 
 def _page_shape(page: Mapping[str, Value], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the last axes of ``shape`` that one page holds."""
+    """Return the lengths of the last axes, which one page holds."""
     return shape[-3:] if page.get("planarconfig") is not None else shape[-2:]
 
 
@@ -112,7 +127,7 @@ def _plain_directories(
     container: tuple[tuple[str, Value], ...],
     page: tuple[tuple[str, Value], ...],
 ) -> tuple[bytes, bytes]:
-    """Make the directories of all images of one kind once: small pixels take less time."""
+    """Return the directories of images of one kind. Making them can take longer than the pixels."""
     return _directories(shape, dtype, dict(container), dict(page), {}, check=False)
 
 
@@ -125,7 +140,7 @@ def _directories(
     *,
     check: bool,
 ) -> tuple[bytes, bytes]:
-    """Return what stands before and after the pixels; ``check`` reads it back first."""
+    """Return the bytes before and after the pixels. ``check`` reads them back first."""
     skeleton = _Skeleton()
     try:
         with tifffile.TiffWriter(cast("BinaryIO", skeleton), **container) as writer:
@@ -149,7 +164,7 @@ def _write_all(file: BinaryIO, data: memoryview) -> None:
 
 
 def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Value]) -> None:
-    """Refuse what is written as one array and loads as another."""
+    """Raise ``UnsupportedDataError`` if the directories would load as another array."""
     try:
         pixels = plain_pixels(header) or series_pixels(header)
     except DamagedDataError as error:
@@ -162,7 +177,7 @@ def _check_read_back(header: Header, shape: tuple[int, ...], dtype: np.dtype[Val
 
 
 class _Skeleton(io.RawIOBase):
-    """A file in memory with a hole for the pixels: what is around it is all that is kept."""
+    """A file in memory with a hole for the pixels. Only the parts around the hole take memory."""
 
     def __init__(self) -> None:
         self._parts = [(0, io.BytesIO())]
@@ -191,20 +206,20 @@ class _Skeleton(io.RawIOBase):
         return count
 
     def _part(self) -> io.BytesIO:
-        """Return the part at the current position, which is also that of the part."""
+        """Return the part at the current position, and move the part's own position there."""
         start, part = next(p for p in reversed(self._parts) if p[0] <= self._position)
         part.seek(self._position - start)
         return part
 
     def around(self, offset: int, count: int, end: int) -> tuple[bytes, bytes]:
-        """Return what stands before the pixels, and what stands after them up to ``end``.
+        """Return the bytes before the pixels, and those after the pixels up to ``end``.
 
-        tifffile leaves values behind the last directory that nothing points at: without them a
-        file that is cut short anywhere is known to be.
+        tifffile leaves values behind the last directory that no tag points at. Without them, a
+        file that was cut at any byte is found to be cut.
         """
         start, last = self._parts[-1]
         before = self._parts[0][1].getvalue()[:offset].ljust(offset, b"\0")
         return before, last.getvalue()[offset + count - start : end - start]
 
 
-_HOLE = 1 << 16
+_HOLE = 1 << 16  # a larger gap than any between directories and values
