@@ -4,6 +4,7 @@ import os
 import runpy
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,26 @@ def test_snippets_run(document, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shown", ["```python\nprint(1)\n```\n\n```text\n2\n```", "```console\n$ echo 1\n2\n```"]
+    "shown",
+    [
+        "```python\nprint(1)\n```\n\n```text\n2\n```",
+        "```console\n$ echo 1\n2\n```",
+        '=== "tab"\n\n    ```console\n    $ echo 1\n    2\n    ```',
+        '=== "tab"\n\n    ```python\n    print(1)\n    ```\n\n    ```text\n2\n    ```',
+    ],
 )
 def test_wrong_output_fails(tmp_path, shown):
     (tmp_path / "page.md").write_text(shown)
     done = run(tmp_path / "page.md", tmp_path)
     assert "printed\n1\n\nbut the document shows\n2\n" in done.stderr
+
+
+@pytest.mark.parametrize("indent", ["", "    "])
+def test_blocks_that_need_a_window_are_left_out(tmp_path, indent):
+    shown = "<!-- not run: it opens a window -->\n```python\nraise SystemExit(3)\n```\n"
+    (tmp_path / "page.md").write_text(textwrap.indent(shown, indent))
+    done = run(tmp_path / "page.md", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "page.md: 0 blocks ran\n")
 
 
 @pytest.mark.parametrize("printed", ["3 passed in 9.87s", "12 passed in 61.90s (0:01:01)"])
