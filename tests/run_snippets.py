@@ -7,8 +7,8 @@
 - A ``console`` block has commands after ``$``, each with its output. A POSIX shell runs them in an
   environment on top of this one, into which a document can install something.
 
-Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the line
-``<!-- not run: reason -->`` is left out.
+Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the
+line ``<!-- not run: reason -->`` is left out.
 Names that a document talks about without making them (an image, a list of paths, a pipeline) are
 supplied here.
 """
@@ -30,7 +30,8 @@ from pathlib import Path
 
 BLOCK = re.compile(
     r"(<!-- not run: [^\n]+ -->\n)? *"
-    r"```(?P<language>python|toml|console)\n(?P<code>.*?) *```(?:\n+ *```text\n(?P<output>.*?)```)?",
+    r"```(?P<language>python|toml|console)\n(?P<code>.*?) *```"
+    r"(?:\n+ *```text\n(?P<output>.*?)```)?",
     re.DOTALL,
 )
 FILE = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
