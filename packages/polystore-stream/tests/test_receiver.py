@@ -36,7 +36,7 @@ from polystore_testing.processes import becomes
 from .processes import (
     Listener,
     Toy,
-    described,
+    describe,
     hello_to,
     listening,
     pattern,
@@ -109,7 +109,7 @@ def served(strong: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen
     data = pattern(1, (1200, 1000))
     with sending() as files:
         files.save(data, "fine", backend="out")
-    assert strong.until("fine")[-1] == described("fine", data)
+    assert strong.until("fine")[-1] == describe("fine", data)
     assert becomes(lambda: strong.state()["producers"] == 0)
     state = strong.state()
     assert (state["nbytes"], state["rings"]) == (0, 0)
@@ -343,8 +343,8 @@ def test_killed_producer_frees_all(trial: int) -> None:
             assert becomes(lambda: listener.state()["producers"] == 0, 3)
         files.save(pattern(2, (1200, 1000)), "after", backend="out")
         taken = listener.until("after")
-        assert taken[-1] == described("after", pattern(2, (1200, 1000)))
-        large = described("large", pattern(1, (4000, 4000)))
+        assert taken[-1] == describe("after", pattern(2, (1200, 1000)))
+        large = describe("large", pattern(1, (4000, 4000)))
         assert taken[:-1] == [large] * (len(taken) - 1)
         assert listener.state()["nbytes"] == 0
 
@@ -362,7 +362,7 @@ def test_killed_while_parked() -> None:
         assert becomes(lambda: listener.state()["producers"] == 0, 3)
         with sending() as files:
             files.save(pattern(2, (1200, 1000)), "after", backend="out")
-        assert listener.until("after")[-1] == described("after", pattern(2, (1200, 1000)))
+        assert listener.until("after")[-1] == describe("after", pattern(2, (1200, 1000)))
         assert becomes(lambda: listener.state()["producers"] == 0)  # its goodbye is on its way
         state = listener.state()
         assert (state["nbytes"], state["rings"]) == (0, 0)
@@ -462,5 +462,5 @@ say(sums=[checksum(data) for data in held], writable=[data.flags.writeable for d
         for number in range(6):
             data[:] = pattern(number, (1200, 1000))
             files.save(data, "same", backend="out")
-            expected.append(described("same", data)["crc"])
+            expected.append(describe("same", data)["crc"])
         assert child.says() == {"sums": expected, "writable": [True] * 6}

@@ -15,7 +15,7 @@ from polystore_core import Finding
 from polystore_core.errors import ReceiverUnavailableError
 
 from . import discovery
-from .logs import ended_viewers
+from .logs import list_ended_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ def missing_screen(*variables: str) -> str:
     for variable in variables:
         value = os.environ.get(variable)
         if value:
-            problem = _unanswered(variable, value)
+            problem = _ask_display(variable, value)
             if not problem:
                 return ""
             problems.append(f"{variable}={value} does not answer: {problem}")
@@ -63,12 +63,12 @@ def check_screen(backend: str, receiver: str, *variables: str, advice: str = "")
         )
 
 
-def _unanswered(variable: str, value: str) -> str:
+def _ask_display(variable: str, value: str) -> str:
     """Return why nobody listens at a display, or ""."""
     problem = "it is not the name of a display"
-    for family, address in _addresses(variable, value):
+    for family, address in _yield_addresses(variable, value):
         # An X server may end with its last connection: one that the kernel lists is not asked.
-        if family == socket.AF_UNIX and address in _listening():
+        if family == socket.AF_UNIX and address in _list_listening():
             return ""
         try:
             with socket.socket(family) as asked:
@@ -80,7 +80,7 @@ def _unanswered(variable: str, value: str) -> str:
     return problem
 
 
-def _listening() -> set[str]:
+def _list_listening() -> set[str]:
     """Return the names of the local sockets that somebody listens to."""
     try:
         rows = Path("/proc/net/unix").read_text(errors="replace").splitlines()
@@ -91,7 +91,7 @@ def _listening() -> set[str]:
     return {f"\0{name[1:]}" if name.startswith("@") else name for name in names}
 
 
-def _addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str, int]]]:
+def _yield_addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str, int]]]:
     if variable == "WAYLAND_DISPLAY":
         yield socket.AF_UNIX, os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), value)
         return
@@ -122,7 +122,7 @@ def viewers(kind: str) -> Iterator[Finding]:
     """Yield which viewers of a kind run here, and how those ended that no longer do."""
     titles = ", ".join(endpoint.title for endpoint in discovery.find(kind))
     yield Finding(what="running", state="ok", found=titles or "none: a save starts one")
-    for ended in ended_viewers(kind)[:_MOST_ENDED]:
+    for ended in list_ended_viewers(kind)[:_MOST_ENDED]:
         hours = (time.time() - ended.at) / 3600
         if hours < _RECENT:
             yield Finding(

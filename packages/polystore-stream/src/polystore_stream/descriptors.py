@@ -34,7 +34,7 @@ def spare_descriptors(backend: str, path: str, operation: str) -> Iterator[None]
     Raises ``StorageError`` with the errno ``EMFILE`` or ``ENFILE`` instead.
     """
     try:
-        _opened(_NEEDED).close()
+        _open_files(_NEEDED).close()
         yield
     except (OSError, zmq.ZMQError) as error:
         if error.errno not in NONE_LEFT:
@@ -42,7 +42,7 @@ def spare_descriptors(backend: str, path: str, operation: str) -> Iterator[None]
         raise storage_error(OSError(error.errno, ""), backend, path, operation) from error
 
 
-def _opened(count: int) -> ExitStack:
+def _open_files(count: int) -> ExitStack:
     """Open ``count`` files: closing the stack closes them. Raises ``OSError``."""
     with ExitStack() as files:
         for _ in range(count):
@@ -68,9 +68,9 @@ class Gate:
         """Shut the gate if no file can be opened, and open it when many can."""
         try:
             if self._reserve is not None:
-                _opened(1).close()
+                _open_files(1).close()
             else:
-                self._reserve = _opened(_RESERVE)
+                self._reserve = _open_files(_RESERVE)
                 self._rename(f"{self._path}{FULL}", self._path)
         except OSError:
             self.shut()

@@ -161,7 +161,7 @@ def find(kind: str, name: str | None = None) -> list[Endpoint]:
     Raises ``StorageError`` where the folder cannot be read, or too few files can be opened.
     """
     found = []
-    for path in _announced(kind):
+    for path in _list_announced(kind):
         try:
             endpoint = read_connection(path)
         except (DamagedDataError, StorageError) as error:
@@ -176,7 +176,7 @@ def find(kind: str, name: str | None = None) -> list[Endpoint]:
     return sorted(found, key=lambda endpoint: endpoint.since, reverse=True)
 
 
-def _announced(kind: str) -> list[Path]:
+def _list_announced(kind: str) -> list[Path]:
     folder = runtime_directory()
     try:
         names = os.listdir(folder)
@@ -191,14 +191,14 @@ def read_connection(path: str | os.PathLike[str]) -> Endpoint:
     Raises ``NotFoundError`` or another ``StorageError``, and ``DamagedDataError``.
     """
     try:
-        return _decoded(Path(path).read_bytes())
+        return _decode_endpoint(Path(path).read_bytes())
     except OSError as error:
         raise storage_error(error, "", os.fspath(path), "connect to a receiver") from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DamagedDataError(str(error), "connection file", os.fspath(path)) from error
 
 
-_decoded = msgspec.json.Decoder(Endpoint).decode
+_decode_endpoint = msgspec.json.Decoder(Endpoint).decode
 
 
 def _sweep(path: Path, endpoint: Endpoint) -> None:

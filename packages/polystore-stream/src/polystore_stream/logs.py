@@ -30,14 +30,14 @@ __all__ = [
     "PRINTS",
     "EndedViewer",
     "ViewerLog",
-    "ended_viewers",
-    "how_ended",
-    "last_lines",
-    "log_of",
+    "explain_end",
+    "find_log",
+    "list_ended_viewers",
     "name_of_signal",
     "note_end",
+    "read_last_lines",
+    "remember_thread",
     "tidy_logs",
-    "waits_for",
 ]
 
 PRINTS = "POLYSTORE_VIEWER_LOG"
@@ -54,7 +54,7 @@ _waiting: dict[Path, threading.Thread] = {}
 """The threads of this process that wait for viewers, by their logs."""
 
 
-def log_of(endpoint: Endpoint) -> Path:
+def find_log(endpoint: Endpoint) -> Path:
     """Return the path of a viewer's log."""
     name = f"{endpoint.kind}-{endpoint.name}-{endpoint.pid}.log"
     return discovery.runtime_directory() / name
@@ -71,7 +71,7 @@ class ViewerLog(logging.Handler):
         self._is_ended = False
         # Popped: programs that this viewer starts do not print into its log.
         prints = os.environ.pop(PRINTS, None) is not None
-        self._path = None if prints else log_of(endpoint)
+        self._path = None if prints else find_log(endpoint)
         tidy_logs(endpoint.kind)
         self._note(f"started {time.strftime('%Y-%m-%d %H:%M:%S')}: {endpoint.kind} {version}")
         logging.getLogger("polystore").addHandler(self)
@@ -108,7 +108,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def waits_for(log: Path, thread: threading.Thread) -> None:
+def remember_thread(log: Path, thread: threading.Thread) -> None:
     """Remember which thread calls ``note_end`` for a log."""
     _waiting[log] = thread
 
@@ -123,7 +123,7 @@ def name_of_signal(number: int) -> str:
 def note_end(output: BinaryIO, log: Path, status: int) -> None:
     """Note how the process of a viewer ended. One that was closed may have noted that itself."""
     if status == 0:
-        if _end_in(log):
+        if _read_end(log):
             return
         text = _CLOSED
     else:
@@ -134,7 +134,7 @@ def note_end(output: BinaryIO, log: Path, status: int) -> None:
         output.flush()
 
 
-def _tail(log: Path) -> list[str]:
+def _read_tail(log: Path) -> list[str]:
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -144,31 +144,31 @@ def _tail(log: Path) -> list[str]:
     return [line[:_WIDTH] for line in text.splitlines() if line.strip()]
 
 
-def _end_in(log: Path) -> str:
+def _read_end(log: Path) -> str:
     """Return how a viewer ended as its log says; "" if it does not say that."""
-    notes = [line.removeprefix(_NOTE) for line in _tail(log) if line.startswith(_NOTE)]
+    notes = [line.removeprefix(_NOTE) for line in _read_tail(log) if line.startswith(_NOTE)]
     return notes[-1] if notes and notes[-1].startswith(_END) else ""
 
 
-def last_lines(log: Path) -> list[str]:
+def read_last_lines(log: Path) -> list[str]:
     """Return the end of a log without our notes, cut to what fits into an error."""
-    return [line for line in _tail(log) if not line.startswith(_NOTE)][-_LINES:]
+    return [line for line in _read_tail(log) if not line.startswith(_NOTE)][-_LINES:]
 
 
-def how_ended(endpoint: Endpoint) -> tuple[str, str]:
+def explain_end(endpoint: Endpoint) -> tuple[str, str]:
     """Return how a viewer ended, and the end of its log; "" for what is not known.
 
     Waits a moment for a process that is about to end.
     """
     if not endpoint.is_local:
         return "", ""
-    log = log_of(endpoint)
+    log = find_log(endpoint)
     thread = _waiting.get(log)
     if thread is None and not log.exists():
         return "", ""
     deadline = time.monotonic() + _SECONDS
     while discovery.process_runs(endpoint.pid, endpoint.started):
-        if _end_in(log).startswith(_CLOSED):  # a program of its user's goes on without it
+        if _read_end(log).startswith(_CLOSED):  # a program of its user's goes on without it
             break
         if time.monotonic() > deadline:
             return "", ""
@@ -176,10 +176,10 @@ def how_ended(endpoint: Endpoint) -> tuple[str, str]:
     else:
         if thread is not None:
             thread.join(_SECONDS)
-    how = _end_in(log)
+    how = _read_end(log)
     if how.startswith(_CLOSED):
         return how, ""
-    said = "".join(f"\n  {line}" for line in last_lines(log)) or " it is empty"
+    said = "".join(f"\n  {line}" for line in read_last_lines(log)) or " it is empty"
     return how, f"The end of its log ({log}):{said}"
 
 
@@ -198,16 +198,16 @@ class EndedViewer(NamedTuple):
         return self.how.startswith(_CLOSED)
 
 
-def ended_viewers(kind: str) -> list[EndedViewer]:
+def list_ended_viewers(kind: str) -> list[EndedViewer]:
     """Return the viewers of a kind that have ended, as far as their logs are kept, newest first."""
-    running = {log_of(endpoint).name for endpoint in discovery.find(kind)}
+    running = {find_log(endpoint).name for endpoint in discovery.find(kind)}
     ended = []
     for log in discovery.runtime_directory().glob(f"{kind}-*.log"):
         parts = _FILE.fullmatch(log.name)
         if parts is None or log.name in running:
             continue
         with suppress(FileNotFoundError):  # another process tidies up
-            how = _end_in(log) or "it ended without a word: it was killed, or it crashed"
+            how = _read_end(log) or "it ended without a word: it was killed, or it crashed"
             title = f"{kind} {parts['name']!r} (process {parts['pid']})"
             ended.append(EndedViewer(title, how, log.stat().st_mtime, log))
     return sorted(ended, key=lambda viewer: viewer.at, reverse=True)

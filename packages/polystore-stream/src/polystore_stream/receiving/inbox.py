@@ -79,7 +79,7 @@ class Inbox:
         with self._lock:
             self._count()
             self._reserved -= _nbytes(delivery)
-            discarded = self._displaced(delivery)
+            discarded = self._choose_discarded(delivery)
             for old, _ in discarded:
                 del self._queue[old]
                 self._forget(old)
@@ -88,7 +88,7 @@ class Inbox:
         self._tell()
         return discarded
 
-    def _displaced(self, new: Delivery) -> list[tuple[Delivery, Stage]]:
+    def _choose_discarded(self, new: Delivery) -> list[tuple[Delivery, Stage]]:
         if not _may_go(new):
             return []
         found: list[tuple[Delivery, Stage]] = []

@@ -94,7 +94,7 @@ class Intake:
                 return
             if isinstance(header, Hello):
                 descriptor = frames[index].get(zmq.SRCFD)
-                self._replies.send(identity, self._greeting(identity, header, descriptor))
+                self._replies.send(identity, self._greet(identity, header, descriptor))
                 return
             # Behind a header with a slot comes no payload, but the header of another message.
             has_slot = isinstance(header, Item | Piece) and header.slot is not None
@@ -109,11 +109,11 @@ class Intake:
             self._replies.send(
                 identity, Ack(number=header.number, stage="rejected", reason=reason)
             )
-        elif session.parked or not self._handled(session, header, payload):
+        elif session.parked or not self._handle(session, header, payload):
             session.parked.append((header, payload))
             self.has_parked = True
 
-    def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
+    def _greet(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
         self._sessions.note_connections()  # it may have the descriptor of one that has just gone
         self._sessions.forget(identity)
         self._replies.gone.discard(identity)
@@ -142,7 +142,7 @@ class Intake:
         is_here = hello.host == host_identity() and self.endpoint.address.startswith("ipc://")
         return self.viewer.opens_sources and is_here
 
-    def _handled(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
+    def _handle(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
         """Do what a message says and answer it; ``False`` if it must wait.
 
         It waits for room, or until its source is open.
@@ -165,7 +165,7 @@ class Intake:
                 )
             elif isinstance(header, Ring):
                 session.ring = RingReader(header)
-                self._replies.received(session.identity, header.number)
+                self._replies.note_received(session.identity, header.number)
             elif isinstance(header, Bye):
                 self._sessions.forget(session.identity)
             return True
@@ -208,7 +208,7 @@ class Intake:
             self._finish(session, item.number, partial)
         else:
             session.partial[item.number] = partial
-            self._replies.received(session.identity, item.number)
+            self._replies.note_received(session.identity, item.number)
 
     def _go_on(self, session: Session, piece: Piece, frames: list[zmq.Frame]) -> None:
         partial = session.partial.get(piece.of)
@@ -227,7 +227,7 @@ class Intake:
             del session.partial[piece.of]
             self._finish(session, piece.number, partial)
         else:
-            self._replies.received(session.identity, piece.number)
+            self._replies.note_received(session.identity, piece.number)
 
     def _finish(self, session: Session, number: int, partial: Partial) -> None:
         item = partial.item
@@ -245,7 +245,7 @@ class Intake:
         self._push(Delivery(item, data, session.identity, number, plan, shown))
         # Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
         if not shown:
-            self._replies.received(session.identity, number)
+            self._replies.note_received(session.identity, number)
 
     def _push(self, delivery: Delivery) -> None:
         if delivery.awaited:
@@ -261,7 +261,7 @@ class Intake:
         for session in list(self._sessions.by_identity.values()):
             while session.parked:  # not those of one that is forgotten meanwhile
                 message = session.parked.popleft()
-                if not self._handled(session, *message):
+                if not self._handle(session, *message):
                     session.parked.appendleft(message)
                     break
         self._replies.acknowledge()

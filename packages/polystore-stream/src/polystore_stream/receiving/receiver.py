@@ -106,7 +106,7 @@ class Receiver:
                 "name", self.name, f"a name that is free; {other.title} has this name"
             )
 
-    def _bound(self, listen: str | None) -> Endpoint:
+    def _bind(self, listen: str | None) -> Endpoint:
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),  # a producer that is gone is an error, not silence
             (zmq.MAXMSGSIZE, _LARGEST_FRAME),
@@ -116,7 +116,7 @@ class Receiver:
         ):
             self._socket.setsockopt(option, value)
         address = listen or discovery.socket_address()
-        server_key = self._encrypted() if address.startswith("tcp://") else ""
+        server_key = self._encrypt() if address.startswith("tcp://") else ""
         try:
             self._socket.bind(
                 address.replace(":0", ":*") if address.endswith(":0") else address
@@ -143,7 +143,7 @@ class Receiver:
             host=host_identity(),
         )
 
-    def _encrypted(self) -> str:
+    def _encrypt(self) -> str:
         public, secret = zmq.curve_keypair()
         self._socket.curve_server = True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
@@ -236,7 +236,7 @@ class Receiver:
         with file_lock(discovery.runtime_directory() / self.viewer.kind, timeout=10):
             if exclusive:
                 self._check_free()
-            self.endpoint = self._bound(listen)
+            self.endpoint = self._bind(listen)
             self._intake = Intake(
                 self.viewer,
                 self.endpoint,

@@ -70,7 +70,7 @@ class Replies:
         self._outgoing.append((delivery.session, reply, frames))
         self._wake()
 
-    def received(self, identity: bytes, number: int) -> None:
+    def note_received(self, identity: bytes, number: int) -> None:
         """Acknowledge, together with what else comes in this burst: an answer costs a wake-up."""
         numbers = self._received.setdefault(identity, [])
         numbers.append(number)

@@ -197,7 +197,7 @@ class StackView(LazyArray):
             place = tuple(coordinate for (coordinate,) in chosen)
             part: NDArray[Any] = self._blocks.get(place, self._empty)[inner]
             return part
-        gathered = self._gathered(chosen, inner)
+        gathered = self._gather(chosen, inner)
         return gathered.reshape(*lengths, *gathered.shape[1:])
 
     def __array__(
@@ -215,7 +215,7 @@ class StackView(LazyArray):
         # Without it, Dask reads all blocks to name them, and names them alike when one changed.
         return type(self).__name__, uuid.uuid4().hex
 
-    def _gathered(
+    def _gather(
         self, chosen: list[Coordinates], inner: tuple[int | slice, ...]
     ) -> NDArray[Any]:
         """Return the parts ``inner`` of the blocks at all combinations, one after another."""

@@ -86,7 +86,7 @@ class Subscription(Viewer, Iterator[Received]):
             for delivery in self.receiver.take(max(left, 0), most=1):
                 if not isinstance(delivery.item, Query):
                     self._current = delivery
-                    return _received(delivery.item, delivery.data)
+                    return _to_received(delivery.item, delivery.data)
                 self.receiver.settle(delivery, "rejected", "a script does not answer queries")
             if left <= 0:
                 break
@@ -114,7 +114,7 @@ class Subscription(Viewer, Iterator[Received]):
         return f"<Subscription {self.receiver.name!r}: {len(self.receiver.inbox)} waiting>"
 
 
-def _received(item: Image | Rois, data: Any) -> Received:
+def _to_received(item: Image | Rois, data: Any) -> Received:
     common: dict[str, Any] = {
         "path": item.path,
         "data": data,

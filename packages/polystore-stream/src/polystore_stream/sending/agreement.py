@@ -34,7 +34,7 @@ class Agreement:
         _, words = array_and_words(value)
         if words is None:
             return
-        text, said = os.fspath(path), _said(words)
+        text, said = os.fspath(path), _list_words(words)
         key = (place.window, place.layer or text, words.kind)
         first, known = self._first.setdefault(key, (text, said))
         for option in said.keys() - set(self._given):
@@ -47,7 +47,7 @@ class Agreement:
                 raise InvalidOptionError(option, said[option], repr(known[option]), fault)
 
 
-def _said(words: ImageMetadata) -> dict[str, Any]:
+def _list_words(words: ImageMetadata) -> dict[str, Any]:
     return {
         "axes": "".join(words.names) if max(map(len, words.names)) == 1 else words.names,
         "scale": words.scale,

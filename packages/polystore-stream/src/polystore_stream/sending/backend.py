@@ -14,7 +14,7 @@ from polystore_core.errors import ReceiverError, ReceiverUnavailableError
 
 from .. import discovery
 from ..discovery import Endpoint, check_name
-from ..logs import how_ended, tidy_logs
+from ..logs import explain_end, tidy_logs
 from .remote import RemoteViewer
 from .sink import StreamSink
 
@@ -55,7 +55,7 @@ class StreamingBackend(StreamSink):
             found, errors = [], list[ReceiverError]()
             for endpoint in self._endpoints(state):
                 try:
-                    found.append(self._connected(state, endpoint))
+                    found.append(self._connect(state, endpoint))
                 except ReceiverUnavailableError as error:  # it ends at this very moment
                     errors.append(error)
                     self._seen = -1, []
@@ -63,7 +63,7 @@ class StreamingBackend(StreamSink):
             for token in gone:
                 state.connections.pop(token).leave(self.timeout)
         if not found:
-            raise self._nobody(errors)
+            raise self._explain_nobody(errors)
         return found
 
     def _endpoints(self, state: State) -> list[Endpoint]:
@@ -79,7 +79,7 @@ class StreamingBackend(StreamSink):
             self._seen = changed if is_settled else -1, found
         return found
 
-    def _nobody(self, errors: list[ReceiverError]) -> ReceiverError:
+    def _explain_nobody(self, errors: list[ReceiverError]) -> ReceiverError:
         if errors:
             return errors[0]
         others = sorted({endpoint.name for endpoint in discovery.find("script")})
@@ -139,17 +139,17 @@ class ViewerSink(StreamSink, DataSource):
         ``window`` is the window of the layout that it was saved with. Starts no viewer. Raises
         ``RejectedError`` if the viewer does not show ``path``, ``ReceiverError`` without a viewer.
         """
-        with self._asked() as viewer:
+        with self._open_viewer() as viewer:
             return viewer.pixels(os.fspath(path), window=window)
 
     def load_image(  # type: ignore[override]  # a viewer sends all pixels: there is no region
         self, path: Path, /, *, window: str = ""
     ) -> Image:
         """Return the pixels with their words, and with the changes of the viewer's user."""
-        with self._asked() as viewer:
+        with self._open_viewer() as viewer:
             return viewer.image(os.fspath(path), window=window)
 
-    def _asked(self) -> RemoteViewer:
+    def _open_viewer(self) -> RemoteViewer:
         self.flush()  # a question on another connection must not overtake what was saved
         return self.remote(
             self._endpoint(launch=False), backend=self.name, timeout=self.timeout
@@ -166,7 +166,7 @@ class ViewerSink(StreamSink, DataSource):
                 if connection is not None:
                     state.connections.clear()
                     connection.leave(self.timeout)
-                connection = self._connected(state, self._endpoint())
+                connection = self._connect(state, self._endpoint())
         return [connection]
 
     def _endpoint(self, *, launch: bool = True) -> Endpoint:
@@ -179,15 +179,15 @@ class ViewerSink(StreamSink, DataSource):
         elif launch and self.launch and self._last is None:
             self._last = self.start()
         else:
-            raise self._missing()
+            raise self._explain_missing()
         return self._last
 
-    def _missing(self) -> ReceiverUnavailableError:
+    def _explain_missing(self) -> ReceiverUnavailableError:
         advice = f"start it: {self.start_advice}"
         if self.viewer != "default":
             advice += f" --name {self.viewer!r}"
         if self._last is not None:
-            how, log = how_ended(self._last)
+            how, log = explain_end(self._last)
             reason = f"no longer runs: {how or 'it was closed, or it died'}"
             advice += f"\n{log}" if log else ""
         else:

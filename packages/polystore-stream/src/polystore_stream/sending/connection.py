@@ -27,7 +27,7 @@ from polystore_core.errors import (
 )
 
 from ..discovery import host_identity
-from ..logs import how_ended
+from ..logs import explain_end
 from ..wire.messages import (
     PIECE,
     PROTOCOL,
@@ -109,12 +109,12 @@ class Connection:
         self._shares = share_memory and endpoint.is_local
         self._link = Link(endpoint, backend, timeout)
         try:
-            self.welcome = self._greeted()
+            self.welcome = self._greet()
         except BaseException:
             self._link.close()
             raise
 
-    def _greeted(self) -> Welcome:
+    def _greet(self) -> Welcome:
         program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         hello = Hello(
             protocol=PROTOCOL,
@@ -330,9 +330,9 @@ class Connection:
             self._link.write(frames)
             sent = True
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
+            raise self._note_loss(lost) from lost.__cause__
         except TimeoutError:
-            raise self._timed_out(self.timeout) from None
+            raise self._time_out(self.timeout) from None
         finally:
             if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
                 self._in_flight.pending.pop(number, None)
@@ -357,7 +357,7 @@ class Connection:
                 if result is not None:
                     return result
                 if self._broken is not None:
-                    raise self._lost(self._broken)
+                    raise self._copy_error(self._broken)
                 if blocks:
                     self.counters.blocked += 1
                     blocks = False
@@ -368,9 +368,9 @@ class Connection:
                 self._check_alive()
             time.sleep(_YIELD)  # or this thread has the lock again before another wakes up
             if time.monotonic() - last > limit:
-                raise self._timed_out(limit)
+                raise self._time_out(limit)
 
-    def _timed_out(self, seconds: float) -> ReceiverTimeoutError:
+    def _time_out(self, seconds: float) -> ReceiverTimeoutError:
         error = ReceiverTimeoutError(
             self.backend,
             self.endpoint.title,
@@ -390,7 +390,7 @@ class Connection:
                 came = True
                 self._take(frames)
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
+            raise self._note_loss(lost) from lost.__cause__
         except DamagedDataError as error:
             reason = f"sent an answer that cannot be read: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
@@ -419,14 +419,14 @@ class Connection:
         try:
             self._link.check()
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
+            raise self._note_loss(lost) from lost.__cause__
         except BaseException:  # Ctrl-C, perhaps in the middle of what the monitor says
             self._abandon("did not answer before the call was interrupted")
             raise
 
-    def _left(self, lost: LostError) -> ReceiverError:
+    def _note_loss(self, lost: LostError) -> ReceiverError:
         """Remember that the receiver has gone, and how, if it is a viewer with a log."""
-        how, log = how_ended(self.endpoint) if self._broken is None else ("", "")
+        how, log = explain_end(self.endpoint) if self._broken is None else ("", "")
         return self._break(f"{lost}: {how}" if how else str(lost), advice=log)
 
     def _break(
@@ -438,7 +438,7 @@ class Connection:
         """Remember that the connection is lost, and why first: a new one must be made."""
         self._is_lost = True
         self._broken = self._broken or kind(self.backend, self.endpoint.title, reason, advice)
-        return self._lost(self._broken)
+        return self._copy_error(self._broken)
 
     def _abandon(self, reason: str) -> None:
         """Use it no more, except to say goodbye."""
@@ -447,7 +447,7 @@ class Connection:
         )
 
     @staticmethod
-    def _lost(error: ReceiverError) -> ReceiverError:
+    def _copy_error(error: ReceiverError) -> ReceiverError:
         # One that was raised keeps every frame that it came through, with the pixels in them.
         return dataclasses.replace(error)
 

@@ -17,7 +17,7 @@ from polystore_core.errors import LockTimeoutError, ReceiverUnavailableError
 
 from .. import discovery
 from ..checks import GET_SCREEN
-from ..logs import PRINTS, last_lines, log_of, note_end, tidy_logs, waits_for
+from ..logs import PRINTS, find_log, note_end, read_last_lines, remember_thread, tidy_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,13 +48,13 @@ def start_viewer(
             running = discovery.find(kind, name)
             if running:
                 return running[0]
-            return _launched(command, kind, name, backend, timeout, environment)
+            return _launch(command, kind, name, backend, timeout, environment)
     except LockTimeoutError as error:
         reason = f"is still being started by another process after {timeout:g} s"
         raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
 
 
-def _launched(
+def _launch(
     command: Sequence[str],
     kind: str,
     name: str,
@@ -73,8 +73,8 @@ def _launched(
             raise ReceiverUnavailableError(
                 backend, f"{kind} {name!r}", reason, errno=error.errno or ENOTCONN
             ) from error
-        endpoint = _ready(process, kind, name, log, backend, timeout)
-        start.keep_log(log_of(endpoint))
+        endpoint = _wait_until_ready(process, kind, name, log, backend, timeout)
+        start.keep_log(find_log(endpoint))
         return endpoint
     except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
         start.undo()
@@ -142,7 +142,7 @@ class _Start:
 
     def keep_log(self, name: Path) -> None:
         """Name the log after the viewer: it tells how that ended."""
-        waits_for(name, self._thread)
+        remember_thread(name, self._thread)
         self._log = self._log.replace(name)
         self._is_kept.set()
 
@@ -161,7 +161,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ready(
+def _wait_until_ready(
     process: subprocess.Popen[bytes],
     kind: str,
     name: str,
@@ -179,7 +179,7 @@ def _ready(
         time.sleep(0.05)
     else:
         reason = f"was not ready {timeout:g} s after its start"
-    said = "\n  ".join(last_lines(log)) or "nothing"
+    said = "\n  ".join(read_last_lines(log)) or "nothing"
     raise ReceiverUnavailableError(
         backend, f"{kind} {name!r}", reason, f"it printed:\n  {said}{_hint(said)}"
     )

@@ -107,7 +107,7 @@ class Link:
         first, *others = frames
         start = time.monotonic()
         try:
-            while not self._sent(first, _MORE if others else 0):
+            while not self._try_send(first, _MORE if others else 0):
                 self.check()
                 waited = time.monotonic() - start
                 tried = time.monotonic() - max(start, self._begun)
@@ -120,7 +120,7 @@ class Link:
         except zmq.ZMQError as error:
             raise LostError("cannot be reached") from error
 
-    def _sent(self, frame: bytes | memoryview, flags: int) -> bool:
+    def _try_send(self, frame: bytes | memoryview, flags: int) -> bool:
         try:
             self._socket.send(frame, flags)
         except zmq.Again:

@@ -13,7 +13,7 @@ from polystore_core.rois import ROI
 
 from ..discovery import process_runs
 from ..wire.messages import DTYPES, Query
-from ..wire.seen import held_words
+from ..wire.seen import read_held_words
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..discovery import Endpoint
 
-__all__ = ["RemoteViewer", "as_saved"]
+__all__ = ["RemoteViewer", "restore_dtype"]
 
 
 class RemoteViewer:
@@ -61,7 +61,7 @@ class RemoteViewer:
 
     def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
         """Return the pixels that the viewer holds for ``path``, as they were saved."""
-        return self._held(path, window)[0]
+        return self._ask_pixels(path, window)[0]
 
     def image(self, path: str, *, window: str = "") -> Image:
         """Return the pixels for ``path`` with the words that they were saved with.
@@ -69,13 +69,13 @@ class RemoteViewer:
         Sizes, names, colours and limits that the user of the viewer has changed are as they are
         now. Raises ``RejectedError`` for a path that is not shown.
         """
-        pixels, answer = self._held(path, window)
-        return Image(pixels, held_words(answer, pixels.shape))
+        pixels, answer = self._ask_pixels(path, window)
+        return Image(pixels, read_held_words(answer, pixels.shape))
 
-    def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
+    def _ask_pixels(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
         """Return the pixels for a path as they were saved, and what else the viewer answers."""
         answer, arrays = self.query("pixels", path=str(path), window=window)
-        return as_saved(arrays[0], answer.get("original")), answer
+        return restore_dtype(arrays[0], answer.get("original")), answer
 
     def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
         """Return what is on the screen: RGBA, shape (height, width, 4)."""
@@ -116,7 +116,7 @@ class RemoteViewer:
         return f"<RemoteViewer {self.endpoint.title}>"
 
 
-def as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+def restore_dtype(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
     """Return pixels in the element type that they were saved in."""
     if dtype not in DTYPES:
         return shown

@@ -29,8 +29,8 @@ from ..wire.describe import (
     Look,
     check_policy,
     check_wait,
-    described,
-    described_source,
+    describe_source,
+    describe_value,
 )
 from ..wire.layout import Layout, Place, place_of, places_of
 from ..wire.messages import Image
@@ -232,7 +232,7 @@ class StreamSink(DataSink):
 
         def describe(value: Any, look: Look) -> tuple[Image | Rois, NDArray[Any]]:
             try:
-                item, pixels = described(value, path, place, look, splits, self.encoding)
+                item, pixels = describe_value(value, path, place, look, splits, self.encoding)
             except PolystoreError as error:
                 raise with_context(
                     error, self.name, os.fspath(path), "save"
@@ -242,7 +242,7 @@ class StreamSink(DataSink):
         try:
             if large_array(data) is None:
                 return Whole(*describe(data, look))
-            named = described_source(data, path, place, look, splits)
+            named = describe_source(data, path, place, look, splits)
         except PolystoreError as error:
             raise with_context(error, self.name, os.fspath(path), "save") from error.__cause__
         return Large(data, path, look, describe, named and finish(named))
@@ -285,7 +285,7 @@ class StreamSink(DataSink):
             _at_exit(_close_quietly, weakref.ref(self))
         return state
 
-    def _connected(self, state: State, endpoint: Endpoint) -> Connection:
+    def _connect(self, state: State, endpoint: Endpoint) -> Connection:
         found = state.connections.get(endpoint.token)
         if found is None:  # callers have removed those that are lost
             found = state.connections[endpoint.token] = Connection(

@@ -117,7 +117,7 @@ class _Outline:
         )
         return f"{text}, {own}" if own else text
 
-    def begins_anew(self, coordinates: tuple[str, ...], series: int) -> bool:
+    def replaces_series(self, coordinates: tuple[str, ...], series: int) -> bool:
         """Whether a value of another kind replaces one, as do all the others of its series."""
         return coordinates in self.held and series >= len(self.held)
 
@@ -221,7 +221,7 @@ class Planner:
                 sliders, own, axes, shape, item.dtype, _reach(item, sliders, axes, shape, old)
             )
             restarts = old is not None and not old.fits(new)
-            replaces = old is not None and old.begins_anew(coordinates, item.series)
+            replaces = old is not None and old.replaces_series(coordinates, item.series)
             if old is not None and restarts and not replaces:
                 raise UnsupportedDataError(
                     f"it is {new}, and layer {title!r} holds {len(old.held)} of {old}: save it "

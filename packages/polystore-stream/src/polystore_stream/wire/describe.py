@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from .layout import Place
 
-__all__ = ["Encoding", "Look", "check_policy", "check_wait", "described", "described_source"]
+__all__ = [
+    "Encoding",
+    "Look",
+    "check_policy",
+    "check_wait",
+    "describe_source",
+    "describe_value",
+]
 
 Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
 
@@ -61,7 +68,7 @@ class Encoding:
 _SHARED = Encoding()
 
 
-def described(
+def describe_value(
     data: Any,
     path: str | os.PathLike[str],
     place: Place,
@@ -134,7 +141,7 @@ def _without_single(
     return array[region], replace(look, scale=scale), words.select(region, shape)
 
 
-def described_source(
+def describe_source(
     data: Any,
     path: str | os.PathLike[str],
     place: Place,
@@ -143,7 +150,7 @@ def described_source(
 ) -> Image | None:
     """Return the message that names a lazy array; ``None`` if no other process can open it.
 
-    Axes that viewers do not know become sliders. Raises as ``described`` does.
+    Axes that viewers do not know become sliders. Raises as ``describe_value`` does.
     """
     array, words = array_and_words(data)
     source, shape = array.source, array.shape

@@ -97,9 +97,11 @@ def place_of(
     names to str and int, or ``layout`` names what neither of them has.
     """
     given = _coordinates({} if at is None else at)
-    plan = _planned(names, tuple(given), layout)
+    plan = _plan_names(names, tuple(given), layout)
     parts = _parts(path)
-    return _alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
+    return (
+        _place_alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
+    )
 
 
 def places_of(
@@ -118,10 +120,10 @@ def places_of(
     for mappings with different names.
     """
     given = _series(at, len(paths))
-    plan = _planned(names, tuple(given[0]) if given else (), layout)
+    plan = _plan_names(names, tuple(given[0]) if given else (), layout)
     parts = [_parts(path) for path in paths]
     if plan.is_empty:
-        places = _stacked(parts) if len(parts) > 1 else list(map(_alone, parts))
+        places = _place_stack(parts) if len(parts) > 1 else list(map(_place_alone, parts))
     else:
         found = plan.all_values(parts)
         if given:
@@ -151,7 +153,7 @@ class _Plan:
         return self.names is None and not (self.layer or self.slider or self.window)
 
     def values(self, parts: _Parts) -> dict[str, str]:
-        parsed = self.names.parse(_joined(parts)) if self.names else {}
+        parsed = self.names.parse(_join(parts)) if self.names else {}
         return {_canonical(name): value for name, value in parsed.items()}
 
     def all_values(self, paths: Sequence[_Parts]) -> list[dict[str, str]]:
@@ -169,7 +171,7 @@ class _Plan:
         return found
 
     def _fits(self, parts: _Parts) -> bool:
-        return self.names is None or self.names.matches(_joined(parts))
+        return self.names is None or self.names.matches(_join(parts))
 
     def place(self, parts: _Parts, values: Mapping[str, str]) -> Place:
         folder = self._folder(parts)
@@ -177,18 +179,18 @@ class _Plan:
         has_channel = "c" in self.layer
         shared = [name for name in self.layer if name != "c"]
         return Place(
-            _titled(self.window, values),
+            _make_title(self.window, values),
             # All that makes a layer what it is: one with other sliders could not hold this.
             self._key(folder, kept),
-            _titled(self.layer, values) or self._title(folder),
+            _make_title(self.layer, values) or self._title(folder),
             tuple((name, values[name]) for name in self.slider),
             values["c"] if has_channel else "",
             self._key(folder, kept | {"c": ""}) if has_channel else "",
-            (_titled(shared, values) or self._title(folder)) if has_channel else "",
+            (_make_title(shared, values) or self._title(folder)) if has_channel else "",
         )
 
     def _key(self, folder: _Parts, kept: Mapping[str, str]) -> str:
-        return json.dumps([_joined(folder), kept, self.slider])
+        return json.dumps([_join(folder), kept, self.slider])
 
     def _folder(self, parts: _Parts) -> _Parts:
         """Return the folders of a path; those that hold fields as the template has them."""
@@ -207,7 +209,7 @@ class _Plan:
         )
 
 
-def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:
+def _plan_names(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:
     """Sort the parts of the names; ``given`` are those of ``at``."""
     template = () if names is None else names.fields
     known = [*map(_canonical, template), *given]
@@ -234,19 +236,19 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
     return _Plan(names, chosen["layer"], rest + chosen["slider"], chosen["window"])
 
 
-def _alone(parts: _Parts) -> Place:
+def _place_alone(parts: _Parts) -> Place:
     stored = find_stored(parts)
     title = _stem_and_suffix(_last(parts))[0] if stored is None else stored.title
     return Place("", None, title or "images", ())
 
 
-def _stacked(paths: Sequence[_Parts]) -> list[Place]:
+def _place_stack(paths: Sequence[_Parts]) -> list[Place]:
     """Return the places of a series on one slider.
 
     The key holds all that is cut from the coordinates. So they say the same of a path in every
     batch that comes to the layer.
     """
-    fields = _fields(paths)
+    fields = _place_fields(paths)
     if fields:
         return fields
     folders = [parts[:-1] for parts in paths]
@@ -257,7 +259,7 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
     stems = [stem if suffix else stem + own for stem, own in split]
     start = _common_words(stems)
     title = start.strip(_SEPARATORS) or _last(folder) or "images"
-    layer = json.dumps([_joined(folder), start, suffix])
+    layer = json.dumps([_join(folder), start, suffix])
     places = []
     for parts, stem in zip(paths, stems, strict=True):
         text = "/".join(filter(None, (*parts[len(folder) : -1], stem[len(start) :])))
@@ -265,7 +267,7 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
     return places
 
 
-def _fields(paths: Sequence[_Parts]) -> list[Place]:
+def _place_fields(paths: Sequence[_Parts]) -> list[Place]:
     """Return the places of the fields of one plate on one slider; [] for any other paths."""
     stored = [find_stored(parts) for parts in paths]
     fields = [one for one in stored if one is not None and one.field]
@@ -273,7 +275,7 @@ def _fields(paths: Sequence[_Parts]) -> list[Place]:
         return []
     one = fields[0]
     title = " ".join([one.store_name, *one.below[-1:]])
-    layer = json.dumps([_joined(one.store), *one.below])
+    layer = json.dumps([_join(one.store), *one.below])
     return [Place("", layer, title, (("image", field.field),)) for field in fields]
 
 
@@ -302,7 +304,7 @@ def _check_distinct(
             raise InvalidOptionError(
                 "names" if names is not None else "at",
                 value,
-                f"a field that differs between {_joined(other)!r} and {_joined(parts)!r}: "
+                f"a field that differs between {_join(other)!r} and {_join(parts)!r}: "
                 f"both would be at {place}",
             )
 
@@ -351,7 +353,7 @@ def _canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def _titled(names: Iterable[str], values: Mapping[str, str]) -> str:
+def _make_title(names: Iterable[str], values: Mapping[str, str]) -> str:
     """Return values as a person reads them: a bare number with its name."""
     texts = ((name, values[name]) for name in names)
     return " ".join(
@@ -377,7 +379,7 @@ def _parts(path: Path) -> _Parts:
     return ("/", *parts) if text.startswith("/") else parts
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("//", "/", 1)
 
 

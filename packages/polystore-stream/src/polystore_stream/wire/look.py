@@ -15,13 +15,13 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .layout import encodable
 from .seen import (
     arrange,
-    named_as_shown,
+    choose_names,
+    drop_wide_limits,
+    find_size,
+    find_unit,
     pack_words,
-    shown_names,
-    shown_size,
-    shown_unit,
+    rename_axes,
     with_limits,
-    without_wide_limits,
 )
 
 if TYPE_CHECKING:
@@ -79,27 +79,27 @@ def look_of(
     Raises ``UnsupportedDataError`` and ``InvalidOptionError`` for an image that no viewer shows.
     """
     if look.given:
-        return _about(shape, dtype, look, words)
+        return _describe_look(shape, dtype, look, words)
     try:
         return _plain(shape, dtype, words)
     except TypeError:  # words that a caller has made with lists have no hash
-        return _about(shape, dtype, _PLAIN, words)
+        return _describe_look(shape, dtype, _PLAIN, words)
 
 
 @functools.lru_cache(maxsize=256)
 def _plain(shape: tuple[int, ...], dtype: str, words: ImageMetadata | None) -> About:
-    return _about(shape, dtype, _PLAIN, words)
+    return _describe_look(shape, dtype, _PLAIN, words)
 
 
-def _about(
+def _describe_look(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
     try:
-        order, own = _own_words(shape, np.dtype(dtype), look, words)
+        order, own = _find_own_words(shape, np.dtype(dtype), look, words)
         if order is not None and words is not None:
             shape = tuple([shape[at] for at in order])
-            look = replace(look, scale=by_axis(look.scale, shown_names(words.names)))
-        found = _found(shape, np.dtype(dtype), look, own)
+            look = replace(look, scale=by_axis(look.scale, choose_names(words.names)))
+        found = _find_words(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT
         raise
@@ -125,7 +125,7 @@ def _about(
     )
 
 
-def _own_words(
+def _find_own_words(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> tuple[tuple[int, ...] | None, ImageMetadata | None]:
     """Return the order in which a viewer has the axes, and what the image says in it."""
@@ -134,18 +134,18 @@ def _own_words(
     order = None
     if look.axes is None:
         order, words = arrange(shape, dtype, words)
-    words = without_wide_limits(words, dtype)
+    words = drop_wide_limits(words, dtype)
     if dtype.kind not in "ui":  # numbers that were computed from labels
         words = words.without({"kind"})
     return order, words
 
 
-def _found(
+def _find_words(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> ImageMetadata:
     """Return all that is said of the image, in the names of axes that viewers know."""
     if words is not None and look.axes is None:
-        words = named_as_shown(words, shape, dtype)
+        words = rename_axes(words, shape, dtype)
     return image_metadata(
         shape,
         dtype,
@@ -167,9 +167,9 @@ def _sizes(
     micrometer where the size is unknown.
     """
     planes = [axis for axis in found.axes if axis.name != "s"]
-    sizes = [shown_size(axis) for axis in planes]
+    sizes = [find_size(axis) for axis in planes]
     units = [
-        shown_unit(axis) if size or look.units is not None else None
+        find_unit(axis) if size or look.units is not None else None
         for axis, size in zip(planes, sizes, strict=True)
     ]
     has_scale = look.scale is not None or any(sizes)
@@ -184,10 +184,10 @@ def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
     # The only channel of an image needs no colour.
     alone = len(found.channels) == 1
     colors = [found.channels[0].color] if alone else channel_colors(found.channels)
-    return tuple(map(_shown, found.channels, colors))
+    return tuple(map(_reduce_channel, found.channels, colors))
 
 
-def _shown(channel: Channel, color: str | None) -> Channel:
+def _reduce_channel(channel: Channel, color: str | None) -> Channel:
     """Return the words of a channel that a viewer shows: those of its optics stay in ``words``."""
     limits = channel.limits
     return Channel(

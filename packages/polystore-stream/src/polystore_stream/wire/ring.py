@@ -59,7 +59,7 @@ class RingWriter:
         self._path = _new_path() if named else ""
         self._reserved: set[int] = set()
         try:
-            self._file = _named(self._path) if named else _unnamed()
+            self._file = _open_named(self._path) if named else _open_unnamed()
             os.truncate(self._file.fileno(), self.size)
             self._reserve(0, _HEAD)
             self._seal(named)
@@ -112,12 +112,12 @@ class RingWriter:
 # object that closes the descriptor without one.
 
 
-def _unnamed() -> io.FileIO:
+def _open_unnamed() -> io.FileIO:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     return next(map(io.FileIO, map(os.memfd_create, ["polystore-ring"], [flags]), ["r+"]))
 
 
-def _named(path: str) -> io.FileIO:
+def _open_named(path: str) -> io.FileIO:
     return io.FileIO(path, "x+", opener=functools.partial(os.open, mode=0o600))
 
 
@@ -144,7 +144,7 @@ class RingReader:
         try:
             fd = os.open(path, os.O_RDONLY | _NO_WAIT | (_NO_LINK if named else 0))
             try:
-                mapped = self._mapped(fd, message, named)
+                mapped = self._map(fd, message, named)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -153,7 +153,7 @@ class RingReader:
         self._pixels = np.frombuffer(mapped, np.uint8)
         self.slots = (message.size - _HEAD) // PIECE
 
-    def _mapped(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
+    def _map(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
         size = os.fstat(fd).st_size
         if size != message.size or (size - _HEAD) % PIECE or size <= _HEAD:
             raise DamagedDataError(f"{size} bytes do not fit the size {message.size}", "ring")

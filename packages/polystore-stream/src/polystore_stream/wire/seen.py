@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arrange",
-    "held_words",
-    "named_as_shown",
+    "choose_names",
+    "drop_wide_limits",
+    "find_size",
+    "find_unit",
     "pack_words",
-    "shown_names",
-    "shown_size",
-    "shown_unit",
+    "read_held_words",
+    "rename_axes",
     "with_limits",
-    "without_wide_limits",
 ]
 
 _ORDER = "".join(AXIS_TYPES)
@@ -44,7 +44,7 @@ def arrange(
     shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
 ) -> tuple[tuple[int, ...] | None, ImageMetadata]:
     """Return the order in which a viewer has the axes, if that is another, and the words of it."""
-    names = shown_names(words.names)
+    names = choose_names(words.names)
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
         if _is_possible([shape[at] for at in order], dtype, [names[at] for at in order]):
@@ -56,7 +56,7 @@ def arrange(
     return None, words
 
 
-def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+def choose_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names that viewers know axes by: an unknown axis is z, or t if z is taken.
 
     Two unknown axes are t and z. If there are more, the names are returned as they are.
@@ -69,7 +69,7 @@ def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple([letters.get(name, name) for name in names])
 
 
-def named_as_shown(
+def rename_axes(
     words: ImageMetadata, shape: Sequence[int], dtype: np.dtype[Any]
 ) -> ImageMetadata:
     """Return the words in the names of axes that viewers know.
@@ -77,7 +77,7 @@ def named_as_shown(
     To view an image is not to store it: if a viewer does not know some axes, the image is shown as
     an array without names would be. The axes that have the same place there keep their words.
     """
-    names = shown_names(words.names)
+    names = choose_names(words.names)
     if not {"y", "x"} <= set(names) <= AXIS_TYPES.keys() or not _is_possible(
         shape, dtype, names
     ):
@@ -104,7 +104,7 @@ def _is_possible(shape: Sequence[int], dtype: np.dtype[Any], names: Sequence[str
     return True
 
 
-def without_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
+def drop_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
     """Leave out limits of the whole range of more than 8 bits: nobody has chosen them."""
     if dtype.kind not in "ui" or dtype.itemsize == 1 or not words.channels:
         return words
@@ -125,12 +125,12 @@ def with_limits(
     return replace(words, channels=tuple([replace(c, limits=limits) for c in channels]))
 
 
-def shown_size(axis: Axis) -> float | None:
+def find_size(axis: Axis) -> float | None:
     """Return the size of a pixel along an axis: of irregular coords their mean distance."""
     return axis.scale if axis.coords is None else _mean_step(axis.coords)
 
 
-def shown_unit(axis: Axis) -> str | None:
+def find_unit(axis: Axis) -> str | None:
     """Return the unit of an axis if viewers know it."""
     return axis.unit if axis.unit in _UNITS.get(axis.type or "", ()) else None
 
@@ -166,7 +166,7 @@ def _own_axis(shown: Axis, own: Axis) -> Axis:
     return own if says_nothing else replace(shown, name=own.name, type=own.type)
 
 
-def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
+def read_held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
     """Return the words of a viewer's answer to "pixels": as saved, but for its user's changes.
 
     ``shape`` is that of the pixels.
@@ -183,10 +183,10 @@ def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
         raise DamagedDataError(f"axes {answer['axes']!r} do not fit shape {shape}", "message")
     # The changes come first: the image's own words fill only what is left.
     changed = with_document(ImageMetadata(axes=axes), answer.get("changes"), shape)
-    return with_document(_renamed(changed, words), words, shape)
+    return with_document(_rename_changes(changed, words), words, shape)
 
 
-def _renamed(changed: ImageMetadata, words: Any) -> ImageMetadata:
+def _rename_changes(changed: ImageMetadata, words: Any) -> ImageMetadata:
     """Return the user's changes in the image's own names of axes."""
     try:
         names = [str(entry["name"]) for entry in words["axes"]]
