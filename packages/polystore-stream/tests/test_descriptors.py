@@ -119,7 +119,7 @@ def obey():
 threading.Thread(target=obey, daemon=True).start()
 say(ready=True)
 for item in items:
-    say(**described(item.path, item.data))
+    say(**describe(item.path, item.data))
 """
 
 

@@ -337,7 +337,7 @@ with listening() as listener:
     values = [pattern(n, (1500, 1100) if n % 2 else (300, 300)) for n in range(6)]
     for number, data in enumerate(values):
         connection.wait_for(connection.send(image(str(number), data), data, awaited=True))
-    whole = listener.items(6) == [described(str(n), data) for n, data in enumerate(values)]
+    whole = listener.items(6) == [describe(str(n), data) for n, data in enumerate(values)]
     say(whole=whole, left=os.listdir("/dev/shm"), reserved=len(connection._ring._reserved))
     say(free=sorted(connection._in_flight.free), in_flight=connection._in_flight.nbytes)
     connection.close()
