@@ -284,7 +284,7 @@ def test_doctor_tells_ends(runtime_directory: Path) -> None:
         os.utime(log, (at, at))
     running_now, killed, failed, silent = viewers("toy")
     assert running_now.found == "none: a save starts one"
-    unknown = "it ended without a word: it was killed, or it crashed"
+    unknown = "it crashed or was killed (its log has no last note)"
     assert killed.found == f"toy 'own' (process {child.pid}), 0 min ago: {unknown}"
     assert failed.found == "toy 'some-name' (process 0), 1 min ago: it ended with status 3"
     assert silent.found == f"toy 'some-name' (process 1), 2 h ago: {unknown}"

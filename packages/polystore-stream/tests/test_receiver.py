@@ -170,7 +170,10 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "short-frame": ([IMAGE, PIXELS[:5]], "expected one frame of 12 bytes"),
     "long-frame": ([IMAGE, PIXELS * 2], "expected one frame of 12 bytes"),
     "two-frames": ([IMAGE, PIXELS, PIXELS], "expected one frame of 12 bytes"),
-    "no-ring": ([msgspec.structs.replace(IMAGE, slot=0)], "this connection has no ring"),
+    "no-ring": (
+        [msgspec.structs.replace(IMAGE, slot=0)],
+        "this connection does not have a ring",
+    ),
     "unknown-message": (
         [Piece(number=7, of=99, start=0, nbytes=3), b"abc"],
         "message 99, which",
@@ -257,7 +260,7 @@ def test_number_is_used_once(served: Listener) -> None:
     """A second message with the number of an unfinished one, or a second hello, leaks no room."""
     with greeted(served) as ask:
         ask(large(), bytes(PIECE))
-        assert "the number 7 is already in use" in ask(large(), bytes(PIECE)).reason
+        assert "message number 7 is already in use" in ask(large(), bytes(PIECE)).reason
         assert served.state()["nbytes"] == large().nbytes
         assert ask(hello_to(served.endpoint)).pid == served.pid
         assert served.state()["nbytes"] == 0
@@ -392,7 +395,7 @@ def test_killed_while_child_lives() -> None:
 def test_name_is_taken_once() -> None:
     """Of viewers with one name only one can run; its name is free when it has ended."""
     with Toy("one").receiver as first:
-        with pytest.raises(InvalidOptionError, match=r"'one'.*a name that is free"):
+        with pytest.raises(InvalidOptionError, match=r"'one'.*a free name"):
             Toy("one")
         with Toy("other").receiver as other:
             assert other.endpoint.name == "other"

@@ -1,4 +1,4 @@
-"""What the images of a batch say of the layers that they share."""
+"""Check that the images of a batch agree on the layers that they share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Agreement"]
 
 
 class Agreement:
-    """Refuses an image whose axes, sizes or channels are not those of its layer.
+    """Refuse an image whose axes, scale, units or channels differ from those of its layer.
 
-    A layer has one scale for all of its planes. Options of the call hold for all images, so
-    nothing is compared where one is given. Display limits may differ: the last ones are shown.
+    A layer has one scale for all of its planes. An option of the call applies to all images, so
+    images need not agree on it. Display limits may differ: the layer shows the last ones.
     """
 
     def __init__(self, given: Collection[str]) -> None:
@@ -30,7 +30,10 @@ class Agreement:
         self._first: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
 
     def check(self, value: Any, path: Path, place: Place) -> None:
-        """Raise ``InvalidOptionError`` with both values."""
+        """Compare an image with the first image of its layer.
+
+        Raises ``InvalidOptionError`` with both values.
+        """
         _, words = array_and_words(value)
         if words is None:
             return
@@ -41,8 +44,8 @@ class Agreement:
             if said[option] != known[option]:
                 fault = (
                     f"{text!r} has {option} {said[option]!r}, but {first!r} has "
-                    f"{known[option]!r}, and both belong to one layer: pass {option}= for all of "
-                    "them, or arrange them in several layers with names= and layout="
+                    f"{known[option]!r}, and both belong to one layer: pass {option}= for all "
+                    "images, or use names= and layout= to show them in several layers"
                 )
                 raise InvalidOptionError(option, said[option], repr(known[option]), fault)
 
