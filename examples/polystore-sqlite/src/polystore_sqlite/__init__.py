@@ -1,1 +1,0 @@
-"""Values in one SQLite file."""
