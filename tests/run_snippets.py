@@ -7,8 +7,7 @@
 - A ``console`` block has commands after ``$``, each with its output. A POSIX shell runs them in an
   environment on top of this one, into which a document can install something.
 
-Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the
-line ``<!-- not run: reason -->`` is left out.
+In outputs, "..." is any text. A block behind the line ``<!-- not run: reason -->`` is left out.
 Names that a document talks about without making them (an image, a list of paths, a pipeline) are
 supplied here.
 """
@@ -23,15 +22,13 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import textwrap
 import venv
 from functools import cached_property
 from pathlib import Path
 
 BLOCK = re.compile(
-    r"(<!-- not run: [^\n]+ -->\n)? *"
-    r"```(?P<language>python|toml|console)\n(?P<code>.*?) *```"
-    r"(?:\n+ *```text\n(?P<output>.*?)```)?",
+    r"(<!-- not run: [^\n]+ -->\n)?"
+    r"```(?P<language>python|toml|console)\n(?P<code>.*?)```(?:\n+```text\n(?P<output>.*?)```)?",
     re.DOTALL,
 )
 FILE = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
@@ -96,6 +93,7 @@ class Shell:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # that of napari warns
             "PYTEST_PLUGINS": "pytest_timeout",
+            "POLYSTORE_RUNTIME_DIR": str(self.folder / ".viewers"),
         }
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
         done = subprocess.run(
@@ -136,7 +134,7 @@ def run(document: Path) -> int:
     for match in BLOCK.finditer(text):
         if match.group(1):
             continue
-        language, code = match["language"], textwrap.dedent(match["code"])
+        language, code = match["language"], match["code"]
         line = text.count("\n", 0, match.start("code"))
         if named := FILE.match(code):
             path = Path(named["name"])

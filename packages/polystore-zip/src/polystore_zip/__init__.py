@@ -1,1 +1,1 @@
-"""Backend "zip" of polystore: one zip archive, to which values are added."""
+"""polystore-zip."""

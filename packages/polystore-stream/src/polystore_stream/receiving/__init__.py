@@ -1,1 +1,1 @@
-"""The receiving side of a stream: scripts and viewers, and the images that they hold."""
+"""The receiver's side: scripts and viewers, and the images that they hold."""

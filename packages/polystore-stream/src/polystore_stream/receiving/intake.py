@@ -1,4 +1,4 @@
-"""Handle each message of a producer: check it, copy the pixels, queue it, answer it."""
+"""What a receiver does with each message of a producer: checked, copied out, queued, answered."""
 
 from __future__ import annotations
 
@@ -56,14 +56,11 @@ __all__ = ["Intake"]
 log = logging.getLogger("polystore.stream")
 
 _MEMORY_STEP = 16 << 20
-_LEAST_FREE = 0.05  # share of the machine's memory that a viewer leaves to other programs
+_LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
 
 
 class Intake:
-    """Take messages for one viewer."""
-
-    # It needs no lock: only the receiver's thread uses it. Other threads only read has_parked,
-    # and a stale value costs at most one wake-up too many or one retry later.
+    """Takes messages for one viewer. Only the receiver's thread uses it."""
 
     def __init__(
         self,
@@ -74,12 +71,12 @@ class Intake:
         replies: Replies,
         wake: Callable[[], None],
     ) -> None:
-        """``wake`` makes the receiver's thread call ``retry_parked``. Any thread may call it."""
+        """``wake`` has the receiver's thread call ``retry_parked``."""
         self.viewer = viewer
         self.endpoint = endpoint
         self.inbox = inbox
         self.has_parked = False
-        """Whether messages wait for room in the inbox. Any thread may read it."""
+        """Whether messages wait for room in the inbox: any thread may read it."""
         self._sessions = sessions
         self._replies = replies
         self._wake = wake
@@ -87,22 +84,19 @@ class Intake:
         self._unchecked = _MEMORY_STEP
 
     def take(self, identity: bytes, frames: list[zmq.Frame]) -> None:
-        """Handle the frames of one message. Park the message if there is no room for it.
-
-        ``frames`` may hold several messages that a producer sent together.
-        """
+        """Handle what a producer sends together, or keep it until there is room."""
         for index in range(max(len(frames), 1)):
             try:
                 header = read_header(frames[index].bytes if frames else b"")
-            except DamagedDataError as error:  # the sender does not speak this protocol
+            except DamagedDataError as error:  # whoever sends this speaks something else
                 self._sessions.forget(identity)
                 self._replies.send(identity, Ack(stage="rejected", reason=str(error)))
                 return
             if isinstance(header, Hello):
                 descriptor = frames[index].get(zmq.SRCFD)
-                self._replies.send(identity, self._greet(identity, header, descriptor))
+                self._replies.send(identity, self._greeting(identity, header, descriptor))
                 return
-            # After a header with a slot, the next frame is another header, not a payload.
+            # Behind a header with a slot comes no payload, but the header of another message.
             has_slot = isinstance(header, Item | Piece) and header.slot is not None
             self._take(identity, header, [] if has_slot else frames[index + 1 :])
             if not has_slot:
@@ -115,14 +109,12 @@ class Intake:
             self._replies.send(
                 identity, Ack(number=header.number, stage="rejected", reason=reason)
             )
-        elif session.parked or not self._handle(session, header, payload):
+        elif session.parked or not self._handled(session, header, payload):
             session.parked.append((header, payload))
             self.has_parked = True
 
-    def _greet(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
-        # The producer may have the descriptor of one that has just gone. If that event came
-        # after the new session, it would end the new session.
-        self._sessions.note_connections()
+    def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
+        self._sessions.note_connections()  # it may have the descriptor of one that has just gone
         self._sessions.forget(identity)
         self._replies.gone.discard(identity)
         reason = protocol_fault(receiver=PROTOCOL, producer=hello.protocol)
@@ -146,17 +138,14 @@ class Intake:
         )
 
     def _opens_sources(self, hello: Hello) -> bool:
-        """Whether a producer may name files: it must be a process of this user and machine.
-
-        If others could, they would make the viewer read files that they cannot read themselves.
-        """
+        """Whether a producer may name files: a process of this user, on this machine."""
         is_here = hello.host == host_identity() and self.endpoint.address.startswith("ipc://")
         return self.viewer.opens_sources and is_here
 
-    def _handle(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
-        """Handle one message, and answer it. Return ``False`` if it must wait.
+    def _handled(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
+        """Do what a message says and answer it; ``False`` if it must wait.
 
-        A message waits for room in the inbox, or until its source is open.
+        It waits for room, or until its source is open.
         """
         try:
             if isinstance(header, Image) and header.source is not None:
@@ -176,7 +165,7 @@ class Intake:
                 )
             elif isinstance(header, Ring):
                 session.ring = RingReader(header)
-                self._replies.note_received(session.identity, header.number)
+                self._replies.received(session.identity, header.number)
             elif isinstance(header, Bye):
                 self._sessions.forget(session.identity)
             return True
@@ -184,7 +173,7 @@ class Intake:
             reason = error.reason if isinstance(error, UnsupportedDataError) else str(error)
         except MemoryError:
             reason = "the receiver has no memory left for this value"
-        except Exception as error:  # a bug of the viewer must not end the receiver's loop
+        except Exception as error:  # a fault of the viewer's must not end its loop
             log.exception("cannot handle message %s", header)
             reason = f"the receiver failed: {type(error).__name__}: {error}"
         refusal = Ack(number=header.number, stage="rejected", reason=reason)
@@ -192,10 +181,10 @@ class Intake:
         return True
 
     def _open(self, session: Session, item: Image) -> bool:
-        """Open a source in a thread, and deliver it when that is done. ``False`` until then."""
+        """Open a source in a thread, and show it when that is done; ``False`` until then."""
         if not self._opens_sources(session.hello):
             raise UnsupportedDataError(
-                "this receiver does not open files for this producer: send the pixels"
+                "this receiver opens no files for this producer: send the pixels"
             )
         if session.opening is None:
             session.opening = Opening(item, self._wake)
@@ -209,10 +198,7 @@ class Intake:
 
     def _begin(self, session: Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
         if item.number in session.partial:
-            raise DamagedDataError(
-                f"message number {item.number} is already in use: use each number once",
-                "message",
-            )
+            raise DamagedDataError(f"the number {item.number} is already in use", "message")
         plan = self.viewer.accept(item)
         self._check_memory(item.nbytes)
         partial = Partial(item, self._pool.empty(item.nbytes), plan)
@@ -222,18 +208,18 @@ class Intake:
             self._finish(session, item.number, partial)
         else:
             session.partial[item.number] = partial
-            self._replies.note_received(session.identity, item.number)
+            self._replies.received(session.identity, item.number)
 
     def _go_on(self, session: Session, piece: Piece, frames: list[zmq.Frame]) -> None:
         partial = session.partial.get(piece.of)
         if partial is None:
             raise DamagedDataError(
-                f"a piece names message {piece.of}, which has no value on its way", "message"
+                f"a piece is of message {piece.of}, which is unknown", "message"
             )
         try:
             partial.check_next(piece)
             partial.fill(session.ring, piece.slot, piece.nbytes, frames)
-        except Exception:  # of any kind: the rest of the value is useless now
+        except Exception:  # whatever it is: nothing waits for the rest any more
             partial.release(self.inbox)
             del session.partial[piece.of]
             raise
@@ -241,13 +227,13 @@ class Intake:
             del session.partial[piece.of]
             self._finish(session, piece.number, partial)
         else:
-            self._replies.note_received(session.identity, piece.number)
+            self._replies.received(session.identity, piece.number)
 
     def _finish(self, session: Session, number: int, partial: Partial) -> None:
         item = partial.item
         try:
             data = _value(item, partial.pixels)
-        except Exception:  # of any kind: free the room, or it would stay reserved for ever
+        except Exception:  # whatever it is: the room is free again
             partial.release(self.inbox)
             raise
         self._deliver(session, number, item, data, partial.plan)
@@ -257,10 +243,9 @@ class Intake:
     ) -> None:
         shown = item.wait == "shown"
         self._push(Delivery(item, data, session.identity, number, plan, shown))
-        # Answer after the push: a producer that has its answer may ask for the value at once,
-        # perhaps through another connection, and it must be in the inbox by then.
+        # Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
         if not shown:
-            self._replies.note_received(session.identity, number)
+            self._replies.received(session.identity, number)
 
     def _push(self, delivery: Delivery) -> None:
         if delivery.awaited:
@@ -270,32 +255,28 @@ class Intake:
         self.viewer.wake()
 
     def retry_parked(self) -> None:
-        """Handle parked messages for which there is room now, in their order."""
         if not self.has_parked:
             return
         self._sessions.release_silent()
         for session in list(self._sessions.by_identity.values()):
-            while session.parked:  # empty if handling a message has forgotten the session
+            while session.parked:  # not those of one that is forgotten meanwhile
                 message = session.parked.popleft()
-                if not self._handle(session, *message):
+                if not self._handled(session, *message):
                     session.parked.appendleft(message)
                     break
         self._replies.acknowledge()
         self.has_parked = any(session.parked for session in self._sessions.by_identity.values())
 
     def _check_memory(self, nbytes: int) -> None:
-        """Refuse a value that the machine has no memory for: a stack may grow for days.
-
-        Raises ``UnsupportedDataError``. Otherwise the system could kill the viewer.
-        """
+        """Refuse what would drive the machine out of memory: a stack may grow for days."""
         self._unchecked += nbytes
-        if self._unchecked < _MEMORY_STEP:  # reading /proc/meminfo takes 30 microseconds
+        if self._unchecked < _MEMORY_STEP:  # looking takes 30 microseconds
             return
         free, total = _memory()
         if total and free - nbytes < total * _LEAST_FREE:
             raise UnsupportedDataError(
-                f"the value has {nbytes} bytes, but the viewer's machine has only {free >> 20} "
-                "MiB of memory left: close layers or windows that you do not need"
+                f"the value has {nbytes} bytes, and the viewer's machine has {free >> 20} MiB "
+                "of memory left: close layers or windows that you do not need"
             )
         self._unchecked = 0
 
@@ -304,7 +285,7 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
     if isinstance(item, Image):
         return pixels.view(item.dtype).reshape(item.shape)
     if item.encoding != "json":
-        raise DamagedDataError(f"expected the encoding 'json', got {item.encoding!r}", "rois")
+        raise DamagedDataError(f"the encoding is {item.encoding!r}, not 'json'", "rois")
     try:
         documents = json.loads(pixels.tobytes())
     except (ValueError, RecursionError) as error:
@@ -315,7 +296,7 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
 
 
 def _memory() -> tuple[int, int]:
-    """Return how many bytes of memory are free, and how many there are. 0, 0 if unknown."""
+    """Return how many bytes of memory are free, and how many there are; 0, 0 if nobody tells."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

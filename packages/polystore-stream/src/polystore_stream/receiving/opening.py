@@ -1,4 +1,4 @@
-"""Open stored arrays that producers name instead of sending. Pixels are read when shown."""
+"""Stored arrays that producers name instead of sending them: opened here, and read when shown."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ __all__ = ["Opening", "Part", "open_source"]
 
 _PIXELS = {"t", "z", "y", "x"}
 _SAMPLE = 2 << 20
-"""Bytes of a source that are read at most to choose its display range."""
+"""Bytes of a source that are read for its display range."""
 _KEPT = 1 << 14
-"""Pixels of each plane that are kept at most."""
+"""Pixels that are kept of each plane."""
 
 
 class Opening:
-    """Open a source in its own thread: a slow disk must not keep other producers waiting."""
+    """A source that a thread of its own opens: a slow disk must not keep other producers waiting.
 
-    # It has no lock. The thread sets _found, then is_done. The receiver's thread reads _found
-    # only after it has seen is_done.
+    ``then`` is called in that thread when ``is_done`` has become true.
+    """
 
     def __init__(self, item: Image, then: Callable[[], None]) -> None:
-        """Start the thread. It calls ``then`` after it has set ``is_done``."""
         self.is_done = False
         self._found: Part | BaseException
         self._item, self._then = item, then
-        # A daemon thread: a file system that hangs must not keep the process from ending.
+        # A daemon: a file system that hangs must not keep the process from ending.
         threading.Thread(target=self._run, name="polystore-opening", daemon=True).start()
 
     def _run(self) -> None:
@@ -62,10 +61,10 @@ class Opening:
 
 
 class Part(LazyArray):
-    """A lazy array with all its levels open, or one index of it on some axes.
+    """A lazy array, or one index on some of its axes, with all its levels open.
 
-    ``sample`` is a small part of the pixels, to choose a display range without reading more. It has
-    every n-th row and column of each plane (y, x). Other axes except c may be shorter, too.
+    ``sample`` is a small part of the pixels, for choosing a display range without reading more: of
+    each plane (y, x) every n-th row and column. Other axes may be shorter, too, but not c.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Part(LazyArray):
         sample: NDArray[Any],
         fixed: Mapping[int, int] | None = None,
     ) -> None:
-        """Make a part of ``levels``. ``fixed`` maps each axis that it does not have to an index."""
+        """``fixed`` has the index on each axis that this part does not have."""
         self.sample = sample
         self._array = levels[0]
         self._fixed = dict(sorted((fixed or {}).items()))
@@ -92,7 +91,7 @@ class Part(LazyArray):
         return (self, *self._coarser)
 
     def at(self, fixed: Mapping[int, int]) -> Part:
-        """Return the part at one index on some axes. All levels must have one length there."""
+        """Return the part at one index on some axes, on which all levels are of one length."""
         sample = self.sample
         nearest = [
             fixed[axis] * length // self.shape[axis] if axis in fixed else slice(None)
@@ -110,10 +109,9 @@ class Part(LazyArray):
 
 
 def open_source(item: Image) -> Part:
-    """Open the array that ``item.source`` names, for reading.
+    """Open what ``item.source`` names, for reading.
 
-    Raises:
-        PolystoreError: It cannot be opened here, or is not the array that the message describes.
+    Raises a ``PolystoreError`` if it cannot be opened here, or is not the array of the message.
     """
     source = item.source
     assert source is not None
@@ -121,16 +119,14 @@ def open_source(item: Image) -> Part:
         raise InvalidOptionError("mode", source.options["mode"], "'r': viewers only read")
     handle = _files().open(source.path, source.backend, **source.options)
     if not isinstance(handle, LazyArray):
-        raise UnsupportedDataError(
-            f"backend {source.backend!r} cannot read {source.path!r} in parts: send the pixels"
-        )
+        raise UnsupportedDataError(f"backend {source.backend!r} does not read it in parts")
     if source.order:
         handle = handle.transpose(source.order)
     found = handle.shape, handle.dtype.newbyteorder("<").str
     if found != (item.shape, item.dtype):
         raise UnsupportedDataError(
-            f"{source.path!r} has shape {found[0]} and type {found[1]}, but the message says "
-            f"shape {item.shape} and type {item.dtype}: it was saved again, so show it again"
+            f"{source.path!r} has shape {found[0]} and type {found[1]}, but shape {item.shape} and "
+            f"type {item.dtype} were announced: it was saved again, so show it again"
         )
     axes = (*item.sliders, *item.axes)
     levels = [handle]
@@ -154,10 +150,7 @@ def _fits(level: LazyArray, finer: LazyArray, axes: Sequence[str]) -> bool:
 
 
 def _sample(level: LazyArray, axes: Sequence[str]) -> NDArray[Any]:
-    """Read a level, or some of its planes, or some of their rows and columns.
-
-    Reads at most ``_SAMPLE`` bytes: first fewer planes, then fewer rows and columns.
-    """
+    """Read a level, or some of its planes, or some of their rows and columns."""
     steps = [1] * level.ndim
     planes, pixels = list[int](), list[int]()
     for at, axis in enumerate(axes):
@@ -174,7 +167,7 @@ def _sample(level: LazyArray, axes: Sequence[str]) -> NDArray[Any]:
                 break
             steps[longest] *= 2
     found = np.asarray(level[tuple([slice(None, None, step) for step in steps])])
-    # Keep only a small part of it: a stack may have hundreds of sources.
+    # What is kept is small: a stack may have hundreds of sources.
     step = 1
     while math.prod(-(-found.shape[at] // step) for at in pixels) > _KEPT:
         step += 1

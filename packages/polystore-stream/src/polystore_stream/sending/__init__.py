@@ -1,1 +1,1 @@
-"""The sending side of a stream: backends and their connections."""
+"""The producer's side: backends, their connections, and viewers that they start and ask."""

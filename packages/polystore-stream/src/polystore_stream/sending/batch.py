@@ -1,4 +1,4 @@
-"""Send a batch: up to 64 values are on their way at once."""
+"""A batch on its way: some values ahead of the one that is waited for."""
 
 from __future__ import annotations
 
@@ -22,14 +22,10 @@ _WINDOW = 64
 
 
 class Batch:
-    """Send one value after another, and stop at the first failure.
+    """Sends one value after another, and stops at the first failure.
 
-    Args:
-        backend: Name of the backend, for errors.
-        paths: Path of each value.
-        send: Sends the value at an index to each receiver.
-        awaited: Whether a value is done when all receivers have answered. If not, it is done
-            when it is sent.
+    ``send`` sends the value of that index to each receiver. If it is ``awaited``, a value is
+    done when all receivers have answered, else when it is sent.
     """
 
     def __init__(
@@ -46,7 +42,7 @@ class Batch:
         self._on_way: deque[tuple[int, list[Sent]]] = deque()
 
     def run(self, progress: Progress) -> None:
-        """Send all values. Raises ``BatchError`` with each cause."""
+        """Raises ``BatchError``."""
         with progress_reporter(progress, len(self._paths), "save") as report:
             for index in range(len(self._paths)):
                 if self._failed:
@@ -76,5 +72,5 @@ class Batch:
     def _attempt(self, index: int, work: Callable[[int], None]) -> None:
         try:
             work(index)
-        except Exception as error:  # BatchError reports every cause
+        except Exception as error:  # collected: BatchError carries every cause
             self._failed[index] = (os.fspath(self._paths[index]), error)

@@ -1,1 +1,1 @@
-"""Rules that all viewers share: layers, looks, pacing, and queries."""
+"""What viewers share: where a value goes, how it looks, when it is shown, what it is asked."""

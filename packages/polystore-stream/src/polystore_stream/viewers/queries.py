@@ -1,4 +1,4 @@
-"""Answer queries with a table of functions. Their keyword-only parameters are the arguments."""
+"""Questions to a viewer: a table of functions, whose keyword-only parameters are the arguments."""
 
 from __future__ import annotations
 
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Answers"]
 
 Answer: TypeAlias = "tuple[Any, list[NDArray[Any]]]"
-"""A JSON value, and arrays."""
+"""What JSON can hold, and arrays."""
 
 
 class Answers:
-    """Answer the queries to a viewer."""
+    """Answers the questions to a viewer: ``table`` has a function for each name."""
 
     def __init__(self, viewer: str, table: Mapping[str, Callable[..., Answer]]) -> None:
-        """``table`` has a function for each query by its name."""
         self._viewer, self._table = viewer, table
 
     def reply(self, receiver: Receiver, delivery: Delivery) -> bool:
-        """Answer a query, or reject it with a reason. Return whether it was answered."""
+        """Answer a question, or tell why not. Returns whether it was answered."""
         query = delivery.item
         assert isinstance(query, Query)
         try:
             value, arrays = self._answer(query)
-        except Exception as error:  # a bad query must not end the viewer
+        except Exception as error:  # a stranger's question must not end the viewer
             receiver.settle(delivery, "rejected", str(error))
             return False
         receiver.answer(delivery, value, arrays)

@@ -1,4 +1,4 @@
-"""Check the options and the metadata of an image, and convert them to fields of a message."""
+"""What a caller and an image say of its looks, checked and in the words of a message."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .layout import encodable
 from .seen import (
     arrange,
-    choose_names,
-    drop_wide_limits,
-    find_size,
-    find_unit,
+    named_as_shown,
     pack_words,
-    rename_axes,
+    shown_names,
+    shown_size,
+    shown_unit,
     with_limits,
+    without_wide_limits,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FORMAT = "stream"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """The options of a caller for an image. See ``StreamSink.save``."""
+    """What a caller says about an image besides its pixels: see ``StreamSink.save``."""
 
     labels: bool = False
     axes: str | Sequence[str] | None = None
@@ -47,8 +47,7 @@ class Look:
 
     @property
     def given(self) -> list[str]:
-        """Names of the options that differ from their defaults."""
-        # Compare with ``is``: ``==`` of an array does not give one answer.
+        """Names of what is said: an array among it has no answer to ``==``."""
         return [
             name for name in self.__slots__ if getattr(self, name) is not getattr(_PLAIN, name)
         ]
@@ -59,11 +58,11 @@ _PLAIN = Look()
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The fields of a message about the look of an image."""
+    """What a message says of the looks of an image."""
 
     axes: str
     order: tuple[int, ...] | None = None
-    """Order in which the array must be transposed to have these axes."""
+    """How the array must be transposed for them."""
     labels: bool = False
     scale: tuple[float, ...] = ()
     units: tuple[str | None, ...] = ()
@@ -75,47 +74,39 @@ class About:
 def look_of(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
-    """Return the fields for an image, from the caller's options and the image's metadata.
+    """Return what is said of an image by a caller, else by its own words.
 
-    Args:
-        shape: Shape of the array.
-        dtype: Element type as NumPy writes it, such as "<u2".
-        look: Options of the caller. They replace the metadata.
-        words: Metadata of the image, or ``None``.
-
-    Raises:
-        UnsupportedDataError: No viewer can show the image.
-        InvalidOptionError: An option is wrong.
+    Raises ``UnsupportedDataError`` and ``InvalidOptionError`` for an image that no viewer shows.
     """
     if look.given:
-        return _describe_look(shape, dtype, look, words)
+        return _about(shape, dtype, look, words)
     try:
         return _plain(shape, dtype, words)
-    except TypeError:  # a caller's metadata with lists cannot be hashed for the cache
-        return _describe_look(shape, dtype, _PLAIN, words)
+    except TypeError:  # words that a caller has made with lists have no hash
+        return _about(shape, dtype, _PLAIN, words)
 
 
 @functools.lru_cache(maxsize=256)
 def _plain(shape: tuple[int, ...], dtype: str, words: ImageMetadata | None) -> About:
-    return _describe_look(shape, dtype, _PLAIN, words)
+    return _about(shape, dtype, _PLAIN, words)
 
 
-def _describe_look(
+def _about(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
     try:
-        order, own = _find_own_words(shape, np.dtype(dtype), look, words)
+        order, own = _own_words(shape, np.dtype(dtype), look, words)
         if order is not None and words is not None:
             shape = tuple([shape[at] for at in order])
-            look = replace(look, scale=by_axis(look.scale, choose_names(words.names)))
-        found = _find_words(shape, np.dtype(dtype), look, own)
+            look = replace(look, scale=by_axis(look.scale, shown_names(words.names)))
+        found = _found(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT
         raise
     names = "".join(found.names)
     has_samples = names.endswith("s")
     if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
-        expected = "the name of a colormap, and an image that is not RGB"
+        expected = "the name of a colormap, for an image that is not RGB"
         raise InvalidOptionError("colormap", look.colormap, expected)
     scale, units = _sizes(found, look)
     limits = _limits(look.contrast_limits)
@@ -134,27 +125,27 @@ def _describe_look(
     )
 
 
-def _find_own_words(
+def _own_words(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> tuple[tuple[int, ...] | None, ImageMetadata | None]:
-    """Return the order in which a viewer has the axes, and the image's metadata in that order."""
+    """Return the order in which a viewer has the axes, and what the image says in it."""
     if words is None:
         return None, None
     order = None
     if look.axes is None:
         order, words = arrange(shape, dtype, words)
-    words = drop_wide_limits(words, dtype)
-    if dtype.kind not in "ui":  # floats that were computed from labels are not labels
+    words = without_wide_limits(words, dtype)
+    if dtype.kind not in "ui":  # numbers that were computed from labels
         words = words.without({"kind"})
     return order, words
 
 
-def _find_words(
+def _found(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> ImageMetadata:
-    """Return the metadata from options and image, with the axis names that viewers know."""
+    """Return all that is said of the image, in the names of axes that viewers know."""
     if words is not None and look.axes is None:
-        words = rename_axes(words, shape, dtype)
+        words = named_as_shown(words, shape, dtype)
     return image_metadata(
         shape,
         dtype,
@@ -170,15 +161,15 @@ def _find_words(
 def _sizes(
     found: ImageMetadata, look: Look
 ) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
-    """Return scale and units. Each is empty if it is unknown, and the viewer keeps its own.
+    """Return scale and units: empty where nothing is said of them, and a viewer keeps its own.
 
-    A unit without a size is left out unless the caller gives it. Otherwise a viewer would show a
-    pixel size of one micrometer for an unknown size.
+    A unit without a size is left out unless the caller gives it. A viewer would show one
+    micrometer where the size is unknown.
     """
     planes = [axis for axis in found.axes if axis.name != "s"]
-    sizes = [find_size(axis) for axis in planes]
+    sizes = [shown_size(axis) for axis in planes]
     units = [
-        find_unit(axis) if size or look.units is not None else None
+        shown_unit(axis) if size or look.units is not None else None
         for axis, size in zip(planes, sizes, strict=True)
     ]
     has_scale = look.scale is not None or any(sizes)
@@ -190,14 +181,14 @@ def _sizes(
 
 
 def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
-    # A single channel does not need a colour to tell it from others.
+    # The only channel of an image needs no colour.
     alone = len(found.channels) == 1
     colors = [found.channels[0].color] if alone else channel_colors(found.channels)
-    return tuple(map(_reduce_channel, found.channels, colors))
+    return tuple(map(_shown, found.channels, colors))
 
 
-def _reduce_channel(channel: Channel, color: str | None) -> Channel:
-    """Return the part of a channel's metadata that viewers show. ``words`` has all of it."""
+def _shown(channel: Channel, color: str | None) -> Channel:
+    """Return the words of a channel that a viewer shows: those of its optics stay in ``words``."""
     limits = channel.limits
     return Channel(
         name=encodable(channel.name),
@@ -211,7 +202,7 @@ def _reduce_channel(channel: Channel, color: str | None) -> Channel:
 
 
 def _is_printable(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable()  # False for lone surrogates
+    return isinstance(value, str) and value.isprintable()  # lone surrogates are not
 
 
 def _limits(limits: Any) -> tuple[float, float] | None:

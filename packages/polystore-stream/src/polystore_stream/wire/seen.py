@@ -1,4 +1,4 @@
-"""Convert the metadata of an image for a viewer, and convert a viewer's answer back."""
+"""The words of an image that a viewer can show, and the way of all of them there and back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arrange",
-    "choose_names",
-    "drop_wide_limits",
-    "find_size",
-    "find_unit",
+    "held_words",
+    "named_as_shown",
     "pack_words",
-    "read_held_words",
-    "rename_axes",
+    "shown_names",
+    "shown_size",
+    "shown_unit",
     "with_limits",
+    "without_wide_limits",
 ]
 
 _ORDER = "".join(AXIS_TYPES)
@@ -43,11 +43,8 @@ _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 def arrange(
     shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
 ) -> tuple[tuple[int, ...] | None, ImageMetadata]:
-    """Return the order in which a viewer has the axes, and the metadata in that order.
-
-    The order is ``None`` if the axes have it already, or cannot have it.
-    """
-    names = choose_names(words.names)
+    """Return the order in which a viewer has the axes, if that is another, and the words of it."""
+    names = shown_names(words.names)
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
         if _is_possible([shape[at] for at in order], dtype, [names[at] for at in order]):
@@ -59,10 +56,10 @@ def arrange(
     return None, words
 
 
-def choose_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return names of axes that viewers know. An unknown axis becomes z, or t if z is taken.
+def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that viewers know axes by: an unknown axis is z, or t if z is taken.
 
-    Two unknown axes become t and z. If there are more, the names stay as they are.
+    Two unknown axes are t and z. If there are more, the names are returned as they are.
     """
     unknown = [name for name in names if name not in AXIS_TYPES]
     free = [letter for letter in "tz" if letter not in names]
@@ -72,15 +69,15 @@ def choose_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple([letters.get(name, name) for name in names])
 
 
-def rename_axes(
+def named_as_shown(
     words: ImageMetadata, shape: Sequence[int], dtype: np.dtype[Any]
 ) -> ImageMetadata:
-    """Return the metadata with names of axes that viewers know.
+    """Return the words in the names of axes that viewers know.
 
-    Viewing does not need exact metadata. If the names cannot be mapped, the image gets the names
-    of an array without metadata. An axis that keeps its name keeps its scale and unit, too.
+    To view an image is not to store it: if a viewer does not know some axes, the image is shown as
+    an array without names would be. The axes that have the same place there keep their words.
     """
-    names = choose_names(words.names)
+    names = shown_names(words.names)
     if not {"y", "x"} <= set(names) <= AXIS_TYPES.keys() or not _is_possible(
         shape, dtype, names
     ):
@@ -107,11 +104,8 @@ def _is_possible(shape: Sequence[int], dtype: np.dtype[Any], names: Sequence[str
     return True
 
 
-def drop_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
-    """Drop display limits that span the whole range of a type of more than 8 bits.
-
-    Programs write them if no limits were chosen, and the image would look black.
-    """
+def without_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
+    """Leave out limits of the whole range of more than 8 bits: nobody has chosen them."""
     if dtype.kind not in "ui" or dtype.itemsize == 1 or not words.channels:
         return words
     whole = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
@@ -122,7 +116,7 @@ def drop_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadat
 def with_limits(
     words: ImageMetadata, shape: Sequence[int], limits: tuple[float, float] | None
 ) -> ImageMetadata:
-    """Return the metadata of an image with ``limits`` as the display range of all channels."""
+    """Return the words of an image whose channels are all shown with ``limits``."""
     names = words.names
     if limits is None or words.kind == "labels" or names[-1] == "s":
         return words
@@ -131,13 +125,13 @@ def with_limits(
     return replace(words, channels=tuple([replace(c, limits=limits) for c in channels]))
 
 
-def find_size(axis: Axis) -> float | None:
-    """Return the pixel size along an axis. For irregular coordinates, return the mean distance."""
+def shown_size(axis: Axis) -> float | None:
+    """Return the size of a pixel along an axis: of irregular coords their mean distance."""
     return axis.scale if axis.coords is None else _mean_step(axis.coords)
 
 
-def find_unit(axis: Axis) -> str | None:
-    """Return the unit of an axis, or ``None`` if viewers do not know it."""
+def shown_unit(axis: Axis) -> str | None:
+    """Return the unit of an axis if viewers know it."""
     return axis.unit if axis.unit in _UNITS.get(axis.type or "", ()) else None
 
 
@@ -150,9 +144,9 @@ def _mean_step(coords: Sequence[float]) -> float | None:
 
 
 def pack_words(shown: ImageMetadata, own: ImageMetadata) -> str:
-    """Return all metadata as JSON, which a viewer keeps unread. "" if there is nothing to say.
+    """Return all words as JSON, which a viewer keeps unread; "" if there are none.
 
-    The axes have the names of ``own``, because a viewer may show them by other names.
+    Axes have the names of ``own``: a viewer shows some by other names.
     """
     words = replace(
         shown,
@@ -172,10 +166,12 @@ def _own_axis(shown: Axis, own: Axis) -> Axis:
     return own if says_nothing else replace(shown, name=own.name, type=own.type)
 
 
-def read_held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
-    """Return the metadata in a viewer's answer to "pixels", with the changes of its user.
+def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
+    """Return the words of a viewer's answer to "pixels": as saved, but for its user's changes.
 
-    ``shape`` is the shape of the pixels. Raises ``DamagedDataError``.
+    ``shape`` is that of the pixels.
+
+    Raises ``DamagedDataError``.
     """
     try:
         axes = tuple(Axis(letter, AXIS_TYPES[letter]) for letter in answer["axes"])
@@ -185,18 +181,18 @@ def read_held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
         raise DamagedDataError(reason, "message") from error
     if len(axes) != len(shape):
         raise DamagedDataError(f"axes {answer['axes']!r} do not fit shape {shape}", "message")
-    # Apply the changes first: with_document fills only metadata that is not set yet.
+    # The changes come first: the image's own words fill only what is left.
     changed = with_document(ImageMetadata(axes=axes), answer.get("changes"), shape)
-    return with_document(_rename_changes(changed, words), words, shape)
+    return with_document(_renamed(changed, words), words, shape)
 
 
-def _rename_changes(changed: ImageMetadata, words: Any) -> ImageMetadata:
-    """Return the user's changes with the image's own names of axes."""
+def _renamed(changed: ImageMetadata, words: Any) -> ImageMetadata:
+    """Return the user's changes in the image's own names of axes."""
     try:
         names = [str(entry["name"]) for entry in words["axes"]]
-    except (KeyError, TypeError):  # the image has no metadata
+    except (KeyError, TypeError):  # there are no words
         return changed
-    if len(names) != len(changed.axes) or len({*names}) < len(names):  # not written by us
+    if len(names) != len(changed.axes) or len({*names}) < len(names):  # a stranger's
         return changed
     axes = [
         axis if axis.name == name else replace(axis, name=name, type=AXIS_TYPES.get(name))
