@@ -34,6 +34,8 @@ CHECKED = [
 LINT = ("ruff==0.17.5", "import-linter==2.16")
 TYPES = ("mypy==2.4.1",)
 SITE = ("zensical==0.0.73", "mkdocstrings-python", LINT[0])  # ruff formats signatures
+# hatchling writes the bytes of wheels: with another version, SHA256SUMS of a commit differ.
+RELEASE = ("hatchling==1.33.0", "twine==7.0.0", "cyclonedx-bom==7.5.0")
 TEST_TOOLS = (
     "pytest",
     "pytest-xdist",
@@ -218,6 +220,20 @@ def docs(session: nox.Session) -> None:
         return
     session.run("zensical", "build", "--clean", "--strict")
     session.run("python", "tools/links.py")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build the last commit into dist/ as a release, and check it. Nothing is published."""
+    session.install(*RELEASE)
+    session.run("python", "tools/release.py", "dist")
+    built = sorted(
+        str(path) for path in Path("dist").iterdir() if path.suffix in (".whl", ".gz")
+    )
+    session.run("twine", "check", "--strict", *built)
+    session.run("python", "tests/check_wheels.py", "dist")
+    session.run("python", "tests/check_alone.py", "dist", "dist/sbom")
+    session.run("python", "tools/release.py", "--sums", "dist")
 
 
 @nox.session(name="bench-streams")

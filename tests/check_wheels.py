@@ -11,8 +11,11 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TRAINING = ROOT / "docs/training.md"
+PAGES = sorted(
+    {*ROOT.glob("packages/*/README.md")} - {ROOT / "packages/polystore-cli/README.md"}
+)
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES]
+TRAINING = [ROOT / "docs/training.md", ROOT / "packages/polystore-torch/README.md"]
 TORCH = "torch==2.13.0"  # as in noxfile.py: the CPU build
 SNIPPETS = str(ROOT / "tests/run_snippets.py")
 VERSION = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["version"]
@@ -38,15 +41,29 @@ PLAIN = CORE_ALONE | {"polystore", "polystore-memory", "polystore-disk", "polyst
 class Environment:
     """An empty virtual environment that installs from the folder of wheels first."""
 
-    def __init__(self, folder: Path, wheels: Path) -> None:
-        venv.create(folder, with_pip=True)
+    def __init__(self, folder: Path, wheels: Path, *, with_pip: bool = True) -> None:
+        venv.create(folder, with_pip=with_pip)
         self.bin = folder / ("Scripts" if sys.platform == "win32" else "bin")
         self.wheels = wheels
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        return self._call(str(self.bin / command[0]), *command[1:], folder=folder)
+
+    def install(self, *requirements: str) -> None:
+        self._pip("install", "--quiet", "--find-links", str(self.wheels), *requirements)
+
+    def installed(self) -> set[str]:
+        listed = self._pip("list", "--format=freeze").split()
+        return {line.partition("==")[0].lower() for line in listed} - {"pip", "setuptools"}
+
+    def _pip(self, *words: str) -> str:
+        own = str(self.bin / "python")
+        return self._call(sys.executable, "-m", "pip", "--python", own, *words)
+
+    def _call(self, *command: str, folder: Path | None = None) -> str:
         done = subprocess.run(
-            [str(self.bin / command[0]), *command[1:]],
-            cwd=self.wheels,
+            command,
+            cwd=folder or self.wheels,
             capture_output=True,
             text=True,
             check=False,
@@ -54,22 +71,6 @@ class Environment:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
         return done.stdout
-
-    def install(self, *requirements: str) -> None:
-        self.run(
-            "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--find-links",
-            str(self.wheels),
-            *requirements,
-        )
-
-    def installed(self) -> set[str]:
-        listed = self.run("python", "-m", "pip", "list", "--format=freeze").split()
-        return {line.partition("==")[0].lower() for line in listed} - {"pip", "setuptools"}
 
 
 def check_content(built: dict[str, Path]) -> None:
@@ -98,14 +99,17 @@ def check_documents(environment: Environment, wheel: Path) -> None:
     environment.install(str(wheel))
     assert environment.installed() == PLAIN, environment.installed()
     print("polystore installs with", *sorted(PLAIN))
+    environment.install(f"{wheel}[cli]")
+    with tempfile.TemporaryDirectory() as folder:
+        print(environment.run("polystore", "demo", folder=Path(folder)), end="")
     environment.install(
         f"{wheel}[tiff,image,safetensors,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
-    plain = [str(path) for path in DOCUMENTS if path != TRAINING]
+    plain = [str(path) for path in DOCUMENTS if path not in TRAINING]
     print(environment.run("python", SNIPPETS, *plain), end="")
     environment.install(TORCH, f"{wheel}[training]")
-    print(environment.run("python", SNIPPETS, str(TRAINING)), end="")
+    print(environment.run("python", SNIPPETS, *map(str, TRAINING)), end="")
     assert "disk" in environment.run("polystore", "plugins")
     compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
     print(environment.run("python", "-c", compiled), end="")

@@ -7,7 +7,8 @@
 - A ``console`` block has commands after ``$``, each with its output. A POSIX shell runs them in an
   environment on top of this one, into which a document can install something.
 
-In outputs, "..." is any text. A block behind the line ``<!-- not run: reason -->`` is left out.
+Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the
+line ``<!-- not run: reason -->`` is left out.
 Names that a document talks about without making them (an image, a list of paths, a pipeline) are
 supplied here.
 """
@@ -22,13 +23,15 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import textwrap
 import venv
 from functools import cached_property
 from pathlib import Path
 
 BLOCK = re.compile(
-    r"(<!-- not run: [^\n]+ -->\n)?"
-    r"```(?P<language>python|toml|console)\n(?P<code>.*?)```(?:\n+```text\n(?P<output>.*?)```)?",
+    r"(<!-- not run: [^\n]+ -->\n)? *"
+    r"```(?P<language>python|toml|console)\n(?P<code>.*?) *```"
+    r"(?:\n+ *```text\n(?P<output>.*?)```)?",
     re.DOTALL,
 )
 FILE = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
@@ -134,7 +137,7 @@ def run(document: Path) -> int:
     for match in BLOCK.finditer(text):
         if match.group(1):
             continue
-        language, code = match["language"], match["code"]
+        language, code = match["language"], textwrap.dedent(match["code"])
         line = text.count("\n", 0, match.start("code"))
         if named := FILE.match(code):
             path = Path(named["name"])

@@ -58,8 +58,8 @@ def write_promises() -> str:
         "against theirs. If a backend does not make a promise, the kit checks that it refuses the",
         "operation with an error that names the missing feature.",
         "",
-        "A word in brackets is the feature that a promise needs. [Backends](backends.md) has a",
-        "table of the features of each backend.",
+        "A word in brackets is the feature that a promise needs, such as `delete`.",
+        "[Where data can go](backends.md) says what each backend refuses.",
         f"[SECURITY.md]({REPOSITORY}/blob/main/SECURITY.md) has the promises about hostile input.",
         "",
     ]

@@ -1,6 +1,6 @@
 """Draw pipeline.gif: one script, three backends, and a live napari in which a mouse draws.
 
-python docs/pictures/pipeline.py        needs Pillow, xdotool and a screen: xvfb-run python …
+python docs/pictures/pipeline.py [OUTPUT.gif]   needs Pillow, xdotool and a screen: xvfb-run …
 
 The code on the left is the code that runs. The window on the right is a screenshot of napari after
 each save.
@@ -11,11 +11,15 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image as Picture
@@ -24,7 +28,18 @@ from PIL import ImageDraw, ImageFont
 import polystore_napari
 from polystore import BackendRegistry, FileManager, Image
 
-HERE = Path(__file__).parent
+if TYPE_CHECKING:
+    from polystore_stream import RemoteViewer
+
+SETTINGS = """
+appearance:
+  theme: dark
+application:
+  window_size: [1089, 630]
+  window_position: [0, 0]
+  confirm_close_window: false
+"""
+"""The mouse finds the buttons where this window has them."""
 CODE = """\
 for channel in "DNA", "actin", "ER":
     image = acquire(channel)
@@ -83,6 +98,10 @@ def acquire(channel: str) -> Image:
         units="um",
         channels=[{"name": channel, "color": COLORS[channel]}],
     )
+
+
+Look = Callable[[], list[str] | Picture.Image]
+"""Returns the right half as it is now: names of files, or the window of napari."""
 
 
 class Film:
@@ -154,7 +173,7 @@ def press(*words: object) -> None:
     subprocess.run(["xdotool", *map(str, words)], check=True)
 
 
-def run_saves(film: Film, fm: FileManager, look: Any) -> None:
+def run_saves(film: Film, fm: FileManager, look: Look) -> None:
     """Run the loop of the code for one backend, with a frame before and after each save."""
 
     def acquire_and_show(channel: str) -> Image:
@@ -170,34 +189,53 @@ def run_saves(film: Film, fm: FileManager, look: Any) -> None:
     film.add(look(), 700)
 
 
-def draw_outlines(film: Film, look: Any) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Return when napari has done what the mouse asked for."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > deadline:
+            raise SystemExit("napari did not do what the mouse asked for")
+        time.sleep(0.05)
+
+
+def has_outlines(viewer: RemoteViewer, count: int) -> bool:
+    """Whether that many outlines are drawn."""
+    return len(viewer.rois()) == count
+
+
+def draw_outlines(film: Film, viewer: RemoteViewer, look: Look) -> None:
     """Draw around three cells with the mouse, in a new layer of shapes."""
     press("mousemove", 61, 373, "click", 1)  # the button "New shapes layer"
-    time.sleep(1)
+    wait_until(lambda: any(layer["type"] == "shapes" for layer in viewer.layers()))
     for y, color in ((191, "transparent"), (219, "#ffe000")):  # the fields of the two colors
         press("mousemove", 220, y, "click", "--repeat", 3, 1, "type", f"{color}\n")
     press("mousemove", 500, 300, "click", 1, "key", "shift+p")  # the lasso
     film.line = 8
     film.add(look(), 300)
     left, top, pixel = CANVAS
-    for cy, cx in CENTRES[list(OUTLINED)]:
+    for number, (cy, cx) in enumerate(CENTRES[list(OUTLINED)], 1):
         for step in range(25):
             angle = 2 * math.pi * step / 24
             radius = 24 + 2 * math.sin(3 * angle)  # a hand draws no circle
             x = left + pixel * (cx + radius * math.cos(angle))
             y = top + pixel * (cy + radius * math.sin(angle))
             press("mousemove", round(x), round(y), *(["mousedown", 1] if step == 0 else []))
-            time.sleep(0.06)
+            time.sleep(0.03)
+            viewer.layers()  # napari answers after it has seen the mouse
             if step % 8 == 7:
                 film.add(look(), 90)
         press("mouseup", 1)
-        time.sleep(0.3)
+        wait_until(partial(has_outlines, viewer, number))
         film.add(look(), 150)
 
 
-def main() -> None:
+def main(output: Path) -> None:
     film = Film()
-    with BackendRegistry() as registry:
+    with tempfile.TemporaryDirectory(prefix="ps") as home, BackendRegistry() as registry:
+        settings = Path(home, "napari.yaml")
+        settings.write_text(SETTINGS)
+        os.environ["NAPARI_CONFIG"] = str(settings)
+        os.environ["POLYSTORE_RUNTIME_DIR"] = home  # a napari of its own, even if you have one
         fm = FileManager(registry)
         for film.backend in ("disk", "zarr"):
             with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
@@ -209,15 +247,17 @@ def main() -> None:
             def look() -> Picture.Image:
                 return Picture.fromarray(viewer.screenshot(canvas_only=False)[..., :3])
 
-            run_saves(film, fm, look)
-            draw_outlines(film, look)
-            with contextlib.redirect_stdout(io.StringIO()) as printed:
-                exec(CODE[CODE.index("cells =") :], {"viewer": viewer})
-            film.line, film.printed = 9, printed.getvalue().strip()
-            film.add(look(), 1800)
-            viewer.quit()
-    film.write(HERE / "pipeline.gif")
+            try:
+                run_saves(film, fm, look)
+                draw_outlines(film, viewer, look)
+                with contextlib.redirect_stdout(io.StringIO()) as printed:
+                    exec(CODE[CODE.index("cells =") :], {"viewer": viewer})
+                film.line, film.printed = 9, printed.getvalue().strip()
+                film.add(look(), 1800)
+            finally:
+                viewer.quit()
+    film.write(output)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_suffix(".gif"))

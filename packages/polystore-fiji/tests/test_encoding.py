@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays, from_dtype
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Shape
 from polystore_fiji.encoding import FijiEncoding
-from polystore_stream.sending.remote import as_saved
+from polystore_stream.sending.remote import restore_dtype
 from polystore_stream.wire.messages import DTYPES
 
 SHOWN = {"|u1", "<u2", "<f4"}
@@ -67,7 +67,7 @@ def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
     assert original == pixels.dtype.str
     assert sent.dtype.str in SHOWN
     assert sent.shape == pixels.shape
-    back = as_saved(sent, original)
+    back = restore_dtype(sent, original)
     assert back.dtype == pixels.dtype
     np.testing.assert_array_equal(back, pixels)
     if pixels.dtype.kind == "f":
@@ -172,7 +172,7 @@ def test_masks_are_ImageJs() -> None:
     """A mask is 0 and 255."""
     sent, _ = FijiEncoding().pixels(np.array([[True, False]]), "yx", False)
     assert sent.tolist() == [[255, 0]]
-    assert as_saved(np.array([[255, 0, 7]], "u1"), "|b1").tolist() == [[True, False, True]]
+    assert restore_dtype(np.array([[255, 0, 7]], "u1"), "|b1").tolist() == [[True, False, True]]
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, 2**63 + 1, 2**53 + 1, 2**24 + 1])

@@ -29,7 +29,7 @@ from polystore_core.errors import (
     UnsupportedDataError,
 )
 from polystore_stream import discovery
-from polystore_stream.logs import log_of
+from polystore_stream.logs import find_log
 from polystore_stream.sending import connection
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
@@ -82,7 +82,7 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
         with polystore_fiji.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
             assert viewer.layers()[0]["visible"]
-            assert log_of(viewer.endpoint).exists()
+            assert find_log(viewer.endpoint).exists()
             viewer.quit()
         assert ends(viewer.endpoint.pid, desktop)
         for _ in range(2):
@@ -91,7 +91,7 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
         assert "fiji 'default' no longer runs: it was closed by quit(); start it" in str(
             caught.value
         )
-        assert "polystore: it was closed by quit()" in log_of(viewer.endpoint).read_text()
+        assert "polystore: it was closed by quit()" in find_log(viewer.endpoint).read_text()
         assert (
             "start it: Plugins > polystore > Receive from polystore, or polystore-fiji launch"
             in str(caught.value)

@@ -13,7 +13,7 @@ import pytest
 from polystore_fiji.imagej import find_imagej
 from polystore_fiji.launching import command
 from polystore_stream import discovery
-from polystore_stream.logs import ended_viewers, how_ended, log_of
+from polystore_stream.logs import explain_end, find_log, list_ended_viewers
 from polystore_testing.processes import becomes, left_in, pipeline
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def test_own_ImageJ_has_a_log(desktop: Path) -> None:
     with subprocess.Popen(command(find_imagej(), "own", headless=True)) as process:
         assert becomes(lambda: discovery.find("fiji", "own"))
         (endpoint,) = discovery.find("fiji", "own")
-        log = log_of(endpoint)
+        log = find_log(endpoint)
         assert becomes(log.exists)
         assert log.read_text().startswith("polystore: started 20")
         assert log.stat().st_mode & 0o777 == 0o600
@@ -39,5 +39,7 @@ def test_own_ImageJ_has_a_log(desktop: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     assert left_in(desktop) == []
-    assert how_ended(endpoint) == ("it was closed with its program", "")
-    assert [end.title for end in ended_viewers("fiji") if end.log == log] == [endpoint.title]
+    assert explain_end(endpoint) == ("it was closed with its program", "")
+    assert [end.title for end in list_ended_viewers("fiji") if end.log == log] == [
+        endpoint.title
+    ]

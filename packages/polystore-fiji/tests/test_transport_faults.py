@@ -183,7 +183,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "short-frame": ([IMAGE, PIXELS[:5]], "expected one frame of 12 bytes"),
     "long-frame": ([IMAGE, PIXELS * 2], "expected one frame of 12 bytes"),
     "two-frames": ([IMAGE, PIXELS, PIXELS], "expected one frame of 12 bytes"),
-    "no-ring": ([like(slot=0)], "this connection has no ring"),
+    "no-ring": ([like(slot=0)], "this connection does not have a ring"),
     "unknown-message": (
         [Piece(number=7, of=99, start=0, nbytes=3), b"abc"],
         "message 99, which",
@@ -237,7 +237,7 @@ def test_number_is_used_once(served: Echo) -> None:
     """A second message with the number of an unfinished one, or a second hello, leaks no room."""
     with greeted(served.endpoint) as ask:
         ask(LARGE, bytes(PIECE))
-        assert "the number 7 is already in use" in ask(LARGE, bytes(PIECE)).reason
+        assert "message number 7 is already in use" in ask(LARGE, bytes(PIECE)).reason
         assert served.ask("state")["nbytes"] == LARGE.nbytes
         assert ask(hello_to(served.endpoint)).pid == served.pid
         assert served.ask("state")["nbytes"] == 0

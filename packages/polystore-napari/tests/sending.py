@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from polystore_core import NameTemplate
 from polystore_stream.receiving.opening import open_source
-from polystore_stream.wire.describe import Look, described, described_source
+from polystore_stream.wire.describe import Look, describe_source, describe_value
 from polystore_stream.wire.layout import Layout, place_of, places_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def one(
     """Return what ``save`` sends."""
     layout = layout or Layout()
     place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=at)
-    return described(data, path, place, Look(**look), layout.channels_are_layers)
+    return describe_value(data, path, place, Look(**look), layout.channels_are_layers)
 
 
 def stored(
@@ -49,7 +49,7 @@ def stored(
     """Return what ``save`` sends of a large lazy array, opened as the receiver does."""
     layout = Layout()
     place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=None)
-    item = described_source(data, path, place, Look(**look), layout.channels_are_layers)
+    item = describe_source(data, path, place, Look(**look), layout.channels_are_layers)
     assert item is not None
     return item, open_source(item)
 
@@ -69,7 +69,7 @@ def batch(
         paths, names=NameTemplate(names) if names else None, layout=layout, at=at
     )
     made = [
-        described(value, path, place, Look(**look), layout.channels_are_layers)
+        describe_value(value, path, place, Look(**look), layout.channels_are_layers)
         for value, path, place in zip(data, paths, places, strict=True)
     ]
     return [(replace(item, series=len(paths)), pixels) for item, pixels in made]

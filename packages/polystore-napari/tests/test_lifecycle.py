@@ -18,7 +18,7 @@ import polystore_napari
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import Layout, discovery
 from polystore_stream.checks import viewers
-from polystore_stream.logs import how_ended, log_of
+from polystore_stream.logs import explain_end, find_log
 from polystore_testing.processes import becomes, left_in, pipeline, runs
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
         save(files, wait="shown")
         with polystore_napari.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
-            assert log_of(viewer.endpoint).exists()
+            assert find_log(viewer.endpoint).exists()
             viewer.quit()
         assert ends(viewer.endpoint.pid, desktop)
         for _ in range(2):
@@ -72,7 +72,7 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
         assert "napari 'default' no longer runs: it was closed by quit(); start it" in str(
             caught.value
         )
-        assert "polystore: it was closed by quit()" in log_of(viewer.endpoint).read_text()
+        assert "polystore: it was closed by quit()" in find_log(viewer.endpoint).read_text()
         assert "start it: polystore_napari.launch(), or python -m" in str(caught.value)
         endpoint = polystore_napari.launch()
         assert endpoint.pid != viewer.endpoint.pid
@@ -130,8 +130,8 @@ def test_crash_is_told() -> None:
             save(files)
     # Either the process is seen to have ended, or the connection, where that was faster.
     assert "it ended with signal 11 (SIGSEGV)" in str(caught.value)
-    assert f"The end of its log ({log_of(endpoint)}):" in str(caught.value)
-    assert "Fatal Python error: Segmentation fault" in log_of(endpoint).read_text()
+    assert f"The end of its log ({find_log(endpoint)}):" in str(caught.value)
+    assert "Fatal Python error: Segmentation fault" in find_log(endpoint).read_text()
 
 
 @pytest.mark.faults
@@ -191,12 +191,12 @@ def test_own_viewer_has_a_log(desktop: Path) -> None:
     with subprocess.Popen(command) as process:
         assert becomes(lambda: discovery.find("napari", "own"))
         (endpoint,) = discovery.find("napari", "own")
-        assert log_of(endpoint).read_text().startswith("polystore: started 20")
+        assert find_log(endpoint).read_text().startswith("polystore: started 20")
         with pipeline("napari_stream", viewer="own", launch=False) as files:
             save(files, wait="shown")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-    assert how_ended(endpoint) == ("it was closed by signal 15 (SIGTERM)", "")
+    assert explain_end(endpoint) == ("it was closed by signal 15 (SIGTERM)", "")
 
 
 def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:

@@ -34,7 +34,7 @@ def do(window: Window, step: Step) -> None:
         layer.contrast_limits = step.value["limits"]
 
 
-def described(layer: Any) -> Document:
+def describe(layer: Any) -> Document:
     """Return how a layer looks, in the words of the vectors."""
     if not hasattr(layer, "contrast_limits") or layer.rgb:
         return {"name": layer.name, "color": None, "limits": None}
@@ -52,7 +52,7 @@ def test_looks_are_those_of_all_viewers(window: Window, vector: Vector) -> None:
     """After each step all layers have the names, colours and limits that the vector says."""
     for number, step in enumerate(vector.steps, 1):
         do(window, step)
-        shown = [described(layer) for layer in window.model.layers]
+        shown = [describe(layer) for layer in window.model.layers]
         assert len(shown) == len(step.outcome), f"step {number}: {shown}"
         for look, expected in zip(shown, step.outcome, strict=True):
             assert {word: look[word] for word in expected} == expected, f"step {number}"

@@ -185,7 +185,7 @@ def test_windows_are_opened(
 def test_unknown_names_are_refused(files: FileManager, viewer: RemoteViewer) -> None:
     """A name that nothing has is an error with the names that there are, never an empty answer."""
     files.save(np.zeros(SIZE, "u1"), "image.npy", backend="screen")
-    with pytest.raises(RejectedError, match="labels layer: there is none"):
+    with pytest.raises(RejectedError, match="labels layer: none exists"):
         viewer.rois(layer="cells")
     files.save([ROI(Rectangle((9, 9), (5, 5)), "one")], "cells", backend="screen")
     shown = viewer.layers()

@@ -35,18 +35,18 @@ def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def nothing_stays(runtime_directory: Path) -> Iterator[None]:
     """Demand that no process, file, shared memory or open file outlives the test."""
     _open_what_stays()
-    known, opened = _standing(runtime_directory), _opened()
+    known, opened = _list_names(runtime_directory), _count_open()
     yield
     gc.collect()
     for kind in ("script", "toy"):  # whoever looks removes what killed receivers left
         discovery.find(kind)
     deadline = time.monotonic() + 60
-    while (_standing(runtime_directory) - known or _opened() > opened) and (
+    while (_list_names(runtime_directory) - known or _count_open() > opened) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.02)
-    assert not _standing(runtime_directory) - known
-    assert _opened() <= opened
+    assert not _list_names(runtime_directory) - known
+    assert _count_open() <= opened
 
 
 def _open_what_stays() -> None:
@@ -59,7 +59,7 @@ def _open_what_stays() -> None:
         one.recv()
 
 
-def _standing(folder: Path) -> set[str]:
+def _list_names(folder: Path) -> set[str]:
     files = {str(folder / name) for name in left_in(folder)}
     # Others use shared memory too, at the same time.
     shared = {str(path) for path in Path("/dev/shm").glob("polystore-ring-*")}
@@ -79,5 +79,5 @@ def _command(pid: str) -> str:
         return ""
 
 
-def _opened() -> int:
+def _count_open() -> int:
     return len(os.listdir("/proc/self/fd"))

@@ -276,7 +276,7 @@ def sending(**options: Any) -> Iterator[FileManager]:
         yield FileManager(registry)
 
 
-def described(path: str, data: Any) -> dict[str, Any]:
+def describe(path: str, data: Any) -> dict[str, Any]:
     """What a listener says of a value that arrived whole."""
     return {
         "path": path,

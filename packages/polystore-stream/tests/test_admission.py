@@ -36,7 +36,7 @@ from polystore_stream.wire.messages import (
 
 from .processes import (
     connected,
-    described,
+    describe,
     hello_to,
     image,
     listening,
@@ -237,8 +237,8 @@ def test_tcp_brings_images(share: bool) -> None:
             data = pattern(2, LARGE)
             connection.wait_for(connection.send(image("b", data), data, awaited=True))
         assert listener.items(2) == [
-            described("a", pattern(1, LARGE)),
-            described("b", pattern(2, LARGE)),
+            describe("a", pattern(1, LARGE)),
+            describe("b", pattern(2, LARGE)),
         ]
 
 
@@ -250,7 +250,7 @@ def test_elsewhere_gets_frames() -> None:
             data = pattern(2, LARGE)
             connection.wait_for(connection.send(image("b", data), data, awaited=True))
         assert listener.state()["rings"] == 0
-        assert listener.item() == described("b", data)
+        assert listener.item() == describe("b", data)
 
 
 def test_plain_client_is_unheard() -> None:

@@ -37,7 +37,7 @@ def test_disagreement_is_refused(files: FileManager, other: dict[str, Any], told
     values = [image(), PLANE, image(**other)]
     with pytest.raises(InvalidOptionError, match=f"'a_3' has {told}") as caught:
         files.save_batch(values, ["a_1", "a_2", "a_3"], "streaming")
-    assert f"pass {next(iter(other))}= for all of them" in str(caught.value)
+    assert f"pass {next(iter(other))}= for all images" in str(caught.value)
     with pytest.raises(BatchError, match="has no receiver"):  # what is given holds for all
         files.save_batch(values, ["a_1", "a_2", "a_3"], "streaming", **other)
 

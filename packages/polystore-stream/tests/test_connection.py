@@ -26,7 +26,7 @@ from polystore_testing.processes import becomes
 from .processes import (
     checksum,
     connected,
-    described,
+    describe,
     image,
     listening,
     pattern,
@@ -67,7 +67,7 @@ def test_two_producers_interleave() -> None:
         for thread in threads:
             thread.join()
         taken = sorted(listener.items(20), key=lambda item: item["path"])
-    assert taken == [described("a", first)] * 10 + [described("b", second)] * 10
+    assert taken == [describe("a", first)] * 10 + [describe("b", second)] * 10
 
 
 def _send(connection: Connection, path: str, data: Any) -> None:
@@ -78,7 +78,7 @@ def _send(connection: Connection, path: str, data: Any) -> None:
 def test_two_receivers_share() -> None:
     """Every receiver of a channel gets everything; one of another channel nothing."""
     data = [pattern(number, LARGE if number % 2 else SMALL) for number in range(6)]
-    expected = [described(f"{n}", value) for n, value in enumerate(data)]
+    expected = [describe(f"{n}", value) for n, value in enumerate(data)]
     with listening() as one, listening() as other, listening("quiet", timeout=0.1) as quiet:
         with sending() as files:
             for number, value in enumerate(data):
@@ -104,7 +104,7 @@ def test_threads_share_connection() -> None:
     for number in range(48):
         path = f"{number // 6}/{number % 6}"
         data = pattern(number, shapes[(number // 6 + number % 6) % 4])
-        assert taken[path] == described(path, data)
+        assert taken[path] == describe(path, data)
 
 
 def test_waiting_thread_shares() -> None:
@@ -139,7 +139,7 @@ def test_small_queue_takes_pieces() -> None:
         taken = sorted(listener.items(8), key=lambda item: item["path"])
     for number, item in enumerate(taken):
         data = pattern(number, LARGE if number % 2 else SMALL)
-        assert item == described(f"{number}", data)
+        assert item == describe(f"{number}", data)
 
 
 # ── a receiver that is slower ────────────────────────────────────────────────────────────
@@ -166,7 +166,7 @@ def test_block_loses_nothing() -> None:
             counters = backend.counters
         taken = listener.items(41)
         assert listener.state()["peak"] - before < 24 << 20
-    assert taken[1:] == [described(f"{n}", data[n % 5]) for n in range(40)]
+    assert taken[1:] == [describe(f"{n}", data[n % 5]) for n in range(40)]
     assert (counters.sent, counters.received, counters.dropped) == (41, 41, 0)
 
 
@@ -227,7 +227,7 @@ def test_coalesce_keeps_newest_each() -> None:
         backend: Any = files.registry["out"]
         taken = sorted(listener.items(3), key=lambda item: item["path"])
     assert (backend.counters.coalesced, backend.counters.shown) == (6, 3)
-    assert taken == [described(f"{n}", pattern(6 + n, SMALL)) for n in range(3)]
+    assert taken == [describe(f"{n}", pattern(6 + n, SMALL)) for n in range(3)]
 
 
 # ── processes ────────────────────────────────────────────────────────────────────────────
@@ -253,7 +253,7 @@ def test_fork_has_its_own() -> None:
     assert [i["crc"] for i in taken if i["path"] == "parent"] == [
         checksum(pattern(number, LARGE)) for number in (0, 2, 3)
     ]
-    assert described("child", pattern(1, LARGE)) in taken
+    assert describe("child", pattern(1, LARGE)) in taken
 
 
 def test_fork_keeps_receiver() -> None:
@@ -288,7 +288,7 @@ def test_spawned_pool_saves() -> None:
             pool.close()
             pool.join()
         taken = sorted(listener.items(4), key=lambda item: item["path"])
-    assert taken == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+    assert taken == [describe(f"{n}", pattern(n, LARGE)) for n in range(4)]
 
 
 # ── values that nobody waits for ─────────────────────────────────────────────────────────
@@ -344,7 +344,7 @@ for number in range(5):
 """
     with listening() as listener, running(code) as child:
         assert child.wait() == 0
-        assert listener.items(5) == [described(f"{n}", pattern(n, shape)) for n in range(5)]
+        assert listener.items(5) == [describe(f"{n}", pattern(n, shape)) for n in range(5)]
 
 
 @pytest.mark.slow
@@ -382,7 +382,7 @@ def test_close_repeats() -> None:
             files.save(pattern(0, LARGE), "a", backend="out")
         assert becomes(lambda: listener.state()["producers"] == 0)
         assert becomes(lambda: listener.state()["rings"] == 0)
-        assert listener.items(2) == [described("a", pattern(0, LARGE))] * 2
+        assert listener.items(2) == [describe("a", pattern(0, LARGE))] * 2
 
 
 def test_late_answer_is_dropped() -> None:
@@ -414,7 +414,7 @@ with sending(connection=sys.argv[1]) as files:
     with listening() as listener, running(code, listener.file, before=namespace) as child:
         assert child.says() == {"saved": True}
         assert listener.state()["rings"] == 0
-        assert listener.item() == described("a", pattern(1, LARGE))
+        assert listener.item() == describe("a", pattern(1, LARGE))
         child.tell("end")
         assert child.wait() == 0
 
@@ -427,7 +427,7 @@ def test_views_travel_whole() -> None:
         for number, view in enumerate(views):
             files.save(view, f"{number}", backend="out")
         assert listener.items(5) == [
-            described(f"{n}", np.ascontiguousarray(view)) for n, view in enumerate(views)
+            describe(f"{n}", np.ascontiguousarray(view)) for n, view in enumerate(views)
         ]
 
 
@@ -440,4 +440,4 @@ def test_pieces_fit_exactly(nbytes: int, share: bool) -> None:
     with listening() as listener:
         with connected(listener.endpoint, share_memory=share) as connection:
             connection.wait_for(connection.send(image("a", data), data, awaited=True))
-        assert listener.item() == described("a", data)
+        assert listener.item() == describe("a", data)

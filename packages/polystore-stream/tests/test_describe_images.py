@@ -15,16 +15,18 @@ from polystore_core import (
 )
 from polystore_core.errors import DamagedDataError, UnsupportedDataError
 from polystore_stream.wire import messages
-from polystore_stream.wire.describe import Look, described
+from polystore_stream.wire.describe import Look, describe_value
 from polystore_stream.wire.layout import Layout, Place, place_of
 from polystore_stream.wire.look import look_of
-from polystore_stream.wire.seen import held_words
+from polystore_stream.wire.seen import read_held_words
 
 GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)
 
 
 def describe(data, **look):
-    message, payload = described(data, "a.tif", Place("", "key", "a", ()), Look(**look), True)
+    message, payload = describe_value(
+        data, "a.tif", Place("", "key", "a", ()), Look(**look), True
+    )
     assert messages.read_header(messages.encode(message)) == message
     assert payload.nbytes == message.nbytes
     return message, payload
@@ -52,7 +54,7 @@ CELLS = Image(
 def held(message, changes=None):
     """What a viewer gives back."""
     answer = {"axes": message.axes, "words": message.words, "changes": changes}
-    return held_words(answer, message.shape)
+    return read_held_words(answer, message.shape)
 
 
 def test_image_says_what_it_is() -> None:
@@ -233,7 +235,7 @@ def test_dataarray_says_what_it_is() -> None:
 )
 def test_damaged_answers(answer) -> None:
     with pytest.raises(DamagedDataError, match="axes"):
-        held_words(answer, (5, 6))
+        read_held_words(answer, (5, 6))
 
 
 def test_sizes_are_those_of_the_axes_of_the_value() -> None:
@@ -258,5 +260,5 @@ def test_place_in_a_plate_is_the_title(
     """The words of an image name it where its path is only a number."""
     words = ImageMetadata(axes=(Axis("y", "space"), Axis("x", "space")), position=position)
     place = place_of(path, names=None, layout=Layout(), at=None)
-    message, _ = described(Image(GREY, words), path, place, Look(), True)
+    message, _ = describe_value(Image(GREY, words), path, place, Look(), True)
     assert message.title == title

@@ -11,7 +11,7 @@ import pytest
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_testing.processes import becomes
 
-from .processes import described, listening, pattern, running, sending
+from .processes import describe, listening, pattern, running, sending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,7 +119,7 @@ def obey():
 threading.Thread(target=obey, daemon=True).start()
 say(ready=True)
 for item in items:
-    say(**described(item.path, item.data))
+    say(**describe(item.path, item.data))
 """
 
 
@@ -135,7 +135,7 @@ def test_full_receiver_serves_on(runtime_directory: Path) -> None:
             assert child.says() == {"full": True}
             assert becomes(lambda: list(runtime_directory.glob("*.sock.full")))
             files.save(large, "second", backend="out")
-            assert child.says() == described("second", large)
+            assert child.says() == describe("second", large)
             with pytest.raises(ReceiverUnavailableError, match="too many open files"):
                 others.save(large, "third", backend="out")
             child.tell("free")
@@ -143,4 +143,4 @@ def test_full_receiver_serves_on(runtime_directory: Path) -> None:
             assert becomes(lambda: not list(runtime_directory.glob("*.sock.full")))
             for sender, path in ((others, "fourth"), (files, "fifth")):
                 sender.save(large, path, backend="out")
-                assert child.says() == described(path, large)
+                assert child.says() == describe(path, large)

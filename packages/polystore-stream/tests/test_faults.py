@@ -18,7 +18,7 @@ from polystore_testing.processes import becomes
 
 from .processes import (
     Child,
-    described,
+    describe,
     listening,
     pattern,
     running,
@@ -87,7 +87,7 @@ def test_killed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> 
                 waiting.result(timeout=SOON)
         with listening() as listener:
             save(files, "next", LARGE)
-            assert listener.item() == described("next", pattern(1, LARGE))
+            assert listener.item() == describe("next", pattern(1, LARGE))
 
 
 def test_killed_between_saves() -> None:
@@ -102,7 +102,7 @@ def test_killed_between_saves() -> None:
                     save(files, shape=LARGE)
         with listening() as listener:
             save(files, "next", LARGE)
-            assert listener.item() == described("next", pattern(1, LARGE))
+            assert listener.item() == describe("next", pattern(1, LARGE))
 
 
 def test_killed_before_acknowledgement() -> None:
@@ -117,7 +117,7 @@ def test_killed_before_acknowledgement() -> None:
             with pytest.raises(ReceiverUnavailableError, match="died"):
                 save(files, "next", LARGE)
             save(files, "next", LARGE)
-            assert listener.item() == described("next", pattern(1, LARGE))
+            assert listener.item() == describe("next", pattern(1, LARGE))
 
 
 def test_one_of_two_dies() -> None:
@@ -158,7 +158,7 @@ def test_restarts_are_followed() -> None:
         for _ in range(3):
             with listening() as listener:
                 save(files, "a", LARGE)
-                assert listener.item() == described("a", pattern(1, LARGE))
+                assert listener.item() == describe("a", pattern(1, LARGE))
                 listener.close()
                 assert listener.closed()
 
@@ -193,7 +193,7 @@ def test_interrupted_save_ends(options: dict[str, Any], call: dict[str, Any]) ->
         assert child.says() == {"end": "interrupted"}
         listener.go_on()
         child.tell("go")
-        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+        assert listener.until("next")[-1] == describe("next", pattern(1, LARGE))
         assert child.says() == {"end": "closed"}
         assert child.wait() == 0
         assert becomes(lambda: listener.state()["producers"] == 0)
@@ -227,7 +227,7 @@ def test_interrupts_damage_nothing() -> None:
     """Whenever Ctrl-C strikes, what arrives is whole, and later saves work."""
     chance = random.Random(3)
     whole = {
-        str(n): described(str(n), pattern(n, shape))
+        str(n): describe(str(n), pattern(n, shape))
         for n, shape in enumerate([SMALL, (300, 300), LARGE])
     }
     with listening() as listener, running(STORM) as child:
@@ -317,7 +317,7 @@ except OSError as error:
     say(refused=error.errno, left=os.listdir("/dev/shm"))
 """
     with listening() as listener, on_full_memory(code, size="1m") as child:
-        assert listener.items(4) == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+        assert listener.items(4) == [describe(f"{n}", pattern(n, LARGE)) for n in range(4)]
         assert child.says() == {"refused": 28, "left": ["filler"]}
         assert child.wait() == 0
 
@@ -337,7 +337,7 @@ with listening() as listener:
     values = [pattern(n, (1500, 1100) if n % 2 else (300, 300)) for n in range(6)]
     for number, data in enumerate(values):
         connection.wait_for(connection.send(image(str(number), data), data, awaited=True))
-    whole = listener.items(6) == [described(str(n), data) for n, data in enumerate(values)]
+    whole = listener.items(6) == [describe(str(n), data) for n, data in enumerate(values)]
     say(whole=whole, left=os.listdir("/dev/shm"), reserved=len(connection._ring._reserved))
     say(free=sorted(connection._in_flight.free), in_flight=connection._in_flight.nbytes)
     connection.close()
@@ -363,7 +363,7 @@ with sending() as files:
 """
     with listening() as listener, running(code) as child:
         assert listener.item()["path"] == "first"
-        assert listener.items(4) == [described(f"{n}", pattern(n, LARGE)) for n in range(4)]
+        assert listener.items(4) == [describe(f"{n}", pattern(n, LARGE)) for n in range(4)]
         assert listener.state()["rings"] == 0
         child.tell("end")
         assert child.wait() == 0

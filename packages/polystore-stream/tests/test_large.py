@@ -326,7 +326,7 @@ def test_producers_elsewhere_name_no_files(opens: Opens, large: Path) -> None:
         welcome, answer = answered(endpoint, named(large), host)
         assert welcome.opens_sources is opened
         assert (answer.stage == "received") is opened
-        assert opened or "opens no files for this producer" in answer.reason
+        assert opened or "does not open files for this producer" in answer.reason
     with receive("other") as items:
         endpoint = items.receiver.endpoint
         welcome, answer = answered(endpoint, named(large), endpoint.host)
@@ -343,7 +343,7 @@ def test_receiver_on_tcp_gets_pixels(large: Path) -> None:
         with connected(viewer.receiver.endpoint) as connection:
             assert not connection.opens_sources
             transfer = connection.send(named(large), np.empty(0, "u1"), awaited=True)
-            with pytest.raises(RejectedError, match="opens no files"):
+            with pytest.raises(RejectedError, match="does not open files"):
                 connection.wait_for(transfer)
 
 

@@ -198,7 +198,7 @@ def test_typos_name_the_known(layout, option: str, names) -> None:
     (typo,) = layout[option]
     with pytest.raises(
         InvalidOptionError,
-        match=f"(?m){option}=.*names from .*'z'.*; '{typo}' is not one of them$",
+        match=f"(?m){option}=.*names from .*'z'.*, but '{typo}' is not one of them$",
     ):
         place(SITE, names, Layout(**layout))
 
@@ -212,7 +212,7 @@ def test_typos_name_the_fields() -> None:
     ("names", "at"), [("{t}_{time}.tif", None), ("{t}_{z}.tif", {"time": 1})]
 )
 def test_field_twice_refused(names: str, at) -> None:
-    with pytest.raises(InvalidOptionError, match="each field once; 't' is given twice"):
+    with pytest.raises(InvalidOptionError, match="each field once, but 't' is there twice"):
         place("1_2.tif", names, at=at)
 
 

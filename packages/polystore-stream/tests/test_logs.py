@@ -18,7 +18,7 @@ from polystore_core import Context
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_stream.checks import viewers
-from polystore_stream.logs import ended_viewers, how_ended, log_of, tidy_logs
+from polystore_stream.logs import explain_end, find_log, list_ended_viewers, tidy_logs
 from polystore_stream.sending.backend import ViewerSink
 from polystore_stream.sending.launch import start_viewer
 from polystore_testing.processes import becomes
@@ -91,7 +91,7 @@ def refused(sink: ToySink, **options: Any) -> str:
 def test_signal_is_told(sink: ToySink, number: signal.Signals) -> None:
     """The signal that ended a viewer is in the error of the next save, and of all later ones."""
     endpoint = shown(sink)
-    log = log_of(endpoint)
+    log = find_log(endpoint)
     assert log.read_text() == "loading plugins\n"
     kill(endpoint, number)
     expected = (
@@ -127,7 +127,7 @@ def test_closed_viewer_is_told(sink: ToySink) -> None:
     endpoint = shown(sink)
     kill(endpoint, signal.SIGTERM)
     assert "no longer runs: it was closed; start it" in refused(sink)
-    assert log_of(endpoint).read_text() == "thanks\n\npolystore: it was closed\n"
+    assert find_log(endpoint).read_text() == "thanks\n\npolystore: it was closed\n"
 
 
 def test_killed_amid_save_is_told(sink: ToySink) -> None:
@@ -161,8 +161,8 @@ def test_other_processes_are_told(runtime_directory: Path) -> None:
         assert starter.says() == {"ready": True}
         (endpoint,) = discovery.find("toy")
         kill(endpoint, signal.SIGABRT)
-        assert becomes(lambda: how_ended(endpoint)[0] == "it ended with signal 6 (SIGABRT)")
-        assert how_ended(endpoint)[1].endswith(":\n  hello")
+        assert becomes(lambda: explain_end(endpoint)[0] == "it ended with signal 6 (SIGABRT)")
+        assert explain_end(endpoint)[1].endswith(":\n  hello")
         starter.tell("end")
         assert starter.wait() == 0
     with running(STARTER, command) as starter:
@@ -171,7 +171,7 @@ def test_other_processes_are_told(runtime_directory: Path) -> None:
         assert starter.wait() == 0
     (endpoint,) = discovery.find("toy")
     kill(endpoint, signal.SIGKILL)  # nobody waits for its status
-    assert how_ended(endpoint) == ("", f"The end of its log ({log_of(endpoint)}):\n  hello")
+    assert explain_end(endpoint) == ("", f"The end of its log ({find_log(endpoint)}):\n  hello")
 
 
 def test_strangers_have_no_log() -> None:
@@ -179,14 +179,14 @@ def test_strangers_have_no_log() -> None:
     here = {"kind": "toy", "address": "", "token": "", "pid": 2**22 + 1}
     for host in (discovery.host_identity(), "elsewhere"):
         endpoint = discovery.Endpoint(name="x", host=host, **here)  # type: ignore[arg-type]
-        assert how_ended(endpoint) == ("", "")
+        assert explain_end(endpoint) == ("", "")
 
 
 def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
     """The newest logs are kept, and a long one is emptied while its viewer goes on writing."""
     sink.script = 'head -c 5000000 /dev/zero | tr "\\\\0" x; "$@"; echo the end; exit 4'
     endpoint = shown(sink)
-    log = log_of(endpoint)
+    log = find_log(endpoint)
     assert log.stat().st_size >= 5_000_000
     for number in range(50):
         old = runtime_directory / f"toy-old-{number}.log"
@@ -235,14 +235,14 @@ def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
     with running(OWN, "own") as child:
         child.says()
         (endpoint,) = discovery.find("toy")
-        log = log_of(endpoint)
+        log = find_log(endpoint)
         assert re.fullmatch(rf"{STARTED}\nno such plane\n", log.read_text())
         assert log.stat().st_mode & 0o777 == 0o600
-        assert not ended_viewers("toy")
+        assert not list_ended_viewers("toy")
         child.tell("close")
         child.says()
-        assert how_ended(endpoint) == ("it was closed by its user", "")
-        (ended,) = ended_viewers("toy")
+        assert explain_end(endpoint) == ("it was closed by its user", "")
+        (ended,) = list_ended_viewers("toy")
         assert (ended.title, ended.how, ended.log) == (
             endpoint.title,
             "it was closed by its user",
@@ -250,7 +250,7 @@ def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
         )
         child.tell("again")
         child.says()
-        assert not ended_viewers("toy")
+        assert not list_ended_viewers("toy")
         child.tell("end")
         assert child.wait() == 0
     assert log.read_text().endswith("polystore: it was closed with its process\n")
@@ -261,10 +261,10 @@ def test_output_of_a_started_viewer_is_its_log(runtime_directory: Path) -> None:
     child = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
     child += "from processes import *\nimport time\nhear = lambda: time.sleep(97)\n" + OWN
     endpoint = start_viewer([sys.executable, "-c", child, "a"], "toy", "a", backend="out")
-    assert becomes(lambda: "no such plane" in log_of(endpoint).read_text())
+    assert becomes(lambda: "no such plane" in find_log(endpoint).read_text())
     kill(endpoint, signal.SIGKILL)
-    assert becomes(lambda: how_ended(endpoint)[0] == "it ended with signal 9 (SIGKILL)")
-    assert [line[:17] for line in log_of(endpoint).read_text().split("\n") if line] == [
+    assert becomes(lambda: explain_end(endpoint)[0] == "it ended with signal 9 (SIGKILL)")
+    assert [line[:17] for line in find_log(endpoint).read_text().split("\n") if line] == [
         "polystore: starte",
         "no such plane",
         f'{{"pid": {endpoint.pid}}}'[:17],
@@ -284,7 +284,7 @@ def test_doctor_tells_ends(runtime_directory: Path) -> None:
         os.utime(log, (at, at))
     running_now, killed, failed, silent = viewers("toy")
     assert running_now.found == "none: a save starts one"
-    unknown = "it ended without a word: it was killed, or it crashed"
+    unknown = "it crashed or was killed (its log has no last note)"
     assert killed.found == f"toy 'own' (process {child.pid}), 0 min ago: {unknown}"
     assert failed.found == "toy 'some-name' (process 0), 1 min ago: it ended with status 3"
     assert silent.found == f"toy 'some-name' (process 1), 2 h ago: {unknown}"

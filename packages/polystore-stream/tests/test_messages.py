@@ -321,8 +321,8 @@ def test_wrong_images_are_damage(changed: dict[str, object], words: str) -> None
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"nbytes": 3360000}, "but a source has no payload"),
-        ({"slot": 0}, "but a source has no payload"),
+        ({"nbytes": 3360000}, "but an image with a source has no payload"),
+        ({"slot": 0}, "but an image with a source has no payload"),
         ({"source": None}, "nbytes is 0"),
         ({"source": None, "nbytes": 6720000}, "sliders need a source"),
         ({"sliders": []}, "axes 'cyx' do not fit an array of 4 axes"),

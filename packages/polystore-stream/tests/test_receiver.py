@@ -36,7 +36,7 @@ from polystore_testing.processes import becomes
 from .processes import (
     Listener,
     Toy,
-    described,
+    describe,
     hello_to,
     listening,
     pattern,
@@ -109,7 +109,7 @@ def served(strong: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listen
     data = pattern(1, (1200, 1000))
     with sending() as files:
         files.save(data, "fine", backend="out")
-    assert strong.until("fine")[-1] == described("fine", data)
+    assert strong.until("fine")[-1] == describe("fine", data)
     assert becomes(lambda: strong.state()["producers"] == 0)
     state = strong.state()
     assert (state["nbytes"], state["rings"]) == (0, 0)
@@ -170,7 +170,10 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "short-frame": ([IMAGE, PIXELS[:5]], "expected one frame of 12 bytes"),
     "long-frame": ([IMAGE, PIXELS * 2], "expected one frame of 12 bytes"),
     "two-frames": ([IMAGE, PIXELS, PIXELS], "expected one frame of 12 bytes"),
-    "no-ring": ([msgspec.structs.replace(IMAGE, slot=0)], "this connection has no ring"),
+    "no-ring": (
+        [msgspec.structs.replace(IMAGE, slot=0)],
+        "this connection does not have a ring",
+    ),
     "unknown-message": (
         [Piece(number=7, of=99, start=0, nbytes=3), b"abc"],
         "message 99, which",
@@ -257,7 +260,7 @@ def test_number_is_used_once(served: Listener) -> None:
     """A second message with the number of an unfinished one, or a second hello, leaks no room."""
     with greeted(served) as ask:
         ask(large(), bytes(PIECE))
-        assert "the number 7 is already in use" in ask(large(), bytes(PIECE)).reason
+        assert "message number 7 is already in use" in ask(large(), bytes(PIECE)).reason
         assert served.state()["nbytes"] == large().nbytes
         assert ask(hello_to(served.endpoint)).pid == served.pid
         assert served.state()["nbytes"] == 0
@@ -343,8 +346,8 @@ def test_killed_producer_frees_all(trial: int) -> None:
             assert becomes(lambda: listener.state()["producers"] == 0, 3)
         files.save(pattern(2, (1200, 1000)), "after", backend="out")
         taken = listener.until("after")
-        assert taken[-1] == described("after", pattern(2, (1200, 1000)))
-        large = described("large", pattern(1, (4000, 4000)))
+        assert taken[-1] == describe("after", pattern(2, (1200, 1000)))
+        large = describe("large", pattern(1, (4000, 4000)))
         assert taken[:-1] == [large] * (len(taken) - 1)
         assert listener.state()["nbytes"] == 0
 
@@ -362,7 +365,7 @@ def test_killed_while_parked() -> None:
         assert becomes(lambda: listener.state()["producers"] == 0, 3)
         with sending() as files:
             files.save(pattern(2, (1200, 1000)), "after", backend="out")
-        assert listener.until("after")[-1] == described("after", pattern(2, (1200, 1000)))
+        assert listener.until("after")[-1] == describe("after", pattern(2, (1200, 1000)))
         assert becomes(lambda: listener.state()["producers"] == 0)  # its goodbye is on its way
         state = listener.state()
         assert (state["nbytes"], state["rings"]) == (0, 0)
@@ -392,7 +395,7 @@ def test_killed_while_child_lives() -> None:
 def test_name_is_taken_once() -> None:
     """Of viewers with one name only one can run; its name is free when it has ended."""
     with Toy("one").receiver as first:
-        with pytest.raises(InvalidOptionError, match=r"'one'.*a name that is free"):
+        with pytest.raises(InvalidOptionError, match=r"'one'.*a free name"):
             Toy("one")
         with Toy("other").receiver as other:
             assert other.endpoint.name == "other"
@@ -462,5 +465,5 @@ say(sums=[checksum(data) for data in held], writable=[data.flags.writeable for d
         for number in range(6):
             data[:] = pattern(number, (1200, 1000))
             files.save(data, "same", backend="out")
-            expected.append(described("same", data)["crc"])
+            expected.append(describe("same", data)["crc"])
         assert child.says() == {"sums": expected, "writable": [True] * 6}

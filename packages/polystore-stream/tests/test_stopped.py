@@ -23,7 +23,7 @@ from polystore_testing.processes import becomes
 from .processes import (
     Child,
     announced,
-    described,
+    describe,
     hello_to,
     image,
     listening,
@@ -109,7 +109,7 @@ def test_stopped_receiver_is_timeout(call: Callable[[FileManager], None], first:
         ):
             call(files)
         save_in_time(files, "next", LARGE, wait="shown")
-        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+        assert listener.until("next")[-1] == describe("next", pattern(1, LARGE))
         assert becomes(lambda: listener.state()["producers"] == 1)
         assert becomes(lambda: listener.state()["nbytes"] == 0)
         assert listener.state()["rings"] == 1
@@ -135,7 +135,7 @@ def test_stopped_while_waiting(call: str) -> None:
             waiting.result()
         listener.go_on()
         save_in_time(files, "next", LARGE)
-        assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+        assert listener.until("next")[-1] == describe("next", pattern(1, LARGE))
         assert becomes(lambda: listener.state()["producers"] == 1)
         assert becomes(lambda: listener.state()["nbytes"] == 0)
 
@@ -147,7 +147,7 @@ def test_stopped_receiver_fails_batch() -> None:
             files.save_batch([pattern(1, SMALL)] * 3, ["1", "2", "3"], backend="out")
         assert isinstance(caught.value.failed[0][1], ReceiverTimeoutError)
         save_in_time(files, "next")
-        assert listener.until("next")[-1] == described("next", pattern(1, SMALL))
+        assert listener.until("next")[-1] == describe("next", pattern(1, SMALL))
 
 
 def test_stopped_receiver_delays_close() -> None:
@@ -234,7 +234,7 @@ def test_stopped_elsewhere(listen: str | None) -> None:
                     with pytest.raises(ReceiverTimeoutError):
                         save(files, "while", LARGE)
             save_in_time(files, "next", LARGE)
-            assert listener.until("next")[-1] == described("next", pattern(1, LARGE))
+            assert listener.until("next")[-1] == describe("next", pattern(1, LARGE))
         file.unlink()
 
 
@@ -277,9 +277,9 @@ def test_stopped_producer_holds_nobody(message: int) -> None:
         assert child.says() == {"stops": True}
         for number in range(3):
             save(files, f"other{number}", HUGE)
-            assert listener.item() == described(f"other{number}", pattern(1, HUGE))
+            assert listener.item() == describe(f"other{number}", pattern(1, HUGE))
         continued(child)
-        assert listener.item() == described("stopped7", pattern(7, HUGE))
+        assert listener.item() == describe("stopped7", pattern(7, HUGE))
         assert listener.item()["path"] == "after7"
         assert becomes(lambda: listener.state()["nbytes"] == 0)
 
@@ -296,14 +296,14 @@ def test_several_stopped_producers() -> None:
             assert two.says() == {"stops": True}
             assert three.says() == {"stops": True}
             save(files, "other", HUGE)
-            assert listener.item() == described("other", pattern(1, HUGE))
+            assert listener.item() == describe("other", pattern(1, HUGE))
             for child in (three, one, two):
                 child.send_signal(signal.SIGCONT)
             for child in (three, one, two):
                 continued(child)
         taken = {item["path"]: item for item in listener.items(6)}
         for number in (1, 2, 3):
-            expected = described(f"stopped{number}", pattern(number, HUGE))
+            expected = describe(f"stopped{number}", pattern(number, HUGE))
             assert taken[f"stopped{number}"] == expected
         assert becomes(lambda: listener.state()["nbytes"] == 0)
 

@@ -16,7 +16,7 @@ from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_testing.processes import becomes
 
-from .processes import connected, described, image, listening, pattern, running
+from .processes import connected, describe, image, listening, pattern, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,15 +104,15 @@ def test_strangers_keep_nobody_out(said: bytes, listens: str) -> None:
             strangers(endpoint, 200, said) as silent,
         ):
             save(endpoint, "new")
-            assert child.says() == described("new", data)
+            assert child.says() == describe("new", data)
             first.wait_for(first.send(image("old", data), data, awaited=True))
-            assert child.says() == described("old", data)
+            assert child.says() == describe("old", data)
             assert becomes(lambda: sum(map(is_closed, silent)) >= 200 - 64)
             if not said:  # what is no ZeroMQ is closed at once
                 assert all(map(is_closed, silent[: 200 - 64]))
                 assert not any(map(is_closed, silent[-32:]))
         save(endpoint, "last")
-        assert child.says() == described("last", data)
+        assert child.says() == describe("last", data)
 
 
 def test_few_strangers_stay() -> None:
@@ -174,7 +174,7 @@ def test_lost_handshake_is_tried_again() -> None:
         tunnel(listener.endpoint, loses=2) as endpoint,
     ):
         save(endpoint, "a")
-        assert listener.item() == described("a", pattern(1, SMALL))
+        assert listener.item() == describe("a", pattern(1, SMALL))
 
 
 @pytest.mark.parametrize("encrypts", [True, False])

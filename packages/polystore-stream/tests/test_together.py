@@ -22,7 +22,7 @@ from polystore_stream.wire.messages import (
 from polystore_stream.wire.ring import RingWriter
 
 from .processes import (
-    described,
+    describe,
     hello_to,
     image,
     listening,
@@ -77,7 +77,7 @@ def test_batch_arrives(protocol: tuple[int, int]) -> None:
     most = taken[-1]["most"]
     assert most > 2 if protocol == (1, 1) else most == 2  # a frame behind its header
     assert taken == [
-        described(f"{number:02}", value) | {"most": taken[number]["most"]}
+        describe(f"{number:02}", value) | {"most": taken[number]["most"]}
         for number, value in enumerate(data)
     ]
 
@@ -99,7 +99,7 @@ def test_small_ring_is_no_dead_end() -> None:
     data = [pattern(number, (300, 300)) for number in range(20)]
     with listening() as listener, sending(max_in_flight=2 * PIECE) as files:
         files.save_batch(data, [f"{number}" for number in range(20)], backend="out")
-        assert listener.items(20) == [described(f"{n}", value) for n, value in enumerate(data)]
+        assert listener.items(20) == [describe(f"{n}", value) for n, value in enumerate(data)]
 
 
 def test_each_is_answered() -> None:
@@ -126,7 +126,7 @@ def test_each_is_answered() -> None:
             3: "received", 4: "received", 5: "rejected", 6: "received",
         }  # fmt: skip
         assert "slot 7 of 3" in answers[5].reason
-        assert listener.items(3) == [described(f"{n}", value) for n, value in enumerate(data)]
+        assert listener.items(3) == [describe(f"{n}", value) for n, value in enumerate(data)]
         ring.close()
 
 

@@ -1,15 +1,15 @@
-"""polystore-stream: images and ROIs to live viewers, and to scripts that listen.
+"""Send images and ROIs to live viewers, and to scripts that listen.
 
 >>> for item in receive():
 ...     print(item.path, item.data.shape)
 
-Importing the package loads nothing else: each public name is imported when it is first used.
-Packages of viewers take these names, and the modules ``discovery`` and ``checks``.
+Importing the package loads nothing else. Each public name is imported when it is first used.
+Packages of viewers use these names, and the modules ``discovery`` and ``checks``.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this module
 if TYPE_CHECKING:
     from typing import Any
 
@@ -78,7 +78,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value  # the next use does not come here
+    globals()[name] = value  # later uses do not call this function
     return value
 
 

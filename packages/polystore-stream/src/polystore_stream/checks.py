@@ -1,4 +1,4 @@
-"""What viewers need of this machine: a screen that answers. And what ``polystore doctor`` says."""
+"""Check for a screen that answers, and report on viewers to ``polystore doctor``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polystore_core import Finding
 from polystore_core.errors import ReceiverUnavailableError
 
 from . import discovery
-from .logs import ended_viewers
+from .logs import list_ended_viewers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,19 +26,20 @@ GET_SCREEN = (
     "log in with ssh -X, set DISPLAY to a screen that runs, or start the pipeline with a virtual "
     "one: xvfb-run -a python … (Debian: apt-get install xvfb)"
 )
-"""What helps where there is no screen."""
+"""Advice for a machine without a screen."""
 _DISPLAY = re.compile(r"(?:unix/?|(?P<host>[^/]*?))(?::(?P<number>\d+))(?:\.\d+)?")
-_PORT = 6000  # of display 0, by TCP; ssh -X is 10
+_PORT = 6000  # TCP port of display 0. The displays of ssh -X start at 10.
 _SECONDS = 5.0
 _MOST_ENDED, _RECENT = 3, 48.0  # viewers, and hours since they ended
-_LISTENS = "00010000"  # of /proc/net/unix: a socket that accepts connections
+_LISTENS = "00010000"  # flags in /proc/net/unix of a socket that accepts connections
 
 
 def missing_screen(*variables: str) -> str:
-    """Return why windows cannot be opened here, or "" where one of the screens answers.
+    """Return why windows cannot be opened here, or "" if a screen answers.
 
-    ``variables`` are those that may name one: DISPLAY (X11), WAYLAND_DISPLAY. None: no screen
-    is needed. Windows and macOS have no such variables, and count as having a screen.
+    ``variables`` are the names of environment variables that may name a screen: DISPLAY (X11),
+    WAYLAND_DISPLAY. Without any, no screen is needed. Windows and macOS do not use such
+    variables, and count as having a screen.
     """
     if sys.platform in ("win32", "darwin") or not variables:
         return ""
@@ -46,7 +47,7 @@ def missing_screen(*variables: str) -> str:
     for variable in variables:
         value = os.environ.get(variable)
         if value:
-            problem = _unanswered(variable, value)
+            problem = _ask_display(variable, value)
             if not problem:
                 return ""
             problems.append(f"{variable}={value} does not answer: {problem}")
@@ -55,7 +56,7 @@ def missing_screen(*variables: str) -> str:
 
 
 def check_screen(backend: str, receiver: str, *variables: str, advice: str = "") -> None:
-    """Raise ``ReceiverUnavailableError`` where ``missing_screen`` finds something."""
+    """Raise ``ReceiverUnavailableError`` if ``missing_screen`` returns a reason."""
     problem = missing_screen(*variables)
     if problem:
         raise ReceiverUnavailableError(
@@ -63,12 +64,13 @@ def check_screen(backend: str, receiver: str, *variables: str, advice: str = "")
         )
 
 
-def _unanswered(variable: str, value: str) -> str:
-    """Return why nobody listens at a display, or ""."""
-    problem = "it is not the name of a display"
-    for family, address in _addresses(variable, value):
-        # An X server may end with its last connection: one that the kernel lists is not asked.
-        if family == socket.AF_UNIX and address in _listening():
+def _ask_display(variable: str, value: str) -> str:
+    """Return why no server listens at a display, or ""."""
+    problem = "expected the name of a display, such as ':0'"
+    for family, address in _yield_addresses(variable, value):
+        # Do not connect to a server that the kernel lists: an X server may end when its last
+        # connection closes, and ours could be the last.
+        if family == socket.AF_UNIX and address in _list_listening():
             return ""
         try:
             with socket.socket(family) as asked:
@@ -80,8 +82,8 @@ def _unanswered(variable: str, value: str) -> str:
     return problem
 
 
-def _listening() -> set[str]:
-    """Return the names of the local sockets that somebody listens to."""
+def _list_listening() -> set[str]:
+    """Return the names of the local sockets that accept connections."""
     try:
         rows = Path("/proc/net/unix").read_text(errors="replace").splitlines()
     except OSError:  # not Linux
@@ -91,7 +93,7 @@ def _listening() -> set[str]:
     return {f"\0{name[1:]}" if name.startswith("@") else name for name in names}
 
 
-def _addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str, int]]]:
+def _yield_addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str, int]]]:
     if variable == "WAYLAND_DISPLAY":
         yield socket.AF_UNIX, os.path.join(os.environ.get("XDG_RUNTIME_DIR", ""), value)
         return
@@ -100,18 +102,18 @@ def _addresses(variable: str, value: str) -> Iterator[tuple[int, str | tuple[str
         return
     number = int(found["number"])
     if found["host"]:
-        with suppress(OSError):  # a host that nobody knows
+        with suppress(OSError):  # an unknown host: there is no address to try
             known = socket.getaddrinfo(found["host"], _PORT + number)
             for family, *_, address in known:
                 yield family, (str(address[0]), int(address[1]))
         return
     path = f"/tmp/.X11-unix/X{number}"
-    yield socket.AF_UNIX, f"\0{path}"  # Linux has both; a container may share one of them
+    yield socket.AF_UNIX, f"\0{path}"  # Linux has both, and a container may share only one
     yield socket.AF_UNIX, path
 
 
 def screen(*variables: str, advice: str = "") -> Finding:
-    """Return whether windows can be opened, and what helps if not."""
+    """Return whether windows can be opened, and advice if they cannot."""
     problem = missing_screen(*variables)
     if not problem:
         return Finding(what="screen", state="ok")
@@ -119,10 +121,10 @@ def screen(*variables: str, advice: str = "") -> Finding:
 
 
 def viewers(kind: str) -> Iterator[Finding]:
-    """Yield which viewers of a kind run here, and how those ended that no longer do."""
+    """Yield which viewers of a kind run here, and how recent ones ended."""
     titles = ", ".join(endpoint.title for endpoint in discovery.find(kind))
     yield Finding(what="running", state="ok", found=titles or "none: a save starts one")
-    for ended in ended_viewers(kind)[:_MOST_ENDED]:
+    for ended in list_ended_viewers(kind)[:_MOST_ENDED]:
         hours = (time.time() - ended.at) / 3600
         if hours < _RECENT:
             yield Finding(

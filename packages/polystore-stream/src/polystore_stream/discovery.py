@@ -1,8 +1,8 @@
-"""Who receives on this machine: one private file for each receiver, checked before it is believed.
+"""Find the receivers of this machine: each one announces itself with a private file.
 
-The files stand in ``$POLYSTORE_RUNTIME_DIR``, else ``$XDG_RUNTIME_DIR/polystore``, else a folder
-of this user's in the temporary directory; nobody else may read it. Whoever looks also removes
-what receivers left that were killed.
+The files are in ``$POLYSTORE_RUNTIME_DIR``, else in ``$XDG_RUNTIME_DIR/polystore``, else in a
+folder of this user in the temporary directory. Other users cannot read the folder. A search also
+removes the files of receivers that were killed.
 """
 
 from __future__ import annotations
@@ -50,47 +50,49 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"[\w. -]{1,64}")
-_LONGEST_FOLDER = 80  # bytes, of 107 that the kernel takes as the name of a socket
+_LONGEST_FOLDER = 80  # bytes. The kernel accepts 107 for the whole name of a socket.
 _SOCKET_FOLDER = "polystore-socket-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where a receiver listens, and what it takes to speak with it."""
+    """The address and the keys of a receiver."""
 
     kind: str
-    """"napari", "fiji", or "script" for those that :func:`polystore_stream.receive` makes."""
+    """"napari", "fiji", or "script" for one that :func:`polystore_stream.receive` makes."""
     name: str
     address: str
-    """Of ZeroMQ: "ipc://…" or "tcp://…"."""
+    """Address of ZeroMQ: "ipc://…" or "tcp://…"."""
     token: str = field(repr=False)
     pid: int
     started: str = ""
-    """Start of the process as the system counts it: another process may get the same pid."""
+    """Start of the process, in the system's own count. A later process may get the same pid."""
     since: float = 0.0
-    """When it was announced, in seconds since 1970."""
+    """Time of the announcement, in seconds since 1970."""
     server_key: str = ""
-    """Public key of CURVE (Z85): set for tcp."""
+    """Public key of CURVE (Z85). It is set for tcp."""
     host: str = ""
-    """See :func:`host_identity`."""
+    """The result of :func:`host_identity` in the receiver's process."""
 
     @property
     def title(self) -> str:
+        """Name for messages, such as "napari 'default' (process 4711)"."""
         return f"{self.kind} {self.name!r} (process {self.pid})"
 
     @property
     def is_local(self) -> bool:
+        """Whether the receiver runs on this machine, in the same process namespace."""
         return self.host == host_identity()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            f"the endpoint of {self.title} holds a secret and cannot be pickled: send the path of "
-            "its connection file"
+            f"the endpoint of {self.title} holds a secret and cannot be pickled: pass the path "
+            "of its connection file instead"
         )
 
 
 def check_name(option: str, name: str) -> str:
-    """Return ``name`` if a receiver can be called so."""
+    """Return ``name``. Raise ``InvalidOptionError`` if a receiver cannot have it."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         expected = "1 to 64 letters, digits, spaces, '.', '_' or '-'"
         raise InvalidOptionError(option, name, expected)
@@ -98,10 +100,11 @@ def check_name(option: str, name: str) -> str:
 
 
 def runtime_directory() -> Path:
-    """Return the private folder, made if it is missing.
+    """Return the private folder. Create it if it is missing.
 
-    Raises ``AccessDeniedError`` where it belongs to somebody else, or others may enter, and
-    ``StorageError`` where it cannot be made.
+    Raises:
+        AccessDeniedError: It belongs to another user, or other users may enter it.
+        StorageError: It cannot be created.
     """
     given, session = os.environ.get("POLYSTORE_RUNTIME_DIR"), os.environ.get("XDG_RUNTIME_DIR")
     if given:
@@ -113,7 +116,7 @@ def runtime_directory() -> Path:
         folder = Path(tempfile.gettempdir(), f"polystore-{user}")
     purpose = "use as a private folder (mode 0700)"
     try:
-        with suppress(FileExistsError):  # a file, or a link: told apart below
+        with suppress(FileExistsError):  # a file or a link: the mode below refuses it
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
@@ -125,7 +128,10 @@ def runtime_directory() -> Path:
 
 
 def announce(endpoint: Endpoint) -> Path:
-    """Make a receiver known; :func:`withdraw` what this returns when it ends."""
+    """Write the file that announces a receiver, and return its path.
+
+    Pass the path to :func:`withdraw` when the receiver ends. Raises ``StorageError``.
+    """
     target = runtime_directory() / f"{endpoint.kind}-{endpoint.pid}-{secrets.token_hex(4)}.json"
     draft = target.with_suffix(".new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -140,11 +146,15 @@ def announce(endpoint: Endpoint) -> Path:
 
 
 def withdraw(announced: Path) -> None:
+    """Remove the file that :func:`announce` wrote."""
     announced.unlink(missing_ok=True)
 
 
 def socket_address() -> str:
-    """Return a new address of a local socket (where there are none, a port of this machine)."""
+    """Return a new address of a local socket.
+
+    Where the system does not have local sockets, return a free port of this machine.
+    """
     if not hasattr(socket, "AF_UNIX"):
         return "tcp://127.0.0.1:*"
     folder = runtime_directory()
@@ -158,10 +168,11 @@ def socket_address() -> str:
 def find(kind: str, name: str | None = None) -> list[Endpoint]:
     """Return the receivers of this machine whose process runs, the newest first.
 
-    Raises ``StorageError`` where the folder cannot be read, or too few files can be opened.
+    Raises:
+        StorageError: The folder cannot be read, or too few files can be opened.
     """
     found = []
-    for path in _announced(kind):
+    for path in _list_announced(kind):
         try:
             endpoint = read_connection(path)
         except (DamagedDataError, StorageError) as error:
@@ -169,14 +180,14 @@ def find(kind: str, name: str | None = None) -> list[Endpoint]:
                 raise
             continue  # withdrawn since the folder was read, or of another version
         if not process_runs(endpoint.pid, endpoint.started):
-            if endpoint.is_local:  # nobody here can tell who runs in another container
+            if endpoint.is_local:  # a pid of another container says nothing here
                 _sweep(path, endpoint)
         elif endpoint.kind == kind and name in (None, endpoint.name):
             found.append(endpoint)
     return sorted(found, key=lambda endpoint: endpoint.since, reverse=True)
 
 
-def _announced(kind: str) -> list[Path]:
+def _list_announced(kind: str) -> list[Path]:
     folder = runtime_directory()
     try:
         names = os.listdir(folder)
@@ -186,19 +197,21 @@ def _announced(kind: str) -> list[Path]:
 
 
 def read_connection(path: str | os.PathLike[str]) -> Endpoint:
-    """Read the file of a receiver, which may have been copied from another machine.
+    """Read the connection file of a receiver. It may be a copy from another machine.
 
-    Raises ``NotFoundError`` or another ``StorageError``, and ``DamagedDataError``.
+    Raises:
+        StorageError: The file is missing (``NotFoundError``) or cannot be read.
+        DamagedDataError: It is not a connection file.
     """
     try:
-        return _decoded(Path(path).read_bytes())
+        return _decode_endpoint(Path(path).read_bytes())
     except OSError as error:
         raise storage_error(error, "", os.fspath(path), "connect to a receiver") from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise DamagedDataError(str(error), "connection file", os.fspath(path)) from error
 
 
-_decoded = msgspec.json.Decoder(Endpoint).decode
+_decode_endpoint = msgspec.json.Decoder(Endpoint).decode
 
 
 def _sweep(path: Path, endpoint: Endpoint) -> None:
@@ -207,14 +220,14 @@ def _sweep(path: Path, endpoint: Endpoint) -> None:
 
 
 def remove_socket(endpoint: Endpoint) -> None:
-    """Remove the file of a local socket: ZeroMQ leaves it."""
+    """Remove the file of a local socket, which ZeroMQ does not remove."""
     transport, _, name = endpoint.address.partition("://")
     if transport == "ipc":
         for place in (Path(name), Path(name + FULL)):
-            with suppress(OSError):  # it is gone already, or somebody else's file is there
+            with suppress(OSError):  # removed already, or not our file
                 if place.is_socket():
                     place.unlink()
-        with suppress(OSError):  # somebody else's file is in the folder
+        with suppress(OSError):  # the folder has another program's file
             if Path(name).parent.name.startswith(_SOCKET_FOLDER):
                 Path(name).parent.rmdir()
 
@@ -223,7 +236,7 @@ def remove_socket(endpoint: Endpoint) -> None:
 
 
 def process_start(pid: int) -> str:
-    """Return when a process started, in the system's own count; "" where nobody tells."""
+    """Return when a process started, in the system's own count, or "" if that is unknown."""
     try:
         return _status(pid)[19]
     except OSError:
@@ -232,19 +245,21 @@ def process_start(pid: int) -> str:
 
 def _status(pid: int) -> list[str]:
     text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    # The second field is the program's name in brackets, and may hold brackets and blanks.
+    # The second field is the program's name in brackets. It may contain brackets and spaces, so
+    # split only after the last bracket.
     return text.rpartition(")")[2].split()
 
 
 def process_runs(pid: int, started: str = "") -> bool:
-    """Whether the process is there, and is not another one with its number, or a zombie.
+    """Whether a process runs: not a zombie, and not a later process with the same number.
 
-    A process that is stopped runs. Without an open file to spare nobody can tell: it runs.
+    A stopped process counts as running. So does one whose state cannot be read because too many
+    files are open.
     """
     if os.name != "posix":
-        return True  # nobody answers to hello, if not
+        return True  # a dead receiver is noticed because it does not answer hello
     if pid <= 0:
-        return False  # to the system, a group of processes
+        return False  # os.kill would test a whole process group
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -261,7 +276,10 @@ def process_runs(pid: int, started: str = "") -> bool:
 
 
 def host_identity() -> str:
-    """Return a text that is equal in processes that can share memory by their pids."""
+    """Return a text that is equal in processes that can share memory by their pids.
+
+    It consists of the host name, the boot, and the process namespace (a container has its own).
+    """
     parts: Iterator[str] = (
         _read(path) for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid")
     )

@@ -1,9 +1,9 @@
-"""Logs of viewers: one file for each, next to the announcements, says how the viewer ended.
+"""Keep a log for each viewer, next to the announcements. It records how the viewer ended.
 
 A viewer that polystore starts prints into its log. The process that started it waits for its
-end, and notes a status or signal there. Other viewers write a log of their own (``ViewerLog``):
-when they began, their errors, and how they were closed. A viewer that starts, or that is connected
-to, has old logs removed and long ones emptied: the folder may be in memory.
+end, and notes the status or signal there. Other viewers write their own log (``ViewerLog``): when
+they started, their errors, and how they were closed. Starting a viewer, or connecting to one,
+removes old logs and empties long ones, because the folder may be in memory.
 """
 
 from __future__ import annotations
@@ -30,48 +30,48 @@ __all__ = [
     "PRINTS",
     "EndedViewer",
     "ViewerLog",
-    "ended_viewers",
-    "how_ended",
-    "last_lines",
-    "log_of",
+    "explain_end",
+    "find_log",
+    "list_ended_viewers",
     "name_of_signal",
     "note_end",
+    "read_last_lines",
+    "remember_thread",
     "tidy_logs",
-    "waits_for",
 ]
 
 PRINTS = "POLYSTORE_VIEWER_LOG"
-"""Set for a viewer whose output is its log."""
+"""Environment variable that is set for a viewer whose output is its log."""
 _LINES, _WIDTH, _TAIL = 8, 200, 1 << 16
 _MOST_LOGS, _MOST_BYTES = 20, 4 << 20
 _NOTE = "polystore: "
 _END, _CLOSED = "it ", "it was closed"
-"""How a note begins that tells the end, and the end that somebody wanted."""
+"""Start of a note about the end of a viewer, and start of the note if a user closed it."""
 _SECONDS = 0.5
-"""In which a process that has closed its connection ends, and in which its status is noted."""
+"""Time for a process to end after it closed its connection, and to note its status."""
 _FILE = re.compile(r"(?P<kind>\w+)-(?P<name>.+)-(?P<pid>\d+)\.log")
 _waiting: dict[Path, threading.Thread] = {}
-"""The threads of this process that wait for viewers, by their logs."""
+"""By its log, the thread of this process that waits for the viewer to end."""
 
 
-def log_of(endpoint: Endpoint) -> Path:
+def find_log(endpoint: Endpoint) -> Path:
     """Return the path of a viewer's log."""
     name = f"{endpoint.kind}-{endpoint.name}-{endpoint.pid}.log"
     return discovery.runtime_directory() / name
 
 
 class ViewerLog(logging.Handler):
-    """The log of the viewer in this process: it gets what the loggers of polystore report."""
+    """The log of the viewer in this process: the handler of polystore's loggers."""
 
-    # The lock of logging.Handler is held in emit. The viewer's thread calls end, and alone
+    # The lock of logging.Handler guards emit. Only the viewer's thread calls end, and only end
     # uses _is_ended.
 
     def __init__(self, endpoint: Endpoint, version: str) -> None:
         super().__init__(logging.WARNING)
         self._is_ended = False
-        # Popped: programs that this viewer starts do not print into its log.
+        # Remove the variable: programs that this viewer starts must not print into its log.
         prints = os.environ.pop(PRINTS, None) is not None
-        self._path = None if prints else log_of(endpoint)
+        self._path = None if prints else find_log(endpoint)
         tidy_logs(endpoint.kind)
         self._note(f"started {time.strftime('%Y-%m-%d %H:%M:%S')}: {endpoint.kind} {version}")
         logging.getLogger("polystore").addHandler(self)
@@ -88,13 +88,13 @@ class ViewerLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self._write(self.format(record))
         if self._path is not None and not logging.getLogger().handlers and logging.lastResort:
-            logging.lastResort.handle(record)  # as without this handler: on the user's console
+            logging.lastResort.handle(record)  # on the console, as without this handler
 
     def _note(self, text: str) -> None:
         self._write(f"{_NOTE}{text}")
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # no space is left: the viewer itself goes on
+        with suppress(OSError):  # the disk is full: a log must not stop the viewer
             if self._path is None:
                 print(text, file=sys.stderr, flush=True)
                 return
@@ -108,67 +108,67 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def waits_for(log: Path, thread: threading.Thread) -> None:
-    """Remember which thread calls ``note_end`` for a log."""
+def remember_thread(log: Path, thread: threading.Thread) -> None:
+    """Remember which thread will call ``note_end`` for a log."""
     _waiting[log] = thread
 
 
 def name_of_signal(number: int) -> str:
     """Return "signal 9 (SIGKILL)"."""
-    with suppress(ValueError):  # one without a name
+    with suppress(ValueError):  # a real-time signal does not have a name
         return f"signal {number} ({signal.Signals(number).name})"
     return f"signal {number}"
 
 
 def note_end(output: BinaryIO, log: Path, status: int) -> None:
-    """Note how the process of a viewer ended. One that was closed may have noted that itself."""
+    """Note how the process of a viewer ended, unless the viewer noted it itself."""
     if status == 0:
-        if _end_in(log):
+        if _read_end(log):
             return
         text = _CLOSED
     else:
         how = name_of_signal(-status) if status < 0 else f"status {status}"
         text = f"{_END}ended with {how}"
-    with suppress(OSError):  # no space is left: nobody is there to be told
+    with suppress(OSError):  # the disk is full, and no caller waits for this
         output.write(f"\n{_NOTE}{text}\n".encode())
         output.flush()
 
 
-def _tail(log: Path) -> list[str]:
+def _read_tail(log: Path) -> list[str]:
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
             text = file.read().decode("utf-8", "replace")
-    except OSError:  # removed since, or no open file is left
+    except OSError:  # it was removed, or too many files are open
         return []
     return [line[:_WIDTH] for line in text.splitlines() if line.strip()]
 
 
-def _end_in(log: Path) -> str:
-    """Return how a viewer ended as its log says; "" if it does not say that."""
-    notes = [line.removeprefix(_NOTE) for line in _tail(log) if line.startswith(_NOTE)]
+def _read_end(log: Path) -> str:
+    """Return how a viewer ended according to its log, or ""."""
+    notes = [line.removeprefix(_NOTE) for line in _read_tail(log) if line.startswith(_NOTE)]
     return notes[-1] if notes and notes[-1].startswith(_END) else ""
 
 
-def last_lines(log: Path) -> list[str]:
-    """Return the end of a log without our notes, cut to what fits into an error."""
-    return [line for line in _tail(log) if not line.startswith(_NOTE)][-_LINES:]
+def read_last_lines(log: Path) -> list[str]:
+    """Return the last lines of a log without our notes, short enough for an error."""
+    return [line for line in _read_tail(log) if not line.startswith(_NOTE)][-_LINES:]
 
 
-def how_ended(endpoint: Endpoint) -> tuple[str, str]:
-    """Return how a viewer ended, and the end of its log; "" for what is not known.
+def explain_end(endpoint: Endpoint) -> tuple[str, str]:
+    """Return how a viewer ended, and the end of its log. Each is "" if it is unknown.
 
-    Waits a moment for a process that is about to end.
+    Waits half a second for a process that is about to end.
     """
     if not endpoint.is_local:
         return "", ""
-    log = log_of(endpoint)
+    log = find_log(endpoint)
     thread = _waiting.get(log)
     if thread is None and not log.exists():
         return "", ""
     deadline = time.monotonic() + _SECONDS
     while discovery.process_runs(endpoint.pid, endpoint.started):
-        if _end_in(log).startswith(_CLOSED):  # a program of its user's goes on without it
+        if _read_end(log).startswith(_CLOSED):  # the user's program runs on without the viewer
             break
         if time.monotonic() > deadline:
             return "", ""
@@ -176,10 +176,10 @@ def how_ended(endpoint: Endpoint) -> tuple[str, str]:
     else:
         if thread is not None:
             thread.join(_SECONDS)
-    how = _end_in(log)
+    how = _read_end(log)
     if how.startswith(_CLOSED):
         return how, ""
-    said = "".join(f"\n  {line}" for line in last_lines(log)) or " it is empty"
+    said = "".join(f"\n  {line}" for line in read_last_lines(log)) or " it is empty"
     return how, f"The end of its log ({log}):{said}"
 
 
@@ -190,37 +190,38 @@ class EndedViewer(NamedTuple):
     how: str
     """"it was closed by its user"."""
     at: float
-    """When its log was written last, in seconds since 1970."""
+    """Time when its log was last written, in seconds since 1970."""
     log: Path
 
     @property
     def was_closed(self) -> bool:
+        """Whether a user or a program closed it. If not, it crashed or was killed."""
         return self.how.startswith(_CLOSED)
 
 
-def ended_viewers(kind: str) -> list[EndedViewer]:
-    """Return the viewers of a kind that have ended, as far as their logs are kept, newest first."""
-    running = {log_of(endpoint).name for endpoint in discovery.find(kind)}
+def list_ended_viewers(kind: str) -> list[EndedViewer]:
+    """Return the viewers of a kind that have ended and still have a log, newest first."""
+    running = {find_log(endpoint).name for endpoint in discovery.find(kind)}
     ended = []
     for log in discovery.runtime_directory().glob(f"{kind}-*.log"):
         parts = _FILE.fullmatch(log.name)
         if parts is None or log.name in running:
             continue
-        with suppress(FileNotFoundError):  # another process tidies up
-            how = _end_in(log) or "it ended without a word: it was killed, or it crashed"
+        with suppress(FileNotFoundError):  # another process has just removed it
+            how = _read_end(log) or "it crashed or was killed (its log has no last note)"
             title = f"{kind} {parts['name']!r} (process {parts['pid']})"
             ended.append(EndedViewer(title, how, log.stat().st_mtime, log))
     return sorted(ended, key=lambda viewer: viewer.at, reverse=True)
 
 
 def tidy_logs(kind: str) -> None:
-    """Remove all logs but the newest, and empty those that are too long."""
+    """Remove all logs except the 20 newest, and empty logs of more than 4 MiB."""
     found = []
     for log in discovery.runtime_directory().glob(f"{kind}-*.log"):
-        with suppress(FileNotFoundError):  # another process does the same
+        with suppress(FileNotFoundError):  # another process has just removed it
             status = log.stat()
             found.append((status.st_mtime, log))
             if status.st_size > _MOST_BYTES:
-                os.truncate(log, 0)  # its viewer appends, and goes on at the start
+                os.truncate(log, 0)  # its viewer opened it for appending, so it continues at 0
     for _, log in sorted(found, reverse=True)[_MOST_LOGS:]:
         log.unlink(missing_ok=True)

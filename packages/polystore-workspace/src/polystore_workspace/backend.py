@@ -1,4 +1,4 @@
-"""A read-only folder whose files are elsewhere: a document says where."""
+"""A read-only folder of virtual paths. A document has the source of each path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from polystore_core.errors import (
 
 from .batches import Batch
 from .document import Reference, Workspace, find_document, read_document
-from .indices import SlicedArray, narrow, sliced_shape
+from .indices import SlicedArray, narrow, slice_shape
 from .sources import Found, Sources
 
 if TYPE_CHECKING:
@@ -52,34 +52,36 @@ if TYPE_CHECKING:
 __all__ = ["VirtualWorkspaceBackend"]
 
 _TICK_NS = 100_000_000
-"""More than any kernel needs to count its clock on, if the file system keeps parts of seconds."""
+"""More than one tick of any kernel's clock, for file systems that store parts of seconds."""
 _COARSE_TICK_NS = 2_000_000_000
 """FAT has the coarsest time stamps: two seconds."""
 
 
 class _Read(NamedTuple):
-    """A document that was read, and how to tell that it is still the same."""
+    """A document that was read, and the marks to see whether it has changed."""
 
     path: str
     stamp: tuple[int, ...]
     is_settled: bool
-    """Whether every later change gives the file another stamp."""
+    """Whether each later change will give the file another stamp."""
     digest: bytes
     workspace: Workspace
 
 
 class VirtualWorkspaceBackend(DataSource):
-    """The virtual paths of the document ``file``, each with the value of its source.
+    """The virtual paths of a document. Each has the value of its source.
 
-    ``file`` may be the ``polystore_metadata.json`` of the published package, or its folder.
     A changed document is read again at the next call. A call that needs only names opens no
-    source.
+    source. A source in the file system of this machine must be below the root of the document:
+    neither its address nor a link can lead outside. Each error names the virtual path and the
+    document.
 
-    A source in the file system of this machine is below the root of the document. Neither its
-    address nor a link leads outside. Each error names the virtual path and the document.
+    Locks: none. ``_read`` is the document that was read last. Threads replace the whole object,
+    and an older one is also correct for a call that has already started.
 
-    ``_read`` is the document that was read last. Threads replace it without a lock: each is
-    true, if not new.
+    Args:
+        file: path of the document. It may be the ``polystore_metadata.json`` of the published
+            package, or its folder.
     """
 
     def __init__(self, *, file: Path) -> None:
@@ -92,38 +94,42 @@ class VirtualWorkspaceBackend(DataSource):
 
     @property
     def workspace(self) -> Workspace:
-        """The document as it is now.
+        """The present version of the document.
 
-        Raises ``NotFoundError``, and ``DamagedDataError`` for a document that is not valid. An
-        entry that is not valid is an error when it is used.
+        Raises:
+            NotFoundError: The document does not exist.
+            DamagedDataError: The document is not valid. An entry that is not valid raises this
+                error only when it is used.
         """
         read = self._read
         if read is not None and read.is_settled:
             try:
+                # One call of the system instead of reading the document for each virtual path.
                 if _stamp(os.stat(read.path)) == read.stamp:
                     return read.workspace
             except OSError:
-                pass  # reading it says why
+                pass  # reading the document raises the error, with a reason
         return self._read_again(read)
 
     def _read_again(self, old: _Read | None) -> Workspace:
         path = find_document(self.file)
         try:
-            # The stamp is older than the content: of two changes at once, the next call sees
-            # another stamp.
+            # The stamp is taken before the content. If the document changes in between, the next
+            # call sees another stamp, and reads it again.
             now, stamp = time.time_ns(), _stamp(os.stat(path))
             content = LocalStore().read(path)
         except OSError as error:
             raise with_context(error, self.name, path, "read")  # noqa: B904 - it carries its cause
         digest = hashlib.blake2b(content).digest()
+        # An equal document keeps its workspace, because parsing many entries takes long.
         if old is not None and (old.path, old.digest) == (path, digest):
             workspace = old.workspace
         else:
-            workspace = self._parsed(content, path)
+            workspace = self._parse(content, path)
         self._read = _Read(path, stamp, _is_settled(stamp[-1], now), digest, workspace)
         return workspace
 
-    def _parsed(self, content: bytes, path: str) -> Workspace:
+    def _parse(self, content: bytes, path: str) -> Workspace:
         try:
             return read_document(content, path)
         except Exception as error:
@@ -136,8 +142,9 @@ class VirtualWorkspaceBackend(DataSource):
     # ── names ────────────────────────────────────────────────────────────────────────────
 
     def _key(self, path: Path) -> str:
-        """Return the virtual path as the document writes it; "" for the folder of all."""
+        """Return the virtual path in the form of the document. The top folder is ""."""
         text = require_local(path)
+        # The common form is checked without normpath, which takes longer than the look-up.
         if text.startswith("/") or "\\" in text or ".." in text.split("/"):
             plain = posixpath.normpath(text)
             if plain.startswith(("/", "..")):
@@ -174,15 +181,16 @@ class VirtualWorkspaceBackend(DataSource):
         if self._key(path) in workspace.folders:
             return Info(path=os.fspath(path), kind="directory")
         found = self._find(path, "describe", workspace)
-        with self._sources.telling(path, found, "describe"):
+        with self._sources.translate_errors(path, found, "describe"):
             info = found.source.info(found.address)
             if info.kind != "file":
+                # Translated to an error that names the entry and the document.
                 raise IsADirectoryError if info.kind == "directory" else FileNotFoundError
             info = replace(info, path=os.fspath(path), target=None)
             if not found.entry.indices:
                 return info
-            # Size and metadata are of the whole stack.
-            shape = sliced_shape(found.entry.indices, info.shape)
+            # Size and metadata of the source describe the whole stack, not this plane.
+            shape = slice_shape(found.entry.indices, info.shape)
             words = info.image
             if words is not None and info.shape is not None:
                 words = words.select(narrow(found.entry.indices), info.shape)
@@ -200,7 +208,7 @@ class VirtualWorkspaceBackend(DataSource):
         **options: Option,
     ) -> Value:
         found = self._find(path, "load")
-        with self._sources.telling(path, found, "load"):
+        with self._sources.translate_errors(path, found, "load"):
             return found.load(region, {"copy": copy, **options})
 
     def load_image(
@@ -213,7 +221,7 @@ class VirtualWorkspaceBackend(DataSource):
         **options: Option,
     ) -> Image:
         found = self._find(path, "load")
-        with self._sources.telling(path, found, "load"):
+        with self._sources.translate_errors(path, found, "load"):
             return found.load_image(region, {"copy": copy, **options})
 
     def load_batch(
@@ -225,10 +233,16 @@ class VirtualWorkspaceBackend(DataSource):
         threads: int | None = None,
         **options: Option,
     ) -> list[Value]:
-        """Read each source once, however many of ``paths`` lead to it.
+        """Load many virtual paths. Each source is read once, also if several paths lead to it.
 
-        Planes of a stack are read with the chunks that they share, so that no more of the stack
-        is in memory than they need. ``threads=None`` takes several if that is faster.
+        Planes of a stack are read together with the chunks that they share. No more of the stack
+        is in memory than these.
+
+        Args:
+            paths: the virtual paths.
+            progress: as for ``load_batch`` of every backend.
+            threads: number of threads. ``None`` uses several if that is faster.
+            options: options of ``load``.
         """
         check_paths(paths)
         return Batch(self, paths, threads, options).load(progress)
@@ -262,7 +276,7 @@ class VirtualWorkspaceBackend(DataSource):
 
     def open(self, path: Path, /, **options: Option) -> LazyArray:
         found = self._find(path, "open")
-        with self._sources.telling(path, found, "open"):
+        with self._sources.translate_errors(path, found, "open"):
             found.check("open", options)
             lend: Callable[..., LazyArray] = found.source.open
             handle = lend(found.address, **options)
@@ -271,7 +285,7 @@ class VirtualWorkspaceBackend(DataSource):
     # ── sources ──────────────────────────────────────────────────────────────────────────
 
     def _find(self, path: Path, operation: str, workspace: Workspace | None = None) -> Found:
-        """Return the source of a virtual path, which is not opened."""
+        """Return the source of a virtual path, without opening it."""
         key = self._key(path)
         workspace = workspace or self.workspace
         try:
@@ -304,9 +318,14 @@ def _stamp(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _is_settled(changed: int, now: int) -> bool:
-    """Whether a file that has ``changed`` before ``now`` gets another stamp by each later change.
+    """Return whether each later change of a file will give it another stamp.
 
-    Within one tick of its clock, a file can change and keep its stamp.
+    In one tick of the clock, a file can change twice and have the same stamp. So the file must be
+    older than a tick.
+
+    Args:
+        changed: time of its last change, in nanoseconds.
+        now: the present time, in nanoseconds.
     """
     tick = _TICK_NS if changed % 1_000_000_000 else _COARSE_TICK_NS
-    return os.name == "posix" and now - changed > tick  # Windows has no such time
+    return os.name == "posix" and now - changed > tick  # Windows has no time of change (ctime)

@@ -1,4 +1,4 @@
-"""Many virtual paths: each source is read once, and no more of it than they need."""
+"""Load many virtual paths. Each source is read once, and only the parts that are needed."""
 
 from __future__ import annotations
 
@@ -54,13 +54,18 @@ if TYPE_CHECKING:
 __all__ = ["Batch"]
 
 _IN_THREADS = 1 << 22
-"""Bytes of a stack from which threads gain."""
+"""For stacks of at least this many bytes, threads are faster."""
 _BOX_BYTES = 1 << 25
 """The most bytes of a stack that are read at once, unless one chunk has more."""
 
 
 class Batch:
-    """The values of ``paths``, in their order. An index is that of a path."""
+    """Loads the values of ``paths``. An index is the position of a path in them.
+
+    Locks: none. ``in_threads`` gives each group of paths to one thread, and the groups have no
+    index in common. Threads only add items of dicts and lists, which is one step each.
+    Only the thread of the caller changes ``_reported``.
+    """
 
     def __init__(
         self,
@@ -72,7 +77,16 @@ class Batch:
         images: bool = False,
         collector: Collector | None = None,
     ) -> None:
-        """``images`` asks for each value with its words. ``collector`` takes the values."""
+        """Prepare a batch.
+
+        Args:
+            workspace: the backend.
+            paths: the virtual paths.
+            threads: number of threads, or ``None`` for a choice.
+            options: options of ``load``.
+            images: whether each value is loaded with its metadata.
+            collector: takes the values, for example as the planes of one array.
+        """
         self._collector = collector
         self._of, self._paths, self._threads = workspace, paths, threads
         self._region = options.pop("region", None)
@@ -84,9 +98,14 @@ class Batch:
         self._done: list[int] = []
         self._reported, self._thread = 0, get_ident()
         self._broken: BaseException | None = None
-        """Raised by the caller's function for the progress."""
+        """The error of the caller's function for the progress. It ends the batch."""
 
     def load(self, progress: Progress) -> list[Any]:
+        """Return the values in the order of the paths.
+
+        Raises:
+            BatchError: Some paths could not be loaded. It has the error of each.
+        """
         paths = self._paths
         with progress_reporter(progress, len(paths), "load") as self._tell:
             self._find()
@@ -96,7 +115,7 @@ class Batch:
                 self._catch_up()
             self._load_all_shared(shared)
         if self._failed:
-            self._values.clear()  # the tracebacks would keep each loaded array in memory
+            self._values.clear()  # the tracebacks of the errors would keep all arrays in memory
             raise batch_error(self._of.name, "load", paths, self._failed, self._done)
         return [self._values[index] for index in range(len(paths))]
 
@@ -105,17 +124,19 @@ class Batch:
         for index, path in enumerate(self._paths):
             try:
                 self._found[index] = self._of._find(path, "load", workspace)
-            except Exception as error:  # collected: BatchError carries every cause
+            except Exception as error:  # collected: BatchError has the error of each path
                 self._failed[index] = (os.fspath(path), error)
         self._catch_up()
 
     def _groups(self) -> tuple[list[list[int]], list[list[int]]]:
-        """Return the indices of sources that one path needs, and of each one that several need.
+        """Return groups of paths that do not share their sources, and of paths that share one.
 
-        A group of the first has one backend, and selects the same of each source.
+        The paths of a group of the first kind have the same backend and the same indices, so that
+        the backend can load them as a batch.
         """
         by_source: dict[Any, list[int]] = {}
         for index, found in self._found.items():
+            # By id, because backends need not be hashable. ``_found`` keeps them alive.
             by_source.setdefault((id(found.source), found.address), []).append(index)
         alone: dict[Any, list[int]] = {}
         for group in by_source.values():
@@ -130,7 +151,7 @@ class Batch:
         self._reported += 1
         try:
             self._tell()
-        except BaseException as error:
+        except BaseException as error:  # also Ctrl-C. It is not an error of a path
             self._broken = error
             raise
 
@@ -150,8 +171,11 @@ class Batch:
         self._values[index] = value
         self._done.append(index)
 
-    def _copied(self, index: int, part: Value) -> Value:
-        """Copy a part of what several paths share, to where the collector wants it."""
+    def _copy_part(self, index: int, part: Value) -> Value:
+        """Copy a part of a shared value, into the memory of the collector if it gives some.
+
+        Without a copy, one plane would keep the whole stack in memory.
+        """
         if self._collector is not None and isinstance(part, np.ndarray):
             memory = self._collector.memory(index, part.shape, part.dtype)
             if memory is not None:
@@ -165,9 +189,9 @@ class Batch:
 
     def _fail(self, index: int, error: Exception) -> None:
         path = self._paths[index]
-        told = self._of._sources.told(error, path, self._found[index], "load")
+        told = self._of._sources.translate_error(error, path, self._found[index], "load")
         if told is not error:
-            told.__cause__ = error
+            told.__cause__ = error  # it is not raised here, so "from" cannot set the cause
         self._failed[index] = (os.fspath(path), told)
 
     # ── sources that one path needs ──────────────────────────────────────────────────────
@@ -175,12 +199,12 @@ class Batch:
     def _load_one(self, group: list[int]) -> None:
         for index in group:
             try:
-                self._put(index, self._loaded(self._found[index], self._region))
+                self._put(index, self._load_part(self._found[index], self._region))
             except Exception as error:
                 self._fail(index, error)
             self._catch_up()
 
-    def _loaded(self, found: Found, region: Region | None) -> Value:
+    def _load_part(self, found: Found, region: Region | None) -> Value:
         load = found.load_image if self._images else found.load
         return load(region, dict(self._options))
 
@@ -193,6 +217,7 @@ class Batch:
         options = found.options(self._options)
         if found.entry.indices or self._region is not None:
             named, is_open = known_options(type(found.source).load)
+            # An ellipsis stands for axes that a source may have more or fewer of.
             is_alike = ... not in self._items or None not in found.entry.indices
             if not (is_alike and (is_open or "region" in named)):
                 self._load_one(group)
@@ -201,6 +226,7 @@ class Batch:
         load: Callable[..., list[Any]] = found.source.load_batch
         if self._collector is not None:
             load = partial(_load_into, found.source, _Part(self._collector, group))
+        # Backends of others may have no such option: the number of threads is only a wish.
         if self._threads and "threads" in known_options(type(found.source).load_batch)[0]:
             options["threads"] = self._threads
         owner = f"load_batch() of backend {found.entry.backend!r}"
@@ -212,7 +238,7 @@ class Batch:
         except BatchError as error:
             failed = {place: cause for place, (_, cause) in error.failed.items()}
             values = [None] * len(group)
-        except Exception as error:
+        except Exception as error:  # of the whole batch, such as a file system that is gone
             if error is self._broken:
                 raise
             failed = dict.fromkeys(range(len(group)), error)
@@ -237,7 +263,7 @@ class Batch:
         try:
             info = found.source.info(found.address)
             return math.prod(info.shape or ()) * np.dtype(info.dtype).itemsize
-        except Exception:  # loading it tells
+        except Exception:  # loading the source raises the error again, with the path
             return 0
 
     def _load_shared(self, group: list[int]) -> None:
@@ -260,7 +286,7 @@ class Batch:
                     self._fail(index, error)
 
     def _handle(self, group: list[int]) -> LazyArray | None:
-        """Return a lazy handle, if all of the group select from the same axes."""
+        """Return a lazy handle, if all paths of the group have an index for the same axes."""
         found = self._found[group[0]]
         axes = {_axes(self._found[index]) for index in group}
         is_plain = len(axes) == 1 and any(axes) and not found.options(self._options)
@@ -269,10 +295,13 @@ class Batch:
         try:
             return found.source.open(found.address)
         except (UnsupportedOperationError, UnsupportedDataError):
-            return None  # its format, or this value, is only loaded whole
+            return None  # the format, or this value, can only be loaded whole
 
     def _boxes(self, group: list[int], handle: LazyArray) -> Iterator[list[int]]:
-        """Yield indices that are read at once: those of the same chunks, and of chunks in a row."""
+        """Yield groups of paths that are read at once: of the same chunk, or of chunks in a row.
+
+        Each chunk is decoded once, and one call for several chunks can use threads.
+        """
         chunks = [max(n, 1) for n in handle.chunks or (1,) * handle.ndim]
         cells: dict[tuple[int, ...], list[int]] = {}
         for index in group:
@@ -291,6 +320,7 @@ class Batch:
         count = 0
         before: tuple[int, ...] = ()
         for cell in sorted(cells):
+            # In a row along the last axis with an index: together they are one box.
             is_next = count and (*before[:-1], before[-1] + 1) == cell
             if box and not (is_next and count < most):
                 yield box
@@ -303,7 +333,7 @@ class Batch:
     def _load_box(
         self, group: list[int], handle: LazyArray, words: ImageMetadata | None
     ) -> None:
-        """Read the smallest box that holds all planes of a group, and cut them out."""
+        """Read the smallest box with all planes of a group, and cut them out."""
         found = self._found[group[0]]
         try:
             parts = spread(found.entry.indices, self._items, handle.ndim)
@@ -315,6 +345,7 @@ class Batch:
             for axis, low, high in zip(axes, first, last, strict=True):
                 box[axis] = slice(low, high + 1)
             block = np.asarray(handle[tuple(box)])
+            # A block of one plane needs no copy, if it is not a view of memory of others.
             is_own = len(group) == 1 and block.flags.owndata and self._collector is None
             for index, numbers in zip(group, chosen, strict=True):
                 at = dict(zip(axes, map(sub, numbers, first), strict=True))
@@ -322,7 +353,7 @@ class Batch:
                     [at.get(n, ALL) for n, part in enumerate(box) if isinstance(part, slice)]
                 )
                 part = block[pick]
-                value = part if is_own else self._copied(index, part)
+                value = part if is_own else self._copy_part(index, part)
                 if words is not None:
                     own = dict(zip(axes, numbers, strict=True))
                     region = tuple([own.get(n, item) for n, item in enumerate(parts)])
@@ -335,31 +366,32 @@ class Batch:
         self._catch_up()
 
     def _load_whole(self, group: list[int]) -> None:
-        """Load the source once, and cut all parts out of it."""
+        """Load the source once, and cut all parts out of its value."""
         found, is_alone = self._found[group[0]], True
         whole = found._replace(entry=found.entry._replace(indices=()))
-        loaded = self._loaded(whole, None)
+        loaded = self._load_part(whole, None)
         value = loaded.data if isinstance(loaded, Image) else loaded
         cuts = [bool(self._found[i].entry.indices or self._items) for i in group]
         if not isinstance(value, np.ndarray) and any(cuts):
-            self._load_one(group)  # its backend knows how it is cut
+            self._load_one(group)  # not a NumPy array, so only its backend can cut it
             return
         for index, cut in zip(group, cuts, strict=True):
             try:
                 if cut:
                     indices = self._found[index].entry.indices
                     part = loaded[tuple(spread(indices, self._items, value.ndim))]
+                    # The caller accepts memory that is shared with the other parts.
                     is_kept = self._options.get("copy") == "never"
                 else:
                     part, is_kept, is_alone = loaded, is_alone, False
-                self._put(index, part if is_kept else self._copied(index, part))
+                self._put(index, part if is_kept else self._copy_part(index, part))
             except Exception as error:
                 self._fail(index, error)
         self._catch_up()
 
 
 class _Part(Collector):
-    """Takes the items of a batch that one backend reads, which are ``group`` of all."""
+    """Takes the items of a batch of one backend, which are the items ``group`` of the whole."""
 
     def __init__(self, whole: Collector, group: Sequence[int]) -> None:
         self._whole, self._group = whole, group
@@ -378,17 +410,18 @@ def _load_into(
 
 
 def _reads_parts(source: DataSource) -> bool:
-    """Whether a handle reads a part of a file without the rest of it, each time."""
+    """Return whether a handle reads a part of a file without reading all of it each time."""
+    # Without versions, a handle must read the whole value for each region, or mix two of them.
     if not isinstance(source, FileBackend):
         return True
     return isinstance(source.store, LocalStore) or source.store.claims(Versions)
 
 
 def _axes(found: Found) -> tuple[int, ...]:
-    """Return the axes of the source of which the entry has one index."""
+    """Return the axes of the source for which the entry has an index."""
     return tuple([n for n, index in enumerate(found.entry.indices) if index is not None])
 
 
 def _numbers(found: Found) -> list[int]:
-    """Return these indices."""
+    """Return the indices of the axes that ``_axes`` returns."""
     return [index for index in found.entry.indices if index is not None]

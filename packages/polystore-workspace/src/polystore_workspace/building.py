@@ -1,4 +1,4 @@
-"""From the names of files to a workspace. Reads names, and with ``split`` headers."""
+"""Make a workspace from the names of files. With ``split``, the headers are read too."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Plan"]
 
 _NAMED = 10
-"""How many files an error names."""
+"""The most files that an error names."""
 
 
 @dataclass(slots=True)
 class Plan:
-    """The arguments of ``Workspace.build``."""
+    """The arguments of ``Workspace.build``, and the steps from them to a workspace."""
 
     names: str
     paths: str | None
@@ -47,11 +47,12 @@ class Plan:
     progress: Progress
 
     def workspace(self, files: Path | Iterable[Path]) -> Workspace:
+        """Return the workspace of ``files``. Raises ``InvalidOptionError``, which names files."""
         source = self._source()
         root, found = self._files(files, source)
         template = NameTemplate(self.names)
         pattern = self._pattern(template)
-        values = _parsed(template, found)
+        values = _parse_names(template, found)
         entries: dict[str, Reference] = {}
         names: dict[str, list[str]] = {}
         with progress_reporter(self.progress, len(found), "build") as report:
@@ -59,11 +60,11 @@ class Plan:
                 for axes, reference in self._planes(source, root, file):
                     path = _path(pattern, name, {**fields, **axes})
                     names.setdefault(path, []).append(name)
-                    entries[path] = reference
+                    entries[path] = reference  # of two files with one path: an error below
                 report()
         for path, several in names.items():
             if len(several) > 1:
-                known = ", ".join(f"{{{name}}}" for name in self._known(template))
+                known = ", ".join(f"{{{name}}}" for name in self._field_names(template))
                 fault = (
                     f"{_several(dict.fromkeys(several))} would all be {path!r}. Tell them apart "
                     f"with other fields in paths={pattern!r}: {known}"
@@ -86,7 +87,7 @@ class Plan:
     def _files(
         self, files: Path | Iterable[Path], source: DataSource
     ) -> tuple[str, dict[str, Reference]]:
-        """Return the root ("" for none), and each file by its address, or its name in a plate."""
+        """Return the root, or "", and each file by its address, or by its name in a plate."""
         if isinstance(files, str | os.PathLike):
             return self._in_folder(os.fspath(files), source)
         given = [os.fspath(path) for path in files]
@@ -96,13 +97,14 @@ class Plan:
 
     def _in_folder(self, folder: str, source: DataSource) -> tuple[str, dict[str, Reference]]:
         root = self._root(source, os.path.abspath(folder))
+        # A plate of the published package is a folder without the name of a Zarr store.
         if root and takes_stores(source):
             inside = _relative(folder, root).removesuffix(".")
             if planes := planes_of_plate(LocalStore(root), inside):
                 return root, self._of_plate(planes)
         given = source.list_files(folder, pattern=self.pattern, recursive=True)
         like = f" with names like {self.pattern!r}" if self.pattern else ""
-        # Beside images, instruments leave notes and thumbnails of other kinds.
+        # Next to images, instruments leave notes and thumbnails of other kinds.
         if given and (suffix := _suffix(self.names)):
             given = [path for path in given if path.lower().endswith(suffix)]
             like += f" that end in {suffix!r}"
@@ -117,6 +119,7 @@ class Plan:
         if not given:
             raise InvalidOptionError("files", given, "", f"there are no files{where}")
         addresses = [_relative(path, root) if root else path for path in given]
+        # The backend would refuse these addresses later, one by one.
         outside = [p for p, a in zip(given, addresses, strict=True) if root and a[:3] == "../"]
         if outside:
             fault = f"{_several(outside)} outside of root {root!r}: choose a folder above"
@@ -135,11 +138,11 @@ class Plan:
 
     # ── virtual paths ────────────────────────────────────────────────────────────────────
 
-    def _known(self, template: NameTemplate) -> list[str]:
+    def _field_names(self, template: NameTemplate) -> list[str]:
         return list(dict.fromkeys([*template.fields, *self.split, "file", "stem"]))
 
     def _pattern(self, template: NameTemplate) -> str:
-        """Return the template of virtual paths. Raises ``InvalidOptionError``."""
+        """Return the template of the virtual paths. Raises ``InvalidOptionError``."""
         if len(set(self.split)) < len(self.split):
             raise InvalidOptionError("split", self.split, "each axis once")
         if both := set(self.split) & set(template.fields):
@@ -149,7 +152,7 @@ class Plan:
             folder = "{well}/" if "well" in template.fields else ""
             axes = "".join(f"_{axis}{{{axis}}}" for axis in self.split)
             return folder + (f"{{stem}}{axes}{{suffix}}" if axes else "{file}")
-        known = self._known(template)
+        known = self._field_names(template)
         try:
             fields = [name for _, name, _, _ in Formatter().parse(self.paths)]
         except ValueError as error:
@@ -190,7 +193,7 @@ class Plan:
 
 
 def _suffix(names: str) -> str:
-    """Return the suffix that all names of a template have, in lower case, or ""."""
+    """Return the suffix of all names of a template in lower case, or ""."""
     fixed = names.rpartition("}")[2].rpartition("*")[2]
     return fixed[fixed.index(".") :].lower() if "." in fixed else ""
 
@@ -199,8 +202,12 @@ def _relative(path: str, root: str) -> str:
     return os.path.relpath(os.path.abspath(path), root).replace(os.sep, "/")
 
 
-def _parsed(template: NameTemplate, addresses: Iterable[str]) -> list[dict[str, str]]:
-    """Return the fields of each name. Raises ``InvalidOptionError`` that names all misfits."""
+def _parse_names(template: NameTemplate, addresses: Iterable[str]) -> list[dict[str, str]]:
+    """Return the fields of each name.
+
+    Raises:
+        InvalidOptionError: Some names do not fit the template. It names the first ones.
+    """
     found, misfits, why = [], [], ""
     for address in addresses:
         try:

@@ -1,4 +1,4 @@
-"""The document of a workspace: which virtual path leads to which source."""
+"""The document of a workspace: the source of each virtual path."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _VERSION = 1
 _PUBLISHED = "polystore_metadata.json"
 """The document of the published package, in the folder of a plate."""
 _LONGEST = 4096
-"""The most characters of a virtual path, as of a path in Linux.
+"""The most characters of a virtual path, the limit of Linux for a path.
 
-The folders of one path of 100,000 characters would take gigabytes.
+The folders of one path with 100,000 characters would take gigabytes of memory.
 """
 
 
 _PART = r"(?!(?:eh)?thumbs\.db|desktop\.ini)[\w-][\w .,()+=@#-]*"
 _is_plain = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII | re.IGNORECASE).fullmatch
-"""Whether a path is one that ``check_new`` takes. Others are looked at in detail."""
+"""Returns whether ``check_new`` accepts a path. Only other paths are checked in detail."""
 
 
 class Reference(NamedTuple):
@@ -40,14 +40,14 @@ class Reference(NamedTuple):
     backend: str
     """Name of the backend that has the source."""
     address: str
-    """Path of the source, as that backend knows it. In the file system of this machine it is
-    relative to the root of the workspace."""
+    """Path of the source in that backend. In the file system of this machine, it is relative to
+    the root of the workspace."""
     indices: tuple[int | None, ...] = ()
-    """For each of the first axes one index, or ``None`` for the whole axis."""
+    """One index for each of the first axes, or ``None`` for the whole axis."""
 
 
 _Row: TypeAlias = "tuple[str, str, tuple[int | None, ...]] | str"
-"""The fields of a reference, not checked yet. A ``str`` says why an entry has no such fields."""
+"""The fields of a reference, before they are checked. A ``str`` is the fault of an entry."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,14 +61,14 @@ class Workspace:
         registry.add("ws", "virtual_workspace", file="ws.json")
 
     Raises:
-        InvalidOptionError: a virtual path or an entry is not valid; names the path.
+        InvalidOptionError: A virtual path or an entry is not valid. Names the path.
     """
 
     entries: Mapping[str, Reference]
     root: str = "."
     """The folder that addresses in the file system are relative to."""
     folders: Mapping[str, Mapping[str, bool]] = field(init=False, repr=False, compare=False)
-    """For each virtual folder the names in it, and whether each is a folder. The top is ""."""
+    """For each virtual folder: its names, and whether each is a folder. The top folder is ""."""
 
     def __post_init__(self) -> None:
         entries = self.entries
@@ -81,6 +81,7 @@ class Workspace:
                 raise InvalidOptionError(
                     "entries", path, f"a str as virtual path, not {path!r}"
                 )
+        # The detailed check takes many times as long, and hardly any path needs it.
         odd = [path for path in entries if len(path) > _LONGEST or not _is_plain(path)]
         faults = {path: _fault_of_path(path) for path in odd}
         faults = {path: fault for path, fault in faults.items() if fault}
@@ -90,12 +91,14 @@ class Workspace:
                 inner = next(iter(folders[folder]))
                 faults[folder] = f"it is also the folder of {folder + '/' + inner!r}"
         if isinstance(entries, _References):
-            entries.faults = faults  # the other entries can be used
+            entries.faults = (
+                faults  # of a document that was read. Its other entries can be used
+            )
         else:
             for path in entries:
                 if fault := faults.get(path) or _fault_of_entry(entries[path]):
                     raise InvalidOptionError("entries", path, "", f"entry {path!r}: {fault}")
-        object.__setattr__(self, "folders", folders)
+        object.__setattr__(self, "folders", folders)  # how a frozen dataclass sets a field
         object.__setattr__(self, "root", os.fspath(self.root))
 
     @classmethod
@@ -115,8 +118,8 @@ class Workspace:
         """Make a workspace of ``files``, arranged by their names.
 
         Args:
-            files: paths of the files, or one folder. Of a folder all files are taken that have the
-                suffix of ``names``.
+            files: paths of the files, or one folder. From a folder, all files with the suffix of
+                ``names`` are used.
             names: template of the names, as for :class:`NameTemplate`.
             paths: template of the virtual paths, such as ``"{well}/s{site}_w{channel}.tif"``.
                 It may have the fields of ``names``, the axes of ``split``, ``{file}`` (the
@@ -124,18 +127,18 @@ class Workspace:
                 name, in a folder for each well if ``names`` has a well.
             split: axes such as ``"zc"``. Each plane of these axes gets a virtual path of its
                 own. This reads the header of each file.
-            pattern: of a folder, only names like ``"*.tif"``.
+            pattern: use only the names in the folder that are like ``"*.tif"``.
             backend: name of the backend that has the files.
             root: folder that addresses are relative to. The default is the folder that all
                 files have in common. Only for backends in the file system of this machine.
-            registry: has the backend. The default is a new one.
+            registry: registry with the backend. The default is a new one.
             progress: for ``split``, as for ``load_batch``.
 
         No pixel is read.
 
         Raises:
-            InvalidOptionError: a name does not fit ``names``, two files have one virtual path,
-                or a file has no axis of ``split``. Names the files.
+            InvalidOptionError: A name does not fit ``names``, two files have one virtual path,
+                or a file does not have an axis of ``split``. Names the files.
         """
         from .building import Plan
 
@@ -144,12 +147,16 @@ class Workspace:
 
     @classmethod
     def load(cls, file: Path) -> Workspace:
-        """Read the document at ``file``. ``root`` becomes absolute.
+        """Read a document. ``root`` becomes absolute.
 
-        It may be the ``polystore_metadata.json`` of the published package, or its folder.
+        Args:
+            file: path of the document. It may be the ``polystore_metadata.json`` of the
+                published package, or its folder.
 
-        Raises ``NotFoundError``, and ``DamagedDataError`` if the document is not valid. An entry
-        that is not valid raises ``DamagedDataError`` only when it is taken from ``entries``.
+        Raises:
+            NotFoundError: The document does not exist.
+            DamagedDataError: The document is not valid. An entry that is not valid raises this
+                error only when you take it from ``entries``.
         """
         path = find_document(full_path(file, "file"))
         try:
@@ -161,18 +168,19 @@ class Workspace:
     def save(self, file: Path) -> None:
         """Write the document, whole or not at all, with one entry in each line.
 
-        A root that is the folder of the document, or in it, is written relative to it: you can
-        move both together.
+        If the root is the folder of the document, or in it, it is written relative to the
+        document. Then you can move both together.
         """
         path = full_path(file, "file")
         root = self.root
         if os.path.isabs(root):
             relative = os.path.relpath(root, os.path.dirname(path))
             root = root if relative.split(os.sep)[0] == os.pardir else relative
-        head = _encoded({_MARK: _VERSION, "root": root})[:-1]
+        head = _encode({_MARK: _VERSION, "root": root})[:-1]
         lines = ",\n".join(
-            _encoded({name: _document(entry)})[1:-1] for name, entry in self.entries.items()
+            _encode({name: _document(entry)})[1:-1] for name, entry in self.entries.items()
         )
+        # Readers that look at any time see the old document or the new one.
         with atomic_write(path, "w") as stream:
             stream.write(f'{head}, "entries": {{\n{lines}\n}}}}\n')
 
@@ -187,10 +195,10 @@ class Workspace:
 
 
 class _References(Mapping[str, Reference]):
-    """The entries of a document. Each is checked when it is taken.
+    """The entries of a document. Each is checked when it is used.
 
-    They are plain tuples, which garbage collection does not go through. It would take as long as
-    all other work on a document of 100,000 entries.
+    They are plain tuples of text and numbers, which Python's garbage collector skips. For a
+    document of 100,000 entries, the collector would take as long as all other work.
     """
 
     __slots__ = ("faults", "file", "rows")
@@ -198,7 +206,7 @@ class _References(Mapping[str, Reference]):
     def __init__(self, rows: Mapping[str, _Row], file: str) -> None:
         self.rows, self.file = rows, file
         self.faults: Mapping[str, str] = {}
-        """Why a virtual path is not valid."""
+        """The fault of each virtual path that is not valid."""
 
     def __getitem__(self, path: str) -> Reference:
         """Raise ``DamagedDataError`` for an entry that is not valid."""
@@ -227,7 +235,15 @@ def find_document(file: str) -> str:
 
 
 def read_document(content: bytes, file: str) -> Workspace:
-    """Return the workspace of a document. Raises ``DamagedDataError``."""
+    """Return the workspace of a document.
+
+    Args:
+        content: the bytes of the document.
+        file: its path, for the root and for errors.
+
+    Raises:
+        DamagedDataError: The document is not valid.
+    """
     try:
         document = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
@@ -248,22 +264,23 @@ def read_document(content: bytes, file: str) -> Workspace:
 
 
 class _Doubled(dict[str, Any]):
-    """A JSON object that has some keys twice."""
+    """A JSON object with some keys twice. ``json`` would keep the last value in silence."""
 
     twice: set[str]
 
 
 def keys_twice(document: dict[str, Any]) -> set[str]:
-    """Return the keys that an object of a document has twice."""
+    """Return the keys that are twice in an object of a document."""
     return document.twice if isinstance(document, _Doubled) else set()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Row:
-    """Return a JSON object, or the row of an entry without a detour."""
+    """Return a JSON object, or the row of an entry, which needs no dict."""
     keys = [key for key, _ in pairs]
     if keys[:2] == ["backend", "address"]:
         (_, backend), (_, address), *rest = pairs
-        if type(backend) is type(address) is str:  # they may be two virtual paths
+        # They may also be two virtual paths with these names, whose values are objects.
+        if type(backend) is type(address) is str:
             if not rest:
                 return backend, address, ()
             if keys[2:] == ["indices"] and type(rest[0][1]) is list:
@@ -276,7 +293,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Row:
 
 
 class _DocumentError(Exception):
-    """The document is not as it must be."""
+    """The document is not valid."""
 
 
 def _rows(document: dict[str, Any]) -> tuple[dict[str, _Row], str]:
@@ -315,9 +332,10 @@ def _document(entry: Reference) -> dict[str, Any]:
     return found | ({"indices": list(entry.indices)} if entry.indices else {})
 
 
-def _encoded(value: dict[str, Any]) -> str:
+def _encode(value: dict[str, Any]) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    # A file name that is not UTF-8 has halves of surrogate pairs, which need escapes.
+    # Python writes a file name that is not UTF-8 with halves of surrogate pairs. These, and line
+    # breaks of Unicode, need escapes, or the document could not be read line by line.
     return text if text.isascii() or text.isprintable() else json.dumps(value)
 
 
@@ -334,7 +352,7 @@ def _fault_of_path(path: object) -> str:
 
 
 def _fault_of_entry(row: Any) -> str:
-    """Return why an entry is not valid; empty if it is."""
+    """Return why an entry is not valid, or "" if it is valid."""
     if not isinstance(row, tuple):
         return row if isinstance(row, str) else f"expected a Reference, got {row!r:.80}"
     backend, address, indices = row
@@ -365,6 +383,6 @@ def _add_folder(folders: dict[str, dict[str, bool]], folder: str) -> None:
     while folder:
         folder, _, name = folder.rpartition("/")
         names = folders.setdefault(folder, {})
-        if names.get(name):
+        if names.get(name):  # this folder is known, and so are all above it
             return
         names[name] = True

@@ -1,4 +1,4 @@
-"""The part of a source that an entry selects, and regions of that part."""
+"""The part of a source that an entry selects, and regions of this part."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ __all__ = [
     "check_indices",
     "is_basic",
     "narrow",
-    "sliced_shape",
+    "slice_shape",
     "spread",
 ]
 
 Indices: TypeAlias = "tuple[int | None, ...]"
-"""Those of an entry: one index, or ``None`` for the whole axis, for each of the first axes."""
+"""Indices of an entry: for each of the first axes one index, or ``None`` for the whole axis."""
 
 ALL = slice(None)
 
 
 def is_basic(region: Region | None) -> tuple[Any, ...]:
-    """Return the items of a region. Raises ``InvalidOptionError`` for advanced indexing."""
+    """Return the items of a region as a tuple.
+
+    Raises:
+        InvalidOptionError: The region has lists or arrays, which are advanced indexing.
+    """
     items = () if region is None else region if isinstance(region, tuple) else (region,)
     for item in items:
         is_number = isinstance(item, int | np.integer) and not isinstance(item, bool)
@@ -44,11 +48,15 @@ def is_basic(region: Region | None) -> tuple[Any, ...]:
 def narrow(
     indices: Indices, items: tuple[Any, ...] = (), count_axes: Callable[[], int] = int
 ) -> tuple[Any, ...]:
-    """Return the region of the source: first ``indices``, then ``items`` of what they leave.
+    """Return the region of the source for ``items``, a region of the part that ``indices`` select.
 
-    ``count_axes`` counts the axes of the source. It is called only if the place of ``...``
-    depends on it.
+    Args:
+        indices: indices of the entry.
+        items: items of the region of the caller.
+        count_axes: returns the number of axes of the source. It may have to open the source, so
+            it is called only if the meaning of ``...`` depends on it.
     """
+    # "..." at the end means nothing. Before other items, it is as many axes as are left.
     if ... in items and None in indices and items[-1] is not ...:
         return tuple(spread(indices, items, count_axes()))
     rest = iter(items[:-1] if items and items[-1] is ... else items)
@@ -57,9 +65,9 @@ def narrow(
 
 
 def spread(indices: Indices, items: tuple[Any, ...], ndim: int) -> list[Any]:
-    """Return the same for a source of ``ndim`` axes: one item for each of them."""
+    """Return the same region with one item for each of the ``ndim`` axes of the source."""
     if len(indices) > ndim:
-        raise IndexError(f"indices {_written(indices)} are too many for {ndim} axes")
+        raise IndexError(f"indices {list(indices)} are too many for {ndim} axes")
     given = list(items) if ... in items else [*items, ...]
     left = ndim - len(indices) + indices.count(None)
     missing = left - len(given) + 1
@@ -74,11 +82,11 @@ def spread(indices: Indices, items: tuple[Any, ...], ndim: int) -> list[Any]:
 
 
 def check_indices(indices: Indices, shape: tuple[int, ...] | None) -> None:
-    """Raise ``IndexError`` if a source of ``shape`` does not have ``indices``."""
+    """Raise ``IndexError`` if ``indices`` are outside a source with this shape."""
     if shape is None:
-        raise IndexError(f"indices {_written(indices)} need an array")
+        raise IndexError(f"indices {list(indices)} need an array")
     if len(indices) > len(shape):
-        raise IndexError(f"indices {_written(indices)} are too many for shape {shape}")
+        raise IndexError(f"indices {list(indices)} are too many for shape {shape}")
     for axis, (index, length) in enumerate(zip(indices, shape, strict=False)):
         if index is not None and index >= length:
             raise IndexError(
@@ -86,23 +94,19 @@ def check_indices(indices: Indices, shape: tuple[int, ...] | None) -> None:
             )
 
 
-def _written(indices: Indices) -> list[int | None]:
-    return list(indices)
-
-
-def sliced_shape(indices: Indices, shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the shape of what ``indices`` select. Raises ``IndexError``."""
+def slice_shape(indices: Indices, shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the shape of the part that ``indices`` select. Raises ``IndexError``."""
     check_indices(indices, shape)
     pairs = zip_longest(shape or (), indices)
     return tuple([length for length, index in pairs if index is None])
 
 
 class SlicedArray(LazyArray):
-    """What ``indices`` select of a lazy handle. Reads what is indexed, and no more."""
+    """The part of a lazy handle that ``indices`` select. Reads only the region that you index."""
 
     def __init__(self, handle: LazyArray, indices: Indices) -> None:
         self._handle, self._indices = handle, indices
-        self.shape = sliced_shape(indices, handle.shape)
+        self.shape = slice_shape(indices, handle.shape)
         self.dtype = handle.dtype
         if handle.chunks is not None:
             self.chunks = tuple(
@@ -116,7 +120,7 @@ class SlicedArray(LazyArray):
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:
-        """Those on which the indices mean the same planes."""
+        """The levels on which the indices select the same planes."""
 
         def is_alike(level: LazyArray) -> bool:
             lengths = zip(level.shape, self._handle.shape, self._indices, strict=False)

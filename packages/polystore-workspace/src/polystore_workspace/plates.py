@@ -1,8 +1,8 @@
 """Zarr plates of the published package: planes by file names, in folders of any name.
 
-The package keeps planes of one field in one array. An attribute of the array says which index each
-file name has. Its stores are folders of any name, while an address of backend ``zarr`` needs a
-part that ends in ``.zarr``.
+The package stores the planes of a field in one array. An attribute of the array has the index of
+each file name. Its stores are folders with any name, but an address of the backend ``zarr`` needs
+a part that ends with ``.zarr``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["NAMED", "AnyFolder", "is_nameless", "planes_of_plate", "takes_stores"]
 
 NAMED = "folder.zarr"
-"""The name by which ``AnyFolder`` shows its folder to backend ``zarr``."""
+"""The name that ``AnyFolder`` gives its folder for the backend ``zarr``."""
 
 _FILES = "polystore_filename_map"
 _STORE = re.compile(r"[^/]\.(?:zarr(?:\.zip)?|ozx)(?:/|\Z)", re.IGNORECASE)
 
 
 def is_nameless(store: LocalStore, address: str) -> bool:
-    """Whether ``address`` is a Zarr array or group, and no folder around it ends as stores do."""
+    """Return whether ``address`` is a Zarr array or group in a folder without a store's name."""
     if _STORE.search(f"{store.root}/{address}"):
         return False
     return any(
@@ -39,18 +39,22 @@ def is_nameless(store: LocalStore, address: str) -> bool:
 
 
 def takes_stores(backend: object) -> bool:
-    """Whether a backend can read from a ``ByteStore``, as backend ``zarr`` can."""
+    """Return whether a backend can read from a ``ByteStore``, as the backend ``zarr`` can."""
     options = known_options(type(backend))[0]  # type: ignore[arg-type]
     return "store" in options and "root" in options
 
 
 def planes_of_plate(store: LocalStore, folder: str) -> dict[str, Reference]:
-    """Return the plane of each file name in a plate; none for anything but such a plate.
+    """Return the plane of each file name in a plate, or ``{}`` if ``folder`` is not such a plate.
 
-    Addresses are relative to the root of ``store``. Raises ``DamagedDataError``.
+    Addresses are relative to the root of ``store``.
+
+    Raises:
+        DamagedDataError: The documents are not valid, or two arrays have the same file name.
     """
     found: dict[str, Reference] = {}
     for name, plane in _planes(store, folder):
+        # File names were unique in the package. Two arrays with one name would hide a plane.
         if found.setdefault(name, plane) != plane:
             fault = f"two arrays have the file name {name!r}, {plane.address!r} is the second"
             raise DamagedDataError(fault, "zarr", folder or ".")
@@ -71,7 +75,7 @@ def _planes(store: LocalStore, folder: str) -> Iterator[tuple[str, Reference]]:
 
 
 def _files_of_image(store: LocalStore, place: str) -> dict[str, list[int]]:
-    """Return the indices of each file name; none where the array says nothing of files."""
+    """Return the indices of each file name, or ``{}`` if the array has no file names."""
     scales = _items(_attributes(store, place), "multiscales")
     levels = _items(scales[0], "datasets") if scales else []
     names = _attributes(store, f"{place}/{levels[0]['path']}").get(_FILES) if levels else None
@@ -79,15 +83,15 @@ def _files_of_image(store: LocalStore, place: str) -> dict[str, list[int]]:
 
 
 def _items(document: Any, *keys: str) -> list[Any]:
-    """Return the list under ``keys``; none where there is no such list."""
+    """Return the list under ``keys``, or ``[]`` if there is none."""
     for key in keys:
         document = document.get(key) if isinstance(document, dict) else None
     return document if isinstance(document, list) else []
 
 
 def _attributes(store: LocalStore, place: str) -> dict[str, Any]:
-    """Return the attributes of a Zarr node, of version 2 or 3; none where there is no node."""
-    for name in (".zattrs", "zarr.json"):
+    """Return the attributes of a Zarr node, of version 2 or 3, or ``{}`` if there is none."""
+    for name in (".zattrs", "zarr.json"):  # the package wrote Zarr 2 in most versions
         path = f"{place}/{name}" if place else name
         try:
             found = decode_json(store.read(path), path)
@@ -103,12 +107,12 @@ def _attributes(store: LocalStore, place: str) -> dict[str, Any]:
 def _exists(store: LocalStore, path: str) -> bool:
     try:
         return store.stat(path).kind == "file"
-    except (OSError, PolystoreError):  # reading it says why
+    except (OSError, PolystoreError):  # reading the source raises the error
         return False
 
 
 class AnyFolder(ByteStore):
-    """The files of a folder, below the name ``NAMED``. No link leads outside. Only for reading."""
+    """The files of a folder, below the name ``NAMED``. It only reads, and follows no link out."""
 
     features = StoreFeatures(replace="none", delete="none", nested_values=False)
 

@@ -20,8 +20,10 @@ _KEYS = {"backend", "backend_address", "source_axis_indices"}
 def read_published(document: dict[str, Any], folder: str) -> dict[str, Reference | str]:
     """Return the mappings of all subdirectories, for a workspace in ``folder``.
 
-    A ``str`` says why the entry of a virtual path is not valid. Raises ``InvalidOptionError``
-    for other faults.
+    A ``str`` is the fault of an entry. The other entries can be used.
+
+    Raises:
+        InvalidOptionError: The document has another fault.
     """
     entries: dict[str, Reference | str] = {}
     _check_keys(document, {"subdirectories"}, "the document")
@@ -29,6 +31,7 @@ def read_published(document: dict[str, Any], folder: str) -> dict[str, Reference
     _check_keys(subdirectories, {*subdirectories}, "subdirectories")
     for name, content in subdirectories.items():
         for path, found in _subdirectory(name, content, folder):
+            # Neither source is chosen: this one path is an error when it is used.
             if entries.setdefault(path, found) != found:
                 entries[path] = "two subdirectories map it to different sources"
     if not entries:
@@ -50,6 +53,7 @@ def _subdirectory(
         found = "the document has it twice" if path in twice else _reference(raw, folder)
         yield path.replace("\\", "/"), found
     backends = _object(fields.get("available_backends", {}), f"{field}.available_backends")
+    # Without a mapping, the file names of the planes are in the arrays of the plate.
     if not mapping and backends.get("zarr") is True:
         inside = "" if name == "." else name
         for file, plane in planes_of_plate(LocalStore(folder), inside).items():
@@ -68,7 +72,7 @@ def _check_keys(document: dict[str, Any], keys: set[str], field: str) -> None:
 
 
 def _reference(raw: object, folder: str) -> Reference | str:
-    if isinstance(raw, str):  # of versions before 0.6
+    if isinstance(raw, str):  # versions before 0.6 wrote only the path
         return Reference("disk", _relative(raw, folder))
     if not isinstance(raw, dict) or not raw.keys() >= _KEYS or keys_twice(raw) & _KEYS:
         return f"expected {', '.join(sorted(_KEYS))}, got {raw!r:.80}"
@@ -79,6 +83,6 @@ def _reference(raw: object, folder: str) -> Reference | str:
 
 
 def _relative(address: str, folder: str) -> str:
-    """Return an absolute address inside the plate as a relative one: plates are moved."""
+    """Return an absolute address in the plate as a relative one, because plates are moved."""
     inside = os.path.join(folder, "")
     return address.removeprefix(inside) if os.path.isabs(address) else address

@@ -1,4 +1,4 @@
-"""The backends that entries name, and errors of theirs in the words of the workspace."""
+"""The backends of the entries, and their errors, translated for the user of the workspace."""
 
 from __future__ import annotations
 
@@ -41,19 +41,20 @@ __all__ = ["Found", "Sources", "is_free"]
 
 
 class Found(NamedTuple):
-    """The source of an entry."""
+    """An entry, its backend, and the path of the source in it."""
 
     entry: Reference
     source: DataSource
     address: str
 
     def load(self, region: Region | None, options: dict[str, Option]) -> Value:
-        """Load what the entry selects, or the ``region`` of it."""
+        """Load the part that the entry selects, or a region of this part."""
         options = self.options(options)
         if not self.entry.indices and region is None:
             self.check("load", options)
             return self.source.load(self.address, **options)
         part = self.region(region)
+        # A backend without region= loads the whole, and the part is cut out below.
         named, is_open = known_options(type(self.source).load)
         if is_open or "region" in named:
             options["region"] = part
@@ -65,10 +66,10 @@ class Found(NamedTuple):
         if not hasattr(value, "shape"):
             got = type(value).__name__
             raise UnsupportedDataError(f"indices and region= need an array, got {got}")
-        return np.array(value[part])
+        return np.array(value[part])  # a copy: a view would keep the whole in memory
 
     def load_image(self, region: Region | None, options: dict[str, Option]) -> Image:
-        """Load the same with its words."""
+        """Load the same with its metadata."""
         options = self.options(options, "load_image")
         if self.entry.indices or region is not None:
             options["region"] = self.region(region)
@@ -77,16 +78,16 @@ class Found(NamedTuple):
         return load(self.address, **options)
 
     def options(self, options: dict[str, Option], method: str = "load") -> dict[str, Option]:
-        """Return the options for the source: ``copy`` only if it can share its memory."""
+        """Return the options for the source. ``copy`` is left out if the source has none."""
         shares = "copy" in known_options(getattr(type(self.source), method))[0]
         return {name: options[name] for name in options if shares or name != "copy"}
 
     def region(self, region: Region | None) -> Region:
-        """Return the part of the source that is ``region`` of what the entry selects."""
+        """Return the region of the source for a ``region`` of the part that the entry selects."""
         return narrow(self.entry.indices, is_basic(region), lambda: len(self.shape()))
 
     def check(self, method: str, options: dict[str, Option], operation: str = "") -> None:
-        """Raise ``UnknownOptionError`` for an option that the source does not have."""
+        """Raise ``UnknownOptionError`` if the source does not have an option."""
         if options:
             operation = operation or method
             owner = f"{operation}() of backend {self.entry.backend!r}"
@@ -101,40 +102,43 @@ class Found(NamedTuple):
 
 
 def is_free(backend: object) -> bool:
-    """Whether the paths of a backend are those of this machine's file system, without a root."""
+    """Return whether a backend can read every path of this machine's file system."""
     store = getattr(backend, "store", None)
     return isinstance(store, LocalStore) and store.root is None
 
 
 class Sources:
-    """The backends that the entries of a workspace name.
+    """The backends of the entries of a workspace.
 
-    A backend without a root of its own is not used itself. Another instance of its class reads,
-    which the root of the document limits.
+    A backend without a root could read the whole file system, and a document may be a stranger's.
+    So another instance of its class is used, with the root of the document as its root.
+
+    Locks: none. ``_kept`` and ``_folders`` are dicts whose items threads set in one step. Two
+    threads may make an instance for the same key, and either can be used.
     """
 
     def __init__(self, workspace: VirtualWorkspaceBackend) -> None:
         self._of = workspace
         self._kept: dict[tuple[str, str, str], tuple[object, DataSource]] = {}
-        """For a name, a root and an option: the backend of the registry, and our instance."""
+        """By name, root and option: the backend of the registry, and our own instance."""
         self._folders: dict[str, AnyFolder] = {}
 
     def find(self, root: str, entry: Reference, path: Path, operation: str) -> Found:
-        """Return the source of an entry. Nothing is opened."""
+        """Return the source of an entry, without opening it."""
         try:
             source, address = self._source(entry, root)
             circle = self._circle(source, address)
-        except InvalidOptionError as error:  # of the backend, not of the caller
+        except InvalidOptionError as error:  # the fault is in the document, not the caller's
             reason = f"{error}; {self._place(entry)}"
             raise UnsupportedFileError(
                 reason, path=os.fspath(path), backend=self._of.name
             ) from error
         except Exception as error:
-            raise self._translated(error, path, entry, operation) from error
+            raise self._translate(error, path, entry, operation) from error
         if not isinstance(source, DataSource):
-            raise self._damaged(f"backend {entry.backend!r} only writes", path, entry)
+            raise self._damage_error(f"backend {entry.backend!r} only writes", path, entry)
         if circle:
-            raise self._damaged(f"it leads in a circle: {circle}", path, entry)
+            raise self._damage_error(f"it leads in a circle: {circle}", path, entry)
         return Found(entry, source, address)
 
     def _source(self, entry: Reference, root: str) -> tuple[Any, str]:
@@ -145,16 +149,18 @@ class Sources:
         if takes_stores(made):
             folder = self._folders.get(root)
             if folder is None:
+                # setdefault: of two threads, both use the folder of the first.
                 folder = self._folders.setdefault(root, AnyFolder(root))
             if is_nameless(folder.files, entry.address):
-                return self._limited(
+                return self._limit(
                     made, entry.backend, root, "store"
                 ), f"{NAMED}/{entry.address}"
-        return self._limited(made, entry.backend, root, "root"), entry.address
+        return self._limit(made, entry.backend, root, "root"), entry.address
 
-    def _limited(self, made: object, name: str, root: str, option: str) -> DataSource:
-        """Return an instance like ``made`` that reads only what is below ``root``."""
+    def _limit(self, made: object, name: str, root: str, option: str) -> DataSource:
+        """Return an instance like ``made`` that reads only below ``root``."""
         kept = self._kept.get((name, root, option))
+        # If the registry has another backend under this name now, make a new instance.
         if kept is not None and kept[0] is made:
             return kept[1]
         cls: Any = type(made)
@@ -170,9 +176,9 @@ class Sources:
         return limited
 
     def _circle(self, source: Any, address: str) -> str:
-        """Follow the entries through other workspaces, and return the circle if there is one.
+        """Follow the entries through other workspaces. Return the names of a circle, or "".
 
-        Nothing is opened but their documents.
+        Only their documents are read. Loading a circle would recurse without an end.
         """
         chain = [self._of]
         while isinstance(source, type(self._of)):
@@ -188,27 +194,29 @@ class Sources:
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
     @contextmanager
-    def telling(self, path: Path, found: Found, operation: str) -> Iterator[None]:
+    def translate_errors(self, path: Path, found: Found, operation: str) -> Iterator[None]:
         """Translate the errors of the block."""
         try:
             yield
         except Exception as error:
-            told = self.told(error, path, found, operation)
+            told = self.translate_error(error, path, found, operation)
             if told is error:
                 error.add_note(f"{os.fspath(path)!r}: {self._place(found.entry)}")
                 raise
             raise told from error
 
-    def told(self, error: Exception, path: Path, found: Found, operation: str) -> Exception:
+    def translate_error(
+        self, error: Exception, path: Path, found: Found, operation: str
+    ) -> Exception:
         """Return an error of the source with the virtual path, the source and the document.
 
-        An error of the caller, such as an unknown option, stays as it is.
+        An error of the caller, such as an unknown option, is returned unchanged.
         """
         if isinstance(error, IndexError) and found.entry.indices:
             return self._index_error(error, path, found)
-        return self._translated(error, path, found.entry, operation)
+        return self._translate(error, path, found.entry, operation)
 
-    def _translated(
+    def _translate(
         self, error: Exception, path: Path, entry: Reference, operation: str
     ) -> Exception:
         name, text, place = self._of.name, os.fspath(path), self._place(entry)
@@ -218,7 +226,7 @@ class Sources:
             reason = f"{text!r}: {error}; {place}"
             return UnsupportedOperationError(name, error.operation, reason)
         if isinstance(error, StorageError | DataError):
-            return self._stored(error, text, entry, operation)
+            return self._add_place(error, text, entry, operation)
         if isinstance(error, ReceiverError):
             advice = f"{error.advice}; {place}" if error.advice else place
             receiver = f"{text!r}: {error.receiver}"
@@ -227,20 +235,20 @@ class Sources:
             is_absolute = os.path.isabs(entry.address)
             wrong = "is absolute, but must be relative to" if is_absolute else "leads out of"
             fault = f"its address {wrong} the root {error.root!r}"
-            return self._damaged(fault, path, entry)
+            return self._damage_error(fault, path, entry)
         if isinstance(error, InvalidOptionError) and error.option == "path":
-            return self._damaged(f"its address is not valid: {error}", path, entry)
+            return self._damage_error(f"its address is not valid: {error}", path, entry)
         if isinstance(error, PluginError | UnsupportedFormatError):
             return UnsupportedFileError(f"{error}; {place}", path=text, backend=name)
         return error
 
-    def _stored(
+    def _add_place(
         self, error: StorageError | DataError, path: str, entry: Reference, operation: str
     ) -> Exception:
-        """Add the place of the entry to an error of what is stored."""
+        """Add the place of the entry to an error about a stored value."""
         name, place = self._of.name, self._place(entry)
         is_source = error.path in ("", path) or error.path.endswith(entry.address)
-        other = "" if is_source else f"{error}"  # it names a file that the source needs
+        other = "" if is_source else f"{error}"  # the error is about another file of the source
         if isinstance(error, NotFoundError):
             why = other or error.hint or error.reason
             missing = place if other else f"{place}, which does not exist{self._inside(entry)}"
@@ -254,16 +262,16 @@ class Sources:
         )
 
     def _index_error(self, error: IndexError, path: Path, found: Found) -> Exception:
-        """Tell an index of the entry from one of the caller's region."""
+        """Return the error for an index of the entry, or of the caller's region."""
         try:
             check_indices(found.entry.indices, found.source.info(found.address).shape)
         except IndexError as fault:
-            return self._damaged(str(fault), path, found.entry)
-        except Exception:
+            return self._damage_error(str(fault), path, found.entry)
+        except Exception:  # the source is gone by now: the first error is the useful one
             return error
         return error
 
-    def _damaged(self, fault: str, path: Path, entry: Reference) -> DamagedDataError:
+    def _damage_error(self, fault: str, path: Path, entry: Reference) -> DamagedDataError:
         reason = f"{fault}; {self._place(entry)}"
         return DamagedDataError(reason, "workspace", os.fspath(path), self._of.name)
 
@@ -274,13 +282,14 @@ class Sources:
         return f"its entry in {document!r} leads to {source}"
 
     def _inside(self, entry: Reference) -> str:
-        """Return where an address in the file system of this machine was looked for."""
+        """Return the root in which an address of this machine's file system was looked for."""
         read = self._of._read
         roots = {root for name, root, _ in list(self._kept) if name == entry.backend}
         root = "" if read is None else read.workspace.root
         return f" in {root!r}" if root in roots else ""
 
     def close(self) -> None:
+        """Close the backends and stores that were made here, all of them also after an error."""
         with ExitStack() as closing:
             while self._kept:
                 closing.callback(self._kept.popitem()[1][1].close)

@@ -1,1 +1,1 @@
-"""polystore-zip."""
+"""Backend "zip" of polystore: one zip archive, to which values are added."""

@@ -35,7 +35,7 @@ __all__ = ["PIECE", "ArchiveFile", "Contents", "Directory", "Mark", "crc_of", "r
 PIECE = 1 << 20
 """Bytes that are read at a time."""
 _TRIES = 1000
-"""How often an archive is read again if others change it at the same time."""
+"""How often an archive is read again if another program changes it at the same time."""
 _BUFFER = 1 << 16
 
 
@@ -49,14 +49,16 @@ class Mark(NamedTuple):
 
     @classmethod
     def of(cls, found: os.stat_result) -> Mark:
+        """Return the mark of a file with this status."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     def is_same_file(self, other: Mark) -> bool:
+        """Return whether both marks are of one file, in any two states."""
         return self[:2] == other[:2]
 
 
 class Directory(NamedTuple):
-    """The directory of an archive, as it was when the file had this mark."""
+    """The directory of an archive at the time when the file had this mark."""
 
     file: ArchiveFile
     mark: Mark
@@ -72,17 +74,24 @@ class Directory(NamedTuple):
             raise FileNotFoundError(key) from None
 
     def open(self, key: str) -> BinaryIO:
-        """Open the bytes of a member, unpacked.
+        """Open the unpacked bytes of a member.
 
-        Raises ``FileNotFoundError``, ``DamagedDataError``, ``UnsupportedFileError``.
+        Raises:
+            FileNotFoundError: The archive has no member with this key.
+            DamagedDataError: Two members have this name, or the member is not at its place.
+            UnsupportedFileError: The member is encrypted, or packed with another method.
         """
         member = self.member(key)
         if key in self.contents.twice:
-            raise self.damaged("two members have this name: rename one of them")
+            raise self.damage_error("two members have this name: rename one of them")
         file = self.file
+        # The directory and the header before the content both have the name. If they differ, the
+        # directory is of another archive, or points into the middle of a member.
         span = content_span(member, file.read_at(member.offset, header_size(member)))
         if span is None or (member.method == STORED and member.size != member.packed):
-            raise self.damaged(f"it is not at byte {member.offset:,}, where it should start")
+            raise self.damage_error(
+                f"it is not at byte {member.offset:,}, where it should start"
+            )
         if member.flags & ENCRYPTED or member.method not in (STORED, DEFLATED):
             packing = f"packed with method {member.method}"
             how = "encrypted" if member.flags & ENCRYPTED else packing
@@ -93,15 +102,17 @@ class Directory(NamedTuple):
             part = _part(member.size, _Unpacked(part, member).read_at)
         return io.BufferedReader(part, _BUFFER)
 
-    def damaged(self, reason: str) -> DamagedDataError:
+    def damage_error(self, reason: str) -> DamagedDataError:
+        """Return the error for damage, with the name of the archive."""
         return DamagedDataError(f"{reason} (in the archive {self.file.name!r})", "zip")
 
     def copy_at(self, position: int) -> bytes:
-        """Return the bytes of this directory and its end, for another position."""
+        """Return the bytes of this directory and its end, to be written at another position."""
         return self.raw + self.end._replace(offset=position).pack()
 
     def is_still_there(self) -> bool:
-        """Whether its end is where it was: two quick changes may have one mark."""
+        """Return whether its end is still at the same position of the file."""
+        # A file system counts time in ticks. Two quick changes can have the same mark.
         end = self.end.pack()
         found = self.file.read_at(self.end.offset + self.end.size, len(end))
         return found == end or self.mark.size == 0
@@ -109,6 +120,8 @@ class Directory(NamedTuple):
     def free_from(self) -> int:
         """Return the position after which there are only directories."""
         last = self.contents.last
+        # The directory of another program can be far behind the last member, or before it. The
+        # header of the last member tells where its content really ends.
         if last is None:
             return self.end.offset
         span = content_span(last, self.file.read_at(last.offset, header_size(last)))
@@ -118,10 +131,10 @@ class Directory(NamedTuple):
 
 
 class Contents:
-    """Members by key, and the names in each folder. It only grows.
+    """Members by key, and the names in each folder. Entries are added, and never removed.
 
-    Threads change it without a lock: each change is one step, and two threads that add the same
-    members do no harm.
+    Threads change it without a lock. Each change is one step (a ``setdefault``, or one item of a
+    dict), and it does not matter if two threads add the same members.
     """
 
     def __init__(self) -> None:
@@ -143,6 +156,7 @@ class Contents:
     def _add_name(self, key: str) -> None:
         folder, _, name = key.rpartition("/")
         entry = Entry(name, False, False)
+        # Stops at the first folder that is known: then all folders above it are known too.
         while entry not in self.folders.setdefault(folder, {}):
             self.folders[folder][entry] = None
             if not folder:
@@ -165,6 +179,7 @@ class Contents:
         waiting = [folder]
         while waiting:
             inner = waiting.pop()
+            # A copy, because another thread may add names during the loop.
             for entry in list(self.folders.get(inner, ())):
                 key = f"{inner}/{entry.name}" if inner else entry.name
                 if entry.is_dir:
@@ -174,18 +189,24 @@ class Contents:
 
 
 def read_directory(path: str, known: Directory | None) -> Directory:
-    """Read the directory of the archive at ``path``. ``known`` is an older version of it.
+    """Read the directory of the archive at ``path``.
 
-    Raises ``OSError``, and ``DamagedDataError`` if it is not an archive.
+    If ``known``, an older version of the directory, is the start of the new one, only the rest is
+    parsed. Adding a member to an archive of 100,000 members then takes no longer.
+
+    Raises:
+        OSError: The file cannot be read.
+        DamagedDataError: The file is not an archive.
     """
     for _ in range(_TRIES):
+        # A new file for each try: another program may have replaced the archive.
         file = ArchiveFile(path, "r", opener=lambda path, _: open_regular(path))
         mark = Mark.of(os.fstat(file.fileno()))
         if known is not None and not known.mark.is_same_file(mark):
             known = None
         found = _last_directory(file, mark.size, known.raw if known else b"")
         if Mark.of(os.fstat(file.fileno())) != mark:
-            continue  # others were writing
+            continue  # another program was writing: the directory may be half of it
         if found is None:
             raise _not_an_archive(file)
         end, raw, start, entries = found
@@ -200,11 +221,16 @@ def _last_directory(
 ) -> tuple[End, bytes, int, list[tuple[str | None, Member]]] | None:
     """Find the last complete directory. Return ``None`` if there is none.
 
-    There may be bytes behind it, of a save that was killed. Returns its end, its bytes, the
-    position where the entries start that are not ``known``, and these entries.
+    A save that was killed may have left bytes behind it.
+
+    Returns:
+        The end of the directory, its bytes, the position in them where the entries start that are
+        not ``known``, and these entries.
     """
     if size == 0:  # its writer was killed before the first byte
         return End(0, 0, 0), b"", 0, []
+    # Without the start of an archive, a search through the whole file would find the ends of
+    # archives that are inside other files.
     everywhere = file.read_at(0, 4) in STARTS
     for end in find_ends(file.read_at, size, everywhere=everywhere):
         raw = file.read_at(end.offset, end.size)
@@ -228,7 +254,10 @@ def _not_an_archive(file: ArchiveFile) -> DamagedDataError:
 
 
 class ArchiveFile(io.FileIO):
-    """A file that is read by positions, so that threads can share it. The collector closes it."""
+    """A file that is read at given positions, so that threads can share it.
+
+    Handles on members keep it open. The garbage collector closes it after the last of them.
+    """
 
     def __del__(self) -> None:
         self.close()
@@ -268,7 +297,7 @@ else:  # pragma: no cover - Windows
 
 
 def _part(size: int, read_at: Callable[[int, int], bytes]) -> RangeReader:
-    """Return ``size`` bytes as a file. If ``read_at`` has no more, the archive is damaged."""
+    """Return ``size`` bytes as a file. It raises ``DamagedDataError`` if there are fewer."""
 
     def read(position: int, count: int) -> bytes:
         data = read_at(position, count)
@@ -280,7 +309,7 @@ def _part(size: int, read_at: Callable[[int, int], bytes]) -> RangeReader:
 
 
 class _Unpacked:
-    """A deflated member, unpacked from its start. To go back, it starts again."""
+    """A deflated member. It is unpacked from its start, and again for an earlier position."""
 
     def __init__(self, packed: RangeReader, member: Member) -> None:
         info = zipfile.ZipInfo()

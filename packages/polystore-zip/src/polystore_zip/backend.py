@@ -4,8 +4,8 @@ An archive ends with its directory, so a program that adds a member must write a
 it writes over the old one and is killed, all members are lost. Here a complete directory is at
 the end of the file at every instant, except while a copy of it is written there:
 
-1. A copy of the directory goes to the end, with a hole before it in which the rest has room.
-2. The new members and the new directory go into the hole.
+1. A copy of the directory is written to the end, with a hole before it that has room for the rest.
+2. The new members and the new directory are written into the hole.
 3. The file is cut off behind the new directory.
 
 The hole starts where the old directory is, so that nothing is left behind. This needs two
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 __all__ = ["ZipBackend", "ZipStore"]
 
 _LOCK_SECONDS = 600.0
-"""The longest wait for others, who hold the lock while they copy their values."""
+"""The longest wait for other writers, which hold the lock while they copy their values."""
 _LEFT_BEHIND = 8
-"""An old directory stays where it is if it has at most 1/8 of the bytes that are added."""
+"""An old directory is left in the file if it has at most 1/8 of the bytes that are added."""
 _OPEN_FILES = 64
 """Members that are added together and have a temporary file each. The others share one."""
 _PAGE = 4096
@@ -68,9 +68,13 @@ _SMALL = 1 << 24
 
 
 class ZipBackend(FileBackend):
-    """Save into one zip archive, and load from it, by the suffix of the path.
+    """Save values into one zip archive, and load them, by the suffix of the path.
 
-    The first save makes the archive. ``durable`` is the default of ``save``.
+    The first save makes the archive.
+
+    Args:
+        file: path of the archive.
+        durable: the default for ``save``: whether a value survives a power cut.
     """
 
     store: ZipStore
@@ -85,11 +89,14 @@ class ZipBackend(FileBackend):
 
 
 class ZipStore(ByteStore):
-    """The members of one zip archive. Ours are stored, those of others may be deflated.
+    """The members of one zip archive. Ours are stored. Other programs may deflate theirs.
 
-    ``_known`` is the directory that was read last. Threads replace it without a lock: each
-    version is true, if not new, while its file is open. Who adds members holds the lock of the
-    archive (``file_lock``).
+    Locks:
+
+    - The bytes of the archive: the lock of the file (``file_lock``), held while members are added.
+      Readers need no lock, because a complete directory is always at the end.
+    - ``_known``, the directory that was read last: no lock. Threads replace the whole object. An
+      old version is still correct, because its members keep their positions.
     """
 
     features = StoreFeatures(
@@ -110,11 +117,11 @@ class ZipStore(ByteStore):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def stat(self, key: str, /) -> Stat:
-        return _described(key, self._directory().member(key))
+        return _describe(key, self._directory().member(key))
 
     def scan(self, folder: str = "", /) -> Iterator[Stat]:
         found = self._contents()
-        return (_described(key, found.members[key]) for key in found.below(folder))
+        return (_describe(key, found.members[key]) for key in found.below(folder))
 
     def entries(self, folder: str, /) -> Iterable[Entry]:
         found = self._contents().folders.get(folder)
@@ -135,7 +142,7 @@ class ZipStore(ByteStore):
         return data
 
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
-        """Open a member. ``whole`` checks its CRC-32: parts of it have none."""
+        """Open a member. ``whole`` checks its CRC-32, which a part of a member does not have."""
         directory = self._directory()
         member = directory.member(key)
         if whole and member.size <= _SMALL:
@@ -192,7 +199,7 @@ class ZipStore(ByteStore):
 
     @contextmanager
     def together(self) -> Iterator[Callable[[Sink], None]]:
-        """Add the members that the block commits at its end, with one new directory."""
+        """Give a function that commits a sink. All are added at the end, with one directory."""
         with ExitStack() as locked:
             group = _Group()
             yield partial(self._add, group, locked)
@@ -205,6 +212,7 @@ class ZipStore(ByteStore):
             make_directories(os.path.dirname(self.file), durable=sink.durable)
             locked.enter_context(file_lock(self.file, timeout=_LOCK_SECONDS))
             group.directory = self._directory_or_new()
+        # Under the lock: since the sink was opened, another process may have added this key.
         group.directory.contents.check_new(sink.key)
         group.contents.check_new(sink.key)
         group.contents.add([(sink.key, sink.member)])
@@ -216,6 +224,7 @@ class ZipStore(ByteStore):
             sink.move_into(group.shared.file)
 
     def _directory_or_new(self) -> Directory:
+        # O_NONBLOCK: opening a named pipe would wait for ever. It is refused below.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
         flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with ArchiveFile(os.open(self.file, flags, 0o666), "r+") as file:
@@ -227,7 +236,7 @@ class ZipStore(ByteStore):
         return self._directory()
 
     def _append(self, old: Directory, sinks: list[_NewMember]) -> None:
-        """Write members and a directory in the steps of the module's docstring."""
+        """Write members and a directory, in the steps of the module's docstring."""
         with ArchiveFile(self.file, "r+") as file:
             if Mark.of(os.fstat(file.fileno())) != old.mark:
                 reason = "another program has changed it at the same time: try again"
@@ -235,25 +244,28 @@ class ZipStore(ByteStore):
             size = old.mark.size
             free = old.free_from()
             added = sum(sink.member.size for sink in sinks)
-            # Bytes behind the directory may be members that another program can rescue.
+            # Bytes behind the directory may be members of a program that was killed, which a
+            # repair tool can find. They are not overwritten.
             in_place = old.end.stop == size and (size - free) * _LEFT_BEHIND > added
             flushed = in_place and any(sink.durable is not False for sink in sinks)
             new, tail = _with_members(old, sinks, free if in_place else size)
+            # At a page border, so that a kill cannot leave a part of a short directory.
             behind = -(-max(new.end.stop, size) // _PAGE) * _PAGE
             changed = False
             try:
                 file.write_at(behind, old.copy_at(behind))
-                _flush(file, flushed)
+                _flush(file, flushed)  # before the old directory is overwritten
                 changed = in_place
                 for sink in sinks:
                     sink.write_to(file)
                 file.write_at(new.end.offset, tail)
-                _flush(file, flushed)
+                _flush(file, flushed)  # before the copy at the end is cut off
             except BaseException:
-                if not changed:  # else the copy is the directory
+                if not changed:  # the old directory is whole. If it is not, the copy stays
                     file.truncate(size)
                 raise
             file.truncate(new.end.stop)
+            # Only now: readers of this process must not see members that may not be written.
             new.contents.add((sink.key, sink.member) for sink in sinks)
             self._known = new._replace(mark=Mark.of(os.fstat(file.fileno())))
 
@@ -282,7 +294,7 @@ class _NewMember(Sink):
 
     @property
     def wants_flush(self) -> bool:
-        """Whether it waits for others: many sinks together cost one directory, and one flush."""
+        """Whether it waits for other sinks: many need only one directory, and one flush."""
         return not self._waited
 
     def flush(self) -> None:
@@ -291,6 +303,7 @@ class _NewMember(Sink):
     def seal(self, *, flush: bool = True) -> None:
         size = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
+        # Before the lock is taken, because reading a large value again takes long.
         self.member = new_member(self.key, size, crc_of(self.file))
 
     def commit(self) -> None:
@@ -298,13 +311,14 @@ class _NewMember(Sink):
             commit(self)
 
     def write_to(self, file: ArchiveFile) -> None:
+        """Write the header and the content at the offset of the member."""
         position = self.member.offset
         position += file.write_at(position, self.member.header())
         for piece in self._pieces():
             position += file.write_at(position, piece)
 
     def move_into(self, shared: BinaryIO) -> None:
-        """Copy the sealed bytes to the end of a file, and close their own."""
+        """Copy the sealed bytes to the end of another file, and close the temporary one."""
         start = shared.seek(0, os.SEEK_END)
         for piece in self._pieces():
             shared.write(piece)
@@ -325,7 +339,7 @@ class _NewMember(Sink):
 def _with_members(
     old: Directory, sinks: Iterable[_NewMember], offset: int
 ) -> tuple[Directory, bytes]:
-    """Give each member its offset. Return the directory with all, and its bytes with the end."""
+    """Set the offset of each member. Return the new directory, and its bytes with the end."""
     entries = [old.raw]
     for sink in sinks:
         sink.member = sink.member._replace(offset=offset)
@@ -345,8 +359,8 @@ def _flush(file: ArchiveFile, wanted: bool) -> None:
 
 def _check_crc(directory: Directory, member: Member, found: int) -> None:
     if found != member.crc:
-        raise directory.damaged("its bytes do not match their checksum, a CRC-32")
+        raise directory.damage_error("its bytes do not match their checksum, a CRC-32")
 
 
-def _described(key: str, member: Member) -> Stat:
+def _describe(key: str, member: Member) -> Stat:
     return Stat(key, "file", member.size, member.modified)

@@ -1,7 +1,7 @@
-"""The records of a zip archive as bytes, written and read: pure.
+"""Write and read the records of a zip archive (PKWARE's APPNOTE). Pure functions, without files.
 
-An archive is its members (a header, then the content), a directory with one entry for each
-member, and an end that says where the directory is. Numbers that do not fit are in zip64 fields.
+An archive has members (a header, then the content), a directory with one entry for each member,
+and an end with the position of the directory. Numbers that do not fit are in zip64 fields.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 STARTS = (b"PK\3\4", b"PK\5\6")
-"""How an archive starts: with its first member, or with its end."""
+"""The first bytes of an archive: of its first member, or of its end."""
 STORED, DEFLATED = 0, 8
 ENCRYPTED = 0x1
 
@@ -47,6 +47,7 @@ _HEADER_SIGN, _ENTRY_SIGN, _END_SIGN = b"PK\3\4", b"PK\1\2", b"PK\5\6"
 _END64_SIGN, _LOCATOR_SIGN = b"PK\6\6", b"PK\6\7"
 _MOST16, _MOST32 = 0xFFFF, 0xFFFFFFFF
 
+# The system of the program that wrote an entry: "version made by", APPNOTE 4.4.2.
 _UNIX, _WINDOWS = 3, (0, 10, 11, 14)
 _IN_UTF8, _HAS_DESCRIPTOR = 0x800, 0x8
 _DESCRIPTOR_BYTES = 24
@@ -54,7 +55,7 @@ _PLAIN_FILE = 0o100644 << 16
 _DRIVE = re.compile("[A-Za-z]:/")
 
 _END_SEARCH = _END.size + _MOST16
-"""The most bytes of an end, its comment included."""
+"""The most bytes of an end with its comment."""
 _PIECE = 1 << 20
 _LAST_SECOND = (1 << 31) - 1  # of the field in which the time is
 
@@ -63,23 +64,24 @@ class Member(NamedTuple):
     """One entry of the directory."""
 
     name: bytes
-    """As it is in the archive."""
+    """The name in the archive, not decoded."""
     offset: int
-    """Where its header starts."""
+    """The position of its header."""
     size: int
+    """Unpacked bytes."""
     packed: int
     """Bytes in the archive."""
     crc: int
     method: int = STORED
     flags: int = 0
     dated: int = 0
-    """Date and time as DOS has them, in an unknown time zone."""
+    """Date and time in the format of DOS, in an unknown time zone."""
     utc: int | None = None
-    """Seconds since 1970, if the archive has them."""
+    """Seconds since 1970, if the archive has an extended timestamp."""
 
     @property
     def modified(self) -> float | None:
-        """Seconds since 1970. ``None`` for an impossible date."""
+        """The time of the last change, in seconds since 1970. ``None`` for an impossible date."""
         if self.utc is not None:
             return self.utc
         day, clock = divmod(self.dated, 1 << 16)
@@ -114,6 +116,7 @@ class Member(NamedTuple):
 
     def entry(self) -> bytes:
         """Return the entry of a stored member in the directory."""
+        # The zip64 field has only the numbers whose 32-bit fields are full, in this order.
         wide = [n for n in (self.size, self.size, self.offset) if n >= _MOST32]
         extra = struct.pack(f"<2H{len(wide)}Q", 1, 8 * len(wide), *wide) if wide else b""
         extra += self._date_field()
@@ -147,17 +150,17 @@ class Member(NamedTuple):
 
 
 def new_member(key: str, size: int, crc: int) -> Member:
-    """Return a member that is stored, as of now, at the start of the archive."""
+    """Return a stored member with the present time, at offset 0."""
     now = int(time.time())
     date = time.localtime(now)
     day = max(date.tm_year - 1980, 0) << 9 | date.tm_mon << 5 | date.tm_mday
     clock = date.tm_hour << 11 | date.tm_min << 5 | date.tm_sec // 2
-    flags = 0 if key.isascii() else _IN_UTF8
+    flags = 0 if key.isascii() else _IN_UTF8  # without the flag, readers assume code page 437
     return Member(key.encode(), 0, size, size, crc, STORED, flags, day << 16 | clock, now)
 
 
 def fault_of_key(key: str) -> str:
-    """Return why no member can have this key, or "" if one can."""
+    """Return why a member cannot have this key, or "" if it can."""
     try:
         name = key.encode()
     except UnicodeEncodeError as error:
@@ -170,26 +173,29 @@ def fault_of_key(key: str) -> str:
 
 
 def content_span(member: Member, header: bytes) -> tuple[int, int] | None:
-    """Return where the content starts and stops, or ``None`` if ``header`` is of another member.
+    """Return the start and stop of the content, or ``None`` if ``header`` is of another member.
 
-    ``header`` are the ``header_size`` bytes from ``member.offset`` on.
+    Args:
+        member: the member.
+        header: the ``header_size`` bytes from ``member.offset`` on.
     """
     if len(header) < header_size(member) or header[_HEADER.size :] != member.name:
         return None
     sign, *_, name_bytes, extra_bytes = _HEADER.unpack_from(header)
     if sign != _HEADER_SIGN or name_bytes != len(member.name):
         return None
+    # The extra fields of the header may be longer or shorter than those in the directory.
     start = member.offset + len(header) + extra_bytes
     return start, start + member.packed
 
 
 def header_size(member: Member) -> int:
-    """Return how many bytes ``content_span`` needs."""
+    """Return the number of bytes that ``content_span`` needs."""
     return _HEADER.size + len(member.name)
 
 
 def descriptor_size(member: Member) -> int:
-    """Return how many bytes there may be after the content."""
+    """Return the most bytes of a data descriptor after the content."""
     return _DESCRIPTOR_BYTES if member.flags & _HAS_DESCRIPTOR else 0
 
 
@@ -197,9 +203,10 @@ def descriptor_size(member: Member) -> int:
 
 
 def parse_entries(raw: bytes, start: int = 0) -> Iterator[tuple[str | None, Member]]:
-    """Yield the key of each member, and the member. The key of an unreachable one is ``None``.
+    """Yield the key of each member, and the member. The key is ``None`` for one without a key.
 
-    Raises ``ValueError`` where ``raw`` is not made of entries.
+    Raises:
+        ValueError: ``raw`` has other bytes than entries.
     """
     while start < len(raw):
         if len(raw) < start + _ENTRY.size:
@@ -226,7 +233,7 @@ def parse_entries(raw: bytes, start: int = 0) -> Iterator[tuple[str | None, Memb
 def _from_fields(
     extra: bytes, size: int, packed: int, offset: int
 ) -> tuple[int, int, int, int | None]:
-    """Replace the numbers that are in the extra fields, and return all."""
+    """Return size, packed, offset and time, with the numbers of the extra fields."""
     utc = None
     while len(extra) >= 4:
         kind, count = struct.unpack_from("<2H", extra)
@@ -236,18 +243,19 @@ def _from_fields(
             size, packed, offset = (
                 next(wide, n) if n == _MOST32 else n for n in (size, packed, offset)
             )
+        # The extended timestamp of Info-ZIP, in UTC. DOS dates have no time zone.
         elif kind == 0x5455 and len(field) >= 5 and field[0] & 1:
             utc = struct.unpack_from("<i", field, 1)[0]
     return size, packed, offset, utc
 
 
 def key_of(name: bytes, flags: int, host: int) -> str | None:
-    """Return the key of a member of this name, or ``None`` if it has none.
+    """Return the key of a member with this name, or ``None`` if it has no key.
 
-    Folders, the files of file browsers, and names that lead out of the archive have none.
+    Folders, the files of file browsers, and names that lead out of the archive have no key.
     """
-    text = _decoded(name, flags, host)
-    if host in _WINDOWS:  # some programs there write backslashes
+    text = _decode_name(name, flags, host)
+    if host in _WINDOWS:  # some programs on Windows write backslashes
         text = text.replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if (
@@ -265,8 +273,8 @@ def key_of(name: bytes, flags: int, host: int) -> str | None:
     return "/".join(parts)
 
 
-def _decoded(name: bytes, flags: int, host: int) -> str:
-    if flags & _IN_UTF8 or host == _UNIX:  # macOS writes UTF-8 and does not say so
+def _decode_name(name: bytes, flags: int, host: int) -> str:
+    if flags & _IN_UTF8 or host == _UNIX:  # macOS writes UTF-8 without the flag
         try:
             return name.decode("utf-8")
         except UnicodeDecodeError:
@@ -281,14 +289,14 @@ class End(NamedTuple):
     """The fields of the end of an archive."""
 
     offset: int
-    """Where the directory starts."""
+    """The position of the directory."""
     size: int
     """Bytes of the directory."""
     members: int
-    """How many, modulo 65,536 if another program has written it so."""
+    """The number of members, modulo 65,536 if another program wrote it like this."""
     comment: bytes = b""
     stop: int = 0
-    """Where the archive ends."""
+    """The end of the archive."""
 
     def pack(self) -> bytes:
         """Return the bytes that follow the directory."""
@@ -306,17 +314,22 @@ class End(NamedTuple):
 def find_ends(
     read: Callable[[int, int], bytes], size: int, *, everywhere: bool
 ) -> Iterator[End]:
-    """Yield each end in an archive of ``size`` bytes, the last one first.
+    """Yield each end in an archive, the last one first.
 
-    ``read`` takes a position and a number of bytes. An end counts only if its directory is right
-    before it. The end of an archive inside this one does not count: its positions are its own.
-    Unless ``everywhere``, only the last 64 KiB are searched, where other programs look.
+    An end is only valid if its directory is right before it. So the end of an archive that is a
+    member of this one is skipped, because its positions start at the member.
+
+    Args:
+        read: a function that takes a position and a number of bytes.
+        size: bytes of the archive.
+        everywhere: whether to search the whole file, or only the last 64 KiB like other programs.
     """
     stop = size
     last = 0 if everywhere else max(size - _END_SEARCH, 0)
     piece = _END_SEARCH
     while stop > last:
         start = max(stop - piece, last)
+        # Blocks overlap by the size of a record, so that none is cut in two.
         block = read(start, stop - start + _END.size - 1)
         at = block.rfind(_END_SIGN, 0, stop - start + len(_END_SIGN) - 1)
         while at >= 0:
@@ -332,7 +345,7 @@ def _end_at(
 ) -> End | None:
     _, disk, other_disk, _, count, size, offset, comment_bytes = _END.unpack(record)
     directory_stop, stop = place, place + _END.size + comment_bytes
-    # Some programs write the long end also where the numbers fit into the short one.
+    # Some programs write the long end also if the numbers fit into the short one.
     locator = read(max(place - _LOCATOR.size, 0), _LOCATOR.size)
     if locator.startswith(_LOCATOR_SIGN) and len(locator) == _LOCATOR.size:
         directory_stop = _LOCATOR.unpack(locator)[2]

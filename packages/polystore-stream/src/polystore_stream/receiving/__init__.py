@@ -1,1 +1,1 @@
-"""The receiver's side: scripts and viewers, and the images that they hold."""
+"""The receiving side of a stream: scripts and viewers, and the images that they hold."""

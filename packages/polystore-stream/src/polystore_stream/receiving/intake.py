@@ -1,4 +1,4 @@
-"""What a receiver does with each message of a producer: checked, copied out, queued, answered."""
+"""Handle each message of a producer: check it, copy the pixels, queue it, answer it."""
 
 from __future__ import annotations
 
@@ -56,11 +56,14 @@ __all__ = ["Intake"]
 log = logging.getLogger("polystore.stream")
 
 _MEMORY_STEP = 16 << 20
-_LEAST_FREE = 0.05  # of the machine's memory: what a viewer leaves to others
+_LEAST_FREE = 0.05  # share of the machine's memory that a viewer leaves to other programs
 
 
 class Intake:
-    """Takes messages for one viewer. Only the receiver's thread uses it."""
+    """Take messages for one viewer."""
+
+    # It needs no lock: only the receiver's thread uses it. Other threads only read has_parked,
+    # and a stale value costs at most one wake-up too many or one retry later.
 
     def __init__(
         self,
@@ -71,12 +74,12 @@ class Intake:
         replies: Replies,
         wake: Callable[[], None],
     ) -> None:
-        """``wake`` has the receiver's thread call ``retry_parked``."""
+        """``wake`` makes the receiver's thread call ``retry_parked``. Any thread may call it."""
         self.viewer = viewer
         self.endpoint = endpoint
         self.inbox = inbox
         self.has_parked = False
-        """Whether messages wait for room in the inbox: any thread may read it."""
+        """Whether messages wait for room in the inbox. Any thread may read it."""
         self._sessions = sessions
         self._replies = replies
         self._wake = wake
@@ -84,19 +87,22 @@ class Intake:
         self._unchecked = _MEMORY_STEP
 
     def take(self, identity: bytes, frames: list[zmq.Frame]) -> None:
-        """Handle what a producer sends together, or keep it until there is room."""
+        """Handle the frames of one message. Park the message if there is no room for it.
+
+        ``frames`` may hold several messages that a producer sent together.
+        """
         for index in range(max(len(frames), 1)):
             try:
                 header = read_header(frames[index].bytes if frames else b"")
-            except DamagedDataError as error:  # whoever sends this speaks something else
+            except DamagedDataError as error:  # the sender does not speak this protocol
                 self._sessions.forget(identity)
                 self._replies.send(identity, Ack(stage="rejected", reason=str(error)))
                 return
             if isinstance(header, Hello):
                 descriptor = frames[index].get(zmq.SRCFD)
-                self._replies.send(identity, self._greeting(identity, header, descriptor))
+                self._replies.send(identity, self._greet(identity, header, descriptor))
                 return
-            # Behind a header with a slot comes no payload, but the header of another message.
+            # After a header with a slot, the next frame is another header, not a payload.
             has_slot = isinstance(header, Item | Piece) and header.slot is not None
             self._take(identity, header, [] if has_slot else frames[index + 1 :])
             if not has_slot:
@@ -109,12 +115,14 @@ class Intake:
             self._replies.send(
                 identity, Ack(number=header.number, stage="rejected", reason=reason)
             )
-        elif session.parked or not self._handled(session, header, payload):
+        elif session.parked or not self._handle(session, header, payload):
             session.parked.append((header, payload))
             self.has_parked = True
 
-    def _greeting(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
-        self._sessions.note_connections()  # it may have the descriptor of one that has just gone
+    def _greet(self, identity: bytes, hello: Hello, descriptor: int) -> Reply:
+        # The producer may have the descriptor of one that has just gone. If that event came
+        # after the new session, it would end the new session.
+        self._sessions.note_connections()
         self._sessions.forget(identity)
         self._replies.gone.discard(identity)
         reason = protocol_fault(receiver=PROTOCOL, producer=hello.protocol)
@@ -138,14 +146,17 @@ class Intake:
         )
 
     def _opens_sources(self, hello: Hello) -> bool:
-        """Whether a producer may name files: a process of this user, on this machine."""
+        """Whether a producer may name files: it must be a process of this user and machine.
+
+        If others could, they would make the viewer read files that they cannot read themselves.
+        """
         is_here = hello.host == host_identity() and self.endpoint.address.startswith("ipc://")
         return self.viewer.opens_sources and is_here
 
-    def _handled(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
-        """Do what a message says and answer it; ``False`` if it must wait.
+    def _handle(self, session: Session, header: Header, frames: list[zmq.Frame]) -> bool:
+        """Handle one message, and answer it. Return ``False`` if it must wait.
 
-        It waits for room, or until its source is open.
+        A message waits for room in the inbox, or until its source is open.
         """
         try:
             if isinstance(header, Image) and header.source is not None:
@@ -165,7 +176,7 @@ class Intake:
                 )
             elif isinstance(header, Ring):
                 session.ring = RingReader(header)
-                self._replies.received(session.identity, header.number)
+                self._replies.note_received(session.identity, header.number)
             elif isinstance(header, Bye):
                 self._sessions.forget(session.identity)
             return True
@@ -173,7 +184,7 @@ class Intake:
             reason = error.reason if isinstance(error, UnsupportedDataError) else str(error)
         except MemoryError:
             reason = "the receiver has no memory left for this value"
-        except Exception as error:  # a fault of the viewer's must not end its loop
+        except Exception as error:  # a bug of the viewer must not end the receiver's loop
             log.exception("cannot handle message %s", header)
             reason = f"the receiver failed: {type(error).__name__}: {error}"
         refusal = Ack(number=header.number, stage="rejected", reason=reason)
@@ -181,10 +192,10 @@ class Intake:
         return True
 
     def _open(self, session: Session, item: Image) -> bool:
-        """Open a source in a thread, and show it when that is done; ``False`` until then."""
+        """Open a source in a thread, and deliver it when that is done. ``False`` until then."""
         if not self._opens_sources(session.hello):
             raise UnsupportedDataError(
-                "this receiver opens no files for this producer: send the pixels"
+                "this receiver does not open files for this producer: send the pixels"
             )
         if session.opening is None:
             session.opening = Opening(item, self._wake)
@@ -198,7 +209,10 @@ class Intake:
 
     def _begin(self, session: Session, item: Image | Rois, frames: list[zmq.Frame]) -> None:
         if item.number in session.partial:
-            raise DamagedDataError(f"the number {item.number} is already in use", "message")
+            raise DamagedDataError(
+                f"message number {item.number} is already in use: use each number once",
+                "message",
+            )
         plan = self.viewer.accept(item)
         self._check_memory(item.nbytes)
         partial = Partial(item, self._pool.empty(item.nbytes), plan)
@@ -208,18 +222,18 @@ class Intake:
             self._finish(session, item.number, partial)
         else:
             session.partial[item.number] = partial
-            self._replies.received(session.identity, item.number)
+            self._replies.note_received(session.identity, item.number)
 
     def _go_on(self, session: Session, piece: Piece, frames: list[zmq.Frame]) -> None:
         partial = session.partial.get(piece.of)
         if partial is None:
             raise DamagedDataError(
-                f"a piece is of message {piece.of}, which is unknown", "message"
+                f"a piece names message {piece.of}, which has no value on its way", "message"
             )
         try:
             partial.check_next(piece)
             partial.fill(session.ring, piece.slot, piece.nbytes, frames)
-        except Exception:  # whatever it is: nothing waits for the rest any more
+        except Exception:  # of any kind: the rest of the value is useless now
             partial.release(self.inbox)
             del session.partial[piece.of]
             raise
@@ -227,13 +241,13 @@ class Intake:
             del session.partial[piece.of]
             self._finish(session, piece.number, partial)
         else:
-            self._replies.received(session.identity, piece.number)
+            self._replies.note_received(session.identity, piece.number)
 
     def _finish(self, session: Session, number: int, partial: Partial) -> None:
         item = partial.item
         try:
             data = _value(item, partial.pixels)
-        except Exception:  # whatever it is: the room is free again
+        except Exception:  # of any kind: free the room, or it would stay reserved for ever
             partial.release(self.inbox)
             raise
         self._deliver(session, number, item, data, partial.plan)
@@ -243,9 +257,10 @@ class Intake:
     ) -> None:
         shown = item.wait == "shown"
         self._push(Delivery(item, data, session.identity, number, plan, shown))
-        # Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
+        # Answer after the push: a producer that has its answer may ask for the value at once,
+        # perhaps through another connection, and it must be in the inbox by then.
         if not shown:
-            self._replies.received(session.identity, number)
+            self._replies.note_received(session.identity, number)
 
     def _push(self, delivery: Delivery) -> None:
         if delivery.awaited:
@@ -255,28 +270,32 @@ class Intake:
         self.viewer.wake()
 
     def retry_parked(self) -> None:
+        """Handle parked messages for which there is room now, in their order."""
         if not self.has_parked:
             return
         self._sessions.release_silent()
         for session in list(self._sessions.by_identity.values()):
-            while session.parked:  # not those of one that is forgotten meanwhile
+            while session.parked:  # empty if handling a message has forgotten the session
                 message = session.parked.popleft()
-                if not self._handled(session, *message):
+                if not self._handle(session, *message):
                     session.parked.appendleft(message)
                     break
         self._replies.acknowledge()
         self.has_parked = any(session.parked for session in self._sessions.by_identity.values())
 
     def _check_memory(self, nbytes: int) -> None:
-        """Refuse what would drive the machine out of memory: a stack may grow for days."""
+        """Refuse a value that the machine has no memory for: a stack may grow for days.
+
+        Raises ``UnsupportedDataError``. Otherwise the system could kill the viewer.
+        """
         self._unchecked += nbytes
-        if self._unchecked < _MEMORY_STEP:  # looking takes 30 microseconds
+        if self._unchecked < _MEMORY_STEP:  # reading /proc/meminfo takes 30 microseconds
             return
         free, total = _memory()
         if total and free - nbytes < total * _LEAST_FREE:
             raise UnsupportedDataError(
-                f"the value has {nbytes} bytes, and the viewer's machine has {free >> 20} MiB "
-                "of memory left: close layers or windows that you do not need"
+                f"the value has {nbytes} bytes, but the viewer's machine has only {free >> 20} "
+                "MiB of memory left: close layers or windows that you do not need"
             )
         self._unchecked = 0
 
@@ -285,7 +304,7 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
     if isinstance(item, Image):
         return pixels.view(item.dtype).reshape(item.shape)
     if item.encoding != "json":
-        raise DamagedDataError(f"the encoding is {item.encoding!r}, not 'json'", "rois")
+        raise DamagedDataError(f"expected the encoding 'json', got {item.encoding!r}", "rois")
     try:
         documents = json.loads(pixels.tobytes())
     except (ValueError, RecursionError) as error:
@@ -296,7 +315,7 @@ def _value(item: Image | Rois, pixels: NDArray[np.uint8]) -> NDArray[Any] | list
 
 
 def _memory() -> tuple[int, int]:
-    """Return how many bytes of memory are free, and how many there are; 0, 0 if nobody tells."""
+    """Return how many bytes of memory are free, and how many there are. 0, 0 if unknown."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:

@@ -1,4 +1,4 @@
-"""Memory for what comes in, used again: new memory costs more than the copy into it."""
+"""Reuse memory for incoming pixels: allocating new memory costs more than the copy into it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ if TYPE_CHECKING:
 __all__ = ["Pool"]
 
 _SMALL = 1 << 18
-"""Below this many bytes the allocator keeps memory by itself."""
-# Shared memory, the default, would be used again while a forked process still reads it.
+"""Below this many bytes, the system's allocator already reuses memory."""
+# Private memory. Shared memory is the default of mmap, and a forked child would see this process
+# write new pixels into an array that the child still reads.
 _FLAGS = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANON} if os.name == "posix" else {}
 
 
 class Pool:
-    """Arrays whose memory comes back when the last view of it is gone.
+    """Make arrays whose memory returns to the pool when the last view of it is gone."""
 
-    ``keep`` bytes are held for later at most: as much as waits for a viewer by default, which
-    takes all that waits together and lets go of it together.
-    """
-
-    # _lock guards _idle and _idle_bytes. It is taken again by a finalizer that runs, in the same
-    # thread, while it is held.
+    # _lock guards _idle and _idle_bytes. It must be an RLock: the garbage collector can run
+    # _give_back in the thread that already holds it.
 
     def __init__(self, keep: int = 256 << 20) -> None:
+        """Keep at most ``keep`` bytes of unused memory.
+
+        The default equals the default limit of the inbox: a viewer takes all waiting values
+        together, and frees them together.
+        """
         self.keep = keep
         self._lock = threading.RLock()
         self._idle: dict[int, list[mmap.mmap]] = {}
         self._idle_bytes = 0
 
     def empty(self, nbytes: int) -> NDArray[np.uint8]:
-        """Return an array of ``nbytes`` with any content. Raises ``MemoryError``."""
+        """Return an uninitialized array, shape (nbytes,). Raises ``MemoryError``."""
         if nbytes < _SMALL:
             return np.empty(nbytes, np.uint8)
         with self._lock:
@@ -52,7 +54,8 @@ class Pool:
                 block = mmap.mmap(-1, nbytes, **_FLAGS)
             except (OSError, OverflowError) as error:
                 raise MemoryError(str(error)) from error
-        # Every view of the array, however it is sliced, keeps this object.
+        # NumPy keeps this object alive for as long as any view of the array exists, so its
+        # finalizer is the moment when the memory is free.
         owner = _bytes_type(nbytes).from_buffer(block)
         weakref.finalize(owner, self._give_back, block, nbytes).atexit = False
         return np.frombuffer(memoryview(owner), np.uint8)
@@ -60,7 +63,7 @@ class Pool:
     def _give_back(self, block: mmap.mmap, nbytes: int) -> None:
         with self._lock:
             if self._idle_bytes + nbytes > self.keep and not self._idle.get(nbytes):
-                self._idle, self._idle_bytes = {}, 0  # of sizes that may never come again
+                self._idle, self._idle_bytes = {}, 0  # these sizes may never come again
             if self._idle_bytes + nbytes <= self.keep:
                 self._idle.setdefault(nbytes, []).append(block)
                 self._idle_bytes += nbytes

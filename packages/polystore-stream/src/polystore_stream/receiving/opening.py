@@ -1,4 +1,4 @@
-"""Stored arrays that producers name instead of sending them: opened here, and read when shown."""
+"""Open stored arrays that producers name instead of sending. Pixels are read when shown."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ __all__ = ["Opening", "Part", "open_source"]
 
 _PIXELS = {"t", "z", "y", "x"}
 _SAMPLE = 2 << 20
-"""Bytes of a source that are read for its display range."""
+"""Bytes of a source that are read at most to choose its display range."""
 _KEPT = 1 << 14
-"""Pixels that are kept of each plane."""
+"""Pixels of each plane that are kept at most."""
 
 
 class Opening:
-    """A source that a thread of its own opens: a slow disk must not keep other producers waiting.
+    """Open a source in its own thread: a slow disk must not keep other producers waiting."""
 
-    ``then`` is called in that thread when ``is_done`` has become true.
-    """
+    # It has no lock. The thread sets _found, then is_done. The receiver's thread reads _found
+    # only after it has seen is_done.
 
     def __init__(self, item: Image, then: Callable[[], None]) -> None:
+        """Start the thread. It calls ``then`` after it has set ``is_done``."""
         self.is_done = False
         self._found: Part | BaseException
         self._item, self._then = item, then
-        # A daemon: a file system that hangs must not keep the process from ending.
+        # A daemon thread: a file system that hangs must not keep the process from ending.
         threading.Thread(target=self._run, name="polystore-opening", daemon=True).start()
 
     def _run(self) -> None:
@@ -61,10 +62,10 @@ class Opening:
 
 
 class Part(LazyArray):
-    """A lazy array, or one index on some of its axes, with all its levels open.
+    """A lazy array with all its levels open, or one index of it on some axes.
 
-    ``sample`` is a small part of the pixels, for choosing a display range without reading more: of
-    each plane (y, x) every n-th row and column. Other axes may be shorter, too, but not c.
+    ``sample`` is a small part of the pixels, to choose a display range without reading more. It has
+    every n-th row and column of each plane (y, x). Other axes except c may be shorter, too.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Part(LazyArray):
         sample: NDArray[Any],
         fixed: Mapping[int, int] | None = None,
     ) -> None:
-        """``fixed`` has the index on each axis that this part does not have."""
+        """Make a part of ``levels``. ``fixed`` maps each axis that it does not have to an index."""
         self.sample = sample
         self._array = levels[0]
         self._fixed = dict(sorted((fixed or {}).items()))
@@ -91,7 +92,7 @@ class Part(LazyArray):
         return (self, *self._coarser)
 
     def at(self, fixed: Mapping[int, int]) -> Part:
-        """Return the part at one index on some axes, on which all levels are of one length."""
+        """Return the part at one index on some axes. All levels must have one length there."""
         sample = self.sample
         nearest = [
             fixed[axis] * length // self.shape[axis] if axis in fixed else slice(None)
@@ -109,9 +110,10 @@ class Part(LazyArray):
 
 
 def open_source(item: Image) -> Part:
-    """Open what ``item.source`` names, for reading.
+    """Open the array that ``item.source`` names, for reading.
 
-    Raises a ``PolystoreError`` if it cannot be opened here, or is not the array of the message.
+    Raises:
+        PolystoreError: It cannot be opened here, or is not the array that the message describes.
     """
     source = item.source
     assert source is not None
@@ -119,14 +121,16 @@ def open_source(item: Image) -> Part:
         raise InvalidOptionError("mode", source.options["mode"], "'r': viewers only read")
     handle = _files().open(source.path, source.backend, **source.options)
     if not isinstance(handle, LazyArray):
-        raise UnsupportedDataError(f"backend {source.backend!r} does not read it in parts")
+        raise UnsupportedDataError(
+            f"backend {source.backend!r} cannot read {source.path!r} in parts: send the pixels"
+        )
     if source.order:
         handle = handle.transpose(source.order)
     found = handle.shape, handle.dtype.newbyteorder("<").str
     if found != (item.shape, item.dtype):
         raise UnsupportedDataError(
-            f"{source.path!r} has shape {found[0]} and type {found[1]}, but shape {item.shape} and "
-            f"type {item.dtype} were announced: it was saved again, so show it again"
+            f"{source.path!r} has shape {found[0]} and type {found[1]}, but the message says "
+            f"shape {item.shape} and type {item.dtype}: it was saved again, so show it again"
         )
     axes = (*item.sliders, *item.axes)
     levels = [handle]
@@ -150,7 +154,10 @@ def _fits(level: LazyArray, finer: LazyArray, axes: Sequence[str]) -> bool:
 
 
 def _sample(level: LazyArray, axes: Sequence[str]) -> NDArray[Any]:
-    """Read a level, or some of its planes, or some of their rows and columns."""
+    """Read a level, or some of its planes, or some of their rows and columns.
+
+    Reads at most ``_SAMPLE`` bytes: first fewer planes, then fewer rows and columns.
+    """
     steps = [1] * level.ndim
     planes, pixels = list[int](), list[int]()
     for at, axis in enumerate(axes):
@@ -167,7 +174,7 @@ def _sample(level: LazyArray, axes: Sequence[str]) -> NDArray[Any]:
                 break
             steps[longest] *= 2
     found = np.asarray(level[tuple([slice(None, None, step) for step in steps])])
-    # What is kept is small: a stack may have hundreds of sources.
+    # Keep only a small part of it: a stack may have hundreds of sources.
     step = 1
     while math.prod(-(-found.shape[at] // step) for at in pixels) > _KEPT:
         step += 1

@@ -1,4 +1,4 @@
-"""The receiver and its thread: it binds a socket, announces it, and serves it until the end."""
+"""Run a receiver in its own thread, which binds a socket, announces it, and serves it."""
 
 from __future__ import annotations
 
@@ -37,27 +37,40 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _LARGEST_FRAME = 4 * PIECE
-_BURST = 64  # messages between two looks at everything else
+_BURST = 64  # messages that are read before other work gets its turn
 _AT_ONCE, _READABLE = int(zmq.NOBLOCK), int(zmq.POLLIN)  # as numbers: enumerations are slow
-_BACKLOG = 1024  # connections that wait for ZeroMQ: what comes after many keeps its turn
-_READ_SOON = 0.05  # seconds
-_LOOK = 0.1  # seconds between two looks at what tells no one: dead producers, open files
+_BACKLOG = 1024  # connections that may wait for ZeroMQ to accept them
+_READ_SOON = 0.05  # seconds in which a producer reads its last answer
+_LOOK = 0.1  # seconds between two checks of dead producers and open files, which send no event
 
 
 class Receiver:
-    """Takes in what producers send, for one viewer.
+    """Receive the messages of producers, for one viewer.
 
-    ``listen`` is an address of ZeroMQ for producers elsewhere ("tcp://0.0.0.0:5555"; tcp is
-    always encrypted, and ``connection_file`` is the key to it); by default only this user's
-    processes on this machine find it. ``max_queued`` bytes wait for the viewer at most.
+    By default only processes of this user on this machine find the receiver. With ``listen``,
+    producers of other machines can connect. For example, "tcp://0.0.0.0:5555" listens on a port of
+    every network. Such a connection is always encrypted, and ``connection_file`` holds the key.
 
-    Raises ``InvalidOptionError`` for a name that a running viewer of this kind has.
+    Args:
+        viewer: It is asked whether a value can be shown, and woken when one has come.
+        name: Name of the receiver. Two exclusive receivers of one kind cannot share a name.
+        listen: Address of ZeroMQ for producers of other machines.
+        max_queued: Bytes that may wait for the viewer.
+        exclusive: Whether the name must be free.
+
+    Raises:
+        InvalidOptionError: Another running viewer of this kind has the name, or ``listen``
+            cannot be bound.
+        StorageError: The process cannot open enough files.
     """
 
-    # There is no lock here. The thread "polystore-receiver" owns the sockets, _gate, _sessions
-    # and _intake. It shares with the viewer's thread: inbox, which has a lock; _replies, which
-    # says what other threads may call; _intake.has_parked, which they only read; and _stopping,
-    # which is set once. Any thread may call _wake.
+    # It has no lock. The thread "polystore-receiver" owns the sockets, _gate, _sessions
+    # and _intake. It shares with the viewer's thread:
+    #   inbox, which has a lock
+    #   _replies, which lists the methods that other threads may call
+    #   _intake.has_parked, which other threads only read
+    #   _stopping, which is set once
+    # Any thread may call _wake.
 
     def __init__(
         self,
@@ -79,15 +92,16 @@ class Receiver:
                 self._woken.setblocking(False)
                 self._waker.setblocking(False)
                 self._begin_thread(listen, exclusive)
-            atexit.register(self.close)  # a script that just ends has told nobody
+            atexit.register(self.close)  # or producers of a script that just ends wait in vain
         except BaseException:
             self._stopping = True
-            if hasattr(self, "_thread"):  # else Ctrl-C came before it
-                self._wake()  # it ends by itself
+            if hasattr(self, "_thread"):  # if not, Ctrl-C came before the thread existed
+                self._wake()  # the thread then ends by itself, and closes all it opened
             raise
 
     def _begin_thread(self, listen: str | None, exclusive: bool) -> None:
-        # The thread opens all that must be closed again: Ctrl-C strikes only the main thread.
+        # The thread opens everything that must be closed again. Ctrl-C strikes only the main
+        # thread, so it cannot interrupt the thread between opening something and noting it.
         begun = queue.SimpleQueue[BaseException | None]()
         self._thread = threading.Thread(
             target=self._run,
@@ -103,20 +117,20 @@ class Receiver:
     def _check_free(self) -> None:
         for other in discovery.find(self.viewer.kind, self.name):
             raise InvalidOptionError(
-                "name", self.name, f"a name that is free; {other.title} has this name"
+                "name", self.name, f"a free name: {other.title} has this one"
             )
 
-    def _bound(self, listen: str | None) -> Endpoint:
+    def _bind(self, listen: str | None) -> Endpoint:
         for option, value in (
-            (zmq.ROUTER_MANDATORY, 1),  # a producer that is gone is an error, not silence
+            (zmq.ROUTER_MANDATORY, 1),  # or ZeroMQ drops answers to lost producers silently
             (zmq.MAXMSGSIZE, _LARGEST_FRAME),
             (zmq.LINGER, 500),
             (zmq.BACKLOG, _BACKLOG),
-            (zmq.RCVHWM, 0),  # producers wait for answers: what is on its way is bounded
+            (zmq.RCVHWM, 0),  # no limit is needed: producers wait for answers
         ):
             self._socket.setsockopt(option, value)
         address = listen or discovery.socket_address()
-        server_key = self._encrypted() if address.startswith("tcp://") else ""
+        server_key = self._encrypt() if address.startswith("tcp://") else ""
         try:
             self._socket.bind(
                 address.replace(":0", ":*") if address.endswith(":0") else address
@@ -143,7 +157,7 @@ class Receiver:
             host=host_identity(),
         )
 
-    def _encrypted(self) -> str:
+    def _encrypt(self) -> str:
         public, secret = zmq.curve_keypair()
         self._socket.curve_server = True
         self._socket.curve_publickey, self._socket.curve_secretkey = public, secret
@@ -152,36 +166,41 @@ class Receiver:
     # ── the viewer's thread ──────────────────────────────────────────────────────────────
 
     def take(self, timeout: float | None = 0.0, most: int | None = None) -> list[Delivery]:
-        """Return what came since the last call, in order; settle each one."""
+        """Return the deliveries that came since the last call, in order. Settle each one.
+
+        Waits up to ``timeout`` seconds for the first one, or without a limit if it is ``None``.
+        Returns at most ``most`` deliveries.
+        """
         taken = self.inbox.take(timeout, most)
         if taken and self._intake.has_parked:
-            self._wake()  # there is room again
+            self._wake()  # the thread can handle parked messages: there is room again
         return taken
 
     def settle(self, delivery: Delivery, stage: Stage, reason: str = "") -> None:
-        """Say what became of a delivery.
+        """Report what happened to a delivery: "shown", "coalesced" or "rejected", for example.
 
-        The producer hears of it if it waits, if it failed, or if it was never shown.
+        The producer is told if it waits, if the delivery failed, or if it was never shown.
         """
         self._replies.settle(delivery, stage, reason)
 
     def answer(
         self, delivery: Delivery, value: Any = None, arrays: Sequence[NDArray[Any]] = ()
     ) -> None:
-        """Answer a query with what JSON can hold, and arrays."""
+        """Answer a query with a JSON value and arrays."""
         self._replies.answer(delivery, value, arrays)
 
     def close(self) -> None:
-        """Tell the producers, and stop. What was not shown is answered with "closed"."""
-        if os.getpid() != self._pid:  # a forked child has no part in it
+        """Stop. Producers whose values were not shown get the answer "closed"."""
+        if os.getpid() != self._pid:  # a forked child must not close its parent's receiver
             return
         self._stopping = True
         self._wake()
-        self._thread.join()  # it does all the rest: after Ctrl-C here, too
+        self._thread.join()  # the thread closes everything, even if Ctrl-C interrupts this wait
         atexit.unregister(self.close)
 
     @property
     def is_closed(self) -> bool:
+        """Whether the receiver was closed, or its thread has failed."""
         return self._stopping
 
     def __enter__(self) -> Self:
@@ -197,7 +216,7 @@ class Receiver:
     # ── the receiver's thread ────────────────────────────────────────────────────────────
 
     def _wake(self) -> None:
-        with suppress(BlockingIOError, OSError):  # full: it is awake; closed: it has ended
+        with suppress(BlockingIOError, OSError):  # full: it is awake. Closed: it has ended.
             self._waker.send(b"\0")
 
     def _run(
@@ -217,10 +236,10 @@ class Receiver:
             else:
                 begun.put(None)
                 self._serve()
-        begun.put(failure)  # told when all is closed again
+        begun.put(failure)  # after the block: the caller may retry once everything is closed
 
     def _open(self, opened: ExitStack, listen: str | None, exclusive: bool) -> None:
-        """Bind and announce; what this opens is closed in the opposite order."""
+        """Bind a socket and announce it. ``opened`` closes everything in the opposite order."""
         context = zmq.Context[zmq.Socket[bytes]]()
         opened.callback(context.term)
         self._socket = context.socket(zmq.ROUTER)
@@ -233,10 +252,11 @@ class Receiver:
         self._replies = Replies(self._socket, self._wake)
         self._sessions = Sessions(self._monitor, self.inbox, self._replies)
         opened.callback(self._sessions.close)
+        # The lock makes "is the name free?" and "announce" one step for all processes.
         with file_lock(discovery.runtime_directory() / self.viewer.kind, timeout=10):
             if exclusive:
                 self._check_free()
-            self.endpoint = self._bound(listen)
+            self.endpoint = self._bind(listen)
             self._intake = Intake(
                 self.viewer,
                 self.endpoint,
@@ -272,7 +292,8 @@ class Receiver:
             self._sessions.note_connections()
             self._receive()
             self._sessions.close_strangers()
-            # Only now: room that was made before the first was parked has waked nobody.
+            # After _receive: if the viewer took something before the first message was parked,
+            # it did not wake this thread, so look for room here.
             self._intake.retry_parked()
             if time.monotonic() - looked > _LOOK:
                 looked = time.monotonic()
@@ -302,5 +323,5 @@ class Receiver:
             for header, _ in session.parked:
                 send(session.identity, Ack(number=header.number, stage="closed", reason=reason))
             self._sessions.forget(session.identity)
-        # A producer's ZeroMQ forgets what it has not read when the connection goes.
+        # When a connection ends, the producer's ZeroMQ drops the answers that were not read yet.
         time.sleep(max(0.0, self._replies.sent_at + _READ_SOON - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What a receiver tells its producers: queued by any thread, sent by the receiver's own."""
+"""Queue a receiver's replies from any thread, and send them from the receiver's thread."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ _TOGETHER = 4  # messages that one answer acknowledges
 class Replies:
     """The replies of one receiver."""
 
-    # There is no lock. Any thread may call settle and answer: they append to _outgoing and discard
-    # from held, in one step each. Only the receiver's thread calls the other methods.
+    # It has no lock. Any thread may call settle and answer. They append to _outgoing and discard
+    # from held, and each of these is one atomic step. Only the receiver's thread calls the other
+    # methods.
 
     def __init__(self, socket: zmq.Socket[bytes], wake: Callable[[], None]) -> None:
-        """``wake`` has the receiver's thread call ``send_outgoing``."""
+        """``wake`` makes the receiver's thread call ``send_outgoing``."""
         self.held: set[Delivery] = set()
         """Deliveries whose producers wait until they are settled."""
         self.gone: set[bytes] = set()
-        """Producers that have ended, or read no answers."""
+        """Producers that have ended, or do not read answers."""
         self.sent_at = 0.0
-        """When the latest was sent, in seconds of the monotonic clock."""
+        """Time of the latest reply, in seconds of the monotonic clock."""
         self._socket = socket
         self._wake = wake
         self._outgoing: deque[tuple[bytes, Reply, Sequence[Any]]] = deque()
         self._received: dict[bytes, list[int]] = {}
 
     def settle(self, delivery: Delivery, stage: Stage, reason: str = "") -> None:
-        """Say what became of a delivery.
+        """Report what happened to a delivery.
 
-        The producer hears of it if it waits, if it failed, or if it was never shown.
+        The producer is told if it waits, if the delivery failed, or if it was never shown.
         """
         if delivery.awaited or stage in ("coalesced", "dropped"):
             self._queue(delivery, Ack(number=delivery.number, stage=stage, reason=reason))
@@ -57,7 +58,7 @@ class Replies:
     def answer(
         self, delivery: Delivery, value: Any = None, arrays: Sequence[NDArray[Any]] = ()
     ) -> None:
-        """Answer a query with what JSON can hold, and arrays."""
+        """Answer a query with a JSON value and arrays."""
         plain = [np.ascontiguousarray(array) for array in arrays]
         kinds = tuple((array.shape, array.dtype.str) for array in plain)
         frames = [array.reshape(-1).view(np.uint8).data for array in plain]
@@ -70,20 +71,25 @@ class Replies:
         self._outgoing.append((delivery.session, reply, frames))
         self._wake()
 
-    def received(self, identity: bytes, number: int) -> None:
-        """Acknowledge, together with what else comes in this burst: an answer costs a wake-up."""
+    def note_received(self, identity: bytes, number: int) -> None:
+        """Acknowledge a message, together with others of this burst.
+
+        Each answer wakes the producer, so one answer for several messages is faster.
+        """
         numbers = self._received.setdefault(identity, [])
         numbers.append(number)
         if len(numbers) >= _TOGETHER:
             self.acknowledge()
 
     def acknowledge(self) -> None:
-        received, self._received = self._received, {}  # to send may be to forget one of them
+        """Send the acknowledgements that ``note_received`` has collected."""
+        # Swap first: sending may forget a producer, which changes self._received.
+        received, self._received = self._received, {}
         for identity, (number, *others) in received.items():
             self.send(identity, Ack(number=number, stage="received", others=tuple(others)))
 
     def send_outgoing(self) -> None:
-        """Send what any thread has queued; one answer stands for several that are alike."""
+        """Send the queued replies. Equal ones in a row become one with several numbers."""
         while self._outgoing:
             identity, reply, frames = self._outgoing.popleft()
             others: list[int] = []
@@ -98,17 +104,18 @@ class Replies:
             self.send(identity, reply, frames)
 
     def send(self, identity: bytes, reply: Reply, frames: Sequence[Any] = ()) -> None:
+        """Send a reply now. Note the producer as gone if that fails."""
         self.sent_at = time.monotonic()
         try:
             self._socket.send_multipart([identity, encode(reply), *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:  # it is gone, or reads no answers
+        except zmq.ZMQError:  # the producer is gone, or does not read its answers
             self.gone.add(identity)
 
     def forget(self, identity: bytes) -> None:
-        """Acknowledge nothing more of what this producer has sent so far."""
+        """Drop the acknowledgements that are not sent yet to this producer."""
         self._received.pop(identity, None)
 
 
 def _is_alike(reply: Ack, other: Reply) -> bool:
-    """Whether one answer can say both, as for the many images that one took the place of."""
+    """Whether one answer can say both, as for many images that one image replaced."""
     return isinstance(other, Ack) and (reply.stage, reply.reason) == (other.stage, other.reason)

@@ -1,4 +1,4 @@
-"""The producers that have said hello to a receiver, and their unfinished values."""
+"""Track the producers that have said hello to a receiver, and their unfinished values."""
 
 from __future__ import annotations
 
@@ -30,30 +30,35 @@ if TYPE_CHECKING:
 __all__ = ["Partial", "Session", "Sessions"]
 
 _READABLE = int(zmq.POLLIN)  # as a number: enumerations are slow
-_SILENT = 0.5  # seconds: a producer sends the next piece in a thousandth of that
+_SILENT = 0.5  # seconds without a piece. A running producer needs a thousandth of that.
 _MOST_STRANGERS = 64
-"""Connections that have not said hello: of more, the oldest is closed. A producer says it after
-some milliseconds. One that is stopped before may say it after any time, so few are left alone."""
+"""Connections that may stay open without hello. If there are more, the oldest is closed.
+
+A producer says hello after some milliseconds. But a producer that was stopped may say it much
+later, so a connection is closed only because of their number, not of its age."""
 
 
 @dataclass(slots=True)
 class Partial:
-    """A value of which more pieces are to come."""
+    """A value whose remaining pieces are still to come."""
 
     item: Image | Rois
     pixels: NDArray[np.uint8]
     plan: object
     filled: int = 0
     touched: float = 0.0
-    """When its latest piece came, in seconds of the monotonic clock."""
+    """Time of its latest piece, in seconds of the monotonic clock."""
     has_room: bool = True
-    """Whether room is reserved for it: not while its producer is silent and others wait."""
+    """Whether room is reserved for it. It loses the room if its producer is silent and others
+    wait."""
 
     @property
     def is_full(self) -> bool:
+        """Whether all pieces have come."""
         return self.filled == self.item.nbytes
 
     def check_next(self, piece: Piece) -> None:
+        """Raise ``DamagedDataError`` unless ``piece`` continues the value."""
         if piece.start != self.filled or not 0 < piece.nbytes <= self.item.nbytes - self.filled:
             raise DamagedDataError(
                 f"the piece has bytes {piece.start} to {piece.start + piece.nbytes}; expected "
@@ -64,18 +69,24 @@ class Partial:
     def fill(
         self, ring: RingReader | None, slot: int | None, nbytes: int, frames: list[zmq.Frame]
     ) -> None:
-        """Copy out of the ring, or of the frame."""
+        """Copy ``nbytes`` out of the ring, or out of the frame.
+
+        Raises ``DamagedDataError`` if the message does not fit the ring or the frame.
+        """
         if slot is not None:
             if ring is None:
                 raise DamagedDataError(
-                    "the message names a slot, but this connection has no ring", "message"
+                    "the message names a slot, but this connection does not have a ring: send a "
+                    "ring message first",
+                    "message",
                 )
             source = ring.slot(slot, nbytes)
         else:
             if len(frames) != 1 or len(frames[0]) != nbytes:
                 raise DamagedDataError(f"expected one frame of {nbytes} bytes", "message")
             source = np.frombuffer(frames[0].buffer, np.uint8)
-        # Not np.copyto: it would let go of the interpreter, and a busy viewer holds it for long.
+        # Do not use np.copyto: it releases the interpreter lock, and a busy viewer would then
+        # hold the lock for long.
         self.pixels.data[self.filled : self.filled + nbytes] = source.data
         self.filled += nbytes
         self.touched = time.monotonic()
@@ -87,7 +98,7 @@ class Partial:
             inbox.release(self.item.nbytes)
 
     def take_room(self, inbox: Inbox) -> bool:
-        """Reserve the room again, if there is some; return whether it has room now."""
+        """Reserve the room again if the inbox has some. Return whether it has room now."""
         if not self.has_room and inbox.may_begin(self.item):
             inbox.reserve(self.item.nbytes)
             self.has_room = True
@@ -102,30 +113,33 @@ class Session:
     hello: Hello
     started: str
     descriptor: int
-    """Of the socket that it came through: what tells that it has gone."""
+    """Descriptor of its socket. The event of a closed connection names this number."""
     ring: RingReader | None = None
     partial: dict[int, Partial] = field(default_factory=dict)
     parked: deque[tuple[Header, list[Any]]] = field(default_factory=deque)
-    """Messages that came while there was no room, in order: answered later."""
+    """Messages that came while there was no room, in order. They are answered later."""
     opening: Opening | None = None
-    """Of the source of the first of these messages."""
+    """The opening of a source, if the first parked message names one."""
 
 
 class Sessions:
-    """The producers of one receiver, by their identity. Only the receiver's thread uses it."""
+    """The producers of one receiver, by their identity."""
+
+    # It needs no lock: only the receiver's thread uses it.
 
     def __init__(self, monitor: zmq.Socket[bytes], inbox: Inbox, replies: Replies) -> None:
-        """``monitor`` tells of connections that begin and end."""
+        """``monitor`` is the socket on which ZeroMQ reports connections that begin and end."""
         self.by_identity: dict[bytes, Session] = {}
         self._accepted: dict[int, int] = {}
-        """The inodes of all connections by their descriptors, the oldest first."""
+        """The inode of each connection by its descriptor, the oldest first."""
         self._copy = socket.socket()
-        """Of the connection that was closed last."""
+        """A spare socket for ``_shut``, or a copy of the connection that it shut last."""
         self._monitor = monitor
         self._inbox = inbox
         self._replies = replies
 
     def forget(self, identity: bytes) -> None:
+        """End a session: free its room and its ring, and drop its parked messages."""
         session = self.by_identity.pop(identity, None)
         if session is not None:
             for partial in session.partial.values():
@@ -136,7 +150,7 @@ class Sessions:
         self._replies.forget(identity)
 
     def forget_gone(self) -> None:
-        """Let go of producers that have ended, now that all which they sent before was read."""
+        """Forget producers that have ended. Call it when all their messages were read."""
         for identity in self._replies.gone:
             session = self.by_identity.get(identity)
             if session is None or not session.parked:
@@ -144,13 +158,13 @@ class Sessions:
         self._replies.gone &= self.by_identity.keys()
 
     def note_connections(self) -> None:
-        """Learn who has come, and who has gone or has lost the connection and comes by another."""
+        """Read the events of connections that have begun or ended."""
         while int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE:
             event = parse_monitor_message(self._monitor.recv_multipart())
             descriptor = int(event["value"])
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._accepted.pop(descriptor, None)
-                with suppress(OSError):  # it has ended already
+                with suppress(OSError):  # the connection has ended already
                     self._accepted[descriptor] = os.fstat(descriptor).st_ino
                 continue
             self._accepted.pop(descriptor, None)
@@ -159,9 +173,9 @@ class Sessions:
                     self._replies.gone.add(identity)
 
     def close_strangers(self) -> None:
-        """Close the oldest of the connections that have not said hello, if there are too many.
+        """Close the oldest connections that have not said hello, if there are too many.
 
-        They would use up the files that the process can open, and keep producers out.
+        If they stayed, the process could run out of open files, and producers could not connect.
         """
         excess = len(self._accepted) - len(self.by_identity) - _MOST_STRANGERS
         if excess <= 0:
@@ -173,15 +187,15 @@ class Sessions:
             self._shut(descriptor, inode)
 
     def note_dead(self) -> None:
-        """Learn who was killed while a child of it holds the connection."""
+        """Note producers that were killed while one of their children keeps the connection."""
         for identity, session in self.by_identity.items():
             if session.started and not process_runs(session.hello.pid, session.started):
                 self._replies.gone.add(identity)
 
     def release_silent(self) -> None:
-        """Give the room of producers that send nothing to others, who wait for it.
+        """Free the room of silent producers, because others wait for room.
 
-        A producer that was stopped goes on where it was, once there is room again.
+        A producer that was stopped continues where it was, as soon as there is room again.
         """
         now = time.monotonic()
         for session in self.by_identity.values():
@@ -190,10 +204,11 @@ class Sessions:
                     partial.release(self._inbox)
 
     def _shut(self, descriptor: int, inode: int) -> None:
-        """End a connection of ZeroMQ, which has no call for that but notices it at once.
+        """End a connection of ZeroMQ. ZeroMQ does not have a call for that, but notices it at once.
 
-        ZeroMQ may have closed it, and another file may have its descriptor: the inode tells. A copy
-        is compared and shut, so that nothing changes in between. It replaces the copy before it,
+        ZeroMQ may already have closed the connection, and another file may have its descriptor.
+        So this compares the inode. It works on a copy of the descriptor, so that nothing can
+        change between the comparison and the shutdown. The copy replaces the previous copy,
         because the process may be unable to open another file.
         """
         with suppress(OSError):
@@ -202,4 +217,5 @@ class Sessions:
                 self._copy.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        """Close the spare socket."""
         self._copy.close()

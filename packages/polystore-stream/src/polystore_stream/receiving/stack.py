@@ -1,8 +1,8 @@
-"""What one layer of a viewer holds: blocks that stand on sliders, as one lazy array.
+"""Hold the blocks of one layer, at coordinates on its sliders, as one lazy array.
 
-One thread may put blocks while others slice. A view never changes its shape, and takes no lock:
-it keeps its own coordinates and looks blocks up by them. So a coordinate that comes in between
-shifts none of its indices, and a block that is replaced is seen at once.
+One thread may put blocks while others slice. A view never changes its shape and does not take a
+lock. It keeps its own coordinates, and finds each block by its coordinates. So a new coordinate
+does not shift the indices of a view, and a view shows a replaced block at once.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Coordinates", "Stack", "StackView", "of_each_axis"]
 
 Coordinates: TypeAlias = tuple[str, ...]
-"""Where a block stands: its coordinate on each slider."""
+"""Coordinates of a block: one on each slider."""
 Block: TypeAlias = "NDArray[Any] | LazyArray"
 
 
 class Stack:
     """The blocks of one layer by their coordinates on its sliders.
 
-    All blocks have one shape and type. They are kept as they come, without a copy, and must not
-    be written to afterwards: put another instead. Without sliders there is one block, at ``()``.
-    A block may be a lazy array, which is read when a view is sliced.
+    All blocks have one shape and type. They are kept without a copy, so do not write to a block
+    afterwards: put another one instead. Without sliders there is one block, at ``()``. A block
+    may be a lazy array, which is read when a view is sliced.
     """
 
-    # _lock guards changes of _blocks, _scales and _empty, and reading _scales. A view, len and
-    # ``in`` read one entry of _blocks without it. reset makes new ones: views keep the old ones.
+    # _lock guards changes of _blocks, _scales and _empty, and reads of _scales. A view, len and
+    # ``in`` read single entries of _blocks without it. reset makes new objects instead of emptying
+    # the old ones, because views still read the old ones.
 
     def __init__(
         self, sliders: tuple[str, ...], block_shape: tuple[int, ...], dtype: DTypeLike
@@ -54,7 +55,7 @@ class Stack:
         self.reset(block_shape, dtype)
 
     def reset(self, block_shape: tuple[int, ...], dtype: DTypeLike) -> None:
-        """Empty the stack, for blocks of another shape. Views of before keep what they show."""
+        """Empty the stack, for blocks of another shape. Older views keep their blocks."""
         empty = np.broadcast_to(np.zeros((), dtype), block_shape)  # takes no memory
         with self._lock:
             self._empty = empty
@@ -63,15 +64,17 @@ class Stack:
 
     @property
     def block_shape(self) -> tuple[int, ...]:
+        """Shape of each block."""
         return self._empty.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Element type of each block."""
         return self._empty.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the blocks held, in memory or not."""
+        """Bytes of all blocks, also of those that are not in memory."""
         return len(self) * self._empty.nbytes
 
     @property
@@ -81,7 +84,7 @@ class Stack:
             return tuple(scale.coordinates for scale in self._scales)
 
     def __len__(self) -> int:
-        """Return how many blocks are held."""
+        """Return the number of blocks."""
         return len(self._blocks)
 
     def __contains__(self, coords: object) -> bool:
@@ -92,15 +95,15 @@ class Stack:
         return f"<Stack of {len(self)} blocks, sliders={self.sliders}, {kind}>"
 
     def get(self, coords: Coordinates) -> Block | None:
-        """Return the block that stands at ``coords``, without a copy."""
+        """Return the block at ``coords``, without a copy, or ``None``."""
         return self._blocks.get(coords)
 
     def blocks(self) -> list[Block]:
-        """Return all blocks, as they came."""
+        """Return all blocks, in the order in which they came."""
         return list(self._blocks.values())
 
     def put(self, coords: Coordinates, block: Block) -> None:
-        """Let ``block`` stand at ``coords``, instead of the one that stands there.
+        """Store ``block`` at ``coords``. It replaces a block that is already there.
 
         Raises ``UnsupportedDataError`` for another shape or type than that of the stack.
         """
@@ -112,14 +115,20 @@ class Stack:
             self._blocks[coords] = block
 
     def remove(self, coords: Coordinates) -> None:
-        """Take a block away, and the coordinates that no other has; ``KeyError`` if none is."""
+        """Remove a block, and the coordinates that no other block has.
+
+        Raises ``KeyError`` if no block is there.
+        """
         with self._lock:
             del self._blocks[coords]
             for scale, coordinate in zip(self._scales, coords, strict=True):
                 scale.discard(coordinate)
 
     def index(self, coords: Coordinates) -> tuple[int, ...]:
-        """Return the index on each slider; ``KeyError`` for a coordinate that no block has."""
+        """Return the index on each slider.
+
+        Raises ``KeyError`` for a coordinate that no block has.
+        """
         with self._lock:
             pairs = zip(self._scales, coords, strict=True)
             return tuple(scale.index(coordinate) for scale, coordinate in pairs)
@@ -136,16 +145,16 @@ class Stack:
             raise InvalidOptionError("coords", coords, f"a str for each of {self.sliders}")
         if block.shape != self.block_shape or block.dtype != self.dtype:
             raise UnsupportedDataError(
-                f"this layer holds {_kind(self._empty)}, and the new array is {_kind(block)}: "
-                "save it under a name that leads to another layer, or convert it"
+                f"this layer holds {_kind(self._empty)}, but the new array is {_kind(block)}: "
+                "convert it, or save it under a name of another layer"
             )
 
 
 class StackView(LazyArray):
-    """A stack as one array: its shape is the number of coordinates on each slider, then a block.
+    """A stack as one array, shape (number of coordinates on each slider, …, shape of a block).
 
-    One index on each slider gives the block that is held, without a copy; slices gather blocks
-    into a new array. Where no block is, all is zero.
+    An index on each slider returns the block itself, without a copy. Slices copy blocks into a new
+    array. Missing blocks are zero.
     """
 
     def __init__(
@@ -158,7 +167,8 @@ class StackView(LazyArray):
         """The coordinates on each slider, in the order of the indices."""
         self.shape = (*map(len, coordinates), *empty.shape)
         self.dtype = empty.dtype
-        # By these napari rounds up the part that it reads: of a file not to a whole block.
+        # napari reads whole chunks. For a block in a file, give it the file's chunks, or it
+        # would read the whole block.
         block = blocks.get(next(iter(blocks), ()))
         inner = block.chunks if isinstance(block, LazyArray) else empty.shape
         self.chunks = None if inner is None else (*(1 for _ in coordinates), *inner)
@@ -167,11 +177,9 @@ class StackView(LazyArray):
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:
-        """The stack of each level of its blocks. One, if the levels of two blocks differ."""
+        """The stack of each level of its blocks. Only one level if two blocks differ in them."""
         first = next(iter(self._blocks.values()), None)
-        if not isinstance(
-            first, LazyArray
-        ):  # thousands of arrays in memory need no look at all
+        if not isinstance(first, LazyArray):  # do not look at thousands of arrays in memory
             return (self,)
         blocks = list(self._blocks.values())
         known = {tuple([level.shape for level in _levels(block)]) for block in blocks}
@@ -197,7 +205,7 @@ class StackView(LazyArray):
             place = tuple(coordinate for (coordinate,) in chosen)
             part: NDArray[Any] = self._blocks.get(place, self._empty)[inner]
             return part
-        gathered = self._gathered(chosen, inner)
+        gathered = self._gather(chosen, inner)
         return gathered.reshape(*lengths, *gathered.shape[1:])
 
     def __array__(
@@ -207,15 +215,16 @@ class StackView(LazyArray):
             return super().__array__(dtype, copy)
         if copy is False:
             raise ValueError(
-                "copy=False is not supported: an array of a stack is always a copy"
+                "copy=False is not supported for a stack with sliders: its blocks must be copied"
             )
         return super().__array__(dtype)
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        # Without it, Dask reads all blocks to name them, and names them alike when one changed.
+        # Without this method, Dask would read all blocks to compute a name, and would keep the
+        # name when a block changes.
         return type(self).__name__, uuid.uuid4().hex
 
-    def _gathered(
+    def _gather(
         self, chosen: list[Coordinates], inner: tuple[int | slice, ...]
     ) -> NDArray[Any]:
         """Return the parts ``inner`` of the blocks at all combinations, one after another."""
@@ -233,14 +242,14 @@ def _levels(block: Block) -> tuple[Block, ...]:
 
 
 class _Level(Mapping[Coordinates, Block]):
-    """One level of the blocks of a stack, also of those that are put later."""
+    """One level of the blocks of a stack, including blocks that are put later."""
 
     def __init__(self, blocks: Mapping[Coordinates, Block], number: int) -> None:
         self._blocks, self._number = blocks, number
 
     def __getitem__(self, place: Coordinates) -> Block:
         levels = _levels(self._blocks[place])
-        if self._number >= len(levels):  # it has replaced one that had more
+        if self._number >= len(levels):  # a block with more levels was replaced
             raise KeyError(place)
         return levels[self._number]
 
@@ -252,7 +261,9 @@ class _Level(Mapping[Coordinates, Block]):
 
 
 class _Scale:
-    """The coordinates on one slider, and how many blocks stand at each."""
+    """The coordinates on one slider, and the number of blocks at each."""
+
+    # It needs no lock: the stack calls it with its own lock held.
 
     def __init__(self) -> None:
         self._blocks: Counter[str] = Counter()
@@ -285,8 +296,8 @@ class _Scale:
 
 
 def of_each_axis(region: Region, shape: tuple[int, ...]) -> tuple[int | slice, ...]:
-    """Return an index or a slice for each axis. Raises as ``select`` does."""
-    select(region, shape)  # refuses what NumPy refuses, and all but basic indexing
+    """Return an index or a slice for each axis. Raises the errors of ``select``."""
+    select(region, shape)  # raises for a region that is not basic indexing of this shape
     items: list[Any] = list(region) if isinstance(region, tuple) else [region]
     if ... not in items:
         items.append(...)

@@ -1,4 +1,4 @@
-"""A script as a receiver: ``for item in receive(): …``."""
+"""Receive in a script: ``for item in receive(): …``."""
 
 from __future__ import annotations
 
@@ -22,23 +22,28 @@ __all__ = ["Received", "Subscription", "receive"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Received:
-    """What a pipeline saved."""
+    """A value that a pipeline saved."""
 
     path: str
     data: NDArray[Any] | list[ROI]
-    """The array, this process's own; or regions of interest."""
+    """An array that belongs to this process, or a list of ROIs."""
     axes: str = ""
     """One letter for each axis: t c z y x, and s for the samples of RGB."""
     labels: bool = False
+    """Whether it is a label image."""
     at: Mapping[str, str] = field(default_factory=dict)
-    """What the path, by its template, says of sliders: {"z": "3"}."""
+    """Coordinate on each slider, read from the path by its template. For example {"z": "3"}."""
     layer: str = ""
+    """Title of the layer."""
     window: str = ""
+    """Title of the window. "" is the main window."""
     scale: tuple[float, ...] = ()
+    """Pixel size along each axis except s, in ``units``."""
     units: tuple[str | None, ...] = ()
     channels: tuple[Channel, ...] = ()
     colormap: str | None = None
     contrast_limits: tuple[float, float] | None = None
+    """Display range that the caller gave for all channels."""
 
 
 def receive(
@@ -48,17 +53,28 @@ def receive(
     listen: str | None = None,
     max_queued: int = 256 << 20,
 ) -> Subscription:
-    """Receive what pipelines save with ``backend="streaming"``.
+    """Receive the values that pipelines save with ``backend="streaming"``.
 
-    Every receiver of a ``channel`` gets all of it. Iterating ends ``timeout`` seconds after
-    the last value, or never. ``listen`` takes producers of other machines: see ``Receiver``.
-    The iterator closes what it opened when it is exhausted, closed or left by ``with``.
+    Every receiver of a ``channel`` gets every value. The iterator closes its receiver when it
+    is exhausted, when you call ``close``, and at the end of a ``with`` block.
+
+    Args:
+        channel: Name that producers give with ``channel=``.
+        timeout: Seconds after the last value when the iteration ends. ``None`` never ends it.
+        listen: Address for producers of other machines, such as "tcp://0.0.0.0:5555". See
+            :class:`Receiver`.
+        max_queued: Bytes that may wait for your script.
+
+    Raises:
+        InvalidOptionError: The channel is not a valid name, or ``listen`` cannot be bound.
     """
     return Subscription(channel, timeout=timeout, listen=listen, max_queued=max_queued)
 
 
 class Subscription(Viewer, Iterator[Received]):
-    """Values that come, one by one. What was yielded counts as shown when the next is asked for."""
+    """Yield received values one by one. A value counts as shown when you ask for the next one."""
+
+    # It needs no lock: one thread iterates. The receiver and its inbox have their own locks.
 
     kind = "script"
 
@@ -72,7 +88,7 @@ class Subscription(Viewer, Iterator[Received]):
         )
 
     def wake(self) -> None:
-        """The iterator waits in the inbox itself."""
+        """Do nothing: the iterator waits in the inbox."""
 
     def __iter__(self) -> Self:
         return self
@@ -81,12 +97,12 @@ class Subscription(Viewer, Iterator[Received]):
         self._settle("shown")
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         while not self.receiver.is_closed:
-            # In slices: a signal such as Ctrl-C is not noticed in a wait without an end.
+            # Wait in short slices: on some systems Ctrl-C does not interrupt a longer wait.
             left = 0.5 if deadline is None else min(0.5, deadline - time.monotonic())
             for delivery in self.receiver.take(max(left, 0), most=1):
                 if not isinstance(delivery.item, Query):
                     self._current = delivery
-                    return _received(delivery.item, delivery.data)
+                    return _to_received(delivery.item, delivery.data)
                 self.receiver.settle(delivery, "rejected", "a script does not answer queries")
             if left <= 0:
                 break
@@ -99,6 +115,7 @@ class Subscription(Viewer, Iterator[Received]):
             self._current = None
 
     def close(self) -> None:
+        """Close the receiver. The last value counts as shown."""
         try:
             self._settle("shown")
         finally:
@@ -114,7 +131,7 @@ class Subscription(Viewer, Iterator[Received]):
         return f"<Subscription {self.receiver.name!r}: {len(self.receiver.inbox)} waiting>"
 
 
-def _received(item: Image | Rois, data: Any) -> Received:
+def _to_received(item: Image | Rois, data: Any) -> Received:
     common: dict[str, Any] = {
         "path": item.path,
         "data": data,

@@ -1,4 +1,4 @@
-"""What all viewers have in common: the side that shows what a :class:`Receiver` takes in."""
+"""The base class of viewers: programs that show the values of a :class:`Receiver`."""
 
 from __future__ import annotations
 
@@ -29,60 +29,63 @@ Value: TypeAlias = "NDArray[np.generic] | Part | list[ROI] | None"
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """One thing that came: an image or ROIs with their place, or a question."""
+    """A received message: an image, ROIs or a query."""
 
     item: Image | Rois | Query
     data: Value
-    """The pixels, of the shape and element type that ``item`` says: of a source a lazy array. ROIs.
-    Nothing of a query."""
+    """The pixels, with the shape and element type of ``item``. A source gives a lazy array. ROIs
+    give a list, and a query gives ``None``."""
     session: bytes = field(repr=False)
     number: int = field(repr=False)
     plan: object = None
-    """What the viewer's ``accept`` gave for it."""
+    """The result of the viewer's ``accept``."""
     awaited: bool = field(default=False, repr=False)
-    """Whether the producer still waits for a word about it."""
+    """Whether the producer waits until it is settled."""
 
 
 class Viewer(ABC):
-    """The life of a viewer:
+    """A program that shows what producers save.
 
-    1. It makes a :class:`Receiver` of itself, and with that is found by producers.
-    2. ``accept`` and ``wake`` are called in the receiver's thread.
-    3. In its own thread, after ``wake``, it calls ``receiver.take()``, shows what came in that
-       order, and says of each ``receiver.settle(delivery, "shown")`` (or "coalesced", or
-       "rejected" with a reason). A query is settled with ``receiver.answer``.
-    4. ``receiver.close()`` when it ends: producers are told.
+    1. It makes a :class:`Receiver` with itself. From then on producers find it.
+    2. The receiver's thread calls ``accept`` and ``wake``.
+    3. After ``wake``, the viewer's own thread calls ``receiver.take()`` and shows the deliveries
+       in that order. It calls ``receiver.settle(delivery, "shown")`` for each one, or settles it
+       with "coalesced", or with "rejected" and a reason. It answers a query with
+       ``receiver.answer``.
+    4. At its end it calls ``receiver.close()``, which tells the producers.
     """
 
     kind: ClassVar[str]
     """Name of the program: "napari"."""
     version: str = ""
-    """Of the program."""
+    """Version of the program."""
     opens_sources: ClassVar[bool] = False
-    """Whether it takes lazy arrays: producers of this machine then name large arrays, which the
-    receiver opens."""
+    """Whether it accepts lazy arrays. Producers of this machine then name large arrays, and the
+    receiver opens them."""
 
     def accept(self, item: Image | Rois) -> object:
-        """Return what the viewer wants to find in ``Delivery.plan``, before the pixels travel.
+        """Check a value before its pixels are sent. Return an object for ``Delivery.plan``.
 
-        Raises a ``PolystoreError`` for what cannot be shown: the error of the producer's
-        ``save``. What is accepted may still not come, if the producer dies.
+        An accepted value may still not come, if the producer dies.
+
+        Raises:
+            PolystoreError: The value cannot be shown. The producer's ``save`` raises this error.
         """
         return None
 
     @abstractmethod
     def wake(self) -> None:
-        """Have the viewer's own thread take what came. Must return at once."""
+        """Make the viewer's own thread call ``receiver.take()``. Must return at once."""
 
 
 def unknown_name(
     option: str, name: object, what: str, known: Collection[str]
 ) -> InvalidOptionError:
-    """Return the error of a question that names something that is not shown.
+    """Return the error for a query that names something the viewer does not show.
 
-    It lists ``known``. An empty answer would look as if nothing was there.
+    It lists the names in ``known``. An empty answer would look as if nothing was there.
     """
-    listed = ", ".join(map(repr, list(known)[:_LISTED])) or "there is none"
+    listed = ", ".join(map(repr, list(known)[:_LISTED])) or "none exists"
     if len(known) > _LISTED:
         listed += f" and {len(known) - _LISTED} more"
     close = difflib.get_close_matches(str(name), known, n=1)

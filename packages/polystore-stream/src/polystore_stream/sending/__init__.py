@@ -1,1 +1,1 @@
-"""The producer's side: backends, their connections, and viewers that they start and ask."""
+"""The sending side of a stream: backends and their connections."""

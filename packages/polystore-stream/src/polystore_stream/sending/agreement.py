@@ -1,4 +1,4 @@
-"""What the images of a batch say of the layers that they share."""
+"""Check that the images of a batch agree on the layers that they share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["Agreement"]
 
 
 class Agreement:
-    """Refuses an image whose axes, sizes or channels are not those of its layer.
+    """Refuse an image whose axes, scale, units or channels differ from those of its layer.
 
-    A layer has one scale for all of its planes. Options of the call hold for all images, so
-    nothing is compared where one is given. Display limits may differ: the last ones are shown.
+    A layer has one scale for all of its planes. An option of the call applies to all images, so
+    images need not agree on it. Display limits may differ: the layer shows the last ones.
     """
 
     def __init__(self, given: Collection[str]) -> None:
@@ -30,24 +30,27 @@ class Agreement:
         self._first: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
 
     def check(self, value: Any, path: Path, place: Place) -> None:
-        """Raise ``InvalidOptionError`` with both values."""
+        """Compare an image with the first image of its layer.
+
+        Raises ``InvalidOptionError`` with both values.
+        """
         _, words = array_and_words(value)
         if words is None:
             return
-        text, said = os.fspath(path), _said(words)
+        text, said = os.fspath(path), _list_words(words)
         key = (place.window, place.layer or text, words.kind)
         first, known = self._first.setdefault(key, (text, said))
         for option in said.keys() - set(self._given):
             if said[option] != known[option]:
                 fault = (
                     f"{text!r} has {option} {said[option]!r}, but {first!r} has "
-                    f"{known[option]!r}, and both belong to one layer: pass {option}= for all of "
-                    "them, or arrange them in several layers with names= and layout="
+                    f"{known[option]!r}, and both belong to one layer: pass {option}= for all "
+                    "images, or use names= and layout= to show them in several layers"
                 )
                 raise InvalidOptionError(option, said[option], repr(known[option]), fault)
 
 
-def _said(words: ImageMetadata) -> dict[str, Any]:
+def _list_words(words: ImageMetadata) -> dict[str, Any]:
     return {
         "axes": "".join(words.names) if max(map(len, words.names)) == 1 else words.names,
         "scale": words.scale,

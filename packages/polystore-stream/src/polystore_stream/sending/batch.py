@@ -1,4 +1,4 @@
-"""A batch on its way: some values ahead of the one that is waited for."""
+"""Send a batch: up to 64 values are on their way at once."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ _WINDOW = 64
 
 
 class Batch:
-    """Sends one value after another, and stops at the first failure.
+    """Send one value after another, and stop at the first failure.
 
-    ``send`` sends the value of that index to each receiver. If it is ``awaited``, a value is
-    done when all receivers have answered, else when it is sent.
+    Args:
+        backend: Name of the backend, for errors.
+        paths: Path of each value.
+        send: Sends the value at an index to each receiver.
+        awaited: Whether a value is done when all receivers have answered. If not, it is done
+            when it is sent.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class Batch:
         self._on_way: deque[tuple[int, list[Sent]]] = deque()
 
     def run(self, progress: Progress) -> None:
-        """Raises ``BatchError``."""
+        """Send all values. Raises ``BatchError`` with each cause."""
         with progress_reporter(progress, len(self._paths), "save") as report:
             for index in range(len(self._paths)):
                 if self._failed:
@@ -72,5 +76,5 @@ class Batch:
     def _attempt(self, index: int, work: Callable[[int], None]) -> None:
         try:
             work(index)
-        except Exception as error:  # collected: BatchError carries every cause
+        except Exception as error:  # BatchError reports every cause
             self._failed[index] = (os.fspath(self._paths[index]), error)

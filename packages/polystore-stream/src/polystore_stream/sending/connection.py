@@ -1,7 +1,7 @@
-"""The producer's side of one connection: pixels out, acknowledgements in, without a thread.
+"""Send pixels over one connection and read the acknowledgements, without a thread.
 
-A caller that waits for an acknowledgement reads the socket, for all callers: a single caller
-pays for no switch between threads, and several share one connection.
+A caller that waits for an acknowledgement reads the socket, also for all other callers. So a
+single caller does not pay for thread switches, and several callers can share one connection.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from polystore_core.errors import (
 )
 
 from ..discovery import host_identity
-from ..logs import how_ended
+from ..logs import explain_end
 from ..wire.messages import (
     PIECE,
     PROTOCOL,
@@ -60,25 +60,30 @@ __all__ = ["Connection"]
 
 Result = TypeVar("Result")
 
-_YIELD = 0.0002  # seconds: another thread that waits for the lock needs them to wake up
+_YIELD = 0.0002  # seconds that another thread needs to wake up when it waits for the lock
 _SMALL = 1 << 15
-"""Payloads of fewer bytes travel as frames: a slot would not be faster."""
+"""Smaller payloads, in bytes, travel as frames, because a slot would not be faster."""
 _TOGETHER = 2 * PIECE
-"""Bytes that messages of a batch announce together: each that goes alone wakes three threads."""
+"""Payload bytes whose messages are sent together. Each separate message wakes three threads."""
 _SOON = 0.001
-"""Seconds: a message waits for the next one only if they follow each other as fast as this."""
+"""Seconds. A message waits for the next one only if messages follow each other this fast."""
 
 
 class Connection:
-    """One producer at one receiver. Raises ``ReceiverError`` where none answers."""
+    """The connection of one producer to one receiver.
 
-    # _turn is held while one value is sent with all its pieces. It guards _ring, _shares, _sent_at
-    # and the counters "sent" and "nbytes".
-    # _lock is held, inside _turn too, for one message or one look at what has come. It guards
-    # _link, _in_flight, _held, _held_bytes and the other counters.
-    # Without a lock: a caller removes its own number from ``pending`` and ``answers``, and puts
-    # its own slot back (one step of a dict or deque); _numbers; and _broken and _is_lost, which
-    # are set once and never reset.
+    Raises ``ReceiverError`` if the receiver does not answer.
+    """
+
+    # Two locks. A thread that takes both takes _turn first.
+    #   _turn is held while one value is sent with all its pieces. It guards _ring, _shares,
+    #     _sent_at and the counters "sent" and "nbytes".
+    #   _lock is held for one message, or for one read of the answers. It guards _link, _in_flight,
+    #     _held, _held_bytes and the other counters.
+    # Used without a lock, each in one atomic step:
+    #   A caller removes its own number from ``pending`` and ``answers``, and returns its own slot.
+    #   _numbers is a counter.
+    #   _broken and _is_lost are set once and never reset.
 
     def __init__(
         self,
@@ -109,12 +114,12 @@ class Connection:
         self._shares = share_memory and endpoint.is_local
         self._link = Link(endpoint, backend, timeout)
         try:
-            self.welcome = self._greeted()
+            self.welcome = self._greet()
         except BaseException:
             self._link.close()
             raise
 
-    def _greeted(self) -> Welcome:
+    def _greet(self) -> Welcome:
         program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"
         hello = Hello(
             protocol=PROTOCOL,
@@ -145,7 +150,7 @@ class Connection:
 
     @property
     def opens_sources(self) -> bool:
-        """Whether the receiver opens an array that this process names."""
+        """Whether the receiver opens arrays that this process names."""
         return self.welcome is not None and self.welcome.opens_sources
 
     # ── values ───────────────────────────────────────────────────────────────────────────
@@ -153,17 +158,24 @@ class Connection:
     def send(
         self, item: Image | Rois, pixels: NDArray[Any], *, awaited: bool, more: bool = False
     ) -> Transfer:
-        """Hand over ``pixels`` (``item.nbytes`` bytes in C order), and do not wait for more.
+        """Send a value, and return before it is acknowledged. Waits for room.
 
-        An item with a source has no pixels: an empty array.
+        You may change ``pixels`` after ``wait_for`` has returned, or at once if the value is not
+        ``awaited``.
 
-        Waits for room. Raises ``ReceiverError``; the caller may change ``pixels`` afterwards
-        once ``wait_for`` has returned, or at once where it is not ``awaited``. If ``more``
-        follow, this may travel with them: at ``wait_for`` at the latest.
+        Args:
+            item: Message of the value.
+            pixels: Array of ``item.nbytes`` bytes in C order. An item with a source has an
+                empty array.
+            awaited: Whether the caller will call ``wait_for``.
+            more: Whether other values follow at once. Then this one may travel with them, and
+                it travels in ``wait_for`` at the latest.
+
+        Raises ``ReceiverError``.
         """
         transfer = Transfer(item.path, awaited=awaited)
-        # One after the other: a value that waits for room at the receiver holds up the pieces
-        # behind it, and with them what would make room.
+        # Send one value after another. If pieces of several values were mixed, a value that waits
+        # for room at the receiver would block the pieces of another one that could make room.
         with self._turn:
             more = more and time.monotonic() - self._sent_at < _SOON
             if self._ring is None and self._shares and item.nbytes >= _SMALL:
@@ -177,10 +189,11 @@ class Connection:
                     self._post_pieces(item, pixels, transfer, more=more)
             except BaseException as error:
                 if transfer.is_begun:
-                    # After Ctrl-C, too, nobody sends the rest, which the receiver waits for.
+                    # The receiver waits for the rest of the value, and no caller will send it.
+                    # So this connection cannot be used again.
                     self._abandon("did not get the whole value: the save was interrupted")
                 if transfer.outcome is None or not isinstance(error, ReceiverError):
-                    transfer.awaited = True  # its caller hears of it now, and not once more
+                    transfer.awaited = True  # raise it now, and not in the next call again
                     raise
             self._sent_at = time.monotonic()
         return transfer
@@ -191,7 +204,7 @@ class Connection:
         flat = np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)
         number = self._post(item, flat[:PIECE], transfer, is_last=False, more=more)
         for start in range(PIECE, item.nbytes, PIECE):
-            if transfer.outcome is not None:  # rejected: the rest need not travel
+            if transfer.outcome is not None:  # it was rejected, so do not send the rest
                 break
             piece = flat[start : start + PIECE]
             header = Piece(of=number, start=start, nbytes=piece.nbytes)
@@ -216,7 +229,7 @@ class Connection:
         if slot >= 0 and self._ring is not None:
             try:
                 target = self._ring.slot(slot, nbytes)
-            except OSError:  # no memory left for this slot: the pixels travel as a frame
+            except OSError:  # no memory for this slot: send the pixels as a frame
                 self._in_flight.free.append(slot)
                 slot = -1
             else:
@@ -238,7 +251,12 @@ class Connection:
         return number
 
     def wait_for(self, transfer: Transfer) -> Ack:
-        """Return what became of a value. Raises ``RejectedError``, ``ReceiverError``."""
+        """Wait for the answer about a value, and return it.
+
+        Raises:
+            RejectedError: The receiver refused the value.
+            ReceiverError: The receiver is gone or does not answer.
+        """
         outcome = transfer.outcome or self._until(lambda: transfer.outcome)
         refusal = self._in_flight.refusal(transfer, outcome)
         if refusal is not None:
@@ -246,14 +264,14 @@ class Connection:
         return outcome
 
     def settle(self, timeout: float | None = None) -> None:
-        """Wait until everything is acknowledged, and raise what was not raised before."""
+        """Wait until everything is acknowledged. Raise errors that were not raised before."""
         try:
             self._until(lambda: not self._in_flight.pending or None, timeout=timeout)
         finally:
             self.raise_failures()
 
     def raise_failures(self) -> None:
-        """Raise what went wrong with values that nobody waited for, as far as it is known."""
+        """Raise the known errors of values that no caller waited for."""
         if self._in_flight.pending and self._broken is None:
             with self._lock:
                 self._read(AT_ONCE)
@@ -262,18 +280,21 @@ class Connection:
                 failures = self._in_flight.take_failures()
             for error in failures[1:]:
                 failures[0].add_note(str(error))
-            if failures:  # else another thread was first
+            if failures:  # if not, another thread has raised them
                 raise failures[0]
 
     def ask(self, query: Query, timeout: float) -> tuple[Answer, list[bytes]]:
-        """Return the receiver's answer and its frames. Raises ``RejectedError``."""
+        """Send a query. Return the receiver's answer and its frames.
+
+        Raises ``RejectedError`` or ``ReceiverError``.
+        """
         answer, frames = self._ask(query, timeout)
         if isinstance(answer, Ack):
             if answer.stage == "closed":
                 raise ReceiverUnavailableError(self.backend, self.endpoint.title, "was closed")
             raise RejectedError(answer.reason, path=query.name, backend=self.backend)
         if not isinstance(answer, Answer):
-            reason = f"the answer to a query is {type(answer).__name__}, not Answer"
+            reason = f"expected Answer for a query, got {type(answer).__name__}"
             raise DamagedDataError(reason, "message")
         return answer, frames
 
@@ -284,11 +305,11 @@ class Connection:
                 self._in_flight.pending[number] = Pending()
                 self._write(replace(header, number=number))
             return self._until(lambda: answers.pop(number, None), timeout=timeout)
-        finally:  # an answer that comes too late is for nobody
+        finally:  # ignore an answer that comes too late
             self._in_flight.pending.pop(number, None)
 
     def _share_memory(self) -> None:
-        """Offer a ring; where it cannot be made or opened, pixels travel as frames."""
+        """Offer a ring of shared memory. If that fails, pixels travel as frames."""
         try:
             ring = RingWriter(self._slots)
         except OSError:  # no memory for it
@@ -320,7 +341,7 @@ class Connection:
             takes_several = self.welcome is not None and self.welcome.protocol >= (1, 1)
             for headers in [held] if takes_several else [[header] for header in held]:
                 self._write_frames(headers[0].number, [*map(encode, headers)])
-        except BaseException:  # Ctrl-C, perhaps before the first is written
+        except BaseException:  # Ctrl-C, perhaps before the first message was written
             self._abandon("did not get the whole value: the call was interrupted")
             raise
 
@@ -330,11 +351,11 @@ class Connection:
             self._link.write(frames)
             sent = True
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
+            raise self._note_loss(lost) from lost.__cause__
         except TimeoutError:
-            raise self._timed_out(self.timeout) from None
+            raise self._time_out(self.timeout) from None
         finally:
-            if not sent:  # Ctrl-C: what is sent next would be taken for the rest of this
+            if not sent:  # Ctrl-C: the next frames would be read as the rest of this message
                 self._in_flight.pending.pop(number, None)
                 self._break("did not get the whole message: the call was interrupted")
 
@@ -345,9 +366,13 @@ class Connection:
         timeout: float | None = None,
         blocks: bool = False,
     ) -> Result:
-        """Read answers until ``found`` returns something; ``timeout`` seconds without one.
+        """Read answers until ``found`` returns a value, and return that.
 
-        Raises ``ReceiverUnavailableError``, ``ReceiverTimeoutError``.
+        ``blocks`` counts a wait in the counter "blocked".
+
+        Raises:
+            ReceiverUnavailableError: The receiver is gone.
+            ReceiverTimeoutError: No answer came for ``timeout`` seconds.
         """
         limit = self.timeout if timeout is None else timeout
         last = time.monotonic()
@@ -357,7 +382,7 @@ class Connection:
                 if result is not None:
                     return result
                 if self._broken is not None:
-                    raise self._lost(self._broken)
+                    raise self._copy_error(self._broken)
                 if blocks:
                     self.counters.blocked += 1
                     blocks = False
@@ -366,35 +391,40 @@ class Connection:
                     last = time.monotonic()
                     continue
                 self._check_alive()
-            time.sleep(_YIELD)  # or this thread has the lock again before another wakes up
+            # Without the pause, this thread takes the lock again before another thread wakes up,
+            # and the other one never gets it.
+            time.sleep(_YIELD)
             if time.monotonic() - last > limit:
-                raise self._timed_out(limit)
+                raise self._time_out(limit)
 
-    def _timed_out(self, seconds: float) -> ReceiverTimeoutError:
+    def _time_out(self, seconds: float) -> ReceiverTimeoutError:
         error = ReceiverTimeoutError(
             self.backend,
             self.endpoint.title,
             f"has not answered for {seconds:g} s",
-            "it is busy, stopped or not a receiver: check it, or use a larger timeout=",
+            "it may be busy or stopped: check it, or use a larger timeout=",
         )
         if not self._link.watches_process:
-            # Of another machine, silence may be all that is left: the next call connects again.
+            # The process on another machine cannot be watched, and silence may mean that it is
+            # gone. So the next call connects again.
             self._broken = self._broken or dataclasses.replace(error)
         return error
 
     def _read(self, flags: int = 0) -> bool:
-        """Take the answers that are there, after a short wait for the first."""
+        """Read all answers that have come, after a short wait for the first one."""
         came = False
         try:
             while (frames := self._link.read(AT_ONCE if came else flags)) is not None:
                 came = True
                 self._take(frames)
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
+            raise self._note_loss(lost) from lost.__cause__
         except DamagedDataError as error:
             reason = f"sent an answer that cannot be read: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
-        except BaseException:  # Ctrl-C, perhaps between an answer and the note of it
+        except (
+            BaseException
+        ):  # Ctrl-C, perhaps after an answer was read and before it was noted
             self._abandon("did not answer before the call was interrupted")
             raise
         return came
@@ -402,7 +432,7 @@ class Connection:
     def _take(self, frames: list[bytes]) -> None:
         reply = read_reply(frames[0])
         if isinstance(reply, Ack) and reply.stage == "rejected" and not reply.number:
-            # It could not even read the number, and takes nothing more from this connection.
+            # The receiver could not read the number, and ignores this connection from now on.
             raise self._break(
                 f"cannot read this producer's messages: {reply.reason}",
                 IncompatibleReceiverError,
@@ -410,7 +440,7 @@ class Connection:
         self._in_flight.note(reply, frames)
 
     def listen(self) -> None:
-        """Take the answers that have come, so that the counters tell of them."""
+        """Read the answers that have come, so that the counters include them."""
         with self._lock:
             if self._broken is None:
                 self._read(AT_ONCE)
@@ -419,14 +449,14 @@ class Connection:
         try:
             self._link.check()
         except LostError as lost:
-            raise self._left(lost) from lost.__cause__
-        except BaseException:  # Ctrl-C, perhaps in the middle of what the monitor says
+            raise self._note_loss(lost) from lost.__cause__
+        except BaseException:  # Ctrl-C, perhaps in the middle of an event of the monitor
             self._abandon("did not answer before the call was interrupted")
             raise
 
-    def _left(self, lost: LostError) -> ReceiverError:
-        """Remember that the receiver has gone, and how, if it is a viewer with a log."""
-        how, log = how_ended(self.endpoint) if self._broken is None else ("", "")
+    def _note_loss(self, lost: LostError) -> ReceiverError:
+        """Remember that the receiver has gone. Return the error, with the end of its log."""
+        how, log = explain_end(self.endpoint) if self._broken is None else ("", "")
         return self._break(f"{lost}: {how}" if how else str(lost), advice=log)
 
     def _break(
@@ -435,25 +465,29 @@ class Connection:
         kind: type[ReceiverError] = ReceiverUnavailableError,
         advice: str = "",
     ) -> ReceiverError:
-        """Remember that the connection is lost, and why first: a new one must be made."""
+        """Remember that the connection is lost. Return an error with the first reason."""
         self._is_lost = True
         self._broken = self._broken or kind(self.backend, self.endpoint.title, reason, advice)
-        return self._lost(self._broken)
+        return self._copy_error(self._broken)
 
     def _abandon(self, reason: str) -> None:
-        """Use it no more, except to say goodbye."""
+        """Stop using the connection, except to say goodbye. The first reason is kept."""
         self._broken = self._broken or ReceiverUnavailableError(
             self.backend, self.endpoint.title, reason
         )
 
     @staticmethod
-    def _lost(error: ReceiverError) -> ReceiverError:
-        # One that was raised keeps every frame that it came through, with the pixels in them.
+    def _copy_error(error: ReceiverError) -> ReceiverError:
+        # Raise a copy each time. An error that was raised keeps its stack frames alive, and with
+        # them the pixels of the caller.
         return dataclasses.replace(error)
 
     @property
     def is_usable(self) -> bool:
-        """Whether it still stands; if it was lost just now, ``raise_failures`` tells of what."""
+        """Whether values can be sent.
+
+        If the connection was lost just now, ``raise_failures`` raises the reason.
+        """
         with self._lock:
             if self._broken is None and self._link.has_news:
                 try:
@@ -465,7 +499,7 @@ class Connection:
             return self._broken is None
 
     def leave(self, timeout: float) -> None:
-        """Wait for the last answers, raise what nobody has heard of yet, and close."""
+        """Wait for the last answers, raise errors that were not raised before, and close."""
         try:
             if self.is_usable:
                 self.settle(timeout)
@@ -475,7 +509,7 @@ class Connection:
             self.close()
 
     def close(self) -> None:
-        """Say goodbye; what was not acknowledged may be lost: see ``settle``."""
+        """Say goodbye and close. Call ``settle`` before, or unacknowledged values may be lost."""
         with self._lock:
             if self._link.is_closed:
                 return

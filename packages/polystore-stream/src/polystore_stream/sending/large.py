@@ -1,4 +1,4 @@
-"""Stored arrays that are too large to send: named where a receiver opens them, else one level."""
+"""Send the name of a large stored array if the receiver can open it, or else one level."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ log = logging.getLogger("polystore.stream")
 Message: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
 
 _LARGE = 16 << 20
-"""Bytes of an array from which it is named, or sent as a level."""
+"""Larger arrays, in bytes, are sent as a name or as one level."""
 _SCREEN = 2048
-"""Pixels of a screen, along y and along x."""
+"""Pixels of a screen along y and along x."""
 _NOTHING = np.empty(0, np.uint8)
 
 
 def large_array(data: Any) -> LazyArray | None:
     """Return the lazy array in a value, if it has levels or is too large to send."""
-    if type(data) is np.ndarray:  # most values: thousands a second
+    if type(data) is np.ndarray:  # the usual case, thousands of times a second
         return None
     array, _ = array_and_words(data)
     if isinstance(array, LazyArray) and (array.nbytes > _LARGE or len(array.levels) > 1):
@@ -57,7 +57,7 @@ class Sent:
     connection: Connection
     transfer: Transfer
     instead: Callable[[str], Message] | None = None
-    """Returns what is sent if the receiver rejects it, and gets the reason."""
+    """Called with the reason if the receiver rejects the value. Returns a message to send then."""
 
     def wait(self) -> None:
         """Wait until the receiver has the value. Raises ``RejectedError``, ``ReceiverError``."""
@@ -80,16 +80,20 @@ class Whole:
         self._item, self._pixels = item, pixels
 
     def send(self, connection: Connection, *, awaited: bool, more: bool) -> Sent:
-        """Send it to one receiver, behind which ``more`` follow at once."""
+        """Send it to one receiver. ``more`` says whether other values follow at once."""
         item, pixels = self._item, self._pixels
         return Sent(connection, connection.send(item, pixels, awaited=awaited, more=more))
 
 
 class Large:
-    """A stored array: its name travels, or the pixels of the level that a screen needs.
+    """A stored array. It is sent as its name, or as the pixels of the level for a screen.
 
-    ``named`` is the message with its source; ``None`` if no other process can open it. ``describe``
-    returns the message for a smaller value.
+    Args:
+        data: A lazy array, or an image of one.
+        path: Path that the value is saved under.
+        look: Options of the call.
+        describe: Returns the message for a smaller value.
+        named: Message with the source. ``None`` if no other process can open the array.
     """
 
     def __init__(
@@ -105,9 +109,10 @@ class Large:
         self._why = ""
 
     def send(self, connection: Connection, *, awaited: bool, more: bool) -> Sent:
-        """Send it to one receiver, at once if ``more`` follow, too.
+        """Send it to one receiver, without waiting for the values that follow.
 
-        A name is waited for, whatever ``awaited`` says: only then it is known what must travel.
+        After it sent a name, it waits even if ``awaited`` is false. Only the answer says whether
+        the pixels must be sent.
         """
         if self._named is not None and connection.opens_sources:
             transfer = connection.send(self._named, _NOTHING, awaited=True)
@@ -116,7 +121,7 @@ class Large:
                 sent.wait()
             return sent
         title = connection.endpoint.title
-        here = f"{title} opens no files of this process"
+        here = f"{title} does not open files of this process"
         self._why = "no other process can open it" if self._named is None else here
         return Sent(connection, connection.send(*self._level, awaited=awaited))
 
@@ -126,7 +131,7 @@ class Large:
 
     @cached_property
     def _level(self) -> Message:
-        """The message and pixels of the level that a screen needs: read once for all receivers."""
+        """Message and pixels of the level for a screen, read once for all receivers."""
         array, words = array_and_words(self._data)
         names = _axis_names(array, self._look, words)
         levels = array.levels if array.nbytes > _LARGE else (array,)
@@ -161,7 +166,7 @@ def _axis_names(array: LazyArray, look: Look, words: ImageMetadata | None) -> tu
 
 
 def _screen_level(levels: Sequence[LazyArray], names: Sequence[str]) -> int:
-    """Return the number of the finest level that is not larger than a screen, else the last."""
+    """Return the number of the finest level that fits a screen, or else of the last level."""
     plane = [at for at, name in enumerate(names) if name in ("y", "x")]
     for number, level in enumerate(levels):
         if max((level.shape[at] for at in plane), default=0) <= _SCREEN:
@@ -172,7 +177,7 @@ def _screen_level(levels: Sequence[LazyArray], names: Sequence[str]) -> int:
 def _with_words(
     level: LazyArray, array: LazyArray, words: ImageMetadata | None, factors: Sequence[float]
 ) -> Any:
-    """Return a level with its own words, or with those that a caller gave the array."""
+    """Return a level with its own metadata, or with the metadata that a caller gave the array."""
     if words is None:
         return level
     own = level.image if words == array.image else None

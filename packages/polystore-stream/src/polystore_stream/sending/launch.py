@@ -1,4 +1,4 @@
-"""Starting a viewer: one process of its own, found by everybody, reaped by whoever started it."""
+"""Start a viewer in its own process. The process that starts it also waits for its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polystore_core.errors import LockTimeoutError, ReceiverUnavailableError
 
 from .. import discovery
 from ..checks import GET_SCREEN
-from ..logs import PRINTS, last_lines, log_of, note_end, tidy_logs, waits_for
+from ..logs import PRINTS, find_log, note_end, read_last_lines, remember_thread, tidy_logs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,24 +37,35 @@ def start_viewer(
     timeout: float = 90.0,
     environment: Mapping[str, str] | None = None,
 ) -> Endpoint:
-    """Return the running viewer ``name``; where there is none, run ``command`` and wait for it.
+    """Return the running viewer ``name``. If none runs, run ``command`` and wait for it.
 
-    Of several processes that call this at once, one starts it. The viewer outlives its
-    starter, and leaves no zombie in it. Raises ``ReceiverUnavailableError`` with the end of
-    its log if it cannot be started, ends, or is not ready after ``timeout`` seconds.
+    If several processes call this at once, one of them starts the viewer. The viewer continues
+    after the process that started it has ended, and does not leave a zombie.
+
+    Args:
+        command: Program and arguments.
+        kind: Kind of the viewer, such as "napari".
+        name: Name of the viewer.
+        backend: Name of the backend, for errors.
+        timeout: Seconds to wait until the viewer is ready.
+        environment: Variables to set for the viewer, in addition to those of this process.
+
+    Raises:
+        ReceiverUnavailableError: The viewer cannot be started, ends, or is not ready in time.
+            The error has the end of its log.
     """
     try:
         with file_lock(discovery.runtime_directory() / f"{kind}-{name}", timeout=timeout):
             running = discovery.find(kind, name)
             if running:
                 return running[0]
-            return _launched(command, kind, name, backend, timeout, environment)
+            return _launch(command, kind, name, backend, timeout, environment)
     except LockTimeoutError as error:
         reason = f"is still being started by another process after {timeout:g} s"
         raise ReceiverUnavailableError(backend, f"{kind} {name!r}", reason) from error
 
 
-def _launched(
+def _launch(
     command: Sequence[str],
     kind: str,
     name: str,
@@ -73,23 +84,25 @@ def _launched(
             raise ReceiverUnavailableError(
                 backend, f"{kind} {name!r}", reason, errno=error.errno or ENOTCONN
             ) from error
-        endpoint = _ready(process, kind, name, log, backend, timeout)
-        start.keep_log(log_of(endpoint))
+        endpoint = _wait_until_ready(process, kind, name, log, backend, timeout)
+        start.keep_log(find_log(endpoint))
         return endpoint
-    except BaseException:  # not ready, or nobody waits for it any more (Ctrl-C)
+    except BaseException:  # it is not ready, or Ctrl-C came: do not leave a viewer behind
         start.undo()
         raise
 
 
 class _Start:
-    """Starts a command, and waits for its end: a viewer that is closed leaves no zombie.
+    """Start a command in a thread that also waits for its end, so that no zombie remains.
 
-    A thread does both. Ctrl-C strikes only the main thread, and would lose a process that has
-    begun and that nobody holds yet.
+    Ctrl-C strikes only the main thread. There it could come after the process has started and
+    before any variable holds it, and the process would be lost.
     """
 
-    # There is no lock. The thread appends to _made and _failed, and the caller reads them. The
-    # caller changes _log before it sets _is_kept, and the thread reads it at the start and after.
+    # It has no lock.
+    #   _made and _failed: the thread appends, and the caller reads.
+    #   _log: the caller changes it before it sets _is_kept. The thread reads it at the start, and
+    #     again after _is_kept is set.
 
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None
@@ -98,12 +111,12 @@ class _Start:
         self._made: list[subprocess.Popen[bytes]] = []
         self._failed: list[Exception] = []
         self._is_kept = threading.Event()
-        """Set once ``_log`` has its last name, or there is none."""
+        """Set when ``_log`` has its final name, or was removed."""
         self._thread = threading.Thread(target=self._run, name="starts-viewer", daemon=True)
 
     def _run(self) -> None:
         try:
-            # Appended to, as it may be emptied while the viewer writes.
+            # Open for appending: if tidy_logs empties the file, the viewer continues at 0.
             with open(self._log, "xb", opener=_append) as output:
                 process = subprocess.Popen(
                     self._command,
@@ -111,13 +124,13 @@ class _Start:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, PRINTS: "1", **(self._environment or {})},
-                    start_new_session=True,  # a Ctrl-C for the pipeline is not for the viewer
+                    start_new_session=True,  # or Ctrl-C in the terminal would end the viewer too
                 )
                 self._made.append(process)
                 status = process.wait()
                 self._is_kept.wait()
                 note_end(output, self._log, status)
-        except Exception as error:  # raised by ``process``, where the caller is
+        except Exception as error:  # ``process`` raises it in the caller's thread
             self._failed.append(error)
 
     def process(self) -> subprocess.Popen[bytes]:
@@ -133,7 +146,7 @@ class _Start:
             time.sleep(0.002)
 
     def undo(self) -> None:
-        """Kill the process, if there is one."""
+        """Kill the process if it was started, and remove its log."""
         self._wait()
         for process in self._made:
             _kill(process)
@@ -141,8 +154,8 @@ class _Start:
         self._is_kept.set()
 
     def keep_log(self, name: Path) -> None:
-        """Name the log after the viewer: it tells how that ended."""
-        waits_for(name, self._thread)
+        """Rename the log after the viewer, so that others can find how it ended."""
+        remember_thread(name, self._thread)
         self._log = self._log.replace(name)
         self._is_kept.set()
 
@@ -152,7 +165,7 @@ def _append(path: str, flags: int) -> int:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill it with its children: the command may be a wrapper."""
+    """Kill a process with its children, because the command may be a wrapper script."""
     with suppress(ProcessLookupError, PermissionError):  # it has ended already
         if os.name == "posix":
             os.killpg(process.pid, signal.SIGKILL)
@@ -161,7 +174,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ready(
+def _wait_until_ready(
     process: subprocess.Popen[bytes],
     kind: str,
     name: str,
@@ -171,7 +184,8 @@ def _ready(
 ) -> Endpoint:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        for endpoint in discovery.find(kind, name):  # a child's, if the command is a wrapper
+        # Search by name, not by pid: if the command is a wrapper, the viewer is its child.
+        for endpoint in discovery.find(kind, name):
             return endpoint
         if process.returncode is not None:
             reason = f"ended with status {process.returncode} while it was starting"
@@ -179,14 +193,14 @@ def _ready(
         time.sleep(0.05)
     else:
         reason = f"was not ready {timeout:g} s after its start"
-    said = "\n  ".join(last_lines(log)) or "nothing"
+    said = "\n  ".join(read_last_lines(log)) or "nothing"
     raise ReceiverUnavailableError(
         backend, f"{kind} {name!r}", reason, f"it printed:\n  {said}{_hint(said)}"
     )
 
 
 def _hint(said: str) -> str:
-    """Return what helps a viewer whose toolkit has found no screen."""
+    """Return advice if the viewer's toolkit did not find a screen."""
     if "xcb" in said or "display" in said.lower():
         return f"\nA viewer needs a screen: {GET_SCREEN}"
     return ""

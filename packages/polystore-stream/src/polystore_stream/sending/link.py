@@ -1,4 +1,4 @@
-"""The socket of a producer: opened, written, read, and whether its receiver is alive."""
+"""The socket of a producer: open it, write, read, and check whether the receiver is alive."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_ONCE", "Link", "LostError", "context"]
 
-_HANDSHAKE = 0.8  # seconds: a save into nothing fails in less than one
-_TRIES = 3  # connections, where the receiver ends them before it is greeted
-_GREETING = 5.0  # seconds, once: whether ZeroMQ answers at all, before a key is blamed
-_SLICE = 20  # milliseconds between two looks at whether the receiver lives
+_HANDSHAKE = 0.8  # seconds to connect, so that a save without a receiver fails within a second
+_TRIES = 3  # connections, if the receiver ends them before the greeting
+_GREETING = 5.0  # seconds to find out whether ZeroMQ answers at all, before blaming the key
+_SLICE = 20  # milliseconds between two checks whether the receiver is alive
 # As numbers: enumerations are slow.
 _MORE, AT_ONCE, _READABLE = int(zmq.SNDMORE), int(zmq.NOBLOCK), int(zmq.POLLIN)
 _GONE = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_CONNECT_RETRIED
@@ -39,7 +39,7 @@ _contexts: dict[int, zmq.Context[zmq.Socket[bytes]]] = {}
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
-    """Return the context of this process: that of a parent must not be touched after a fork."""
+    """Return the ZeroMQ context of this process. A forked child must not use its parent's."""
     found = _contexts.get(os.getpid())
     if found is None:
         made = zmq.Context[zmq.Socket[bytes]]()
@@ -50,16 +50,21 @@ def context() -> zmq.Context[zmq.Socket[bytes]]:
 
 
 class LostError(Exception):
-    """The receiver cannot be reached any more; the text says why."""
+    """The receiver can no longer be reached. The text says why."""
 
 
 class Link:
     """A DEALER socket and its monitor. One thread at a time may use it.
 
-    A receiver of this machine is there as long as its process is, even one that is stopped.
-    Of one elsewhere only the connection is known. There are no heartbeats: a process that is
-    stopped answers none either. Raises ``StorageError`` where too few files can be opened.
+    A receiver of this machine counts as alive while its process exists, even if it is stopped.
+    For a receiver of another machine, only the connection is known. There are no heartbeats,
+    because a stopped process would not answer them either.
+
+    Raises:
+        StorageError: The process cannot open enough files.
     """
+
+    # It needs no lock: the Connection calls every method with its _lock held.
 
     def __init__(self, endpoint: Endpoint, backend: str, timeout: float) -> None:
         self.endpoint = endpoint
@@ -83,11 +88,14 @@ class Link:
     def _begin(self, socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
         for option, value in (
             (zmq.LINGER, 0),
-            (zmq.IMMEDIATE, 1),  # or 1,000 messages are taken for a receiver that never comes
+            (
+                zmq.IMMEDIATE,
+                1,
+            ),  # or ZeroMQ queues 1,000 messages for a receiver that never comes
             (zmq.SNDTIMEO, _SLICE),
             (zmq.RCVTIMEO, _SLICE),
-            (zmq.HANDSHAKE_IVL, 0),  # a receiver that is stopped may go on after any time
-            (zmq.RECONNECT_IVL, -1),  # another process may listen there: it must be greeted
+            (zmq.HANDSHAKE_IVL, 0),  # a stopped receiver may continue after any time
+            (zmq.RECONNECT_IVL, -1),  # a later process at this address must get a new hello
         ):
             socket.setsockopt(option, value)
         if endpoint.server_key:
@@ -96,7 +104,8 @@ class Link:
             socket.curve_serverkey = endpoint.server_key.encode("ascii")
         self._monitor = socket.get_monitor_socket(zmq.EVENT_CONNECTED | _GONE | _REFUSED)
         self._monitor.setsockopt(zmq.LINGER, 0)
-        # Not __del__, which would run after ``close``, too, and costs a Ctrl-C that comes then.
+        # Not __del__: that would also run after ``close``, and Python swallows a Ctrl-C that
+        # comes during __del__.
         self._dropped = weakref.finalize(self, _close, socket, self._monitor)
         self._dropped.atexit = False
         self._begun = time.monotonic()
@@ -107,7 +116,7 @@ class Link:
         first, *others = frames
         start = time.monotonic()
         try:
-            while not self._sent(first, _MORE if others else 0):
+            while not self._try_send(first, _MORE if others else 0):
                 self.check()
                 waited = time.monotonic() - start
                 tried = time.monotonic() - max(start, self._begun)
@@ -120,7 +129,7 @@ class Link:
         except zmq.ZMQError as error:
             raise LostError("cannot be reached") from error
 
-    def _sent(self, frame: bytes | memoryview, flags: int) -> bool:
+    def _try_send(self, frame: bytes | memoryview, flags: int) -> bool:
         try:
             self._socket.send(frame, flags)
         except zmq.Again:
@@ -130,7 +139,7 @@ class Link:
     def read(self, flags: int = 0) -> list[bytes] | None:
         """Return the frames of the next message, or ``None``. Raises ``LostError``."""
         try:
-            # To ask is cheaper than the exception of a message that is not there.
+            # Asking is cheaper than the exception that recv raises without a message.
             if flags & AT_ONCE and not int(self._socket.getsockopt(zmq.EVENTS)) & _READABLE:
                 return None
             frames = [self._socket.recv(flags)]
@@ -144,7 +153,7 @@ class Link:
 
     @property
     def has_news(self) -> bool:
-        """Whether the connection has changed, so that ``check`` may find something."""
+        """Whether the connection has changed. Then call ``check``."""
         return bool(int(self._monitor.getsockopt(zmq.EVENTS)) & _READABLE)
 
     def check(self) -> None:
@@ -157,10 +166,10 @@ class Link:
                 elif news["event"] & _GONE and self._is_refused:
                     self._try_again()
                 elif news["event"] & _GONE and self._is_connected:
-                    raise LostError("was closed, or it died")
+                    raise LostError("was closed or died")
                 elif news["event"] & _GONE:
                     raise LostError(
-                        "accepts no connection: it is closing, or has too many open files"
+                        "does not accept connections: it is closing, or has too many open files"
                     )
                 else:
                     self._is_connected = True
@@ -169,20 +178,24 @@ class Link:
             raise LostError("died")
 
     def _try_again(self) -> None:
-        """Connect again to a receiver that has ended the connection before it was greeted.
+        """Connect again to a receiver that ended the connection before the greeting.
 
-        It ends those of another key. And it ends the oldest where there are too many that do not
-        greet, perhaps that of a producer which was stopped for a while. Raises ``LostError``.
+        A receiver ends connections with a wrong key. It also ends the oldest connection if too
+        many have not said hello, perhaps because this producer was stopped for a while. Raises
+        ``LostError`` after three tries.
         """
         if self._tries < _TRIES:
             self._tries += 1
             self._is_connected = self._is_refused = False
-            # A new socket: the old one still forgets its connection, and with it every other
-            # one to the same address, as soon as ZeroMQ's thread comes to that.
+            # Use a new socket. ZeroMQ's thread still has to remove the old connection, and on
+            # the old socket it would remove every connection to the same address.
             self.close()
             self._connect()
         elif self.endpoint.address.startswith("tcp://") and _greets(self.endpoint.address):
-            raise LostError("rejected the connection: its key is not the one in the file")
+            raise LostError(
+                "rejected the connection: its key is not the one in the connection file: copy "
+                "the file again"
+            )
         else:
             raise LostError(
                 "closed the connection before a greeting: it has too many connections, or "
@@ -190,24 +203,26 @@ class Link:
             )
 
     def say_goodbye(self, message: bytes) -> None:
-        """Send a last message, as far as that goes in 200 ms."""
-        with suppress(zmq.ZMQError):  # it has gone first
+        """Send a last message if that is possible within 200 ms."""
+        with suppress(zmq.ZMQError):  # the receiver has gone first
             self._socket.setsockopt(zmq.LINGER, 200)
             self._socket.send(message, AT_ONCE)
 
     @property
     def is_closed(self) -> bool:
+        """Whether the socket is closed."""
         return bool(self._socket.closed)
 
     def close(self) -> None:
-        # Ctrl-C may have come before there was a monitor.
+        """Close the socket and its monitor."""
+        # There is no monitor yet if Ctrl-C came early.
         _close(self._socket, getattr(self, "_monitor", None))
         if hasattr(self, "_dropped"):
             self._dropped.detach()
 
 
 def _greets(address: str) -> bool:
-    """Whether ZeroMQ listens at an address of tcp: it speaks first, whatever key it expects."""
+    """Whether ZeroMQ listens at an address of tcp. It sends its first byte with any key."""
     host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), _GREETING) as asked:
@@ -218,7 +233,7 @@ def _greets(address: str) -> bool:
 
 def _close(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes] | None) -> None:
     if not socket.closed:
-        # First: an event for a monitor that is closed would stop the thread of ZeroMQ.
+        # Disable the monitor first: an event for a closed monitor would stop ZeroMQ's thread.
         socket.disable_monitor()
         socket.close()
     if monitor is not None:

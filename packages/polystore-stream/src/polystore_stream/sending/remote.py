@@ -1,4 +1,4 @@
-"""A handle on a running viewer: what it shows, asked over the wire."""
+"""A handle on a running viewer, which sends it queries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polystore_core.rois import ROI
 
 from ..discovery import process_runs
 from ..wire.messages import DTYPES, Query
-from ..wire.seen import held_words
+from ..wire.seen import read_held_words
 from .connection import Connection
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
     from ..discovery import Endpoint
 
-__all__ = ["RemoteViewer", "as_saved"]
+__all__ = ["RemoteViewer", "restore_dtype"]
 
 
 class RemoteViewer:
-    """Ask a viewer. Questions are answered after everything that was sent before them.
+    """Ask a viewer. It answers after it has handled everything that you sent before.
 
-    Raises ``RejectedError`` for what it cannot answer, ``ReceiverError`` where it is gone.
+    Raises:
+        RejectedError: The viewer cannot answer the query.
+        ReceiverError: The viewer is gone or does not answer.
     """
 
     def __init__(self, endpoint: Endpoint, *, backend: str = "", timeout: float = 30.0) -> None:
@@ -38,9 +40,10 @@ class RemoteViewer:
         self._connection = Connection(endpoint, self.backend, timeout=timeout)
 
     def query(self, name: str, **arguments: Any) -> tuple[Any, list[NDArray[Any]]]:
-        """Return a viewer's answer: what JSON can hold, and arrays."""
+        """Return a viewer's answer: a JSON value, and arrays."""
         if not self._is_closed and not self._connection.is_usable:
-            # Lost, or left by Ctrl-C in the middle of a message: the viewer may be there still.
+            # The connection is lost, or Ctrl-C came in the middle of a message. The viewer may
+            # still run.
             self._connection.close()
             self._connection = Connection(self.endpoint, self.backend, timeout=self.timeout)
         query = Query(name=name, arguments=arguments)
@@ -55,54 +58,54 @@ class RemoteViewer:
         return answer.value, arrays
 
     def layers(self) -> list[dict[str, Any]]:
-        """Return what the viewer shows: window, name, type, shape, … of each layer."""
+        """Return the window, name, type, shape and so on of each layer."""
         layers: list[dict[str, Any]] = self.query("layers")[0]
         return layers
 
     def pixels(self, path: str, *, window: str = "") -> NDArray[Any]:
         """Return the pixels that the viewer holds for ``path``, as they were saved."""
-        return self._held(path, window)[0]
+        return self._ask_pixels(path, window)[0]
 
     def image(self, path: str, *, window: str = "") -> Image:
-        """Return the pixels for ``path`` with the words that they were saved with.
+        """Return the pixels for ``path`` with the metadata that they were saved with.
 
-        Sizes, names, colours and limits that the user of the viewer has changed are as they are
-        now. Raises ``RejectedError`` for a path that is not shown.
+        If you have changed sizes, names, colours or display limits in the viewer, the result has
+        your changes. Raises ``RejectedError`` for a path that the viewer does not show.
         """
-        pixels, answer = self._held(path, window)
-        return Image(pixels, held_words(answer, pixels.shape))
+        pixels, answer = self._ask_pixels(path, window)
+        return Image(pixels, read_held_words(answer, pixels.shape))
 
-    def _held(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
-        """Return the pixels for a path as they were saved, and what else the viewer answers."""
+    def _ask_pixels(self, path: str, window: str) -> tuple[NDArray[Any], Any]:
+        """Return the pixels for a path as they were saved, and the rest of the answer."""
         answer, arrays = self.query("pixels", path=str(path), window=window)
-        return as_saved(arrays[0], answer.get("original")), answer
+        return restore_dtype(arrays[0], answer.get("original")), answer
 
     def screenshot(self, *, window: str = "", canvas_only: bool = True) -> NDArray[np.uint8]:
-        """Return what is on the screen: RGBA, shape (height, width, 4)."""
+        """Return a picture of the viewer, RGBA, shape (height, width, 4)."""
         _, arrays = self.query("screenshot", window=window, canvas_only=canvas_only)
         return arrays[0]
 
     def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
-        """Return the ROIs of all layers, or of the layer of that name: the user's too."""
+        """Return the ROIs of all layers, or of one layer, including those that you drew."""
         found, _ = self.query("rois", layer=layer, window=window)
         return [ROI.from_dict(document) for document in found]
 
     def clear(self, *, window: str = "") -> None:
-        """Take away all that pipelines have shown in a window: room for what comes next."""
+        """Remove everything that pipelines have shown in a window."""
         self.query("clear", window=window)
 
     def close(self) -> None:
-        """Let go of the viewer; it stays open."""
+        """Close the connection. The viewer stays open."""
         self._is_closed = True
         self._connection.close()
 
     def quit(self) -> None:
-        """Close the viewer with all its windows; return when it is gone, or after 5 seconds."""
+        """Close the viewer with all its windows. Return when it is gone, or after 5 seconds."""
         self.query("quit")
         self.close()
         here, deadline = self.endpoint, time.monotonic() + 5
         while here.is_local and process_runs(here.pid, here.started):
-            if time.monotonic() > deadline:  # it asks its user first
+            if time.monotonic() > deadline:  # it may be showing a dialog to its user
                 break
             time.sleep(0.02)
 
@@ -116,11 +119,11 @@ class RemoteViewer:
         return f"<RemoteViewer {self.endpoint.title}>"
 
 
-def as_saved(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
-    """Return pixels in the element type that they were saved in."""
+def restore_dtype(shown: NDArray[Any], dtype: str | None) -> NDArray[Any]:
+    """Return pixels in the element type that they were saved with."""
     if dtype not in DTYPES:
         return shown
     if dtype == "|b1":
         return shown.astype(np.bool_)
-    with np.errstate(invalid="ignore"):  # the user may have put NaN into what were integers
+    with np.errstate(invalid="ignore"):  # the user may have put NaN into an image of integers
         return shown.astype(dtype, copy=False)

@@ -1,4 +1,4 @@
-"""What all backends that send have in common: values become messages, and go to receivers."""
+"""The base class of all backends that send values to receivers."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from ..wire.describe import (
     Look,
     check_policy,
     check_wait,
-    described,
-    described_source,
+    describe_source,
+    describe_value,
 )
 from ..wire.layout import Layout, Place, place_of, places_of
 from ..wire.messages import Image
@@ -54,36 +54,40 @@ if TYPE_CHECKING:
 __all__ = ["State", "StreamSink"]
 
 _LOOK = 0.001
-"""Seconds between two looks of a batch at who receives: each costs as much as a small image."""
+"""Seconds between two searches for receivers during a batch. A search costs as much as sending a
+small image."""
 
 
 class State:
-    """Connections of one process: after a fork the child makes its own."""
+    """The connections of one process. After a fork, the child makes its own."""
 
-    # lock guards changes of connections, and with them _seen of ``streaming``. counters, flush
-    # and close read a copy of connections without it. folder is only remembered.
+    # lock guards changes of connections, and _seen of ``streaming``. counters, flush and close
+    # read a copy of connections without it. folder is a cache: a lost update costs only time.
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connections: dict[str, Connection] = {}
-        """By the token of the receiver: a restarted one has another."""
+        """Connections by the token of their receiver. A restarted receiver has another token."""
         self.folder: str | None = None
-        """Where receivers announce themselves: checking that it is private takes time."""
+        """The folder of announcements. Checking that it is private takes time, so keep it."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class StreamSink(DataSink):
-    """Sends images and ROIs to receivers.
+    """Send images and ROIs to receivers. The options are the fields of the class.
 
-    ``policy`` says what happens where they come faster than they are shown: "block" waits,
-    "drop_oldest" discards what has waited longest, "coalesce" keeps the newest of each path;
-    ``counters`` tells how often. ``max_in_flight`` bytes are on their way at most, a receiver
-    that has not answered for ``timeout`` seconds is an error, and ``connection`` is the file
-    of a receiver elsewhere, copied from there. Viewers show a scale bar beside images with a unit
-    of length, unless ``scale_bar`` is false.
-
-    Options are the fields of the class: a subclass adds its own.
+    Args:
+        connection: Connection file of a receiver on another machine, copied from there.
+        policy: Applies when values come faster than they are shown. "block" makes ``save``
+            wait. "drop_oldest" discards the value that has waited longest. "coalesce" keeps the
+            newest value of each path. ``counters`` says how often each happened.
+        timeout: Seconds without an answer after which ``save`` raises ``ReceiverTimeoutError``.
+        max_in_flight: Bytes that may be on their way at once.
+        scale_bar: Whether viewers show a scale bar for images with a unit of length.
     """
+
+    # _states maps a process id to its State: a forked child must not use its parent's sockets.
+    # Each State has its own lock.
 
     connection: str | os.PathLike[str] | None = None
     policy: Policy = "block"
@@ -91,7 +95,7 @@ class StreamSink(DataSink):
     max_in_flight: int = 32 << 20
     scale_bar: bool = True
     encoding: Encoding | None = field(default=None, init=False)
-    """What values are on their way, for a viewer that has types and ROIs of its own."""
+    """How values are encoded, for a viewer with its own element types or ROIs."""
 
     def __post_init__(self) -> None:
         check_policy(self.policy)
@@ -126,27 +130,35 @@ class StreamSink(DataSink):
         colormap: str | None = None,
         contrast_limits: Sequence[float] | None = None,
     ) -> None:
-        """Show an array, a ROI or a list of ROIs; the same path again updates it in place.
+        """Show an array, a ROI or a list of ROIs. Saving to the same path updates it in place.
 
-        ``wait`` is what the call waits for: "received" (the receiver holds the pixels),
-        "shown" (they were on the screen), or ``None`` (they are on their way; what goes wrong
-        is raised by the next call, by ``flush`` or by ``close``).
+        An Image or a DataArray brings its own metadata: axes, scale, units, and the names, colours
+        and display ranges of its channels. An option that you give replaces that metadata. An
+        Image of the kind "labels" is a label image.
 
-        ``names``, a template such as "{well}_s{site}_w{channel}_z{z}.tif", says what the path
-        means, or ``at`` says it outright ({"z": 3}); ``layout`` says which parts of it become
-        layers, sliders and windows.
+        Args:
+            data: Array, Image, ROI, or list of ROIs.
+            path: Name of the value in the viewer.
+            wait: Until when the call waits. "received": the receiver holds the pixels. "shown": the
+                pixels were on the screen. ``None``: nothing. Then the next call, ``flush`` or
+                ``close`` raises an error of this one.
+            names: Template that says what the path means, such as
+                "{well}_s{site}_w{channel}_z{z}.tif".
+            layout: Which parts of the path become layers, sliders and windows.
+            at: Coordinates that the path does not have, such as ``{"z": 3}``.
+            labels: Whether it is a label image. ROIs are then shown as a label image.
+            axes: Letters from "tczyx" in this order, with "s" last for RGB.
+            scale: Pixel size for each axis, in ``units``.
+            units: Unit of each axis, or one for y and x.
+            channels: For each channel its name, or a mapping with name, color and limits.
+            colormap: Name of a colormap for an image that is not RGB.
+            contrast_limits: Display range (low, high) for all channels.
 
-        An Image or a DataArray says itself what it is, and an option that is given holds instead
-        of its word. A viewer shows axes, scale, units, and names, colours and limits of channels.
-        An Image of the kind "labels" is a label image.
-
-        Of images: ``axes`` ("tczyx", some of them in this order, with "s" last for RGB),
-        ``scale`` (pixel size, for each axis), ``units``, ``channels`` (names, or mappings with
-        label, color and window), ``colormap``, ``contrast_limits``, ``labels`` for a label
-        image. ROIs with ``labels=True`` are shown as a label image.
-
-        Raises ``UnsupportedDataError`` and ``InvalidOptionError`` before anything travels,
-        ``RejectedError`` if the viewer refuses it, ``ReceiverError`` if there is none.
+        Raises:
+            UnsupportedDataError: No viewer can show the value. Nothing was sent.
+            InvalidOptionError: An option is wrong. Nothing was sent.
+            RejectedError: The viewer refuses the value.
+            ReceiverError: The receiver does not run or does not answer.
         """
         check_wait(wait)
         layout = layout or _LAYOUT
@@ -175,13 +187,14 @@ class StreamSink(DataSink):
         at: Sequence[Mapping[str, object]] | None = None,
         **options: Any,
     ) -> None:
-        """Show a series: without ``names`` its planes become one stack, with a slider.
+        """Show a series of values. Without ``names``, its planes become one stack with a slider.
 
-        Options as for ``save``; ``at`` has one mapping for each value. Stops at the first
-        failure with ``BatchError``: what came before is shown, what comes after is not.
+        The options are those of ``save``. ``at`` has one mapping for each value.
 
-        Raises ``InvalidOptionError`` for images of one layer whose axes, scale, units or channels
-        differ: in a list or tuple before anything is sent.
+        Raises:
+            BatchError: A value failed. The values before it are shown, the values after it are not.
+            InvalidOptionError: Images of one layer differ in axes, scale, units or channels. A list
+                or tuple is checked before anything is sent.
         """
         check_lengths(data, paths)
         check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
@@ -192,7 +205,8 @@ class StreamSink(DataSink):
         places = places_of(paths, names=names, layout=layout, at=at)
         look, awaited = Look(**options), wait is not None
         agreement = Agreement(look.given)
-        if isinstance(data, list | tuple):  # another sequence may load a value when it is asked
+        # Another sequence may load each value from disk when it is indexed, so check only these.
+        if isinstance(data, list | tuple):
             for value, path, place in zip(data, paths, places, strict=True):
                 agreement.check(value, path, place)
 
@@ -220,7 +234,7 @@ class StreamSink(DataSink):
         wait: Wait | None,
         series: int = 1,
     ) -> Outgoing:
-        """Return what travels of a value. Raises for a value that no receiver takes."""
+        """Return the value as it is sent. Raises for a value that no receiver can show."""
         splits = layout.channels_are_layers
 
         def finish(item: Any) -> Any:
@@ -232,7 +246,7 @@ class StreamSink(DataSink):
 
         def describe(value: Any, look: Look) -> tuple[Image | Rois, NDArray[Any]]:
             try:
-                item, pixels = described(value, path, place, look, splits, self.encoding)
+                item, pixels = describe_value(value, path, place, look, splits, self.encoding)
             except PolystoreError as error:
                 raise with_context(
                     error, self.name, os.fspath(path), "save"
@@ -242,7 +256,7 @@ class StreamSink(DataSink):
         try:
             if large_array(data) is None:
                 return Whole(*describe(data, look))
-            named = described_source(data, path, place, look, splits)
+            named = describe_source(data, path, place, look, splits)
         except PolystoreError as error:
             raise with_context(error, self.name, os.fspath(path), "save") from error.__cause__
         return Large(data, path, look, describe, named and finish(named))
@@ -261,14 +275,14 @@ class StreamSink(DataSink):
 
     @property
     def counters(self) -> Counters:
-        """What became of all that was sent, as far as receivers have told."""
+        """Counts of the sent values and of their answers so far."""
         for connection in list(self._state().connections.values()):
-            with suppress(ReceiverError):  # lost: the next save tells
+            with suppress(ReceiverError):  # the connection is lost: the next save raises
                 connection.listen()
         return self._counters
 
     def flush(self) -> None:
-        """Wait until everything sent is acknowledged, and raise what went wrong with it."""
+        """Wait until everything sent is acknowledged. Raise the errors of values that failed."""
         for connection in list(self._state().connections.values()):
             connection.settle()
 
@@ -276,7 +290,10 @@ class StreamSink(DataSink):
 
     @abstractmethod
     def _connections(self) -> list[Connection]:
-        """Return who gets the next value: at least one, or ``ReceiverUnavailableError``."""
+        """Return the connections that get the next value, at least one.
+
+        Raises ``ReceiverUnavailableError`` if there is no receiver.
+        """
 
     def _state(self) -> State:
         state = self._states.get(os.getpid())
@@ -285,9 +302,9 @@ class StreamSink(DataSink):
             _at_exit(_close_quietly, weakref.ref(self))
         return state
 
-    def _connected(self, state: State, endpoint: Endpoint) -> Connection:
+    def _connect(self, state: State, endpoint: Endpoint) -> Connection:
         found = state.connections.get(endpoint.token)
-        if found is None:  # callers have removed those that are lost
+        if found is None:  # it is new, or the caller has removed the lost one
             found = state.connections[endpoint.token] = Connection(
                 endpoint,
                 self.name,
@@ -298,12 +315,12 @@ class StreamSink(DataSink):
         return found
 
     def close(self) -> None:
-        """Wait for what is on its way, then close the connections; viewers stay open."""
+        """Wait for values on their way, then close the connections. Viewers stay open."""
         self._close(self.timeout)
 
     def _close(self, timeout: float) -> None:
         state = self._states.pop(os.getpid(), None)
-        with ExitStack() as closing:  # one that fails must not keep the others from settling
+        with ExitStack() as closing:  # close every connection, even if one fails
             for connection in state.connections.values() if state else ():
                 closing.callback(connection.leave, timeout)
 
@@ -317,14 +334,17 @@ def _template(names: str | NameTemplate | None) -> NameTemplate | None:
 
 def _at_exit(work: Callable[..., None], *arguments: object) -> None:
     atexit.register(work, *arguments)
-    if "multiprocessing.util" in sys.modules:  # a forked worker ends without those of atexit
+    if "multiprocessing.util" in sys.modules:  # a worker process does not run atexit functions
         from multiprocessing.util import Finalize
 
         Finalize(None, work, arguments, exitpriority=0)
 
 
 def _close_quietly(backend: weakref.ref[StreamSink]) -> None:
-    """Give what nobody waited for a moment, as the process ends; nobody can be told more."""
+    """Wait up to 2 seconds for values on their way, as the process ends.
+
+    Errors are dropped: at this point no caller is left to handle them.
+    """
     sink = backend()
     if sink is not None:
         with suppress(ReceiverError, RejectedError):

@@ -1,4 +1,4 @@
-"""What is on its way to one receiver, and what became of the rest: no socket, and no lock."""
+"""Track the values on their way to one receiver, and their outcomes. No socket and no lock."""
 
 from __future__ import annotations
 
@@ -16,81 +16,81 @@ if TYPE_CHECKING:
 __all__ = ["Answered", "Counters", "InFlight", "Pending", "Transfer"]
 
 Answered: TypeAlias = "tuple[Welcome | Answer | Ack, list[bytes]]"
-"""An answer to a question, and the frames behind it."""
+"""An answer to a query, and the frames after it."""
 
-_MOST_MESSAGES = 500  # waiting for an answer; ZeroMQ would block at 1,000
+_MOST_MESSAGES = 500  # without an answer at once. ZeroMQ would block at 1,000.
 
 
 @dataclass(slots=True)
 class Counters:
-    """What became of all that was sent by one backend."""
+    """Counts of the values that one backend has sent, by outcome."""
 
     sent: int = 0
     received: int = 0
-    """Acknowledged as held by the receiver."""
+    """Values that the receiver holds or held."""
     shown: int = 0
-    """Of those that were sent with ``wait="shown"``."""
+    """Values that were shown, among those sent with ``wait="shown"``."""
     coalesced: int = 0
-    """A newer one took the place before it was shown."""
+    """Values that a newer one replaced before they were shown."""
     dropped: int = 0
-    """Made room for others, by the policy "drop_oldest" or "coalesce"."""
+    """Values that were discarded to make room, by the policy "drop_oldest" or "coalesce"."""
     rejected: int = 0
     blocked: int = 0
-    """Had to wait for room."""
+    """How often a value had to wait for room."""
     nbytes: int = 0
+    """Bytes of all sent values."""
 
 
 class Transfer:
-    """One value on its way; ``outcome`` is set when the last word about it has come."""
+    """One value on its way. ``outcome`` is set when the final answer about it has come."""
 
     __slots__ = ("awaited", "is_begun", "outcome", "path")
 
     def __init__(self, path: str, *, awaited: bool) -> None:
         self.path = path
         self.awaited = awaited
-        """Whether a caller will ask: else what goes wrong is kept for the next call."""
+        """Whether a caller will wait for it. If not, its error is kept for the next call."""
         self.is_begun = False
-        """Whether room was taken for a part of it."""
+        """Whether a part of it has room, so that the receiver may have got it."""
         self.outcome: Ack | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A message that has no answer yet."""
+    """A message without an answer so far."""
 
     transfer: Transfer | None = None
-    """The value that it is a part of; a question has none."""
+    """The value that the message is part of. ``None`` for a query."""
     slot: int | None = None
     nbytes: int = 0
     is_last: bool = True
-    """Whether the answer is the last word about the value."""
+    """Whether it is the last message of the value, so that its answer is final."""
 
 
 class InFlight:
-    """The messages of one connection that have no answer yet, and the room that they take.
+    """The messages of one connection without an answer, and the room that they use."""
 
-    The connection calls every method with its lock held.
-    """
+    # It needs no lock: the connection calls every method with its own _lock held.
 
     def __init__(
         self, endpoint: Endpoint, backend: str, max_in_flight: int, counters: Counters
     ) -> None:
         self.counters = counters
         self.pending: dict[int, Pending] = {}
-        """By the number of the message."""
+        """Messages without an answer, by their number."""
         self.answers: dict[int, Answered] = {}
-        """To questions, until whoever asked takes them."""
+        """Answers to queries by the number of the query, until the caller takes them."""
         self.failures: list[PolystoreError] = []
-        """Of values that nobody waits for."""
+        """Errors of values that no caller waits for."""
         self.free: deque[int] = deque()
-        """Slots of the ring."""
+        """Free slots of the ring."""
         self.nbytes = 0
         self._endpoint = endpoint
         self._backend = backend
         self._room = max(max_in_flight, 2 * PIECE)
 
     def claim(self, transfer: Transfer, nbytes: int, through_ring: bool) -> int | None:
-        """Take room for a payload: a slot, -1 for a frame, ``None`` where there is none."""
+        """Take room for a payload. Return its slot, -1 for a frame, or ``None`` without room."""
         if len(self.pending) >= _MOST_MESSAGES:
             return None
         if through_ring:
@@ -98,8 +98,9 @@ class InFlight:
                 return None
             transfer.is_begun = True
             self.nbytes += nbytes
-            # A small image finds the slot that was freed last still in the cache. The pieces of
-            # a large one take turns: what the other processor has just read is slow to write.
+            # A small image uses the slot that was freed last, because it is still in the cache.
+            # A large image uses the slots in turn, because memory that another processor has
+            # just read is slow to write.
             return self.free.pop() if nbytes < PIECE // 2 else self.free.popleft()
         if self.nbytes and self.nbytes + nbytes > self._room:
             return None
@@ -108,7 +109,7 @@ class InFlight:
         return -1
 
     def note(self, reply: Reply, frames: list[bytes]) -> None:
-        """Note what a receiver says of one message, or of several."""
+        """Record the reply of a receiver to one message or to several."""
         if isinstance(reply, Failure):
             failure = RejectedError(reply.reason, path=reply.path, backend=self._backend)
             self.failures.append(failure)
@@ -120,9 +121,9 @@ class InFlight:
 
     def _note(self, number: int, reply: Welcome | Answer | Ack, frames: list[bytes]) -> None:
         pending = self.pending.pop(number, None)
-        if pending is None:  # nobody waits any more
+        if pending is None:  # it was answered before, or its caller has given up
             if isinstance(reply, Ack) and reply.stage in ("coalesced", "dropped"):
-                self._count(reply.stage)  # what became of it after it was received
+                self._count(reply.stage)  # it was received first, and discarded later
             return
         if pending.transfer is None:
             self.answers[number] = reply, frames[1:]
@@ -148,7 +149,7 @@ class InFlight:
         setattr(self.counters, name, getattr(self.counters, name) + 1)
 
     def refusal(self, transfer: Transfer, ack: Ack) -> PolystoreError | None:
-        """Return the error of a value that was not taken; ``None`` if it was."""
+        """Return the error for a value that was refused, or ``None``."""
         if ack.stage == "rejected":
             return RejectedError(ack.reason, path=transfer.path, backend=self._backend)
         if ack.stage == "closed":
@@ -157,11 +158,12 @@ class InFlight:
         return None
 
     def take_failures(self) -> list[PolystoreError]:
+        """Return the errors that were not raised yet, and forget them."""
         failures, self.failures = self.failures, []
         return failures
 
     @property
     def is_left_alone(self) -> bool:
-        """Whether a value has no outcome yet that nobody waits for."""
+        """Whether a value is on its way without a caller that waits for it."""
         transfers = (pending.transfer for pending in self.pending.values())
         return any(t is not None and not t.awaited and t.outcome is None for t in transfers)

@@ -1,1 +1,1 @@
-"""What viewers share: where a value goes, how it looks, when it is shown, what it is asked."""
+"""Rules that all viewers share: layers, looks, pacing, and queries."""

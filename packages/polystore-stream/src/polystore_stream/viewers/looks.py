@@ -1,6 +1,6 @@
-"""How images look at first: display limits, the range of their slider, and names of layers.
+"""Choose how images look at first: display limits, the range of their slider, names of layers.
 
-All viewers follow these rules. The vectors in docs/protocol/looks prove it.
+All viewers follow these rules. The vectors in docs/protocol/looks test each of them.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["Limits", "choose_range", "find_bits", "find_limits", "name_layer"]
 
 _SAMPLE = 16384
-"""Pixels of a plane that its limits are computed from, at most: they take 0.2 ms."""
+"""Pixels of a plane from which its limits are computed, at most. That takes 0.2 ms."""
 _CUT = 1000
-"""One in so many pixels of the sample is darker than the limits, and one is brighter."""
+"""One pixel of the sample in this many is darker than the limits, and one is brighter."""
 _MOST = sys.float_info.max / 2
-"""The difference of two limits must be a number: a slider is as long."""
+"""Largest limit. The difference of two limits must be finite, because a slider has that length."""
 
 Pair = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The display limits of a channel over all planes that have come, in any order."""
+    """The display limits of a channel over all received planes. Their order does not matter."""
 
     low: float | None = None
-    """``None`` before the first plane with finite numbers; likewise ``high``."""
+    """``None`` before the first plane with finite numbers, as is ``high``."""
     high: float | None = None
 
     def with_planes(self, block: Pixels) -> Limits:
@@ -53,10 +53,10 @@ class Limits:
         return Limits(min(lows), max(highs))
 
     def pair(self, bits: int | None = None) -> Pair:
-        """Return the intensities shown as black and as full brightness, the first below the second.
+        """Return the intensities that are shown as black and as full brightness. black < bright.
 
-        ``bits`` are the significant bits of an image of integers. They decide for an image whose
-        pixels are all equal.
+        ``bits`` is the number of significant bits of an image of integers. It is used for an image
+        whose pixels are all equal.
         """
         if self.low is None or self.high is None:
             return 0.0, 1.0
@@ -70,10 +70,10 @@ class Limits:
 
 
 def find_limits(plane: Pixels) -> Pair | None:
-    """Return the display limits of one plane, shape (y, x), in which they may be equal.
+    """Return the display limits of one plane, shape (y, x). They may be equal.
 
-    They leave out the darkest and the brightest thousandth of a sample of its pixels. ``None`` if
-    the plane has no finite numbers. Boolean planes have (0, 1).
+    The limits leave out the darkest and the brightest thousandth of a sample of its pixels. Boolean
+    planes have (0, 1). A plane without finite numbers gives ``None``.
     """
     if plane.dtype.kind == "b":
         return 0.0, 1.0
@@ -91,12 +91,12 @@ def find_limits(plane: Pixels) -> Pair | None:
 
 
 def _planes(block: Pixels) -> Iterator[Pixels]:
-    for at in np.ndindex(block.shape[:-2]):  # reshape would copy one channel of several
+    for at in np.ndindex(block.shape[:-2]):  # reshape would copy the channel out of the array
         yield block[at]
 
 
 def _find_step(height: int, width: int) -> int:
-    """Return the least step at which every ``step``-th row and column are few enough pixels."""
+    """Return the smallest step that takes at most ``_SAMPLE`` pixels of every row and column."""
     steps = range(1, max(height, width) + 1)
     return 1 + bisect_left(
         steps, x=True, key=lambda step: -(-height // step) * -(-width // step) <= _SAMPLE
@@ -115,10 +115,11 @@ def _finite(pixels: Pixels) -> Pixels:
 def choose_range(
     limits: Pair, dtype: str, bits: int | None = None, data_range: Pair | None = None
 ) -> Pair:
-    """Return between which intensities a user can drag the limits. It contains ``limits``.
+    """Return the range in which a user can drag the limits. It contains ``limits``.
 
-    It is ``data_range``, or that of ``bits``, or all of 8 bits. Of other images it is three times
-    as wide as the limits, with these in the middle, if that is a number.
+    The range is ``data_range`` if it is given, or else the range of ``bits``. For images of 8 bits
+    it is the range of the type. For other images it is three times as wide as the limits, with the
+    limits in the middle, if that is finite.
     """
     low, high = limits
     kind = np.dtype(dtype)
@@ -140,7 +141,7 @@ def choose_range(
 
 
 def find_bits(item: Image) -> int | None:
-    """Return the significant bits of an image of integers, if it says them."""
+    """Return the number of significant bits of an image of integers, if its metadata has it."""
     return _read_bits(item.words) if item.dtype[1] in "ui" and item.words else None
 
 
@@ -148,7 +149,11 @@ def find_bits(item: Image) -> int | None:
 def _read_bits(words: str) -> int | None:
     try:
         bits = json.loads(words).get("bits")
-    except (AttributeError, ValueError, RecursionError):  # words of a stranger
+    except (
+        AttributeError,
+        ValueError,
+        RecursionError,
+    ):  # another producer wrote something else
         return None
     return bits if type(bits) is int and 1 <= bits <= 64 else None
 
@@ -158,8 +163,8 @@ def name_layer(
 ) -> str:
     """Return the name of the layer of an image, or of one of its channels.
 
-    ``channel`` is the name of the channel that the layer shows, ``number`` which one of several it
-    is, from 0. Labels have a name of their own next to the image that they belong to.
+    ``channel`` is the name of the channel that the layer shows. ``number`` is its index among
+    several, from 0. The name of a label image ends in "labels", so that it differs from its image.
     """
     if labels:
         return f"{title} labels"

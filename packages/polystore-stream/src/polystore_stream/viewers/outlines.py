@@ -1,4 +1,4 @@
-"""The shape of a ROI as the outlines that viewers draw."""
+"""Convert the shape of a ROI to the outlines that viewers draw."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from polystore_core.rois import (
 __all__ = ["Outline", "to_outlines"]
 
 Outline: TypeAlias = tuple[str, NDArray[np.float64]]
-"""What it is ("polygon", "rectangle", "ellipse", "path", "line", "points"), and (y, x) of its
-vertices: shape (n, 2), of rectangles and ellipses the four corners of their box."""
+"""Its kind ("polygon", "rectangle", "ellipse", "path", "line", "points"), and its vertices (y, x),
+shape (n, 2). The vertices of rectangles and ellipses are the four corners of their box."""
 
 
 def to_outlines(shape: Shape) -> list[Outline]:
     """Return the outlines that a viewer draws for a shape.
 
-    Raises ``UnsupportedDataError`` for a shape without outlines: a ``Mask`` is an image of labels.
+    Raises ``UnsupportedDataError`` for a shape without outlines, such as a ``Mask``.
     """
     match shape:
         case Rectangle():

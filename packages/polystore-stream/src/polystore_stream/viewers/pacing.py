@@ -1,6 +1,6 @@
-"""When a viewer shows what came: not for each image, and never so often that nothing else runs.
+"""Decide when a viewer updates its windows, so that showing does not slow the pipeline.
 
-The thread of the viewer's windows calls all of this.
+Only the thread of the viewer's windows uses these classes, so they do not have locks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["Pacing", "Pulse", "Unpainted"]
 
 _FRAME = 1 / 30
-"""Seconds between two changes of what is shown, at least."""
+"""Seconds between two changes of a window, at least."""
 _REST, _MOST_REST = 2.0, 0.12
-"""The next change is shown after so many times the cost of the last, but so many seconds at most:
-the rest of the time is the pipeline's, where both share few processors."""
+"""The pause before the next change: this many times the cost of the last change, but at most this
+many seconds. On a machine with few processors, the pipeline runs in the pause."""
 _HIDDEN = 1.0
-"""Seconds after which what was not painted counts as received alone: the window is hidden."""
+"""Seconds after which an unpainted value counts as received only, because its window is hidden."""
 
 
 class Pacing:
-    """The time of the next change, from the cost of the last one, painting included."""
+    """Choose the time of the next change from the cost of the last one, including painting."""
 
     def __init__(self) -> None:
         self.is_busy = False
@@ -31,9 +31,11 @@ class Pacing:
         self._begun = self._cost = 0.0
 
     def begin(self) -> None:
+        """Note that a change begins."""
         self.is_busy, self._begun = True, time.monotonic()
 
     def end(self) -> None:
+        """Note that the change was made and painted."""
         self.is_busy, self._cost = False, time.monotonic() - self._begun
 
     def pause(self) -> float:
@@ -52,15 +54,16 @@ class Unpainted:
         return bool(self._waiting)
 
     def add(self, delivery: Delivery) -> None:
+        """Add a value that is shown but not painted yet."""
         self._waiting.append((time.monotonic(), delivery))
 
     def take(self) -> list[Delivery]:
-        """Return all of them, and wait for none any more: they were painted, or never will be."""
+        """Return and forget all values: they were painted, or will never be."""
         waiting, self._waiting = self._waiting, []
         return [delivery for _, delivery in waiting]
 
     def take_hidden(self) -> list[Delivery]:
-        """Return those that have waited for so long that the window must be hidden."""
+        """Return and forget the values that have waited so long that the window must be hidden."""
         late = time.monotonic() - _HIDDEN
         found = [delivery for since, delivery in self._waiting if since < late]
         self._waiting = [one for one in self._waiting if one[0] >= late]
@@ -68,13 +71,13 @@ class Unpainted:
 
 
 class Pulse:
-    """The longest time without an event, while it is measured."""
+    """Measure the longest time in which the viewer handled no event."""
 
     def __init__(self) -> None:
         self._last, self._longest = time.monotonic(), 0.0
 
     def beat(self) -> None:
-        """Tell that an event was handled."""
+        """Note that an event was handled."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._last)
         self._last = now

@@ -1,7 +1,7 @@
-"""Which layers a value goes to, decided before its pixels travel: knows no viewer.
+"""Decide which layers a value goes to, before its pixels are sent. Works for every viewer.
 
-The receiver's thread plans and refuses, the viewer's thread shows. So a value that does not fit
-is the error of the ``save`` that sent it, however busy the viewer is.
+The receiver's thread plans and refuses, and the viewer's thread shows. So if a value does not fit,
+the ``save`` that sent it raises the error, even while the viewer is busy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Key", "Plan", "Planner", "Reach", "Target", "blocks_of", "grid_reach"]
 
 Key: TypeAlias = tuple[str, str, str, int]
-"""Window, key of the layer in it, "image", "labels" or "rois", and number of the channel."""
+"""Window, key of the layer in it, kind ("image", "labels" or "rois"), number of the channel."""
 _Sliders: TypeAlias = tuple[tuple[str, str], ...]
 
 _LONGEST_TITLE = 255
@@ -35,33 +35,33 @@ _LONGEST_TITLE = 255
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One layer, and where in it."""
+    """One layer, and the coordinates in it."""
 
     key: Key
     at: tuple[str, ...]
     """Coordinates on the layer's sliders."""
     restarts: bool = False
-    """Whether the layer begins anew, with another shape or type."""
+    """Whether the layer is emptied first, for another shape or type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where one value goes: to a layer for each of its channels, or to one."""
+    """The layers that one value goes to: one for each of its channels, or a single one."""
 
     targets: tuple[Target, ...]
     sliders: tuple[str, ...]
     axes: str
-    """Of the block that each layer gets: no channels that are layers."""
+    """Axes of the block that each layer gets, without channels that are layers."""
     title: str
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """The layers, each once: a source with sliders of its own has several places in one."""
+        """The layers, each once. A source with its own sliders has several targets in a layer."""
         return tuple(dict.fromkeys(target.key for target in self.targets))
 
 
 def blocks_of(item: Image, data: NDArray[Any] | Part) -> Iterator[NDArray[Any] | Part]:
-    """Yield the part of an image for each target of its plan, in their order."""
+    """Yield the part of an image for each target of its plan, in order of the targets."""
     lead = len(item.sliders)
     axes = [*range(lead)]
     if item.layers == "c":
@@ -76,11 +76,11 @@ def blocks_of(item: Image, data: NDArray[Any] | Part) -> Iterator[NDArray[Any] |
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Where a layer lies in its window. Each tuple has one value for each axis, x last."""
+    """The extent of a layer in its window. Each tuple has one value for each axis, x last."""
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    """Centre of the first and of the last pixel, in ``units``; NaN for an empty layer."""
+    """Centres of the first and the last pixel, in ``units``. NaN for an empty layer."""
     step: tuple[float, ...]
     """Size of a pixel, in ``units``."""
     units: tuple[str, ...]
@@ -94,19 +94,20 @@ def grid_reach(shape: Sequence[int], scale: Sequence[float], units: Sequence[str
 
 @dataclass(slots=True)
 class _Outline:
-    """What a layer holds, and will hold when all that was accepted has come."""
+    """The content of a layer, including values that were accepted and have not come yet."""
 
     sliders: tuple[str, ...]
     own: tuple[int, ...]
-    """Lengths of the last of the sliders: those that each value brings along."""
+    """Lengths of the last sliders: those that each value has itself."""
     axes: str
     shape: tuple[int, ...]
     dtype: str
     reach: Reach
     held: set[tuple[str, ...]] = field(default_factory=set)
-    """Where values stand, on the sliders that they do not bring along."""
+    """Coordinates of the values, on the sliders that they do not have themselves."""
 
     def fits(self, other: _Outline) -> bool:
+        """Whether both have the same sliders, axes, shape and type."""
         mine = self.sliders, self.own, self.axes, self.shape, self.dtype
         return mine == (other.sliders, other.own, other.axes, other.shape, other.dtype)
 
@@ -117,8 +118,8 @@ class _Outline:
         )
         return f"{text}, {own}" if own else text
 
-    def begins_anew(self, coordinates: tuple[str, ...], series: int) -> bool:
-        """Whether a value of another kind replaces one, as do all the others of its series."""
+    def replaces_series(self, coordinates: tuple[str, ...], series: int) -> bool:
+        """Whether a series of another shape or type replaces all values of the layer."""
         return coordinates in self.held and series >= len(self.held)
 
     def _own_names(self) -> tuple[str, ...]:
@@ -132,7 +133,7 @@ def _reach(
     shape: tuple[int, ...],
     old: _Outline | None,
 ) -> Reach:
-    """Return how far one block reaches; anything that is not given again stays as it was."""
+    """Return the extent of one block. If ``item`` has no scale or units, the old ones stay."""
     letters = axes.rstrip("s")
     known = (
         old.reach if old is not None and (old.sliders, old.axes) == (sliders, axes) else None
@@ -151,15 +152,16 @@ def _reach(
 
 
 class Planner:
-    """Remembers the outline of each layer, and where each path stands.
+    """Remember the outline of each layer, and the layer of each path."""
 
-    ``check`` raises ``UnsupportedDataError`` for an image that a window cannot show beside the
-    images that it shows already: it gets the reach of the new one and of the others.
-
-    ``_lock`` guards ``_outlines``, ``_places`` and ``_plans``.
-    """
+    # _lock guards _outlines, _places and _plans. The receiver's thread calls plan. The viewer's
+    # thread calls the other methods.
 
     def __init__(self, check: Callable[[Reach, Iterable[Reach]], None] | None = None) -> None:
+        """``check`` gets the extent of a new image and of the other images in its window.
+
+        It raises ``UnsupportedDataError`` if the window cannot show them together.
+        """
         self._check = check
         self._lock = threading.Lock()
         self._outlines: dict[Key, _Outline] = {}
@@ -167,11 +169,13 @@ class Planner:
         self._plans: dict[tuple[str, str, str], tuple[Plan, Image | Rois]] = {}
 
     def plan(self, item: Image | Rois, kind: str) -> Plan:
-        """Return where an item goes, and remember it.
+        """Return the layers that an item goes to, and remember them.
 
-        Raises ``UnsupportedDataError`` for what does not fit the layer that it is meant for. A
-        layer begins anew if one of its values is replaced, and as many come together as it
-        holds: then all are.
+        A value of another shape or type empties its layer first, if it belongs to a series that
+        replaces all values of the layer.
+
+        Raises:
+            UnsupportedDataError: The item does not fit its layer.
         """
         with self._lock:
             place = item.window, item.path, kind
@@ -185,7 +189,7 @@ class Planner:
             return plan
 
     def place(self, window: str, path: str, kind: str) -> tuple[Plan, Image | Rois] | None:
-        """Return where the value of a path went last, and what came with it."""
+        """Return the last plan of a path, and the item that it was made for."""
         with self._lock:
             return self._plans.get((window, path, kind))
 
@@ -200,7 +204,7 @@ class Planner:
         title = item.title[:_LONGEST_TITLE]
         if item.layer is not None:
             return item.layer, title, item.at
-        # A path that came with a series, and is saved alone now, is updated where it stands.
+        # If a path was part of a series and is saved alone now, update it where it is.
         return self._places.get(place, (f"path\0{item.path}", title, item.at))
 
     def _image_plan(self, item: Image, kind: str, layer: str, title: str, at: _Sliders) -> Plan:
@@ -221,17 +225,18 @@ class Planner:
                 sliders, own, axes, shape, item.dtype, _reach(item, sliders, axes, shape, old)
             )
             restarts = old is not None and not old.fits(new)
-            replaces = old is not None and old.begins_anew(coordinates, item.series)
+            replaces = old is not None and old.replaces_series(coordinates, item.series)
             if old is not None and restarts and not replaces:
                 raise UnsupportedDataError(
-                    f"it is {new}, and layer {title!r} holds {len(old.held)} of {old}: save it "
-                    "under another name or with labels=True, to have a layer of its own. Or save "
-                    f"all {len(old.held)} as one batch, or remove the layer"
+                    f"it is {new}, but layer {title!r} holds {len(old.held)} of {old}: save it "
+                    "under another name, or with labels=True, to show it in another layer. Or "
+                    f"save all {len(old.held)} as one batch, or remove the layer"
                 )
             if old is None or restarts or old.reach != new.reach:
                 self._check_reach(new.reach, item.window, layer)
             targets += [Target(key, place, restarts and place is places[0]) for place in places]
             news.append((key, new, restarts))
+        # Change the outlines only now: if a channel was refused above, none of them has changed.
         for key, new, restarts in news:
             outline = self._outlines.get(key)
             if outline is None or restarts:
@@ -242,7 +247,7 @@ class Planner:
         return Plan(tuple(targets), sliders, axes, title)
 
     def _drop_channels(self, key: Key, at: tuple[str, ...]) -> None:
-        """Forget the channels of a place from ``key`` on: a value there had more before."""
+        """Forget channels from ``key`` on, if an older value at ``at`` had more channels."""
         window, layer, kind, number = key
         while (outline := self._outlines.get((window, layer, kind, number))) is not None:
             outline.held.discard(at)
@@ -263,12 +268,12 @@ class Planner:
             )
 
     def forget(self, key: Key) -> None:
-        """A layer is gone: what comes for it makes a new one."""
+        """Forget a layer that was removed. The next value for it makes a new layer."""
         with self._lock:
             self._outlines.pop(key, None)
 
     def forget_window(self, window: str) -> None:
-        """All of a window is gone: paths stand nowhere there any more."""
+        """Forget all layers and paths of a window that was closed."""
         with self._lock:
             self._outlines = {k: v for k, v in self._outlines.items() if k[0] != window}
             self._places = {k: v for k, v in self._places.items() if k[0] != window}

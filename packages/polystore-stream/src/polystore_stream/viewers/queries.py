@@ -1,4 +1,4 @@
-"""Questions to a viewer: a table of functions, whose keyword-only parameters are the arguments."""
+"""Answer queries with a table of functions. Their keyword-only parameters are the arguments."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Answers"]
 
 Answer: TypeAlias = "tuple[Any, list[NDArray[Any]]]"
-"""What JSON can hold, and arrays."""
+"""A JSON value, and arrays."""
 
 
 class Answers:
-    """Answers the questions to a viewer: ``table`` has a function for each name."""
+    """Answer the queries to a viewer."""
 
     def __init__(self, viewer: str, table: Mapping[str, Callable[..., Answer]]) -> None:
+        """``table`` has a function for each query by its name."""
         self._viewer, self._table = viewer, table
 
     def reply(self, receiver: Receiver, delivery: Delivery) -> bool:
-        """Answer a question, or tell why not. Returns whether it was answered."""
+        """Answer a query, or reject it with a reason. Return whether it was answered."""
         query = delivery.item
         assert isinstance(query, Query)
         try:
             value, arrays = self._answer(query)
-        except Exception as error:  # a stranger's question must not end the viewer
+        except Exception as error:  # a bad query must not end the viewer
             receiver.settle(delivery, "rejected", str(error))
             return False
         receiver.answer(delivery, value, arrays)

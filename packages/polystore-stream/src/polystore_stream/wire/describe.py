@@ -26,34 +26,42 @@ if TYPE_CHECKING:
 
     from .layout import Place
 
-__all__ = ["Encoding", "Look", "check_policy", "check_wait", "described", "described_source"]
+__all__ = [
+    "Encoding",
+    "Look",
+    "check_policy",
+    "check_wait",
+    "describe_source",
+    "describe_value",
+]
 
 Described: TypeAlias = "tuple[Image | Rois, NDArray[Any]]"
 
 
 def check_wait(wait: Wait | None) -> None:
-    """Raise ``InvalidOptionError`` for anything but "received", "shown" and ``None``."""
+    """Raise ``InvalidOptionError`` unless ``wait`` is "received", "shown" or ``None``."""
     if wait is not None and wait not in get_args(Wait):
         raise InvalidOptionError("wait", wait, "'received', 'shown' or None")
 
 
 def check_policy(policy: Policy) -> None:
+    """Raise ``InvalidOptionError`` unless ``policy`` is one of the policies."""
     if policy not in get_args(Policy):
         raise InvalidOptionError("policy", policy, f"one of {', '.join(get_args(Policy))}")
 
 
 class Encoding:
-    """What a value is on its way: the viewers' own types are for those that have others."""
+    """How values are encoded. A viewer with fewer element types has a subclass."""
 
     def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> tuple[NDArray[Any], str]:
-        """Return pixels of a type that the viewer has, and the type that ``load`` returns.
+        """Return the pixels in a type that the viewer has, and the type that ``load`` returns.
 
-        Raises ``UnsupportedDataError``.
+        Raises ``UnsupportedDataError`` if the viewer cannot hold the values exactly.
         """
         return pixels, pixels.dtype.str
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
-        """Return a payload, and what it is called."""
+        """Return the name of an encoding, and the ROIs encoded so."""
         document = json.dumps([roi.to_dict() for roi in rois], separators=(",", ":"))
         return "json", document.encode("utf-8")
 
@@ -61,7 +69,7 @@ class Encoding:
 _SHARED = Encoding()
 
 
-def described(
+def describe_value(
     data: Any,
     path: str | os.PathLike[str],
     place: Place,
@@ -69,12 +77,21 @@ def described(
     split_channels: bool,
     encoding: Encoding | None = None,
 ) -> Described:
-    """Return the message for a value, and its pixels (of ROIs: what they are encoded as).
+    """Return the message for a value, and its payload: pixels, or encoded ROIs.
 
-    The words of an Image or a DataArray hold where ``look`` does not say another. If
-    ``split_channels`` is true, each channel of the array is a layer.
+    The metadata of an Image or a DataArray applies unless ``look`` replaces it.
 
-    Raises ``UnsupportedDataError`` and ``InvalidOptionError`` for a value that no viewer shows.
+    Args:
+        data: Array, Image, ROI, or list of ROIs.
+        path: Name of the value in the viewer.
+        place: Layer, sliders and window.
+        look: Options of the call.
+        split_channels: Whether each channel of the array becomes a layer.
+        encoding: Encoding of the viewer, if it has its own.
+
+    Raises:
+        UnsupportedDataError: No viewer can show the value.
+        InvalidOptionError: An option of ``look`` is wrong.
     """
     encoding = encoding or _SHARED
     text = _text(path)
@@ -91,7 +108,7 @@ def described(
     dtype = _plain_dtype(pixels.dtype)
     _check_pixels(pixels.shape)
     is_mask = _is_mask(dtype, look, words)
-    shown = "|u1" if is_mask else dtype  # viewers have labels of integers
+    shown = "|u1" if is_mask else dtype  # viewers have only labels of integers
     about = look_of(pixels.shape, shown, look, words)
     if about.order is not None:
         pixels = pixels.transpose(about.order)
@@ -117,7 +134,10 @@ def described(
 def _without_single(
     array: Any, look: Look, words: ImageMetadata
 ) -> tuple[Any, Look, ImageMetadata]:
-    """Leave out axes t and z of length 1 if axes that viewers do not know need their places."""
+    """Remove axes t and z of length 1 if unknown axes need their letters.
+
+    Viewers know only t, z, c, y, x and s. They show an unknown axis as z or t.
+    """
     names, shape = words.names, array.shape
     unknown = [name for name in names if name not in AXIS_TYPES]
     taken = [at for at, name in enumerate(names) if name in ("t", "z")]
@@ -134,16 +154,16 @@ def _without_single(
     return array[region], replace(look, scale=scale), words.select(region, shape)
 
 
-def described_source(
+def describe_source(
     data: Any,
     path: str | os.PathLike[str],
     place: Place,
     look: Look,
     split_channels: bool,
 ) -> Image | None:
-    """Return the message that names a lazy array; ``None`` if no other process can open it.
+    """Return the message that names a lazy array, or ``None`` if no other process can open it.
 
-    Axes that viewers do not know become sliders. Raises as ``described`` does.
+    Axes that viewers do not know become sliders. Raises the errors of ``describe_value``.
     """
     array, words = array_and_words(data)
     source, shape = array.source, array.shape
@@ -165,7 +185,7 @@ def described_source(
     order = (*lead, *(rest if about.order is None else [rest[at] for at in about.order]))
     if source is None or encodable(source.path) != source.path:
         return None
-    if is_mask:  # viewers have labels of integers
+    if is_mask:  # viewers have only labels of integers, so the pixels must be converted
         return None
     if not all(sliders) or {*sliders} & {name for name, _ in place.at}:
         return None
@@ -239,7 +259,7 @@ def _is_mask(dtype: str, look: Look, words: ImageMetadata | None) -> bool:
 def _check_pixels(shape: tuple[int, ...]) -> None:
     if not shape or 0 in shape:
         raise UnsupportedDataError(
-            f"shape {shape} has no axes or no pixels: save an array with at least one pixel",
+            f"cannot show an array of shape {shape}: expected at least one axis and one pixel",
             FORMAT,
         )
 
@@ -268,7 +288,8 @@ def _rois(
         if not isinstance(roi.shape, Area):
             kind = type(roi.shape).__name__
             raise UnsupportedDataError(
-                f"labels=True fills areas, and a {kind} has no area", FORMAT
+                f"labels=True fills areas, but a {kind} has no area: save it without labels=True",
+                FORMAT,
             )
     name, content = encoding.rois(rois)
     payload = np.frombuffer(content or b"\0", np.uint8)
@@ -289,7 +310,7 @@ def _rois(
 def _check_only_labels(look: Look) -> None:
     for name in look.given:
         if name != "labels":
-            expected = "no value for ROIs: only images have this option"
+            expected = "no value for ROIs, because only images have this option"
             raise InvalidOptionError(name, getattr(look, name), expected)
 
 
@@ -306,4 +327,4 @@ def _plain_dtype(dtype: np.dtype[Any]) -> str:
         advice = "show one field of it"
     else:
         advice = "convert them to bool, integers or floats"
-    raise UnsupportedDataError(f"viewers do not show pixels of {dtype}: {advice}", FORMAT)
+    raise UnsupportedDataError(f"viewers cannot show pixels of type {dtype}: {advice}", FORMAT)

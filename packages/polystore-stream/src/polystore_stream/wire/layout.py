@@ -1,7 +1,7 @@
-"""Where in a viewer an image goes, read off its path: pure text, no viewer is asked.
+"""Derive from a path where an image goes in a viewer. Works on text, without asking a viewer.
 
-Names are compared through their aliases: "time" is "t"; "channel" and "w" are "c". An image
-without a name template stands alone, a series without one becomes one stack.
+Names have aliases: "time" is "t", and "channel" and "w" are "c". Without a name template, a single
+image gets its own layer, and a series becomes one stack.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ _SEPARATORS = "_-. "
 class Layout:
     """Which parts of a name become layers, sliders and windows of a viewer.
 
-    Parts are the fields of the template and the names given with ``at=``. Those that stand
-    nowhere become sliders too, before the others, so that no two images share a place. The
-    axes "t" ("time"), "z" and "channel" ("c", "w") may be named where no image has them.
+    The parts are the fields of the template and the names in ``at=``. A part that you do not list
+    becomes a slider too, before the listed ones, so that no two images have the same place. You
+    may list the axes "t" ("time"), "z" and "channel" ("c", "w") even if no image has them.
+
+    For example, ``Layout(window=("well",))`` opens a window for each well.
 
     Raises:
-        InvalidOptionError: something other than names, or a name that stands twice.
+        InvalidOptionError: An option is not a tuple of names, or lists a name twice.
     """
 
     layer: tuple[str, ...] = ("channel",)
-    """Each combination of their values is a layer."""
+    """Parts whose values make a layer: each combination has its own."""
     slider: tuple[str, ...] = ("t", "z")
-    """Each is a slider, the outermost first."""
+    """Parts that are sliders, the outermost first."""
     window: tuple[str, ...] = ()
-    """Each combination of their values is a window."""
+    """Parts whose values make a window: each combination has its own."""
 
     def __post_init__(self) -> None:
         where: dict[str, str] = {}
@@ -62,26 +64,28 @@ class Layout:
 
     @property
     def channels_are_layers(self) -> bool:
+        """Whether each channel of an image becomes a layer."""
         return "c" in map(_canonical, self.layer)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image stands in a viewer."""
+    """The window, the layer and the slider positions of an image."""
 
     window: str
-    """"" is the main window."""
+    """Title of the window. "" is the main window."""
     layer: str | None
-    """Key of the layer; ``None``: where this path stands already, else a layer of its own."""
+    """Key of the layer. ``None``: the layer that has this path already, or a new one."""
     title: str
-    """What a person reads as the name of the layer."""
+    """Name of the layer for people."""
     at: tuple[tuple[str, str], ...]
     """Name of each slider and the coordinate on it, the outermost first."""
     channel: str = ""
-    """Which channel a layer of its own shows, where the path says it."""
+    """Channel that the layer shows, if the path says it."""
     group: str = ""
-    """Key of the image that the channels make up, for viewers that have channels in an image."""
+    """Key of the image of this and other channels, for viewers with channels in one image."""
     group_title: str = ""
+    """Name of that image for people."""
 
     def __str__(self) -> str:
         told = [f"layer {self.title!r}", *(f"{name}={value}" for name, value in self.at)]
@@ -93,13 +97,16 @@ def place_of(
 ) -> Place:
     """Return the place of one image.
 
-    Raises ``InvalidOptionError``: the name does not fit the template, ``at`` is no mapping from
-    names to str and int, or ``layout`` names what neither of them has.
+    Raises:
+        InvalidOptionError: The path does not fit the template, ``at`` is not a mapping from names
+            to str or int, or ``layout`` lists a name that neither of them has.
     """
     given = _coordinates({} if at is None else at)
-    plan = _planned(names, tuple(given), layout)
+    plan = _plan_names(names, tuple(given), layout)
     parts = _parts(path)
-    return _alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
+    return (
+        _place_alone(parts) if plan.is_empty else plan.place(parts, plan.values(parts) | given)
+    )
 
 
 def places_of(
@@ -109,19 +116,20 @@ def places_of(
     layout: Layout,
     at: Sequence[Mapping[str, object]] | None,
 ) -> list[Place]:
-    """Return the place of each image of a series; ``at`` has one mapping for each.
+    """Return the place of each image of a series. ``at`` has one mapping for each.
 
-    Without ``names`` and ``at`` several images become one stack: its slider is "image", its
-    title what their names have in common.
+    Without ``names`` and ``at``, several images become one stack. Its slider is "image", and its
+    title is the common start of the names.
 
-    Raises ``InvalidOptionError`` as ``place_of`` does, for a place that two paths share, and
-    for mappings with different names.
+    Raises:
+        InvalidOptionError: As in ``place_of``. Also if two paths have the same place, or if the
+            mappings have different names.
     """
     given = _series(at, len(paths))
-    plan = _planned(names, tuple(given[0]) if given else (), layout)
+    plan = _plan_names(names, tuple(given[0]) if given else (), layout)
     parts = [_parts(path) for path in paths]
     if plan.is_empty:
-        places = _stacked(parts) if len(parts) > 1 else list(map(_alone, parts))
+        places = _place_stack(parts) if len(parts) > 1 else list(map(_place_alone, parts))
     else:
         found = plan.all_values(parts)
         if given:
@@ -132,13 +140,13 @@ def places_of(
 
 
 _Parts: TypeAlias = tuple[str, ...]
-"""A path; "/" comes first if it is absolute."""
+"""The parts of a path. The first one is "/" if the path is absolute."""
 _Comparable = TypeVar("_Comparable", str, tuple[str, ...])
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What each part of the names of one call becomes."""
+    """Which parts of the names of one call become layers, sliders and windows."""
 
     names: NameTemplate | None
     layer: tuple[str, ...]
@@ -151,11 +159,12 @@ class _Plan:
         return self.names is None and not (self.layer or self.slider or self.window)
 
     def values(self, parts: _Parts) -> dict[str, str]:
-        parsed = self.names.parse(_joined(parts)) if self.names else {}
+        """Return the value of each field of the template in a path."""
+        parsed = self.names.parse(_join(parts)) if self.names else {}
         return {_canonical(name): value for name, value in parsed.items()}
 
     def all_values(self, paths: Sequence[_Parts]) -> list[dict[str, str]]:
-        """Raise for the first that does not fit; tell how many others do not."""
+        """Return the values in each path. The error of the first misfit counts the others."""
         found = []
         for index, parts in enumerate(paths):
             try:
@@ -169,26 +178,27 @@ class _Plan:
         return found
 
     def _fits(self, parts: _Parts) -> bool:
-        return self.names is None or self.names.matches(_joined(parts))
+        return self.names is None or self.names.matches(_join(parts))
 
     def place(self, parts: _Parts, values: Mapping[str, str]) -> Place:
+        """Return the place of a path with these values."""
         folder = self._folder(parts)
         kept = {name: values[name] for name in (*self.window, *self.layer)}
         has_channel = "c" in self.layer
         shared = [name for name in self.layer if name != "c"]
         return Place(
-            _titled(self.window, values),
-            # All that makes a layer what it is: one with other sliders could not hold this.
+            _make_title(self.window, values),
+            # The key includes the names of the sliders: a layer with others cannot hold this.
             self._key(folder, kept),
-            _titled(self.layer, values) or self._title(folder),
+            _make_title(self.layer, values) or self._title(folder),
             tuple((name, values[name]) for name in self.slider),
             values["c"] if has_channel else "",
             self._key(folder, kept | {"c": ""}) if has_channel else "",
-            (_titled(shared, values) or self._title(folder)) if has_channel else "",
+            (_make_title(shared, values) or self._title(folder)) if has_channel else "",
         )
 
     def _key(self, folder: _Parts, kept: Mapping[str, str]) -> str:
-        return json.dumps([_joined(folder), kept, self.slider])
+        return json.dumps([_join(folder), kept, self.slider])
 
     def _folder(self, parts: _Parts) -> _Parts:
         """Return the folders of a path; those that hold fields as the template has them."""
@@ -207,8 +217,8 @@ class _Plan:
         )
 
 
-def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:
-    """Sort the parts of the names; ``given`` are those of ``at``."""
+def _plan_names(names: NameTemplate | None, given: tuple[str, ...], layout: Layout) -> _Plan:
+    """Sort the parts of the names into layers, sliders and windows. ``given`` is from ``at``."""
     template = () if names is None else names.fields
     known = [*map(_canonical, template), *given]
     for name in known:
@@ -216,7 +226,7 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
             raise InvalidOptionError(
                 "names",
                 names.template,
-                f"each field once; {name!r} is given twice, by an alias or in at=",
+                f"each field once, but {name!r} is there twice, through an alias or in at=",
             )
     chosen = {}
     for option in (field.name for field in fields(layout)):
@@ -225,7 +235,7 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
             if _canonical(name) not in (*known, *_AXES):
                 some = dict.fromkeys([*template, *given, "t", "z", "channel"])
                 expected = (
-                    f"names from {', '.join(map(repr, some))}; {name!r} is not one of them"
+                    f"names from {', '.join(map(repr, some))}, but {name!r} is not one of them"
                 )
                 raise InvalidOptionError(option, wanted, expected)
         chosen[option] = tuple(name for name in map(_canonical, wanted) if name in known)
@@ -234,19 +244,19 @@ def _planned(names: NameTemplate | None, given: tuple[str, ...], layout: Layout)
     return _Plan(names, chosen["layer"], rest + chosen["slider"], chosen["window"])
 
 
-def _alone(parts: _Parts) -> Place:
+def _place_alone(parts: _Parts) -> Place:
     stored = find_stored(parts)
     title = _stem_and_suffix(_last(parts))[0] if stored is None else stored.title
     return Place("", None, title or "images", ())
 
 
-def _stacked(paths: Sequence[_Parts]) -> list[Place]:
+def _place_stack(paths: Sequence[_Parts]) -> list[Place]:
     """Return the places of a series on one slider.
 
-    The key holds all that is cut from the coordinates. So they say the same of a path in every
-    batch that comes to the layer.
+    The key of the layer contains everything that is cut from the coordinates. So in every batch of
+    a layer, a coordinate means the same path.
     """
-    fields = _fields(paths)
+    fields = _place_fields(paths)
     if fields:
         return fields
     folders = [parts[:-1] for parts in paths]
@@ -257,7 +267,7 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
     stems = [stem if suffix else stem + own for stem, own in split]
     start = _common_words(stems)
     title = start.strip(_SEPARATORS) or _last(folder) or "images"
-    layer = json.dumps([_joined(folder), start, suffix])
+    layer = json.dumps([_join(folder), start, suffix])
     places = []
     for parts, stem in zip(paths, stems, strict=True):
         text = "/".join(filter(None, (*parts[len(folder) : -1], stem[len(start) :])))
@@ -265,20 +275,20 @@ def _stacked(paths: Sequence[_Parts]) -> list[Place]:
     return places
 
 
-def _fields(paths: Sequence[_Parts]) -> list[Place]:
-    """Return the places of the fields of one plate on one slider; [] for any other paths."""
+def _place_fields(paths: Sequence[_Parts]) -> list[Place]:
+    """Return the places of the fields of one plate on one slider, or [] for other paths."""
     stored = [find_stored(parts) for parts in paths]
     fields = [one for one in stored if one is not None and one.field]
     if len(fields) < len(paths) or len({(one.store, one.below) for one in fields}) > 1:
         return []
     one = fields[0]
     title = " ".join([one.store_name, *one.below[-1:]])
-    layer = json.dumps([_joined(one.store), *one.below])
+    layer = json.dumps([_join(one.store), *one.below])
     return [Place("", layer, title, (("image", field.field),)) for field in fields]
 
 
 def _common_words(names: Sequence[str]) -> str:
-    """Return what all names start with, up to where a word ends."""
+    """Return the common start of all names, up to the end of a word."""
     start = names[0][: _common_length(names)]
     if all(name == start for name in names):
         return start
@@ -286,7 +296,7 @@ def _common_words(names: Sequence[str]) -> str:
 
 
 def _common_length(sequences: Sequence[_Comparable]) -> int:
-    least, most = min(sequences), max(sequences)  # all others start as these two do
+    least, most = min(sequences), max(sequences)  # all others share the start of these two
     pairs = enumerate(zip(least, most, strict=False))
     return next((index for index, (a, b) in pairs if a != b), len(least))
 
@@ -302,8 +312,8 @@ def _check_distinct(
             raise InvalidOptionError(
                 "names" if names is not None else "at",
                 value,
-                f"a field that differs between {_joined(other)!r} and {_joined(parts)!r}: "
-                f"both would be at {place}",
+                f"a field that differs between {_join(other)!r} and {_join(parts)!r}, "
+                f"because both would be at {place}",
             )
 
 
@@ -327,12 +337,12 @@ def _coordinates(at: Mapping[str, object]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in at.items():
         if not isinstance(name, str) or not name.isidentifier():
-            raise InvalidOptionError("at", at, f"names such as 'z' as keys, not {name!r}")
+            raise InvalidOptionError("at", at, f"keys such as 'z', got {name!r}")
         if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
             raise InvalidOptionError("at", at, f"a str or an int for {name!r}")
         if _canonical(name) in found:
             raise InvalidOptionError(
-                "at", at, f"each name once; {name!r} is an alias of another"
+                "at", at, f"each name once, but {name!r} is an alias of another"
             )
         found[_canonical(name)] = encodable(str(value))
     return found
@@ -351,8 +361,8 @@ def _canonical(name: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def _titled(names: Iterable[str], values: Mapping[str, str]) -> str:
-    """Return values as a person reads them: a bare number with its name."""
+def _make_title(names: Iterable[str], values: Mapping[str, str]) -> str:
+    """Return values for people. A bare number gets the name of its field, such as "channel 2"."""
     texts = ((name, values[name]) for name in names)
     return " ".join(
         f"{'channel' if name == 'c' else name} {text}" if text.isdigit() else text
@@ -361,7 +371,7 @@ def _titled(names: Iterable[str], values: Mapping[str, str]) -> str:
 
 
 def _stem_and_suffix(name: str) -> tuple[str, str]:
-    """Split at the last dot; "cells.ome.tif" at ".ome.tif"."""
+    """Split a name at its last dot. Split "cells.ome.tif" before ".ome.tif"."""
     stem = os.path.splitext(name)[0]
     stem = stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
     return stem, name[len(stem) :]
@@ -377,10 +387,13 @@ def _parts(path: Path) -> _Parts:
     return ("/", *parts) if text.startswith("/") else parts
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return "/".join(parts).replace("//", "/", 1)
 
 
 def encodable(text: str) -> str:
-    """Write out lone surrogates, as names that are not UTF-8 have: no message can carry them."""
+    """Escape lone surrogates, because a message cannot contain them.
+
+    Python puts them into file names that are not valid UTF-8.
+    """
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What a caller and an image say of its looks, checked and in the words of a message."""
+"""Check the options and the metadata of an image, and convert them to fields of a message."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .layout import encodable
 from .seen import (
     arrange,
-    named_as_shown,
+    choose_names,
+    drop_wide_limits,
+    find_size,
+    find_unit,
     pack_words,
-    shown_names,
-    shown_size,
-    shown_unit,
+    rename_axes,
     with_limits,
-    without_wide_limits,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FORMAT = "stream"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a caller says about an image besides its pixels: see ``StreamSink.save``."""
+    """The options of a caller for an image. See ``StreamSink.save``."""
 
     labels: bool = False
     axes: str | Sequence[str] | None = None
@@ -47,7 +47,8 @@ class Look:
 
     @property
     def given(self) -> list[str]:
-        """Names of what is said: an array among it has no answer to ``==``."""
+        """Names of the options that differ from their defaults."""
+        # Compare with ``is``: ``==`` of an array does not give one answer.
         return [
             name for name in self.__slots__ if getattr(self, name) is not getattr(_PLAIN, name)
         ]
@@ -58,11 +59,11 @@ _PLAIN = Look()
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a message says of the looks of an image."""
+    """The fields of a message about the look of an image."""
 
     axes: str
     order: tuple[int, ...] | None = None
-    """How the array must be transposed for them."""
+    """Order in which the array must be transposed to have these axes."""
     labels: bool = False
     scale: tuple[float, ...] = ()
     units: tuple[str | None, ...] = ()
@@ -74,39 +75,47 @@ class About:
 def look_of(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
-    """Return what is said of an image by a caller, else by its own words.
+    """Return the fields for an image, from the caller's options and the image's metadata.
 
-    Raises ``UnsupportedDataError`` and ``InvalidOptionError`` for an image that no viewer shows.
+    Args:
+        shape: Shape of the array.
+        dtype: Element type as NumPy writes it, such as "<u2".
+        look: Options of the caller. They replace the metadata.
+        words: Metadata of the image, or ``None``.
+
+    Raises:
+        UnsupportedDataError: No viewer can show the image.
+        InvalidOptionError: An option is wrong.
     """
     if look.given:
-        return _about(shape, dtype, look, words)
+        return _describe_look(shape, dtype, look, words)
     try:
         return _plain(shape, dtype, words)
-    except TypeError:  # words that a caller has made with lists have no hash
-        return _about(shape, dtype, _PLAIN, words)
+    except TypeError:  # a caller's metadata with lists cannot be hashed for the cache
+        return _describe_look(shape, dtype, _PLAIN, words)
 
 
 @functools.lru_cache(maxsize=256)
 def _plain(shape: tuple[int, ...], dtype: str, words: ImageMetadata | None) -> About:
-    return _about(shape, dtype, _PLAIN, words)
+    return _describe_look(shape, dtype, _PLAIN, words)
 
 
-def _about(
+def _describe_look(
     shape: tuple[int, ...], dtype: str, look: Look, words: ImageMetadata | None
 ) -> About:
     try:
-        order, own = _own_words(shape, np.dtype(dtype), look, words)
+        order, own = _find_own_words(shape, np.dtype(dtype), look, words)
         if order is not None and words is not None:
             shape = tuple([shape[at] for at in order])
-            look = replace(look, scale=by_axis(look.scale, shown_names(words.names)))
-        found = _found(shape, np.dtype(dtype), look, own)
+            look = replace(look, scale=by_axis(look.scale, choose_names(words.names)))
+        found = _find_words(shape, np.dtype(dtype), look, own)
     except UnsupportedDataError as error:
         error.format = FORMAT
         raise
     names = "".join(found.names)
     has_samples = names.endswith("s")
     if look.colormap is not None and (has_samples or not _is_printable(look.colormap)):
-        expected = "the name of a colormap, for an image that is not RGB"
+        expected = "the name of a colormap, and an image that is not RGB"
         raise InvalidOptionError("colormap", look.colormap, expected)
     scale, units = _sizes(found, look)
     limits = _limits(look.contrast_limits)
@@ -125,27 +134,27 @@ def _about(
     )
 
 
-def _own_words(
+def _find_own_words(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> tuple[tuple[int, ...] | None, ImageMetadata | None]:
-    """Return the order in which a viewer has the axes, and what the image says in it."""
+    """Return the order in which a viewer has the axes, and the image's metadata in that order."""
     if words is None:
         return None, None
     order = None
     if look.axes is None:
         order, words = arrange(shape, dtype, words)
-    words = without_wide_limits(words, dtype)
-    if dtype.kind not in "ui":  # numbers that were computed from labels
+    words = drop_wide_limits(words, dtype)
+    if dtype.kind not in "ui":  # floats that were computed from labels are not labels
         words = words.without({"kind"})
     return order, words
 
 
-def _found(
+def _find_words(
     shape: tuple[int, ...], dtype: np.dtype[Any], look: Look, words: ImageMetadata | None
 ) -> ImageMetadata:
-    """Return all that is said of the image, in the names of axes that viewers know."""
+    """Return the metadata from options and image, with the axis names that viewers know."""
     if words is not None and look.axes is None:
-        words = named_as_shown(words, shape, dtype)
+        words = rename_axes(words, shape, dtype)
     return image_metadata(
         shape,
         dtype,
@@ -161,15 +170,15 @@ def _found(
 def _sizes(
     found: ImageMetadata, look: Look
 ) -> tuple[tuple[float, ...], tuple[str | None, ...]]:
-    """Return scale and units: empty where nothing is said of them, and a viewer keeps its own.
+    """Return scale and units. Each is empty if it is unknown, and the viewer keeps its own.
 
-    A unit without a size is left out unless the caller gives it. A viewer would show one
-    micrometer where the size is unknown.
+    A unit without a size is left out unless the caller gives it. Otherwise a viewer would show a
+    pixel size of one micrometer for an unknown size.
     """
     planes = [axis for axis in found.axes if axis.name != "s"]
-    sizes = [shown_size(axis) for axis in planes]
+    sizes = [find_size(axis) for axis in planes]
     units = [
-        shown_unit(axis) if size or look.units is not None else None
+        find_unit(axis) if size or look.units is not None else None
         for axis, size in zip(planes, sizes, strict=True)
     ]
     has_scale = look.scale is not None or any(sizes)
@@ -181,14 +190,14 @@ def _sizes(
 
 
 def _channels(found: ImageMetadata) -> tuple[Channel, ...]:
-    # The only channel of an image needs no colour.
+    # A single channel does not need a colour to tell it from others.
     alone = len(found.channels) == 1
     colors = [found.channels[0].color] if alone else channel_colors(found.channels)
-    return tuple(map(_shown, found.channels, colors))
+    return tuple(map(_reduce_channel, found.channels, colors))
 
 
-def _shown(channel: Channel, color: str | None) -> Channel:
-    """Return the words of a channel that a viewer shows: those of its optics stay in ``words``."""
+def _reduce_channel(channel: Channel, color: str | None) -> Channel:
+    """Return the part of a channel's metadata that viewers show. ``words`` has all of it."""
     limits = channel.limits
     return Channel(
         name=encodable(channel.name),
@@ -202,7 +211,7 @@ def _shown(channel: Channel, color: str | None) -> Channel:
 
 
 def _is_printable(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable()  # lone surrogates are not
+    return isinstance(value, str) and value.isprintable()  # False for lone surrogates
 
 
 def _limits(limits: Any) -> tuple[float, float] | None:

@@ -1,14 +1,14 @@
-"""The wire protocol: what a producer and a receiver say to each other, as typed values.
+"""The messages of the wire protocol between a producer and a receiver, as typed structures.
 
-A message is one multipart message of ZeroMQ, DEALER (producer) to ROUTER (receiver)::
+A message is one multipart message of ZeroMQ, from a DEALER (producer) to a ROUTER (receiver)::
 
     header (JSON, UTF-8) | payload, or nothing
 
-Every message of a producer has a number of its own, and is answered with that number. The
-header's "type" says which of the structures below it is. Unknown fields are ignored, so that
-a minor version can add some; another major version is refused.
+Every message of a producer has its own number, and the answer has the same number. The "type" of a
+header names one of the structures below. Unknown fields are ignored, so that a minor version can
+add fields. Another major version is refused.
 
-docs/stream-protocol.md has all of it for those who write a receiver in another language.
+To write a receiver in another language, read docs/stream-protocol.md.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ __all__ = [
 PROTOCOL = (1, 1)
 """Major and minor version."""
 PIECE = 1 << 21
-"""Largest payload of one message, and the size of a slot of the ring: what is larger travels in
-pieces, so that one side copies in while the other copies out."""
+"""Bytes of the largest payload of one message, and of a slot of the ring.
+
+Larger payloads are sent in pieces, so that the producer copies in while the receiver copies out."""
 
 DTYPES = frozenset(
     f"{order}{kind}{size}"
@@ -64,7 +65,7 @@ DTYPES = frozenset(
     for kind in kinds
     for size in sizes
 )
-"""Element types that travel, as NumPy writes them. Any other could crash who receives it."""
+"""Element types that can be sent, as NumPy writes them. Others could crash a receiver."""
 
 Wait: TypeAlias = Literal["received", "shown"]
 Policy: TypeAlias = Literal["block", "drop_oldest", "coalesce"]
@@ -80,21 +81,22 @@ class _Message(msgspec.Struct, tag_field="type", frozen=True, kw_only=True, omit
 
 
 class Hello(_Message, tag="hello", frozen=True):
-    """The first message: who is there, and that it may."""
+    """The first message of a producer: its name, and the token of the receiver."""
 
     protocol: tuple[int, int]
     token: str
     producer: str
     pid: int
     host: str
-    """Of the machine's boot and the process's namespace: memory is shared where it is equal."""
+    """Identity of the boot and the process namespace. If both sides have the same, they can
+    share memory."""
 
     def __repr__(self) -> str:
         return f"Hello(producer={self.producer!r}, pid={self.pid})"  # never the token
 
 
 class Ring(_Message, tag="ring", frozen=True):
-    """Memory of the producer, in slots of ``PIECE`` bytes behind a page with the nonce."""
+    """Memory of the producer: a page with the nonce, then slots of ``PIECE`` bytes."""
 
     path: str
     size: int
@@ -102,39 +104,40 @@ class Ring(_Message, tag="ring", frozen=True):
 
 
 class Item(_Message, frozen=True):
-    """What is shown: its path, and its place."""
+    """A value to show, with its path and its place."""
 
     path: str
     nbytes: int
     window: str = ""
     layer: str | None = None
-    """Key of the layer; absent: the receiver knows where the path stands, or makes a layer."""
+    """Key of the layer. If it is absent, the receiver uses the layer of the path, or a new one."""
     title: str = ""
     at: tuple[tuple[str, str], ...] = ()
-    """Slider and coordinate, outermost first."""
+    """Slider and coordinate, the outermost first."""
     series: int = 1
-    """How many values are sent together with this one, as a batch."""
+    """Number of values in the batch of this one."""
     wait: Wait = "received"
     policy: Policy = "block"
     slot: int | None = None
-    """Where the (first piece of the) payload is in the ring; absent: it is the third frame."""
+    """Slot of the ring with the payload, or with its first piece. If it is absent, the payload is
+    the next frame."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where an array is stored: a receiver of the same machine opens it."""
+    """The name of a stored array, which a receiver on the same machine opens."""
 
     backend: str
     """Name of the backend that opens it."""
     path: str
-    """Absolute, in the file system."""
+    """Absolute path in the file system."""
     options: dict[str, Any] = {}
-    """Those of ``open``."""
+    """Options of ``open``."""
     order: tuple[int, ...] = ()
-    """How its axes are transposed for the message; empty: not at all."""
+    """Order in which its axes are transposed for the message. Empty: they are not."""
 
 
 class Image(Item, tag="image", kw_only=True, frozen=True):
-    """An array: little-endian, C order. With a ``source`` it has no payload."""
+    """An array, little-endian, in C order. With a ``source`` it does not have a payload."""
 
     shape: tuple[int, ...]
     """One length for each of ``sliders``, then for each of ``axes``."""
@@ -142,39 +145,40 @@ class Image(Item, tag="image", kw_only=True, frozen=True):
     axes: str
     """One letter for each axis: some of t c z y x, and s last for the samples of RGB(A)."""
     source: Source | None = None
-    """Sent to receivers that have said in their welcome that they open sources."""
+    """Only for receivers whose welcome says that they open sources."""
     sliders: tuple[str, ...] = ()
-    """Names of axes before ``axes``, of a source: sliders of the layer, behind those of ``at``."""
+    """Names of the axes of a source before ``axes``. They are sliders after those of ``at``."""
     labels: bool = False
     channel: str = ""
-    """Name of the channel that the layer shows, where the path says it."""
+    """Name of the channel that the layer shows, if the path says it."""
     group: str = ""
-    """Key of the image whose channels the layers with this key are, where the path says it."""
+    """Key of the image whose channels are the layers with this key, if the path says it."""
     group_title: str = ""
     layers: str = ""
-    """"c" where the channels become layers."""
+    """"c" if each channel becomes a layer."""
     scale: tuple[float, ...] = ()
-    """Extent of a pixel along each axis but s."""
+    """Pixel size along each axis except s, in ``units``."""
     units: tuple[str | None, ...] = ()
     channels: tuple[Channel, ...] = ()
     colormap: str | None = None
     contrast_limits: tuple[float, float] | None = None
     scale_bar: bool = True
-    """Show a scale bar beside it, if it has a unit of length."""
+    """Whether to show a scale bar, if the image has a unit of length."""
     original: str = ""
-    """Element type of what was saved, if it was converted to one that the viewer has."""
+    """Element type of the saved array, if it was converted to a type that the viewer has."""
     words: str = ""
-    """All that the image says of itself, as JSON: the viewer answers "pixels" with it."""
+    """All metadata of the image, as JSON. The viewer returns it when it is asked for "pixels"."""
 
 
 class Rois(Item, tag="rois", kw_only=True, frozen=True):
-    """Regions of interest; the payload is a JSON list of what ``ROI.to_dict`` gives."""
+    """Regions of interest. The payload is a JSON list of the results of ``ROI.to_dict``."""
 
     count: int
     labels: bool = False
-    """Show them as a label image."""
+    """Whether to show them as a label image."""
     encoding: RoiEncoding = "json"
-    """"imagej": each as an ImageJ ROI file, behind its length as 4 bytes (little-endian)."""
+    """With "imagej", the payload has for each ROI the length of its ImageJ ROI file as 4 bytes
+    (little-endian), and then the file."""
 
 
 class Piece(_Message, tag="piece", frozen=True):
@@ -187,14 +191,14 @@ class Piece(_Message, tag="piece", frozen=True):
 
 
 class Query(_Message, tag="query", frozen=True):
-    """A question to the receiver; what it can be asked depends on its kind."""
+    """A query to the receiver. Each kind of receiver has its own queries."""
 
     name: str
     arguments: dict[str, Any] = {}
 
 
 class Bye(_Message, tag="bye", frozen=True):
-    """The producer goes."""
+    """The last message of a producer."""
 
 
 Header: TypeAlias = Hello | Ring | Image | Rois | Piece | Query | Bye
@@ -204,7 +208,7 @@ Header: TypeAlias = Hello | Ring | Image | Rois | Piece | Query | Bye
 
 
 class Welcome(_Message, tag="welcome", frozen=True):
-    """The answer to hello."""
+    """The reply to hello."""
 
     protocol: tuple[int, int]
     kind: str
@@ -216,28 +220,31 @@ class Welcome(_Message, tag="welcome", frozen=True):
 
 
 class Ack(_Message, tag="ack", frozen=True):
-    """What became of a message.
+    """The reply to a message: what happened to its value.
 
-    "received": the receiver holds the pixels. "shown": they were on the screen (taken, by a
-    script). "coalesced": a newer one took the place before this was shown. "dropped": made room
-    by policy. "rejected", with a reason. "closed": the receiver, or the window, is gone.
+    - "received": The receiver holds the pixels.
+    - "shown": They were on the screen. In a script: the script took them.
+    - "coalesced": A newer value replaced it before it was shown.
+    - "dropped": It was discarded to make room, because of its policy.
+    - "rejected": It was refused, with a reason.
+    - "closed": The receiver or the window is gone.
     """
 
     stage: Stage
     reason: str = ""
     others: tuple[int, ...] = ()
-    """Further numbers of which the same is true."""
+    """Numbers of other messages with the same reply."""
 
 
 class Failure(_Message, tag="failure", frozen=True):
-    """Something went wrong with what was acknowledged before."""
+    """An error about a value that was acknowledged before."""
 
     path: str
     reason: str
 
 
 class Answer(_Message, tag="answer", frozen=True):
-    """The answer to a query; its arrays follow as frames."""
+    """The answer to a query. Its arrays follow as frames."""
 
     value: Any = None
     arrays: tuple[tuple[tuple[int, ...], str], ...] = ()
@@ -248,7 +255,7 @@ Reply: TypeAlias = Welcome | Ack | Failure | Answer
 
 
 def protocol_fault(*, receiver: tuple[int, int], producer: tuple[int, int]) -> str:
-    """Return why the two cannot talk, and which one is too old; "" if they can."""
+    """Return why two versions do not fit, and which one is too old. "" if they fit."""
     if receiver[0] == producer[0]:
         return ""
     theirs, ours = (".".join(map(str, version)) for version in (producer, receiver))
@@ -270,7 +277,7 @@ _AXES = re.compile("t?c?z?yxs?")
 
 
 def read_header(frame: bytes) -> Header:
-    """Decode what a producer says. Raises ``DamagedDataError`` for what cannot be."""
+    """Decode and check a message of a producer. Raises ``DamagedDataError``."""
     try:
         header: Header = _read_header(frame)
     except _UNREADABLE as error:
@@ -283,7 +290,7 @@ def read_header(frame: bytes) -> Header:
 
 
 def read_reply(frame: bytes) -> Reply:
-    """Decode what a receiver says. Raises ``DamagedDataError`` for what cannot be."""
+    """Decode a reply of a receiver. Raises ``DamagedDataError``."""
     try:
         reply: Reply = _read_reply(frame)
     except _UNREADABLE as error:
@@ -292,7 +299,10 @@ def read_reply(frame: bytes) -> Reply:
 
 
 def _item_fault(item: Item) -> str:
-    """Say what is wrong: the receiver makes arrays of these numbers."""
+    """Return what is wrong with an item, or "".
+
+    The receiver makes arrays from these numbers, so a wrong one could crash it.
+    """
     source = item.source if isinstance(item, Image) else None
     least = 1 if source is None else 0
     if item.nbytes < least or (item.slot is not None and item.slot < 0):
@@ -307,7 +317,10 @@ def _source_fault(image: Image) -> str:
     if source is None:
         return "sliders need a source" if image.sliders else ""
     if image.nbytes or image.slot is not None:
-        return f"nbytes is {image.nbytes} and slot is {image.slot}, but a source has no payload"
+        return (
+            f"nbytes is {image.nbytes} and slot is {image.slot}, but an image with a source has "
+            "no payload"
+        )
     if not source.backend or not os.path.isabs(source.path):
         return f"backend {source.backend!r} and path {source.path!r} do not name a file"
     if source.order and sorted(source.order) != list(range(count)):

@@ -1,8 +1,9 @@
-"""Memory that a producer and a receiver of one machine share: slots of ``PIECE`` bytes.
+"""Share memory between a producer and a receiver of one machine, in slots of ``PIECE`` bytes.
 
-On Linux it has no name (``memfd``), so that nothing can stay behind, whoever is killed; the
-receiver opens it through ``/proc``. It is sealed against shrinking: reading it cannot fail.
-Elsewhere it is a file that loses its name as soon as the receiver has opened it.
+On Linux the memory does not have a name (``memfd``), so nothing stays behind if a process is
+killed. The receiver opens it through ``/proc``. It is sealed against shrinking, so that a read
+cannot fail. On other systems it is a file, whose name is removed as soon as the receiver has opened
+it.
 """
 
 from __future__ import annotations
@@ -39,19 +40,24 @@ _NONCE = 16
 _PROC = re.compile(r"/proc/[0-9]+/fd/[0-9]+")
 _PREFIX = "polystore-ring-"
 _NAMED = re.compile(f"{_PREFIX}[0-9A-Za-z_-]+")
-# A pipe would keep whoever opens it waiting. Windows has none of these.
+# Do not wait when the path is a pipe, and do not follow a link. Windows does not have these flags.
 _NO_WAIT, _NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
 
 
 class RingWriter:
-    """The producer's side. Which slot is free is for its caller to know.
+    """The producer's side. The caller keeps track of the free slots.
 
-    The descriptor and the map belong to objects that close themselves: a ring that Ctrl-C
-    has cost its owner leaves nothing open.
+    The descriptor and the map belong to objects that close themselves. So nothing stays open if
+    Ctrl-C comes before a variable holds the ring.
     """
 
+    # It needs no lock: the Connection calls every method with its _turn held.
+
     def __init__(self, slots: int, *, named: bool = False) -> None:
-        """``named`` makes a file, as systems without ``memfd`` need. Raises ``OSError``."""
+        """Allocate ``slots`` slots of ``PIECE`` bytes. Raises ``OSError``.
+
+        ``named`` makes a file, which systems without ``memfd`` need.
+        """
         named = named or sys.platform != "linux"
         self.slots = slots
         self.size = _HEAD + slots * PIECE
@@ -59,7 +65,7 @@ class RingWriter:
         self._path = _new_path() if named else ""
         self._reserved: set[int] = set()
         try:
-            self._file = _named(self._path) if named else _unnamed()
+            self._file = _open_named(self._path) if named else _open_unnamed()
             os.truncate(self._file.fileno(), self.size)
             self._reserve(0, _HEAD)
             self._seal(named)
@@ -76,18 +82,21 @@ class RingWriter:
             fcntl.fcntl(self._file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
 
     def _reserve(self, start: int, length: int) -> None:
-        # Writing to memory that is not there kills the process; this raises ENOSPC.
+        # Without this call, a write to a full /dev/shm kills the process. This raises ENOSPC.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), start, length)
 
     @property
     def message(self) -> Ring:
-        """What tells the receiver how to open it."""
+        """The message that tells the receiver how to open the memory."""
         path = self._path or f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
         return Ring(path=path, size=self.size, nonce=self._nonce.hex())
 
     def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
-        """Return the first bytes of a slot, to write. Raises ``OSError`` if memory is full."""
+        """Return the first bytes of a slot for writing, shape (nbytes,).
+
+        Raises ``OSError`` if memory is full.
+        """
         start = _HEAD + index * PIECE
         if index not in self._reserved:
             self._reserve(start, PIECE)
@@ -95,29 +104,30 @@ class RingWriter:
         return self._pixels[start : start + nbytes]
 
     def forget_name(self) -> None:
-        """Let the memory go with the last process that has it open."""
+        """Remove the name, so that the memory is freed with the last process that has it open."""
         if self._path:
             with suppress(FileNotFoundError):
                 os.unlink(self._path)
             self._path = ""
 
     def close(self) -> None:
+        """Close the memory. It is freed when the receiver has closed it too."""
         self.forget_name()
-        if hasattr(self, "_file"):  # else it could not be made
+        if hasattr(self, "_file"):  # if not, it could not be created
             self._file.close()
-        self._pixels = np.empty(0, np.uint8)  # the map goes with the last view of it
+        self._pixels = np.empty(0, np.uint8)  # the last view of the map closes the map
 
 
-# Ctrl-C strikes between two steps of Python. Both of these go from the system's call to the
-# object that closes the descriptor without one.
+# Ctrl-C can come between any two steps of Python code. Both functions create the descriptor and
+# the object that closes it in one step of C code, so that Ctrl-C cannot leave it open.
 
 
-def _unnamed() -> io.FileIO:
+def _open_unnamed() -> io.FileIO:
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     return next(map(io.FileIO, map(os.memfd_create, ["polystore-ring"], [flags]), ["r+"]))
 
 
-def _named(path: str) -> io.FileIO:
+def _open_named(path: str) -> io.FileIO:
     return io.FileIO(path, "x+", opener=functools.partial(os.open, mode=0o600))
 
 
@@ -129,8 +139,9 @@ def _new_path() -> str:
 class RingReader:
     """The receiver's side.
 
-    Raises ``DamagedDataError`` for memory that is not what the message says: the path may
-    lead to another process's file, in another namespace of processes.
+    Raises:
+        DamagedDataError: The memory is not the one of the message. For example, in another process
+            namespace the path leads to the file of another process.
     """
 
     def __init__(self, message: Ring) -> None:
@@ -140,11 +151,15 @@ class RingReader:
             tempfile.gettempdir(),
         )
         if not named and not _PROC.fullmatch(message.path):
-            raise DamagedDataError(f"{message.path!r} is not the path of a ring", "ring")
+            raise DamagedDataError(
+                f"{message.path!r} is not the path of a ring: expected /proc/PID/fd/N or a "
+                f"file {_PREFIX}… in /dev/shm",
+                "ring",
+            )
         try:
             fd = os.open(path, os.O_RDONLY | _NO_WAIT | (_NO_LINK if named else 0))
             try:
-                mapped = self._mapped(fd, message, named)
+                mapped = self._map(fd, message, named)
             finally:
                 os.close(fd)
         except OSError as error:
@@ -153,7 +168,7 @@ class RingReader:
         self._pixels = np.frombuffer(mapped, np.uint8)
         self.slots = (message.size - _HEAD) // PIECE
 
-    def _mapped(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
+    def _map(self, fd: int, message: Ring, named: bool) -> mmap.mmap:
         size = os.fstat(fd).st_size
         if size != message.size or (size - _HEAD) % PIECE or size <= _HEAD:
             raise DamagedDataError(f"{size} bytes do not fit the size {message.size}", "ring")
@@ -178,7 +193,10 @@ class RingReader:
             return False
 
     def slot(self, index: int, nbytes: int) -> NDArray[np.uint8]:
-        """Return the first bytes of a slot, to copy out."""
+        """Return the first bytes of a slot for reading, shape (nbytes,).
+
+        Raises ``DamagedDataError`` for a slot that the ring does not have.
+        """
         if not (0 <= index < self.slots and 0 < nbytes <= PIECE):
             reason = f"{nbytes} bytes do not fit slot {index} of {self.slots} slots"
             raise DamagedDataError(reason, "ring")
@@ -186,4 +204,5 @@ class RingReader:
         return self._pixels[start : start + nbytes]
 
     def close(self) -> None:
-        self._pixels = np.empty(0, np.uint8)  # the map goes with the last view of it
+        """Close the memory."""
+        self._pixels = np.empty(0, np.uint8)  # the last view of the map closes the map

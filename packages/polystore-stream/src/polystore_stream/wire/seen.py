@@ -1,4 +1,4 @@
-"""The words of an image that a viewer can show, and the way of all of them there and back."""
+"""Convert the metadata of an image for a viewer, and convert a viewer's answer back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "arrange",
-    "held_words",
-    "named_as_shown",
+    "choose_names",
+    "drop_wide_limits",
+    "find_size",
+    "find_unit",
     "pack_words",
-    "shown_names",
-    "shown_size",
-    "shown_unit",
+    "read_held_words",
+    "rename_axes",
     "with_limits",
-    "without_wide_limits",
 ]
 
 _ORDER = "".join(AXIS_TYPES)
@@ -43,8 +43,11 @@ _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 def arrange(
     shape: tuple[int, ...], dtype: np.dtype[Any], words: ImageMetadata
 ) -> tuple[tuple[int, ...] | None, ImageMetadata]:
-    """Return the order in which a viewer has the axes, if that is another, and the words of it."""
-    names = shown_names(words.names)
+    """Return the order in which a viewer has the axes, and the metadata in that order.
+
+    The order is ``None`` if the axes have it already, or cannot have it.
+    """
+    names = choose_names(words.names)
     if {"y", "x"} <= set(names) <= AXIS_TYPES.keys():
         order = tuple(sorted(range(len(names)), key=lambda at: _ORDER.index(names[at])))
         if _is_possible([shape[at] for at in order], dtype, [names[at] for at in order]):
@@ -56,10 +59,10 @@ def arrange(
     return None, words
 
 
-def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names that viewers know axes by: an unknown axis is z, or t if z is taken.
+def choose_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of axes that viewers know. An unknown axis becomes z, or t if z is taken.
 
-    Two unknown axes are t and z. If there are more, the names are returned as they are.
+    Two unknown axes become t and z. If there are more, the names stay as they are.
     """
     unknown = [name for name in names if name not in AXIS_TYPES]
     free = [letter for letter in "tz" if letter not in names]
@@ -69,15 +72,15 @@ def shown_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple([letters.get(name, name) for name in names])
 
 
-def named_as_shown(
+def rename_axes(
     words: ImageMetadata, shape: Sequence[int], dtype: np.dtype[Any]
 ) -> ImageMetadata:
-    """Return the words in the names of axes that viewers know.
+    """Return the metadata with names of axes that viewers know.
 
-    To view an image is not to store it: if a viewer does not know some axes, the image is shown as
-    an array without names would be. The axes that have the same place there keep their words.
+    Viewing does not need exact metadata. If the names cannot be mapped, the image gets the names
+    of an array without metadata. An axis that keeps its name keeps its scale and unit, too.
     """
-    names = shown_names(words.names)
+    names = choose_names(words.names)
     if not {"y", "x"} <= set(names) <= AXIS_TYPES.keys() or not _is_possible(
         shape, dtype, names
     ):
@@ -104,8 +107,11 @@ def _is_possible(shape: Sequence[int], dtype: np.dtype[Any], names: Sequence[str
     return True
 
 
-def without_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
-    """Leave out limits of the whole range of more than 8 bits: nobody has chosen them."""
+def drop_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMetadata:
+    """Drop display limits that span the whole range of a type of more than 8 bits.
+
+    Programs write them if no limits were chosen, and the image would look black.
+    """
     if dtype.kind not in "ui" or dtype.itemsize == 1 or not words.channels:
         return words
     whole = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
@@ -116,7 +122,7 @@ def without_wide_limits(words: ImageMetadata, dtype: np.dtype[Any]) -> ImageMeta
 def with_limits(
     words: ImageMetadata, shape: Sequence[int], limits: tuple[float, float] | None
 ) -> ImageMetadata:
-    """Return the words of an image whose channels are all shown with ``limits``."""
+    """Return the metadata of an image with ``limits`` as the display range of all channels."""
     names = words.names
     if limits is None or words.kind == "labels" or names[-1] == "s":
         return words
@@ -125,13 +131,13 @@ def with_limits(
     return replace(words, channels=tuple([replace(c, limits=limits) for c in channels]))
 
 
-def shown_size(axis: Axis) -> float | None:
-    """Return the size of a pixel along an axis: of irregular coords their mean distance."""
+def find_size(axis: Axis) -> float | None:
+    """Return the pixel size along an axis. For irregular coordinates, return the mean distance."""
     return axis.scale if axis.coords is None else _mean_step(axis.coords)
 
 
-def shown_unit(axis: Axis) -> str | None:
-    """Return the unit of an axis if viewers know it."""
+def find_unit(axis: Axis) -> str | None:
+    """Return the unit of an axis, or ``None`` if viewers do not know it."""
     return axis.unit if axis.unit in _UNITS.get(axis.type or "", ()) else None
 
 
@@ -144,9 +150,9 @@ def _mean_step(coords: Sequence[float]) -> float | None:
 
 
 def pack_words(shown: ImageMetadata, own: ImageMetadata) -> str:
-    """Return all words as JSON, which a viewer keeps unread; "" if there are none.
+    """Return all metadata as JSON, which a viewer keeps unread. "" if there is nothing to say.
 
-    Axes have the names of ``own``: a viewer shows some by other names.
+    The axes have the names of ``own``, because a viewer may show them by other names.
     """
     words = replace(
         shown,
@@ -166,12 +172,10 @@ def _own_axis(shown: Axis, own: Axis) -> Axis:
     return own if says_nothing else replace(shown, name=own.name, type=own.type)
 
 
-def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
-    """Return the words of a viewer's answer to "pixels": as saved, but for its user's changes.
+def read_held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
+    """Return the metadata in a viewer's answer to "pixels", with the changes of its user.
 
-    ``shape`` is that of the pixels.
-
-    Raises ``DamagedDataError``.
+    ``shape`` is the shape of the pixels. Raises ``DamagedDataError``.
     """
     try:
         axes = tuple(Axis(letter, AXIS_TYPES[letter]) for letter in answer["axes"])
@@ -181,18 +185,18 @@ def held_words(answer: Any, shape: Sequence[int]) -> ImageMetadata:
         raise DamagedDataError(reason, "message") from error
     if len(axes) != len(shape):
         raise DamagedDataError(f"axes {answer['axes']!r} do not fit shape {shape}", "message")
-    # The changes come first: the image's own words fill only what is left.
+    # Apply the changes first: with_document fills only metadata that is not set yet.
     changed = with_document(ImageMetadata(axes=axes), answer.get("changes"), shape)
-    return with_document(_renamed(changed, words), words, shape)
+    return with_document(_rename_changes(changed, words), words, shape)
 
 
-def _renamed(changed: ImageMetadata, words: Any) -> ImageMetadata:
-    """Return the user's changes in the image's own names of axes."""
+def _rename_changes(changed: ImageMetadata, words: Any) -> ImageMetadata:
+    """Return the user's changes with the image's own names of axes."""
     try:
         names = [str(entry["name"]) for entry in words["axes"]]
-    except (KeyError, TypeError):  # there are no words
+    except (KeyError, TypeError):  # the image has no metadata
         return changed
-    if len(names) != len(changed.axes) or len({*names}) < len(names):  # a stranger's
+    if len(names) != len(changed.axes) or len({*names}) < len(names):  # not written by us
         return changed
     axes = [
         axis if axis.name == name else replace(axis, name=name, type=AXIS_TYPES.get(name))

@@ -163,7 +163,7 @@ final class Connection implements Runnable, Zmtp.Owner {
 
     private void begin(Item item) throws IOException, InterruptedException, Refused {
         if (partials.containsKey(item.number)) {
-            throw new Refused("the number " + item.number + " is already in use");
+            throw new Refused("message number " + item.number + " is already in use: use each number once");
         }
         Room room = new Room(item);
         takeRoom(room, item.number);
@@ -186,7 +186,7 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void goOn(Header piece) throws IOException, InterruptedException, Refused {
         Partial partial = partials.get(piece.of);
         if (partial == null) {
-            throw new Refused("a piece is of message " + piece.of + ", which is unknown");
+            throw new Refused("a piece names message " + piece.of + ", which has no value on its way");
         }
         boolean isTaken = false;
         try {
@@ -219,7 +219,8 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void fill(Partial partial, int slot, long nbytes) throws IOException, Refused {
         if (slot >= 0) {
             if (ring == null) {
-                throw new Refused("the message names a slot, but this connection has no ring");
+                throw new Refused("the message names a slot, but this connection does not have a ring: "
+                    + "send a ring message first");
             }
             partial.pixels.put(ring.slot(slot, nbytes));
         } else {
