@@ -30,6 +30,9 @@ def generated() -> dict[Path, str]:
         "pyproject.toml": lambda text: workspace(text, packages, project["layers"]),
         CATALOGUE: lambda _: catalogue(packages),
         "CHANGELOG.md": lambda _: changelog(packages),
+        "CITATION.cff": lambda text: replaced(
+            text, r"^version: .*?$", f"version: {project['version']}"
+        ),
     }
     for name in packages:
         made[f"packages/{name}/pyproject.toml"] = partial(

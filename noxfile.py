@@ -47,6 +47,7 @@ TEST_TOOLS = (
     "ome-types",
     "safetensors",
     "ome-zarr-models",
+    "pyyaml",
 )
 # Tools of others that must read polystore's files, and whose files polystore must read.
 ORACLES = (

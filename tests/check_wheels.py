@@ -106,6 +106,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
         f"{wheel}[tiff,image,safetensors,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
+    environment.install("--no-deps", "polystore-napari")  # the side of the pipeline
     plain = [str(path) for path in DOCUMENTS if path not in TRAINING]
     print(environment.run("python", SNIPPETS, *plain), end="")
     environment.install(TORCH, f"{wheel}[training]")
