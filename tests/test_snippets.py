@@ -15,10 +15,17 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted({*ROOT.glob("packages/*/README.md")} - {ROOT / "packages/polystore-cli/README.md"}),
 ]
-TRAINING = (ROOT / "docs/training.md", ROOT / "packages/polystore-torch/README.md")
-
-
-EXAMPLE = ROOT / "examples/polystore-sqlite"
+TUTORIALS = {
+    "write-a-store.md": "polystore-sqlite",
+    "write-a-format.md": "polystore-nrrd",
+    "write-a-viewer.md": "polystore-gallery",
+}
+MARKS = {
+    ROOT / "docs/training.md": pytest.mark.frameworks,
+    ROOT / "packages/polystore-torch/README.md": pytest.mark.frameworks,
+    ROOT / "docs/write-a-store.md": pytest.mark.slow,  # they run tests of the kit
+    ROOT / "docs/write-a-viewer.md": pytest.mark.slow,
+}
 SNIPPETS = ROOT / "tests/run_snippets.py"
 
 
@@ -40,10 +47,7 @@ def run(document, folder):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "document",
-    [
-        pytest.param(path, marks=pytest.mark.frameworks if path in TRAINING else ())
-        for path in DOCUMENTS
-    ],
+    [pytest.param(path, marks=MARKS.get(path, ())) for path in DOCUMENTS],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_snippets_run(document, tmp_path):
@@ -82,10 +86,16 @@ def test_numbers_of_tests_and_seconds_vary(printed):
         compare("...\n7 passed in 1.25s", f"....\n1 failed, {printed} too", "pytest")
 
 
-def test_page_shows_the_example():
-    page = (ROOT / "docs/write-a-backend.md").read_text("utf-8")
-    shown = runpy.run_path(str(SNIPPETS))["files_of"](page)
-    shown.pop("try_it.py")
-    files = {name: (EXAMPLE / name).read_text("utf-8") for name in shown}
-    assert shown == files
-    assert len(files) == 4
+@pytest.mark.parametrize(("page", "example"), TUTORIALS.items())
+def test_tutorial_ends_with_the_example(page, example):
+    """A reader who copies every block has the files of the example."""
+    folder = ROOT / "examples" / example
+    shown = runpy.run_path(str(SNIPPETS))["files_of"]((ROOT / "docs" / page).read_text("utf-8"))
+    files = {
+        path.relative_to(folder).as_posix(): path.read_text("utf-8")
+        for kind in ("py", "toml")
+        for path in folder.rglob(f"*.{kind}")
+        if path.stat().st_size
+    }
+    assert files == {name: text for name, text in shown.items() if name in files}
+    assert not [name for name in shown.keys() - files.keys() if "/" in name]
