@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polystore import BackendRegistry, FileManager, Image, PolystoreError
+from polystore_cli.synthetic import draw_plate, find_threshold
 from polystore_zarr import save_plate
 
 Pixels = NDArray[Any]
@@ -155,35 +156,21 @@ class Step:
 
 
 def make_plate(fm: FileManager, folder: Path) -> list[Pixels]:
-    """Write 6 wells x 2 fields x 2 channels of round nuclei on a noisy, uneven background."""
-    random = np.random.default_rng(7)
-    y, x = np.mgrid[:256, :256]
+    """Write 6 wells x 2 sites x 2 channels of cells on a noisy, uneven background."""
     images, paths = [], []
-    for well in ("A01", "A02", "A03", "B01", "B02", "B03"):
-        for site in (1, 2):
-            centres = random.integers(10, 246, size=(random.integers(8, 30), 2))
-            for channel in (1, 2):
-                image = 200 + 0.3 * (x + y) + random.normal(0, 12, (256, 256))
-                for cy, cx in centres:
-                    image += 1500 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (40 * channel))
-                images.append(image.clip(0, 65535).astype(np.uint16))
-                paths.append(folder / f"{well}_s{site}_w{channel}.tif")
+    for well, site, planes in draw_plate():
+        for channel, plane in enumerate(planes, start=1):
+            images.append(plane)
+            paths.append(folder / f"{well}_s{site}_w{channel}.tif")
     fm.save_batch(images, paths, backend="disk")
     return images
 
 
 def objects_in(image: Image) -> Image:
-    """Return the mask of pixels above Otsu's threshold (IEEE Trans. SMC 9:62, 1979), as uint8."""
+    """Return the mask of the bright pixels, as uint8: 255 is an object."""
     plane = image.sel(s=0) if "s" in image.axes else image
     gray = image.data.mean(axis=-1) if "s" in image.axes else image.data
-    counts, edges = np.histogram(gray, bins=256)
-    levels = (edges[:-1] + edges[1:]) / 2
-    below = counts.cumsum()
-    above = below[-1] - below
-    weighted = (counts * levels).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (weighted / below - (weighted[-1] - weighted) / above) ** 2
-    mask = gray > levels[np.nanargmax(between)]
+    mask = gray > find_threshold(gray)
     return plane.with_data(mask.astype(np.uint8) * 255)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_overview", "draw_plate", "find_nuclei", "measure_nuclei"]
+__all__ = ["draw_overview", "draw_plate", "find_nuclei", "find_threshold", "measure_nuclei"]
 
 Pixels = NDArray[Any]
 
@@ -49,10 +49,10 @@ def _draw_field(random: np.random.Generator, count: int) -> Pixels:
 def find_nuclei(plane: Pixels) -> Pixels:
     """Return the labels of bright objects in a plane: 0 is background, nuclei count from 1.
 
-    Pixels above Otsu's threshold (IEEE Trans. SMC 9:62, 1979) belong to objects. Pixels that
-    touch are one object, and objects of less than 30 pixels are left out.
+    Pixels above the threshold that touch are one object. Objects of less than 30 pixels are left
+    out.
     """
-    mask = np.pad(plane > _find_threshold(plane), 1)
+    mask = np.pad(plane > find_threshold(plane), 1)
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     changed = True
     while changed:  # each pixel takes the largest number next to it, until nothing changes
@@ -67,7 +67,8 @@ def find_nuclei(plane: Pixels) -> Pixels:
     return renumbered[inverse].reshape(mask.shape)[1:-1, 1:-1]
 
 
-def _find_threshold(plane: Pixels) -> float:
+def find_threshold(plane: Pixels) -> float:
+    """Return Otsu's threshold between dark and bright pixels (IEEE Trans. SMC 9:62, 1979)."""
     counts, edges = np.histogram(plane, bins=256)
     levels = (edges[:-1] + edges[1:]) / 2
     below = counts.cumsum()
