@@ -132,7 +132,7 @@ def run(document: Path) -> int:
     namespace = supplied()
     text = document.read_text("utf-8")
     shell = Shell(Path.cwd())
-    sys.path.insert(0, str(Path("src").resolve()))
+    sys.path[:0] = [str(Path("src").resolve()), str(Path.cwd())]
     count = 0
     for match in BLOCK.finditer(text):
         if match.group(1):
