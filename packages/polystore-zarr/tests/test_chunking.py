@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polystore_core.errors import InvalidOptionError
-from polystore_zarr.chunking import checked_grid, default_chunks, default_shards
+from polystore_zarr.chunking import check_grid, default_chunks, default_shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def test_default_grid_table(
     shape: Shape, itemsize: int, chunks: Shape, shards: Shape | None
 ) -> None:
     """The layout of usual arrays is the one that was decided."""
-    assert checked_grid(shape, itemsize, None, None) == (chunks, shards)
+    assert check_grid(shape, itemsize, None, None) == (chunks, shards)
 
 
 @given(shapes, itemsizes)
@@ -76,7 +76,7 @@ def test_shards_are_bounded(shape: Shape, itemsize: int) -> None:
 def test_planes_stay_apart(shape: Shape, itemsize: int) -> None:
     """Neither chunks nor shards hold two planes, so planes can be written one by one."""
     shape = (*shape[:-2], shape[-2] + 4, shape[-1] + 4)
-    chunks, shards = checked_grid(shape, itemsize, None, None)
+    chunks, shards = check_grid(shape, itemsize, None, None)
     assert set((shards or chunks)[:-2]) == {1}
 
 
@@ -106,40 +106,40 @@ def test_small_planes_group() -> None:
 def test_grouped_planes_shard() -> None:
     """Shards of grouped planes hold several groups: 100,000 cut-outs are a few dozen files."""
     shape = (100_000, 64, 64)
-    chunks, shards = checked_grid(shape, 2, None, None, by_plane=False)
+    chunks, shards = check_grid(shape, 2, None, None, by_plane=False)
     assert shards == (32 * chunks[0], 64, 64)
     assert files(shape, chunks, 2) < 30
 
 
 def test_one_length_counts() -> None:
     """One length is that of each axis, cut to the shape."""
-    assert checked_grid((3, 700, 2000), 2, 512, None) == ((3, 512, 512), None)
-    assert checked_grid((), 2, 512, 1024) == ((), None)
+    assert check_grid((3, 700, 2000), 2, 512, None) == ((3, 512, 512), None)
+    assert check_grid((), 2, 512, 1024) == ((), None)
 
 
 def test_given_grid_stays() -> None:
     """Chunks and shards that fit are used as they are."""
-    grid = checked_grid((64, 1024, 1024), 2, (1, 256, 256), (2, 512, 1024))
+    grid = check_grid((64, 1024, 1024), 2, (1, 256, 256), (2, 512, 1024))
     assert grid == ((1, 256, 256), (2, 512, 1024))
 
 
 def test_false_has_no_shards() -> None:
     """shards=False is none, however many chunks there are."""
-    assert checked_grid((256, 2048, 2048), 2, None, False)[1] is None
+    assert check_grid((256, 2048, 2048), 2, None, False)[1] is None
 
 
 def test_given_chunks_shard() -> None:
     """Shards are chosen around chunks that were given."""
-    assert checked_grid((64, 1024, 1024), 2, (1, 256, 256), None)[1] == (1, 1024, 1024)
+    assert check_grid((64, 1024, 1024), 2, (1, 256, 256), None)[1] == (1, 1024, 1024)
 
 
 def test_given_shards_divide() -> None:
     """Chunks are chosen within shards that were given."""
-    assert checked_grid((64, 1040, 1392), 2, None, (4, 1040, 1392)) == (
+    assert check_grid((64, 1040, 1392), 2, None, (4, 1040, 1392)) == (
         (1, 1040, 696),
         (4, 1040, 1392),
     )
-    assert checked_grid((64, 300, 300), 2, None, 1024) == ((1, 300, 300), (64, 300, 300))
+    assert check_grid((64, 300, 300), 2, None, 1024) == ((1, 300, 300), (64, 300, 300))
 
 
 @given(
@@ -149,7 +149,7 @@ def test_clipped_shards_divide(axes: list[tuple[int, int, int]]) -> None:
     """Shards that fit the chunks before both are cut to the shape still fit them after."""
     shape = tuple(n for n, _, _ in axes)
     given_chunks = tuple(c for _, c, _ in axes)
-    chunks, shards = checked_grid(shape, 2, given_chunks, tuple(c * k for _, c, k in axes))
+    chunks, shards = check_grid(shape, 2, given_chunks, tuple(c * k for _, c, k in axes))
     assert (shards is None) == (not axes)
     for n, c, s in zip(shape, chunks, shards or (), strict=True):
         assert 1 <= c <= max(n, 1)
@@ -166,10 +166,10 @@ def test_bad_lengths_named(option: str, value: Any) -> None:
     """Lengths that are none are an error that says what is expected."""
     asked: dict[str, Any] = {"chunks": None, "shards": None, option: value}
     with pytest.raises(InvalidOptionError, match=f"^{option}=.*one for each of 2 axes"):
-        checked_grid((100, 100), 2, **asked)
+        check_grid((100, 100), 2, **asked)
 
 
 def test_shards_must_divide() -> None:
     """Shards that are no multiples of the chunk lengths are an error."""
     with pytest.raises(InvalidOptionError, match=r"multiples of the chunk lengths \(64, 64\)"):
-        checked_grid((100, 100), 2, 64, (128, 96))
+        check_grid((100, 100), 2, 64, (128, 96))

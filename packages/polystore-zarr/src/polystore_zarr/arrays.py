@@ -30,18 +30,18 @@ from polystore_core.errors import (
     with_context,
 )
 
-from .arraywords import array_words, explain_tail, restored_dtype
+from .arraywords import array_words, explain_tail, restore_dtype
 from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
 from .extended import register_type
 from .grid import MANY, Cut, grid
 from .guards import Guard
-from .ome import image_words, lowered
+from .ome import image_words, lower_names
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
-from .regions import aligned_box, fit_values, unfold
+from .regions import box_around, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, key_parts, name_lock, size_text
 from .store.base import MARKER
-from .store.chunkfiles import ChunkFiles, filled
+from .store.chunkfiles import ChunkFiles, fill_array
 from .store.heads import heads_fit
 from .store.local import LocalFiles
 from .store.nodes import read_document
@@ -127,19 +127,19 @@ class ZarrArray(LazyArray):
         if max(self.shape, default=0) >= _MOST:
             reason = f"its shape is {self.shape}, but polystore reads axes of less than 2**62"
             raise UnsupportedFileError(reason, "zarr", path, backend)
-        self.dtype = restored_dtype(known.dtype, marks.get("dtype"))
+        self.dtype = restore_dtype(known.dtype, marks.get("dtype"))
 
     @cached_property
     def _array(self) -> zarr.Array[Value]:
         if self._pipeline == "zarr":
-            return self._guarded_array
+            return self._safe_array
         # It reads by itself, and knows zarr's own store only.
         return self._over(
             zarr.storage.LocalStore(str(self._directory), read_only=True), "zarrs"
         )
 
     @cached_property
-    def _guarded_array(self) -> zarr.Array[Value]:
+    def _safe_array(self) -> zarr.Array[Value]:
         """The array through codecs that give no more than a chunk can have."""
         return self._over(ReadingStore(self._directory), "zarr")
 
@@ -149,7 +149,7 @@ class ZarrArray(LazyArray):
         is_3 = self._document.zarr_format == 3
         register_type(fields.get("data_type"))
         unstable = not isinstance(fields.get("data_type", fields.get("dtype")), str)
-        with unstable_types(unstable), self._guarded("open"), pipeline_of(pipeline):
+        with unstable_types(unstable), self._guard("open"), pipeline_of(pipeline):
             metadata: Any
             if is_3:
                 metadata = ArrayV3Metadata.from_dict(fields)
@@ -187,7 +187,7 @@ class ZarrArray(LazyArray):
         """The names of axes in the document of its image. None if they are not known."""
         axes = () if self._pyramid is None else self._pyramid.image.axes
         is_known = len(axes) == len(self.shape)
-        return tuple(lowered([axis.name for axis in axes])) if is_known else ()
+        return tuple(lower_names([axis.name for axis in axes])) if is_known else ()
 
     @property
     def levels(self) -> tuple[ZarrArray, ...]:
@@ -278,8 +278,8 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return allocate_aligned(selection.shape, self.dtype)
         try:
-            with self._guarded("read"):
-                memory = None if memory is None else self._shaped(selection, memory)
+            with self._guard("read"):
+                memory = None if memory is None else self._with_all_axes(selection, memory)
                 found = self._read(selection.ranges, memory)
         except DamagedDataError as error:
             if self._document.growing:
@@ -299,16 +299,16 @@ class ZarrArray(LazyArray):
             found = found.astype(self.dtype)
         return selection.arranged(found)
 
-    def _shaped(self, selection: Selection, memory: Memory) -> Memory | None:
+    def _with_all_axes(self, selection: Selection, memory: Memory) -> Memory | None:
         """Return what gives ``memory`` with an axis for each of the array."""
         if any(selection.descending) or self.files is None or self.files.dtype != self.dtype:
             return None
 
-        def shaped(shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels | None:
+        def with_all_axes(shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels | None:
             given = memory(selection.shape, dtype)
             return None if given is None else given.reshape(shape)
 
-        return shaped
+        return with_all_axes
 
     def _read(self, ranges: tuple[range, ...], memory: Memory | None = None) -> Pixels:
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
@@ -330,7 +330,7 @@ class ZarrArray(LazyArray):
     def _read_all(self, ranges: tuple[range, ...], cuts: list[Cut]) -> Pixels:
         array = self._array
         if not self._heads_fit(cuts):
-            array = self._guarded_array
+            array = self._safe_array
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
         return np.asarray(array[boxes])
 
@@ -349,7 +349,7 @@ class ZarrArray(LazyArray):
         existing = sum(1 for _ in existing_chunks(self._directory, prefix, separator, cuts))
         if 4 * existing > math.prod(len(cut.numbers) for cut in cuts):
             return self._read_all(ranges, cuts)  # many at once is faster
-        result = filled(shape, 0 if fill is None else fill, self.dtype)
+        result = fill_array(shape, 0 if fill is None else fill, self.dtype)
         for parts in existing_chunks(self._directory, prefix, separator, cuts):
             inside = tuple(
                 slice(
@@ -357,7 +357,7 @@ class ZarrArray(LazyArray):
                 )
                 for p, u in zip(parts, self.unit, strict=True)
             )
-            result[tuple(part.outside for part in parts)] = self._guarded_array[inside]
+            result[tuple(part.outside for part in parts)] = self._safe_array[inside]
         return result
 
     def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
@@ -383,7 +383,7 @@ class ZarrArray(LazyArray):
     def _refuse_if_replaced(self) -> None:
         files, key = self._directory
         try:
-            with self._guarded("read"):
+            with self._guard("read"):
                 same = self._identity_now() == self._identity
         except FileNotFoundError:
             same = False
@@ -410,12 +410,12 @@ class ZarrArray(LazyArray):
             raise
         if not all(selection.ranges):
             return
-        aligned = aligned_box(selection.ranges, self.shape, self.unit)
+        aligned = box_around(selection.ranges, self.shape, self.unit)
         if aligned is None:
             self.write(selection, values)
         elif self._unaligned == "lock":
             lock = self._directory.files.lock(name_lock(self._directory))
-            with self._guarded("write"), lock:
+            with self._guard("write"), lock:
                 self._write_into(aligned, selection, values)
         else:
             box = ", ".join(f"{a.start}:{a.stop}" for a in aligned)
@@ -443,7 +443,7 @@ class ZarrArray(LazyArray):
             return
         values, ranges = unfold(values, selection), selection.ranges
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
-        with self._guarded("write"):
+        with self._guard("write"):
             if self.files is not None:
                 self.files.write(ranges, values, seen=self._seen, durable=self._durable)
                 return
@@ -459,7 +459,7 @@ class ZarrArray(LazyArray):
 
     # ── errors ───────────────────────────────────────────────────────────────────────────
 
-    def _guarded(self, operation: str) -> Guard:
+    def _guard(self, operation: str) -> Guard:
         if self._pipeline == "zarrs":
             refuse_after_fork()
         return Guard(self.path, self.backend, operation, self._document)
@@ -470,7 +470,7 @@ class ZarrArray(LazyArray):
         return {
             name: value
             for name, value in vars(self).items()
-            if name not in ("_array", "_guarded_array")
+            if name not in ("_array", "_safe_array")
         }
 
     def __dask_tokenize__(self) -> tuple[object, ...]:

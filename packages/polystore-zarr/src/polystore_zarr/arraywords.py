@@ -14,7 +14,7 @@ import numpy as np
 from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
 
 from .creating import DIMENSIONS
-from .ome import lowered, words_left
+from .ome import lower_names, words_left
 from .store.base import MARKER
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from .images import ImageOptions
     from .store.nodes import Document
 
-__all__ = ["array_words", "checked_words", "explain_tail", "marked_words", "restored_dtype"]
+__all__ = ["array_words", "check_words", "explain_tail", "mark_words", "restore_dtype"]
 
 
-def checked_words(
+def check_words(
     value: Value, words: ImageMetadata | None, options: ImageOptions
 ) -> ImageMetadata | None:
     """Return the words of a caller, completed by those of the value; ``None`` if there are none.
@@ -53,7 +53,7 @@ def checked_words(
     )
 
 
-def marked_words(metadata: ImageMetadata) -> dict[str, Any]:
+def mark_words(metadata: ImageMetadata) -> dict[str, Any]:
     """Return what the attribute "polystore" of an array says of the words."""
     left = words_left(metadata)
     return {"image": left} if left else {}
@@ -67,7 +67,7 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
         return None
     if not all(isinstance(name, str) and name for name in names):
         return None
-    names = lowered(names)
+    names = lower_names(names)
     if len(set(names)) < len(names):
         return None
     found = ImageMetadata(axes=tuple([Axis(name, AXIS_TYPES.get(name)) for name in names]))
@@ -76,7 +76,7 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
     return found if said is None else with_document(found, said, shape)
 
 
-def restored_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
+def restore_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
     """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
     if not (isinstance(marked, str) and marked):
         return stored

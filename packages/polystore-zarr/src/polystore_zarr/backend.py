@@ -33,7 +33,7 @@ from polystore_core.errors import (
 )
 
 from .arrays import Unaligned, ZarrArray, chunk_files, write_new
-from .arraywords import checked_words, marked_words
+from .arraywords import check_words, mark_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
@@ -43,7 +43,7 @@ from .keeping import Kept
 from .levels import check_label, describe
 from .members import check_members, join_members
 from .platearray import describe_plate
-from .values import check_attributes, checked_value
+from .values import check_attributes, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -162,12 +162,12 @@ class ZarrBackend(ZarrHandles):
         check_attributes(attributes)
         durable = self.durable if durable is None else durable
         of_images = ImageOptions(axes, scale, units, channels, levels)
-        with self._translated(path, "save") as place:
+        with self._translate(path, "save") as place:
             if durable:
                 self._files.require("durable", "durable=True")
             array, words = array_and_words(data)
             if region is not None:
-                self._save_region(checked_value(array), place, region, unaligned, durable)
+                self._save_region(check_value(array), place, region, unaligned, durable)
                 return
             around = self._surroundings(place)
             if if_exists == "replace":
@@ -188,7 +188,7 @@ class ZarrBackend(ZarrHandles):
             )
             if image is not None and axes is None and words is not None:
                 array, words, of_images, layout = in_order(data, words, of_images, layout)
-            value = checked_value(array)
+            value = check_value(array)
             kept, old = None, around.present if if_exists == "replace" else None
             if old is not None and old.is_image and place.store is not None:
                 kept = Kept.of(place.node, place.store, old)
@@ -196,7 +196,7 @@ class ZarrBackend(ZarrHandles):
             if image is None:
                 if kept is not None:
                     kept.check_plain()
-                said = checked_words(value, words, of_images)
+                said = check_words(value, words, of_images)
                 write = partial(self._write_array, value, said, layout, attributes, progress)
             else:
                 if image.labelled is not None:
@@ -247,7 +247,7 @@ class ZarrBackend(ZarrHandles):
             attributes=attributes,
             dimension_names=None if words is None else words.names,
             complete=True,
-            more=None if words is None else marked_words(words),
+            more=None if words is None else mark_words(words),
         )
         batch = self._batch
         if batch is not None and batch.write(value, document, directory):
@@ -276,7 +276,7 @@ class ZarrBackend(ZarrHandles):
         unaligned: Unaligned,
         durable: bool | None,
     ) -> None:
-        target = self._opened(place, 0, writable=True, unaligned=unaligned, durable=durable)
+        target = self._open_whole(place, 0, writable=True, unaligned=unaligned, durable=durable)
         expected = select(region, target.shape).shape
         if value.shape != expected:
             raise UnsupportedDataError(
@@ -294,7 +294,7 @@ class ZarrBackend(ZarrHandles):
     def _read(
         self, path: Path, region: Region | None, level: int, memory: Memory | None
     ) -> Value:
-        with self._translated(path, "load") as place:
+        with self._translate(path, "load") as place:
 
             def read() -> Value:
                 array = self._handle(place, level, lasting=False)
@@ -307,7 +307,7 @@ class ZarrBackend(ZarrHandles):
         self, path: Path, /, *, region: Region | None = None, level: int = 0
     ) -> Image:
         """``level`` of a pyramid: its pixels are larger than those of the image itself."""
-        with self._translated(path, "load") as place:
+        with self._translate(path, "load") as place:
 
             def read() -> Image:
                 array = self._handle(place, level, lasting=False)
@@ -357,7 +357,7 @@ class ZarrBackend(ZarrHandles):
         check_paths(paths)
         level, region = options.get("level", 0), options.get("region")
         opened: Iterator[Opened] = (
-            (self._opened_early(p, level), i) for i, p in enumerate(paths)
+            (self._open_early(p, level), i) for i, p in enumerate(paths)
         )
 
         def load(index: int, early: ZarrArray | Samples | None = None) -> Value:
@@ -388,13 +388,13 @@ class ZarrBackend(ZarrHandles):
 
             return run_batch(self.name, "load", paths, take, progress=progress)
 
-    def _opened_early(self, path: Path, level: int) -> ZarrArray | Samples | None:
+    def _open_early(self, path: Path, level: int) -> ZarrArray | Samples | None:
         """Return a handle; ``None`` if ``load`` will raise an error."""
-        with suppress(PolystoreError), self._translated(path, "open") as place:
+        with suppress(PolystoreError), self._translate(path, "open") as place:
             handle = self._handle(place, level)
             # An array has one document, which is read whole. An image has several.
             is_whole = handle.directory == place.node.base and handle.is_identified
-            return handle if is_whole else self._opened(place, level)
+            return handle if is_whole else self._open_whole(place, level)
         return None
 
     def _load(
@@ -413,8 +413,8 @@ class ZarrBackend(ZarrHandles):
                 return early[... if region is None else region]
         return self._read(path, region, level, memory)
 
-    def _described(self, node: Node) -> dict[str, Any]:
+    def _describe(self, node: Node) -> dict[str, Any]:
         return describe(node, self.name)
 
-    def _described_plate(self, node: Node, place: Address) -> dict[str, Any]:
+    def _describe_plate(self, node: Node, place: Address) -> dict[str, Any]:
         return describe_plate(node, place, self.name)

@@ -13,9 +13,9 @@ import numpy as np
 from polystore_core import block_paths, is_instance, to_numpy
 from polystore_core.errors import UnsupportedDataError
 
-from .chunking import checked_grid
+from .chunking import check_grid
 from .pyramid import halve_box
-from .store.entrance import entered, entrance
+from .store.entrance import enter, entrance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .pyramid import Method, Source
     from .store.base import StorePath
 
-__all__ = ["check_dask", "count_blocks", "halved", "is_dask", "layout_for", "store_blocks"]
+__all__ = ["check_dask", "count_blocks", "halve_array", "is_dask", "layout_for", "store_blocks"]
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
 """The length of each block along each axis, as Dask writes it."""
@@ -79,7 +79,7 @@ def layout_for(array: Value, layout: Layout) -> Layout:
     """Choose shards so that the blocks of a Dask array need not be cut again."""
     block = _largest(array)
     wanted = False if layout.shards is None and layout.zarr_format == 2 else layout.shards
-    chunks, shards = checked_grid(array.shape, array.dtype.itemsize, layout.chunks, wanted)
+    chunks, shards = check_grid(array.shape, array.dtype.itemsize, layout.chunks, wanted)
     if layout.shards or not _is_regular(array.chunks) or _fits(block, shards or chunks, array):
         return replace(layout, chunks=chunks, shards=shards or False)
     # What was not asked for may give way a little.
@@ -95,10 +95,10 @@ def layout_for(array: Value, layout: Layout) -> Layout:
 
 def count_blocks(array: Value, unit: Sequence[int]) -> int:
     """Return how many blocks ``store_blocks`` will write."""
-    return math.prod(map(len, aligned_chunks(array, unit)))
+    return math.prod(map(len, align_chunks(array, unit)))
 
 
-def aligned_chunks(array: Value, unit: Sequence[int]) -> Chunks:
+def align_chunks(array: Value, unit: Sequence[int]) -> Chunks:
     """Return chunks of a Dask array that start on the grid of ``unit``.
 
     An axis keeps its own where they do. Blocks that must be joined do not grow beyond
@@ -150,12 +150,12 @@ def _dividing(chunk: int, block: int, length: int) -> int:
     return next((n for n in near if block % n == 0), chunk)
 
 
-def halved(above: Source, below: Target, method: Method) -> Value:
+def halve_array(above: Source, below: Target, method: Method) -> Value:
     """Return the level ``below`` of a pyramid as a Dask array that reads the one ``above``."""
     import dask.array
 
     return dask.array.map_blocks(
-        _halved_block,
+        _halve_block,
         above=above,
         unit=below.unit,
         method=method,
@@ -166,7 +166,7 @@ def halved(above: Source, below: Target, method: Method) -> Value:
     )
 
 
-def _halved_block(
+def _halve_block(
     above: Source, unit: Sequence[int], method: Method, block_info: Value
 ) -> Pixels:
     """Make one unit of a level. The level above has four such pieces, read one by one."""
@@ -183,7 +183,7 @@ def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> No
     One task for each block, which returns nothing. ``report`` is called after each, in this
     thread. After this returns or raises, no more blocks are written.
     """
-    chunks = aligned_chunks(array, target.unit)
+    chunks = align_chunks(array, target.unit)
     ndim = len(chunks)
     written = (array if chunks == array.chunks else array.rechunk(chunks)).map_blocks(
         _write,
@@ -195,7 +195,7 @@ def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> No
         chunks=(1,) * ndim,
         meta=np.empty((0,) * ndim, bool),
     )
-    client = _client(array)
+    client = _find_client(array)
     with entrance(target.directory):
         if client is None:
             _compute_here(written, report)
@@ -210,7 +210,7 @@ def _write(block: Value, target: Target, block_info: Value) -> Value:
     if found.shape != shape:
         reason = f"Dask computed a block of shape {found.shape}, expected {shape}"
         raise UnsupportedDataError(reason)
-    with entered(target.directory):
+    with enter(target.directory):
         target[box] = found
     return np.ones((1,) * block.ndim, bool)
 
@@ -230,7 +230,7 @@ def _compute_here(written: Value, report: Callable[[], None]) -> None:
 def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> None:
     from distributed import as_completed, futures_of
 
-    with _thread_given_back():
+    with _give_thread_back():
         futures = futures_of(client.persist(written))
         try:
             for future in as_completed(futures):
@@ -260,7 +260,7 @@ def _explain_failure(written: Value, key: Value) -> Iterator[None]:
         raise
 
 
-def _client(array: Value) -> Value | None:
+def _find_client(array: Value) -> Value | None:
     """Return the client of the cluster that Dask would use here, if it would use one."""
     from dask.base import get_scheduler
 
@@ -268,7 +268,7 @@ def _client(array: Value) -> Value | None:
     return owner if is_instance(owner, "distributed", "Client") else None
 
 
-def _thread_given_back() -> AbstractContextManager[None]:
+def _give_thread_back() -> AbstractContextManager[None]:
     """Inside a task, give the thread to the tasks that it waits for."""
     from distributed import get_worker
 
@@ -276,11 +276,11 @@ def _thread_given_back() -> AbstractContextManager[None]:
         get_worker()
     except ValueError:
         return nullcontext()
-    return _seceded()
+    return _secede()
 
 
 @contextmanager
-def _seceded() -> Iterator[None]:
+def _secede() -> Iterator[None]:
     from distributed import rejoin, secede
 
     secede()

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from polystore_core.errors import InvalidOptionError
 
-__all__ = ["Lengths", "checked_grid", "default_chunks", "default_shards"]
+__all__ = ["Lengths", "check_grid", "default_chunks", "default_shards"]
 
 Lengths: TypeAlias = int | Sequence[int]
 """One length for each axis, or one for all."""
@@ -83,7 +83,7 @@ def default_shards(
     return tuple(n * c for n, c in zip(counts, chunks, strict=True))
 
 
-def checked_grid(
+def check_grid(
     shape: Sequence[int],
     itemsize: int,
     chunks: Lengths | None,
@@ -104,17 +104,17 @@ def checked_grid(
         if wanted is None:
             found = default_chunks(shape, itemsize, by_plane=by_plane)
         else:
-            found = _clipped(wanted, shape)
+            found = _clip(wanted, shape)
         return found, default_shards(shape, found, itemsize) if shards is None else None
     outer = _lengths("shards", shards, len(shape))
     if not shape:
         return (), None
     if wanted is None:
-        outer = _clipped(outer, shape)
+        outer = _clip(outer, shape)
         return _dividing(outer, itemsize), outer
     if any(s % c for s, c in zip(outer, wanted, strict=True)):
         raise InvalidOptionError("shards", shards, f"multiples of the chunk lengths {wanted}")
-    found = _clipped(wanted, shape)
+    found = _clip(wanted, shape)
     covering = [-(-max(n, 1) // c) * c for n, c in zip(shape, found, strict=True)]
     # A chunk that was cut to its axis covers it, and the shard cannot be longer.
     multiples = [s // w * c for s, w, c in zip(outer, wanted, found, strict=True)]
@@ -145,7 +145,7 @@ def _dividing(shards: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return tuple(chunks)
 
 
-def _clipped(lengths: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+def _clip(lengths: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(min(c, max(n, 1)) for c, n in zip(lengths, shape, strict=True))
 
 

@@ -54,7 +54,7 @@ def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
     """
     if metadata.zarr_format == 3:
         native = metadata.data_type.to_native_dtype()
-        codecs = tuple(_guarded(codec, native) for codec in metadata.codecs)
+        codecs = tuple(_guard(codec, native) for codec in metadata.codecs)
         object.__setattr__(metadata, "codecs", codecs)
         return
     native = metadata.dtype.to_native_dtype()
@@ -95,9 +95,9 @@ def _is_text(native: np.dtype[Value]) -> bool:
     return native.kind in "OT"
 
 
-def _guarded(codec: Codec, native: np.dtype[Value]) -> Codec:
+def _guard(codec: Codec, native: np.dtype[Value]) -> Codec:
     if isinstance(codec, ShardingCodec):
-        return replace(codec, codecs=tuple(_guarded(inner, native) for inner in codec.codecs))
+        return replace(codec, codecs=tuple(_guard(inner, native) for inner in codec.codecs))
     config = getattr(codec, "codec_config", {})
     if config:  # made here, so that a configuration that numcodecs does not know is told now
         numcodecs.get_codec(dict(config))

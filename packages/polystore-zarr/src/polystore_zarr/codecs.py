@@ -52,9 +52,9 @@ def codec_options(
     Raises ``InvalidOptionError`` for a name, level or codec that is not possible.
     """
     if isinstance(compressor, BytesBytesCodec | Zarr2Codec):
-        codec: Any = _checked_codec(compressor, zarr_format)
+        codec: Any = _check_codec(compressor, zarr_format)
     else:
-        name, level = _named(compressor)
+        name, level = _name_and_level(compressor)
         make = _zarr3_codec if zarr_format == 3 else _zarr2_codec
         codec = None if name == "none" else make(name, level, dtype)
     if zarr_format == 2:
@@ -67,7 +67,7 @@ def codec_options(
     return {"compressors": codecs or None}
 
 
-def _checked_codec(codec: object, zarr_format: ZarrFormat) -> object:
+def _check_codec(codec: object, zarr_format: ZarrFormat) -> object:
     wanted = BytesBytesCodec if zarr_format == 3 else Zarr2Codec
     if isinstance(codec, wanted):
         return codec
@@ -77,7 +77,7 @@ def _checked_codec(codec: object, zarr_format: ZarrFormat) -> object:
     raise InvalidOptionError("compressor", codec, f"{expected}, for zarr_format={zarr_format}")
 
 
-def _named(compressor: object) -> tuple[str, int]:
+def _name_and_level(compressor: object) -> tuple[str, int]:
     """Return the name and level that a compressor was asked for with."""
     name, given = compressor, None
     if isinstance(compressor, Mapping):

@@ -14,7 +14,7 @@ import zarr
 from polystore_core import encode_json, is_extended
 from polystore_core.errors import InvalidOptionError, PolystoreError, UnsupportedDataError
 
-from .chunking import checked_grid
+from .chunking import check_grid
 from .codecs import codec_options
 from .extended import register_type
 from .store.base import MARKER
@@ -96,7 +96,7 @@ def create_array(
     key = (shape, dtype, names, layout, complete) if layout.is_plain else None
     template = _templates.get(key)
     if template is None:
-        fields = _written(directory, shape, dtype, names, layout, marked)
+        fields = _write_metadata(directory, shape, dtype, names, layout, marked)
         if fields is None:  # of Zarr 2, and as zarr has written it
             written = read_document(directory)
             assert written is not None
@@ -156,7 +156,7 @@ _templates: dict[Any, _Template] = {}
 _MOST_TEMPLATES = 256
 
 
-def _written(
+def _write_metadata(
     directory: StorePath,
     shape: tuple[int, ...],
     dtype: np.dtype[Value],
@@ -167,7 +167,7 @@ def _written(
     """Let zarr write the metadata, and return the document if it is of Zarr 3."""
     _refuse_lossy(dtype, layout.zarr_format)
     register_type(dtype.name)
-    chunks, shards = checked_grid(
+    chunks, shards = check_grid(
         shape, dtype.itemsize, layout.chunks, layout.shards, by_plane=layout.by_plane
     )
     if layout.zarr_format == 2:

@@ -109,7 +109,7 @@ def decode(name: str, config: Mapping[str, Value], data: Value, most: int) -> Va
         decoded = stream.decompress(data, most + 1)
         complete = stream.eof or len(decoded) > most
     else:
-        with _opened(name, config, data) as file:
+        with _open(name, config, data) as file:
             decoded = file.read(most + 1)
         complete = True
     if len(decoded) > most:
@@ -125,7 +125,7 @@ def _too_large(most: int) -> TooLargeError:
     )
 
 
-def _opened(name: str, config: Mapping[str, Value], data: memoryview) -> Value:
+def _open(name: str, config: Mapping[str, Value], data: memoryview) -> Value:
     file = io.BytesIO(data)
     if name == "gzip":
         return gzip.GzipFile(fileobj=file)

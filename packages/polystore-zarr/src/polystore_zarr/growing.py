@@ -282,7 +282,7 @@ class GrowingArray(LazyArray):
         """Return frames as an array of our type. Raises ``UnsupportedDataError``."""
         values, _ = array_and_words(frame)
         try:
-            values = _typed(values, self.dtype)
+            values = _as_type(values, self.dtype)
         except UnsupportedDataError as error:
             with_context(error, self.backend, self.path, "append")
             raise
@@ -385,7 +385,7 @@ class GrowingArray(LazyArray):
         return _same, (self._now(),)
 
 
-def _typed(value: Value, dtype: np.dtype[Value]) -> Pixels:
+def _as_type(value: Value, dtype: np.dtype[Value]) -> Pixels:
     """Return frames as an array of ``dtype``, which they have in either byte order.
 
     Python numbers and texts have no type of their own: they must fit. Raises
@@ -419,7 +419,7 @@ def check_unowned(directory: StorePath, document: Document | None) -> None:
     if isinstance(directory.files, LocalFiles):
         for level, found in _levels(Node(directory, document))[:1]:
             if found.growing:
-                level.files.own(level.key).release()
+                level.files.take_writer_lock(level.key).release()
 
 
 def _levels(node: Node) -> list[tuple[StorePath, Document]]:
@@ -459,7 +459,7 @@ def open_growing(
     node = Node(node.directory.base, node.document)
     files, key = node.directory
     with ExitStack() as held:
-        is_there = held.enter_context(files.pinned(key))
+        is_there = held.enter_context(files.pin_tree(key))
         levels = _levels(node)
         if not levels or not all(document.growing for _, document in levels):
             reason = (
@@ -471,7 +471,7 @@ def open_growing(
             reason = "it is a level of an image: append to the image, and all levels grow"
             raise UnsupportedOperationError(backend, f"appending to {path!r}", reason)
         files.check_growing()
-        lock = files.own(levels[0][0].key)
+        lock = files.take_writer_lock(levels[0][0].key)
         held.callback(lock.release)
         levels = _levels(node)  # as the last writer has left them
         if not levels or not is_there():

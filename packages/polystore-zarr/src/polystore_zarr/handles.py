@@ -15,7 +15,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .arraywords import checked_words, marked_words
+from .arraywords import check_words, mark_words
 from .creating import Layout, create_array
 from .growing import GrowingArray, create_growing, open_growing
 from .images import ImageOptions, write_image
@@ -25,7 +25,7 @@ from .members import check_members
 from .platearray import open_plate
 from .plategrid import is_plate
 from .tree import ZarrTree
-from .values import check_attributes, checked_shape
+from .values import check_attributes, check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,8 +85,8 @@ class ZarrHandles(ZarrTree):
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
-        with self._translated(path, "create") as place:
-            (wanted, grows), kind = checked_shape(shape), as_dtype(dtype)
+        with self._translate(path, "create") as place:
+            (wanted, grows), kind = check_shape(shape), as_dtype(dtype)
             durable = self.durable if durable is None else durable
             present = self._target(place, if_exists, "create")
             place.node.files.check_regions()
@@ -119,7 +119,7 @@ class ZarrHandles(ZarrTree):
                 handle = self._appending(place, durable)
                 wanted = handle.shape[:1] + wanted[1:]
             else:
-                handle = self._opened(
+                handle = self._open_whole(
                     place, 0, writable=True, unaligned=unaligned, durable=durable
                 )
             if (handle.shape, handle.dtype) != (wanted, kind):
@@ -157,12 +157,12 @@ class ZarrHandles(ZarrTree):
             fault = f"level={level!r} needs another mode: mode='a' appends to all levels"
             raise InvalidOptionError("level", level, "0", fault)
         durable = self.durable if durable is None else durable
-        with self._translated(path, "open") as place:
+        with self._translate(path, "open") as place:
             if mode == "a":
                 return self._appending(place, durable)
 
             def read() -> LazyArray:
-                node = self._found(place, "open")
+                node = self._find(place, "open")
                 if not is_plate(node):
                     return self._handle(
                         place,
@@ -191,7 +191,7 @@ class ZarrHandles(ZarrTree):
             reopen=partial(self.open, place.folder.key),  # the same after os.chdir
         )
 
-    def _opened(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
+    def _open_whole(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
         """Whole, so that no old document is paired with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
@@ -229,9 +229,9 @@ def _maker(
             return write_image(
                 value, None, role, options, layout, attributes, False, "zarr", grows=True
             )
-        words = checked_words(value, None, options)
+        words = check_words(value, None, options)
     names = None if words is None else words.names
-    more = None if words is None else marked_words(words)
+    more = None if words is None else mark_words(words)
 
     def make(tree: StorePath) -> None:
         said: dict[str, Any] = {

@@ -23,7 +23,7 @@ from polystore_core import (
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
 from .arrays import ZarrArray, chunk_files, write_new
-from .blocks import count_blocks, halved, is_dask, layout_for, store_blocks
+from .blocks import count_blocks, halve_array, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
 from .growing import create_growing
 from .levels import level_zero
@@ -146,7 +146,7 @@ def write_image(
             f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",
             "ome-zarr",
         )
-    said = _checked_words(value, words, image, options)
+    said = _check_words(value, words, image, options)
     if grows and (said.names[0] != "t" or said.names[-1] == "s"):
         expected = "axes of which the first is t, such as 'tcyx'. The image grows along t"
         raise InvalidOptionError("axes", options.axes, expected)
@@ -208,7 +208,7 @@ def write_image(
             and said is metadata
             and (options.scale, options.units, options.channels) == _NOTHING[:3]
         )
-        described = _described(
+        described = _describe(
             said, metadata, image, factors, method, levels[-1], is_bare=is_bare
         )
         if kept is None:
@@ -222,7 +222,7 @@ def write_image(
     return write
 
 
-def _described(
+def _describe(
     said: ImageMetadata,
     metadata: ImageMetadata,
     image: Image,
@@ -302,7 +302,7 @@ def _level_shapes(
     return level_shapes(value.shape, axes)  # others' levels may be more than halves
 
 
-def _checked_words(
+def _check_words(
     value: Value, words: ImageMetadata | None, image: Image, options: ImageOptions
 ) -> ImageMetadata:
     """Return the words of a caller, completed by those of the value, or else the stored image."""
@@ -351,7 +351,7 @@ def _write_dask(
 ) -> None:
     """Write each level from the one above it, which its workers read back from the store."""
     sources: list[Any] = [value]
-    sources += (halved(above, level, method) for above, level in pairwise(levels))
+    sources += (halve_array(above, level, method) for above, level in pairwise(levels))
     total = sum(count_blocks(s, level.unit) for s, level in zip(sources, levels, strict=True))
     with progress_reporter(progress, total, "save", unit="block") as report:
         for source, level in zip(sources, levels, strict=True):

@@ -19,7 +19,7 @@ from polystore_core.errors import (
 )
 
 from .levels import level_zero
-from .ome import fitted, image_words, kept_attributes, read_image
+from .ome import fit_metadata, image_words, keep_attributes, read_image
 from .store.base import DOCUMENTS
 from .store.nodes import Document, read_document
 from .store.reading import read_whole
@@ -86,7 +86,7 @@ class Kept:
             old = old.without(_OF_INTENSITIES)
         if len(old.axes) != len(value.shape):
             return old.without({"coords"})
-        return fitted(old, value.shape)
+        return fit_metadata(old, value.shape)
 
     def check_scale(self, scale: object) -> None:
         """Raise where the old image has a transformation that would be lost."""
@@ -135,7 +135,7 @@ class Kept:
             old = {key: value for key, value in old.items() if key in _OF_IMAGES}
         windows = [c.limits is not None and c.data_range is not None for c in metadata.channels]
         channels = channels and self.keeps_channels(metadata)
-        kept = kept_attributes(old, described, channels=channels, windows=windows)
+        kept = keep_attributes(old, described, channels=channels, windows=windows)
         return {**(given or {}), **kept}
 
     # ── its other members ────────────────────────────────────────────────────────────────

@@ -124,7 +124,7 @@ class Surroundings:
         except InvalidOptionError as error:
             error.add_note("pass ome=False to save a plain array")
             raise
-        labelled = self._labelled() if is_label else None
+        labelled = self._find_labelled() if is_label else None
         document = read_document(labelled) if labelled else None
         image = None if document is None else read_image(document.attributes)
         name = self.place.inner[-1] if self.place.inner else self.place.path.rpartition("/")[2]
@@ -226,7 +226,7 @@ class Surroundings:
     def _plate(self) -> tuple[int, Plate] | None:
         return plate_above(self.above)
 
-    def _labelled(self) -> StorePath:
+    def _find_labelled(self) -> StorePath:
         """Return the place of the image that a label image belongs to."""
         inner = self.place.inner
         depth = len(inner) - 2 if self._image_above is None else self._image_above

@@ -32,7 +32,7 @@ from polystore_core.errors import (
 from .plategrid import is_plate, way_to_pixels
 from .store.archives import archive_at
 from .store.base import StorePath
-from .store.entries import entries, is_directory, modified_at, tree_size
+from .store.entries import entries, is_directory, time_of_change, tree_size
 from .store.keyed import lacks
 from .store.layout import Address, address
 from .store.local import LocalFiles
@@ -66,7 +66,7 @@ class ZarrLookup(StorageBackend):
         )
         self.durable = store.durable if durable is None else durable
         if self.durable:
-            with self._translated(".", "save"):
+            with self._translate(".", "save"):
                 self._files.require("durable", "durable=True")
 
     @property
@@ -98,7 +98,7 @@ class ZarrLookup(StorageBackend):
             raise self._cannot(operation)
 
     @contextmanager
-    def _translated(
+    def _translate(
         self, path: Path, operation: str, source: Address | None = None
     ) -> Iterator[Address]:
         """Give the address; complete errors, and translate those of the system.
@@ -106,12 +106,12 @@ class ZarrLookup(StorageBackend):
         ``source`` is copied or moved to ``path``.
         """
         try:
-            with self._files.kept() as files:
+            with self._files.keep_open() as files:
                 place = address(path, files)
                 archive = archive_at(place.store) if place.in_store and place.store else None
                 if archive is not None:
                     archive.check(operation, place.inner)
-                    place = place.packed(archive)
+                    place = place.with_archive(archive)
                 yield place
         except PathOutsideRootError as error:
             # It may name a file below the path.
@@ -135,7 +135,7 @@ class ZarrLookup(StorageBackend):
             return StorePath(place.files, "" if key == "." else key)
 
         def identity(path: Path) -> Hashable:
-            with self._translated(path, "look") as place:
+            with self._translate(path, "look") as place:
                 node = place.node
                 if node.name in ("", ".", "..") or not node.files.is_free(node.key):
                     return node.files.resolve(node.key)
@@ -144,17 +144,17 @@ class ZarrLookup(StorageBackend):
         return identity
 
     def _look(self, place: Address) -> Node | None:
-        node = self._seen(place)
-        return node or self._found_again(place, lambda: self._seen(place))
+        node = self._look_once(place)
+        return node or self._find_again(place, lambda: self._look_once(place))
 
-    def _found_again(self, place: Address, look: Callable[[], Result | None]) -> Result | None:
+    def _find_again(self, place: Address, look: Callable[[], Result | None]) -> Result | None:
         """Look again for something that may have stepped aside in the store of ``place``."""
         if place.store is None:
             return None
         files, store = place.store
-        return files.found_again(store, look)
+        return files.find_again(store, look)
 
-    def _seen(self, place: Address) -> Node | None:
+    def _look_once(self, place: Address) -> Node | None:
         try:
             node = self._node(place, read_document(place.node) if place.store else None)
         except PathOutsideRootError:  # the store around the folder is a link that leads out
@@ -174,7 +174,7 @@ class ZarrLookup(StorageBackend):
         node = Node(place.node, document)
         return node if place.in_store or node.holds_pixels else None
 
-    def _found(self, place: Address, operation: str) -> Node:
+    def _find(self, place: Address, operation: str) -> Node:
         node = self._look(place)
         if node is None:
             self._refuse_arrays_above(place, operation)
@@ -187,7 +187,7 @@ class ZarrLookup(StorageBackend):
 
         ``found`` is the node of the path, if the caller has looked for it.
         """
-        node = found or self._found(place, operation)
+        node = found or self._find(place, operation)
         if node.holds_pixels:
             return node
         error = NotAFileError(self.name, place.path, operation)
@@ -238,25 +238,25 @@ class ZarrLookup(StorageBackend):
         return error
 
     def info(self, path: Path, /) -> Info:
-        with self._translated(path, "describe") as place:
-            found = self._found(place, "describe")
+        with self._translate(path, "describe") as place:
+            found = self._find(place, "describe")
             if not found.holds_pixels:
-                modified = modified_at(found.directory)
-                more = self._described_plate(found, place) if is_plate(found) else {}
+                modified = time_of_change(found.directory)
+                more = self._describe_plate(found, place) if is_plate(found) else {}
                 return Info(path=place.path, kind="directory", modified=modified, **more)
             assert place.store is not None
             return read_whole(found.directory, place.store, lambda: self._info(place))
 
     def _info(self, place: Address) -> Info:
         node = self._pixels(place, "describe")
-        described = self._described(node)
+        described = self._describe(node)
         # Others ask often for an array that grows, and each of its frames has a file.
         grows = described["metadata"].get("grows", False)
         return Info(
             path=place.path,
             kind="file",
             size=None if grows else self._size(place, node),
-            modified=modified_at(node.directory),
+            modified=time_of_change(node.directory),
             **described,
         )
 
@@ -265,10 +265,10 @@ class ZarrLookup(StorageBackend):
             return place.archive.files.size(place.archive.key)
         return tree_size(node.directory)
 
-    def _described(self, node: Node) -> Description:
+    def _describe(self, node: Node) -> Description:
         raise NotImplementedError
 
-    def _described_plate(self, node: Node, place: Address) -> Description:
+    def _describe_plate(self, node: Node, place: Address) -> Description:
         raise NotImplementedError
 
     def exists(self, path: Path, /) -> bool:
@@ -285,7 +285,7 @@ class ZarrLookup(StorageBackend):
         return False
 
     def _kind(self, path: Path) -> str | None:
-        with self._translated(path, "look") as place:
+        with self._translate(path, "look") as place:
             try:
                 node = self._look(place)
             except DataError:
@@ -298,8 +298,8 @@ class ZarrLookup(StorageBackend):
         return natural_order(entry.name for entry in self.scan(path))
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
-        with self._translated(directory, "list") as place:
-            node = self._found(place, "list")
+        with self._translate(directory, "list") as place:
+            node = self._find(place, "list")
             if node.holds_pixels:
                 raise NotADirectoryInPathError(self.name, place.path, "list")
             inside = place.in_store

@@ -285,7 +285,7 @@ def _is_settled(
             return False  # their number may exceed the count as soon as they are listed
         if plate.field_count is None and plate.name:
             return True
-    return _changed(document, entries, is_directory) is None
+    return _change_lists(document, entries, is_directory) is None
 
 
 def _plate_in(document: Document) -> Plate | None:
@@ -323,7 +323,7 @@ def _write(
         # A plate may count the fields of its wells, so it is written after them.
         for (group, _), entries in sorted(lists.items(), key=lambda item: "well" in item[0][1]):
             document = read_document(group)
-            attributes = None if document is None else _changed(document, entries, looked)
+            attributes = None if document is None else _change_lists(document, entries, looked)
             if document is not None and attributes is not None:
                 write_attributes(
                     group, document, attributes, store=store, durable=durable, slot=slot
@@ -332,7 +332,7 @@ def _write(
     _change(store, write)
 
 
-def _changed(
+def _change_lists(
     document: Document, entries: Sequence[Entry], is_there: IsThere
 ) -> dict[str, Any] | None:
     """Return the attributes of a group with these entries, ``None`` if they stay the same."""
@@ -350,7 +350,7 @@ def _changed(
                 attributes = edit(attributes, entry.name, version)
                 enter, strike = _EDITS[entry.kind]
         else:
-            attributes = _changed_plate(document, entries, is_there, version)
+            attributes = _change_plate(document, entries, is_there, version)
     except DataError:  # it lists images in a way that we cannot change
         if any(is_image(entry.image) for entry in entries):
             raise
@@ -358,7 +358,7 @@ def _changed(
     return None if attributes == document.attributes else attributes
 
 
-def _changed_plate(
+def _change_plate(
     document: Document, entries: Sequence[Entry], is_there: IsThere, version: Version
 ) -> dict[str, Any]:
     plate = document.derive(read_plate)

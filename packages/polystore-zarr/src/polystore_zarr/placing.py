@@ -65,8 +65,8 @@ class ZarrPlacing(ZarrLookup):
     ) -> None:
         """Encode arrays ahead in threads, and save one after the other."""
         with (
-            self._translated(".", "save_batch"),
-            self._files.kept() as files,
+            self._translate(".", "save_batch"),
+            self._files.keep_open() as files,
             gathering_members(self.name),
             saving_batch(data, watched=callable(progress)) as batch,
         ):
@@ -94,12 +94,12 @@ class ZarrPlacing(ZarrLookup):
         return around
 
     def _complete(self, path: Path) -> None:
-        with self._translated(path, "save") as place:
+        with self._translate(path, "save") as place:
             join_members(place, durable=self.durable)
 
     def ensure_directory(self, path: Path, /) -> None:
         self._check_store("ensure_directory")
-        with self._translated(path, "create the directory") as place:
+        with self._translate(path, "create the directory") as place:
             if place.in_store:
                 refuse_reserved(place)
             self._refuse_arrays_above(place, "create the directory")
@@ -285,7 +285,7 @@ class ZarrPlacing(ZarrLookup):
                 except Exception:
                     if slot.stays():
                         raise
-        raise self._deleted_again(place)
+        raise self._deletion_error(place)
 
     def _building(
         self, store: StorePath, stack: ExitStack, *, durable: bool | None, is_new: bool
@@ -295,7 +295,7 @@ class ZarrPlacing(ZarrLookup):
             return self._batch.building(store, durable=durable)
         return stack.enter_context(store.files.building(store.key, durable=durable))
 
-    def _deleted_again(self, place: Address) -> NotFoundError:
+    def _deletion_error(self, place: Address) -> NotFoundError:
         hint = "another process keeps deleting its folder: stop that first"
         return NotFoundError(self.name, place.path, "save", hint=hint)
 
@@ -314,7 +314,7 @@ class ZarrPlacing(ZarrLookup):
                     raise
                 files, folder = self._landing(place)[0].parent
                 files.make_folders(folder, durable=options.get("durable"))
-        raise self._deleted_again(place)
+        raise self._deletion_error(place)
 
     def _settle_once(
         self,

@@ -24,7 +24,7 @@ from polystore_core.errors import (
 
 from .grid import Cut
 from .levels import open_pixels
-from .plategrid import PlateGrid, map_in_threads, missing_members, unlisted_fields
+from .plategrid import PlateGrid, find_unlisted, map_in_threads, missing_members
 from .store.nodes import Node, read_document
 from .store.reading import read_whole
 
@@ -171,7 +171,7 @@ class PlateArray(LazyArray):
     def __getitem__(self, region: Region) -> Pixels:
         selection = select(region, self.shape)
         found = self._zeros(tuple(map(len, selection.ranges)))
-        tiles = list(self._touched(selection.ranges)) if found.size else []
+        tiles = list(self._find_tiles(selection.ranges)) if found.size else []
 
         def read(tile: _Tile) -> bool:
             pixels = self._pixels(tile)
@@ -198,7 +198,7 @@ class PlateArray(LazyArray):
                 origin.backend, origin.path, "read", errno.ENOMEM, reason
             ) from error
 
-    def _touched(self, ranges: tuple[range, ...]) -> Iterator[_Tile]:
+    def _find_tiles(self, ranges: tuple[range, ...]) -> Iterator[_Tile]:
         """Yield the parts of a region that listed fields have."""
         own, y, x = ranges[self._lead :], self._y, self._x
         rows, columns = Cut(own[y], self._tile.shape[y]), Cut(own[x], self._tile.shape[x])
@@ -228,7 +228,7 @@ class PlateArray(LazyArray):
                 return known[tuple(slice(r.start, r.stop, r.step) for r in tile.inside)]
 
         def read() -> tuple[Pixels, ZarrArray | Samples] | None:
-            field = self._opened(tile.path)
+            field = self._open_field(tile.path)
             if field is None:
                 return None
             shape = tuple(map(len, tile.inside))
@@ -248,7 +248,7 @@ class PlateArray(LazyArray):
         pixels, self._fields[tile.path] = read_now
         return pixels
 
-    def _opened(self, path: str) -> ZarrArray | Samples | None:
+    def _open_field(self, path: str) -> ZarrArray | Samples | None:
         """Open a field. Raises ``UnsupportedFileError`` if it is not like the first field."""
         first = self._tile
         try:
@@ -341,7 +341,7 @@ def describe_plate(node: Node, place: Address, backend: str) -> Document:
         "fields": list(grid.fields),
         "empty": grid.empty_fields(),
         "missing": missing_members(node.directory, grid),
-        "unlisted": unlisted_fields(node.directory, grid),
+        "unlisted": find_unlisted(node.directory, grid),
         "damaged": natural_order(grid.failures),
     }
     metadata: Document = {"plate": plate}

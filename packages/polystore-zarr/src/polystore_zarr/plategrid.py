@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PlateGrid",
+    "find_unlisted",
     "is_plate",
     "map_in_threads",
     "missing_members",
-    "unlisted_fields",
     "way_to_pixels",
 ]
 
@@ -187,7 +187,7 @@ def missing_members(plate: StorePath, grid: PlateGrid) -> list[str]:
     return natural_order([*grid.missing, *lost])
 
 
-def unlisted_fields(plate: StorePath, grid: PlateGrid) -> list[str]:
+def find_unlisted(plate: StorePath, grid: PlateGrid) -> list[str]:
     """Return the paths of fields that are there, but are not listed."""
     listed = set(grid.paths())
     found = []

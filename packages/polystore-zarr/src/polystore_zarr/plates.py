@@ -81,7 +81,7 @@ def save_plate(
         for path in paths:
             found = fields[path]
             labels = [(channels or {}).get(name, name) for name in found.names("c")]
-            pixels = found.stacked(manager.load_batch(found.files, backend=source_backend))
+            pixels = found.stack(manager.load_batch(found.files, backend=source_backend))
             given = {"channels": labels, **options} if "c" in found.axes else options
             axes = "".join([*found.axes, "y", "x"])
             manager.save(
@@ -122,7 +122,7 @@ class _Field:
                 fault = f"field {self.path!r} lacks the file for {what}"
                 raise InvalidOptionError("folder", self.path, f"a file for {what}", fault)
 
-    def stacked(self, planes: Sequence[Pixels]) -> Pixels:
+    def stack(self, planes: Sequence[Pixels]) -> Pixels:
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) != 1 or planes[0].ndim != 2:
             raise UnsupportedDataError(

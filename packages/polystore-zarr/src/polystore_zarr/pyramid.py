@@ -165,11 +165,11 @@ def _average_planes(planes: Pixels, halved: Pixels) -> None:
     with np.errstate(all="ignore"):  # infinity minus infinity is NaN, and no warning
         for p in range(0, count, many):
             for y in range(0, height, rows):
-                band = _evened(planes[p : p + many, y : y + rows])
-                halved[p : p + many, y // 2 : (y + rows) // 2] = _averaged(band)
+                band = _make_even(planes[p : p + many, y : y + rows])
+                halved[p : p + many, y // 2 : (y + rows) // 2] = _average(band)
 
 
-def _evened(band: Pixels) -> Pixels:
+def _make_even(band: Pixels) -> Pixels:
     """Return ``band`` with even extents, native and contiguous in x: edges are doubled.
 
     A mean over a doubled pixel is the mean over the pixels that exist.
@@ -186,14 +186,14 @@ def _evened(band: Pixels) -> Pixels:
     return evened
 
 
-def _averaged(band: Pixels) -> Pixels:
+def _average(band: Pixels) -> Pixels:
     kind, size = band.dtype.kind, band.itemsize
     if kind == "b":
-        return _averaged(band.view(np.uint8)).view(np.bool_)
+        return _average(band.view(np.uint8)).view(np.bool_)
     if kind in "fc":
-        return _averaged_floats(band)
+        return _average_floats(band)
     if size == 8:
-        return _averaged_quarters(band)
+        return _average_quarters(band)
     # Two neighbours in x are one integer of twice the width: taken apart by shifts, which are
     # contiguous, they are added half again as fast as with slices of stride 2.
     bits = 8 * size
@@ -211,26 +211,26 @@ def _averaged(band: Pixels) -> Pixels:
     return total.astype(band.dtype)
 
 
-def _averaged_quarters(band: Pixels) -> Pixels:
+def _average_quarters(band: Pixels) -> Pixels:
     """Average 64-bit integers, whose sum no integer holds: four times a quarter, and a rest."""
-    quarters, rests = _added(band >> 2), _added(band & 3)
+    quarters, rests = _add(band >> 2), _add(band & 3)
     rests += 2
     rests >>= 2
     quarters += rests
     return quarters
 
 
-def _averaged_floats(band: Pixels) -> Pixels:
+def _average_floats(band: Pixels) -> Pixels:
     if band.dtype == np.float16:
         band = band.astype(np.float32)
     if band.dtype.kind == "f":
-        return _added(band * band.dtype.type(0.25))
+        return _add(band * band.dtype.type(0.25))
     # As real numbers: a complex product makes NaN of infinity.
     quarters = band.view(band.real.dtype) * band.real.dtype.type(0.25)
-    return _added(quarters.view(band.dtype))
+    return _add(quarters.view(band.dtype))
 
 
-def _added(band: Pixels) -> Pixels:
+def _add(band: Pixels) -> Pixels:
     rows = band[:, 0::2] + band[:, 1::2]
     total: NDArray[Any] = rows[:, :, 0::2] + rows[:, :, 1::2]
     return total
@@ -361,7 +361,7 @@ def _tiles(targets: Sequence[Target], itemsize: int) -> list[tuple[int, ...]]:
             length if part == extent else min(math.lcm(part // half, unit, half), length)
             for part, extent, half, unit, length in axes
         ]
-        above, extents = _grown(tile, target.shape, itemsize, _BLOCK >> level), target.shape
+        above, extents = _grow(tile, target.shape, itemsize, _BLOCK >> level), target.shape
         if tiles and sum(map(math.prod, (*tiles, above))) * itemsize > _TOGETHER:
             break
         tiles.append(above)
@@ -387,7 +387,7 @@ def _check_targets(source: Source, targets: Sequence[Target]) -> None:
             )
 
 
-def _grown(
+def _grow(
     tile: Sequence[int], shape: Sequence[int], itemsize: int, budget: int
 ) -> tuple[int, ...]:
     """Return ``tile`` doubled up to about ``budget`` bytes, or to the edge of ``shape``.

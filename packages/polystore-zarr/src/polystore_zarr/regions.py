@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Pixels, Selection, Value
 
-__all__ = ["aligned_box", "fit_values", "unfold"]
+__all__ = ["box_around", "fit_values", "unfold"]
 
 
 def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> Pixels:
@@ -58,7 +58,7 @@ def unfold(values: Pixels, selection: Selection) -> Pixels:
     return values.reshape([len(r) for r in selection.ranges])[turned]
 
 
-def aligned_box(
+def box_around(
     ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
 ) -> tuple[slice, ...] | None:
     """Return the smallest box on the grid of ``unit`` around a region, ``None`` if it is one.

@@ -44,9 +44,9 @@ class ZarrTree(ZarrPlacing):
 
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
         self._check_store("delete")
-        with self._translated(path, "delete") as place:
+        with self._translate(path, "delete") as place:
             try:
-                node = self._found_or_link(place, "delete")
+                node = self._find_or_link(place, "delete")
             except NotFoundError:
                 if place.store and place.node.files.remove_leftovers(place.node.key):
                     return
@@ -62,10 +62,10 @@ class ZarrTree(ZarrPlacing):
             else:
                 self._delete_folder(node.directory, place, recursive=recursive)
 
-    def _found_or_link(self, place: Address, operation: str) -> Node:
+    def _find_or_link(self, place: Address, operation: str) -> Node:
         """Find a node or folder, or a link that leads nowhere or out of the root."""
         try:
-            return self._found(place, operation)
+            return self._find(place, operation)
         except (NotFoundError, PathOutsideRootError):
             for link in (place.archive or place.node, place.folder):
                 if link.key and link.files.is_link(link.key):
@@ -125,10 +125,10 @@ class ZarrTree(ZarrPlacing):
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
         check_if_exists(if_exists)
         with (
-            self._translated(source, "copy") as old,
-            self._translated(target, "copy to", old) as new,
+            self._translate(source, "copy") as old,
+            self._translate(target, "copy to", old) as new,
         ):
-            node = self._found(old, "copy")
+            node = self._find(old, "copy")
             if not node.holds_pixels:
                 self._copy_folder(node.directory, old, new)
                 return
@@ -201,10 +201,10 @@ class ZarrTree(ZarrPlacing):
         check_if_exists(if_exists)
         self._check_store("move")
         with (
-            self._translated(source, "move") as old,
-            self._translated(target, "move to", old) as new,
+            self._translate(source, "move") as old,
+            self._translate(target, "move to", old) as new,
         ):
-            node = self._found_or_link(old, "move")
+            node = self._find_or_link(old, "move")
             if old.archive is not None and _is_renamed(old.archive, new):
                 self._move_archive(node, old, new, if_exists)
                 return

@@ -16,10 +16,10 @@ from .blocks import check_dask, is_dask
 if TYPE_CHECKING:
     from polystore_core import Value
 
-__all__ = ["check_attributes", "checked_shape", "checked_value"]
+__all__ = ["check_attributes", "check_shape", "check_value"]
 
 
-def checked_value(data: Value) -> Value:
+def check_value(data: Value) -> Value:
     """Return a value with ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
     if type(data) is np.ndarray:
         dtype = data.dtype
@@ -67,7 +67,7 @@ def check_attributes(attributes: object) -> None:
         raise UnsupportedDataError(f"attributes: {error.reason}", "zarr") from error
 
 
-def checked_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], bool]:
+def check_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], bool]:
     """Return the lengths of a new array, and whether it grows: then the first one is 0."""
     grows = False
     try:

@@ -13,7 +13,7 @@ from polystore_core.errors import AlreadyExistsError, UnsupportedDataError
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-from polystore_zarr.blocks import aligned_chunks, layout_for, store_blocks  # noqa: E402
+from polystore_zarr.blocks import align_chunks, layout_for, store_blocks  # noqa: E402
 from polystore_zarr.creating import Layout  # noqa: E402
 from polystore_zarr.store.local import local_path  # noqa: E402
 
@@ -146,19 +146,19 @@ def test_shards_are_the_blocks() -> None:
     array = da.zeros((10, 8000, 8000), chunks=(1, 2000, 2000), dtype="u2")
     layout = layout_for(array, Layout())
     assert layout.shards == (1, 2000, 2000)
-    assert aligned_chunks(array, layout.shards) == array.chunks
+    assert align_chunks(array, layout.shards) == array.chunks
 
 
 def test_small_blocks_are_joined() -> None:
     array = da.zeros((1, 16384, 16384), chunks=(1, 64, 64), dtype="u2")
     layout = layout_for(array, Layout())
     assert isinstance(layout.shards, tuple)
-    assert np.prod(list(map(len, aligned_chunks(array, layout.shards)))) < 100
+    assert np.prod(list(map(len, align_chunks(array, layout.shards)))) < 100
 
 
 def test_joined_blocks_stay_small() -> None:
     array = da.zeros((64, 8192, 8192), chunks=(1, 4096, 4096), dtype="u2")
-    chunks = aligned_chunks(array, (32, 256, 256))
+    chunks = align_chunks(array, (32, 256, 256))
     assert max(chunks[0]) == 32
     assert 2 * np.prod([max(n) for n in chunks]) <= 128 * MIB
     assert all(n % 256 == 0 for n in chunks[1][:-1] + chunks[2][:-1])

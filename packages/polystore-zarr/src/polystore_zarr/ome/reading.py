@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from polystore_core import Value
 
 __all__ = [
-    "found_in",
+    "find_in",
     "line_name",
     "mapping",
     "natural",
@@ -52,7 +52,7 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
         DamagedDataError: the levels are malformed.
         UnsupportedFileError: a later version, or a level outside the image.
     """
-    multiscales, inner, outer = found_in(attributes, "multiscales")
+    multiscales, inner, outer = find_in(attributes, "multiscales")
     if multiscales is None:
         return None
     image = mapping(_first(_list(multiscales, "multiscales")), "multiscales[0]")
@@ -87,7 +87,7 @@ def read_plate(attributes: Attributes) -> Plate | None:
         DamagedDataError: the lists are malformed.
         UnsupportedFileError: a later version, or a well outside the plate.
     """
-    value, _, outer = _claimed(attributes, "plate")
+    value, _, outer = _find_claimed(attributes, "plate")
     if value is None:
         return None
     plate = mapping(value, "plate")
@@ -136,7 +136,7 @@ def read_well(attributes: Attributes) -> Well | None:
         DamagedDataError: the list of images is malformed.
         UnsupportedFileError: a later version, or an image outside the well.
     """
-    value, _, outer = _claimed(attributes, "well")
+    value, _, outer = _find_claimed(attributes, "well")
     if value is None:
         return None
     well = mapping(value, "well")
@@ -150,7 +150,7 @@ def read_labels(attributes: Attributes) -> tuple[str, ...]:
 
     Entries that are not paths within the group are left out.
     """
-    value, _, _ = found_in(attributes, "labels")
+    value, _, _ = find_in(attributes, "labels")
     return tuple(path for path in value if _is_inside(path)) if isinstance(value, list) else ()
 
 
@@ -190,7 +190,7 @@ def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
     if not is_plain:
         objects = [member for member in members if isinstance(member, _OBJECTS)]
         if members and not objects:
-            _damaged(f"{key} has entries that are not objects")
+            _raise_damaged(f"{key} has entries that are not objects")
         found = tuple(path for path in map(path_of, objects) if path is not None)
     joined = f"/{'/'.join(found)}/"
     # To search for _OUTSIDE takes thirty times as long.
@@ -204,11 +204,11 @@ def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
 _KEYS = {"plate": frozenset(("wells", "rows", "columns")), "well": frozenset(("images",))}
 
 
-def _claimed(
+def _find_claimed(
     attributes: Attributes, key: Literal["plate", "well"]
 ) -> tuple[Value, Attributes, object]:
     """Return the result of ``found_in``, without the attribute of another program."""
-    value, inner, outer = found_in(attributes, key)
+    value, inner, outer = find_in(attributes, key)
     is_ours = outer is not None or (
         isinstance(value, _OBJECTS) and not _KEYS[key].isdisjoint(value)
     )
@@ -247,36 +247,36 @@ def read_roles(attributes: Attributes) -> Roles:
 _NO_ROLES = Roles(False, False, False)
 
 
-def found_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:
+def find_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:
     """Return the value of ``key``, the object that has it, and the version (from 0.5 on)."""
     if not isinstance(attributes, _OBJECTS):
-        _damaged(f"attributes is of type {type(attributes).__name__}, not an object")
+        _raise_damaged(f"attributes is of type {type(attributes).__name__}, not an object")
     inner = attributes.get("ome")
     if isinstance(inner, _OBJECTS) and inner.get(key) is not None:
         return inner[key], inner, inner.get("version", "0.5")
     return attributes.get(key), attributes, None
 
 
-def _damaged(reason: str) -> NoReturn:
+def _raise_damaged(reason: str) -> NoReturn:
     # Values are not shown: one that is nested deep enough cannot be.
     raise DamagedDataError(reason, "ome-zarr")
 
 
 def mapping(value: object, what: str) -> Mapping[str, Value]:
     if not isinstance(value, _OBJECTS):
-        _damaged(f"{what} is of type {type(value).__name__}, not an object")
+        _raise_damaged(f"{what} is of type {type(value).__name__}, not an object")
     return value
 
 
 def _list(value: object, what: str) -> Sequence[Value]:
     if not isinstance(value, list | tuple):
-        _damaged(f"{what} is of type {type(value).__name__}, not a list")
+        _raise_damaged(f"{what} is of type {type(value).__name__}, not a list")
     return value
 
 
 def _first(values: Sequence[Value]) -> Value:
     if not values:
-        _damaged("the image has no resolution levels")
+        _raise_damaged("the image has no resolution levels")
     return values[0]
 
 
@@ -287,7 +287,7 @@ def _text(value: object) -> str:
 def _inside(value: object, what: str) -> str:
     """Return a path that stays inside its group."""
     if not isinstance(value, str):
-        _damaged(f"{what} is of type {type(value).__name__}, not a string")
+        _raise_damaged(f"{what} is of type {type(value).__name__}, not a string")
     if not _is_inside(value):
         reason = (
             f"{what} {value[:200]!r} is not a path within the group, and no other path is read"

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from .values import Attributes, Level, MultiscaleImage
 
 __all__ = [
-    "fitted",
+    "fit_metadata",
     "image_words",
-    "lowered",
+    "lower_names",
     "samples_first",
     "samples_last",
     "with_marks",
@@ -73,7 +73,7 @@ def image_words(
         found = replace(found.transpose(order), channels=())
         found = replace(found, axes=(*found.axes[:-1], Axis("s", "sample")))
         shape = [shape[n] for n in order]
-    found = fitted(found, shape)
+    found = fit_metadata(found, shape)
     if marks:
         found = _without_filled(found, marks.get("filled"))
         found = with_document(found, marks.get("image"), shape)
@@ -86,7 +86,7 @@ def image_words(
 def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> ImageMetadata:
     """Return the words of level 0 that NGFF has places for."""
     first = image.levels[0]
-    names = lowered([axis.name for axis in image.axes])
+    names = lower_names([axis.name for axis in image.axes])
     axes = []
     for number, (axis, name) in enumerate(zip(image.axes, names, strict=True)):
         scale = None if first.scale is None else first.scale[number]
@@ -119,7 +119,7 @@ def _channel(channel: Channel, dtype: np.dtype[Value]) -> Channel:
     return replace(channel, **changes) if changes else channel
 
 
-def lowered(names: Sequence[str]) -> Sequence[str]:
+def lower_names(names: Sequence[str]) -> Sequence[str]:
     """Return names in lower case, if all are those of axes of images: "Z", "Y", "X"."""
     small = [name.lower() for name in names]
     is_known = AXIS_TYPES.keys() >= set(small) and len(set(small)) == len(small)
@@ -133,7 +133,7 @@ def _factors(first: Level, level: Level, ndim: int) -> list[float]:
     return [b / a for a, b in zip(first.scale, level.scale, strict=True)]
 
 
-def fitted(metadata: ImageMetadata, shape: Sequence[int]) -> ImageMetadata:
+def fit_metadata(metadata: ImageMetadata, shape: Sequence[int]) -> ImageMetadata:
     """Return the words that an array of ``shape`` can have: channels and coords may not fit."""
     names = metadata.names
     if metadata.channels:
@@ -176,7 +176,7 @@ def with_marks(
     same = {
         word
         for word in metadata.words() | standard.words()
-        if _said(metadata, word) == _said(standard, word)
+        if _value_of(metadata, word) == _value_of(standard, word)
     }
     if "coords" not in same:  # they are read with the scale and origin beside them
         same -= {"scale", "origin"}
@@ -195,7 +195,7 @@ def words_left(metadata: ImageMetadata) -> Document:
     return document
 
 
-def _said(metadata: ImageMetadata, word: str) -> object:
+def _value_of(metadata: ImageMetadata, word: str) -> object:
     if word in _OF_AXIS:
         return [getattr(axis, word) for axis in metadata.axes]
     of_image, _, of_channel = word.partition(".")

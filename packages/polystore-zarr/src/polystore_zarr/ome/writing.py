@@ -15,7 +15,7 @@ from polystore_core import ImageMetadata, channel_colors
 from polystore_core.errors import InvalidOptionError, UnsupportedFileError
 
 from ..store.base import MARKER
-from .reading import found_in, line_name, mapping, natural, path_of, read_plate, read_well
+from .reading import find_in, line_name, mapping, natural, path_of, read_plate, read_well
 from .values import PLACE, Attributes, Plate, Version, Well
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = [
     "add_series",
     "check_well",
     "image_document",
-    "kept_attributes",
+    "keep_attributes",
     "labels_document",
     "plate_with_wells",
     "plate_without_wells",
@@ -141,7 +141,7 @@ def _omero(metadata: ImageMetadata, version: Version) -> Document:
     return omero if version == "0.5" else omero | {"version": version}
 
 
-def kept_attributes(
+def keep_attributes(
     old: Attributes, new: Attributes, *, channels: bool, windows: Sequence[bool]
 ) -> Document:
     """Return the attributes ``new`` of an image, with the additional ones of ``old``.
@@ -159,7 +159,7 @@ def kept_attributes(
         source = {"source": label["source"]} if "source" in label else {}
         after["image-label"] = {**label, **after["image-label"], **source}
     if channels and "omero" in after:
-        after["omero"] = _kept_omero(before["omero"], after["omero"], windows)
+        after["omero"] = _keep_omero(before["omero"], after["omero"], windows)
     if before is not old and "ome" in new:
         after = {**_without(before, _OF_IMAGES), **after}
     around = _without(old, (*_OF_IMAGES, "ome", MARKER))
@@ -179,10 +179,10 @@ def _without(value: Mapping[str, Value], keys: Iterable[str]) -> Document:
 
 def _inner(attributes: Attributes) -> Mapping[str, Value]:
     """Return what describes an image: the attributes, or the part "ome" of them."""
-    return found_in(attributes, "multiscales")[1]
+    return find_in(attributes, "multiscales")[1]
 
 
-def _kept_omero(
+def _keep_omero(
     old: Mapping[str, Value], new: Mapping[str, Value], windows: Sequence[bool]
 ) -> Value:
     channels = [
@@ -194,7 +194,7 @@ def _kept_omero(
 
 def labels_document(names: Iterable[str], version: Version = "0.5") -> Document:
     """Return the attributes of the group ``labels``, which lists the label images in it."""
-    return _edited({}, version, "labels", list(dict.fromkeys(names)))
+    return _edit({}, version, "labels", list(dict.fromkeys(names)))
 
 
 def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> Document:
@@ -203,13 +203,13 @@ def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> Do
     Raises ``UnsupportedFileError`` where ``labels`` is something else than a list.
     """
     return _listing(
-        attributes, version, "labels", [*(_listed(attributes, "labels") or ()), name]
+        attributes, version, "labels", [*(_list_of(attributes, "labels") or ()), name]
     )
 
 
 def remove_label(attributes: Attributes, name: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``labels`` without ``name``."""
-    present = _listed(attributes, "labels")
+    present = _list_of(attributes, "labels")
     return _listing(attributes, version, "labels", present, without=name)
 
 
@@ -218,20 +218,20 @@ def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> D
 
     bioformats2raw writes such a group next to the images that it makes of one file.
     """
-    present = _listed(attributes, "series")
+    present = _list_of(attributes, "series")
     added = None if present is None else [*present, path]
     return _listing(attributes, version, "series", added)
 
 
 def remove_series(attributes: Attributes, path: str, version: Version = "0.5") -> Document:
     """Return the attributes of a group ``OME`` without ``path``."""
-    present = _listed(attributes, "series")
+    present = _list_of(attributes, "series")
     return _listing(attributes, version, "series", present, without=path)
 
 
-def _listed(attributes: Attributes, key: str) -> Sequence[Value] | None:
+def _list_of(attributes: Attributes, key: str) -> Sequence[Value] | None:
     """Return a list of names, with entries of others as they are."""
-    value = found_in(attributes, key)[0]
+    value = find_in(attributes, key)[0]
     if value is None or isinstance(value, list | tuple):
         return value
     reason = f"its attribute {key!r} is not a list, so polystore cannot change it"
@@ -253,7 +253,7 @@ def _listing(
     for name in names:
         if name != without and (not isinstance(name, str) or name not in kept):
             kept.append(name)
-    return _edited(attributes, version, key, kept)
+    return _edit(attributes, version, key, kept)
 
 
 # ── plates and wells, written ────────────────────────────────────────────────────────────
@@ -319,8 +319,10 @@ def plate_with_wells(
         return dict(attributes)
     plate |= more
     if known is not None and known.in_order and _put_in(listed, new, known):
-        return _edited(attributes, version, "plate", {**plate, "wells": listed})
-    return _settled(attributes, version, plate, [*listed, *({"path": path} for path in new)])
+        return _edit(attributes, version, "plate", {**plate, "wells": listed})
+    return _put_in_order(
+        attributes, version, plate, [*listed, *({"path": path} for path in new)]
+    )
 
 
 def _put_in(listed: list[Any], new: Mapping[str, tuple[str, str]], plate: Plate) -> bool:
@@ -350,18 +352,18 @@ def plate_without_wells(
     kept = [well for well in listed if path_of(well) not in struck]
     if len(kept) == len(listed):
         return dict(attributes)
-    return _settled(attributes, version, plate, kept)
+    return _put_in_order(attributes, version, plate, kept)
 
 
 def _plate_parts(attributes: Attributes, known: Plate | None) -> tuple[Document, list[Value]]:
     """Return copies of a plate that was read, and of its list of wells."""
     if known is None:
         return {}, []
-    plate = dict(found_in(attributes, "plate")[0])
+    plate = dict(find_in(attributes, "plate")[0])
     return plate, list(plate["wells"])
 
 
-def _settled(
+def _put_in_order(
     attributes: Attributes, version: Version, plate: Document, wells: Sequence[Value]
 ) -> Document:
     """Put a plate in order and into ``attributes``. Entries of others stay, after ours."""
@@ -387,8 +389,8 @@ def _settled(
         *others,
     ]
     # Also within 0.5, whose text does not ask for it: ome-zarr-models warns where it is missing.
-    plate.setdefault("version", _written_as(attributes, version, "plate"))
-    return _edited(attributes, version, "plate", plate)
+    plate.setdefault("version", _version_of(attributes, version, "plate"))
+    return _edit(attributes, version, "plate", plate)
 
 
 def _settle_lines(
@@ -441,7 +443,7 @@ def _well_parts(attributes: Attributes, known: Well | None) -> tuple[Document, l
     """Return copies of a well that was read, and of its list of images."""
     if known is None:
         return {}, []
-    well = dict(found_in(attributes, "well")[0])
+    well = dict(find_in(attributes, "well")[0])
     return well, list(well["images"])
 
 
@@ -451,8 +453,8 @@ def _with_images(
     # Entries without a path are last, and stay as they are.
     well["images"] = sorted(images, key=_by_path)
     if "version" not in well:
-        well["version"] = _written_as(attributes, version, "well")
-    return _edited(attributes, version, "well", well)
+        well["version"] = _version_of(attributes, version, "well")
+    return _edit(attributes, version, "well", well)
 
 
 def _by_path(image: Value) -> tuple[bool, tuple[bool, int, str, str]]:
@@ -468,7 +470,7 @@ def _check_version(version: Value) -> None:
         raise InvalidOptionError("version", version, f"one of {', '.join(_VERSIONS)}")
 
 
-def _written_as(attributes: Attributes, version: Version, key: str) -> Version:
+def _version_of(attributes: Attributes, version: Version, key: str) -> Version:
     """Return the version that a document already has, else ``version``."""
     _check_version(version)
     if isinstance(attributes.get("ome"), Mapping):
@@ -476,9 +478,9 @@ def _written_as(attributes: Attributes, version: Version, key: str) -> Version:
     return "0.4" if key in attributes else version
 
 
-def _edited(attributes: Attributes, version: Version, key: str, value: object) -> Document:
+def _edit(attributes: Attributes, version: Version, key: str, value: object) -> Document:
     """Return ``attributes`` with ``value`` where a document of its version has ``key``."""
-    if _written_as(attributes, version, key) == "0.4":
+    if _version_of(attributes, version, key) == "0.4":
         return {**attributes, key: value}
     inner = mapping(attributes.get("ome", {}), "ome")
     return {**attributes, "ome": {"version": "0.5", **inner, key: value}}

@@ -130,11 +130,11 @@ class ArchiveFiles(Files):
         contents = self.store.contents()
         return contents.stamp, contents.member(key).offset
 
-    def modified(self, key: str) -> float | None:
-        return self._local.modified(self._key)
+    def time_of_change(self, key: str) -> float | None:
+        return self._local.time_of_change(self._key)
 
     @contextmanager
-    def pinned(self, key: str) -> Iterator[Callable[[], bool]]:
+    def pin_tree(self, key: str) -> Iterator[Callable[[], bool]]:
         before = self._local.stamp(self._key)
 
         def is_same() -> bool:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "building_place",
-    "found_again",
+    "find_again",
     "hide_tree",
     "is_aside",
     "remove_empty_folder",
@@ -68,7 +68,7 @@ def is_aside(name: str) -> bool:
     return name.startswith(HIDDEN_PREFIX) and name.endswith(_ASIDE)
 
 
-def _kept(calls: Calls, place: str, store: str) -> str:
+def _place_aside(calls: Calls, place: str, store: str) -> str:
     """Return where the tree at ``place``, in ``store`` or the store itself, steps aside to."""
     inner = place.removeprefix(store).split("/")
     names = [os.path.basename(calls.places.resolve(store)), *filter(None, inner)]
@@ -120,7 +120,7 @@ def settle_visible(calls: Calls, folder: str, aside: str) -> bool:
     return settle(calls, os.path.join(folder, store))
 
 
-def found_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:
+def find_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:
     """Look again for something that a writer may have moved aside."""
     lock = calls.lock_of(store)
     if not calls.is_there(lock):  # nothing has ever stepped aside
@@ -213,7 +213,7 @@ def take_place(
                 if is_hidden and calls.exchange(tree, place):
                     return
                 with _stepping_aside(calls, lock, hidden):
-                    kept = _kept(calls, place, store)
+                    kept = _place_aside(calls, place, store)
                     calls.make_folders(os.path.dirname(kept))
                     calls.rename(place, kept)
                     if _take_free(calls, tree, place):
@@ -250,7 +250,7 @@ def remove_empty_group(calls: Calls, group: str, store: str) -> None:
         hidden = own.path.key
         _settle(calls, lock, hidden)
         with _stepping_aside(calls, lock, hidden):
-            kept = _kept(calls, group, store)
+            kept = _place_aside(calls, group, store)
             calls.make_folders(kept)
             for name in calls.names(group):
                 key = f"{group}/{name}"

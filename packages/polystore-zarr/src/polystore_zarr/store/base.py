@@ -96,7 +96,7 @@ class StorePath(NamedTuple):
         """The same place, for use after the operation."""
         return StorePath(self.files.base, self.key)
 
-    def joined(self, names: Sequence[str]) -> StorePath:
+    def join(self, names: Sequence[str]) -> StorePath:
         return StorePath(
             self.files, "/".join((self.key, *names)) if self.key else "/".join(names)
         )
@@ -136,7 +136,7 @@ class Files(ABC):
         """The same files, for use after the operation. They keep no directories open."""
         return self
 
-    def kept(self) -> AbstractContextManager[Files]:
+    def keep_open(self) -> AbstractContextManager[Files]:
         """Give the files for the length of an operation, which may keep directories open."""
         return nullcontext(self)
 
@@ -251,7 +251,7 @@ class Files(ABC):
         return None
 
     @abstractmethod
-    def modified(self, key: str) -> float | None:
+    def time_of_change(self, key: str) -> float | None:
         """Return the time of the last change, in seconds since 1970."""
 
     def resolve(self, key: str) -> str:
@@ -266,7 +266,7 @@ class Files(ABC):
         """
 
     @abstractmethod
-    def pinned(self, key: str) -> AbstractContextManager[Callable[[], bool]]:
+    def pin_tree(self, key: str) -> AbstractContextManager[Callable[[], bool]]:
         """Give a function that tells whether the same tree is still at ``key``."""
 
     def settle(self, store: str) -> bool:
@@ -280,7 +280,7 @@ class Files(ABC):
             self.settle(store)
             yield
 
-    def found_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
+    def find_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
         """Look again for something that may be aside."""
         return None
 
@@ -361,7 +361,7 @@ class Files(ABC):
         reason = "append to an array in a folder, and copy it here at the end"
         raise UnsupportedOperationError("", "arrays that grow in this store", reason)
 
-    def own(self, key: str) -> HeldLock:
+    def take_writer_lock(self, key: str) -> HeldLock:
         """Take the lock of the array at ``key``, if arrays can grow: each has one writer.
 
         Raises ``LockTimeoutError`` at once if it has another one.

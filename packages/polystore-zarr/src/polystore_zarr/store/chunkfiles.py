@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from .base import StorePath
 
-__all__ = ["ChunkFiles", "EncodedFile", "filled"]
+__all__ = ["ChunkFiles", "EncodedFile", "fill_array"]
 
 _TYPES = frozenset(
     (
@@ -168,7 +168,7 @@ class ChunkFiles:
                 r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
             )
             if self.directory.files.kind((self.directory / name).key) is None:
-                raise _damaged(name, "is missing")
+                raise _damage_error(name, "is missing")
         cuts = [
             Cut(r, unit) for r, unit in zip(ranges, self.shards or self.chunks, strict=True)
         ]
@@ -176,14 +176,14 @@ class ChunkFiles:
         if complete or math.prod(len(cut.numbers) for cut in cuts) <= MANY:
             result = self._empty(tuple(map(len, ranges)), memory)
         else:
-            result = filled([len(r) for r in ranges], self.fill, self.dtype)
+            result = fill_array([len(r) for r in ranges], self.fill, self.dtype)
             files = existing_chunks(self.directory, "c", "/", cuts)
 
         def put(parts: Parts, stored: _Stored | None, name: str) -> None:
             target = result[_box(part.outside for part in parts)]
             if stored is None:
                 if complete:
-                    raise _damaged(name, "is missing")
+                    raise _damage_error(name, "is missing")
                 target[...] = self.fill
             elif target.shape == self.chunks and target.flags.c_contiguous:
                 self._decode(stored, target, name)
@@ -220,7 +220,7 @@ class ChunkFiles:
         name = "/".join(("c", *"0" * len(self.shape)))
         stored = self._file(name)
         if stored is None:
-            raise _damaged(name, "is missing")
+            raise _damage_error(name, "is missing")
         result = self._empty(self.shape, memory)
         self._decode(stored, result, name)
         return result
@@ -233,7 +233,7 @@ class ChunkFiles:
     def _file(self, name: str) -> _Stored | None:
         def split(size: int) -> int:
             if size > self._most:
-                raise _damaged(name, f"has {size} bytes, expected at most {self._most}")
+                raise _damage_error(name, f"has {size} bytes, expected at most {self._most}")
             return size - self._checksum_bytes(size)
 
         try:
@@ -271,7 +271,7 @@ class ChunkFiles:
                 crc = self._checksum_bytes(most)
                 stored = read_bytes(file.read, most - crc), file.read(crc)
                 if sum(map(len, stored)) != length:
-                    raise _damaged(inner, "ends after the end of its file")
+                    raise _damage_error(inner, "ends after the end of its file")
                 yield part, stored, inner
 
     @property
@@ -295,33 +295,33 @@ class ChunkFiles:
         size = math.prod(counts) * 16
         end = file.seek(0, os.SEEK_END)
         if end < size + _CRC:
-            raise _damaged(name, "is cut short")
+            raise _damage_error(name, "is cut short")
         if size > 16 * _MOST_INNER:
             reason = f"a shard has {size // 16} inner chunks, and polystore reads {_MOST_INNER}"
             raise UnsupportedFileError(reason, "zarr")
         file.seek(end - size - _CRC)
         data = file.read(size + _CRC)
         if _crc(data[:size]) != data[size:]:
-            raise _damaged(name, "has an index that does not match its checksum")
+            raise _damage_error(name, "has an index that does not match its checksum")
         return np.frombuffer(data[:size], "<u8").reshape(*counts, 2)
 
     def _decode(self, stored: _Stored, chunk: Pixels, name: str) -> None:
         data, checksum = stored
         if self.checksum and _crc(data) != checksum:
-            raise _damaged(name, "does not match its checksum")
+            raise _damage_error(name, "does not match its checksum")
         if self.compressor is None:
             if len(data) != chunk.nbytes:
-                raise _damaged(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
+                raise _damage_error(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
         sizes = [int.from_bytes(data[at : at + 4], "little") for at in (4, 12)]
         if sizes != [chunk.nbytes, len(data)]:
-            raise _damaged(name, "is cut short, or not a Blosc chunk of this array")
+            raise _damage_error(name, "is cut short, or not a Blosc chunk of this array")
         try:
             is_plain = chunk.dtype.isbuiltin != 2
             self.compressor.decode(data, out=chunk if is_plain else _bits(chunk))
         except (RuntimeError, ValueError) as error:
-            raise _damaged(name, f"cannot be decompressed: {error}") from error
+            raise _damage_error(name, f"cannot be decompressed: {error}") from error
 
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
@@ -330,7 +330,7 @@ class ChunkFiles:
         if self.shards is None and self.chunks == self.shape:  # which is one file
             name = "/".join(("c", *"0" * values.ndim))
             chunk = np.ascontiguousarray(values, self.dtype)
-            self.directory.files.write((self.directory / name).key, self._compressed(chunk))
+            self.directory.files.write((self.directory / name).key, self._compress(chunk))
         elif values.size:
             self.write([range(length) for length in self.shape], values, seen=False)
 
@@ -375,10 +375,10 @@ class ChunkFiles:
     def _pieces(self, parts: Parts, values: Pixels, run: _Run) -> list[bytes]:
         """Encode one file: a chunk, or a shard with its index."""
         if self.shards is None:
-            return list(self._encoded(parts, values))
+            return list(self._encode(parts, values))
         axes = [within(part, c) for part, c in zip(parts, self.chunks, strict=True)]
         inner = list(product(*axes))
-        data = list(run(lambda part: b"".join(self._encoded(part, values)), inner))
+        data = list(run(lambda part: b"".join(self._encode(part, values)), inner))
         return [*data, self._index_of(inner, data)]
 
     def _index_of(self, parts: Sequence[Parts], data: Sequence[bytes]) -> bytes:
@@ -392,16 +392,16 @@ class ChunkFiles:
         encoded = index.tobytes()
         return encoded + _crc(encoded)
 
-    def _encoded(self, parts: Parts, values: Pixels) -> _Stored:
+    def _encode(self, parts: Parts, values: Pixels) -> _Stored:
         part = values[_box(part.outside for part in parts)]
         if part.shape != self.chunks or part.dtype != self.dtype:
             chunk = np.full(self.chunks, self.fill, self.dtype)
             chunk[_box(part.inside for part in parts)] = part
         else:
             chunk = np.ascontiguousarray(part)
-        return self._compressed(chunk)
+        return self._compress(chunk)
 
-    def _compressed(self, chunk: Pixels) -> _Stored:
+    def _compress(self, chunk: Pixels) -> _Stored:
         data: bytes = (
             chunk.tobytes() if self.compressor is None else self.compressor.encode(_bits(chunk))
         )
@@ -413,7 +413,7 @@ def _box(slices: Iterable[slice]) -> tuple[Value, ...]:
     return (*slices, ...)
 
 
-def filled(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
+def fill_array(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
     """Return an array of one value. Zeros take memory only when it is written."""
     value = np.asarray(fill, dtype)
     if value.dtype.hasobject or any(value.tobytes()):
@@ -421,7 +421,7 @@ def filled(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
     return np.zeros(shape, dtype)
 
 
-def _damaged(name: str, reason: str) -> DamagedDataError:
+def _damage_error(name: str, reason: str) -> DamagedDataError:
     return DamagedDataError(f"the chunk {name} {reason}", "zarr")
 
 

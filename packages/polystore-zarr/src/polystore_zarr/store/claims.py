@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from polystore_core import ByteStore
 
-__all__ = ["CLAIM", "Claim", "claimed", "is_exclusive", "refuse_claims"]
+__all__ = ["CLAIM", "Claim", "hold_claim", "is_exclusive", "refuse_claims"]
 
 CLAIM = f"{HIDDEN_PREFIX}claim"
 """The name of the claim in a place."""
@@ -75,13 +75,13 @@ class Claim:
         except FileExistsError:
             content = _read(self._store, self.key)
             if not take_over:
-                raise _taken(errno.EEXIST, self.key, content) from None
+                raise _claim_error(errno.EEXIST, self.key, content) from None
             if content is not None and _is_running(content):
-                raise _taken(errno.EBUSY, self.key, content) from None
+                raise _claim_error(errno.EBUSY, self.key, content) from None
             try:
                 self._replace(content)
             except (FileExistsError, VersionConflictError):
-                raise _taken(errno.EBUSY, self.key, content) from None
+                raise _claim_error(errno.EBUSY, self.key, content) from None
 
     def _replace(self, content: bytes | None) -> None:
         if content is not None and self._store.claims(Versions):
@@ -110,7 +110,7 @@ class Claim:
 
 
 @contextmanager
-def claimed(store: ByteStore, place: str, *, take_over: bool = False) -> Iterator[Claim]:
+def hold_claim(store: ByteStore, place: str, *, take_over: bool = False) -> Iterator[Claim]:
     """Hold the claim on ``place``, and the lock of it if the store has locks.
 
     With ``take_over`` a claim is taken from a process that is not known to run.
@@ -140,7 +140,7 @@ def refuse_claims(store: ByteStore, keys: Iterable[str], *, running: bool = Fals
     for key in keys:
         content = _read(store, key)
         if content is not None and (not running or _is_running(content)):
-            raise _taken(errno.EBUSY, key, content)
+            raise _claim_error(errno.EBUSY, key, content)
 
 
 @cache
@@ -170,7 +170,7 @@ def _is_running(content: bytes) -> bool:
         return mine is False and os.path.isdir(folder)
 
 
-def _taken(code: int, key: str, content: bytes | None) -> OSError:
+def _claim_error(code: int, key: str, content: bytes | None) -> OSError:
     fields = _fields(content or b"{}")
     place = key.rpartition("/")[0]
     reason = (

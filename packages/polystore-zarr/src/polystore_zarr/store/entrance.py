@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
     from .base import StorePath
 
-__all__ = ["entered", "entrance"]
+__all__ = ["enter", "entrance"]
 
 
 @contextmanager
 def entrance(directory: StorePath) -> Iterator[None]:
     """Let tasks write blocks until the body ends, and wait for those that are writing."""
-    with _placed(directory) as place, _opened(place, "x") as file:
+    with _find_place(directory) as place, _open(place, "x") as file:
         if sys.platform == "win32":
             file.close()
         try:
             yield
         finally:
-            _unlinked(place)
+            _unlink(place)
             if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager
-def entered(directory: StorePath) -> Iterator[None]:
+def enter(directory: StorePath) -> Iterator[None]:
     """Write a block. Raises ``NotFoundError`` if the save has ended."""
     try:
-        with _placed(directory) as place:
-            file = _opened(place, "r+")
+        with _find_place(directory) as place:
+            file = _open(place, "r+")
     except FileNotFoundError:
         raise _too_late(directory) from None
     with file:
@@ -66,14 +66,14 @@ def entered(directory: StorePath) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
 
 
-def _placed(directory: StorePath) -> AbstractContextManager[Place]:
+def _find_place(directory: StorePath) -> AbstractContextManager[Place]:
     """Give the place of the file: arrays are built in local folders, for any store."""
     assert isinstance(directory.files, LocalFiles)
     key = (directory / f"{HIDDEN_PREFIX}writing").key
     return directory.files.places.at(key, follow=False)
 
 
-def _opened(place: Place, mode: str) -> io.FileIO:
+def _open(place: Place, mode: str) -> io.FileIO:
     opener = partial(os.open, mode=0o666, dir_fd=place.dir_fd)
     return io.FileIO(place.name, mode, opener=opener)
 
@@ -89,7 +89,7 @@ def _too_late(directory: StorePath) -> NotFoundError:
 
 if sys.platform == "win32":  # pragma: no cover
 
-    def _unlinked(place: Place) -> None:
+    def _unlink(place: Place) -> None:
         """Wait for the tasks as well: Windows removes no file that one of them has open."""
         while True:
             try:
@@ -102,6 +102,6 @@ if sys.platform == "win32":  # pragma: no cover
 else:
     import fcntl
 
-    def _unlinked(place: Place) -> None:
+    def _unlink(place: Place) -> None:
         with suppress(FileNotFoundError):
             os.unlink(place.name, dir_fd=place.dir_fd)

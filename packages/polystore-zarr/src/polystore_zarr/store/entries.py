@@ -17,7 +17,7 @@ from .nodes import read_document, read_kind
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["entries", "foreign_files", "is_directory", "is_node", "modified_at", "tree_size"]
+__all__ = ["entries", "foreign_files", "is_directory", "is_node", "time_of_change", "tree_size"]
 
 _MOST_COUNTED = 1000
 """Files whose sizes are added up: 2 ms on a local disk."""
@@ -34,7 +34,7 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
     for entry in files.entries(directory.key):
         path = directory / entry.name
         if not entry.is_dir:  # a zipped store, a document, or a file of another program
-            zipped = None if inside else _zipped_kind(path)
+            zipped = None if inside else _kind_in_zip(path)
             if zipped is not None:
                 is_group = zipped == "group"
                 yield Entry(entry.name, is_group, entry.is_symlink and is_group)
@@ -56,7 +56,7 @@ def entries(directory: StorePath, *, inside: bool) -> Iterator[Entry]:
             yield Entry(entry.name, not is_pixels, entry.is_symlink and not is_pixels)
 
 
-def _zipped_kind(path: StorePath) -> Literal["array", "image", "group"] | None:
+def _kind_in_zip(path: StorePath) -> Literal["array", "image", "group"] | None:
     """Return the kind of the node at the root of a zipped store, as ``read_kind`` does."""
     if end_of_store(path.name) is None:
         return None
@@ -94,8 +94,8 @@ def is_node(folder: StorePath, entry: Entry) -> bool:
     return in_store or entry.is_dir or _is_zipped_store(folder / entry.name)
 
 
-def modified_at(directory: StorePath) -> datetime | None:
-    seconds = directory.files.modified(directory.key)
+def time_of_change(directory: StorePath) -> datetime | None:
+    seconds = directory.files.time_of_change(directory.key)
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 

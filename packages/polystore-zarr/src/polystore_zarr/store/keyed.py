@@ -14,7 +14,7 @@ from polystore_core import Folders
 from polystore_core.errors import UnsupportedOperationError
 
 from .base import DOCUMENTS, NODES
-from .claims import CLAIM, claimed, is_exclusive, refuse_claims
+from .claims import CLAIM, hold_claim, is_exclusive, refuse_claims
 from .uploads import Upload, documents_last, is_document
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def put_tree(
         check(())
         Upload(store, tree, place, durable=durable).put_together(check)
         return
-    with claimed(store, place) as claim:
+    with hold_claim(store, place) as claim:
         check((claim.key,))
         _put_keys(Upload(store, tree, place, durable=durable), claim)
 
@@ -107,7 +107,7 @@ def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> Non
     ``EBUSY`` if a running process is saving there, and ``ENOTEMPTY`` for a group with members
     if ``only_empty``.
     """
-    with claimed(store, tree, take_over=True) as claim:
+    with hold_claim(store, tree, take_over=True) as claim:
         keys = [key for key in keys_below(store, tree) if key != claim.key]
         if is_exclusive(store):
             claims = (key for key in keys if key.rpartition("/")[2] == CLAIM)

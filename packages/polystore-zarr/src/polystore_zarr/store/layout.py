@@ -64,18 +64,18 @@ class Address:
     def group(self, depth: int) -> StorePath:
         """Return the group that the first ``depth`` parts below the store lead to."""
         assert self.store is not None
-        return self.store.joined(self.inner[:depth])
+        return self.store.join(self.inner[:depth])
 
     def below(self, inner: tuple[str, ...]) -> Address:
         """Return the address of another node of the store."""
         assert self.store is not None
-        node = self.store.joined(inner)
+        node = self.store.join(inner)
         return Address(self.path, self.store, inner, node, node, in_store=True)
 
-    def packed(self, files: Files) -> Address:
+    def with_archive(self, files: Files) -> Address:
         """Return the same address in a zipped store."""
         root = StorePath(files, "")
-        node = root.joined(self.inner)
+        node = root.join(self.inner)
         return Address(
             self.path, root, self.inner, node, node, in_store=True, archive=self.store
         )
@@ -105,7 +105,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
         if ".." in inner:
             raise InvalidOptionError("path", text, "a path without '..' inside a store")
         root = StorePath(files, store)
-        node = root.joined(inner) if inner else root
+        node = root.join(inner) if inner else root
         return Address(text, root, inner, node, node, in_store=True)
     name = folder.name
     if name in ("", ".", ".."):

@@ -52,7 +52,7 @@ class LocalFiles(Calls):
     def base(self) -> LocalFiles:
         return self._base or self
 
-    def kept(self) -> AbstractContextManager[LocalFiles]:
+    def keep_open(self) -> AbstractContextManager[LocalFiles]:
         return nullcontext(self) if self._base else LocalFiles(self.store, self)
 
     def __enter__(self) -> Self:
@@ -169,7 +169,7 @@ class LocalFiles(Calls):
             return None
         return found.st_dev, found.st_ino
 
-    def modified(self, key: str) -> float | None:
+    def time_of_change(self, key: str) -> float | None:
         return self.places.stat(key).st_mtime
 
     def entries(self, key: str) -> list[Entry]:
@@ -179,14 +179,14 @@ class LocalFiles(Calls):
             if not any(asides.settle_visible(self, key, name) for name in hidden):
                 return list(self.store.entries(key))
 
-    def pinned(self, key: str) -> AbstractContextManager[Callable[[], bool]]:
+    def pin_tree(self, key: str) -> AbstractContextManager[Callable[[], bool]]:
         return same_at(self, key)
 
     def settle(self, store: str) -> bool:
         return asides.settle(self, store)
 
-    def found_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
-        return asides.found_again(self, store, look)
+    def find_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
+        return asides.find_again(self, store, look)
 
     # ── files ────────────────────────────────────────────────────────────────────────────
 
@@ -281,7 +281,7 @@ class LocalFiles(Calls):
     def check_growing(self) -> None:
         pass
 
-    def own(self, key: str) -> HeldLock:
+    def take_writer_lock(self, key: str) -> HeldLock:
         # In the folder of the array: it goes with that, and no other reader lists it.
         with self.places.at(f"{key}/writer") as place:
             try:

@@ -55,7 +55,7 @@ class _Remembered(NamedTuple):
     derived: dict[Any, Any]
     pieces: Pieces | None = None
 
-    def spliced(self, splice: Splice) -> dict[Any, Any]:
+    def splice(self, splice: Splice) -> dict[Any, Any]:
         """Return the results of ``Document.derive`` that can follow a change of the wells."""
         follows = {
             read: getattr(value, "follow", None) for read, value in list(self.derived.items())
@@ -318,7 +318,7 @@ def _read(path: StorePath, *, shared: bool = True) -> _File | None:
             new = _Remembered(text, decode_document(text, path), {})
         else:
             fields, pieces, splice = found
-            derived = {} if splice is None else known.spliced(splice)
+            derived = {} if splice is None else known.splice(splice)
             new = _Remembered(text, fields, derived, pieces)
         known = _remember(path, new, shared=shared)
     return _File(known.fields, stored.stamp, known.derived)
@@ -411,7 +411,7 @@ def write_attributes(
         known=document.attributes_stamp,
         slot=slot,
     )
-    derived = {} if before is None or splice is None else before.spliced(splice)
+    derived = {} if before is None or splice is None else before.splice(splice)
     _remember(path, _Remembered(text, fields, derived, pieces), shared=True)
 
 

@@ -181,7 +181,7 @@ class ObjectFiles(Files):
         except _NOTHING:
             return None
 
-    def modified(self, key: str) -> float | None:
+    def time_of_change(self, key: str) -> float | None:
         prefix = f"{key}/" if key else ""
         for each in (*([key] if key else []), *(prefix + name for name in NODES)):
             with suppress(*_NOTHING):
@@ -193,7 +193,7 @@ class ObjectFiles(Files):
         return list(self.store.entries(key))
 
     @contextmanager
-    def pinned(self, key: str) -> Iterator[Callable[[], bool]]:
+    def pin_tree(self, key: str) -> Iterator[Callable[[], bool]]:
         before = self._documents(key)
         if not any(before) and self.kind(key) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
@@ -293,14 +293,14 @@ class ObjectFiles(Files):
             put_tree(self.store, tree, place, replace=replace, durable=durable)
 
     def _rename(self, tree: str, place: str, store: str, durable: bool | None) -> None:
-        with self._locked(store):
+        with self._lock_if_any(store):
             if not self.store.claims(Renames) or self.kind(place) is not None:
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
             self.store.needed(Renames, "move").rename(tree, place, if_exists="error")
         if durable:
             self.flush_name(place)
 
-    def _locked(self, store: str) -> AbstractContextManager[object]:
+    def _lock_if_any(self, store: str) -> AbstractContextManager[object]:
         return self.lock(store) if self.store.claims(Locks) else nullcontext()
 
     def _put_tree(
@@ -316,7 +316,7 @@ class ObjectFiles(Files):
             upload = Upload(self.store, tree, hidden, durable=durable)
             upload.put_chunks()
             upload.put_documents()
-            locked.enter_context(self._locked(store))
+            locked.enter_context(self._lock_if_any(store))
 
     # ── deleting ─────────────────────────────────────────────────────────────────────────
 
@@ -324,7 +324,7 @@ class ObjectFiles(Files):
         if not self.store.claims(Trees):
             delete_tree(self.store, tree)
             return
-        with self._locked(store):
+        with self._lock_if_any(store):
             if self.store.claims(Folders):
                 self.store.needed(Folders, "delete").remove_folder(tree, recursive=True)
             else:
@@ -344,7 +344,7 @@ class ObjectFiles(Files):
         if not self.store.claims(Trees):
             delete_tree(self.store, key, only_empty=True)
             return
-        with self._locked(store):
+        with self._lock_if_any(store):
             refuse_members(key, keys_below(self.store, key))
             self.take_away(key, store)
 

@@ -77,7 +77,7 @@ def decode_again(
     (start, stop), old = found, known.pieces
     before, body = known.text[old.start : old.stop], text[start:stop]
     head, tail = _same_ends(before, body)
-    first, stays = _changed_wells(before, head, tail, len(old.wells))
+    first, stays = _find_changed(before, head, tail, len(old.wells))
     texts = body[head : len(body) - tail].split(_BETWEEN)
     by_text = dict(zip(old.texts[first:stays], old.wells[first:stays], strict=True))
     new: list[Any] = list(map(by_text.get, texts))
@@ -110,7 +110,7 @@ def _find_wells(text: bytes, known: Known) -> tuple[int, int] | None:
     return None if start < len(_WELLS) or end < 0 else (start, end)
 
 
-def _changed_wells(text: bytes, head: int, tail: int, count: int) -> tuple[int, int]:
+def _find_changed(text: bytes, head: int, tail: int, count: int) -> tuple[int, int]:
     """Return which of ``count`` wells are neither in the head nor in the tail of their text."""
     end = len(text) - tail
     changed = text.count(_BETWEEN, head, end) + 1

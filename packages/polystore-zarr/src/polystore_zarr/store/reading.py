@@ -25,7 +25,7 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
     files, key = directory.files, directory.key
     for _ in range(_TRIES):
         try:
-            with files.pinned(key) as same:
+            with files.pin_tree(key) as same:
                 try:
                     result = read()
                 except Exception:
@@ -35,7 +35,7 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
                     if same():
                         return result
         except FileNotFoundError:
-            if not files.found_again(store.key, lambda: files.kind(key) == "directory" or None):
+            if not files.find_again(store.key, lambda: files.kind(key) == "directory" or None):
                 raise
     with files.steady(store.key):
         return read()

@@ -43,7 +43,7 @@ class Upload:
         names = sorted(_files_below(tree, ""), key=documents_last)
         self._chunks = [name for name in names if not is_document(name)]
         documents = [name for name in names if is_document(name)]
-        given = {name: pieces_of(tree / name) for name in documents} | _marked(tree, documents)
+        given = {name: pieces_of(tree / name) for name in documents} | _mark(tree, documents)
         self._documents = {name: given[name] for name in sorted(given, key=documents_last)}
 
     def put_chunks(self) -> None:
@@ -129,26 +129,26 @@ def _files_below(tree: StorePath, inner: str) -> Iterator[str]:
             yield below
 
 
-def _marked(tree: StorePath, names: Iterable[str]) -> dict[str, Pieces]:
+def _mark(tree: StorePath, names: Iterable[str]) -> dict[str, Pieces]:
     """Return the documents that have attributes, with a random id in them."""
     marked: dict[str, Pieces] = {}
     for name in names:
         folder, _, document = name.rpartition("/")
         prefix = f"{folder}/" if folder else ""
         if document == "zarr.json":
-            fields = _decoded(tree / name)
+            fields = _decode(tree / name)
             if fields is not None and isinstance(fields.get("attributes") or {}, dict):
                 fields = {**fields, "attributes": _with_id(fields.get("attributes") or {})}
                 marked[name] = [encode_document(fields)]
         elif document in (".zarray", ".zgroup"):
             name = f"{prefix}.zattrs"
-            attributes = _decoded(tree / name)
+            attributes = _decode(tree / name)
             if attributes is not None:
                 marked[name] = [encode_document(_with_id(attributes))]
     return marked
 
 
-def _decoded(path: StorePath) -> dict[str, Any] | None:
+def _decode(path: StorePath) -> dict[str, Any] | None:
     """Return the fields of a document, ``None`` for a damaged one. Missing ones have none."""
     stored = path.files.read(path.key, _MOST_READ)
     try:

@@ -170,7 +170,7 @@ def open_member(file: BinaryIO, member: Member, path: str) -> BinaryIO:
     is_stored = member.method == zipfile.ZIP_STORED
     most = member.packed if is_stored else _DEFLATE_RATIO * member.packed
     if member.size > most or (is_stored and member.size < most):
-        raise _damaged(path, f"cannot have {member.size} bytes")
+        raise _damage_error(path, f"cannot have {member.size} bytes")
     stored = _Stored(file, member, _find_content(file, member, path), path)
     if is_stored:
         return cast("BinaryIO", _Opened(file, member.size, stored.read_at))
@@ -187,7 +187,7 @@ def _find_content(file: BinaryIO, member: Member, path: str) -> int:
         is_same = header[_HEADER.size :] == member.name and name_length == len(member.name)
         if sign == _HEADER_SIGN and is_same:
             return member.offset + len(header) + int(extra_length)
-    raise _damaged(path, f"is not at byte {member.offset}, where it should start")
+    raise _damage_error(path, f"is not at byte {member.offset}, where it should start")
 
 
 class _Opened(RangeReader):
@@ -213,7 +213,7 @@ class _Stored:
         self._file.seek(self._start + position)
         data = read_bytes(self._file.read, count)
         if not data:
-            raise _damaged(self._path, "is cut off")
+            raise _damage_error(self._path, "is cut off")
         return data
 
     def read_at(self, position: int, count: int) -> bytes:
@@ -222,7 +222,7 @@ class _Stored:
             self._crc = zlib.crc32(data, self._crc)
             self._checked += len(data)
             if self._checked == self._member.size and self._crc != self._member.crc:
-                raise _damaged(self._path, "has a wrong CRC-32")
+                raise _damage_error(self._path, "has a wrong CRC-32")
         return data
 
 
@@ -242,11 +242,11 @@ class _Deflated:
                 self._file.seek(position)
             data = self._file.read(count)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise _damaged(self._path, f"cannot be unpacked: {error}") from error
+            raise _damage_error(self._path, f"cannot be unpacked: {error}") from error
         if not data:
-            raise _damaged(self._path, "is shorter than its size")
+            raise _damage_error(self._path, "is shorter than its size")
         return data
 
 
-def _damaged(path: str, what: str) -> DamagedDataError:
+def _damage_error(path: str, what: str) -> DamagedDataError:
     return DamagedDataError(f"this member of a zip archive {what}", "zarr", path)
