@@ -6,8 +6,6 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .errors import (
     UnsupportedDataError,
     UnsupportedMetadataError,
@@ -59,6 +57,8 @@ def _load_value(source: DataSource, path: Path, info: Info | None) -> Value:
 
 
 def _nbytes(info: Info) -> int:
+    import numpy as np  # listing a folder and copying bytes need no arrays
+
     try:
         return math.prod(info.shape or (0,)) * np.dtype(info.dtype).itemsize
     except TypeError:  # the element type of another framework

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from ..abc.format import Format, Opener
 from ..abc.store import ByteStore, Folders
 from ..errors import (
@@ -24,7 +22,6 @@ from ..errors import (
     UnsupportedOperationError,
 )
 from ..errors.storage import durability_unknown
-from ..model.arrays import is_array
 from ..options import IfExists, check_if_exists, check_options, known_options
 from ..paths import check_new, require_local
 from ..plugins.declared import owner
@@ -454,6 +451,10 @@ def _decode(
 
 
 def _cut(value: Value, region: Region) -> Value:
+    import numpy as np  # listing a folder and copying bytes need no arrays
+
+    from ..model.arrays import is_array
+
     if not is_array(value):
         raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
     return np.array(value[region])
