@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
 from polystore_cli.main import app
 from polystore_core import BackendRegistry, FileManager
@@ -26,8 +26,12 @@ Shown = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def run() -> Run:
-    """Call the command in this process."""
-    return lambda *args: CliRunner().invoke(app, [os.fspath(arg) for arg in args])
+    """Call the command in this process, with ``stdin`` as its standard input."""
+
+    def call(*args: str | Path, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(app, [os.fspath(arg) for arg in args], input=stdin)
+
+    return call
 
 
 @pytest.fixture

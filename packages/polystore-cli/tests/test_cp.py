@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from typer.testing import Result
+from click.testing import Result
 
 from polystore_core import DataSink, StorageBackend
 from polystore_core.errors import UnknownOptionError

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from typer.testing import Result
+from click.testing import Result
 
 from polystore_core import DataSource, Image, Info, StorageBackend
 from polystore_core.errors import NotFoundError

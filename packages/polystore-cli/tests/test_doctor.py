@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import Result
+from click.testing import Result
 
 from polystore_core.files.claims import claim
 from polystore_core.files.locking import HIDDEN_PREFIX
@@ -120,6 +120,8 @@ def test_removes_unfinished_folders(process, tmp_path):
 
 # ── without a folder: what backends need ─────────────────────────────────────────────────
 
+# Looking for napari, Fiji and Java takes seconds.
+WITHOUT_VIEWERS = {"POLYSTORE_DISABLE": "napari_stream,fiji_stream,streaming"}
 MANIFEST = """
 from polystore_core import BackendSpec, hookimpl
 
@@ -127,6 +129,13 @@ from polystore_core import BackendSpec, hookimpl
 def polystore_backend(name):
     target = "{package}.backend:Backend"
     return BackendSpec(name=name, target=target, api={api}, check="{package}.backend:findings")
+"""
+NEEDY = """
+from polystore_core import BackendSpec, hookimpl
+
+@hookimpl
+def polystore_backend(name):
+    return BackendSpec(name=name, target="a:B", api={api}, requires=("nowhere",), install="acme")
 """
 CHECK = """
 from polystore_core import StorageBackend
@@ -155,6 +164,42 @@ def test_findings_are_printed(process, install, state: str, status: int) -> None
         ["raw", "driver", "ok", "3.1"],
         ["raw", "camera", state, "none; plug one in"],
     ]
+
+
+@pytest.mark.parametrize("use", ["nothing", "plugins", "distribution", "config", "prefer"])
+def test_only_what_is_used_must_be_there(process, install, tmp_path: Path, use: str) -> None:
+    """An optional viewer that lacks something is a note, until the configuration names it."""
+    install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state="missing"))
+    config = tmp_path / "ps.toml"
+    config.write_text(
+        {
+            "config": "[backends.mine]\nbackend = 'raw'\n",
+            "prefer": "[prefer]\nraw = 'acme-raw'",
+        }.get(use, "")
+    )
+    named = {"plugins": "raw", "distribution": "acme-raw"}
+    variables = {"POLYSTORE_PLUGINS": named[use]} if use in named else {**WITHOUT_VIEWERS}
+    done = process("--config", config, "doctor", "--json", **variables)
+    (camera,) = (one for one in json.loads(done.stdout) if one["what"] == "camera")
+    assert camera["state"] == ("note" if use == "nothing" else "missing")
+    if use == "nothing":
+        others = [one for one in json.loads(done.stdout) if one["state"] == "missing"]
+        assert others == []
+    assert done.returncode == (0 if use == "nothing" else 1)
+
+
+def test_broken_plugin_is_an_error(process, install) -> None:
+    install("acme-raw", "raw", backend="raise SystemExit(9)")
+    done = process("doctor", "--json", **WITHOUT_VIEWERS)
+    (row,) = (one for one in json.loads(done.stdout) if one["name"] == "raw")
+    assert (done.returncode, row["state"]) == (1, "missing")
+
+
+def test_missing_library_is_a_note(process, install) -> None:
+    install("acme-raw", "raw", manifest=NEEDY)
+    done = process("doctor", "--json", **WITHOUT_VIEWERS)
+    (row,) = (one for one in json.loads(done.stdout) if one["name"] == "raw")
+    assert (done.returncode, row["state"], row["found"]) == (0, "note", "without nowhere")
 
 
 def test_findings_as_json(process, install) -> None:

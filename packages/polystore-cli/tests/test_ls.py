@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import Result
+from click.testing import Result
 
 Run = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,7 +56,28 @@ def test_long_tells_the_shape(run: Run, plate: Path) -> None:
     assert lines[0].split() == ["size", "modified", "shape", "dtype", "name"]
     assert lines[1].split() == ["-", *lines[1].split()[1:3], "-", "-", "A2/"]
     assert lines[3].split()[0] == str(size)
-    assert lines[3].split()[3:] == ["3x4", "<u2", "z2.npy"]
+    assert lines[3].split()[3:] == ["3x4", "uint16", "z2.npy"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"), [(">f4", "float32 big-endian"), ("?", "bool"), ("<M8[s]", "<M8[s]")]
+)
+def test_types_are_words(run: Run, tmp_path: Path, dtype: str, words: str) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(3, dtype))
+    (line,) = run("ls", "-l", f"disk:{tmp_path}").stdout.splitlines()[1:]
+    assert f" {words} " in line
+    (document,) = json.loads(run("ls", "-l", "--json", f"disk:{tmp_path}").stdout)
+    assert document["dtype"] == np.dtype(dtype).str
+
+
+def test_sizes_of_folders_are_added_up(run: Run, plate: Path) -> None:
+    (plate / "A2" / "deep").mkdir()
+    (plate / "A2" / "deep" / "b.txt").write_bytes(bytes(1000))
+    lines = run("ls", "-l", "--sizes", f"disk:{plate}").stdout.splitlines()
+    size = (plate / "A2" / "z1.npy").stat().st_size + 1000
+    assert lines[1].split()[0] == str(size)
+    documents = json.loads(run("ls", "-l", "--sizes", "--json", f"disk:{plate}").stdout)
+    assert documents[0]["size"] == size
 
 
 def test_link_shows_target(run: Run, plate: Path) -> None:

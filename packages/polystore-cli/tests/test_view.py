@@ -187,8 +187,8 @@ def test_json_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
 def test_dry_run_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
     result = run("view", "a.tif", "plate", "--dry-run", *STREAM)
     assert result.stdout.splitlines() == [
-        "image disk:a.tif: 4 x 5 <u2",
-        "stack of 2 images disk:plate: 4 x 5 <u2",
+        "image disk:a.tif: 4 x 5 uint16",
+        "stack of 2 images disk:plate: 4 x 5 uint16",
     ]
     assert shown() == []
 

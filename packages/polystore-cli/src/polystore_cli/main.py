@@ -1,80 +1,124 @@
-"""The ``polystore`` command: global options, and what an error looks like."""
+"""The ``polystore`` command: global options, and how an error is printed."""
 
+from __future__ import annotations
+
+import importlib
 import io
+import os
 import sys
-from importlib import metadata
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
-from polystore_core import BackendRegistry, FileManager, PolystoreError
-from polystore_core.errors import BatchError
-
-from .address import AddressError
-from .commands import cp, demo, doctor, info, ls, plugins, view, workspace
+from .helping import Group
 from .output import warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["app"]
 
+COMMANDS = (
+    "ls",
+    "info",
+    "stats",
+    "cat",
+    "cp",
+    "mv",
+    "rm",
+    "view",
+    "workspace",
+    "demo",
+    "plugins",
+    "formats",
+    "options",
+    "doctor",
+    "completion",
+)
+"""The command ``x`` is the function ``x`` of the module ``commands.x``, in the order of --help."""
+INTERRUPTED = 130
 
-class Commands(TyperGroup):
-    """Runs a command and turns an error into one line and an exit code."""
 
-    def invoke(self, ctx: Any) -> Any:
+class Commands(Group):
+    """Imports a command when it is called, and turns an error into one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module = importlib.import_module(f".commands.{cmd_name}", __package__)
+            self.add_command(getattr(module, cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        if any(name.endswith("POLYSTORE_COMPLETE") for name in os.environ):
+            from . import completion  # noqa: F401 - it registers our shells with click
+        return super().main(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            raise  # typer ends in silence
-        except (AddressError, PolystoreError, OSError) as error:
-            if ctx.params["debug"]:
+            raise  # click ends in silence
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            code = _exit_code(error)
+            if ctx.params["debug"] or not code:
                 raise
-            # Here nobody can look at `failed`.
-            named = error.describe(most=None) if isinstance(error, BatchError) else error
-            warn(f"error: {named}")
-            raise typer.Exit(2 if isinstance(error, AddressError) else 1) from error
+            warn(f"error: {_describe(error)}")
+            raise click.exceptions.Exit(code) from error
 
 
-app = typer.Typer(
-    cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-for command in (plugins.plugins, ls.ls, info.info, cp.cp, view.view, doctor.doctor, demo.demo):
-    app.command()(command)
-app.add_typer(workspace.workspace, name="workspace")
+def _exit_code(error: Exception) -> int:
+    """Return the exit code for an error of the user or the storage, and 0 for a bug."""
+    from polystore_core import PolystoreError  # a run without errors need not import it here
+
+    from .address import AddressError
+
+    if isinstance(error, AddressError):
+        return 2
+    return 1 if isinstance(error, PolystoreError | OSError) else 0
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _describe(error: Exception) -> str:
+    from polystore_core.errors import BatchError
+
+    # On the command line, nobody can look at `failed`.
+    return error.describe(most=None) if isinstance(error, BatchError) else str(error)
+
+
+def _print_versions(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+    if wanted and not ctx.resilient_parsing:
+        from importlib import metadata
+
         for distribution in ("polystore-cli", "polystore-core"):
-            typer.echo(f"{distribution} {metadata.version(distribution)}")
-        raise typer.Exit
+            click.echo(f"{distribution} {metadata.version(distribution)}")
+        ctx.exit()
 
 
-@app.callback()
-def polystore(
-    context: typer.Context,
-    config: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="TOML file with your own backends."),
-    ] = None,
-    debug: Annotated[  # noqa: ARG001 - Commands.invoke reads it
-        bool, typer.Option("--debug", help="Show tracebacks.")
-    ] = False,
-    version: Annotated[  # noqa: ARG001 - its callback did all
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Show versions."
-        ),
-    ] = False,
-) -> None:
-    """Say where data is with one word: disk:plate/a.tif, memory:x, …"""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names that are not UTF-8 come out as the bytes that they are.
-        sys.stdout.reconfigure(errors="surrogateescape")
-    registry = BackendRegistry() if config is None else BackendRegistry.from_file(config)
-    context.obj = FileManager(context.with_resource(registry))
+@click.group(cls=Commands, no_args_is_help=True)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="TOML file with your own backends.",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--version",
+    is_flag=True,
+    callback=_print_versions,
+    is_eager=True,
+    expose_value=False,
+    help="Show versions.",
+)
+def app(config: Path | None, debug: bool) -> None:  # noqa: ARG001 - others read them
+    """Load, save, copy and look at data in every backend, by its address: disk:plate/a.tif."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # File names that are not UTF-8 are printed as the bytes that they are.
+            stream.reconfigure(errors="surrogateescape")

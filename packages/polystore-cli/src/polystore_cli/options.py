@@ -1,29 +1,104 @@
-"""Options of a backend on the command line: ``-o NAME=VALUE``."""
+"""Arguments and options that several commands have."""
 
-import json
-from collections.abc import Iterable
-from typing import Annotated, Any
+from __future__ import annotations
 
-import typer
+from typing import TYPE_CHECKING, Any
 
-from .address import AddressError
+import click
+from click.types import StringParamType
 
-__all__ = ["SaveOptions", "parse_options"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
-SaveOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-o", metavar="NAME=VALUE", help="Option of save: -o compression=zlib -o colormap=magma"
-    ),
+    from click.shell_completion import CompletionItem
+
+__all__ = [
+    "ADDRESS",
+    "IF_EXISTS",
+    "PATH",
+    "PLUGIN",
+    "Decorator",
+    "dry_run_option",
+    "json_option",
+    "null_option",
+    "parse_options",
+    "pattern_option",
+    "save_option",
 ]
 
+if TYPE_CHECKING:
+    Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
-def parse_options(texts: Iterable[str] | None) -> dict[str, Any]:
-    """Return the options by name; a value that is no JSON is text."""
-    return dict(map(_parsed, texts or ()))
+IF_EXISTS = click.Choice(("replace", "error", "skip"))
 
 
-def _parsed(text: str) -> tuple[str, Any]:
+class AddressType(StringParamType):
+    """An address. The shell completes its backend, and then its path."""
+
+    name = "address"
+
+    def __init__(self, *, backend_is_optional: bool = False) -> None:
+        self.backend_is_optional = backend_is_optional
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from .completion import complete_paths  # only a shell asks
+
+        return complete_paths(ctx, incomplete, with_local=self.backend_is_optional)
+
+
+class PluginType(StringParamType):
+    """A suffix or a backend. The shell completes it."""
+
+    name = "name"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from .completion import complete_plugins
+
+        return complete_plugins(ctx, incomplete)
+
+
+ADDRESS = AddressType()
+PATH = AddressType(backend_is_optional=True)
+PLUGIN = PluginType()
+
+
+def json_option(what: str) -> Decorator:
+    """Add ``--json``; ``what`` it prints: "one JSON array"."""
+    return click.option("--json", is_flag=True, help=f"Print {what}.")
+
+
+def dry_run_option(what: str) -> Decorator:
+    return click.option("--dry-run", is_flag=True, help=what)
+
+
+null_option = click.option(
+    "null", "-0", "--null", is_flag=True, help="With -, addresses end with a NUL byte."
+)
+pattern_option = click.option("--pattern", metavar="PATTERN", help="Only names like '*.tif'.")
+save_option = click.option(
+    "options",
+    "-o",
+    "--option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of save: -o compression=zlib -o colormap=magma",
+)
+
+
+def parse_options(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the options by name. A value that is not JSON is text."""
+    return dict(map(_parse_option, texts))
+
+
+def _parse_option(text: str) -> tuple[str, Any]:
+    import json
+
+    from .address import AddressError
+
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise AddressError(f"-o {text!r} has no value: write -o NAME=VALUE")

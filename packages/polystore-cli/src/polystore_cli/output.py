@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import IO, Any
+import re
+from typing import IO, TYPE_CHECKING, Any
 
-import typer
+import click
 
-from polystore_core import Info
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from polystore_core import Info
 
 __all__ = [
+    "dtype_in_words",
     "info_document",
     "is_terminal",
     "local_time",
@@ -45,43 +47,64 @@ def print_columns(
     """Print aligned columns, never cut or wrapped; ``right`` names those set flush right."""
     table = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
     for row in table:
         cells = (
             cell.rjust(width) if title in right else cell.ljust(width)
             for title, cell, width in zip(header, row, widths, strict=True)
         )
-        typer.echo("  ".join(cells).rstrip())
+        lines.append("  ".join(cells).rstrip())
+    click.echo("\n".join(lines))
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document; what JSON cannot hold becomes its nearest relative."""
-    typer.echo(json.dumps(_jsonable(document), indent=2))
+    """Print one JSON document. A value that JSON does not have becomes the nearest that it has."""
+    import json
+
+    click.echo(json.dumps(_to_json(document), indent=2))
 
 
-def _jsonable(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else None  # NaN is not JSON
+        return value if value - value == 0 else None  # JSON has no NaN and no infinity
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(item) for item in value]
+        return [_to_json(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _jsonable(value.tolist())
+        return _to_json(value.tolist())
     return str(value)
 
 
 def info_document(info: Info) -> dict[str, Any]:
     """Return the fields of ``info`` by name."""
-    document = {name: getattr(info, name) for name in Info.__slots__}
+    document = {name: getattr(info, name) for name in type(info).__slots__}
     if info.image is not None:
         from polystore_core import metadata_document  # imports NumPy
 
         document["image"] = metadata_document(info.image)
     return document
+
+
+_DTYPE = re.compile(r"([<>|=]?)([biufc])(\d+)")
+_KINDS = {"b": "bool", "i": "int", "u": "uint", "f": "float", "c": "complex"}
+
+
+def dtype_in_words(dtype: str) -> str:
+    """Return "uint16" for "<u2", and "uint16 big-endian" for ">u2". Others stay as they are."""
+    found = _DTYPE.fullmatch(dtype)
+    if found is None:
+        return dtype
+    order, kind, size = found.groups()
+    name = "bool" if kind == "b" else f"{_KINDS[kind]}{8 * int(size)}"
+    return f"{name} big-endian" if order == ">" else name
 
 
 def local_time(moment: datetime | None) -> str:
@@ -91,4 +114,4 @@ def local_time(moment: datetime | None) -> str:
 
 def warn(text: str) -> None:
     """Print a line to standard error."""
-    typer.echo(text, err=True)
+    click.echo(text, err=True)

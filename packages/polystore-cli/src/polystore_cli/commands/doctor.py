@@ -1,28 +1,22 @@
 """``polystore doctor``."""
 
+from __future__ import annotations
+
 import os
 import sys
 from contextlib import redirect_stdout, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
+from polystore_cli.options import json_option
 from polystore_cli.output import local_time, one_line, print_columns, print_json, warn
-from polystore_core import (
-    Finding,
-    PluginState,
-    claim,
-    find_leftovers,
-    findings,
-    remove_tree,
-)
-from polystore_core.errors import storage_error
+from polystore_cli.session import open_files
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager
+    from polystore_core import Finding, PluginState
 
 __all__ = ["doctor"]
 
@@ -30,38 +24,75 @@ _LEFTOVERS = ("size", "modified", "path")
 _FINDINGS = ("name", "what", "state", "found; what helps")
 
 
+@click.command()
+@click.argument(
+    "directory", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False)
+)
+@click.option("--remove", is_flag=True, help="Remove what is found.")
+@click.option(
+    "--older-than",
+    type=click.FloatRange(min=0),
+    default=3600.0,
+    metavar="SECONDS",
+    help="Skip younger files: their writers may still live.",
+)
+@json_option("one JSON array")
+@click.pass_context
 def doctor(
-    context: typer.Context,
-    directory: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[DIR]", exists=True, file_okay=False, help="A folder of the file system."
-        ),
-    ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what is found.")] = False,
-    older_than: Annotated[
-        float,
-        typer.Option(
-            min=0, metavar="SECONDS", help="Skip younger files: their writers may still live."
-        ),
-    ] = 3600.0,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    context: click.Context, directory: str | None, remove: bool, older_than: float, json: bool
 ) -> None:
-    """Check what the backends need on this machine, or list leftovers of killed writers in DIR."""
+    """Check what the backends need on this machine, or list leftovers of killed writers in DIR.
+
+    The exit code is 1 if something is missing that you use: a backend that the file for --config
+    or the variable POLYSTORE_PLUGINS names. It is also 1 if an installed plugin is broken.
+    Everything else that is missing is a note.
+    """
     if directory is not None:
         _clean_up(directory, older_than, remove=remove, json=json)
     elif remove:
-        raise typer.BadParameter("--remove needs a folder: polystore doctor DIR --remove")
+        raise click.UsageError("--remove needs a folder: polystore doctor DIR --remove")
     else:
-        files: FileManager = context.obj
-        with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the list
-            found = list(findings(files.registry.prefer))
-        if json:
-            print_json([_document(*item) for item in found])
-        else:
-            print_columns(_FINDINGS, [_line(*item) for item in found])
-        if any(finding.state == "missing" for _, finding in found):
-            raise typer.Exit(1)
+        _check(context, json=json)
+
+
+def _check(context: click.Context, *, json: bool) -> None:
+    """Print what the plugins have found. Exits with 1 if something is missing that is used."""
+    from polystore_core import findings
+
+    registry = open_files(context).registry
+    with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the list
+        known = list(findings(registry.prefer))
+    used = _used(context)
+    found = [(plugin, _weigh(plugin, finding, used)) for plugin, finding in known]
+    if json:
+        print_json([_document(*item) for item in found])
+    else:
+        print_columns(_FINDINGS, [_line(*item) for item in found])
+    if any(finding.state == "missing" for _, finding in found):
+        raise click.exceptions.Exit(1)
+
+
+def _used(context: click.Context) -> set[str]:
+    """Return the plugins that the user names: names, distributions, or ``distribution:name``."""
+    named = {name.strip() for name in os.environ.get("POLYSTORE_PLUGINS", "").split(",")}
+    config = context.find_root().params["config"]
+    if config is not None:
+        import tomllib
+
+        with open(config, "rb") as file:
+            document = tomllib.load(file)
+        named |= {options["backend"] for options in document.get("backends", {}).values()}
+        named |= set(document.get("prefer", {}))
+    return named - {""}
+
+
+def _weigh(plugin: PluginState, finding: Finding, used: set[str]) -> Finding:
+    """Make a note of what is missing, if nobody uses it. A broken plugin stays an error."""
+    names = {plugin.name, plugin.distribution, f"{plugin.distribution}:{plugin.name}"}
+    is_broken = finding.what in ("plugin", "check") and plugin.state != "missing"
+    if finding.state != "missing" or is_broken or names & used:
+        return finding
+    return replace(finding, state="note")
 
 
 def _line(plugin: PluginState, finding: Finding) -> tuple[str, ...]:
@@ -74,7 +105,10 @@ def _document(plugin: PluginState, finding: Finding) -> dict[str, str]:
     return {**named, **asdict(finding)}
 
 
-def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -> None:
+def _clean_up(directory: str, older_than: float, *, remove: bool, json: bool) -> None:
+    from polystore_core import claim, find_leftovers
+    from polystore_core.errors import storage_error
+
     try:
         found = {
             path: os.stat(path, follow_symlinks=False)
@@ -101,6 +135,9 @@ def _clean_up(directory: Path, older_than: float, *, remove: bool, json: bool) -
 
 def _remove(path: str) -> None:
     """Remove a file, or a tree that was not finished. Its errors name ``path`` in full."""
+    from polystore_core import remove_tree
+    from polystore_core.errors import storage_error
+
     try:
         with suppress(FileNotFoundError):  # another process was faster
             remove_tree(path)

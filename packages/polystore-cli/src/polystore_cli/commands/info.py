@@ -1,41 +1,100 @@
 """``polystore info``."""
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from __future__ import annotations
 
-import typer
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from polystore_cli.address import parse_address
-from polystore_cli.output import info_document, local_time, print_json
+from polystore_cli.options import ADDRESS, json_option
+from polystore_cli.output import dtype_in_words, info_document, local_time, print_json
+from polystore_cli.session import pass_files
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager
+    from collections.abc import Iterator, Sequence
+
+    from polystore_cli.folders import Content
+    from polystore_core import FileManager, ImageMetadata, Info
 
 __all__ = ["info"]
 
 _LONGEST = 200  # an OME-XML document has thousands of characters
 
 
-def info(
-    context: typer.Context,
-    address: Annotated[
-        str, typer.Argument(metavar="ADDRESS", help="A file or folder: disk:plate/a.tif")
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Describe the file or folder at an address without loading it."""
-    files: FileManager = context.obj
+@click.command()
+@click.argument("address", type=ADDRESS)
+@json_option("one JSON object")
+@pass_files
+def info(files: FileManager, address: str, json: bool) -> None:
+    """Describe a file, folder or plate without loading it.
+
+    Of a folder, it counts the files and adds up their sizes. Of a plate, it names the wells, fields
+    and channels.
+    """
     place = parse_address(address, files.registry.names())
     found = files.info(place.path, backend=place.backend)
-    document = info_document(found)
+    content = None
+    abilities = files.registry[place.backend].capabilities
+    if found.kind == "directory" and "collect_dirs_and_files" in abilities:
+        from polystore_cli.folders import measure_folder
+
+        content = measure_folder(files, place)
     if json:
-        print_json(document)
+        more = {} if content is None else {"content": content._asdict()}
+        print_json(info_document(found) | more)
         return
-    known = {**document, "modified": found.modified and local_time(found.modified)}
-    lines = list(_lines(known))
+    lines = list(_lines(_known(found, content)))
     width = max(len(name) for name, _ in lines)
-    for name, text in lines:
-        typer.echo(f"{name.ljust(width)}  {text}")
+    click.echo("".join(f"{name.ljust(width)}  {text}\n" for name, text in lines), nl=False)
+
+
+def _known(found: Info, content: Content | None) -> dict[str, Any]:
+    """Return what is printed, by the name that is printed."""
+    metadata = dict(found.metadata)
+    plate = metadata.pop("plate", {})
+    counted = {
+        name: _count(plate[name])
+        for name in ("wells", "fields", "empty", "missing", "unlisted", "damaged")
+        if plate.get(name)
+    }
+    image = {} if found.image is None else _describe_image(found.image)
+    known = {
+        "path": found.path,
+        "kind": "plate" if plate else found.kind,
+        "size": found.size,
+        "modified": found.modified and local_time(found.modified),
+        "format": found.format,
+        "shape": found.shape,
+        "dtype": found.dtype and dtype_in_words(found.dtype),
+        "target": found.target,
+        **counted,
+        **image,
+        "metadata": {name: value for name, value in metadata.items() if name not in image},
+    }
+    return known if content is None else known | content._asdict()
+
+
+def _describe_image(image: ImageMetadata) -> dict[str, Any]:
+    """Return the words of an image, as people read them."""
+    scale = [
+        f"{axis.name} {axis.scale:g} {axis.unit or ''}".rstrip()
+        for axis in image.axes
+        if axis.scale is not None
+    ]
+    names = [channel.name or "unnamed" for channel in image.channels]
+    return {
+        "name": image.name or None,
+        "axes": ", ".join(image.names),
+        "scale": ", ".join(scale) or None,
+        "channels": _count(names) if names else None,
+        "units": None,
+    }
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"{len(names):,}: {', '.join(names)}"
 
 
 def _lines(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -44,10 +103,10 @@ def _lines(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping):
             yield from _lines(value, f"{prefix}{name}.")
         elif value is not None:
-            yield f"{prefix}{name}", _shortened(str(value))
+            yield f"{prefix}{name}", _shorten(str(value))
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
     if len(line) <= _LONGEST:
         return line

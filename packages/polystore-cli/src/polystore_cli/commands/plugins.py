@@ -1,17 +1,20 @@
 """``polystore plugins``."""
 
+from __future__ import annotations
+
 import sys
 from contextlib import redirect_stdout
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from polystore_cli.output import one_line, print_columns, print_json
-from polystore_core import PluginState, survey
+from polystore_cli.options import json_option
+from polystore_cli.output import is_terminal, one_line, print_columns, print_json
+from polystore_cli.session import pass_files
 
 if TYPE_CHECKING:
-    from polystore_core import FileManager
+    from polystore_core import FileManager, PluginState
 
 __all__ = ["plugins"]
 
@@ -27,18 +30,19 @@ _STYLES = {
 }
 
 
-def plugins(
-    context: typer.Context,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-) -> None:
+@click.command()
+@json_option("one JSON array")
+@pass_files
+def plugins(files: FileManager, json: bool) -> None:
     """List backends and formats, and why one cannot be used."""
-    files: FileManager = context.obj
+    from polystore_core import PluginState, survey
+
     with redirect_stdout(sys.stderr):  # what a manifest prints is not part of the list
         states = list(survey(files.registry.prefer))
     if json:
         names = [field.name for field in fields(PluginState)]
         print_json([{name: getattr(state, name) for name in names} for state in states])
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         _print_table(states)
     else:
         print_columns(_HEADER, map(_row, states))
@@ -51,8 +55,8 @@ def _row(state: PluginState) -> tuple[str, ...]:
 
 
 def _print_table(states: list[PluginState]) -> None:
-    """Print for a terminal: cells fold, and the reasons stand below, each once."""
-    # As slow to import as typer, and nobody else needs columns that fold.
+    """Print for a terminal: cells fold, and the reasons are below the table, each once."""
+    # Slow to import, and only a terminal needs columns that fold.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,70 +1,80 @@
 """``polystore view``."""
 
-import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from __future__ import annotations
 
-import typer
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from polystore_cli.address import Address, AddressError, complete_address
-from polystore_cli.options import SaveOptions, parse_options
-from polystore_cli.output import is_terminal, print_json, printable, warn
-from polystore_core import FileManager, NameTemplate, StorageBackend, owner
-from polystore_core.errors import InvalidOptionError, PluginError, UnknownPluginError
+from polystore_cli.inputs import read_addresses
+from polystore_cli.options import (
+    PATH,
+    dry_run_option,
+    null_option,
+    parse_options,
+    save_option,
+)
+from polystore_cli.output import dtype_in_words, is_terminal, print_json, printable, warn
+from polystore_cli.session import pass_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from polystore_cli.arranging import Arrangement
     from polystore_cli.showing import Show
     from polystore_cli.sources import Source
+    from polystore_core import FileManager
 
 __all__ = ["view"]
 
 
+@click.command()
+@click.argument("paths", metavar="PATH...", type=PATH, nargs=-1, required=True)
+@click.option(
+    "--viewer",
+    default="napari",
+    metavar="VIEWER",
+    help="napari, or the backend of another viewer.",
+)
+@click.option("--name", metavar="NAME", help="Name of the viewer, if there are several.")
+@click.option("--stack", is_flag=True, help="Show all images as one stack, with sliders.")
+@click.option(
+    "--names",
+    metavar="TEMPLATE",
+    help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif', or auto.",
+)
+@click.option(
+    "--follow", is_flag=True, help="Show each new file of a folder, or frame of an array."
+)
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="End --follow after this time without a new image.",
+)
+@click.option("--labels", is_flag=True, help="Show label images.")
+@null_option
+@save_option
+@dry_run_option("Show nothing. Print what would be shown.")
+@click.option("--json", is_flag=True, help="Show nothing. Print it as one JSON object.")
+@pass_files
 def view(
-    context: typer.Context,
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH",
-            help="An image, a folder, a plate or a store, or - for paths on standard input.",
-        ),
-    ],
-    viewer: Annotated[
-        str, typer.Option(metavar="VIEWER", help="napari, or the backend of another viewer.")
-    ] = "napari",
-    name: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of the viewer, if there are several."),
-    ] = None,
-    stack: Annotated[
-        bool, typer.Option("--stack", help="Show all images as one stack, with sliders.")
-    ] = False,
-    names: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Show one stack, arranged by names: '{well}_z{z}_w{channel}.tif', or auto.",
-        ),
-    ] = None,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", help="Show each new file of a folder, or frame of an array."),
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS", help="End --follow after this time without a new image."
-        ),
-    ] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Show label images.")] = False,
-    options: SaveOptions = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show nothing. Print what would be shown.")
-    ] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Show nothing. Print it as one JSON object.")
-    ] = False,
+    files: FileManager,
+    paths: tuple[str, ...],
+    viewer: str,
+    name: str | None,
+    stack: bool,
+    names: str | None,
+    follow: bool,
+    timeout: float | None,
+    labels: bool,
+    null: bool,
+    options: tuple[str, ...],
+    dry_run: bool,
+    json: bool,
 ) -> None:
     """Show images in a viewer, with the axes, pixel size and channels that are known.
 
@@ -73,8 +83,8 @@ def view(
     """
     from polystore_cli.arranging import Arrangement  # with NumPy, which no other verb needs
     from polystore_cli.showing import Show
+    from polystore_core.errors import PluginError, UnknownPluginError
 
-    files: FileManager = context.obj
     given = parse_options(options) | ({"labels": True} if labels else {})
     is_shown = not (json or dry_run)
     show = Show(files, _backend_of(files, viewer), given)
@@ -93,7 +103,7 @@ def view(
         _check_follow(paths, is_shown=is_shown, stack=stack, names=names)
         _follow(show, complete_address(paths[0], known), names, timeout)
         return
-    addresses = [complete_address(text, known) for text in _texts(paths)]
+    addresses = read_addresses(files, paths, null=null, backend_is_optional=True)
     sources, failed = _find(files, addresses)
     if failed and (stack or names is not None):
         sources = []  # a stack without some of its images would look whole
@@ -109,28 +119,12 @@ def view(
     else:
         failed += show.send(found.views)
     if failed:
-        raise typer.Exit(1)
-
-
-def _texts(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the addresses of the command line, and those of standard input at "-"."""
-    for text in paths:
-        if text != "-":
-            yield text
-            continue
-        # Names of files that are not UTF-8 stay what they are. Editors of Windows add a mark.
-        given = b"" if sys.stdin is None else sys.stdin.buffer.read()
-        lines = given.decode("utf-8-sig", "surrogateescape").split("\n")
-        found = [line.removesuffix("\r") for line in lines if line.strip()]
-        if not found:
-            fault = "standard input has no addresses: write one in each line"
-            raise InvalidOptionError("PATH", "-", "addresses", fault)
-        yield from found
+        raise click.exceptions.Exit(1)
 
 
 def _find(
     files: FileManager, addresses: Iterable[Address]
-) -> tuple[list["Source"], list[dict[str, str]]]:
+) -> tuple[list[Source], list[dict[str, str]]]:
     """Return what is at each address, and the addresses that cannot be shown."""
     from polystore_cli.sources import TROUBLE, find_images
 
@@ -146,14 +140,14 @@ def _find(
 
 def _ask(question: str) -> bool:
     """Ask on the terminal. Enter is yes, and the end of the input is no."""
-    typer.echo(f"{printable(question)} [Y/n] ", nl=False, err=True)
+    click.echo(f"{printable(question)} [Y/n] ", nl=False, err=True)
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
-        typer.echo(err=True)  # the terminal is still on the line of the question
+        click.echo(err=True)  # the terminal is still on the line of the question
     return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
-def _tell(found: "Arrangement") -> list[dict[str, str]]:
+def _tell(found: Arrangement) -> list[dict[str, str]]:
     """Print what was skipped, and return the images that cannot be shown."""
     from polystore_cli.sources import told
 
@@ -165,9 +159,7 @@ def _tell(found: "Arrangement") -> list[dict[str, str]]:
     return [{"source": one.source, "error": one.reason} for one in failed]
 
 
-def _document(
-    show: "Show", found: "Arrangement", failed: list[dict[str, str]]
-) -> dict[str, Any]:
+def _document(show: Show, found: Arrangement, failed: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "shown": [show.document(one) for one in found.views],
         "skipped": [
@@ -179,7 +171,7 @@ def _document(
     }
 
 
-def _print_views(show: "Show", found: "Arrangement") -> None:
+def _print_views(show: Show, found: Arrangement) -> None:
     for view in found.views:
         document = show.document(view)
         count = len(view.pictures)
@@ -187,12 +179,16 @@ def _print_views(show: "Show", found: "Arrangement") -> None:
         many = f" of {count:,} images" if view.how == "stack" else ""
         by = f", arranged by {view.names!r}" if view.names else ""
         values = ", ".join(f"{name}: {number:,}" for name, number in view.fields.items())
-        told = f"{view.how}{many} {view.address}: {shape} {document['dtype'] or ''}".rstrip()
-        typer.echo(printable(told + by + (f" ({values})" if values else "")))
+        dtype = dtype_in_words(document["dtype"] or "")
+        told = f"{view.how}{many} {view.address}: {shape} {dtype}".rstrip()
+        click.echo(printable(told + by + (f" ({values})" if values else "")))
 
 
 def _check_names(names: str | None) -> None:
     """Raise ``InvalidOptionError`` for a template that tells no images apart."""
+    from polystore_core import NameTemplate
+    from polystore_core.errors import InvalidOptionError
+
     if names not in (None, "auto") and not NameTemplate(names).fields:
         fault = (
             f"--names {names!r} has no field: write a template such as '{{well}}.tif', or auto"
@@ -200,8 +196,12 @@ def _check_names(names: str | None) -> None:
         raise InvalidOptionError("names", names, "a template with fields", fault)
 
 
-def _check_follow(paths: list[str], *, is_shown: bool, stack: bool, names: str | None) -> None:
+def _check_follow(
+    paths: Sequence[str], *, is_shown: bool, stack: bool, names: str | None
+) -> None:
     """Raise ``InvalidOptionError`` for options that need all images at once."""
+    from polystore_core.errors import InvalidOptionError
+
     for is_given, other in (
         (len(paths) > 1, "several paths"),
         ("-" in paths, "-"),
@@ -214,15 +214,17 @@ def _check_follow(paths: list[str], *, is_shown: bool, stack: bool, names: str |
             raise InvalidOptionError("follow", True, "one path", fault)
 
 
-def _follow(show: "Show", address: Address, names: str | None, timeout: float | None) -> None:
+def _follow(show: Show, address: Address, names: str | None, timeout: float | None) -> None:
     from polystore_cli.following import follow
 
     if follow(show, address, names=names, timeout=timeout):
-        raise typer.Exit(1)
+        raise click.exceptions.Exit(1)
 
 
 def _backend_of(files: FileManager, viewer: str) -> str:
     """Return the name of the backend: ``napari`` is ``napari_stream``, installed or not."""
+    from polystore_core import owner
+
     viewer = viewer.removesuffix(":")
     stream = f"{viewer}_stream"
     is_known = stream in files.registry or owner("backend", stream) is not None
@@ -234,6 +236,8 @@ def _viewer(files: FileManager, backend: str, name: str | None) -> str:
 
     Raises ``PluginError`` if it cannot be used, ``AddressError`` if it is not a viewer.
     """
+    from polystore_core import StorageBackend
+
     if isinstance(files.registry[backend], StorageBackend):
         raise AddressError(f"{backend!r} is not a viewer: it stores data, see polystore cp")
     if name is None:

@@ -1,70 +1,86 @@
 """``polystore workspace build``."""
 
-import sys
-from collections import Counter
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Annotated, Any
+from __future__ import annotations
 
-import typer
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from polystore_cli.address import Address, AddressError, complete_address
+from polystore_cli.helping import Group
+from polystore_cli.options import PATH, dry_run_option, json_option, pattern_option
 from polystore_cli.output import is_terminal, print_json, printable, warn
-from polystore_core import FileManager
+from polystore_cli.session import pass_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["workspace"]
+    from polystore_core import FileManager
 
-workspace = typer.Typer(no_args_is_help=True, help="Make the documents of virtual workspaces.")
+__all__ = ["workspace"]
 
 _PLUGIN = "virtual_workspace"
 
 
+@click.group(cls=Group)
+def workspace() -> None:
+    """Make the documents of virtual workspaces."""
+
+
 @workspace.command()
+@click.argument("folder", type=PATH)
+@click.option(
+    "--names",
+    required=True,
+    metavar="TEMPLATE",
+    help="How the files are named: '{well}_s{site}_w{channel}.tif', or auto. Files with another "
+    "suffix are left out.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    metavar="FILE",
+    help="The document: ws.json",
+)
+@click.option(
+    "--paths",
+    metavar="TEMPLATE",
+    help="Virtual paths: '{well}/s{site}.tif'. The default is {well}/{file}.",
+)
+@click.option(
+    "--split", default="", metavar="AXES", help="Give each plane a path of its own: zc"
+)
+@click.option(
+    "--backend",
+    metavar="BACKEND",
+    help="The backend that has the files. FOLDER is then its path.",
+)
+@pattern_option
+@dry_run_option("Write nothing. Print each path and its source.")
+@json_option("one JSON object")
+@pass_files
 def build(
-    context: typer.Context,
-    folder: Annotated[
-        str,
-        typer.Argument(
-            metavar="FOLDER", help="Where the files are, also in its folders. Or BACKEND:PATH."
-        ),
-    ],
-    names: Annotated[
-        str,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="How the files are named: '{well}_s{site}_w{channel}.tif', or auto. Files with "
-            "another suffix are left out.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The document: ws.json")],
-    paths: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Virtual paths: '{well}/s{site}.tif'. The default is {well}/{file}.",
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="AXES", help="Give each plane a path of its own: zc")
-    ] = "",
-    backend: Annotated[
-        str | None,
-        typer.Option(help="The backend that has the files. FOLDER is then its path."),
-    ] = None,
-    pattern: Annotated[str | None, typer.Option(help="Only names like '*.tif'.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing. Print each path and its source.")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    files: FileManager,
+    folder: str,
+    names: str,
+    output: str,
+    paths: str | None,
+    split: str,
+    backend: str | None,
+    pattern: str | None,
+    dry_run: bool,
+    json: bool,
 ) -> None:
     """Map the files of FOLDER to tidy virtual paths. The files stay where they are.
+
+    FOLDER is where the files are, also those in its folders: a path, or BACKEND:PATH.
 
     Then use it: registry.add("ws", "virtual_workspace", file="ws.json"), or here with --config and
     [backends.ws], backend = "virtual_workspace", file = "ws.json".
     """
-    files: FileManager = context.obj
     known = files.registry.names()
     source = Address(backend, folder) if backend else complete_address(folder, known)
     template = _template(files, source, pattern) if names == "auto" else names
@@ -95,6 +111,9 @@ def build(
 
 def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
     """Return the template that fits the names. Raises ``AddressError`` if none does."""
+    from collections import Counter
+    from pathlib import PurePath
+
     from polystore_cli.naming import find_template
 
     paths = files.list_files(folder.path, folder.backend, pattern=pattern, recursive=True)
@@ -111,8 +130,8 @@ def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
     return found.template
 
 
-def _print(entries: "Mapping[str, Any]") -> None:
+def _print(entries: Mapping[str, Any]) -> None:
     for path, entry in entries.items():
         indices = ", ".join(":" if index is None else str(index) for index in entry.indices)
         at = f"[{indices}]" if indices else ""
-        typer.echo(printable(f"{path}  <-  {entry.backend}:{entry.address}{at}"))
+        click.echo(printable(f"{path}  <-  {entry.backend}:{entry.address}{at}"))
