@@ -43,7 +43,7 @@ def test_options_of_a_backend(run: Run) -> None:
     assert list(document) == ["backend"]
     found = {(one["operation"], one["name"]): one for one in document["backend"]}
     assert found["save", "if_exists"]["default"] == "replace"
-    assert '"replace", "error", "skip"' in found["save", "if_exists"]["about"]
+    assert '"replace", "error"' in found["save", "if_exists"]["about"]
     assert ("config", "root") in found
 
 
@@ -76,10 +76,21 @@ class Shelf(StorageBackend):
     def __init__(self, *, depth: float = 0.3, color: str) -> None: ...
 
     def save(
-        self, data: object, path: object, /, *, level: int = 1, glue: "str | None" = None
+        self,
+        data: object,
+        path: object,
+        /,
+        *,
+        level: int = 1,
+        glue: "str | None" = None,
+        nails: int = 3,
     ) -> None:
         """Put it there. Use ``level=2`` for the
         second board; ``glue`` holds it. See :func:`x` for ``glue``.
+
+        Args:
+            nails: How many
+                there are. At most 3.
         """
 
     def load(self, path: object, /, *, region: object = None) -> None: ...
@@ -91,8 +102,9 @@ def test_first_sentence_that_names_it() -> None:
     about = {key: one.about for key, one in found.items()}
     assert about["save", "level"] == "Use level=2 for the second board"
     assert about["save", "glue"] == "glue holds it"
+    assert about["save", "nails"] == "How many there are"
     assert about["config", "depth"] == "depth is in metres"
-    assert about["config", "color"] == "color: of the wood"
+    assert about["config", "color"] == "of the wood"
     assert found["save", "glue"].type.strip("'") == "str | None"
     assert about["load", "region"] == "The region is a part"
 

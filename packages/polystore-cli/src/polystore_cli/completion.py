@@ -199,11 +199,10 @@ def _local_paths(incomplete: str) -> list[str]:
 def complete_plugins(context: click.Context, incomplete: str) -> list[CompletionItem]:
     """Return the suffixes and backends that start as ``incomplete``."""
     from polystore_core import PolystoreError
-    from polystore_core.plugins.discovery import names
 
     try:
         registry = open_files(context).registry
-        found = {*names("format", registry.prefer), *registry.names()}
+        found = {*registry.formats.names(), *registry.names()}
     except PolystoreError:
         return []
     return [CompletionItem(name) for name in sorted(found) if name.startswith(incomplete)]

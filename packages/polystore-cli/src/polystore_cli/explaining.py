@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Explained", "explain_options"]
 
-_SENTENCE = re.compile(r"(?<=[.;])\s+(?=[A-Z`])|\n\s*\n\s*|\n\s*(?=[-*] )|^[-*] ", re.MULTILINE)
+_SENTENCE = re.compile(
+    r"(?<=[.;])\s+(?=[A-Z`])|\n\s*\n\s*|\n\s*(?=[-*] )|^[-*] |\n {4,}(?=\**\w+: )", re.MULTILINE
+)
+"""Where one ends: at a full stop, an empty line, an item of a list, or "name: " below "Args:"."""
 _MARKUP = re.compile(r":\w+:(?=`)|`")
 _LITERAL = re.compile(r"Literal\[('.*?')\]")
 
@@ -59,9 +62,10 @@ def _sentences(text: str) -> list[str]:
 
 
 def _describe(name: str, type_: str, sentences: list[str]) -> str:
-    starting = (one for one in sentences if re.match(rf"``{name}\b", one))
+    starting = (one for one in sentences if re.match(rf"``{name}\b|{name}: ", one))
     naming = (one for one in sentences if re.search(rf"``{name}\b", one))
-    found = _MARKUP.sub("", next(starting, None) or next(naming, "")).rstrip(".:;")
+    found = _MARKUP.sub("", next(starting, None) or next(naming, ""))
+    found = re.sub(r"^(\*\*\w+|%s): |(?<!\.)[.:;]$" % name, "", found)
     choices = _LITERAL.search(type_)
     if choices is None:
         return found

@@ -16,6 +16,7 @@ from polystore_core.errors import (
     InvalidOptionError,
     UnknownOptionError,
     UnknownPluginError,
+    UnsupportedFormatError,
 )
 
 from .samples import CLASS, COUNTED, Define, Install
@@ -100,6 +101,27 @@ def test_backend_is_made_once(define: Define) -> None:
     registry = BackendRegistry()
     assert registry["my_backend"] is registry["my_backend"]
     assert len(cls.made) == 1
+
+
+def test_class_needs_no_instance(define: Define) -> None:
+    """Its options can be listed, also if one of them is required."""
+    cls = define(COUNTED.replace('root=""', "root"))
+    registry = BackendRegistry()
+    registry.add("mine", "my_backend", root="plate")
+    registry.add("given", cls(root="a"))
+    assert {registry.class_of(name) for name in ("my_backend", "mine", "given")} == {cls}
+    assert len(cls.made) == 1
+    with pytest.raises(UnknownPluginError):
+        registry.class_of("nothing")
+
+
+def test_formats_have_names() -> None:
+    registry = BackendRegistry()
+    known = registry.formats.names()
+    assert known == sorted(known)
+    with pytest.raises(UnsupportedFormatError) as caught:
+        registry.formats.of("a.nothing")
+    assert caught.value.known == tuple(known)
 
 
 def test_threads_share_instance(define: Define) -> None:

@@ -22,7 +22,9 @@ __all__ = ["demo"]
 @click.option(
     "--folder", default="polystore-demo", metavar="FOLDER", help="Where the results go."
 )
-@click.option("--viewer", metavar="VIEWER", help="napari, fiji, or the backend of another viewer.")
+@click.option(
+    "--viewer", metavar="VIEWER", help="napari, fiji, or the backend of another viewer."
+)
 @click.option("--no-viewer", is_flag=True, help="Open no viewer, and write pictures only.")
 @json_option("one JSON object")
 @pass_files

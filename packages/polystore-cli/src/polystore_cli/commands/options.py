@@ -71,17 +71,7 @@ def _owners(files: FileManager, name: str) -> Iterator[tuple[str, type]]:
             known = (*error.known, *files.registry.names())
             raise UnknownPluginError("format", suffix, known) from None
     if is_backend:
-        yield "backend", _class_of(files, name)
-
-
-def _class_of(files: FileManager, name: str) -> type:
-    from polystore_core.errors import MissingOptionError
-    from polystore_core.plugins.discovery import load_target, resolve
-
-    try:
-        return type(files.registry[name])
-    except MissingOptionError:  # such as file= of zip: its options can be listed without it
-        return load_target(resolve("backend", name, files.registry.prefer))
+        yield "backend", files.registry.class_of(name)
 
 
 def _plain(default: Any) -> Any:

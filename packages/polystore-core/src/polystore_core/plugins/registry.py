@@ -230,6 +230,14 @@ class BackendRegistry:
                     closing.callback(self._instances.pop(name).close)
             self._calls.clear()
 
+    def class_of(self, name: str) -> type[Backend]:
+        """Return the class of a backend, also of one that cannot be made without options."""
+        if name in self._given:
+            return type(self._given[name])
+        target, *_ = self._configured.get(name, (name, {}, ""))
+        cls: type[Backend] = discovery.load_target(self._declaration(target))
+        return cls
+
     def names(self) -> list[str]:
         """Return every name that can be asked for, without importing anything."""
         installed = discovery.names("backend", self.prefer)
@@ -367,6 +375,10 @@ class FormatRegistry:
         found = self._by_suffix.get(suffix)
         return found if found is not None else self._find(suffix.lower(), path, backend)
 
+    def names(self) -> list[str]:
+        """Return every suffix that can be asked for, without importing anything."""
+        return discovery.names("format", self.prefer)
+
     def _find(self, suffix: str, path: str | os.PathLike[str], backend: str) -> Format:
         while suffix:
             found = self._by_suffix.get(suffix)
@@ -376,8 +388,7 @@ class FormatRegistry:
                 return self._by_suffix.setdefault(suffix, self._make(suffix))
             except UnknownPluginError:
                 suffix = suffix.partition(".")[2]
-        known = tuple(discovery.names("format", self.prefer))
-        raise UnsupportedFormatError(os.fspath(path), known, backend)
+        raise UnsupportedFormatError(os.fspath(path), tuple(self.names()), backend)
 
     def _make(self, suffix: str) -> Format:
         declaration = discovery.resolve("format", suffix, self.prefer)
@@ -390,7 +401,7 @@ class FormatRegistry:
         return _formats_for, (self.prefer,)
 
     def __repr__(self) -> str:
-        return f"<FormatRegistry: {', '.join(discovery.names('format', self.prefer))}>"
+        return f"<FormatRegistry: {', '.join(self.names())}>"
 
 
 @functools.cache
