@@ -63,6 +63,6 @@ def test_hooks_call_what_is_there():
         assert python == "python"
         assert (ROOT / script).is_file()
     [generate] = [hook for hook in local["hooks"] if hook["id"] == "generate"]
-    made = runpy.run_path(str(ROOT / "generate.py"))["generated"]()
+    made = runpy.run_path(str(ROOT / "generate.py"))["render_files"]()
     names = [path.relative_to(ROOT).as_posix() for path in made]
     assert [name for name in names if not re.search(generate["files"], name)] == []

@@ -155,7 +155,7 @@ def test_links_of_package_pages_have_addresses(package):
 
 def test_generated_files_are_current():
     generate = runpy.run_path(str(ROOT / "generate.py"))
-    for path, text in generate["generated"]().items():
+    for path, text in generate["render_files"]().items():
         assert path.read_text("utf-8") == text, f"{path.name}: run nox -s generate"
 
 
