@@ -27,6 +27,8 @@ FIGURE = '<figure><img src="{}?{}"><figcaption>{}</figcaption></figure>'
 
 
 class GalleryBackend(DataSink):
+    """Draws each saved image in this process. ``folder`` is where the page is."""
+
     def __init__(self, *, folder: str) -> None:
         self.gallery = Gallery(full_path(folder, "folder"), self.context.registry["disk"])
 
@@ -49,8 +51,10 @@ class Gallery:
     def show(self, pictures: dict[str, Any]) -> None:
         """Write the picture of each path, and then the page."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Without the lock, a page could miss the picture that another process is saving.
         with file_lock(self.folder / "page"):
             for path, picture in pictures.items():
+                # Quoted: a path has slashes, and "a/b" must not replace "a_b".
                 self.disk.save(picture, self.folder / f"{quote(path, safe='')}.png")
             self._write_page()
 

@@ -12,6 +12,10 @@ from .backend import Gallery, draw
 
 
 class GalleryViewer(Viewer):
+    """Draws the images that a receiver takes in."""
+
+    # The receiver's thread calls accept and wake, which share nothing with the main thread.
+
     kind = "gallery"
 
     def __init__(self, folder: str, name: str) -> None:
@@ -39,6 +43,7 @@ class GalleryViewer(Viewer):
     # ── the main thread ──────────────────────────────────────────────────────────────────
 
     def run(self) -> None:
+        """Show deliveries until a pipeline says quit."""
         with self.receiver:
             while self.is_open:
                 newest: dict[str, Any] = {}
@@ -49,12 +54,14 @@ class GalleryViewer(Viewer):
                         newest = {}
                         self.answers.reply(self.receiver, delivery)
                         continue
+                    # A slow page shows only the newest of many versions.
                     if item.path in newest:
                         self.receiver.settle(newest[item.path], "coalesced")
                     newest[item.path] = delivery
                 self.show(newest)
 
     def show(self, newest: dict[str, Any]) -> None:
+        """Draw the newest delivery of each path, and tell the pipelines."""
         if not newest:
             return
         self.held |= newest
@@ -71,6 +78,7 @@ class GalleryViewer(Viewer):
     # ── questions ────────────────────────────────────────────────────────────────────────
 
     def tell_pixels(self, *, path: str, window: str = "") -> Answer:
+        """Return the pixels of a path as they were sent, with the words of the image."""
         if path not in self.held:
             raise unknown_name("path", path, "a path that is shown", sorted(self.held))
         item, pixels = self.held[path].item, self.held[path].data
@@ -78,10 +86,12 @@ class GalleryViewer(Viewer):
         return {**about, "changes": {}}, [pixels]
 
     def clear(self, *, window: str = "") -> Answer:
+        """Remove all images from the page."""
         self.held.clear()
         self.gallery.clear()
         return None, []
 
     def quit(self) -> Answer:
+        """End ``run``."""
         self.is_open = False
         return None, []

@@ -24,6 +24,8 @@ from .header import Header, encode_header, read_header
 
 
 class Nrrd(Format):
+    """Arrays of numbers, in either byte order, and images with all their words."""
+
     name = "nrrd"
 
     def save(self, value: Any, file: BinaryIO, /) -> None:
@@ -59,7 +61,7 @@ class NrrdArray(LazyArray):
 
     def __getitem__(self, region: Any) -> Any:
         with self._opener() as file:
-            header = read_header(file)
+            header = read_header(file)  # again: the file may have been replaced
             if header != self._header:
                 raise UnsupportedFileError("another array has replaced it: open it again")
             return read_part(file, header, region)

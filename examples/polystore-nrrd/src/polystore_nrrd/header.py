@@ -26,8 +26,8 @@ from polystore_core.errors import (
     UnsupportedMetadataError,
 )
 
-# What NumPy calls a type, and what NRRD calls it. We write the first name. NRRD also allows
-# "signed" before a name and " int" behind it, such as "signed short int".
+# The names of NRRD for each type of NumPy. We write the first name. NRRD also allows "signed"
+# before a name and " int" behind it, such as "signed short int".
 TYPES = {
     "i1": ("int8", "int8_t", "char"),
     "u1": ("uint8", "uint8_t", "uchar", "unsigned char"),
@@ -48,11 +48,13 @@ MOST_AXES, MOST_TEXT = 16, 1 << 20
 
 
 class Header(NamedTuple):
+    """The header of a file, checked."""
+
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fields: dict[str, str]
     words: ImageMetadata | None
-    """What the image says of itself. ``None``: the axes have no names."""
+    """Axes, scales and all else that is known of the image. ``None``: the axes have no names."""
     offset: int
 
 
@@ -82,6 +84,7 @@ def encode_header(array: Any, words: ImageMetadata | None) -> bytes:
             f"polystore:={document}",
         ]
     text = "\n".join(lines)
+    # A quote in a unit, or an axis of an unusual type, would come back as another one.
     if not text.isascii() or read_words(read_fields(text), array.shape) != words:
         reason = "NRRD cannot hold the names or units of these axes: save it as .tif"
         raise UnsupportedMetadataError(reason, "nrrd", words=("axes",))
@@ -92,6 +95,7 @@ def encode_header(array: Any, words: ImageMetadata | None) -> bytes:
 
 
 def quote(names: Iterable[str]) -> str:
+    """Return names as NRRD lists them, in double quotes."""
     return " ".join(f'"{name}"' for name in names)
 
 
@@ -105,6 +109,7 @@ def read_header(file: BinaryIO) -> Header:
         raise DamagedDataError(f"no empty line ends its header of {len(start)} bytes", "nrrd")
     fields = read_fields(start[: end.start()].decode())
     shape, dtype = read_layout(fields)
+    # Before any memory is allocated: a header can claim more than the file has.
     expected, found = math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END) - end.end()
     if found != expected:
         reason = (
@@ -122,6 +127,7 @@ def read_fields(text: str) -> dict[str, str]:
 
 
 def read_layout(fields: dict[str, str]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape and the element type. Refuses a layout that ``load`` cannot read."""
     for name, only in ONLY.items():
         found = fields.get(name, fields.get(name.replace(" ", ""), only))
         if found != only:
@@ -141,7 +147,7 @@ def read_layout(fields: dict[str, str]) -> tuple[tuple[int, ...], np.dtype[Any]]
 
 
 def read_words(fields: dict[str, str], shape: tuple[int, ...]) -> ImageMetadata | None:
-    """Return what the image says of itself, or ``None`` if its axes have no names."""
+    """Return the words of the image, or ``None`` if its axes have no names."""
     labels, units = (QUOTED.findall(fields.get(name, ""))[::-1] for name in ("labels", "units"))
     scales = fields.get("spacings", "").split()[::-1]
     count = len(shape)

@@ -11,6 +11,8 @@ COLUMNS = "version INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, content"
 
 
 class SqliteStore(ByteStore):
+    """One row for each key. SQLite counts the versions of a row."""
+
     features = StoreFeatures(
         replace="host", create_only="host", delete="host", durable=True, max_value=10**9
     )
@@ -63,5 +65,7 @@ class SqliteStore(ByteStore):
 
 
 class SqliteBackend(FileBackend):
+    """Formats over a ``SqliteStore``. ``file`` is made at the first value."""
+
     def __init__(self, *, file: str) -> None:
         super().__init__(SqliteStore(full_path(file, "file")))
